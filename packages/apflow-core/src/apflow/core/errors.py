@@ -1,0 +1,165 @@
+"""Every error that apflow raises on purpose.
+
+```text
+ApflowError
+├── InvalidInputError (ValueError)   what the caller gave cannot be used
+│   ├── TreeInvalidError             an array of tasks that is no tree
+│   ├── ValidationError              inputs that break the executor's schema
+│   └── SettingsError                a setting that cannot be read
+├── NotFoundError (KeyError)         no such task
+├── ConflictError (RuntimeError)     the state of a task forbids it now
+│   ├── IllegalMoveError             not in the table of moves
+│   ├── AlreadyRunningError          a living owner has the tree
+│   └── IdTakenError                 a task of that id exists
+├── StoreError (RuntimeError)        the store cannot do its work
+│   ├── StoreLockedError             another process holds the file
+│   └── StoreVersionError            written by a newer apflow
+├── ExecutorNotFoundError            no executor of that id is known
+├── PluginError (RuntimeError)       a plugin cannot be used
+│   ├── PluginLoadError              it cannot be imported
+│   └── PluginConflictError          two own one name
+├── SecretNotFoundError              no provider knows the secret
+└── ExecutorError (RuntimeError)     an executor's own failure, for its authors to raise
+```
+
+An error takes facts and builds its sentence: what happened, why, what to do. The facts stay attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class ApflowError(Exception):
+    """The root of the tree above."""
+
+
+class InvalidInputError(ApflowError, ValueError):
+    """What the caller gave cannot be used. `violations` lists every fault that was found."""
+
+    def __init__(self, message: str, violations: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.violations = list(violations)
+
+
+class TreeInvalidError(InvalidInputError):
+    """An array of tasks, or a stored tree, that no run could ever finish."""
+
+
+class ValidationError(InvalidInputError):
+    """Inputs, parameters or a result that break their schema; each violation with its path."""
+
+
+class SettingsError(InvalidInputError):
+    """A setting that is unknown or has a value of the wrong kind."""
+
+
+class NotFoundError(ApflowError, KeyError):
+    """No task has this id."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"There is no task {task_id!r}. `apflow tasks list` shows the ones there are.")
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show the repr
+
+
+class ConflictError(ApflowError, RuntimeError):
+    """The state of a task forbids what was asked, at this moment."""
+
+
+class IllegalMoveError(ConflictError):
+    """A change of state that the table of moves does not know."""
+
+    def __init__(self, task_id: str, old: str, new: str) -> None:
+        super().__init__(f"Task {task_id!r} cannot go from {old!r} to {new!r}.")
+        self.task_id, self.old, self.new = task_id, old, new
+
+
+class AlreadyRunningError(ConflictError):
+    """A living owner runs the tree."""
+
+    def __init__(self, root_id: str) -> None:
+        super().__init__(f"Tree {root_id!r} is running already. Wait for it, watch it, or cancel it first.")
+        self.root_id = root_id
+
+
+class IdTakenError(ConflictError):
+    """Tasks with these ids exist."""
+
+    def __init__(self, task_ids: Sequence[str]) -> None:
+        shown = ", ".join(repr(each) for each in task_ids[:5]) + (", ..." if len(task_ids) > 5 else "")
+        super().__init__(f"{len(task_ids)} task id(s) are taken: {shown}. Leave the ids out, or choose others.")
+        self.task_ids = list(task_ids)
+
+
+class StoreError(ApflowError, RuntimeError):
+    """The store cannot do its work."""
+
+
+class StoreLockedError(StoreError):
+    """Another process holds the database file."""
+
+    def __init__(self, path: Path, pid: int | None) -> None:
+        holder = f"process {pid}" if pid else "another process"
+        super().__init__(
+            f"{path} is in use by {holder}. DuckDB admits one process: "
+            f"wait (--wait-lock SECONDS), stop that process, or use another APFLOW_DATABASE_URL."
+        )
+        self.path, self.pid = path, pid
+
+
+class StoreVersionError(StoreError):
+    """The database was written by a newer apflow than this one."""
+
+    def __init__(self, url: str, found: int, known: int) -> None:
+        super().__init__(
+            f"{url} has schema version {found}; this apflow knows versions up to {known}. Upgrade apflow."
+        )
+        self.url, self.found, self.known = url, found, known
+
+
+class ExecutorNotFoundError(ApflowError, LookupError):
+    """No executor of this id is known. `advice` names near matches or what to install."""
+
+    def __init__(self, executor_id: str, advice: str = "") -> None:
+        super().__init__(f"No executor is called {executor_id!r}.{' ' if advice else ''}{advice}")
+        self.executor_id, self.advice = executor_id, advice
+
+
+class PluginError(ApflowError, RuntimeError):
+    """A plugin cannot be used."""
+
+
+class PluginLoadError(PluginError):
+    """A plugin that cannot be imported. The cause is chained."""
+
+    def __init__(self, group: str, name: str, distribution: str, version: str, cause: str) -> None:
+        super().__init__(f"{name!r} ({group}) of {distribution} {version} cannot be loaded: {cause}")
+        self.group, self.name, self.distribution, self.version = group, name, distribution, version
+
+
+class PluginConflictError(PluginError):
+    """Two distributions own one name."""
+
+    def __init__(self, group: str, name: str, distributions: Sequence[str]) -> None:
+        owners = " and ".join(distributions)
+        super().__init__(
+            f"{name!r} ({group}) is offered by {owners}. "
+            f"Uninstall one, or choose with the setting plugins.prefer (APFLOW_PLUGINS_PREFER={name}={distributions[0]})."
+        )
+        self.group, self.name, self.distributions = group, name, list(distributions)
+
+
+class SecretNotFoundError(ApflowError, LookupError):
+    """No provider knows the secret."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Secret {name!r} is not set. Set APFLOW_SECRET_{name.upper()}, or install a provider.")
+        self.name = name
+
+
+class ExecutorError(ApflowError, RuntimeError):
+    """An executor's own failure. Subclass it: the class name becomes the task's `error_type`."""

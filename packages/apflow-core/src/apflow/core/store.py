@@ -1,0 +1,162 @@
+"""What a store must offer: a few transactional operations on tasks.
+
+All changes go through `write`: a `Change` is one all-or-nothing unit of added tasks, moves and removed
+tasks. A `Move` is a conditional change of one task, stored together with its events. Of two writers of
+one task one wins, and the loser is told.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from apflow.core.events import TaskEvent
+from apflow.core.states import TaskStatus, check_move
+from apflow.core.task import Json, Task
+
+
+@dataclass(slots=True)
+class Move:
+    """A conditional change of one task.
+
+    It wins when the row exists and every field named in `expects` has that value (None matches null).
+    Then the fields of `sets` are written and `events` stored, numbered. A move with empty `sets` only
+    checks (and, where a store admits several processes, locks the row).
+    """
+
+    task_id: str
+    root_id: str
+    expects: Mapping[str, Json]  # always names "status" where `sets` does
+    sets: Mapping[str, Json]
+    events: tuple[TaskEvent, ...] = ()
+    # Ids of tasks whose moves in the same change must have won, else this one is lost too.
+    needs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        new = self.sets.get("status")
+        if new is not None:
+            check_move(self.task_id, self.expects["status"], new)
+
+
+@dataclass(slots=True)
+class Change:
+    """What is written in one transaction.
+
+    No two moves of one change name the same task. Where `is_strict`, a lost move refuses the whole
+    change with `ConflictError`; else lost moves (and those that need them) are left out and the rest
+    is written.
+    """
+
+    add: Sequence[Task] = ()
+    moves: Sequence[Move] = ()
+    remove: Sequence[str] = ()
+    is_strict: bool = False
+
+
+# For each move of a change, in order: its events as stored, with their numbers; None if it lost.
+Moved = list[tuple[TaskEvent, ...] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a store can do beyond the contract; contract tests and the engine ask these, never its name."""
+
+    is_durable: bool = False  # what was written is there after kill -9
+    is_shared: bool = False  # several processes may use it at once
+    has_custom_columns: bool = False  # columns of a TaskModel subclass become columns of the table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskQuery:
+    """Which tasks to find. None means: any. All conditions must hold."""
+
+    ids: Sequence[str] | None = None
+    user_id: str | None = None
+    status: TaskStatus | Sequence[TaskStatus] | None = None
+    name: str | None = None
+    root_only: bool = False
+    root_id: str | None = None
+    parent_id: str | None = None
+    original_task_id: str | None = None
+    created_after: datetime | None = None  # exclusive
+    created_before: datetime | None = None  # exclusive
+    is_requested: bool | None = None  # roots of which a run is requested (run_requested_at is set)
+    custom: Mapping[str, Json] = field(default_factory=dict[str, Json])  # custom columns, by equality
+    limit: int | None = None
+    offset: int = 0
+    # "created_at" (default, oldest first), "-created_at", "priority" (urgent first, then oldest), "name";
+    # ties by position, then id, so that pages never overlap.
+    order: str = "created_at"
+
+
+class TaskStore(ABC):
+    """Tasks, kept. Opens lazily at the first operation; bound to no event loop; safe from several threads."""
+
+    url: str
+    capabilities: Capabilities
+
+    @abstractmethod
+    async def write(self, change: Change) -> Moved:
+        """Write one change, all or nothing, and return what became of its moves.
+
+        An added task whose `position` is -1 gets the next number of its tree. Each added task stores a
+        `task_created` event. A parent named by an added task gets `has_children`.
+
+        Raises:
+            IdTakenError: a task of an added id exists; nothing is written.
+            ConflictError: the change is strict and a move lost; nothing is written.
+        """
+
+    @abstractmethod
+    async def get(self, ids: Sequence[str]) -> dict[str, Task]:
+        """Return the tasks of these ids that exist, by id. Reading never waits behind writing."""
+
+    @abstractmethod
+    async def tree(self, root_id: str) -> list[Task]:
+        """Return all tasks of a tree in order of position; [] if there is none."""
+
+    @abstractmethod
+    async def find(self, query: TaskQuery) -> list[Task]:
+        """Return the tasks that match, in the query's order."""
+
+    @abstractmethod
+    async def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
+        """Return how many tasks match, by status; limit, offset and order are ignored. No zeros."""
+
+    @abstractmethod
+    async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:
+        """Return the stored events of a tree with a number above `after`, in order."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finish what is written and let go of the database. Closing twice does no harm."""
+
+    async def add(self, tasks: Sequence[Task], *, provided: Sequence[Move] = ()) -> None:
+        """Add tasks in one transaction, provided that every move of `provided` wins.
+
+        Raises:
+            IdTakenError: an id is taken; nothing is written.
+            ConflictError: a move of `provided` lost; nothing is written.
+        """
+        await self.write(Change(add=tasks, moves=provided, is_strict=True))
+
+    async def move(self, moves: Sequence[Move]) -> Moved:
+        """Apply moves in one transaction and return, for each, its stored events or None if it lost."""
+        return await self.write(Change(moves=moves))
+
+    async def remove(self, ids: Sequence[str], *, provided: Sequence[Move] = ()) -> None:
+        """Remove tasks in one transaction, provided that every move of `provided` wins.
+
+        The events of a tree go with its root. Raises `ConflictError` if a move lost.
+        """
+        await self.write(Change(moves=provided, remove=ids, is_strict=True))
+
+    async def __aenter__(self) -> TaskStore:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+

@@ -1,0 +1,147 @@
+"""A task, as plain data.
+
+A task is one row of work. What users see comes first; what the engine keeps beside it follows.
+All JSON fields hold plain JSON: dict, list, str, int, float, bool, None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypedDict
+
+from apflow.core.states import TaskStatus
+
+Json = Any
+
+
+class Dependency(TypedDict):
+    """One entry of `Task.dependencies`: what must end before the task starts.
+
+    `required`: whether it must have completed; an optional one may end in any way.
+    """
+
+    id: str
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When and how often a failed attempt is repeated. Times in seconds."""
+
+    max_attempts: int = 1
+    delay: float = 1.0
+    backoff: float = 2.0
+    max_delay: float = 60.0
+    jitter: bool = True
+    on: tuple[str, ...] | None = None  # error types; None means every type that may be retried
+
+    def wait(self, attempt: int) -> float:
+        """Return the seconds to wait after the given attempt (the first is 1), before jitter."""
+        try:
+            return min(self.max_delay, self.delay * self.backoff ** (attempt - 1))
+        except OverflowError:
+            return self.max_delay
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a task is to be run: `Task.policy`, read."""
+
+    timeout: float | None = None  # seconds per attempt
+    retry: Retry = field(default_factory=Retry)
+    effect: str | None = None  # "pure", "idempotent" or "once"; None: the executor's
+
+    @classmethod
+    def from_json(cls, policy: Mapping[str, Json] | None) -> Policy:
+        """Read a policy that creation has checked already."""
+        if not policy:
+            return DEFAULT_POLICY
+        retry = dict(policy.get("retry") or {})
+        if retry.get("on") is not None:
+            retry["on"] = tuple(retry["on"])
+        return cls(timeout=policy.get("timeout"), retry=Retry(**retry), effect=policy.get("effect"))
+
+
+DEFAULT_POLICY = Policy()
+
+PUBLIC_FIELDS = (
+    "id", "parent_id", "root_id", "user_id", "name", "status", "priority", "dependencies", "inputs", "params",
+    "schemas", "policy", "result", "error", "progress", "has_children", "attempts", "created_at", "started_at",
+    "updated_at", "completed_at", "original_task_id", "has_copy",
+)  # fmt: skip
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Task:
+    """One row of work.
+
+    Custom columns of a `TaskModel` subclass are in `extra` and readable as attributes.
+    Times are aware datetimes in UTC.
+    """
+
+    id: str
+    name: str
+    root_id: str  # a root's own id
+    parent_id: str | None = None  # organises and displays; never decides order
+    user_id: str | None = None
+    status: TaskStatus = TaskStatus.PENDING
+    priority: int = 2  # 0 urgent, 1 high, 2 normal, 3 low; lower starts first
+    dependencies: list[Dependency] = field(default_factory=list[Dependency])
+    inputs: dict[str, Json] = field(default_factory=dict[str, Json])
+    params: dict[str, Json] = field(default_factory=dict[str, Json])
+    schemas: dict[str, Json] = field(default_factory=dict[str, Json])
+    policy: dict[str, Json] = field(default_factory=dict[str, Json])
+    result: Json = None
+    error: str | None = None
+    progress: float = 0.0  # 0.0 to 1.0
+    has_children: bool = False
+    attempts: int = 0
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    updated_at: datetime | None = None
+    completed_at: datetime | None = None
+    original_task_id: str | None = None
+    has_copy: bool = False
+
+    position: int = -1  # order of creation in the tree; -1: the store gives the next number
+    executor: str | None = None  # what was decided to run it: an executor id, or GROUP
+    generation: int = 0  # raised by each re-execution
+    interruptions: int = 0  # times that its process died during the call
+    not_before: datetime | None = None  # a retry waits until then
+    cancel_requested_at: datetime | None = None
+    owner: str | None = None  # who started it
+
+    # The run, on a root only.
+    run_requested_at: datetime | None = None
+    run_scope: list[str] | None = None  # None: the whole tree
+    run_owner: str | None = None
+    lease_until: datetime | None = None
+    run_ended_at: datetime | None = None
+    last_event: int = 0  # number of the last stored event of the tree
+
+    extra: dict[str, Json] = field(default_factory=dict[str, Json])
+
+    def __getattr__(self, name: str) -> Json:
+        if name != "extra" and name in self.extra:
+            return self.extra[name]
+        raise AttributeError(f"A task has no field {name!r}")
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return what users see, as plain JSON: times in ISO 8601, custom columns beside the others."""
+        shown = {name: to_json(getattr(self, name)) for name in PUBLIC_FIELDS}
+        return shown | {name: to_json(value) for name, value in self.extra.items()}
+
+
+GROUP = "group"  # value of Task.executor for a task that only holds others
+
+
+def to_json(value: Json) -> Json:
+    """Return a column's value as JSON: a datetime as ISO 8601 text, all else unchanged."""
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def utc_now() -> datetime:
+    """Return the present moment as an aware datetime."""
+    return datetime.now(UTC)
