@@ -1,0 +1,1 @@
+"""The former path of `apflow.core`; its modules re-export, one file per documented path."""

@@ -1,0 +1,5 @@
+"""The former path of `TaskCreator`."""
+
+from apflow.core import TaskCreator
+
+__all__ = ["TaskCreator"]

@@ -1,0 +1,5 @@
+"""The former path of `TaskExecutor`."""
+
+from apflow.core import TaskExecutor
+
+__all__ = ["TaskExecutor"]

@@ -1,0 +1,1 @@
+"""The former path of the interface of executors."""

@@ -1,0 +1,5 @@
+"""The former path of `ExecutableTask`."""
+
+from apflow.core import ExecutableTask
+
+__all__ = ["ExecutableTask"]
