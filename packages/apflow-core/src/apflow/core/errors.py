@@ -10,6 +10,7 @@ ApflowError
 ├── ConflictError (RuntimeError)     the state of a task forbids it now
 │   ├── IllegalMoveError             not in the table of moves
 │   ├── AlreadyRunningError          a living owner has the tree
+│   ├── MoveLostError                somebody else changed the task first
 │   └── IdTakenError                 a task of that id exists
 ├── StoreError (RuntimeError)        the store cannot do its work
 │   ├── StoreLockedError             another process holds the file
@@ -84,6 +85,15 @@ class AlreadyRunningError(ConflictError):
     def __init__(self, root_id: str) -> None:
         super().__init__(f"Tree {root_id!r} is running already. Wait for it, watch it, or cancel it first.")
         self.root_id = root_id
+
+
+class MoveLostError(ConflictError):
+    """Somebody else changed these tasks first, so nothing was written."""
+
+    def __init__(self, task_ids: Sequence[str]) -> None:
+        shown = ", ".join(repr(each) for each in task_ids[:5]) + (", ..." if len(task_ids) > 5 else "")
+        super().__init__(f"Nothing was written: the state of {shown} is not what was expected. Look again.")
+        self.task_ids = list(task_ids)
 
 
 class IdTakenError(ConflictError):

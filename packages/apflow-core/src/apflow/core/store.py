@@ -96,6 +96,7 @@ class TaskStore(ABC):
 
     url: str
     capabilities: Capabilities
+    is_closed: bool = False  # set by close(); a closed store is not given out again
 
     @abstractmethod
     async def write(self, change: Change) -> Moved:

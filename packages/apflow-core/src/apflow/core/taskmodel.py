@@ -1,0 +1,76 @@
+"""Columns of one's own: the class that adds them, known to the whole process.
+
+The class comes from a storage distribution (`TaskModel` of `apflow.storage.sql`, subclassed). The core only
+asks it for the names and defaults of what was added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+
+from apflow.core.errors import InvalidInputError
+from apflow.core.task import Json, Task
+
+# Every field of a task that a store keeps by itself; custom columns come on top.
+COLUMNS: tuple[str, ...] = tuple(each.name for each in fields(Task) if each.name != "extra")
+_COLUMN_SET = frozenset(COLUMNS)
+
+_model: type | None = None
+_custom: Mapping[str, Json] = {}
+
+
+def set_task_model_class(model: type | None) -> None:
+    """Choose the class whose added columns tasks have from now on, in every store of this process.
+
+    None takes the choice back. Stores keep columns that they have.
+
+    Raises:
+        InvalidInputError: the class does not tell its columns, or one hides a field of `Task`.
+    """
+    global _model, _custom
+    custom = _read_custom_fields(model)
+    hidden = [name for name in custom if hasattr(Task, name)]
+    if hidden:
+        raise InvalidInputError(f"A custom column cannot be called {hidden[0]!r}: tasks have that already.")
+    _model, _custom = model, custom
+
+
+def get_task_model_class() -> type | None:
+    """Return the class that was chosen, if any."""
+    return _model
+
+
+def custom_fields() -> Mapping[str, Json]:
+    """Return the default of each custom column, by name."""
+    return _custom
+
+
+def check_columns(names: Iterable[str]) -> None:
+    """Raise `InvalidInputError` unless each name is a field of `Task` or a custom column."""
+    unknown = [name for name in names if name not in _COLUMN_SET and name not in _custom]
+    if unknown:
+        raise _unknown(unknown)
+
+
+def check_extra(extra: Mapping[str, Json]) -> None:
+    """Raise `InvalidInputError` unless each name is a custom column."""
+    unknown = [name for name in extra if name not in _custom]
+    if unknown:
+        raise _unknown(unknown)
+
+
+def _unknown(names: list[str]) -> InvalidInputError:
+    shown = ", ".join(map(repr, names))
+    return InvalidInputError(f"Tasks have no field {shown}. Add columns with set_task_model_class().", names)
+
+
+def _read_custom_fields(model: type | None) -> Mapping[str, Json]:
+    if model is None:
+        return {}
+    read = getattr(model, "custom_fields", None)
+    if read is None:
+        raise InvalidInputError(
+            f"{model.__name__} has no custom_fields(). Subclass TaskModel of apflow.storage.sql."
+        )
+    return dict(read())

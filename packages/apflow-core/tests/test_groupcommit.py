@@ -1,0 +1,112 @@
+"""Group commit: what waits rides together, everyone is told, and nobody waits for company."""
+
+import asyncio
+import threading
+
+import pytest
+
+from apflow.core.errors import StoreError
+from apflow.core.groupcommit import GroupCommit
+from apflow.core.store import Change, Moved
+
+
+class Ledger:
+    """Commits that are remembered, the first of them only when the gate is opened."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Change]] = []
+        self.has_begun = threading.Event()
+        self.gate = threading.Event()
+
+    def commit(self, changes: list[Change]) -> list[Moved | BaseException]:
+        self.batches.append(changes)
+        self.has_begun.set()
+        assert self.gate.wait(10)
+        return [[()] for _ in changes]
+
+
+async def test_what_waits_while_a_commit_runs_rides_in_the_next_one_in_order():
+    ledger = Ledger()
+    group = GroupCommit(ledger.commit, "test")
+    changes = [Change(remove=[str(each)]) for each in range(50)]
+    first = asyncio.ensure_future(group.submit(changes[0]))
+    await asyncio.to_thread(ledger.has_begun.wait, 10)
+    rest = [asyncio.ensure_future(group.submit(change)) for change in changes[1:]]
+    await asyncio.sleep(0)
+    ledger.gate.set()
+    await asyncio.gather(first, *rest)
+    assert ledger.batches == [changes[:1], changes[1:]]
+    group.close()
+
+
+async def test_a_lonely_change_is_committed_at_once():
+    group = GroupCommit(lambda changes: [[()]] * len(changes), "test")
+    assert await group.submit(Change()) == [()]
+    group.close()
+
+
+async def test_each_writer_gets_its_own_outcome():
+    def commit(changes: list[Change]) -> list[Moved | BaseException]:
+        return [ValueError("bad") if change.remove else [()] for change in changes]
+
+    group = GroupCommit(commit, "test")
+    good, bad = await asyncio.gather(
+        group.submit(Change()), group.submit(Change(remove=["x"])), return_exceptions=True
+    )
+    assert good == [()]
+    assert isinstance(bad, ValueError)
+    group.close()
+
+
+async def test_a_commit_that_raises_is_told_to_its_writer_and_the_next_one_goes_on():
+    def commit(changes: list[Change]) -> list[Moved | BaseException]:
+        if changes[0].remove:
+            raise OSError("disk full")
+        return [[()] for _ in changes]
+
+    group = GroupCommit(commit, "test")
+    with pytest.raises(OSError, match="disk full"):
+        await group.submit(Change(remove=["x"]))
+    assert await group.submit(Change()) == [()]
+    group.close()
+
+
+async def test_what_was_submitted_is_written_even_when_its_writer_is_cancelled():
+    ledger = Ledger()
+    group = GroupCommit(ledger.commit, "test")
+    first = asyncio.ensure_future(group.submit(Change()))
+    await asyncio.to_thread(ledger.has_begun.wait, 10)
+    second = asyncio.ensure_future(group.submit(Change(remove=["x"])))
+    await asyncio.sleep(0)
+    second.cancel()
+    ledger.gate.set()
+    await first
+    await asyncio.to_thread(group.close)
+    assert [change.remove for batch in ledger.batches for change in batch] == [(), ["x"]]
+    assert second.cancelled()
+
+
+async def test_after_closing_nothing_is_taken():
+    group = GroupCommit(lambda changes: [[()]] * len(changes), "test")
+    await group.submit(Change())
+    group.close()
+    group.close()
+    with pytest.raises(StoreError, match="closed"):
+        await group.submit(Change())
+
+
+def test_several_event_loops_share_one_writer():
+    group = GroupCommit(lambda changes: [[()]] * len(changes), "test")
+    told: list[Moved] = []
+
+    async def write_many() -> None:
+        told.extend(await asyncio.gather(*(group.submit(Change()) for _ in range(100))))
+
+    threads = [threading.Thread(target=lambda: asyncio.run(write_many())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    asyncio.run(write_many())
+    group.close()
+    assert told == [[()]] * 500
