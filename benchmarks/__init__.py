@@ -1,0 +1,1 @@
+"""What the README quotes, measured beside its floor: `python -m benchmarks`."""

@@ -1,0 +1,42 @@
+"""The rows of the table, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from benchmarks.line import Line
+
+Measure = Callable[[], list[Line]]
+
+
+def rows(is_quick: bool) -> Mapping[str, Measure]:
+    """Return what can be measured; one row may print several lines."""
+    from benchmarks import keeping, memory, running, starting
+
+    if is_quick:
+        return {
+            "fan_out_1000": partial(running.fan_out, 1000),
+            "chain_50": partial(running.chain, 50),
+            "latency": partial(running.latency, 20),
+            "sleep_500": partial(running.sleeping, 500, 0.1),
+            "create_1000": partial(keeping.creating, 1000),
+            "load_1000": partial(keeping.loading, 1000),
+            "import": partial(starting.imports, 3),
+            "cli": partial(starting.commands, 3),
+            "memory_1000": partial(memory.memory, 1000),
+        }
+    return {
+        "fan_out_1000": partial(running.fan_out, 1000),
+        "fan_out_10000": partial(running.fan_out, 10_000),
+        "fan_out_100000": partial(running.fan_out, 100_000),
+        "chain_200": partial(running.chain, 200),
+        "chain_5000": partial(running.chain, 5000),
+        "latency": partial(running.latency, 200),
+        "sleep_500": partial(running.sleeping, 500, 0.1),
+        "create_10000": partial(keeping.creating, 10_000),
+        "load_10000": partial(keeping.loading, 10_000),
+        "import": partial(starting.imports, 10),
+        "cli": partial(starting.commands, 10),
+        "memory_100000": partial(memory.memory, 100_000),
+    }

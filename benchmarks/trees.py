@@ -1,0 +1,81 @@
+"""The trees that are measured, as arrays, and the executor that does nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+from apflow.core import BaseTask, executor_register
+from apflow.core.task import Json
+
+NOTHING = "benchmark_nothing"
+SLEEP = "benchmark_sleep"
+
+
+@executor_register()
+class Nothing(BaseTask):
+    """Returns at once."""
+
+    id = NOTHING
+    name = "Nothing"
+    description = "Does nothing, so that what remains is the engine"
+    effect = "pure"
+
+    async def execute(self, inputs: dict[str, Json]) -> dict[str, Json]:  # noqa: ARG002
+        """Return a small result."""
+        return {"done": True}
+
+
+@executor_register()
+class Sleep(BaseTask):
+    """Waits as many seconds as it is told."""
+
+    id = SLEEP
+    name = "Sleep"
+    description = "Waits on the event loop"
+    effect = "pure"
+
+    async def execute(self, inputs: dict[str, Json]) -> dict[str, Json]:
+        """Wait."""
+        await asyncio.sleep(inputs["seconds"])
+        return {"done": True}
+
+
+def fan_out(
+    count: int, executor: str = NOTHING, inputs: dict[str, Json] | None = None
+) -> list[dict[str, Json]]:
+    """Return `count` independent tasks below a root that aggregates the results of all."""
+    leaves = [
+        {
+            "id": f"leaf-{n}",
+            "name": f"leaf {n}",
+            "parent_id": "root",
+            "schemas": {"method": executor},
+            "inputs": inputs or {},
+        }
+        for n in range(count)
+    ]
+    root = {
+        "id": "root",
+        "name": "root",
+        "schemas": {"method": "aggregate_results_executor"},
+        "dependencies": [{"id": leaf["id"], "required": True} for leaf in leaves],
+    }
+    return [root, *leaves]
+
+
+def chain(count: int) -> list[dict[str, Json]]:
+    """Return `count` tasks of which each needs the one before it."""
+    links = [
+        {"id": f"link-{n}", "name": f"link {n}", "parent_id": "link-0", "schemas": {"method": NOTHING}}
+        for n in range(count)
+    ]
+    del links[0]["parent_id"]
+    for before, link in pairwise(links):
+        link["dependencies"] = [{"id": before["id"], "required": True}]
+    return links
+
+
+def single() -> list[dict[str, Json]]:
+    """Return a tree of one task."""
+    return [{"name": "single", "schemas": {"method": NOTHING}}]
