@@ -7,6 +7,7 @@ ApflowError
 │   ├── ValidationError              inputs that break the executor's schema
 │   └── SettingsError                a setting that cannot be read
 ├── NotFoundError (KeyError)         no such task
+├── ForbiddenError (PermissionError) the caller may not do this
 ├── ConflictError (RuntimeError)     the state of a task forbids it now
 │   ├── IllegalMoveError             not in the table of moves
 │   ├── AlreadyRunningError          a living owner has the tree
@@ -18,7 +19,8 @@ ApflowError
 ├── ExecutorNotFoundError            no executor of that id is known
 ├── PluginError (RuntimeError)       a plugin cannot be used
 │   ├── PluginLoadError              it cannot be imported
-│   └── PluginConflictError          two own one name
+│   ├── PluginConflictError          two own one name
+│   └── ExtensionTakenError          another class holds the id
 ├── SecretNotFoundError              no provider knows the secret
 └── ExecutorError (RuntimeError)     an executor's own failure, for its authors to raise
 ```
@@ -65,6 +67,10 @@ class NotFoundError(ApflowError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would show the repr
+
+
+class ForbiddenError(ApflowError, PermissionError):
+    """The caller may not do this. What a caller may not even see is not found instead."""
 
 
 class ConflictError(ApflowError, RuntimeError):
@@ -161,6 +167,17 @@ class PluginConflictError(PluginError):
             f"Uninstall one, or choose with the setting plugins.prefer (APFLOW_PLUGINS_PREFER={name}={distributions[0]})."
         )
         self.group, self.name, self.distributions = group, name, list(distributions)
+
+
+class ExtensionTakenError(PluginError):
+    """Another class holds the id of what is registered."""
+
+    def __init__(self, extension_id: str, holder: str, newcomer: str) -> None:
+        super().__init__(
+            f"{newcomer} cannot be {extension_id!r}: that is {holder}. "
+            f"Choose another id (executor_id=), or replace it with override=True."
+        )
+        self.extension_id, self.holder, self.newcomer = extension_id, holder, newcomer
 
 
 class SecretNotFoundError(ApflowError, LookupError):

@@ -1,0 +1,158 @@
+"""Functions that users hang on the life of tasks and trees.
+
+A hook never decides the fate of a task: one that raises, or takes too long, is logged by name and the run
+goes on. A hook that is no coroutine function runs on the event loop, so it must be quick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from apflow.core import plugins
+from apflow.core.errors import InvalidInputError
+from apflow.core.settings import get_settings
+from apflow.core.task import Json, Task
+
+# Called with a copy of the task, whose `inputs` it may change.
+TaskPreHook = Callable[[Task], Awaitable[object] | object]
+# Called with the task as it ended, the inputs used, and the result.
+TaskPostHook = Callable[[Task, dict[str, Json], Json], Awaitable[object] | object]
+# Called with the root, and for all but `on_tree_started` what the event tells: see TREE_EVENTS.
+TaskTreeHook = Callable[..., Awaitable[object] | object]
+
+AnyHook = TypeVar("AnyHook", bound=Callable[..., Any])
+
+GROUP = "apflow.hooks"
+
+# Event -> whether its hooks are given something beside the root: the tree, its status, or a message.
+TREE_EVENTS: Mapping[str, bool] = {
+    "on_tree_created": True,
+    "on_tree_started": False,
+    "on_tree_completed": True,
+    "on_tree_failed": True,
+    "on_tree_cancelled": True,
+}
+
+_log = logging.getLogger(__name__)
+_pre_hooks: list[TaskPreHook] = []
+_post_hooks: list[TaskPostHook] = []
+_tree_hooks: dict[str, list[TaskTreeHook]] = {}
+
+
+def register_pre_hook(hook: AnyHook) -> AnyHook:
+    """Call `hook(task)` before each task; what it changes in `task.inputs` is used. A decorator."""
+    if hook not in _pre_hooks:
+        _pre_hooks.append(hook)
+    return hook
+
+
+def register_post_hook(hook: AnyHook) -> AnyHook:
+    """Call `hook(task, inputs, result)` after each task that ran, however it ended. A decorator."""
+    if hook not in _post_hooks:
+        _post_hooks.append(hook)
+    return hook
+
+
+def register_task_tree_hook(event: str, hook: TaskTreeHook) -> TaskTreeHook:
+    """Call `hook` at an event of `TREE_EVENTS`."""
+    if event not in TREE_EVENTS:
+        raise InvalidInputError(f"There is no tree event {event!r}. There are: {', '.join(TREE_EVENTS)}.")
+    hooks = _tree_hooks.setdefault(event, [])
+    if hook not in hooks:
+        hooks.append(hook)
+    return hook
+
+
+def clear_hooks() -> None:
+    """Forget every registered hook."""
+    _pre_hooks.clear()
+    _post_hooks.clear()
+    _tree_hooks.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The hooks of one run, in the order in which they are called."""
+
+    pre: tuple[TaskPreHook, ...]
+    post: tuple[TaskPostHook, ...]
+    tree: Mapping[str, tuple[TaskTreeHook, ...]]
+    timeout: float
+
+    @classmethod
+    def current(
+        cls,
+        pre_hooks: Sequence[TaskPreHook] | None = None,
+        post_hooks: Sequence[TaskPostHook] | None = None,
+    ) -> Hooks:
+        """Return the hooks registered now, those of the plugins that settings name, and the ones given.
+
+        Raises:
+            PluginError: a hook that settings name cannot be loaded.
+        """
+        settings = get_settings()
+        for name in settings.hooks:
+            _register_plugin(name)
+        return cls(
+            pre=tuple(dict.fromkeys([*_pre_hooks, *(pre_hooks or ())])),
+            post=tuple(dict.fromkeys([*_post_hooks, *(post_hooks or ())])),
+            tree={event: tuple(hooks) for event, hooks in _tree_hooks.items()},
+            timeout=settings.hook_timeout,
+        )
+
+    @property
+    def has_pre(self) -> bool:
+        """Whether there is a hook to call before a task."""
+        return bool(self.pre)
+
+    @property
+    def has_post(self) -> bool:
+        """Whether there is a hook to call after a task."""
+        return bool(self.post)
+
+    async def run_pre(self, task: Task) -> None:
+        """Call the pre-hooks with a copy of a task, which they may change."""
+        for hook in self.pre:
+            await self._call(hook, task)
+
+    async def run_post(self, task: Task, inputs: dict[str, Json], result: Json) -> None:
+        """Call the post-hooks of a task that has ended."""
+        for hook in self.post:
+            await self._call(hook, task, inputs, result)
+
+    async def run_tree(self, event: str, root: Task, detail: object = None) -> None:
+        """Call the hooks of a tree's event."""
+        arguments = (root, detail) if TREE_EVENTS[event] else (root,)
+        for hook in self.tree.get(event, ()):
+            await self._call(hook, *arguments)
+
+    async def _call(self, hook: Callable[..., Any], *arguments: object) -> None:
+        try:
+            async with asyncio.timeout(self.timeout):
+                answer = hook(*arguments)
+                if inspect.isawaitable(answer):
+                    await answer
+        except Exception:  # noqa: BLE001 - the border to users' code
+            _log.exception("Hook %s failed or took over %s s; the run goes on.", _name(hook), self.timeout)
+
+
+def _register_plugin(name: str) -> None:
+    """Load a hook plugin. One that has not registered itself is told by its name or its parameters."""
+    hook = cast("Callable[..., Any]", plugins.load(GROUP, name))
+    if any(hook in hooks for hooks in (_pre_hooks, _post_hooks, *_tree_hooks.values())):
+        return
+    if getattr(hook, "__name__", name) in TREE_EVENTS:
+        register_task_tree_hook(hook.__name__, hook)
+    elif len(inspect.signature(hook).parameters) == 1:
+        register_pre_hook(hook)
+    else:
+        register_post_hook(hook)
+
+
+def _name(hook: Callable[..., Any]) -> str:
+    return f"{getattr(hook, '__module__', '?')}.{getattr(hook, '__qualname__', repr(hook))}"

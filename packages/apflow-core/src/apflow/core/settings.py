@@ -1,0 +1,256 @@
+"""Settings, from the environment and from files.
+
+An `APFLOW_*` variable wins over `apflow.toml` in the working folder, which wins over `apflow.toml` in the
+user's configuration folder. The table of settings is the dataclass `Settings` itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from apflow.core.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What can be set. Each field is read from `APFLOW_<FIELD>`; times are in seconds."""
+
+    database_url: str | None = None  # None: a DuckDB file in the user's data folder
+    max_concurrency: int = 256  # running tasks of this process, over all its trees
+    cancel_grace: float = 5.0  # for executors that end by themselves
+    cancel_wait: float = 30.0  # for another process to carry a cancellation out
+    hook_timeout: float = 10.0
+    shutdown_timeout: float = 30.0
+    lease_seconds: float = 15.0
+    max_tasks: int = 200_000  # of one tree
+    max_dependencies: int = 1_000_000  # of one tree
+    max_inputs_bytes: int = 1 << 20
+    max_result_bytes: int = 10 << 20
+    max_json_depth: int = 64
+    max_interruptions: int = 3
+    event_queue_size: int = 1000  # of one subscriber
+    event_retention_days: float = 30
+    progress_interval: float = 0.25
+    duckdb_memory_limit: str = "256MB"
+    command_allow: tuple[str, ...] = ()  # programs that command_executor may run; "*": any
+    command_shell: bool = False  # whether command_executor may use a shell
+    import_modules: tuple[str, ...] = ()  # modules that register executors; also APFLOW_IMPORT
+    hooks: tuple[str, ...] = ()  # names of hook plugins that run
+    plugins_prefer: Mapping[str, str] = field(default_factory=dict[str, str])  # name -> distribution
+    log_level: str = "WARNING"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its value, and where that came from."""
+
+    name: str
+    value: object
+    source: str  # "default", "APFLOW_...", or the path of a file
+
+
+FILE_NAME = "apflow.toml"
+
+# Names of variables that other parts of apflow read by themselves.
+READ_ELSEWHERE = frozenset({
+    "api_url", "bind", "docker_volume_roots", "jwks_url", "jwt_secret", "llm_model", "llm_provider", "net_allow",
+    "net_policy", "public_url",
+})  # fmt: skip
+
+# Older and shorter names of a setting.
+ALIASES = {"import": "import_modules"}
+
+# Container platforms set these for any service that is called apflow.
+_INJECTED = re.compile(r"(service_|port$|port_|.*_(host|port)$|.*_port_\d+_(tcp|udp))")
+
+
+def get_settings() -> Settings:
+    """Return the settings of this process, read once.
+
+    Raises:
+        SettingsError: a value is of the wrong kind, or a file names an unknown setting.
+    """
+    return _read()
+
+
+def reset_settings() -> None:
+    """Forget the settings, so that the next use reads them again."""
+    _read.cache_clear()
+
+
+def explain_settings() -> list[Setting]:
+    """Return every setting with where it came from, read afresh."""
+    values = {each.name: Setting(each.name, _default(each.name), "default") for each in fields(Settings)}
+    for path in reversed(_files()):
+        values.update((each.name, each) for each in _from_file(path))
+    values.update((each.name, each) for each in _from_environment(os.environ))
+    return list(values.values())
+
+
+@cache
+def _read() -> Settings:
+    values: dict[str, Any] = {each.name: each.value for each in explain_settings()}
+    return Settings(**values)
+
+
+def _files() -> list[Path]:
+    """Return the files there are, the most important one first."""
+    import platformdirs
+
+    folders = [Path.cwd(), Path(platformdirs.user_config_dir("apflow", appauthor=False))]
+    return [folder / FILE_NAME for folder in folders if (folder / FILE_NAME).is_file()]
+
+
+def _from_file(path: Path) -> Iterator[Setting]:
+    import tomllib
+
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from error
+    for key, value in _flatten("", content):
+        name = ALIASES.get(key, key)
+        if name in READ_ELSEWHERE:
+            continue
+        if name not in _names():
+            raise SettingsError(f"{path}: there is no setting {key!r}.{_suggest(key, _names())}")
+        yield Setting(name, _checked(name, value, f"{path}: {key}"), str(path))
+
+
+def _flatten(prefix: str, content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield settings by name: `[plugins] prefer = ...` is `plugins_prefer`."""
+    for key, value in content.items():
+        name = prefix + key.replace("-", "_")
+        if isinstance(value, dict) and name not in _names():
+            yield from _flatten(f"{name}_", cast("dict[str, Any]", value))
+        else:
+            yield name, value
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[Setting]:
+    for variable, name in _variables(environment):
+        if environment[variable] != "":
+            yield Setting(name, _checked(name, environment[variable], variable), variable)
+
+
+def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield variables and the settings that they set, the most important last. Warn of unknown ones."""
+    if "DATABASE_URL" in environment:
+        yield "DATABASE_URL", "database_url"
+    for prefix in ("AIPARTNERUPFLOW_", "APFLOW_"):
+        for variable in environment:
+            if not variable.startswith(prefix):
+                continue
+            key = variable.removeprefix(prefix).lower()
+            name = ALIASES.get(key, key)
+            if name in _names():
+                yield variable, name
+            elif name not in READ_ELSEWHERE and not name.startswith("secret_") and not _INJECTED.match(name):
+                advice = _suggest(variable, [f"{prefix}{each.upper()}" for each in _names()])
+                warnings.warn(f"{variable} is no setting of apflow and is ignored.{advice}", stacklevel=2)
+
+
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(each.name for each in fields(Settings))
+
+
+@cache
+def _default(name: str) -> Any:
+    declared = next(each for each in fields(Settings) if each.name == name)
+    return declared.default if declared.default is not MISSING else {}
+
+
+def _suggest(key: str, known: Any) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(key, sorted(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _checked(name: str, value: object, source: str) -> object:
+    """Return the value as the setting's kind. A text from the environment is parsed."""
+    kind = str if name == "database_url" else cast("type[object]", type(_default(name)))
+    try:
+        return _READERS[kind](value)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{source} is {value!r}, which is not {_KINDS[kind]}.") from error
+
+
+def _read_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _read_bool(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = _read_text(value).lower()
+    if word not in _TRUE | _FALSE:
+        raise ValueError(value)
+    return word in _TRUE
+
+
+def _read_float(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise TypeError(value)
+    number = float(value)
+    if not 0 <= number < float("inf"):
+        raise ValueError(value)
+    return number
+
+
+def _read_int(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError(value)
+    number = int(value)
+    if number < 1:
+        raise ValueError(value)
+    return number
+
+
+def _read_list(value: object) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list):
+        raise TypeError(value)
+    texts = [_read_text(part).strip() for part in cast("list[object]", parts)]
+    return tuple(text for text in texts if text)
+
+
+def _read_mapping(value: object) -> Mapping[str, str]:
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in _read_list(value)]
+        if not all(name and sign and other for name, sign, other in pairs):
+            raise ValueError(value)
+        return {name.strip(): other.strip() for name, _, other in pairs}
+    if not isinstance(value, dict):
+        raise TypeError(value)
+    return {name: _read_text(other) for name, other in cast("dict[str, object]", value).items()}
+
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+_READERS: Mapping[type, Callable[[object], object]] = {
+    str: _read_text,
+    bool: _read_bool,
+    float: _read_float,
+    int: _read_int,
+    tuple: _read_list,
+    dict: _read_mapping,
+}
+_KINDS: Mapping[type, str] = {
+    str: "a text",
+    bool: "true or false",
+    float: "a number of 0 or more",
+    int: "a whole number of 1 or more",
+    tuple: "a list of texts (comma separated in the environment)",
+    dict: "a table (NAME=VALUE,... in the environment)",
+}
