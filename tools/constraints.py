@@ -36,7 +36,11 @@ def compile_versions(requirements: list[str], into: Path) -> None:
 def check(text: str, requirements: list[str]) -> list[str]:
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     pinned = {requirement_name(line) for line in lines if "==" in line}
-    faults = [f"constraints.txt: {line!r} is no pinned version" for line in lines if "==" not in line or "://" in line]
+    faults = [
+        f"constraints.txt: {line!r} is no pinned version"
+        for line in lines
+        if "==" not in line or "://" in line
+    ]
     missing = sorted({requirement_name(each) for each in requirements} - pinned)
     return faults + [f"constraints.txt: {name} is missing" for name in missing]
 

@@ -1,0 +1,46 @@
+"""Checks what the first moments of the program import: that is what `--version` and `--help` cost.
+
+It looks at modules, not milliseconds, so it says the same on every machine. The benchmarks measure time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+
+from repository import report
+
+SLOW = {"asyncio", "duckdb", "httpx", "importlib.metadata", "pydantic", "rich", "sqlalchemy", "yaml"}
+START = "import sys; sys.argv = ['apflow', {}]; from apflow.cli import main; sys.exit(main())"
+# Each program with what it must not import.
+PROGRAMS = {
+    "apflow --version": (START.format("'--version'"), SLOW),
+    "apflow --help": (START.format("'--help'"), SLOW - {"importlib.metadata"}),
+    "import apflow.core": ("import apflow.core", SLOW),
+}
+
+
+def imported_by(program: str) -> set[str]:
+    """Every module that a fresh interpreter imports for this program."""
+    command = [sys.executable, "-X", "importtime", "-c", program]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if finished.returncode:
+        raise SystemExit(f"{program!r} ended with {finished.returncode}:\n{finished.stderr[-2000:]}")
+    return set(re.findall(r"(?m)^import time:.*\|\s+(\S+)$", finished.stderr))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="what this tool does anyway")
+    parser.parse_args()
+    faults: list[str] = []
+    for name, (program, forbidden) in PROGRAMS.items():
+        found = sorted(imported_by(program) & forbidden)
+        faults += [f"{name} imports {module}" for module in found]
+    return report(faults, "Import it where it is used: inside the function, or on first use of the name.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
