@@ -5,6 +5,7 @@ ApflowError
 ├── InvalidInputError (ValueError)   what the caller gave cannot be used
 │   ├── TreeInvalidError             an array of tasks that is no tree
 │   ├── ValidationError              inputs that break the executor's schema
+│   │   └── InputsError              inputs that cannot be built: a reference that finds nothing
 │   └── SettingsError                a setting that cannot be read
 ├── NotFoundError (KeyError)         no such task
 ├── ForbiddenError (PermissionError) the caller may not do this
@@ -52,6 +53,10 @@ class TreeInvalidError(InvalidInputError):
 
 class ValidationError(InvalidInputError):
     """Inputs, parameters or a result that break their schema; each violation with its path."""
+
+
+class InputsError(ValidationError):
+    """Inputs that cannot be built: a reference that is malformed or finds nothing."""
 
 
 class SettingsError(InvalidInputError):

@@ -1,0 +1,5 @@
+"""The command line of apflow."""
+
+from apflow.cli.program import main
+
+__all__ = ["main"]

@@ -1,0 +1,27 @@
+"""What the program's exit code tells."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How a command ended. Scripts rely on these numbers."""
+
+    DONE = 0
+    FAILED = 1  # a task failed; or, in `doctor`, a check did
+    INVALID = 2  # usage, or input that cannot be used
+    NOT_FOUND = 3
+    REFUSED = 4  # the state of a task forbids it now
+    STORE = 5  # the store is locked, unreachable or too new
+    TIMEOUT = 6
+    CANCELLED = 7
+    INTERRUPTED = 130  # Ctrl-C
+    CLOSED_PIPE = 141  # whoever read the output has gone
+
+
+OF_STATUS = {
+    "completed": ExitCode.DONE,
+    "failed": ExitCode.FAILED,
+    "cancelled": ExitCode.CANCELLED,
+}

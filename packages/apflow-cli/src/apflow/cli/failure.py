@@ -1,0 +1,47 @@
+"""Errors as people and scripts see them: what, why, what to try; and the exit code."""
+
+from __future__ import annotations
+
+from apflow.cli.exitcode import ExitCode
+from apflow.core.errors import (
+    ApflowError,
+    ConflictError,
+    ExecutorNotFoundError,
+    InvalidInputError,
+    NotFoundError,
+    SecretNotFoundError,
+    StoreError,
+)
+
+# The first that fits.
+EXIT_CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
+    (InvalidInputError, ExitCode.INVALID),
+    (SecretNotFoundError, ExitCode.INVALID),
+    (NotFoundError, ExitCode.NOT_FOUND),
+    (ExecutorNotFoundError, ExitCode.NOT_FOUND),
+    (ConflictError, ExitCode.REFUSED),
+    (StoreError, ExitCode.STORE),
+    (TimeoutError, ExitCode.TIMEOUT),
+)
+
+
+def exit_code_of(error: Exception) -> ExitCode:
+    """Return the exit code that tells of an error."""
+    return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), ExitCode.FAILED)
+
+
+def describe(error: Exception) -> str:
+    """Return an error as text for people."""
+    if isinstance(error, InvalidInputError):
+        return "\n".join([f"Error: {error}", *(f"  - {each}" for each in faults(error))])
+    if isinstance(error, ApflowError | TimeoutError):
+        return f"Error: {error}"
+    return (
+        f"Error: unexpected {type(error).__name__}: {error}\n"
+        "This is a fault in apflow or in a plugin. Run it again with --debug to see where."
+    )
+
+
+def faults(error: InvalidInputError) -> list[str]:
+    """Return the violations that the message of an error does not already name."""
+    return [each for each in error.violations if each not in str(error)]

@@ -1,0 +1,131 @@
+"""The program: its commands, found by entry-point name, and the border where errors become exit codes.
+
+Nothing but click is imported before a command is called, so `--version` and `--help` cost what Python and
+click cost.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from apflow.cli.exitcode import ExitCode
+from apflow.cli.options import Session, debug_option
+from apflow.cli.release import VERSION
+
+if TYPE_CHECKING:
+    from apflow.core.plugins import PluginInfo
+
+COMMANDS = "apflow.commands"
+
+# Shown by `--help` without loading the commands; a test holds them equal to what the commands say.
+SHORT_HELP = {
+    "db": "Look at the database, and bring it up to date.",
+    "doctor": "Check the installation: plugins, settings, the database.",
+    "executors": "List and describe the executors that tasks can use.",
+    "run": "Run trees of tasks.",
+    "tasks": "List, inspect, run, cancel, copy and delete stored tasks.",
+    "version": "Show the versions of everything installed.",
+}
+
+
+class Program(click.Group):
+    """Commands of this and other distributions, loaded only when called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from apflow.core import plugins
+
+        return sorted(plugins.names(COMMANDS))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from apflow.core import plugins
+
+        if plugins.find(COMMANDS, cmd_name) is None:
+            return None
+        command = plugins.load(COMMANDS, cmd_name)
+        if not isinstance(command, click.Command):
+            raise click.ClickException(f"The command {cmd_name!r} is no click command but a {type(command).__name__}.")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            raise click.UsageError(f"{error.message}{self._advice(ctx, args[0])}", ctx) from error
+
+    def _advice(self, ctx: click.Context, name: str) -> str:
+        if "Did you mean" in name:
+            return ""
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, self.list_commands(ctx), n=1)
+        return f" Did you mean {near[0]!r}?" if near else ""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from apflow.core import plugins
+
+        rows = [(each.name, short_help(each)) for each in sorted(plugins.listing(COMMANDS), key=lambda p: p.name)]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> None:
+        super().invoke(ctx)  # what a command returns is no exit code: `finish` is
+
+
+def short_help(command: PluginInfo) -> str:
+    """Return one line on a command, without importing it."""
+    if command.distribution == "apflow-cli" and command.name in SHORT_HELP:
+        return SHORT_HELP[command.name]
+    return f"From {command.distribution} {command.version}."
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="apflow", message="%(prog)s %(version)s")
+@debug_option
+def program() -> None:
+    """Run trees of tasks: in parallel, with dependencies, durably.
+
+    Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 a task failed,
+    2 usage or invalid input, 3 not found, 4 refused, 5 store locked or unreachable, 6 timeout, 7 cancelled,
+    130 interrupted.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code."""
+    session = Session()
+    args = None if arguments is None else list(arguments)
+    try:
+        code = program.main(args=args, prog_name="apflow", standalone_mode=False, obj=session)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+        return ExitCode.CLOSED_PIPE
+    except Exception as error:  # noqa: BLE001  the program's border
+        return report(error, is_debug=session.is_debug)
+    return code if isinstance(code, int) else ExitCode.DONE
+
+
+def report(error: Exception, *, is_debug: bool) -> int:
+    """Tell what went wrong on standard error and return the exit code for it."""
+    from apflow.cli.failure import describe, exit_code_of
+
+    if is_debug:
+        import traceback
+
+        traceback.print_exception(error)
+    click.echo(describe(error), err=True)
+    return exit_code_of(error)

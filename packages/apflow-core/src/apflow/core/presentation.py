@@ -1,0 +1,30 @@
+"""Tasks as every interface shows them: plain JSON, values under secret-like keys as ***."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from apflow.core.secrets import mask
+from apflow.core.task import Json, Task
+
+MASKED_FIELDS = ("inputs", "params")
+
+
+def masked(task: Mapping[str, Json]) -> dict[str, Json]:
+    """Return a task in which values under secret-like keys are shown as ***."""
+    return dict(task) | {name: mask(task[name]) for name in MASKED_FIELDS if task.get(name)}
+
+
+def shown(task: Task) -> dict[str, Json]:
+    """Return a task as an interface shows it."""
+    return masked(task.to_dict())
+
+
+def nested(tasks: Sequence[Task], root_id: str) -> dict[str, Json]:
+    """Return tasks as an interface shows them, each with its `children`, from one of them on down."""
+    by_id: dict[str, dict[str, Json]] = {task.id: shown(task) | {"children": []} for task in tasks}
+    for task in tasks:
+        if task.parent_id in by_id and task.id != root_id:
+            by_id[cast("str", task.parent_id)]["children"].append(by_id[task.id])
+    return by_id[root_id]
