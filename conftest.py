@@ -1,0 +1,57 @@
+"""Runs the Python blocks of README.md and docs/ as tests, and keeps every test away from the user's own files.
+
+The blocks of one page share their names, as a reader who types them in one after the other would see it.
+Each page starts in an empty folder of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads the user's settings or writes to the user's default database."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [each for each in os.environ if each.startswith(("APFLOW_", "AIPARTNERUPFLOW_"))]:
+            patch.delenv(name)
+        patch.delenv("DATABASE_URL", raising=False)
+        for kind in ("CONFIG", "DATA", "STATE"):
+            patch.setenv(f"XDG_{kind}_HOME", str(tmp_path_factory.mktemp(kind.lower())))
+        yield
+
+
+def begin_page(namespace: dict[str, Any]) -> None:
+    """Give a page an empty folder, and names as a program has them."""
+    namespace["__name__"] = "__main__"
+    leave = namespace["_leave_page"] = ExitStack()
+    folder = leave.enter_context(tempfile.TemporaryDirectory())
+    leave.callback(os.chdir, Path.cwd())
+    os.chdir(folder)
+
+
+def end_page(namespace: dict[str, Any]) -> None:
+    """Forget what the page registered, and leave its folder."""
+    from apflow.core import hooks, settings
+
+    hooks.clear_hooks()
+    settings.reset_settings()
+    namespace["_leave_page"].close()
+
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(), SkipParser()],
+    patterns=["README.md", "docs/**/*.md"],
+    excludes=["packages/*", "changelog.d/*"],
+    setup=begin_page,
+    teardown=end_page,
+).pytest()
