@@ -1,0 +1,1 @@
+"""Workers that are killed, and what must hold afterwards."""

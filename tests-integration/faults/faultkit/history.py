@@ -1,0 +1,25 @@
+"""What happened in a worker, kept outside the store: one line of JSON each, written through."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+Line = dict[str, Any]
+
+
+class History:
+    """A file to which a worker appends. A line is on disk before `append` returns."""
+
+    def __init__(self, path: Path, life: int) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._life = life  # 1: the worker that is killed, 2: the one that recovers
+
+    def append(self, kind: str, **facts: Any) -> None:
+        line = json.dumps({"kind": kind, "life": self._life, **facts})
+        os.write(self._file, f"{line}\n".encode())
+        os.fsync(self._file)
+
+
+def read(path: Path) -> list[Line]:
+    return [json.loads(line) for line in path.read_text().splitlines()]

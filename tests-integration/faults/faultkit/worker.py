@@ -1,0 +1,119 @@
+"""The program that is killed (life 1), and the one that finds what it left (life 2)."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from apflow.core import TaskCreator, TaskExecutor, TaskManager, create_session
+from apflow.core.events import LIVE, EventType, TaskEvent
+from apflow.core.recovery import recover
+from apflow.core.store import TaskStore
+from apflow.core.task import Task, to_json
+
+from faultkit import executors, trees
+from faultkit.history import History
+from faultkit.points import Stop, StoppingStore
+
+
+@dataclass
+class Work:
+    """What a worker is told, as JSON in its only argument."""
+
+    folder: str
+    life: int
+    pipe: int = -1
+    point: str | None = None  # where to stop; None: nowhere
+    size: int = 0  # tasks of the large tree; 0: the small tree
+    cancel_after: int | None = None  # told events after which the victim is cancelled
+
+    @property
+    def path(self) -> Path:
+        return Path(self.folder)
+
+    def array(self) -> trees.Array:
+        if self.size:
+            return trees.large(self.size)
+        return trees.small("hold" if self.point == "cancel_requested" else "note")
+
+    def victim(self) -> str:
+        return trees.VICTIM if self.size else trees.TARGET
+
+
+class First:
+    """The first life: creates the tree, runs it, and writes down all that it is told."""
+
+    def __init__(self, work: Work, store: TaskStore, history: History, stop: Stop) -> None:
+        self.work, self.history, self.stop = work, history, stop
+        self.store = StoppingStore(store, stop)
+        self.manager = TaskManager(self.store)
+
+    async def live(self) -> None:
+        tree = await TaskCreator(self.store).create_task_tree_from_array(self.work.array())
+        self.history.append("created", count=len(self.work.array()))
+        self.stop.at("created")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.watch(group), name="worker:watch")
+            await asyncio.sleep(0)
+            self.stop.say("running")
+            await self.manager.distribute_task_tree(tree)
+            self.history.append("returned", status=tree["status"])
+
+    async def watch(self, group: asyncio.TaskGroup) -> None:
+        told = 0
+        async for event in self.manager.subscribe(trees.ROOT, after=0):
+            if event.type in LIVE:
+                continue
+            told += 1
+            self.history.append("told", sequence=event.sequence, type=event.type, task_id=event.task_id)
+            is_started = event.type == EventType.TASK_STARTED and event.task_id == trees.TARGET
+            if told == self.work.cancel_after or (is_started and self.stop.point == "cancel_requested"):
+                group.create_task(self.cancel(), name="worker:cancel")
+
+    async def cancel(self) -> None:
+        answer = await self.manager.cancel_task(self.work.victim())
+        self.history.append("cancel_answered", task_id=self.work.victim(), status=answer["status"])
+
+
+async def second_life(work: Work, store: TaskStore) -> None:
+    """Write down what is found, recover, and write down how it ends.
+
+    A tree of which no run was requested is no business of recovery: somebody has to ask for a run.
+    """
+    await dump(store, work.path / "found.json")
+    await recover(store)
+    await dump(store, work.path / "recovered.json")
+    root = (await store.get([trees.ROOT]))[trees.ROOT]
+    if root.run_requested_at is None and root.run_ended_at is None:
+        await TaskExecutor().execute_task_by_id(trees.ROOT, db_session=store)
+    await dump(store, work.path / "ended.json")
+
+
+async def dump(store: TaskStore, path: Path) -> None:
+    write_down(path, await store.tree(trees.ROOT), await store.events(trees.ROOT))
+
+
+def write_down(path: Path, tasks: Sequence[Task], events: Sequence[TaskEvent]) -> None:
+    found: dict[str, Any] = {
+        "tasks": {task.id: {name: to_json(value) for name, value in asdict(task).items()} for task in tasks},
+        "events": [event.to_dict() for event in events],
+    }
+    path.write_text(json.dumps(found))
+
+
+async def main(work: Work) -> None:
+    history = History(work.path / "history.jsonl", work.life)
+    stop = Stop(work.point if work.life == 1 else None, work.pipe)
+    executors.register(history, stop)
+    async with create_session(f"duckdb:///{work.path / 'store.duckdb'}") as store:
+        if work.life == 1:
+            await First(work, store, history, stop).live()
+        else:
+            await second_life(work, store)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Work(**json.loads(sys.argv[1]))))
