@@ -60,8 +60,8 @@ FILE_NAME = "apflow.toml"
 
 # Names of variables that other parts of apflow read by themselves.
 READ_ELSEWHERE = frozenset({
-    "api_url", "bind", "docker_volume_roots", "jwks_url", "jwt_secret", "llm_model", "llm_provider", "net_allow",
-    "net_policy", "public_url",
+    "api_url", "bind", "docker_volume_roots", "jwks_url", "jwt_secret", "llm_model", "llm_provider",
+    "net_allow", "net_policy", "public_url",
 })  # fmt: skip
 
 # Older and shorter names of a setting.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 from apflow.core import plugins
 from apflow.core.errors import InvalidInputError, PluginLoadError
@@ -33,14 +33,24 @@ class Tool(Extension, ABC):
 AnyTool = TypeVar("AnyTool", bound=Tool | type[Tool])
 
 
-def tool_register(tool_id: str | None = None, *, override: bool = False) -> Callable[[AnyTool], AnyTool]:
-    """Return a decorator that registers a tool class, or an instance, under its id or the one given."""
+@overload
+def tool_register(tool: AnyTool, *, tool_id: str | None = None, override: bool = False) -> AnyTool: ...
+@overload
+def tool_register(
+    tool: None = None, *, tool_id: str | None = None, override: bool = False
+) -> Callable[[AnyTool], AnyTool]: ...
+def tool_register(tool: Any = None, *, tool_id: str | None = None, override: bool = False) -> Any:
+    """Register a tool: a decorator with or without a call, or a call with a class or an instance.
 
-    def register(tool: AnyTool) -> AnyTool:
-        get_registry().register(tool, tool_id, override)
-        return tool
+    Raises:
+        ExtensionTakenError: another class holds the id and `override` is not given.
+    """
 
-    return register
+    def register(given: Any) -> Any:
+        get_registry().register(given, tool_id, override)
+        return given
+
+    return register if tool is None else register(tool)
 
 
 def get_tool(tool_id: str) -> Tool:

@@ -1,0 +1,111 @@
+import asyncio
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from apflow.core.errors import InvalidInputError
+from apflow.core.hooks import (
+    Hooks,
+    clear_hooks,
+    register_post_hook,
+    register_pre_hook,
+    register_task_tree_hook,
+)
+from apflow.core.task import Json, Task
+
+
+@pytest.fixture(autouse=True)
+def no_hooks() -> Iterator[None]:
+    clear_hooks()
+    yield
+    clear_hooks()
+
+
+def a_task() -> Task:
+    return Task(id="t", name="n", root_id="t", inputs={"a": 1})
+
+
+async def test_pre_hooks_change_the_inputs_in_order_of_registration_sync_or_async():
+    @register_pre_hook
+    async def first(task: Task) -> None:
+        task.inputs["a"] += 1
+
+    @register_pre_hook
+    def second(task: Task) -> None:
+        task.inputs["a"] *= 10
+
+    task, hooks = a_task(), Hooks.current()
+    assert hooks.has_pre and not hooks.has_post
+    await hooks.run_pre(task)
+    assert task.inputs == {"a": 20}
+
+
+async def test_a_hook_that_raises_is_logged_by_name_and_the_next_one_runs(caplog: pytest.LogCaptureFixture):
+    seen: list[Json] = []
+
+    @register_post_hook
+    async def breaks(task: Task, inputs: dict[str, Json], result: Json) -> None:
+        raise RuntimeError("no")
+
+    @register_post_hook
+    async def sees(task: Task, inputs: dict[str, Json], result: Json) -> None:
+        seen.append((task.id, inputs, result))
+
+    with caplog.at_level(logging.ERROR):
+        await Hooks.current().run_post(a_task(), {"a": 1}, "r")
+    assert seen == [("t", {"a": 1}, "r")]
+    assert "breaks" in caplog.text
+
+
+async def test_a_hook_that_takes_too_long_is_given_up(caplog: pytest.LogCaptureFixture):
+    async def endless(task: Task) -> None:
+        await asyncio.Event().wait()
+
+    hooks = replace(Hooks.current(pre_hooks=[endless]), timeout=0.01)
+    with caplog.at_level(logging.ERROR):
+        await hooks.run_pre(a_task())
+    assert "endless" in caplog.text
+
+
+async def test_cancelling_is_never_swallowed():
+    async def cancelled(task: Task) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await Hooks.current(pre_hooks=[cancelled]).run_pre(a_task())
+
+
+async def test_hooks_of_a_run_do_not_change_when_others_are_registered_later():
+    seen: list[str] = []
+    hooks = Hooks.current(pre_hooks=[lambda task: seen.append("given")])
+    register_pre_hook(lambda task: seen.append("late"))
+    await hooks.run_pre(a_task())
+    assert seen == ["given"]
+
+
+async def test_a_hook_registered_and_given_runs_once():
+    seen: list[str] = []
+
+    @register_pre_hook
+    def hook(task: Task) -> None:
+        seen.append(task.id)
+
+    await Hooks.current(pre_hooks=[hook]).run_pre(a_task())
+    assert seen == ["t"]
+
+
+async def test_tree_hooks_are_given_what_their_event_tells():
+    seen: list[tuple[object, ...]] = []
+    for event in ("on_tree_started", "on_tree_completed"):
+        register_task_tree_hook(event, lambda *arguments: seen.append(arguments))
+    root, hooks = a_task(), Hooks.current()
+    await hooks.run_tree("on_tree_started", root)
+    await hooks.run_tree("on_tree_completed", root, "completed")
+    assert seen == [(root,), (root, "completed")]
+
+
+def test_an_unknown_tree_event_is_refused():
+    with pytest.raises(InvalidInputError, match="on_tree_created"):
+        register_task_tree_hook("on_tree_exploded", print)

@@ -1,0 +1,110 @@
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from apflow.core import plugins
+from apflow.core.errors import PluginConflictError, PluginLoadError
+from apflow.core.settings import reset_settings
+
+Install = Callable[..., None]
+GROUP = "apflow.executors"
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Install a distribution made of one module, as pip lays it out."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    modules = set(sys.modules)
+
+    def install(name: str, entry: str, code: str = "", requires: str = "", group: str = GROUP) -> None:
+        folder = tmp_path / f"{name.replace('-', '_')}-1.2.dist-info"
+        folder.mkdir()
+        needs = f"Requires-Dist: {requires}\n" if requires else ""
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n{needs}")
+        (folder / "entry_points.txt").write_text(f"[{group}]\n{entry}\n")
+        module = entry.partition("=")[2].partition(":")[0].strip()
+        (tmp_path / f"{module}.py").write_text(code)
+        plugins.reset()
+
+    plugins.reset()
+    reset_settings()
+    yield install
+    plugins.reset()
+    reset_settings()
+    for module in set(sys.modules) - modules:
+        del sys.modules[module]
+
+
+def test_listing_and_finding_import_nothing(install: Install):
+    install("stranger-one", "stranger = stranger_one:Thing", "raise RuntimeError('imported')")
+    assert "stranger" in plugins.names(GROUP)
+    assert plugins.is_offered(GROUP, "stranger")
+    info = plugins.find(GROUP, "stranger")
+    assert info == plugins.PluginInfo(GROUP, "stranger", "stranger-one", "1.2", "stranger_one:Thing")
+    assert info in plugins.listing(GROUP)
+    assert "stranger_one" not in sys.modules
+
+
+def test_loading_imports_the_one_that_is_asked_for(install: Install):
+    install("stranger-one", "stranger = stranger_one:Thing", "class Thing: pass")
+    install("stranger-two", "other = stranger_two:Thing", "class Thing: pass")
+    assert getattr(plugins.load(GROUP, "stranger"), "__name__", None) == "Thing"
+    assert "stranger_one" in sys.modules
+    assert "stranger_two" not in sys.modules
+
+
+def test_a_broken_plugin_is_listed_and_fails_only_when_used(install: Install):
+    install("broken-one", "broken = broken_one:Thing", "import a_library_that_is_not_there")
+    assert "broken" in plugins.names(GROUP)
+    with pytest.raises(PluginLoadError) as caught:
+        plugins.load(GROUP, "broken")
+    assert "broken-one 1.2" in str(caught.value)
+    assert "a_library_that_is_not_there" in str(caught.value)
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+
+
+def test_a_plugin_that_exits_on_import_does_not_end_the_program(install: Install):
+    install("exiting-one", "exiting = exiting_one:Thing", "raise SystemExit(3)")
+    with pytest.raises(PluginLoadError):
+        plugins.load(GROUP, "exiting")
+
+
+def test_a_plugin_built_for_another_core_says_so_when_it_cannot_be_loaded(install: Install):
+    install("future-one", "future = future_one:Thing", "from apflow.core import warp", "apflow-core>=9")
+    with pytest.raises(PluginLoadError, match="built for apflow-core>=9"):
+        plugins.load(GROUP, "future")
+
+
+def test_a_broken_plugin_is_imported_once(install: Install, tmp_path: Path):
+    count = f"with open({str(tmp_path / 'count')!r}, 'a') as f: f.write('x')"
+    code = f"{count}\nraise RuntimeError('no')"
+    install("broken-one", "broken = broken_one:Thing", code)
+    for _ in range(3):
+        with pytest.raises(PluginLoadError):
+            plugins.load(GROUP, "broken")
+    assert (tmp_path / "count").read_text() == "x"
+
+
+def test_two_owners_of_one_name_are_an_error_that_names_both(install: Install):
+    install("owner-one", "shared = owner_one:Thing", "class Thing: pass")
+    install("owner-two", "shared = owner_two:Thing", "class Thing: pass")
+    with pytest.raises(PluginConflictError, match=r"owner-one and owner-two.*PLUGINS_PREFER"):
+        plugins.load(GROUP, "shared")
+    owners = {each.distribution for each in plugins.listing(GROUP) if each.name == "shared"}
+    assert owners == {"owner-one", "owner-two"}
+
+
+def test_a_setting_chooses_between_two_owners(install: Install, monkeypatch: pytest.MonkeyPatch):
+    install("owner-one", "shared = owner_one:Thing", "class Thing: pass")
+    install("owner-two", "shared = owner_two:Thing", "class Thing: pass")
+    monkeypatch.setenv("APFLOW_PLUGINS_PREFER", "shared=Owner_Two")
+    reset_settings()
+    assert getattr(plugins.load(GROUP, "shared"), "__module__", None) == "owner_two"
+
+
+def test_an_unknown_name_is_a_lookup_error():
+    with pytest.raises(LookupError, match="nobody_offers_this"):
+        plugins.load(GROUP, "nobody_offers_this")
+    assert plugins.find(GROUP, "nobody_offers_this") is None
