@@ -1,4 +1,4 @@
-"""Runs the Python blocks of README.md and docs/ as tests, and keeps every test away from the user's own files.
+"""Runs the Python blocks of README.md and docs/ as tests, and keeps tests away from the user's own files.
 
 The blocks of one page share their names, as a reader who types them in one after the other would see it.
 Each page starts in an empty folder of its own.

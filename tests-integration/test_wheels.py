@@ -1,0 +1,140 @@
+"""What a user gets who installs the wheels, in fresh environments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from installing import ROOT, Environment, Wheels, build, must_run, new_environment
+
+pytestmark = pytest.mark.wheels
+NAMES = sorted(each.parent.name for each in ROOT.glob("packages/*/pyproject.toml"))
+PLUGINS = ROOT / "tests-integration" / "plugins"
+IMPORT_EVERYTHING = """
+import importlib, pkgutil, sys
+top = importlib.import_module(sys.argv[1])
+for module in pkgutil.walk_packages(top.__path__, top.__name__ + "."):
+    if not module.name.endswith(".__main__"):
+        importlib.import_module(module.name)
+"""
+
+
+def module_of(name: str) -> str:
+    parts = name.split("-", 2)
+    return ".".join([*parts[:2], *(part.replace("-", "_") for part in parts[2:])])
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
+    folder = tmp_path_factory.mktemp("wheels")
+    for name in NAMES:
+        build(ROOT / "packages" / name, folder)
+    for plugin in ("broken", "rival", "future"):
+        build(PLUGINS / plugin, folder)
+    return Wheels(folder)
+
+
+@pytest.fixture(scope="session")
+def everything(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """An environment with all of ours."""
+    environment = new_environment(tmp_path_factory.mktemp("everything") / "venv")
+    installed = environment.install(*wheels.needed_by(NAMES))
+    assert installed.returncode == 0, installed.stderr
+    return environment
+
+
+@pytest.fixture
+def with_program(wheels: Wheels, tmp_path: Path) -> Environment:
+    """An environment of this test's own, with the program, a database and one executor."""
+    environment = new_environment(tmp_path / "venv")
+    needed = wheels.needed_by(["apflow-cli", "apflow-storage-duckdb", "apflow-executor-system-info"])
+    installed = environment.install(*needed)
+    assert installed.returncode == 0, installed.stderr
+    return environment
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wheel_holds_its_own_corner_of_the_namespace_and_nothing_else(wheels: Wheels, name: str):
+    corner = module_of(name).replace(".", "/") + "/"
+    files = wheels[name].files
+    assert [file for file in files if not file.startswith(corner) and ".dist-info/" not in file] == []
+    assert corner + "py.typed" in files
+    assert any(file.endswith("/licenses/LICENSE") for file in files)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_package_imports_with_only_what_it_declares(wheels: Wheels, tmp_path: Path, name: str):
+    alone = new_environment(tmp_path / "venv")
+    installed = alone.install(*wheels.needed_by([name]))
+    assert installed.returncode == 0, installed.stderr
+    must_run(alone.python, "-W", "error", "-c", IMPORT_EVERYTHING, module_of(name))
+
+
+def test_the_demonstration_runs_from_wheels(everything: Environment):
+    tree = ROOT / "docs" / "examples" / "demo" / "tree.yaml"
+    finished = everything.apflow(
+        "run", "flow", "--tasks-file", str(tree), "--json", APFLOW_COMMAND_ALLOW="wc"
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "completed" in finished.stdout
+
+
+def test_the_former_name_starts_the_same_program(everything: Environment):
+    ours, former = (everything.python.with_name(name) for name in ("apflow", "aipartnerupflow"))
+    assert must_run(ours, "version", "--json") == must_run(former, "version", "--json")
+
+
+def test_a_broken_plugin_is_listed_and_takes_nothing_down(wheels: Wheels, with_program: Environment):
+    with_program.install(wheels["broken-plugin"].path, is_forced=True)
+    assert "broken_executor" in with_program.apflow("executors", "list", "--json").stdout
+
+    working = with_program.apflow("run", "flow", "system_info_executor", "--inputs", '{"resource": "cpu"}')
+    assert working.returncode == 0, working.stderr
+
+    used = with_program.apflow("run", "flow", "broken_executor", "--inputs", "{}")
+    assert used.returncode != 0
+    told = used.stdout + used.stderr
+    assert "broken-plugin 1.2.3" in told
+    assert "a_library_that_nobody_has" in told
+
+
+def test_the_doctor_names_a_broken_plugin(wheels: Wheels, with_program: Environment):
+    assert with_program.apflow("doctor").returncode == 0
+    with_program.install(wheels["broken-plugin"].path, is_forced=True)
+    finished = with_program.apflow("doctor")
+    assert finished.returncode == 1
+    assert "broken-plugin" in finished.stdout + finished.stderr
+
+
+def test_two_owners_of_one_id_are_refused_until_a_setting_chooses(wheels: Wheels, with_program: Environment):
+    with_program.install(wheels["rival-plugin"].path, is_forced=True)
+    run = ("run", "flow", "system_info_executor", "--inputs", '{"resource": "cpu"}')
+
+    refused = with_program.apflow(*run)
+    assert refused.returncode != 0
+    told = refused.stdout + refused.stderr
+    assert "rival-plugin" in told
+    assert "apflow-executor-system-info" in told
+    assert "APFLOW_PLUGINS_PREFER" in told
+
+    chosen = with_program.apflow(*run, "--json", APFLOW_PLUGINS_PREFER="system_info_executor=rival-plugin")
+    assert chosen.returncode == 0, chosen.stderr
+    assert "answered_by" in chosen.stdout
+
+
+def test_a_plugin_for_another_version_is_refused_by_the_installer(wheels: Wheels, with_program: Environment):
+    together = with_program.install(wheels["future-plugin"].path, *wheels.needed_by(["apflow-core"]))
+    assert together.returncode != 0
+    assert "apflow-core" in together.stderr
+
+
+def test_a_plugin_for_another_version_that_was_forced_in_says_what_it_needs(
+    wheels: Wheels, with_program: Environment
+):
+    with_program.install(wheels["future-plugin"].path, is_forced=True)
+    used = with_program.apflow("run", "flow", "future_executor", "--inputs", "{}")
+    assert used.returncode != 0
+    told = used.stdout + used.stderr
+    assert "future-plugin 4.0.0" in told
+    assert "apflow-core~=9.0" in told
+    assert "apflow-core 0.1.0" in told
