@@ -1,8 +1,7 @@
-from typing import Any
+from typing import Any, ClassVar
 
+from apflow.core.executor import BaseTask, ExecutableTask, InputsSchema, input_schema_of, overrides_cancel
 from pydantic import BaseModel
-
-from apflow.core.executor import BaseTask, ExecutableTask, input_schema_of, overrides_cancel
 
 
 class Greeting(BaseModel):
@@ -67,7 +66,7 @@ def test_the_schema_of_a_pydantic_model_is_its_json_schema_and_the_model_itself_
 
 def test_a_json_schema_may_be_given_as_inputs_schema():
     class Plain(Greeter):
-        inputs_schema = {"type": "object", "required": ["a"]}
+        inputs_schema: ClassVar[InputsSchema] = {"type": "object", "required": ["a"]}
 
     assert Plain().get_input_schema() == input_schema_of(Plain()) == {"type": "object", "required": ["a"]}
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-
 from apflow.core.errors import InvalidInputError
 from apflow.core.hooks import (
     Hooks,
@@ -37,7 +36,8 @@ async def test_pre_hooks_change_the_inputs_in_order_of_registration_sync_or_asyn
         task.inputs["a"] *= 10
 
     task, hooks = a_task(), Hooks.current()
-    assert hooks.has_pre and not hooks.has_post
+    assert hooks.has_pre
+    assert not hooks.has_post
     await hooks.run_pre(task)
     assert task.inputs == {"a": 20}
 

@@ -3,7 +3,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from apflow.core import plugins
 from apflow.core.errors import PluginConflictError, PluginLoadError
 from apflow.core.settings import reset_settings

@@ -3,7 +3,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from apflow.core.errors import SettingsError
 from apflow.core.settings import Settings, explain_settings, get_settings, reset_settings
 
@@ -101,7 +100,7 @@ def test_a_value_of_the_wrong_kind_is_refused_by_name(
 @pytest.mark.parametrize("content", ["max_concurency = 3", "[command]\nalow = ['ls']"])
 def test_an_unknown_key_in_a_file_is_an_error_with_a_suggestion(content: str, tmp_path: Path):
     (tmp_path / "apflow.toml").write_text(content)
-    with pytest.raises(SettingsError, match="Did you mean '(max_concurrency|command_allow)'"):
+    with pytest.raises(SettingsError, match=r"Did you mean '(max_concurrency|command_allow)'"):
         get_settings()
 
 

@@ -2,7 +2,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from apflow.core.errors import InvalidInputError
 from apflow.core.extensions import ExtensionCategory, get_registry
 from apflow.core.tools import Tool, get_tool, tool_ids, tool_register

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 from apflow.core.task import Json, Task
 
@@ -80,7 +80,7 @@ class ExecutableTask(ABC):
 class BaseTask(ExecutableTask):
     """An executor whose inputs are described by `inputs_schema`: a pydantic model or a JSON Schema."""
 
-    inputs_schema: InputsSchema = None
+    inputs_schema: ClassVar[InputsSchema] = None
 
     def get_input_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of `inputs_schema`."""

@@ -94,10 +94,13 @@ def explain_settings() -> list[Setting]:
     return list(values.values())
 
 
-@cache
-def _read() -> Settings:
+def read_settings() -> Settings:
+    """Return the settings as they are at this moment: for what must not go by an old policy."""
     values: dict[str, Any] = {each.name: each.value for each in explain_settings()}
     return Settings(**values)
+
+
+_read = cache(read_settings)
 
 
 def _files() -> list[Path]:
