@@ -47,6 +47,10 @@ class Wheel:
         return self.path.name.partition("-")[0].replace("_", "-")
 
     @property
+    def version(self) -> str:
+        return self.path.name.split("-")[1]
+
+    @property
     def files(self) -> list[str]:
         with ZipFile(self.path) as archive:
             return archive.namelist()

@@ -137,4 +137,4 @@ def test_a_plugin_for_another_version_that_was_forced_in_says_what_it_needs(
     told = used.stdout + used.stderr
     assert "future-plugin 4.0.0" in told
     assert "apflow-core~=9.0" in told
-    assert "apflow-core 0.1.0" in told
+    assert f"apflow-core {wheels['apflow-core'].version} is installed" in told

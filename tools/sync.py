@@ -23,12 +23,15 @@ def with_version(text: str, version: str) -> str:
 
 
 def wanted_files(package: Package, version: str) -> dict[Path, str]:
-    pyproject = package.folder / "pyproject.toml"
-    return {
+    pyproject, release = package.folder / "pyproject.toml", package.module_folder / "release.py"
+    wanted = {
         package.folder / "LICENSE": (ROOT / "LICENSE").read_text(),
         package.module_folder / "py.typed": "",
         pyproject: with_version(pyproject.read_text(), version),
     }
+    if release.is_file():  # where the version must be had without reading metadata
+        wanted[release] = re.sub(r'(?m)^VERSION = ".*"$', f'VERSION = "{version}"', release.read_text())
+    return wanted
 
 
 def out_of_step(version: str) -> dict[Path, str]:
