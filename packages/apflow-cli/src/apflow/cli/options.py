@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
-
 from apflow.cli.exitcode import ExitCode
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -35,7 +35,7 @@ def finish(code: ExitCode) -> NoReturn:
 
 
 def _keep(field: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    def keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    def keep(ctx: click.Context, _parameter: click.Parameter, value: Any) -> None:
         if value:
             setattr(session_of(ctx), field, value)
 
@@ -43,10 +43,18 @@ def _keep(field: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
 
 
 debug_option = click.option(
-    "--debug", is_flag=True, expose_value=False, callback=_keep("is_debug"), help="Show the traceback of an error."
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    callback=_keep("is_debug"),
+    help="Show the traceback of an error.",
 )
 json_option = click.option(
-    "--json", is_flag=True, expose_value=False, callback=_keep("is_json"), help="Write JSON, stable, with schema_version."
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=_keep("is_json"),
+    help="Write JSON, stable, with schema_version.",
 )
 wait_lock_option = click.option(
     "--wait-lock",
@@ -76,6 +84,45 @@ def with_store(command: Command) -> Command:
     return wait_lock_option(with_output(command))
 
 
+def with_executors(command: Command) -> Command:
+    """Add what a command takes that names executors, and opens no database."""
+    return import_option(with_output(command))
+
+
 def with_runs(command: Command) -> Command:
-    """Add what a command takes that runs trees, or names executors."""
+    """Add what a command takes that runs trees."""
     return import_option(with_store(command))
+
+
+def with_outcome(command: Command) -> Command:
+    """Add what a command takes that runs one tree and tells how it ended."""
+    output = click.option(
+        "--output",
+        "-o",
+        type=click.Path(dir_okay=False, writable=True, path_type=Path),
+        callback=_check_folder,
+        help="Also write the outcome into a file, as JSON.",
+    )
+    timeout = click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="Cancel the run when it takes longer.",
+    )
+    return output(timeout(with_runs(command)))
+
+
+def _check_folder(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    if path is not None and not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"{path.absolute().parent} is no folder; make it first.", ctx, parameter)
+    return path
+
+
+def with_task(command: Command) -> Command:
+    """Add the argument of a command about one task."""
+    return click.argument("task_id", metavar="ID")(command)
+
+
+def with_tasks(command: Command) -> Command:
+    """Add the argument of a command about one or more tasks."""
+    return click.argument("task_ids", metavar="ID...", nargs=-1, required=True)(command)

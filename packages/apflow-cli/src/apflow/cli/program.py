@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
-
 from apflow.cli.exitcode import ExitCode
 from apflow.cli.options import Session, debug_option
 from apflow.cli.release import VERSION
@@ -36,41 +35,29 @@ SHORT_HELP = {
 class Program(click.Group):
     """Commands of this and other distributions, loaded only when called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         from apflow.core import plugins
 
         return sorted(plugins.names(COMMANDS))
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         from apflow.core import plugins
 
         if plugins.find(COMMANDS, cmd_name) is None:
             return None
         command = plugins.load(COMMANDS, cmd_name)
         if not isinstance(command, click.Command):
-            raise click.ClickException(f"The command {cmd_name!r} is no click command but a {type(command).__name__}.")
+            raise click.ClickException(
+                f"The command {cmd_name!r} is no click command but a {type(command).__name__}."
+            )
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            raise click.UsageError(f"{error.message}{self._advice(ctx, args[0])}", ctx) from error
-
-    def _advice(self, ctx: click.Context, name: str) -> str:
-        if "Did you mean" in name:
-            return ""
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, self.list_commands(ctx), n=1)
-        return f" Did you mean {near[0]!r}?" if near else ""
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         from apflow.core import plugins
 
-        rows = [(each.name, short_help(each)) for each in sorted(plugins.listing(COMMANDS), key=lambda p: p.name)]
+        rows = [
+            (each.name, short_help(each)) for each in sorted(plugins.listing(COMMANDS), key=lambda p: p.name)
+        ]
         if rows:
             with formatter.section("Commands"):
                 formatter.write_dl(rows)

@@ -35,8 +35,11 @@ def describe_executor(executor_id: str) -> dict[str, Json]:
         shown["input_schema"] = entry.make({}).get_input_schema()
     except ApflowError:
         shown["problem"] = "Its input schema is known only with its params."
-    except Exception as error:  # the plugin's own code
-        shown |= {"is_usable": False, "problem": f"It cannot describe itself: {type(error).__name__}: {error}"}
+    except Exception as error:  # noqa: BLE001  the plugin's own code
+        shown |= {
+            "is_usable": False,
+            "problem": f"It cannot describe itself: {type(error).__name__}: {error}",
+        }
     return shown
 
 
@@ -71,6 +74,6 @@ def _attribute(entry: ExecutorEntry, name: str) -> str | None:
     if isinstance(entry.source, type) and not isinstance(value, str):
         try:
             value = getattr(entry.make({}), name, None)
-        except Exception:  # the plugin's own code
+        except Exception:  # noqa: BLE001  the plugin's own code
             return None
     return cast("str", value) if isinstance(value, str) else None

@@ -54,7 +54,7 @@ def _faults(index: TreeIndex, doomed: Sequence[str], force: bool) -> list[str]:
 
 
 def _above(index: TreeIndex, task_id: str) -> list[Move]:
-    """Return the moves on the tasks above: no run may begin meanwhile, and a parent may lose its last child."""
+    """Return the moves on the tasks above: no run may begin, and a parent may lose its last child."""
     task = index.by_id[task_id]
     if task.parent_id is None:
         return []

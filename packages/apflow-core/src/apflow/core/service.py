@@ -143,7 +143,10 @@ class TaskService:
         """Return how many tasks match, in all and by status."""
         query = TaskQuery(user_id=self._whose(user_id), status=status, name=name, root_only=root_only)
         found = await self.db.count(query)
-        return {"total": sum(found.values()), "by_status": {str(each): found.get(each, 0) for each in TaskStatus}}
+        return {
+            "total": sum(found.values()),
+            "by_status": {str(each): found.get(each, 0) for each in TaskStatus},
+        }
 
     async def children(self, parent_id: str) -> Answers:
         """Return the direct children of a task, in order."""
@@ -152,12 +155,9 @@ class TaskService:
         return [shown(task) for task in sorted(found, key=lambda task: task.position)]
 
     async def tree(self, task_id: str) -> dict[str, Json]:
-        """Return the whole tree of any of its tasks, nested, with what it adds up to."""
+        """Return the whole tree of any of its tasks, nested."""
         task = await self._task(task_id, with_tree=True)
-        tasks = await self.db.tree(task.root_id)
-        summary = tree_status(tasks)
-        adds_up = {"status": str(summary.status), "progress": summary.progress, "error": summary.error}
-        return {"tree": adds_up | {"total": len(tasks)}, "root": nested(tasks, task.root_id)}
+        return nested(await self.db.tree(task.root_id), task.root_id)
 
     async def status(self, task_ids: Iterable[str]) -> Answers:
         """Return the status of tasks; for a root, of its tree."""
@@ -197,7 +197,7 @@ class TaskService:
             save=save,
         )
         if isinstance(copied, TaskTreeNode):
-            return nested([each.task for each in copied.walk()], copied.task.id) | {"saved": True}
+            return nested([each.task for each in copied.walk()], copied.task.id)
         return {"tasks": [masked(each) for each in copied], "saved": False}
 
     async def cancel(
@@ -207,12 +207,15 @@ class TaskService:
         tasks = [await self._task(task_id, with_tree=True) for task_id in task_ids]
         manager = TaskManager(self.db)
         return [
-            {"task_id": task.id} | await manager.cancel_task(task.id, error_message, force=force) for task in tasks
+            {"task_id": task.id} | await manager.cancel_task(task.id, error_message, force=force)
+            for task in tasks
         ]
 
     async def resume(self, task_ids: Iterable[str] | None = None) -> Answers:
         """Resume trees whose run a process left: these, or all that this process has the executors for."""
-        roots = None if task_ids is None else [(await self._task(t, with_tree=True)).root_id for t in task_ids]
+        roots = (
+            None if task_ids is None else [(await self._task(t, with_tree=True)).root_id for t in task_ids]
+        )
         if roots is None and not self.is_admin:
             raise ForbiddenError("Resuming every tree takes an admin. Name the tasks to resume.")
         resumed = await recover(self.db, roots, force=roots is not None)
@@ -251,7 +254,9 @@ class TaskService:
             return given
         found = [task.id async for task in self._every() if task.id.startswith(given)]
         if len(found) > 1:
-            raise InvalidInputError(f"{given!r} begins {len(found)} task ids: {', '.join(found[:5])}. Give more of it.")
+            raise InvalidInputError(
+                f"{given!r} begins {len(found)} task ids: {', '.join(found[:5])}. Give more of it."
+            )
         if not found:
             raise NotFoundError(given)
         return found[0]

@@ -41,7 +41,9 @@ def explain(
 class _Question:
     """One task in its tree, and what has been found out so far."""
 
-    def __init__(self, tasks: Sequence[Task], task_id: str, is_driven: bool, is_known: Callable[[str], bool]) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], task_id: str, is_driven: bool, is_known: Callable[[str], bool]
+    ) -> None:
         self.index = TreeIndex(tasks)
         self.task = self.index.by_id[task_id]
         self.root = self.index.by_id[self.task.root_id]
@@ -81,7 +83,9 @@ class _Question:
         if self.task.cancel_requested_at is not None:
             self._say("Its cancellation is requested; it ends as cancelled when its code has ended.")
         if self.task.not_before is not None:
-            self._say(f"It waits for attempt {self.task.attempts + 1}, not before {self.task.not_before:%H:%M:%S} UTC.")
+            self._say(
+                f"It waits for attempt {self.task.attempts + 1}, at {self.task.not_before:%H:%M:%S} UTC."
+            )
         elif self.task.executor == GROUP:
             self._say(f"It is a group and waits for what is in it: {self._below()}.")
         elif self.is_driven:
@@ -128,7 +132,10 @@ class _Question:
 
     def _say_abandoned(self) -> None:
         if not self.is_driven and self.root.run_requested_at is not None:
-            self._say("No process runs its tree now: its last one ended early.", f"apflow tasks resume {self.root.id}")
+            self._say(
+                "No process runs its tree now: its last one ended early.",
+                f"apflow tasks resume {self.root.id}",
+            )
 
     def _below(self) -> str:
         open_ones = [self.index.by_id[each] for each in self.index.subtree(self.task.id)[1:]]
@@ -137,4 +144,8 @@ class _Question:
 
 def _named(tasks: Sequence[Task]) -> str:
     shown = ", ".join(f"{each.name!r} ({each.status})" for each in tasks[:SHOWN])
-    return shown + (f" and {len(tasks) - SHOWN} more" if len(tasks) > SHOWN else "") if tasks else "nothing any more"
+    return (
+        shown + (f" and {len(tasks) - SHOWN} more" if len(tasks) > SHOWN else "")
+        if tasks
+        else "nothing any more"
+    )

@@ -1,0 +1,150 @@
+"""The commands of `apflow tasks` that change what is stored: cancel, copy, delete, resume."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from apflow.cli.exitcode import OF_STATUS, ExitCode
+from apflow.cli.options import finish, session_of, with_runs, with_store, with_task, with_tasks
+
+if TYPE_CHECKING:
+    from apflow.core.service import TaskService
+
+RESET_FIELDS = "name, inputs, params, schemas, policy"
+
+
+@click.command()
+@with_tasks
+@click.option("--force", is_flag=True, help="Give running code no time to end by itself.")
+@click.option("--message", metavar="TEXT", help="Why; kept as the error of what is cancelled.")
+@with_store
+@click.pass_context
+def cancel(ctx: click.Context, task_ids: tuple[str, ...], force: bool, message: str | None) -> None:
+    """Cancel tasks, with everything below them and what needs them."""
+    from apflow.cli.output import write_json, write_table
+    from apflow.cli.work import ids, perform
+
+    async def work(service: TaskService) -> list[dict[str, Any]]:
+        return await service.cancel(await ids(service, task_ids), force=force, error_message=message)
+
+    found = perform(ctx, work)
+    if session_of(ctx).is_json:
+        write_json({"tasks": found})
+    else:
+        write_table(
+            ("task_id", "status", "message"),
+            [[each["task_id"], each["status"], each.get("message")] for each in found],
+        )
+    if any(each["status"] == "failed" for each in found):
+        finish(ExitCode.REFUSED)
+
+
+@click.command()
+@with_task
+@click.option("--force", is_flag=True, help="Also what has ended.")
+@with_store
+@click.pass_context
+def delete(ctx: click.Context, task_id: str, force: bool) -> None:
+    """Delete a task and everything below it, unless it has run."""
+    from apflow.cli.output import write_json, write_line
+    from apflow.cli.work import perform
+
+    async def work(service: TaskService) -> dict[str, Any]:
+        return await service.delete(await service.find_id(task_id), force=force)
+
+    found = perform(ctx, work)
+    if session_of(ctx).is_json:
+        write_json(found)
+    else:
+        write_line(f"Deleted {found['deleted_count']} task(s).")
+
+
+@click.command()
+@with_task
+@click.option("--children", is_flag=True, help="Also what is below the task, and what depends on that.")
+@click.option(
+    "--mode",
+    type=click.Choice(("minimal", "full", "custom")),
+    default="minimal",
+    show_default=True,
+    help="The task with what it needs; its whole tree; or the tasks of --task.",
+)
+@click.option(
+    "--task", "chosen", metavar="ID", multiple=True, help="With --mode custom: copy this task; repeatable."
+)
+@click.option(
+    "--reset",
+    "reset_fields",
+    metavar="FIELD",
+    multiple=True,
+    help="Leave this field at its default; repeatable.",
+)
+@click.option("--dry-run", is_flag=True, help="Show the tasks that would be created, and create none.")
+@with_store
+@click.pass_context
+def copy(
+    ctx: click.Context,
+    task_id: str,
+    children: bool,
+    mode: Any,
+    chosen: tuple[str, ...],
+    reset_fields: tuple[str, ...],
+    dry_run: bool,
+) -> None:
+    """Copy a task into a tree of its own, ready to run."""
+    from apflow.cli.output import write_json, write_table, write_tree
+    from apflow.cli.work import ids, perform
+
+    async def work(service: TaskService) -> dict[str, Any]:
+        return await service.copy(
+            await service.find_id(task_id),
+            children=children,
+            copy_mode=mode,
+            custom_task_ids=await ids(service, chosen),
+            reset_fields=reset_fields,
+            save=not dry_run,
+        )
+
+    found = perform(ctx, work)
+    if session_of(ctx).is_json:
+        write_json(found if dry_run else {"saved": True, "root": found})
+    elif dry_run:
+        write_table(
+            ("id", "name", "status"),
+            [[each["id"], each["name"], each.get("status")] for each in found["tasks"]],
+        )
+    else:
+        write_tree(found)
+
+
+@click.command()
+@click.argument("task_ids", metavar="[ID...]", nargs=-1)
+@click.option(
+    "--all", "is_all", is_flag=True, help="Every tree that was left, and whose executors are known here."
+)
+@with_runs
+@click.pass_context
+def resume(ctx: click.Context, task_ids: tuple[str, ...], is_all: bool) -> None:
+    """Go on with runs that a dead process left."""
+    from apflow.cli.output import write_json, write_table
+    from apflow.cli.work import ids, perform
+
+    if bool(task_ids) == is_all:
+        raise click.UsageError("Name the trees to resume, or give --all.")
+
+    async def work(service: TaskService) -> list[dict[str, Any]]:
+        return await service.resume(None if is_all else await ids(service, task_ids))
+
+    found = perform(ctx, work)
+    if session_of(ctx).is_json:
+        write_json({"tasks": found})
+    else:
+        write_table(
+            ("task_id", "name", "status", "error"),
+            [[each[k] for k in ("task_id", "name", "status", "error")] for each in found],
+        )
+    finish(max((OF_STATUS.get(each["status"], ExitCode.FAILED) for each in found), default=ExitCode.DONE))
+
+
+CHANGES = (cancel, copy, delete, resume)

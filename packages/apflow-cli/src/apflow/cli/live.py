@@ -1,0 +1,98 @@
+"""The live tree: what runs, shown on standard error while it runs, where that is a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Mapping
+from typing import TypeVar
+
+from apflow.cli.output import STYLES
+from apflow.cli.view import Row, View
+from apflow.core.service import TaskService
+from apflow.core.task import Json
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+Answer = TypeVar("Answer")
+
+INTERVAL = 0.1  # seconds between two pictures
+MARKS = {"pending": "·", "completed": "✓", "failed": "✗", "cancelled": "■"}
+
+
+def is_wanted() -> bool:
+    """Say whether there is a terminal to show a live tree on."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+async def shown(service: TaskService, root: Mapping[str, Json], work: Awaitable[Answer]) -> Answer:
+    """Do the work that runs a tree, and show the tree meanwhile."""
+    view = View(root)
+    picture = _Picture(view, Console(stderr=True))
+    with Live(
+        console=picture.console, get_renderable=picture.draw, auto_refresh=False, transient=True
+    ) as live:
+        try:
+            async with asyncio.TaskGroup() as group:
+                follow = group.create_task(
+                    _follow(service, root["id"], root.get("last_event"), view), name="apflow:follow"
+                )
+                refresh = group.create_task(_refresh(live), name="apflow:refresh")
+                try:
+                    return await work
+                finally:
+                    follow.cancel()
+                    refresh.cancel()
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+
+
+async def _follow(service: TaskService, root_id: str, after: int | None, view: View) -> None:
+    """Keep a view up to date, from run to run: a tree that ended before may be about to run again."""
+    while True:
+        async for event in service.watch(root_id, after):
+            view.apply(event)
+            after = event["sequence"]
+        await asyncio.sleep(INTERVAL)
+
+
+async def _refresh(live: Live) -> None:
+    while True:
+        live.refresh()
+        await asyncio.sleep(INTERVAL)
+
+
+class _Picture:
+    """A view, drawn to fit a terminal."""
+
+    def __init__(self, view: View, console: Console) -> None:
+        self.view = view
+        self.console = console
+        self.spinner = Spinner("dots")
+
+    def draw(self) -> Group:
+        """Draw the tree, and below it how far the whole is."""
+        lines = Table.grid(padding=(0, 1))
+        for row in self.view.visible(max(1, self.console.height - 3)):
+            lines.add_row(*self._line(row))
+        total = Table.grid(padding=(0, 1))
+        bar = ProgressBar(total=1.0, completed=self.view.fraction, width=30)
+        total.add_row(bar, f"{self.view.ended}/{len(self.view.rows)}", Text(self.view.counts(), "dim"))
+        return Group(lines, total)
+
+    def _line(self, row: Row) -> tuple[Text | Spinner, ...]:
+        style = STYLES[row.status]
+        is_active = row.status == "in_progress"
+        mark = self.spinner if is_active else Text(MARKS[row.status], style)
+        percent = f"{row.progress:.0%}" if is_active and row.progress else ""
+        return (
+            mark,
+            Text("  " * row.depth + row.name, style, no_wrap=True, overflow="ellipsis"),
+            Text(percent, style),
+            Text(row.note, "red" if row.status == "failed" else "dim", no_wrap=True, overflow="ellipsis"),
+        )

@@ -1,0 +1,86 @@
+"""`apflow run`: trees of tasks, created and run at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from apflow.cli.options import session_of, with_outcome
+
+if TYPE_CHECKING:
+    from apflow.core.service import TaskService
+
+
+@click.group()
+def run() -> None:
+    """Run trees of tasks."""
+
+
+@run.command()
+@click.argument("executor", required=False)
+@click.option("--tasks", metavar="JSON", help="The tasks: an array of objects, or one object.")
+@click.option("--tasks-file", metavar="FILE", help="A JSON or YAML file with the tasks; - is standard input.")
+@click.option("--inputs", metavar="JSON", help="The inputs of EXECUTOR.")
+@click.option(
+    "--inputs-file", metavar="FILE", help="A JSON or YAML file with the inputs; - is standard input."
+)
+@click.option("--user-id", metavar="ID", help="Whose tasks these are.")
+@with_outcome
+@click.pass_context
+def flow(
+    ctx: click.Context,
+    executor: str | None,
+    tasks: str | None,
+    tasks_file: str | None,
+    inputs: str | None,
+    inputs_file: str | None,
+    user_id: str | None,
+    output: Path | None,
+    timeout: float | None,
+) -> None:
+    """Create a tree of tasks and run it to its end.
+
+    Give the tasks (--tasks, --tasks-file), or one EXECUTOR and its inputs.
+    """
+    from apflow.cli.running import Outcome, run_tree, tell
+    from apflow.cli.work import perform
+
+    given = _given(executor, tasks, tasks_file, inputs, inputs_file)
+
+    async def work(service: TaskService) -> Outcome:
+        created = await service.create(given, user_id=user_id)
+        outcome = await run_tree(service, created["id"], seconds=timeout)
+        return outcome | {"ids": created["ids"]}
+
+    tell(perform(ctx, work), is_json=session_of(ctx).is_json, output=output)
+
+
+def _given(
+    executor: str | None,
+    tasks: str | None,
+    tasks_file: str | None,
+    inputs: str | None,
+    inputs_file: str | None,
+) -> Any:
+    """Return the tasks that the options describe."""
+    from apflow.cli.source import read_option, read_source
+
+    if sum(each is not None for each in (executor, tasks, tasks_file)) != 1:
+        raise click.UsageError("Give what to run in one way: an EXECUTOR, --tasks JSON or --tasks-file FILE.")
+    if tasks is not None or tasks_file is not None:
+        if inputs is not None or inputs_file is not None:
+            raise click.UsageError("--inputs goes with an EXECUTOR; tasks carry their own inputs.")
+        return (
+            read_option("--tasks", tasks)
+            if tasks is not None
+            else read_source("--tasks-file", str(tasks_file))
+        )
+    if inputs is not None and inputs_file is not None:
+        raise click.UsageError("Give the inputs in one way: --inputs JSON or --inputs-file FILE.")
+    read: Any = {}
+    if inputs is not None:
+        read = read_option("--inputs", inputs)
+    elif inputs_file is not None:
+        read = read_source("--inputs-file", inputs_file)
+    return [{"name": executor, "schemas": {"method": executor}, "inputs": read}]

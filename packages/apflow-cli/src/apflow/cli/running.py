@@ -1,0 +1,65 @@
+"""Running one tree from a command: shown live, bounded in time, its outcome written and told by exit code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+import click
+from apflow.cli import live
+from apflow.cli.exitcode import OF_STATUS, ExitCode
+from apflow.cli.options import finish
+from apflow.cli.output import save_json, write_fields, write_json, write_tree
+from apflow.core.service import TaskService
+from apflow.core.task import Json
+
+Outcome = dict[str, Json]  # what a service's `execute` returns, with the whole tree as `root`
+
+
+async def run_tree(
+    service: TaskService, task_id: str, *, force: bool = False, seconds: float | None = None
+) -> Outcome:
+    """Execute a task's tree, show it live on a terminal, and return its outcome.
+
+    Raises:
+        TimeoutError: it took longer than `seconds`, and was cancelled.
+    """
+    work = service.execute(task_id, force=force)
+    if live.is_wanted():
+        root = await service.tree(task_id)
+        work = live.shown(service, root, work)
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            outcome = await work
+    except TimeoutError as error:
+        if limit.expired():
+            raise TimeoutError(
+                f"The run took longer than {seconds:g} s (--timeout). {_is_cancelled(task_id)}"
+            ) from error
+        raise
+    except asyncio.CancelledError:
+        click.echo(_is_cancelled(task_id), err=True)
+        raise
+    return outcome | {"root": await service.tree(task_id)}
+
+
+def _is_cancelled(task_id: str) -> str:
+    return f"It was cancelled; `apflow tasks tree {task_id}` shows how far it came."
+
+
+def tell(outcome: Outcome, *, is_json: bool, output: Path | None) -> NoReturn:
+    """Write an outcome, and end the command with the exit code for it."""
+    if output is not None:
+        save_json(output, outcome)
+    if is_json:
+        write_json(outcome)
+    else:
+        write_tree(outcome["root"])
+        write_fields(_summary(outcome))
+    finish(OF_STATUS.get(outcome["status"], ExitCode.FAILED))
+
+
+def _summary(outcome: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: outcome.get(name) for name in ("root_task_id", "status", "error", "result")}
