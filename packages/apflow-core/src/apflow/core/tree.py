@@ -15,7 +15,7 @@ from apflow.core.states import TaskStatus
 from apflow.core.task import Json, Task
 from apflow.core.tolerance import error_type, tolerated
 
-__all__ = ["TaskTreeNode", "TreeSummary", "mean_progress", "tolerated", "tree_status"]
+__all__ = ["TaskTreeNode", "TreeSummary", "error_type", "mean_progress", "tolerated", "tree_status"]
 
 Answer = Literal["status", "progress", "result", "error"]
 

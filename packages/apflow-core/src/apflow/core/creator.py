@@ -1,0 +1,174 @@
+"""Creating trees: from an array of descriptions, or as the copy of another tree.
+
+Everything is checked before the first write, and a tree is written in one transaction: what is refused
+leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, overload
+
+from apflow.core.arraycheck import check_array, new_ids, read_array
+from apflow.core.copying import CopyMode, CopyPlan, as_array, copied_tasks, plan_copy
+from apflow.core.errors import IdTakenError, InvalidInputError, NotFoundError
+from apflow.core.hooks import Hooks
+from apflow.core.inputs import remap_references
+from apflow.core.settings import get_settings
+from apflow.core.store import Move, TaskStore
+from apflow.core.task import Dependency, Json, Task, utc_now
+from apflow.core.taskmodel import custom_fields
+from apflow.core.tree import TaskTreeNode
+
+__all__ = ["TaskCreator", "check_array"]
+
+OnConflict = Literal["copy", "error"]
+ATTEMPTS = 5  # to write a tree while others take the ids of ours
+
+
+class TaskCreator:
+    """Creates trees of tasks in a store."""
+
+    def __init__(self, db: TaskStore) -> None:
+        self.db = db
+
+    async def create_task_tree_from_array(
+        self,
+        tasks: Sequence[Mapping[str, Any]],
+        on_conflict: OnConflict = "copy",
+        user_id: str | None = None,
+    ) -> TaskTreeNode:
+        """Create the tree that an array describes, and return its root; `.ids` tells given -> real.
+
+        Args:
+            tasks: one object per task; see "Creating a tree" in the documentation.
+            on_conflict: what to do when a given id is taken: "copy" gives the whole array new ids,
+                "error" refuses it.
+            user_id: whose the tasks are that do not say so themselves.
+
+        Raises:
+            TreeInvalidError: it is no tree; `violations` lists every fault. Nothing is written.
+            IdTakenError: an id is taken, and `on_conflict` is "error". Nothing is written.
+        """
+        if on_conflict not in ("copy", "error"):
+            raise InvalidInputError(f'on_conflict is "copy" or "error", not {on_conflict!r}.')
+        checked = read_array(tasks, get_settings(), user_id)
+        written = _stamped(checked.tasks)
+        for _ in range(ATTEMPTS):
+            try:
+                await self.db.add(written)
+                break
+            except IdTakenError:
+                if on_conflict == "error" and checked.has_ids:
+                    raise
+                written = with_new_ids(checked.tasks)
+        else:
+            raise IdTakenError([task.id for task in written])
+        real = dict(zip((task.id for task in checked.tasks), (task.id for task in written), strict=True))
+        return await self._created(written, {given: real[known] for given, known in checked.ids.items()})
+
+    @overload
+    async def create_task_copy(
+        self,
+        original_task: Task,
+        children: bool = False,
+        copy_mode: CopyMode = "minimal",
+        custom_task_ids: Sequence[str] | None = None,
+        reset_fields: Sequence[str] | None = None,
+        save: Literal[True] = True,
+    ) -> TaskTreeNode: ...
+
+    @overload
+    async def create_task_copy(
+        self,
+        original_task: Task,
+        children: bool = False,
+        copy_mode: CopyMode = "minimal",
+        custom_task_ids: Sequence[str] | None = None,
+        reset_fields: Sequence[str] | None = None,
+        *,
+        save: bool,
+    ) -> TaskTreeNode | list[dict[str, Json]]: ...
+
+    async def create_task_copy(
+        self,
+        original_task: Task,
+        children: bool = False,
+        copy_mode: CopyMode = "minimal",
+        custom_task_ids: Sequence[str] | None = None,
+        reset_fields: Sequence[str] | None = None,
+        save: bool = True,
+    ) -> TaskTreeNode | list[dict[str, Json]]:
+        """Copy a task, with what it needs to run, into a tree of its own.
+
+        Args:
+            original_task: any task of a stored tree. It stays as it is, but for `has_copy`.
+            children: copy what is below it, too, and what depends on that.
+            copy_mode: "minimal" the task; "full" its whole tree; "custom" the `custom_task_ids`.
+            custom_task_ids: tasks of the same tree.
+            reset_fields: fields that the copies do not take over: of inputs, params, schemas, policy,
+                priority, name and custom columns. They get their default.
+            save: False returns the array that would create the copy, and writes nothing.
+
+        Raises:
+            NotFoundError: a task that is named is not in the tree.
+            InvalidInputError: the options do not go together.
+        """
+        stored = (await self.db.get([original_task.id])).get(original_task.id)
+        if stored is None:
+            raise NotFoundError(original_task.id)
+        tasks = await self.db.tree(stored.root_id)
+        plan = plan_copy(tasks, stored.id, children, copy_mode, custom_task_ids)
+        if not save:
+            return as_array(copied_tasks(tasks, plan, reset_fields or ()))
+        return await self._save_copy(tasks, plan, reset_fields or ())
+
+    async def _save_copy(
+        self, tasks: Sequence[Task], plan: CopyPlan, reset_fields: Sequence[str]
+    ) -> TaskTreeNode:
+        copies = _stamped(copied_tasks(tasks, plan, reset_fields))
+        # The root comes first: whoever changes a tree takes its row before any other.
+        originals = sorted(
+            (task for task in tasks if task.id in plan.kept), key=lambda task: task.id != task.root_id
+        )
+        marks = [Move(task.id, task.root_id, {}, {"has_copy": True}) for task in originals]
+        await self.db.add(copies, provided=marks)
+        return await self._created(copies, {copy.original_task_id or "": copy.id for copy in copies})
+
+    async def _created(self, written: Sequence[Task], ids: dict[str, str]) -> TaskTreeNode:
+        """Return what was stored as nodes, after telling the hooks of it."""
+        node = TaskTreeNode.build(written)
+        node.ids = ids
+        await Hooks.current().run_tree("on_tree_created", node.task, node)
+        return node
+
+
+def _stamped(tasks: list[Task]) -> list[Task]:
+    """Give tasks what the store would give them, so that they need not be read back."""
+    now, custom = utc_now(), custom_fields()
+    for task in tasks:
+        task.created_at = task.updated_at = now
+        if custom:
+            task.extra = {**custom, **task.extra}
+    return tasks
+
+
+def with_new_ids(tasks: Sequence[Task]) -> list[Task]:
+    """Return a tree under new ids: parents, dependencies and references inside inputs follow."""
+    real = dict(zip((task.id for task in tasks), new_ids(len(tasks)), strict=True))
+    return [
+        replace(
+            task,
+            id=real[task.id],
+            root_id=real[task.root_id],
+            parent_id=None if task.parent_id is None else real[task.parent_id],
+            dependencies=[_renamed(each, real) for each in task.dependencies],
+            inputs=remap_references(task.inputs, real),
+        )
+        for task in tasks
+    ]
+
+
+def _renamed(dependency: Dependency, real: Mapping[str, str]) -> Dependency:
+    return {**dependency, "id": real[dependency["id"]]}

@@ -1,0 +1,268 @@
+"""What the fields of one task may hold, as a user gives them.
+
+Every function reads one value, returns it as it is to be stored, and writes each fault down instead of
+raising, so that a caller learns of all of them at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any, cast
+
+from apflow.core.errors import InvalidInputError
+from apflow.core.inputs import find_references
+from apflow.core.jsonvalue import clean_text, dumps, encode
+from apflow.core.secrets import refuse_masked
+from apflow.core.settings import Settings
+from apflow.core.task import PUBLIC_FIELDS, Json
+
+MAX_TEXT = 255  # characters of an id; longer ones would not fit the index of every database
+EFFECTS = ("pure", "idempotent", "once")
+
+# What an array may say of a task. `status` and `result` only of work that is done already: copies do that.
+KEYS = (
+    "id", "name", "parent_id", "user_id", "priority", "dependencies", "inputs", "params", "schemas", "policy",
+    "status", "result", "original_task_id",
+)  # fmt: skip
+
+# Keys that people write where something else is meant.
+_MEANT = {
+    "executor_id": "params.executor_id",
+    "executor": "params.executor_id",
+    "method": "schemas.method",
+    "input_schema": "schemas.input_schema",
+    "output_schema": "schemas.output_schema",
+    "timeout": "policy.timeout",
+    "retry": "policy.retry",
+    "retries": "policy.retry.max_attempts",
+    "effect": "policy.effect",
+    "depends_on": "dependencies",
+    "after": "dependencies",
+    "needs": "dependencies",
+    "children": "parent_id in each child",
+}
+
+
+class Faults:
+    """The faults found so far, each with the place where it is."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def add(self, where: str, fault: str) -> None:
+        self.found.append(f"{where}: {fault}" if where else fault)
+
+
+def near(wrong: str, known: Iterable[str]) -> str:
+    """Return " Did you mean ...?" where something known is spelled like it, else ""."""
+    found = difflib.get_close_matches(wrong, list(known), n=1)
+    return f" Did you mean {found[0]!r}?" if found else ""
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: short, and without what might be secret inside."""
+    if isinstance(value, str | int | float | bool) or value is None:
+        text = repr(value)
+        return text if len(text) <= 60 else text[:57] + "..."
+    return {"dict": "an object", "list": "a list"}.get(type(value).__name__, f"a {type(value).__name__}")
+
+
+def check_keys(keys: Iterable[Any], custom: Mapping[str, Json], where: str, faults: Faults) -> None:
+    """Refuse keys that mean nothing in a task."""
+    for key in keys:
+        if key in KEYS or key in custom:
+            continue
+        if key in PUBLIC_FIELDS:
+            faults.add(where, f"{key!r} is set by apflow. Leave it out.")
+        elif key in _MEANT:
+            faults.add(where, f"there is no key {key!r}. Use {_MEANT[key]}.")
+        else:
+            advice = near(key, [*KEYS, *custom]) if isinstance(key, str) else ""
+            advice = advice or " Own columns are added by set_task_model_class()."
+            faults.add(where, f"there is no key {shown(key)}.{advice}")
+
+
+def read_text(value: object, name: str, where: str, faults: Faults) -> str | None:
+    """Read an id or a name of a user: text of 1 to 255 characters."""
+    if not isinstance(value, str) or not value.strip():
+        faults.add(where, f"{name} must be text that is not empty, not {shown(value)}.")
+        return None
+    if len(value) > MAX_TEXT:
+        faults.add(where, f"{name} has {len(value)} characters; at most {MAX_TEXT} are possible.")
+        return None
+    if value != clean_text(value):
+        faults.add(where, f"{name} holds characters that cannot be stored (U+0000 or a lone surrogate).")
+        return None
+    return value
+
+
+def read_name(value: object, where: str, faults: Faults) -> str:
+    """Read the name of a task."""
+    if not isinstance(value, str) or not value.strip():
+        faults.add(where, f"every task needs a name: text that is not empty, not {shown(value)}.")
+        return ""
+    return clean_text(value)
+
+
+def read_priority(value: object, where: str, faults: Faults) -> int:
+    """Read a priority: any integer of 32 bits, 2 where nothing is said."""
+    if value is None:
+        return 2
+    if isinstance(value, bool) or not isinstance(value, int):
+        kinds = "0 urgent, 1 high, 2 normal, 3 low"
+        faults.add(where, f"priority must be an integer ({kinds}), not {shown(value)}.")
+
+        return 2
+    if not -(2**31) <= value < 2**31:
+        faults.add(where, f"priority {shown(value)} is out of range: use 0 urgent to 3 low.")
+        return 2
+    return value
+
+
+def read_object(value: object, name: str, where: str, settings: Settings, faults: Faults) -> dict[str, Json]:
+    """Read `inputs`, `params` or the like: an object of plain JSON that can be stored."""
+    if value is None or value == {}:
+        return {}
+    if not isinstance(value, Mapping):
+        faults.add(where, f"{name} must be an object, not {shown(value)}.")
+        return {}
+    stored = read_json(dict(cast("Mapping[Any, Any]", value)), name, where, settings, faults)
+    return {} if stored is None else cast("dict[str, Json]", stored)
+
+
+def read_json(value: object, name: str, where: str, settings: Settings, faults: Faults) -> Json:
+    """Read plain JSON that can be stored; None where it cannot."""
+    max_bytes = settings.max_result_bytes if name == "result" else settings.max_inputs_bytes
+    try:
+        stored, size = encode(value, name, max_depth=settings.max_json_depth)
+        if name != "result" and b"***" in dumps(stored):
+            refuse_masked(stored, name)
+    except InvalidInputError as error:
+        faults.add(where, str(error))
+        return None
+    if size > max_bytes:
+        faults.add(where, f"{name} takes {size} bytes; {max_bytes} are possible. Store a reference instead.")
+        return None
+    return stored
+
+
+def check_sources(inputs: dict[str, Json], declared: Collection[str], where: str, faults: Faults) -> None:
+    """Check that references inside inputs can work, and only name declared dependencies."""
+    try:
+        references = find_references(inputs)
+    except InvalidInputError as error:
+        faults.found.extend(f"{where}: {violation}." for violation in error.violations)
+        return
+    for each in references:
+        if each.source not in declared:
+            fault = f"{each.place}.$from names {shown(each.source)}, which is no dependency of this task."
+            faults.add(where, f"{fault}{near(each.source, declared) or ' Add it to dependencies.'}")
+
+
+def read_schemas(value: object, where: str, settings: Settings, faults: Faults) -> dict[str, Json]:
+    """Read `schemas`: the method is an executor's id, the schemas are JSON Schemas."""
+    schemas = read_object(value, "schemas", where, settings, faults)
+    method = schemas.get("method")
+    if method is not None and (not isinstance(method, str) or not method):
+        faults.add(where, f"schemas.method must be the id of an executor, not {shown(method)}.")
+    for name in ("input_schema", "output_schema"):
+        _check_schema(schemas.get(name), f"schemas.{name}", where, faults)
+    return schemas
+
+
+def _check_schema(schema: Json, name: str, where: str, faults: Faults) -> None:
+    if schema is None:
+        return
+    if not isinstance(schema, dict):
+        faults.add(where, f"{name} must be a JSON Schema, an object, not {shown(schema)}.")
+        return
+    from apflow.core.schema import check_schema  # few arrays bring a schema, and the validator is large
+
+    try:
+        check_schema(cast("dict[str, Json]", schema))
+    except InvalidInputError as error:
+        faults.add(where, f"{name}: {error}")
+
+
+def read_params(value: object, where: str, settings: Settings, faults: Faults) -> dict[str, Json]:
+    """Read `params`: what the executor is made with, and perhaps which."""
+    params = read_object(value, "params", where, settings, faults)
+    executor_id = params.get("executor_id")
+    if executor_id is not None and (not isinstance(executor_id, str) or not executor_id):
+        faults.add(where, f"params.executor_id must be the id of an executor, not {shown(executor_id)}.")
+    return params
+
+
+def read_custom(value: object, name: str, where: str, settings: Settings, faults: Faults) -> Json:
+    """Read the value of a custom column: plain JSON, or a time."""
+    if value is None or isinstance(value, datetime):
+        return value
+    return read_json(value, name, where, settings, faults)
+
+
+def read_policy(value: object, where: str, faults: Faults) -> dict[str, Json]:
+    """Read `policy`: types, ranges and keys; what is null is left out."""
+    policy = _members(value, "policy", ("timeout", "retry", "effect"), where, faults)
+    read: dict[str, Json] = {}
+    for name, each in policy.items():
+        if name == "timeout" and not _is_number(each, above=0):
+            faults.add(where, f"policy.timeout must be a number of seconds above 0, not {shown(each)}.")
+        elif name == "effect" and each not in EFFECTS:
+            faults.add(where, f"policy.effect must be one of {', '.join(EFFECTS)}, not {shown(each)}.")
+        else:
+            read[name] = _read_retry(each, where, faults) if name == "retry" else each
+    return read
+
+
+def _read_retry(value: object, where: str, faults: Faults) -> dict[str, Json]:
+    retry = _members(value, "policy.retry", tuple(_RETRY), where, faults)
+    for name, each in retry.items():
+        is_good, what = _RETRY[name]
+        if not is_good(each):
+            faults.add(where, f"policy.retry.{name} must be {what}, not {shown(each)}.")
+    return retry
+
+
+def _members(value: object, name: str, known: tuple[str, ...], where: str, faults: Faults) -> dict[str, Json]:
+    """Return the members of an object that are known and not null."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        faults.add(where, f"{name} must be an object, not {shown(value)}.")
+        return {}
+    members = cast("Mapping[Any, Json]", value)
+    for key in members:
+        if key not in known:
+            advice = near(key, known) if isinstance(key, str) else ""
+            advice = advice or f" There are: {', '.join(known)}."
+            faults.add(where, f"{name} has no key {shown(key)}.{advice}")
+    return {key: members[key] for key in members if key in known and members[key] is not None}
+
+
+def _is_number(value: object, *, above: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and above < value < math.inf
+
+
+def _is_wait(value: object) -> bool:
+    return _is_number(value, above=-1) and cast("float", value) >= 0
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31
+
+
+def _is_error_list(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in cast("list[object]", value))
+
+
+_RETRY = {
+    "max_attempts": (_is_count, "an integer of at least 1"),
+    "delay": (_is_wait, "a number of seconds, 0 or more"),
+    "backoff": (lambda value: _is_number(value, above=0), "a number above 0"),
+    "max_delay": (_is_wait, "a number of seconds, 0 or more"),
+    "jitter": (lambda value: isinstance(value, bool), "true or false"),
+    "on": (_is_error_list, "a list of error types"),
+}
