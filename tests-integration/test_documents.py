@@ -7,6 +7,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
+
 from apflow.cli.exitcode import ExitCode
 from apflow.core.settings import Settings
 
