@@ -11,7 +11,6 @@ from apflow.core import TaskCreator, TaskManager
 from apflow.core.settings import get_settings
 from apflow.core.store import TaskStore
 from apflow.core.task import Json, Task
-
 from benchmarks import trees
 from benchmarks.files import fresh_store
 from benchmarks.floor import completed, plain_tasks, push_in_batches, push_in_sequence, started

@@ -4,9 +4,10 @@ import importlib
 import subprocess
 import sys
 
+import pytest
+
 import aipartnerupflow
 import apflow.core
-import pytest
 from apflow.storage.sql import TaskModel
 
 PATHS = {

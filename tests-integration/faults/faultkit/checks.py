@@ -6,7 +6,6 @@ from typing import Any
 
 from apflow.core.events import FINAL
 from apflow.core.states import TERMINAL
-
 from faultkit.history import Line
 from faultkit.trees import ROOT, Array
 

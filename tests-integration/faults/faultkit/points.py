@@ -8,7 +8,6 @@ from apflow.core.events import FINAL, TaskEvent
 from apflow.core.states import TaskStatus
 from apflow.core.store import Change, Move, Moved, TaskQuery, TaskStore
 from apflow.core.task import Task
-
 from faultkit.trees import LAST, RETRYING, TARGET
 
 

@@ -13,7 +13,6 @@ from apflow.core.events import LIVE, EventType, TaskEvent
 from apflow.core.recovery import recover
 from apflow.core.store import TaskStore
 from apflow.core.task import Task, to_json
-
 from faultkit import executors, trees
 from faultkit.history import History
 from faultkit.points import Stop, StoppingStore
