@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from apflow.core.states import TaskStatus
 
@@ -20,10 +20,12 @@ class Dependency(TypedDict):
     """One entry of `Task.dependencies`: what must end before the task starts.
 
     `required`: whether it must have completed; an optional one may end in any way.
+    `name`: kept where an array named the dependency by it; the result is then also given under this name.
     """
 
     id: str
     required: bool
+    name: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,13 @@ class Task:
         if name != "extra" and name in self.extra:
             return self.extra[name]
         raise AttributeError(f"A task has no field {name!r}")
+
+    def copy(self) -> Task:
+        """Return a task with the same values; the JSON in it is shared."""
+        new = object.__new__(Task)
+        for name in Task.__slots__:
+            setattr(new, name, getattr(self, name))
+        return new
 
     def to_dict(self) -> dict[str, Json]:
         """Return what users see, as plain JSON: times in ISO 8601, custom columns beside the others."""

@@ -1,0 +1,218 @@
+"""One call of a task's executor, from its inputs to its outcome.
+
+What happens here is not durable: the run writes it down before and after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+
+from apflow.core import extensions
+from apflow.core.events import TaskEvent
+from apflow.core.executor import ExecutableTask, overrides_cancel
+from apflow.core.hooks import Hooks
+from apflow.core.inputs import build_inputs
+from apflow.core.outcome import Outcome, failed, read_exception, read_result
+from apflow.core.progress import ProgressQueue
+from apflow.core.runner import Runner
+from apflow.core.schema import InputSchema, compile_schema
+from apflow.core.secrets import redact, resolve
+from apflow.core.settings import Settings
+from apflow.core.states import TaskStatus
+from apflow.core.task import Json, Policy, Task
+
+logger = logging.getLogger(__name__)
+
+CANCELLED = TaskStatus.CANCELLED
+KEPT_OF_A_CANCELLED = ("partial_result", "result", "token_usage")
+
+
+@dataclass(slots=True)
+class Bench:
+    """What the attempts of one run share: nothing of it belongs to a single task."""
+
+    hooks: Hooks
+    runner: Runner
+    settings: Settings
+    # Task id -> the instance that runs it now, for whoever gave the dict to `TaskManager`.
+    instances: MutableMapping[str, ExecutableTask]
+    entries: dict[str, extensions.ExecutorEntry] = field(default_factory=dict[str, extensions.ExecutorEntry])
+    # Set when a run begins.
+    tasks: Mapping[str, Task] = field(init=False)
+    publish: Callable[[TaskEvent], None] = field(init=False)
+    note_progress: Callable[[str, float], None] = field(init=False)
+
+    def join(
+        self,
+        tasks: Mapping[str, Task],
+        publish: Callable[[TaskEvent], None],
+        note_progress: Callable[[str, float], None],
+    ) -> None:
+        """Belong to a run: to its tasks, and to what hears its live events."""
+        self.tasks, self.publish, self.note_progress = tasks, publish, note_progress
+
+    def entry(self, executor_id: str) -> extensions.ExecutorEntry:
+        """Return an executor, looked up once per run."""
+        entry = self.entries.get(executor_id)
+        if entry is None:
+            entry = self.entries[executor_id] = extensions.get_executor(executor_id)
+        return entry
+
+    def effect(self, task: Task) -> str:
+        """Return what running the task twice would do: the policy's word, else the executor's."""
+        named = task.policy.get("effect")
+        if named or task.executor is None:
+            return str(named or ExecutableTask.effect)
+        try:
+            return self.entry(task.executor).effect
+        except Exception:  # noqa: BLE001 - a plugin that cannot be loaded fails its task when it starts
+            return ExecutableTask.effect
+
+
+class Attempt:
+    """One attempt at one task. `outcome` is there once `waiter` is done."""
+
+    __slots__ = (
+        "answer", "bench", "executor", "generation", "inputs", "is_cancelled", "message", "number", "queue", "secrets",
+        "task", "waiter",
+    )  # fmt: skip
+
+    def __init__(self, bench: Bench, task: Task) -> None:
+        self.bench = bench
+        self.task = task
+        self.number, self.generation = task.attempts, task.generation  # as they were when it started
+        self.executor: ExecutableTask | None = None
+        self.inputs: dict[str, Json] = {}  # those used, secrets still as references
+        self.secrets: list[str] = []
+        self.is_cancelled = False
+        self.message: str | None = None  # why it was cancelled
+        self.answer: Json = None  # what the executor's `cancel` returned
+        self.queue: ProgressQueue | None = None
+        self.waiter: asyncio.Task[Outcome]
+
+    async def run(self) -> Outcome:
+        """Build the inputs, call the executor, and return what became of it. Never raises on its failure."""
+        try:
+            outcome = await self._call()
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if not self.is_cancelled and current is not None and current.cancelling():
+                raise  # the run itself is being ended
+            outcome = failed("CancelledError", "The executor's code was cancelled from inside.")
+        except Exception as error:  # noqa: BLE001 - the border to executors
+            outcome = read_exception(error)
+        finally:
+            self.bench.instances.pop(self.task.id, None)
+            if self.queue is not None:
+                self.queue.close()
+        if self.secrets:
+            outcome = Outcome(
+                outcome.status,
+                redact(outcome.result, self.secrets),
+                redact(outcome.error, self.secrets),
+                outcome.error_type,
+            )
+        return self.cancelled(outcome) if self.is_cancelled else outcome
+
+    def cancelled(self, outcome: Outcome | None = None) -> Outcome:
+        """Return the outcome of a cancelled attempt: what its code still gave is kept."""
+        kept: dict[str, Json] = {}
+        if outcome is not None and outcome.status is not TaskStatus.FAILED and isinstance(outcome.result, dict):
+            kept.update(outcome.result)
+        if isinstance(self.answer, dict):
+            given = {name: self.answer[name] for name in KEPT_OF_A_CANCELLED if self.answer.get(name) is not None}
+            read = self._read(redact(given, self.secrets))
+            if read.status is TaskStatus.COMPLETED:
+                kept.update(read.result)
+        return Outcome(CANCELLED, kept or None, self.message or "Cancelled.", None)
+
+    async def cancel(self, *, is_forced: bool) -> None:
+        """Let the code end: by the executor's own `cancel`, its grace period, then from outside."""
+        grace = self.bench.settings.cancel_grace
+        loop = asyncio.get_running_loop()
+        until = loop.time() + grace
+        if self.executor is not None and overrides_cancel(self.executor):
+            try:
+                async with asyncio.timeout_at(until):
+                    self.answer = await self.executor.cancel()
+            except Exception:  # noqa: BLE001 - the border to executors
+                logger.exception("cancel() of %s failed; its code is cancelled from outside.", self.executor.id)
+        if self.executor is not None and self.executor.cancelable and not is_forced:
+            await asyncio.wait({self.waiter}, timeout=max(0.0, until - loop.time()))
+        if not self.waiter.done():
+            self.waiter.cancel("cancelled by request")
+
+    async def _call(self) -> Outcome:
+        bench, task = self.bench, self.task
+        if task.executor is None:
+            return failed("ExecutorNotFound", f"No executor is called {task.name!r}. {extensions.advise(task.name)}")
+        entry = bench.entry(task.executor)
+        params, self.secrets = resolve(task.params) if task.params else (task.params, [])
+        executor = self.executor = entry.make(params)
+        own_schema = task.schemas.get("input_schema")
+        schema = compile_schema(own_schema if own_schema is not None else entry.schema_of(executor))
+        inputs = await self._inputs(schema)
+        self._prepare(executor)
+        if self.is_cancelled:
+            return Outcome(CANCELLED, None, None, None)
+        policy = Policy.from_json(task.policy)
+        return self._read(await bench.runner.call(executor, inputs, policy.timeout))
+
+    def _read(self, value: Json) -> Outcome:
+        settings = self.bench.settings
+        schema = self.task.schemas.get("output_schema")
+        return read_result(
+            value,
+            output_schema=compile_schema(schema) if schema else None,
+            max_bytes=settings.max_result_bytes,
+            max_depth=settings.max_json_depth,
+        )
+
+    async def _inputs(self, schema: InputSchema | None) -> dict[str, Json]:
+        """Return the inputs for the call; those with secrets as references stay in `self.inputs`."""
+        task, tasks = self.task, self.bench.tasks
+        results: dict[str, Json] = {}
+        names: dict[str, str] = {}
+        for dependency in task.dependencies:
+            needed = tasks.get(dependency["id"])
+            if needed is not None and needed.status is TaskStatus.COMPLETED:
+                results[needed.id] = needed.result
+                if "name" in dependency:
+                    names[needed.id] = dependency["name"]
+        inputs = build_inputs(task, results, names, schema)
+        if self.bench.hooks.has_pre:
+            shown = task.copy()
+            shown.inputs = inputs
+            await self.bench.hooks.run_pre(shown)
+            inputs = shown.inputs
+        clear, secrets = resolve(inputs)
+        self.secrets = self.secrets + secrets if secrets else self.secrets
+        if schema is not None:
+            clear = schema.validate(clear)
+        self.inputs = inputs if secrets else clear
+        if self.executor is not None:
+            self.executor.dependency_results = results
+        return clear
+
+    def _prepare(self, executor: ExecutableTask) -> None:
+        """Give the executor what an execution sees."""
+        task, bench = self.task, self.bench
+        self.queue = ProgressQueue(
+            task,
+            bench.publish,
+            bench.note_progress,
+            lambda value: redact(value, self.secrets) if self.secrets else value,
+            bench.settings.progress_interval,
+        )
+        executor.task_id = task.id
+        executor.root_task_id = task.root_id
+        executor.user_id = task.user_id
+        executor.task = task.copy()
+        executor.attempts = task.attempts
+        executor.idempotency_key = f"{task.id}:{task.generation}"
+        executor.cancellation_checker = lambda: self.is_cancelled
+        executor.event_queue = self.queue
+        bench.instances[task.id] = executor

@@ -1,0 +1,261 @@
+"""From a tree's id to its finished run, and to its cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, field
+
+from apflow.core import extensions, runs
+from apflow.core.attempt import Bench
+from apflow.core.errors import NotFoundError
+from apflow.core.eventbus import EventBus, bus_of
+from apflow.core.executor import ExecutableTask
+from apflow.core.hooks import Hooks
+from apflow.core.moves import Batch
+from apflow.core.request import begin_run, has_unended_run, has_work, missing_executors, take_over
+from apflow.core.runner import LocalRunner, Runner
+from apflow.core.settings import Settings, get_settings
+from apflow.core.slots import process_slots
+from apflow.core.states import TERMINAL, TaskStatus
+from apflow.core.store import TaskStore
+from apflow.core.task import Json, Task, utc_now
+from apflow.core.tree import TreeSummary, tree_status
+from apflow.core.treerun import CancelRequest, TreeRun, invalid_tree
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Driver:
+    """What runs trees of one store: its hooks, its runner and its settings."""
+
+    store: TaskStore
+    hooks: Hooks = field(default_factory=Hooks.current)
+    runner: Runner = field(default_factory=LocalRunner)
+    settings: Settings = field(default_factory=get_settings)
+    instances: MutableMapping[str, ExecutableTask] = field(default_factory=dict[str, ExecutableTask])
+    max_concurrency: int | None = None  # narrows this run; the process has a limit of its own
+
+    @property
+    def bus(self) -> EventBus:
+        """Where events are told."""
+        return bus_of(self.store)
+
+    async def run(
+        self,
+        root_id: str,
+        *,
+        named_id: str | None = None,
+        force: bool = False,
+        resume_only: bool = False,
+        needs_executors: bool = False,
+    ) -> list[Task] | None:
+        """Run a tree, or one of its tasks with what it needs, and return all its tasks as they ended.
+
+        A run that a dead process left is taken over first.
+
+        Args:
+            resume_only: only take over and finish a run that was requested before.
+            needs_executors: return None, and change nothing, where this process lacks an executor.
+
+        Raises:
+            NotFoundError: there is no such tree.
+            AlreadyRunningError: a living owner runs it.
+            StoreError: the store failed; the run stays requested.
+        """
+        runs.claim(self.store, root_id)
+        try:
+            tasks = await self.store.tree(root_id)
+            if not tasks:
+                raise NotFoundError(root_id)
+            root = next(task for task in tasks if task.id == root_id)
+            if needs_executors and has_unended_run(root) and self._lacks(tasks, root):
+                return None
+            if root.run_requested_at is not None and root.run_ended_at is not None:
+                await self.call_end_hooks(root, tree_status(tasks, root_id))
+            if has_unended_run(root):
+                tasks = await self._drive(self._resumed(tasks, root))
+                root = next(task for task in tasks if task.id == root_id)
+            if not resume_only:
+                prepared = self._requested(tasks, root, named_id, force)
+                tasks = await self._drive(prepared) if prepared is not None else tasks
+            return tasks
+        finally:
+            runs.leave(self.store, root_id)
+
+    def _lacks(self, tasks: Sequence[Task], root: Task) -> list[str]:
+        missing = missing_executors(tasks, root.run_scope, extensions.executor_is_known)
+        if missing:
+            logger.warning(
+                "Tree %s is left for a process that has: %s. `apflow tasks resume %s` runs it all the same.",
+                root.id,
+                ", ".join(missing),
+                root.id,
+            )
+        return missing
+
+    def _requested(self, tasks: list[Task], root: Task, named_id: str | None, force: bool) -> TreeRun | None:
+        """Return the run that was asked for, or None where there is nothing to do."""
+        batch = Batch(root.id, runs.owner_id(), utc_now())
+        is_known = extensions.executor_is_known
+        scope = begin_run(tasks, root, batch, named_id=named_id, force=force, is_known=is_known)
+        if not has_work(tasks, scope):
+            return None
+        return self._make(tasks, scope, batch)
+
+    def _resumed(self, tasks: list[Task], root: Task) -> TreeRun:
+        batch = Batch(root.id, runs.owner_id(), utc_now())
+        bench = self._bench()
+        take_over(
+            tasks,
+            root,
+            batch,
+            is_known=extensions.executor_is_known,
+            effect=bench.effect,
+            max_interruptions=self.settings.max_interruptions,
+        )
+        return self._make(tasks, root.run_scope, batch)
+
+    def closing(self, tasks: list[Task], root: Task) -> TreeRun:
+        """Return a run that starts nothing: it writes down what a cancellation ends in a tree nobody runs."""
+        batch = Batch(root.id, runs.owner_id(), utc_now())
+        return self._make(tasks, root.run_scope if has_unended_run(root) else None, batch, is_closing=True)
+
+    def _bench(self) -> Bench:
+        return Bench(
+            hooks=self.hooks, runner=self.runner, settings=self.settings, instances=self.instances
+        )
+
+    def _make(self, tasks: list[Task], scope: list[str] | None, batch: Batch, *, is_closing: bool = False) -> TreeRun:
+        run = TreeRun(
+            self.store,
+            self._bench(),
+            self.bus,
+            process_slots(self.settings.max_concurrency),
+            tasks=tasks,
+            scope=scope,
+            first=batch,
+            limit=self.max_concurrency,
+            is_closing=is_closing,
+        )
+        fault = None if is_closing else invalid_tree(tasks)
+        if fault is not None:
+            within = None if scope is None else set(scope)
+            run.refuse([task.id for task in tasks if within is None or task.id in within], fault)
+        return run
+
+    async def _drive(self, run: TreeRun) -> list[Task]:
+        """Drive a run to its end. Cancelling this coroutine cancels the tree, and waits for its code."""
+        runs.enter(self.store, run)
+        driving = asyncio.create_task(run.drive(), name=f"apflow:run:{run.root_id}")
+        try:
+            root = run.by_id[run.root_id]
+            await self.hooks.run_tree("on_tree_started", root.copy())
+            await asyncio.shield(driving)
+        except asyncio.CancelledError:
+            await self._give_up(run, driving)
+            raise
+        if run.summary is not None:
+            await self.call_end_hooks(root, run.summary)
+        return run.tasks
+
+    async def _give_up(self, run: TreeRun, driving: asyncio.Task[None]) -> None:
+        if driving.done():
+            return
+        run.cancel(CancelRequest([run.root_id], "The caller was cancelled.", is_forced=True))
+        await asyncio.wait({driving}, timeout=self.settings.cancel_grace + self.settings.cancel_wait)
+        driving.cancel()
+
+    async def call_end_hooks(self, root: Task, summary: TreeSummary) -> None:
+        """Call the hooks of the tree's end, at least once, and note that they were called."""
+        if root.run_requested_at is None:
+            return
+        shown = root.copy()
+        if summary.status is TaskStatus.FAILED:
+            await self.hooks.run_tree("on_tree_failed", shown, summary.error or "")
+        elif summary.status is TaskStatus.CANCELLED:
+            await self.hooks.run_tree("on_tree_cancelled", shown, summary.error or "Cancelled.")
+        else:
+            await self.hooks.run_tree("on_tree_completed", shown, str(summary.status))
+        batch = Batch(root.id, runs.owner_id(), utc_now())
+        expects = {"run_requested_at": root.run_requested_at, "run_ended_at": root.run_ended_at}
+        batch.put(root, expects, {"run_requested_at": None, "run_owner": None})
+        await self.store.write(batch.change())
+
+
+async def cancel(driver: Driver, task_id: str, message: str | None, *, is_forced: bool) -> dict[str, Json]:
+    """Cancel a task, all below it and what needs them; wait until their code has ended.
+
+    Returns:
+        `{"status": "cancelled" | "cancelling" | "failed", "task_id", "message"}`, and what the executor kept:
+        `token_usage`, `result`.
+
+    Raises:
+        NotFoundError: there is no such task.
+    """
+    store, settings = driver.store, driver.settings
+    task = (await store.get([task_id])).get(task_id)
+    if task is None:
+        raise NotFoundError(task_id)
+    tasks = await store.tree(task.root_id)
+    if not _open_below(tasks, task_id):
+        message = f"Nothing is left to cancel: task {task.name!r} is {task.status}."
+        return {"status": "failed", "task_id": task_id, "message": message}
+    request = CancelRequest([task_id], message, is_forced)
+    run = runs.running(store, task.root_id)
+    wait = settings.cancel_wait + (0 if is_forced else settings.cancel_grace)
+    if run is None:
+        await _cancel_unowned(driver, tasks, request)
+    else:
+        run.cancel(request)
+    try:
+        async with asyncio.timeout(wait):
+            await asyncio.wrap_future(request.done)
+    except TimeoutError:
+        text = "The cancellation is stored; the task's code has not ended yet."
+        return {"status": "cancelling", "task_id": task_id, "message": text}
+    ended = (await store.get([task_id])).get(task_id, task)
+    return _answer(ended, message)
+
+
+async def _cancel_unowned(driver: Driver, tasks: list[Task], request: CancelRequest) -> None:
+    root = next(task for task in tasks if task.parent_id is None)
+    runs.claim(driver.store, root.id)
+    try:
+        run = driver.closing(tasks, root)
+        runs.enter(driver.store, run)
+        run.cancel(request)
+        await run.drive()
+        if run.summary is not None:
+            await driver.call_end_hooks(run.by_id[root.id], run.summary)
+    finally:
+        runs.leave(driver.store, root.id)
+
+
+def _open_below(tasks: Sequence[Task], task_id: str) -> bool:
+    children: dict[str, list[Task]] = {}
+    for task in tasks:
+        if task.parent_id is not None:
+            children.setdefault(task.parent_id, []).append(task)
+    waiting = [task for task in tasks if task.id == task_id]
+    while waiting:
+        task = waiting.pop()
+        if task.status not in TERMINAL:
+            return True
+        waiting.extend(children.get(task.id, ()))
+    return False
+
+
+def _answer(task: Task, message: str | None) -> dict[str, Json]:
+    answer: dict[str, Json] = {
+        "status": "cancelled",
+        "task_id": task.id,
+        "message": message or f"Task {task.name!r} is cancelled.",
+    }
+    if isinstance(task.result, dict):
+        if task.result.get("token_usage") is not None:
+            answer["token_usage"] = task.result["token_usage"]
+        answer["result"] = task.result
+    return answer

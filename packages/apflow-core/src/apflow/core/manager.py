@@ -1,0 +1,171 @@
+"""TaskManager: runs stored trees, as the documents of its users know it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+
+from apflow.core.driving import Driver, cancel
+from apflow.core.errors import NotFoundError
+from apflow.core.eventbus import Subscription
+from apflow.core.events import TaskEvent
+from apflow.core.executor import ExecutableTask
+from apflow.core.hooks import Hooks, TaskPostHook, TaskPreHook
+from apflow.core.repository import TaskRepository
+from apflow.core.runner import Runner
+from apflow.core.session import create_session
+from apflow.core.store import TaskStore
+from apflow.core.task import Json
+from apflow.core.tree import TaskTreeNode
+
+StreamingCallback = Callable[[dict[str, Json]], Awaitable[object] | object]
+
+
+class StreamingCallbacks:
+    """Who is called with each event of a run with streaming: a dict, in order, the final one always."""
+
+    def __init__(self) -> None:
+        self.callbacks: list[StreamingCallback] = []
+
+    def add(self, callback: StreamingCallback) -> None:
+        """Call `callback(event)` with every event; it may be a coroutine function."""
+        self.callbacks.append(callback)
+
+    def remove(self, callback: StreamingCallback) -> None:
+        """Call it no more."""
+        self.callbacks.remove(callback)
+
+    async def send(self, event: TaskEvent) -> None:
+        """Call everybody with one event."""
+        shown = event.to_dict()
+        for callback in list(self.callbacks):
+            answer = callback(shown)
+            if inspect.isawaitable(answer):
+                await answer
+
+
+class TaskManager:
+    """Runs the trees of one store.
+
+    Args:
+        db: the store, of `create_session()`; None for the default one.
+        root_task_id: a tree of interest; kept for its users, nothing hangs on it.
+        pre_hooks: called before each task of this manager's runs, after the registered ones.
+        post_hooks: called after each task, after the registered ones.
+        executor_instances: filled, while a task runs, with task id -> executor instance.
+        runner: where executors are called; in this process by default.
+        max_concurrency: executor calls at once in each run; the process has a limit of its own.
+    """
+
+    def __init__(
+        self,
+        db: TaskStore | None = None,
+        root_task_id: str | None = None,
+        pre_hooks: Sequence[TaskPreHook] | None = None,
+        post_hooks: Sequence[TaskPostHook] | None = None,
+        executor_instances: MutableMapping[str, ExecutableTask] | None = None,
+        *,
+        runner: Runner | None = None,
+        max_concurrency: int | None = None,
+    ) -> None:
+        self.db = db if db is not None else create_session()
+        self.root_task_id = root_task_id
+        self.task_repository = TaskRepository(self.db)
+        self.streaming_callbacks = StreamingCallbacks()
+        self.executor_instances = executor_instances if executor_instances is not None else {}
+        self._pre_hooks = pre_hooks
+        self._post_hooks = post_hooks
+        self._runner = runner
+        self._max_concurrency = max_concurrency
+
+    async def distribute_task_tree(
+        self, task_tree: TaskTreeNode, use_callback: bool = True, *, force: bool = False
+    ) -> TaskTreeNode:
+        """Run the stored tree below a node and return the node, refreshed.
+
+        What has completed is kept, unless `force`; what failed or was cancelled runs again.
+
+        Args:
+            use_callback: whether `streaming_callbacks` hear the events.
+
+        Raises:
+            NotFoundError: the tree is not stored.
+            AlreadyRunningError: a living owner runs it.
+        """
+        if use_callback and self.streaming_callbacks.callbacks:
+            return await self._run_streaming(task_tree, force)
+        return await self._run(task_tree, force)
+
+    async def distribute_task_tree_with_streaming(
+        self, task_tree: TaskTreeNode, use_callback: bool = True, *, force: bool = False
+    ) -> None:
+        """As `distribute_task_tree`; `streaming_callbacks` hear every event before it returns."""
+        await self.distribute_task_tree(task_tree, use_callback, force=force)
+
+    async def cancel_task(
+        self, task_id: str, error_message: str | None = None, *, force: bool = False
+    ) -> dict[str, Json]:
+        """Cancel a task, all below it and what needs them; wait until their code has ended.
+
+        Args:
+            error_message: why; becomes the `error` of the cancelled tasks.
+            force: give executors no grace period.
+
+        Returns:
+            `{"status", "task_id", "message"}` and, where the executor kept them, `token_usage` and `result`.
+            The status is "cancelled"; "cancelling", where code does not end in time; or "failed", where
+            nothing was left to cancel.
+
+        Raises:
+            NotFoundError: there is no such task.
+        """
+        return await cancel(self._driver(), task_id, error_message, is_forced=force)
+
+    def subscribe(self, root_id: str, after: int | None = None) -> AsyncIterator[TaskEvent]:
+        """Return the events of a tree, in order, to the final one of its run.
+
+        Args:
+            after: number of the last event that is known already (0: from the first); None: from now on.
+        """
+        driver = self._driver()
+        size = driver.settings.event_queue_size
+        return aiter(Subscription(driver.bus, self.db, root_id, after=after, size=size))
+
+    def _driver(self) -> Driver:
+        driver = Driver(
+            self.db,
+            hooks=Hooks.current(self._pre_hooks, self._post_hooks),
+            instances=self.executor_instances,
+            max_concurrency=self._max_concurrency,
+        )
+        if self._runner is not None:
+            driver.runner = self._runner
+        return driver
+
+    async def _run(self, node: TaskTreeNode, force: bool) -> TaskTreeNode:
+        stored = (await self.db.get([node.task.id])).get(node.task.id)
+        if stored is None:
+            raise NotFoundError(node.task.id)
+        named = None if stored.parent_id is None else stored.id
+        tasks = await self._driver().run(stored.root_id, named_id=named, force=force)
+        node.refresh(tasks or [])
+        return node
+
+    async def _run_streaming(self, node: TaskTreeNode, force: bool) -> TaskTreeNode:
+        root_id = node.task.root_id
+        before = await self.db.events(root_id)
+        events = self.subscribe(root_id, before[-1].sequence if before else 0)
+
+        async def forward() -> None:
+            async for event in events:
+                await self.streaming_callbacks.send(event)
+
+        async with asyncio.TaskGroup() as group:
+            listening = group.create_task(forward(), name=f"apflow:stream:{root_id}")
+            await asyncio.sleep(0)
+            try:
+                return await self._run(node, force)
+            finally:
+                await asyncio.wait({listening}, timeout=self._driver().settings.hook_timeout)
+                listening.cancel()

@@ -1,0 +1,217 @@
+"""The changes of state that a run makes, as moves. Pure: each function says what is to be written.
+
+A move out of `in_progress` is fenced by owner, attempt and generation, so that a late writer loses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from apflow.core.events import EventType, TaskEvent
+from apflow.core.outcome import Outcome
+from apflow.core.states import TaskStatus
+from apflow.core.store import Change, Move
+from apflow.core.task import Json, Task
+
+PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
+ENDED = {
+    TaskStatus.COMPLETED: EventType.TASK_COMPLETED,
+    TaskStatus.FAILED: EventType.TASK_FAILED,
+    TaskStatus.CANCELLED: EventType.TASK_CANCELLED,
+}
+TREE_ENDED = {
+    TaskStatus.COMPLETED: EventType.TREE_COMPLETED,
+    TaskStatus.FAILED: EventType.TREE_FAILED,
+    TaskStatus.CANCELLED: EventType.TREE_CANCELLED,
+}
+
+
+@dataclass(slots=True)
+class Batch:
+    """The moves that one turn of a run writes together: at most one per task, all or nothing.
+
+    The tasks are changed as the moves are put in; where the batch is refused, they are read again.
+    """
+
+    root_id: str
+    owner: str
+    now: datetime
+    moves: dict[str, Move] = field(default_factory=dict[str, Move])
+
+    def put(self, task: Task, expects: Mapping[str, Json], sets: Mapping[str, Json], *events: TaskEvent) -> None:
+        """Put a move in, or add it to the one of the same task, and change the task."""
+        for name, value in sets.items():
+            setattr(task, name, value)
+        known = self.moves.get(task.id)
+        if known is None:
+            self.moves[task.id] = Move(task.id, self.root_id, expects, sets, events)
+        else:
+            merged = {**expects, **known.expects}  # what was expected first was there before both
+            sets = {**known.sets, **sets}
+            self.moves[task.id] = Move(task.id, self.root_id, merged, sets, known.events + events)
+
+    def changes_status(self, task_id: str) -> bool:
+        """Whether the batch moves this task already: its next move must wait for the next batch."""
+        move = self.moves.get(task_id)
+        return move is not None and "status" in move.sets
+
+    def change(self) -> Change:
+        """Return what the store is to write."""
+        return Change(moves=list(self.moves.values()), is_strict=True)
+
+    def event(self, kind: EventType, task: Task, **more: Json) -> TaskEvent:
+        """Make an event about a task as it is now."""
+        return TaskEvent(
+            type=kind, task_id=task.id, root_task_id=self.root_id, timestamp=self.now, status=task.status, **more
+        )
+
+    def start(self, task: Task) -> None:
+        """The first attempt: pending -> in_progress."""
+        sets: dict[str, Json] = {
+            "status": IN_PROGRESS,
+            "attempts": task.attempts + 1,
+            "owner": self.owner,
+            "started_at": self.now,
+            "updated_at": self.now,
+        }
+        if task.not_before is not None:
+            sets["not_before"] = None
+        self.put(
+            task,
+            {"status": PENDING, "generation": task.generation},
+            sets,
+            TaskEvent(
+                type=EventType.TASK_STARTED,
+                task_id=task.id,
+                root_task_id=self.root_id,
+                timestamp=self.now,
+                status=IN_PROGRESS,
+            ),
+        )
+
+    def start_group(self, task: Task) -> None:
+        """A group starts: it makes no attempt, because nothing is called."""
+        self.put(
+            task,
+            {"status": PENDING, "generation": task.generation},
+            {"status": IN_PROGRESS, "owner": self.owner, "started_at": self.now, "updated_at": self.now},
+        )
+        self._append_event(task, self.event(EventType.TASK_STARTED, task))
+
+    def try_again(self, task: Task) -> None:
+        """The next attempt of a task that waited for it."""
+        sets = {
+            "status": IN_PROGRESS,
+            "attempts": task.attempts + 1,
+            "owner": self.owner,
+            "not_before": None,
+            "updated_at": self.now,
+        }
+        self.put(task, self._fence(task) | {"cancel_requested_at": None}, sets)
+
+    def wait(self, task: Task, seconds: float, outcome: Outcome) -> None:
+        """The attempt failed and is to be repeated: the task stays in progress, without a slot."""
+        sets = {
+            "status": IN_PROGRESS,
+            "not_before": self.now + timedelta(seconds=seconds),
+            "updated_at": self.now,
+        }
+        self.put(task, self._fence(task) | {"cancel_requested_at": None}, sets)
+        data = {"wait": round(seconds, 3), "attempt": task.attempts, "error_type": outcome.error_type}
+        message = f"Attempt {task.attempts} failed; the next one starts in {seconds:.3g} s."
+        event = self.event(EventType.RETRYING, task, message=message, data=data, error=outcome.error)
+        self._append_event(task, event)
+
+    def end(self, task: Task, outcome: Outcome) -> None:
+        """The outcome of a started task."""
+        expects = self._fence(task)
+        sets: dict[str, Json] = {
+            "status": outcome.status,
+            "result": outcome.result,
+            "completed_at": self.now,
+            "updated_at": self.now,
+        }
+        if outcome.status is TaskStatus.COMPLETED:
+            sets["progress"] = 1.0
+        if outcome.status is not TaskStatus.CANCELLED:
+            expects["cancel_requested_at"] = None
+        if outcome.error is not None:
+            sets["error"] = outcome.error
+        if task.not_before is not None:
+            sets["not_before"] = None
+        self.put(task, expects, sets, self._ended(task, outcome))
+
+    def end_unstarted(self, task: Task, outcome: Outcome) -> None:
+        """A task ends that was never started: what it needs can never be had, or it was cancelled."""
+        sets: dict[str, Json] = {
+            "status": outcome.status,
+            "result": outcome.result,
+            "error": outcome.error,
+            "completed_at": self.now,
+            "updated_at": self.now,
+        }
+        expects = {"status": PENDING, "generation": task.generation}
+        self.put(task, expects, sets, self._ended(task, outcome))
+
+    def request_cancel(self, task: Task) -> None:
+        """From now on the only outcome of this started task is `cancelled`."""
+        self.put(task, self._fence(task), {"cancel_requested_at": self.now, "updated_at": self.now})
+
+    def progress(self, task: Task, fraction: float) -> None:
+        """Note how far a running task is."""
+        self.put(task, self._fence(task), {"progress": fraction})
+
+    def reset(self, task: Task) -> None:
+        """An ended task goes back to pending, as a new generation."""
+        sets: dict[str, Json] = {
+            "status": PENDING,
+            "generation": task.generation + 1,
+            "result": None,
+            "error": None,
+            "progress": 0.0,
+            "started_at": None,
+            "completed_at": None,
+            "updated_at": self.now,
+            "attempts": 0,
+            "interruptions": 0,
+            "not_before": None,
+            "cancel_requested_at": None,
+            "owner": None,
+        }
+        self.put(task, {"status": task.status, "generation": task.generation}, sets)
+        self._append_event(task, self.event(EventType.TASK_RESET, task))
+
+    def put_back(self, task: Task, *, is_interrupted: bool) -> None:
+        """A task that a dead or draining process left goes back to pending; its wait is kept."""
+        sets: dict[str, Json] = {"status": PENDING, "owner": None, "updated_at": self.now}
+        if is_interrupted:
+            sets["interruptions"] = task.interruptions + 1
+            sets["attempts"] = max(0, task.attempts - 1)
+        self.put(task, self._fence(task) | {"cancel_requested_at": None}, sets)
+        data = {"interruptions": task.interruptions} if is_interrupted else None
+        self._append_event(task, self.event(EventType.TASK_RESET, task, data=data))
+
+    def _fence(self, task: Task) -> dict[str, Json]:
+        return {
+            "status": IN_PROGRESS,
+            "owner": task.owner,
+            "attempts": task.attempts,
+            "generation": task.generation,
+        }
+
+    def _ended(self, task: Task, outcome: Outcome) -> TaskEvent:
+        return TaskEvent(
+            type=ENDED[outcome.status],
+            task_id=task.id,
+            root_task_id=self.root_id,
+            timestamp=self.now,
+            status=outcome.status,
+            progress=1.0 if outcome.status is TaskStatus.COMPLETED else task.progress,
+            result=outcome.result,
+            error=outcome.error,
+        )
+
+    def _append_event(self, task: Task, event: TaskEvent) -> None:
+        self.moves[task.id].events += (event,)

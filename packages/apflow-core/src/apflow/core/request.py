@@ -1,0 +1,116 @@
+"""What a run begins with: which tasks go back, what each executor is, and what a dead process left. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from apflow.core.events import EventType
+from apflow.core.moves import Batch
+from apflow.core.outcome import Outcome, failed
+from apflow.core.plan import choose_executor
+from apflow.core.reset import Rerun, plan_rerun
+from apflow.core.states import TERMINAL, TaskStatus
+from apflow.core.task import GROUP, Json, Task
+
+PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
+
+
+def has_unended_run(root: Task) -> bool:
+    """Say whether a run of the tree was requested and has not ended."""
+    return root.run_requested_at is not None and root.run_ended_at is None
+
+
+def begin_run(
+    tasks: Sequence[Task],
+    root: Task,
+    batch: Batch,
+    *,
+    named_id: str | None,
+    force: bool,
+    is_known: Callable[[str], bool],
+) -> list[str] | None:
+    """Put the request of a new run into the batch, and return its scope (None: the whole tree)."""
+    decide_executors(tasks, batch, is_known, again=True)
+    rerun = plan_rerun(tasks, named_id, force)
+    by_id = {task.id: task for task in tasks}
+    for task_id in rerun.reset:
+        batch.reset(by_id[task_id])
+    _request(root, rerun, batch)
+    return rerun.scope
+
+
+def _request(root: Task, rerun: Rerun, batch: Batch) -> None:
+    expects: dict[str, Json] = {"run_requested_at": root.run_requested_at, "run_ended_at": root.run_ended_at}
+    sets: dict[str, Json] = {
+        "run_requested_at": batch.now,
+        "run_scope": rerun.scope,
+        "run_owner": batch.owner,
+        "run_ended_at": None,
+    }
+    batch.put(root, expects, sets)
+    batch.moves[root.id].events += (batch.event(EventType.TREE_STARTED, root),)
+
+
+def take_over(
+    tasks: Sequence[Task],
+    root: Task,
+    batch: Batch,
+    *,
+    is_known: Callable[[str], bool],
+    effect: Callable[[Task], str],
+    max_interruptions: int,
+) -> None:
+    """Put what resuming a run takes into the batch: a new owner, and an end or a way back for what ran."""
+    decide_executors(tasks, batch, is_known, again=False)
+    for task in tasks:
+        if task.status is IN_PROGRESS and task.executor != GROUP:
+            recover_task(task, batch, effect(task), max_interruptions)
+    expects = {"run_owner": root.run_owner, "run_requested_at": root.run_requested_at}
+    batch.put(root, expects, {"run_owner": batch.owner})
+
+
+def recover_task(task: Task, batch: Batch, effect: str, max_interruptions: int) -> None:
+    """Decide what becomes of a task that a dead process had started."""
+    if task.cancel_requested_at is not None:
+        batch.end(task, Outcome(TaskStatus.CANCELLED, None, "Cancelled.", None))
+    elif task.not_before is not None:
+        batch.put_back(task, is_interrupted=False)
+    elif effect == "once":
+        message = "Its process died during the call; whether it took effect is unknown (effect: once)"
+        batch.end(task, failed("Interrupted", message))
+    elif task.interruptions >= max_interruptions:
+        message = f"Its process died during the call {task.interruptions + 1} times"
+        batch.end(task, failed("Interrupted", message))
+    else:
+        batch.put_back(task, is_interrupted=True)
+
+
+def decide_executors(
+    tasks: Sequence[Task], batch: Batch, is_known: Callable[[str], bool], *, again: bool
+) -> None:
+    """Store which executor runs each task that may start. On resuming, what was decided stays."""
+    for task in tasks:
+        if task.executor is not None and not again:
+            continue
+        executor = choose_executor(task, is_known)
+        if executor != task.executor and task.status is not IN_PROGRESS:
+            batch.put(task, {"status": task.status, "generation": task.generation}, {"executor": executor})
+
+
+def has_work(tasks: Sequence[Task], scope: Sequence[str] | None) -> bool:
+    """Say whether a run of this scope would have anything to do."""
+    within = None if scope is None else set(scope)
+    return any(task.status not in TERMINAL and (within is None or task.id in within) for task in tasks)
+
+
+def missing_executors(tasks: Sequence[Task], scope: Sequence[str] | None, is_known: Callable[[str], bool]) -> list[str]:
+    """Return what this process lacks to run the scope: executor ids, and names that nothing runs."""
+    within = None if scope is None else set(scope)
+    missing: dict[str, None] = {}
+    for task in tasks:
+        if task.status in TERMINAL or (within is not None and task.id not in within):
+            continue
+        executor = task.executor or choose_executor(task, is_known) or task.name
+        if executor != GROUP and not is_known(executor):
+            missing[executor] = None
+    return list(missing)

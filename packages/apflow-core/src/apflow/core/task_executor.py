@@ -1,0 +1,185 @@
+"""TaskExecutor: from definitions, or an id, to a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from apflow.core.creator import TaskCreator
+from apflow.core.driving import Driver, cancel
+from apflow.core.errors import NotFoundError
+from apflow.core.hooks import Hooks
+from apflow.core.manager import StreamingCallback, TaskManager
+from apflow.core.session import get_default_session
+from apflow.core.store import TaskStore
+from apflow.core.task import Json, Task
+from apflow.core.tree import TaskTreeNode, tree_status
+
+
+@dataclass(slots=True)
+class RunningTree:
+    """A run that a `TaskExecutor` started: the key it was asked under, and the real root."""
+
+    key: str
+    root_task_id: str
+    db: TaskStore
+
+
+class TaskExecutor:
+    """Runs trees and knows which of them run. There is one per process: `TaskExecutor()` returns it.
+
+    Every `execute_*` returns `{"status", "progress", "root_task_id", "result", "error", "tolerated"}`:
+    the status, progress (0.0 to 1.0) and first counted error of the whole tree, the root's result, and the
+    ids of the failures that do not count.
+    """
+
+    _only: ClassVar[TaskExecutor | None] = None
+    _running: dict[str, RunningTree]
+
+    def __new__(cls) -> TaskExecutor:
+        if cls._only is None:
+            cls._only = super().__new__(cls)
+            cls._only._running = {}
+        return cls._only
+
+    async def execute_tasks(
+        self,
+        tasks: Sequence[Mapping[str, Any]],
+        root_task_id: str | None = None,
+        use_streaming: bool = False,
+        streaming_callbacks_context: Any = None,
+        db_session: TaskStore | None = None,
+        *,
+        user_id: str | None = None,
+    ) -> dict[str, Json]:
+        """Create the tree that an array describes and run it.
+
+        Args:
+            root_task_id: a key of the caller's, under which the run is known while it lasts; the answer
+                names the real root.
+            use_streaming: send each event to `streaming_callbacks_context`: a callable that is given the
+                event as a dict, or anything with an async `put`.
+
+        Raises:
+            TreeInvalidError: the array is no tree. Nothing is created.
+        """
+        db = db_session or get_default_session()
+        node = await TaskCreator(db).create_task_tree_from_array(tasks, user_id=user_id)
+        return await self.execute_task_tree(
+            node, root_task_id, use_streaming, streaming_callbacks_context, db_session=db
+        )
+
+    async def execute_task_tree(
+        self,
+        task_tree: TaskTreeNode,
+        root_task_id: str | None = None,
+        use_streaming: bool = False,
+        streaming_callbacks_context: Any = None,
+        db_session: TaskStore | None = None,
+        *,
+        force: bool = False,
+    ) -> dict[str, Json]:
+        """Run a stored tree; see `execute_tasks` for the arguments."""
+        return await self.execute_task_by_id(
+            task_tree.task.id,
+            use_streaming,
+            streaming_callbacks_context,
+            db_session=db_session,
+            force=force,
+            root_task_id=root_task_id,
+        )
+
+    async def execute_task_by_id(
+        self,
+        task_id: str,
+        use_streaming: bool = False,
+        streaming_callbacks_context: Any = None,
+        db_session: TaskStore | None = None,
+        *,
+        force: bool = False,
+        root_task_id: str | None = None,
+    ) -> dict[str, Json]:
+        """Run a stored task: a root's whole tree; else the task, what is below it, and what it still needs.
+
+        Completed results are reused, failures run again.
+
+        Args:
+            force: run what has completed below the task again, and everything that depends on it.
+
+        Raises:
+            NotFoundError: there is no such task.
+            AlreadyRunningError: a living owner runs its tree.
+        """
+        db = db_session or get_default_session()
+        task = await _stored(db, task_id)
+        key = root_task_id or task.root_id
+        self._running[key] = RunningTree(key, task.root_id, db)
+        try:
+            if use_streaming and streaming_callbacks_context is not None:
+                tasks = await self._run_streaming(db, task, streaming_callbacks_context, force)
+            else:
+                tasks = await self._run(db, task, force)
+        finally:
+            self._running.pop(key, None)
+        return summarise(tasks, task.root_id)
+
+    async def cancel_task(
+        self,
+        task_id: str,
+        error_message: str | None = None,
+        *,
+        force: bool = False,
+        db_session: TaskStore | None = None,
+    ) -> dict[str, Json]:
+        """Cancel a task, or a run by its key; see `TaskManager.cancel_task`."""
+        known = self._running.get(task_id)
+        db = db_session or (known.db if known else get_default_session())
+        real_id = known.root_task_id if known else task_id
+        return await cancel(Driver(db), real_id, error_message, is_forced=force)
+
+    def running_tasks(self) -> list[str]:
+        """Return the keys of the runs that this process started and that have not ended."""
+        return list(self._running)
+
+    def is_task_running(self, task_id: str) -> bool:
+        """Say whether a run of this key, or of the tree with this root, goes on in this process."""
+        return task_id in self._running or any(each.root_task_id == task_id for each in self._running.values())
+
+    async def _run(self, db: TaskStore, task: Task, force: bool) -> list[Task]:
+        named = None if task.parent_id is None else task.id
+        driver = Driver(db, hooks=Hooks.current())
+        return await driver.run(task.root_id, named_id=named, force=force) or []
+
+    async def _run_streaming(self, db: TaskStore, task: Task, context: Any, force: bool) -> list[Task]:
+        manager = TaskManager(db)
+        manager.streaming_callbacks.add(_callback(context))
+        node = TaskTreeNode(task)
+        await manager.distribute_task_tree_with_streaming(node, force=force)
+        return await db.tree(task.root_id)
+
+
+def summarise(tasks: Sequence[Task], root_id: str) -> dict[str, Json]:
+    """Return what every `execute_*` answers about a tree."""
+    summary = tree_status(tasks, root_id)
+    return {
+        "status": str(summary.status),
+        "progress": summary.progress,
+        "root_task_id": root_id,
+        "result": summary.result,
+        "error": summary.error,
+        "tolerated": summary.tolerated,
+    }
+
+
+def _callback(context: Any) -> StreamingCallback:
+    """Return what is called with each event: the context itself, or its `put`."""
+    callback: StreamingCallback = getattr(context, "put", context)
+    return callback
+
+
+async def _stored(db: TaskStore, task_id: str) -> Task:
+    task = (await db.get([task_id])).get(task_id)
+    if task is None:
+        raise NotFoundError(task_id)
+    return task
