@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 
 from apflow.cli.database import describe
 from apflow.cli.options import Session
+from apflow.cli.preparation import prepare
 from apflow.cli.version import GROUPS, distributions
-from apflow.cli.work import open_store, prepare
+from apflow.cli.work import open_store
 from apflow.core import plugins
 from apflow.core.catalogue import describe_executors
 from apflow.core.errors import ApflowError

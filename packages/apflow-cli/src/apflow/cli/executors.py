@@ -20,7 +20,7 @@ def executors() -> None:
 def list_executors(ctx: click.Context) -> None:
     """List every executor, and whether it can be used."""
     from apflow.cli.output import write_json, write_table
-    from apflow.cli.work import prepare
+    from apflow.cli.preparation import prepare
     from apflow.core.catalogue import describe_executors
 
     prepare(session_of(ctx))
@@ -49,7 +49,7 @@ def _row(executor: dict[str, Any]) -> list[Any]:
 def show(ctx: click.Context, executor_id: str) -> None:
     """Describe one executor: its inputs, where it comes from, what it can do."""
     from apflow.cli.output import write_fields, write_json, write_line
-    from apflow.cli.work import prepare
+    from apflow.cli.preparation import prepare
     from apflow.core.catalogue import describe_executor
 
     prepare(session_of(ctx))

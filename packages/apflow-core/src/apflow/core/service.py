@@ -59,7 +59,8 @@ class TaskService:
         """
         array = as_array(tasks)
         for each in array:
-            refuse_masked({name: each.get(name) for name in MASKED_FIELDS})
+            for name in MASKED_FIELDS:
+                refuse_masked(each.get(name), name)
         owner = self._owner([user_id, *(each.get("user_id") for each in array)])
         node = await TaskCreator(self.db).create_task_tree_from_array(
             array, on_conflict=on_conflict, user_id=user_id or owner

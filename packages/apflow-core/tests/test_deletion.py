@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from apflow.core.deletion import plan_deletion
+from apflow.core.errors import ConflictError
+from apflow.core.memory import MemoryStore
+from apflow.core.states import TaskStatus
+from apflow.core.store import Move
+from apflow.core.task import Task
+
+
+def task(name: str, parent: str | None = "root", *needs: str, **more: object) -> Task:
+    dependencies = [{"id": each, "required": True} for each in needs]
+    return Task(id=name, name=name, root_id="root", parent_id=parent, dependencies=dependencies, **more)
+
+
+def test_a_pending_tree_goes_as_a_whole():
+    change = plan_deletion([task("root", None), task("a"), task("b", "a")], "root")
+    assert sorted(change.remove) == ["a", "b", "root"]
+    assert change.is_strict
+
+
+def test_a_task_goes_with_what_is_below_it_and_nothing_else():
+    change = plan_deletion([task("root", None), task("a"), task("b", "a"), task("c")], "a")
+    assert sorted(change.remove) == ["a", "b"]
+
+
+def test_every_reason_against_a_deletion_is_named():
+    root = task("root", None, run_requested_at=datetime.now(UTC))
+    running = task("a", status=TaskStatus.IN_PROGRESS)
+    with pytest.raises(ConflictError) as caught:
+        plan_deletion([root, running, task("b", "a", status=TaskStatus.COMPLETED), task("c", "root", "b")], "a")
+    for part in ("a run of its tree is requested", "'a' (a) is in progress", "'b' (b) is completed", "'c' (c) depends"):
+        assert part in str(caught.value)
+
+
+def test_what_has_ended_goes_only_by_force():
+    tasks = [task("root", None, status=TaskStatus.FAILED)]
+    with pytest.raises(ConflictError):
+        plan_deletion(tasks, "root")
+    assert plan_deletion(tasks, "root", force=True).remove == ["root"]
+
+
+async def test_a_task_that_started_meanwhile_is_kept():
+    store = MemoryStore()
+    await store.add([task("root", None), task("a")])
+    change = plan_deletion(await store.tree("root"), "root")
+    await store.move([Move("a", "root", {"status": "pending"}, {"status": TaskStatus.IN_PROGRESS})])
+    with pytest.raises(ConflictError):
+        await store.write(change)
+    assert len(await store.tree("root")) == 2
+
+
+async def test_a_parent_that_loses_its_last_child_has_none():
+    store = MemoryStore()
+    await store.add([task("root", None), task("a"), task("b", "a")])
+    await store.write(plan_deletion(await store.tree("root"), "b"))
+    left = {each.id: each.has_children for each in await store.tree("root")}
+    assert left == {"root": True, "a": False}
