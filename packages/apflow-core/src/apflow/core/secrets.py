@@ -1,0 +1,225 @@
+"""Secrets: references resolved at the last moment, and clear values kept from getting out.
+
+`{"$secret": "NAME"}` is resolved when a task starts and never stored. What a dependency returned is data,
+whatever it looks like: `quoted` marks it, so that a hostile result cannot ask for a secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Final, cast
+from urllib.parse import quote, quote_plus
+
+from apflow.core import plugins
+from apflow.core.errors import SecretNotFoundError, ValidationError
+from apflow.core.jsonvalue import CONTAINERS, Place, dumps, loads, rewrite
+from apflow.core.task import Json
+
+# A provider of the group "apflow.secrets": called with a name, returns the value or None.
+SecretProvider = Callable[[str], str | None]
+
+STARS: Final = "***"
+GROUP: Final = "apflow.secrets"
+_KEY: Final = "$secret"
+_SHORTEST: Final = 8  # a shorter value would turn ordinary text into stars
+_ENVIRONMENT: Final = "APFLOW_SECRET_"
+
+
+class Quoted(dict[str, Json]):
+    """An object that looks like a reference to a secret and is data: never resolved."""
+
+
+def quoted(value: Json) -> Json:
+    """Return a copy of plain JSON in which nothing refers to a secret."""
+    if type(value) not in CONTAINERS:
+        return value
+    text = dumps(value)
+    copy = loads(text)
+    if b'"$secret"' not in text:
+        return copy
+    return rewrite(copy, lambda node, _: Quoted(node) if _is_secret(node) else node)
+
+
+def resolve(value: Json) -> tuple[Json, list[str]]:
+    """Return `value` with its secrets in clear, and the clear values for `redact`.
+
+    `value` itself is not changed. Raises `SecretNotFoundError`, and `ValidationError` for a name that
+    is no text.
+    """
+    if not _may_hold_secret(value):
+        return value, []
+    clear: dict[str, str] = {}
+
+    def change(node: Json, place: Place | None) -> Json:
+        if type(node) is Quoted:
+            return dict(node)
+        if not _is_secret(node):
+            return node
+        name = node[_KEY]
+        if not isinstance(name, str) or not name:
+            where = place.path("") if place else "value"
+            raise ValidationError(f"{where}.$secret must be the name of a secret.", [f"{where}: no name"])
+        if name not in clear:
+            clear[name] = find_secret(name)
+        return clear[name]
+
+    return rewrite(value, change), list(dict.fromkeys(clear.values()))
+
+
+def find_secret(name: str) -> str:
+    """Return the value of a secret: from the environment, else from the first plugin that knows it."""
+    for variable in (name, re.sub(r"\W", "_", name.upper())):
+        value = os.environ.get(_ENVIRONMENT + variable)
+        if value is not None:
+            return value
+    for provider_name in plugins.names(GROUP):
+        provider = cast(SecretProvider, plugins.load(GROUP, provider_name))
+        value = provider(name)
+        if value is not None:
+            return value
+    raise SecretNotFoundError(name)
+
+
+def redact(value: Json, secrets: Sequence[str]) -> Json:
+    """Return `value` with each secret of 8 characters or more as `***`, inside longer strings too.
+
+    Forms that programs commonly make of a secret count as the secret: escaped for JSON, encoded for
+    URLs, and base64, also of a longer text that holds it.
+    """
+    known = tuple(each for each in secrets if len(each) >= _SHORTEST)
+    if not known:
+        return value
+    pattern, in_json = _patterns(known)
+    if type(value) in CONTAINERS and not _occurs(in_json, value):
+        return value
+
+    def change(node: Json, _: Place | None) -> Json:
+        if isinstance(node, str):
+            return pattern.sub(STARS, node)
+        if isinstance(node, (int, float)) and not isinstance(node, bool) and pattern.fullmatch(str(node)):
+            return STARS
+        return node
+
+    return rewrite(value, change, lambda name, _: pattern.sub(STARS, str(name)))
+
+
+def _occurs(in_json: re.Pattern[str], value: Json) -> bool:
+    try:
+        return in_json.search(dumps(value).decode()) is not None
+    except ValueError:
+        return True
+
+
+@lru_cache(maxsize=128)
+def _patterns(secrets: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return what finds the secrets in a text, and what finds them in the JSON text of a value."""
+    found = {form for secret in secrets for form in _forms(secret) if len(form) >= _SHORTEST}
+    forms = sorted(found, key=len, reverse=True)  # the longer of two goes first
+    escaped = [dumps(form).decode()[1:-1] for form in forms]
+    return re.compile("|".join(map(_source, forms))), re.compile("|".join(map(_source, escaped)))
+
+
+def _source(form: str) -> str:
+    """Return a regular expression for one form: the digits of %C3 may be small."""
+    return re.sub("%[0-9A-F]{2}", lambda digits: f"(?i:{digits[0]})", re.escape(form))
+
+
+def _forms(secret: str) -> Iterator[str]:
+    escaped = {json.dumps(secret, ensure_ascii=flag)[1:-1] for flag in (True, False)}
+    yield secret
+    yield from escaped
+    yield from (json.dumps(each)[1:-1] for each in escaped)  # JSON inside a string of JSON
+    yield from (quote(secret, safe=""), quote(secret), quote_plus(secret), quote_plus(secret, safe="/"))
+    yield from _base64_forms(secret.encode())
+
+
+def _base64_forms(secret: bytes) -> Iterator[str]:
+    """Yield the middle that base64 of any text holding the secret must show, for each alignment."""
+    for shift in range(3):
+        text = base64.b64encode(b"\0" * shift + secret).decode()
+        first = (0, 2, 3)[shift]  # characters that also depend on what stands before
+        last = len(text) - (0, 3, 2)[(shift + len(secret)) % 3]  # less those that depend on what follows
+        for each in {text[first:last], text[first:].rstrip("=") if shift == 0 else text[first:last]}:
+            yield each
+            yield each.translate(_URL_SAFE)
+
+
+_URL_SAFE = str.maketrans("+/", "-_")
+
+_WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
+_SECRET_NAMES: Final = (
+    ("password",), ("passphrase",), ("token",), ("api", "key"), ("apikey",), ("authorization",),
+    ("private", "key"), ("privatekey",), ("secret",), ("cookie",),
+)  # fmt: skip
+# After the secret word, these make it the name of something else: token_usage, secret_name.
+_HARMLESS: Final = frozenset(
+    {"usage", "used", "count", "counts", "limit", "limits", "type", "url", "uri", "endpoint", "name", "id",
+     "budget", "policy", "length", "expires", "expiry", "ttl", "path", "file", "cost"}
+)  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def is_secret_key(key: str) -> bool:
+    """Say whether a key names a secret: by whole words, in any of the usual spellings."""
+    words = tuple(word.lower() for word in _WORDS.findall(key[:200]))
+    for names in _SECRET_NAMES:
+        size = len(names)
+        for start in range(len(words) - size + 1):
+            if words[start : start + size] == names and not _HARMLESS.intersection(words[start + size :][:1]):
+                return True
+    return False
+
+
+def mask(value: Json) -> Json:
+    """Return `value` as it may be shown: what stands in clear under secret keys becomes `***`."""
+
+    def change(node: Json, place: Place | None) -> Json:
+        if _is_secret(node):
+            return dict(node)  # names a secret and holds none
+        return STARS if _is_clear_secret(node, place) else node
+
+    return rewrite(value, change)
+
+
+def refuse_masked(value: Json, path: str = "inputs") -> None:
+    """Raise `ValidationError` where `***` would be written back under a secret key."""
+    faults: list[str] = []
+
+    def change(node: Json, place: Place | None) -> Json:
+        if node == STARS and place and _is_clear_secret(node, place):
+            faults.append(f"{place.path(path)}: *** is how a secret is shown, not its value")
+        return node
+
+    rewrite(value, change)
+    if faults:
+        raise ValidationError("Masked secrets cannot be written back: " + "; ".join(faults), faults)
+
+
+def _is_clear_secret(node: Json, place: Place | None) -> bool:
+    if place is None or not isinstance(place.key, str) or not is_secret_key(place.key):
+        return False
+    if node is None or isinstance(node, bool) or node in ("", [], {}):
+        return False
+    return not isinstance(node, dict) or ("$from" not in node and not _is_secret(cast(Json, node)))
+
+
+def _is_secret(node: Json) -> bool:
+    return isinstance(node, dict) and len(cast("dict[str, Json]", node)) == 1 and _KEY in node
+
+
+def _may_hold_secret(value: Json) -> bool:
+    if type(value) not in CONTAINERS or not value:
+        return False
+    if type(value) is dict and _KEY not in value:
+        children = cast("dict[str, Json]", value).values()
+        if not any(isinstance(child, (dict, list, tuple)) for child in children):
+            return False
+    try:
+        return b'"$secret"' in dumps(value)
+    except ValueError:
+        return True
