@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
+
 from apflow.core import BaseTask, TaskCreator, TaskManager, TaskTreeNode, create_session, executor_register
 from apflow.core.store import TaskStore
 from apflow.core.task import Task
-from pydantic import BaseModel
 
 SEEN: list[dict[str, Any]] = []  # the inputs of each call, in order
 
@@ -100,7 +101,7 @@ async def test_a_cancellation_reaches_the_running_code(db: TaskStore):
     told: list[str] = []
 
     async def execute(self: Any, inputs: Any) -> dict[str, Any]:
-        while not self.cancellation_checker():
+        while not self.cancellation_checker():  # noqa: ASYNC110 - the checker is all that it knows
             await asyncio.sleep(0)
         told.append("checker")
         return {"status": "cancelled", "message": "Task was cancelled"}
