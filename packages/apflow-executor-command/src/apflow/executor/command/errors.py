@@ -41,7 +41,7 @@ class CommandFailedError(CommandError):
 
 
 class CommandTimeoutError(CommandError):
-    """The command took too long and was killed, with all that it had started. Carries the ends of its output."""
+    """The command took too long and was killed, with its whole group. Carries the ends of its output."""
 
     def __init__(self, shown: str, timeout: float, stdout: str, stderr: str) -> None:
         super().__init__(f"{shown} took over {timeout:g} s and was killed.{_output(stdout, stderr)}")

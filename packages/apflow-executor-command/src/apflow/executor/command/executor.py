@@ -7,6 +7,7 @@ import time
 from typing import Any, ClassVar
 
 from apflow.core.executor import BaseTask, InputsSchema
+from apflow.core.schema import NAMED_ONLY
 from apflow.core.settings import read_settings
 from apflow.executor.command.errors import CommandFailedError, CommandTimeoutError
 from apflow.executor.command.policy import Policy, plan_launch
@@ -24,9 +25,9 @@ SCHEMA: dict[str, Any] = {
                 {"type": "string", "minLength": 1},
                 {"type": "array", "items": {"type": "string"}, "minItems": 1},
             ],
-            "examples": ["ls -l /tmp", ["wc", "-l", "README.md"]],
+            "examples": ["ls -l", ["wc", "-l", "README.md"]],
         },
-        "cwd": {"type": "string", "description": "The folder to run it in.", "examples": ["/tmp"]},
+        "cwd": {"type": "string", "description": "The folder to run it in.", "examples": ["/srv/data"]},
         "env": {
             "type": "object",
             "additionalProperties": {"type": "string"},
@@ -62,9 +63,11 @@ SCHEMA: dict[str, Any] = {
             "examples": [65536],
         },
     },
-    # Required here and not at the top, where a result of another task that happens to have a property
-    # "command" would fill it: only the task itself may say what is run.
-    "allOf": [{"required": ["command"]}],
+    "required": ["command"],
+    # Only the task itself may say what is run: no result of another task fills in what it leaves out.
+    NAMED_ONLY: True,
+    # Notes that hooks leave begin with an underscore; any other unknown name is a slip.
+    "patternProperties": {"^_": {}},
     "additionalProperties": False,
 }
 

@@ -30,13 +30,14 @@ LOADER_PREFIXES = ("LD_", "DYLD_", "BASH_FUNC_")
 LOADER_NAMES = frozenset({"GCONV_PATH", "GLIBC_TUNABLES", "LOCPATH", "NLSPATH"})
 # The same for interpreters and shells. Refused unless any program may be run anyway.
 INTERPRETER_NAMES = frozenset({
-    "PATH", "BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "PS4", "IFS", "PROMPT_COMMAND", "PYTHONPATH", "PYTHONHOME",
-    "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONBREAKPOINT", "PYTHONUSERBASE", "PERL5LIB", "PERL5OPT", "PERL5DB",
-    "PERLLIB", "RUBYLIB", "RUBYOPT", "NODE_OPTIONS", "NODE_PATH", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS",
-    "JDK_JAVA_OPTIONS", "CLASSPATH", "LUA_INIT", "LUA_PATH", "LUA_CPATH", "PHPRC", "PHP_INI_SCAN_DIR", "GIT_SSH",
-    "GIT_SSH_COMMAND", "GIT_EXTERNAL_DIFF", "GIT_EXEC_PATH", "GIT_PAGER", "GIT_EDITOR", "GIT_ASKPASS",
-    "GIT_PROXY_COMMAND", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_COUNT", "PAGER", "EDITOR", "VISUAL",
-    "LESSOPEN", "LESSCLOSE", "MANPAGER", "SSH_ASKPASS", "BROWSER", "OPENSSL_CONF", "OPENSSL_MODULES",
+    "PATH", "BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "PS4", "IFS", "PROMPT_COMMAND", "PYTHONPATH",
+    "PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONBREAKPOINT", "PYTHONUSERBASE", "PERL5LIB",
+    "PERL5OPT", "PERL5DB", "PERLLIB", "RUBYLIB", "RUBYOPT", "NODE_OPTIONS", "NODE_PATH",
+    "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH", "LUA_INIT", "LUA_PATH",
+    "LUA_CPATH", "PHPRC", "PHP_INI_SCAN_DIR", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_EXTERNAL_DIFF",
+    "GIT_EXEC_PATH", "GIT_PAGER", "GIT_EDITOR", "GIT_ASKPASS", "GIT_PROXY_COMMAND", "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_SYSTEM", "GIT_CONFIG_COUNT", "PAGER", "EDITOR", "VISUAL", "LESSOPEN", "LESSCLOSE",
+    "MANPAGER", "SSH_ASKPASS", "BROWSER", "OPENSSL_CONF", "OPENSSL_MODULES",
 })  # fmt: skip
 
 
@@ -79,7 +80,8 @@ def plan_launch(
     """
     if not policy.allow:
         raise CommandRefusedError(
-            "Running commands is off. Name the programs that may run: APFLOW_COMMAND_ALLOW=ls,cat (* for any)."
+            "Running commands is off. Name the programs that may run: "
+            "APFLOW_COMMAND_ALLOW=ls,cat (* allows any)."
         )
     if is_shell and not policy.may_use_shell:
         raise CommandRefusedError("The use of a shell is off. APFLOW_COMMAND_SHELL=true turns it on.")
@@ -114,7 +116,7 @@ def resolve(program: str, policy: Policy, cwd: str | None) -> str:
         return real
     meant = real if real == program else f"{program} ({real})"
     raise CommandRefusedError(
-        f"{meant} is not among the allowed programs: {', '.join(policy.allow)}. APFLOW_COMMAND_ALLOW names them."
+        f"{meant} is not among the allowed programs, which APFLOW_COMMAND_ALLOW names: {', '.join(policy.allow)}."
     )
 
 

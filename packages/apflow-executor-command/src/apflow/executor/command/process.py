@@ -77,7 +77,7 @@ class Process(asyncio.SubprocessProtocol):
             self.has_ended.set()
 
 
-async def run_process(launch: Launch, process: Process, stdin: bytes, timeout: float) -> int:
+async def run_process(launch: Launch, process: Process, stdin: bytes, seconds: float) -> int:
     """Run a process to its end and return its exit code; its output is in `process`.
 
     However this ends, no process of its group is left that still holds its output.
@@ -88,7 +88,7 @@ async def run_process(launch: Launch, process: Process, stdin: bytes, timeout: f
     """
     transport = await _start(launch, process, takes_input=bool(stdin))
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(seconds):
             _feed(transport, stdin)
             await process.has_ended.wait()
     finally:
