@@ -1,0 +1,126 @@
+"""The DuckDB file: opened once, at the first need, and brought to the newest version."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import threading
+from pathlib import Path
+
+import duckdb
+
+from apflow.core.errors import StoreError, StoreLockedError
+from apflow.core.task import utc_now
+from apflow.storage.sql.columns import naive
+from apflow.storage.sql.migrations import (
+    CREATE_SCHEMA_TABLE,
+    LATEST,
+    READ_VERSION,
+    WRITE_VERSION,
+    migrations_after,
+)
+
+_HOLDER = re.compile(r"PID (\d+)")
+OWNER_ONLY = 0o600
+
+
+class Database:
+    """A DuckDB database, opened by whoever needs it first. Every method may block.
+
+    `path` is None for a database in memory.
+    """
+
+    def __init__(self, url: str, path: Path | None, memory_limit: str) -> None:
+        self.url, self.path = url, path
+        self._memory_limit = memory_limit
+        self._lock = threading.Lock()  # guards the connection
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection of its own to the database, opening the file if nobody has.
+
+        Raises:
+            StoreLockedError: another process holds the file.
+            StoreVersionError: a newer apflow wrote it.
+            StoreError: it cannot be opened for another reason.
+        """
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._open()
+            return self._connection.cursor()
+
+    def close(self) -> None:
+        """Let go of the file. The next need opens it again."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def protect(self) -> None:
+        """Keep the write-ahead log, which comes and goes, for its owner alone, as the file is."""
+        if self.path is None:
+            return
+        log = self.path.with_name(f"{self.path.name}.wal")
+        try:
+            if log.stat().st_mode & 0o077:
+                log.chmod(OWNER_ONLY)
+        except FileNotFoundError:
+            pass
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        is_new = self.path is not None and not self.path.exists()
+        if self.path is not None and is_new:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        connection = self._connect()
+        try:
+            if self.path is not None and is_new:
+                self.path.chmod(OWNER_ONLY)
+            migrate(connection, self.url)
+            self.protect()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        try:
+            return duckdb.connect(str(self.path or ":memory:"), config=self._config())
+        except duckdb.Error as error:
+            held = _HOLDER.search(str(error))
+            if self.path is not None and (held or "lock" in str(error)):
+                raise StoreLockedError(self.path, int(held[1]) if held else None) from error
+            raise StoreError(f"{self.url} cannot be opened: {error}") from error
+
+    def _config(self) -> dict[str, str | bool | int | float | list[str]]:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": self._memory_limit,
+            # A statement here touches few rows: handing parts of it to other threads costs more than it gains.
+            "threads": 1,
+            # Nothing is ever fetched from the network.
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+        if self.path is None:
+            config["temp_directory"] = str(Path(tempfile.gettempdir()) / "apflow-duckdb")
+        return config
+
+
+def migrate(connection: duckdb.DuckDBPyConnection, url: str, latest: int = LATEST) -> None:
+    """Bring a database to a version, each step in a transaction of its own.
+
+    Raises:
+        StoreVersionError: it is newer than this program.
+    """
+    connection.execute(CREATE_SCHEMA_TABLE)
+    row = connection.execute(READ_VERSION).fetchone()
+    assert row is not None  # an aggregate always gives one row
+    for version, statements in migrations_after(row[0], url, latest):
+        connection.begin()
+        try:
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute(WRITE_VERSION, [version, naive(utc_now())])
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise

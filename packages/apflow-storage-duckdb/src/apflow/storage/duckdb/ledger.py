@@ -1,0 +1,319 @@
+"""What a batch of changes comes to: who wins, and what is written for it. Pure, no SQL.
+
+One process holds the file and one thread writes, so what this thread knows of a row is what the row is.
+Moves are decided here, on the known rows, and the database is told the outcome alone: no statement has a
+condition to check, and several changes of a row in one batch become one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any, NamedTuple
+
+from apflow.core.errors import ApflowError, IdTakenError, MoveLostError
+from apflow.core.events import TaskEvent
+from apflow.core.states import TaskStatus
+from apflow.core.store import Change, Move, Moved
+from apflow.core.storing import check_names, created_event, repeated, with_dependents
+from apflow.core.task import Json, Task
+from apflow.core.taskmodel import custom_fields
+
+# The columns that moves expect something of. Others are read from the database when a move names them.
+GUARDS = (
+    "status",
+    "owner",
+    "attempts",
+    "generation",
+    "interruptions",
+    "executor",
+    "parent_id",
+    "has_children",
+    "has_copy",
+    "cancel_requested_at",
+    "not_before",
+    "run_requested_at",
+    "run_owner",
+    "run_ended_at",
+)
+_IS_GUARD = frozenset(GUARDS)
+
+
+class Row:
+    """What is known of a row: its number, its tree, the guards, and columns that were asked for once."""
+
+    __slots__ = (*GUARDS, "number", "others", "root_id")
+
+    number: int
+    root_id: str
+    status: str
+    has_children: bool
+    others: dict[str, Json] | None
+
+    def __init__(self, number: int, root_id: str, guards: Iterable[Json]) -> None:
+        self.number, self.root_id, self.others = number, root_id, None
+        for name, value in zip(GUARDS, guards, strict=True):
+            setattr(self, name, value)
+
+
+@dataclass(slots=True)
+class Tree:
+    """The counters of a tree."""
+
+    position: int = 0  # the next task's
+    sequence: int = 0  # the last event's
+
+
+class Added(NamedTuple):
+    """A task to be inserted, with what it gets on the way."""
+
+    task: Task
+    number: int
+    position: int
+
+
+@dataclass(slots=True)
+class Writes:
+    """What is to be written for a batch: each row once."""
+
+    added: dict[str, Added] = field(default_factory=dict[str, Added])
+    sets: dict[str, dict[str, Json]] = field(default_factory=dict[str, dict[str, Json]])
+    removed: dict[str, int] = field(default_factory=dict[str, int])  # id -> number of the row
+    ended: list[str] = field(default_factory=list[str])  # roots that were removed
+    events: dict[str, list[TaskEvent]] = field(default_factory=dict[str, list[TaskEvent]])
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.sets or self.removed or self.events or self.ended)
+
+
+class Needs(NamedTuple):
+    """What a batch must know before it can be decided."""
+
+    rows: set[str]  # ids
+    trees: set[str]  # ids of roots
+    values: dict[str, list[str]]  # columns beyond the guards -> ids
+
+
+class Ledger:
+    """The known rows and counters, and the deciding of batches on them.
+
+    A batch goes through `needs`, the `learn_*` of what is missing, `decide`, and then `keep` or `forget`.
+    Only the writer's thread may call these; `sequence` is for everyone.
+    """
+
+    def __init__(self, next_number: int, max_rows: int = 250_000) -> None:
+        self._rows: dict[str, Row | None] = {}  # None: known not to exist
+        self._trees: dict[str, Tree] = {}
+        self._sequences: dict[str, int] = {}  # root id -> number of its last event that is on disk
+        self._next_number = next_number
+        self._max_rows = max_rows
+
+    def needs(self, changes: Iterable[Change]) -> Needs:
+        """Return what these changes ask for and is not known yet."""
+        rows: set[str] = set()
+        trees: set[str] = set()
+        values: dict[str, list[str]] = {}
+        for change in changes:
+            for move in change.moves:
+                rows.add(move.task_id)
+                for event in move.events:
+                    trees.add(event.root_task_id)
+                if not move.expects.keys() <= _IS_GUARD:
+                    self._need_values(move, values)
+            for task in change.add:
+                rows.add(task.id)
+                trees.add(task.root_id)
+                if task.parent_id is not None:
+                    rows.add(task.parent_id)
+            rows.update(change.remove)
+        return Needs(rows - self._rows.keys(), trees - self._trees.keys(), values)
+
+    def _need_values(self, move: Move, values: dict[str, list[str]]) -> None:
+        row = self._rows.get(move.task_id)
+        known: Collection[str] = row.others if row is not None and row.others else ()
+        for name in move.expects.keys() - _IS_GUARD:
+            if name not in known:
+                values.setdefault(name, []).append(move.task_id)
+
+    def is_known_missing(self, task_id: str) -> bool:
+        """Say whether no task of this id is stored."""
+        return task_id in self._rows and self._rows[task_id] is None
+
+    def learn_rows(self, asked: Iterable[str], found: Mapping[str, Row]) -> None:
+        """Take note of rows as they are in the database; what was asked for and not found is not there."""
+        for task_id in asked:
+            self._rows[task_id] = found.get(task_id)
+
+    def learn_tree(self, root_id: str, tree: Tree) -> None:
+        """Take note of the counters of a tree."""
+        self._trees[root_id] = tree
+        self._sequences[root_id] = tree.sequence
+
+    def learn_values(self, name: str, values: Mapping[str, Json]) -> None:
+        """Take note of a column beyond the guards."""
+        for task_id, value in values.items():
+            row = self._rows.get(task_id)
+            if row is not None:
+                row.others = {**(row.others or {}), name: value}
+
+    def decide(self, changes: Sequence[Change], now: datetime) -> tuple[list[Moved | BaseException], Writes]:
+        """Apply changes in order to what is known; return the outcome of each, and what to write.
+
+        Fewer outcomes than changes: the next one adds an id that was removed just now, which takes a
+        transaction of its own.
+        """
+        writes = Writes()
+        outcomes: list[Moved | BaseException] = []
+        for change in changes:
+            if writes.removed and any(task.id in writes.removed for task in change.add):
+                break
+            try:
+                outcomes.append(self._decide(change, now, writes))
+            except ApflowError as refused:  # before it changed anything
+                outcomes.append(refused)
+        return outcomes, writes
+
+    def keep(self, writes: Writes) -> None:
+        """Take note that a batch is on disk. What is not likely to move again is forgotten."""
+        for root_id in writes.events:
+            self._sequences[root_id] = self._trees[root_id].sequence
+        for task_id in writes.sets:
+            row = self._rows.get(task_id)
+            if row is not None and TaskStatus.is_terminal(row.status) and task_id != row.root_id:
+                del self._rows[task_id]
+        for task_id in writes.removed:
+            self._rows.pop(task_id, None)
+        for root_id in writes.ended:
+            self._trees.pop(root_id, None)
+            self._sequences.pop(root_id, None)
+        for known in (self._rows, self._trees, self._sequences):
+            _limit(known, self._max_rows)
+
+    def forget(self) -> None:
+        """Take note that a batch failed: what is known goes beyond the database, so it is read anew."""
+        self._rows.clear()
+        self._trees.clear()
+
+    def sequence(self, root_id: str) -> int | None:
+        """Return the number of the last event of a tree that is on disk, None where that is not known."""
+        return self._sequences.get(root_id)
+
+    def _decide(self, change: Change, now: datetime, writes: Writes) -> Moved:
+        check_names(change)
+        added = {task.id: task for task in change.add}
+        taken = [task_id for task_id in added if self._rows[task_id] is not None] + repeated(change.add)
+        if taken:
+            raise IdTakenError(taken)
+        lost = {at for at, move in enumerate(change.moves) if not self._wins(move, added, writes)}
+        lost = with_dependents(change.moves, lost)
+        if lost and change.is_strict:
+            raise MoveLostError([change.moves[at].task_id for at in sorted(lost)])
+        for task in change.add:
+            self._add(task, now, writes)
+        self._mark_parents(change.add, writes)
+        moved: Moved = [
+            None if at in lost else self._apply(move, writes) for at, move in enumerate(change.moves)
+        ]
+        for task_id in change.remove:
+            self._remove(task_id, writes)
+        return moved
+
+    def _wins(self, move: Move, added: Mapping[str, Task], writes: Writes) -> bool:
+        row = self._rows[move.task_id]
+        if row is None:
+            task = added.get(move.task_id)
+            return task is not None and all(
+                _field(task, name) == value for name, value in move.expects.items()
+            )
+        for name, value in move.expects.items():
+            if name in _IS_GUARD:
+                if getattr(row, name) != value:
+                    return False
+            elif self._value(move.task_id, row, name, writes) != value:
+                return False
+        return True
+
+    def _value(self, task_id: str, row: Row, name: str, writes: Writes) -> Json:
+        """Return a column beyond the guards, as it was learnt, or as this batch writes it."""
+        if row.others is not None and name in row.others:
+            return row.others[name]
+        return _field(writes.added[task_id].task, name)
+
+    def _add(self, task: Task, now: datetime, writes: Writes) -> None:
+        tree = self._trees[task.root_id]
+        position = task.position if task.position >= 0 else tree.position
+        tree.position = max(tree.position, position + 1)
+        guards = [getattr(task, name) for name in GUARDS]
+        self._rows[task.id] = Row(self._next_number, task.root_id, guards)
+        writes.added[task.id] = Added(task, self._next_number, position)
+        self._next_number += 1
+        self._number(created_event(task, now), writes)
+
+    def _mark_parents(self, added: Iterable[Task], writes: Writes) -> None:
+        for parent_id in {task.parent_id for task in added if task.parent_id is not None}:
+            row = self._rows.get(parent_id)
+            if row is not None and not row.has_children:
+                self._set(parent_id, row, {"has_children": True}, writes)
+
+    def _apply(self, move: Move, writes: Writes) -> tuple[TaskEvent, ...]:
+        if move.sets:
+            row = self._rows[move.task_id]
+            assert row is not None  # else the move had lost
+            self._set(move.task_id, row, move.sets, writes)
+        for event in move.events:
+            self._number(event, writes)
+        return move.events
+
+    def _set(self, task_id: str, row: Row, sets: Mapping[str, Json], writes: Writes) -> None:
+        for name, value in sets.items():
+            if name in _IS_GUARD:
+                setattr(row, name, value)
+            elif row.others is not None or task_id in writes.added:
+                row.others = {**(row.others or {}), name: value}
+        before = writes.sets.get(task_id)
+        if before is None:
+            writes.sets[task_id] = dict(sets)
+        else:
+            before.update(sets)
+
+    def _number(self, event: TaskEvent, writes: Writes) -> None:
+        root_id = event.root_task_id
+        tree = self._trees[root_id]
+        event.sequence = tree.sequence = tree.sequence + 1
+        stored = writes.events.get(root_id)
+        if stored is None:
+            writes.events[root_id] = [event]
+        else:
+            stored.append(event)
+
+    def _remove(self, task_id: str, writes: Writes) -> None:
+        row = self._rows[task_id]
+        if row is None:
+            return
+        self._rows[task_id] = None
+        writes.sets.pop(task_id, None)
+        if writes.added.pop(task_id, None) is None:
+            writes.removed[task_id] = row.number
+        if task_id == row.root_id:
+            writes.ended.append(task_id)
+            writes.events.pop(task_id, None)
+
+    def number_of(self, task_id: str) -> int:
+        """Return the number of a known row."""
+        row = self._rows[task_id]
+        assert row is not None  # asked for what a batch writes only
+        return row.number
+
+
+def _field(task: Task, name: str) -> Json:
+    custom = custom_fields()
+    return task.extra.get(name, custom[name]) if name in custom else getattr(task, name)
+
+
+def _limit(known: dict[str, Any], size: int) -> None:
+    """Forget the oldest entries where there are too many, a tenth at a time."""
+    if len(known) > size:
+        for key in list(islice(known, len(known) - size + size // 10)):
+            del known[key]

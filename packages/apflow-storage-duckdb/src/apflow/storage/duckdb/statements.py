@@ -1,0 +1,92 @@
+"""The SQL of the writer, made once per form and kept.
+
+A batch is one statement: the values of a column that differ come as a list, unnested beside the others, and
+what is the same for all rows comes as one parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+from apflow.storage.duckdb.ledger import GUARDS
+from apflow.storage.sql.columns import EVENTS, TASKS, quoted
+
+
+class Slot(NamedTuple):
+    """One column of a statement."""
+
+    name: str
+    sql_type: str
+    is_same: bool  # one value for all rows, instead of a list
+
+
+@cache
+def insert(slots: tuple[Slot, ...], table: str = TASKS) -> str:
+    """Return the statement that adds rows: a parameter for each slot."""
+    names = ", ".join(quoted(slot.name) for slot in slots)
+    if all(slot.is_same for slot in slots):
+        return f"INSERT INTO {table} ({names}) VALUES ({', '.join(_numbered(slots))})"
+    return f"INSERT INTO {table} ({names}) SELECT {', '.join(_unnested(slots))}"
+
+
+@cache
+def update(slots: tuple[Slot, ...]) -> str:
+    """Return the statement that changes rows: a parameter for each slot, then the list of their numbers."""
+    sets = ", ".join(
+        f"{quoted(slot.name)} = {f'${at}' if slot.is_same else f'v.c{at}'}"
+        for at, slot in enumerate(slots, start=1)
+    )
+    lists = [
+        f"unnest(${at}::{slot.sql_type}[]) AS c{at}"
+        for at, slot in enumerate(slots, start=1)
+        if not slot.is_same
+    ]
+    lists.append(f"unnest(${len(slots) + 1}::BIGINT[]) AS n")
+    return f"UPDATE {TASKS} SET {sets} FROM (SELECT {', '.join(lists)}) AS v WHERE row_number = v.n"
+
+
+@cache
+def update_one(names: tuple[str, ...]) -> str:
+    """Return the statement that changes one row: a parameter for each column, then its id."""
+    sets = ", ".join(f"{quoted(name)} = ${at}" for at, name in enumerate(names, start=1))
+    return f"UPDATE {TASKS} SET {sets} WHERE id = ${len(names) + 1}"
+
+
+_GUARDS = ", ".join(GUARDS)
+KNOW_ONE = f"SELECT id, row_number, root_id, {_GUARDS} FROM {TASKS} WHERE id = $1"
+KNOW_MANY = (
+    f"SELECT id, row_number, root_id, {_GUARDS} FROM {TASKS} WHERE id IN (SELECT unnest($1::VARCHAR[]))"
+)
+POSITIONS = (
+    f"SELECT root_id, max(position) + 1, max(last_event) FROM {TASKS} "
+    "WHERE root_id IN (SELECT unnest($1::VARCHAR[])) GROUP BY root_id"
+)
+SEQUENCES = (
+    f"SELECT root_id, max(last_sequence) FROM {EVENTS} "
+    "WHERE root_id IN (SELECT unnest($1::VARCHAR[])) GROUP BY root_id"
+)
+LAST_NUMBER = f"SELECT coalesce(max(row_number), 0) FROM {TASKS}"
+DELETE = f"DELETE FROM {TASKS} WHERE row_number IN (SELECT unnest($1::BIGINT[]))"
+DELETE_EVENTS = f"DELETE FROM {EVENTS} WHERE root_id IN (SELECT unnest($1::VARCHAR[]))"
+READ_EVENTS = (
+    f"SELECT body FROM {EVENTS} WHERE root_id = $1 AND last_sequence > $2 ORDER BY first_sequence LIMIT $3"
+)
+COLUMN_NAMES = f"SELECT name FROM pragma_table_info('{TASKS}')"
+
+
+def value_of(name: str) -> str:
+    """Return the statement that reads one column of many rows."""
+    return f"SELECT id, {quoted(name)} FROM {TASKS} WHERE id IN (SELECT unnest($1::VARCHAR[]))"
+
+
+def _numbered(slots: Sequence[Slot]) -> list[str]:
+    return [f"${at}" for at in range(1, len(slots) + 1)]
+
+
+def _unnested(slots: Sequence[Slot]) -> list[str]:
+    return [
+        f"${at}" if slot.is_same else f"unnest(${at}::{slot.sql_type}[])"
+        for at, slot in enumerate(slots, start=1)
+    ]

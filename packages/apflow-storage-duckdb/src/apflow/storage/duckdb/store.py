@@ -1,0 +1,142 @@
+"""DuckDBStore: tasks in one file, for one process."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+
+from apflow.core.errors import InvalidInputError, StoreError
+from apflow.core.events import TaskEvent
+from apflow.core.groupcommit import GroupCommit
+from apflow.core.settings import Settings
+from apflow.core.states import TaskStatus
+from apflow.core.store import Capabilities, Change, Moved, TaskQuery, TaskStore
+from apflow.core.task import Task
+from apflow.storage.duckdb.database import Database
+from apflow.storage.duckdb.statements import READ_EVENTS, SEQUENCES
+from apflow.storage.duckdb.writer import Writer
+from apflow.storage.sql.columns import TASKS, task_columns
+from apflow.storage.sql.pages import read_page
+from apflow.storage.sql.queries import Statement, count_tasks, select_tasks
+from apflow.storage.sql.rows import task_rows
+
+T = TypeVar("T")
+READERS = 2
+MEMORY = ":memory:"
+_URL = re.compile(r"duckdb://(?:/(?P<path>.+))?", re.DOTALL)
+
+
+def create_store(url: str, settings: Settings) -> DuckDBStore:
+    """Return the store of a `duckdb://` URL. Nothing is opened before the first operation."""
+    return DuckDBStore(url, memory_limit=settings.duckdb_memory_limit)
+
+
+class DuckDBStore(TaskStore):
+    """A DuckDB file: `duckdb:///relative.duckdb`, `duckdb:////absolute.duckdb` or `duckdb:///:memory:`.
+
+    One thread writes, in batches; a few read, each from a snapshot, and wait for nobody.
+    """
+
+    def __init__(self, url: str = f"duckdb:///{MEMORY}", *, memory_limit: str = "256MB") -> None:
+        path = _path_of(url)
+        self.url = f"duckdb:///{path or MEMORY}"
+        self.capabilities = Capabilities(is_durable=path is not None, has_custom_columns=True)
+        self._database = Database(self.url, path, memory_limit)
+        self._writer = Writer(self._database)
+        self._group = GroupCommit(self._writer.commit, self.url)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"read {self.url}")
+
+    async def write(self, change: Change) -> Moved:
+        return await self._group.submit(change)
+
+    async def get(self, ids: Sequence[str]) -> dict[str, Task]:
+        statement = select_tasks(TaskQuery(ids=ids))
+        return {task.id: task for task in await self._read(lambda: self._snapshot(statement, ids))}
+
+    async def tree(self, root_id: str) -> list[Task]:
+        text = f"SELECT {task_rows().selected} FROM {TASKS} WHERE root_id = $1 ORDER BY position, id"
+        return await self._read(lambda: self._snapshot(Statement(text, [root_id]), [root_id]))
+
+    async def find(self, query: TaskQuery) -> list[Task]:
+        return await self._read(lambda: self._snapshot(select_tasks(query), ()))
+
+    async def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
+        statement = count_tasks(query)
+
+        def read() -> dict[TaskStatus, int]:
+            with self._database.cursor() as cursor:
+                rows = cursor.execute(statement.text, statement.parameters).fetchall()
+            return {TaskStatus(status): number for status, number in rows}
+
+        return await self._read(read)
+
+    async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:
+        def read() -> list[TaskEvent]:
+            with self._database.cursor() as cursor:
+                bodies = cursor.execute(READ_EVENTS, [root_id, after, limit]).fetchall()
+            return [
+                event for (body,) in bodies for event in read_page(root_id, body) if event.sequence > after
+            ]
+
+        return (await self._read(read))[:limit]
+
+    async def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            self._group.close()
+            self._readers.shutdown()
+            self._writer.close()
+            self._database.close()
+
+    async def _read(self, read: Callable[[], T]) -> T:
+        """Run a read in a reader's thread."""
+        if self.is_closed:
+            raise StoreError(f"The store {self.url} is closed.")
+        if task_columns() is not self._writer.columns:
+            await self._group.submit(Change())  # adds the columns
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, read)
+        except duckdb.Error as error:
+            raise StoreError(f"{self.url} cannot be read: {error}") from error
+
+    def _snapshot(self, statement: Statement, roots: Sequence[str]) -> list[Task]:
+        """Read tasks, and for those of `roots` the number of the last event, as of one moment.
+
+        A number that the writer knows is taken before the rows are read: it may be older than they are,
+        so that whoever goes on from it is told something twice, and nothing never.
+        """
+        rows = task_rows()
+        known = {root_id: self._writer.ledger.sequence(root_id) for root_id in roots}
+        with self._database.cursor() as cursor:
+            cursor.begin()
+            tasks = [rows.task(row) for row in cursor.execute(*statement).fetchall()]
+            unknown = [task.id for task in tasks if known.get(task.id, 0) is None and task.id == task.root_id]
+            if unknown:
+                known.update(cursor.execute(SEQUENCES, [unknown]).fetchall())
+            cursor.commit()
+        _tell_sequences(tasks, known)
+        return tasks
+
+
+def _tell_sequences(tasks: Iterable[Task], known: dict[str, int | None]) -> None:
+    for task in tasks:
+        if task.id == task.root_id:
+            task.last_event = max(task.last_event, known.get(task.id) or 0)
+
+
+def _path_of(url: str) -> Path | None:
+    """Return the file of a URL as an absolute path; None for a database in memory."""
+    match = _URL.fullmatch(url)
+    if match is None:
+        raise InvalidInputError(
+            f"{url!r} is no DuckDB URL: duckdb:///file.duckdb (relative to the working folder), "
+            f"duckdb:////absolute/file.duckdb, or duckdb:///{MEMORY}."
+        )
+    path = match["path"] or MEMORY
+    return None if path == MEMORY else Path(path).expanduser().resolve()

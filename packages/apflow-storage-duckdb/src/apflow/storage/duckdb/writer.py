@@ -1,0 +1,270 @@
+"""The one thread that writes: it asks the ledger what a batch comes to, and puts that into the database."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+
+from apflow.core.errors import ApflowError, StoreError
+from apflow.core.jsonvalue import loads
+from apflow.core.store import Change, Moved
+from apflow.core.task import Json, utc_now
+from apflow.storage.duckdb import statements
+from apflow.storage.duckdb.columnar import Column, columns_of_added, columns_of_sets
+from apflow.storage.duckdb.database import Database
+from apflow.storage.duckdb.ledger import GUARDS, Ledger, Needs, Row, Tree, Writes
+from apflow.storage.sql.columns import (
+    BASE,
+    EVENTS,
+    TASKS,
+    Kind,
+    TaskColumn,
+    encode,
+    naive,
+    quoted,
+    task_columns,
+)
+from apflow.storage.sql.pages import pages
+
+logger = logging.getLogger(__name__)
+
+Outcome = Moved | BaseException
+MAX_ROWS = 10_000  # of one INSERT: what it holds in memory stays small
+ATTEMPTS = 3  # of a batch that loses a race inside DuckDB: a column was added meanwhile
+
+_GUARD_KINDS = [next(column.kind for column in BASE if column.name == name) for name in GUARDS]
+
+
+class Writer:
+    """Commits batches of changes. Only one thread may call `commit`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self.ledger = Ledger(0)
+        self.columns: tuple[TaskColumn, ...] = BASE  # those that the table is known to have
+
+    def commit(self, changes: list[Change]) -> list[Outcome]:
+        """Write a batch, and return the outcome of each change.
+
+        A batch that fails is repeated change by change, so that only the guilty one's writer is told.
+
+        Raises:
+            StoreError: the database cannot be opened, so nobody's change is written.
+        """
+        connection = self._open()
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(changes):
+            rest = changes[len(outcomes) :] if outcomes else changes
+            try:
+                outcomes += self._together(connection, rest)
+            except Exception as error:  # noqa: BLE001  told to the guilty one below
+                if len(rest) == 1:
+                    outcomes.append(self._told(error))
+                else:
+                    outcomes += [outcome for change in rest for outcome in self.commit([change])]
+        return outcomes
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        connection = self._connection
+        if connection is None:
+            connection = self._database.cursor()
+            row = connection.execute(statements.LAST_NUMBER).fetchone()
+            assert row is not None  # an aggregate always gives one row
+            self.ledger = Ledger(row[0] + 1)
+            self._connection = connection
+        if task_columns() is not self.columns:
+            self._add_columns(connection)
+        return connection
+
+    def _add_columns(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Give the table the custom columns that it lacks. Older rows get the default."""
+        wanted = task_columns()
+        there = {row[0] for row in connection.execute(statements.COLUMN_NAMES).fetchall()}
+        for column in wanted:
+            if column.name in there:
+                continue
+            connection.execute(f"ALTER TABLE {TASKS} ADD COLUMN {quoted(column.name)} {column.sql_type}")
+            if column.default is not None:
+                default = encode(column.kind, column.default)
+                connection.execute(f"UPDATE {TASKS} SET {quoted(column.name)} = $1", [default])
+        self.columns = wanted
+
+    def _told(self, error: Exception) -> BaseException:
+        """Return what the writer of a change that failed alone is told."""
+        if isinstance(error, (duckdb.FatalException, duckdb.InternalException)):
+            logger.error("%s: DuckDB gave up the database and opens it anew: %s", self._database.url, error)
+            self.close()
+            self._database.close()
+        if isinstance(error, ApflowError) or not isinstance(error, duckdb.Error):
+            return error
+        told = StoreError(f"{self._database.url} did not take a change: {error}")
+        told.__cause__ = error
+        return told
+
+    def _together(self, connection: duckdb.DuckDBPyConnection, changes: Sequence[Change]) -> list[Outcome]:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._once(connection, changes)
+            except duckdb.TransactionException:
+                if attempt == ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _once(self, connection: duckdb.DuckDBPyConnection, changes: Sequence[Change]) -> list[Outcome]:
+        self._learn(connection, self.ledger.needs(changes))
+        now = utc_now()
+        try:
+            outcomes, writes = self.ledger.decide(changes, now)
+            if writes:
+                self._write(connection, writes, now)
+        except BaseException:
+            self.ledger.forget()
+            raise
+        self.ledger.keep(writes)
+        return list(outcomes)
+
+    def _learn(self, connection: duckdb.DuckDBPyConnection, needs: Needs) -> None:
+        if needs.rows:
+            self._learn_rows(connection, needs.rows)
+        if needs.trees:
+            self._learn_trees(connection, needs.trees)
+        for name, ids in needs.values.items():
+            self._learn_values(connection, name, ids)
+
+    def _learn_rows(self, connection: duckdb.DuckDBPyConnection, ids: set[str]) -> None:
+        if len(ids) == 1:
+            result = connection.execute(statements.KNOW_ONE, list(ids))
+        else:
+            result = connection.execute(statements.KNOW_MANY, [list(ids)])
+        self.ledger.learn_rows(ids, {row[0]: _row(row) for row in result.fetchall()})
+
+    def _learn_trees(self, connection: duckdb.DuckDBPyConnection, root_ids: set[str]) -> None:
+        """Read the counters of trees; one whose root is being added begins at nothing."""
+        trees = {root_id: Tree() for root_id in root_ids}
+        stored = [root_id for root_id in root_ids if not self.ledger.is_known_missing(root_id)]
+        if stored:
+            for root_id, position, last in connection.execute(statements.POSITIONS, [stored]).fetchall():
+                trees[root_id] = Tree(position, last)
+            for root_id, last in connection.execute(statements.SEQUENCES, [stored]).fetchall():
+                trees[root_id].sequence = max(trees[root_id].sequence, last)
+        for root_id, tree in trees.items():
+            self.ledger.learn_tree(root_id, tree)
+
+    def _learn_values(self, connection: duckdb.DuckDBPyConnection, name: str, ids: Sequence[str]) -> None:
+        kind = next((column.kind for column in self.columns if column.name == name), None)
+        if kind is not None:  # else the change that names it is refused
+            rows = connection.execute(statements.value_of(name), [ids]).fetchall()
+            self.ledger.learn_values(name, {row[0]: _decode(kind, row[1]) for row in rows})
+
+    def _write(self, connection: duckdb.DuckDBPyConnection, writes: Writes, now: datetime) -> None:
+        connection.begin()
+        try:
+            self._insert_tasks(connection, writes, now)
+            self._update_tasks(connection, writes)
+            if writes.removed:
+                _expect(
+                    connection.execute(statements.DELETE, [list(writes.removed.values())]), writes.removed
+                )
+            if writes.ended:
+                connection.execute(statements.DELETE_EVENTS, [writes.ended])
+            _insert_events(connection, writes, now)
+            connection.commit()
+        except BaseException:
+            _roll_back(connection)
+            raise
+        self._database.protect()
+
+    def _insert_tasks(self, connection: duckdb.DuckDBPyConnection, writes: Writes, now: datetime) -> None:
+        added = list(writes.added.values())
+        sets = {task_id: writes.sets.pop(task_id) for task_id in writes.added if task_id in writes.sets}
+        for start in range(0, len(added), MAX_ROWS):
+            columns = columns_of_added(added[start : start + MAX_ROWS], sets, self.columns, now)
+            connection.execute(statements.insert(_slots(columns)), [column.value for column in columns])
+
+    def _update_tasks(self, connection: duckdb.DuckDBPyConnection, writes: Writes) -> None:
+        """Change rows, those alike in one statement."""
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for task_id, sets in writes.sets.items():
+            groups.setdefault(tuple(sets), []).append(task_id)
+        by_name = {column.name: column for column in self.columns}
+        for names, ids in groups.items():
+            columns = columns_of_sets(
+                [writes.sets[task_id] for task_id in ids], [by_name[each] for each in names]
+            )
+            values = [column.value for column in columns]
+            if len(ids) == 1:
+                result = connection.execute(statements.update_one(names), [*values, ids[0]])
+            else:
+                numbers = [self.ledger.number_of(task_id) for task_id in ids]
+                result = connection.execute(statements.update(_slots(columns)), [*values, numbers])
+            _expect(result, ids)
+
+
+def _row(row: Sequence[Any]) -> Row:
+    guards = [_decode(kind, value) for kind, value in zip(_GUARD_KINDS, row[3:], strict=True)]
+    return Row(row[1], row[2], guards)
+
+
+def _decode(kind: Kind, value: Any) -> Json:
+    if kind is Kind.TIME:
+        return value.replace(tzinfo=UTC) if value is not None else None
+    if kind is Kind.JSON:
+        return loads(value) if value is not None else None
+    if kind is Kind.OBJECT:
+        return loads(value) if value is not None else {}
+    if kind is Kind.LIST:
+        return loads(value) if value is not None else []
+    return value
+
+
+def _slots(columns: Iterable[Column]) -> tuple[statements.Slot, ...]:
+    return tuple(column.slot for column in columns)
+
+
+def _expect(result: duckdb.DuckDBPyConnection, rows: Sequence[object] | dict[str, int]) -> None:
+    """Raise unless a statement changed exactly these rows: what is known of them would be wrong."""
+    row = result.fetchone()
+    if row is None or row[0] != len(rows):
+        raise StoreError(f"{row and row[0]} rows were there of {len(rows)}: somebody else changes the file.")
+
+
+def _insert_events(connection: duckdb.DuckDBPyConnection, writes: Writes, now: datetime) -> None:
+    rows = [page for root_id, events in writes.events.items() for page in pages(root_id, events)]
+    if len(rows) == 1:
+        connection.execute(_INSERT_PAGE, [*rows[0], naive(now)])
+    elif rows:
+        connection.execute(_INSERT_PAGES, [*_transposed(rows), naive(now)])
+
+
+def _transposed(rows: Sequence[Sequence[Any]]) -> Iterator[list[Any]]:
+    return (list(column) for column in zip(*rows, strict=True))
+
+
+def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
+    try:
+        connection.rollback()
+    except duckdb.Error as error:  # a failed commit has rolled back already
+        logger.debug("Nothing to roll back: %s", error)
+
+
+_PAGE_TYPES = (
+    ("root_id", "VARCHAR"), ("first_sequence", "BIGINT"), ("last_sequence", "BIGINT"), ("body", "VARCHAR"),
+)  # fmt: skip
+_STORED_AT = statements.Slot("stored_at", "TIMESTAMP", is_same=True)
+_INSERT_PAGE = statements.insert(
+    (*(statements.Slot(*each, True) for each in _PAGE_TYPES), _STORED_AT), EVENTS
+)
+_INSERT_PAGES = statements.insert(
+    (*(statements.Slot(*each, False) for each in _PAGE_TYPES), _STORED_AT), EVENTS
+)

@@ -1,0 +1,82 @@
+"""The schema, version by version.
+
+A migration is never edited once it was released: a database may stand at any version, and goes through all
+that follow. The statements are such as DuckDB and PostgreSQL both take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from apflow.core.errors import StoreVersionError
+
+# Version n is what the n-th entry makes of version n - 1; version 0 is an empty database.
+MIGRATIONS: tuple[Sequence[str], ...] = (
+    (
+        """CREATE TABLE apflow_tasks (
+            row_number BIGINT NOT NULL,
+            id VARCHAR NOT NULL PRIMARY KEY,
+            parent_id VARCHAR,
+            root_id VARCHAR NOT NULL,
+            user_id VARCHAR,
+            name VARCHAR NOT NULL,
+            status VARCHAR NOT NULL,
+            priority INTEGER NOT NULL,
+            dependencies VARCHAR,
+            inputs VARCHAR,
+            params VARCHAR,
+            schemas VARCHAR,
+            policy VARCHAR,
+            result VARCHAR,
+            error VARCHAR,
+            progress DOUBLE PRECISION NOT NULL,
+            has_children BOOLEAN NOT NULL,
+            attempts INTEGER NOT NULL,
+            created_at TIMESTAMP NOT NULL,
+            started_at TIMESTAMP,
+            updated_at TIMESTAMP,
+            completed_at TIMESTAMP,
+            original_task_id VARCHAR,
+            has_copy BOOLEAN NOT NULL,
+            position INTEGER NOT NULL,
+            executor VARCHAR,
+            generation INTEGER NOT NULL,
+            interruptions INTEGER NOT NULL,
+            not_before TIMESTAMP,
+            cancel_requested_at TIMESTAMP,
+            owner VARCHAR,
+            run_requested_at TIMESTAMP,
+            run_scope VARCHAR,
+            run_owner VARCHAR,
+            lease_until TIMESTAMP,
+            run_ended_at TIMESTAMP,
+            last_event BIGINT NOT NULL
+        )""",
+        """CREATE TABLE apflow_events (
+            root_id VARCHAR NOT NULL,
+            first_sequence BIGINT NOT NULL,
+            last_sequence BIGINT NOT NULL,
+            stored_at TIMESTAMP NOT NULL,
+            body VARCHAR NOT NULL
+        )""",
+    ),
+)
+
+LATEST = len(MIGRATIONS)
+
+CREATE_SCHEMA_TABLE = (
+    "CREATE TABLE IF NOT EXISTS apflow_schema (version INTEGER NOT NULL, applied_at TIMESTAMP NOT NULL)"
+)
+READ_VERSION = "SELECT coalesce(max(version), 0) FROM apflow_schema"
+WRITE_VERSION = "INSERT INTO apflow_schema (version, applied_at) VALUES ($1, $2)"
+
+
+def migrations_after(found: int, url: str, latest: int = LATEST) -> Iterator[tuple[int, Sequence[str]]]:
+    """Give each version that a database at version `found` lacks, with its statements.
+
+    Raises:
+        StoreVersionError: the database is newer than this program.
+    """
+    if found > LATEST:
+        raise StoreVersionError(url, found, LATEST)
+    yield from enumerate(MIGRATIONS[found:latest], start=found + 1)

@@ -1,0 +1,87 @@
+"""`TaskModel`: the table of tasks as a declarative class, to be subclassed for columns of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, Column, DateTime, Table
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.schema import ColumnDefault
+
+from apflow.core.errors import InvalidInputError
+from apflow.core.task import Json
+from apflow.storage.sql.columns import BASE, TASKS, Kind, TaskColumn
+from apflow.storage.sql.tables import tasks
+
+_BASE_NAMES = frozenset({"row_number", *(column.name for column in BASE)})
+
+
+class _Base(DeclarativeBase):
+    """Holds its own copy of the table, so that added columns stay out of the shared one."""
+
+
+class TaskModel(_Base):
+    """A row of the table of tasks.
+
+    ```python
+    class ProjectTask(TaskModel):
+        __tablename__ = "apflow_tasks"
+        project_id = Column(String(255), nullable=True)
+
+    set_task_model_class(ProjectTask)
+    ```
+
+    The columns join the same table. A default must be a constant; an index or a constraint on an added
+    column is not made.
+    """
+
+    __table__: ClassVar[Any] = tasks.to_metadata(_Base.metadata)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        name = cls.__dict__.get("__tablename__", TASKS)
+        if name != TASKS:
+            raise InvalidInputError(f"{cls.__name__}: columns are added to {TASKS!r}, not to {name!r}.")
+        if "__tablename__" in cls.__dict__:
+            del cls.__tablename__  # SQLAlchemy would map a second table of that name
+        super().__init_subclass__(**options)
+
+    @classmethod
+    def custom_fields(cls) -> Mapping[str, Json]:
+        """Return the default of each added column, by name."""
+        return {column.name: column.default for column in cls.custom_columns()}
+
+    @classmethod
+    def custom_columns(cls) -> tuple[TaskColumn, ...]:
+        """Return the added columns as the stores use them."""
+        table: Table = cls.__table__
+        names = [attribute.columns[0].name for attribute in cls.__mapper__.column_attrs]
+        return tuple(_custom(cls, table.c[name]) for name in names if name not in _BASE_NAMES)
+
+
+def _custom(model: type, column: Column[Any]) -> TaskColumn:
+    default = column.default
+    if default is not None and not (isinstance(default, ColumnDefault) and default.is_scalar):
+        raise InvalidInputError(f"{model.__name__}.{column.name}: the default must be a constant.")
+    return TaskColumn(
+        column.name,
+        _sql_type(column),
+        _kind(column),
+        is_custom=True,
+        default=default.arg if isinstance(default, ColumnDefault) else None,
+    )
+
+
+def _kind(column: Column[Any]) -> Kind:
+    if isinstance(column.type, JSON):
+        return Kind.JSON
+    return Kind.TIME if isinstance(column.type, DateTime) else Kind.PLAIN
+
+
+def _sql_type(column: Column[Any]) -> str:
+    if isinstance(column.type, JSON):
+        return "VARCHAR"
+    if isinstance(column.type, DateTime):
+        return "TIMESTAMP"
+    return column.type.compile(dialect=postgresql.dialect())

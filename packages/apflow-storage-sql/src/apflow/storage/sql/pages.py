@@ -1,0 +1,76 @@
+"""Stored events: pages of the stream of one tree.
+
+All events of a tree that one commit stores stand in one row, so that storing many costs what storing one
+does. A page is JSON: a list of events, each a list of `FIELDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from apflow.core.events import EventType, TaskEvent
+from apflow.core.jsonvalue import dumps, loads
+from apflow.core.states import TaskStatus
+from apflow.core.task import Json
+
+FIELDS = (
+    "sequence", "type", "task_id", "timestamp", "status", "progress", "message", "data", "result", "error",
+)  # fmt: skip
+MAX_EVENTS = 1000  # of one page: a reader decodes whole pages
+
+
+class Page(NamedTuple):
+    """Consecutive events of one tree, as a row."""
+
+    root_id: str
+    first_sequence: int
+    last_sequence: int
+    body: str
+
+
+def pages(root_id: str, events: Sequence[TaskEvent]) -> Iterator[Page]:
+    """Put consecutive events of a tree, numbered already, on pages."""
+    for start in range(0, len(events), MAX_EVENTS):
+        taken = events[start : start + MAX_EVENTS]
+        body = dumps([_fields(event) for event in taken]).decode()
+        yield Page(root_id, taken[0].sequence, taken[-1].sequence, body)
+
+
+def read_page(root_id: str, body: str) -> Iterator[TaskEvent]:
+    """Give the events of a page."""
+    for fields in loads(body):
+        yield _event(root_id, fields)
+
+
+def _fields(event: TaskEvent) -> tuple[Json, ...]:
+    return (
+        event.sequence,
+        event.type,
+        event.task_id,
+        event.timestamp.isoformat(),
+        event.status,
+        event.progress,
+        event.message,
+        event.data,
+        event.result,
+        event.error,
+    )
+
+
+def _event(root_id: str, fields: Sequence[Json]) -> TaskEvent:
+    sequence, kind, task_id, timestamp, status, progress, message, data, result, error = fields
+    return TaskEvent(
+        type=EventType(kind),
+        task_id=task_id,
+        root_task_id=root_id,
+        timestamp=datetime.fromisoformat(timestamp),
+        status=None if status is None else TaskStatus(status),
+        progress=progress,
+        message=message,
+        data=data,
+        result=result,
+        error=error,
+        sequence=sequence,
+    )

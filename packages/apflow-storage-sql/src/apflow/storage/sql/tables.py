@@ -1,0 +1,44 @@
+"""The tables as SQLAlchemy knows them, for reports and tools. The stores themselves do not need them."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Double, Integer, MetaData, String, Table
+from sqlalchemy.types import TypeEngine
+
+from apflow.storage.sql.columns import BASE, EVENTS, SCHEMA, TASKS
+
+_TYPES: dict[str, type[TypeEngine[object]]] = {
+    "VARCHAR": String,
+    "INTEGER": Integer,
+    "BIGINT": BigInteger,
+    "BOOLEAN": Boolean,
+    "DOUBLE PRECISION": Double,
+    "TIMESTAMP": DateTime,
+}
+
+metadata = MetaData()
+
+tasks = Table(
+    TASKS,
+    metadata,
+    # Ascending in order of adding: batches are joined by it, which is cheaper than by text.
+    Column("row_number", BigInteger, nullable=False),
+    *(Column(each.name, _TYPES[each.sql_type](), primary_key=each.name == "id") for each in BASE),
+)
+
+events = Table(
+    EVENTS,
+    metadata,
+    Column("root_id", String, nullable=False),
+    Column("first_sequence", BigInteger, nullable=False),
+    Column("last_sequence", BigInteger, nullable=False),
+    Column("stored_at", DateTime, nullable=False),
+    Column("body", String, nullable=False),
+)
+
+schema = Table(
+    SCHEMA,
+    metadata,
+    Column("version", Integer, nullable=False),
+    Column("applied_at", DateTime, nullable=False),
+)
