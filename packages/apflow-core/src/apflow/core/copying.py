@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from apflow.core.arraycheck import new_ids
 from apflow.core.errors import InvalidInputError, NotFoundError
+from apflow.core.identifier import new_ids
 from apflow.core.inputs import find_references, remap_references
 from apflow.core.jsonvalue import Place, copy_json, rewrite
 from apflow.core.states import TaskStatus

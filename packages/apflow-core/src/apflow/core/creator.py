@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, overload
 
-from apflow.core.arraycheck import check_array, new_ids, read_array
+from apflow.core.arraycheck import check_array, read_array
 from apflow.core.copying import CopyMode, CopyPlan, as_array, copied_tasks, plan_copy
 from apflow.core.errors import IdTakenError, InvalidInputError, NotFoundError
 from apflow.core.hooks import Hooks
+from apflow.core.identifier import new_ids
 from apflow.core.inputs import remap_references
 from apflow.core.settings import get_settings
 from apflow.core.store import Move, TaskStore

@@ -1,0 +1,107 @@
+"""Reading the description of one task: everything but what it says of other tasks of its array."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from apflow.core.settings import Settings
+from apflow.core.states import TaskStatus
+from apflow.core.task import Dependency, Json, Task, utc_now
+from apflow.core.taskfield import (
+    Faults,
+    check_keys,
+    near,
+    read_custom,
+    read_json,
+    read_name,
+    read_object,
+    read_params,
+    read_policy,
+    read_priority,
+    read_schemas,
+    read_text,
+    shown,
+)
+from apflow.core.taskmodel import custom_fields
+
+Entry = Mapping[str, Any]
+
+
+def read_entry(entry: Entry, task_id: str, where: str, settings: Settings, faults: Faults) -> Task:
+    """Return the task that an entry describes, as a root without dependencies."""
+    custom = custom_fields()
+    check_keys(entry, custom, where, faults)
+    task = Task(
+        id=task_id,
+        name=read_name(entry.get("name"), where, faults),
+        root_id=task_id,
+        priority=read_priority(entry.get("priority"), where, faults),
+        inputs=read_object(entry.get("inputs"), "inputs", where, settings, faults),
+        schemas=read_schemas(entry.get("schemas"), where, settings, faults),
+        params=read_params(entry.get("params"), where, settings, faults),
+        policy=read_policy(entry.get("policy"), where, faults),
+        extra={n: read_custom(entry[n], n, where, settings, faults) for n in custom if n in entry},
+    )
+    for name in ("user_id", "original_task_id"):
+        if entry.get(name) is not None:
+            setattr(task, name, read_text(entry[name], name, where, faults))
+    _read_end(task, entry, where, settings, faults)
+    return task
+
+
+def _read_end(task: Task, entry: Entry, where: str, settings: Settings, faults: Faults) -> None:
+    """Read the status and the result of work that is done already, as copies bring it."""
+    status, result = entry.get("status"), entry.get("result")
+    if status not in (None, "pending", "completed"):
+        faults.add(where, f"status can only be pending, or completed with a result, not {shown(status)}.")
+    elif status == "completed":
+        task.status, task.progress, task.completed_at = TaskStatus.COMPLETED, 1.0, utc_now()
+        if result is not None:
+            task.result = read_json(result, "result", where, settings, faults)
+    elif result is not None:
+        faults.add(where, 'a task has a result only with "status": "completed". Leave it out.')
+
+
+def read_dependencies(value: object, where: str, faults: Faults) -> list[Dependency]:
+    """Read dependencies, each named once; whether such tasks exist is not known here."""
+    if value is None:
+        return []
+    if not isinstance(value, list | tuple):
+        faults.add(where, f"dependencies must be a list, not {shown(value)}.")
+        return []
+    found: dict[str, Dependency] = {}
+    for given in cast("Sequence[object]", value):
+        needed = read_dependency(given, where, faults)
+        if needed is None:
+            continue
+        if needed["id"] in found:
+            faults.add(where, f"dependency {shown(needed['id'])} is named twice. Name it once.")
+        found[needed["id"]] = needed
+    return list(found.values())
+
+
+def read_dependency(given: object, where: str, faults: Faults) -> Dependency | None:
+    """Read one dependency: `"id"`, or `{"id": ..., "required": true}`."""
+    if isinstance(given, str) and given:
+        return {"id": given, "required": True}
+    if not isinstance(given, Mapping) or "id" not in given:
+        faults.add(where, f'a dependency is "ID" or {{"id": "ID", "required": true}}, not {shown(given)}.')
+        return None
+    members = cast("Mapping[str, Json]", given)
+    for key in members:
+        if key not in ("id", "required", "name"):
+            advice = near(key, ("id", "required", "name")) if isinstance(key, str) else ""
+            faults.add(where, f"a dependency has no key {shown(key)}.{advice or ' There are: id, required.'}")
+    needed, required, name = members["id"], members.get("required", True), members.get("name")
+    if not isinstance(needed, str) or not needed:
+        faults.add(where, f"the id of a dependency must be text that is not empty, not {shown(needed)}.")
+        return None
+    if not isinstance(required, bool):
+        faults.add(where, f"required of a dependency must be true or false, not {shown(required)}.")
+    read: Dependency = {"id": needed, "required": required is True}
+    if name is not None:
+        if not isinstance(name, str) or not name:
+            faults.add(where, f"name of a dependency must be text that is not empty, not {shown(name)}.")
+        read["name"] = str(name)
+    return read

@@ -1,0 +1,301 @@
+"""What users may change in stored tasks, and the one change that writes it. Pure.
+
+A change is conditional on what was looked at: who changes a tree takes the root's row first, and where
+that, or a task that matters, has moved meanwhile, nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from apflow.core.entry import read_dependencies
+from apflow.core.errors import ConflictError, InvalidInputError
+from apflow.core.events import EventType, TaskEvent
+from apflow.core.settings import Settings
+from apflow.core.states import TaskStatus, check_move
+from apflow.core.store import Change, Move
+from apflow.core.task import Dependency, Json, Task, utc_now
+from apflow.core.taskfield import (
+    Faults,
+    check_sources,
+    near,
+    read_custom,
+    read_json,
+    read_name,
+    read_object,
+    read_params,
+    read_policy,
+    read_priority,
+    read_schemas,
+    shown,
+)
+from apflow.core.taskmodel import custom_fields
+from apflow.core.treeindex import TreeIndex
+from apflow.core.treeshape import find_circle
+
+UPDATABLE = ("name", "priority", "inputs", "params", "schemas", "policy", "dependencies")
+FIXED = ("id", "parent_id", "root_id", "user_id")
+
+_EVENTS = {
+    TaskStatus.PENDING: EventType.TASK_RESET,
+    TaskStatus.IN_PROGRESS: EventType.TASK_STARTED,
+    TaskStatus.COMPLETED: EventType.TASK_COMPLETED,
+    TaskStatus.FAILED: EventType.TASK_FAILED,
+    TaskStatus.CANCELLED: EventType.TASK_CANCELLED,
+}
+
+
+class MoveSet:
+    """The moves of one change, at most one per task, the root's first."""
+
+    def __init__(self, root_id: str) -> None:
+        self._root_id = root_id
+        self._moves: dict[str, Move] = {root_id: Move(root_id, root_id, {}, {})}
+
+    def put(
+        self,
+        task_id: str,
+        expects: Mapping[str, Json] | None = None,
+        sets: Mapping[str, Json] | None = None,
+        *events: TaskEvent,
+    ) -> None:
+        """Add a condition on a task, and what is set in it."""
+        known = self._moves.get(task_id, Move(task_id, self._root_id, {}, {}))
+        self._moves[task_id] = Move(
+            task_id,
+            self._root_id,
+            {**known.expects, **(expects or {})},
+            {**known.sets, **(sets or {})},
+            known.events + events,
+        )
+
+    def moves(self) -> list[Move]:
+        """Return the moves."""
+        return list(self._moves.values())
+
+    def change(self) -> Change:
+        """Return the change that makes all of these moves, or none."""
+        return Change(moves=self.moves(), is_strict=True)
+
+
+def plan_update(
+    tasks: Sequence[Task], task_id: str, fields: Mapping[str, object], settings: Settings
+) -> Change:
+    """Return the change that updates a task.
+
+    Args:
+        tasks: the whole tree; the task and its root are enough where dependencies stay.
+        task_id: the task to update.
+        fields: the new values of updatable fields and of custom columns.
+        settings: for the limits.
+
+    Raises:
+        InvalidInputError: a value cannot be used; `violations` lists every fault.
+        ConflictError: the values are good, but the state of the tree forbids the change now.
+    """
+    index = TreeIndex(tasks)
+    task = index.by_id[task_id]
+    root = index.by_id[task.root_id]
+    faults, conflicts = Faults(), Faults()
+    sets = _read_fields(task, fields, settings, faults)
+    moves = MoveSet(root.id)
+    if "dependencies" in fields:
+        _check_dependencies(index, task, sets["dependencies"], faults, conflicts)
+        # Two such updates at once could each be right and together run in a circle.
+        moves.put(root.id, {"updated_at": root.updated_at}, {"updated_at": utc_now()})
+        for dependency in sets["dependencies"]:
+            moves.put(dependency["id"])
+    _check_sources(task, sets, faults)
+    if any(name in UPDATABLE and name != "name" for name in sets):
+        moves.put(root.id, _expect_no_run(root, task, conflicts))
+        moves.put(task.id, {"status": task.status})
+        if TaskStatus.is_active(task.status):
+            conflicts.add("", "it is in progress: only its name and own columns may change now.")
+    _refuse(task, "updated", faults, conflicts)
+    moves.put(task.id, None, {**sets, "updated_at": utc_now()})
+    return moves.change()
+
+
+def _refuse(task: Task, what: str, faults: Faults, conflicts: Faults) -> None:
+    found = faults.found + conflicts.found
+    if found:
+        message = f"Task {task.name!r} ({task.id}) cannot be {what}: {' '.join(found)}"
+        raise InvalidInputError(message, found) if faults.found else ConflictError(message)
+
+
+def _read_fields(
+    task: Task, fields: Mapping[str, object], settings: Settings, faults: Faults
+) -> dict[str, Json]:
+    sets: dict[str, Json] = {}
+    custom = custom_fields()
+    for name, value in fields.items():
+        if name in FIXED:
+            faults.add("", f"{name} cannot be changed. Copy the task instead.")
+        elif name == "dependencies":
+            sets[name] = _keep_names(task, read_dependencies(value, "", faults))
+        elif name in UPDATABLE:
+            sets[name] = _read_field(name, value, settings, faults)
+        elif name in custom:
+            sets[name] = read_custom(value, name, "", settings, faults)
+        else:
+            possible = [*UPDATABLE, *custom]
+            advice = near(name, possible) or f" There are: {', '.join(possible)}."
+            faults.add("", f"{name!r} is no field that can be updated.{advice}")
+    return sets
+
+
+def _read_field(name: str, value: object, settings: Settings, faults: Faults) -> Json:
+    match name:
+        case "name":
+            return read_name(value, "", faults)
+        case "priority":
+            return read_priority(value, "", faults)
+        case "inputs":
+            return read_object(value, "inputs", "", settings, faults)
+        case "params":
+            return read_params(value, "", settings, faults)
+        case "schemas":
+            return read_schemas(value, "", settings, faults)
+        case _:
+            return read_policy(value, "", faults)
+
+
+def _keep_names(task: Task, dependencies: list[Dependency]) -> list[Dependency]:
+    """Keep the second key of the dependencies that stay."""
+    names = {each["id"]: each["name"] for each in task.dependencies if "name" in each}
+    for each in dependencies:
+        if each["id"] in names:
+            each.setdefault("name", names[each["id"]])
+    return dependencies
+
+
+def _check_dependencies(
+    index: TreeIndex, task: Task, needed: Sequence[Dependency], faults: Faults, conflicts: Faults
+) -> None:
+    """Check that dependencies are in the tree and in no circle, and that nobody has begun to rely on them."""
+    for each in needed:
+        if each["id"] not in index.by_id:
+            advice = near(each["id"], list(index.by_id)[:2000]) or " Use the id of a task of the same tree."
+            faults.add("", f"dependency {each['id']!r} is no task of this tree.{advice}")
+    leads_to = {each.id: [d["id"] for d in each.dependencies] for each in index.by_id.values()}
+    circle = find_circle(leads_to | {task.id: [each["id"] for each in needed]})
+    if circle:
+        chain = " -> ".join([*circle[:10], circle[0]])
+        faults.add("", f"dependencies would run in a circle: {chain}. Leave one of them out.")
+    if task.status != TaskStatus.PENDING:
+        conflicts.add("", f"dependencies can change only while it is pending; it is {task.status}.")
+    for dependent, _ in index.dependents.get(task.id, ()):
+        if TaskStatus.is_active(index.by_id[dependent].status):
+            conflicts.add(
+                "", f"{index.by_id[dependent].name!r} ({dependent}) depends on it and is in progress."
+            )
+
+
+def _check_sources(task: Task, sets: Mapping[str, Json], faults: Faults) -> None:
+    """Check that references inside inputs and dependencies go together as they will be."""
+    if "inputs" in sets or "dependencies" in sets:
+        declared = {each["id"] for each in sets.get("dependencies", task.dependencies)}
+        check_sources(sets.get("inputs", task.inputs), declared, "", faults)
+
+
+def _expect_no_run(root: Task, task: Task, conflicts: Faults) -> dict[str, Json]:
+    """Return the condition that no run has, or gets, this task in its scope."""
+    is_in_scope = root.run_scope is None or task.id in root.run_scope
+    if root.run_requested_at is not None and is_in_scope:
+        conflicts.add("", "a run of its tree is requested. Wait for its end, or cancel it first.")
+    return {"run_requested_at": root.run_requested_at}
+
+
+def plan_addition(task: Task, found: Mapping[str, Task]) -> list[Move]:
+    """Return the conditions under which a new task may join its tree.
+
+    Args:
+        task: the new task, with `parent_id` and dependencies; not a root.
+        found: the tasks of these ids that exist, and the root.
+
+    Raises:
+        ConflictError: a run of the tree is requested.
+        InvalidInputError: a dependency is not in the tree.
+    """
+    faults, conflicts = Faults(), Faults()
+    root = found[task.root_id]
+    for dependency in task.dependencies:
+        needed = found.get(dependency["id"])
+        if needed is None:
+            faults.add("", f"dependency {dependency['id']!r} does not exist.")
+        elif needed.root_id != task.root_id:
+            faults.add(
+                "", f"dependency {dependency['id']!r} is in another tree. Depend on tasks of the same tree."
+            )
+    if root.run_requested_at is not None:
+        conflicts.add("", "a run of the tree is requested. Wait for its end, or cancel it first.")
+    _refuse(task, "created", faults, conflicts)
+    moves = MoveSet(root.id)
+    moves.put(root.id, {"run_requested_at": None})
+    for task_id in [task.parent_id, *(each["id"] for each in task.dependencies)]:
+        moves.put(task_id or root.id)
+    return moves.moves()
+
+
+def plan_status(
+    task: Task, root: Task, status: TaskStatus, given: Mapping[str, object], settings: Settings
+) -> Change:
+    """Return the change that moves a task by hand, by the table of moves.
+
+    Args:
+        task: the task as it is.
+        root: the root of its tree.
+        status: the new status.
+        given: error, result, progress, started_at and completed_at, as far as they are to be set.
+        settings: for the limits.
+
+    Raises:
+        IllegalMoveError: the table does not know the move.
+        ConflictError: a run has the task in its scope.
+    """
+    check_move(task.id, task.status, status)
+    faults, conflicts = Faults(), Faults()
+    expected = _expect_no_run(root, task, conflicts)
+    now = utc_now()
+    sets = _status_fields(task, status, now) | _read_given(given, settings, faults) | {"updated_at": now}
+    _refuse(task, "updated", faults, conflicts)
+    event = TaskEvent(
+        type=_EVENTS[status],
+        task_id=task.id,
+        root_task_id=root.id,
+        timestamp=now,
+        status=status,
+        progress=sets.get("progress"),
+        result=sets.get("result"),
+        error=sets.get("error"),
+    )
+    moves = MoveSet(root.id)
+    moves.put(root.id, expected)
+    moves.put(task.id, {"status": task.status, "generation": task.generation}, sets, event)
+    return moves.change()
+
+
+def _status_fields(task: Task, status: TaskStatus, now: datetime) -> dict[str, Json]:
+    if status == TaskStatus.PENDING:
+        fresh = dict.fromkeys(_FORGOTTEN) | {"progress": 0.0, "attempts": 0, "interruptions": 0}
+        return fresh | {"status": status, "generation": task.generation + 1}
+    if status == TaskStatus.IN_PROGRESS:
+        return {"status": status, "started_at": task.started_at or now}
+    sets: dict[str, Json] = {"status": status, "completed_at": now}
+    return sets | {"progress": 1.0} if status == TaskStatus.COMPLETED else sets
+
+
+_FORGOTTEN = ("result", "error", "started_at", "completed_at", "not_before", "cancel_requested_at", "owner")
+
+
+def _read_given(given: Mapping[str, object], settings: Settings, faults: Faults) -> dict[str, Json]:
+    sets: dict[str, Json] = {name: value for name, value in given.items() if value is not None}
+    if "result" in sets:
+        sets["result"] = read_json(sets["result"], "result", "", settings, faults)
+    if "error" in sets:
+        sets["error"] = read_json(str(sets["error"]), "error", "", settings, faults)
+    progress = sets.get("progress")
+    if progress is not None and (not isinstance(progress, int | float) or not 0 <= progress <= 1):
+        faults.add("", f"progress is a number from 0.0 to 1.0, not {shown(progress)}.")
+    return sets
