@@ -15,7 +15,14 @@ from pathlib import Path
 from repository import ROOT, UMBRELLA, Package, is_first_party, packages, report, requirement_name
 
 # Where the module that is imported is not called like the distribution that brings it.
-DISTRIBUTION_OF = {"yaml": "pyyaml", "jsonschema_rs": "jsonschema-rs", "pytest_asyncio": "pytest-asyncio"}
+DISTRIBUTION_OF = {
+    "jsonschema_rs": "jsonschema-rs",
+    "pydantic_core": "pydantic",
+    "pytest_asyncio": "pytest-asyncio",
+    "yaml": "pyyaml",
+}
+# Modules that hold modules of several owners: what is imported from them tells whose it is.
+PARENTS = ("apflow", "apflow.executor", "apflow.storage", "importlib")
 GROUPS = ("executors", "storages", "runners", "hooks", "tools", "secrets", "commands", "server")
 KNOWN_GROUPS = {f"apflow.{group}" for group in GROUPS} | {"console_scripts", "pytest11"}
 
@@ -95,7 +102,8 @@ def imports_of(file: Path) -> Iterator[tuple[str, int]]:
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module, node.lineno
-            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+            if node.module in PARENTS:
+                yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
 
 
 def distribution_of(module: str, modules: dict[str, str]) -> str | None:
