@@ -6,7 +6,7 @@ import select
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +67,20 @@ def environment() -> dict[str, str]:
     return plain | {"PYTHONPATH": str(HERE), "APFLOW_EVENT_QUEUE_SIZE": "100000"}
 
 
+def next_life(work: Work) -> Work:
+    return replace(work, life=work.life + 1, pipe=-1)
+
+
 def recovered(work: Work) -> Evidence:
-    """Let a second worker take up what the first left, and return all that is known then."""
-    again = Work(work.folder, life=2, point=work.point, size=work.size)
-    subprocess.run(command(again), cwd=HERE, env=environment(), check=True, timeout=PATIENCE)
+    """Let another worker take up what the last one left, and return all that is known then."""
+    after = next_life(work)
+    subprocess.run(command(after), cwd=HERE, env=environment(), check=True, timeout=PATIENCE)
     return Evidence(
         array=work.array(),
         history=read(work.path / "history.jsonl"),
         found=loaded(work.path / "found.json"),
         ended=loaded(work.path / "ended.json"),
+        last=after.life,
     )
 
 

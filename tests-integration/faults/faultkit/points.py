@@ -19,7 +19,8 @@ class Stop:
         self._pipe = pipe
 
     def say(self, word: str) -> None:
-        os.write(self._pipe, f"{word}\n".encode())
+        if self._pipe >= 0:  # else nobody listens
+            os.write(self._pipe, f"{word}\n".encode())
 
     def at(self, point: str) -> None:
         """Go no further if this is the point: no thread of the event loop moves on."""

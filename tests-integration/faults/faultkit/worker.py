@@ -1,4 +1,4 @@
-"""The program that is killed (life 1), and the one that finds what it left (life 2)."""
+"""The program that is killed (life 1), and the one that finds what it left (life 2, and on)."""
 
 import asyncio
 import json
@@ -77,12 +77,13 @@ class First:
         self.history.append("cancel_answered", task_id=self.work.victim(), status=answer["status"])
 
 
-async def second_life(work: Work, store: TaskStore) -> None:
+async def next_life(work: Work, store: TaskStore, stop: Stop) -> None:
     """Write down what is found, recover, and write down how it ends.
 
     A tree of which no run was requested is no business of recovery: somebody has to ask for a run.
     """
     await dump(store, work.path / "found.json")
+    stop.say("running")
     await recover(store)
     await dump(store, work.path / "recovered.json")
     root = (await store.get([trees.ROOT]))[trees.ROOT]
@@ -111,7 +112,7 @@ async def main(work: Work) -> None:
         if work.life == 1:
             await First(work, store, history, stop).live()
         else:
-            await second_life(work, store)
+            await next_life(work, store, stop)
 
 
 if __name__ == "__main__":
