@@ -40,7 +40,7 @@ async def shown(service: TaskService, root: Mapping[str, Json], work: Awaitable[
         try:
             async with asyncio.TaskGroup() as group:
                 follow = group.create_task(
-                    _follow(service, root["id"], root.get("last_event"), view), name="apflow:follow"
+                    _follow(service, root["id"], view), name="apflow:follow"
                 )
                 refresh = group.create_task(_refresh(live), name="apflow:refresh")
                 try:
@@ -52,8 +52,9 @@ async def shown(service: TaskService, root: Mapping[str, Json], work: Awaitable[
             raise failures.exceptions[0] from failures
 
 
-async def _follow(service: TaskService, root_id: str, after: int | None, view: View) -> None:
+async def _follow(service: TaskService, root_id: str, view: View) -> None:
     """Keep a view up to date, from run to run: a tree that ended before may be about to run again."""
+    after = 0
     while True:
         async for event in service.watch(root_id, after):
             view.apply(event)

@@ -26,10 +26,9 @@ async def run_tree(
     Raises:
         TimeoutError: it took longer than `seconds`, and was cancelled.
     """
-    work = service.execute(task_id, force=force)
-    if live.is_wanted():
-        root = await service.tree(task_id)
-        work = live.shown(service, root, work)
+    root = await service.tree(task_id) if live.is_wanted() else None
+    run = service.execute(task_id, force=force)
+    work = run if root is None else live.shown(service, root, run)
     try:
         async with asyncio.timeout(seconds) as limit:
             outcome = await work

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ADD = {"name": "sum", "schemas": {"method": "add"}, "inputs": {"a": 1, "b": 2}}
+
+
+def test_a_tree_runs_and_its_outcome_is_data_on_standard_output(apflow):
+    outcome = apflow.run(ADD)
+    assert outcome["schema_version"] == 1
+    assert (outcome["status"], outcome["result"], outcome["progress"]) == ("completed", {"sum": 3}, 1.0)
+    assert outcome["root"]["name"] == "sum"
+    assert outcome["root"]["id"] == outcome["root_task_id"]
+
+
+def test_piped_output_is_plain_text(apflow):
+    done = apflow("run", "flow", "--tasks", json.dumps([ADD]), "--import", "works")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.startswith("completed    sum  ")
+    assert 'result        {"sum": 3}' in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_ids_that_changed_are_told(apflow):
+    first = apflow.run(ADD | {"id": "one"})
+    second = apflow.run(ADD | {"id": "one"})
+    assert first["ids"]["one"] == "one"
+    assert second["ids"]["one"] == second["root_task_id"] != "one"
+
+
+@pytest.mark.parametrize("name", ["tasks.json", "tasks.yaml", "tasks.txt"])
+def test_tasks_come_from_files(apflow, name: str):
+    text = json.dumps([ADD]) if name == "tasks.json" else "- name: sum\n  schemas: {method: add}\n  inputs: {a: 1, b: 2}\n"
+    (apflow.folder / name).write_text(text)
+    outcome = apflow.json("run", "flow", "--tasks-file", name, "--import", "works")
+    assert outcome["result"] == {"sum": 3}
+
+
+def test_tasks_come_from_standard_input(apflow):
+    done = apflow("run", "flow", "--tasks-file", "-", "--import", "works", "--json", stdin=json.dumps({"tasks": [ADD]}))
+    assert json.loads(done.stdout)["result"] == {"sum": 3}
+
+
+def test_one_executor_runs_with_its_inputs(apflow):
+    outcome = apflow.json("run", "flow", "add", "--inputs", '{"a": 4}', "--import", "works")
+    assert outcome["result"] == {"sum": 5}
+
+
+def test_inputs_come_from_a_file(apflow):
+    (apflow.folder / "inputs.yaml").write_text("a: 4\n")
+    outcome = apflow.json("run", "flow", "add", "--inputs-file", "inputs.yaml", "--import", "works")
+    assert outcome["result"] == {"sum": 5}
+
+
+def test_modules_to_import_come_from_the_environment_too(apflow):
+    apflow.environment["APFLOW_IMPORT"] = "works"
+    assert apflow.json("run", "flow", "add", "--inputs", '{"a": 4}')["result"] == {"sum": 5}
+
+
+def test_the_outcome_is_written_into_a_file(apflow):
+    done = apflow("run", "flow", "add", "--inputs", '{"a": 4}', "--import", "works", "--output", "outcome.json")
+    assert done.returncode == 0
+    assert json.loads((apflow.folder / "outcome.json").read_text())["result"] == {"sum": 5}
+
+
+def test_a_folder_that_is_missing_is_told_before_anything_runs(apflow):
+    done = apflow("run", "flow", "add", "--import", "works", "--output", "no/such/outcome.json")
+    assert done.returncode == 2
+    assert apflow.json("tasks", "count")["total"] == 0
+
+
+def test_a_failed_task_exits_1_and_tells_the_error(apflow):
+    done = apflow("run", "flow", "fail", "--import", "works")
+    assert done.returncode == 1
+    assert "as asked" in done.stdout
+
+
+def test_the_user_of_new_tasks_can_be_named(apflow):
+    apflow.json("run", "flow", "add", "--inputs", '{"a": 4}', "--import", "works", "--user-id", "ann")
+    assert [each["user_id"] for each in apflow.json("tasks", "list", "--user-id", "ann")["tasks"]] == ["ann"]
+    assert apflow.json("tasks", "list", "--user-id", "bob")["tasks"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "in one way"),
+        (["add", "--tasks", "[]"], "in one way"),
+        (["--tasks", "[{]"], "--tasks is no JSON"),
+        (["--tasks", "[]"], "task"),
+        (["--tasks", "3"], "array of objects"),
+        (["--tasks", '[{"inputs": {}}]'], "name"),
+        (["--tasks-file", "none.json"], "cannot be read"),
+        (["--tasks", "[]", "--inputs", "{}"], "goes with an EXECUTOR"),
+        (["add", "--inputs", "{"], "--inputs is no JSON"),
+        (["add", "--timeout", "0"], "--timeout"),
+        (["add", "--import", "nowhere"], "no module 'nowhere'"),
+    ],
+)
+def test_what_cannot_be_used_exits_2_and_leaves_nothing(apflow, arguments: list[str], told: str):
+    done = apflow("run", "flow", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert told in done.stderr
+    assert done.stdout == ""
+    assert apflow.json("tasks", "count")["total"] == 0
+
+
+def test_every_fault_of_an_array_is_listed(apflow):
+    tasks = [{"id": "a", "name": "a"}, {"id": "b", "name": "b", "parent_id": "x", "dependencies": ["y"]}]
+    done = apflow("run", "flow", "--tasks", json.dumps(tasks))
+    assert done.returncode == 2
+    assert "'x'" in done.stderr
+    assert "'y'" in done.stderr
+
+
+def test_a_module_that_does_not_import_is_named_with_its_error(apflow):
+    (apflow.folder / "broken.py").write_text("1 / 0\n")
+    done = apflow("run", "flow", "add", "--import", "broken")
+    assert done.returncode == 2
+    assert "Importing 'broken' failed with ZeroDivisionError" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "1 / 0" in apflow("run", "flow", "add", "--import", "broken", "--debug").stderr
+
+
+def test_an_unknown_executor_fails_the_task_with_advice(apflow):
+    done = apflow("run", "flow", "rest_executor")
+    assert done.returncode == 1
+    assert "apflow-executor-http" in done.stdout
+
+
+def test_a_run_that_takes_too_long_is_cancelled_and_exits_6(apflow, held):
+    done = apflow("run", "flow", "hold", "--inputs", json.dumps(held.inputs), "--import", "works", "--timeout", "1")
+    assert done.returncode == 6
+    assert "--timeout" in done.stderr
+    assert [each["status"] for each in apflow.json("tasks", "list")["tasks"]] == ["cancelled"]
+
+
+def start_holding(apflow, held) -> subprocess.Popen[str]:
+    process = apflow.start("run", "flow", "hold", "--inputs", json.dumps(held.inputs), "--import", "works")
+    held.wait_for_start()
+    return process
+
+
+def test_ctrl_c_cancels_the_run_and_waits_for_it(apflow, held):
+    process = start_holding(apflow, held)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert held.last_words() == "ended\n"
+    assert "It was cancelled" in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert [each["status"] for each in apflow.json("tasks", "list")["tasks"]] == ["cancelled"]
+
+
+def test_a_second_process_is_told_who_holds_the_database_and_exits_5(apflow, held):
+    process = start_holding(apflow, held)
+    try:
+        done = apflow("tasks", "list")
+        assert done.returncode == 5
+        assert f"process {process.pid}" in done.stderr
+        assert "--wait-lock" in done.stderr
+        assert apflow("tasks", "list", "--wait-lock", "0.3").returncode == 5
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_second_process_waits_for_the_database_when_told_to(apflow, held):
+    process = start_holding(apflow, held)
+    waiting = apflow.start("tasks", "list", "--wait-lock", "60", "--json")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    out, err = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, err
+    assert [each["status"] for each in json.loads(out)["tasks"]] == ["cancelled"]
+
+
+def test_a_killed_run_is_resumed(apflow, held):
+    process = start_holding(apflow, held)
+    process.kill()
+    process.communicate()
+    [task] = apflow.json("tasks", "list")["tasks"]
+    assert task["status"] == "in_progress"
+    assert "apflow tasks resume" in apflow("tasks", "why", task["id"]).stdout
+    going_on = apflow.start("tasks", "resume", task["id"], "--import", "works")
+    held.wait_for_start()
+    going_on.send_signal(signal.SIGINT)
+    going_on.communicate(timeout=60)
+    assert going_on.returncode == 130
+
+
+def test_without_a_storage_tasks_are_kept_in_memory(bare):
+    done = bare("run", "flow", "add", "--inputs", '{"a": 4}', "--import", "works")
+    assert done.returncode == 0, done.stderr
+    assert '{"sum": 5}' in done.stdout
+
+
+def test_secrets_in_clear_are_not_shown(apflow):
+    task = ADD | {"inputs": {"a": 1, "api_key": "sk-12345678"}}
+    done = apflow("run", "flow", "--tasks", json.dumps([task]), "--import", "works", "--json")
+    assert "sk-12345678" not in done.stdout
+    assert json.loads(done.stdout)["root"]["inputs"]["api_key"] == "***"
+
+
+def test_an_outcome_file_is_whole_or_not_there(apflow, tmp_path: Path):
+    apflow("run", "flow", "fail", "--import", "works", "--output", "outcome.json")
+    assert sorted(each.name for each in tmp_path.glob("outcome*")) == ["outcome.json"]

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from apflow.cli.program import COMMANDS, SHORT_HELP, program
+from apflow.cli.release import VERSION
+from apflow.core import plugins
+
+FORBIDDEN = {"asyncio", "sqlalchemy", "pydantic", "httpx", "rich", "duckdb", "yaml", "orjson", "jsonschema_rs"}
+SHOW_MODULES = "import sys\ntry:\n    import runpy; runpy.run_module('apflow.cli', run_name='__main__')\n\
+except SystemExit: pass\nprint(sorted(sys.modules), file=sys.stderr)"
+
+
+def modules_of(*arguments: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW_MODULES, *arguments], capture_output=True, text=True, check=True
+    )
+    return set(eval(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["run", "flow", "--help"], ["tasks", "--help"]])
+def test_version_and_help_import_click_alone(arguments: list[str]):
+    loaded = modules_of(*arguments)
+    assert "click" in loaded
+    assert loaded.isdisjoint(FORBIDDEN)
+
+
+def test_the_version_is_shown_without_reading_metadata():
+    assert "importlib.metadata" not in modules_of("--version")
+
+
+def test_the_version_shown_is_the_one_released():
+    described = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    assert described["project"]["version"] == VERSION
+
+
+def test_the_short_help_of_the_list_is_that_of_the_commands():
+    ours = [each.name for each in plugins.listing(COMMANDS) if each.distribution == "apflow-cli"]
+    commands: dict[str, Any] = {name: plugins.load(COMMANDS, name) for name in ours}
+    assert {name: command.get_short_help_str(limit=100) for name, command in commands.items()} == SHORT_HELP
+
+
+def every_command(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = [path]
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            found += every_command(below, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize("path", every_command(program), ids=" ".join)
+def test_every_command_explains_itself(path: tuple[str, ...]):
+    done = CliRunner().invoke(program, [*path, "--help"])
+    assert done.exit_code == 0
+    assert "Usage:" in done.output
+
+
+@pytest.mark.parametrize("path", [each for each in every_command(program) if len(each) == 2 or each in [("doctor",)]])
+def test_every_command_writes_json_and_shows_tracebacks(path: tuple[str, ...]):
+    helped = CliRunner().invoke(program, [*path, "--help"]).output
+    assert "--json" in helped
+    assert "--debug" in helped
+
+
+def test_an_unknown_command_exits_2(bare):
+    done = bare("rnu")
+    assert done.returncode == 2
+    assert "No such command 'rnu'" in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_unknown_option_exits_2(bare):
+    assert bare("tasks", "list", "--colour").returncode == 2

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+TREE = [
+    {"id": "root", "name": "both", "dependencies": ["left", "right"], "schemas": {"method": "add"}, "inputs": {"a": 5}},
+    {"id": "left", "name": "left", "parent_id": "root", "schemas": {"method": "add"}, "inputs": {"a": 1}},
+    {"id": "right", "name": "right", "parent_id": "root", "schemas": {"method": "add"}, "inputs": {"a": 2}},
+]
+FAILING = [TREE[0], TREE[1], TREE[2] | {"schemas": {"method": "fail"}}]
+UNKNOWN = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture
+def tree(apflow) -> Any:
+    return apflow.run(*TREE)
+
+
+def test_only_roots_are_listed_unless_all_are_asked_for(apflow, tree):
+    assert [each["name"] for each in apflow.json("tasks", "list")["tasks"]] == ["both"]
+    assert sorted(each["name"] for each in apflow.json("tasks", "list", "--all")["tasks"]) == ["both", "left", "right"]
+
+
+def test_a_list_is_filtered_ordered_and_cut(apflow, tree):
+    apflow.run({"name": "fail"}, code=1)
+    names = [each["name"] for each in apflow.json("tasks", "list", "--order", "created_at")["tasks"]]
+    assert names == ["both", "fail"]
+    assert [each["name"] for each in apflow.json("tasks", "list", "--status", "failed")["tasks"]] == ["fail"]
+    assert [each["name"] for each in apflow.json("tasks", "list", "--name", "both")["tasks"]] == ["both"]
+    assert [each["name"] for each in apflow.json("tasks", "list", "--limit", "1", "--offset", "1")["tasks"]] == ["both"]
+    assert apflow.json("tasks", "list", "--created-before", "2001-01-01")["tasks"] == []
+
+
+def test_a_piped_list_is_plain_columns(apflow, tree):
+    lines = apflow("tasks", "list").stdout.splitlines()
+    assert lines[0].split() == ["ID", "NAME", "STATUS", "PROGRESS", "CREATED_AT"]
+    assert lines[1].split()[:4] == ["root", "both", "completed", "100%"]
+
+
+def test_one_task_is_shown_with_every_field(apflow, tree):
+    task = apflow.json("tasks", "get", "left")["task"]
+    assert (task["name"], task["result"], task["parent_id"]) == ("left", {"sum": 2}, "root")
+    assert 'result            {"sum": 2}' in apflow("tasks", "get", "left").stdout
+
+
+def test_the_status_of_a_root_is_that_of_its_tree(apflow):
+    failed = apflow.run(*FAILING, code=1)
+    [root, left] = apflow.json("tasks", "status", failed["root_task_id"], "left")["tasks"]
+    assert (root["status"], root["progress"], root["error"]) == ("failed", 1.0, "task right: as asked")
+    assert (left["status"], left["error"]) == ("completed", None)
+
+
+def test_any_task_leads_to_its_tree(apflow, tree):
+    root = apflow.json("tasks", "tree", "right")["root"]
+    assert (root["name"], [each["name"] for each in root["children"]]) == ("both", ["left", "right"])
+    assert apflow("tasks", "tree", "left").stdout.splitlines()[1] == "  completed    left  left"
+
+
+def test_children_are_listed_in_order(apflow, tree):
+    assert [each["name"] for each in apflow.json("tasks", "children", "root")["tasks"]] == ["left", "right"]
+
+
+def test_tasks_are_counted(apflow, tree):
+    counted = apflow.json("tasks", "count")
+    assert (counted["total"], counted["by_status"]["completed"], counted["by_status"]["failed"]) == (3, 3, 0)
+    assert apflow.json("tasks", "count", "--roots")["total"] == 1
+    assert apflow("tasks", "count").stdout.splitlines()[-1] == "total        3"
+
+
+def test_a_unique_prefix_of_an_id_stands_for_it(apflow):
+    done = apflow.run({"name": "add", "inputs": {"a": 1}})
+    prefix = done["root_task_id"][:13]
+    assert apflow.json("tasks", "get", prefix)["task"]["id"] == done["root_task_id"]
+
+
+def test_a_prefix_of_two_ids_is_refused_and_a_short_one_is_none(apflow):
+    apflow.run({"id": "same-beginning-1", "name": "add", "inputs": {"a": 1}})
+    apflow.run({"id": "same-beginning-2", "name": "add", "inputs": {"a": 1}})
+    done = apflow("tasks", "get", "same-beginning")
+    assert done.returncode == 2
+    assert "same-beginning-1, same-beginning-2" in done.stderr
+    assert apflow("tasks", "get", "same-be").returncode == 3
+
+
+@pytest.mark.parametrize("command", ["get", "status", "tree", "children", "why", "execute", "delete", "copy", "cancel"])
+def test_an_unknown_task_exits_3(apflow, command: str):
+    done = apflow("tasks", command, UNKNOWN)
+    assert done.returncode == 3
+    assert f"There is no task '{UNKNOWN}'" in done.stderr
+    assert done.stdout == ""
+
+
+def test_what_completed_is_kept_when_a_tree_is_executed_again(apflow):
+    failed = apflow.run(*FAILING, code=1)
+    again = apflow.json("tasks", "execute", failed["root_task_id"], "--import", "works", code=1)
+    attempts = {each["name"]: each["attempts"] for each in again["root"]["children"]}
+    assert attempts == {"left": 1, "right": 1}
+    times = {each["name"]: each["started_at"] for each in failed["root"]["children"]}
+    assert times["left"] == next(each["started_at"] for each in again["root"]["children"] if each["name"] == "left")
+
+
+def test_force_runs_what_completed_again(apflow, tree):
+    again = apflow.json("tasks", "execute", "root", "--force", "--import", "works")
+    assert again["root"]["started_at"] > tree["root"]["started_at"]
+
+
+def test_a_copy_is_executed_and_the_original_left_alone(apflow, tree):
+    again = apflow.json("tasks", "execute", "root", "--copy-children", "--import", "works")
+    assert again["original_task_id"] == "root"
+    assert again["root_task_id"] != "root"
+    assert apflow.json("tasks", "get", "root")["task"]["started_at"] == tree["root"]["started_at"]
+
+
+def test_a_copy_is_pending_and_knows_its_original(apflow, tree):
+    copied = apflow.json("tasks", "copy", "root", "--children")
+    assert copied["saved"] is True
+    assert copied["root"]["original_task_id"] == "root"
+    assert copied["root"]["status"] == "pending"
+    assert apflow.json("tasks", "count")["total"] == 6
+
+
+def test_a_dry_run_of_a_copy_creates_nothing(apflow, tree):
+    shown = apflow.json("tasks", "copy", "root", "--children", "--dry-run")
+    assert shown["saved"] is False
+    assert len(shown["tasks"]) == 3
+    assert apflow.json("tasks", "count")["total"] == 3
+
+
+def test_a_stored_tree_that_never_ran_is_cancelled(apflow, tree):
+    copied = apflow.json("tasks", "copy", "root")["root"]
+    [cancelled] = apflow.json("tasks", "cancel", copied["id"], "--message", "not needed")["tasks"]
+    assert cancelled["status"] == "cancelled"
+    assert apflow.json("tasks", "get", copied["id"])["task"]["error"] == "not needed"
+
+
+def test_cancelling_what_has_ended_is_refused_with_exit_4(apflow, tree):
+    done = apflow("tasks", "cancel", "root")
+    assert done.returncode == 4
+    assert "Nothing is left to cancel" in done.stdout
+
+
+def test_a_cancelled_tree_exits_7_when_it_is_asked_for_again_only_to_resume(apflow, tree):
+    assert apflow.json("tasks", "resume", "--all")["tasks"] == []
+
+
+def test_resuming_names_what_to_resume(apflow):
+    assert apflow("tasks", "resume").returncode == 2
+
+
+def test_what_has_run_is_deleted_only_by_force(apflow, tree):
+    done = apflow("tasks", "delete", "root")
+    assert done.returncode == 4
+    assert "'left' (left) is completed" in done.stderr
+    assert apflow.json("tasks", "delete", "root", "--force")["deleted_count"] == 3
+    assert apflow.json("tasks", "count")["total"] == 0
+
+
+def test_why_tells_the_reason_and_what_to_try(apflow):
+    apflow.run(*FAILING, code=1)
+    done = apflow("tasks", "why", "root")
+    assert done.stdout.splitlines()[0] == "both is failed."
+    assert "Try: apflow tasks execute root" in done.stdout
+    assert apflow.json("tasks", "why", "left")["reasons"] == ["It completed."]
+
+
+def test_names_cannot_command_the_terminal(apflow):
+    task = {"name": "\x1b[2Jwiped\nout", "schemas": {"method": "add"}, "inputs": {"a": 1}}
+    done = apflow("run", "flow", "--tasks", json.dumps([task]), "--import", "works")
+    assert "\x1b" not in done.stdout
+    assert "[2Jwiped out" in done.stdout
