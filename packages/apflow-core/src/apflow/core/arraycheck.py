@@ -80,7 +80,7 @@ def _place(at: int, entry: Entry) -> str:
 
 def _entries(tasks: object, settings: Settings, faults: Faults) -> list[Entry]:
     if isinstance(tasks, str | bytes | Mapping) or not isinstance(tasks, Sequence):
-        faults.add("", f"tasks must be a list of objects, not {shown(tasks)}.")
+        faults.add("", f"tasks must be a list of objects, not {shown(cast('object', tasks))}.")
         return []
     entries = cast("Sequence[object]", tasks)
     if not entries:

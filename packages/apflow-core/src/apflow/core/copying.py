@@ -257,18 +257,20 @@ def _remapped(copy: Task, real: Mapping[str, str]) -> dict[str, Json]:
     """Return the inputs of a copy. References to what was not copied are kept by nobody: they become null."""
     inputs = remap_references(copy.inputs, real)
     declared = {each["id"] for each in copy.dependencies}
-
     lost = {each.source for each in find_references(inputs)} - declared
 
     def change(node: Json, _: Place | None) -> Json:
-        return None if isinstance(node, dict) and _source(cast("dict[str, Json]", node)) in lost else node
+        return None if _source(node) in lost else node
 
     return cast("dict[str, Json]", rewrite(inputs, change)) if lost else inputs
 
 
-def _source(node: Mapping[str, Json]) -> str | None:
-    """Return what an object refers to, if it is a reference."""
-    return node["$from"] if "$from" in node and node.keys() <= {"$from", "path", "default"} else None
+def _source(node: Json) -> str | None:
+    """Return what a value refers to, if it is a reference."""
+    if not isinstance(node, dict):
+        return None
+    members = cast("dict[str, Json]", node)
+    return members.get("$from") if members.keys() <= {"$from", "path", "default"} else None
 
 
 def as_array(copies: Sequence[Task]) -> list[dict[str, Json]]:

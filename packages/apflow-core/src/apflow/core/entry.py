@@ -86,9 +86,10 @@ def read_dependency(given: object, where: str, faults: Faults) -> Dependency | N
     if isinstance(given, str) and given:
         return {"id": given, "required": True}
     if not isinstance(given, Mapping) or "id" not in given:
-        faults.add(where, f'a dependency is "ID" or {{"id": "ID", "required": true}}, not {shown(given)}.')
+        wrong = shown(cast("object", given))
+        faults.add(where, f'a dependency is "ID" or {{"id": "ID", "required": true}}, not {wrong}.')
         return None
-    members = cast("Mapping[str, Json]", given)
+    members = cast("Mapping[Any, Json]", given)
     for key in members:
         if key not in ("id", "required", "name"):
             advice = near(key, ("id", "required", "name")) if isinstance(key, str) else ""

@@ -258,7 +258,8 @@ def plan_status(
     faults, conflicts = Faults(), Faults()
     expected = _expect_no_run(root, task, conflicts)
     now = utc_now()
-    sets = _status_fields(task, status, now) | _read_given(given, settings, faults) | {"updated_at": now}
+    sets: dict[str, Json] = _status_fields(task, status, now) | _read_given(given, settings, faults)
+    sets["updated_at"] = now
     _refuse(task, "updated", faults, conflicts)
     event = TaskEvent(
         type=_EVENTS[status],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
@@ -258,7 +258,7 @@ def _is_error_list(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in cast("list[object]", value))
 
 
-_RETRY = {
+_RETRY: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "max_attempts": (_is_count, "an integer of at least 1"),
     "delay": (_is_wait, "a number of seconds, 0 or more"),
     "backoff": (lambda value: _is_number(value, above=0), "a number above 0"),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from apflow.core.states import TaskStatus
-from apflow.core.task import Task
+from apflow.core.task import Json, Task
 from apflow.core.treeindex import TreeIndex
 
 
 def error_type(task: Task) -> str | None:
     """Return the `error_type` of a task's result, if it has one."""
-    found = task.result.get("error_type") if isinstance(task.result, dict) else None
+    if not isinstance(task.result, dict):
+        return None
+    found = cast("dict[str, Json]", task.result).get("error_type")
     return found if isinstance(found, str) else None
 
 

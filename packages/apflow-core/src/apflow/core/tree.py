@@ -47,15 +47,15 @@ class TaskTreeNode:
         self.children: list[TaskTreeNode] = []
         self.ids: dict[str, str] = {}
 
-    @classmethod
-    def build(cls, tasks: Sequence[Task], root_id: str | None = None) -> TaskTreeNode:
+    @staticmethod
+    def build(tasks: Sequence[Task], root_id: str | None = None) -> TaskTreeNode:
         """Build the nodes of a tree, or of the part below `root_id`, children in the order given.
 
         Raises:
             TreeInvalidError: the tasks have no root, or several.
             NotFoundError: no task has the id `root_id`.
         """
-        nodes = {task.id: cls(task) for task in tasks}
+        nodes = {task.id: TaskTreeNode(task) for task in tasks}
         roots = _link(nodes)
         if root_id is not None:
             if root_id not in nodes:
@@ -72,7 +72,7 @@ class TaskTreeNode:
 
     def walk(self) -> Iterator[TaskTreeNode]:
         """Yield this node and all below it, each node before its children, in order."""
-        waiting = [self]
+        waiting: list[TaskTreeNode] = [self]
         while waiting:
             node = waiting.pop()
             yield node
