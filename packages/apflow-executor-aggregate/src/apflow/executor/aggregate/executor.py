@@ -22,7 +22,7 @@ SCHEMA: dict[str, Any] = {
             "type": "string",
             "enum": ["collect", "merge", "concat"],
             "default": "collect",
-            "description": "collect: the results by dependency id. merge: one object of all their properties. "
+            "description": "collect: the results by dependency id. merge: one object of their properties. "
             "concat: one list of all their items.",
             "examples": ["merge"],
         },

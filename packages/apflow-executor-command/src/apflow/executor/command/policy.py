@@ -116,7 +116,7 @@ def resolve(program: str, policy: Policy, cwd: str | None) -> str:
         return real
     meant = real if real == program else f"{program} ({real})"
     raise CommandRefusedError(
-        f"{meant} is not among the allowed programs, which APFLOW_COMMAND_ALLOW names: {', '.join(policy.allow)}."
+        f"{meant} is not among the programs that APFLOW_COMMAND_ALLOW names: {', '.join(policy.allow)}."
     )
 
 
