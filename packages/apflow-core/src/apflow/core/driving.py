@@ -151,14 +151,13 @@ class Driver:
         runs.enter(self.store, run)
         driving = asyncio.create_task(run.drive(), name=f"apflow:run:{run.root_id}")
         try:
-            root = run.by_id[run.root_id]
-            await self.hooks.run_tree("on_tree_started", root.copy())
+            await self.hooks.run_tree("on_tree_started", run.by_id[run.root_id].copy())
             await asyncio.shield(driving)
         except asyncio.CancelledError:
             await self._give_up(run, driving)
             raise
         if run.summary is not None:
-            await self.call_end_hooks(root, run.summary)
+            await self.call_end_hooks(run.by_id[run.root_id], run.summary)
         return run.tasks
 
     async def _give_up(self, run: TreeRun, driving: asyncio.Task[None]) -> None:

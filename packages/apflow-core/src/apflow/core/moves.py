@@ -48,7 +48,9 @@ class Batch:
         if known is None:
             self.moves[task.id] = Move(task.id, self.root_id, expects, sets, events)
         else:
-            merged = {**expects, **known.expects}  # what was expected first was there before both
+            # What the earlier part of the move sets is not in the store yet: it cannot be expected there.
+            merged = {name: value for name, value in expects.items() if name not in known.sets}
+            merged.update(known.expects)
             sets = {**known.sets, **sets}
             self.moves[task.id] = Move(task.id, self.root_id, merged, sets, known.events + events)
 
@@ -58,7 +60,10 @@ class Batch:
         return move is not None and "status" in move.sets
 
     def change(self) -> Change:
-        """Return what the store is to write."""
+        """Return what the store is to write. The end of the run is told last."""
+        ending = [task_id for task_id, move in self.moves.items() if move.sets.get("run_ended_at") is not None]
+        for task_id in ending:
+            self.moves[task_id] = self.moves.pop(task_id)
         return Change(moves=list(self.moves.values()), is_strict=True)
 
     def event(self, kind: EventType, task: Task, **more: Json) -> TaskEvent:

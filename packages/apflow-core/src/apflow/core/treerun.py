@@ -109,13 +109,12 @@ class TreeRun:
         self._inbox.append(happened)
         self._wake.set()
 
-    def tell_from_elsewhere(self, happened: Callable[[Batch], object]) -> None:
-        """As `tell`, from another thread or event loop."""
-        self._loop.call_soon_threadsafe(self.tell, happened)
-
     def cancel(self, request: CancelRequest) -> None:
         """Take up a request to cancel, in the next turn."""
-        self.tell_from_elsewhere(lambda batch: self._take_cancel(request, batch))
+        if asyncio.get_running_loop() is self._loop:
+            self.tell(lambda batch: self._take_cancel(request, batch))
+        else:
+            self._call_threadsafe(lambda: self.cancel(request))
 
     def note_progress(self, task_id: str, fraction: float) -> None:
         """Let the task's row show how far it is."""
@@ -142,6 +141,7 @@ class TreeRun:
 
     async def _turn(self) -> None:
         self._wake.clear()
+        is_first = self._first is not None
         batch, self._first = self._first or Batch(self.root_id, self._owner, utc_now()), None
         if any("status" in move.sets for move in batch.moves.values()):
             await self._write(batch)  # what goes back must be durable before it starts
@@ -151,7 +151,8 @@ class TreeRun:
         self._take_rulings(batch)
         if not self._rulings and not self._is_closing:
             self._take_ready(batch)
-        if self._plan.is_done and not self._rulings and not self._attempts and not self._hooking:
+        is_done = self._plan.is_done and not (self._rulings or self._attempts or self._hooking)
+        if is_done and not (is_first and batch.moves):  # the end of a run is no part of its beginning
             self._end(batch)
         if batch.moves:
             await self._write(batch)
@@ -436,6 +437,7 @@ class TreeRun:
         self._call_threadsafe(lambda: self.tell(self._take_held))
 
     def _call_threadsafe(self, act: Callable[[], object]) -> None:
+        """Do something on the run's own event loop, unless that has ended."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(act)
 
