@@ -12,6 +12,7 @@ from typing import Any
 
 from apflow.core.errors import IdTakenError, InvalidInputError, MoveLostError, StoreError
 from apflow.core.events import TaskEvent
+from apflow.core.jsonvalue import copy_json
 from apflow.core.states import TaskStatus
 from apflow.core.store import Capabilities, Change, Move, Moved, TaskQuery, TaskStore
 from apflow.core.storing import check_names, created_event, repeated, with_dependents
@@ -162,15 +163,6 @@ class MemoryStore(TaskStore):
         if task.id == task.root_id:
             copied.last_event = self._sequences.get(task.id, 0)
         return copied
-
-
-def copy_json(value: Json) -> Json:
-    """Return a copy of plain JSON that shares no list and no dict with it."""
-    if type(value) is dict:
-        return {key: copy_json(each) for key, each in value.items()}
-    if type(value) in (list, tuple):
-        return [copy_json(each) for each in value]
-    return value
 
 
 def _copy_task(task: Task) -> Task:

@@ -299,6 +299,7 @@ class Ledger:
         if task_id == row.root_id:
             writes.ended.append(task_id)
             writes.events.pop(task_id, None)
+            self._trees[task_id] = Tree()
 
     def number_of(self, task_id: str) -> int:
         """Return the number of a known row."""

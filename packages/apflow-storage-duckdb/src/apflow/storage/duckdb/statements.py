@@ -4,6 +4,8 @@ A batch is one statement: the values of a column that differ come as a list, unn
 what is the same for all rows comes as one parameter.
 """
 
+# ruff: noqa: S608  # only names of our own columns are put in; values are parameters
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -79,6 +81,16 @@ COLUMN_NAMES = f"SELECT name FROM pragma_table_info('{TASKS}')"
 def value_of(name: str) -> str:
     """Return the statement that reads one column of many rows."""
     return f"SELECT id, {quoted(name)} FROM {TASKS} WHERE id IN (SELECT unnest($1::VARCHAR[]))"
+
+
+def add_column(name: str, sql_type: str) -> str:
+    """Return the statement that adds a custom column."""
+    return f"ALTER TABLE {TASKS} ADD COLUMN {quoted(name)} {sql_type}"
+
+
+def fill_column(name: str) -> str:
+    """Return the statement that gives all rows one value."""
+    return f"UPDATE {TASKS} SET {quoted(name)} = $1"
 
 
 def _numbered(slots: Sequence[Slot]) -> list[str]:

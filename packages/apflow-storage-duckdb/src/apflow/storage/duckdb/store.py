@@ -21,9 +21,9 @@ from apflow.core.task import Task
 from apflow.storage.duckdb.database import Database
 from apflow.storage.duckdb.statements import READ_EVENTS, SEQUENCES
 from apflow.storage.duckdb.writer import Writer
-from apflow.storage.sql.columns import TASKS, task_columns
+from apflow.storage.sql.columns import task_columns
 from apflow.storage.sql.pages import read_page
-from apflow.storage.sql.queries import Statement, count_tasks, select_tasks
+from apflow.storage.sql.queries import Statement, count_tasks, select_tasks, select_tree
 from apflow.storage.sql.rows import task_rows
 
 T = TypeVar("T")
@@ -60,8 +60,8 @@ class DuckDBStore(TaskStore):
         return {task.id: task for task in await self._read(lambda: self._snapshot(statement, ids))}
 
     async def tree(self, root_id: str) -> list[Task]:
-        text = f"SELECT {task_rows().selected} FROM {TASKS} WHERE root_id = $1 ORDER BY position, id"
-        return await self._read(lambda: self._snapshot(Statement(text, [root_id]), [root_id]))
+        statement = select_tree(root_id)
+        return await self._read(lambda: self._snapshot(statement, [root_id]))
 
     async def find(self, query: TaskQuery) -> list[Task]:
         return await self._read(lambda: self._snapshot(select_tasks(query), ()))

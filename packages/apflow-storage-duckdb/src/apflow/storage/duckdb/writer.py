@@ -20,12 +20,10 @@ from apflow.storage.duckdb.ledger import GUARDS, Ledger, Needs, Row, Tree, Write
 from apflow.storage.sql.columns import (
     BASE,
     EVENTS,
-    TASKS,
     Kind,
     TaskColumn,
     encode,
     naive,
-    quoted,
     task_columns,
 )
 from apflow.storage.sql.pages import pages
@@ -94,10 +92,10 @@ class Writer:
         for column in wanted:
             if column.name in there:
                 continue
-            connection.execute(f"ALTER TABLE {TASKS} ADD COLUMN {quoted(column.name)} {column.sql_type}")
+            connection.execute(statements.add_column(column.name, column.sql_type))
             if column.default is not None:
                 default = encode(column.kind, column.default)
-                connection.execute(f"UPDATE {TASKS} SET {quoted(column.name)} = $1", [default])
+                connection.execute(statements.fill_column(column.name), [default])
         self.columns = wanted
 
     def _told(self, error: Exception) -> BaseException:

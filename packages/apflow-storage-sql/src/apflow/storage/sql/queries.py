@@ -4,6 +4,8 @@ Parameters are numbered (`$1`), and lists are one parameter each, so that a ques
 many ids it names.
 """
 
+# ruff: noqa: S608  # only names of our own columns are put in; values are parameters
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -45,6 +47,12 @@ def select_tasks(query: TaskQuery) -> Statement:
         parameters.append(query.offset)
         page += f" OFFSET ${len(parameters)}"
     return Statement(f"SELECT {task_rows().selected} FROM {TASKS}{where} {order}{page}", parameters)
+
+
+def select_tree(root_id: str) -> Statement:
+    """Return the statement that reads all tasks of a tree in order of position."""
+    text = f"SELECT {task_rows().selected} FROM {TASKS} WHERE root_id = $1 ORDER BY position, id"
+    return Statement(text, [root_id])
 
 
 def count_tasks(query: TaskQuery) -> Statement:

@@ -1,0 +1,21 @@
+"""Fixtures: `store`, an empty store in memory, and `clock`, which tests advance."""
+
+from __future__ import annotations
+
+import pytest
+
+from apflow.core.memory import MemoryStore
+from apflow.core.store import TaskStore
+from apflow.testing.clock import FakeClock
+
+
+@pytest.fixture
+def store() -> TaskStore:
+    """Return an empty store in memory."""
+    return MemoryStore()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Return a clock that stands still until it is advanced."""
+    return FakeClock()

@@ -1,0 +1,20 @@
+"""What every store must do, as tests. Subclass `StoreContract` and say how a store is made.
+
+```python
+class TestMyStore(StoreContract):
+    def make_store(self, folder: Path) -> TaskStore:
+        return MyStore(f"my:///{folder}/tasks")
+```
+
+What a store can do beyond the contract is asked of its `capabilities`; tests of what it cannot are skipped.
+"""
+
+from __future__ import annotations
+
+from apflow.testing.storequery import StoreQueryContract
+from apflow.testing.storerace import StoreRaceContract
+from apflow.testing.storewrite import StoreWriteContract
+
+
+class StoreContract(StoreWriteContract, StoreQueryContract, StoreRaceContract):
+    """Every test of a store. One method to write: `make_store`."""

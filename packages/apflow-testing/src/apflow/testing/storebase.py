@@ -1,0 +1,25 @@
+"""What the parts of the contract of a store share: how a store is made, and made empty."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+
+from apflow.core.store import TaskStore
+
+
+class StoreMaker:
+    """Makes the store under test."""
+
+    def make_store(self, folder: Path) -> TaskStore:
+        """Return a store that keeps its data in `folder`: the same data for the same folder."""
+        raise TypeError(f"{type(self).__name__} must define make_store(folder)")
+
+    @pytest_asyncio.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[TaskStore]:
+        """Give an empty store, closed after the test."""
+        store = self.make_store(tmp_path)
+        yield store
+        await store.close()

@@ -1,0 +1,101 @@
+"""The contract of a store: finding and counting tasks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from apflow.core.errors import InvalidInputError
+from apflow.core.states import TaskStatus
+from apflow.core.store import TaskQuery, TaskStore
+from apflow.testing.building import a_task
+from apflow.testing.storebase import StoreMaker
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def minute(number: int) -> datetime:
+    """Return a moment, minutes after the first one."""
+    return START + timedelta(minutes=number)
+
+
+class StoreQueryContract(StoreMaker):
+    """Two trees, and what is found in them."""
+
+    @pytest_asyncio.fixture
+    async def filled(self, tmp_path: Path) -> AsyncIterator[TaskStore]:
+        """Give a store that holds two trees."""
+        store = self.make_store(tmp_path)
+        await store.add(
+            [
+                a_task("r1", user_id="ann", created_at=minute(1), run_requested_at=START),
+                a_task("b", "r1", user_id="ann", created_at=minute(1), name="same", priority=3),
+                a_task("a", "r1", user_id="ann", created_at=minute(1), name="same", status=TaskStatus.FAILED),
+            ]
+        )
+        await store.add(
+            [
+                a_task("r2", user_id="bob", created_at=minute(2), priority=0, original_task_id="r1"),
+                a_task("c", "r2", created_at=minute(3), status=TaskStatus.COMPLETED, parent_id="r2"),
+            ]
+        )
+        yield store
+        await store.close()
+
+    @pytest.mark.parametrize(
+        ("query", "ids"),
+        [
+            (TaskQuery(), ["r1", "b", "a", "r2", "c"]),
+            (TaskQuery(order="-created_at"), ["c", "r2", "r1", "b", "a"]),
+            (TaskQuery(order="priority"), ["r2", "r1", "a", "c", "b"]),
+            (TaskQuery(order="name"), ["c", "r1", "r2", "b", "a"]),
+            (TaskQuery(ids=["c", "a", "ghost", "a"]), ["a", "c"]),
+            (TaskQuery(ids=[]), []),
+            (TaskQuery(user_id="bob"), ["r2"]),
+            (TaskQuery(status=TaskStatus.FAILED), ["a"]),
+            (TaskQuery(status=[TaskStatus.FAILED, TaskStatus.COMPLETED]), ["a", "c"]),
+            (TaskQuery(status=[]), []),
+            (TaskQuery(name="same"), ["b", "a"]),
+            (TaskQuery(root_only=True), ["r1", "r2"]),
+            (TaskQuery(root_id="r1"), ["r1", "b", "a"]),
+            (TaskQuery(root_id="ghost"), []),
+            (TaskQuery(parent_id="r2"), ["c"]),
+            (TaskQuery(original_task_id="r1"), ["r2"]),
+            (TaskQuery(created_after=minute(1)), ["r2", "c"]),
+            (TaskQuery(created_before=minute(2)), ["r1", "b", "a"]),
+            (TaskQuery(created_after=minute(1), created_before=minute(3)), ["r2"]),
+            (TaskQuery(is_requested=True), ["r1"]),
+            (TaskQuery(is_requested=False, root_only=True), ["r2"]),
+            (TaskQuery(user_id="ann", root_only=True, name="r1"), ["r1"]),
+            (TaskQuery(user_id="ann", ids=["r2", "a"]), ["a"]),
+            (TaskQuery(limit=2), ["r1", "b"]),
+            (TaskQuery(limit=2, offset=2), ["a", "r2"]),
+            (TaskQuery(offset=4), ["c"]),
+            (TaskQuery(limit=0), []),
+            (TaskQuery(offset=9), []),
+        ],
+    )
+    async def test_a_query_finds_what_matches_in_its_order(
+        self, filled: TaskStore, query: TaskQuery, ids: list[str]
+    ):
+        assert [task.id for task in await filled.find(query)] == ids
+
+    async def test_counting_is_by_status_and_ignores_pages(self, filled: TaskStore):
+        counts = await filled.count(TaskQuery(root_id="r1", limit=1, offset=1, order="name"))
+        assert counts == {TaskStatus.PENDING: 2, TaskStatus.FAILED: 1}
+        assert await filled.count(TaskQuery(user_id="nobody")) == {}
+
+    async def test_an_unknown_order_is_refused(self, filled: TaskStore):
+        with pytest.raises(InvalidInputError, match="colour"):
+            await filled.find(TaskQuery(order="colour"))
+
+    async def test_an_empty_store_has_nothing(self, store: TaskStore):
+        assert await store.find(TaskQuery()) == []
+        assert await store.get(["x"]) == {}
+        assert await store.get([]) == {}
+        assert await store.tree("x") == []
+        assert await store.count(TaskQuery()) == {}

@@ -1,0 +1,146 @@
+"""The contract of a store: of two writers of one task one wins, and the loser is told."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from apflow.core.states import MOVES, TaskStatus
+from apflow.core.store import Change, Moved, TaskStore
+from apflow.testing.building import a_move, a_tree
+from apflow.testing.storebase import StoreMaker
+
+# A step of a writer: which task, from which state, to which of those that the table allows.
+steps = st.sampled_from([(old, new) for old in TaskStatus for new in MOVES[old]]).flatmap(
+    lambda move: st.tuples(st.sampled_from("abc"), st.just(move))
+)
+# A change: some steps, at most one per task; whether it is strict; whether each step needs the one before.
+changes = st.tuples(st.lists(steps, min_size=1, unique_by=lambda step: step[0]), st.booleans(), st.booleans())
+Step = tuple[str, tuple[TaskStatus, TaskStatus]]
+Writes = list[tuple[list[Step], bool, bool]]
+
+
+def as_change(steps: list[Step], is_strict: bool, is_chain: bool) -> Change:
+    """Return the change that these steps are."""
+    before: dict[str, tuple[str, ...]] = {}
+    for (earlier, _), (later, _) in zip(steps, steps[1:], strict=False):
+        before[later] = (earlier,)
+    return Change(
+        moves=[
+            a_move(task_id, old, new, needs=before.get(task_id, ()) if is_chain else ())
+            for task_id, (old, new) in steps
+        ],
+        is_strict=is_strict,
+    )
+
+
+def expected(state: dict[str, TaskStatus], steps: list[Step], is_strict: bool, is_chain: bool) -> list[bool]:
+    """Return which steps win, and apply them to `state`: what a store does, in its plainest form."""
+    wins: list[bool] = []
+    for task_id, (old, _) in steps:
+        wins.append(state[task_id] == old and (not is_chain or all(wins)))
+    if is_strict and not all(wins):
+        return [False] * len(wins)
+    for won, (task_id, (_, new)) in zip(wins, steps, strict=True):
+        if won:
+            state[task_id] = new
+    return wins
+
+
+class StoreRaceContract(StoreMaker):
+    """Many writers at once."""
+
+    async def test_of_many_that_start_one_task_one_wins(self, store: TaskStore):
+        await store.add(a_tree("r", "a"))
+        moved = await asyncio.gather(
+            *(
+                store.move([a_move("a", "pending", "in_progress", sets={"owner": f"writer {each}"})])
+                for each in range(50)
+            )
+        )
+        winners = [each for each, [events] in enumerate(moved) if events is not None]
+        assert len(winners) == 1
+        assert (await store.get(["a"]))["a"].owner == f"writer {winners[0]}"
+        assert len(await store.events("r", after=2)) == 1
+
+    async def test_changes_that_are_written_together_do_not_disturb_each_other(self, store: TaskStore):
+        ids = [f"t{each}" for each in range(40)]
+        await store.add(a_tree("r", *ids))
+        lost = Change(moves=[a_move("t0", "failed", "pending")], is_strict=True)
+        outcomes = await asyncio.gather(
+            *(store.move([a_move(each, "pending", "in_progress")]) for each in ids),
+            store.write(lost),
+            store.add(a_tree("other", "x")),
+            store.add(a_tree("other", "y")),
+            store.remove(["t39"]),
+            return_exceptions=True,
+        )
+        refused = [type(each).__name__ for each in outcomes if isinstance(each, BaseException)]
+        assert refused == ["MoveLostError", "IdTakenError"]
+        assert [task.status for task in (await store.tree("r"))[1:]] == ["in_progress"] * 39
+        assert [event.sequence for event in await store.events("r")] == list(range(1, 82))
+
+    async def test_a_chain_of_moves_of_one_task_may_ride_in_one_batch(self, store: TaskStore):
+        await store.add(a_tree("r", "a"))
+        moved = await asyncio.gather(
+            store.move([a_move("a", "pending", "in_progress", sets={"attempts": 1})]),
+            store.move(
+                [a_move("a", "in_progress", "completed", sets={"result": 1}, expects={"attempts": 1})]
+            ),
+            store.move([a_move("a", "completed", "pending", sets={"result": None, "attempts": 0})]),
+            store.move([a_move("a", "completed", "pending")]),
+        )
+        assert [events is not None for [events] in moved] == [True, True, True, False]
+        task = (await store.get(["a"]))["a"]
+        assert (task.status, task.attempts, task.result) == ("pending", 0, None)
+
+    # differing_executors: one test, inherited by the classes of several stores, which share no examples.
+    @settings(
+        max_examples=25,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
+    )
+    @given(first=st.lists(changes, max_size=6), second=st.lists(changes, max_size=6), together=st.booleans())
+    def test_two_writers_in_any_order_keep_to_the_table_of_moves(
+        self, first: Writes, second: Writes, together: bool
+    ):
+        with TemporaryDirectory() as folder:
+            asyncio.run(self._race(Path(folder), first, second, together=together))
+
+    async def _race(self, folder: Path, first: Writes, second: Writes, *, together: bool) -> None:
+        """Write in turns, all at once or one after the other, and compare with the plain model."""
+        store = self.make_store(folder)
+        await store.add(a_tree("r", "a", "b", "c"))
+        turns = [each for pair in zip(first, second, strict=False) for each in pair]
+        turns += first[len(second) :] + second[len(first) :]
+        writes = [store.write(as_change(*turn)) for turn in turns]
+        outcomes: list[Moved | BaseException] = []
+        if together:
+            outcomes = list(await asyncio.gather(*writes, return_exceptions=True))
+        else:
+            for write in writes:
+                outcomes += await asyncio.gather(write, return_exceptions=True)
+        await _compare(store, turns, outcomes)
+        await store.close()
+
+
+async def _compare(store: TaskStore, turns: Writes, outcomes: list[Moved | BaseException]) -> None:
+    state = dict.fromkeys("rabc", TaskStatus.PENDING)
+    number_of_events = len(state)
+    for turn, outcome in zip(turns, outcomes, strict=True):
+        wins = expected(state, *turn)
+        if isinstance(outcome, BaseException):
+            assert type(outcome).__name__ == "MoveLostError"
+            assert not any(wins)
+        else:
+            assert [events is not None for events in outcome] == wins
+        number_of_events += sum(wins)
+    assert {task.id: task.status for task in await store.tree("r")} == state
+    events = await store.events("r")
+    assert [event.sequence for event in events] == list(range(1, number_of_events + 1))
+    last = {event.task_id: event.status for event in events}
+    assert last == state

@@ -1,0 +1,285 @@
+"""The contract of a store: what is written is there, whole, and as it was given."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from apflow.core.errors import ConflictError, IdTakenError, InvalidInputError, StoreError
+from apflow.core.events import EventType
+from apflow.core.states import TaskStatus
+from apflow.core.store import Change, Move, TaskQuery, TaskStore
+from apflow.core.task import PUBLIC_FIELDS, Task
+from apflow.testing.building import a_move, a_task, a_tree, an_event
+from apflow.testing.storebase import StoreMaker
+
+NOON = datetime(2030, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+def full_task() -> Task:
+    """Return a task with every field that a caller may fill."""
+    return Task(
+        id="t", name="näme \u2028 \U0001f600", root_id="r", parent_id="r", user_id="u",
+        status=TaskStatus.COMPLETED, priority=0,
+        dependencies=[{"id": "a", "required": True}, {"id": "b", "required": False}],
+        inputs={"text": "a\x1fb'\"\\", "list": [1, 2.5, None, True, {"deep": []}], "large": 2**63 - 1, "": ""},
+        params={"executor_id": "x"}, schemas={"method": "x"}, policy={"timeout": 1.5},
+        result=[{"a": None}], error="it's \"wrong\"", progress=0.5, has_children=True, attempts=2,
+        created_at=NOON, started_at=NOON + timedelta(seconds=1), updated_at=NOON + timedelta(seconds=2),
+        completed_at=NOON + timedelta(seconds=3), original_task_id="o", has_copy=True, position=7,
+        executor="x", generation=3, interruptions=1, not_before=NOON, cancel_requested_at=NOON, owner="me",
+        run_requested_at=NOON, run_scope=["t"], run_owner="me", lease_until=NOON, run_ended_at=NOON,
+    )  # fmt: skip
+
+
+class StoreWriteContract(StoreMaker):
+    """Adding, moving and removing."""
+
+    async def test_a_task_comes_back_as_it_was_added(self, store: TaskStore):
+        task = full_task()
+        await store.add([task])
+        found = (await store.get(["t"]))["t"]
+        engine_fields = ["position", "executor", "generation", "interruptions", "not_before", "owner",
+                         "cancel_requested_at", "run_requested_at", "run_scope", "run_owner", "lease_until",
+                         "run_ended_at"]  # fmt: skip
+        for name in [*PUBLIC_FIELDS, *engine_fields]:
+            assert getattr(found, name) == getattr(task, name), name
+        assert isinstance(found.status, TaskStatus)
+        assert found.created_at is not None
+        assert found.created_at.utcoffset() == timedelta(0)
+
+    async def test_a_bare_task_gets_its_times_and_its_position(self, store: TaskStore):
+        await store.add(a_tree("r", "a", "b"))
+        await store.add([a_task("c", "r")])
+        tree = await store.tree("r")
+        assert [(task.id, task.position) for task in tree] == [("r", 0), ("a", 1), ("b", 2), ("c", 3)]
+        assert all(task.created_at and task.updated_at for task in tree)
+        assert (tree[1].inputs, tree[1].dependencies, tree[1].result) == ({}, [], None)
+
+    async def test_positions_that_were_given_are_kept_and_counted_from(self, store: TaskStore):
+        await store.add([a_task("r", position=5)])
+        await store.add([a_task("a", "r")])
+        assert [task.position for task in await store.tree("r")] == [5, 6]
+
+    async def test_times_in_other_zones_are_the_same_moments(self, store: TaskStore):
+        await store.add([a_task("r", created_at=NOON.astimezone(timezone(timedelta(hours=5))))])
+        assert (await store.get(["r"]))["r"].created_at == NOON
+
+    async def test_nobody_shares_an_object_with_the_store(self, store: TaskStore):
+        task = a_task("r", inputs={"list": [1]})
+        await store.add([task])
+        task.inputs["list"].append(2)
+        (await store.get(["r"]))["r"].inputs["list"].append(3)
+        assert (await store.get(["r"]))["r"].inputs == {"list": [1]}
+
+    async def test_a_parent_learns_of_its_children_when_they_are_added(self, store: TaskStore):
+        await store.add([a_task("r")])
+        assert not (await store.get(["r"]))["r"].has_children
+        await store.add([a_task("a", "r"), a_task("b", "r", parent_id="a")])
+        tree = {task.id: task.has_children for task in await store.tree("r")}
+        assert tree == {"r": True, "a": True, "b": False}
+
+    async def test_adding_stores_one_event_per_task(self, store: TaskStore):
+        await store.add(a_tree("r", "a"))
+        events = await store.events("r")
+        assert [(event.type, event.task_id, event.sequence) for event in events] == [
+            (EventType.TASK_CREATED, "r", 1),
+            (EventType.TASK_CREATED, "a", 2),
+        ]
+        assert (await store.get(["r"]))["r"].last_event == 2
+
+    async def test_a_taken_id_refuses_the_whole_addition(self, store: TaskStore):
+        await store.add([a_task("r")])
+        with pytest.raises(IdTakenError) as caught:
+            await store.add([a_task("new"), a_task("r")])
+        assert caught.value.task_ids == ["r"]
+        with pytest.raises(IdTakenError):
+            await store.add([a_task("twice"), a_task("twice")])
+        assert await store.count(TaskQuery()) == {TaskStatus.PENDING: 1}
+        assert len(await store.events("r")) == 1
+
+    async def test_a_move_writes_its_fields_and_numbers_its_events(self, store: TaskStore):
+        await store.add(a_tree("r", "a"))
+        sets = {"owner": "me", "started_at": NOON, "attempts": 1, "result": {"x": [None]}, "run_scope": ["a"]}
+        [events] = await store.move([a_move("a", "pending", "in_progress", sets=sets)])
+        assert events is not None
+        assert [event.sequence for event in events] == [3]
+        task = (await store.get(["a"]))["a"]
+        assert (task.status, task.owner, task.attempts) == ("in_progress", "me", 1)
+        assert (task.started_at, task.result, task.run_scope) == (NOON, {"x": [None]}, ["a"])
+        assert [event.type for event in await store.events("r", after=2)] == [EventType.TASK_STARTED]
+
+    async def test_many_moves_write_what_each_one_says(self, store: TaskStore):
+        ids = [f"t{each}" for each in range(300)]
+        await store.add(a_tree("r", *ids))
+        values = [1, True, 1.0, None, "1", [], {}, [1], {"a": True}, {"a": 1}]
+        results = {task_id: values[at % len(values)] for at, task_id in enumerate(ids)}
+        moved = await store.move(
+            [a_move(each, "pending", "in_progress", sets={"result": results[each]}) for each in ids]
+        )
+        assert all(events is not None for events in moved)
+        for task in (await store.tree("r"))[1:]:
+            assert (task.status, repr(task.result)) == ("in_progress", repr(results[task.id]))
+        assert [event.sequence for event in await store.events("r")] == list(range(1, 602))
+
+    async def test_an_event_comes_back_as_it_was_stored(self, store: TaskStore):
+        await store.add([a_task("r")])
+        event = an_event(
+            "r", "r", EventType.RETRYING, status=TaskStatus.IN_PROGRESS, progress=0.25, message="wait'",
+            data={"wait": 1.5}, result=[None], error="e",
+        )  # fmt: skip
+        await store.move([Move("r", "r", {"status": "pending"}, {}, (event,))])
+        [stored] = await store.events("r", after=1)
+        assert stored.to_dict() == event.to_dict()
+        assert stored.sequence == 2
+
+    async def test_events_are_paged_by_number(self, store: TaskStore):
+        await store.add(a_tree("r", *(f"t{each}" for each in range(2500))))
+        assert [event.sequence for event in await store.events("r", after=998, limit=4)] == [
+            999,
+            1000,
+            1001,
+            1002,
+        ]
+        assert [event.sequence for event in await store.events("r", after=2499)] == [2500, 2501]
+        assert await store.events("r", after=2501) == []
+        assert await store.events("nobody") == []
+
+    async def test_a_move_that_only_checks_writes_nothing(self, store: TaskStore):
+        await store.add([a_task("r")])
+        before = await store.get(["r"])
+        assert await store.move([Move("r", "r", {"status": "pending"}, {})]) == [()]
+        assert (await store.get(["r"]))["r"].to_dict() == before["r"].to_dict()
+
+    @pytest.mark.parametrize(
+        "expects",
+        [
+            {"status": "failed"},
+            {"status": "pending", "owner": "somebody"},
+            {"status": "pending", "attempts": 1},
+            {"status": "pending", "cancel_requested_at": NOON},
+            {"status": "pending", "priority": 1},
+            {"status": "pending", "name": None},
+        ],
+    )
+    async def test_a_move_loses_when_a_field_is_not_what_it_expects(
+        self, store: TaskStore, expects: dict[str, object]
+    ):
+        await store.add([a_task("r")])
+        move = Move("r", "r", expects, {"error": "lost"}, (an_event("r", "r"),))
+        assert await store.move([move]) == [None]
+        assert (await store.get(["r"]))["r"].error is None
+        assert len(await store.events("r")) == 1
+
+    async def test_a_move_wins_on_any_column_that_is_as_expected(self, store: TaskStore):
+        await store.add([full_task()])
+        expects = {"status": "completed", "cancel_requested_at": NOON, "name": "näme \u2028 \U0001f600",
+                   "priority": 0, "lease_until": NOON, "has_copy": True, "run_scope": ["t"]}  # fmt: skip
+        assert await store.move([Move("t", "r", expects, {"priority": 1, "lease_until": None})]) == [()]
+        again = {"priority": 1, "lease_until": None}
+        assert await store.move([Move("t", "r", again, {"error": None})]) == [()]
+
+    async def test_a_move_of_a_task_that_is_not_there_loses(self, store: TaskStore):
+        assert await store.move([a_move("ghost", "pending", "in_progress")]) == [None]
+
+    async def test_what_needs_a_lost_move_is_lost_with_it_and_nothing_else(self, store: TaskStore):
+        await store.add(a_tree("r", "a", "b", "c", "d"))
+        moved = await store.move(
+            [
+                a_move("c", "pending", "failed", needs=("b",)),
+                a_move("b", "pending", "failed", needs=("a",)),
+                a_move("a", "in_progress", "failed"),
+                a_move("d", "pending", "failed", needs=("r",)),
+                a_move("r", "pending", "failed"),
+            ]
+        )
+        assert [events is None for events in moved] == [True, True, True, False, False]
+        statuses = {task.id: task.status for task in await store.tree("r")}
+        assert statuses == {"r": "failed", "a": "pending", "b": "pending", "c": "pending", "d": "failed"}
+
+    async def test_a_need_that_no_move_answers_is_never_met(self, store: TaskStore):
+        await store.add(a_tree("r", "a"))
+        assert await store.move([a_move("a", "pending", "failed", needs=("r",))]) == [None]
+
+    async def test_a_strict_change_is_refused_whole(self, store: TaskStore):
+        await store.add(a_tree("r", "a", "b"))
+        moves = [a_move("a", "pending", "failed"), a_move("b", "failed", "pending")]
+        with pytest.raises(ConflictError):
+            await store.write(Change(add=[a_task("new")], moves=moves, remove=["r"], is_strict=True))
+        assert {task.id: task.status for task in await store.tree("r")} == dict.fromkeys("rab", "pending")
+        assert await store.get(["new"]) == {}
+        assert len(await store.events("r")) == 3
+
+    async def test_adding_and_removing_provided_that_a_move_wins(self, store: TaskStore):
+        await store.add([a_task("r")])
+        check = Move("r", "r", {"status": "pending"}, {})
+        await store.add([a_task("a", "r")], provided=[check])
+        await store.remove(["a"], provided=[check])
+        assert [task.id for task in await store.tree("r")] == ["r"]
+        lost = Move("r", "r", {"status": "failed"}, {})
+        with pytest.raises(ConflictError):
+            await store.add([a_task("a", "r")], provided=[lost])
+        with pytest.raises(ConflictError):
+            await store.remove(["r"], provided=[lost])
+        assert [task.id for task in await store.tree("r")] == ["r"]
+
+    async def test_a_change_may_move_what_it_adds(self, store: TaskStore):
+        move = Move(
+            "r", "r", {"run_requested_at": None, "name": "r"}, {"run_requested_at": NOON, "error": "x"}
+        )
+        assert await store.write(Change(add=[a_task("r")], moves=[move])) == [()]
+        task = (await store.get(["r"]))["r"]
+        assert (task.run_requested_at, task.error) == (NOON, "x")
+
+    async def test_events_go_with_their_root_and_ids_are_free_again(self, store: TaskStore):
+        await store.add(a_tree("r", "a"))
+        await store.remove(["a"])
+        assert len(await store.events("r")) == 2
+        await store.remove(["r", "ghost"])
+        assert await store.events("r") == []
+        await asyncio.gather(store.add(a_tree("r", "a")), store.remove(["r", "a"]), store.add([a_task("r")]))
+        assert [(task.id, task.position) for task in await store.tree("r")] == [("r", 0)]
+        assert [event.sequence for event in await store.events("r")] == [1]
+
+    async def test_an_unknown_field_is_refused_by_name(self, store: TaskStore):
+        await store.add([a_task("r")])
+        for move in (Move("r", "r", {"colour": 1}, {}), Move("r", "r", {}, {"colour": 1})):
+            with pytest.raises(InvalidInputError, match="colour"):
+                await store.move([move])
+        with pytest.raises(InvalidInputError, match="colour"):
+            await store.add([a_task("s", extra={"colour": 1})])
+
+    async def test_a_closed_store_says_so(self, tmp_path: Path):
+        store = self.make_store(tmp_path)
+        await store.add([a_task("r")])
+        await store.close()
+        await store.close()
+        for operation in (store.get(["r"]), store.add([a_task("s")])):
+            with pytest.raises(StoreError, match="closed"):
+                await operation
+
+    def test_a_store_is_bound_to_no_event_loop(self, tmp_path: Path):
+        store = self.make_store(tmp_path)
+        asyncio.run(store.add([a_task("r")]))
+        assert list(asyncio.run(store.get(["r"]))) == ["r"]
+        asyncio.run(store.close())
+
+    async def test_what_was_written_is_there_when_the_store_is_opened_again(self, tmp_path: Path):
+        store = self.make_store(tmp_path)
+        if not store.capabilities.is_durable:
+            pytest.skip("the store is not durable")
+        await store.add(a_tree("r", "a"))
+        await store.move([a_move("a", "pending", "in_progress", sets={"owner": "me"})])
+        await store.close()
+        again = self.make_store(tmp_path)
+        assert (await again.get(["r"]))["r"].last_event == 3
+        expects = {"owner": "me", "attempts": 0}
+        [events] = await again.move([a_move("a", "in_progress", "completed", expects=expects)])
+        assert events is not None
+        assert events[0].sequence == 4
+        await again.add([a_task("b", "r")])
+        assert [task.position for task in await again.tree("r")] == [0, 1, 2]
+        await again.close()
