@@ -1,7 +1,8 @@
 from typing import Any, ClassVar
 
-from apflow.core.executor import BaseTask, ExecutableTask, InputsSchema, input_schema_of, overrides_cancel
 from pydantic import BaseModel
+
+from apflow.core.executor import BaseTask, ExecutableTask, InputsSchema, input_schema_of, overrides_cancel
 
 
 class Greeting(BaseModel):

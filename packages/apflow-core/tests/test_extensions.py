@@ -1,11 +1,14 @@
-from collections.abc import Iterator
+import importlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from apflow.core.errors import (
     ExecutorNotFoundError,
     ExtensionTakenError,
     InvalidInputError,
+    PluginLoadError,
     ValidationError,
 )
 from apflow.core.executor import BaseTask, ExecutableTask
@@ -21,6 +24,8 @@ from apflow.core.extensions import (
     get_registry,
 )
 from apflow.core.task import Task
+
+Install = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
@@ -244,3 +249,46 @@ def test_storages_and_other_extensions_have_categories():
     assert get_registry().get_by_id("test_bell") is bell
     assert get_registry().unregister("test_bell")
     assert not get_registry().is_registered("test_bell")
+
+
+PLUGIN = """
+from apflow.core.executor import BaseTask
+from apflow.core.extensions import executor_register
+
+@executor_register()
+class Installed(BaseTask):
+    id = "test_installed"
+    async def execute(self, inputs):
+        return 1
+"""
+
+
+def test_an_installed_executor_is_known_by_its_entry_point_and_loaded_when_used(install: Install):
+    install("installed-one", "test_installed = installed_one:Installed", PLUGIN)
+    assert executor_is_known("test_installed")
+    assert "test_installed" in executor_ids()
+    entry = get_executor("test_installed")
+    assert entry.distribution == "installed-one"
+    assert entry.make().id == "test_installed"
+
+
+def test_a_plugin_that_also_registers_itself_is_no_rival_of_itself(install: Install):
+    install("installed-one", "test_installed = installed_one:Installed", PLUGIN)
+    importlib.import_module("installed_one")
+    assert get_executor("test_installed").distribution == "installed-one"
+
+
+def test_a_registered_class_and_an_installed_one_of_the_same_id_are_an_error_on_use(install: Install):
+    install("installed-one", "test_installed = installed_one:Installed", PLUGIN.replace("@executor", "#"))
+    executor_register(Echo, executor_id="test_installed")
+    with pytest.raises(ExtensionTakenError, match=r"installed-one 1\.2"):
+        get_executor("test_installed")
+    executor_register(Echo, executor_id="test_installed", override=True)
+    assert get_executor("test_installed").source is Echo
+
+
+def test_a_plugin_that_is_no_executor_is_a_load_error_that_names_it(install: Install):
+    install("installed-one", "test_installed = installed_one:Installed", "Installed = 3")
+    with pytest.raises(PluginLoadError, match=r"installed-one 1\.2.*no ExecutableTask"):
+        get_executor("test_installed")
+    assert get_registry().list_by_category(ExtensionCategory.EXECUTOR) is not None

@@ -1,9 +1,10 @@
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+
 from apflow.core.errors import InvalidInputError
 from apflow.core.hooks import (
     Hooks,
@@ -12,6 +13,7 @@ from apflow.core.hooks import (
     register_pre_hook,
     register_task_tree_hook,
 )
+from apflow.core.settings import reset_settings
 from apflow.core.task import Json, Task
 
 
@@ -109,3 +111,34 @@ async def test_tree_hooks_are_given_what_their_event_tells():
 def test_an_unknown_tree_event_is_refused():
     with pytest.raises(InvalidInputError, match="on_tree_created"):
         register_task_tree_hook("on_tree_exploded", print)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("def hook(task): pass", "pre"),
+        ("def hook(task, inputs, result): pass", "post"),
+        ("from apflow.core.hooks import register_pre_hook\n@register_pre_hook\ndef hook(*a): pass", "pre"),
+        ("def on_tree_failed(root, message): pass\nhook = on_tree_failed", "on_tree_failed"),
+    ],
+)
+def test_a_hook_plugin_runs_only_when_settings_name_it(
+    code: str, kind: str, install: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+):
+    install("hooking-one", "test_hook = hooking_one:hook", code, group="apflow.hooks")
+    before = Hooks.current()
+    assert (before.pre, before.post, before.tree) == ((), (), {})
+    monkeypatch.setenv("APFLOW_HOOKS", "test_hook")
+    reset_settings()
+    hooks = Hooks.current()
+    found = {"pre": hooks.pre, "post": hooks.post, **hooks.tree}
+    assert [name for name, each in found.items() if each] == [kind]
+
+
+def test_a_named_hook_that_is_missing_stops_the_run_before_it_starts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("APFLOW_HOOKS", "test_missing_hook")
+    reset_settings()
+    with pytest.raises(LookupError, match="test_missing_hook"):
+        Hooks.current()
+    monkeypatch.undo()
+    reset_settings()

@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from apflow.core.errors import SettingsError
 from apflow.core.settings import Settings, explain_settings, get_settings, reset_settings
 

@@ -1,8 +1,9 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from apflow.core.errors import InvalidInputError
+
+from apflow.core.errors import InvalidInputError, PluginLoadError
 from apflow.core.extensions import ExtensionCategory, get_registry
 from apflow.core.tools import Tool, get_tool, tool_ids, tool_register
 
@@ -41,3 +42,18 @@ async def test_a_registered_tool_is_had_by_its_id(register: Any):
 def test_an_unknown_tool_is_refused_by_name():
     with pytest.raises(InvalidInputError, match="test_missing"):
         get_tool("test_missing")
+
+
+async def test_an_installed_tool_is_loaded_when_used(install: Callable[..., None]):
+    code = (
+        "from apflow.core.tools import Tool\nclass T(Tool):\n    async def execute(self, inputs): return 7\n"
+    )
+    install("tooling-one", "test_tool = tooling_one:T", code, group="apflow.tools")
+    assert "test_tool" in tool_ids()
+    assert await get_tool("test_tool").execute({}) == 7
+
+
+def test_a_plugin_that_is_no_tool_is_a_load_error(install: Callable[..., None]):
+    install("tooling-one", "test_tool = tooling_one:T", "T = 3", group="apflow.tools")
+    with pytest.raises(PluginLoadError, match="no Tool"):
+        get_tool("test_tool")

@@ -21,6 +21,7 @@ from apflow.core.errors import (
     ExecutorNotFoundError,
     ExtensionTakenError,
     InvalidInputError,
+    PluginError,
     PluginLoadError,
     ValidationError,
 )
@@ -90,7 +91,6 @@ class ExecutorEntry:
     executor_id: str
     source: ExecutableTask | type[ExecutableTask]
     distribution: str | None = None  # None: registered in code
-    is_override: bool = False
     _schemas: list[InputsSchema] = field(default_factory=list[InputsSchema], repr=False)
 
     def make(self, params: Mapping[str, Json] | None = None) -> ExecutableTask:
@@ -246,18 +246,20 @@ class ExtensionRegistry:
         held = self._held[ExtensionCategory.EXECUTOR].get(executor_id)
         if held is None:
             return _load(executor_id)
-        is_override = executor_id in self._overrides
-        info = None if is_override else plugins.find(GROUP, executor_id)
-        if info is not None and info.value.replace(":", ".") != _class_name(held):
+        source = cast("ExecutableTask | type[ExecutableTask]", held)
+        info = None if executor_id in self._overrides else plugins.find(GROUP, executor_id)
+        if info is None:
+            return ExecutorEntry(executor_id, source)
+        # A plugin that also registers itself is no rival of itself.
+        if _class_name(plugins.load(GROUP, executor_id)) != _class_name(held):
             installed = f"{info.value} of {info.distribution} {info.version}"
             raise ExtensionTakenError(executor_id, installed, _class_name(held))
-        source = cast("ExecutableTask | type[ExecutableTask]", held)
-        return ExecutorEntry(executor_id, source, info.distribution if info else None, is_override)
+        return ExecutorEntry(executor_id, source, info.distribution)
 
     def _entry_if_usable(self, executor_id: str) -> ExecutorEntry | None:
         try:
             return self.entry(executor_id)
-        except (PluginLoadError, ExtensionTakenError):
+        except PluginError:
             return None
 
 

@@ -144,7 +144,8 @@ class Hooks:
 def _register_plugin(name: str) -> None:
     """Load a hook plugin. One that has not registered itself is told by its name or its parameters."""
     hook = cast("Callable[..., Any]", plugins.load(GROUP, name))
-    if any(hook in hooks for hooks in (_pre_hooks, _post_hooks, *_tree_hooks.values())):
+    on_trees = (each for hooks in _tree_hooks.values() for each in hooks)
+    if hook in [*_pre_hooks, *_post_hooks, *on_trees]:
         return
     if getattr(hook, "__name__", name) in TREE_EVENTS:
         register_task_tree_hook(hook.__name__, hook)
