@@ -12,9 +12,10 @@ from apflow.core.treeindex import TreeIndex
 
 def error_type(task: Task) -> str | None:
     """Return the `error_type` of a task's result, if it has one."""
-    if not isinstance(task.result, dict):
+    result = task.result
+    if not isinstance(result, dict):
         return None
-    found = cast("dict[str, Json]", task.result).get("error_type")
+    found = cast("dict[str, Json]", result).get("error_type")
     return found if isinstance(found, str) else None
 
 
