@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from apflow.core.errors import InvalidInputError
+from apflow.core.errors import InvalidInputError, SettingsError
 from apflow.core.hooks import (
     Hooks,
     clear_hooks,
@@ -138,7 +138,7 @@ def test_a_hook_plugin_runs_only_when_settings_name_it(
 def test_a_named_hook_that_is_missing_stops_the_run_before_it_starts(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("APFLOW_HOOKS", "test_missing_hook")
     reset_settings()
-    with pytest.raises(LookupError, match="test_missing_hook"):
+    with pytest.raises(SettingsError, match="test_missing_hook"):
         Hooks.current()
     monkeypatch.undo()
     reset_settings()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from apflow.core import plugins
-from apflow.core.errors import InvalidInputError
+from apflow.core.errors import InvalidInputError, SettingsError
 from apflow.core.settings import get_settings
 from apflow.core.task import Json, Task
 
@@ -93,7 +93,8 @@ class Hooks:
         """Return the hooks registered now, those of the plugins that settings name, and the ones given.
 
         Raises:
-            PluginError: a hook that settings name cannot be loaded.
+            SettingsError: settings name a hook that is not installed.
+            PluginError: it cannot be loaded.
         """
         settings = get_settings()
         for name in settings.hooks:
@@ -143,6 +144,9 @@ class Hooks:
 
 def _register_plugin(name: str) -> None:
     """Load a hook plugin. One that has not registered itself is told by its name or its parameters."""
+    if not plugins.is_offered(GROUP, name):
+        known = ", ".join(plugins.names(GROUP)) or "none"
+        raise SettingsError(f"The setting hooks names {name!r}; the installed hooks are: {known}.")
     hook = cast("Callable[..., Any]", plugins.load(GROUP, name))
     on_trees = (each for hooks in _tree_hooks.values() for each in hooks)
     if hook in [*_pre_hooks, *_post_hooks, *on_trees]:
