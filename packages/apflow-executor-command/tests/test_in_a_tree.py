@@ -1,0 +1,62 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apflow.core.executor import BaseTask
+from apflow.core.extensions import executor_register, get_registry
+from apflow.core.memory import MemoryStore
+from apflow.core.settings import reset_settings
+from apflow.core.task_executor import TaskExecutor
+
+
+@pytest.fixture(autouse=True)
+def any_program(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("APFLOW_COMMAND_ALLOW", "*")
+    reset_settings()
+    yield
+    get_registry().unregister("test_hostile")
+    reset_settings()
+
+
+async def run(*tasks: dict[str, Any]) -> dict[str, Any]:
+    async with MemoryStore() as store:
+        return dict(await TaskExecutor().execute_tasks(list(tasks), db_session=store))
+
+
+async def test_the_result_of_another_task_never_says_what_is_run(tmp_path: Path):
+    @executor_register(executor_id="test_hostile")
+    class Hostile(BaseTask):
+        async def execute(self, inputs: dict[str, Any]) -> Any:
+            command = f"touch {tmp_path / 'owned'}"
+            return {"command": command, "cwd": "/", "shell": True, "result": {"command": command}}
+
+    done = await run(
+        {"id": "run", "name": "command_executor", "dependencies": ["read"]},
+        {"id": "read", "name": "test_hostile", "parent_id": "run"},
+    )
+    assert done["result"]["error_type"] == "ValidationError"
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_failed_command_fails_the_task_and_shows_what_it_said():
+    command = ["python3", "-c", "import sys; sys.exit('the reason')"]
+    done = await run({"name": "command_executor", "inputs": {"command": command}})
+    assert done["status"] == "failed"
+    assert done["result"]["error_type"] == "CommandFailedError"
+    assert "the reason" in done["error"]
+
+
+async def test_a_command_takes_what_the_task_refers_to():
+    done = await run(
+        {
+            "id": "count",
+            "name": "command_executor",
+            "dependencies": ["say"],
+            "inputs": {"command": ["wc", "-w"], "stdin": {"$from": "say", "path": "stdout"}},
+        },
+        {"id": "say", "name": "command_executor", "parent_id": "count", "inputs": {"command": "echo a b c"}},
+    )
+    assert done["status"] == "completed"
+    assert done["result"]["stdout"].strip() == "3"
