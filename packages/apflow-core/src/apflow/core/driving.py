@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from apflow.core import extensions, runs
 from apflow.core.attempt import Bench
+from apflow.core.collector import rare_collections
 from apflow.core.errors import NotFoundError
 from apflow.core.eventbus import EventBus, bus_of
 from apflow.core.executor import ExecutableTask
@@ -67,23 +68,28 @@ class Driver:
         """
         runs.claim(self.store, root_id)
         try:
-            tasks = await self.store.tree(root_id)
-            if not tasks:
-                raise NotFoundError(root_id)
-            root = next(task for task in tasks if task.id == root_id)
-            if needs_executors and has_unended_run(root) and self._lacks(tasks, root):
-                return None
-            if root.run_requested_at is not None and root.run_ended_at is not None:
-                await self.call_end_hooks(root, tree_status(tasks, root_id))
-            if has_unended_run(root):
-                tasks = await self._drive(self._resumed(tasks, root))
-                root = next(task for task in tasks if task.id == root_id)
-            if not resume_only:
-                prepared = self._requested(tasks, root, named_id, force)
-                tasks = await self._drive(prepared) if prepared is not None else tasks
-            return tasks
+            with rare_collections():
+                tasks = await self.store.tree(root_id)
+                if not tasks:
+                    raise NotFoundError(root_id)
+                root = _root_of(tasks, root_id)
+                if needs_executors and has_unended_run(root) and self._lacks(tasks, root):
+                    return None
+                tasks = await self._finish_last_run(tasks, root)
+                if resume_only:
+                    return tasks
+                prepared = self._requested(tasks, _root_of(tasks, root_id), named_id, force)
+                return await self._drive(prepared) if prepared is not None else tasks
         finally:
             runs.leave(self.store, root_id)
+
+    async def _finish_last_run(self, tasks: list[Task], root: Task) -> list[Task]:
+        """Finish what a dead process left of a run: all of it, or only its end hooks."""
+        if has_unended_run(root):
+            return await self._drive(self._resumed(tasks, root))
+        if root.run_requested_at is not None:
+            await self.call_end_hooks(root, tree_status(tasks, root.id))
+        return tasks
 
     def _lacks(self, tasks: Sequence[Task], root: Task) -> list[str]:
         missing = missing_executors(tasks, root.run_scope, extensions.executor_is_known)
@@ -182,6 +188,10 @@ class Driver:
         expects = {"run_requested_at": root.run_requested_at, "run_ended_at": root.run_ended_at}
         batch.put(root, expects, {"run_requested_at": None, "run_owner": None})
         await self.store.write(batch.change())
+
+
+def _root_of(tasks: Sequence[Task], root_id: str) -> Task:
+    return next(task for task in tasks if task.id == root_id)
 
 
 async def cancel(driver: Driver, task_id: str, message: str | None, *, is_forced: bool) -> dict[str, Json]:
