@@ -291,6 +291,19 @@ async def test_cancelling_kills_the_whole_group(tmp_path: Path, manner: str):
     await until(lambda: not is_alive(int((tmp_path / "pid").read_text())))
 
 
+async def test_cancelling_keeps_what_was_said_until_then(tmp_path: Path):
+    executor = CommandExecutor()
+    code = "import sys, time; print('so far', flush=True); open(sys.argv[1], 'w').close(); time.sleep(60)"
+    command = python(code, str(tmp_path / "said"))
+    running = asyncio.ensure_future(executor.execute({"command": command}))
+    await until((tmp_path / "said").exists)
+    assert (await executor.cancel())["partial_result"] == {"stdout": "so far\n", "stderr": ""}
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await CommandExecutor().cancel() == {"status": "cancelled"}
+
+
 async def test_a_background_process_that_holds_the_output_is_ended_by_the_timeout(
     monkeypatch: pytest.MonkeyPatch,
 ):

@@ -25,6 +25,10 @@ async def run(*tasks: dict[str, Any]) -> dict[str, Any]:
         return dict(await TaskExecutor().execute_tasks(list(tasks), db_session=store))
 
 
+def is_empty(folder: Path) -> bool:
+    return not any(folder.iterdir())
+
+
 async def test_the_result_of_another_task_never_says_what_is_run(tmp_path: Path):
     @executor_register(executor_id="test_hostile")
     class Hostile(BaseTask):
@@ -37,7 +41,7 @@ async def test_the_result_of_another_task_never_says_what_is_run(tmp_path: Path)
         {"id": "read", "name": "test_hostile", "parent_id": "run"},
     )
     assert done["result"]["error_type"] == "ValidationError"
-    assert list(tmp_path.iterdir()) == []
+    assert is_empty(tmp_path)
 
 
 async def test_a_failed_command_fails_the_task_and_shows_what_it_said():

@@ -79,6 +79,7 @@ class CommandExecutor(BaseTask):
     name = "Command"
     description = "Runs a program that this machine allows and returns its output and exit code."
     inputs_schema: ClassVar[InputsSchema] = SCHEMA
+    _process: Process | None = None
 
     async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Run the command.
@@ -97,7 +98,8 @@ class CommandExecutor(BaseTask):
             cwd=inputs.get("cwd"),
             env=inputs.get("env"),
         )
-        process, started = Process(inputs.get("max_output_bytes", 1 << 20)), time.monotonic()
+        process = self._process = Process(inputs.get("max_output_bytes", 1 << 20))
+        started = time.monotonic()
         stdin = inputs.get("stdin", "").encode("utf-8", "surrogatepass")
         try:
             return_code = await run_process(launch, process, stdin, timeout)
@@ -115,6 +117,13 @@ class CommandExecutor(BaseTask):
             "success": return_code == 0,
             "duration": round(time.monotonic() - started, 6),
         }
+
+    async def cancel(self) -> dict[str, Any]:
+        """Return what the program has said so far. The end of `execute` is what ends the program."""
+        if self._process is None:
+            return {"status": "cancelled"}
+        said = {"stdout": self._process.stdout.text, "stderr": self._process.stderr.text}
+        return {"status": "cancelled", "partial_result": said}
 
 
 def _policy() -> Policy:
