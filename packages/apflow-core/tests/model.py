@@ -1,0 +1,252 @@
+"""A naive model of how a tree of tasks runs, to compare the engine with, and trees to try it on.
+
+It shares nothing with `Plan`: it looks at every task again after each step, until nothing changes. Tasks
+run one at a time in order of `(priority, position)`, so with a cancellation the engine must be told
+`max_concurrency=1`; without one the final states do not hang on the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from hypothesis import strategies as st
+
+ENDED = ("completed", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """One task. `script` says how each attempt ends ("completed", "failed", "cancelled"); None: a group."""
+
+    id: str
+    parent: str | None
+    needs: tuple[tuple[str, bool], ...] = ()  # (id, required)
+    script: tuple[str, ...] | None = ("completed",)
+    priority: int = 2
+    max_attempts: int = 1
+    effect: str = "idempotent"
+
+    @property
+    def allowed_attempts(self) -> int:
+        return 1 if self.effect == "once" else self.max_attempts
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A tree, root first, in order of position; perhaps a cancellation while one of its tasks runs."""
+
+    tasks: tuple[Scripted, ...]
+    cancel: tuple[str, str] | None = None  # (called by the first attempt of this task, on that task)
+
+
+@dataclass
+class Expected:
+    """How the tree ends."""
+
+    status: dict[str, str]
+    attempts: dict[str, int]
+    error_type: dict[str, str] = field(default_factory=dict[str, str])  # of what failed without a call
+    cancel_requested: set[str] = field(default_factory=set[str])
+    tree_status: str = ""
+    tolerated: set[str] = field(default_factory=set[str])
+    # A task needs both a failed and a cancelled one: which of them came first decides what it becomes.
+    hangs_on_order: bool = False
+    progress: float = 1.0  # a finished tree has nothing open
+
+
+def expect(scenario: Scenario) -> Expected:
+    """Return how a tree without cycles ends."""
+    return _Model(scenario).run()
+
+
+class _Model:
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.tasks = {task.id: task for task in scenario.tasks}
+        self.out = Expected(dict.fromkeys(self.tasks, "pending"), dict.fromkeys(self.tasks, 0))
+        self.status = self.out.status
+
+    def run(self) -> Expected:
+        self.settle()
+        while ready := [
+            task for task in self.tasks.values() if task.script is not None and self.may_start(task)
+        ]:
+            self.call(min(ready, key=lambda task: task.priority))  # min keeps the order of position
+            self.settle()
+        assert all(status in ENDED for status in self.status.values()), "the tree has a cycle"
+        root = self.scenario.tasks[0].id
+        self.out.tree_status = self.sum_up(self.tasks, is_cancelled=root in self.out.cancel_requested)
+        self.out.tolerated = {each for each in self.uncounted() if self.status[each] == "failed"}
+        self.out.hangs_on_order = any(
+            {self.status[need] for need, required in task.needs if required} >= {"failed", "cancelled"}
+            for task in self.tasks.values()
+        )
+        return self.out
+
+    def call(self, task: Scripted) -> None:
+        """Run a task to the end of its last attempt."""
+        assert task.script is not None
+        self.status[task.id] = "in_progress"
+        self.out.attempts[task.id] = 1
+        caller, target = self.scenario.cancel or (None, "")
+        if caller == task.id and self.cancel(target) and task.id in self.below(target):
+            self.status[task.id] = "cancelled"
+            return
+        for attempt in range(1, 1 + task.allowed_attempts):
+            self.out.attempts[task.id] = attempt
+            self.status[task.id] = task.script[min(attempt, len(task.script)) - 1]
+            if self.status[task.id] != "failed":
+                return
+
+    def cancel(self, target: str) -> bool:
+        """Cancel what is open from a task on down; say whether anything was."""
+        left = [each for each in self.below(target) if self.status[each] not in ENDED]
+        self.out.cancel_requested.update([target, *left] if left else [])
+        for each in left:
+            if self.status[each] == "pending":
+                self.status[each] = "cancelled"
+        self.settle()
+        return bool(left)
+
+    def settle(self) -> None:
+        """Let everything follow that follows without a call: failures first, then groups."""
+        while self.spread() or any(
+            self.move_group(task) for task in self.tasks.values() if task.script is None
+        ):
+            pass
+
+    def spread(self) -> bool:
+        for task in self.tasks.values():
+            for need, required in task.needs if self.status[task.id] == "pending" else ():
+                if required and self.status[need] in ("failed", "cancelled"):
+                    self.status[task.id] = self.status[need]
+                    if self.status[need] == "failed":
+                        self.out.error_type[task.id] = "DependencyFailed"
+                    return True
+        return False
+
+    def move_group(self, group: Scripted) -> bool:
+        """Start a group, or end it when all in it has ended; say whether anything changed."""
+        if self.may_start(group):
+            self.status[group.id] = "in_progress"
+            return True
+        inner = self.below(group.id)[1:]
+        if self.status[group.id] != "in_progress" or any(self.status[each] not in ENDED for each in inner):
+            return False
+        self.status[group.id] = self.sum_up(inner, is_cancelled=group.id in self.out.cancel_requested)
+        if self.status[group.id] == "failed":
+            self.out.error_type[group.id] = "ChildFailed"
+        return True
+
+    def may_start(self, task: Scripted) -> bool:
+        return self.status[task.id] == "pending" and all(self.is_met(task, *need) for need in task.needs)
+
+    def is_met(self, task: Scripted, need: str, required: bool) -> bool:
+        if self.status[need] == "in_progress":
+            return self.tasks[need].script is None and task.id in self.below(need)
+        return self.status[need] == "completed" or (not required and self.status[need] in ENDED)
+
+    def tolerated(self) -> set[str]:
+        found: set[str] = set()
+        while True:
+            more = {each for each in self.tasks if each not in found and self.is_tolerated(each, found)}
+            if not more:
+                return found
+            found |= more
+
+    def is_tolerated(self, task_id: str, found: set[str]) -> bool:
+        dependents = [
+            (task.id, need[1]) for task in self.tasks.values() for need in task.needs if need[0] == task_id
+        ]
+        is_forgiven = all(not required or each in found for each, required in dependents)
+        return self.status[task_id] == "failed" and bool(dependents) and is_forgiven
+
+    def uncounted(self, among: Collection[str] = ()) -> set[str]:
+        """Return the tolerated failures, and what lies inside those that are groups (of some tasks only)."""
+        found = self.tolerated()
+        groups = [each for each in found if self.tasks[each].script is None and (not among or each in among)]
+        return found.union(*(self.below(group) for group in groups))
+
+    def sum_up(self, among: Collection[str], *, is_cancelled: bool) -> str:
+        """Return what the ends of some tasks, less those that do not count, amount to."""
+        uncounted = self.uncounted(among)
+        ends = (
+            {"cancelled"} if is_cancelled else {self.status[each] for each in among if each not in uncounted}
+        )
+        return next((each for each in ("failed", "cancelled") if each in ends), "completed")
+
+    def below(self, top: str) -> list[str]:
+        return below(self.scenario, top)
+
+
+def below(scenario: Scenario, top: str) -> list[str]:
+    """Return a task and all below it."""
+    found = [top]
+    for task in scenario.tasks:  # parents stand before their children
+        if task.parent in found:
+            found.append(task.id)
+    return found
+
+
+# --- trees to try ----------------------------------------------------------------------------------
+
+
+@st.composite
+def scenarios(
+    draw: st.DrawFn, *, max_size: int = 10, with_cancel: bool = False, may_have_cycles: bool = False
+) -> Scenario:
+    """Trees without cycles: groups and parents that run, required and optional dependencies, retries.
+
+    With `with_cancel`: no retries, answers "cancelled" too, and perhaps a cancellation out of a task.
+    """
+    size = draw(st.integers(1, max_size))
+    parents = [None, *(draw(st.integers(0, number - 1)) for number in range(1, size))]
+    tasks = [draw(_tasks(number, parents, with_cancel)) for number in range(size)]
+    numbers = st.integers(0, size - 1)
+    wanted = draw(st.lists(st.tuples(numbers, numbers, st.booleans()), max_size=2 * size))
+    for number, need, required in wanted:
+        task = tasks[number]
+        if need == number or any(f"t{need}" == known for known, _ in task.needs):
+            continue
+        tasks[number] = replace(task, needs=(*task.needs, (f"t{need}", required)))
+        if not may_have_cycles and not is_free_of_cycles(tasks):
+            tasks[number] = task
+    callers = [task.id for task in tasks if task.script is not None]
+    targets = st.integers(0, size - 1).map(lambda number: f"t{number}")
+    cancel = st.tuples(st.sampled_from(callers), targets) if with_cancel and callers else st.none()
+    return Scenario(tuple(tasks), draw(st.none() | cancel))
+
+
+@st.composite
+def _tasks(draw: st.DrawFn, number: int, parents: list[int | None], with_cancel: bool) -> Scripted:
+    parent = parents[number]
+    ends = st.sampled_from(["completed", "completed", "failed", *(["cancelled"] if with_cancel else [])])
+    script = draw(st.lists(ends, min_size=1, max_size=1 if with_cancel else 3))
+    return Scripted(
+        f"t{number}",
+        None if parent is None else f"t{parent}",
+        script=None if number in parents and draw(st.booleans()) else tuple(script),
+        priority=draw(st.integers(0, 3)),
+        max_attempts=1 if with_cancel else draw(st.integers(1, 3)),
+        effect=draw(st.sampled_from(["idempotent", "idempotent", "once"])),
+    )
+
+
+def is_free_of_cycles(tasks: Sequence[Scripted]) -> bool:
+    """Say whether the tree can finish: a task inside a group may need its start, all else needs ends."""
+    model = _Model(Scenario(tuple(tasks)))
+    waits = {(task.id, "start"): set(_causes(model, task)) for task in tasks}
+    for task in tasks:
+        inner = model.below(task.id)[1:] if task.script is None else []
+        waits[task.id, "end"] = {(task.id, "start"), *((each, "end") for each in inner)}
+    while free := [moment for moment, causes in waits.items() if not causes & waits.keys()]:
+        for moment in free:
+            del waits[moment]
+    return not waits
+
+
+def _causes(model: _Model, task: Scripted) -> Iterator[tuple[str, str]]:
+    for need, _ in task.needs:
+        is_holder = model.tasks[need].script is None and need != task.id and task.id in model.below(need)
+        yield need, "start" if is_holder else "end"

@@ -1,0 +1,133 @@
+"""The planner against a naive model of the rules, on trees that hypothesis makes up."""
+
+from __future__ import annotations
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from model import Expected, Scenario, below, expect, is_free_of_cycles, scenarios
+
+from apflow.core.cycle import find_cycle
+from apflow.core.plan import Plan
+from apflow.core.states import TERMINAL, TaskStatus
+from apflow.core.task import GROUP, Task, utc_now
+from apflow.core.tree import tree_status
+
+
+def stored(scenario: Scenario) -> list[Task]:
+    return [
+        Task(
+            id=task.id,
+            name=task.id,
+            root_id="t0",
+            parent_id=task.parent,
+            priority=task.priority,
+            position=position,
+            dependencies=[{"id": need, "required": required} for need, required in task.needs],
+            executor=GROUP if task.script is None else "scripted",
+        )
+        for position, task in enumerate(scenario.tasks)
+    ]
+
+
+class Driver:
+    """Drives a plan as a run does, with scripted outcomes."""
+
+    def __init__(self, scenario: Scenario, width: int) -> None:
+        self.scenario, self.width = scenario, width
+        self.tasks = stored(scenario)
+        self.by_id = {task.id: task for task in self.tasks}
+        self.scripts = {task.id: task for task in scenario.tasks}
+        self.plan = Plan(self.tasks)
+        self.running: list[str] = []
+
+    def run(self) -> list[Task]:
+        self.take()
+        while self.running:
+            self.end(self.running.pop(0))
+            self.take()
+        assert self.plan.is_done
+        return self.tasks
+
+    def take(self) -> None:
+        for ruling in self.plan.take_rulings():
+            self.by_id[ruling.task_id].status = ruling.status
+        for task_id in self.plan.take_ready(self.width - len(self.running)):
+            self.by_id[task_id].status = TaskStatus.IN_PROGRESS
+            self.running.append(task_id)
+
+    def end(self, task_id: str) -> None:
+        task, script = self.by_id[task_id], self.scripts[task_id]
+        task.attempts += 1
+        caller, target = self.scenario.cancel or (None, "")
+        if caller == task_id and self.cancel(target) and task_id in below(self.scenario, target):
+            self.finish(task_id, TaskStatus.CANCELLED)
+            return
+        assert script.script is not None
+        status = TaskStatus(script.script[min(task.attempts, len(script.script)) - 1])
+        if status is TaskStatus.FAILED and task.attempts < script.allowed_attempts:
+            self.plan.wait(task_id)
+            self.plan.put_back(task_id)
+        else:
+            self.finish(task_id, status)
+
+    def cancel(self, target: str) -> bool:
+        left = [each for each in below(self.scenario, target) if self.by_id[each].status not in TERMINAL]
+        for each in left:
+            self.by_id[each].cancel_requested_at = utc_now()
+            if self.by_id[each].status is TaskStatus.PENDING:
+                self.finish(each, TaskStatus.CANCELLED)
+            else:
+                self.plan.request_cancel(each)
+        if left:
+            self.by_id[target].cancel_requested_at = utc_now()
+        return bool(left)
+
+    def finish(self, task_id: str, status: TaskStatus) -> None:
+        self.by_id[task_id].status = status
+        self.plan.finish(task_id, status)
+
+
+def check(tasks: list[Task], expected: Expected) -> None:
+    assert {task.id: str(task.status) for task in tasks} == expected.status
+    assert {task.id: task.attempts for task in tasks} == expected.attempts
+    summary = tree_status(tasks)
+    assert (str(summary.status), summary.progress) == (expected.tree_status, expected.progress)
+    assert set(summary.tolerated) == expected.tolerated
+
+
+@given(scenarios(), st.integers(1, 5))
+def test_however_many_run_at_once_a_tree_ends_as_the_rules_say(scenario: Scenario, width: int):
+    check(Driver(scenario, width).run(), expect(scenario))
+
+
+@given(scenarios(with_cancel=True))
+def test_a_cancelled_tree_ends_as_the_rules_say(scenario: Scenario):
+    expected = expect(scenario)
+    assume(not expected.hangs_on_order)
+    check(Driver(scenario, 1).run(), expected)
+
+
+@given(scenarios(may_have_cycles=True))
+def test_a_tree_that_could_never_finish_is_found_out(scenario: Scenario):
+    assert bool(find_cycle(stored(scenario))) is not is_free_of_cycles(scenario.tasks)
+
+
+@given(scenarios())
+def test_nothing_starts_before_what_it_needs(scenario: Scenario):
+    driver = Driver(scenario, 3)
+    started: list[str] = []
+    take_ready = driver.plan.take_ready
+
+    def watched(limit: int) -> list[str]:
+        taken = take_ready(limit)
+        for task_id in taken:
+            for need, required in driver.scripts[task_id].needs:
+                status = driver.plan.nodes[need].status
+                is_holder = task_id in below(scenario, need)
+                assert status is TaskStatus.COMPLETED or (not required and status in TERMINAL) or is_holder
+        started.extend(taken)
+        return taken
+
+    driver.plan.take_ready = watched  # type: ignore[method-assign]
+    driver.run()
+    assert {task.id for task in driver.tasks if task.attempts} == set(started)
