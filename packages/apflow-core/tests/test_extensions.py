@@ -106,6 +106,17 @@ def test_an_id_that_is_a_property_is_read_from_class_and_instance(registered: An
     assert executor_is_known("test_named")
 
 
+def test_an_id_that_only_instances_have_is_read_from_one():
+    class Late(Echo):
+        id = ""
+
+        def __init__(self) -> None:
+            self.id = "test_late"
+
+    executor_register(Late)
+    assert executor_is_known("test_late")
+
+
 def test_every_run_gets_an_instance_of_its_own():
     instance = Echo()
     executor_register(instance)

@@ -349,12 +349,22 @@ def _category(extension: Registrable) -> ExtensionCategory:
 
 def _id_of(extension: Registrable) -> str:
     found = _attribute(extension, "id", "")
+    if not found and isinstance(extension, type):
+        found = _id_of_instance(extension)
     if not isinstance(found, str) or not found:
         fault = f"{_class_name(extension)} has no id."
         raise InvalidInputError(
             f"{fault} Give it one (id = 'my_executor'), or register it with executor_id=."
         )
     return found
+
+
+def _id_of_instance(cls: type[Any]) -> object:
+    """Return the id that a class gives its instances in `__init__`."""
+    try:
+        return getattr(cls(), "id", "")
+    except TypeError:  # it cannot be made without parameters
+        return ""
 
 
 def _attribute(source: object, name: str, default: object) -> object:
