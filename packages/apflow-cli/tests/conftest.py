@@ -74,8 +74,14 @@ class Program:
 
     @property
     def variables(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("APFLOW_", "AIPARTNER"))}
-        own = {"APFLOW_DATABASE_URL": self.url, "HOME": str(self.folder), "PYTHONWARNINGS": "error::ResourceWarning"}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("APFLOW_", "AIPARTNER"))
+        }
+        own = {
+            "APFLOW_DATABASE_URL": self.url,
+            "HOME": str(self.folder),
+            "PYTHONWARNINGS": "error::ResourceWarning",
+        }
         return kept | own | self.environment
 
     def __call__(

@@ -68,7 +68,14 @@ def test_doctor_looks_at_everything(apflow):
     done = apflow.json("doctor", "--import", "works")
     checks = {each["name"]: each for each in done["checks"]}
     assert all(each["is_good"] for each in checks.values())
-    assert {"python", "settings", "versions", "database", "apflow.commands: run", "apflow.executors: add"} <= set(checks)
+    assert {
+        "python",
+        "settings",
+        "versions",
+        "database",
+        "apflow.commands: run",
+        "apflow.executors: add",
+    } <= set(checks)
 
 
 def test_doctor_goes_on_after_a_problem_and_exits_1(apflow):

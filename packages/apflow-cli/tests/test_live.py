@@ -25,7 +25,9 @@ class Terminal:
     ) -> None:
         self.master, slave = pty.openpty()
         ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
-        variables = apflow.variables | {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "24"} | (env or {})
+        variables = (
+            apflow.variables | {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "24"} | (env or {})
+        )
         self.process = subprocess.Popen(
             apflow.command(*arguments),
             stdin=slave,
@@ -105,7 +107,9 @@ def test_a_list_on_a_terminal_is_a_table(apflow):
     assert "completed" in terminal.plain
 
 
-@pytest.mark.parametrize("command", [flow(ADD), ["tasks", "list"], ["tasks", "get", "x"]], ids=lambda c: " ".join(c[:2]))
+@pytest.mark.parametrize(
+    "command", [flow(ADD), ["tasks", "list"], ["tasks", "get", "x"]], ids=lambda c: " ".join(c[:2])
+)
 def test_no_color_means_no_colours(apflow, command: list[str]):
     apflow.run(ADD | {"id": "x"})
     terminal = Terminal(apflow, *command, env={"NO_COLOR": "1"})

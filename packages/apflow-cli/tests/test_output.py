@@ -10,7 +10,13 @@ import pytest
 from apflow.cli.failure import describe, exit_code_of
 from apflow.cli.output import encode, one_line, save_json, write_table, write_tree
 from apflow.cli.source import parse
-from apflow.core.errors import ConflictError, NotFoundError, StoreLockedError, TreeInvalidError, ValidationError
+from apflow.core.errors import (
+    ConflictError,
+    NotFoundError,
+    StoreLockedError,
+    TreeInvalidError,
+    ValidationError,
+)
 
 
 def task(name: str, *children: Any) -> dict[str, Any]:

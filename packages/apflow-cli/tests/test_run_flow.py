@@ -36,14 +36,20 @@ def test_ids_that_changed_are_told(apflow):
 
 @pytest.mark.parametrize("name", ["tasks.json", "tasks.yaml", "tasks.txt"])
 def test_tasks_come_from_files(apflow, name: str):
-    text = json.dumps([ADD]) if name == "tasks.json" else "- name: sum\n  schemas: {method: add}\n  inputs: {a: 1, b: 2}\n"
+    text = (
+        json.dumps([ADD])
+        if name == "tasks.json"
+        else "- name: sum\n  schemas: {method: add}\n  inputs: {a: 1, b: 2}\n"
+    )
     (apflow.folder / name).write_text(text)
     outcome = apflow.json("run", "flow", "--tasks-file", name, "--import", "works")
     assert outcome["result"] == {"sum": 3}
 
 
 def test_tasks_come_from_standard_input(apflow):
-    done = apflow("run", "flow", "--tasks-file", "-", "--import", "works", "--json", stdin=json.dumps({"tasks": [ADD]}))
+    done = apflow(
+        "run", "flow", "--tasks-file", "-", "--import", "works", "--json", stdin=json.dumps({"tasks": [ADD]})
+    )
     assert json.loads(done.stdout)["result"] == {"sum": 3}
 
 
@@ -64,7 +70,9 @@ def test_modules_to_import_come_from_the_environment_too(apflow):
 
 
 def test_the_outcome_is_written_into_a_file(apflow):
-    done = apflow("run", "flow", "add", "--inputs", '{"a": 4}', "--import", "works", "--output", "outcome.json")
+    done = apflow(
+        "run", "flow", "add", "--inputs", '{"a": 4}', "--import", "works", "--output", "outcome.json"
+    )
     assert done.returncode == 0
     assert json.loads((apflow.folder / "outcome.json").read_text())["result"] == {"sum": 5}
 
@@ -135,7 +143,9 @@ def test_an_unknown_executor_fails_the_task_with_advice(apflow):
 
 
 def test_a_run_that_takes_too_long_is_cancelled_and_exits_6(apflow, held):
-    done = apflow("run", "flow", "hold", "--inputs", json.dumps(held.inputs), "--import", "works", "--timeout", "1")
+    done = apflow(
+        "run", "flow", "hold", "--inputs", json.dumps(held.inputs), "--import", "works", "--timeout", "1"
+    )
     assert done.returncode == 6
     assert "--timeout" in done.stderr
     assert [each["status"] for each in apflow.json("tasks", "list")["tasks"]] == ["cancelled"]

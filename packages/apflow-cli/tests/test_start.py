@@ -14,7 +14,17 @@ from apflow.cli.program import COMMANDS, SHORT_HELP, program
 from apflow.cli.release import VERSION
 from apflow.core import plugins
 
-FORBIDDEN = {"asyncio", "sqlalchemy", "pydantic", "httpx", "rich", "duckdb", "yaml", "orjson", "jsonschema_rs"}
+FORBIDDEN = {
+    "asyncio",
+    "sqlalchemy",
+    "pydantic",
+    "httpx",
+    "rich",
+    "duckdb",
+    "yaml",
+    "orjson",
+    "jsonschema_rs",
+}
 SHOW_MODULES = "import sys\ntry:\n    import runpy; runpy.run_module('apflow.cli', run_name='__main__')\n\
 except SystemExit: pass\nprint(sorted(sys.modules), file=sys.stderr)"
 
@@ -26,7 +36,9 @@ def modules_of(*arguments: str) -> set[str]:
     return set(eval(done.stderr.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["run", "flow", "--help"], ["tasks", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["--help"], ["run", "flow", "--help"], ["tasks", "--help"]]
+)
 def test_version_and_help_import_click_alone(arguments: list[str]):
     loaded = modules_of(*arguments)
     assert "click" in loaded
@@ -66,7 +78,9 @@ def test_every_command_explains_itself(path: tuple[str, ...]):
     assert "Usage:" in done.output
 
 
-@pytest.mark.parametrize("path", [each for each in every_command(program) if len(each) == 2 or each in [("doctor",)]])
+@pytest.mark.parametrize(
+    "path", [each for each in every_command(program) if len(each) == 2 or each in [("doctor",)]]
+)
 def test_every_command_writes_json_and_shows_tracebacks(path: tuple[str, ...]):
     helped = CliRunner().invoke(program, [*path, "--help"]).output
     assert "--json" in helped

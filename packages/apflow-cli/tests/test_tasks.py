@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 TREE = [
-    {"id": "root", "name": "both", "dependencies": ["left", "right"], "schemas": {"method": "add"}, "inputs": {"a": 5}},
+    {
+        "id": "root",
+        "name": "both",
+        "dependencies": ["left", "right"],
+        "schemas": {"method": "add"},
+        "inputs": {"a": 5},
+    },
     {"id": "left", "name": "left", "parent_id": "root", "schemas": {"method": "add"}, "inputs": {"a": 1}},
     {"id": "right", "name": "right", "parent_id": "root", "schemas": {"method": "add"}, "inputs": {"a": 2}},
 ]
@@ -21,7 +27,11 @@ def tree(apflow) -> Any:
 
 def test_only_roots_are_listed_unless_all_are_asked_for(apflow, tree):
     assert [each["name"] for each in apflow.json("tasks", "list")["tasks"]] == ["both"]
-    assert sorted(each["name"] for each in apflow.json("tasks", "list", "--all")["tasks"]) == ["both", "left", "right"]
+    assert sorted(each["name"] for each in apflow.json("tasks", "list", "--all")["tasks"]) == [
+        "both",
+        "left",
+        "right",
+    ]
 
 
 def test_a_list_is_filtered_ordered_and_cut(apflow, tree):
@@ -30,7 +40,9 @@ def test_a_list_is_filtered_ordered_and_cut(apflow, tree):
     assert names == ["both", "fail"]
     assert [each["name"] for each in apflow.json("tasks", "list", "--status", "failed")["tasks"]] == ["fail"]
     assert [each["name"] for each in apflow.json("tasks", "list", "--name", "both")["tasks"]] == ["both"]
-    assert [each["name"] for each in apflow.json("tasks", "list", "--limit", "1", "--offset", "1")["tasks"]] == ["both"]
+    assert [
+        each["name"] for each in apflow.json("tasks", "list", "--limit", "1", "--offset", "1")["tasks"]
+    ] == ["both"]
     assert apflow.json("tasks", "list", "--created-before", "2001-01-01")["tasks"] == []
 
 
@@ -85,7 +97,9 @@ def test_a_prefix_of_two_ids_is_refused_and_a_short_one_is_none(apflow):
     assert apflow("tasks", "get", "same-be").returncode == 3
 
 
-@pytest.mark.parametrize("command", ["get", "status", "tree", "children", "why", "execute", "delete", "copy", "cancel"])
+@pytest.mark.parametrize(
+    "command", ["get", "status", "tree", "children", "why", "execute", "delete", "copy", "cancel"]
+)
 def test_an_unknown_task_exits_3(apflow, command: str):
     done = apflow("tasks", command, UNKNOWN)
     assert done.returncode == 3
@@ -99,7 +113,9 @@ def test_what_completed_is_kept_when_a_tree_is_executed_again(apflow):
     attempts = {each["name"]: each["attempts"] for each in again["root"]["children"]}
     assert attempts == {"left": 1, "right": 1}
     times = {each["name"]: each["started_at"] for each in failed["root"]["children"]}
-    assert times["left"] == next(each["started_at"] for each in again["root"]["children"] if each["name"] == "left")
+    assert times["left"] == next(
+        each["started_at"] for each in again["root"]["children"] if each["name"] == "left"
+    )
 
 
 def test_force_runs_what_completed_again(apflow, tree):

@@ -6,16 +6,35 @@ from apflow.cli.view import View
 
 
 def task(name: str, *children: Any, status: str = "pending") -> Any:
-    return {"id": name, "name": name, "status": status, "progress": 0.0, "error": None, "children": list(children)}
+    return {
+        "id": name,
+        "name": name,
+        "status": status,
+        "progress": 0.0,
+        "error": None,
+        "children": list(children),
+    }
 
 
 def event(kind: str, task_id: str, status: str | None = None, **more: Any) -> Any:
-    return {"type": kind, "task_id": task_id, "status": status, "progress": None, "error": None, "message": None} | more
+    return {
+        "type": kind,
+        "task_id": task_id,
+        "status": status,
+        "progress": None,
+        "error": None,
+        "message": None,
+    } | more
 
 
 def test_rows_stand_in_the_order_of_the_tree():
     view = View(task("root", task("a", task("b")), task("c")))
-    assert [(row.name, row.depth) for row in view.rows.values()] == [("root", 0), ("a", 1), ("b", 2), ("c", 1)]
+    assert [(row.name, row.depth) for row in view.rows.values()] == [
+        ("root", 0),
+        ("a", 1),
+        ("b", 2),
+        ("c", 1),
+    ]
 
 
 def test_events_move_tasks_and_keep_count():

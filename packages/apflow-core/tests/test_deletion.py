@@ -32,8 +32,15 @@ def test_every_reason_against_a_deletion_is_named():
     root = task("root", None, run_requested_at=datetime.now(UTC))
     running = task("a", status=TaskStatus.IN_PROGRESS)
     with pytest.raises(ConflictError) as caught:
-        plan_deletion([root, running, task("b", "a", status=TaskStatus.COMPLETED), task("c", "root", "b")], "a")
-    for part in ("a run of its tree is requested", "'a' (a) is in progress", "'b' (b) is completed", "'c' (c) depends"):
+        plan_deletion(
+            [root, running, task("b", "a", status=TaskStatus.COMPLETED), task("c", "root", "b")], "a"
+        )
+    for part in (
+        "a run of its tree is requested",
+        "'a' (a) is in progress",
+        "'b' (b) is completed",
+        "'c' (c) depends",
+    ):
         assert part in str(caught.value)
 
 

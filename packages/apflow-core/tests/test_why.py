@@ -30,7 +30,12 @@ def test_a_task_of_a_tree_that_nobody_runs_can_be_executed():
 def test_a_waiting_task_names_what_it_waits_for():
     root = task("root", run_requested_at=NOON)
     found = why(
-        "b", root, task("a", status="in_progress"), task("c", status="completed"), task("b", "a", "c"), is_driven=True
+        "b",
+        root,
+        task("a", status="in_progress"),
+        task("c", status="completed"),
+        task("b", "a", "c"),
+        is_driven=True,
     )
     assert found.reasons == ["It waits for 'a' (in_progress)."]
 
@@ -74,7 +79,11 @@ def test_a_group_names_what_it_waits_for():
 def test_a_failed_task_tells_its_error_and_kind():
     failed = task("a", status="failed", error="no route", result={"error_type": "ConnectError"}, attempts=3)
     found = why("a", task("root", status="failed"), failed)
-    assert found.reasons[:3] == ["It failed: no route", "The kind of error is ConnectError.", "It was tried 3 times."]
+    assert found.reasons[:3] == [
+        "It failed: no route",
+        "The kind of error is ConnectError.",
+        "It was tried 3 times.",
+    ]
     assert found.advice == ["apflow tasks execute a"]
 
 

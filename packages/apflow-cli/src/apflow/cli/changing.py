@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from apflow.cli.exitcode import OF_STATUS, ExitCode
 from apflow.cli.options import finish, session_of, with_runs, with_store, with_task, with_tasks
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from apflow.cli.options import session_of, with_store
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+
 from apflow.cli.exitcode import ExitCode
 from apflow.cli.options import finish, session_of, with_runs
 

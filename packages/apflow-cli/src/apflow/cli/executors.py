@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import click
+
 from apflow.cli.options import session_of, with_executors
 
 

@@ -8,16 +8,17 @@ import sys
 from collections.abc import Awaitable, Mapping
 from typing import TypeVar
 
-from apflow.cli.output import STYLES
-from apflow.cli.view import Row, View
-from apflow.core.service import TaskService
-from apflow.core.task import Json
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
+
+from apflow.cli.output import STYLES
+from apflow.cli.view import Row, View
+from apflow.core.service import TaskService
+from apflow.core.task import Json
 
 Answer = TypeVar("Answer")
 
@@ -39,9 +40,7 @@ async def shown(service: TaskService, root: Mapping[str, Json], work: Awaitable[
     ) as live:
         try:
             async with asyncio.TaskGroup() as group:
-                follow = group.create_task(
-                    _follow(service, root["id"], view), name="apflow:follow"
-                )
+                follow = group.create_task(_follow(service, root["id"], view), name="apflow:follow")
                 refresh = group.create_task(_refresh(live), name="apflow:refresh")
                 try:
                     return await work

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
+
 from apflow.cli.exitcode import ExitCode
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
+
 from apflow.core.task import Json
 
 SCHEMA_VERSION = 1

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
+
 from apflow.cli.exitcode import ExitCode
 from apflow.cli.options import Session, debug_option
 from apflow.cli.release import VERSION

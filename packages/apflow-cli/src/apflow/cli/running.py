@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
+
 from apflow.cli import live
 from apflow.cli.exitcode import OF_STATUS, ExitCode
 from apflow.cli.options import finish

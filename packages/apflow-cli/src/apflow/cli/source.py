@@ -9,6 +9,7 @@ from typing import Any, ClassVar, cast
 
 import click
 import yaml
+
 from apflow.core.task import Json
 
 STDIN = "-"

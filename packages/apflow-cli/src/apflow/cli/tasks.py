@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from apflow.cli.changing import CHANGES
 from apflow.cli.options import session_of, with_outcome, with_store, with_task, with_tasks
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+
 from apflow.cli.options import session_of, with_output
 from apflow.cli.release import VERSION
 

@@ -46,7 +46,7 @@ class View:
         if event["status"] is not None and event["status"] != row.status:
             self.by_status[row.status] -= 1
             self.by_status[event["status"]] += 1
-            row.status = event["status"]
+            row.status, row.note = event["status"], ""
         if event["progress"] is not None:
             row.progress = event["progress"]
         row.note = one_line(event["error"] or event["message"]) or row.note

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import click
+
 from apflow.cli.options import Session, session_of
 from apflow.cli.preparation import prepare
 from apflow.core.errors import StoreLockedError

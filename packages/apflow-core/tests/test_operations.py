@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from apflow.core.errors import InvalidInputError
+from apflow.core.memory import MemoryStore
+from apflow.core.operations import OPERATIONS, Operation
+from apflow.core.service import TaskService
+
+EVERY = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+
+
+@EVERY
+def test_the_table_and_the_methods_name_the_same_parameters(operation: Operation):
+    signature = inspect.signature(getattr(TaskService, operation.method))
+    assert set(signature.parameters) - {"self"} == set(operation.parameters.model_fields)
+
+
+@EVERY
+def test_a_parameter_that_may_be_left_out_has_the_default_of_the_method(operation: Operation):
+    signature = inspect.signature(getattr(TaskService, operation.method))
+    for name, described in operation.parameters.model_fields.items():
+        default = signature.parameters[name].default
+        assert described.is_required() == (default is inspect.Parameter.empty), name
+        assert described.is_required() or described.default == default, name
+
+
+@EVERY
+def test_every_operation_says_what_it_does_and_has_schemas(operation: Operation):
+    assert operation.summary.endswith((".", ",", "`"))
+    assert operation.parameters_schema()["type"] == "object"
+    assert operation.result_schema()
+
+
+def test_every_public_method_of_the_service_is_in_the_table():
+    methods = {
+        name for name, _ in inspect.getmembers(TaskService, inspect.isfunction) if not name.startswith("_")
+    }
+    not_offered = {"watch", "find_id"}  # a stream, and a convenience of the command line
+    assert {each.method for each in OPERATIONS.values()} == methods - not_offered
+
+
+async def test_results_have_the_form_that_the_table_tells():
+    service = TaskService(MemoryStore())
+    calls: list[tuple[str, dict[str, Any]]] = [
+        (
+            "tasks.create",
+            {"tasks": [{"id": "r", "name": "nothing"}, {"id": "c", "name": "c", "parent_id": "r"}]},
+        ),
+        ("tasks.execute", {"id": "r"}),
+        ("tasks.get", {"task_id": "r"}),
+        ("tasks.list", {"root_only": False, "status": ["failed"]}),
+        ("tasks.children", {"task_id": "r"}),
+        ("tasks.tree", {"root_id": "r"}),
+        ("tasks.count", {}),
+        ("tasks.copy", {"id": "r", "children": True}),
+        ("tasks.copy", {"id": "r", "save": False}),
+        ("tasks.cancel", {"context_ids": ["r"]}),
+        ("tasks.running.status", {"task_ids": ["r", "c"]}),
+        ("tasks.resume", {}),
+        ("tasks.why", {"id": "c"}),
+        ("system.executors", {}),
+        ("tasks.delete", {"id": "r", "force": True}),
+    ]
+    for name, given in calls:
+        answer = await OPERATIONS[name].call(service, given)
+        TypeAdapter(OPERATIONS[name].result).validate_python(answer)
+
+
+async def test_wrong_parameters_are_refused_with_every_fault():
+    service = TaskService(MemoryStore())
+    with pytest.raises(InvalidInputError) as caught:
+        await OPERATIONS["tasks.list"].call(service, {"limit": 0, "order": "size", "colour": "red"})
+    assert [each.partition(":")[0] for each in caught.value.violations] == ["limit", "order", "colour"]

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from apflow.core.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    TreeInvalidError,
+)
+from apflow.core.executor import BaseTask
+from apflow.core.extensions import get_registry
+from apflow.core.memory import MemoryStore
+from apflow.core.operations import OPERATIONS
+from apflow.core.service import TaskService, as_array
+from apflow.core.store import TaskQuery
+
+
+class Echo(BaseTask):
+    id = "service_echo"
+    name = "Echo"
+    description = "Returns its inputs."
+
+    async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"echo": inputs}
+
+
+class Broken(BaseTask):
+    id = "service_broken"
+
+    async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        raise RuntimeError("broken")
+
+
+@pytest.fixture(autouse=True)
+def executors() -> Iterator[None]:
+    for each in (Echo, Broken):
+        get_registry().register(each)
+    yield
+    for each in (Echo, Broken):
+        get_registry().unregister(each.id)
+
+
+@pytest.fixture
+def service() -> TaskService:
+    return TaskService(MemoryStore())
+
+
+TREE = [
+    {"id": "r", "name": "root"},
+    {"id": "a", "name": "a", "parent_id": "r", "schemas": {"method": "service_echo"}, "inputs": {"x": 1}},
+    {"id": "b", "name": "b", "parent_id": "r", "schemas": {"method": "service_echo"}, "dependencies": ["a"]},
+]
+
+
+async def test_a_tree_is_created_nested_with_the_ids_that_were_given(service: TaskService):
+    created = await service.create(TREE)
+    assert [each["id"] for each in created["children"]] == ["a", "b"]
+    assert created["ids"] == {"r": "r", "a": "a", "b": "b"}
+
+
+async def test_a_taken_id_gives_the_whole_tree_new_ones_and_tells_them(service: TaskService):
+    await service.create(TREE)
+    again = await service.create(TREE)
+    assert again["id"] == again["ids"]["r"] != "r"
+    assert again["children"][1]["dependencies"] == [{"id": again["ids"]["a"], "required": True}]
+
+
+async def test_a_refused_array_leaves_nothing(service: TaskService):
+    with pytest.raises(TreeInvalidError):
+        await service.create([*TREE, {"id": "c", "name": "c", "parent_id": "nobody"}])
+    assert await service.count() == {"total": 0, "by_status": dict.fromkeys(service_statuses(), 0)}
+
+
+def service_statuses() -> list[str]:
+    return ["pending", "in_progress", "completed", "failed", "cancelled"]
+
+
+async def test_a_tree_is_executed_to_its_end(service: TaskService):
+    await service.create(TREE)
+    outcome = await service.execute("r")
+    assert (outcome["status"], outcome["progress"], outcome["task_id"]) == ("completed", 1.0, "r")
+    assert (await service.get("b"))["result"]["echo"]["a"] == {"echo": {"x": 1}}
+
+
+async def test_a_copy_is_executed_and_the_original_left_alone(service: TaskService):
+    await service.create(TREE)
+    outcome = await service.execute("r", copy_execution=True, copy_children=True)
+    assert outcome["original_task_id"] == "r"
+    assert outcome["status"] == "completed"
+    assert (await service.get("a"))["status"] == "pending"
+
+
+async def test_watching_ends_with_the_final_event(service: TaskService):
+    await service.create(TREE)
+    await service.execute("r")
+    kinds = [str(event["type"]) async for event in service.watch("b", after=0)]
+    assert kinds[-1] == "tree_completed"
+    assert kinds.count("task_completed") == 3
+
+
+async def test_the_status_of_a_root_is_that_of_its_tree(service: TaskService):
+    await service.create([TREE[0], TREE[1] | {"schemas": {"method": "service_broken"}}])
+    await service.execute("r")
+    [root, a] = await service.status(["r", "a"])
+    assert (root["status"], root["error"]) == ("failed", "task a: broken")
+    assert a["status"] == "failed"
+
+
+async def test_values_under_secret_keys_are_masked_wherever_a_task_is_shown(service: TaskService):
+    clear = {
+        "id": "t",
+        "name": "service_echo",
+        "inputs": {"api_key": "sk-12345678"},
+        "params": {"token": "abcdefgh"},
+    }
+    shown = [
+        await service.create(clear),
+        await service.get("t"),
+        *(await service.list()),
+        await service.tree("t"),
+    ]
+    shown += (await service.copy("t", save=False))["tasks"]
+    for each in shown:
+        assert (each["inputs"]["api_key"], each["params"]["token"]) == ("***", "***")
+    assert (await service.db.get(["t"]))["t"].inputs == {"api_key": "sk-12345678"}
+
+
+async def test_a_masked_value_is_not_written_back(service: TaskService):
+    with pytest.raises(InvalidInputError):
+        await service.create({"name": "service_echo", "inputs": {"api_key": "***"}})
+
+
+async def test_a_deleted_tree_is_gone(service: TaskService):
+    await service.create(TREE)
+    assert await service.delete("r") == {"success": True, "task_id": "r", "deleted_count": 3}
+    assert await service.db.find(TaskQuery()) == []
+
+
+async def test_what_others_need_is_not_deleted(service: TaskService):
+    await service.create(TREE)
+    with pytest.raises(ConflictError, match="'b' .b. depends on 'a'"):
+        await service.delete("a")
+
+
+async def test_a_pending_tree_is_cancelled_and_then_there_is_nothing_left_to_cancel(service: TaskService):
+    await service.create(TREE)
+    [first] = await service.cancel(["r"], error_message="no longer wanted")
+    [second] = await service.cancel(["r"])
+    assert (first["status"], second["status"]) == ("cancelled", "failed")
+    assert (await service.get("a"))["error"] == "no longer wanted"
+
+
+async def test_why_names_reasons_and_advice(service: TaskService):
+    await service.create([TREE[0], TREE[1] | {"schemas": {"method": "nowhere"}}])
+    found = await service.why("a")
+    assert found["reasons"] == ["No run of its tree is requested.", "No executor 'nowhere' is known here."]
+
+
+async def test_a_prefix_stands_for_the_only_id_that_begins_with_it(service: TaskService):
+    await service.create({"id": "0123456789-a", "name": "one"})
+    await service.create({"id": "0123456799-b", "name": "two"})
+    assert await service.find_id("012345678") == "0123456789-a"
+    assert await service.find_id("0123456") == "0123456"
+    with pytest.raises(InvalidInputError, match="0123456789-a, 0123456799-b"):
+        await service.find_id("01234567")
+    with pytest.raises(NotFoundError):
+        await service.find_id("99999999")
+
+
+async def test_executors_are_described_with_schema_and_origin(service: TaskService):
+    [echo] = [each for each in await service.executors() if each["id"] == "service_echo"]
+    assert echo == await service.executor("service_echo")
+    assert (echo["name"], echo["description"], echo["is_usable"]) == ("Echo", "Returns its inputs.", True)
+    assert echo["input_schema"]["type"] == "object"
+
+
+# --- who may ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def of_ann(service: TaskService) -> TaskService:
+    """Ann has a tree; Bob, a service of his own over the same store, is returned."""
+    await TaskService(service.db, "ann").create(TREE)
+    return TaskService(service.db, "bob")
+
+
+NAMED = {
+    "execute": {"task_id": "r"},
+    "get": {"task_id": "r"},
+    "children": {"parent_id": "r"},
+    "tree": {"task_id": "a"},
+    "status": {"task_ids": ["r"]},
+    "delete": {"task_id": "r"},
+    "copy": {"task_id": "r"},
+    "cancel": {"task_ids": ["a"]},
+    "resume": {"task_ids": ["r"]},
+    "why": {"task_id": "a"},
+}
+
+
+def test_every_operation_for_owners_is_tried_by_a_stranger():
+    assert set(NAMED) == {each.method for each in OPERATIONS.values() if each.who == "owner"}
+
+
+@pytest.mark.parametrize("method", NAMED)
+async def test_a_foreign_task_answers_as_a_missing_one(of_ann: TaskService, method: str):
+    with pytest.raises(NotFoundError) as foreign:
+        await getattr(of_ann, method)(**NAMED[method])
+    empty = TaskService(MemoryStore(), "bob")
+    with pytest.raises(NotFoundError) as missing:
+        await getattr(empty, method)(**NAMED[method])
+    assert str(foreign.value) == str(missing.value)
+
+
+async def test_a_stranger_sees_none_of_them(of_ann: TaskService):
+    assert await of_ann.list(root_only=False) == []
+    assert (await of_ann.count())["total"] == 0
+    with pytest.raises(NotFoundError):
+        [event async for event in of_ann.watch("r")]
+
+
+async def test_what_a_caller_creates_is_the_callers(of_ann: TaskService):
+    created = await of_ann.create({"name": "service_echo"})
+    assert created["user_id"] == "bob"
+
+
+async def test_only_an_admin_acts_for_others(of_ann: TaskService):
+    with pytest.raises(ForbiddenError):
+        await of_ann.create({"name": "service_echo"}, user_id="ann")
+    with pytest.raises(ForbiddenError):
+        await of_ann.create({"name": "service_echo", "user_id": "ann"})
+    with pytest.raises(ForbiddenError):
+        await of_ann.list(user_id="ann")
+    with pytest.raises(ForbiddenError):
+        await of_ann.resume()
+    admin = TaskService(of_ann.db, "root", is_admin=True)
+    assert (await admin.create({"name": "service_echo"}, user_id="ann"))["user_id"] == "ann"
+    assert len(await admin.list(user_id="ann")) == 2
+
+
+@pytest.mark.parametrize("tasks", [3, "tasks", [1], {"tasks": "x"}, None])
+def test_what_is_no_array_of_tasks_is_refused(tasks: Any):
+    with pytest.raises(InvalidInputError, match="array of objects"):
+        as_array(tasks)
+
+
+def test_one_task_and_a_wrapped_array_are_arrays():
+    assert as_array({"name": "a"}) == [{"name": "a"}]
+    assert as_array({"tasks": [{"name": "a"}]}) == [{"name": "a"}]
