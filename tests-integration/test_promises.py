@@ -115,7 +115,7 @@ async def test_a_cancellation_reaches_the_running_code(db: TaskStore):
     task = await manager.task_repository.create_task(name="can_be_cancelled")
     async with asyncio.TaskGroup() as group:
         group.create_task(manager.distribute_task_tree(TaskTreeNode(task)))
-        async for event in manager.subscribe(task.id):
+        async for event in manager.subscribe(task.id, after=0):
             if event.type == "task_started":
                 answer = await manager.cancel_task(task.id)
     assert sorted(told) == ["cancel", "checker"]

@@ -131,7 +131,7 @@ def test_a_streaming_executor_is_heard(seeds):
         heard = []
 
         async def listen():
-            async for event in task_manager.subscribe(task.id):
+            async for event in task_manager.subscribe(task.id, after=0):
                 heard.append(event)
 
         async with asyncio.TaskGroup() as group:

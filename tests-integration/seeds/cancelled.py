@@ -4,7 +4,7 @@ async def cancelled(name):
     task = await task_manager.task_repository.create_task(name=name, user_id="user123")
     async with asyncio.TaskGroup() as group:
         group.create_task(task_manager.distribute_task_tree(TaskTreeNode(task)))
-        async for event in task_manager.subscribe(task.id):
+        async for event in task_manager.subscribe(task.id, after=0):
             if event.type == "task_started":
                 answer = await task_manager.cancel_task(task.id)
     assert answer["status"] == "cancelled", answer
