@@ -50,13 +50,13 @@ def good_arrays(
         entry: dict[str, Any] = (
             {"name": f"name {at}", "id": references[at]} if has_ids else {"name": references[at]}
         )
+        entry["inputs"] = draw(st.dictionaries(st.text(max_size=4), VALUES, max_size=2))
         if at:
             entry["parent_id"] = references[draw(st.integers(0, at - 1))]
             needed = draw(st.lists(st.integers(0, at - 1), unique=True, max_size=3))
             entry["dependencies"] = [_dependency(draw, references[each]) for each in needed]
-        entry["inputs"] = draw(st.dictionaries(st.text(max_size=4), VALUES, max_size=2))
-        if entry.get("dependencies") and draw(st.booleans()):
-            entry["inputs"]["from"] = {"$from": references[needed[0]], "path": "a.b[0]"}
+            if needed and draw(st.booleans()):
+                entry["inputs"]["from"] = {"$from": references[needed[0]], "path": "a.b[0]"}
         entry |= draw(st.fixed_dictionaries({}, optional={"priority": PRIORITIES, "policy": POLICIES}))
         array.append(entry)
     return draw(st.permutations(array)) if draw(st.booleans()) else array

@@ -13,7 +13,8 @@ from apflow.core.copying import CopyPlan, as_array, copied_tasks, plan_copy
 from apflow.core.creator import TaskCreator, check_array
 from apflow.core.errors import InvalidInputError, NotFoundError
 from apflow.core.inputs import find_references
-from apflow.core.memory import MemoryStore, copy_json
+from apflow.core.jsonvalue import copy_json
+from apflow.core.memory import MemoryStore
 from apflow.core.settings import Settings
 from apflow.core.states import TaskStatus
 from apflow.core.store import TaskQuery

@@ -76,6 +76,10 @@ async def test_custom_columns_are_keys_of_an_array(own_columns: None):
 
 async def test_hooks_are_told_of_a_new_tree(own_columns: None):
     told: list[tuple[Task, TaskTreeNode]] = []
-    register_task_tree_hook("on_tree_created", lambda root, tree: told.append((root, tree)))
+
+    def tell(root: Task, tree: TaskTreeNode) -> None:
+        told.append((root, tree))
+
+    register_task_tree_hook("on_tree_created", tell)
     node = await TaskCreator(MemoryStore()).create_task_tree_from_array([{"name": "a"}])
     assert told == [(node.task, node)]
