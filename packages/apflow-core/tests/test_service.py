@@ -143,7 +143,7 @@ async def test_a_deleted_tree_is_gone(service: TaskService):
 
 async def test_what_others_need_is_not_deleted(service: TaskService):
     await service.create(TREE)
-    with pytest.raises(ConflictError, match="'b' .b. depends on 'a'"):
+    with pytest.raises(ConflictError, match=r"'b' .b. depends on 'a'"):
         await service.delete("a")
 
 

@@ -7,6 +7,7 @@ import platform
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from apflow.cli.database import describe
 from apflow.cli.options import Session
@@ -90,7 +91,7 @@ def _plugins() -> Iterator[Check]:
     """Load every plugin but the executors, which are looked at with what was registered in code."""
     for group in (f"apflow.{each}" for each in GROUPS if each != "executors"):
         for name in plugins.names(group):
-            yield _guarded(f"{group}: {name}", lambda group=group, name=name: _loaded(group, name))
+            yield _guarded(f"{group}: {name}", partial(_loaded, group, name))
 
 
 def _loaded(group: str, name: str) -> Check:

@@ -78,10 +78,9 @@ def _encode_tree(root: Mapping[str, Json], is_ascii: bool) -> Iterator[str]:
         )
         yield f'{own[:-1]}, "children": ['
         waiting.append("]}")
-        for at, child in reversed(list(enumerate(part["children"]))):
-            waiting.append(child)
-            if at:
-                waiting.append(", ")
+        children: list[Mapping[str, Json]] = part["children"]
+        for at in reversed(range(len(children))):
+            waiting.extend((children[at], ", ") if at else (children[at],))
 
 
 def write_line(text: str = "") -> None:

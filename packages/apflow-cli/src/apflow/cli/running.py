@@ -30,8 +30,9 @@ async def run_tree(
     root = await service.tree(task_id) if live.is_wanted() else None
     run = service.execute(task_id, force=force)
     work = run if root is None else live.shown(service, root, run)
+    limit = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds) as limit:
+        async with limit:
             outcome = await work
     except TimeoutError as error:
         if limit.expired():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import click
 import yaml
@@ -18,10 +18,11 @@ STDIN = "-"
 class PlainLoader(yaml.SafeLoader):
     """YAML whose values are those that JSON has: what looks like a date stays text."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in cast("dict[str, Any]", yaml.SafeLoader.yaml_implicit_resolvers).items()
-    }
+
+PlainLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in cast("dict[str, Any]", yaml.SafeLoader.yaml_implicit_resolvers).items()
+}
 
 
 def read_option(name: str, text: str) -> Json:

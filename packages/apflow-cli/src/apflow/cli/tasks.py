@@ -45,7 +45,7 @@ for _change in CHANGES:
 @with_store
 @click.pass_context
 def list_tasks(
-    ctx: click.Context, status: tuple[str, ...], is_all: bool, original: str | None, **options: Any
+    ctx: click.Context, /, status: tuple[str, ...], is_all: bool, original: str | None, **options: Any
 ) -> None:
     """List tasks, the newest first."""
     from datetime import UTC

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from apflow.core import plugins
 from apflow.core.errors import ApflowError
 from apflow.core.extensions import GROUP, ExecutorEntry, executor_ids, get_executor
@@ -76,4 +74,4 @@ def _attribute(entry: ExecutorEntry, name: str) -> str | None:
             value = getattr(entry.make({}), name, None)
         except Exception:  # noqa: BLE001  the plugin's own code
             return None
-    return cast("str", value) if isinstance(value, str) else None
+    return value if isinstance(value, str) else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 from apflow.core.secrets import mask
 from apflow.core.task import Json, Task
@@ -25,6 +24,6 @@ def nested(tasks: Sequence[Task], root_id: str) -> dict[str, Json]:
     """Return tasks as an interface shows them, each with its `children`, from one of them on down."""
     by_id: dict[str, dict[str, Json]] = {task.id: shown(task) | {"children": []} for task in tasks}
     for task in tasks:
-        if task.parent_id in by_id and task.id != root_id:
-            by_id[cast("str", task.parent_id)]["children"].append(by_id[task.id])
+        if task.parent_id is not None and task.parent_id in by_id and task.id != root_id:
+            by_id[task.parent_id]["children"].append(by_id[task.id])
     return by_id[root_id]

@@ -288,8 +288,7 @@ class TaskService:
         return found | {"status": str(summary.status), "progress": summary.progress, "error": summary.error}
 
     async def _copied(self, task: Task, *, children: bool) -> TaskTreeNode:
-        copied = await TaskCreator(self.db).create_task_copy(task, children=children)
-        return cast("TaskTreeNode", copied)
+        return await TaskCreator(self.db).create_task_copy(task, children=children)
 
     def _is_driven(self, root: Task) -> bool:
         if TaskExecutor().is_task_running(root.id):
