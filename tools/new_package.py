@@ -62,7 +62,7 @@ def register(package: Package) -> None:
     name = package.name.removeprefix("apflow-")
     with (ROOT / "hatch.toml").open("a") as hatch:
         hatch.write(f"\n[envs.{name}]\nworkspace.members = [{listed}]\n")
-        hatch.write(f'scripts.test = "pytest {{args:packages/{package.name}}}"\n')
+        hatch.write(f'scripts.test = "pytest packages/{package.name} {{args}}"\n')
     mypy = ROOT / "mypy.ini"
     mypy.write_text(mypy.read_text().replace("packages =\n", f"packages =\n    {package.module},\n"))
 
