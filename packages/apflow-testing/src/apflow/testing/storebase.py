@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,12 +11,12 @@ import pytest_asyncio
 from apflow.core.store import TaskStore
 
 
-class StoreMaker:
+class StoreMaker(ABC):
     """Makes the store under test."""
 
+    @abstractmethod
     def make_store(self, folder: Path) -> TaskStore:
         """Return a store that keeps its data in `folder`: the same data for the same folder."""
-        raise TypeError(f"{type(self).__name__} must define make_store(folder)")
 
     @pytest_asyncio.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[TaskStore]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,7 +28,7 @@ Writes = list[tuple[list[Step], bool, bool]]
 def as_change(steps: list[Step], is_strict: bool, is_chain: bool) -> Change:
     """Return the change that these steps are."""
     before: dict[str, tuple[str, ...]] = {}
-    for (earlier, _), (later, _) in zip(steps, steps[1:], strict=False):
+    for (earlier, _), (later, _) in pairwise(steps):
         before[later] = (earlier,)
     return Change(
         moves=[

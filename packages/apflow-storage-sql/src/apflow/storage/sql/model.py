@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, Column, DateTime, Table
+from sqlalchemy import JSON, Column, DateTime, MetaData, Table
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import registry
 from sqlalchemy.schema import ColumnDefault
 
 from apflow.core.errors import InvalidInputError
@@ -18,11 +18,8 @@ from apflow.storage.sql.tables import tasks
 _BASE_NAMES = frozenset({"row_number", *(column.name for column in BASE)})
 
 
-class _Base(DeclarativeBase):
-    """Holds its own copy of the table, so that added columns stay out of the shared one."""
-
-
-class TaskModel(_Base):
+@registry().mapped
+class TaskModel:
     """A row of the table of tasks.
 
     ```python
@@ -33,19 +30,25 @@ class TaskModel(_Base):
     set_task_model_class(ProjectTask)
     ```
 
-    The columns join the same table. A default must be a constant; an index or a constraint on an added
-    column is not made.
+    A default must be a constant; an index or a constraint on an added column is not made.
     """
 
-    __table__: ClassVar[Any] = tasks.to_metadata(_Base.metadata)
+    __table__: ClassVar[Any] = tasks.to_metadata(MetaData())
 
     def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
         name = cls.__dict__.get("__tablename__", TASKS)
         if name != TASKS:
             raise InvalidInputError(f"{cls.__name__}: columns are added to {TASKS!r}, not to {name!r}.")
-        if "__tablename__" in cls.__dict__:
-            del cls.__tablename__  # SQLAlchemy would map a second table of that name
-        super().__init_subclass__(**options)
+        # Mapped to a table of its own of that name, in a registry of its own: the same class may be defined
+        # again, as a notebook does, and other classes may add other columns.
+        inherited: Table = cls.__table__
+        for column in inherited.columns:
+            if column.name not in cls.__dict__:
+                setattr(cls, column.name, Column(column.type, column.default, primary_key=column.primary_key))
+        cls.__tablename__ = TASKS
+        cls.__mapper_args__ = {"concrete": True}
+        registry().map_declaratively(cls)
 
     @classmethod
     def custom_fields(cls) -> Mapping[str, Json]:
@@ -56,8 +59,7 @@ class TaskModel(_Base):
     def custom_columns(cls) -> tuple[TaskColumn, ...]:
         """Return the added columns as the stores use them."""
         table: Table = cls.__table__
-        names = [attribute.columns[0].name for attribute in cls.__mapper__.column_attrs]
-        return tuple(_custom(cls, table.c[name]) for name in names if name not in _BASE_NAMES)
+        return tuple(_custom(cls, column) for column in table.columns if column.name not in _BASE_NAMES)
 
 
 def _custom(model: type, column: Column[Any]) -> TaskColumn:

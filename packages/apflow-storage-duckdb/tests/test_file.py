@@ -1,0 +1,179 @@
+"""The file: where it is, who may read it, who holds it, and which versions of it can be opened."""
+
+import asyncio
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from apflow.core.errors import InvalidInputError, StoreError, StoreLockedError, StoreVersionError
+from apflow.core.settings import Settings
+from apflow.core.store import Change, TaskQuery
+from apflow.storage.duckdb import DuckDBStore, create_store
+from apflow.storage.duckdb.database import migrate
+from apflow.storage.sql.migrations import LATEST
+from apflow.storage.sql.tables import metadata
+from apflow.testing.building import a_move, a_task, a_tree
+
+HOLD = """
+import asyncio, sys
+from apflow.storage.duckdb import DuckDBStore
+from apflow.testing.building import a_task
+
+store = DuckDBStore(sys.argv[1])
+asyncio.run(store.add([a_task("kept")]))
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+def url_of(path: Path) -> str:
+    return f"duckdb:///{path}"
+
+
+def test_nothing_is_opened_before_the_first_operation(tmp_path: Path):
+    store = DuckDBStore(url_of(tmp_path / "new" / "tasks.duckdb"))
+    assert not (tmp_path / "new").exists()
+    asyncio.run(store.close())
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_relative_path_is_relative_to_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    store = create_store("duckdb:///tasks.duckdb", Settings())
+    assert store.url == f"duckdb:///{tmp_path}/tasks.duckdb"
+    assert store.url == create_store(store.url, Settings()).url
+
+
+@pytest.mark.parametrize("url", ["duckdb:tasks", "duckdb://tasks.duckdb", "sqlite:///x"])
+def test_other_forms_of_url_are_refused_with_the_right_ones(url: str):
+    with pytest.raises(InvalidInputError, match="duckdb:///file.duckdb"):
+        DuckDBStore(url)
+
+
+async def test_the_file_and_its_log_are_for_their_owner_alone(tmp_path: Path):
+    before = os.umask(0o022)
+    try:
+        store = DuckDBStore(url_of(tmp_path / "new" / "tasks.duckdb"))
+        await store.add([a_task("r")])
+    finally:
+        os.umask(before)
+    kept = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").iterdir()}
+    assert kept == {"tasks.duckdb": 0o600, "tasks.duckdb.wal": 0o600}
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+    await store.close()
+
+
+async def test_a_file_that_another_process_holds_names_that_process_and_what_it_wrote_survives_it(
+    tmp_path: Path,
+):
+    url = url_of(tmp_path / "tasks.duckdb")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        store = DuckDBStore(url)
+        for operation in (store.get(["kept"]), store.add([a_task("mine")])):
+            with pytest.raises(StoreLockedError) as caught:
+                await operation
+            assert caught.value.pid == holder.pid
+            assert str(holder.pid) in str(caught.value)
+        holder.kill()
+    assert list(await store.get(["kept", "mine"])) == ["kept"]
+    await store.close()
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path):
+    path = tmp_path / "tasks.duckdb"
+    path.write_text("nothing of the kind " * 1000)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        await DuckDBStore(url_of(path)).tree("r")
+
+
+async def test_a_newer_file_is_refused_and_left_alone(tmp_path: Path):
+    path = tmp_path / "tasks.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        migrate(connection, "")
+        connection.execute("INSERT INTO apflow_schema VALUES (99, now()::TIMESTAMP)")
+    with pytest.raises(StoreVersionError) as caught:
+        await DuckDBStore(url_of(path)).count(TaskQuery())
+    assert (caught.value.found, caught.value.known) == (99, LATEST)
+
+
+@pytest.mark.parametrize("version", range(LATEST + 1))
+async def test_a_file_of_each_earlier_version_becomes_one_of_the_newest(tmp_path: Path, version: int):
+    path = tmp_path / "tasks.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        migrate(connection, "", version)
+    store = DuckDBStore(url_of(path))
+    await store.add(a_tree("r", "a"))
+    assert len(await store.tree("r")) == 2
+    await store.close()
+    with duckdb.connect(str(path)) as connection:
+        found = connection.execute(
+            "SELECT table_name, column_name FROM information_schema.columns"
+        ).fetchall()
+        versions = connection.execute("SELECT version FROM apflow_schema ORDER BY 1").fetchall()
+    declared = {(table.name, column.name) for table in metadata.tables.values() for column in table.columns}
+    assert set(found) == declared
+    assert versions == [(each,) for each in range(1, LATEST + 1)]
+
+
+async def test_the_memory_limit_is_the_one_that_was_set(tmp_path: Path):
+    store = create_store(url_of(tmp_path / "tasks.duckdb"), Settings(duckdb_memory_limit="123MB"))
+    await store.add([a_task("r")])
+    with duckdb.connect(str(tmp_path / "other.duckdb"), config={"memory_limit": "123MB"}) as other:
+        expected = other.execute("SELECT current_setting('memory_limit')").fetchall()
+    with store._database.cursor() as cursor:
+        assert cursor.execute("SELECT current_setting('memory_limit')").fetchall() == expected
+    await store.close()
+
+
+async def test_of_changes_written_together_only_the_guilty_one_is_told(tmp_path: Path):
+    store = DuckDBStore(url_of(tmp_path / "tasks.duckdb"))
+    await store.add(a_tree("r", "a", "b", "c"))
+    outcomes = await asyncio.gather(
+        store.move([a_move("a", "pending", "in_progress")]),
+        store.move([a_move("b", "pending", "in_progress", sets={"attempts": "not a number"})]),
+        store.move([a_move("c", "pending", "in_progress")]),
+        return_exceptions=True,
+    )
+    assert [isinstance(each, StoreError) for each in outcomes] == [False, True, False]
+    statuses = {task.id: task.status for task in await store.tree("r")}
+    assert statuses == {"r": "pending", "a": "in_progress", "b": "pending", "c": "in_progress"}
+    assert [event.sequence for event in await store.events("r", after=4)] == [5, 6]
+    await store.close()
+
+
+async def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path):
+    store = DuckDBStore(url_of(tmp_path / "tasks.duckdb"))
+    await store.add(a_tree("r", "a"))
+    with store._database.cursor() as other:
+        other.begin()
+        other.execute("UPDATE apflow_tasks SET name = 'changing' WHERE id = 'a'")
+        assert (await store.get(["a"]))["a"].name == "a"
+        other.rollback()
+    await store.close()
+
+
+async def test_a_row_that_somebody_else_removed_is_noticed_and_nothing_is_written(tmp_path: Path):
+    store = DuckDBStore(url_of(tmp_path / "tasks.duckdb"))
+    await store.add(a_tree("r", "a"))
+    with store._database.cursor() as other:
+        other.execute("DELETE FROM apflow_tasks WHERE id = 'a'")
+    with pytest.raises(StoreError, match="somebody else"):
+        await store.move([a_move("a", "pending", "in_progress")])
+    assert await store.move([a_move("a", "pending", "in_progress")]) == [None]
+    assert len(await store.events("r")) == 2
+    await store.close()
+
+
+async def test_an_empty_change_is_nothing(tmp_path: Path):
+    store = DuckDBStore(url_of(tmp_path / "tasks.duckdb"))
+    assert await store.write(Change()) == []
+    await store.close()
