@@ -13,9 +13,11 @@ from typing import Any, Literal, overload
 from apflow.core.arraycheck import check_array, read_array
 from apflow.core.copying import CopyMode, CopyPlan, as_array, copied_tasks, plan_copy
 from apflow.core.errors import IdTakenError, InvalidInputError, NotFoundError
+from apflow.core.extensions import executor_is_known
 from apflow.core.hooks import Hooks
 from apflow.core.identifier import new_ids
 from apflow.core.inputs import remap_references
+from apflow.core.plan import choose_executor
 from apflow.core.settings import get_settings
 from apflow.core.store import Move, TaskStore
 from apflow.core.task import Dependency, Json, Task, utc_now
@@ -150,6 +152,8 @@ def _stamped(tasks: list[Task]) -> list[Task]:
     now, custom = utc_now(), custom_fields()
     for task in tasks:
         task.created_at = task.updated_at = now
+        # A first guess, which saves a write at the start of a run that decides the same.
+        task.executor = choose_executor(task, executor_is_known)
         if custom:
             task.extra = {**custom, **task.extra}
     return tasks

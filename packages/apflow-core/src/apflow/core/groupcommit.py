@@ -73,11 +73,15 @@ class GroupCommit:
             thread.join()
 
     def _run(self) -> None:
-        is_open = True
-        while is_open:
-            batch, is_open = self._take()
-            if batch:
-                _hand_back(batch, self._outcomes([waiting.change for waiting in batch]))
+        while self._commit_next():
+            pass
+
+    def _commit_next(self) -> bool:
+        """Commit what waits; False where nothing more will come. Keeps no change alive while it waits."""
+        batch, is_open = self._take()
+        if batch:
+            _hand_back(batch, self._outcomes([waiting.change for waiting in batch]))
+        return is_open
 
     def _take(self) -> tuple[list[_Waiting], bool]:
         """Wait for a change and return it with all that follow it; False where nothing more will come."""

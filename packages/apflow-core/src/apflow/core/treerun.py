@@ -207,6 +207,8 @@ class TreeRun:
 
     def _rule(self, ruling: Ruling, batch: Batch) -> None:
         task = self.by_id[ruling.task_id]
+        if task.status in TERMINAL:
+            return  # it was cancelled before its turn came
         if self._is_closing and task.status is PENDING and ruling.status in (IN_PROGRESS, COMPLETED):
             return
         if ruling.status is IN_PROGRESS:
