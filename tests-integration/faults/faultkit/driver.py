@@ -29,25 +29,35 @@ class Worker:
     def wait_for(self, word: str) -> None:
         """Wait until the worker has said the word."""
         while f"{word}\n".encode() not in self.heard:
-            readable, _, _ = select.select([self.pipe], [], [], PATIENCE)
-            more = os.read(self.pipe, 100) if readable else b""
-            if not more:
+            if not self.listen():
                 self.kill()
-                raise AssertionError(f"The worker never said {word!r}, only {self.heard!r}.")
-            self.heard += more
+                raise AssertionError(f"The worker never said {word!r}.")
+
+    def wait_for_lines(self, count: int) -> None:
+        """Wait until the worker has written so many lines of history, or has ended."""
+        while self.heard.count(b".") < count and self.listen():
+            pass
+
+    def listen(self) -> bool:
+        """Hear more of the worker; say whether there was more."""
+        readable, _, _ = select.select([self.pipe], [], [], PATIENCE)
+        more = os.read(self.pipe, 4096) if readable else b""
+        self.heard += more
+        return bool(more)
+
+    def kill_after(self, seconds: float) -> None:
+        """Kill the worker that many seconds from now, if it has not ended by then."""
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        else:
+            assert code == 0, f"The worker failed with {code}."
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(PATIENCE)
-
-    def ends_within(self, seconds: float) -> bool:
-        """Say whether the worker ended by itself before that many seconds were over."""
-        try:
-            code = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        assert code == 0, f"The worker failed with {code}."
-        return True
+        os.close(self.pipe)
 
 
 def start(work: Work) -> Worker:

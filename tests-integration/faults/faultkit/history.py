@@ -9,16 +9,19 @@ Line = dict[str, Any]
 
 
 class History:
-    """A file to which a worker appends. A line is on disk before `append` returns."""
+    """A file to which a worker appends. A line is on disk before `append` returns; the parent hears a dot."""
 
-    def __init__(self, path: Path, life: int) -> None:
+    def __init__(self, path: Path, life: int, pipe: int = -1) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        self._life = life  # 1: the worker that is killed, 2: the one that recovers
+        self._life = life  # 1: the worker that is killed first, 2: the one that recovers, ...
+        self._pipe = pipe
 
     def append(self, kind: str, **facts: Any) -> None:
         line = json.dumps({"kind": kind, "life": self._life, **facts})
         os.write(self._file, f"{line}\n".encode())
         os.fsync(self._file)
+        if self._pipe >= 0:
+            os.write(self._pipe, b".")
 
 
 def read(path: Path) -> list[Line]:

@@ -105,7 +105,7 @@ def write_down(path: Path, tasks: Sequence[Task], events: Sequence[TaskEvent]) -
 
 
 async def main(work: Work) -> None:
-    history = History(work.path / "history.jsonl", work.life)
+    history = History(work.path / "history.jsonl", work.life, work.pipe)
     stop = Stop(work.point if work.life == 1 else None, work.pipe)
     executors.register(history, stop)
     async with create_session(f"duckdb:///{work.path / 'store.duckdb'}") as store:
