@@ -1,7 +1,7 @@
 """Whether a tree could ever finish: its dependencies, and groups that wait for what is in them.
 
 Creation refuses cycles of dependencies alone. Whether a task is a group is known only when a run starts,
-so cycles through a group are looked for then.
+so that is when cycles through a group can be found.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ def find_cycle(tasks: Sequence[Task]) -> list[str]:
 
     A group ends after all that is in it; its start is enough for a task inside it that depends on it.
     """
-    if not any(task.executor == GROUP for task in tasks):
-        return []
     followers = _followers(tasks)
     blocked = [0] * len(followers)
     for following in followers:
@@ -39,7 +37,7 @@ def find_cycle(tasks: Sequence[Task]) -> list[str]:
 def _followers(tasks: Sequence[Task]) -> Moments:
     """Return, for each moment, the moments that come after it."""
     place = {task.id: at for at, task in enumerate(tasks)}
-    spans = number_spans(tasks)
+    spans = number_spans(tasks) if any(task.executor == GROUP for task in tasks) else {}
     holders = _nearest_groups(tasks, place)
     followers: Moments = [[] for _ in range(2 * len(tasks))]
     for at, task in enumerate(tasks):
