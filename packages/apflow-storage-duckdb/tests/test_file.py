@@ -51,7 +51,7 @@ def test_a_relative_path_is_relative_to_the_working_folder(tmp_path: Path, monke
 
 @pytest.mark.parametrize("url", ["duckdb:tasks", "duckdb://tasks.duckdb", "sqlite:///x"])
 def test_other_forms_of_url_are_refused_with_the_right_ones(url: str):
-    with pytest.raises(InvalidInputError, match="duckdb:///file.duckdb"):
+    with pytest.raises(InvalidInputError, match=r"duckdb:///file\.duckdb"):
         DuckDBStore(url)
 
 
@@ -72,7 +72,7 @@ async def test_a_file_that_another_process_holds_names_that_process_and_what_it_
     tmp_path: Path,
 ):
     url = url_of(tmp_path / "tasks.duckdb")
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: ASYNC220  the other process starts once, and is waited for
         [sys.executable, "-c", HOLD, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout is not None

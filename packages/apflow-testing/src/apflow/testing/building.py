@@ -14,7 +14,8 @@ def a_task(task_id: str, root_id: str | None = None, **fields: Any) -> Task:
     """Return a task of that id, named like it; a root where no root is named."""
     root = root_id or task_id
     parent = None if root == task_id else root
-    return Task(**{"id": task_id, "name": task_id, "root_id": root, "parent_id": parent, **fields})
+    given: dict[str, Any] = {"id": task_id, "name": task_id, "root_id": root, "parent_id": parent, **fields}
+    return Task(**given)
 
 
 def a_tree(root_id: str, *children: str) -> list[Task]:

@@ -94,7 +94,7 @@ class Database:
     def _config(self) -> dict[str, str | bool | int | float | list[str]]:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": self._memory_limit,
-            # A statement here touches few rows: handing parts of it to other threads costs more than it gains.
+            # Statements here touch few rows: handing parts to other threads costs more than it gains.
             "threads": 1,
             # Nothing is ever fetched from the network.
             "autoinstall_known_extensions": False,

@@ -33,6 +33,8 @@ class TaskModel:
     A default must be a constant; an index or a constraint on an added column is not made.
     """
 
+    __tablename__: ClassVar[str]
+    __mapper_args__: ClassVar[dict[str, Any]]
     __table__: ClassVar[Any] = tasks.to_metadata(MetaData())
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -86,4 +88,4 @@ def _sql_type(column: Column[Any]) -> str:
         return "VARCHAR"
     if isinstance(column.type, DateTime):
         return "TIMESTAMP"
-    return column.type.compile(dialect=postgresql.dialect())
+    return column.type.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]

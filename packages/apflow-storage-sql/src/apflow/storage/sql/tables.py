@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Double, Integer, MetaData, String, Table
 from sqlalchemy.types import TypeEngine
 
 from apflow.storage.sql.columns import BASE, EVENTS, SCHEMA, TASKS
 
-_TYPES: dict[str, type[TypeEngine[object]]] = {
+_TYPES: dict[str, type[TypeEngine[Any]]] = {
     "VARCHAR": String,
     "INTEGER": Integer,
     "BIGINT": BigInteger,
