@@ -69,6 +69,9 @@ class Program:
     url: str
     environment: dict[str, str] = field(default_factory=dict[str, str])
 
+    def __post_init__(self) -> None:
+        (self.folder / "works.py").write_text(EXECUTORS)
+
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "apflow.cli", *arguments]
 
@@ -120,17 +123,21 @@ class Program:
         return self.json("run", "flow", "--tasks", json.dumps(tasks), "--import", "works", code=code)
 
 
+@pytest.fixture(scope="session")
+def program_type() -> type[Program]:
+    """For fixtures that need a program of their own: test modules cannot import this file."""
+    return Program
+
+
 @pytest.fixture
 def apflow(tmp_path: Path) -> Program:
     pytest.importorskip("apflow.storage.duckdb")
-    (tmp_path / "works.py").write_text(EXECUTORS)
     return Program(tmp_path, f"duckdb:///{tmp_path}/tasks.duckdb")
 
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Program:
     """The program where no database is needed."""
-    (tmp_path / "works.py").write_text(EXECUTORS)
     return Program(tmp_path, "memory://")
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +22,20 @@ FAILING = [TREE[0], TREE[1], TREE[2] | {"schemas": {"method": "fail"}}]
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
 
 
+@pytest.fixture(scope="module")
+def finished(program_type: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """The file of a database with a tree that has run, and what its run told."""
+    pytest.importorskip("apflow.storage.duckdb")
+    folder = tmp_path_factory.mktemp("finished")
+    program = program_type(folder, f"duckdb:///{folder}/tasks.duckdb")
+    return folder / "tasks.duckdb", program.run(*TREE)
+
+
 @pytest.fixture
-def tree(apflow) -> Any:
-    return apflow.run(*TREE)
+def tree(apflow, finished: tuple[Path, Any]) -> Any:
+    path, outcome = finished
+    shutil.copy(path, apflow.folder)
+    return outcome
 
 
 def test_only_roots_are_listed_unless_all_are_asked_for(apflow, tree):
@@ -158,7 +171,7 @@ def test_cancelling_what_has_ended_is_refused_with_exit_4(apflow, tree):
     assert "Nothing is left to cancel" in done.stdout
 
 
-def test_a_cancelled_tree_exits_7_when_it_is_asked_for_again_only_to_resume(apflow, tree):
+def test_where_no_run_was_left_there_is_nothing_to_resume(apflow, tree):
     assert apflow.json("tasks", "resume", "--all")["tasks"] == []
 
 
@@ -187,3 +200,11 @@ def test_names_cannot_command_the_terminal(apflow):
     done = apflow("run", "flow", "--tasks", json.dumps([task]), "--import", "works")
     assert "\x1b" not in done.stdout
     assert "[2Jwiped out" in done.stdout
+
+
+def test_a_reader_that_goes_away_is_no_fault(apflow, tree):
+    process = apflow.start("tasks", "tree", "root", "--json")
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(timeout=60) == 141

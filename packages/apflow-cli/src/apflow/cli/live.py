@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from typing import TypeVar
 
 from rich.console import Console, Group
@@ -33,22 +33,30 @@ def is_wanted() -> bool:
 
 async def shown(service: TaskService, root: Mapping[str, Json], work: Awaitable[Answer]) -> Answer:
     """Do the work that runs a tree, and show the tree meanwhile."""
-    view = View(root)
-    picture = _Picture(view, Console(stderr=True))
+    picture = _Picture(View(root), Console(stderr=True))
+    # Where the data goes to the same terminal, it tells how the tree ended: the picture makes room for it.
+    is_transient = sys.stdout.isatty()
     with Live(
-        console=picture.console, get_renderable=picture.draw, auto_refresh=False, transient=True
+        console=picture.console, get_renderable=picture.draw, auto_refresh=False, transient=is_transient
     ) as live:
         try:
-            async with asyncio.TaskGroup() as group:
-                follow = group.create_task(_follow(service, root["id"], view), name="apflow:follow")
-                refresh = group.create_task(_refresh(live), name="apflow:refresh")
-                try:
-                    return await work
-                finally:
-                    follow.cancel()
-                    refresh.cancel()
+            answer = await _meanwhile(work, _follow(service, root["id"], picture.view), _refresh(live))
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures
+        if not is_transient:
+            picture.view = View(await service.tree(root["id"]))
+        return answer
+
+
+async def _meanwhile(work: Awaitable[Answer], *others: Coroutine[None, None, None]) -> Answer:
+    """Do the work, and the others until it ends."""
+    async with asyncio.TaskGroup() as group:
+        started = [group.create_task(each, name="apflow:live") for each in others]
+        try:
+            return await work
+        finally:
+            for each in started:
+                each.cancel()
 
 
 async def _follow(service: TaskService, root_id: str, view: View) -> None:

@@ -64,7 +64,14 @@ class Program(click.Group):
                 formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> None:
-        super().invoke(ctx)  # what a command returns is no exit code: `finish` is
+        try:
+            try:
+                super().invoke(ctx)  # what a command returns is no exit code: `finish` is
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:  # click would end with 1, as if a task had failed
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+            raise click.exceptions.Exit(ExitCode.CLOSED_PIPE) from None
 
 
 def short_help(command: PluginInfo) -> str:
@@ -92,16 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = None if arguments is None else list(arguments)
     try:
         code = program.main(args=args, prog_name="apflow", standalone_mode=False, obj=session)
-        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
-        return ExitCode.CLOSED_PIPE
     except Exception as error:  # noqa: BLE001  the program's border
         return report(error, is_debug=session.is_debug)
     return code if isinstance(code, int) else ExitCode.DONE
