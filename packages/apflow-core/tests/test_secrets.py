@@ -48,6 +48,18 @@ def test_a_secret_that_nobody_knows_is_an_error_that_says_what_to_set():
         resolve({"a": {"$secret": "NOPE"}})
 
 
+def test_a_provider_of_a_plugin_is_asked_when_the_environment_knows_nothing(install: Any):
+    install(
+        "vault", "vault = vault_provider:get", "get = {'DB': 'from-the-vault'}.get\n", group="apflow.secrets"
+    )
+    with pytest.raises(SecretNotFoundError):
+        resolve([{"$secret": "OTHER"}])
+    assert resolve([{"$secret": "DB"}, {"$secret": "KEY"}]) == (
+        ["from-the-vault", KEY],
+        ["from-the-vault", KEY],
+    )
+
+
 def test_a_name_that_is_no_text_is_refused_by_its_path():
     with pytest.raises(ValidationError, match=r"a\[0\]"):
         resolve({"a": [{"$secret": 5}]})
@@ -105,6 +117,17 @@ def test_redacting_reaches_dicts_lists_keys_and_numbers():
     value = {"a": [{"b": "x12345678y"}], "12345678": 12345678, "n": 1, "t": True, "f": None}
     assert redact(value, ["12345678"]) == {"a": [{"b": "x***y"}], "***": "***", "n": 1, "t": True, "f": None}
     assert redact("token 12345678.", ["12345678"]) == "token ***."
+
+
+@pytest.mark.parametrize("secret", [KEY, "12345678", "null,null", '",12345678', "nabcdefgh", "0001abcd"])
+def test_a_large_value_is_redacted_as_a_small_one_is(secret: str):
+    value = {
+        "s": [f"a{secret}b", json.dumps(secret), {secret: None}],
+        "n": [12345678, 1234567890, None, None, "x\\", 12345678],
+        "t": ["\nabcdefgh", "\1abcd", "\\\nabcdefgh", "nabcdefgh"],
+    }
+    large = {**value, "filler": "x" * (1 << 16)}
+    assert redact(large, [secret]) == {**redact(value, [secret]), "filler": large["filler"]}
 
 
 def test_short_values_and_the_rest_stay_as_they_are():

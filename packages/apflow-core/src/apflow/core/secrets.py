@@ -27,6 +27,7 @@ STARS: Final = "***"
 GROUP: Final = "apflow.secrets"
 _KEY: Final = "$secret"
 _SHORTEST: Final = 8  # a shorter value would turn ordinary text into stars
+_LARGE: Final = 1 << 16  # from here on a walk through the value would hold up the event loop
 _ENVIRONMENT: Final = "APFLOW_SECRET_"
 
 
@@ -95,8 +96,15 @@ def redact(value: Json, secrets: Sequence[str]) -> Json:
     if not known:
         return value
     pattern, in_json = _patterns(known)
-    if type(value) in CONTAINERS and not _occurs(in_json, value):
-        return value
+    if type(value) in CONTAINERS:
+        text = _as_text(value)
+        if text is not None and not in_json.search(text):
+            return value
+        if text is not None and len(text) >= _LARGE:
+            try:
+                return loads(in_json.sub(STARS, text))
+            except ValueError:
+                pass  # a match that was not all inside one string: it has left no JSON
 
     def change(node: Json, _: Place | None) -> Json:
         if isinstance(node, str):
@@ -108,11 +116,11 @@ def redact(value: Json, secrets: Sequence[str]) -> Json:
     return rewrite(value, change, lambda name, _: pattern.sub(STARS, str(name)))
 
 
-def _occurs(in_json: re.Pattern[str], value: Json) -> bool:
+def _as_text(value: Json) -> str | None:
     try:
-        return in_json.search(dumps(value).decode()) is not None
+        return dumps(value).decode()
     except ValueError:
-        return True
+        return None  # an executor's event may hold anything
 
 
 @lru_cache(maxsize=128)
