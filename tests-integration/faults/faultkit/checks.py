@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from apflow.core.events import FINAL
@@ -28,13 +29,17 @@ class Evidence:
         return [line for line in self.lines(kind) if line["life"] < self.last]
 
     def calls(self, task_id: str) -> int:
-        return sum(line["task_id"] == task_id for line in self.lines("called"))
+        return self.calls_before(task_id) + self.calls_after(task_id)
 
     def calls_before(self, task_id: str) -> int:
-        return sum(line["task_id"] == task_id for line in self.before("called"))
+        return sum(self._calls[life, task_id] for life in range(1, self.last))
 
     def calls_after(self, task_id: str) -> int:
-        return self.calls(task_id) - self.calls_before(task_id)
+        return self._calls[self.last, task_id]
+
+    @cached_property
+    def _calls(self) -> Counter[tuple[int, str]]:
+        return Counter((line["life"], line["task_id"]) for line in self.lines("called"))
 
     def status(self, task_id: str) -> str:
         return self.ended["tasks"][task_id]["status"]

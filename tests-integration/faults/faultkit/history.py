@@ -1,4 +1,7 @@
-"""What happened in a worker, kept outside the store: one line of JSON each, written through."""
+"""What happened in a worker, kept outside the store: one line of JSON each.
+
+A line is handed to the operating system before the worker goes on, so no kill can take it back.
+"""
 
 import json
 import os
@@ -9,7 +12,7 @@ Line = dict[str, Any]
 
 
 class History:
-    """A file to which a worker appends. A line is on disk before `append` returns; the parent hears a dot."""
+    """A file to which a worker appends, line by line; the parent hears a dot for each."""
 
     def __init__(self, path: Path, life: int, pipe: int = -1) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -19,7 +22,6 @@ class History:
     def append(self, kind: str, **facts: Any) -> None:
         line = json.dumps({"kind": kind, "life": self._life, **facts})
         os.write(self._file, f"{line}\n".encode())
-        os.fsync(self._file)
         if self._pipe >= 0:
             os.write(self._pipe, b".")
 
