@@ -81,19 +81,19 @@ class StoreQueryContract(StoreMaker):
     )
     async def test_a_query_finds_what_matches_in_its_order(
         self, filled: TaskStore, query: TaskQuery, ids: list[str]
-    ):
+    ) -> None:
         assert [task.id for task in await filled.find(query)] == ids
 
-    async def test_counting_is_by_status_and_ignores_pages(self, filled: TaskStore):
+    async def test_counting_is_by_status_and_ignores_pages(self, filled: TaskStore) -> None:
         counts = await filled.count(TaskQuery(root_id="r1", limit=1, offset=1, order="name"))
         assert counts == {TaskStatus.PENDING: 2, TaskStatus.FAILED: 1}
         assert await filled.count(TaskQuery(user_id="nobody")) == {}
 
-    async def test_an_unknown_order_is_refused(self, filled: TaskStore):
+    async def test_an_unknown_order_is_refused(self, filled: TaskStore) -> None:
         with pytest.raises(InvalidInputError, match="colour"):
             await filled.find(TaskQuery(order="colour"))
 
-    async def test_an_empty_store_has_nothing(self, store: TaskStore):
+    async def test_an_empty_store_has_nothing(self, store: TaskStore) -> None:
         assert await store.find(TaskQuery()) == []
         assert await store.get(["x"]) == {}
         assert await store.get([]) == {}

@@ -55,7 +55,7 @@ def expected(state: dict[str, TaskStatus], steps: list[Step], is_strict: bool, i
 class StoreRaceContract(StoreMaker):
     """Many writers at once."""
 
-    async def test_of_many_that_start_one_task_one_wins(self, store: TaskStore):
+    async def test_of_many_that_start_one_task_one_wins(self, store: TaskStore) -> None:
         await store.add(a_tree("r", "a"))
         moved = await asyncio.gather(
             *(
@@ -68,7 +68,9 @@ class StoreRaceContract(StoreMaker):
         assert (await store.get(["a"]))["a"].owner == f"writer {winners[0]}"
         assert len(await store.events("r", after=2)) == 1
 
-    async def test_changes_that_are_written_together_do_not_disturb_each_other(self, store: TaskStore):
+    async def test_changes_that_are_written_together_do_not_disturb_each_other(
+        self, store: TaskStore
+    ) -> None:
         ids = [f"t{each}" for each in range(40)]
         await store.add(a_tree("r", *ids))
         lost = Change(moves=[a_move("t0", "failed", "pending")], is_strict=True)
@@ -85,7 +87,7 @@ class StoreRaceContract(StoreMaker):
         assert [task.status for task in (await store.tree("r"))[1:]] == ["in_progress"] * 39
         assert [event.sequence for event in await store.events("r")] == list(range(1, 82))
 
-    async def test_a_chain_of_moves_of_one_task_may_ride_in_one_batch(self, store: TaskStore):
+    async def test_a_chain_of_moves_of_one_task_may_ride_in_one_batch(self, store: TaskStore) -> None:
         await store.add(a_tree("r", "a"))
         moved = await asyncio.gather(
             store.move([a_move("a", "pending", "in_progress", sets={"attempts": 1})]),
@@ -108,7 +110,7 @@ class StoreRaceContract(StoreMaker):
     @given(first=st.lists(changes, max_size=6), second=st.lists(changes, max_size=6), together=st.booleans())
     def test_two_writers_in_any_order_keep_to_the_table_of_moves(
         self, first: Writes, second: Writes, together: bool
-    ):
+    ) -> None:
         with TemporaryDirectory() as folder:
             asyncio.run(self._race(Path(folder), first, second, together=together))
 

@@ -38,7 +38,7 @@ def full_task() -> Task:
 class StoreWriteContract(StoreMaker):
     """Adding, moving and removing."""
 
-    async def test_a_task_comes_back_as_it_was_added(self, store: TaskStore):
+    async def test_a_task_comes_back_as_it_was_added(self, store: TaskStore) -> None:
         task = full_task()
         await store.add([task])
         found = (await store.get(["t"]))["t"]
@@ -51,7 +51,7 @@ class StoreWriteContract(StoreMaker):
         assert found.created_at is not None
         assert found.created_at.utcoffset() == timedelta(0)
 
-    async def test_a_bare_task_gets_its_times_and_its_position(self, store: TaskStore):
+    async def test_a_bare_task_gets_its_times_and_its_position(self, store: TaskStore) -> None:
         await store.add(a_tree("r", "a", "b"))
         await store.add([a_task("c", "r")])
         tree = await store.tree("r")
@@ -59,30 +59,30 @@ class StoreWriteContract(StoreMaker):
         assert all(task.created_at and task.updated_at for task in tree)
         assert (tree[1].inputs, tree[1].dependencies, tree[1].result) == ({}, [], None)
 
-    async def test_positions_that_were_given_are_kept_and_counted_from(self, store: TaskStore):
+    async def test_positions_that_were_given_are_kept_and_counted_from(self, store: TaskStore) -> None:
         await store.add([a_task("r", position=5)])
         await store.add([a_task("a", "r")])
         assert [task.position for task in await store.tree("r")] == [5, 6]
 
-    async def test_times_in_other_zones_are_the_same_moments(self, store: TaskStore):
+    async def test_times_in_other_zones_are_the_same_moments(self, store: TaskStore) -> None:
         await store.add([a_task("r", created_at=NOON.astimezone(timezone(timedelta(hours=5))))])
         assert (await store.get(["r"]))["r"].created_at == NOON
 
-    async def test_nobody_shares_an_object_with_the_store(self, store: TaskStore):
+    async def test_nobody_shares_an_object_with_the_store(self, store: TaskStore) -> None:
         task = a_task("r", inputs={"list": [1]})
         await store.add([task])
         task.inputs["list"].append(2)
         (await store.get(["r"]))["r"].inputs["list"].append(3)
         assert (await store.get(["r"]))["r"].inputs == {"list": [1]}
 
-    async def test_a_parent_learns_of_its_children_when_they_are_added(self, store: TaskStore):
+    async def test_a_parent_learns_of_its_children_when_they_are_added(self, store: TaskStore) -> None:
         await store.add([a_task("r")])
         assert not (await store.get(["r"]))["r"].has_children
         await store.add([a_task("a", "r"), a_task("b", "r", parent_id="a")])
         tree = {task.id: task.has_children for task in await store.tree("r")}
         assert tree == {"r": True, "a": True, "b": False}
 
-    async def test_adding_stores_one_event_per_task(self, store: TaskStore):
+    async def test_adding_stores_one_event_per_task(self, store: TaskStore) -> None:
         await store.add(a_tree("r", "a"))
         events = await store.events("r")
         assert [(event.type, event.task_id, event.sequence) for event in events] == [
@@ -91,7 +91,7 @@ class StoreWriteContract(StoreMaker):
         ]
         assert (await store.get(["r"]))["r"].last_event == 2
 
-    async def test_a_taken_id_refuses_the_whole_addition(self, store: TaskStore):
+    async def test_a_taken_id_refuses_the_whole_addition(self, store: TaskStore) -> None:
         await store.add([a_task("r")])
         with pytest.raises(IdTakenError) as caught:
             await store.add([a_task("new"), a_task("r")])
@@ -101,7 +101,7 @@ class StoreWriteContract(StoreMaker):
         assert await store.count(TaskQuery()) == {TaskStatus.PENDING: 1}
         assert len(await store.events("r")) == 1
 
-    async def test_a_move_writes_its_fields_and_numbers_its_events(self, store: TaskStore):
+    async def test_a_move_writes_its_fields_and_numbers_its_events(self, store: TaskStore) -> None:
         await store.add(a_tree("r", "a"))
         sets = {"owner": "me", "started_at": NOON, "attempts": 1, "result": {"x": [None]}, "run_scope": ["a"]}
         [events] = await store.move([a_move("a", "pending", "in_progress", sets=sets)])
@@ -112,7 +112,7 @@ class StoreWriteContract(StoreMaker):
         assert (task.started_at, task.result, task.run_scope) == (NOON, {"x": [None]}, ["a"])
         assert [event.type for event in await store.events("r", after=2)] == [EventType.TASK_STARTED]
 
-    async def test_many_moves_write_what_each_one_says(self, store: TaskStore):
+    async def test_many_moves_write_what_each_one_says(self, store: TaskStore) -> None:
         ids = [f"t{each}" for each in range(300)]
         await store.add(a_tree("r", *ids))
         values = [1, True, 1.0, None, "1", [], {}, [1], {"a": True}, {"a": 1}]
@@ -125,7 +125,7 @@ class StoreWriteContract(StoreMaker):
             assert (task.status, repr(task.result)) == ("in_progress", repr(results[task.id]))
         assert [event.sequence for event in await store.events("r")] == list(range(1, 602))
 
-    async def test_an_event_comes_back_as_it_was_stored(self, store: TaskStore):
+    async def test_an_event_comes_back_as_it_was_stored(self, store: TaskStore) -> None:
         await store.add([a_task("r")])
         event = an_event(
             "r", "r", EventType.RETRYING, status=TaskStatus.IN_PROGRESS, progress=0.25, message="wait'",
@@ -136,7 +136,7 @@ class StoreWriteContract(StoreMaker):
         assert stored.to_dict() == event.to_dict()
         assert stored.sequence == 2
 
-    async def test_events_are_paged_by_number(self, store: TaskStore):
+    async def test_events_are_paged_by_number(self, store: TaskStore) -> None:
         await store.add(a_tree("r", *(f"t{each}" for each in range(2500))))
         assert [event.sequence for event in await store.events("r", after=998, limit=4)] == [
             999,
@@ -148,7 +148,7 @@ class StoreWriteContract(StoreMaker):
         assert await store.events("r", after=2501) == []
         assert await store.events("nobody") == []
 
-    async def test_a_move_that_only_checks_writes_nothing(self, store: TaskStore):
+    async def test_a_move_that_only_checks_writes_nothing(self, store: TaskStore) -> None:
         await store.add([a_task("r")])
         before = await store.get(["r"])
         assert await store.move([Move("r", "r", {"status": "pending"}, {})]) == [()]
@@ -167,14 +167,14 @@ class StoreWriteContract(StoreMaker):
     )
     async def test_a_move_loses_when_a_field_is_not_what_it_expects(
         self, store: TaskStore, expects: dict[str, object]
-    ):
+    ) -> None:
         await store.add([a_task("r")])
         move = Move("r", "r", expects, {"error": "lost"}, (an_event("r", "r"),))
         assert await store.move([move]) == [None]
         assert (await store.get(["r"]))["r"].error is None
         assert len(await store.events("r")) == 1
 
-    async def test_a_move_wins_on_any_column_that_is_as_expected(self, store: TaskStore):
+    async def test_a_move_wins_on_any_column_that_is_as_expected(self, store: TaskStore) -> None:
         await store.add([full_task()])
         expects = {"status": "completed", "cancel_requested_at": NOON, "name": "näme \u2028 \U0001f600",
                    "priority": 0, "lease_until": NOON, "has_copy": True, "run_scope": ["t"]}  # fmt: skip
@@ -182,10 +182,10 @@ class StoreWriteContract(StoreMaker):
         again = {"priority": 1, "lease_until": None}
         assert await store.move([Move("t", "r", again, {"error": None})]) == [()]
 
-    async def test_a_move_of_a_task_that_is_not_there_loses(self, store: TaskStore):
+    async def test_a_move_of_a_task_that_is_not_there_loses(self, store: TaskStore) -> None:
         assert await store.move([a_move("ghost", "pending", "in_progress")]) == [None]
 
-    async def test_what_needs_a_lost_move_is_lost_with_it_and_nothing_else(self, store: TaskStore):
+    async def test_what_needs_a_lost_move_is_lost_with_it_and_nothing_else(self, store: TaskStore) -> None:
         await store.add(a_tree("r", "a", "b", "c", "d"))
         moved = await store.move(
             [
@@ -200,11 +200,11 @@ class StoreWriteContract(StoreMaker):
         statuses = {task.id: task.status for task in await store.tree("r")}
         assert statuses == {"r": "failed", "a": "pending", "b": "pending", "c": "pending", "d": "failed"}
 
-    async def test_a_need_that_no_move_answers_is_never_met(self, store: TaskStore):
+    async def test_a_need_that_no_move_answers_is_never_met(self, store: TaskStore) -> None:
         await store.add(a_tree("r", "a"))
         assert await store.move([a_move("a", "pending", "failed", needs=("r",))]) == [None]
 
-    async def test_a_strict_change_is_refused_whole(self, store: TaskStore):
+    async def test_a_strict_change_is_refused_whole(self, store: TaskStore) -> None:
         await store.add(a_tree("r", "a", "b"))
         moves = [a_move("a", "pending", "failed"), a_move("b", "failed", "pending")]
         with pytest.raises(ConflictError):
@@ -213,7 +213,7 @@ class StoreWriteContract(StoreMaker):
         assert await store.get(["new"]) == {}
         assert len(await store.events("r")) == 3
 
-    async def test_adding_and_removing_provided_that_a_move_wins(self, store: TaskStore):
+    async def test_adding_and_removing_provided_that_a_move_wins(self, store: TaskStore) -> None:
         await store.add([a_task("r")])
         check = Move("r", "r", {"status": "pending"}, {})
         await store.add([a_task("a", "r")], provided=[check])
@@ -226,7 +226,7 @@ class StoreWriteContract(StoreMaker):
             await store.remove(["r"], provided=[lost])
         assert [task.id for task in await store.tree("r")] == ["r"]
 
-    async def test_a_change_may_move_what_it_adds(self, store: TaskStore):
+    async def test_a_change_may_move_what_it_adds(self, store: TaskStore) -> None:
         move = Move(
             "r", "r", {"run_requested_at": None, "name": "r"}, {"run_requested_at": NOON, "error": "x"}
         )
@@ -234,7 +234,7 @@ class StoreWriteContract(StoreMaker):
         task = (await store.get(["r"]))["r"]
         assert (task.run_requested_at, task.error) == (NOON, "x")
 
-    async def test_events_go_with_their_root_and_ids_are_free_again(self, store: TaskStore):
+    async def test_events_go_with_their_root_and_ids_are_free_again(self, store: TaskStore) -> None:
         await store.add(a_tree("r", "a"))
         await store.remove(["a"])
         assert len(await store.events("r")) == 2
@@ -244,7 +244,7 @@ class StoreWriteContract(StoreMaker):
         assert [(task.id, task.position) for task in await store.tree("r")] == [("r", 0)]
         assert [event.sequence for event in await store.events("r")] == [1]
 
-    async def test_an_unknown_field_is_refused_by_name(self, store: TaskStore):
+    async def test_an_unknown_field_is_refused_by_name(self, store: TaskStore) -> None:
         await store.add([a_task("r")])
         for move in (Move("r", "r", {"colour": 1}, {}), Move("r", "r", {}, {"colour": 1})):
             with pytest.raises(InvalidInputError, match="colour"):
@@ -252,7 +252,7 @@ class StoreWriteContract(StoreMaker):
         with pytest.raises(InvalidInputError, match="colour"):
             await store.add([a_task("s", extra={"colour": 1})])
 
-    async def test_a_closed_store_says_so(self, tmp_path: Path):
+    async def test_a_closed_store_says_so(self, tmp_path: Path) -> None:
         store = self.make_store(tmp_path)
         await store.add([a_task("r")])
         await store.close()
@@ -261,13 +261,13 @@ class StoreWriteContract(StoreMaker):
             with pytest.raises(StoreError, match="closed"):
                 await operation
 
-    def test_a_store_is_bound_to_no_event_loop(self, tmp_path: Path):
+    def test_a_store_is_bound_to_no_event_loop(self, tmp_path: Path) -> None:
         store = self.make_store(tmp_path)
         asyncio.run(store.add([a_task("r")]))
         assert list(asyncio.run(store.get(["r"]))) == ["r"]
         asyncio.run(store.close())
 
-    async def test_what_was_written_is_there_when_the_store_is_opened_again(self, tmp_path: Path):
+    async def test_what_was_written_is_there_when_the_store_is_opened_again(self, tmp_path: Path) -> None:
         store = self.make_store(tmp_path)
         if not store.capabilities.is_durable:
             pytest.skip("the store is not durable")

@@ -33,23 +33,24 @@ class TaskModel:
     A default must be a constant; an index or a constraint on an added column is not made.
     """
 
-    __tablename__: ClassVar[str]
-    __mapper_args__: ClassVar[dict[str, Any]]
     __table__: ClassVar[Any] = tasks.to_metadata(MetaData())
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        name = cls.__dict__.get("__tablename__", TASKS)
-        if name != TASKS:
-            raise InvalidInputError(f"{cls.__name__}: columns are added to {TASKS!r}, not to {name!r}.")
+        table_name = cls.__dict__.get("__tablename__", TASKS)
+        if table_name != TASKS:
+            raise InvalidInputError(f"{cls.__name__}: columns are added to {TASKS!r}, not to {table_name!r}.")
         # Mapped to a table of its own of that name, in a registry of its own: the same class may be defined
         # again, as a notebook does, and other classes may add other columns.
         inherited: Table = cls.__table__
-        for column in inherited.columns:
-            if column.name not in cls.__dict__:
-                setattr(cls, column.name, Column(column.type, column.default, primary_key=column.primary_key))
-        cls.__tablename__ = TASKS
-        cls.__mapper_args__ = {"concrete": True}
+        declared: dict[str, Any] = {
+            column.name: Column(column.type, column.default, primary_key=column.primary_key)
+            for column in inherited.columns
+            if column.name not in cls.__dict__
+        }
+        declared |= {"__tablename__": TASKS, "__mapper_args__": {"concrete": True}}
+        for name, value in declared.items():
+            setattr(cls, name, value)
         registry().map_declaratively(cls)
 
     @classmethod
