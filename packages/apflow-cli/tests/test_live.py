@@ -130,3 +130,13 @@ def test_data_is_piped_while_the_tree_is_shown_on_the_terminal(apflow, tmp_path)
     assert json.loads((tmp_path / "data.json").read_text())["status"] == "completed"
     assert "1/1" in terminal.plain
     assert "schema_version" not in terminal.plain
+
+
+def test_a_terminal_is_not_flooded(apflow):
+    tasks = [{"id": "all", "name": "all"}]
+    tasks += [{"id": f"t{at}", "name": "sum", "parent_id": "all"} | ADD for at in range(210)]
+    terminal = Terminal(apflow, *flow(*tasks))
+    assert terminal.read_to_end() == 0
+    assert "211 tasks; `apflow tasks tree all` shows them." in terminal.plain
+    assert "(the whole: apflow tasks get all)" in terminal.plain
+    assert len(apflow("tasks", "tree", "all").stdout.splitlines()) == 211

@@ -125,6 +125,16 @@ def write_fields(fields: Mapping[str, Json]) -> None:
             write_line(f"{name.ljust(width)}  {_coloured(name, text)}")
 
 
+def count(root: Mapping[str, Json]) -> int:
+    """Return how many tasks a tree has."""
+    found = 0
+    waiting = [root]
+    while waiting:
+        found += 1
+        waiting.extend(waiting.pop()["children"])
+    return found
+
+
 def write_tree(root: Mapping[str, Json]) -> None:
     """Write a tree, a line for each task, indented below its parent."""
     waiting: list[tuple[Mapping[str, Json], int]] = [(root, 0)]

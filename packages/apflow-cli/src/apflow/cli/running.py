@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
@@ -12,9 +13,12 @@ import click
 from apflow.cli import live
 from apflow.cli.exitcode import OF_STATUS, ExitCode
 from apflow.cli.options import finish
-from apflow.cli.output import save_json, write_fields, write_json, write_tree
+from apflow.cli.output import count, one_line, save_json, write_fields, write_json, write_tree
 from apflow.core.service import TaskService
 from apflow.core.task import Json
+
+MOST_TASKS = 200  # lines of a tree, and
+MOST_CHARACTERS = 4000  # of a result, that a terminal is given unasked
 
 Outcome = dict[str, Json]  # what a service's `execute` returns, with the whole tree as `root`
 
@@ -57,10 +61,20 @@ def tell(outcome: Outcome, *, is_json: bool, output: Path | None) -> NoReturn:
     if is_json:
         write_json(outcome)
     else:
-        write_tree(outcome["root"])
-        write_fields(_summary(outcome))
+        _write_for_people(outcome)
     finish(OF_STATUS.get(outcome["status"], ExitCode.FAILED))
 
 
-def _summary(outcome: Mapping[str, Json]) -> dict[str, Json]:
-    return {name: outcome.get(name) for name in ("root_task_id", "status", "error", "result")}
+def _write_for_people(outcome: Mapping[str, Json]) -> None:
+    """Write the tree and what it came to; on a terminal, no more of them than a person reads."""
+    is_terminal = sys.stdout.isatty()
+    size = count(outcome["root"])
+    if is_terminal and size > MOST_TASKS:
+        click.echo(f"{size} tasks; `apflow tasks tree {outcome['root']['id']}` shows them.", err=True)
+    else:
+        write_tree(outcome["root"])
+    result = one_line(outcome["result"])
+    if is_terminal and len(result) > MOST_CHARACTERS:
+        result = f"{result[:MOST_CHARACTERS]}... (the whole: apflow tasks get {outcome['root']['id']})"
+    shown = {name: outcome[name] for name in ("root_task_id", "status", "error")}
+    write_fields(shown | {"result": result})
