@@ -148,8 +148,11 @@ class Batch:
             sets["not_before"] = None
         self.put(task, expects, sets, self._ended(task, outcome))
 
-    def end_unstarted(self, task: Task, outcome: Outcome) -> None:
-        """A task ends that was never started: what it needs can never be had, or it was cancelled."""
+    def end_unstarted(self, task: Task, outcome: Outcome, *, is_requested: bool = False) -> None:
+        """A task ends that was never started: what it needs can never be had, or it was cancelled.
+
+        `is_requested`: its own cancellation was asked for; it does not only follow from another's.
+        """
         sets: dict[str, Json] = {
             "status": outcome.status,
             "result": outcome.result,
@@ -157,12 +160,15 @@ class Batch:
             "completed_at": self.now,
             "updated_at": self.now,
         }
+        if is_requested:
+            sets["cancel_requested_at"] = self.now
         expects = {"status": PENDING, "generation": task.generation}
         self.put(task, expects, sets, self._ended(task, outcome))
 
     def request_cancel(self, task: Task) -> None:
-        """From now on the only outcome of this started task is `cancelled`."""
-        self.put(task, self._fence(task), {"cancel_requested_at": self.now, "updated_at": self.now})
+        """From now on the only outcome of this task, if it has not ended, is `cancelled`."""
+        expects = {name: getattr(task, name) for name in ("status", "owner", "attempts", "generation")}
+        self.put(task, expects, {"cancel_requested_at": self.now, "updated_at": self.now})
 
     def progress(self, task: Task, fraction: float) -> None:
         """Note how far a running task is."""

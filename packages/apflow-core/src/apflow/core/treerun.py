@@ -463,13 +463,17 @@ class TreeRun:
         targets = [each for each in self._below(request.task_ids) if self.by_id[each].status not in TERMINAL]
         request.waits_for = set(targets)
         self._cancels.append(request)
+        for task_id in request.task_ids if targets else ():
+            task = self.by_id[task_id]
+            if task.status in TERMINAL and task.cancel_requested_at is None and task_id not in batch.moves:
+                batch.request_cancel(task)
         message = request.message or "Cancelled."
         for task_id in targets:
             task = self.by_id[task_id]
             if batch.changes_status(task_id):  # it starts in this very change
                 self._after.append(lambda each=task_id: self._cancel_later(request, each))
             elif task.status is PENDING:
-                batch.end_unstarted(task, Outcome(CANCELLED, None, message, None))
+                batch.end_unstarted(task, Outcome(CANCELLED, None, message, None), is_requested=True)
                 self._plan.finish(task_id, CANCELLED)
             elif task_id in self._retrying:
                 self._retrying.discard(task_id)

@@ -1,0 +1,129 @@
+"""The whole engine against the naive model of the rules, on trees that hypothesis makes up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from model import Expected, Scenario, expect, scenarios
+
+from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, executor_register, get_registry
+from apflow.core.events import FINAL, EventType
+from apflow.core.tree import tree_status
+
+
+class Scripted(BaseTask):
+    """Ends each attempt as its inputs say; may cancel a task first."""
+
+    id = "scripted"
+
+    async def execute(self, inputs: dict[str, Any]) -> Any:
+        if "cancel" in inputs and self.attempts == 1:
+            await TaskManager(inputs_store[0]).cancel_task(inputs["cancel"])
+        for _ in range(inputs["turns"]):
+            await asyncio.sleep(0)
+        script = inputs["script"]
+        return {"status": script[min(self.attempts, len(script)) - 1]}
+
+
+inputs_store: list[MemoryStore] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scripted() -> Iterator[None]:
+    executor_register(Scripted, override=True)
+    yield
+    get_registry().unregister("scripted")
+
+
+def as_array(scenario: Scenario, turns: list[int]) -> list[dict[str, Any]]:
+    caller, target = scenario.cancel or (None, None)
+    array: list[dict[str, Any]] = []
+    for number, task in enumerate(scenario.tasks):
+        inputs = {"script": task.script, "turns": turns[number % len(turns)]}
+        if task.id == caller:
+            inputs["cancel"] = target
+        array.append({
+            "id": task.id,
+            "name": "group" if task.script is None else "scripted",
+            "parent_id": task.parent,
+            "priority": task.priority,
+            "dependencies": [{"id": need, "required": required} for need, required in task.needs],
+            "inputs": {} if task.script is None else inputs,
+            "policy": {
+                "retry": {"max_attempts": task.max_attempts, "delay": 0},
+                "effect": task.effect,
+            },
+        })
+    return array
+
+
+async def run(scenario: Scenario, turns: list[int], width: int) -> tuple[Any, list[Any], list[Any]]:
+    db = MemoryStore()
+    inputs_store[:] = [db]
+    node = await TaskCreator(db).create_task_tree_from_array(as_array(scenario, turns))
+    heard: list[Any] = []
+    manager = TaskManager(db, max_concurrency=width)
+
+    async def listen() -> None:
+        async for event in manager.subscribe("t0", 0):
+            heard.append(event)
+
+    listening = asyncio.create_task(listen())
+    await asyncio.sleep(0)
+    await manager.distribute_task_tree(node)
+    async with asyncio.timeout(10):
+        await listening
+    return await db.tree("t0"), await db.events("t0"), heard
+
+
+def check(scenario: Scenario, expected: Expected, turns: list[int], width: int) -> None:
+    tasks, events, heard = asyncio.run(run(scenario, turns, width))
+    assert {task.id: str(task.status) for task in tasks} == expected.status
+    assert {task.id: task.attempts for task in tasks} == expected.attempts
+    error_types = {task.id: task.result["error_type"] for task in tasks if task.id in expected.error_type}
+    assert error_types == expected.error_type
+    summary = tree_status(tasks)
+    assert (str(summary.status), summary.progress) == (expected.tree_status, 1.0)
+    assert set(summary.tolerated) == expected.tolerated
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert [event.to_dict() for event in heard if event.sequence] == [event.to_dict() for event in events]
+    assert events[-1].type in FINAL and events[-1].status == expected.tree_status
+    check_story(tasks, events)
+
+
+def check_story(tasks: list[Any], events: list[Any]) -> None:
+    """Each task ends once, and starts after what it requires has completed."""
+    ends = {EventType.TASK_COMPLETED, EventType.TASK_FAILED, EventType.TASK_CANCELLED}
+    ended: dict[str, Any] = {}
+    started: dict[str, int] = {}
+    groups = {task.id: task for task in tasks if task.executor == "group"}
+    for event in events:
+        if event.type in ends:
+            assert event.task_id not in ended
+            ended[event.task_id] = event
+        elif event.type == EventType.TASK_STARTED:
+            started[event.task_id] = event.sequence
+            task = next(each for each in tasks if each.id == event.task_id)
+            for need in task.dependencies:
+                if need["required"] and need["id"] not in groups:
+                    assert ended[need["id"]].type == EventType.TASK_COMPLETED
+    assert len(ended) == len(tasks)
+
+
+@given(scenarios(), st.lists(st.integers(0, 3), min_size=1, max_size=4), st.integers(1, 5))
+@settings(deadline=None)
+def test_a_tree_ends_as_the_rules_say(scenario: Scenario, turns: list[int], width: int):
+    check(scenario, expect(scenario), turns, width)
+
+
+@given(scenarios(with_cancel=True), st.lists(st.integers(0, 3), min_size=1, max_size=4))
+@settings(deadline=None)
+def test_a_tree_with_a_cancellation_ends_as_the_rules_say(scenario: Scenario, turns: list[int]):
+    expected = expect(scenario)
+    assume(not expected.hangs_on_order)
+    check(scenario, expected, turns, 1)
