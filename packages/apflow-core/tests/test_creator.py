@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +11,8 @@ from apflow.core.errors import IdTakenError, InvalidInputError, TreeInvalidError
 from apflow.core.hooks import clear_hooks, register_task_tree_hook
 from apflow.core.memory import MemoryStore
 from apflow.core.settings import Settings
+from apflow.core.states import TaskStatus
+from apflow.core.store import TaskQuery
 from apflow.core.task import Json, Task
 from apflow.core.taskmodel import set_task_model_class
 from apflow.core.tree import TaskTreeNode
@@ -42,6 +46,24 @@ async def test_a_taken_id_can_be_refused_instead():
     assert await creator.db.get(["a"]) == {}
     with pytest.raises(InvalidInputError, match="on_conflict"):
         await creator.create_task_tree_from_array([{"name": "a"}], on_conflict="ignore")  # type: ignore[arg-type]
+
+
+async def test_of_two_who_create_the_same_ids_at_once_one_keeps_them():
+    creator = TaskCreator(MemoryStore())
+    array = [{"id": "a", "name": "a"}, {"id": "b", "name": "b", "parent_id": "a"}]
+    nodes = await asyncio.gather(*(creator.create_task_tree_from_array(array) for _ in range(3)))
+    assert sum(node.ids == {"a": "a", "b": "b"} for node in nodes) == 1
+    assert await creator.db.count(TaskQuery(root_only=True)) == {TaskStatus.PENDING: 3}
+
+
+async def test_ten_thousand_tasks_are_created_and_copied_in_a_moment():
+    creator = TaskCreator(MemoryStore())
+    array = [{"name": "r"}, *({"name": f"t{at}", "parent_id": "r"} for at in range(9_999))]
+    started = time.process_time()
+    node = await creator.create_task_tree_from_array(array)
+    copy = await creator.create_task_copy(node.task, children=True)
+    assert sum(1 for _ in copy.walk()) == 10_000
+    assert time.process_time() - started < 4.0  # 0.5 s where nothing else runs
 
 
 async def test_the_node_that_is_returned_equals_what_is_stored():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, cast
 
 from apflow.core.errors import InvalidInputError, NotFoundError
@@ -32,7 +33,7 @@ ALWAYS_RESET = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CopyPlan:
     """Which tasks of a tree are copied, by their ids."""
 
@@ -40,7 +41,7 @@ class CopyPlan:
     completed: frozenset[str]  # only lend their results
     is_whole: bool  # the whole tree: completed copies keep their dependencies
 
-    @property
+    @cached_property
     def kept(self) -> frozenset[str]:
         """Every task that is copied."""
         return self.pending | self.completed
@@ -225,8 +226,6 @@ def _bare_copy(task: Task) -> Task:
         schemas=copy_json(task.schemas),
         policy=copy_json(task.policy),
         original_task_id=task.id,
-        # A group stays one, also where what it held is not copied. Anything else is decided anew.
-        executor=GROUP if task.executor == GROUP else None,
         extra=dict(task.extra),
     )
 
