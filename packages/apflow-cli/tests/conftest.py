@@ -43,18 +43,26 @@ class Fail(BaseTask):
 
 
 @executor_register()
+class GiveUp(BaseTask):
+    id = "give_up"
+
+    async def execute(self, inputs):
+        return {"status": "cancelled", "error": "not today"}
+
+
+@executor_register()
 class Hold(BaseTask):
-    """Runs until it is cancelled, and tells a socket when it starts and when it ends."""
+    """Runs until a socket lets it go, and tells it when it starts and when it ends."""
 
     id = "hold"
 
     async def execute(self, inputs):
-        _, test = await asyncio.open_connection("127.0.0.1", inputs["port"])
+        orders, test = await asyncio.open_connection("127.0.0.1", inputs["port"])
         await self.report_progress(0.25, "holding on")
         test.write(b"started\\n")
         try:
             await test.drain()
-            await asyncio.sleep(3600)
+            return {"order": (await orders.readline()).decode().strip()}
         finally:
             test.write(b"ended\\n")
             test.close()
@@ -147,26 +155,29 @@ class Held:
     def __init__(self) -> None:
         self._server = socket.create_server(("127.0.0.1", 0))
         self._server.settimeout(60)
+        self._open: list[Any] = []
 
     @property
     def inputs(self) -> dict[str, Any]:
         return {"port": self._server.getsockname()[1]}
 
     def wait_for_start(self) -> None:
-        connection, _ = self._server.accept()
-        connection.settimeout(60)
-        self._file = connection.makefile("r")
-        connection.close()
+        self._connection, _ = self._server.accept()
+        self._connection.settimeout(60)
+        self._file = self._connection.makefile("r")
+        self._open += [self._connection, self._file]
         assert self._file.readline() == "started\n"
+
+    def let_go(self) -> None:
+        self._connection.sendall(b"go\n")
 
     def last_words(self) -> str:
         """What the executor said when it ended; nothing when its process was killed."""
         return self._file.readline()
 
     def close(self) -> None:
-        self._server.close()
-        if hasattr(self, "_file"):
-            self._file.close()
+        for each in (self._server, *self._open):
+            each.close()
 
 
 @pytest.fixture

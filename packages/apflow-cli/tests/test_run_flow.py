@@ -89,6 +89,12 @@ def test_a_failed_task_exits_1_and_tells_the_error(apflow):
     assert "as asked" in done.stdout
 
 
+def test_a_cancelled_task_exits_7(apflow):
+    done = apflow("run", "flow", "give_up", "--import", "works")
+    assert done.returncode == 7
+    assert "not today" in done.stdout
+
+
 def test_the_user_of_new_tasks_can_be_named(apflow):
     apflow.json("run", "flow", "add", "--inputs", '{"a": 4}', "--import", "works", "--user-id", "ann")
     assert [each["user_id"] for each in apflow.json("tasks", "list", "--user-id", "ann")["tasks"]] == ["ann"]
@@ -199,11 +205,15 @@ def test_a_killed_run_is_resumed(apflow, held):
     [task] = apflow.json("tasks", "list")["tasks"]
     assert task["status"] == "in_progress"
     assert "apflow tasks resume" in apflow("tasks", "why", task["id"]).stdout
-    going_on = apflow.start("tasks", "resume", task["id"], "--import", "works")
+    assert apflow.json("db", "info")["runs_to_resume"] == 1
+    assert apflow.json("tasks", "resume", "--all")["tasks"] == []  # its executor is not known there
+    going_on = apflow.start("tasks", "resume", "--all", "--import", "works")
     held.wait_for_start()
-    going_on.send_signal(signal.SIGINT)
-    going_on.communicate(timeout=60)
-    assert going_on.returncode == 130
+    held.let_go()
+    out, err = going_on.communicate(timeout=60)
+    assert going_on.returncode == 0, err
+    assert "completed" in out
+    assert apflow.json("tasks", "get", task["id"])["task"]["result"] == {"order": "go"}
 
 
 def test_without_a_storage_tasks_are_kept_in_memory(bare):
