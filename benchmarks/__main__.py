@@ -33,13 +33,17 @@ def main() -> int:
     if arguments.here:
         print_json(line for name in names for line in rows(arguments.quick)[name]())
         return 0
-    lines = [line for name in names for line in measured_apart(name, arguments.quick)]
+    measured = {name: measured_apart(name, arguments.quick) for name in names}
+    lines = [line for each in measured.values() for line in each]
     if arguments.json:
         print_json(lines)
     else:
         print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} processors\n")
         print(table(lines))
-    return 0
+    failed = [name for name, each in measured.items() if not each]
+    if failed:
+        print(f"could not be measured: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def chosen(names: Iterable[str], wanted: list[str]) -> list[str]:
@@ -53,11 +57,14 @@ def chosen(names: Iterable[str], wanted: list[str]) -> list[str]:
 
 
 def measured_apart(name: str, is_quick: bool) -> list[Line]:
-    """Measure one row in a process of its own, so that no row inherits another's memory or caches."""
+    """Measure one row in a process of its own, so that no row inherits another's memory or caches.
+
+    A row that fails has no lines; its traceback is on stderr, and the others are measured all the same.
+    """
     print(f"measuring {name} ...", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "benchmarks", "--here", *(["--quick"] if is_quick else []), name]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return [Line(**json.loads(line)) for line in done.stdout.splitlines()]
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    return [Line(**json.loads(line)) for line in done.stdout.splitlines()] if done.returncode == 0 else []
 
 
 def print_json(lines: Iterable[Line]) -> None:
