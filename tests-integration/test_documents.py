@@ -42,3 +42,13 @@ def test_the_exit_codes_page_lists_every_exit_code():
 def test_a_link_leads_to_a_file_that_exists(page: Path):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_page_is_linked_from_another():
+    linked = {
+        (page.parent / link).resolve()
+        for page in PAGES
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    }
+    pages = {page for page in PAGES if page.is_relative_to(ROOT / "docs")}
+    assert pages - linked - {ROOT / "docs" / "README.md", *ROOT.glob("docs/*/README.md")} == set()
