@@ -112,7 +112,9 @@ class IdTakenError(ConflictError):
 
     def __init__(self, task_ids: Sequence[str]) -> None:
         shown = ", ".join(repr(each) for each in task_ids[:5]) + (", ..." if len(task_ids) > 5 else "")
-        super().__init__(f"{len(task_ids)} task id(s) are taken: {shown}. Leave the ids out, or choose others.")
+        super().__init__(
+            f"{len(task_ids)} task id(s) are taken: {shown}. Leave the ids out, or choose others."
+        )
         self.task_ids = list(task_ids)
 
 
@@ -169,7 +171,8 @@ class PluginConflictError(PluginError):
         owners = " and ".join(distributions)
         super().__init__(
             f"{name!r} ({group}) is offered by {owners}. "
-            f"Uninstall one, or choose with the setting plugins.prefer (APFLOW_PLUGINS_PREFER={name}={distributions[0]})."
+            f"Uninstall one, or choose with the setting plugins.prefer "
+            f"(APFLOW_PLUGINS_PREFER={name}={distributions[0]})."
         )
         self.group, self.name, self.distributions = group, name, list(distributions)
 
@@ -189,7 +192,9 @@ class SecretNotFoundError(ApflowError, LookupError):
     """No provider knows the secret."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"Secret {name!r} is not set. Set APFLOW_SECRET_{name.upper()}, or install a provider.")
+        super().__init__(
+            f"Secret {name!r} is not set. Set APFLOW_SECRET_{name.upper()}, or install a provider."
+        )
         self.name = name
 
 

@@ -159,5 +159,3 @@ class TaskStore(ABC):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-

@@ -1,5 +1,5 @@
 """For authors of executors and stores: contract suites, fixtures and a clock that stands still.
 
-`apflow.testing.executor.ExecutorContract` and `apflow.testing.store.StoreContract` are classes to inherit from.
-The fixtures come by themselves wherever this distribution is installed.
+`apflow.testing.executor.ExecutorContract` and `apflow.testing.store.StoreContract` are classes to inherit
+from. The fixtures come by themselves wherever this distribution is installed.
 """
