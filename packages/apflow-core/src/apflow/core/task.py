@@ -70,8 +70,8 @@ DEFAULT_POLICY = Policy()
 
 PUBLIC_FIELDS = (
     "id", "parent_id", "root_id", "user_id", "name", "status", "priority", "dependencies", "inputs", "params",
-    "schemas", "policy", "result", "error", "progress", "has_children", "attempts", "created_at", "started_at",
-    "updated_at", "completed_at", "original_task_id", "has_copy",
+    "schemas", "policy", "result", "error", "progress", "has_children", "attempts", "created_at",
+    "started_at", "updated_at", "completed_at", "original_task_id", "has_copy",
 )  # fmt: skip
 
 
