@@ -6,7 +6,7 @@ asks it for the names and defaults of what was added.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 
 from apflow.core.errors import InvalidInputError
@@ -14,10 +14,10 @@ from apflow.core.task import Json, Task
 
 # Every field of a task that a store keeps by itself; custom columns come on top.
 COLUMNS: tuple[str, ...] = tuple(each.name for each in fields(Task) if each.name != "extra")
-_COLUMN_SET = frozenset(COLUMNS)
 
 _model: type | None = None
 _custom: Mapping[str, Json] = {}
+_known = frozenset(COLUMNS)  # with the custom ones
 
 
 def set_task_model_class(model: type | None) -> None:
@@ -28,12 +28,12 @@ def set_task_model_class(model: type | None) -> None:
     Raises:
         InvalidInputError: the class does not tell its columns, or one hides a field of `Task`.
     """
-    global _model, _custom
+    global _model, _custom, _known
     custom = _read_custom_fields(model)
     hidden = [name for name in custom if hasattr(Task, name)]
     if hidden:
         raise InvalidInputError(f"A custom column cannot be called {hidden[0]!r}: tasks have that already.")
-    _model, _custom = model, custom
+    _model, _custom, _known = model, custom, frozenset(COLUMNS) | custom.keys()
 
 
 def get_task_model_class() -> type | None:
@@ -46,11 +46,10 @@ def custom_fields() -> Mapping[str, Json]:
     return _custom
 
 
-def check_columns(names: Iterable[str]) -> None:
+def check_columns(names: Collection[str]) -> None:
     """Raise `InvalidInputError` unless each name is a field of `Task` or a custom column."""
-    unknown = [name for name in names if name not in _COLUMN_SET and name not in _custom]
-    if unknown:
-        raise _unknown(unknown)
+    if not _known.issuperset(names):
+        raise _unknown([name for name in names if name not in _known])
 
 
 def check_extra(extra: Mapping[str, Json]) -> None:

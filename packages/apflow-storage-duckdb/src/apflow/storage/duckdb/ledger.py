@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from apflow.core.errors import ApflowError, IdTakenError, MoveLostError
@@ -112,23 +113,23 @@ class Ledger:
 
     def needs(self, changes: Iterable[Change]) -> Needs:
         """Return what these changes ask for and is not known yet."""
-        rows: set[str] = set()
-        trees: set[str] = set()
-        values: dict[str, list[str]] = {}
+        needs = Needs(set(), set(), {})
+        rows, trees = self._rows, self._trees
         for change in changes:
             for move in change.moves:
-                rows.add(move.task_id)
+                if move.task_id not in rows:
+                    needs.rows.add(move.task_id)
                 for event in move.events:
-                    trees.add(event.root_task_id)
-                if not move.expects.keys() <= _IS_GUARD:
-                    self._need_values(move, values)
-            for task in change.add:
-                rows.add(task.id)
-                trees.add(task.root_id)
-                if task.parent_id is not None:
-                    rows.add(task.parent_id)
-            rows.update(change.remove)
-        return Needs(rows - self._rows.keys(), trees - self._trees.keys(), values)
+                    if event.root_task_id not in trees:
+                        needs.trees.add(event.root_task_id)
+                if not _IS_GUARD.issuperset(move.expects):
+                    self._need_values(move, needs.values)
+            if change.add:
+                named = {task.id for task in change.add} | {task.parent_id for task in change.add}
+                needs.rows.update(each for each in named if each is not None and each not in rows)
+                needs.trees.update({task.root_id for task in change.add}.difference(trees))
+            needs.rows.update(each for each in change.remove if each not in rows)
+        return needs
 
     def _need_values(self, move: Move, values: dict[str, list[str]]) -> None:
         row = self._rows.get(move.task_id)
@@ -203,16 +204,17 @@ class Ledger:
     def _decide(self, change: Change, now: datetime, writes: Writes) -> Moved:
         check_names(change)
         added = {task.id: task for task in change.add}
-        taken = [task_id for task_id in added if self._rows[task_id] is not None] + repeated(change.add)
-        if taken:
-            raise IdTakenError(taken)
+        if added:
+            taken = [task_id for task_id in added if self._rows[task_id] is not None]
+            taken += repeated(change.add)
+            if taken:
+                raise IdTakenError(taken)
         lost = {at for at, move in enumerate(change.moves) if not self._wins(move, added, writes)}
         lost = with_dependents(change.moves, lost)
         if lost and change.is_strict:
             raise MoveLostError([change.moves[at].task_id for at in sorted(lost)])
-        for task in change.add:
-            self._add(task, now, writes)
-        self._mark_parents(change.add, writes)
+        if added:
+            self._add(change.add, now, writes)
         moved: Moved = [
             None if at in lost else self._apply(move, writes) for at, move in enumerate(change.moves)
         ]
@@ -241,15 +243,16 @@ class Ledger:
             return row.others[name]
         return _field(writes.added[task_id].task, name)
 
-    def _add(self, task: Task, now: datetime, writes: Writes) -> None:
-        tree = self._trees[task.root_id]
-        position = task.position if task.position >= 0 else tree.position
-        tree.position = max(tree.position, position + 1)
-        guards = [getattr(task, name) for name in GUARDS]
-        self._rows[task.id] = Row(self._next_number, task.root_id, guards)
-        writes.added[task.id] = Added(task, self._next_number, position)
-        self._next_number += 1
-        self._number(created_event(task, now), writes)
+    def _add(self, tasks: Sequence[Task], now: datetime, writes: Writes) -> None:
+        for task in tasks:
+            tree = self._trees[task.root_id]
+            position = task.position if task.position >= 0 else tree.position
+            tree.position = max(tree.position, position + 1)
+            self._rows[task.id] = Row(self._next_number, task.root_id, _guards_of(task))
+            writes.added[task.id] = Added(task, self._next_number, position)
+            self._next_number += 1
+            self._number(created_event(task, now), writes)
+        self._mark_parents(tasks, writes)
 
     def _mark_parents(self, added: Iterable[Task], writes: Writes) -> None:
         for parent_id in {task.parent_id for task in added if task.parent_id is not None}:
@@ -306,6 +309,9 @@ class Ledger:
         row = self._rows[task_id]
         assert row is not None  # asked for what a batch writes only
         return row.number
+
+
+_guards_of = attrgetter(*GUARDS)
 
 
 def _field(task: Task, name: str) -> Json:

@@ -43,6 +43,7 @@ class Writer:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._parsed: dict[str, duckdb.Statement] = {}
         self.ledger = Ledger(0)
         self.columns: tuple[TaskColumn, ...] = BASE  # those that the table is known to have
 
@@ -54,12 +55,12 @@ class Writer:
         Raises:
             StoreError: the database cannot be opened, so nobody's change is written.
         """
-        connection = self._open()
+        self._open()
         outcomes: list[Outcome] = []
         while len(outcomes) < len(changes):
             rest = changes[len(outcomes) :] if outcomes else changes
             try:
-                outcomes += self._together(connection, rest)
+                outcomes += self._together(rest)
             except Exception as error:  # noqa: BLE001  told to the guilty one below
                 if len(rest) == 1:
                     outcomes.append(self._told(error))
@@ -67,13 +68,23 @@ class Writer:
                     outcomes += [outcome for change in rest for outcome in self.commit([change])]
         return outcomes
 
+    def _run(self, text: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyConnection:
+        """Execute a statement, parsed when it came for the first time: parsing is a third of its cost."""
+        assert self._connection is not None  # opened before anything is run
+        parsed = self._parsed.get(text)
+        if parsed is None:
+            [parsed] = self._connection.extract_statements(text)
+            self._parsed[text] = parsed
+        return self._connection.execute(parsed, parameters)
+
     def close(self) -> None:
         """Let go of the connection."""
         connection, self._connection = self._connection, None
+        self._parsed.clear()
         if connection is not None:
             connection.close()
 
-    def _open(self) -> duckdb.DuckDBPyConnection:
+    def _open(self) -> None:
         connection = self._connection
         if connection is None:
             connection = self._database.cursor()
@@ -83,7 +94,6 @@ class Writer:
             self._connection = connection
         if task_columns() is not self.columns:
             self._add_columns(connection)
-        return connection
 
     def _add_columns(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Give the table the custom columns that it lacks. Older rows get the default."""
@@ -110,87 +120,87 @@ class Writer:
         told.__cause__ = error
         return told
 
-    def _together(self, connection: duckdb.DuckDBPyConnection, changes: Sequence[Change]) -> list[Outcome]:
+    def _together(self, changes: Sequence[Change]) -> list[Outcome]:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._once(connection, changes)
+                return self._once(changes)
             except duckdb.TransactionException:
                 if attempt == ATTEMPTS:
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _once(self, connection: duckdb.DuckDBPyConnection, changes: Sequence[Change]) -> list[Outcome]:
-        self._learn(connection, self.ledger.needs(changes))
+    def _once(self, changes: Sequence[Change]) -> list[Outcome]:
+        self._learn(self.ledger.needs(changes))
         now = utc_now()
         try:
             outcomes, writes = self.ledger.decide(changes, now)
             if writes:
-                self._write(connection, writes, now)
+                self._write(writes, now)
         except BaseException:
             self.ledger.forget()
             raise
         self.ledger.keep(writes)
         return list(outcomes)
 
-    def _learn(self, connection: duckdb.DuckDBPyConnection, needs: Needs) -> None:
+    def _learn(self, needs: Needs) -> None:
         if needs.rows:
-            self._learn_rows(connection, needs.rows)
+            self._learn_rows(needs.rows)
         if needs.trees:
-            self._learn_trees(connection, needs.trees)
+            self._learn_trees(needs.trees)
         for name, ids in needs.values.items():
-            self._learn_values(connection, name, ids)
+            self._learn_values(name, ids)
 
-    def _learn_rows(self, connection: duckdb.DuckDBPyConnection, ids: set[str]) -> None:
+    def _learn_rows(self, ids: set[str]) -> None:
         if len(ids) == 1:
-            result = connection.execute(statements.KNOW_ONE, list(ids))
+            result = self._run(statements.KNOW_ONE, list(ids))
         else:
-            result = connection.execute(statements.KNOW_MANY, [list(ids)])
+            result = self._run(statements.KNOW_MANY, [list(ids)])
         self.ledger.learn_rows(ids, {row[0]: _row(row) for row in result.fetchall()})
 
-    def _learn_trees(self, connection: duckdb.DuckDBPyConnection, root_ids: set[str]) -> None:
+    def _learn_trees(self, root_ids: set[str]) -> None:
         """Read the counters of trees; one whose root is being added begins at nothing."""
         trees = {root_id: Tree() for root_id in root_ids}
         stored = [root_id for root_id in root_ids if not self.ledger.is_known_missing(root_id)]
         if stored:
-            for root_id, position, last in connection.execute(statements.POSITIONS, [stored]).fetchall():
+            for root_id, position, last in self._run(statements.POSITIONS, [stored]).fetchall():
                 trees[root_id] = Tree(position, last)
-            for root_id, last in connection.execute(statements.SEQUENCES, [stored]).fetchall():
+            for root_id, last in self._run(statements.SEQUENCES, [stored]).fetchall():
                 trees[root_id].sequence = max(trees[root_id].sequence, last)
         for root_id, tree in trees.items():
             self.ledger.learn_tree(root_id, tree)
 
-    def _learn_values(self, connection: duckdb.DuckDBPyConnection, name: str, ids: Sequence[str]) -> None:
+    def _learn_values(self, name: str, ids: Sequence[str]) -> None:
         kind = next((column.kind for column in self.columns if column.name == name), None)
         if kind is not None:  # else the change that names it is refused
-            rows = connection.execute(statements.value_of(name), [ids]).fetchall()
+            rows = self._run(statements.value_of(name), [ids]).fetchall()
             self.ledger.learn_values(name, {row[0]: _decode(kind, row[1]) for row in rows})
 
-    def _write(self, connection: duckdb.DuckDBPyConnection, writes: Writes, now: datetime) -> None:
+    def _write(self, writes: Writes, now: datetime) -> None:
+        connection = self._connection
+        assert connection is not None  # opened before anything is decided
         connection.begin()
         try:
-            self._insert_tasks(connection, writes, now)
-            self._update_tasks(connection, writes)
+            self._insert_tasks(writes, now)
+            self._update_tasks(writes)
             if writes.removed:
-                _expect(
-                    connection.execute(statements.DELETE, [list(writes.removed.values())]), writes.removed
-                )
+                _expect(self._run(statements.DELETE, [list(writes.removed.values())]), writes.removed)
             if writes.ended:
-                connection.execute(statements.DELETE_EVENTS, [writes.ended])
-            _insert_events(connection, writes, now)
+                self._run(statements.DELETE_EVENTS, [writes.ended])
+            self._insert_events(writes, now)
             connection.commit()
         except BaseException:
             _roll_back(connection)
             raise
         self._database.protect()
 
-    def _insert_tasks(self, connection: duckdb.DuckDBPyConnection, writes: Writes, now: datetime) -> None:
+    def _insert_tasks(self, writes: Writes, now: datetime) -> None:
         added = list(writes.added.values())
         sets = {task_id: writes.sets.pop(task_id) for task_id in writes.added if task_id in writes.sets}
         for start in range(0, len(added), MAX_ROWS):
             columns = columns_of_added(added[start : start + MAX_ROWS], sets, self.columns, now)
-            connection.execute(statements.insert(_slots(columns)), [column.value for column in columns])
+            self._run(statements.insert(_slots(columns)), [column.value for column in columns])
 
-    def _update_tasks(self, connection: duckdb.DuckDBPyConnection, writes: Writes) -> None:
+    def _update_tasks(self, writes: Writes) -> None:
         """Change rows, those alike in one statement."""
         groups: dict[tuple[str, ...], list[str]] = {}
         for task_id, sets in writes.sets.items():
@@ -202,11 +212,18 @@ class Writer:
             )
             values = [column.value for column in columns]
             if len(ids) == 1:
-                result = connection.execute(statements.update_one(names), [*values, ids[0]])
+                result = self._run(statements.update_one(names), [*values, ids[0]])
             else:
                 numbers = [self.ledger.number_of(task_id) for task_id in ids]
-                result = connection.execute(statements.update(_slots(columns)), [*values, numbers])
+                result = self._run(statements.update(_slots(columns)), [*values, numbers])
             _expect(result, ids)
+
+    def _insert_events(self, writes: Writes, now: datetime) -> None:
+        rows = [page for root_id, events in writes.events.items() for page in pages(root_id, events)]
+        if len(rows) == 1:
+            self._run(_INSERT_PAGE, [*rows[0], naive(now)])
+        elif rows:
+            self._run(_INSERT_PAGES, [*_transposed(rows), naive(now)])
 
 
 def _row(row: Sequence[Any]) -> Row:
@@ -235,14 +252,6 @@ def _expect(result: duckdb.DuckDBPyConnection, rows: Sequence[object] | dict[str
     row = result.fetchone()
     if row is None or row[0] != len(rows):
         raise StoreError(f"{row and row[0]} rows were there of {len(rows)}: somebody else changes the file.")
-
-
-def _insert_events(connection: duckdb.DuckDBPyConnection, writes: Writes, now: datetime) -> None:
-    rows = [page for root_id, events in writes.events.items() for page in pages(root_id, events)]
-    if len(rows) == 1:
-        connection.execute(_INSERT_PAGE, [*rows[0], naive(now)])
-    elif rows:
-        connection.execute(_INSERT_PAGES, [*_transposed(rows), naive(now)])
 
 
 def _transposed(rows: Sequence[Sequence[Any]]) -> Iterator[list[Any]]:
