@@ -1,10 +1,12 @@
 """The file: where it is, who may read it, who holds it, and which versions of it can be opened."""
 
 import asyncio
+import gc
 import os
 import stat
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -177,3 +179,42 @@ async def test_an_empty_change_is_nothing(tmp_path: Path):
     store = DuckDBStore(url_of(tmp_path / "tasks.duckdb"))
     assert await store.write(Change()) == []
     await store.close()
+
+
+async def test_old_events_go_and_the_numbers_go_on(tmp_path: Path):
+    url = url_of(tmp_path / "tasks.duckdb")
+    store = DuckDBStore(url)
+    await store.add(a_tree("r", "a"))
+    await store.close()
+    again = DuckDBStore(url, event_retention=timedelta(0))
+    [events] = await again.move([a_move("a", "pending", "in_progress")])
+    assert events is not None
+    assert [event.sequence for event in events] == [3]
+    assert [event.sequence for event in await again.events("r")] == [3]
+    await again.close()
+    last = DuckDBStore(url, event_retention=timedelta(0))
+    await last.write(Change())
+    assert await last.events("r") == []
+    assert (await last.get(["r"]))["r"].last_event == 3
+    await last.close()
+
+
+def test_a_store_that_nobody_closes_ends_quietly_with_its_process_and_keeps_what_was_written(tmp_path: Path):
+    url = url_of(tmp_path / "tasks.duckdb")
+    write = HOLD.partition("print(")[0]
+    ended = subprocess.run([sys.executable, "-c", write, url], capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("", "")
+    store = DuckDBStore(url)
+    assert list(asyncio.run(store.get(["kept"]))) == ["kept"]
+    asyncio.run(store.close())
+
+
+async def test_a_store_that_nobody_holds_lets_go_of_the_file(tmp_path: Path):
+    url = url_of(tmp_path / "tasks.duckdb")
+    store = DuckDBStore(url, memory_limit="100MB")
+    await store.add([a_task("r")])
+    del store
+    gc.collect()
+    other = DuckDBStore(url, memory_limit="200MB")  # DuckDB refuses two configurations of one open file
+    assert list(await other.get(["r"])) == ["r"]
+    await other.close()

@@ -75,6 +75,12 @@ DELETE_EVENTS = f"DELETE FROM {EVENTS} WHERE root_id IN (SELECT unnest($1::VARCH
 READ_EVENTS = (
     f"SELECT body FROM {EVENTS} WHERE root_id = $1 AND last_sequence > $2 ORDER BY first_sequence LIMIT $3"
 )
+KEEP_NUMBERS = (
+    f"UPDATE {TASKS} SET last_event = old.last FROM ("
+    f"SELECT root_id, max(last_sequence) AS last FROM {EVENTS} WHERE stored_at < $1 GROUP BY root_id"
+    f") AS old WHERE {TASKS}.id = old.root_id AND {TASKS}.last_event < old.last"
+)
+DELETE_OLD_EVENTS = f"DELETE FROM {EVENTS} WHERE stored_at < $1"
 COLUMN_NAMES = f"SELECT name FROM pragma_table_info('{TASKS}')"
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,7 +36,11 @@ _URL = re.compile(r"duckdb://(?:/(?P<path>.+))?", re.DOTALL)
 
 def create_store(url: str, settings: Settings) -> DuckDBStore:
     """Return the store of a `duckdb://` URL. Nothing is opened before the first operation."""
-    return DuckDBStore(url, memory_limit=settings.duckdb_memory_limit)
+    return DuckDBStore(
+        url,
+        memory_limit=settings.duckdb_memory_limit,
+        event_retention=timedelta(days=settings.event_retention_days),
+    )
 
 
 class DuckDBStore(TaskStore):
@@ -43,14 +49,22 @@ class DuckDBStore(TaskStore):
     One thread writes, in batches; a few read, each from a snapshot, and wait for nobody.
     """
 
-    def __init__(self, url: str = f"duckdb:///{MEMORY}", *, memory_limit: str = "256MB") -> None:
+    def __init__(
+        self,
+        url: str = f"duckdb:///{MEMORY}",
+        *,
+        memory_limit: str = "256MB",
+        event_retention: timedelta | None = None,
+    ) -> None:
         path = _path_of(url)
         self.url = f"duckdb:///{path or MEMORY}"
         self.capabilities = Capabilities(is_durable=path is not None, has_custom_columns=True)
         self._database = Database(self.url, path, memory_limit)
-        self._writer = Writer(self._database)
+        self._writer = Writer(self._database, event_retention)
         self._group = GroupCommit(self._writer.commit, self.url)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"read {self.url}")
+        # Also where nobody closes it, and at the end of the process.
+        self._close = weakref.finalize(self, _close, self._group, self._readers, self._writer, self._database)
 
     async def write(self, change: Change) -> Moved:
         return await self._group.submit(change)
@@ -87,12 +101,9 @@ class DuckDBStore(TaskStore):
         return (await self._read(read))[:limit]
 
     async def close(self) -> None:
-        if not self.is_closed:
-            self.is_closed = True
-            self._group.close()
-            self._readers.shutdown()
-            self._writer.close()
-            self._database.close()
+        self.is_closed = True
+        self._readers.shutdown()
+        self._close()
 
     async def _read(self, read: Callable[[], T]) -> T:
         """Run a read in a reader's thread."""
@@ -122,6 +133,13 @@ class DuckDBStore(TaskStore):
             cursor.commit()
         _tell_sequences(tasks, known)
         return tasks
+
+
+def _close(group: GroupCommit, readers: ThreadPoolExecutor, writer: Writer, database: Database) -> None:
+    group.close()
+    readers.shutdown(wait=False)  # it may be one of its threads that found the store unused
+    writer.close()
+    database.close()
 
 
 def _tell_sequences(tasks: Iterable[Task], known: dict[str, int | None]) -> None:

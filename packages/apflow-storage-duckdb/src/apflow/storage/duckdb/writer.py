@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 Outcome = Moved | BaseException
 MAX_ROWS = 10_000  # of one INSERT: what it holds in memory stays small
+PRUNE_EVERY = timedelta(days=1)
 ATTEMPTS = 3  # of a batch that loses a race inside DuckDB: a column was added meanwhile
 
 _GUARD_KINDS = [next(column.kind for column in BASE if column.name == name) for name in GUARDS]
@@ -40,8 +41,10 @@ _GUARD_KINDS = [next(column.kind for column in BASE if column.name == name) for 
 class Writer:
     """Commits batches of changes. Only one thread may call `commit`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, event_retention: timedelta | None = None) -> None:
         self._database = database
+        self._retention = event_retention
+        self._prune_at = utc_now()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._parsed: dict[str, duckdb.Statement] = {}
         self.ledger = Ledger(0)
@@ -94,6 +97,9 @@ class Writer:
             self._connection = connection
         if task_columns() is not self.columns:
             self._add_columns(connection)
+        if self._retention is not None and utc_now() >= self._prune_at:
+            self._prune(connection, utc_now() - self._retention)
+            self._prune_at = utc_now() + PRUNE_EVERY
 
     def _add_columns(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Give the table the custom columns that it lacks. Older rows get the default."""
@@ -107,6 +113,17 @@ class Writer:
                 default = encode(column.kind, column.default)
                 connection.execute(statements.fill_column(column.name), [default])
         self.columns = wanted
+
+    def _prune(self, connection: duckdb.DuckDBPyConnection, before: datetime) -> None:
+        """Remove the events that were stored before a moment. Their roots keep the number of the last."""
+        connection.begin()
+        try:
+            connection.execute(statements.KEEP_NUMBERS, [naive(before)])
+            connection.execute(statements.DELETE_OLD_EVENTS, [naive(before)])
+            connection.commit()
+        except BaseException:
+            _roll_back(connection)
+            raise
 
     def _told(self, error: Exception) -> BaseException:
         """Return what the writer of a change that failed alone is told."""
