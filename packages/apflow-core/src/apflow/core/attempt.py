@@ -15,6 +15,7 @@ from apflow.core.events import TaskEvent
 from apflow.core.executor import ExecutableTask, overrides_cancel
 from apflow.core.hooks import Hooks
 from apflow.core.inputs import build_inputs
+from apflow.core.jsonvalue import copy_json
 from apflow.core.outcome import Outcome, failed, read_exception, read_result
 from apflow.core.progress import ProgressQueue
 from apflow.core.runner import Runner
@@ -77,7 +78,7 @@ class Attempt:
 
     __slots__ = (
         "answer", "bench", "executor", "generation", "inputs", "is_cancelled", "message", "number", "queue", "secrets",
-        "task", "waiter",
+        "task", "waiter", "was_called",
     )  # fmt: skip
 
     def __init__(self, bench: Bench, task: Task) -> None:
@@ -87,6 +88,7 @@ class Attempt:
         self.executor: ExecutableTask | None = None
         self.inputs: dict[str, Json] = {}  # those used, secrets still as references
         self.secrets: list[str] = []
+        self.was_called = False  # the executor's code has begun
         self.is_cancelled = False
         self.message: str | None = None  # why it was cancelled
         self.answer: Json = None  # what the executor's `cancel` returned
@@ -124,7 +126,7 @@ class Attempt:
             kept.update(outcome.result)
         if isinstance(self.answer, dict):
             given = {name: self.answer[name] for name in KEPT_OF_A_CANCELLED if self.answer.get(name) is not None}
-            read = self._read(redact(given, self.secrets))
+            read = self._read(redact(given, self.secrets), has_schema=False)
             if read.status is TaskStatus.COMPLETED:
                 kept.update(read.result)
         return Outcome(CANCELLED, kept or None, self.message or "Cancelled.", None)
@@ -159,11 +161,12 @@ class Attempt:
         if self.is_cancelled:
             return Outcome(CANCELLED, None, None, None)
         policy = Policy.from_json(task.policy)
+        self.was_called = True
         return self._read(await bench.runner.call(executor, inputs, policy.timeout))
 
-    def _read(self, value: Json) -> Outcome:
+    def _read(self, value: Json, *, has_schema: bool = True) -> Outcome:
         settings = self.bench.settings
-        schema = self.task.schemas.get("output_schema")
+        schema = self.task.schemas.get("output_schema") if has_schema else None
         return read_result(
             value,
             output_schema=compile_schema(schema) if schema else None,
@@ -179,7 +182,7 @@ class Attempt:
         for dependency in task.dependencies:
             needed = tasks.get(dependency["id"])
             if needed is not None and needed.status is TaskStatus.COMPLETED:
-                results[needed.id] = needed.result
+                results[needed.id] = copy_json(needed.result)
                 if "name" in dependency:
                     names[needed.id] = dependency["name"]
         inputs = build_inputs(task, results, names, schema)

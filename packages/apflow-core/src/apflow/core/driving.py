@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 
 from apflow.core import extensions, runs
 from apflow.core.attempt import Bench
+from apflow.core.cancelling import CancelRequest, subtree
 from apflow.core.collector import rare_collections
-from apflow.core.errors import NotFoundError
+from apflow.core.cycle import find_cycle
+from apflow.core.errors import AlreadyRunningError, NotFoundError
 from apflow.core.eventbus import EventBus, bus_of
 from apflow.core.executor import ExecutableTask
 from apflow.core.hooks import Hooks
@@ -23,7 +25,7 @@ from apflow.core.states import TERMINAL, TaskStatus
 from apflow.core.store import TaskStore
 from apflow.core.task import Json, Task, utc_now
 from apflow.core.tree import TreeSummary, tree_status
-from apflow.core.treerun import CancelRequest, TreeRun, invalid_tree
+from apflow.core.treerun import TreeRun
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +148,7 @@ class Driver:
             limit=self.max_concurrency,
             is_closing=is_closing,
         )
-        fault = None if is_closing else invalid_tree(tasks)
+        fault = None if is_closing else _invalid_tree(tasks)
         if fault is not None:
             within = None if scope is None else set(scope)
             run.refuse([task.id for task in tasks if within is None or task.id in within], fault)
@@ -172,6 +174,8 @@ class Driver:
         run.cancel(CancelRequest([run.root_id], "The caller was cancelled.", is_forced=True))
         await asyncio.wait({driving}, timeout=self.settings.cancel_grace + self.settings.cancel_wait)
         driving.cancel()
+        if run.summary is not None:
+            await self.call_end_hooks(run.by_id[run.root_id], run.summary)
 
     async def call_end_hooks(self, root: Task, summary: TreeSummary) -> None:
         """Call the hooks of the tree's end, at least once, and note that they were called."""
@@ -209,30 +213,49 @@ async def cancel(driver: Driver, task_id: str, message: str | None, *, is_forced
     if task is None:
         raise NotFoundError(task_id)
     tasks = await store.tree(task.root_id)
-    if not _open_below(tasks, task_id):
+    if not _is_open_below(tasks, task_id):
         message = f"Nothing is left to cancel: task {task.name!r} is {task.status}."
         return {"status": "failed", "task_id": task_id, "message": message}
     request = CancelRequest([task_id], message, is_forced)
-    run = runs.running(store, task.root_id)
     wait = settings.cancel_wait + (0 if is_forced else settings.cancel_grace)
-    if run is None:
-        await _cancel_unowned(driver, tasks, request)
-    else:
-        run.cancel(request)
     try:
         async with asyncio.timeout(wait):
-            await asyncio.wrap_future(request.done)
+            has_cancelled = await _ask(driver, task.root_id, request)
     except TimeoutError:
-        text = "The cancellation is stored; the task's code has not ended yet."
+        text = "The cancellation was requested; the task's code has not ended yet."
         return {"status": "cancelling", "task_id": task_id, "message": text}
     ended = (await store.get([task_id])).get(task_id, task)
+    if not has_cancelled:
+        text = f"Nothing is left to cancel: task {task.name!r} is {ended.status}."
+        return {"status": "failed", "task_id": task_id, "message": text}
     return _answer(ended, message)
 
 
-async def _cancel_unowned(driver: Driver, tasks: list[Task], request: CancelRequest) -> None:
-    root = next(task for task in tasks if task.parent_id is None)
-    runs.claim(driver.store, root.id)
+async def _ask(driver: Driver, root_id: str, request: CancelRequest) -> bool:
+    """Hand a request to the run of the tree, or carry it out where nobody runs it; wait for its end."""
+    while True:
+        run = await runs.running(driver.store, root_id)
+        if run is not None:
+            run.cancel(request)
+            if await asyncio.shield(asyncio.wrap_future(request.done)):
+                return True
+            if not _is_open_below(await driver.store.tree(root_id), *request.task_ids):
+                return False
+            request = CancelRequest(request.task_ids, request.message, request.is_forced)
+            await asyncio.sleep(0)  # the run ended before the request reached it
+            continue
+        try:
+            await _cancel_unowned(driver, root_id, request)
+            return request.done.result()
+        except AlreadyRunningError:
+            continue  # somebody has begun to run it meanwhile
+
+
+async def _cancel_unowned(driver: Driver, root_id: str, request: CancelRequest) -> None:
+    runs.claim(driver.store, root_id)
     try:
+        tasks = await driver.store.tree(root_id)
+        root = _root_of(tasks, root_id)
         run = driver.closing(tasks, root)
         runs.enter(driver.store, run)
         run.cancel(request)
@@ -243,18 +266,23 @@ async def _cancel_unowned(driver: Driver, tasks: list[Task], request: CancelRequ
         runs.leave(driver.store, root.id)
 
 
-def _open_below(tasks: Sequence[Task], task_id: str) -> bool:
-    children: dict[str, list[Task]] = {}
+def _invalid_tree(tasks: Sequence[Task]) -> str | None:
+    """Say why no run could ever finish this tree, or return None."""
+    circle = find_cycle(tasks)
+    if not circle:
+        return None
+    names = {task.id: task.name for task in tasks}
+    shown = " -> ".join(repr(names[each]) for each in [*circle[:6], circle[0]])
+    return f"These tasks wait for each other: {shown}. Change a dependency, or move a task out of its group"
+
+
+def _is_open_below(tasks: Sequence[Task], *task_ids: str) -> bool:
+    children: dict[str, list[str]] = {}
     for task in tasks:
         if task.parent_id is not None:
-            children.setdefault(task.parent_id, []).append(task)
-    waiting = [task for task in tasks if task.id == task_id]
-    while waiting:
-        task = waiting.pop()
-        if task.status not in TERMINAL:
-            return True
-        waiting.extend(children.get(task.id, ()))
-    return False
+            children.setdefault(task.parent_id, []).append(task.id)
+    below = set(subtree(task_ids, children))
+    return any(task.id in below and task.status not in TERMINAL for task in tasks)
 
 
 def _answer(task: Task, message: str | None) -> dict[str, Json]:

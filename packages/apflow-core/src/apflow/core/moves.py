@@ -5,7 +5,7 @@ A move out of `in_progress` is fenced by owner, attempt and generation, so that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -39,6 +39,8 @@ class Batch:
     owner: str
     now: datetime
     moves: dict[str, Move] = field(default_factory=dict[str, Move])
+    then: list[Callable[[], object]] = field(default_factory=list[Callable[[], object]])  # once it is durable
+    undo: list[Callable[[], object]] = field(default_factory=list[Callable[[], object]])  # where it is refused
 
     def put(self, task: Task, expects: Mapping[str, Json], sets: Mapping[str, Json], *events: TaskEvent) -> None:
         """Put a move in, or add it to the one of the same task, and change the task."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import socket
 import threading
+from concurrent.futures import Future
 from weakref import WeakKeyDictionary
 
 from apflow.core.errors import AlreadyRunningError
@@ -13,7 +15,8 @@ from apflow.core.store import TaskStore
 from apflow.core.treerun import TreeRun
 
 _owner: tuple[int, str] | None = None
-_running: WeakKeyDictionary[TaskStore, dict[str, TreeRun | None]] = WeakKeyDictionary()
+# A claimed tree has a future of its run; None: it was left without one.
+_running: WeakKeyDictionary[TaskStore, dict[str, Future[TreeRun | None]]] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -39,19 +42,24 @@ def claim(store: TaskStore, root_id: str) -> None:
         trees = _running.setdefault(store, {})
         if root_id in trees:
             raise AlreadyRunningError(root_id)
-        trees[root_id] = None
+        trees[root_id] = Future()
 
 
 def enter(store: TaskStore, run: TreeRun) -> None:
     """Make the run of a claimed tree known."""
     with _lock:
-        _running[store][run.root_id] = run
+        known = _running[store]
+        if known[run.root_id].done():  # a second run under the same claim
+            known[run.root_id] = Future()
+        known[run.root_id].set_result(run)
 
 
 def leave(store: TaskStore, root_id: str) -> None:
     """Note that this process does not run a tree any more."""
     with _lock:
-        _running.get(store, {}).pop(root_id, None)
+        begun = _running.get(store, {}).pop(root_id, None)
+        if begun is not None and not begun.done():
+            begun.set_result(None)
 
 
 def is_running(store: TaskStore, root_id: str) -> bool:
@@ -59,9 +67,10 @@ def is_running(store: TaskStore, root_id: str) -> bool:
     return root_id in _running.get(store, {})
 
 
-def running(store: TaskStore, root_id: str) -> TreeRun | None:
-    """Return the run of a tree in this process, if it has begun."""
-    return _running.get(store, {}).get(root_id)
+async def running(store: TaskStore, root_id: str) -> TreeRun | None:
+    """Return the run of a tree in this process, as soon as it has begun; None where there is none."""
+    begun = _running.get(store, {}).get(root_id)
+    return await asyncio.shield(asyncio.wrap_future(begun)) if begun is not None else None
 
 
 def running_roots(store: TaskStore) -> list[str]:
