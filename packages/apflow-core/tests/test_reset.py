@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
 from apflow.core.errors import NotFoundError
 from apflow.core.reset import plan_rerun
 from apflow.core.states import TaskStatus

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from apflow.core.errors import TreeInvalidError
 from apflow.core.states import TaskStatus
 from apflow.core.task import GROUP, Task, utc_now

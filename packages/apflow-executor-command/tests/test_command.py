@@ -51,7 +51,7 @@ def is_alive(pid: int) -> bool:
 async def until(claim: Callable[[], bool]) -> None:
     """Wait for what another process does: the last steps of dying are its own."""
     async with asyncio.timeout(10):
-        while not claim():  # noqa: ASYNC110 - nothing tells of it
+        while not claim():
             await asyncio.sleep(0.01)
 
 
