@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, clear_hooks, executor_register, get_registry
+from apflow.core import (
+    BaseTask,
+    MemoryStore,
+    TaskCreator,
+    TaskManager,
+    TaskTreeNode,
+    clear_hooks,
+    executor_register,
+    get_registry,
+)
 from apflow.core.errors import NotFoundError
 from apflow.core.hooks import register_task_tree_hook
 from apflow.core.recovery import recover
@@ -229,6 +238,49 @@ async def test_the_tree_hook_is_told_of_the_cancellation(db):
     assert told == ["a"]
 
 
+async def test_a_cancel_that_comes_too_late_says_so_at_once(db):
+    class Quick(BaseTask):
+        id = "quick"
+
+        async def execute(self, inputs: dict[str, Any]) -> Any:
+            return {}
+
+    executor_register(Quick)
+    for turns in range(25):
+        await TaskCreator(db).create_task_tree_from_array([task(f"q{turns}", executor="quick")])
+        manager = TaskManager(db)
+        running = asyncio.create_task(
+            manager.distribute_task_tree(TaskTreeNode((await db.get([f"q{turns}"]))[f"q{turns}"]))
+        )
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            answer = await manager.cancel_task(f"q{turns}")
+            await asyncio.gather(running, return_exceptions=True)
+        final = (await db.get([f"q{turns}"]))[f"q{turns}"].status
+        assert answer["status"] == ("cancelled" if final == "cancelled" else "failed")
+    get_registry().unregister("quick")
+
+
+async def test_cancelling_the_caller_tells_the_tree_hook_too(db):
+    told: list[str] = []
+    register_task_tree_hook("on_tree_cancelled", lambda root, message: told.append(root.id))
+    _, running = await begin(db, task("a"))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert told == ["a"]
+    assert (await db.get(["a"]))["a"].run_requested_at is None
+
+
+async def test_what_a_cancelled_executor_gives_needs_no_output_schema(db):
+    schemas = {"output_schema": {"type": "object", "required": ["answer"]}}
+    manager, running = await begin(db, task("a", executor="tells", schemas=schemas))
+    answer = await manager.cancel_task("a")
+    await running
+    assert answer["result"]["partial_result"] == [1, 2]
+
+
 # --- what a dead process left ----------------------------------------------------------------------
 
 
@@ -334,8 +386,6 @@ async def test_what_a_dead_process_left_is_cancelled_by_whoever_is_asked(db, onc
 async def test_running_a_tree_that_a_dead_process_left_takes_it_over(db, once_more):
     await leave_behind(db, task("a", executor="once_more"))
     node_task = (await db.get(["a"]))["a"]
-    from apflow.core import TaskTreeNode
-
     result = await TaskManager(db).distribute_task_tree(TaskTreeNode(node_task))
     assert result["status"] == "completed"
 

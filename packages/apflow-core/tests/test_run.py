@@ -285,6 +285,33 @@ async def test_post_hooks_run_before_dependents_start(db):
     assert order == ["hook a", "started a", "hook b", "started b"]
 
 
+async def test_post_hooks_are_not_called_where_no_executor_was(db):
+    seen: list[str] = []
+    tasks = await run(
+        db, echo("r", None), echo("a", "r", executor="strict"), echo("b", "r", "a"), {"id": "c", "name": "x", "parent_id": "r"},
+        post_hooks=[lambda task, inputs, result: seen.append(task.id)],
+    )  # fmt: skip
+    assert [str(tasks[each].status) for each in "rabc"] == ["completed", "failed", "failed", "failed"]
+    assert seen == ["r"]
+
+
+async def test_executors_share_no_result_of_a_dependency(db):
+    class Changes(Echo):
+        id = "changes"
+
+        async def execute(self, inputs: dict[str, Any]) -> Any:
+            self.dependency_results["a"]["inputs"]["list"].append(2)
+            return inputs["a"]["inputs"]["list"]
+
+    executor_register(Changes)
+    tasks = await run(
+        db, echo("a", inputs={"list": [1]}), echo("b", "a", "a", executor="changes"), echo("c", "a", "a", executor="changes"),
+    )  # fmt: skip
+    get_registry().unregister("changes")
+    assert tasks["a"].result["inputs"]["list"] == [1]
+    assert tasks["c"].result in ([1], [1, 2])
+
+
 async def test_tree_hooks_are_told_start_and_end(db):
     told: list[Any] = []
     register_task_tree_hook("on_tree_started", lambda root: told.append(("started", root.id)))
