@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import trees
 from benchmarks.files import fresh_store
 from benchmarks.floor import push_in_batches
 from benchmarks.line import Line
-from benchmarks.running import run_watched
+from benchmarks.running import created, run_watched
+from benchmarks.trees import fan_out
 
 
 def memory(count: int) -> list[Line]:
@@ -44,7 +44,10 @@ def peak() -> int:
 async def work(what: str, count: int) -> None:
     """Do the work of which the memory is asked."""
     async with fresh_store() as store:
-        await (run_watched if what == "engine" else push_in_batches)(store, trees.fan_out(count))
+        if what == "engine":
+            await run_watched(store, await created(store, fan_out(count)))
+        else:
+            await push_in_batches(store, fan_out(count))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from statistics import median, quantiles
 from time import perf_counter
 
-from apflow.core import TaskCreator, TaskManager
+from apflow.core import TaskCreator, TaskManager, TaskTreeNode
 from apflow.core.settings import get_settings
 from apflow.core.store import TaskStore
 from apflow.core.task import Json, Task
@@ -28,9 +28,13 @@ async def after(task: Task, inputs: Json, result: Json) -> None:
     """Stand for a user's post-hook."""
 
 
-async def run_watched(store: TaskStore, array: Array) -> float:
+async def created(store: TaskStore, array: Array) -> TaskTreeNode:
+    """Store the tree of an array."""
+    return await TaskCreator(store).create_task_tree_from_array(list(array))
+
+
+async def run_watched(store: TaskStore, tree: TaskTreeNode) -> float:
     """Run a tree with hooks and a subscriber; return the seconds of the run itself."""
-    tree = await TaskCreator(store).create_task_tree_from_array(list(array))
     manager = TaskManager(store, pre_hooks=[before], post_hooks=[after])
     seen = 0
 
@@ -50,9 +54,14 @@ async def run_watched(store: TaskStore, array: Array) -> float:
     return elapsed
 
 
-async def run_plain(store: TaskStore, array: Array) -> float:
-    """Run a tree without hooks; return the seconds of the run itself."""
-    tree = await TaskCreator(store).create_task_tree_from_array(list(array))
+async def create_and_run_watched(store: TaskStore, array: Array) -> float:
+    """Store a tree, run it with hooks and a subscriber; return the seconds of the run itself."""
+    return await run_watched(store, await created(store, array))
+
+
+async def create_and_run(store: TaskStore, array: Array) -> float:
+    """Store a tree, run it without hooks; return the seconds of the run itself."""
+    tree = await created(store, array)
     begin = perf_counter()
     await TaskManager(store).distribute_task_tree(tree)
     elapsed = perf_counter() - begin
@@ -76,7 +85,7 @@ def fan_out(count: int) -> list[Line]:
         repeats = max(1, min(5, 5000 // count))
         array = trees.fan_out(count)
         floor = await best(push_in_batches, array, repeats)
-        engine = await best(run_watched, array, repeats)
+        engine = await best(create_and_run_watched, array, repeats)
         about = f"{count:,} no-op tasks and an aggregate, hooks and events on; floor: the store's own batches"
         return Line(f"fan_out_{count}", len(array) / engine, len(array) / floor, "tasks/s", about)
 
@@ -88,8 +97,9 @@ def chain(count: int) -> list[Line]:
 
     async def measure() -> Line:
         array = trees.chain(count)
-        floor = await best(push_in_sequence, array, 1)
-        engine = await best(run_plain, array, 1)
+        repeats = max(1, 1000 // count)
+        floor = await best(push_in_sequence, array, repeats)
+        engine = await best(create_and_run, array, repeats)
         about = f"one step of a chain of {count:,}; floor: the store's own commit of a completion and a start"
         return Line(f"chain_{count}", engine / count * 1000, floor / count * 1000, "ms", about)
 
@@ -101,7 +111,7 @@ def latency(count: int) -> list[Line]:
 
     async def measure() -> list[Line]:
         async with fresh_store() as store:
-            engine = [await run_plain(store, trees.single()) for _ in range(count)]
+            engine = [await create_and_run(store, trees.single()) for _ in range(count)]
         async with fresh_store() as store:
             floor = [await start_and_complete(store, f"single-{n}") for n in range(count)]
         about = f"of {count} one-task trees; floor: one commit that starts it, one that completes it"
@@ -141,7 +151,7 @@ def sleeping(count: int, seconds: float) -> list[Line]:
         begin = perf_counter()
         await asyncio.gather(*(sleep() for _ in range(count)))
         floor = perf_counter() - begin
-        engine = await best(run_plain, trees.fan_out(count, trees.SLEEP, {"seconds": seconds}), 3)
+        engine = await best(create_and_run, trees.fan_out(count, trees.SLEEP, {"seconds": seconds}), 3)
         about = f"{count} tasks of asyncio.sleep({seconds}); floor: asyncio alone, as many at once"
         return Line(f"sleep_{count}", engine * 1000, floor * 1000, "ms", about)
 
