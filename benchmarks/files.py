@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from apflow.core.store import TaskStore
 
 
 @asynccontextmanager
-async def fresh_store() -> AsyncIterator[TaskStore]:
+async def fresh_store() -> AsyncGenerator[TaskStore]:
     """Give a store on a new DuckDB file, which is opened before and removed after."""
     with tempfile.TemporaryDirectory(prefix="apflow-benchmark-") as folder:
         store = create_session(f"duckdb:///{Path(folder) / 'benchmark.duckdb'}")

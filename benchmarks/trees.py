@@ -66,7 +66,7 @@ def fan_out(
 
 def chain(count: int) -> list[dict[str, Json]]:
     """Return `count` tasks of which each needs the one before it."""
-    links = [
+    links: list[dict[str, Json]] = [
         {"id": f"link-{n}", "name": f"link {n}", "parent_id": "link-0", "schemas": {"method": NOTHING}}
         for n in range(count)
     ]
