@@ -96,7 +96,9 @@ def db() -> MemoryStore:
     return MemoryStore()
 
 
-def task(task_id: str, parent: str | None = None, *needs: Any, executor: str = "waits", **more: Any) -> dict[str, Any]:
+def task(
+    task_id: str, parent: str | None = None, *needs: Any, executor: str = "waits", **more: Any
+) -> dict[str, Any]:
     return {"id": task_id, "name": executor, "parent_id": parent, "dependencies": list(needs), **more}
 
 
@@ -124,11 +126,16 @@ async def test_running_pending_and_dependent_tasks_all_end_cancelled(db):
 
 async def test_only_the_subtree_and_what_needs_it_is_cancelled(db):
     manager, running = await begin(
-        db, task("g", executor="group"), task("a", "g", executor="checks"), task("b", "g", "a", executor="checks"),
-        task("c", "g", executor="finishes"),
+        db, task("g", executor="group"), task("a", "g", executor="checks"),
+        task("b", "g", "a", executor="checks"), task("c", "g", executor="finishes"),
     )  # fmt: skip
     await manager.cancel_task("a")
-    assert await statuses(db, "g") == {"g": "in_progress", "a": "cancelled", "b": "cancelled", "c": "in_progress"}
+    assert await statuses(db, "g") == {
+        "g": "in_progress",
+        "a": "cancelled",
+        "b": "cancelled",
+        "c": "in_progress",
+    }
     await manager.cancel_task("c")
     assert (await running)["status"] == "cancelled"
 
@@ -204,7 +211,7 @@ async def test_a_task_that_waits_for_its_retry_is_cancelled_at_once(db):
 
 
 async def test_cancelling_the_caller_cancels_the_tree_and_waits_for_its_code(db):
-    manager, running = await begin(db, task("a", inputs={"mode": "stubborn"}))
+    _, running = await begin(db, task("a", inputs={"mode": "stubborn"}))
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -289,7 +296,13 @@ async def leave_behind(db: MemoryStore, *tasks: dict[str, Any], **sets: Any) -> 
     await TaskCreator(db).create_task_tree_from_array(tasks)
     now = datetime.now(UTC)
     root_id = tasks[0]["id"]
-    started = {"status": "in_progress", "owner": "dead", "attempts": 1, "started_at": now, "executor": "once_more"} | sets
+    started = {
+        "status": "in_progress",
+        "owner": "dead",
+        "attempts": 1,
+        "started_at": now,
+        "executor": "once_more",
+    } | sets
     run = {"run_requested_at": now, "run_owner": "dead"}
     if root_id == "a":
         moves = [Move("a", "a", {"status": "pending"}, started | run)]
@@ -354,7 +367,12 @@ async def test_a_tree_without_a_requested_run_is_never_resumed(db, once_more):
 
 
 async def test_a_tree_whose_executors_are_missing_is_left_unless_forced(db, once_more):
-    await leave_behind(db, task("r", executor="once_more"), task("a", "r", executor="once_more"), task("b", "r", executor="nowhere"))
+    await leave_behind(
+        db,
+        task("r", executor="once_more"),
+        task("a", "r", executor="once_more"),
+        task("b", "r", executor="nowhere"),
+    )
     assert await recover(db) == []
     assert (await statuses(db, "r"))["a"] == "in_progress"
     assert await recover(db, ["r"], force=True) == ["r"]
@@ -366,7 +384,11 @@ async def test_of_a_run_that_had_ended_only_the_hook_is_called(db, once_more):
     register_task_tree_hook("on_tree_completed", lambda root, status: told.append(root.id))
     now = datetime.now(UTC)
     await leave_behind(db, task("a", executor="once_more"))
-    await db.write(Change(moves=[Move("a", "a", {"status": "in_progress"}, {"status": "completed", "run_ended_at": now})]))
+    await db.write(
+        Change(
+            moves=[Move("a", "a", {"status": "in_progress"}, {"status": "completed", "run_ended_at": now})]
+        )
+    )
     assert await recover(db) == ["a"]
     assert told == ["a"]
     assert (await db.get(["a"]))["a"].run_requested_at is None
@@ -374,7 +396,9 @@ async def test_of_a_run_that_had_ended_only_the_hook_is_called(db, once_more):
 
 
 async def test_what_a_dead_process_left_is_cancelled_by_whoever_is_asked(db, once_more):
-    await leave_behind(db, task("g", executor="group"), task("a", "g", executor="once_more"), task("b", "g", "a"))
+    await leave_behind(
+        db, task("g", executor="group"), task("a", "g", executor="once_more"), task("b", "g", "a")
+    )
     answer = await TaskManager(db).cancel_task("g")
     assert answer["status"] == "cancelled"
     assert set((await statuses(db, "g")).values()) == {"cancelled"}

@@ -20,7 +20,9 @@ def tree(*specs: str) -> list[Task]:
     tasks: list[Task] = []
     for position, spec in enumerate(specs):
         name, parent, *rest = [*spec.split(), "-"][: max(2, len(spec.split()))]
-        task = Task(id=name, name=name, root_id="r", position=position, executor=GROUP if name.isupper() else "x")
+        task = Task(
+            id=name, name=name, root_id="r", position=position, executor=GROUP if name.isupper() else "x"
+        )
         task.parent_id = None if parent == "-" else parent
         for word in rest:
             if word.startswith("!"):

@@ -60,7 +60,11 @@ class Strict(Echo):
     def get_input_schema(self) -> dict[str, Any]:
         return {
             "type": "object",
-            "properties": {"n": {"type": "integer"}, "data": {"type": "array"}, "m": {"type": "integer", "default": 7}},
+            "properties": {
+                "n": {"type": "integer"},
+                "data": {"type": "array"},
+                "m": {"type": "integer", "default": 7},
+            },
             "required": ["n"],
         }
 
@@ -108,7 +112,9 @@ async def stored(db: MemoryStore, root_id: str) -> dict[str, Any]:
     return {task.id: task for task in await db.tree(root_id)}
 
 
-def echo(task_id: str, parent: str | None = None, *needs: Any, executor: str = "echo", **more: Any) -> dict[str, Any]:
+def echo(
+    task_id: str, parent: str | None = None, *needs: Any, executor: str = "echo", **more: Any
+) -> dict[str, Any]:
     more.setdefault("inputs", {"do": more.pop("do")} if "do" in more else {})
     return {"id": task_id, "name": executor, "parent_id": parent, "dependencies": list(needs), **more}
 
@@ -171,7 +177,9 @@ async def test_an_empty_input_that_the_schema_declares_is_filled_from_a_dependen
             return {"data": [1, 2], "n": 3}
 
     executor_register(Source)
-    tasks = await run(db, echo("a", executor="source"), echo("b", "a", "a", executor="strict", inputs={"data": []}))
+    tasks = await run(
+        db, echo("a", executor="source"), echo("b", "a", "a", executor="strict", inputs={"data": []})
+    )
     get_registry().unregister("source")
     assert tasks["b"].result["inputs"] == {"data": [1, 2], "n": 3, "m": 7, "a": {"data": [1, 2], "n": 3}}
 
@@ -220,7 +228,11 @@ async def test_a_group_tells_what_became_of_its_children(db):
 
 async def test_a_tree_that_waits_for_itself_fails_naming_the_circle(db):
     tasks = await run(
-        db, echo("r", None), {"id": "g", "name": "group", "parent_id": "r"}, echo("a", "g", "b"), echo("b", "r", "g")
+        db,
+        echo("r", None),
+        {"id": "g", "name": "group", "parent_id": "r"},
+        echo("a", "g", "b"),
+        echo("b", "r", "g"),
     )
     assert {task.status for task in tasks.values()} == {"failed"}
     assert tasks["r"].result["error_type"] == "TreeInvalid"
@@ -268,7 +280,9 @@ async def test_pre_hooks_change_the_inputs_and_post_hooks_see_failures(db):
     async def after(task, inputs, result):
         seen.append((task.id, task.status, inputs["added"], result["error_type"] if task.error else None))
 
-    tasks = await run(db, echo("a", do="raise"), echo("b", "a"), pre_hooks=[broken, before], post_hooks=[after])
+    tasks = await run(
+        db, echo("a", do="raise"), echo("b", "a"), pre_hooks=[broken, before], post_hooks=[after]
+    )
     assert sorted(seen) == [("a", "failed", 1, "OSError"), ("b", "completed", 1, None)]
     assert tasks["b"].inputs == {} and tasks["b"].result["inputs"] == {"added": 1}
 
@@ -288,7 +302,8 @@ async def test_post_hooks_run_before_dependents_start(db):
 async def test_post_hooks_are_not_called_where_no_executor_was(db):
     seen: list[str] = []
     tasks = await run(
-        db, echo("r", None), echo("a", "r", executor="strict"), echo("b", "r", "a"), {"id": "c", "name": "x", "parent_id": "r"},
+        db, echo("r", None), echo("a", "r", executor="strict"), echo("b", "r", "a"),
+        {"id": "c", "name": "x", "parent_id": "r"},
         post_hooks=[lambda task, inputs, result: seen.append(task.id)],
     )  # fmt: skip
     assert [str(tasks[each].status) for each in "rabc"] == ["completed", "failed", "failed", "failed"]
@@ -305,7 +320,8 @@ async def test_executors_share_no_result_of_a_dependency(db):
 
     executor_register(Changes)
     tasks = await run(
-        db, echo("a", inputs={"list": [1]}), echo("b", "a", "a", executor="changes"), echo("c", "a", "a", executor="changes"),
+        db, echo("a", inputs={"list": [1]}),
+        echo("b", "a", "a", executor="changes"), echo("c", "a", "a", executor="changes"),
     )  # fmt: skip
     get_registry().unregister("changes")
     assert tasks["a"].result["inputs"]["list"] == [1]
@@ -319,7 +335,12 @@ async def test_tree_hooks_are_told_start_and_end(db):
     register_task_tree_hook("on_tree_failed", lambda root, message: told.append(("failed", message)))
     await run(db, echo("a", None))
     await run(db, echo("b", do="fail"))
-    assert told == [("started", "a"), ("completed", "completed"), ("started", "b"), ("failed", "task echo: asked to")]
+    assert told == [
+        ("started", "a"),
+        ("completed", "completed"),
+        ("started", "b"),
+        ("failed", "task echo: asked to"),
+    ]
     assert (await stored(db, "a"))["a"].run_requested_at is None
 
 
@@ -405,13 +426,19 @@ async def test_params_make_the_executor_and_unknown_ones_fail_the_task(db):
 
 async def test_a_change_by_somebody_else_in_the_middle_is_taken_as_it_is(db):
     node = await TaskCreator(db).create_task_tree_from_array(
-        [echo("r", None, "a", "b"), echo("a", "r", inputs={"do": "sleep", "seconds": 0.05}), echo("b", "r", "a")]
+        [
+            echo("r", None, "a", "b"),
+            echo("a", "r", inputs={"do": "sleep", "seconds": 0.05}),
+            echo("b", "r", "a"),
+        ]
     )
     running = asyncio.create_task(TaskManager(db).distribute_task_tree(node))
     while not Echo.calls:
         await asyncio.sleep(0)
     # Somebody fails the pending task behind the run's back.
-    moved = await db.write(Change(moves=[Move("b", "r", {"status": "pending"}, {"status": "failed", "error": "by hand"})]))
+    moved = await db.write(
+        Change(moves=[Move("b", "r", {"status": "pending"}, {"status": "failed", "error": "by hand"})])
+    )
     assert moved[0] is not None
     await running
     tasks = await stored(db, "r")
@@ -421,7 +448,9 @@ async def test_a_change_by_somebody_else_in_the_middle_is_taken_as_it_is(db):
 
 
 async def test_a_thousand_deep_nest_of_groups_completes(db):
-    nest = [{"id": "0", "name": "g"}] + [{"id": str(i), "name": "g", "parent_id": str(i - 1)} for i in range(1, 1000)]
+    nest = [{"id": "0", "name": "g"}] + [
+        {"id": str(i), "name": "g", "parent_id": str(i - 1)} for i in range(1, 1000)
+    ]
     tasks = await run(db, *nest, echo("leaf", "999"))
     assert {task.status for task in tasks.values()} == {"completed"}
 

@@ -47,18 +47,20 @@ def as_array(scenario: Scenario, turns: list[int]) -> list[dict[str, Any]]:
         inputs = {"script": task.script, "turns": turns[number % len(turns)]}
         if task.id == caller:
             inputs["cancel"] = target
-        array.append({
-            "id": task.id,
-            "name": "group" if task.script is None else "scripted",
-            "parent_id": task.parent,
-            "priority": task.priority,
-            "dependencies": [{"id": need, "required": required} for need, required in task.needs],
-            "inputs": {} if task.script is None else inputs,
-            "policy": {
-                "retry": {"max_attempts": task.max_attempts, "delay": 0},
-                "effect": task.effect,
-            },
-        })
+        array.append(
+            {
+                "id": task.id,
+                "name": "group" if task.script is None else "scripted",
+                "parent_id": task.parent,
+                "priority": task.priority,
+                "dependencies": [{"id": need, "required": required} for need, required in task.needs],
+                "inputs": {} if task.script is None else inputs,
+                "policy": {
+                    "retry": {"max_attempts": task.max_attempts, "delay": 0},
+                    "effect": task.effect,
+                },
+            }
+        )
     return array
 
 
@@ -70,8 +72,7 @@ async def run(scenario: Scenario, turns: list[int], width: int) -> tuple[Any, li
     manager = TaskManager(db, max_concurrency=width)
 
     async def listen() -> None:
-        async for event in manager.subscribe("t0", 0):
-            heard.append(event)
+        heard.extend([event async for event in manager.subscribe("t0", 0)])
 
     listening = asyncio.create_task(listen())
     await asyncio.sleep(0)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from apflow.core import extensions
 from apflow.core.events import TaskEvent
@@ -77,8 +78,8 @@ class Attempt:
     """One attempt at one task. `outcome` is there once `waiter` is done."""
 
     __slots__ = (
-        "answer", "bench", "executor", "generation", "inputs", "is_cancelled", "message", "number", "queue", "secrets",
-        "task", "waiter", "was_called",
+        "answer", "bench", "executor", "generation", "inputs", "is_cancelled", "message", "number", "queue",
+        "secrets", "task", "waiter", "was_called",
     )  # fmt: skip
 
     def __init__(self, bench: Bench, task: Task) -> None:
@@ -122,10 +123,13 @@ class Attempt:
     def cancelled(self, outcome: Outcome | None = None) -> Outcome:
         """Return the outcome of a cancelled attempt: what its code still gave is kept."""
         kept: dict[str, Json] = {}
-        if outcome is not None and outcome.status is not TaskStatus.FAILED and isinstance(outcome.result, dict):
-            kept.update(outcome.result)
-        if isinstance(self.answer, dict):
-            given = {name: self.answer[name] for name in KEPT_OF_A_CANCELLED if self.answer.get(name) is not None}
+        result = None if outcome is None or outcome.status is TaskStatus.FAILED else outcome.result
+        if isinstance(result, dict):
+            kept.update(cast("dict[str, Json]", result))
+        answer = self.answer
+        if isinstance(answer, dict):
+            answer = cast("dict[str, Json]", answer)
+            given = {name: answer[name] for name in KEPT_OF_A_CANCELLED if answer.get(name) is not None}
             read = self._read(redact(given, self.secrets), has_schema=False)
             if read.status is TaskStatus.COMPLETED:
                 kept.update(read.result)
@@ -140,8 +144,10 @@ class Attempt:
             try:
                 async with asyncio.timeout_at(until):
                     self.answer = await self.executor.cancel()
-            except Exception:  # noqa: BLE001 - the border to executors
-                logger.exception("cancel() of %s failed; its code is cancelled from outside.", self.executor.id)
+            except Exception:
+                logger.exception(
+                    "cancel() of %s failed; its code is cancelled from outside.", self.executor.id
+                )
         if self.executor is not None and self.executor.cancelable and not is_forced:
             await asyncio.wait({self.waiter}, timeout=max(0.0, until - loop.time()))
         if not self.waiter.done():
@@ -150,7 +156,9 @@ class Attempt:
     async def _call(self) -> Outcome:
         bench, task = self.bench, self.task
         if task.executor is None:
-            return failed("ExecutorNotFound", f"No executor is called {task.name!r}. {extensions.advise(task.name)}")
+            return failed(
+                "ExecutorNotFound", f"No executor is called {task.name!r}. {extensions.advise(task.name)}"
+            )
         entry = bench.entry(task.executor)
         params, self.secrets = resolve(task.params) if task.params else (task.params, [])
         executor = self.executor = entry.make(params)

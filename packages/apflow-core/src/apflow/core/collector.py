@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 THRESHOLD = 50_000  # new container objects between two collections; CPython's default is 700 to 2,000
@@ -20,12 +20,12 @@ _before: tuple[int, int, int] = (0, 0, 0)
 
 
 @contextmanager
-def rare_collections() -> Iterator[None]:
+def rare_collections() -> Generator[None]:
     """Collect cycles rarely while this lasts. May be entered by several runs at once.
 
     Nothing is changed where the program has switched the collector off or made it rarer itself.
     """
-    global _inside, _before  # noqa: PLW0603 - the thresholds are one per process, too
+    global _inside, _before  # the thresholds are one per process, too
     with _lock:
         if _inside == 0:
             _before = gc.get_threshold()

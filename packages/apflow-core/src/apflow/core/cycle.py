@@ -77,7 +77,10 @@ def _circle(tasks: Sequence[Task], followers: Moments, blocked: list[int]) -> li
     if moment is None:
         return []
     causes = {
-        later: earlier for earlier, following in enumerate(followers) if blocked[earlier] for later in following
+        later: earlier
+        for earlier, following in enumerate(followers)
+        if blocked[earlier]
+        for later in following
     }
     seen: dict[int, int] = {}
     while moment not in seen:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from apflow.core import extensions, runs
 from apflow.core.attempt import Bench
@@ -132,11 +133,11 @@ class Driver:
         return self._make(tasks, root.run_scope if has_unended_run(root) else None, batch, is_closing=True)
 
     def _bench(self) -> Bench:
-        return Bench(
-            hooks=self.hooks, runner=self.runner, settings=self.settings, instances=self.instances
-        )
+        return Bench(hooks=self.hooks, runner=self.runner, settings=self.settings, instances=self.instances)
 
-    def _make(self, tasks: list[Task], scope: list[str] | None, batch: Batch, *, is_closing: bool = False) -> TreeRun:
+    def _make(
+        self, tasks: list[Task], scope: list[str] | None, batch: Batch, *, is_closing: bool = False
+    ) -> TreeRun:
         run = TreeRun(
             self.store,
             self._bench(),
@@ -263,7 +264,7 @@ async def _cancel_unowned(driver: Driver, root_id: str, request: CancelRequest) 
         if run.summary is not None:
             await driver.call_end_hooks(run.by_id[root.id], run.summary)
     finally:
-        runs.leave(driver.store, root.id)
+        runs.leave(driver.store, root_id)
 
 
 def _invalid_tree(tasks: Sequence[Task]) -> str | None:
@@ -291,8 +292,10 @@ def _answer(task: Task, message: str | None) -> dict[str, Json]:
         "task_id": task.id,
         "message": message or f"Task {task.name!r} is cancelled.",
     }
-    if isinstance(task.result, dict):
-        if task.result.get("token_usage") is not None:
-            answer["token_usage"] = task.result["token_usage"]
-        answer["result"] = task.result
+    result = task.result
+    if isinstance(result, dict):
+        result = cast("dict[str, Json]", result)
+        if result.get("token_usage") is not None:
+            answer["token_usage"] = result["token_usage"]
+        answer["result"] = result
     return answer

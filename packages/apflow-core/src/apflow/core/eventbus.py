@@ -43,7 +43,9 @@ class EventBus:
     def remove(self, subscription: Subscription) -> None:
         """Let a subscription hear no more."""
         with self._lock:
-            left = [each for each in self._subscriptions.get(subscription.root_id, []) if each is not subscription]
+            left = [
+                each for each in self._subscriptions.get(subscription.root_id, []) if each is not subscription
+            ]
             if left:
                 self._subscriptions[subscription.root_id] = left
             else:
@@ -115,8 +117,8 @@ class Subscription:
                     yield event
                 elif event.sequence > last:
                     if event.sequence > last + 1:
-                        async for missed in self._stored(last, before=event.sequence):
-                            yield missed
+                        async for stored in self._stored(last, before=event.sequence):
+                            yield stored
                     last = event.sequence
                     yield event
                     if event.type in FINAL and not self._queue and await self._has_ended(last):

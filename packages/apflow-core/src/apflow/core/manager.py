@@ -73,7 +73,9 @@ class TaskManager:
         self.root_task_id = root_task_id
         self.task_repository = TaskRepository(self.db)
         self.streaming_callbacks = StreamingCallbacks()
-        self.executor_instances = executor_instances if executor_instances is not None else {}
+        self.executor_instances: MutableMapping[str, ExecutableTask] = (
+            executor_instances if executor_instances is not None else {}
+        )
         self._pre_hooks = pre_hooks
         self._post_hooks = post_hooks
         self._runner = runner

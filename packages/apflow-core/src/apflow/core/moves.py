@@ -40,9 +40,13 @@ class Batch:
     now: datetime
     moves: dict[str, Move] = field(default_factory=dict[str, Move])
     then: list[Callable[[], object]] = field(default_factory=list[Callable[[], object]])  # once it is durable
-    undo: list[Callable[[], object]] = field(default_factory=list[Callable[[], object]])  # where it is refused
+    undo: list[Callable[[], object]] = field(
+        default_factory=list[Callable[[], object]]
+    )  # where it is refused
 
-    def put(self, task: Task, expects: Mapping[str, Json], sets: Mapping[str, Json], *events: TaskEvent) -> None:
+    def put(
+        self, task: Task, expects: Mapping[str, Json], sets: Mapping[str, Json], *events: TaskEvent
+    ) -> None:
         """Put a move in, or add it to the one of the same task, and change the task."""
         for name, value in sets.items():
             setattr(task, name, value)
@@ -63,7 +67,9 @@ class Batch:
 
     def change(self) -> Change:
         """Return what the store is to write. The end of the run is told last."""
-        ending = [task_id for task_id, move in self.moves.items() if move.sets.get("run_ended_at") is not None]
+        ending = [
+            task_id for task_id, move in self.moves.items() if move.sets.get("run_ended_at") is not None
+        ]
         for task_id in ending:
             self.moves[task_id] = self.moves.pop(task_id)
         return Change(moves=list(self.moves.values()), is_strict=True)
@@ -71,7 +77,12 @@ class Batch:
     def event(self, kind: EventType, task: Task, **more: Json) -> TaskEvent:
         """Make an event about a task as it is now."""
         return TaskEvent(
-            type=kind, task_id=task.id, root_task_id=self.root_id, timestamp=self.now, status=task.status, **more
+            type=kind,
+            task_id=task.id,
+            root_task_id=self.root_id,
+            timestamp=self.now,
+            status=task.status,
+            **more,
         )
 
     def start(self, task: Task) -> None:

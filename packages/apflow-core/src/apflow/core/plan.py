@@ -46,8 +46,9 @@ class Node:
     """One task in the plan. Fields are changed by `Plan` alone."""
 
     __slots__ = (
-        "blame", "cancel_requested", "dependents", "first_failure", "has_cancelled", "has_started", "id", "in_scope", "is_closed",
-        "is_group", "is_queued", "not_ready", "open_children", "order", "parent", "status",
+        "blame", "cancel_requested", "dependents", "first_failure", "has_cancelled", "has_started", "id",
+        "in_scope", "is_closed", "is_group", "is_queued", "not_ready", "open_children", "order", "parent",
+        "status",
     )  # fmt: skip
 
     def __init__(self, task: Task, in_scope: bool) -> None:
@@ -331,5 +332,6 @@ def number_spans(tasks: Iterable[Task]) -> dict[str, tuple[int, int]]:
 
 
 def contains(spans: dict[str, tuple[int, int]], group: str, inner: str) -> bool:
+    """Say whether one group lies inside another, by the spans of their positions."""
     (first, last), (at, _) = spans[group], spans[inner]
     return first < at <= last

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from apflow.core.events import EventType, TaskEvent
 from apflow.core.task import Json, Task, utc_now
@@ -83,8 +84,9 @@ class ProgressQueue:
         data = event.get("data")
         fraction = event.get("progress")
         if fraction is None and isinstance(data, dict):
-            fraction = data.get("progress")
-        is_number = isinstance(fraction, int | float) and not isinstance(fraction, bool)
+            fraction = cast("dict[str, Json]", data).get("progress")
+        if isinstance(fraction, bool) or not isinstance(fraction, int | float):
+            fraction = None
         message = event.get("message")
         return TaskEvent(
             type=EventType.LOG if event.get("type") == EventType.LOG else EventType.PROGRESS,
@@ -92,7 +94,7 @@ class ProgressQueue:
             root_task_id=self._task.root_id,
             timestamp=utc_now(),
             status=self._task.status,
-            progress=min(1.0, max(0.0, float(fraction))) if is_number else None,
+            progress=None if fraction is None else min(1.0, max(0.0, float(fraction))),
             message=None if message is None else str(message),
             data=data,
         )

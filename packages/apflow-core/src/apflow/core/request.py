@@ -103,7 +103,9 @@ def has_work(tasks: Sequence[Task], scope: Sequence[str] | None) -> bool:
     return any(task.status not in TERMINAL and (within is None or task.id in within) for task in tasks)
 
 
-def missing_executors(tasks: Sequence[Task], scope: Sequence[str] | None, is_known: Callable[[str], bool]) -> list[str]:
+def missing_executors(
+    tasks: Sequence[Task], scope: Sequence[str] | None, is_known: Callable[[str], bool]
+) -> list[str]:
     """Return what this process lacks to run the scope: executor ids, and names that nothing runs."""
     within = None if scope is None else set(scope)
     missing: dict[str, None] = {}

@@ -10,9 +10,7 @@ from apflow.core.states import TaskStatus
 from apflow.core.task import GROUP, Task
 
 
-def outcome_of(
-    ruling: Ruling, tasks: Mapping[str, Task], children: Mapping[str, Sequence[str]]
-) -> Outcome:
+def outcome_of(ruling: Ruling, tasks: Mapping[str, Task], children: Mapping[str, Sequence[str]]) -> Outcome:
     """Return the outcome that a ruling means: of a group, or of what needs another task."""
     task = tasks[ruling.task_id]
     cause = tasks.get(ruling.cause) if ruling.cause else None
@@ -37,7 +35,9 @@ def _with_children(
 ) -> Outcome:
     """Add what became of the direct children."""
     ends = {each: str(tasks[each].status) for each in children.get(group.id, ())}
-    return Outcome(outcome.status, {**(outcome.result or {}), "children": ends}, outcome.error, outcome.error_type)
+    return Outcome(
+        outcome.status, {**(outcome.result or {}), "children": ends}, outcome.error, outcome.error_type
+    )
 
 
 def _shown(task: Task | None) -> str:

@@ -33,8 +33,9 @@ class LocalRunner:
         """See `Runner.call`."""
         if timeout is None:
             return await executor.execute(inputs)
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with limit:
                 return await executor.execute(inputs)
         except TimeoutError as error:
             if limit.expired():

@@ -25,7 +25,7 @@ def owner_id() -> str:
 
     It is made anew at each start (and after a fork), so that no later process is taken for this one.
     """
-    global _owner  # noqa: PLW0603 - one per process
+    global _owner  # one per process
     with _lock:
         if _owner is None or _owner[0] != os.getpid():
             _owner = (os.getpid(), f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}")

@@ -40,7 +40,7 @@ class TaskExecutor:
     def __new__(cls) -> TaskExecutor:
         if cls._only is None:
             cls._only = super().__new__(cls)
-            cls._only._running = {}
+            cls._only._running = {}  # noqa: SLF001 - its own
         return cls._only
 
     async def execute_tasks(
@@ -144,7 +144,9 @@ class TaskExecutor:
 
     def is_task_running(self, task_id: str) -> bool:
         """Say whether a run of this key, or of the tree with this root, goes on in this process."""
-        return task_id in self._running or any(each.root_task_id == task_id for each in self._running.values())
+        return task_id in self._running or any(
+            each.root_task_id == task_id for each in self._running.values()
+        )
 
     async def _run(self, db: TaskStore, task: Task, force: bool) -> list[Task]:
         named = None if task.parent_id is None else task.id

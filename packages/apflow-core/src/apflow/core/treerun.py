@@ -439,12 +439,16 @@ class TreeRun:
         now = utc_now()
         self.retrying.clear()
         for task in self.tasks:
-            is_left = task.status is IN_PROGRESS and task.executor != GROUP and task.id not in self.calls.running
+            is_left = (
+                task.status is IN_PROGRESS and task.executor != GROUP and task.id not in self.calls.running
+            )
             is_waiting = task.status is PENDING and task.not_before is not None and task.not_before > now
             if is_left or is_waiting:
                 self._plan.wait(task.id)
                 self.retrying.add(task.id)
-                self._put_back_later(task, (task.not_before - now).total_seconds() if task.not_before else 0.0)
+                self._put_back_later(
+                    task, (task.not_before - now).total_seconds() if task.not_before else 0.0
+                )
 
     async def _read_again(self, batch: Batch, error: ConflictError) -> None:
         """Somebody else changed the tree: take it as it is stored, and go on from there."""
