@@ -206,7 +206,7 @@ class Attempt:
         self.inputs = inputs if secrets else clear
         if self.executor is not None:
             self.executor.dependency_results = results
-        return clear
+        return cast("dict[str, Json]", clear)
 
     def _prepare(self, executor: ExecutableTask) -> None:
         """Give the executor what an execution sees."""
