@@ -63,7 +63,8 @@ class First:
 
     async def watch(self, group: asyncio.TaskGroup) -> None:
         told = 0
-        async for event in self.manager.subscribe(trees.ROOT, after=0):
+        created = len(self.work.array())  # their events, which the return of the creation acknowledged
+        async for event in self.manager.subscribe(trees.ROOT, after=created):
             if event.type in LIVE:
                 continue
             told += 1
