@@ -96,8 +96,9 @@ class Subscription:
 
     async def __aiter__(self) -> AsyncIterator[TaskEvent]:
         try:
-            if self._after is None or self._after > await self._last_number():
-                await self.snapshot()
+            newest = await self._last_number()
+            if self._after is None or self._after > newest:
+                self._after = newest
             last = self._after or 0
             async for event in self._stored(last):
                 last = event.sequence
