@@ -90,6 +90,19 @@ async def test_a_file_that_another_process_holds_names_that_process_and_what_it_
     await store.close()
 
 
+async def test_two_stores_of_one_process_cannot_write_one_file(tmp_path: Path):
+    url = url_of(tmp_path / "tasks.duckdb")
+    store, other = DuckDBStore(url), DuckDBStore(url)
+    await store.add([a_task("r")])
+    with pytest.raises(StoreLockedError) as caught:
+        await other.add([a_task("s")])
+    assert caught.value.pid == os.getpid()
+    await store.close()
+    await other.add([a_task("s")])
+    assert list(await other.get(["r", "s"])) == ["r", "s"]
+    await other.close()
+
+
 async def test_a_file_that_is_no_database_is_refused(tmp_path: Path):
     path = tmp_path / "tasks.duckdb"
     path.write_text("nothing of the kind " * 1000)

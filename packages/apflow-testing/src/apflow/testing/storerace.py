@@ -10,9 +10,10 @@ from tempfile import TemporaryDirectory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from apflow.core.memory import MemoryStore
 from apflow.core.states import MOVES, TaskStatus
 from apflow.core.store import Change, Moved, TaskStore
-from apflow.testing.building import a_move, a_tree
+from apflow.testing.building import a_move, a_task, a_tree
 from apflow.testing.storebase import StoreMaker
 
 # A step of a writer: which task, from which state, to which of those that the table allows.
@@ -50,6 +51,35 @@ def expected(state: dict[str, TaskStatus], steps: list[Step], is_strict: bool, i
         if won:
             state[task_id] = new
     return wins
+
+
+# A change of any kind, of few tasks, so that they meet: what is added, what is moved, what is removed.
+any_move = st.tuples(
+    steps,
+    st.dictionaries(st.sampled_from(["owner", "priority", "error", "result"]), st.sampled_from([None, 1, 2])),
+    st.dictionaries(st.sampled_from(["owner", "error", "result"]), st.sampled_from([None, 1, "x"])),
+)
+ids = st.lists(st.sampled_from("abcr"), max_size=2, unique=True)
+any_change = st.tuples(
+    ids, st.lists(any_move, max_size=3, unique_by=lambda move: move[0][0]), ids, st.booleans()
+)
+AnyMove = tuple[Step, dict[str, object], dict[str, object]]
+AnyChange = tuple[list[str], list[AnyMove], list[str], bool]
+
+
+def as_any_change(added: list[str], moves: list[AnyMove], removed: list[str], is_strict: bool) -> Change:
+    """Return the change that these are. A text column never gets a number."""
+    texts = {"owner", "error"}
+
+    def fit(fields: dict[str, object]) -> dict[str, object]:
+        return {name: f"{value}" if name in texts and value else value for name, value in fields.items()}
+
+    return Change(
+        add=[a_task(each, "r") for each in added],
+        moves=[a_move(task, old, new, expects=fit(e), sets=fit(s)) for (task, (old, new)), e, s in moves],
+        remove=removed,
+        is_strict=is_strict,
+    )
 
 
 class StoreRaceContract(StoreMaker):
@@ -114,6 +144,44 @@ class StoreRaceContract(StoreMaker):
         with TemporaryDirectory() as folder:
             asyncio.run(self._race(Path(folder), first, second, together=together))
 
+    @settings(
+        max_examples=30,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
+    )
+    @given(batches=st.lists(st.lists(any_change, min_size=1, max_size=5), max_size=5))
+    def test_it_does_what_the_store_in_memory_does(self, batches: list[list[AnyChange]]) -> None:
+        with TemporaryDirectory() as folder:
+            asyncio.run(self._follow(Path(folder), batches))
+
+    async def _follow(self, folder: Path, batches: list[list[AnyChange]]) -> None:
+        """Write the same, here a batch at once, there one by one."""
+        store, model = self.make_store(folder), MemoryStore()
+        for each in (store, model):
+            await each.add(a_tree("r", "a", "b"))
+        for batch in batches:
+            expected_outcomes: list[Moved | BaseException] = []
+            whole: list[AnyChange] = []
+            for added, moves, removed, is_strict in batch:
+                # A tree has a root: it comes before the others and takes them with it.
+                needs_root = added and not await model.get(["r"])
+                change = (
+                    ["r", *(each for each in added if each != "r")] if needs_root else added,
+                    moves,
+                    ["a", "b", "c", "r"] if "r" in removed else removed,
+                    is_strict,
+                )
+                whole.append(change)
+                expected_outcomes += await asyncio.gather(
+                    model.write(as_any_change(*change)), return_exceptions=True
+                )
+            outcomes = await asyncio.gather(
+                *(store.write(as_any_change(*change)) for change in whole), return_exceptions=True
+            )
+            assert _told(list(outcomes)) == _told(expected_outcomes)
+            assert await _content(store) == await _content(model)
+        await store.close()
+
     async def _race(self, folder: Path, first: Writes, second: Writes, *, together: bool) -> None:
         """Write in turns, all at once or one after the other, and compare with the plain model."""
         store = self.make_store(folder)
@@ -129,6 +197,27 @@ class StoreRaceContract(StoreMaker):
                 outcomes += await asyncio.gather(write, return_exceptions=True)
         await _compare(store, turns, outcomes)
         await store.close()
+
+
+async def _content(store: TaskStore) -> list[object]:
+    """Return all that can be read from a store, less what differs by the moment of writing."""
+    shown: list[object] = []
+    for task in await store.tree("r"):
+        fields = {**task.to_dict(), "position": task.position, "owner": task.owner, "last": task.last_event}
+        shown.append(
+            {name: value for name, value in fields.items() if name not in ("created_at", "updated_at")}
+        )
+    events = await store.events("r")
+    return [*shown, *((event.sequence, event.type, event.task_id, event.status) for event in events)]
+
+
+def _told(outcomes: list[Moved | BaseException]) -> list[object]:
+    return [
+        type(outcome).__name__
+        if isinstance(outcome, BaseException)
+        else [[event.sequence for event in events] if events is not None else None for events in outcome]
+        for outcome in outcomes
+    ]
 
 
 async def _compare(store: TaskStore, turns: Writes, outcomes: list[Moved | BaseException]) -> None:

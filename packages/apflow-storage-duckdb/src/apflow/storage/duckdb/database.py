@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import threading
@@ -22,6 +23,11 @@ from apflow.storage.sql.migrations import (
 
 _HOLDER = re.compile(r"PID (\d+)")
 OWNER_ONLY = 0o600
+
+# Files that a database of this process has open: two writers of one file would know nothing of each other,
+# and DuckDB lets one process open a file twice.
+_open_files: set[Path] = set()
+_open_files_lock = threading.Lock()
 
 
 class Database:
@@ -53,8 +59,9 @@ class Database:
         """Let go of the file. The next need opens it again."""
         with self._lock:
             connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+            if connection is not None:
+                connection.close()
+                self._release()
 
     def protect(self) -> None:
         """Keep the write-ahead log, which comes and goes, for its owner alone, as the file is."""
@@ -68,6 +75,26 @@ class Database:
             pass
 
     def _open(self) -> duckdb.DuckDBPyConnection:
+        self._claim()
+        try:
+            return self._opened()
+        except BaseException:
+            self._release()
+            raise
+
+    def _claim(self) -> None:
+        if self.path is not None:
+            with _open_files_lock:
+                if self.path in _open_files:
+                    raise StoreLockedError(self.path, os.getpid())
+                _open_files.add(self.path)
+
+    def _release(self) -> None:
+        if self.path is not None:
+            with _open_files_lock:
+                _open_files.discard(self.path)
+
+    def _opened(self) -> duckdb.DuckDBPyConnection:
         is_new = self.path is not None and not self.path.exists()
         if self.path is not None and is_new:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
