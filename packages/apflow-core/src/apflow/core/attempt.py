@@ -78,7 +78,7 @@ class Attempt:
     """One attempt at one task. `outcome` is there once `waiter` is done."""
 
     __slots__ = (
-        "answer", "bench", "executor", "generation", "inputs", "is_cancelled", "message", "number", "queue",
+        "answer", "answered", "bench", "executor", "generation", "inputs", "is_cancelled", "message", "number", "queue",
         "secrets", "task", "waiter", "was_called",
     )  # fmt: skip
 
@@ -93,6 +93,7 @@ class Attempt:
         self.is_cancelled = False
         self.message: str | None = None  # why it was cancelled
         self.answer: Json = None  # what the executor's `cancel` returned
+        self.answered = asyncio.Event()  # its `cancel` has returned, or it has none
         self.queue: ProgressQueue | None = None
         self.waiter: asyncio.Task[Outcome]
 
@@ -111,6 +112,8 @@ class Attempt:
             self.bench.instances.pop(self.task.id, None)
             if self.queue is not None:
                 self.queue.close()
+        if self.is_cancelled:
+            await self._wait_for_answer()
         if self.secrets:
             outcome = Outcome(
                 outcome.status,
@@ -135,6 +138,14 @@ class Attempt:
                 kept.update(read.result)
         return Outcome(CANCELLED, kept or None, self.message or "Cancelled.", None)
 
+    async def _wait_for_answer(self) -> None:
+        """Wait, within the grace period, for what the executor's own `cancel` has to tell."""
+        try:
+            async with asyncio.timeout(self.bench.settings.cancel_grace):
+                await self.answered.wait()
+        except (TimeoutError, asyncio.CancelledError):
+            logger.debug("Nothing more was told by the executor of task %s", self.task.id)
+
     async def cancel(self, *, is_forced: bool) -> None:
         """Let the code end: by the executor's own `cancel`, its grace period, then from outside."""
         grace = self.bench.settings.cancel_grace
@@ -148,6 +159,7 @@ class Attempt:
                 logger.exception(
                     "cancel() of %s failed; its code is cancelled from outside.", self.executor.id
                 )
+        self.answered.set()
         if self.executor is not None and self.executor.cancelable and not is_forced:
             await asyncio.wait({self.waiter}, timeout=max(0.0, until - loop.time()))
         if not self.waiter.done():
