@@ -10,8 +10,9 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
+from apflow.core.errors import NotFoundError
 from apflow.core.events import FINAL, LIVE, EventType, TaskEvent
 from apflow.core.store import TaskStore
 from apflow.core.task import Json, Task, utc_now
@@ -19,11 +20,11 @@ from apflow.core.tree import TaskTreeNode
 
 
 class EventBus:
-    """The subscribers of one store, by tree."""
+    """The subscribers of one store, by tree. It keeps none of them alive."""
 
     def __init__(self) -> None:
-        self._subscriptions: dict[str, list[Subscription]] = {}
-        self._lock = threading.Lock()
+        self._subscriptions: dict[str, tuple[ref[Subscription], ...]] = {}
+        self._lock = threading.RLock()  # the end of a subscription may be noticed in the middle of anything
 
     def has_subscribers(self, root_id: str) -> bool:
         """Whether anybody would hear an event of this tree."""
@@ -31,46 +32,68 @@ class EventBus:
 
     def publish(self, event: TaskEvent) -> None:
         """Offer an event to every subscriber of its tree. Never waits."""
-        for subscription in self._subscriptions.get(event.root_task_id, ()):
-            subscription.offer(event)
+        for each in self._subscriptions.get(event.root_task_id, ()):
+            subscription = each()
+            if subscription is not None:
+                subscription.offer(event)
 
     def add(self, subscription: Subscription) -> None:
-        """Let a subscription hear."""
+        """Let a subscription hear, as long as somebody holds it."""
+        root_id = subscription.root_id
+        added = ref(subscription, lambda _: self._keep(root_id))
         with self._lock:
-            known = self._subscriptions.get(subscription.root_id, [])
-            self._subscriptions[subscription.root_id] = [*known, subscription]
+            self._keep(root_id, added)
 
     def remove(self, subscription: Subscription) -> None:
         """Let a subscription hear no more."""
+        self._keep(subscription.root_id, without=subscription)
+
+    def _keep(self, root_id: str, *added: ref[Subscription], without: Subscription | None = None) -> None:
         with self._lock:
-            left = [
-                each for each in self._subscriptions.get(subscription.root_id, []) if each is not subscription
-            ]
-            if left:
-                self._subscriptions[subscription.root_id] = left
+            known = self._subscriptions.get(root_id, ())
+            kept = (*(each for each in known if each() not in (None, without)), *added)
+            if kept:
+                self._subscriptions[root_id] = kept
             else:
-                self._subscriptions.pop(subscription.root_id, None)
+                self._subscriptions.pop(root_id, None)
 
 
 class Subscription:
-    """The events of one tree, in order, ending with the final one. Iterate over it once.
+    """The events of one tree, in order, ending with the final one of a run. Iterate over it once.
+
+    Live events that are older than a stored one that was told already are left out.
 
     Args:
-        after: number of the last event that the subscriber knows. None: `snapshot()` tells the state, and
-            events follow from there.
+        after: number of the last event that the subscriber knows. None: `begin()` tells the state, and
+            events follow from there. The final event of a run that has ended is told in that case, too.
         size: how many events may wait to be taken.
+        until_stopped: go on from run to run, until `stop()`.
     """
 
     def __init__(
-        self, bus: EventBus, store: TaskStore, root_id: str, *, after: int | None = None, size: int = 1000
+        self,
+        bus: EventBus,
+        store: TaskStore,
+        root_id: str,
+        *,
+        after: int | None = None,
+        size: int = 1000,
+        until_stopped: bool = False,
     ) -> None:
         self.root_id = root_id
         self._bus = bus
         self._store = store
         self._after = after
+        self._last = 0  # number of the last stored event that was told, or is known
+        self._has_begun = False
         self._queue: deque[TaskEvent] = deque()
         self._size = size
+        self._has_gap = True  # the store may have events that are not in the queue
+        # Counted by who publishes and by who listens, perhaps in two threads: neither changes the other's.
         self._missed = 0
+        self._told_missed = 0
+        self._until_stopped = until_stopped
+        self._is_stopping = False
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         bus.add(self)
@@ -81,83 +104,124 @@ class Subscription:
             self._queue.append(event)
         elif event.type in LIVE:
             self._missed += 1
-        self._loop.call_soon_threadsafe(self._wake.set)
+        else:
+            self._has_gap = True
+        self._wake_up()
 
-    async def snapshot(self) -> dict[str, Json]:
-        """Return the tree as it is, nested, with `last_event`; the events that follow continue from there.
+    def stop(self) -> None:
+        """End the iteration once everything that is stored by now has been told."""
+        self._is_stopping = True
+        self._wake_up()
+
+    async def begin(self) -> dict[str, Json] | None:
+        """Return the tree as it is where that is what the subscriber needs, else None. Optional.
+
+        It does where it named no event, one that is higher than the last, or one whose successors are no
+        longer kept. The snapshot is nested and has `last_event`; the events that follow continue from there.
 
         Raises:
             NotFoundError: there is no such tree.
         """
+        root, after = await self._root(), self._after
+        if after is not None and after <= root.last_event:
+            follows = await self._store.events(self.root_id, after, 1)
+            if not follows or follows[0].sequence == after + 1:
+                self._last, self._has_begun = after, True
+                return None
         tasks = await self._store.tree(self.root_id)
         shown = TaskTreeNode.build(tasks, self.root_id).to_dict()
-        self._after = shown["last_event"] = await self._last_number()
+        root = next(task for task in tasks if task.id == self.root_id)
+        shown["last_event"] = root.last_event
+        self._last, self._has_begun = await self._now(root), True
         return shown
 
     async def __aiter__(self) -> AsyncIterator[TaskEvent]:
         try:
-            newest = await self._last_number()
-            if self._after is None or self._after > newest:
-                self._after = newest
-            last = self._after or 0
-            async for event in self._stored(last):
-                last = event.sequence
-                yield event
-            if await self._has_ended(last):
-                return
-            async for event in self._live(last):
-                yield event
+            if not self._has_begun:
+                root = await self._root()
+                is_known = self._after is not None and self._after <= root.last_event
+                self._last = self._after or 0 if is_known else await self._now(root)
+            may_have_ended = True
+            while True:
+                self._wake.clear()
+                is_stopping = self._is_stopping
+                self._has_gap |= is_stopping
+                while events := await self._take():
+                    for event in events:
+                        may_have_ended |= event.type in FINAL
+                        may_have_ended &= event.type is not EventType.TREE_STARTED
+                        yield event
+                if is_stopping or (may_have_ended and not self._until_stopped and await self._has_ended()):
+                    return
+                await self._wake.wait()
         finally:
             self._bus.remove(self)
 
-    async def _live(self, last: int) -> AsyncIterator[TaskEvent]:
-        while True:
-            while self._queue:
-                event = self._queue.popleft()
-                if event.type in LIVE:
-                    yield event
-                elif event.sequence > last:
-                    if event.sequence > last + 1:
-                        async for stored in self._stored(last, before=event.sequence):
-                            yield stored
-                    last = event.sequence
-                    yield event
-                    if event.type in FINAL and not self._queue and await self._has_ended(last):
-                        return
-            if self._missed:
-                missed, self._missed = self._missed, 0
-                yield self._missing(missed, last)
-            self._wake.clear()
-            if not self._queue:
-                await self._wake.wait()
+    async def _take(self) -> list[TaskEvent]:
+        """Return what is to be told next, in order; nothing where nothing waits."""
+        while self._queue:
+            event = self._queue[0]
+            is_live = event.type in LIVE
+            before = event.sequence if is_live else event.sequence - 1
+            if before > self._last and (between := await self._stored(before)):
+                return between
+            self._queue.popleft()
+            if event.sequence > self._last or (is_live and event.sequence == self._last):
+                self._last = event.sequence
+                return [event]
+        if self._has_gap:
+            self._has_gap = False
+            if stored := await self._stored():
+                self._has_gap = True  # there may be more than one page
+                return stored
+        missed = self._missed - self._told_missed
+        self._told_missed += missed
+        return [self._missing(missed)] if missed else []
 
-    async def _stored(self, after: int, before: int | None = None) -> AsyncIterator[TaskEvent]:
-        while page := await self._store.events(self.root_id, after, self._size):
-            for event in page:
-                if before is not None and event.sequence >= before:
-                    return
-                yield event
-            after = page[-1].sequence
+    async def _stored(self, until: int | None = None) -> list[TaskEvent]:
+        """Read the next stored events, some at a time."""
+        limit = self._size if until is None else min(self._size, until - self._last)
+        events = await self._store.events(self.root_id, self._last, limit)
+        if events:
+            self._last = events[-1].sequence
+        return events
 
-    async def _last_number(self) -> int:
-        root = await self._root()
-        newest = await self._store.events(self.root_id, root.last_event if root else 0)
-        return newest[-1].sequence if newest else root.last_event if root else 0
+    async def _now(self, root: Task) -> int:
+        """Return the number after which events follow from now on, or the final one of a run that has ended."""
+        for count in (1, 1000, root.last_event) if root.run_ended_at is not None else ():
+            for event in reversed(await self._store.events(self.root_id, max(0, root.last_event - count))):
+                if event.type in FINAL:
+                    return event.sequence - 1
+        return root.last_event
 
-    async def _has_ended(self, last: int) -> bool:
-        """Whether the event of that number is a final one that no unended run follows."""
-        root = await self._root()
+    async def _has_ended(self) -> bool:
+        """Whether the last run that was requested has ended, and all that is stored was told."""
+        root = (await self._store.get([self.root_id])).get(self.root_id)
         if root is None:
             return True
-        if root.run_requested_at is not None and root.run_ended_at is None:
-            return False
-        newest = await self._store.events(self.root_id, max(0, last - 1))
-        return bool(newest) and newest[-1].sequence <= last and newest[-1].type in FINAL
+        return root.run_ended_at is not None and not await self._store.events(self.root_id, self._last, 1)
 
-    async def _root(self) -> Task | None:
-        return (await self._store.get([self.root_id])).get(self.root_id)
+    async def _root(self) -> Task:
+        root = (await self._store.get([self.root_id])).get(self.root_id)
+        if root is None:
+            raise NotFoundError(self.root_id)
+        return root
 
-    def _missing(self, count: int, last: int) -> TaskEvent:
+    def _wake_up(self) -> None:
+        if self._wake.is_set():
+            return  # it is cleared before what waits is taken
+        try:
+            if asyncio.get_running_loop() is self._loop:
+                self._wake.set()
+                return
+        except RuntimeError:
+            pass  # a thread without an event loop
+        try:
+            self._loop.call_soon_threadsafe(self._wake.set)
+        except RuntimeError:  # the event loop is closed: nobody listens any more
+            self._bus.remove(self)
+
+    def _missing(self, count: int) -> TaskEvent:
         return TaskEvent(
             type=EventType.LOG,
             task_id=self.root_id,
@@ -165,7 +229,7 @@ class Subscription:
             timestamp=utc_now(),
             message=f"{count} progress and log events were missed: the subscriber was too slow.",
             data={"missed": count},
-            sequence=last,
+            sequence=self._last,
         )
 
 

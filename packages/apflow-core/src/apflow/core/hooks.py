@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from types import CoroutineType
 from typing import Any, TypeVar, cast
 
 from apflow.core import plugins
@@ -134,12 +135,58 @@ class Hooks:
 
     async def _call(self, hook: Callable[..., Any], *arguments: object) -> None:
         try:
-            async with asyncio.timeout(self.timeout):
-                answer = hook(*arguments)
-                if inspect.isawaitable(answer):
+            answer = hook(*arguments)
+            if inspect.iscoroutine(answer):
+                await self._finish(answer)
+            elif answer is not None and inspect.isawaitable(answer):
+                async with asyncio.timeout(self.timeout):
                     await answer
         except Exception:  # noqa: BLE001 - the border to users' code
             _log.exception("Hook %s failed or took over %s s; the run goes on.", _name(hook), self.timeout)
+
+    async def _finish(self, hook: CoroutineType[Any, Any, Any]) -> None:
+        """Await a hook. The time limit is only set up once it waits: most hooks never do."""
+        try:
+            waits_for = hook.send(None)
+        except StopIteration:
+            return
+        async with asyncio.timeout(self.timeout):
+            await _Begun(hook, waits_for)
+
+
+class _Begun:
+    """A coroutine that has run up to its first wait in the present task: awaiting it goes on from there."""
+
+    __slots__ = ("_coroutine", "_is_first", "_waits_for")
+
+    def __init__(self, coroutine: CoroutineType[Any, Any, Any], waits_for: object) -> None:
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+        self._is_first = True
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return cast("Generator[Any, Any, Any]", self)
+
+    def __iter__(self) -> _Begun:
+        return self
+
+    def __next__(self) -> object:
+        return self.send(None)
+
+    def send(self, value: object) -> object:
+        """Hand on what it waits for; from then on, go on with the coroutine."""
+        if self._is_first:
+            self._is_first = False
+            return self._waits_for
+        return self._coroutine.send(value)
+
+    def throw(self, error: BaseException, *_: object) -> object:
+        """Let an error, a cancellation above all, arrive where the coroutine waits."""
+        return self._coroutine.throw(error)
+
+    def close(self) -> None:
+        """End the coroutine."""
+        self._coroutine.close()
 
 
 def _register_plugin(name: str) -> None:

@@ -1,26 +1,33 @@
 """What an executor says while it runs, on its way to subscribers and to the task's row.
 
-Progress and log events are coalesced to one per interval and kind; the last one is always sent.
+Progress and log events of a task are coalesced to one per interval; of each kind the last one is always
+sent, held back if need be until the next interval or the end of the call.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+import threading
+from collections.abc import Callable, Mapping
 from typing import cast
 
+from apflow.core.errors import InvalidInputError
 from apflow.core.events import EventType, TaskEvent
+from apflow.core.jsonvalue import clean_text, storable
 from apflow.core.task import Json, Task, utc_now
+
+logger = logging.getLogger(__name__)
 
 
 class ProgressQueue:
-    """The `event_queue` of one executor call.
+    """The `event_queue` of one executor call. May be used from any thread.
 
     Args:
         publish: hears what is let through.
         note: is told the fraction done, for the task's row.
         redact: takes secrets out of what the executor says.
-        interval: seconds between two events of one kind.
+        interval: seconds between two events.
     """
 
     def __init__(
@@ -37,64 +44,85 @@ class ProgressQueue:
         self._redact = redact
         self._interval = interval
         self._loop = asyncio.get_running_loop()
-        self._sent_at: dict[EventType, float] = {}
-        self._held: dict[EventType, TaskEvent] = {}
-        self._timers: dict[EventType, asyncio.TimerHandle] = {}
+        self._thread = threading.get_ident()
+        self._sent_at = float("-inf")
+        self._held: dict[EventType, TaskEvent] = {}  # the last of each kind, in the order to send them
+        self._timer: asyncio.TimerHandle | None = None  # set while anything is held
         self._is_closed = False
 
-    async def put(self, event: dict[str, Json], /) -> None:
+    async def put(self, event: Mapping[str, Json], /) -> None:
         """Send one event; see `put_nowait`. Gives the event loop a turn."""
         self.put_nowait(event)
         await asyncio.sleep(0)
 
-    def put_nowait(self, event: dict[str, Json], /) -> None:
-        """Send one event: `type` ("progress" or "log"), `progress` (0.0 to 1.0), `message`, `data`."""
+    def put_nowait(self, event: Mapping[str, Json], /) -> None:
+        """Send one event: `type` ("progress" or "log"), `progress` (0.0 to 1.0), `message`, `data`.
+
+        The fraction may also stand in `data`; any other type counts as progress. `data` that is not JSON is
+        left out. After the end of the call nothing is sent.
+        """
         if self._is_closed:
             return
         made = self._read(event)
-        wait = self._sent_at.get(made.type, float("-inf")) + self._interval - self._loop.time()
-        if wait <= 0 and made.type not in self._held:
-            self._send(made)
-            return
-        if made.type not in self._held:
-            self._timers[made.type] = self._loop.call_later(max(0.0, wait), self._flush, made.type)
-        self._held[made.type] = made
+        if threading.get_ident() == self._thread:
+            self._take(made)
+        else:
+            self._loop.call_soon_threadsafe(self._take, made)
 
     def close(self) -> None:
         """Send what is held back, and take nothing more."""
         self._is_closed = True
-        for kind in list(self._held):
-            self._timers.pop(kind).cancel()
-            self._send(self._held.pop(kind))
+        if self._timer is not None:
+            self._timer.cancel()
+        held, self._held = self._held, {}
+        for event in held.values():
+            self._send(event)
 
-    def _flush(self, kind: EventType) -> None:
-        self._timers.pop(kind, None)
-        held = self._held.pop(kind, None)
-        if held is not None:
-            self._send(held)
+    def _take(self, event: TaskEvent) -> None:
+        if self._is_closed:
+            return
+        wait = self._sent_at + self._interval - self._loop.time()
+        if wait <= 0 and not self._held:
+            self._send(event)
+            return
+        self._held[event.type] = event
+        if self._timer is None:
+            self._timer = self._loop.call_later(wait, self._send_held)
+
+    def _send_held(self) -> None:
+        self._send(self._held.pop(next(iter(self._held))))
+        self._timer = self._loop.call_later(self._interval, self._send_held) if self._held else None
 
     def _send(self, event: TaskEvent) -> None:
-        self._sent_at[event.type] = self._loop.time()
+        self._sent_at = self._loop.time()
         if event.progress is not None:
             self._note(event.task_id, event.progress)
         self._publish(event)
 
-    def _read(self, event: dict[str, Json]) -> TaskEvent:
-        event = self._redact(dict(event))
-        data = event.get("data")
-        fraction = event.get("progress")
+    def _read(self, event: Mapping[str, Json]) -> TaskEvent:
+        data, message, fraction = self._data(event.get("data")), event.get("message"), event.get("progress")
         if fraction is None and isinstance(data, dict):
             fraction = cast("dict[str, Json]", data).get("progress")
-        if isinstance(fraction, bool) or not isinstance(fraction, int | float):
-            fraction = None
-        message = event.get("message")
         return TaskEvent(
             type=EventType.LOG if event.get("type") == EventType.LOG else EventType.PROGRESS,
             task_id=self._task.id,
             root_task_id=self._task.root_id,
             timestamp=utc_now(),
             status=self._task.status,
-            progress=None if fraction is None else min(1.0, max(0.0, float(fraction))),
-            message=None if message is None else str(message),
+            progress=_fraction(fraction),
+            message=None if message is None else self._redact(clean_text(str(message))),
             data=data,
         )
+
+    def _data(self, data: Json) -> Json:
+        """Return a copy of what the executor sent: it may go on changing its own."""
+        try:
+            return self._redact(storable(data, "data"))
+        except InvalidInputError as error:
+            logger.warning("An event of task %s is sent without its data: %s", self._task.id, error)
+            return None
+
+
+def _fraction(value: Json) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(min(1.0, max(0.0, value))) if is_number else None
