@@ -187,8 +187,9 @@ class Ledger:
         for task_id in writes.removed:
             self._rows.pop(task_id, None)
         for root_id in writes.ended:
-            self._trees.pop(root_id, None)
-            self._sequences.pop(root_id, None)
+            if self._rows.get(root_id) is None:  # else it was added again
+                self._trees.pop(root_id, None)
+                self._sequences.pop(root_id, None)
         for known in (self._rows, self._trees, self._sequences):
             _limit(known, self._max_rows)
 
