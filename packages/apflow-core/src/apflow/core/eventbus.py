@@ -187,7 +187,7 @@ class Subscription:
         return events
 
     async def _now(self, root: Task) -> int:
-        """Return the number after which events follow from now on, or the final one of a run that has ended."""
+        """Return the last number, or the one before the final event of a run that has ended."""
         for count in (1, 1000, root.last_event) if root.run_ended_at is not None else ():
             for event in reversed(await self._store.events(self.root_id, max(0, root.last_event - count))):
                 if event.type in FINAL:

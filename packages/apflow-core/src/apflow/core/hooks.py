@@ -142,7 +142,7 @@ class Hooks:
                 async with asyncio.timeout(self.timeout):
                     await answer
         except Exception:  # noqa: BLE001 - the border to users' code
-            _log.exception("Hook %s failed or took over %s s; the run goes on.", _name(hook), self.timeout)
+            _log.exception("Hook %s failed or took over %s s; the run goes on.", name_of(hook), self.timeout)
 
     async def _finish(self, hook: CoroutineType[Any, Any, Any]) -> None:
         """Await a hook. The time limit is only set up once it waits: most hooks never do."""
@@ -206,5 +206,6 @@ def _register_plugin(name: str) -> None:
         register_post_hook(hook)
 
 
-def _name(hook: Callable[..., Any]) -> str:
-    return f"{getattr(hook, '__module__', '?')}.{getattr(hook, '__qualname__', repr(hook))}"
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name by which the log speaks of a function of the user's."""
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"

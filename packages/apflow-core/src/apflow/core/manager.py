@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 
 from apflow.core.driving import Driver, cancel
@@ -11,19 +12,27 @@ from apflow.core.errors import NotFoundError
 from apflow.core.eventbus import Subscription
 from apflow.core.events import TaskEvent
 from apflow.core.executor import ExecutableTask
-from apflow.core.hooks import Hooks, TaskPostHook, TaskPreHook
+from apflow.core.hooks import Hooks, TaskPostHook, TaskPreHook, name_of
+from apflow.core.jsonvalue import copy_json
 from apflow.core.repository import TaskRepository
 from apflow.core.runner import Runner
 from apflow.core.session import create_session
+from apflow.core.settings import get_settings
 from apflow.core.store import TaskStore
-from apflow.core.task import Json
+from apflow.core.task import Json, Task
 from apflow.core.tree import TaskTreeNode
+
+logger = logging.getLogger(__name__)
 
 StreamingCallback = Callable[[dict[str, Json]], Awaitable[object] | object]
 
 
 class StreamingCallbacks:
-    """Who is called with each event of a run with streaming: a dict, in order, the final one always."""
+    """Who is called with each event of a run with streaming: a dict, in order, the final one always.
+
+    A callback never decides the fate of a run. One that raises is logged by name and called with the next
+    event all the same; one that takes longer than a hook may is logged and removed.
+    """
 
     def __init__(self) -> None:
         self.callbacks: list[StreamingCallback] = []
@@ -37,12 +46,21 @@ class StreamingCallbacks:
         self.callbacks.remove(callback)
 
     async def send(self, event: TaskEvent) -> None:
-        """Call everybody with one event."""
-        shown = event.to_dict()
+        """Call everybody with one event, each with a copy of its own."""
+        seconds = get_settings().hook_timeout
         for callback in list(self.callbacks):
-            answer = callback(shown)
-            if inspect.isawaitable(answer):
-                await answer
+            limit = asyncio.timeout(seconds)
+            try:
+                async with limit:
+                    answer = callback(copy_json(event.to_dict()))
+                    if inspect.isawaitable(answer):
+                        await answer
+            except Exception:
+                if limit.expired() and callback in self.callbacks:
+                    self.remove(callback)
+                    logger.warning("Callback %s took over %s s: it is removed.", name_of(callback), seconds)
+                else:
+                    logger.exception("Callback %s failed; the run goes on.", name_of(callback))
 
 
 class TaskManager:
@@ -95,9 +113,14 @@ class TaskManager:
             NotFoundError: the tree is not stored.
             AlreadyRunningError: a living owner runs it.
         """
+        stored = (await self.db.get([task_tree.task.id])).get(task_tree.task.id)
+        if stored is None:
+            raise NotFoundError(task_tree.task.id)
         if use_callback and self.streaming_callbacks.callbacks:
-            return await self._run_streaming(task_tree, force)
-        return await self._run(task_tree, force)
+            await self._run_streaming(stored, task_tree, force)
+        else:
+            await self._run(stored, task_tree, force)
+        return task_tree
 
     async def distribute_task_tree_with_streaming(
         self, task_tree: TaskTreeNode, use_callback: bool = True, *, force: bool = False
@@ -145,29 +168,31 @@ class TaskManager:
             driver.runner = self._runner
         return driver
 
-    async def _run(self, node: TaskTreeNode, force: bool) -> TaskTreeNode:
-        stored = (await self.db.get([node.task.id])).get(node.task.id)
-        if stored is None:
-            raise NotFoundError(node.task.id)
+    async def _run(self, stored: Task, node: TaskTreeNode, force: bool) -> None:
         named = None if stored.parent_id is None else stored.id
         tasks = await self._driver().run(stored.root_id, named_id=named, force=force)
         node.refresh(tasks or [])
-        return node
 
-    async def _run_streaming(self, node: TaskTreeNode, force: bool) -> TaskTreeNode:
-        root_id = node.task.root_id
-        before = await self.db.events(root_id)
-        events = self.subscribe(root_id, before[-1].sequence if before else 0)
+    async def _run_streaming(self, stored: Task, node: TaskTreeNode, force: bool) -> None:
+        root_id, driver = stored.root_id, self._driver()
+        root = (await self.db.get([root_id]))[root_id]
+        size = driver.settings.event_queue_size
+        heard = Subscription(
+            driver.bus, self.db, root_id, after=root.last_event, size=size, until_stopped=True
+        )
+        forwarding = asyncio.create_task(self._forward(heard), name=f"apflow:stream:{root_id}")
+        try:
+            await self._run(stored, node, force)
+        finally:
+            heard.stop()
+            try:
+                await asyncio.wait({forwarding})
+            finally:
+                forwarding.cancel()
 
-        async def forward() -> None:
+    async def _forward(self, events: Subscription) -> None:
+        try:
             async for event in events:
                 await self.streaming_callbacks.send(event)
-
-        async with asyncio.TaskGroup() as group:
-            listening = group.create_task(forward(), name=f"apflow:stream:{root_id}")
-            await asyncio.sleep(0)
-            try:
-                return await self._run(node, force)
-            finally:
-                await asyncio.wait({listening}, timeout=self._driver().settings.hook_timeout)
-                listening.cancel()
+        except Exception:
+            logger.exception("The events of tree %s cannot be read; its run goes on.", events.root_id)

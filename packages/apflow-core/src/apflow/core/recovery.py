@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Sequence
 
 from apflow.core import runs
 from apflow.core.driving import Driver
 from apflow.core.errors import AlreadyRunningError, NotFoundError
+from apflow.core.settings import get_settings
 from apflow.core.store import TaskQuery, TaskStore
+
+logger = logging.getLogger(__name__)
 
 
 async def recover(db: TaskStore, root_ids: Sequence[str] | None = None, *, force: bool = False) -> list[str]:
-    """Finish what was left, one tree after the other, and return the ids of the trees that were run.
+    """Finish what was left and return the ids of the trees that were run.
 
-    Completed tasks stay as they are; a cancel that was requested is carried out.
+    The trees run at the same time, as many as the process may make executor calls, and none waits for
+    another. One that fails is logged and stays as it is; the others go on. Completed tasks stay as they
+    are; a cancel that was requested is carried out.
 
     Args:
         root_ids: which trees; None for every tree with a requested run.
@@ -21,20 +28,33 @@ async def recover(db: TaskStore, root_ids: Sequence[str] | None = None, *, force
 
     Raises:
         NotFoundError: a tree of `root_ids` does not exist.
+        StoreError: the store failed while the first trees were looked for.
     """
-    roots = {task.id: task for task in await db.find(TaskQuery(root_only=True, is_requested=True))}
-    for root_id in root_ids or ():
-        if root_id not in roots and root_id not in await db.get([root_id]):
-            raise NotFoundError(root_id)
-    taken: list[str] = []
-    for root_id in roots if root_ids is None else [each for each in root_ids if each in roots]:
+    requested = {task.id: None for task in await db.find(TaskQuery(root_only=True, is_requested=True))}
+    if root_ids is not None:
+        stored = await db.get(root_ids)
+        for root_id in root_ids:
+            if root_id not in stored:
+                raise NotFoundError(root_id)
+        requested = {root_id: None for root_id in root_ids if root_id in requested}
+    places = asyncio.Semaphore(get_settings().max_concurrency)
+    async with asyncio.TaskGroup() as group:
+        resuming = {
+            root_id: group.create_task(_resume(db, root_id, force, places), name=f"apflow:recover:{root_id}")
+            for root_id in requested
+        }
+    return [root_id for root_id, task in resuming.items() if task.result()]
+
+
+async def _resume(db: TaskStore, root_id: str, force: bool, places: asyncio.Semaphore) -> bool:
+    """Finish one tree; say whether this process ran it."""
+    async with places:
         if runs.is_running(db, root_id):
-            continue
+            return False
         try:
-            driver = Driver(db)
-            tasks = await driver.run(root_id, resume_only=True, needs_executors=not force)
-        except AlreadyRunningError:
-            continue
-        if tasks is not None:
-            taken.append(root_id)
-    return taken
+            return await Driver(db).run(root_id, resume_only=True, needs_executors=not force) is not None
+        except (AlreadyRunningError, NotFoundError):
+            return False  # somebody else took it, or deleted it meanwhile
+        except Exception:
+            logger.exception("Tree %s could not be resumed; the others go on.", root_id)
+            return False

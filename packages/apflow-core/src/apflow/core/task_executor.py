@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from apflow.core.creator import TaskCreator
 from apflow.core.driving import Driver, cancel
-from apflow.core.errors import NotFoundError
+from apflow.core.errors import InvalidInputError, NotFoundError
 from apflow.core.hooks import Hooks
 from apflow.core.manager import StreamingCallback, TaskManager
 from apflow.core.session import get_default_session
@@ -17,7 +18,7 @@ from apflow.core.task import Json, Task
 from apflow.core.tree import TaskTreeNode, tree_status
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RunningTree:
     """A run that a `TaskExecutor` started: the key it was asked under, and the real root."""
 
@@ -35,13 +36,15 @@ class TaskExecutor:
     """
 
     _only: ClassVar[TaskExecutor | None] = None
-    _running: dict[str, RunningTree]
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+    _running: list[RunningTree]  # several runs may have one key
 
     def __new__(cls) -> TaskExecutor:
-        if cls._only is None:
-            cls._only = super().__new__(cls)
-            cls._only._running = {}  # noqa: SLF001 - its own
-        return cls._only
+        with cls._lock:
+            if cls._only is None:
+                cls._only = super().__new__(cls)
+                cls._only._running = []  # noqa: SLF001 - its own
+            return cls._only
 
     async def execute_tasks(
         self,
@@ -63,8 +66,10 @@ class TaskExecutor:
 
         Raises:
             TreeInvalidError: the array is no tree. Nothing is created.
+            InvalidInputError: the context is neither of these.
         """
-        db = db_session or get_default_session()
+        _check_context(use_streaming, streaming_callbacks_context)
+        db = db_session if db_session is not None else get_default_session()
         node = await TaskCreator(db).create_task_tree_from_array(tasks, user_id=user_id)
         return await self.execute_task_tree(
             node, root_task_id, use_streaming, streaming_callbacks_context, db_session=db
@@ -111,17 +116,18 @@ class TaskExecutor:
             NotFoundError: there is no such task.
             AlreadyRunningError: a living owner runs its tree.
         """
-        db = db_session or get_default_session()
+        _check_context(use_streaming, streaming_callbacks_context)
+        db = db_session if db_session is not None else get_default_session()
         task = await _stored(db, task_id)
-        key = root_task_id or task.root_id
-        self._running[key] = RunningTree(key, task.root_id, db)
+        run = RunningTree(root_task_id or task.root_id, task.root_id, db)
+        self._running.append(run)
         try:
             if use_streaming and streaming_callbacks_context is not None:
                 tasks = await self._run_streaming(db, task, streaming_callbacks_context, force)
             else:
                 tasks = await self._run(db, task, force)
         finally:
-            self._running.pop(key, None)
+            self._running.remove(run)
         return summarise(tasks, task.root_id)
 
     async def cancel_task(
@@ -132,21 +138,20 @@ class TaskExecutor:
         force: bool = False,
         db_session: TaskStore | None = None,
     ) -> dict[str, Json]:
-        """Cancel a task, or a run by its key; see `TaskManager.cancel_task`."""
-        known = self._running.get(task_id)
-        db = db_session or (known.db if known else get_default_session())
-        real_id = known.root_task_id if known else task_id
-        return await cancel(Driver(db), real_id, error_message, is_forced=force)
+        """Cancel a task, or a run by its key (of several, the last); see `TaskManager.cancel_task`."""
+        for run in reversed(self._running):
+            if task_id in (run.key, run.root_task_id) and db_session in (None, run.db):
+                return await cancel(Driver(run.db), run.root_task_id, error_message, is_forced=force)
+        db = db_session if db_session is not None else get_default_session()
+        return await cancel(Driver(db), task_id, error_message, is_forced=force)
 
     def running_tasks(self) -> list[str]:
         """Return the keys of the runs that this process started and that have not ended."""
-        return list(self._running)
+        return list(dict.fromkeys(run.key for run in list(self._running)))
 
     def is_task_running(self, task_id: str) -> bool:
         """Say whether a run of this key, or of the tree with this root, goes on in this process."""
-        return task_id in self._running or any(
-            each.root_task_id == task_id for each in self._running.values()
-        )
+        return any(task_id in (run.key, run.root_task_id) for run in list(self._running))
 
     async def _run(self, db: TaskStore, task: Task, force: bool) -> list[Task]:
         named = None if task.parent_id is None else task.id
@@ -172,6 +177,14 @@ def summarise(tasks: Sequence[Task], root_id: str) -> dict[str, Json]:
         "error": summary.error,
         "tolerated": summary.tolerated,
     }
+
+
+def _check_context(use_streaming: bool, context: Any) -> None:
+    if use_streaming and context is not None and not callable(_callback(context)):
+        raise InvalidInputError(
+            f"streaming_callbacks_context is a {type(context).__name__}. "
+            "Give a callable, or anything with a `put`."
+        )
 
 
 def _callback(context: Any) -> StreamingCallback:
