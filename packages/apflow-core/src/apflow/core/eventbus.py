@@ -138,9 +138,7 @@ class Subscription:
     async def __aiter__(self) -> AsyncIterator[TaskEvent]:
         try:
             if not self._has_begun:
-                root = await self._root()
-                is_known = self._after is not None and self._after <= root.last_event
-                self._last = self._after or 0 if is_known else await self._now(root)
+                self._last = await self._begin_silently()
             may_have_ended = True
             while True:
                 self._wake.clear()
@@ -156,6 +154,15 @@ class Subscription:
                 await self._wake.wait()
         finally:
             self._bus.remove(self)
+
+    async def _begin_silently(self) -> int:
+        root = await self._root()
+        if self._after is not None and self._after <= root.last_event:
+            return self._after
+        now = await self._now(root)
+        if self._queue:  # what has happened since the subscription was made is told, too
+            now = min(now, self._queue[0].sequence - 1)
+        return now
 
     async def _take(self) -> list[TaskEvent]:
         """Return what is to be told next, in order; nothing where nothing waits."""
