@@ -1,9 +1,10 @@
-"""Subscribers: every stored event, in order, to the final one, whenever they come and however slow they are."""
+"""Subscribers: every stored event, in order, to the final one, whenever they come, however slow they are."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -72,7 +73,13 @@ def db() -> MemoryStore:
 
 
 def task(task_id: str, parent: str | None = None, *needs: str, **inputs: Any) -> dict[str, Any]:
-    return {"id": task_id, "name": Talks.id, "parent_id": parent, "dependencies": list(needs), "inputs": inputs}
+    return {
+        "id": task_id,
+        "name": Talks.id,
+        "parent_id": parent,
+        "dependencies": list(needs),
+        "inputs": inputs,
+    }
 
 
 async def create(db: MemoryStore, *tasks: dict[str, Any]) -> TaskTreeNode:
@@ -145,11 +152,20 @@ async def test_many_tasks_at_once_leave_no_gap(db: MemoryStore):
     [
         ([task("a", do="fail")], "tree_failed"),
         ([{"id": "a", "name": "test_nowhere"}], "tree_failed"),
-        ([{"id": "g", "name": "g"}, {"id": "h", "name": "h", "parent_id": "g"}, task("b", "h", "c"), task("c", "g", "h")],
-         "tree_failed"),
+        (
+            [
+                {"id": "g", "name": "g"},
+                {"id": "h", "name": "h", "parent_id": "g"},
+                task("b", "h", "c"),
+                task("c", "g", "h"),
+            ],
+            "tree_failed",
+        ),
     ],
 )  # fmt: skip
-async def test_the_final_event_comes_for_failures_too(db: MemoryStore, tasks: list[dict[str, Any]], final: str):
+async def test_the_final_event_comes_for_failures_too(
+    db: MemoryStore, tasks: list[dict[str, Any]], final: str
+):
     node = await create(db, *tasks)
     listening = asyncio.create_task(heard(TaskManager(db).subscribe(node.task.id, 0)))
     await asyncio.sleep(0)
@@ -241,7 +257,9 @@ async def test_a_snapshot_shows_the_tree_and_events_go_on_from_there(db: MemoryS
     assert numbers(await heard(aiter(subscription))) == [4, 5]
 
 
-@pytest.mark.parametrize(("after", "has_snapshot"), [(None, True), (0, False), (3, False), (5, False), (6, True)])
+@pytest.mark.parametrize(
+    ("after", "has_snapshot"), [(None, True), (0, False), (3, False), (5, False), (6, True)]
+)
 async def test_a_snapshot_is_given_where_the_number_tells_too_little(
     db: MemoryStore, after: int | None, has_snapshot: bool
 ):
@@ -309,7 +327,11 @@ async def test_live_events_older_than_what_was_told_are_left_out(db: MemoryStore
 
 def live(root_id: str, number: int) -> TaskEvent:
     return TaskEvent(
-        type=EventType.LOG, task_id=root_id, root_task_id=root_id, timestamp=datetime.now(UTC), sequence=number
+        type=EventType.LOG,
+        task_id=root_id,
+        root_task_id=root_id,
+        timestamp=datetime.now(UTC),
+        sequence=number,
     )
 
 
@@ -320,7 +342,7 @@ async def test_live_events_carry_the_number_of_the_stored_one_before_them(db: Me
     await run(db, node)
     events = await listening
     assert kinds(events).count("log") == 2
-    for before, event in zip(events, events[1:], strict=False):
+    for before, event in itertools.pairwise(events):
         assert event.sequence == before.sequence + (event.type != "log")
 
 

@@ -61,7 +61,11 @@ async def test_the_first_event_is_sent_at_once(clock: Clock):
     heard = Heard()
     heard.put(progress=0.1, message="begun")
     assert heard.messages == ["begun"]
-    assert (heard.events[0].task_id, heard.events[0].root_task_id, heard.events[0].progress) == ("t", "r", 0.1)
+    assert (heard.events[0].task_id, heard.events[0].root_task_id, heard.events[0].progress) == (
+        "t",
+        "r",
+        0.1,
+    )
 
 
 async def test_what_comes_too_soon_is_held_back_and_only_the_last_of_it_sent(clock: Clock):
@@ -77,7 +81,9 @@ async def test_what_comes_too_soon_is_held_back_and_only_the_last_of_it_sent(clo
     assert heard.messages == ["0", "9"]
 
 
-async def test_no_more_than_four_events_a_second_leave_a_task_and_its_column_is_noted_no_more_often(clock: Clock):
+async def test_no_more_than_four_events_a_second_leave_a_task_and_its_column_is_noted_no_more_often(
+    clock: Clock,
+):
     heard = Heard()
     for at in range(1000):
         heard.put("log" if at % 2 else "progress", progress=at / 1000, message=str(at))
@@ -111,7 +117,11 @@ async def test_nothing_is_sent_after_the_call(clock: Clock):
 @pytest.mark.parametrize(
     ("event", "kind", "fraction"),
     [
-        ({"type": "progress", "task_id": "t", "data": {"step": 3, "total": 4, "progress": 0.75}}, "progress", 0.75),
+        (
+            {"type": "progress", "task_id": "t", "data": {"step": 3, "total": 4, "progress": 0.75}},
+            "progress",
+            0.75,
+        ),
         ({"type": "progress", "progress": 0.5, "data": {"progress": 0.1}}, "progress", 0.5),
         ({"type": "log", "message": "hello"}, "log", None),
         ({"type": "whatever", "progress": 1}, "progress", 1.0),
@@ -125,7 +135,9 @@ async def test_nothing_is_sent_after_the_call(clock: Clock):
         ({"data": ["a", "list"]}, "progress", None),
     ],
 )
-async def test_an_event_is_read_in_whatever_form_it_is_sent(event: dict[str, Any], kind: str, fraction: float | None):
+async def test_an_event_is_read_in_whatever_form_it_is_sent(
+    event: dict[str, Any], kind: str, fraction: float | None
+):
     heard = Heard()
     await heard.queue.put(event)
     assert (heard.events[0].type, heard.events[0].progress) == (kind, fraction)
@@ -215,7 +227,7 @@ async def test_report_progress_tells_fraction_message_and_data(run_of: Any):
     async def execute(executor: Any) -> None:
         await executor.report_progress(0.4, "nearly half", {"rows": 4})
 
-    told, db = await run_of(execute)
+    told, _db = await run_of(execute)
     event = told[2]
     assert (event["type"], event["progress"], event["message"]) == ("progress", 0.4, "nearly half")
     assert (event["data"], event["status"], event["sequence"]) == ({"rows": 4}, "in_progress", 3)
