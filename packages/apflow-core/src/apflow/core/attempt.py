@@ -78,8 +78,8 @@ class Attempt:
     """One attempt at one task. `outcome` is there once `waiter` is done."""
 
     __slots__ = (
-        "answer", "answered", "bench", "executor", "generation", "inputs", "is_cancelled", "message", "number",
-        "queue", "secrets", "task", "waiter", "was_called",
+        "answer", "answered", "bench", "executor", "generation", "inputs", "is_cancelled", "message",
+        "number", "queue", "secrets", "task", "waiter", "was_called",
     )  # fmt: skip
 
     def __init__(self, bench: Bench, task: Task) -> None:
@@ -233,7 +233,7 @@ class Attempt:
         executor.task_id = task.id
         executor.root_task_id = task.root_id
         executor.user_id = task.user_id
-        executor.stored_task = task
+        executor.task = task.copy()
         executor.attempts = task.attempts
         executor.idempotency_key = f"{task.id}:{task.generation}"
         executor.cancellation_checker = lambda: self.is_cancelled
