@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from apflow.core.task import Json
 from apflow.storage.duckdb.ledger import Added
 from apflow.storage.duckdb.statements import Slot
-from apflow.storage.sql.columns import TaskColumn, encoder
+from apflow.storage.sql.columns import TaskColumn, encode, encoder
 
 
 class Column(NamedTuple):
@@ -67,6 +67,9 @@ def _values(added: Sequence[Added], column: TaskColumn, now: datetime) -> list[J
 
 def _column(column: TaskColumn, values: list[Json]) -> Column:
     to_sql = encoder(column.kind)
+    first = values[0]
+    if all(value is first for value in values):  # as the times of one turn of a run are
+        return Column(Slot(column.name, column.sql_type, True), encode(column.kind, first))
     if to_sql is not None:
         values = [None if value is None else to_sql(value) for value in values]
     # Compared as they are stored: True equals 1, but their JSON does not.

@@ -30,6 +30,7 @@ from apflow.storage.sql.rows import task_rows
 
 T = TypeVar("T")
 READERS = 2
+PAGE = 2048  # rows that are fetched at once: DuckDB's own unit
 MEMORY = ":memory:"
 _URL = re.compile(r"duckdb://(?:/(?P<path>.+))?", re.DOTALL)
 
@@ -126,7 +127,8 @@ class DuckDBStore(TaskStore):
         known = {root_id: self._writer.ledger.sequence(root_id) for root_id in roots}
         with self._database.cursor() as cursor:
             cursor.begin()
-            tasks = [rows.task(row) for row in cursor.execute(*statement).fetchall()]
+            cursor.execute(*statement)
+            tasks = rows.tasks(row for page in iter(lambda: cursor.fetchmany(PAGE), []) for row in page)
             unknown = [task.id for task in tasks if known.get(task.id, 0) is None and task.id == task.root_id]
             if unknown:
                 known.update(cursor.execute(SEQUENCES, [unknown]).fetchall())

@@ -34,7 +34,10 @@ def pages(root_id: str, events: Sequence[TaskEvent]) -> Iterator[Page]:
     """Put consecutive events of a tree, numbered already, on pages."""
     for start in range(0, len(events), MAX_EVENTS):
         taken = events[start : start + MAX_EVENTS]
-        body = dumps([_fields(event) for event in taken]).decode()
+        # Most events of a page have one time: it is written down once for all of them.
+        times = {id(event.timestamp): event.timestamp for event in taken}
+        texts = {each: time.isoformat() for each, time in times.items()}
+        body = dumps([_fields(event, texts[id(event.timestamp)]) for event in taken]).decode()
         yield Page(root_id, taken[0].sequence, taken[-1].sequence, body)
 
 
@@ -44,12 +47,12 @@ def read_page(root_id: str, body: str) -> Iterator[TaskEvent]:
         yield _event(root_id, fields)
 
 
-def _fields(event: TaskEvent) -> tuple[Json, ...]:
+def _fields(event: TaskEvent, time: str) -> tuple[Json, ...]:
     return (
         event.sequence,
         event.type,
         event.task_id,
-        event.timestamp.isoformat(),
+        time,
         event.status,
         event.progress,
         event.message,

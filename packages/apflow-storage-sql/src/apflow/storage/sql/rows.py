@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC
 from functools import cache
 from typing import Any
@@ -13,6 +13,7 @@ from apflow.core.task import Json, Task
 from apflow.storage.sql.columns import BASE, Kind, TaskColumn, quoted, task_columns
 
 _STATUS = {str(status): status for status in TaskStatus}
+SHARED = ("root_id", "parent_id", "user_id", "name", "executor", "owner")  # alike in many rows
 _IS_BASE = frozenset(column.name for column in BASE)
 
 
@@ -28,13 +29,23 @@ class TaskRows:
         self._lists = tuple(column.name for column in columns if column.kind is Kind.LIST)
         self.selected = ", ".join(map(quoted, self._names))  # what stands after SELECT
 
-    def task(self, row: Sequence[Any]) -> Task:
-        """Return the task that a row is."""
+    def tasks(self, rows: Iterable[Sequence[Any]]) -> list[Task]:
+        """Return the tasks that rows are. What many rows have in common is held once."""
+        shared: dict[Any, Any] = {}
+        return [self.task(row, shared) for row in rows]
+
+    def task(self, row: Sequence[Any], shared: dict[Any, Any]) -> Task:
+        """Return the task that a row is; `shared` holds the texts and times of the rows before."""
         fields: dict[str, Json] = dict(zip(self._names, row, strict=True))
         fields["status"] = _STATUS[fields["status"]]
-        for name in self._times:
+        for name in SHARED:
             if fields[name] is not None:
-                fields[name] = fields[name].replace(tzinfo=UTC)
+                fields[name] = shared.setdefault(fields[name], fields[name])
+        for name in self._times:
+            time = fields[name]
+            if time is not None:
+                known = shared.get(time)
+                fields[name] = known or shared.setdefault(time, time.replace(tzinfo=UTC))
         for name in self._json:
             if fields[name] is not None:
                 fields[name] = loads(fields[name])
