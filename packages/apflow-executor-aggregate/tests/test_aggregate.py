@@ -38,8 +38,8 @@ async def test_without_dependencies_the_collection_is_empty():
 
 async def test_the_summary_tells_of_optional_dependencies_without_result():
     executor = AggregateResultsExecutor()
-    executor.task = Task(id="t", name="n", root_id="t")
-    executor.task.dependencies = [{"id": "a", "required": True}, {"id": "b", "required": False}]
+    executor.stored_task = Task(id="t", name="n", root_id="t")
+    executor.stored_task.dependencies = [{"id": "a", "required": True}, {"id": "b", "required": False}]
     executor.dependency_results = {"a": 1}
     assert (await executor.execute({}))["summary"] == "Collected the results of 1 of 2 dependencies."
 

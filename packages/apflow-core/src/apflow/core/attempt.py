@@ -46,15 +46,17 @@ class Bench:
     tasks: Mapping[str, Task] = field(init=False)
     publish: Callable[[TaskEvent], None] = field(init=False)
     note_progress: Callable[[str, float], None] = field(init=False)
+    ended: Callable[[Attempt], None] = field(init=False)
 
     def join(
         self,
         tasks: Mapping[str, Task],
         publish: Callable[[TaskEvent], None],
         note_progress: Callable[[str, float], None],
+        ended: Callable[[Attempt], None],
     ) -> None:
-        """Belong to a run: to its tasks, and to what hears its live events."""
-        self.tasks, self.publish, self.note_progress = tasks, publish, note_progress
+        """Belong to a run: to its tasks, and to what hears its live events and the end of its attempts."""
+        self.tasks, self.publish, self.note_progress, self.ended = tasks, publish, note_progress, ended
 
     def entry(self, executor_id: str) -> extensions.ExecutorEntry:
         """Return an executor, looked up once per run."""
@@ -75,11 +77,11 @@ class Bench:
 
 
 class Attempt:
-    """One attempt at one task. `outcome` is there once `waiter` is done."""
+    """One attempt at one task. `bench.ended` is told once, when its code has ended."""
 
     __slots__ = (
-        "answer", "answered", "bench", "executor", "generation", "inputs", "is_cancelled", "message",
-        "number", "queue", "secrets", "task", "waiter", "was_called",
+        "answer", "answered", "bench", "executor", "generation", "has_begun", "inputs", "is_cancelled",
+        "message", "number", "outcome", "queue", "secrets", "task", "waiter", "was_called",
     )  # fmt: skip
 
     def __init__(self, bench: Bench, task: Task) -> None:
@@ -89,16 +91,34 @@ class Attempt:
         self.executor: ExecutableTask | None = None
         self.inputs: dict[str, Json] = {}  # those used, secrets still as references
         self.secrets: list[str] = []
+        self.has_begun = False
+        self.outcome: Outcome | None = None  # once it has ended
         self.was_called = False  # the executor's code has begun
         self.is_cancelled = False
         self.message: str | None = None  # why it was cancelled
         self.answer: Json = None  # what the executor's `cancel` returned
         self.answered = asyncio.Event()  # its `cancel` has returned, or it has none
         self.queue: ProgressQueue | None = None
-        self.waiter: asyncio.Task[Outcome]
+        self.waiter: asyncio.Task[None]
 
-    async def run(self) -> Outcome:
-        """Build the inputs, call the executor, and return what became of it. Never raises on its failure."""
+    async def run(self) -> None:
+        """Build the inputs, call the executor, and tell what became of it."""
+        self.has_begun = True
+        try:
+            self.outcome = await self._outcome()
+        finally:
+            self.bench.ended(self)
+
+    def end(self, why: str) -> None:
+        """End the code from outside."""
+        self.waiter.cancel(why)
+        if not self.has_begun:  # then `run` never will
+            self.has_begun = True
+            self.outcome = self.cancelled()
+            self.bench.ended(self)
+
+    async def _outcome(self) -> Outcome:
+        """Return what became of the call. Never raises on its failure."""
         try:
             outcome = await self._call()
         except asyncio.CancelledError:
@@ -163,7 +183,7 @@ class Attempt:
         if self.executor is not None and self.executor.cancelable and not is_forced:
             await asyncio.wait({self.waiter}, timeout=max(0.0, until - loop.time()))
         if not self.waiter.done():
-            self.waiter.cancel("cancelled by request")
+            self.end("cancelled by request")
 
     async def _call(self) -> Outcome:
         bench, task = self.bench, self.task
@@ -233,7 +253,7 @@ class Attempt:
         executor.task_id = task.id
         executor.root_task_id = task.root_id
         executor.user_id = task.user_id
-        executor.task = task.copy()
+        executor.stored_task = task
         executor.attempts = task.attempts
         executor.idempotency_key = f"{task.id}:{task.generation}"
         executor.cancellation_checker = lambda: self.is_cancelled

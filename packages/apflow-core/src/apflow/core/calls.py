@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from apflow.core.attempt import Attempt, Bench
@@ -26,6 +26,9 @@ class Calls:
         self._limit = slots.limit if limit is None else limit
         self._when_free = when_free
         self._taken = 0  # places that this run has: of calls being made, and of those to be made
+        self._own_taken: Counter[tuple[str, int]] = (
+            Counter()
+        )  # (executor, its limit) -> places of that executor
         self._held: deque[Task] = deque()  # ready, their executor at its own limit
 
     @property
@@ -61,6 +64,7 @@ class Calls:
             return True
         own = executor_slots(str(task.executor), limit)
         if own.take(1):
+            self._own_taken[str(task.executor), limit] += 1
             return True
         self._held.append(task)
         own.call_when_free(self._when_free)
@@ -76,7 +80,15 @@ class Calls:
         limit = self._limit_of(task)
         if limit is not None:
             executor_slots(str(task.executor), limit).give_back()
+            self._own_taken[str(task.executor), limit] -= 1
         self.return_places(1)
+
+    def close(self) -> None:
+        """Give back every place: a run that failed has places of calls that it will never make."""
+        self.return_places(self._taken)
+        for (executor_id, limit), count in self._own_taken.items():
+            executor_slots(executor_id, limit).give_back(count)
+        self._own_taken.clear()
 
     def _limit_of(self, task: Task) -> int | None:
         if task.executor is None:

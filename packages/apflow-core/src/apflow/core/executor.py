@@ -50,12 +50,17 @@ class ExecutableTask(ABC):
     task_id: str | None = None
     root_task_id: str | None = None
     user_id: str | None = None
-    task: Task | None = None  # a copy
+    stored_task: Task | None = None  # the run's own: `task` gives copies of it
     attempts: int = 0  # this one included
     idempotency_key: str | None = None  # the same for every attempt at one piece of work
     dependency_results: Mapping[str, Json] = NO_RESULTS  # of the completed dependencies, in order
     cancellation_checker: Callable[[], bool] | None = None
     event_queue: EventQueue | None = None
+
+    @property
+    def task(self) -> Task | None:
+        """A copy of the task that is run; None without a run."""
+        return None if self.stored_task is None else self.stored_task.copy()
 
     @abstractmethod
     async def execute(self, inputs: dict[str, Any]) -> Any:

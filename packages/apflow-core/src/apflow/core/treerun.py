@@ -13,6 +13,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from apflow.core.attempt import Attempt, Bench
 from apflow.core.calls import Calls
@@ -88,7 +89,7 @@ class TreeRun:
         self._loop = asyncio.get_running_loop()
         self._is_ending = False  # the end of the run is written, or being written
         self._is_over = False
-        bench.join(self.by_id, self._publish_live, self._note_progress)
+        bench.join(self.by_id, self._publish_live, self._note_progress, self._attempt_ended)
         self._take_tree(tasks)
 
     # --- what others tell the run ------------------------------------------------------------------
@@ -140,6 +141,7 @@ class TreeRun:
             raise group.exceptions[0] from None
         finally:
             self._cancellations.close()
+            self.calls.close()
 
     async def _turn(self) -> None:
         self._wake.clear()
@@ -276,8 +278,8 @@ class TreeRun:
             batch.try_again(task)
         else:
             batch.start(task)
-        batch.then.append(lambda: self._launch(task))
-        batch.undo.append(lambda: self.calls.dismiss(task))
+        batch.then.append(partial(self._launch, task))
+        batch.undo.append(partial(self.calls.dismiss, task))
 
     def _end(self, batch: Batch) -> None:
         """Write the end of the run: in the change of its last task, unless that is written already."""
@@ -332,40 +334,33 @@ class TreeRun:
     def _launch(self, task: Task) -> None:
         attempt = self.calls.running[task.id] = Attempt(self._bench, task)
         attempt.waiter = self.group.create_task(attempt.run(), name=f"apflow:{task.id}")
-        attempt.waiter.add_done_callback(lambda _: self._attempt_ended(attempt))
 
     def _attempt_ended(self, attempt: Attempt) -> None:
         self.calls.dismiss(attempt.task)
-        if self.calls.running.get(attempt.task.id) is attempt:  # else it was given up
-            self._hand_in(attempt)
+        self._hand_in(attempt)
 
     def _hand_in(self, attempt: Attempt) -> None:
-        """Let the next turn take the outcome of an ended attempt; none comes where the run is being ended."""
-        if not attempt.waiter.cancelled():
-            outcome = attempt.waiter.result()
-        elif attempt.is_cancelled:
-            outcome = attempt.cancelled()
-        else:
-            return
-        self.tell(lambda batch: self._take_outcome(attempt, outcome, batch))
+        """Let the next turn take the outcome of an attempt; there is none where the run is being ended."""
+        if attempt.outcome is not None:
+            self.tell(partial(self._take_outcome, attempt))
 
-    def _take_outcome(self, attempt: Attempt, outcome: Outcome, batch: Batch) -> None:
-        task = attempt.task
-        if self.calls.running.get(task.id) is not attempt:
-            return
+    def _take_outcome(self, attempt: Attempt, batch: Batch) -> None:
+        task, outcome = attempt.task, attempt.outcome
+        if self.calls.running.get(task.id) is not attempt or outcome is None:
+            return  # it was given up
         if batch.changes_status(task.id):
-            self._inbox.append(lambda later: self._take_outcome(attempt, outcome, later))
+            self._inbox.append(partial(self._take_outcome, attempt))
             return
         if task.cancel_requested_at is not None and outcome.status is not CANCELLED:
             outcome = attempt.cancelled(outcome)
         del self.calls.running[task.id]
-        batch.undo.append(lambda: self._take_back(attempt))
+        batch.undo.append(partial(self._take_back, attempt))
         if outcome.status is FAILED and self._retry(task, outcome, batch):
             return
         batch.end(task, outcome)
         if self._bench.hooks.has_post and attempt.was_called:
             self.hooking.add(task.id)
-            batch.then.append(lambda: self._call_post_hooks(attempt, outcome))
+            batch.then.append(partial(self._call_post_hooks, attempt, outcome))
         else:
             self._plan.finish(task.id, outcome.status)
 
@@ -399,17 +394,18 @@ class TreeRun:
         self._loop.call_later(max(0.0, seconds), self.tell, put_back)
 
     def _call_post_hooks(self, attempt: Attempt, outcome: Outcome) -> None:
-        async def call() -> None:
-            shown = attempt.task.copy()
-            shown.inputs = attempt.inputs
-            await self._bench.hooks.run_post(shown, attempt.inputs, outcome.result)
-            self.tell(done)
+        name = f"apflow:post-hooks:{attempt.task.id}"
+        self.group.create_task(self._post_hooks(attempt, outcome), name=name)
 
-        def done(_: Batch) -> None:
-            self.hooking.discard(attempt.task.id)
-            self._plan.finish(attempt.task.id, outcome.status)
+    async def _post_hooks(self, attempt: Attempt, outcome: Outcome) -> None:
+        shown = attempt.task.copy()
+        shown.inputs = attempt.inputs
+        await self._bench.hooks.run_post(shown, attempt.inputs, outcome.result)
+        self.tell(partial(self._post_hooks_ended, attempt.task.id, outcome.status))
 
-        self.group.create_task(call(), name=f"apflow:post-hooks:{attempt.task.id}")
+    def _post_hooks_ended(self, task_id: str, status: TaskStatus, _: Batch) -> None:
+        self.hooking.discard(task_id)
+        self._plan.finish(task_id, status)
 
     def _take_progress(self, task_id: str, fraction: float, batch: Batch) -> None:
         task = self.by_id[task_id]
@@ -473,14 +469,13 @@ class TreeRun:
         left = None if stored is None else (stored.status, stored.owner, stored.attempts, stored.generation)
         if stored is None or left != (IN_PROGRESS, self._owner, attempt.number, attempt.generation):
             del self.calls.running[attempt.task.id]
-            attempt.waiter.cancel("the task was changed by somebody else")
+            attempt.end("the task was changed by somebody else")
             return
         attempt.task = stored
         if stored.cancel_requested_at is not None and not attempt.is_cancelled:
             attempt.is_cancelled = True
             self.cancel_call(attempt, is_forced=False)
-        if attempt.waiter.done():
-            self._hand_in(attempt)
+        self._hand_in(attempt)
 
     def cancel_call(self, attempt: Attempt, *, is_forced: bool) -> None:
         """Let the code of an attempt end."""
