@@ -1,0 +1,285 @@
+"""Places for executor calls: never more than the limit over all trees, and none lost whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, executor_register, get_registry
+from apflow.core.errors import StoreError
+from apflow.core.settings import get_settings, reset_settings
+from apflow.core.slots import Slots, executor_slots, process_slots
+from apflow.core.store import Change, Move, Moved
+
+
+def test_no_more_places_are_taken_than_there_are():
+    slots = Slots(3)
+    assert [slots.take(2), slots.take(2), slots.take(2), slots.take(0)] == [2, 1, 0, 0]
+    slots.give_back(2)
+    assert slots.take(5) == 2
+
+
+def test_whoever_waits_is_called_once_for_a_place():
+    slots, called = Slots(1), list[str]()
+    slots.take(1)
+    wake = lambda: called.append("woken")  # noqa: E731
+    slots.call_when_free(wake)
+    slots.call_when_free(wake)
+    slots.give_back()
+    slots.take(1)
+    slots.give_back()
+    assert called == ["woken"]
+
+
+def test_a_lower_limit_holds_from_now_on():
+    slots = process_slots(2)
+    taken = slots.take(2)
+    assert process_slots(1) is slots
+    slots.give_back(1)
+    assert slots.take(1) == 0
+    slots.give_back(taken - 1)
+    process_slots(get_settings().max_concurrency)
+
+
+def test_executors_have_places_of_their_own():
+    assert executor_slots("test_a", 2) is executor_slots("test_a", 2)
+    assert executor_slots("test_a", 2) is not executor_slots("test_b", 2)
+
+
+def test_threads_never_take_more_than_there_are():
+    slots, most, in_use = Slots(3), list[int](), list[None]()
+
+    def work() -> None:
+        for _ in range(300):
+            if slots.take(1):
+                in_use.append(None)
+                most.append(len(in_use))
+                in_use.pop()
+                slots.give_back()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) <= 3
+    assert slots.take(9) == 3
+
+
+# --- in runs ---------------------------------------------------------------------------------------
+
+
+class Busy(BaseTask):
+    """Counts how many of it run at once, and ends as its inputs say."""
+
+    id = "test_busy"
+    now = 0
+    most = 0
+    started: asyncio.Event
+
+    async def execute(self, inputs: dict[str, Any]) -> Any:
+        Busy.now += 1
+        Busy.most = max(Busy.most, Busy.now)
+        Busy.started.set()
+        try:
+            match inputs.get("do"):
+                case "fail":
+                    raise ConnectionError("asked to")
+                case "wait":
+                    await asyncio.Event().wait()
+                case "fail once" if self.attempts == 1:
+                    raise ConnectionError("once")
+                case _:
+                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)
+        finally:
+            Busy.now -= 1
+
+
+class Lonely(Busy):
+    """May run twice at once."""
+
+    id = "test_lonely"
+    max_concurrency = 2
+
+
+@pytest.fixture(autouse=True)
+async def nothing_started() -> None:
+    Busy.now = Busy.most = 0
+    Busy.started = asyncio.Event()
+
+
+@pytest.fixture(autouse=True)
+def executors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("APFLOW_MAX_CONCURRENCY", "3")
+    reset_settings()
+    for each in (Busy, Lonely):
+        executor_register(each, override=True)
+    yield
+    for each in (Busy, Lonely):
+        get_registry().unregister(each.id)
+    monkeypatch.undo()
+    reset_settings()
+    process_slots(get_settings().max_concurrency)
+
+
+@pytest.fixture
+def db() -> MemoryStore:
+    return MemoryStore()
+
+
+def wide(root_id: str, size: int, executor: str = "test_busy", **more: Any) -> list[dict[str, Any]]:
+    tasks = [{"id": f"{root_id}{at}", "name": executor, "parent_id": root_id, **more} for at in range(size)]
+    return [{"id": root_id, "name": f"group {root_id}"}, *tasks]
+
+
+async def run(db: MemoryStore, tasks: list[dict[str, Any]], **options: Any) -> Any:
+    node = await TaskCreator(db).create_task_tree_from_array(tasks)
+    async with asyncio.timeout(10):
+        return await TaskManager(db, **options).distribute_task_tree(node)
+
+
+def assert_all_free() -> None:
+    for slots, limit in ((process_slots(3), 3), (executor_slots("test_lonely", 2), 2)):
+        assert slots.take(100) == limit
+        slots.give_back(limit)
+
+
+async def test_the_limit_holds_over_all_trees_of_the_process(db: MemoryStore):
+    other = MemoryStore()
+    await asyncio.gather(run(db, wide("a", 10)), run(db, wide("b", 10)), run(other, wide("c", 10)))
+    assert Busy.most == 3
+    assert_all_free()
+
+
+def test_the_limit_holds_over_all_event_loops(db: MemoryStore):
+    slots = process_slots(3)
+    most: list[int] = []
+    take = slots.take
+
+    def watched(wanted: int) -> int:
+        taken = take(wanted)
+        most.append(slots._used)
+        return taken
+
+    slots.take = watched  # type: ignore[method-assign]
+    try:
+        threads = [
+            threading.Thread(target=asyncio.run, args=(run(db, wide(name, 30)),)) for name in ("a", "b")
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+    finally:
+        del slots.take  # type: ignore[method-assign]
+    assert max(most) <= 3
+    assert {str(task.status) for each in "ab" for task in asyncio.run(db.tree(each))} == {"completed"}
+    assert_all_free()
+
+
+async def test_an_executor_has_a_limit_over_all_trees_too(db: MemoryStore):
+    await asyncio.gather(run(db, wide("a", 6, "test_lonely")), run(db, wide("b", 6, "test_lonely")))
+    assert Busy.most == 2
+    assert_all_free()
+
+
+async def test_a_tree_of_a_full_executor_leaves_the_other_places_to_others(db: MemoryStore):
+    holding = asyncio.create_task(run(db, wide("a", 4, "test_lonely", inputs={"do": "wait"})))
+    await Busy.started.wait()
+    assert (await run(db, wide("b", 5)))["status"] == "completed"
+    await TaskManager(db).cancel_task("a")
+    await holding
+    assert_all_free()
+
+
+@pytest.mark.parametrize("executor", ["test_busy", "test_lonely"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"inputs": {"do": "fail"}},
+        {"params": {"executor_id": "test_nowhere"}},
+        {"params": {"no_such": "param"}},
+        {"inputs": {"x": {"$secret": "TEST_MISSING"}}},
+        {"inputs": {"do": "wait"}, "policy": {"timeout": 0.001}},
+        {"inputs": {"do": "fail once"}, "policy": {"retry": {"max_attempts": 3, "delay": 0.001}}},
+        {"inputs": {"do": "fail"}, "policy": {"retry": {"max_attempts": 2, "delay": 0.001}}},
+    ],
+)
+async def test_no_place_is_lost_however_a_call_ends(db: MemoryStore, executor: str, more: dict[str, Any]):
+    await run(db, wide("a", 7, executor, **more))
+    assert Busy.now == 0
+    assert_all_free()
+
+
+@pytest.mark.parametrize("executor", ["test_busy", "test_lonely"])
+@pytest.mark.parametrize("is_forced", [True, False])
+async def test_no_place_is_lost_where_a_tree_is_cancelled(db: MemoryStore, executor: str, is_forced: bool):
+    running = asyncio.create_task(run(db, wide("a", 7, executor, inputs={"do": "wait"})))
+    await Busy.started.wait()
+    await TaskManager(db).cancel_task("a", force=is_forced)
+    await running
+    assert Busy.now == 0
+    assert_all_free()
+
+
+@pytest.mark.parametrize("executor", ["test_busy", "test_lonely"])
+async def test_no_place_is_lost_where_the_caller_is_cancelled(db: MemoryStore, executor: str):
+    running = asyncio.create_task(run(db, wide("a", 7, executor, inputs={"do": "wait"})))
+    await Busy.started.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert_all_free()
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_no_place_is_lost_whenever_the_caller_is_cancelled(db: MemoryStore, turns: int):
+    running = asyncio.create_task(run(db, wide("a", 7, "test_lonely")))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert_all_free()
+
+
+class Interfering(MemoryStore):
+    """Lets somebody else change a task just before one of the writes of a run."""
+
+    def __init__(self, at: int, error: Exception | None = None) -> None:
+        super().__init__()
+        self.at = at
+        self.error = error
+
+    async def write(self, change: Change) -> Moved:
+        if any(move.sets.get("status") for move in change.moves):
+            self.at -= 1
+            if self.at == 0 and self.error is not None:
+                raise self.error
+            if self.at == 0:
+                move = next(move for move in change.moves if move.sets.get("status"))
+                now = (await self.get([move.task_id]))[move.task_id]
+                sets = {"generation": now.generation + 1}
+                await super().write(Change(moves=[Move(now.id, now.root_id, {"status": now.status}, sets)]))
+        return await super().write(change)
+
+
+@pytest.mark.parametrize("executor", ["test_busy", "test_lonely"])
+@pytest.mark.parametrize("at", range(2, 6))
+async def test_no_place_is_lost_where_somebody_else_changes_the_tree(executor: str, at: int):
+    db = Interfering(at)
+    await run(db, wide("a", 5, executor))
+    assert {str(task.status) for task in await db.tree("a")} == {"completed"}
+    assert_all_free()
+
+
+@pytest.mark.parametrize("executor", ["test_busy", "test_lonely"])
+@pytest.mark.parametrize("at", range(1, 5))
+async def test_no_place_is_lost_where_the_store_fails(executor: str, at: int):
+    with pytest.raises(StoreError, match="disk"):
+        await run(Interfering(at, StoreError("no disk")), wide("a", 5, executor))
+    assert_all_free()
