@@ -101,11 +101,15 @@ def few_places(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     process_slots(get_settings().max_concurrency)
 
 
+def takes_over(change: Change) -> bool:
+    return any(move.sets.get("run_owner") not in ("dead", None) for move in change.moves)
+
+
 class Failing(MemoryStore):
     """Cannot write one of its trees."""
 
     async def write(self, change: Change) -> Moved:
-        if any(move.task_id == "bad" and move.sets.get("run_owner") not in ("dead", None) for move in change.moves):
+        if takes_over(change) and change.moves[0].root_id == "bad":
             raise StoreError("no disk")
         return await super().write(change)
 
@@ -135,8 +139,7 @@ class Deleting(MemoryStore):
         return found
 
     async def write(self, change: Change) -> Moved:
-        is_taking = any(move.sets.get("run_owner") not in ("dead", None) for move in change.moves)
-        if self.when == "written" and is_taking and change.moves[0].root_id == "gone":
+        if self.when == "written" and takes_over(change) and change.moves[0].root_id == "gone":
             await super().write(Change(remove=["gone"]))
         return await super().write(change)
 

@@ -105,9 +105,8 @@ class Witness:
 
     async def run(self, executor: str = "test_leaks", **more: Any) -> Any:
         inputs = {"secret": {"$secret": "TEST_SECRET"}, "do": more.pop("do", None)}
-        task = {
-            "id": "a", "name": executor, "inputs": inputs, "params": {"key": {"$secret": "TEST_PARAM"}}, **more,
-        }  # fmt: skip
+        params = {"key": {"$secret": "TEST_PARAM"}}
+        task = {"id": "a", "name": executor, "inputs": inputs, "params": params, **more}
         return await TaskExecutor().execute_tasks(
             [task], use_streaming=True, streaming_callbacks_context=self.told.append, db_session=self.db
         )
@@ -198,8 +197,8 @@ async def test_what_a_dependency_returns_asks_for_no_secret(witness: Witness):
             return {"$secret": "TEST_SECRET"}
 
     executor_register(Asks, override=True)
-    array = [{"id": "a", "name": "test_asks"}, {"id": "b", "name": "test_leaks", "parent_id": "a", "dependencies": ["a"],
-             "inputs": {"secret": {"$from": "a"}}}]  # fmt: skip
+    uses = {"parent_id": "a", "dependencies": ["a"], "inputs": {"secret": {"$from": "a"}}}
+    array = [{"id": "a", "name": "test_asks"}, {"id": "b", "name": "test_leaks", **uses}]
     node = await TaskCreator(witness.db).create_task_tree_from_array(array)
     await TaskManager(witness.db).distribute_task_tree(node)
     get_registry().unregister("test_asks")
@@ -207,7 +206,9 @@ async def test_what_a_dependency_returns_asks_for_no_secret(witness: Witness):
     assert SECRET not in await witness.everything()
 
 
-async def test_a_missing_secret_fails_the_task_before_its_code_runs(witness: Witness, monkeypatch: pytest.MonkeyPatch):
+async def test_a_missing_secret_fails_the_task_before_its_code(
+    witness: Witness, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.delenv("APFLOW_SECRET_TEST_SECRET")
     answer = await witness.run()
     assert answer["status"] == "failed"
