@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -55,6 +55,7 @@ class Driver:
         force: bool = False,
         resume_only: bool = False,
         needs_executors: bool = False,
+        on_read: Callable[[list[Task]], object] | None = None,
     ) -> list[Task] | None:
         """Run a tree, or one of its tasks with what it needs, and return all its tasks as they ended.
 
@@ -63,6 +64,8 @@ class Driver:
         Args:
             resume_only: only take over and finish a run that was requested before.
             needs_executors: return None, and change nothing, where this process lacks an executor.
+            on_read: called with the stored tasks, which the run then keeps up to date: a caller who has
+                read the tree before can let go of its own copy.
 
         Raises:
             NotFoundError: there is no such tree.
@@ -75,6 +78,8 @@ class Driver:
                 tasks = await self.store.tree(root_id)
                 if not tasks:
                     raise NotFoundError(root_id)
+                if on_read is not None:
+                    on_read(tasks)
                 root = _root_of(tasks, root_id)
                 if needs_executors and has_unended_run(root) and self._lacks(tasks, root):
                     return None
@@ -138,6 +143,7 @@ class Driver:
     def _make(
         self, tasks: list[Task], scope: list[str] | None, batch: Batch, *, is_closing: bool = False
     ) -> TreeRun:
+        fault = None if is_closing else _invalid_tree(tasks)
         run = TreeRun(
             self.store,
             self._bench(),
@@ -149,7 +155,6 @@ class Driver:
             limit=self.max_concurrency,
             is_closing=is_closing,
         )
-        fault = None if is_closing else _invalid_tree(tasks)
         if fault is not None:
             within = None if scope is None else set(scope)
             run.refuse([task.id for task in tasks if within is None or task.id in within], fault)

@@ -170,7 +170,8 @@ class TaskManager:
 
     async def _run(self, stored: Task, node: TaskTreeNode, force: bool) -> None:
         named = None if stored.parent_id is None else stored.id
-        tasks = await self._driver().run(stored.root_id, named_id=named, force=force)
+        driver = self._driver()
+        tasks = await driver.run(stored.root_id, named_id=named, force=force, on_read=node.refresh)
         node.refresh(tasks or [])
 
     async def _run_streaming(self, stored: Task, node: TaskTreeNode, force: bool) -> None:
