@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, NotRequired, TypedDict
 
 from apflow.core.states import TaskStatus
@@ -67,6 +68,7 @@ class Policy:
 
 
 DEFAULT_POLICY = Policy()
+NO_EXTRA: Mapping[str, Json] = MappingProxyType({})  # one for all tasks without custom columns
 
 PUBLIC_FIELDS = (
     "id", "parent_id", "root_id", "user_id", "name", "status", "priority", "dependencies", "inputs", "params",
@@ -123,7 +125,7 @@ class Task:
     run_ended_at: datetime | None = None
     last_event: int = 0  # number of the last stored event of the tree
 
-    extra: dict[str, Json] = field(default_factory=dict[str, Json])
+    extra: Mapping[str, Json] = field(default_factory=lambda: NO_EXTRA)
 
     def __getattr__(self, name: str) -> Json:
         if name != "extra" and name in self.extra:

@@ -123,6 +123,8 @@ class Database:
             "memory_limit": self._memory_limit,
             # Statements here touch few rows: handing parts to other threads costs more than it gains.
             "threads": 1,
+            # What a large write needed goes back to the system soon after it.
+            "allocator_background_threads": True,
             # Nothing is ever fetched from the network.
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
