@@ -79,6 +79,78 @@ async def test_cancelling_is_never_swallowed():
         await Hooks.current(pre_hooks=[cancelled]).run_pre(a_task())
 
 
+async def test_a_hook_runs_in_the_task_that_calls_it_before_and_after_it_has_waited():
+    seen: list[object] = []
+
+    async def hook(task: Task) -> None:
+        seen.append(asyncio.current_task())
+        await asyncio.sleep(0)
+        seen.append(asyncio.current_task())
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(future.set_exception, ValueError("arrives"))
+        try:
+            await future
+        except ValueError as error:
+            seen.append(str(error))
+        await asyncio.sleep(0)
+        task.inputs["a"] = "changed after all that"
+
+    task = a_task()
+    await Hooks.current(pre_hooks=[hook]).run_pre(task)
+    assert seen == [asyncio.current_task()] * 2 + ["arrives"]
+    assert task.inputs == {"a": "changed after all that"}
+
+
+async def test_a_hook_may_have_time_limits_and_tasks_of_its_own(caplog: pytest.LogCaptureFixture):
+    seen: list[str] = []
+
+    async def hook(task: Task) -> None:
+        try:
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            seen.append("its own limit")
+        async with asyncio.TaskGroup() as group:
+            begun = group.create_task(asyncio.sleep(0, "a task"))
+        seen.append(begun.result() or "")
+        async with asyncio.timeout(60):
+            await asyncio.Event().wait()
+
+    hooks = replace(Hooks.current(pre_hooks=[hook]), timeout=0.02)
+    with caplog.at_level(logging.ERROR):
+        await hooks.run_pre(a_task())
+    assert seen == ["its own limit", "a task"]
+    assert "took over 0.02 s" in caplog.text
+    current = asyncio.current_task()
+    assert current is not None
+    assert not current.cancelling()
+
+
+async def test_cancelling_the_caller_arrives_where_a_hook_waits():
+    seen, waiting = list[str](), asyncio.Event()
+
+    async def hook(task: Task) -> None:
+        try:
+            waiting.set()
+            await asyncio.Event().wait()
+        finally:
+            seen.append("cleaned up")
+
+    running = asyncio.create_task(Hooks.current(pre_hooks=[hook]).run_pre(a_task()))
+    await waiting.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert seen == ["cleaned up"]
+
+
+async def test_a_hook_may_return_anything_that_can_be_awaited():
+    future = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(future.set_result, None)
+    await Hooks.current(pre_hooks=[lambda task: future]).run_pre(a_task())
+    assert future.done()
+
+
 async def test_hooks_of_a_run_do_not_change_when_others_are_registered_later():
     seen: list[str] = []
     hooks = Hooks.current(pre_hooks=[lambda task: seen.append("given")])
