@@ -19,7 +19,7 @@ from apflow.core.runner import Runner
 from apflow.core.session import create_session
 from apflow.core.settings import get_settings
 from apflow.core.store import TaskStore
-from apflow.core.task import Json, Task
+from apflow.core.task import Json
 from apflow.core.tree import TaskTreeNode
 
 logger = logging.getLogger(__name__)
@@ -113,13 +113,10 @@ class TaskManager:
             NotFoundError: the tree is not stored.
             AlreadyRunningError: a living owner runs it.
         """
-        stored = (await self.db.get([task_tree.task.id])).get(task_tree.task.id)
-        if stored is None:
-            raise NotFoundError(task_tree.task.id)
         if use_callback and self.streaming_callbacks.callbacks:
-            await self._run_streaming(stored, task_tree, force)
+            await self._run_streaming(task_tree, force)
         else:
-            await self._run(stored, task_tree, force)
+            await self._run(task_tree, force)
         return task_tree
 
     async def distribute_task_tree_with_streaming(
@@ -168,22 +165,25 @@ class TaskManager:
             driver.runner = self._runner
         return driver
 
-    async def _run(self, stored: Task, node: TaskTreeNode, force: bool) -> None:
-        named = None if stored.parent_id is None else stored.id
+    async def _run(self, node: TaskTreeNode, force: bool) -> None:
+        # Which tree a task belongs to, and whether it is the root, never changes.
+        named = None if node.task.parent_id is None else node.task.id
         driver = self._driver()
-        tasks = await driver.run(stored.root_id, named_id=named, force=force, on_read=node.refresh)
+        tasks = await driver.run(node.task.root_id, named_id=named, force=force, on_read=node.refresh)
         node.refresh(tasks or [])
 
-    async def _run_streaming(self, stored: Task, node: TaskTreeNode, force: bool) -> None:
-        root_id, driver = stored.root_id, self._driver()
-        root = (await self.db.get([root_id]))[root_id]
+    async def _run_streaming(self, node: TaskTreeNode, force: bool) -> None:
+        root_id, driver = node.task.root_id, self._driver()
+        root = (await self.db.get([root_id])).get(root_id)
+        if root is None:
+            raise NotFoundError(root_id)
         size = driver.settings.event_queue_size
         heard = Subscription(
             driver.bus, self.db, root_id, after=root.last_event, size=size, until_stopped=True
         )
         forwarding = asyncio.create_task(self._forward(heard), name=f"apflow:stream:{root_id}")
         try:
-            await self._run(stored, node, force)
+            await self._run(node, force)
         finally:
             heard.stop()
             try:
