@@ -353,7 +353,7 @@ async def test_several_subscribers_hear_alike_and_one_that_leaves_disturbs_nobod
     running = asyncio.create_task(run(db, node))
     await Talks.started.wait()
     assert (await anext(leaves)).sequence == 1
-    await leaves.aclose()  # type: ignore[attr-defined]
+    await leaves.aclose()
     Talks.go_on.set()
     await running
     assert kinds(await first) == kinds(await second) == WHOLE
@@ -374,7 +374,7 @@ async def test_a_stream_that_ended_or_was_left_is_forgotten(db: MemoryStore):
     assert not bus_of(db).has_subscribers("a")
     left = TaskManager(db).subscribe("a", 0)
     await anext(left)
-    await left.aclose()  # type: ignore[attr-defined]
+    await left.aclose()
     assert not bus_of(db).has_subscribers("a")
 
 

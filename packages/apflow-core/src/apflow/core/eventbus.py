@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from weakref import WeakKeyDictionary, ref
 
 from apflow.core.errors import NotFoundError
@@ -135,7 +135,7 @@ class Subscription:
         self._last, self._has_begun = await self._now(root), True
         return shown
 
-    async def __aiter__(self) -> AsyncIterator[TaskEvent]:
+    async def __aiter__(self) -> AsyncGenerator[TaskEvent, None]:
         try:
             if not self._has_begun:
                 self._last = await self._begin_silently()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
 
 from apflow.core.driving import Driver, cancel
 from apflow.core.errors import NotFoundError
@@ -144,7 +144,7 @@ class TaskManager:
         """
         return await cancel(self._driver(), task_id, error_message, is_forced=force)
 
-    def subscribe(self, root_id: str, after: int | None = None) -> AsyncIterator[TaskEvent]:
+    def subscribe(self, root_id: str, after: int | None = None) -> AsyncGenerator[TaskEvent, None]:
         """Return the events of a tree, in order, to the final one of its run.
 
         Args:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from apflow.core import runs
 from apflow.core.driving import Driver
-from apflow.core.errors import AlreadyRunningError, NotFoundError
+from apflow.core.errors import AlreadyRunningError, ConflictError, NotFoundError
 from apflow.core.settings import get_settings
 from apflow.core.store import TaskQuery, TaskStore
 
@@ -20,7 +20,7 @@ async def recover(db: TaskStore, root_ids: Sequence[str] | None = None, *, force
 
     The trees run at the same time, as many as the process may make executor calls, and none waits for
     another. One that fails is logged and stays as it is; the others go on. Completed tasks stay as they
-    are; a cancel that was requested is carried out.
+    are; a cancel that was requested is carried out. Cancelling this coroutine cancels the trees.
 
     Args:
         root_ids: which trees; None for every tree with a requested run.
@@ -55,6 +55,9 @@ async def _resume(db: TaskStore, root_id: str, force: bool, places: asyncio.Sema
             return await Driver(db).run(root_id, resume_only=True, needs_executors=not force) is not None
         except (AlreadyRunningError, NotFoundError):
             return False  # somebody else took it, or deleted it meanwhile
+        except ConflictError as error:
+            logger.warning("Somebody else changed tree %s while it was resumed: %s", root_id, error)
+            return False
         except Exception:
             logger.exception("Tree %s could not be resumed; the others go on.", root_id)
             return False
