@@ -37,13 +37,8 @@ class Calls:
         return bool(self._held)
 
     def take_places(self) -> int:
-        """Take places for the calls of one turn and return how many.
-
-        One turn takes no more than half of the places, so that there are calls to make while the start of
-        the others is being written.
-        """
-        share = max(1, (min(self._limit, self._slots.limit) + 1) // 2)
-        places = self._slots.take(min(share, self._limit - self._taken))
+        """Take the places that are free for the calls of one turn, and return how many."""
+        places = self._slots.take(self._limit - self._taken)
         self._taken += places
         return places
 
