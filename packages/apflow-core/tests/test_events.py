@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,9 @@ from apflow.core import (
     Subscription,
     TaskCreator,
     TaskManager,
+    TaskStore,
     TaskTreeNode,
+    create_session,
     executor_register,
     get_registry,
 )
@@ -67,9 +70,14 @@ async def signals() -> None:
     Talks.started, Talks.go_on = asyncio.Event(), asyncio.Event()
 
 
-@pytest.fixture
-def db() -> MemoryStore:
-    return MemoryStore()
+@pytest.fixture(params=["memory", "duckdb"])
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TaskStore]:
+    store: TaskStore = MemoryStore()
+    if request.param == "duckdb":
+        pytest.importorskip("apflow.storage.duckdb")
+        store = create_session(f"duckdb:///{tmp_path}/t.duckdb")
+    yield store
+    asyncio.run(store.close())
 
 
 def task(task_id: str, parent: str | None = None, *needs: str, **inputs: Any) -> dict[str, Any]:
@@ -82,11 +90,11 @@ def task(task_id: str, parent: str | None = None, *needs: str, **inputs: Any) ->
     }
 
 
-async def create(db: MemoryStore, *tasks: dict[str, Any]) -> TaskTreeNode:
+async def create(db: TaskStore, *tasks: dict[str, Any]) -> TaskTreeNode:
     return await TaskCreator(db).create_task_tree_from_array(tasks)
 
 
-async def run(db: MemoryStore, node: TaskTreeNode) -> None:
+async def run(db: TaskStore, node: TaskTreeNode) -> None:
     await TaskManager(db).distribute_task_tree(node)
 
 
@@ -106,14 +114,14 @@ def numbers(events: list[TaskEvent]) -> list[int]:
 WHOLE = ["task_created", "tree_started", "task_started", "task_completed", "tree_completed"]
 
 
-async def test_who_comes_after_the_run_is_told_all_of_it(db: MemoryStore):
+async def test_who_comes_after_the_run_is_told_all_of_it(db: TaskStore):
     await run(db, await create(db, task("a")))
     events = await heard(TaskManager(db).subscribe("a", 0))
     assert kinds(events) == WHOLE
     assert numbers(events) == [1, 2, 3, 4, 5]
 
 
-async def test_who_came_before_the_run_is_told_all_of_it(db: MemoryStore):
+async def test_who_came_before_the_run_is_told_all_of_it(db: TaskStore):
     node = await create(db, task("a"))
     listening = asyncio.create_task(heard(TaskManager(db).subscribe("a", 0)))
     await asyncio.sleep(0)
@@ -121,7 +129,7 @@ async def test_who_came_before_the_run_is_told_all_of_it(db: MemoryStore):
     assert kinds(await listening) == WHOLE
 
 
-async def test_who_comes_in_the_middle_is_told_all_of_it(db: MemoryStore):
+async def test_who_comes_in_the_middle_is_told_all_of_it(db: TaskStore):
     running = asyncio.create_task(run(db, await create(db, task("a", do="wait"))))
     await Talks.started.wait()
     listening = asyncio.create_task(heard(TaskManager(db).subscribe("a", 0)))
@@ -131,13 +139,13 @@ async def test_who_comes_in_the_middle_is_told_all_of_it(db: MemoryStore):
     assert kinds(await listening) == WHOLE
 
 
-async def test_who_names_a_number_is_told_what_follows_it(db: MemoryStore):
+async def test_who_names_a_number_is_told_what_follows_it(db: TaskStore):
     await run(db, await create(db, task("a")))
     assert numbers(await heard(TaskManager(db).subscribe("a", 3))) == [4, 5]
     assert await heard(TaskManager(db).subscribe("a", 5)) == []
 
 
-async def test_many_tasks_at_once_leave_no_gap(db: MemoryStore):
+async def test_many_tasks_at_once_leave_no_gap(db: TaskStore):
     node = await create(db, task("r"), *(task(f"t{at}", "r", says=2) for at in range(300)))
     listening = asyncio.create_task(heard(TaskManager(db).subscribe("r", 0)))
     await asyncio.sleep(0)
@@ -163,9 +171,7 @@ async def test_many_tasks_at_once_leave_no_gap(db: MemoryStore):
         ),
     ],
 )  # fmt: skip
-async def test_the_final_event_comes_for_failures_too(
-    db: MemoryStore, tasks: list[dict[str, Any]], final: str
-):
+async def test_the_final_event_comes_for_failures_too(db: TaskStore, tasks: list[dict[str, Any]], final: str):
     node = await create(db, *tasks)
     listening = asyncio.create_task(heard(TaskManager(db).subscribe(node.task.id, 0)))
     await asyncio.sleep(0)
@@ -175,7 +181,7 @@ async def test_the_final_event_comes_for_failures_too(
     assert events[-1].error
 
 
-async def test_the_final_event_comes_where_the_tree_was_cancelled(db: MemoryStore):
+async def test_the_final_event_comes_where_the_tree_was_cancelled(db: TaskStore):
     running = asyncio.create_task(run(db, await create(db, task("a", do="wait"))))
     await Talks.started.wait()
     events = TaskManager(db).subscribe("a")
@@ -184,7 +190,7 @@ async def test_the_final_event_comes_where_the_tree_was_cancelled(db: MemoryStor
     assert kinds(await heard(events))[-2:] == ["task_cancelled", "tree_cancelled"]
 
 
-async def test_the_final_event_comes_where_a_tree_is_cancelled_that_nobody_runs(db: MemoryStore):
+async def test_the_final_event_comes_where_a_tree_is_cancelled_that_nobody_runs(db: TaskStore):
     await create(db, task("a"))
     listening = asyncio.create_task(heard(TaskManager(db).subscribe("a", 0)))
     await asyncio.sleep(0)
@@ -192,7 +198,7 @@ async def test_the_final_event_comes_where_a_tree_is_cancelled_that_nobody_runs(
     assert (await listening)[-1].type == "tree_cancelled"
 
 
-async def test_numbers_go_on_from_run_to_run(db: MemoryStore):
+async def test_numbers_go_on_from_run_to_run(db: TaskStore):
     node = await create(db, task("a", do="fail"))
     await run(db, node)
     await run(db, node)
@@ -201,7 +207,7 @@ async def test_numbers_go_on_from_run_to_run(db: MemoryStore):
     assert kinds(events)[5:] == ["task_reset", "tree_started", "task_started", "task_failed", "tree_failed"]
 
 
-async def test_a_final_event_that_another_run_follows_ends_no_stream(db: MemoryStore):
+async def test_a_final_event_that_another_run_follows_ends_no_stream(db: TaskStore):
     node = await create(db, task("a", do="fail"))
     await run(db, node)
     await TaskRepository(db).update_task_inputs("a", {"do": "wait"})
@@ -214,14 +220,14 @@ async def test_a_final_event_that_another_run_follows_ends_no_stream(db: MemoryS
     assert kinds(await listening)[-1] == "tree_completed"
 
 
-async def test_a_task_added_after_the_end_does_not_keep_a_stream_open(db: MemoryStore):
+async def test_a_task_added_after_the_end_does_not_keep_a_stream_open(db: TaskStore):
     await run(db, await create(db, task("a")))
     await db.add([Task(id="b", name="b", root_id="a", parent_id="a")])
     assert kinds(await heard(TaskManager(db).subscribe("a", 3)))[-2:] == ["tree_completed", "task_created"]
     assert kinds(await heard(TaskManager(db).subscribe("a")))[0] == "tree_completed"
 
 
-async def test_without_a_number_events_follow_from_now_on(db: MemoryStore):
+async def test_without_a_number_events_follow_from_now_on(db: TaskStore):
     running = asyncio.create_task(run(db, await create(db, task("a", do="wait"))))
     await Talks.started.wait()
     listening = asyncio.create_task(heard(TaskManager(db).subscribe("a")))
@@ -231,7 +237,7 @@ async def test_without_a_number_events_follow_from_now_on(db: MemoryStore):
     assert kinds(await listening) == ["task_completed", "tree_completed"]
 
 
-async def test_from_now_on_means_from_the_call_not_from_the_first_look(db: MemoryStore):
+async def test_from_now_on_means_from_the_call_not_from_the_first_look(db: TaskStore):
     running = asyncio.create_task(run(db, await create(db, task("a", do="wait"))))
     await Talks.started.wait()
     events = TaskManager(db).subscribe("a")
@@ -240,12 +246,12 @@ async def test_from_now_on_means_from_the_call_not_from_the_first_look(db: Memor
     assert kinds(await heard(events)) == ["task_completed", "tree_completed"]
 
 
-async def test_without_a_number_the_final_event_of_an_ended_run_is_told(db: MemoryStore):
+async def test_without_a_number_the_final_event_of_an_ended_run_is_told(db: TaskStore):
     await run(db, await create(db, task("a")))
     assert kinds(await heard(TaskManager(db).subscribe("a"))) == ["tree_completed"]
 
 
-async def test_a_snapshot_shows_the_tree_and_events_go_on_from_there(db: MemoryStore):
+async def test_a_snapshot_shows_the_tree_and_events_go_on_from_there(db: TaskStore):
     running = asyncio.create_task(run(db, await create(db, task("a", do="wait"))))
     await Talks.started.wait()
     subscription = Subscription(bus_of(db), db, "a")
@@ -261,7 +267,7 @@ async def test_a_snapshot_shows_the_tree_and_events_go_on_from_there(db: MemoryS
     ("after", "has_snapshot"), [(None, True), (0, False), (3, False), (5, False), (6, True)]
 )
 async def test_a_snapshot_is_given_where_the_number_tells_too_little(
-    db: MemoryStore, after: int | None, has_snapshot: bool
+    db: TaskStore, after: int | None, has_snapshot: bool
 ):
     await run(db, await create(db, task("a")))
     subscription = Subscription(bus_of(db), db, "a", after=after)
@@ -270,21 +276,22 @@ async def test_a_snapshot_is_given_where_the_number_tells_too_little(
     assert kinds(await heard(aiter(subscription))) == expected
 
 
-async def test_a_snapshot_is_given_where_what_follows_is_no_longer_kept(db: MemoryStore):
+async def test_a_snapshot_is_given_where_what_follows_is_no_longer_kept():
+    db = MemoryStore()
     await run(db, await create(db, task("a")))
     del db._events["a"][:3]  # retention
     assert await Subscription(bus_of(db), db, "a", after=1).begin() is not None
     assert await Subscription(bus_of(db), db, "a", after=3).begin() is None
 
 
-async def test_a_tree_that_does_not_exist_cannot_be_heard(db: MemoryStore):
+async def test_a_tree_that_does_not_exist_cannot_be_heard(db: TaskStore):
     with pytest.raises(NotFoundError):
         await heard(TaskManager(db).subscribe("nobody"))
     with pytest.raises(NotFoundError):
         await Subscription(bus_of(db), db, "nobody").begin()
 
 
-async def test_a_slow_subscriber_blocks_nothing_and_is_told_all_stored_events(db: MemoryStore):
+async def test_a_slow_subscriber_blocks_nothing_and_is_told_all_stored_events(db: TaskStore):
     node = await create(db, task("r"), *(task(f"t{at}", "r") for at in range(50)))
     subscription = Subscription(bus_of(db), db, "r", after=0, size=3)
     await run(db, node)  # nobody listens meanwhile
@@ -293,7 +300,7 @@ async def test_a_slow_subscriber_blocks_nothing_and_is_told_all_stored_events(db
     assert events[-1].type == "tree_completed"
 
 
-async def test_a_slow_subscriber_is_told_how_many_live_events_it_missed(db: MemoryStore):
+async def test_a_slow_subscriber_is_told_how_many_live_events_it_missed(db: TaskStore):
     node = await create(db, task("a", says=10, do="wait"))
     subscription = Subscription(bus_of(db), db, "a", after=1, size=6)
     running = asyncio.create_task(run(db, node))
@@ -308,7 +315,7 @@ async def test_a_slow_subscriber_is_told_how_many_live_events_it_missed(db: Memo
     assert kinds(await heard(events)) == ["task_completed", "tree_completed"]
 
 
-async def test_stored_events_that_were_missed_come_before_later_live_ones(db: MemoryStore):
+async def test_stored_events_that_were_missed_come_before_later_live_ones(db: TaskStore):
     await create(db, task("a"))
     for at in range(2, 6):
         await db.write(Change(add=[Task(id=f"b{at}", name="b", root_id="a", parent_id="a")]))
@@ -318,7 +325,7 @@ async def test_stored_events_that_were_missed_come_before_later_live_ones(db: Me
     assert numbers([await anext(events) for _ in range(5)]) == [2, 3, 4, 5, 5]
 
 
-async def test_live_events_older_than_what_was_told_are_left_out(db: MemoryStore):
+async def test_live_events_older_than_what_was_told_are_left_out(db: TaskStore):
     await run(db, await create(db, task("a")))
     subscription = Subscription(bus_of(db), db, "a", after=4)
     bus_of(db).publish(live("a", 3))
@@ -335,7 +342,7 @@ def live(root_id: str, number: int) -> TaskEvent:
     )
 
 
-async def test_live_events_carry_the_number_of_the_stored_one_before_them(db: MemoryStore):
+async def test_live_events_carry_the_number_of_the_stored_one_before_them(db: TaskStore):
     node = await create(db, task("a", says=1), task("b", "a", "a", says=1))
     listening = asyncio.create_task(heard(TaskManager(db).subscribe("a", 0)))
     await asyncio.sleep(0)
@@ -346,7 +353,7 @@ async def test_live_events_carry_the_number_of_the_stored_one_before_them(db: Me
         assert event.sequence == before.sequence + (event.type != "log")
 
 
-async def test_several_subscribers_hear_alike_and_one_that_leaves_disturbs_nobody(db: MemoryStore):
+async def test_several_subscribers_hear_alike_and_one_that_leaves_disturbs_nobody(db: TaskStore):
     node = await create(db, task("a", do="wait"))
     first, second = (asyncio.create_task(heard(TaskManager(db).subscribe("a", 0))) for _ in range(2))
     leaves = TaskManager(db).subscribe("a", 0)
@@ -359,7 +366,7 @@ async def test_several_subscribers_hear_alike_and_one_that_leaves_disturbs_nobod
     assert kinds(await first) == kinds(await second) == WHOLE
 
 
-async def test_a_subscription_that_nobody_holds_is_forgotten(db: MemoryStore):
+async def test_a_subscription_that_nobody_holds_is_forgotten(db: TaskStore):
     bus = bus_of(db)
     events = TaskManager(db).subscribe("a", 0)
     assert bus.has_subscribers("a")
@@ -368,7 +375,7 @@ async def test_a_subscription_that_nobody_holds_is_forgotten(db: MemoryStore):
     assert not bus.has_subscribers("a")
 
 
-async def test_a_stream_that_ended_or_was_left_is_forgotten(db: MemoryStore):
+async def test_a_stream_that_ended_or_was_left_is_forgotten(db: TaskStore):
     await run(db, await create(db, task("a")))
     await heard(TaskManager(db).subscribe("a", 0))
     assert not bus_of(db).has_subscribers("a")
@@ -378,7 +385,7 @@ async def test_a_stream_that_ended_or_was_left_is_forgotten(db: MemoryStore):
     assert not bus_of(db).has_subscribers("a")
 
 
-def test_a_subscriber_whose_event_loop_is_gone_disturbs_no_run(db: MemoryStore):
+def test_a_subscriber_whose_event_loop_is_gone_disturbs_no_run(db: TaskStore):
     kept: list[Subscription] = []
 
     async def subscribe() -> TaskTreeNode:
@@ -390,7 +397,7 @@ def test_a_subscriber_whose_event_loop_is_gone_disturbs_no_run(db: MemoryStore):
     assert not bus_of(db).has_subscribers("a")
 
 
-def test_a_subscriber_in_another_thread_is_told_everything(db: MemoryStore):
+def test_a_subscriber_in_another_thread_is_told_everything(db: TaskStore):
     subscribed, told = threading.Event(), list[TaskEvent]()
 
     async def listen() -> None:
@@ -414,7 +421,7 @@ def test_a_subscriber_in_another_thread_is_told_everything(db: MemoryStore):
 # --- streaming callbacks ---------------------------------------------------------------------------
 
 
-async def stream(db: MemoryStore, node: TaskTreeNode, *callbacks: Any) -> Any:
+async def stream(db: TaskStore, node: TaskTreeNode, *callbacks: Any) -> Any:
     manager = TaskManager(db)
     for callback in callbacks:
         manager.streaming_callbacks.add(callback)
@@ -422,14 +429,14 @@ async def stream(db: MemoryStore, node: TaskTreeNode, *callbacks: Any) -> Any:
         return await manager.distribute_task_tree_with_streaming(node)
 
 
-async def test_streaming_callbacks_have_heard_everything_when_the_call_returns(db: MemoryStore):
+async def test_streaming_callbacks_have_heard_everything_when_the_call_returns(db: TaskStore):
     told: list[dict[str, Any]] = []
     await stream(db, await create(db, task("a")), told.append)
     assert [event["type"] for event in told] == WHOLE[1:]
     assert told[-1]["status"] == "completed"
 
 
-async def test_a_second_run_streams_only_its_own_events(db: MemoryStore):
+async def test_a_second_run_streams_only_its_own_events(db: TaskStore):
     node, told = await create(db, task("a", do="fail")), list[dict[str, Any]]()
     await stream(db, node)
     await stream(db, node, told.append)
@@ -438,7 +445,7 @@ async def test_a_second_run_streams_only_its_own_events(db: MemoryStore):
     ]  # fmt: skip
 
 
-async def test_a_run_with_nothing_to_do_streams_nothing_and_returns(db: MemoryStore):
+async def test_a_run_with_nothing_to_do_streams_nothing_and_returns(db: TaskStore):
     node, told = await create(db, task("a")), list[dict[str, Any]]()
     await TaskRepository(db).update_task_status("a", "in_progress")
     await TaskRepository(db).update_task_status("a", "completed")
@@ -446,14 +453,14 @@ async def test_a_run_with_nothing_to_do_streams_nothing_and_returns(db: MemorySt
     assert told == []
 
 
-async def test_without_use_callback_nobody_is_called(db: MemoryStore):
+async def test_without_use_callback_nobody_is_called(db: TaskStore):
     manager, told = TaskManager(db), list[dict[str, Any]]()
     manager.streaming_callbacks.add(told.append)
     await manager.distribute_task_tree(await create(db, task("a")), use_callback=False)
     assert told == []
 
 
-async def test_callbacks_may_be_coroutines_and_be_removed(db: MemoryStore):
+async def test_callbacks_may_be_coroutines_and_be_removed(db: TaskStore):
     node, told = await create(db, task("a")), list[str]()
 
     async def hear(event: dict[str, Any]) -> None:
@@ -470,7 +477,7 @@ async def test_callbacks_may_be_coroutines_and_be_removed(db: MemoryStore):
 
 
 async def test_a_callback_that_raises_is_logged_by_name_and_fails_nothing(
-    db: MemoryStore, caplog: pytest.LogCaptureFixture
+    db: TaskStore, caplog: pytest.LogCaptureFixture
 ):
     node, told = await create(db, task("a")), list[str]()
 
@@ -485,7 +492,7 @@ async def test_a_callback_that_raises_is_logged_by_name_and_fails_nothing(
 
 
 async def test_a_callback_that_never_returns_is_removed_and_holds_up_nobody(
-    db: MemoryStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    db: TaskStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("APFLOW_HOOK_TIMEOUT", "0.01")
     reset_settings()
@@ -500,7 +507,7 @@ async def test_a_callback_that_never_returns_is_removed_and_holds_up_nobody(
     assert caplog.text.count("stuck") == 1
 
 
-async def test_what_a_callback_does_to_its_event_changes_nothing_else(db: MemoryStore):
+async def test_what_a_callback_does_to_its_event_changes_nothing_else(db: TaskStore):
     told: list[dict[str, Any]] = []
 
     def spoils(event: dict[str, Any]) -> None:
@@ -512,7 +519,7 @@ async def test_what_a_callback_does_to_its_event_changes_nothing_else(db: Memory
     assert {"n": 1} in [event["result"] for event in told]
 
 
-async def test_a_refused_run_with_streaming_raises_as_it_is(db: MemoryStore):
+async def test_a_refused_run_with_streaming_raises_as_it_is(db: TaskStore):
     node = await create(db, task("a", do="wait"))
     running = asyncio.create_task(run(db, node))
     await Talks.started.wait()
@@ -524,7 +531,7 @@ async def test_a_refused_run_with_streaming_raises_as_it_is(db: MemoryStore):
         await stream(db, TaskTreeNode(Task(id="nobody", name="n", root_id="nobody")), lambda event: None)
 
 
-async def test_cancelling_a_streaming_call_tells_the_final_event_and_cancels_the_tree(db: MemoryStore):
+async def test_cancelling_a_streaming_call_tells_the_final_event_and_cancels_the_tree(db: TaskStore):
     told: list[dict[str, Any]] = []
     running = asyncio.create_task(stream(db, await create(db, task("a", do="wait")), told.append))
     await Talks.started.wait()
