@@ -281,5 +281,5 @@ async def test_no_place_is_lost_where_somebody_else_changes_the_tree(executor: s
 @pytest.mark.parametrize("at", range(1, 5))
 async def test_no_place_is_lost_where_the_store_fails(executor: str, at: int):
     with pytest.raises(StoreError, match="disk"):
-        await run(Interfering(at, StoreError("no disk")), wide("a", 5, executor))
+        await run(Interfering(at, StoreError("no disk")), wide("a", 9, executor))
     assert_all_free()
