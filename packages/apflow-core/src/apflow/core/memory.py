@@ -15,7 +15,7 @@ from apflow.core.events import TaskEvent
 from apflow.core.jsonvalue import copy_json
 from apflow.core.states import TaskStatus
 from apflow.core.store import Capabilities, Change, Move, Moved, TaskQuery, TaskStore
-from apflow.core.storing import check_names, created_event, repeated, with_dependents
+from apflow.core.storing import check_names, created_event, repeated
 from apflow.core.task import Json, Task, utc_now
 from apflow.core.taskmodel import COLUMNS, custom_fields
 
@@ -99,12 +99,11 @@ class MemoryStore(TaskStore):
 
     def _lost(self, moves: Sequence[Move], added: Mapping[str, Task]) -> set[int]:
         """Return which moves lose, as indexes."""
-        lost = {
+        return {
             at
             for at, move in enumerate(moves)
             if not _wins(move, self._tasks.get(move.task_id) or added.get(move.task_id))
         }
-        return with_dependents(moves, lost)
 
     def _add(self, tasks: Sequence[Task]) -> None:
         now = utc_now()

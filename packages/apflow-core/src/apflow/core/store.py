@@ -31,8 +31,6 @@ class Move:
     expects: Mapping[str, Json]  # always names "status" where `sets` does
     sets: Mapping[str, Json]
     events: tuple[TaskEvent, ...] = ()
-    # Ids of tasks whose moves in the same change must have won, else this one is lost too.
-    needs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         new = self.sets.get("status")
@@ -45,8 +43,7 @@ class Change:
     """What is written in one transaction.
 
     No two moves of one change name the same task. Where `is_strict`, a lost move refuses the whole
-    change with `ConflictError`; else lost moves (and those that need them) are left out and the rest
-    is written.
+    change with `ConflictError`; else lost moves are left out and the rest is written.
     """
 
     add: Sequence[Task] = ()

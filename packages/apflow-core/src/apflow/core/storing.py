@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from apflow.core.events import EventType, TaskEvent
-from apflow.core.store import Change, Move
+from apflow.core.store import Change
 from apflow.core.task import Task
 from apflow.core.taskmodel import check_columns, check_extra
 
@@ -43,27 +43,3 @@ def created_event(task: Task, timestamp: datetime) -> TaskEvent:
         progress=task.progress,
         data={"name": task.name, "parent_id": task.parent_id},
     )
-
-
-def with_dependents(moves: Sequence[Move], lost: Collection[int]) -> set[int]:
-    """Return which moves of one change are lost when these are: they, and all that need them.
-
-    A need that no move of the change answers is never met.
-    """
-    gone = set(lost)
-    if not any(move.needs for move in moves):
-        return gone
-    index = {move.task_id: at for at, move in enumerate(moves)}
-    needed_by: dict[str, list[int]] = {}
-    for at, move in enumerate(moves):
-        for need in move.needs:
-            needed_by.setdefault(need, []).append(at)
-            if need not in index:
-                gone.add(at)
-    unseen = list(gone)
-    while unseen:
-        for at in needed_by.get(moves[unseen.pop()].task_id, ()):
-            if at not in gone:
-                gone.add(at)
-                unseen.append(at)
-    return gone

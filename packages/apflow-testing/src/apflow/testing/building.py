@@ -38,7 +38,6 @@ def a_move(
     root_id: str | None = None,
     expects: dict[str, Json] | None = None,
     sets: dict[str, Json] | None = None,
-    needs: tuple[str, ...] = (),
 ) -> Move:
     """Return a move between two states, with one event; of the tree `r` where only an id is given."""
     task_id, root = (task, root_id or "r") if isinstance(task, str) else (task.id, task.root_id)
@@ -48,5 +47,4 @@ def a_move(
         {"status": TaskStatus(old), **(expects or {})},
         {"status": TaskStatus(new), **(sets or {})},
         (an_event(task_id, root, status=TaskStatus(new)),),
-        needs,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,31 +19,21 @@ from apflow.testing.storebase import StoreMaker
 steps = st.sampled_from([(old, new) for old in TaskStatus for new in MOVES[old]]).flatmap(
     lambda move: st.tuples(st.sampled_from("abc"), st.just(move))
 )
-# A change: some steps, at most one per task; whether it is strict; whether each step needs the one before.
-changes = st.tuples(st.lists(steps, min_size=1, unique_by=lambda step: step[0]), st.booleans(), st.booleans())
+# A change: some steps, at most one per task; whether it is strict.
+changes = st.tuples(st.lists(steps, min_size=1, unique_by=lambda step: step[0]), st.booleans())
 Step = tuple[str, tuple[TaskStatus, TaskStatus]]
-Writes = list[tuple[list[Step], bool, bool]]
+Writes = list[tuple[list[Step], bool]]
 
 
-def as_change(steps: list[Step], is_strict: bool, is_chain: bool) -> Change:
+def as_change(steps: list[Step], is_strict: bool) -> Change:
     """Return the change that these steps are."""
-    before: dict[str, tuple[str, ...]] = {}
-    for (earlier, _), (later, _) in pairwise(steps):
-        before[later] = (earlier,)
-    return Change(
-        moves=[
-            a_move(task_id, old, new, needs=before.get(task_id, ()) if is_chain else ())
-            for task_id, (old, new) in steps
-        ],
-        is_strict=is_strict,
-    )
+    moves = [a_move(task_id, old, new) for task_id, (old, new) in steps]
+    return Change(moves=moves, is_strict=is_strict)
 
 
-def expected(state: dict[str, TaskStatus], steps: list[Step], is_strict: bool, is_chain: bool) -> list[bool]:
+def expected(state: dict[str, TaskStatus], steps: list[Step], is_strict: bool) -> list[bool]:
     """Return which steps win, and apply them to `state`: what a store does, in its plainest form."""
-    wins: list[bool] = []
-    for task_id, (old, _) in steps:
-        wins.append(state[task_id] == old and (not is_chain or all(wins)))
+    wins = [state[task_id] == old for task_id, (old, _) in steps]
     if is_strict and not all(wins):
         return [False] * len(wins)
     for won, (task_id, (_, new)) in zip(wins, steps, strict=True):

@@ -185,25 +185,6 @@ class StoreWriteContract(StoreMaker):
     async def test_a_move_of_a_task_that_is_not_there_loses(self, store: TaskStore) -> None:
         assert await store.move([a_move("ghost", "pending", "in_progress")]) == [None]
 
-    async def test_what_needs_a_lost_move_is_lost_with_it_and_nothing_else(self, store: TaskStore) -> None:
-        await store.add(a_tree("r", "a", "b", "c", "d"))
-        moved = await store.move(
-            [
-                a_move("c", "pending", "failed", needs=("b",)),
-                a_move("b", "pending", "failed", needs=("a",)),
-                a_move("a", "in_progress", "failed"),
-                a_move("d", "pending", "failed", needs=("r",)),
-                a_move("r", "pending", "failed"),
-            ]
-        )
-        assert [events is None for events in moved] == [True, True, True, False, False]
-        statuses = {task.id: task.status for task in await store.tree("r")}
-        assert statuses == {"r": "failed", "a": "pending", "b": "pending", "c": "pending", "d": "failed"}
-
-    async def test_a_need_that_no_move_answers_is_never_met(self, store: TaskStore) -> None:
-        await store.add(a_tree("r", "a"))
-        assert await store.move([a_move("a", "pending", "failed", needs=("r",))]) == [None]
-
     async def test_a_strict_change_is_refused_whole(self, store: TaskStore) -> None:
         await store.add(a_tree("r", "a", "b"))
         moves = [a_move("a", "pending", "failed"), a_move("b", "failed", "pending")]

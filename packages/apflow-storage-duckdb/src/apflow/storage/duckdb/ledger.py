@@ -18,7 +18,7 @@ from apflow.core.errors import ApflowError, IdTakenError, MoveLostError
 from apflow.core.events import TaskEvent
 from apflow.core.states import TaskStatus
 from apflow.core.store import Change, Move, Moved
-from apflow.core.storing import check_names, created_event, repeated, with_dependents
+from apflow.core.storing import check_names, created_event, repeated
 from apflow.core.task import Json, Task
 from apflow.core.taskmodel import custom_fields
 
@@ -211,7 +211,6 @@ class Ledger:
             if taken:
                 raise IdTakenError(taken)
         lost = {at for at, move in enumerate(change.moves) if not self._wins(move, added, writes)}
-        lost = with_dependents(change.moves, lost)
         if lost and change.is_strict:
             raise MoveLostError([change.moves[at].task_id for at in sorted(lost)])
         if added:
