@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -182,3 +184,9 @@ def test_a_chain_of_a_hundred_thousand_tasks_needs_no_recursion():
 
 def test_times_are_shown_as_text():
     assert TaskTreeNode(task("root", created_at=utc_now())).to_dict()["created_at"].endswith("+00:00")
+
+
+def test_tasks_and_nodes_are_copied_and_pickled_as_any_object():
+    node = TaskTreeNode(Task(id="a", name="a", root_id="a"))
+    for again in (copy.deepcopy(node), pickle.loads(pickle.dumps(node))):
+        assert again.task.to_dict() == node.task.to_dict()

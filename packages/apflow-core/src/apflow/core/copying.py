@@ -237,7 +237,7 @@ def _pending_copy(task: Task, reset_fields: Sequence[str]) -> Task:
         if name in TAKEN_OVER:
             setattr(copy, name, copy_json(TAKEN_OVER[name]))
         elif name in custom:
-            copy.extra = {**copy.extra, name: custom[name]}
+            copy.extra[name] = custom[name]
     return copy
 
 
@@ -276,7 +276,7 @@ def as_array(copies: Sequence[Task]) -> list[dict[str, Json]]:
     """Return the array from which `TaskCreator` would create these copies."""
     array: list[dict[str, Json]] = []
     for copy in copies:
-        entry: dict[str, Json] = {name: getattr(copy, name) for name in _SHOWN} | dict(copy.extra)
+        entry: dict[str, Json] = {name: getattr(copy, name) for name in _SHOWN} | copy.extra
         if copy.status == TaskStatus.COMPLETED:
             entry |= {"status": "completed", "result": copy.result}
         array.append(entry)

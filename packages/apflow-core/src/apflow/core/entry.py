@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from apflow.core.settings import Settings
 from apflow.core.states import TaskStatus
-from apflow.core.task import NO_EXTRA, Dependency, Json, Task, utc_now
+from apflow.core.task import Dependency, Json, Task, utc_now
 from apflow.core.taskfield import (
     Faults,
     check_keys,
@@ -41,8 +41,7 @@ def read_entry(entry: Entry, task_id: str, where: str, settings: Settings, fault
         schemas=read_schemas(entry.get("schemas"), where, settings, faults),
         params=read_params(entry.get("params"), where, settings, faults),
         policy=read_policy(entry.get("policy"), where, faults),
-        extra={n: read_custom(entry[n], n, where, settings, faults) for n in custom if n in entry}
-        or NO_EXTRA,
+        extra={n: read_custom(entry[n], n, where, settings, faults) for n in custom if n in entry},
     )
     for name in ("user_id", "original_task_id"):
         if entry.get(name) is not None:

@@ -127,7 +127,7 @@ class MemoryStore(TaskStore):
             if name == "status":
                 task.status = TaskStatus(value)
             elif name in custom_fields():
-                task.extra = {**task.extra, name: copy_json(value)}
+                task.extra[name] = copy_json(value)
             else:
                 setattr(task, name, copy_json(value))
         return tuple(self._number(event) for event in move.events)

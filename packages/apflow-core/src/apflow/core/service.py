@@ -65,7 +65,7 @@ class TaskService:
         node = await TaskCreator(self.db).create_task_tree_from_array(
             array, on_conflict=on_conflict, user_id=user_id or owner
         )
-        return nested([each.task for each in node.walk()], node.task.id) | {"ids": dict(node.ids)}
+        return nested([each.task for each in node.walk()], node.task.id) | {"ids": node.ids}
 
     async def execute(
         self,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any, NotRequired, TypedDict
 
 from apflow.core.states import TaskStatus
@@ -68,7 +67,6 @@ class Policy:
 
 
 DEFAULT_POLICY = Policy()
-NO_EXTRA: Mapping[str, Json] = MappingProxyType({})  # one for all tasks without custom columns
 
 PUBLIC_FIELDS = (
     "id", "parent_id", "root_id", "user_id", "name", "status", "priority", "dependencies", "inputs", "params",
@@ -125,7 +123,7 @@ class Task:
     run_ended_at: datetime | None = None
     last_event: int = 0  # number of the last stored event of the tree
 
-    extra: Mapping[str, Json] = field(default_factory=lambda: NO_EXTRA)
+    extra: dict[str, Json] = field(default_factory=dict[str, Json])
 
     def __getattr__(self, name: str) -> Json:
         if name != "extra" and name in self.extra:

@@ -5,10 +5,9 @@ The status, progress, result and error of a tree are functions of all its tasks;
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Literal
 
 from apflow.core.errors import NotFoundError, TreeInvalidError
@@ -35,9 +34,6 @@ class TreeSummary:
     tolerated: list[str]  # ids of failures that do not count, in order of position
 
 
-NO_IDS: Mapping[str, str] = MappingProxyType({})
-
-
 class TaskTreeNode:
     """A task with its children. Answers `["status"]`, `["progress"]`, `["result"]` and `["error"]`.
 
@@ -49,7 +45,7 @@ class TaskTreeNode:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.children: list[TaskTreeNode] = []
-        self.ids: Mapping[str, str] = NO_IDS
+        self.ids: dict[str, str] = {}
 
     @staticmethod
     def build(tasks: Sequence[Task], root_id: str | None = None) -> TaskTreeNode:

@@ -9,7 +9,7 @@ from typing import Any
 
 from apflow.core.jsonvalue import loads
 from apflow.core.states import TaskStatus
-from apflow.core.task import NO_EXTRA, Json, Task
+from apflow.core.task import Json, Task
 from apflow.storage.sql.columns import BASE, Kind, TaskColumn, quoted, task_columns
 
 _STATUS = {str(status): status for status in TaskStatus}
@@ -53,7 +53,7 @@ class TaskRows:
             fields[name] = loads(fields[name]) if fields[name] else {}
         for name in self._lists:
             fields[name] = loads(fields[name]) if fields[name] else []
-        extra = {name: fields.pop(name) for name in self._custom} if self._custom else NO_EXTRA
+        extra = {name: fields.pop(name) for name in self._custom}
         return Task(**fields, extra=extra)
 
 
