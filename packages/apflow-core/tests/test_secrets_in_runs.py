@@ -51,7 +51,7 @@ class Leaks(BaseTask):
             case "raise":
                 raise ValueError(f"failed {said}")
             case "return a failure":
-                return {"status": "failed", "error": f"failed {said}", "error_type": "Asked", "why": said}
+                return {"status": "failed", "error": f"failed {said}", "error_type": said, "why": said}
             case "wait":
                 Leaks.started.set()
                 await asyncio.Event().wait()
@@ -67,6 +67,15 @@ class Leaks(BaseTask):
         return {"partial_result": {"key": self.key}, "token_usage": {SECRET: 1}}
 
 
+class FailsToCancel(Leaks):
+    """Tells its secret in the log of a failed `cancel`."""
+
+    id = "test_fails_to_cancel"
+
+    async def cancel(self) -> Any:
+        raise RuntimeError(f"cannot cancel with {self.key}")
+
+
 @pytest.fixture(autouse=True)
 async def started() -> None:
     Leaks.started = asyncio.Event()
@@ -77,9 +86,11 @@ def executors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("APFLOW_SECRET_TEST_SECRET", SECRET)
     monkeypatch.setenv("APFLOW_SECRET_TEST_PARAM", PARAM)
     Leaks.seen.clear()
-    executor_register(Leaks, override=True)
+    for each in (Leaks, FailsToCancel):
+        executor_register(each, override=True)
     yield
-    get_registry().unregister(Leaks.id)
+    for each in (Leaks, FailsToCancel):
+        get_registry().unregister(each.id)
     clear_hooks()
 
 
@@ -173,6 +184,14 @@ async def test_cancelling_the_caller_leaves_no_secret(witness: Witness):
     with pytest.raises(asyncio.CancelledError):
         await running
     await witness.assert_nothing_leaked()
+
+
+async def test_a_cancel_that_fails_logs_no_secret(witness: Witness):
+    running = asyncio.create_task(witness.run("test_fails_to_cancel", do="wait"))
+    await Leaks.started.wait()
+    answer = await TaskManager(witness.db).cancel_task("a")
+    everything = await witness.assert_nothing_leaked(answer, await running)
+    assert "cannot cancel with ***" in everything
 
 
 async def test_bad_inputs_are_told_without_the_secret(witness: Witness):

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from traceback import format_exception
 from typing import cast
 
 from apflow.core import extensions
@@ -139,7 +140,7 @@ class Attempt:
                 outcome.status,
                 redact(outcome.result, self.secrets),
                 redact(outcome.error, self.secrets),
-                outcome.error_type,
+                redact(outcome.error_type, self.secrets),
             )
         return self.cancelled(outcome) if self.is_cancelled else outcome
 
@@ -175,9 +176,10 @@ class Attempt:
             try:
                 async with asyncio.timeout_at(until):
                     self.answer = await self.executor.cancel()
-            except Exception:
-                logger.exception(
-                    "cancel() of %s failed; its code is cancelled from outside.", self.executor.id
+            except Exception as error:  # noqa: BLE001 - the border to executors
+                shown = redact("".join(format_exception(error)), self.secrets)
+                logger.error(  # noqa: TRY400 - the traceback may hold secrets
+                    "cancel() of %s failed; its code is cancelled from outside.\n%s", self.executor.id, shown
                 )
         self.answered.set()
         if self.executor is not None and self.executor.cancelable and not is_forced:
