@@ -17,12 +17,14 @@ from apflow.core import (
     clear_hooks,
     executor_register,
     get_registry,
+    runs,
 )
+from apflow.core.cancelling import CancelRequest
 from apflow.core.errors import NotFoundError
 from apflow.core.hooks import register_task_tree_hook
 from apflow.core.recovery import recover
 from apflow.core.settings import reset_settings
-from apflow.core.store import Change, Move
+from apflow.core.store import Change, Move, Moved
 
 
 class Waits(BaseTask):
@@ -286,6 +288,26 @@ async def test_what_a_cancelled_executor_gives_needs_no_output_schema(db):
     answer = await manager.cancel_task("a")
     await running
     assert answer["result"]["partial_result"] == [1, 2]
+
+
+class CancelledAtTheEnd(MemoryStore):
+    """Is asked to cancel just after the end of the run was written."""
+
+    async def write(self, change: Change) -> Moved:
+        moved = await super().write(change)
+        if any(move.sets.get("run_ended_at") for move in change.moves):
+            run = await runs.running(self, change.moves[0].root_id)
+            assert run is not None
+            run.cancel(CancelRequest([run.root_id], None, is_forced=False))
+        return moved
+
+
+async def test_a_cancel_that_meets_the_end_of_the_run_does_not_keep_it_from_ending(once_more):
+    db = CancelledAtTheEnd()
+    node = await TaskCreator(db).create_task_tree_from_array([task("a", executor="once_more")])
+    async with asyncio.timeout(5):
+        await TaskManager(db).distribute_task_tree(node)
+    assert node["status"] == "completed"
 
 
 # --- what a dead process left ----------------------------------------------------------------------

@@ -14,33 +14,76 @@ from apflow.core.errors import StoreError
 from apflow.core.settings import get_settings, reset_settings
 from apflow.core.slots import Slots, executor_slots, process_slots
 from apflow.core.store import Change, Move, Moved
+from apflow.core.treerun import TreeRun
+
+
+def nobody() -> None:
+    """What wakes a run that never waits."""
 
 
 def test_no_more_places_are_taken_than_there_are():
     slots = Slots(3)
-    assert [slots.take(2), slots.take(2), slots.take(2), slots.take(0)] == [2, 1, 0, 0]
+    assert [slots.take(2, nobody), slots.take(2, nobody), slots.take(2, nobody), slots.take(0, nobody)] == [
+        2,
+        1,
+        0,
+        0,
+    ]
     slots.give_back(2)
-    assert slots.take(5) == 2
+    assert slots.take(5, nobody) == 2
 
 
-def test_whoever_waits_is_called_once_for_a_place():
-    slots, called = Slots(1), list[str]()
-    slots.take(1)
-    wake = lambda: called.append("woken")  # noqa: E731
-    slots.call_when_free(wake)
-    slots.call_when_free(wake)
+class Waiting:
+    """A run that counts how often it is woken."""
+
+    def __init__(self) -> None:
+        self.woken = 0
+
+    def wake(self) -> None:
+        self.woken += 1
+
+
+def test_a_free_place_is_left_to_whoever_waits_longest():
+    slots, first, second = Slots(1), Waiting(), Waiting()
+    slots.take(1, nobody)
+    slots.wait(first.wake)
+    slots.wait(second.wake)
     slots.give_back()
-    slots.take(1)
+    assert (first.woken, second.woken) == (1, 0)
+    assert slots.take(1, nobody) == 0
+    assert slots.take(1, second.wake) == 0
+    assert slots.take(1, first.wake) == 1
     slots.give_back()
-    assert called == ["woken"]
+    assert (first.woken, second.woken) == (1, 1)
+    assert slots.take(1, second.wake) == 1
+
+
+def test_who_takes_less_than_is_free_or_leaves_wakes_the_next():
+    slots, first, second, third = Slots(2), Waiting(), Waiting(), Waiting()
+    slots.take(2, nobody)
+    for each in (first, second, third):
+        slots.wait(each.wake)
+    slots.give_back()
+    slots.leave(first.wake)
+    assert (second.woken, third.woken) == (1, 0)
+    slots.take(1, second.wake)
+    assert third.woken == 0
+    slots.give_back()
+    assert third.woken == 1
+
+
+def test_who_begins_to_wait_when_a_place_is_free_is_woken_at_once():
+    slots, waiting = Slots(1), Waiting()
+    slots.wait(waiting.wake)
+    assert waiting.woken == 1
 
 
 def test_a_lower_limit_holds_from_now_on():
     slots = process_slots(2)
-    taken = slots.take(2)
+    taken = slots.take(2, nobody)
     assert process_slots(1) is slots
     slots.give_back(1)
-    assert slots.take(1) == 0
+    assert slots.take(1, nobody) == 0
     slots.give_back(taken - 1)
     process_slots(get_settings().max_concurrency)
 
@@ -55,7 +98,7 @@ def test_threads_never_take_more_than_there_are():
 
     def work() -> None:
         for _ in range(300):
-            if slots.take(1):
+            if slots.take(1, nobody):
                 in_use.append(None)
                 most.append(len(in_use))
                 in_use.pop()
@@ -67,7 +110,7 @@ def test_threads_never_take_more_than_there_are():
     for thread in threads:
         thread.join()
     assert max(most) <= 3
-    assert slots.take(9) == 3
+    assert slots.take(9, nobody) == 3
 
 
 # --- in runs ---------------------------------------------------------------------------------------
@@ -143,9 +186,15 @@ async def run(db: MemoryStore, tasks: list[dict[str, Any]], **options: Any) -> A
         return await TaskManager(db, **options).distribute_task_tree(node)
 
 
+async def many_turns() -> None:
+    """Let everything happen that needs nobody else."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
 def assert_all_free() -> None:
     for slots, limit in ((process_slots(3), 3), (executor_slots("test_lonely", 2), 2)):
-        assert slots.take(100) == limit
+        assert slots.take(100, nobody) == limit
         slots.give_back(limit)
 
 
@@ -161,8 +210,8 @@ def test_the_limit_holds_over_all_event_loops(db: MemoryStore):
     most: list[int] = []
     take = slots.take
 
-    def watched(wanted: int) -> int:
-        taken = take(wanted)
+    def watched(wanted: int, by: Any) -> int:
+        taken = take(wanted, by)
         most.append(slots._used)
         return taken
 
@@ -194,6 +243,75 @@ async def test_a_tree_of_a_full_executor_leaves_the_other_places_to_others(db: M
     assert (await run(db, wide("b", 5)))["status"] == "completed"
     await TaskManager(db).cancel_task("a")
     await holding
+    assert_all_free()
+
+
+async def test_a_small_tree_does_not_wait_for_the_end_of_a_large_one(db: MemoryStore):
+    large = asyncio.create_task(run(db, wide("a", 200)))
+    await Busy.started.wait()
+    assert (await run(db, wide("b", 5)))["status"] == "completed"
+    assert not large.done()
+    await large
+    assert_all_free()
+
+
+async def test_many_trees_take_turns_and_all_come_to_their_end(db: MemoryStore):
+    trees = [run(db, wide(f"t{at}-", 8, "test_lonely" if at % 3 == 0 else "test_busy")) for at in range(30)]
+    answers = await asyncio.gather(*trees)
+    assert {answer["status"] for answer in answers} == {"completed"}
+    assert_all_free()
+
+
+async def test_a_full_executor_holds_up_no_other_of_the_same_tree_and_costs_nothing_meanwhile(
+    db: MemoryStore, monkeypatch: pytest.MonkeyPatch
+):
+    turns: list[TreeRun] = []
+    turn = TreeRun._turn
+
+    async def counted(self: TreeRun) -> None:
+        turns.append(self)
+        await turn(self)
+
+    monkeypatch.setattr(TreeRun, "_turn", counted)
+    tasks = wide("a", 9, "test_lonely", inputs={"do": "wait"})
+    tasks.append({"id": "last", "name": "test_busy", "parent_id": "a"})
+    running = asyncio.create_task(run(db, tasks))
+    await many_turns()
+    assert (await db.get(["last"]))["last"].status == "completed"
+    before = len(turns)
+    await many_turns()
+    assert len(turns) == before
+    await TaskManager(db).cancel_task("a", force=True)
+    await running
+    assert_all_free()
+
+
+async def test_what_waits_for_its_executor_is_not_forgotten_when_places_are_few(db: MemoryStore):
+    go_on = {"test_first": asyncio.Event(), "test_second": asyncio.Event()}
+
+    class First(BaseTask):
+        id = "test_first"
+        max_concurrency = 1
+
+        async def execute(self, inputs: dict[str, Any]) -> Any:
+            await go_on[self.id].wait()
+
+    class Second(First):
+        id = "test_second"
+        max_concurrency = None
+
+    for each in (First, Second):
+        executor_register(each, override=True)
+    first = asyncio.create_task(run(db, wide("a", 4, "test_first")))
+    await many_turns()
+    second = asyncio.create_task(run(db, wide("b", 3, "test_second")))
+    await many_turns()
+    go_on["test_first"].set()
+    await many_turns()
+    go_on["test_second"].set()
+    for each in (First, Second):
+        get_registry().unregister(each.id)
+    assert {(await first)["status"], (await second)["status"]} == {"completed"}
     assert_all_free()
 
 

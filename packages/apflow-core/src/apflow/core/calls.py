@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from apflow.core.attempt import Attempt, Bench
 from apflow.core.slots import Slots, executor_slots
+from apflow.core.states import TERMINAL
 from apflow.core.task import Task
 
 
@@ -26,10 +27,9 @@ class Calls:
         self._limit = slots.limit if limit is None else limit
         self._when_free = when_free
         self._taken = 0  # places that this run has: of calls being made, and of those to be made
-        self._own_taken: Counter[tuple[str, int]] = (
-            Counter()
-        )  # (executor, its limit) -> places of that executor
-        self._held: deque[Task] = deque()  # ready, their executor at its own limit
+        # (executor, its limit) -> places of that executor
+        self._own_taken: Counter[tuple[str, int]] = Counter()
+        self._held: dict[str, deque[Task]] = {}  # executor -> ready tasks that wait for a place of it
 
     @property
     def has_held(self) -> bool:
@@ -38,7 +38,7 @@ class Calls:
 
     def take_places(self) -> int:
         """Take the places that are free for the calls of one turn, and return how many."""
-        places = self._slots.take(self._limit - self._taken)
+        places = self._slots.take(self._limit - self._taken, self._when_free)
         self._taken += places
         return places
 
@@ -49,26 +49,56 @@ class Calls:
             self._slots.give_back(count)
 
     def wait_for_place(self) -> None:
-        """Let `when_free` be called at the next free place."""
-        self._slots.call_when_free(self._when_free)
+        """Let `when_free` be called when there is a place; the end of an own call tells of it anyway."""
+        if self._taken < self._limit:
+            self._slots.wait(self._when_free)
+        else:
+            self._slots.leave(self._when_free)
+
+    def want_no_place(self) -> None:
+        """Leave the places to others."""
+        self._slots.leave(self._when_free)
 
     def admit(self, task: Task) -> bool:
         """Take a place of the task's executor; where it has none left, hold the task and return False."""
         limit = self._limit_of(task)
         if limit is None:
             return True
-        own = executor_slots(str(task.executor), limit)
-        if own.take(1):
-            self._own_taken[str(task.executor), limit] += 1
+        executor_id = str(task.executor)
+        own = executor_slots(executor_id, limit)
+        if executor_id not in self._held and own.take(1, self._when_free):
+            self._own_taken[executor_id, limit] += 1
             return True
-        self._held.append(task)
-        own.call_when_free(self._when_free)
+        self._held.setdefault(executor_id, deque()).append(task)
+        own.wait(self._when_free)
         return False
 
-    def take_held(self) -> list[Task]:
-        """Return what was held, to be admitted anew."""
-        held, self._held = list(self._held), deque[Task]()
-        return held
+    def take_held(self, count: int) -> list[Task]:
+        """Return up to `count` tasks that were held and now have a place of their executor."""
+        taken: list[Task] = []
+        for executor_id, tasks in list(self._held.items()):
+            limit = self._limit_of(tasks[0]) or 1
+            own = executor_slots(executor_id, limit)
+            while tasks and len(taken) < count:
+                if tasks[0].status in TERMINAL:
+                    tasks.popleft()
+                elif own.take(1, self._when_free):
+                    self._own_taken[executor_id, limit] += 1
+                    taken.append(tasks.popleft())
+                else:
+                    own.wait(self._when_free)
+                    break
+            else:
+                own.leave(self._when_free)  # it has places, or nothing waits for them
+            if not tasks:
+                del self._held[executor_id]
+        return taken
+
+    def forget_held(self) -> None:
+        """Hold nothing any more: the tree was read anew."""
+        for executor_id, tasks in self._held.items():
+            executor_slots(executor_id, self._limit_of(tasks[0]) or 1).leave(self._when_free)
+        self._held.clear()
 
     def dismiss(self, task: Task) -> None:
         """Give back the places of a call that has ended, or that was not made."""
@@ -80,6 +110,8 @@ class Calls:
 
     def close(self) -> None:
         """Give back every place: a run that failed has places of calls that it will never make."""
+        self.forget_held()
+        self.want_no_place()
         self.return_places(self._taken)
         for (executor_id, limit), count in self._own_taken.items():
             executor_slots(executor_id, limit).give_back(count)

@@ -3,40 +3,73 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
+from itertools import islice
+
+Wake = Callable[[], None]
 
 
 class Slots:
-    """A count of free places, shared by runs on any event loop and thread."""
+    """A count of free places, shared by runs on any event loop and thread.
+
+    Runs wait in line, each known by what wakes it, so that a large tree does not keep the others out: a
+    free place is left to whoever stands before. Who is woken takes a place or leaves the line.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._used = 0
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._line: dict[Wake, None] = {}
         self._lock = threading.Lock()
 
-    def take(self, wanted: int) -> int:
-        """Take up to `wanted` places and return how many were free."""
+    def take(self, wanted: int, by: Wake) -> int:
+        """Take up to `wanted` places, one for each who waits before `by` left over; return how many."""
         with self._lock:
-            taken = max(0, min(wanted, self.limit - self._used))
+            before = 0
+            for each in islice(self._line, max(0, self.limit - self._used)):
+                if each == by:
+                    break
+                before += 1
+            taken = max(0, min(wanted, self.limit - self._used - before))
+            if not taken:
+                return 0
             self._used += taken
-            return taken
+            self._line.pop(by, None)
+            woken = self._next()
+        _wake(woken)
+        return taken
 
     def give_back(self, count: int = 1) -> None:
-        """Give places back and wake whoever waits for one."""
+        """Give places back and wake whoever waits for them."""
         with self._lock:
             self._used -= count
-            woken = list(self._waiting)
-            self._waiting.clear()
-        for wake in woken:
-            wake()
+            woken = self._next()
+        _wake(woken)
 
-    def call_when_free(self, wake: Callable[[], None]) -> None:
-        """Call `wake` once, when a place is given back. It may be called from any thread."""
+    def wait(self, by: Wake) -> None:
+        """Stand in line: call `by`, from any thread, when there is a place for it, perhaps at once."""
         with self._lock:
-            if wake not in self._waiting:
-                self._waiting.append(wake)
+            self._line.setdefault(by)
+            is_free = by in self._next()
+        if is_free:
+            by()
+
+    def leave(self, by: Wake) -> None:
+        """Leave the line, to those who stand behind."""
+        if by not in self._line:
+            return
+        with self._lock:
+            self._line.pop(by, None)
+            woken = self._next()
+        _wake(woken)
+
+    def _next(self) -> list[Wake]:
+        return list(islice(self._line, max(0, self.limit - self._used)))
+
+
+def _wake(woken: list[Wake]) -> None:
+    for wake in woken:
+        wake()
 
 
 _process: dict[str, Slots] = {}

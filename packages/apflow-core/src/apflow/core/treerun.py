@@ -119,7 +119,8 @@ class TreeRun:
         self._bus.publish(event)
 
     def _wake_from_elsewhere(self) -> None:
-        self._call_on_loop(self._wake.set)
+        if not self._wake.is_set():
+            self._call_on_loop(self._wake.set)
 
     def _call_on_loop(self, act: Callable[[], object]) -> None:
         if not self._loop.is_closed():
@@ -153,6 +154,8 @@ class TreeRun:
             return
         if self._cancellations.has_new:
             self._carry_out()  # what has been started must be there to be cancelled
+            if self._is_over:
+                return  # it was the end of the run: nothing is left to cancel
         self._fill(batch)
         is_done = self._plan.is_done and not (self._rulings or self.calls.running or self.hooking)
         is_beginning = first is not None and bool(batch.moves)  # the end of a run is no part of that
@@ -259,17 +262,18 @@ class TreeRun:
     def _take_ready(self, batch: Batch) -> None:
         """Start what is ready, as far as there are places."""
         if not self._plan.has_ready() and not self.calls.has_held:
+            self.calls.want_no_place()
             return
         places = self.calls.take_places()
-        candidates = self.calls.take_held() if places else []
-        candidates += [self.by_id[each] for each in self._plan.take_ready(max(0, places - len(candidates)))]
-        used = 0
-        for task in candidates:
-            if task.status not in TERMINAL and used < places and self.calls.admit(task):
-                self._start(task, batch)
-                used += 1
-        self.calls.return_places(places - used)
-        if self._plan.has_ready():
+        starting = self.calls.take_held(places)
+        while len(starting) < places and self._plan.has_ready():
+            ready = self._plan.take_ready(places - len(starting))
+            tasks = [self.by_id[each] for each in ready]
+            starting += [task for task in tasks if task.status not in TERMINAL and self.calls.admit(task)]
+        for task in starting:
+            self._start(task, batch)
+        self.calls.return_places(places - len(starting))
+        if self._plan.has_ready() or (self.calls.has_held and len(starting) == places):
             self.calls.wait_for_place()
 
     def _start(self, task: Task, batch: Batch) -> None:
@@ -459,7 +463,7 @@ class TreeRun:
         self._carry_out()
         for act in batch.undo:
             act()
-        self.calls.take_held()
+        self.calls.forget_held()
         self._take_tree(stored)
         self._cancellations.take_again()
         self._wake.set()
