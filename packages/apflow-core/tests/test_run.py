@@ -459,3 +459,17 @@ def test_a_store_serves_one_event_loop_after_the_other(db):
     asyncio.run(run(db, echo("a", None)))
     tasks = asyncio.run(run(db, echo("b", None)))
     assert tasks["b"].status == "completed"
+
+
+async def test_a_run_whose_first_change_is_lost_is_planned_anew():
+    class Interfering(MemoryStore):
+        is_done = False
+
+        async def write(self, change: Change) -> Any:
+            if not self.is_done and any(move.sets.get("run_owner") for move in change.moves):
+                self.is_done = True
+                await super().write(Change(moves=[Move("b", "a", {"status": "pending"}, {"generation": 1})]))
+            return await super().write(change)
+
+    tasks = await run(Interfering(), echo("a", None), echo("b", "a"))
+    assert {task.status for task in tasks.values()} == {"completed"}

@@ -30,6 +30,8 @@ from apflow.core.treerun import TreeRun
 
 logger = logging.getLogger(__name__)
 
+ATTEMPTS = 10  # to request a run while others keep changing the tree
+
 
 @dataclass(slots=True)
 class Driver:
@@ -86,10 +88,27 @@ class Driver:
                 tasks = await self._finish_last_run(tasks, root)
                 if resume_only:
                     return tasks
-                prepared = self._requested(tasks, _root_of(tasks, root_id), named_id, force)
-                return await self._drive(prepared) if prepared is not None else tasks
+                return await self._drive_requested(tasks, root_id, named_id, force)
         finally:
             runs.leave(self.store, root_id)
+
+    async def _drive_requested(
+        self, tasks: list[Task], root_id: str, named_id: str | None, force: bool
+    ) -> list[Task]:
+        """Request a run and drive it; plan anew where somebody changes the tree before it is requested."""
+        for _ in range(ATTEMPTS):
+            run = self._requested(tasks, _root_of(tasks, root_id), named_id, force)
+            if run is None:
+                return tasks
+            try:
+                return await self._drive(run)
+            except AlreadyRunningError:
+                if run.has_begun:
+                    raise
+                tasks = await self.store.tree(root_id)
+                if has_unended_run(_root_of(tasks, root_id)):
+                    raise
+        raise AlreadyRunningError(root_id)
 
     async def _finish_last_run(self, tasks: list[Task], root: Task) -> list[Task]:
         """Finish what a dead process left of a run: all of it, or only its end hooks."""

@@ -87,6 +87,7 @@ class TreeRun:
         self._rulings: deque[Ruling] = deque()
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self.has_begun = False  # its request is durable
         self._is_ending = False  # the end of the run is written, or being written
         self._is_over = False
         bench.join(self.by_id, self._publish_live, self._note_progress, self._attempt_ended)
@@ -194,6 +195,7 @@ class TreeRun:
             await self._read_again(batch, error)
             return
         self._conflicts = 0
+        self.has_begun = True
         self._durable.append((batch, moved))
 
     def _carry_out(self) -> None:
