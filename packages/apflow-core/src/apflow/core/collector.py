@@ -8,34 +8,16 @@ tasks. Reference counting frees what a run drops; cycles are still collected, on
 from __future__ import annotations
 
 import gc
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 
 THRESHOLD = 50_000  # new container objects between two collections; CPython's default is 700 to 2,000
 
-_lock = threading.Lock()
-_inside = 0
-_before: tuple[int, int, int] = (0, 0, 0)
 
+def collect_rarely() -> None:
+    """Let this process, which runs trees, collect cycles rarely from now on.
 
-@contextmanager
-def rare_collections() -> Generator[None]:
-    """Collect cycles rarely while this lasts. May be entered by several runs at once.
-
-    Nothing is changed where the program has switched the collector off or made it rarer itself.
+    Nothing is changed where the program has switched the collector off or made it rarer itself. It stays
+    so after the run: to go back at once would walk through all that the run has made.
     """
-    global _inside, _before  # the thresholds are one per process, too
-    with _lock:
-        if _inside == 0:
-            _before = gc.get_threshold()
-            if 0 < _before[0] < THRESHOLD:
-                gc.set_threshold(THRESHOLD, *_before[1:])
-        _inside += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _inside -= 1
-            if _inside == 0 and gc.get_threshold()[0] == THRESHOLD:
-                gc.set_threshold(*_before)
+    young, *older = gc.get_threshold()
+    if 0 < young < THRESHOLD:
+        gc.set_threshold(THRESHOLD, *older)

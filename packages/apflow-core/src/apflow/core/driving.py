@@ -11,7 +11,7 @@ from typing import cast
 from apflow.core import extensions, runs
 from apflow.core.attempt import Bench
 from apflow.core.cancelling import CancelRequest, subtree
-from apflow.core.collector import rare_collections
+from apflow.core.collector import collect_rarely
 from apflow.core.cycle import find_cycle
 from apflow.core.errors import AlreadyRunningError, NotFoundError
 from apflow.core.eventbus import EventBus, bus_of
@@ -74,21 +74,21 @@ class Driver:
             AlreadyRunningError: a living owner runs it.
             StoreError: the store failed; the run stays requested.
         """
+        collect_rarely()
         runs.claim(self.store, root_id)
         try:
-            with rare_collections():
-                tasks = await self.store.tree(root_id)
-                if not tasks:
-                    raise NotFoundError(root_id)
-                if on_read is not None:
-                    on_read(tasks)
-                root = _root_of(tasks, root_id)
-                if needs_executors and has_unended_run(root) and self._lacks(tasks, root):
-                    return None
-                tasks = await self._finish_last_run(tasks, root)
-                if resume_only:
-                    return tasks
-                return await self._drive_requested(tasks, root_id, named_id, force)
+            tasks = await self.store.tree(root_id)
+            if not tasks:
+                raise NotFoundError(root_id)
+            if on_read is not None:
+                on_read(tasks)
+            root = _root_of(tasks, root_id)
+            if needs_executors and has_unended_run(root) and self._lacks(tasks, root):
+                return None
+            tasks = await self._finish_last_run(tasks, root)
+            if resume_only:
+                return tasks
+            return await self._drive_requested(tasks, root_id, named_id, force)
         finally:
             runs.leave(self.store, root_id)
 
