@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from functools import partial
 from traceback import format_exception
 from typing import cast
 
@@ -77,11 +78,26 @@ class Bench:
             return ExecutableTask.effect
 
 
+class Cancellation:
+    """Whether an attempt is cancelled: the `cancellation_checker` of its executor.
+
+    An executor that held the attempt itself would be garbage that only the collector can free.
+    """
+
+    __slots__ = ("is_requested",)
+
+    def __init__(self) -> None:
+        self.is_requested = False
+
+    def __call__(self) -> bool:
+        return self.is_requested
+
+
 class Attempt:
     """One attempt at one task. `bench.ended` is told once, when its code has ended."""
 
     __slots__ = (
-        "answer", "answered", "bench", "executor", "generation", "has_begun", "inputs", "is_cancelled",
+        "answer", "answered", "bench", "cancellation", "executor", "generation", "has_begun", "inputs",
         "message", "number", "outcome", "queue", "secrets", "task", "waiter", "was_called",
     )  # fmt: skip
 
@@ -95,12 +111,17 @@ class Attempt:
         self.has_begun = False
         self.outcome: Outcome | None = None  # once it has ended
         self.was_called = False  # the executor's code has begun
-        self.is_cancelled = False
+        self.cancellation = Cancellation()
         self.message: str | None = None  # why it was cancelled
         self.answer: Json = None  # what the executor's `cancel` returned
         self.answered = asyncio.Event()  # its `cancel` has returned, or it has none
         self.queue: ProgressQueue | None = None
         self.waiter: asyncio.Task[None]
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether its only outcome is `cancelled` now."""
+        return self.cancellation.is_requested
 
     async def run(self) -> None:
         """Build the inputs, call the executor, and tell what became of it."""
@@ -194,7 +215,10 @@ class Attempt:
                 "ExecutorNotFound", f"No executor is called {task.name!r}. {extensions.advise(task.name)}"
             )
         entry = bench.entry(task.executor)
-        params, self.secrets = resolve(task.params) if task.params else (task.params, [])
+        params = task.params
+        if params:
+            params, secrets = resolve(params)
+            self.secrets.extend(secrets)
         executor = self.executor = entry.make(params)
         own_schema = task.schemas.get("input_schema")
         schema = compile_schema(own_schema if own_schema is not None else entry.schema_of(executor))
@@ -234,7 +258,7 @@ class Attempt:
             await self.bench.hooks.run_pre(shown)
             inputs = shown.inputs
         clear, secrets = resolve(inputs)
-        self.secrets = self.secrets + secrets if secrets else self.secrets
+        self.secrets.extend(secrets)
         if schema is not None:
             clear = schema.validate(clear)
         self.inputs = inputs if secrets else clear
@@ -249,7 +273,7 @@ class Attempt:
             task,
             bench.publish,
             bench.note_progress,
-            lambda value: redact(value, self.secrets) if self.secrets else value,
+            partial(redact, secrets=self.secrets),
             bench.settings.progress_interval,
         )
         executor.task_id = task.id
@@ -258,6 +282,6 @@ class Attempt:
         executor.stored_task = task
         executor.attempts = task.attempts
         executor.idempotency_key = f"{task.id}:{task.generation}"
-        executor.cancellation_checker = lambda: self.is_cancelled
+        executor.cancellation_checker = self.cancellation
         executor.event_queue = self.queue
         bench.instances[task.id] = executor

@@ -141,7 +141,7 @@ class Cancellations:
         attempt = self._run.calls.running[task.id]
         if task.cancel_requested_at is None:
             batch.request_cancel(task)
-        attempt.is_cancelled = True
+        attempt.cancellation.is_requested = True
         attempt.message = request.message
         batch.then.append(lambda: self._run.cancel_call(attempt, is_forced=request.is_forced))
 

@@ -479,7 +479,7 @@ class TreeRun:
             return
         attempt.task = stored
         if stored.cancel_requested_at is not None and not attempt.is_cancelled:
-            attempt.is_cancelled = True
+            attempt.cancellation.is_requested = True
             self.cancel_call(attempt, is_forced=False)
         self._hand_in(attempt)
 
