@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import partial
 from traceback import format_exception
-from typing import cast
+from typing import Any, cast
 
 from apflow.core import extensions
 from apflow.core.events import TaskEvent
@@ -116,7 +116,7 @@ class Attempt:
         self.answer: Json = None  # what the executor's `cancel` returned
         self.answered = asyncio.Event()  # its `cancel` has returned, or it has none
         self.queue: ProgressQueue | None = None
-        self.waiter: asyncio.Task[None]
+        self.waiter: asyncio.Task[Any] | None = None  # what its code runs in
 
     @property
     def is_cancelled(self) -> bool:
@@ -125,7 +125,10 @@ class Attempt:
 
     async def run(self) -> None:
         """Build the inputs, call the executor, and tell what became of it."""
+        if self.has_begun:
+            return  # it was ended before
         self.has_begun = True
+        self.waiter = asyncio.current_task()
         try:
             self.outcome = await self._outcome()
         finally:
@@ -133,11 +136,14 @@ class Attempt:
 
     def end(self, why: str) -> None:
         """End the code from outside."""
-        self.waiter.cancel(why)
-        if not self.has_begun:  # then `run` never will
-            self.has_begun = True
-            self.outcome = self.cancelled()
-            self.bench.ended(self)
+        if self.outcome is not None:
+            return
+        if self.waiter is not None:
+            self.waiter.cancel(why)
+            return
+        self.has_begun = True
+        self.outcome = self.cancelled()
+        self.bench.ended(self)
 
     async def _outcome(self) -> Outcome:
         """Return what became of the call. Never raises on its failure."""
@@ -203,10 +209,10 @@ class Attempt:
                     "cancel() of %s failed; its code is cancelled from outside.\n%s", self.executor.id, shown
                 )
         self.answered.set()
-        if self.executor is not None and self.executor.cancelable and not is_forced:
+        is_given_time = self.executor is not None and self.executor.cancelable and not is_forced
+        if is_given_time and self.waiter is not None and self.outcome is None:
             await asyncio.wait({self.waiter}, timeout=max(0.0, until - loop.time()))
-        if not self.waiter.done():
-            self.end("cancelled by request")
+        self.end("cancelled by request")
 
     async def _call(self) -> Outcome:
         bench, task = self.bench, self.task

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any, TypeVar, cast
 
 from apflow.core import plugins
 from apflow.core.errors import InvalidInputError, SettingsError
+from apflow.core.relay import Begun
 from apflow.core.settings import get_settings
 from apflow.core.task import Json, Task
 
@@ -151,42 +152,7 @@ class Hooks:
         except StopIteration:
             return
         async with asyncio.timeout(self.timeout):
-            await _Begun(hook, waits_for)
-
-
-class _Begun:
-    """A coroutine that has run up to its first wait in the present task: awaiting it goes on from there."""
-
-    __slots__ = ("_coroutine", "_is_first", "_waits_for")
-
-    def __init__(self, coroutine: CoroutineType[Any, Any, Any], waits_for: object) -> None:
-        self._coroutine = coroutine
-        self._waits_for = waits_for
-        self._is_first = True
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return cast("Generator[Any, Any, Any]", self)
-
-    def __iter__(self) -> _Begun:
-        return self
-
-    def __next__(self) -> object:
-        return self.send(None)
-
-    def send(self, value: object) -> object:
-        """Hand on what it waits for; from then on, go on with the coroutine."""
-        if self._is_first:
-            self._is_first = False
-            return self._waits_for
-        return self._coroutine.send(value)
-
-    def throw(self, error: BaseException, *_: object) -> object:
-        """Let an error, a cancellation above all, arrive where the coroutine waits."""
-        return self._coroutine.throw(error)
-
-    def close(self) -> None:
-        """End the coroutine."""
-        self._coroutine.close()
+            await Begun(hook, waits_for)
 
 
 def _register_plugin(name: str) -> None:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from apflow.core import relay
 from apflow.core.attempt import Attempt, Bench
 from apflow.core.calls import Calls
 from apflow.core.cancelling import Cancellations, CancelRequest
@@ -83,6 +84,7 @@ class TreeRun:
         self._durable: list[tuple[Batch, Moved]] = []  # written, and not yet carried out
         self._last_number = 0  # of the last stored event that this run knows of
         self._conflicts = 0
+        self._to_run: deque[relay.Named] = deque()  # calls and post-hooks, once what led to them is told
         self._inbox: deque[Happened] = deque()
         self._rulings: deque[Ruling] = deque()
         self._wake = asyncio.Event()
@@ -205,6 +207,9 @@ class TreeRun:
             self._publish(moved)
             for act in batch.then:
                 act()
+        if self._to_run:
+            relay.start(self.group, self._to_run)
+            self._to_run = deque[relay.Named]()
         if durable:
             self._cancellations.answer()
 
@@ -339,7 +344,7 @@ class TreeRun:
 
     def _launch(self, task: Task) -> None:
         attempt = self.calls.running[task.id] = Attempt(self._bench, task)
-        attempt.waiter = self.group.create_task(attempt.run(), name=f"apflow:{task.id}")
+        self._to_run.append((f"apflow:{task.id}", attempt.run))
 
     def _attempt_ended(self, attempt: Attempt) -> None:
         self.calls.dismiss(attempt.task)
@@ -401,7 +406,7 @@ class TreeRun:
 
     def _call_post_hooks(self, attempt: Attempt, outcome: Outcome) -> None:
         name = f"apflow:post-hooks:{attempt.task.id}"
-        self.group.create_task(self._post_hooks(attempt, outcome), name=name)
+        self._to_run.append((name, partial(self._post_hooks, attempt, outcome)))
 
     async def _post_hooks(self, attempt: Attempt, outcome: Outcome) -> None:
         shown = attempt.task.copy()
