@@ -37,6 +37,9 @@ def plan_rerun(tasks: Sequence[Task], named_id: str | None = None, force: bool =
     Raises:
         NotFoundError: the tree has no task of that id.
     """
+    is_of_root = named_id is None or any(task.id == named_id == task.root_id for task in tasks)
+    if is_of_root and all(task.status == PENDING for task in tasks):
+        return Rerun([], None)  # a tree that has never run
     index = TreeIndex(tasks)
     roots = index.roots()
     if named_id is not None and named_id not in index.by_id:
