@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,6 +12,7 @@ from apflow.core.moves import Batch
 from apflow.core.outcome import Outcome
 from apflow.core.states import TERMINAL, TaskStatus
 from apflow.core.task import GROUP, Task
+from apflow.core.treeindex import subtree
 
 CANCELLED = TaskStatus.CANCELLED
 
@@ -144,18 +144,6 @@ class Cancellations:
         attempt.cancellation.is_requested = True
         attempt.message = request.message
         batch.then.append(lambda: self._run.cancel_call(attempt, is_forced=request.is_forced))
-
-
-def subtree(task_ids: Iterable[str], children: Mapping[str, Iterable[str]]) -> list[str]:
-    """Return these tasks and all below them, each once."""
-    found: dict[str, None] = {}
-    waiting = list(task_ids)
-    while waiting:
-        task_id = waiting.pop()
-        if task_id not in found:
-            found[task_id] = None
-            waiting.extend(children.get(task_id, ()))
-    return list(found)
 
 
 def _set(request: CancelRequest) -> None:

@@ -10,7 +10,7 @@ from typing import cast
 
 from apflow.core import extensions, runs
 from apflow.core.attempt import Bench
-from apflow.core.cancelling import CancelRequest, subtree
+from apflow.core.cancelling import CancelRequest
 from apflow.core.collector import collect_rarely
 from apflow.core.cycle import find_cycle
 from apflow.core.errors import AlreadyRunningError, NotFoundError
@@ -18,7 +18,7 @@ from apflow.core.eventbus import EventBus, bus_of
 from apflow.core.executor import ExecutableTask
 from apflow.core.hooks import Hooks
 from apflow.core.moves import Batch
-from apflow.core.request import begin_run, has_unended_run, has_work, missing_executors, take_over
+from apflow.core.request import begin_run, has_unended_run, has_work, in_scope, missing_executors, take_over
 from apflow.core.runner import LocalRunner, Runner
 from apflow.core.settings import Settings, get_settings
 from apflow.core.slots import process_slots
@@ -26,6 +26,7 @@ from apflow.core.states import TERMINAL, TaskStatus
 from apflow.core.store import TaskStore
 from apflow.core.task import Json, Task, utc_now
 from apflow.core.tree import TreeSummary, tree_status
+from apflow.core.treeindex import TreeIndex
 from apflow.core.treerun import TreeRun
 
 logger = logging.getLogger(__name__)
@@ -175,8 +176,7 @@ class Driver:
             is_closing=is_closing,
         )
         if fault is not None:
-            within = None if scope is None else set(scope)
-            run.refuse([task.id for task in tasks if within is None or task.id in within], fault)
+            run.refuse([task.id for task in in_scope(tasks, scope)], fault)
         return run
 
     async def _drive(self, run: TreeRun) -> list[Task]:
@@ -302,11 +302,7 @@ def _invalid_tree(tasks: Sequence[Task]) -> str | None:
 
 
 def _is_open_below(tasks: Sequence[Task], *task_ids: str) -> bool:
-    children: dict[str, list[str]] = {}
-    for task in tasks:
-        if task.parent_id is not None:
-            children.setdefault(task.parent_id, []).append(task.id)
-    below = set(subtree(task_ids, children))
+    below = set(TreeIndex(tasks).subtree(*task_ids))
     return any(task.id in below and task.status not in TERMINAL for task in tasks)
 
 

@@ -97,20 +97,26 @@ def decide_executors(
             batch.put(task, {"status": task.status, "generation": task.generation}, {"executor": executor})
 
 
+def in_scope(tasks: Sequence[Task], scope: Sequence[str] | None) -> Sequence[Task]:
+    """Return the tasks of a run's scope; None means all of them."""
+    if scope is None:
+        return tasks
+    within = set(scope)
+    return [task for task in tasks if task.id in within]
+
+
 def has_work(tasks: Sequence[Task], scope: Sequence[str] | None) -> bool:
     """Say whether a run of this scope would have anything to do."""
-    within = None if scope is None else set(scope)
-    return any(task.status not in TERMINAL and (within is None or task.id in within) for task in tasks)
+    return any(task.status not in TERMINAL for task in in_scope(tasks, scope))
 
 
 def missing_executors(
     tasks: Sequence[Task], scope: Sequence[str] | None, is_known: Callable[[str], bool]
 ) -> list[str]:
     """Return what this process lacks to run the scope: executor ids, and names that nothing runs."""
-    within = None if scope is None else set(scope)
     missing: dict[str, None] = {}
-    for task in tasks:
-        if task.status in TERMINAL or (within is not None and task.id not in within):
+    for task in in_scope(tasks, scope):
+        if task.status in TERMINAL:
             continue
         executor = task.executor or choose_executor(task, is_known) or task.name
         if executor != GROUP and not is_known(executor):

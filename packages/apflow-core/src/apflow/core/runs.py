@@ -71,8 +71,3 @@ async def running(store: TaskStore, root_id: str) -> TreeRun | None:
     """Return the run of a tree in this process, as soon as it has begun; None where there is none."""
     begun = _running.get(store, {}).get(root_id)
     return await asyncio.shield(asyncio.wrap_future(begun)) if begun is not None else None
-
-
-def running_roots(store: TaskStore) -> list[str]:
-    """Return the ids of the trees that this process runs."""
-    return list(_running.get(store, {}))

@@ -6,7 +6,7 @@ as any other tree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from apflow.core.task import GROUP, Task
 
@@ -30,14 +30,7 @@ class TreeIndex:
 
     def subtree(self, *task_ids: str) -> list[str]:
         """Return these tasks and everything below them, parents before children, each once."""
-        found = dict.fromkeys(task_ids)
-        waiting = list(found)
-        while waiting:
-            for child in self.children.get(waiting.pop(), ()):
-                if child not in found:
-                    found[child] = None
-                    waiting.append(child)
-        return list(found)
+        return subtree(task_ids, self.children)
 
     def ancestors(self, task_id: str) -> Iterator[str]:
         """Yield the tasks that contain a task, the nearest first."""
@@ -59,3 +52,15 @@ class TreeIndex:
     def is_group(self, task_id: str) -> bool:
         """Say whether a task only holds others."""
         return self.by_id[task_id].executor == GROUP
+
+
+def subtree(task_ids: Iterable[str], children: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return these tasks and everything below them, parents before children, each once."""
+    found = dict.fromkeys(task_ids)
+    waiting = list(found)
+    while waiting:
+        for child in children.get(waiting.pop(), ()):
+            if child not in found:
+                found[child] = None
+                waiting.append(child)
+    return list(found)

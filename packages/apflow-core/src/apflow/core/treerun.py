@@ -25,6 +25,7 @@ from apflow.core.events import EventType, TaskEvent
 from apflow.core.moves import TREE_ENDED, Batch
 from apflow.core.outcome import Outcome, failed, may_retry
 from apflow.core.plan import Plan, Ruling
+from apflow.core.request import in_scope
 from apflow.core.rulings import outcome_of
 from apflow.core.slots import Slots
 from apflow.core.states import TERMINAL, TaskStatus
@@ -323,8 +324,7 @@ class TreeRun:
         whole = tree_status(self.tasks, self.root_id)
         if whole.status in TERMINAL or self.scope is None:
             return whole
-        within = set(self.scope)
-        part = [task for task in self.tasks if task.id in within]
+        part = in_scope(self.tasks, self.scope)
         return tree_status(part, part[0].id) if part else whole
 
     def _fail_all(self, task_ids: Iterable[str], message: str, batch: Batch) -> None:
