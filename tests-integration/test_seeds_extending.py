@@ -120,7 +120,7 @@ def test_an_executor_that_asks_the_checker_is_cancelled(seeds):
     )
 
 
-@pytest.mark.parametrize("seeds", ["aipartnerupflow"], indirect=True)
+@pytest.mark.parametrize("seeds", [("aipartnerupflow", "duckdb")], indirect=True, ids="-".join)
 def test_a_streaming_executor_is_heard(seeds):
     seeds.run_pieces(
         "frame.py",

@@ -4,11 +4,13 @@ import json
 import math
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apflow.core import jsonvalue
 from apflow.core.errors import InvalidInputError
 from apflow.core.jsonvalue import (
     copy_json,
@@ -51,6 +53,34 @@ def test_plain_json_is_stored_as_it_is_and_as_a_copy(value: object):
     assert type(stored) is type(value)
     assert size == size_of(value) == len(dumps(value))
     assert stored is not value or not isinstance(value, (dict, list))
+
+
+@given(plain_json)
+def test_a_large_value_is_read_back_in_parts_as_it_would_be_at_once(value: object):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jsonvalue, "LARGE", 4)
+        patch.setattr(jsonvalue, "ITEMS", 2)
+        stored, size = encode(value)
+    assert dumps(stored) == dumps(value)
+    assert size == size_of(value)
+    assert encode(value) == (stored, size)
+
+
+def test_a_large_result_is_a_copy():
+    value: dict[str, Any] = {"results": {f"leaf-{at}": {"done": True, "more": [at]} for at in range(20_000)}}
+    stored, _ = encode(value)
+    assert stored == value
+    assert list(stored["results"]) == list(value["results"])
+    value["results"]["leaf-7"]["more"].append("later")
+    value["results"]["new"] = 1
+    assert stored["results"]["leaf-7"] == {"done": True, "more": [7]}
+    assert len(stored["results"]) == 20_000
+
+
+@pytest.mark.parametrize("wrong", [{1, 2}, math.nan, 2**64, {1: 2}])
+def test_what_is_no_json_in_a_large_value_is_refused_by_its_path(wrong: object):
+    with pytest.raises(InvalidInputError, match=r"result\.list\[39999\]"):
+        encode({"list": [*["some text"] * 39_999, wrong]}, "result")
 
 
 @given(plain_json)

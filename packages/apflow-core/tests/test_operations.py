@@ -51,6 +51,7 @@ async def test_results_have_the_form_that_the_table_tells():
             "tasks.create",
             {"tasks": [{"id": "r", "name": "nothing"}, {"id": "c", "name": "c", "parent_id": "r"}]},
         ),
+        ("tasks.submit", {"tasks": [{"name": "nothing"}], "idempotency_key": "k"}),
         ("tasks.execute", {"id": "r"}),
         ("tasks.get", {"task_id": "r"}),
         ("tasks.list", {"root_only": False, "status": ["failed"]}),

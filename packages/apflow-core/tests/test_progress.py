@@ -46,7 +46,12 @@ class Heard:
         self.notes: list[float] = []
         task = Task(id="t", name="n", root_id="r", status=TaskStatus.IN_PROGRESS)
         self.queue = ProgressQueue(
-            task, self.events.append, lambda _, fraction: self.notes.append(fraction), redact, 0.25
+            task,
+            self.events.append,
+            lambda _, fraction: self.notes.append(fraction),
+            redact,
+            0.25,
+            asyncio.get_running_loop(),
         )
 
     def put(self, kind: str = "progress", **event: Any) -> None:

@@ -16,7 +16,7 @@ seen: ContextVar[str] = ContextVar("seen", default="nothing")
 
 async def run(*coroutines: Any) -> None:
     async with asyncio.TaskGroup() as group:
-        relay.start(group, deque((each.__name__, each) for each in coroutines))
+        relay.start(group, deque((each.__name__, lambda _, each=each: each()) for each in coroutines))
 
 
 async def test_what_never_waits_shares_one_task_in_order():

@@ -75,6 +75,19 @@ async def test_custom_columns_have_defaults_are_found_and_are_readable():
     assert [task.id for task in await store.find(TaskQuery(custom={"project_id": "p"}))] == ["new"]
 
 
+def test_custom_columns_are_attributes_for_as_long_as_the_class_is_chosen():
+    set_task_model_class(WithProject)
+    set_task_model_class(WithProject)  # the same names again hide nothing
+    task = Task(id="t", name="t", root_id="t", extra={"level": 3})
+    assert (task.level, task.copy().level) == (3, 3)
+    with pytest.raises(AttributeError, match="'project_id'"):
+        _ = task.project_id
+    set_task_model_class(None)
+    with pytest.raises(AttributeError):
+        _ = task.level
+    assert task.extra == {"level": 3}
+
+
 async def test_an_unknown_custom_field_is_refused_by_name():
     with pytest.raises(InvalidInputError, match="'colour'"):
         await MemoryStore().write(Change(add=[Task(id="t", name="t", root_id="t", extra={"colour": "red"})]))

@@ -37,6 +37,18 @@ def failed(error_type: str) -> Mapping[str, Any]:
     return {"result": {"error_type": error_type}, "error": error_type}
 
 
+def test_a_node_without_children_has_a_list_for_them_all_the_same():
+    node = TaskTreeNode(task("root"))
+    assert node.is_leaf
+    node.children.append(TaskTreeNode(task("a")))
+    node.ids["given"] = "real"
+    assert not node.is_leaf
+    assert [each.task.id for each in node.walk()] == ["root", "a"]
+    assert node.ids == {"given": "real"}
+    node.children = []
+    assert node.is_leaf
+
+
 def test_a_failure_is_tolerated_when_everything_that_waits_for_it_may_go_on_without_it():
     tasks = [task("root", "completed"), task("a", "failed"), task("b", "completed", needs="a?")]
     assert tolerated(tasks) == {"a"}

@@ -149,6 +149,29 @@ async def test_the_memory_limit_is_the_one_that_was_set(tmp_path: Path):
     await store.close()
 
 
+async def test_a_large_tree_is_stored_and_read_in_order_and_the_memory_limit_stays(tmp_path: Path):
+    large = a_tree("r", *(f"c{at}" for at in range(10_500)))
+    async with DuckDBStore(url_of(tmp_path / "apflow.duckdb"), memory_limit="100MB") as store:
+        await store.add(large)
+        assert [task.id for task in await store.tree("r")] == [task.id for task in large]
+        events = await store.events("r")
+        assert [event.task_id for event in events] == [task.id for task in large]
+        assert [event.sequence for event in events] == list(range(1, 10_502))
+        with store._database.cursor() as cursor:
+            assert cursor.execute("SELECT current_setting('memory_limit')").fetchall() == [("95.3 MiB",)]
+
+
+async def test_rows_that_were_alike_change_apart(tmp_path: Path):
+    async with DuckDBStore(url_of(tmp_path / "apflow.duckdb")) as store:
+        await store.add(a_tree("r", "a", "b"))
+        start, again = (a_move("a", "pending", "in_progress", sets={"owner": "me"}) for _ in range(2))
+        assert [told is not None for told in await store.move([start])] == [True]
+        assert await store.move([again]) == [None]
+        other = a_move("b", "pending", "in_progress", sets={"owner": "you"})
+        assert [told is not None for told in await store.move([other])] == [True]
+        assert [task.owner for task in await store.tree("r")] == [None, "me", "you"]
+
+
 async def test_of_changes_written_together_only_the_guilty_one_is_told(tmp_path: Path):
     store = DuckDBStore(url_of(tmp_path / "tasks.duckdb"))
     await store.add(a_tree("r", "a", "b", "c"))

@@ -40,11 +40,13 @@ if TYPE_CHECKING:
     from apflow.core.settings import Settings, get_settings
     from apflow.core.states import TaskStatus
     from apflow.core.store import Capabilities, Change, Move, TaskQuery, TaskStore
+    from apflow.core.submitting import submit
     from apflow.core.task import Dependency, Policy, Retry, Task
     from apflow.core.task_executor import TaskExecutor
     from apflow.core.taskmodel import get_task_model_class, set_task_model_class
     from apflow.core.tools import Tool
     from apflow.core.tree import TaskTreeNode
+    from apflow.core.worker import Worker
 
 _MODULES = {
     "apflow.core.builder": ("TaskBuilder",),
@@ -83,6 +85,8 @@ _MODULES = {
     "apflow.core.taskmodel": ("get_task_model_class", "set_task_model_class"),
     "apflow.core.tools": ("Tool",),
     "apflow.core.tree": ("TaskTreeNode",),
+    "apflow.core.submitting": ("submit",),
+    "apflow.core.worker": ("Worker",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -120,6 +124,7 @@ __all__ = [
     "TaskStore",
     "TaskTreeNode",
     "Tool",
+    "Worker",
     "clear_hooks",
     "create_session",
     "executor_register",
@@ -132,6 +137,7 @@ __all__ = [
     "register_pre_hook",
     "register_task_tree_hook",
     "set_task_model_class",
+    "submit",
 ]
 
 

@@ -19,7 +19,7 @@ from apflow.core.executor import ExecutableTask, overrides_cancel
 from apflow.core.hooks import Hooks
 from apflow.core.inputs import build_inputs
 from apflow.core.jsonvalue import copy_json
-from apflow.core.outcome import Outcome, failed, read_exception, read_result
+from apflow.core.outcome import Outcome, cancelled, failed, read_exception, read_result
 from apflow.core.progress import ProgressQueue
 from apflow.core.runner import Runner
 from apflow.core.schema import InputSchema, compile_schema
@@ -45,6 +45,7 @@ class Bench:
     instances: MutableMapping[str, ExecutableTask]
     entries: dict[str, extensions.ExecutorEntry] = field(default_factory=dict[str, extensions.ExecutorEntry])
     # Set when a run begins.
+    loop: asyncio.AbstractEventLoop = field(init=False)
     tasks: Mapping[str, Task] = field(init=False)
     publish: Callable[[TaskEvent], None] = field(init=False)
     note_progress: Callable[[str, float], None] = field(init=False)
@@ -58,6 +59,7 @@ class Bench:
         ended: Callable[[Attempt], None],
     ) -> None:
         """Belong to a run: to its tasks, and to what hears its live events and the end of its attempts."""
+        self.loop = asyncio.get_running_loop()
         self.tasks, self.publish, self.note_progress, self.ended = tasks, publish, note_progress, ended
 
     def entry(self, executor_id: str) -> extensions.ExecutorEntry:
@@ -97,8 +99,8 @@ class Attempt:
     """One attempt at one task. `bench.ended` is told once, when its code has ended."""
 
     __slots__ = (
-        "answer", "answered", "bench", "cancellation", "executor", "generation", "has_begun", "inputs",
-        "message", "number", "outcome", "queue", "secrets", "task", "waiter", "was_called",
+        "answer", "asking", "bench", "cancellation", "executor", "generation", "has_answered", "has_begun",
+        "inputs", "message", "number", "outcome", "queue", "secrets", "task", "waiter", "was_called",
     )  # fmt: skip
 
     def __init__(self, bench: Bench, task: Task) -> None:
@@ -114,7 +116,8 @@ class Attempt:
         self.cancellation = Cancellation()
         self.message: str | None = None  # why it was cancelled
         self.answer: Json = None  # what the executor's `cancel` returned
-        self.answered = asyncio.Event()  # its `cancel` has returned, or it has none
+        self.has_answered = False  # its `cancel` has returned, or it has none
+        self.asking: asyncio.Event | None = None  # somebody waits for that
         self.queue: ProgressQueue | None = None
         self.waiter: asyncio.Task[Any] | None = None  # what its code runs in
 
@@ -123,12 +126,12 @@ class Attempt:
         """Whether its only outcome is `cancelled` now."""
         return self.cancellation.is_requested
 
-    async def run(self) -> None:
-        """Build the inputs, call the executor, and tell what became of it."""
+    async def run(self, within: asyncio.Task[Any]) -> None:
+        """Build the inputs, call the executor, and tell what became of it. `within`: what this runs in."""
         if self.has_begun:
             return  # it was ended before
         self.has_begun = True
-        self.waiter = asyncio.current_task()
+        self.waiter = within
         try:
             self.outcome = await self._outcome()
         finally:
@@ -184,13 +187,16 @@ class Attempt:
             read = self._read(redact(given, self.secrets), has_schema=False)
             if read.status is TaskStatus.COMPLETED:
                 kept.update(read.result)
-        return Outcome(CANCELLED, kept or None, self.message or "Cancelled.", None)
+        return cancelled(self.message, kept or None)
 
     async def _wait_for_answer(self) -> None:
         """Wait, within the grace period, for what the executor's own `cancel` has to tell."""
+        if self.has_answered:
+            return
+        self.asking = asyncio.Event()
         try:
             async with asyncio.timeout(self.bench.settings.cancel_grace):
-                await self.answered.wait()
+                await self.asking.wait()
         except (TimeoutError, asyncio.CancelledError):
             logger.debug("Nothing more was told by the executor of task %s", self.task.id)
 
@@ -208,7 +214,9 @@ class Attempt:
                 logger.error(  # noqa: TRY400 - the traceback may hold secrets
                     "cancel() of %s failed; its code is cancelled from outside.\n%s", self.executor.id, shown
                 )
-        self.answered.set()
+        self.has_answered = True
+        if self.asking is not None:
+            self.asking.set()
         is_given_time = self.executor is not None and self.executor.cancelable and not is_forced
         if is_given_time and self.waiter is not None and self.outcome is None:
             await asyncio.wait({self.waiter}, timeout=max(0.0, until - loop.time()))
@@ -227,7 +235,7 @@ class Attempt:
             self.secrets.extend(secrets)
         executor = self.executor = entry.make(params)
         own_schema = task.schemas.get("input_schema")
-        schema = compile_schema(own_schema if own_schema is not None else entry.schema_of(executor))
+        schema = entry.schema_of(executor) if own_schema is None else compile_schema(own_schema)
         inputs = await self._inputs(schema)
         self._prepare(executor)
         if self.is_cancelled:
@@ -281,6 +289,7 @@ class Attempt:
             bench.note_progress,
             partial(redact, secrets=self.secrets),
             bench.settings.progress_interval,
+            bench.loop,
         )
         executor.task_id = task.id
         executor.root_task_id = task.root_id

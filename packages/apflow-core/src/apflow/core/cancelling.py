@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -9,10 +10,10 @@ from typing import Protocol
 from apflow.core.attempt import Attempt
 from apflow.core.calls import Calls
 from apflow.core.moves import Batch
-from apflow.core.outcome import Outcome
+from apflow.core.outcome import cancelled
 from apflow.core.states import TERMINAL, TaskStatus
 from apflow.core.task import GROUP, Task
-from apflow.core.treeindex import subtree
+from apflow.core.treeindex import TreeIndex, subtree
 
 CANCELLED = TaskStatus.CANCELLED
 
@@ -119,7 +120,7 @@ class Cancellations:
             batch.request_cancel(task)
 
     def _cancel(self, task: Task, request: CancelRequest, batch: Batch) -> None:
-        run, ended = self._run, Outcome(CANCELLED, None, request.message or "Cancelled.", None)
+        run, ended = self._run, cancelled(request.message)
         if batch.changes_status(task.id):  # it is started, or waits for its retry, by this very change
             again = CancelRequest([task.id], request.message, request.is_forced)
             batch.then.append(lambda: run.cancel(again))
@@ -128,7 +129,7 @@ class Cancellations:
             run.finish(task.id, CANCELLED)
         elif task.executor == GROUP:
             if task.cancel_requested_at is None:
-                batch.request_cancel(task)
+                batch.request_cancel(task, request.message)
             run.end_group_as_cancelled(task.id)
         elif task.id in run.calls.running:
             self._cancel_running(task, request, batch)
@@ -140,10 +141,32 @@ class Cancellations:
     def _cancel_running(self, task: Task, request: CancelRequest, batch: Batch) -> None:
         attempt = self._run.calls.running[task.id]
         if task.cancel_requested_at is None:
-            batch.request_cancel(task)
+            batch.request_cancel(task, request.message)
         attempt.cancellation.is_requested = True
         attempt.message = request.message
         batch.then.append(lambda: self._run.cancel_call(attempt, is_forced=request.is_forced))
+
+
+def request_elsewhere(tasks: Sequence[Task], request: CancelRequest, batch: Batch) -> bool:
+    """Put into a batch what may be done without owning the tree: end what has not started, ask the rest.
+
+    Returns:
+        whether anything is left that has not ended; what has ended as cancelled is noted on the request.
+    """
+    index = TreeIndex(tasks)
+    below = index.subtree(*request.task_ids)
+    targets = [index.by_id[each] for each in below if each in index.by_id]
+    request.open_ids |= {task.id for task in targets if task.status not in TERMINAL}
+    named = request.task_ids if request.open_ids else ()
+    ended = cancelled(request.message)
+    for task in targets:
+        if task.status is TaskStatus.PENDING:
+            batch.end_unstarted(task, ended, is_requested=True)
+        elif task.cancel_requested_at is None and (task.status not in TERMINAL or task.id in named):
+            batch.request_cancel(task, request.message)
+        elif task.status is CANCELLED and task.id in request.open_ids:
+            request.has_cancelled = True
+    return bool(batch.moves) or any(task.status not in TERMINAL for task in targets)
 
 
 def _set(request: CancelRequest) -> None:

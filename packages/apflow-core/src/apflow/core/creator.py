@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, overload
 
-from apflow.core.arraycheck import check_array, read_array
+from apflow.core.arraycheck import CheckedArray, check_array, read_array
 from apflow.core.copying import CopyMode, CopyPlan, as_array, copied_tasks, plan_copy
-from apflow.core.errors import IdTakenError, InvalidInputError, NotFoundError
+from apflow.core.errors import IdTakenError, InvalidInputError, KeyUsedError, NotFoundError
 from apflow.core.extensions import executor_is_known
 from apflow.core.hooks import Hooks
-from apflow.core.identifier import new_ids
+from apflow.core.identifier import ids_of_key, new_ids
 from apflow.core.inputs import remap_references
 from apflow.core.plan import choose_executor
 from apflow.core.settings import get_settings
@@ -41,6 +41,8 @@ class TaskCreator:
         tasks: Sequence[Mapping[str, Any]],
         on_conflict: OnConflict = "copy",
         user_id: str | None = None,
+        *,
+        idempotency_key: str | None = None,
     ) -> TaskTreeNode:
         """Create the tree that an array describes, and return its root; `.ids` tells given -> real.
 
@@ -49,14 +51,20 @@ class TaskCreator:
             on_conflict: what to do when a given id is taken: "copy" gives the whole array new ids,
                 "error" refuses it.
             user_id: whose the tasks are that do not say so themselves.
+            idempotency_key: makes this safe to repeat: who gives the same key again gets the tree that it
+                made, as it is by now. Keys of different users have nothing to do with each other. All ids
+                of the tree are made from the key.
 
         Raises:
             TreeInvalidError: it is no tree; `violations` lists every fault. Nothing is written.
             IdTakenError: an id is taken, and `on_conflict` is "error". Nothing is written.
+            ConflictError: other tasks were created with the key. Nothing is written.
         """
         if on_conflict not in ("copy", "error"):
             raise InvalidInputError(f'on_conflict is "copy" or "error", not {on_conflict!r}.')
         checked = read_array(tasks, get_settings(), user_id)
+        if idempotency_key is not None:
+            return await self._create_once(checked, idempotency_key, user_id)
         written = _stamped(checked.tasks)
         for _ in range(ATTEMPTS):
             try:
@@ -68,8 +76,23 @@ class TaskCreator:
                 written = with_new_ids(checked.tasks)
         else:
             raise IdTakenError([task.id for task in written])
-        real = dict(zip((task.id for task in checked.tasks), (task.id for task in written), strict=True))
-        return await self._created(written, {given: real[known] for given, known in checked.ids.items()})
+        return await self._created(written, _real_ids(checked, written))
+
+    async def _create_once(self, checked: CheckedArray, key: str, user_id: str | None) -> TaskTreeNode:
+        """Create the tree of an idempotency key, or return it where it exists."""
+        real = ids_of_key(key, user_id, len(checked.tasks))
+        written = _stamped(with_ids(checked.tasks, real))
+        ids = _real_ids(checked, written)
+        try:
+            await self.db.add(written)
+        except IdTakenError:
+            stored = await self.db.tree(written[0].root_id)
+            if [(task.id, task.name) for task in stored] != [(task.id, task.name) for task in written]:
+                raise KeyUsedError(key) from None
+            node = TaskTreeNode.build(stored)
+            node.ids = ids
+            return node
+        return await self._created(written, ids)
 
     @overload
     async def create_task_copy(
@@ -147,6 +170,14 @@ class TaskCreator:
         return node
 
 
+def _real_ids(checked: CheckedArray, written: Sequence[Task]) -> dict[str, str]:
+    """Return what each reference of an array became: given -> real."""
+    if written is checked.tasks:
+        return checked.ids
+    real = dict(zip((task.id for task in checked.tasks), (task.id for task in written), strict=True))
+    return {given: real[known] for given, known in checked.ids.items()}
+
+
 def _stamped(tasks: list[Task]) -> list[Task]:
     """Give tasks what the store would give them, so that they need not be read back."""
     now, custom = utc_now(), custom_fields()
@@ -160,8 +191,13 @@ def _stamped(tasks: list[Task]) -> list[Task]:
 
 
 def with_new_ids(tasks: Sequence[Task]) -> list[Task]:
-    """Return a tree under new ids: parents, dependencies and references inside inputs follow."""
-    real = dict(zip((task.id for task in tasks), new_ids(len(tasks)), strict=True))
+    """Return a tree under new ids; see `with_ids`."""
+    return with_ids(tasks, new_ids(len(tasks)))
+
+
+def with_ids(tasks: Sequence[Task], ids: Sequence[str]) -> list[Task]:
+    """Return a tree under other ids: parents, dependencies and references inside inputs follow."""
+    real = dict(zip((task.id for task in tasks), ids, strict=True))
     return [
         replace(
             task,

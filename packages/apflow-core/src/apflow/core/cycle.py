@@ -37,8 +37,9 @@ def find_cycle(tasks: Sequence[Task]) -> list[str]:
 def _followers(tasks: Sequence[Task]) -> Moments:
     """Return, for each moment, the moments that come after it."""
     place = {task.id: at for at, task in enumerate(tasks)}
-    spans = number_spans(tasks) if any(task.executor == GROUP for task in tasks) else {}
-    holders = _nearest_groups(tasks, place)
+    has_groups = any(task.executor == GROUP for task in tasks)
+    spans = number_spans(tasks) if has_groups else {}
+    holders = _nearest_groups(tasks, place) if has_groups else [None] * len(tasks)
     followers: Moments = [[] for _ in range(2 * len(tasks))]
     for at, task in enumerate(tasks):
         followers[2 * at].append(2 * at + 1)

@@ -8,12 +8,12 @@ from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from apflow.core import extensions, runs
+from apflow.core import extensions, leases, runs
 from apflow.core.attempt import Bench
-from apflow.core.cancelling import CancelRequest
+from apflow.core.cancelling import CancelRequest, request_elsewhere
 from apflow.core.collector import collect_rarely
 from apflow.core.cycle import find_cycle
-from apflow.core.errors import AlreadyRunningError, NotFoundError
+from apflow.core.errors import AlreadyRunningError, ConflictError, NotFoundError
 from apflow.core.eventbus import EventBus, bus_of
 from apflow.core.executor import ExecutableTask
 from apflow.core.hooks import Hooks
@@ -23,7 +23,7 @@ from apflow.core.runner import LocalRunner, Runner
 from apflow.core.settings import Settings, get_settings
 from apflow.core.slots import process_slots
 from apflow.core.states import TERMINAL, TaskStatus
-from apflow.core.store import TaskStore
+from apflow.core.store import NoticeKind, TaskStore
 from apflow.core.task import Json, Task, utc_now
 from apflow.core.tree import TreeSummary, tree_status
 from apflow.core.treeindex import TreeIndex
@@ -31,6 +31,7 @@ from apflow.core.treerun import TreeRun
 
 logger = logging.getLogger(__name__)
 
+SHORTEST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between looks for what another process was asked for
 ATTEMPTS = 10  # to request a run while others keep changing the tree
 
 
@@ -84,6 +85,8 @@ class Driver:
             if on_read is not None:
                 on_read(tasks)
             root = _root_of(tasks, root_id)
+            if await is_owned_elsewhere(self.store, root):
+                raise AlreadyRunningError(root_id)
             if needs_executors and has_unended_run(root) and self._lacks(tasks, root):
                 return None
             tasks = await self._finish_last_run(tasks, root)
@@ -108,7 +111,7 @@ class Driver:
                     raise
                 tasks = await self.store.tree(root_id)
                 if has_unended_run(_root_of(tasks, root_id)):
-                    raise
+                    raise AlreadyRunningError(root_id) from None
         raise AlreadyRunningError(root_id)
 
     async def _finish_last_run(self, tasks: list[Task], root: Task) -> list[Task]:
@@ -154,7 +157,8 @@ class Driver:
 
     def closing(self, tasks: list[Task], root: Task) -> TreeRun:
         """Return a run that starts nothing: it writes down what a cancellation ends in a tree nobody runs."""
-        batch = Batch(root.id, runs.owner_id(), utc_now())
+        fence = {"run_owner": root.run_owner, "lease_until": root.lease_until}  # nobody has taken it since
+        batch = Batch(root.id, runs.owner_id(), utc_now(), fence)
         return self._make(tasks, root.run_scope if has_unended_run(root) else None, batch, is_closing=True)
 
     def _bench(self) -> Bench:
@@ -182,13 +186,15 @@ class Driver:
     async def _drive(self, run: TreeRun) -> list[Task]:
         """Drive a run to its end. Cancelling this coroutine cancels the tree, and waits for its code."""
         runs.enter(self.store, run)
-        driving = asyncio.create_task(run.drive(), name=f"apflow:run:{run.root_id}")
-        try:
-            await self.hooks.run_tree("on_tree_started", run.by_id[run.root_id].copy())
-            await asyncio.shield(driving)
-        except asyncio.CancelledError:
-            await self._give_up(run, driving)
-            raise
+        with leases.kept(self.store, run, runs.owner_id(), self.settings.lease_seconds):
+            driving = asyncio.create_task(run.drive(), name=f"apflow:run:{run.root_id}")
+            try:
+                await self.hooks.run_tree("on_tree_started", run.by_id[run.root_id].copy())
+                with self.bus.heeding(NoticeKind.CANCEL, run.look_at):
+                    await asyncio.shield(driving)
+            except asyncio.CancelledError:
+                await self._give_up(run, driving)
+                raise
         if run.summary is not None:
             await self.call_end_hooks(run.by_id[run.root_id], run.summary)
         return run.tasks
@@ -217,6 +223,15 @@ class Driver:
         expects = {"run_requested_at": root.run_requested_at, "run_ended_at": root.run_ended_at}
         batch.put(root, expects, {"run_requested_at": None, "run_owner": None})
         await self.store.write(batch.change())
+
+
+async def is_owned_elsewhere(store: TaskStore, root: Task) -> bool:
+    """Say whether a living process other than this one owns the requested run of a tree."""
+    if not store.capabilities.is_shared or root.run_requested_at is None:
+        return False
+    if root.run_owner in (None, runs.owner_id()):
+        return False
+    return not await store.unowned(runs.owner_id(), 1, [root.id])
 
 
 def _root_of(tasks: Sequence[Task], root_id: str) -> Task:
@@ -269,11 +284,41 @@ async def _ask(driver: Driver, root_id: str, request: CancelRequest) -> bool:
             request = CancelRequest(request.task_ids, request.message, request.is_forced)
             await asyncio.sleep(0)  # the run ended before the request reached it
             continue
+        root = (await driver.store.get([root_id])).get(root_id)
+        if root is not None and await is_owned_elsewhere(driver.store, root):
+            ended = await _ask_elsewhere(driver.store, root_id, request)
+            if ended is not None:
+                return ended
+            continue  # its owner has died, or given it up
         try:
             await _cancel_unowned(driver, root_id, request)
             return request.done.result()
         except AlreadyRunningError:
             continue  # somebody has begun to run it meanwhile
+
+
+async def _ask_elsewhere(store: TaskStore, root_id: str, request: CancelRequest) -> bool | None:
+    """Store a request for the owner of the tree and wait; None where nobody owns it any more.
+
+    Returns:
+        whether anything ended as cancelled.
+    """
+    wait = SHORTEST_WAIT
+    while True:
+        tasks = await store.tree(root_id)
+        batch = Batch(root_id, None, utc_now())
+        is_open = request_elsewhere(tasks, request, batch)
+        if not is_open:
+            return request.has_cancelled
+        if batch.moves:
+            try:
+                await store.write(batch.change())
+            except ConflictError:
+                continue
+        await asyncio.sleep(wait)
+        wait = min(LONGEST_WAIT, wait * 2)
+        if not await is_owned_elsewhere(store, _root_of(tasks, root_id)):
+            return None
 
 
 async def _cancel_unowned(driver: Driver, root_id: str, request: CancelRequest) -> None:

@@ -12,8 +12,11 @@ ApflowError
 ├── ConflictError (RuntimeError)     the state of a task forbids it now
 │   ├── IllegalMoveError             not in the table of moves
 │   ├── AlreadyRunningError          a living owner has the tree
+│   │   └── OwnerLostError           another process has taken it over
 │   ├── MoveLostError                somebody else changed the task first
-│   └── IdTakenError                 a task of that id exists
+│   ├── IdTakenError                 a task of that id exists
+│   └── KeyUsedError                 an idempotency key stands for other tasks
+├── LimitExceededError (RuntimeError) no more runs are taken now
 ├── StoreError (RuntimeError)        the store cannot do its work
 │   ├── StoreLockedError             another process holds the file
 │   └── StoreVersionError            written by a newer apflow
@@ -98,6 +101,16 @@ class AlreadyRunningError(ConflictError):
         self.root_id = root_id
 
 
+class OwnerLostError(AlreadyRunningError):
+    """Another process has taken over a tree that this one ran, or may have done so by now."""
+
+    def __init__(self, root_id: str) -> None:
+        super().__init__(root_id)
+        self.args = (
+            f"Tree {root_id!r} belongs to another process now; this one has stopped its work there.",
+        )
+
+
 class MoveLostError(ConflictError):
     """Somebody else changed these tasks first, so nothing was written."""
 
@@ -116,6 +129,26 @@ class IdTakenError(ConflictError):
             f"{len(task_ids)} task id(s) are taken: {shown}. Leave the ids out, or choose others."
         )
         self.task_ids = list(task_ids)
+
+
+class KeyUsedError(ConflictError):
+    """An idempotency key stands for other tasks."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"Other tasks were created with the idempotency key {key!r}. Nothing was written.")
+        self.key = key
+
+
+class LimitExceededError(ApflowError, RuntimeError):
+    """So many runs are waiting or going on that no more are taken now."""
+
+    def __init__(self, limit: int, user_id: str | None = None) -> None:
+        whose = "" if user_id is None else f" of user {user_id!r}"
+        super().__init__(
+            f"{limit} runs{whose} are waiting or going on, which is the limit. Try again "
+            "when some have ended, or raise max_requested or max_requested_per_user."
+        )
+        self.limit, self.user_id = limit, user_id
 
 
 class StoreError(ApflowError, RuntimeError):

@@ -1,4 +1,4 @@
-"""Telling subscribers of this process what happens to a tree.
+"""Telling this process what happens to a tree: its subscribers above all.
 
 A subscriber never blocks a run: its queue is bounded. What it missed of the stored events it reads from
 the store; of the live ones it is told how many there were.
@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
 from weakref import WeakKeyDictionary, ref
 
 from apflow.core.errors import NotFoundError
 from apflow.core.events import FINAL, LIVE, EventType, TaskEvent
-from apflow.core.store import TaskStore
+from apflow.core.store import Notice, NoticeKind, TaskStore
 from apflow.core.task import Json, Task, utc_now
 from apflow.core.tree import TaskTreeNode
+
+LOOK_EVERY = 1.0  # seconds between looks for events of other processes: a notice may be lost
 
 
 class EventBus:
@@ -24,18 +27,42 @@ class EventBus:
 
     def __init__(self) -> None:
         self._subscriptions: dict[str, tuple[ref[Subscription], ...]] = {}
+        self._heeded: dict[NoticeKind, tuple[Callable[[str], object], ...]] = {}
         self._lock = threading.RLock()  # the end of a subscription may be noticed in the middle of anything
 
     def has_subscribers(self, root_id: str) -> bool:
         """Whether anybody would hear an event of this tree."""
         return root_id in self._subscriptions
 
-    def publish(self, event: TaskEvent) -> None:
-        """Offer an event to every subscriber of its tree. Never waits."""
-        for each in self._subscriptions.get(event.root_task_id, ()):
+    def publish(self, *events: TaskEvent) -> None:
+        """Offer events of one tree to every subscriber of it. Never waits."""
+        for each in self._subscriptions.get(events[0].root_task_id, ()) if events else ():
             subscription = each()
             if subscription is not None:
-                subscription.offer(event)
+                subscription.offer(*events)
+
+    def hear(self, notice: Notice) -> None:
+        """Pass on what another process did. From any thread."""
+        if notice.event is not None:
+            self.publish(notice.event)
+        elif notice.kind is NoticeKind.EVENTS:
+            for each in self._subscriptions.get(notice.root_id, ()):
+                subscription = each()
+                if subscription is not None:
+                    subscription.look()
+        for heed in self._heeded.get(notice.kind, ()):
+            heed(notice.root_id)
+
+    @contextmanager
+    def heeding(self, kind: NoticeKind, heed: Callable[[str], object]) -> Generator[None]:
+        """Call `heed`, from any thread, with the root's id of each notice of a kind."""
+        with self._lock:
+            self._heeded[kind] = (*self._heeded.get(kind, ()), heed)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._heeded[kind] = tuple(each for each in self._heeded[kind] if each is not heed)
 
     def add(self, subscription: Subscription) -> None:
         """Let a subscription hear, as long as somebody holds it."""
@@ -86,6 +113,7 @@ class Subscription:
         self._after = after
         self._last = 0  # number of the last stored event that was told, or is known
         self._has_begun = False
+        self._may_have_ended = True  # the last run, by what is known so far
         self._queue: deque[TaskEvent] = deque()
         self._size = size
         self._has_gap = True  # the store may have events that are not in the queue
@@ -98,14 +126,20 @@ class Subscription:
         self._loop = asyncio.get_running_loop()
         bus.add(self)
 
-    def offer(self, event: TaskEvent) -> None:
-        """Take an event if there is room. May be called from any thread."""
-        if len(self._queue) < self._size:
-            self._queue.append(event)
-        elif event.type in LIVE:
-            self._missed += 1
-        else:
-            self._has_gap = True
+    def offer(self, *events: TaskEvent) -> None:
+        """Take events as far as there is room. May be called from any thread."""
+        for event in events:
+            if len(self._queue) < self._size:
+                self._queue.append(event)
+            elif event.type in LIVE:
+                self._missed += 1
+            else:
+                self._has_gap = True
+        self._wake_up()
+
+    def look(self) -> None:
+        """Read what has been stored since. From any thread."""
+        self._has_gap = True
         self._wake_up()
 
     def stop(self) -> None:
@@ -139,21 +173,31 @@ class Subscription:
         try:
             if not self._has_begun:
                 self._last = await self._begin_silently()
-            may_have_ended = True
             while True:
                 self._wake.clear()
                 is_stopping = self._is_stopping
                 self._has_gap |= is_stopping
                 while events := await self._take():
                     for event in events:
-                        may_have_ended |= event.type in FINAL
-                        may_have_ended &= event.type is not EventType.TREE_STARTED
+                        self._may_have_ended |= event.type in FINAL
+                        self._may_have_ended &= event.type is not EventType.TREE_STARTED
                         yield event
-                if is_stopping or (may_have_ended and not self._until_stopped and await self._has_ended()):
+                if is_stopping or (not self._until_stopped and await self._has_ended()):
                     return
-                await self._wake.wait()
+                await self._wait()
         finally:
             self._bus.remove(self)
+
+    async def _wait(self) -> None:
+        """Wait until there is something to tell; where others may store events, look from time to time."""
+        if not self._store.capabilities.is_shared:
+            await self._wake.wait()
+            return
+        try:
+            async with asyncio.timeout(LOOK_EVERY):
+                await self._wake.wait()
+        except TimeoutError:
+            self._has_gap = True
 
     async def _begin_silently(self) -> int:
         root = await self._root()
@@ -166,16 +210,19 @@ class Subscription:
 
     async def _take(self) -> list[TaskEvent]:
         """Return what is to be told next, in order; nothing where nothing waits."""
+        told: list[TaskEvent] = []
         while self._queue:
             event = self._queue[0]
             is_live = event.type in LIVE
             before = event.sequence if is_live else event.sequence - 1
-            if before > self._last and (between := await self._stored(before)):
-                return between
+            if before > self._last and (told or (told := await self._stored(before))):
+                return told
             self._queue.popleft()
             if event.sequence > self._last or (is_live and event.sequence == self._last):
                 self._last = event.sequence
-                return [event]
+                told.append(event)
+        if told:
+            return told
         if self._has_gap:
             self._has_gap = False
             if stored := await self._stored():
@@ -202,16 +249,18 @@ class Subscription:
         return root.last_event
 
     async def _has_ended(self) -> bool:
-        """Whether the last run that was requested has ended, and all that is stored was told."""
-        root = (await self._store.get([self.root_id])).get(self.root_id)
-        if root is None:
-            return True
-        return root.run_ended_at is not None and not await self._store.events(self.root_id, self._last, 1)
+        """Whether the last run that was requested has ended, and all that is stored was told.
+
+        A later run would have stored its start. The root, which may hold the results of a hundred thousand
+        tasks, need not be read for it.
+        """
+        return self._may_have_ended and not await self._store.events(self.root_id, self._last, 1)
 
     async def _root(self) -> Task:
         root = (await self._store.get([self.root_id])).get(self.root_id)
         if root is None:
             raise NotFoundError(self.root_id)
+        self._may_have_ended = root.run_ended_at is not None
         return root
 
     def _wake_up(self) -> None:
@@ -240,9 +289,15 @@ class Subscription:
         )
 
 
+_lock = threading.Lock()  # guards the line below
 _buses: WeakKeyDictionary[TaskStore, EventBus] = WeakKeyDictionary()
 
 
 def bus_of(store: TaskStore) -> EventBus:
     """Return the bus of a store: the same one for everybody in this process."""
-    return _buses.setdefault(store, EventBus())
+    with _lock:
+        bus = _buses.get(store)
+        if bus is None:
+            bus = _buses[store] = EventBus()
+            store.listen(bus.hear)
+        return bus

@@ -25,7 +25,8 @@ from apflow.core.errors import (
     PluginLoadError,
     ValidationError,
 )
-from apflow.core.executor import ExecutableTask, InputsSchema, input_schema_of
+from apflow.core.executor import ExecutableTask, input_schema_of
+from apflow.core.schema import InputSchema, compile_schema
 from apflow.core.task import Json, Task
 
 GROUP = "apflow.executors"
@@ -91,7 +92,7 @@ class ExecutorEntry:
     executor_id: str
     source: ExecutableTask | type[ExecutableTask]
     distribution: str | None = None  # None: registered in code
-    _schemas: list[InputsSchema] = field(default_factory=list[InputsSchema], repr=False)
+    _schemas: list[InputSchema | None] = field(default_factory=list["InputSchema | None"], repr=False)
 
     def make(self, params: Mapping[str, Json] | None = None) -> ExecutableTask:
         """Return an instance for one run. `executor_id` among the parameters is left out.
@@ -113,12 +114,16 @@ class ExecutorEntry:
             self._check(taken)
         return source(**taken)
 
-    def schema_of(self, executor: ExecutableTask) -> InputsSchema:
-        """Return what validates the inputs: a pydantic class, a JSON Schema or None."""
+    def schema_of(self, executor: ExecutableTask) -> InputSchema | None:
+        """Return what validates the inputs of an instance.
+
+        Raises:
+            ValidationError: the executor's schema is none.
+        """
         if not self._is_plain:
-            return input_schema_of(executor)
+            return compile_schema(input_schema_of(executor))
         if not self._schemas:
-            self._schemas.append(input_schema_of(executor))
+            self._schemas.append(compile_schema(input_schema_of(executor)))
         return self._schemas[0]
 
     @cached_property

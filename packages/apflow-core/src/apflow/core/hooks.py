@@ -11,7 +11,6 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import CoroutineType
 from typing import Any, TypeVar, cast
 
 from apflow.core import plugins
@@ -138,21 +137,15 @@ class Hooks:
         try:
             answer = hook(*arguments)
             if inspect.iscoroutine(answer):
-                await self._finish(answer)
-            elif answer is not None and inspect.isawaitable(answer):
+                try:
+                    answer = Begun(answer, answer.send(None))
+                except StopIteration:
+                    return  # most hooks never wait: the time limit is only set up for those that do
+            if answer is not None and inspect.isawaitable(answer):
                 async with asyncio.timeout(self.timeout):
                     await answer
         except Exception:  # noqa: BLE001 - the border to users' code
             _log.exception("Hook %s failed or took over %s s; the run goes on.", name_of(hook), self.timeout)
-
-    async def _finish(self, hook: CoroutineType[Any, Any, Any]) -> None:
-        """Await a hook. The time limit is only set up once it waits: most hooks never do."""
-        try:
-            waits_for = hook.send(None)
-        except StopIteration:
-            return
-        async with asyncio.timeout(self.timeout):
-            await Begun(hook, waits_for)
 
 
 def _register_plugin(name: str) -> None:

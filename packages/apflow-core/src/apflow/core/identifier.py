@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import uuid
+
+_NAMESPACE = uuid.UUID("6f0d7f0e-5a36-4b7b-9d0e-3f5b8a7c2d41")  # of ids that are made from idempotency keys
 
 
 def new_ids(count: int) -> list[str]:
@@ -14,3 +18,9 @@ def new_ids(count: int) -> list[str]:
         parts = raw[at : at + 8], raw[at + 8 : at + 12], "4" + raw[at + 13 : at + 16]
         ids.append(f"{'-'.join(parts)}-{variant}{raw[at + 17 : at + 20]}-{raw[at + 20 : at + 32]}")
     return ids
+
+
+def ids_of_key(key: str, user_id: str | None, count: int) -> list[str]:
+    """Return the ids of the tree that a user's idempotency key stands for: UUIDs of version 5."""
+    name = json.dumps([user_id, key])
+    return [str(uuid.uuid5(_NAMESPACE, f"{name}:{at}")) for at in range(count)]

@@ -20,6 +20,8 @@ from apflow.core.task import Json
 
 MAX_DEPTH: Final = 64
 CONTAINERS: Final = frozenset({dict, list})
+LARGE: Final = 1 << 18  # bytes of JSON text that is not read all at once
+ITEMS: Final = 1000  # of a large container that are read at once
 _LEAST_INT, _GREATEST_INT = -(2**63), 2**64 - 1
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][\w$-]*", re.ASCII)
@@ -71,13 +73,41 @@ def encode(value: object, path: str = "", *, max_depth: int = MAX_DEPTH) -> tupl
     except TypeError:
         pass
     else:
-        plain = orjson.loads(text)
+        plain = _read_back(text, value)
         is_shallow = text.count(b"{") + text.count(b"[") <= max_depth or not is_deeper(plain, max_depth)
         # A value that comes back equal was plain JSON: NaN, tuples, dates and the like do not.
         if is_shallow and b"\\u0000" not in text and plain == value:
             return plain, len(text)
     plain = _mended(value, path, max_depth)
     return plain, len(orjson.dumps(plain))
+
+
+def _read_back(text: bytes, value: object, levels: int = 4) -> Json:
+    """Return what the JSON text of a value reads as.
+
+    Reading takes several times the memory of the text: a large container is read in parts, those of as many
+    `levels` as are likely to be large. The keys of a large object are shared.
+    """
+    if len(text) <= LARGE or not levels:
+        return orjson.loads(text)
+    if type(value) is list:
+        return _read_back_items(cast("list[object]", value), levels - 1)
+    if type(value) is dict and all(type(key) is str for key in cast("dict[object, object]", value)):
+        members = cast("dict[str, object]", value)
+        return dict(zip(members, _read_back_items(list(members.values()), levels - 1), strict=True))
+    return orjson.loads(text)
+
+
+def _read_back_items(items: list[object], levels: int) -> list[Json]:
+    read: list[Json] = []
+    for start in range(0, len(items), ITEMS):
+        part = items[start : start + ITEMS]
+        text = orjson.dumps(part)
+        if len(text) <= LARGE:
+            read += orjson.loads(text)
+        else:
+            read += [_read_back(orjson.dumps(item), item, levels) for item in part]
+    return read
 
 
 def is_deeper(value: Json, limit: int) -> bool:

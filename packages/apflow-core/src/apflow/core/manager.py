@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
+from operator import is_
 
 from apflow.core.driving import Driver, cancel
 from apflow.core.errors import NotFoundError
@@ -19,7 +20,7 @@ from apflow.core.runner import Runner
 from apflow.core.session import create_session
 from apflow.core.settings import get_settings
 from apflow.core.store import TaskStore
-from apflow.core.task import Json
+from apflow.core.task import Json, Task
 from apflow.core.tree import TaskTreeNode
 
 logger = logging.getLogger(__name__)
@@ -168,9 +169,15 @@ class TaskManager:
     async def _run(self, node: TaskTreeNode, force: bool) -> None:
         # Which tree a task belongs to, and whether it is the root, never changes.
         named = None if node.task.parent_id is None else node.task.id
-        driver = self._driver()
-        tasks = await driver.run(node.task.root_id, named_id=named, force=force, on_read=node.refresh)
-        node.refresh(tasks or [])
+        known: list[Task] = []
+
+        def take(tasks: list[Task]) -> None:
+            known[:] = tasks
+            node.refresh(tasks)
+
+        tasks = await self._driver().run(node.task.root_id, named_id=named, force=force, on_read=take) or []
+        if len(tasks) != len(known) or not all(map(is_, tasks, known)):
+            node.refresh(tasks)  # the run has read them again
 
     async def _run_streaming(self, node: TaskTreeNode, force: bool) -> None:
         root_id, driver = node.task.root_id, self._driver()

@@ -6,7 +6,7 @@ A move out of `in_progress` is fenced by owner, attempt and generation, so that 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from apflow.core.events import EventType, TaskEvent
@@ -36,8 +36,10 @@ class Batch:
     """
 
     root_id: str
-    owner: str
+    owner: str | None  # of the run; None: it is only requested
     now: datetime
+    # What the root must hold for any of this to count: who owns the run, so that a late writer loses.
+    fence: Mapping[str, Json] = field(default_factory=dict[str, Json])
     moves: dict[str, Move] = field(default_factory=dict[str, Move])
     then: list[Callable[[], object]] = field(default_factory=list[Callable[[], object]])  # once it is durable
     undo: list[Callable[[], object]] = field(
@@ -67,11 +69,10 @@ class Batch:
 
     def change(self) -> Change:
         """Return what the store is to write. The end of the run is told last."""
-        ending = [
-            task_id for task_id, move in self.moves.items() if move.sets.get("run_ended_at") is not None
-        ]
-        for task_id in ending:
-            self.moves[task_id] = self.moves.pop(task_id)
+        root = self.moves.get(self.root_id) or Move(self.root_id, self.root_id, {}, {})
+        if root.sets.get("run_ended_at") is not None:
+            del self.moves[self.root_id]
+        self.moves[self.root_id] = replace(root, expects={**self.fence, **root.expects})
         return Change(moves=list(self.moves.values()), is_strict=True)
 
     def event(self, kind: EventType, task: Task, **more: Json) -> TaskEvent:
@@ -178,10 +179,16 @@ class Batch:
         expects = {"status": PENDING, "generation": task.generation}
         self.put(task, expects, sets, self._ended(task, outcome))
 
-    def request_cancel(self, task: Task) -> None:
-        """From now on the only outcome of this task, if it has not ended, is `cancelled`."""
+    def request_cancel(self, task: Task, message: str | None = None) -> None:
+        """From now on the only outcome of this task, if it has not ended, is `cancelled`.
+
+        The message, why, waits in its `error`: whoever carries the request out may be another process.
+        """
         expects = {name: getattr(task, name) for name in ("status", "owner", "attempts", "generation")}
-        self.put(task, expects, {"cancel_requested_at": self.now, "updated_at": self.now})
+        sets: dict[str, Json] = {"cancel_requested_at": self.now, "updated_at": self.now}
+        if message is not None and task.status is IN_PROGRESS:
+            sets["error"] = message
+        self.put(task, expects, sets)
 
     def progress(self, task: Task, fraction: float) -> None:
         """Note how far a running task is."""
@@ -207,14 +214,23 @@ class Batch:
         self.put(task, {"status": task.status, "generation": task.generation}, sets)
         self._append_event(task, self.event(EventType.TASK_RESET, task))
 
-    def put_back(self, task: Task, *, is_interrupted: bool) -> None:
-        """A task that a dead or draining process left goes back to pending; its wait is kept."""
-        sets: dict[str, Json] = {"status": PENDING, "owner": None, "updated_at": self.now}
-        if is_interrupted:
+    def put_back(self, task: Task) -> None:
+        """A task goes back to pending that waited for its retry when its process died; its wait is kept."""
+        self._put_back(task, {}, None)
+
+    def interrupt(self, task: Task, *, counts: bool) -> None:
+        """A task goes back to pending whose code was ended with its process: that was no attempt.
+
+        `counts`: the process died of it, perhaps, so that it may not happen for ever.
+        """
+        sets: dict[str, Json] = {"attempts": max(0, task.attempts - 1)}
+        if counts:
             sets["interruptions"] = task.interruptions + 1
-            sets["attempts"] = max(0, task.attempts - 1)
+        self._put_back(task, sets, {"interruptions": task.interruptions + counts})
+
+    def _put_back(self, task: Task, sets: dict[str, Json], data: Json) -> None:
+        sets |= {"status": PENDING, "owner": None, "updated_at": self.now}
         self.put(task, self._fence(task) | {"cancel_requested_at": None}, sets)
-        data = {"interruptions": task.interruptions} if is_interrupted else None
         self._append_event(task, self.event(EventType.TASK_RESET, task, data=data))
 
     def _fence(self, task: Task) -> dict[str, Json]:

@@ -60,6 +60,7 @@ class Create(Parameters):
     tasks: list[dict[str, Json]] | dict[str, Json] = Field(description="The array of tasks, or one task")
     user_id: str | None = None
     on_conflict: Literal["copy", "error"] = Field("copy", description="What to do when a given id is taken")
+    idempotency_key: str | None = Field(None, description="The same key gives the tree that it made first")
 
 
 class Execute(OneTask):
@@ -295,6 +296,7 @@ OPERATIONS: dict[str, Operation] = {
     each.name: each
     for each in (
         Operation("tasks.create", Create, NestedTask, "anyone", "create"),
+        Operation("tasks.submit", Create, NestedTask, "anyone", "submit"),
         Operation("tasks.execute", Execute, Executed, "owner", "execute"),
         Operation("tasks.get", OneTask, ShownTask, "owner", "get"),
         Operation("tasks.detail", OneTask, ShownTask, "owner", "get"),

@@ -50,6 +50,16 @@ def failed(error_type: str, message: str, **more: Json) -> Outcome:
     return Outcome(TaskStatus.FAILED, result, message, error_type)
 
 
+def cancelled(message: str | None, result: Json = None) -> Outcome:
+    """Return the end of a cancelled task: why, and what its code still gave."""
+    return Outcome(TaskStatus.CANCELLED, result, message or "Cancelled.")
+
+
+def interrupted(how: str) -> Outcome:
+    """Return the failure of a task whose code was ended and may not run twice; `how` begins the message."""
+    return failed(INTERRUPTED, f"{how}; whether it took effect is unknown (effect: once)")
+
+
 def read_result(
     value: object, *, output_schema: InputSchema | None = None, max_bytes: int, max_depth: int = MAX_DEPTH
 ) -> Outcome:

@@ -47,21 +47,20 @@ class Node:
 
     __slots__ = (
         "blame", "cancel_requested", "dependents", "first_failure", "has_cancelled", "has_started", "id",
-        "in_scope", "is_closed", "is_group", "is_queued", "not_ready", "open_children", "order", "parent",
-        "status",
+        "in_scope", "is_closed", "is_group", "is_queued", "not_ready", "open_children", "parent", "position",
+        "priority", "status",
     )  # fmt: skip
 
     def __init__(self, task: Task, in_scope: bool) -> None:
         self.id = task.id
         self.status = task.status
-        self.order = (task.priority, task.position)
+        self.priority, self.position = task.priority, task.position
         self.in_scope = in_scope
         self.is_group = task.executor == GROUP
         self.is_queued = False
         self.cancel_requested = task.cancel_requested_at is not None
         self.not_ready = 0  # dependencies that still hold it back
-        # (who waits, is it required, is the start of this group enough)
-        self.dependents: list[tuple[Node, bool, bool]] = []
+        self.dependents: list[Edge] = []
         self.parent: Node | None = None
         self.open_children = 0  # children whose subtree has a task that has not ended
         self.is_closed = False  # it and all below it have ended
@@ -69,6 +68,9 @@ class Node:
         self.first_failure: str | None = None  # in what is below it, tolerated ones left out
         self.has_cancelled = False  # below it
         self.has_started = False  # a group whose start released those that wait inside it
+
+
+Edge = tuple[Node, bool, bool]  # who waits, is it required, is the start of this group enough
 
 
 class Plan:
@@ -81,7 +83,7 @@ class Plan:
 
     def __init__(self, tasks: Sequence[Task], scope: Collection[str] | None = None) -> None:
         self.steps = 0
-        self._ready: list[tuple[tuple[int, int], str, Node]] = []
+        self._ready: list[tuple[int, int, str, Node]] = []
         self._rulings: list[Ruling] = []
         self._tolerated: dict[str, bool] = {}
         self._ended: deque[Node] = deque()  # to be carried to those that wait for them
@@ -103,7 +105,7 @@ class Plan:
         taken: list[str] = []
         while self._ready and len(taken) < limit:
             self.steps += 1
-            node = heapq.heappop(self._ready)[2]
+            node = heapq.heappop(self._ready)[3]
             node.is_queued = False
             if node.status is PENDING and not node.not_ready:
                 node.status = IN_PROGRESS
@@ -112,8 +114,8 @@ class Plan:
 
     def has_ready(self) -> bool:
         """Whether a task waits only for a free slot."""
-        while self._ready and self._ready[0][2].status is not PENDING:
-            heapq.heappop(self._ready)[2].is_queued = False
+        while self._ready and self._ready[0][3].status is not PENDING:
+            heapq.heappop(self._ready)[3].is_queued = False
         return bool(self._ready)
 
     def take_rulings(self) -> list[Ruling]:
@@ -164,14 +166,15 @@ class Plan:
         spans = number_spans(tasks) if any(node.is_group for node in nodes.values()) else {}
         for task in tasks:
             node = nodes[task.id]
+            edges: dict[tuple[bool, bool], Edge] = {}  # shared: a task may wait for all others
             for dependency in task.dependencies:
                 self.steps += 1
                 other = nodes.get(dependency["id"])
                 if other is None:
                     node.not_ready += 1
                     continue
-                on_start = other.is_group and contains(spans, other.id, node.id)
-                other.dependents.append((node, dependency["required"], on_start))
+                kind = dependency["required"], other.is_group and contains(spans, other.id, node.id)
+                other.dependents.append(edges.setdefault(kind, (node, *kind)))
                 node.not_ready += 1
 
     def _begin(self) -> None:
@@ -215,7 +218,7 @@ class Plan:
             return
         self.steps += max(1, len(self._ready).bit_length())
         node.is_queued = True
-        heapq.heappush(self._ready, (node.order, node.id, node))
+        heapq.heappush(self._ready, (node.priority, node.position, node.id, node))
 
     def _group_started(self, group: Node) -> None:
         group.has_started = True

@@ -28,7 +28,13 @@ class ProgressQueue:
         note: is told the fraction done, for the task's row.
         redact: takes secrets out of what the executor says.
         interval: seconds between two events.
+        loop: the event loop that this is made on.
     """
+
+    __slots__ = (
+        "_held", "_interval", "_is_closed", "_loop", "_note", "_publish", "_redact", "_sent_at", "_task",
+        "_thread", "_timer",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -37,13 +43,14 @@ class ProgressQueue:
         note: Callable[[str, float], None],
         redact: Callable[[Json], Json],
         interval: float,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._task = task
         self._publish = publish
         self._note = note
         self._redact = redact
         self._interval = interval
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._thread = threading.get_ident()
         self._sent_at = float("-inf")
         self._held: dict[EventType, TaskEvent] = {}  # the last of each kind, in the order to send them

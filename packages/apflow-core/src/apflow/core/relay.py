@@ -14,8 +14,8 @@ from contextvars import Context, copy_context
 from types import CoroutineType
 from typing import Any, cast
 
-# What is to be run, under the name that its task has while it waits.
-Named = tuple[str, Callable[[], Coroutine[Any, Any, None]]]
+# What is to be run, given the task that it runs in, under the name that the task has while it waits.
+Named = tuple[str, Callable[["asyncio.Task[Any]"], Coroutine[Any, Any, None]]]
 
 
 def start(group: asyncio.TaskGroup, waiting: deque[Named], context: Context | None = None) -> None:
@@ -25,9 +25,10 @@ def start(group: asyncio.TaskGroup, waiting: deque[Named], context: Context | No
 
 async def _run(group: asyncio.TaskGroup, waiting: deque[Named]) -> None:
     context = copy_context()
+    current = cast("asyncio.Task[Any]", asyncio.current_task())  # asked once: it may cost a system call
     while waiting:
         name, make = waiting.popleft()
-        coroutine = cast("CoroutineType[Any, Any, None]", make())
+        coroutine = cast("CoroutineType[Any, Any, None]", make(current))
         try:
             waits_for = coroutine.send(None)
         except StopIteration:
@@ -38,9 +39,7 @@ async def _run(group: asyncio.TaskGroup, waiting: deque[Named]) -> None:
         if waiting:
             start(group, waiting, context)
             waiting = deque[Named]()
-        current = asyncio.current_task()
-        if current is not None:
-            current.set_name(name)
+        current.set_name(name)
         await Begun(coroutine, waits_for)
 
 

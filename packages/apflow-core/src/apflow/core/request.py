@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from apflow.core.events import EventType
 from apflow.core.moves import Batch
-from apflow.core.outcome import Outcome, failed
+from apflow.core.outcome import INTERRUPTED, cancelled, failed, interrupted
 from apflow.core.plan import choose_executor
-from apflow.core.reset import Rerun, plan_rerun
+from apflow.core.reset import plan_rerun
 from apflow.core.states import TERMINAL, TaskStatus
 from apflow.core.task import GROUP, Json, Task
 
@@ -31,15 +31,17 @@ def begin_run(
 ) -> list[str] | None:
     """Put the request of a new run into the batch, and return its scope (None: the whole tree)."""
     decide_executors(tasks, batch, is_known, again=True)
+    return request_run(tasks, root, batch, named_id=named_id, force=force)
+
+
+def request_run(
+    tasks: Sequence[Task], root: Task, batch: Batch, *, named_id: str | None, force: bool
+) -> list[str] | None:
+    """Put the request of a run into the batch and return its scope. Who takes it decides the executors."""
     rerun = plan_rerun(tasks, named_id, force)
     by_id = {task.id: task for task in tasks}
     for task_id in rerun.reset:
         batch.reset(by_id[task_id])
-    _request(root, rerun, batch)
-    return rerun.scope
-
-
-def _request(root: Task, rerun: Rerun, batch: Batch) -> None:
     expects: dict[str, Json] = {"run_requested_at": root.run_requested_at, "run_ended_at": root.run_ended_at}
     sets: dict[str, Json] = {
         "run_requested_at": batch.now,
@@ -49,6 +51,7 @@ def _request(root: Task, rerun: Rerun, batch: Batch) -> None:
     }
     batch.put(root, expects, sets)
     batch.moves[root.id].events += (batch.event(EventType.TREE_STARTED, root),)
+    return rerun.scope
 
 
 def take_over(
@@ -61,28 +64,28 @@ def take_over(
     max_interruptions: int,
 ) -> None:
     """Put what resuming a run takes into the batch: a new owner, and an end or a way back for what ran."""
-    decide_executors(tasks, batch, is_known, again=False)
+    is_unstarted = all(task.started_at is None for task in in_scope(tasks, root.run_scope))
+    decide_executors(tasks, batch, is_known, again=is_unstarted)
     for task in tasks:
         if task.status is IN_PROGRESS and task.executor != GROUP:
             recover_task(task, batch, effect(task), max_interruptions)
-    expects = {"run_owner": root.run_owner, "run_requested_at": root.run_requested_at}
-    batch.put(root, expects, {"run_owner": batch.owner})
+    names = ("run_owner", "run_requested_at", "lease_until")  # a lease that was renewed has a living owner
+    batch.put(root, {name: getattr(root, name) for name in names}, {"run_owner": batch.owner})
 
 
 def recover_task(task: Task, batch: Batch, effect: str, max_interruptions: int) -> None:
     """Decide what becomes of a task that a dead process had started."""
     if task.cancel_requested_at is not None:
-        batch.end(task, Outcome(TaskStatus.CANCELLED, None, "Cancelled.", None))
+        batch.end(task, cancelled(task.error))
     elif task.not_before is not None:
-        batch.put_back(task, is_interrupted=False)
+        batch.put_back(task)
     elif effect == "once":
-        message = "Its process died during the call; whether it took effect is unknown (effect: once)"
-        batch.end(task, failed("Interrupted", message))
+        batch.end(task, interrupted("Its process died during the call"))
     elif task.interruptions >= max_interruptions:
         message = f"Its process died during the call {task.interruptions + 1} times"
-        batch.end(task, failed("Interrupted", message))
+        batch.end(task, failed(INTERRUPTED, message))
     else:
-        batch.put_back(task, is_interrupted=True)
+        batch.interrupt(task, counts=True)
 
 
 def decide_executors(

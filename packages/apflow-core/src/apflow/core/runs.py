@@ -62,6 +62,14 @@ def leave(store: TaskStore, root_id: str) -> None:
             begun.set_result(None)
 
 
+def all_running(store: TaskStore) -> list[TreeRun]:
+    """Return the runs of this process that have begun."""
+    with _lock:
+        begun = list(_running.get(store, {}).values())
+    runs = [each.result() for each in begun if each.done()]
+    return [run for run in runs if run is not None]
+
+
 def is_running(store: TaskStore, root_id: str) -> bool:
     """Say whether this process runs a tree."""
     return root_id in _running.get(store, {})

@@ -76,7 +76,7 @@ class InputSchema(ABC):
 
         Raises `ValidationError` with every violation, each as "path: message".
         """
-        if type(value) in CONTAINERS and is_deeper(value, _DEEPEST):
+        if value and type(value) in CONTAINERS and is_deeper(value, _DEEPEST):
             fault = f"{path}: is nested more than {_DEEPEST} deep"
             raise ValidationError(fault, [fault])
         return self._validate(value, path)

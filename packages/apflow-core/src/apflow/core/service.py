@@ -7,14 +7,17 @@ as a missing one.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, cast
 
+from apflow.core import runs
 from apflow.core.catalogue import describe_executor, describe_executors
 from apflow.core.creator import TaskCreator
 from apflow.core.deletion import plan_deletion
-from apflow.core.errors import ForbiddenError, InvalidInputError, NotFoundError
+from apflow.core.driving import is_owned_elsewhere
+from apflow.core.errors import AlreadyRunningError, ForbiddenError, InvalidInputError, NotFoundError
 from apflow.core.extensions import executor_is_known
 from apflow.core.manager import TaskManager
 from apflow.core.presentation import MASKED_FIELDS, masked, nested, shown
@@ -22,7 +25,8 @@ from apflow.core.recovery import recover
 from apflow.core.secrets import refuse_masked
 from apflow.core.states import TaskStatus
 from apflow.core.store import TaskQuery, TaskStore
-from apflow.core.task import Json, Task, utc_now
+from apflow.core.submitting import check_room, submit
+from apflow.core.task import Json, Task
 from apflow.core.task_executor import TaskExecutor
 from apflow.core.tree import TaskTreeNode, tree_status
 from apflow.core.why import explain
@@ -50,8 +54,11 @@ class TaskService:
         *,
         user_id: str | None = None,
         on_conflict: Literal["copy", "error"] = "copy",
+        idempotency_key: str | None = None,
     ) -> dict[str, Json]:
         """Create a tree from an array of tasks, and return it nested, with `ids` (given -> real).
+
+        The same idempotency key returns the tree that was created with it first.
 
         Raises:
             TreeInvalidError: the array is no tree; nothing is written.
@@ -63,7 +70,7 @@ class TaskService:
                 refuse_masked(each.get(name), name)
         owner = self._owner([user_id, *(each.get("user_id") for each in array)])
         node = await TaskCreator(self.db).create_task_tree_from_array(
-            array, on_conflict=on_conflict, user_id=user_id or owner
+            array, on_conflict, user_id or owner, idempotency_key=idempotency_key
         )
         return nested([each.task for each in node.walk()], node.task.id) | {"ids": node.ids}
 
@@ -93,6 +100,33 @@ class TaskService:
             task = (await self._copied(task, children=copy_children)).task
         outcome = await TaskExecutor().execute_task_by_id(task.id, force=force, db_session=self.db)
         return {"task_id": task.id, **outcome, **more}
+
+    async def submit(
+        self,
+        tasks: Json,
+        *,
+        user_id: str | None = None,
+        idempotency_key: str | None = None,
+        on_conflict: Literal["copy", "error"] = "copy",
+    ) -> dict[str, Json]:
+        """Create a tree, request its run durably, and return the tree at once, as `create` does.
+
+        Whoever runs trees on this database takes it. With an idempotency key this may be repeated: the same
+        key returns the first tree, and requests its run only if that was never done.
+
+        Raises:
+            TreeInvalidError: the array is no tree; nothing is written.
+            LimitExceededError: too many runs are waiting or going on; nothing is written.
+            ConflictError: other tasks were created with the key.
+        """
+        await check_room(self.db, self.user_id or user_id)
+        created = await self.create(
+            tasks, user_id=user_id, on_conflict=on_conflict, idempotency_key=idempotency_key
+        )
+        if created["status"] == TaskStatus.PENDING:
+            with contextlib.suppress(AlreadyRunningError):
+                await submit(self.db, created["id"])
+        return created
 
     async def watch(self, task_id: str, after: int | None = None) -> AsyncIterator[dict[str, Json]]:
         """Yield the events of a task's tree until its final one."""
@@ -227,7 +261,7 @@ class TaskService:
         task = await self._task(task_id, with_tree=True)
         tasks = await self.db.tree(task.root_id)
         root = next(each for each in tasks if each.id == task.root_id)
-        found = explain(tasks, task.id, is_driven=self._is_driven(root), is_known=executor_is_known)
+        found = explain(tasks, task.id, is_driven=await self._is_driven(root), is_known=executor_is_known)
         return {
             "task_id": task.id,
             "name": task.name,
@@ -290,12 +324,8 @@ class TaskService:
     async def _copied(self, task: Task, *, children: bool) -> TaskTreeNode:
         return await TaskCreator(self.db).create_task_copy(task, children=children)
 
-    def _is_driven(self, root: Task) -> bool:
-        if TaskExecutor().is_task_running(root.id):
-            return True
-        # A store of one process is ours alone, so nobody else can be at work in it.
-        is_alive = root.lease_until is not None and root.lease_until > utc_now()
-        return self.db.capabilities.is_shared and is_alive
+    async def _is_driven(self, root: Task) -> bool:
+        return runs.is_running(self.db, root.id) or await is_owned_elsewhere(self.db, root)
 
     def _whose(self, user_id: str | None) -> str | None:
         """Return whose tasks to look among; None means everybody's."""

@@ -35,6 +35,8 @@ class Settings:
     max_result_bytes: int = 10 << 20
     max_json_depth: int = 64
     max_interruptions: int = 3
+    max_requested: int = 10_000  # trees whose run was submitted and has not ended
+    max_requested_per_user: int = 1000
     event_queue_size: int = 1000  # of one subscriber
     event_retention_days: float = 30
     progress_interval: float = 0.25

@@ -8,9 +8,11 @@ one task one wins, and the loser is told.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
 
 from apflow.core.events import TaskEvent
 from apflow.core.states import TaskStatus, check_move
@@ -88,6 +90,23 @@ class TaskQuery:
     order: str = "created_at"
 
 
+class NoticeKind(StrEnum):
+    """What another process tells of a tree. Each only makes somebody look sooner."""
+
+    EVENTS = "events"  # it has new stored events
+    LIVE = "live"  # a live event, which is stored nowhere
+    REQUESTED = "requested"  # a run was requested that nobody owns yet
+    CANCEL = "cancel"  # the cancellation of a started task was requested
+
+
+class Notice(NamedTuple):
+    """What another process did to a tree."""
+
+    kind: NoticeKind
+    root_id: str
+    event: TaskEvent | None = None  # a live one
+
+
 class TaskStore(ABC):
     """Tasks, kept. Opens lazily at the first operation; bound to no event loop; safe from several threads."""
 
@@ -126,6 +145,52 @@ class TaskStore(ABC):
     @abstractmethod
     async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:
         """Return the stored events of a tree with a number above `after`, in order."""
+
+    async def renew(self, owner: str, root_ids: Sequence[str]) -> dict[str, bool]:
+        """Prolong the leases of an owner's trees, whatever the caller's event loop or pool is busy with.
+
+        A lease belongs to `run_owner`: a shared store sets `lease_until` whenever a move sets that. A store
+        of one process knows no leases.
+
+        Returns:
+            the trees that are still the owner's, and whether a started task in it is to be cancelled.
+        """
+        del owner, root_ids
+        return {}
+
+    async def unowned(self, owner: str, limit: int, root_ids: Sequence[str] | None = None) -> Sequence[Task]:
+        """Return roots of which a run is requested and that no living process owns, most urgent first.
+
+        Args:
+            owner: who asks. On a store of one process every other owner is dead.
+            limit: how many roots at most.
+            root_ids: among which to look; None for all.
+        """
+        asked = await self.find(TaskQuery(ids=root_ids, root_only=True, is_requested=True, order="priority"))
+        return [root for root in asked if root.run_owner != owner][:limit]
+
+    async def reserve(self, owner: str, limit: int, without: Collection[str] = ()) -> Sequence[Task]:
+        """Return roots as `unowned` does, and keep everybody else from reserving them for a moment.
+
+        That is a lease without an owner: who takes the run expects `lease_until` as it is returned here. So
+        of many processes that look for work, each finds other work.
+
+        Args:
+            without: ids of roots that are not wanted.
+        """
+        found = await self.unowned(owner, limit + len(without))
+        return [root for root in found if root.id not in without][:limit]
+
+    def listen(self, hear: Callable[[Notice], object]) -> None:
+        """Call `hear`, from a thread of the store's, with what other processes do, until the store closes.
+
+        A notice may be lost: whoever listens looks from time to time by itself.
+        """
+        del hear
+
+    def announce(self, event: TaskEvent) -> None:
+        """Tell other processes of a live event. Never waits, and never fails."""
+        del event
 
     @abstractmethod
     async def close(self) -> None:

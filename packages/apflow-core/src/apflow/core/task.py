@@ -7,9 +7,10 @@ All JSON fields hold plain JSON: dict, list, str, int, float, bool, None.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any, NotRequired, TypedDict
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from apflow.core.states import TaskStatus
 
@@ -75,12 +76,12 @@ PUBLIC_FIELDS = (
 )  # fmt: skip
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Task:
     """One row of work.
 
-    Custom columns of a `TaskModel` subclass are in `extra` and readable as attributes.
-    Times are aware datetimes in UTC.
+    Custom columns of a `TaskModel` subclass are in `extra`, and readable as attributes once
+    `set_task_model_class()` has made them known. Times are aware datetimes in UTC.
     """
 
     id: str
@@ -125,23 +126,21 @@ class Task:
 
     extra: dict[str, Json] = field(default_factory=dict[str, Json])
 
-    def __getattr__(self, name: str) -> Json:
-        if name != "extra" and name in self.extra:
-            return self.extra[name]
-        raise AttributeError(f"A task has no field {name!r}")
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Json: ...  # custom columns
 
     def copy(self) -> Task:
         """Return a task with the same values; the JSON in it is shared."""
-        new = object.__new__(Task)
-        for name in Task.__slots__:
-            setattr(new, name, getattr(self, name))
-        return new
+        return Task(*_values(self))
 
     def to_dict(self) -> dict[str, Json]:
         """Return what users see, as plain JSON: times in ISO 8601, custom columns beside the others."""
         shown = {name: to_json(getattr(self, name)) for name in PUBLIC_FIELDS}
         return shown | {name: to_json(value) for name, value in self.extra.items()}
 
+
+_values = attrgetter(*(each.name for each in fields(Task)))
 
 GROUP = "group"  # value of Task.executor for a task that only holds others
 

@@ -30,10 +30,25 @@ def set_task_model_class(model: type | None) -> None:
     """
     global _model, _custom, _known
     custom = _read_custom_fields(model)
-    hidden = [name for name in custom if hasattr(Task, name)]
+    hidden = [name for name in custom if hasattr(Task, name) and name not in _custom]
     if hidden:
         raise InvalidInputError(f"A custom column cannot be called {hidden[0]!r}: tasks have that already.")
+    for name in _custom:
+        delattr(Task, name)
+    for name in custom:
+        setattr(Task, name, _attribute(name))
     _model, _custom, _known = model, custom, frozenset(COLUMNS) | custom.keys()
+
+
+def _attribute(name: str) -> property:
+    """Return what makes a custom column readable as an attribute of tasks."""
+
+    def read(task: Task) -> Json:
+        if name in task.extra:
+            return task.extra[name]
+        raise AttributeError(f"This task has no value of the column {name!r}.", name=name, obj=task)
+
+    return property(read)
 
 
 def get_task_model_class() -> type | None:

@@ -40,12 +40,44 @@ class TaskTreeNode:
     `ids` tells, on the root of a tree that was just created, given id -> real id.
     """
 
-    __slots__ = ("children", "ids", "task")
+    __slots__ = ("_children", "_ids", "task")
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.children: list[TaskTreeNode] = []
-        self.ids: dict[str, str] = {}
+        # None: there are none. Most nodes of a large tree have none, and never get an object for it.
+        self._children: list[TaskTreeNode] | None = None
+        self._ids: dict[str, str] | None = None
+
+    @property
+    def children(self) -> list[TaskTreeNode]:
+        """The nodes below this one, in order."""
+        if self._children is None:
+            self._children = []
+        return self._children
+
+    @children.setter
+    def children(self, children: list[TaskTreeNode]) -> None:
+        self._children = children
+
+    @children.deleter
+    def children(self) -> None:
+        self._children = None
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no node is below this one."""
+        return not self._children
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """Given id -> real id, on the root of a tree that was just created."""
+        if self._ids is None:
+            self._ids = {}
+        return self._ids
+
+    @ids.setter
+    def ids(self, ids: dict[str, str]) -> None:
+        self._ids = ids
 
     @staticmethod
     def build(tasks: Sequence[Task], root_id: str | None = None) -> TaskTreeNode:
@@ -76,7 +108,8 @@ class TaskTreeNode:
         while waiting:
             node = waiting.pop()
             yield node
-            waiting.extend(reversed(node.children))
+            if not node.is_leaf:
+                waiting.extend(reversed(node.children))
 
     def refresh(self, tasks: Sequence[Task]) -> None:
         """Take the tasks as they are stored now. Nodes keep their identity, missing ones appear."""
@@ -85,7 +118,7 @@ class TaskTreeNode:
         for task in tasks:
             node = nodes[task.id] = known.get(task.id) or TaskTreeNode(task)
             node.task = task
-            node.children = []
+            del node.children
         _link(nodes)
 
     def summary(self) -> TreeSummary:
@@ -106,7 +139,7 @@ class TaskTreeNode:
         waiting: list[tuple[TaskTreeNode, dict[str, Json]]] = [(self, shown)]
         while waiting:
             node, own = waiting.pop()
-            for child in node.children:
+            for child in () if node.is_leaf else node.children:
                 below: dict[str, Json] = child.task.to_dict() | {"children": []}
                 own["children"].append(below)
                 waiting.append((child, below))
@@ -122,7 +155,7 @@ class TaskTreeNode:
         raise KeyError(answer)
 
     def __repr__(self) -> str:
-        return f"<TaskTreeNode {self.task.name!r} {self.task.id}: {len(self.children)} children>"
+        return f"<TaskTreeNode {self.task.name!r} {self.task.id}: {len(self._children or ())} children>"
 
 
 def _link(nodes: dict[str, TaskTreeNode]) -> list[TaskTreeNode]:

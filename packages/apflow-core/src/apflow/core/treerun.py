@@ -14,12 +14,14 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 from apflow.core import relay
 from apflow.core.attempt import Attempt, Bench
 from apflow.core.calls import Calls
 from apflow.core.cancelling import Cancellations, CancelRequest
-from apflow.core.errors import AlreadyRunningError, ConflictError
+from apflow.core.draining import Drain
+from apflow.core.errors import ConflictError, OwnerLostError
 from apflow.core.eventbus import EventBus
 from apflow.core.events import EventType, TaskEvent
 from apflow.core.moves import TREE_ENDED, Batch
@@ -81,6 +83,7 @@ class TreeRun:
         self._bench = bench
         self._bus = bus
         self._owner = first.owner
+        self._fence = first.fence or {"run_owner": first.owner}
         self._first: Batch | None = first
         self._durable: list[tuple[Batch, Moved]] = []  # written, and not yet carried out
         self._last_number = 0  # of the last stored event that this run knows of
@@ -91,6 +94,9 @@ class TreeRun:
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self.has_begun = False  # its request is durable
+        self._has_to_look = False  # another process has changed the tree
+        self._is_lost = False  # another process may own the tree now
+        self._drain: Drain | None = None  # nothing more is started, and the tree is given up
         self._is_ending = False  # the end of the run is written, or being written
         self._is_over = False
         bench.join(self.by_id, self._publish_live, self._note_progress, self._attempt_ended)
@@ -111,6 +117,30 @@ class TreeRun:
         else:
             self._call_on_loop(lambda: self.cancel(request))
 
+    def look(self) -> None:
+        """Read the tree again in the next turn: another process has changed it. From any thread."""
+        self._has_to_look = True
+        self._wake_from_elsewhere()
+
+    def look_at(self, root_id: str) -> None:
+        """Look, if that is the tree of this run. From any thread."""
+        if root_id == self.root_id:
+            self.look()
+
+    def lose(self) -> None:
+        """Stop all work and write nothing more: another process may own the tree. From any thread."""
+        self._is_lost = True
+        self._wake_from_elsewhere()
+        self._call_on_loop(self._end_code)  # at once: the run itself may wait for the store
+
+    def _end_code(self) -> None:
+        for attempt in list(self.calls.running.values()):
+            attempt.end("another process may own the tree")
+
+    def drain(self, seconds: float) -> None:
+        """Start nothing more, let code end within so many seconds, end what is left, give the tree up."""
+        self._call_on_loop(lambda: self.tell(lambda _: self._begin_drain(seconds)))
+
     def refuse(self, task_ids: Iterable[str], message: str) -> None:
         """Fail tasks that no run could ever end (`TreeInvalid`), in the next turn."""
         self.tell(lambda batch: self._fail_all(task_ids, message, batch))
@@ -121,6 +151,7 @@ class TreeRun:
     def _publish_live(self, event: TaskEvent) -> None:
         event.sequence = self._last_number
         self._bus.publish(event)
+        self._store.announce(event)
 
     def _wake_from_elsewhere(self) -> None:
         if not self._wake.is_set():
@@ -136,6 +167,7 @@ class TreeRun:
         """Run until every task in scope has ended and the end is durable.
 
         Raises:
+            OwnerLostError: another process owns the tree, or may own it by now. Its code has been ended.
             StoreError: the store failed; the tree stays as it is, for `recover`.
         """
         try:
@@ -150,8 +182,12 @@ class TreeRun:
 
     async def _turn(self) -> None:
         self._wake.clear()
+        if self._is_lost and not self._is_ending:
+            raise OwnerLostError(self.root_id)
         first, self._first = self._first, None
-        batch = first or Batch(self.root_id, self._owner, utc_now())
+        if self._has_to_look and first is None:
+            await self._look()
+        batch = first or Batch(self.root_id, self._owner, utc_now(), self._fence)
         if any("status" in move.sets for move in batch.moves.values()):
             await self._write(batch)  # what goes back must be durable before it starts
             self._carry_out()
@@ -161,10 +197,9 @@ class TreeRun:
             if self._is_over:
                 return  # it was the end of the run: nothing is left to cancel
         self._fill(batch)
-        is_done = self._plan.is_done and not (self._rulings or self.calls.running or self.hooking)
         is_beginning = first is not None and bool(batch.moves)  # the end of a run is no part of that
-        if is_done and not is_beginning and not self._is_ending:
-            self._end(batch)
+        if not (is_beginning or self._rulings or self._is_at_work or self._is_ending):
+            self._close(batch)
         if batch.moves:
             await self._write_and_carry_out(batch)
         elif self._durable:
@@ -172,13 +207,33 @@ class TreeRun:
         elif not self._rulings:
             await self._rest()
 
+    def _close(self, batch: Batch) -> None:
+        """Put into the batch that the run ends, or that it is left to others, where either is so."""
+        if self._plan.is_done:
+            self._end(batch)
+        elif self._drain is not None and not self._durable:
+            self._drain.give_up(batch)
+            self._is_ending = True
+            batch.then.append(self._leave)
+            batch.undo.append(self._take_back_end)
+
+    def _begin_drain(self, seconds: float) -> None:
+        if self._drain is None:
+            self._carry_out()  # what has been started must be there to be waited for
+            self._drain = Drain(self, self._bench)
+            self.calls.want_no_place()
+            self.group.create_task(self._drain.end_code(seconds), name=f"apflow:drain:{self.root_id}")
+
+    def _leave(self) -> None:
+        self._is_over = True
+
     def _fill(self, batch: Batch) -> None:
         """Put into the batch all that follows from what has happened."""
         for _ in range(len(self._inbox)):
             self._inbox.popleft()(batch)
         self._cancellations.take(batch)
         self._take_rulings(batch)
-        if not self._rulings and not self.is_closing:
+        if not self._rulings and not self.is_closing and self._drain is None:
             self._take_ready(batch)
 
     async def _write_and_carry_out(self, batch: Batch) -> None:
@@ -220,9 +275,12 @@ class TreeRun:
                 self._last_number = events[-1].sequence
                 break
         if self._bus.has_subscribers(self.root_id):
-            for events in moved:
-                for event in events or ():
-                    self._bus.publish(event)
+            self._bus.publish(*(event for events in moved for event in events or ()))
+
+    @property
+    def _is_at_work(self) -> bool:
+        """Whether code of executors or post-hooks has not ended."""
+        return bool(self.calls.running or self.hooking)
 
     async def _rest(self) -> None:
         """Wait until something happens; find out where nothing ever will."""
@@ -231,7 +289,7 @@ class TreeRun:
         if self.is_closing:
             self._is_over = True
             return
-        busy = self.calls.running or self.retrying or self.hooking or self.calls.has_held
+        busy = self._is_at_work or self.retrying or self.calls.has_held or self._drain is not None
         if not busy and not self._plan.has_ready() and not self._plan.is_done:
             stuck = self._plan.stuck()
             logger.error("Tasks of tree %s wait for something that cannot end: %s", self.root_id, stuck[:5])
@@ -408,7 +466,7 @@ class TreeRun:
         name = f"apflow:post-hooks:{attempt.task.id}"
         self._to_run.append((name, partial(self._post_hooks, attempt, outcome)))
 
-    async def _post_hooks(self, attempt: Attempt, outcome: Outcome) -> None:
+    async def _post_hooks(self, attempt: Attempt, outcome: Outcome, _: asyncio.Task[Any]) -> None:
         shown = attempt.task.copy()
         shown.inputs = attempt.inputs
         await self._bench.hooks.run_post(shown, attempt.inputs, outcome.result)
@@ -458,21 +516,40 @@ class TreeRun:
                 )
 
     async def _read_again(self, batch: Batch, error: ConflictError) -> None:
-        """Somebody else changed the tree: take it as it is stored, and go on from there."""
+        """A change was refused: somebody else changed the tree."""
         self._conflicts += 1
         logger.info("Tree %s was changed by somebody else; reading it again: %s", self.root_id, error)
         stored = await self._store.tree(self.root_id)
-        root = next((task for task in stored if task.id == self.root_id), None)
-        if root is None or self._conflicts > MAX_CONFLICTS:
+        if not stored or self._conflicts > MAX_CONFLICTS:
             raise error
-        if root.run_owner != self._owner and not self.is_closing:
-            raise AlreadyRunningError(self.root_id) from error
+        self._check_owner(stored)
         self._carry_out()
         for act in batch.undo:
             act()
+        self._take_stored(stored)
+
+    async def _look(self) -> None:
+        """Take up what another process has written into the tree: cancellations above all."""
+        self._has_to_look = False
+        stored = await self._store.tree(self.root_id)
+        self._check_owner(stored)
+        self._carry_out()
+        self._take_stored(stored)
+
+    def _check_owner(self, stored: Iterable[Task]) -> None:
+        root = next((task for task in stored if task.id == self.root_id), None)
+        if root is None or any(getattr(root, name) != value for name, value in self._fence.items()):
+            raise OwnerLostError(self.root_id)
+
+    def _take_stored(self, stored: Iterable[Task]) -> None:
+        """Go on from the tree as it is stored."""
         self.calls.forget_held()
         self._take_tree(stored)
         self._cancellations.take_again()
+        for task in self.tasks:
+            is_left = task.status is IN_PROGRESS and task.id not in self.calls.running
+            if is_left and task.cancel_requested_at is not None and task.executor != GROUP:
+                self.cancel(CancelRequest([task.id], task.error, is_forced=False))
         self._wake.set()
 
     def _match(self, attempt: Attempt, stored: Task | None) -> None:
@@ -485,6 +562,7 @@ class TreeRun:
         attempt.task = stored
         if stored.cancel_requested_at is not None and not attempt.is_cancelled:
             attempt.cancellation.is_requested = True
+            attempt.message = stored.error
             self.cancel_call(attempt, is_forced=False)
         self._hand_in(attempt)
 

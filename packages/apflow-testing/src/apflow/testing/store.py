@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from apflow.testing.storequery import StoreQueryContract
 from apflow.testing.storerace import StoreRaceContract
+from apflow.testing.storeshare import StoreShareContract
 from apflow.testing.storewrite import StoreWriteContract
 
 
-class StoreContract(StoreWriteContract, StoreQueryContract, StoreRaceContract):
+class StoreContract(StoreWriteContract, StoreQueryContract, StoreRaceContract, StoreShareContract):
     """Every test of a store. One method to write: `make_store`."""

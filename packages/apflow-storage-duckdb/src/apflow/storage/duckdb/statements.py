@@ -10,18 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
 
-from apflow.storage.duckdb.ledger import GUARDS
+from apflow.storage.sql.columnar import Slot
 from apflow.storage.sql.columns import EVENTS, TASKS, quoted
-
-
-class Slot(NamedTuple):
-    """One column of a statement."""
-
-    name: str
-    sql_type: str
-    is_same: bool  # one value for all rows, instead of a list
+from apflow.storage.sql.ledger import GUARDS
 
 
 @cache

@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import duckdb
 
 from apflow.core.errors import ApflowError, StoreError
-from apflow.core.jsonvalue import loads
 from apflow.core.store import Change, Moved
-from apflow.core.task import Json, utc_now
+from apflow.core.task import utc_now
 from apflow.storage.duckdb import statements
-from apflow.storage.duckdb.columnar import Column, columns_of_added, columns_of_sets
-from apflow.storage.duckdb.database import Database
-from apflow.storage.duckdb.ledger import GUARDS, Ledger, Needs, Row, Tree, Writes
+from apflow.storage.duckdb.database import TRIM_EVERY, Database
+from apflow.storage.sql.columnar import Column, Slot, columns_of_added, columns_of_sets
 from apflow.storage.sql.columns import (
     BASE,
     EVENTS,
-    Kind,
     TaskColumn,
+    decode,
     encode,
     naive,
     task_columns,
 )
+from apflow.storage.sql.ledger import GUARDS, Ledger, Needs, Row, Tree, Writes
 from apflow.storage.sql.pages import pages
 
 logger = logging.getLogger(__name__)
 
 Outcome = Moved | BaseException
 MAX_ROWS = 10_000  # of one INSERT: what it holds in memory stays small
+MAX_PAGES = 10  # of events, likewise
 PRUNE_EVERY = timedelta(days=1)
 ATTEMPTS = 3  # of a batch that loses a race inside DuckDB: a column was added meanwhile
 
@@ -46,7 +47,7 @@ class Writer:
         self._retention = event_retention
         self._prune_at = utc_now()
         self._connection: duckdb.DuckDBPyConnection | None = None
-        self._parsed: dict[str, duckdb.Statement] = {}
+        self._rows_since_trim = 0
         self.ledger = Ledger(0)
         self.columns: tuple[TaskColumn, ...] = BASE  # those that the table is known to have
 
@@ -72,18 +73,12 @@ class Writer:
         return outcomes
 
     def _run(self, text: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyConnection:
-        """Execute a statement, parsed when it came for the first time: parsing is a third of its cost."""
         assert self._connection is not None  # opened before anything is run
-        parsed = self._parsed.get(text)
-        if parsed is None:
-            [parsed] = self._connection.extract_statements(text)
-            self._parsed[text] = parsed
-        return self._connection.execute(parsed, parameters)
+        return self._database.execute(self._connection, text, parameters)
 
     def close(self) -> None:
         """Let go of the connection."""
         connection, self._connection = self._connection, None
-        self._parsed.clear()
         if connection is not None:
             connection.close()
 
@@ -150,7 +145,7 @@ class Writer:
         self._learn(self.ledger.needs(changes))
         now = utc_now()
         try:
-            outcomes, writes = self.ledger.decide(changes, now)
+            outcomes, writes = self.ledger.decide(changes)
             if writes:
                 self._write(writes, now)
         except BaseException:
@@ -190,7 +185,7 @@ class Writer:
         kind = next((column.kind for column in self.columns if column.name == name), None)
         if kind is not None:  # else the change that names it is refused
             rows = self._run(statements.value_of(name), [ids]).fetchall()
-            self.ledger.learn_values(name, {row[0]: _decode(kind, row[1]) for row in rows})
+            self.ledger.learn_values(name, {row[0]: decode(kind, row[1]) for row in rows})
 
     def _write(self, writes: Writes, now: datetime) -> None:
         connection = self._connection
@@ -209,6 +204,10 @@ class Writer:
             _roll_back(connection)
             raise
         self._database.protect()
+        self._rows_since_trim += len(writes.added) + len(writes.sets)
+        if self._rows_since_trim >= TRIM_EVERY:
+            self._database.trim()
+            self._rows_since_trim = 0
 
     def _insert_tasks(self, writes: Writes, now: datetime) -> None:
         added = list(writes.added.values())
@@ -216,6 +215,8 @@ class Writer:
         for start in range(0, len(added), MAX_ROWS):
             columns = columns_of_added(added[start : start + MAX_ROWS], sets, self.columns, now)
             self._run(statements.insert(_slots(columns)), [column.value for column in columns])
+            if len(added) > MAX_ROWS:
+                self._database.trim()
 
     def _update_tasks(self, writes: Writes) -> None:
         """Change rows, those alike in one statement."""
@@ -236,31 +237,20 @@ class Writer:
             _expect(result, ids)
 
     def _insert_events(self, writes: Writes, now: datetime) -> None:
-        rows = [page for root_id, events in writes.events.items() for page in pages(root_id, events)]
-        if len(rows) == 1:
-            self._run(_INSERT_PAGE, [*rows[0], naive(now)])
-        elif rows:
-            self._run(_INSERT_PAGES, [*_transposed(rows), naive(now)])
+        found = (page for root_id in writes.events for page in pages(root_id, writes.events_of(root_id, now)))
+        while rows := list(islice(found, MAX_PAGES)):
+            if len(rows) == 1:
+                self._run(_INSERT_PAGE, [*rows[0], naive(now)])
+            else:
+                self._run(_INSERT_PAGES, [*_transposed(rows), naive(now)])
 
 
 def _row(row: Sequence[Any]) -> Row:
-    guards = [_decode(kind, value) for kind, value in zip(_GUARD_KINDS, row[3:], strict=True)]
-    return Row(row[1], row[2], guards)
+    guards = (decode(kind, value) for kind, value in zip(_GUARD_KINDS, row[3:], strict=True))
+    return Row(row[1], row[2], tuple(guards))
 
 
-def _decode(kind: Kind, value: Any) -> Json:
-    if kind is Kind.TIME:
-        return value.replace(tzinfo=UTC) if value is not None else None
-    if kind is Kind.JSON:
-        return loads(value) if value is not None else None
-    if kind is Kind.OBJECT:
-        return loads(value) if value is not None else {}
-    if kind is Kind.LIST:
-        return loads(value) if value is not None else []
-    return value
-
-
-def _slots(columns: Iterable[Column]) -> tuple[statements.Slot, ...]:
+def _slots(columns: Iterable[Column]) -> tuple[Slot, ...]:
     return tuple(column.slot for column in columns)
 
 
@@ -285,10 +275,6 @@ def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
 _PAGE_TYPES = (
     ("root_id", "VARCHAR"), ("first_sequence", "BIGINT"), ("last_sequence", "BIGINT"), ("body", "VARCHAR"),
 )  # fmt: skip
-_STORED_AT = statements.Slot("stored_at", "TIMESTAMP", is_same=True)
-_INSERT_PAGE = statements.insert(
-    (*(statements.Slot(*each, True) for each in _PAGE_TYPES), _STORED_AT), EVENTS
-)
-_INSERT_PAGES = statements.insert(
-    (*(statements.Slot(*each, False) for each in _PAGE_TYPES), _STORED_AT), EVENTS
-)
+_STORED_AT = Slot("stored_at", "TIMESTAMP", is_same=True)
+_INSERT_PAGE = statements.insert((*(Slot(*each, True) for each in _PAGE_TYPES), _STORED_AT), EVENTS)
+_INSERT_PAGES = statements.insert((*(Slot(*each, False) for each in _PAGE_TYPES), _STORED_AT), EVENTS)

@@ -13,7 +13,7 @@ from enum import Enum
 from functools import cache
 from typing import Protocol, cast, runtime_checkable
 
-from apflow.core.jsonvalue import dumps
+from apflow.core.jsonvalue import dumps, loads
 from apflow.core.task import Json
 from apflow.core.taskmodel import get_task_model_class
 
@@ -142,6 +142,19 @@ def encode(kind: Kind, value: Json) -> Json:
     """Return a value as it is stored."""
     to_sql = _ENCODERS.get(kind)
     return value if value is None or to_sql is None else to_sql(value)
+
+
+def decode(kind: Kind, value: Json) -> Json:
+    """Return a stored value as it was given to `encode`."""
+    if kind is Kind.OBJECT:
+        return loads(value) if value else {}
+    if kind is Kind.LIST:
+        return loads(value) if value else []
+    if value is None:
+        return None
+    if kind is Kind.TIME:
+        return value.replace(tzinfo=UTC)
+    return loads(value) if kind is Kind.JSON else value
 
 
 def quoted(name: str) -> str:

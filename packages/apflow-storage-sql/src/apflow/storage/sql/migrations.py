@@ -71,12 +71,21 @@ READ_VERSION = "SELECT coalesce(max(version), 0) FROM apflow_schema"
 WRITE_VERSION = "INSERT INTO apflow_schema (version, applied_at) VALUES ($1, $2)"
 
 
-def migrations_after(found: int, url: str, latest: int = LATEST) -> Iterator[tuple[int, Sequence[str]]]:
+def migrations_after(
+    found: int,
+    url: str,
+    latest: int | None = None,
+    migrations: Sequence[Sequence[str]] = MIGRATIONS,
+) -> Iterator[tuple[int, Sequence[str]]]:
     """Give each version that a database at version `found` lacks, with its statements.
+
+    Args:
+        latest: the version to end at; None for the newest.
+        migrations: the versions, where a store has other ones than those above.
 
     Raises:
         StoreVersionError: the database is newer than this program.
     """
-    if found > LATEST:
-        raise StoreVersionError(url, found, LATEST)
-    yield from enumerate(MIGRATIONS[found:latest], start=found + 1)
+    if found > len(migrations):
+        raise StoreVersionError(url, found, len(migrations))
+    yield from enumerate(migrations[found:latest], start=found + 1)

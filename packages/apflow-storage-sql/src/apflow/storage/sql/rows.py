@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from datetime import UTC
 from functools import cache
 from typing import Any
@@ -10,51 +11,55 @@ from typing import Any
 from apflow.core.jsonvalue import loads
 from apflow.core.states import TaskStatus
 from apflow.core.task import Json, Task
-from apflow.storage.sql.columns import BASE, Kind, TaskColumn, quoted, task_columns
+from apflow.storage.sql.columns import Kind, TaskColumn, quoted, task_columns
 
 _STATUS = {str(status): status for status in TaskStatus}
-SHARED = ("root_id", "parent_id", "user_id", "name", "executor", "owner")  # alike in many rows
-_IS_BASE = frozenset(column.name for column in BASE)
+_ORDER = {each.name: at for at, each in enumerate(fields(Task))}  # in which a Task takes its values
+_SHARED = frozenset({"root_id", "parent_id", "user_id", "name", "executor", "owner"})  # alike in many rows
 
 
 class TaskRows:
-    """Reads rows that hold the given columns, in their order."""
+    """Reads rows of the given columns, selected as `selected` says."""
 
     def __init__(self, columns: Sequence[TaskColumn]) -> None:
-        self._names = tuple(column.name for column in columns)
-        self._custom = tuple(name for name in self._names if name not in _IS_BASE)
-        self._times = tuple(column.name for column in columns if column.kind is Kind.TIME)
-        self._json = tuple(column.name for column in columns if column.kind is Kind.JSON)
-        self._objects = tuple(column.name for column in columns if column.kind is Kind.OBJECT)
-        self._lists = tuple(column.name for column in columns if column.kind is Kind.LIST)
-        self.selected = ", ".join(map(quoted, self._names))  # what stands after SELECT
+        base = sorted((each for each in columns if not each.is_custom), key=lambda each: _ORDER[each.name])
+        custom = [each for each in columns if each.is_custom]
+        self._columns = (*base, *custom)
+        self._custom = tuple(each.name for each in custom)
+        self.selected = ", ".join(quoted(each.name) for each in self._columns)  # what stands after SELECT
 
-    def tasks(self, rows: Iterable[Sequence[Any]]) -> list[Task]:
-        """Return the tasks that rows are. What many rows have in common is held once."""
+    def tasks(self, pages: Iterable[Sequence[Sequence[Any]]]) -> list[Task]:
+        """Return the tasks that the rows of some pages are. What many rows have in common is held once."""
         shared: dict[Any, Any] = {}
-        return [self.task(row, shared) for row in rows]
+        return [task for page in pages if page for task in self._page(page, shared)]
 
-    def task(self, row: Sequence[Any], shared: dict[Any, Any]) -> Task:
-        """Return the task that a row is; `shared` holds the texts and times of the rows before."""
-        fields: dict[str, Json] = dict(zip(self._names, row, strict=True))
-        fields["status"] = _STATUS[fields["status"]]
-        for name in SHARED:
-            if fields[name] is not None:
-                fields[name] = shared.setdefault(fields[name], fields[name])
-        for name in self._times:
-            time = fields[name]
-            if time is not None:
-                known = shared.get(time)
-                fields[name] = known or shared.setdefault(time, time.replace(tzinfo=UTC))
-        for name in self._json:
-            if fields[name] is not None:
-                fields[name] = loads(fields[name])
-        for name in self._objects:
-            fields[name] = loads(fields[name]) if fields[name] else {}
-        for name in self._lists:
-            fields[name] = loads(fields[name]) if fields[name] else []
-        extra = {name: fields.pop(name) for name in self._custom}
-        return Task(**fields, extra=extra)
+    def _page(self, rows: Sequence[Sequence[Any]], shared: dict[Any, Any]) -> Iterator[Task]:
+        """Make the tasks of a page, column by column, which is several times as fast as row by row."""
+        columns = zip(self._columns, zip(*rows, strict=True), strict=True)
+        values = [_read(column, each, shared) for column, each in columns]
+        names, count = self._custom, len(self._columns) - len(self._custom)
+        custom = zip(*values[count:], strict=True) if names else [()] * len(rows)
+        return map(Task, *values[:count], (dict(zip(names, each, strict=True)) for each in custom))
+
+
+def _read(column: TaskColumn, values: Sequence[Any], shared: dict[Any, Any]) -> Iterable[Json]:
+    """Return what a task holds of each value of a column; `shared` are texts and times of earlier rows."""
+    match column.kind:
+        case Kind.STATUS:
+            return [_STATUS[value] for value in values]
+        case Kind.TIME:
+            for value in set(values):
+                if value is not None and value not in shared:
+                    shared[value] = value.replace(tzinfo=UTC)
+            return map(shared.get, values)
+        case Kind.JSON:
+            return [None if value is None else loads(value) for value in values]
+        case Kind.OBJECT:
+            return [loads(value) if value else {} for value in values]
+        case Kind.LIST:
+            return [loads(value) if value else [] for value in values]
+        case Kind.PLAIN:
+            return map(shared.setdefault, values, values) if column.name in _SHARED else values
 
 
 def task_rows() -> TaskRows:

@@ -7,7 +7,7 @@ condition to check, and several changes of a row in one batch become one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -40,23 +40,33 @@ GUARDS = (
     "run_ended_at",
 )
 _IS_GUARD = frozenset(GUARDS)
+_PLACE = {name: at for at, name in enumerate(GUARDS)}
+
+
+Guards = tuple[Json, ...]  # one value for each of GUARDS; rows that are alike share one
 
 
 class Row:
     """What is known of a row: its number, its tree, the guards, and columns that were asked for once."""
 
-    __slots__ = (*GUARDS, "number", "others", "root_id")
+    __slots__ = ("guards", "number", "others", "root_id")
 
-    number: int
-    root_id: str
-    status: str
-    has_children: bool
-    others: dict[str, Json] | None
+    def __init__(self, number: int, root_id: str, guards: Guards) -> None:
+        self.number, self.root_id, self.guards = number, root_id, guards
+        self.others: dict[str, Json] | None = None
 
-    def __init__(self, number: int, root_id: str, guards: Iterable[Json]) -> None:
-        self.number, self.root_id, self.others = number, root_id, None
-        for name, value in zip(GUARDS, guards, strict=True):
-            setattr(self, name, value)
+    def guard(self, name: str) -> Json:
+        """Return one of the guards."""
+        return self.guards[_PLACE[name]]
+
+    def set_guards(self, sets: Mapping[str, Json]) -> None:
+        """Change those guards that are named among what is set."""
+        guards = list(self.guards)
+        for name, value in sets.items():
+            place = _PLACE.get(name)
+            if place is not None:
+                guards[place] = value
+        self.guards = tuple(guards)
 
 
 @dataclass(slots=True)
@@ -68,11 +78,12 @@ class Tree:
 
 
 class Added(NamedTuple):
-    """A task to be inserted, with what it gets on the way."""
+    """A task to be inserted, with what it gets on the way. It stands for its event, too."""
 
     task: Task
     number: int
     position: int
+    sequence: int  # of the event
 
 
 @dataclass(slots=True)
@@ -83,10 +94,20 @@ class Writes:
     sets: dict[str, dict[str, Json]] = field(default_factory=dict[str, dict[str, Json]])
     removed: dict[str, int] = field(default_factory=dict[str, int])  # id -> number of the row
     ended: list[str] = field(default_factory=list[str])  # roots that were removed
-    events: dict[str, list[TaskEvent]] = field(default_factory=dict[str, list[TaskEvent]])
+    events: dict[str, list[TaskEvent | Added]] = field(default_factory=dict[str, list[TaskEvent | Added]])
 
     def __bool__(self) -> bool:
         return bool(self.added or self.sets or self.removed or self.events or self.ended)
+
+    def events_of(self, root_id: str, now: datetime) -> Iterator[TaskEvent]:
+        """Give the events of a tree. Those of creation are made one by one: a tree has many."""
+        for each in self.events[root_id]:
+            if isinstance(each, Added):
+                event = created_event(each.task, now)
+                event.sequence = each.sequence
+                yield event
+            else:
+                yield each
 
 
 class Needs(NamedTuple):
@@ -159,7 +180,7 @@ class Ledger:
             if row is not None:
                 row.others = {**(row.others or {}), name: value}
 
-    def decide(self, changes: Sequence[Change], now: datetime) -> tuple[list[Moved | BaseException], Writes]:
+    def decide(self, changes: Sequence[Change]) -> tuple[list[Moved | BaseException], Writes]:
         """Apply changes in order to what is known; return the outcome of each, and what to write.
 
         Fewer outcomes than changes: the next one adds an id that was removed just now, which takes a
@@ -171,7 +192,7 @@ class Ledger:
             if writes.removed and any(task.id in writes.removed for task in change.add):
                 break
             try:
-                outcomes.append(self._decide(change, now, writes))
+                outcomes.append(self._decide(change, writes))
             except ApflowError as refused:  # before it changed anything
                 outcomes.append(refused)
         return outcomes, writes
@@ -182,7 +203,7 @@ class Ledger:
             self._sequences[root_id] = self._trees[root_id].sequence
         for task_id in writes.sets:
             row = self._rows.get(task_id)
-            if row is not None and TaskStatus.is_terminal(row.status) and task_id != row.root_id:
+            if row is not None and TaskStatus.is_terminal(row.guard("status")) and task_id != row.root_id:
                 del self._rows[task_id]
         for task_id in writes.removed:
             self._rows.pop(task_id, None)
@@ -202,7 +223,15 @@ class Ledger:
         """Return the number of the last event of a tree that is on disk, None where that is not known."""
         return self._sequences.get(root_id)
 
-    def _decide(self, change: Change, now: datetime, writes: Writes) -> Moved:
+    def row(self, task_id: str) -> Row | None:
+        """Return a known row as the batch leaves it, None where there is none."""
+        return self._rows[task_id]
+
+    def tree(self, root_id: str) -> Tree:
+        """Return the counters of a known tree, as the batch leaves them."""
+        return self._trees[root_id]
+
+    def _decide(self, change: Change, writes: Writes) -> Moved:
         check_names(change)
         added = {task.id: task for task in change.add}
         if added:
@@ -214,7 +243,7 @@ class Ledger:
         if lost and change.is_strict:
             raise MoveLostError([change.moves[at].task_id for at in sorted(lost)])
         if added:
-            self._add(change.add, now, writes)
+            self._add(change.add, writes)
         moved: Moved = [
             None if at in lost else self._apply(move, writes) for at, move in enumerate(change.moves)
         ]
@@ -231,7 +260,7 @@ class Ledger:
             )
         for name, value in move.expects.items():
             if name in _IS_GUARD:
-                if getattr(row, name) != value:
+                if row.guards[_PLACE[name]] != value:
                     return False
             elif self._value(move.task_id, row, name, writes) != value:
                 return False
@@ -243,21 +272,24 @@ class Ledger:
             return row.others[name]
         return _field(writes.added[task_id].task, name)
 
-    def _add(self, tasks: Sequence[Task], now: datetime, writes: Writes) -> None:
+    def _add(self, tasks: Sequence[Task], writes: Writes) -> None:
+        alike: dict[Guards, Guards] = {}
         for task in tasks:
             tree = self._trees[task.root_id]
             position = task.position if task.position >= 0 else tree.position
             tree.position = max(tree.position, position + 1)
-            self._rows[task.id] = Row(self._next_number, task.root_id, _guards_of(task))
-            writes.added[task.id] = Added(task, self._next_number, position)
+            tree.sequence += 1
+            guards: Guards = _guards_of(task)
+            self._rows[task.id] = Row(self._next_number, task.root_id, alike.setdefault(guards, guards))
+            added = writes.added[task.id] = Added(task, self._next_number, position, tree.sequence)
+            writes.events.setdefault(task.root_id, []).append(added)
             self._next_number += 1
-            self._number(created_event(task, now), writes)
         self._mark_parents(tasks, writes)
 
     def _mark_parents(self, added: Iterable[Task], writes: Writes) -> None:
         for parent_id in {task.parent_id for task in added if task.parent_id is not None}:
             row = self._rows.get(parent_id)
-            if row is not None and not row.has_children:
+            if row is not None and not row.guard("has_children"):
                 self._set(parent_id, row, {"has_children": True}, writes)
 
     def _apply(self, move: Move, writes: Writes) -> tuple[TaskEvent, ...]:
@@ -270,11 +302,10 @@ class Ledger:
         return move.events
 
     def _set(self, task_id: str, row: Row, sets: Mapping[str, Json], writes: Writes) -> None:
-        for name, value in sets.items():
-            if name in _IS_GUARD:
-                setattr(row, name, value)
-            elif row.others is not None or task_id in writes.added:
-                row.others = {**(row.others or {}), name: value}
+        row.set_guards(sets)
+        if row.others is not None or task_id in writes.added:
+            others = {name: value for name, value in sets.items() if name not in _IS_GUARD}
+            row.others = {**(row.others or {}), **others} or None
         before = writes.sets.get(task_id)
         if before is None:
             writes.sets[task_id] = dict(sets)
@@ -285,11 +316,7 @@ class Ledger:
         root_id = event.root_task_id
         tree = self._trees[root_id]
         event.sequence = tree.sequence = tree.sequence + 1
-        stored = writes.events.get(root_id)
-        if stored is None:
-            writes.events[root_id] = [event]
-        else:
-            stored.append(event)
+        writes.events.setdefault(root_id, []).append(event)
 
     def _remove(self, task_id: str, writes: Writes) -> None:
         row = self._rows[task_id]

@@ -7,9 +7,18 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from apflow.core.task import Json
-from apflow.storage.duckdb.ledger import Added
-from apflow.storage.duckdb.statements import Slot
 from apflow.storage.sql.columns import TaskColumn, encode, encoder
+from apflow.storage.sql.ledger import Added
+
+COUNTERS = ("last_event", "next_position")  # of a tree, kept on its root where several processes count
+
+
+class Slot(NamedTuple):
+    """One column of a statement."""
+
+    name: str
+    sql_type: str
+    is_same: bool  # one value for all rows, instead of a list
 
 
 class Column(NamedTuple):
@@ -54,8 +63,8 @@ def _values(added: Sequence[Added], column: TaskColumn, now: datetime) -> list[J
     name = column.name
     if name == "position":
         return [each.position for each in added]
-    if name == "last_event":
-        return [0] * len(added)  # its events are counted from nothing
+    if name in COUNTERS:
+        return [0] * len(added)  # a tree is counted from nothing; what it comes to is among the changes
     if name == "created_at":
         return [each.task.created_at or now for each in added]
     if name == "updated_at":

@@ -1,0 +1,136 @@
+"""A process that runs trees for a living: whatever is requested on its database and has no living owner."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from datetime import datetime
+
+from apflow.core import runs
+from apflow.core.collector import collect_rarely
+from apflow.core.driving import Driver
+from apflow.core.errors import ConflictError, NotFoundError
+from apflow.core.eventbus import bus_of
+from apflow.core.settings import Settings, get_settings
+from apflow.core.store import Change, Move, NoticeKind, TaskStore
+from apflow.core.task import Task
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY = 1.0  # seconds between sweeps, where no notice comes
+COURTESY = 0.01  # seconds that one with work leaves new work to those without
+LONGEST_REST = 10.0  # seconds, where the store fails
+MOST_AT_ONCE = 50  # trees that one sweep takes
+
+
+class Worker:
+    """Takes trees of one store, as many at once as there are places for calls, and runs them to their end.
+
+    It sweeps continuously: a submitted tree is taken at once, one whose owner died when the lease is over.
+    Any number of workers may sweep; of two that want a tree one gets it. A tree is left to others where this
+    process lacks one of its executors.
+    """
+
+    def __init__(self, db: TaskStore, settings: Settings | None = None) -> None:
+        self.db = db
+        self._settings = settings or get_settings()
+        self._trees: dict[str, asyncio.Task[None]] = {}
+        # Left to others, for want of an executor: root id -> when its run was requested.
+        self._lacking: dict[str, datetime | None] = {}
+        self._is_draining = False
+        self._has_more = False  # the last sweep took all that it could
+        self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def running(self) -> int:
+        """How many trees it runs now."""
+        return len(self._trees)
+
+    async def run(self) -> None:
+        """Sweep and run until `drain()`, then until the last tree has ended or was given up.
+
+        A store that fails is asked again, less and less often, up to every ten seconds.
+        """
+        collect_rarely()
+        self._loop = asyncio.get_running_loop()
+        faults = 0
+        async with asyncio.TaskGroup() as group:
+            with bus_of(self.db).heeding(NoticeKind.REQUESTED, self._heed):
+                while not self._is_draining:
+                    self._wake.clear()
+                    try:
+                        await self._look_at_lacking()
+                        has_more = await self._sweep(group)
+                        faults = 0
+                    except Exception as error:  # noqa: BLE001 - a sweep that fails only delays
+                        has_more, faults = False, faults + 1
+                        logger.warning("The sweep for requested trees failed and is repeated: %s", error)
+                    if not has_more:
+                        await self._rest(min(LONGEST_REST, LOOK_EVERY * 2 ** max(0, faults - 1)))
+            await self._leave()
+
+    def drain(self) -> None:
+        """Take no more trees, let running code end within `shutdown_timeout`, and give up what is left."""
+        self._is_draining = True
+        self._wake.set()
+
+    async def _leave(self) -> None:
+        while self._trees:
+            for run in runs.all_running(self.db):  # again and again: some are only about to begin
+                if run.root_id in self._trees:
+                    run.drain(self._settings.shutdown_timeout)
+            await asyncio.wait(self._trees.values(), timeout=0.1)
+
+    def _heed(self, _: str) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds * random.uniform(0.75, 1.25)):  # noqa: S311 - spreads sweeps
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        if self._trees and not self._is_draining:
+            await asyncio.sleep(COURTESY)
+
+    async def _sweep(self, group: asyncio.TaskGroup) -> bool:
+        """Take what is there, as far as there are places; say whether there may be more to take at once."""
+        places = min(MOST_AT_ONCE, self._settings.max_concurrency - len(self._trees))
+        if places <= 0:
+            self._has_more = True  # perhaps: the end of a tree makes it look
+            return False
+        found = await self.db.reserve(runs.owner_id(), places, [*self._lacking, *self._trees])
+        for root in found:
+            name = f"apflow:worker:{root.id}"
+            self._trees[root.id] = group.create_task(self._take(root), name=name)
+        self._has_more = len(found) == places
+        return self._has_more and places == MOST_AT_ONCE
+
+    async def _look_at_lacking(self) -> None:
+        """Forget what was left to others and is requested anew, or has ended."""
+        stored = await self.db.get(list(self._lacking)) if self._lacking else {}
+        for root_id, requested_at in list(self._lacking.items()):
+            if root_id not in stored or stored[root_id].run_requested_at != requested_at:
+                del self._lacking[root_id]
+
+    async def _leave_to_others(self, root: Task) -> None:
+        self._lacking[root.id] = root.run_requested_at
+        if root.lease_until is not None:  # it was reserved
+            free = Move(root.id, root.id, {"lease_until": root.lease_until}, {"lease_until": None})
+            await self.db.write(Change(moves=[free]))
+
+    async def _take(self, root: Task) -> None:
+        try:
+            if await Driver(self.db).run(root.id, resume_only=True, needs_executors=True) is None:
+                await self._leave_to_others(root)
+            if self._has_more:
+                self._wake.set()
+        except (ConflictError, NotFoundError) as error:
+            logger.debug("Tree %s is somebody else's by now: %s", root.id, error)
+        except Exception:
+            logger.exception("Tree %s could not be run to its end; it stays requested.", root.id)
+        finally:
+            del self._trees[root.id]

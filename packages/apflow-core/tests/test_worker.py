@@ -1,0 +1,318 @@
+"""Submitted trees: requested durably, run by a worker, given up by one that is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from apflow.core import BaseTask, MemoryStore, TaskCreator, Worker, executor_register, get_registry, submit
+from apflow.core.errors import AlreadyRunningError, KeyUsedError, LimitExceededError, OwnerLostError
+from apflow.core.manager import TaskManager
+from apflow.core.runs import all_running, owner_id
+from apflow.core.service import TaskService
+from apflow.core.settings import Settings, reset_settings
+from apflow.core.store import Change, Move, Moved, TaskQuery
+from apflow.core.task import Task
+
+
+class Work(BaseTask):
+    """Ends at once, or when it is let go, or when it is ended."""
+
+    id = "test_work"
+    calls: list[str] = []
+    ended: list[str] = []
+    go_on: asyncio.Event
+
+    async def execute(self, inputs: dict[str, Any]) -> Any:
+        assert self.task_id is not None
+        Work.calls.append(self.task_id)
+        try:
+            if inputs.get("do") == "wait":
+                await Work.go_on.wait()
+            elif inputs.get("do") == "hang":
+                await asyncio.Event().wait()
+        finally:
+            Work.ended.append(self.task_id)
+        return {"key": self.idempotency_key, "attempts": self.attempts}
+
+
+@pytest.fixture(autouse=True)
+async def executors() -> AsyncIterator[None]:
+    Work.calls.clear()
+    Work.ended.clear()
+    Work.go_on = asyncio.Event()
+    executor_register(Work, override=True)
+    yield
+    get_registry().unregister(Work.id)
+
+
+@pytest.fixture
+def db() -> MemoryStore:
+    return MemoryStore()
+
+
+def array(root_id: str, *children: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
+    root = {"id": root_id, "name": "root", "schemas": {"method": Work.id}, **more}
+    return [
+        root,
+        *({"name": "c", "parent_id": root_id, "schemas": {"method": Work.id}, **each} for each in children),
+    ]
+
+
+@asynccontextmanager
+async def working(db: MemoryStore, **settings: Any) -> AsyncIterator[Worker]:
+    worker = Worker(db, Settings(**{"shutdown_timeout": 0.0, "cancel_grace": 1.0, **settings}))
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(worker.run())
+        yield worker
+        worker.drain()
+
+
+async def task(db: MemoryStore, task_id: str) -> Task:
+    return (await db.get([task_id]))[task_id]
+
+
+async def until(db: MemoryStore, task_id: str, status: str) -> Task:
+    async with asyncio.timeout(10):
+        while (found := await task(db, task_id)).status != status:
+            await asyncio.sleep(0.001)
+    return found
+
+
+async def until_called(count: int) -> None:
+    async with asyncio.timeout(10):
+        while len(Work.calls) < count:
+            await asyncio.sleep(0.001)
+
+
+async def test_a_submitted_tree_is_requested_and_not_run_until_a_worker_takes_it(db: MemoryStore):
+    created = await TaskService(db).submit(array("r", {"id": "c"}))
+    stored = await task(db, created["id"])
+    assert stored.run_requested_at is not None and stored.run_owner is None
+    assert Work.calls == []
+    async with working(db):
+        ended = await until(db, "r", "completed")
+    assert sorted(Work.calls) == ["c", "r"]
+    assert ended.result == {"key": "r:0", "attempts": 1}
+
+
+async def test_urgent_trees_are_taken_first(db: MemoryStore):
+    for at, priority in enumerate([3, 1, 2, 0]):
+        await TaskService(db).submit(array(f"r{at}", priority=priority, inputs={"do": "wait"}))
+    async with working(db, max_concurrency=2) as worker:
+        await until_called(2)
+        Work.go_on.set()
+        await until(db, "r0", "completed")
+    assert set(Work.calls[:2]) == {"r1", "r3"}
+    assert worker.running == 0
+
+
+async def test_a_tree_whose_executor_is_missing_is_left_to_others_and_holds_up_nobody(db: MemoryStore):
+    await TaskService(db).submit([{"id": "strange", "name": "s", "schemas": {"method": "test_unknown"}}])
+    await TaskService(db).submit(array("r"))
+    async with working(db):
+        await until(db, "r", "completed")
+    strange = await task(db, "strange")
+    assert (strange.status, strange.run_owner) == ("pending", None)
+
+
+async def test_who_takes_a_tree_decides_its_executors(db: MemoryStore):
+    get_registry().unregister(Work.id)
+    await TaskService(db).submit(
+        [{"id": "r", "name": Work.id}, {"id": "c", "name": Work.id, "parent_id": "r"}]
+    )
+    assert (await task(db, "r")).executor == "group"  # as far as who submits it knows
+    executor_register(Work, override=True)
+    async with working(db):
+        ended = await until(db, "r", "completed")
+    assert (ended.executor, sorted(Work.calls)) == (Work.id, ["c", "r"])
+
+
+async def test_a_drain_ends_code_puts_it_back_and_gives_the_tree_up(db: MemoryStore):
+    await TaskService(db).submit(array("r", {"id": "c", "inputs": {"do": "hang"}}, dependencies=["c"]))
+    async with working(db):
+        await until_called(1)
+    given_up, stored = await task(db, "r"), await task(db, "c")
+    assert Work.ended == ["c"]
+    assert (stored.status, stored.owner, stored.attempts, stored.interruptions) == ("pending", None, 0, 0)
+    assert given_up.run_requested_at is not None and given_up.run_owner is None
+    assert not all_running(db)
+
+
+async def test_a_drain_lets_code_end_that_ends_in_time(db: MemoryStore):
+    await TaskService(db).submit(array("r", {"id": "c", "inputs": {"do": "wait"}}, dependencies=["c"]))
+    async with working(db, shutdown_timeout=10.0) as worker:
+        await until_called(1)
+        worker.drain()
+        await asyncio.sleep(0.2)
+        Work.go_on.set()
+    assert (await task(db, "c")).status == "completed"
+    assert Work.calls == ["c"]  # what depends on it is not begun
+    async with working(db):
+        await until(db, "r", "completed")
+    assert Work.calls == ["c", "r"]
+
+
+async def test_a_drained_task_of_effect_once_has_failed(db: MemoryStore):
+    child = {"id": "c", "inputs": {"do": "hang"}, "policy": {"effect": "once"}}
+    await TaskService(db).submit(array("r", child))
+    async with working(db):
+        await until_called(2)
+    failed = await task(db, "c")
+    assert (failed.status, failed.result["error_type"]) == ("failed", "Interrupted")
+
+
+async def test_what_waits_for_its_retry_when_drained_keeps_its_attempts(db: MemoryStore):
+    policy = {"retry": {"max_attempts": 3, "delay": 60, "on": ["TimeoutError"]}, "timeout": 0.01}
+    await TaskService(db).submit(array("r", inputs={"do": "hang"}, policy=policy))
+    async with working(db):
+        async with asyncio.timeout(5):
+            while (await task(db, "r")).not_before is None:
+                await asyncio.sleep(0.001)
+    stored = await task(db, "r")
+    assert (stored.attempts, stored.run_owner) == (1, None)
+
+
+async def test_a_drain_of_a_worker_without_work_ends_it(db: MemoryStore):
+    async with working(db) as worker:
+        worker.drain()
+    assert worker.running == 0
+
+
+async def test_a_run_that_is_requested_already_is_refused(db: MemoryStore):
+    await TaskService(db).submit(array("r"))
+    with pytest.raises(AlreadyRunningError):
+        await submit(db, "r")
+
+
+async def test_a_tree_that_has_completed_is_requested_only_by_force(db: MemoryStore):
+    node = await TaskCreator(db).create_task_tree_from_array(array("r"))
+    await TaskManager(db).distribute_task_tree(node)
+    assert not await submit(db, "r")
+    assert await submit(db, "r", force=True)
+    async with working(db):
+        ended = await until(db, "r", "completed")
+    assert (ended.generation, Work.calls) == (1, ["r", "r"])
+
+
+async def test_too_many_requested_runs_are_refused_before_anything_is_written(
+    db: MemoryStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("APFLOW_MAX_REQUESTED_PER_USER", "2")
+    reset_settings()
+    service = TaskService(db, "ann")
+    await service.submit(array("a"))
+    await service.submit(array("b"))
+    with pytest.raises(LimitExceededError, match="'ann'"):
+        await service.submit(array("c"))
+    assert {each.id for each in await db.find(TaskQuery())} == {"a", "b"}
+    await TaskService(db, "bob").submit(array("c"))  # the limit of one is not another's
+    monkeypatch.undo()
+    reset_settings()
+
+
+async def test_the_same_key_returns_the_first_tree(db: MemoryStore):
+    service = TaskService(db)
+    first = await service.submit(array("r", {"id": "c"}), idempotency_key="k")
+    async with working(db):
+        await until(db, first["id"], "completed")
+    again = await service.submit(array("r", {"id": "c"}), idempotency_key="k")
+    assert (again["id"], again["ids"], again["status"]) == (first["id"], first["ids"], "completed")
+    assert (await task(db, first["id"])).run_requested_at is None
+    assert len(await db.find(TaskQuery())) == 2
+
+
+async def test_of_two_at_once_with_one_key_one_creates(db: MemoryStore):
+    service = TaskService(db)
+    trees = await asyncio.gather(*(service.submit(array("r"), idempotency_key="k") for _ in range(10)))
+    assert len({each["id"] for each in trees}) == 1
+    assert len(await db.find(TaskQuery())) == 1
+
+
+async def test_a_key_belongs_to_one_user_and_to_one_array(db: MemoryStore):
+    ann = await TaskService(db, "ann").submit(array("r"), idempotency_key="k")
+    bob = await TaskService(db, "bob").submit(array("r"), idempotency_key="k")
+    assert ann["id"] != bob["id"]
+    with pytest.raises(KeyUsedError, match="'k'"):
+        await TaskService(db, "ann").submit([{"name": "another"}], idempotency_key="k")
+
+
+async def test_a_run_whose_tree_was_taken_over_ends_its_code_and_writes_nothing(db: MemoryStore):
+    node = await TaskCreator(db).create_task_tree_from_array(
+        array("r", {"id": "c", "inputs": {"do": "wait"}})
+    )
+    running = asyncio.create_task(TaskManager(db).distribute_task_tree(node))
+    await until_called(2)
+    await until(db, "r", "completed")
+    taken = Move("r", "r", {"run_owner": owner_id()}, {"run_owner": "another"})
+    await db.write(Change(moves=[taken], is_strict=True))
+    Work.go_on.set()
+    with pytest.raises(OwnerLostError):
+        await running
+    assert (await task(db, "c")).status == "in_progress"  # its end came too late
+
+
+async def test_a_run_that_may_have_lost_its_tree_ends_its_code(db: MemoryStore):
+    node = await TaskCreator(db).create_task_tree_from_array(array("r", inputs={"do": "hang"}))
+    running = asyncio.create_task(TaskManager(db).distribute_task_tree(node))
+    await until_called(1)
+    [run] = all_running(db)
+    run.lose()
+    with pytest.raises(OwnerLostError):
+        await running
+    assert Work.ended == ["r"]
+    assert (await task(db, "r")).status == "in_progress"
+
+
+class Silent(MemoryStore):
+    """Does not answer any more, once it is told so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    async def write(self, change: Change) -> Moved:
+        await self.answers.wait()
+        return await super().write(change)
+
+
+async def test_code_of_a_tree_that_may_be_lost_ends_though_the_store_does_not_answer():
+    db = Silent()
+    tasks = array("r", {"id": "a", "inputs": {"do": "wait"}}, {"id": "b", "inputs": {"do": "hang"}})
+    node = await TaskCreator(db).create_task_tree_from_array(tasks)
+    running = asyncio.create_task(TaskManager(db).distribute_task_tree(node))
+    await until_called(3)
+    db.answers.clear()
+    Work.go_on.set()  # its end is to be written now
+    [run] = all_running(db)
+    while "a" not in Work.ended:
+        await asyncio.sleep(0.001)
+    run.lose()
+    async with asyncio.timeout(5):
+        while "b" not in Work.ended:
+            await asyncio.sleep(0.001)
+    assert not running.done()
+    db.answers.set()
+    with pytest.raises(OwnerLostError):
+        await running
+
+
+async def test_a_cancellation_that_another_process_stored_reaches_the_code(db: MemoryStore):
+    node = await TaskCreator(db).create_task_tree_from_array(
+        array("r", {"id": "c", "inputs": {"do": "hang"}})
+    )
+    running = asyncio.create_task(TaskManager(db).distribute_task_tree(node))
+    await until_called(2)
+    asked = Move("c", "r", {"status": "in_progress"}, {"cancel_requested_at": datetime.now(UTC)})
+    await db.write(Change(moves=[asked], is_strict=True))
+    [run] = all_running(db)
+    run.look()
+    await running
+    assert (await task(db, "c")).status == "cancelled"
+    assert node["status"] == "cancelled"
