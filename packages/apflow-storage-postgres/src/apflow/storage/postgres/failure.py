@@ -1,0 +1,87 @@
+"""What an error of the driver means: whether it passes by itself, and what people are told. Pure."""
+
+from __future__ import annotations
+
+import ssl
+
+import asyncpg
+from asyncpg import exceptions as pg
+
+from apflow.core.errors import ApflowError, StoreError
+
+# The connection is gone, or none can be had for the moment.
+_LOST = (
+    pg.PostgresConnectionError,
+    pg.ConnectionDoesNotExistError,
+    pg.AdminShutdownError,
+    pg.CrashShutdownError,
+    pg.CannotConnectNowError,
+    pg.DatabaseDroppedError,
+    pg.IdleInTransactionSessionTimeoutError,
+    pg.TooManyConnectionsError,
+    pg.InternalClientError,  # the server's words were cut off
+    OSError,  # TimeoutError is one
+    EOFError,
+)
+# Another writer came first: the same may succeed once more.
+_RACES = (pg.SerializationError, pg.DeadlockDetectedError, pg.UniqueViolationError)
+
+
+def is_connection_lost(error: BaseException) -> bool:
+    """Say whether the connection ended, or none could be made, for a reason that may pass."""
+    if isinstance(error, ssl.SSLError):
+        return False
+    if isinstance(error, asyncpg.InterfaceError):
+        return "connection" in str(error) and not isinstance(error, asyncpg.ClientConfigurationError)
+    return isinstance(error, _LOST)
+
+
+def is_lost_race(error: BaseException) -> bool:
+    """Say whether a transaction was refused because another one ran at the same time."""
+    return isinstance(error, _RACES)
+
+
+def is_of_a_change(error: BaseException) -> bool:
+    """Say whether an error comes from what was to be written, not from the connection or the store."""
+    return not isinstance(error, ApflowError) and not is_connection_lost(error)
+
+
+def explain(error: BaseException, url: str) -> BaseException:
+    """Return what a caller is told of an error: what happened, where, and what to do."""
+    if isinstance(error, ApflowError) or not isinstance(
+        error, asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError | OSError
+    ):
+        return error
+    told = StoreError(f"{url} {_what(error)}")
+    told.__cause__ = error
+    return told
+
+
+def _what(error: BaseException) -> str:
+    match error:
+        case pg.InvalidAuthorizationSpecificationError():
+            return f"refused the login ({_text(error)}). Check user and password in APFLOW_DATABASE_URL."
+        case pg.InvalidCatalogNameError():
+            return f"is not there: {_text(error)}. Create it (createdb), or correct the URL."
+        case pg.InsufficientPrivilegeError():
+            return (
+                f"does not let this user work: {_text(error)}. Grant it CREATE on the schema, and the tables."
+            )
+        case pg.TooManyConnectionsError():
+            return f"has no connection free: {_text(error)}. Raise max_connections, or use a pooler."
+        case pg.LockNotAvailableError() | pg.QueryCanceledError():
+            return (
+                f"took too long: {_text(error)}. Look for other sessions that hold locks (pg_stat_activity)."
+            )
+        case ssl.SSLError():
+            return f"cannot be reached by TLS: {_text(error)}. Check sslmode and sslrootcert in the URL."
+        case asyncpg.ClientConfigurationError():
+            return f"cannot be used: {_text(error)}. Correct the URL."
+        case _ if is_connection_lost(error):
+            return f"cannot be reached: {_text(error)}. Check host and port, and that PostgreSQL runs there."
+        case _:
+            return f"did not do it: {_text(error)}"
+
+
+def _text(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

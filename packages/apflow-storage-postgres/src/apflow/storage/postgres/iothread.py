@@ -1,0 +1,96 @@
+"""A thread with an event loop of its own.
+
+The driver's connections live there, so that the store is bound to no loop of the user's, is safe from
+several threads, and goes on where a loop of the user's is blocked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from apflow.core.errors import StoreError
+
+T = TypeVar("T")
+
+
+class IoThread:
+    """An event loop in a thread, started at the first need."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()  # guards what follows
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine in the thread.
+
+        Raises:
+            StoreError: this was closed before.
+        """
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._running())
+        except BaseException:
+            work.close()
+            raise
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the thread and wait for it, in whatever loop the caller has."""
+        return await asyncio.wrap_future(self.submit(work))
+
+    def soon(self, call: Callable[[], object]) -> None:
+        """Call a function in the thread, without waiting for it. Nothing happens where this is closed."""
+        with self._lock:
+            if self._loop is not None and not self._is_closed:
+                self._loop.call_soon_threadsafe(call)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether anything was ever run here, and this is not closed."""
+        return self._loop is not None and not self._is_closed
+
+    def close(self) -> None:
+        """End what still runs, and the thread. May be repeated."""
+        with self._lock:
+            self._is_closed = True
+            loop, thread = self._loop, self._thread
+        if loop is None or thread is None or not thread.is_alive():
+            return
+        loop.call_soon_threadsafe(loop.stop)
+        if thread is not threading.current_thread():
+            thread.join()
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._is_closed:
+                raise StoreError(f"{self._name} is closed.")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=_serve, args=(self._loop,), name=self._name, daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+        loop.run_until_complete(_end_all())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()
+
+
+async def _end_all() -> None:
+    """End what still runs."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    await asyncio.sleep(0)  # transports that were closed just now let go of their sockets

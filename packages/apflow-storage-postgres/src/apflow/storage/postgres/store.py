@@ -1,0 +1,205 @@
+"""PostgresStore: tasks in one database, for several processes."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import timedelta
+from operator import attrgetter
+from typing import Any, TypeVar
+
+from apflow.core.errors import StoreError
+from apflow.core.events import TaskEvent
+from apflow.core.groupcommit import GroupCommit
+from apflow.core.settings import Settings
+from apflow.core.states import TaskStatus
+from apflow.core.store import Capabilities, Change, Moved, Notice, NoticeKind, TaskQuery, TaskStore
+from apflow.core.task import Task
+from apflow.storage.postgres.address import read_address
+from apflow.storage.postgres.iothread import IoThread
+from apflow.storage.postgres.notices import Notices
+from apflow.storage.postgres.server import Connection, Link, Links, Server
+from apflow.storage.postgres.statements import READ_EVENTS, RENEW, reserve, unowned
+from apflow.storage.postgres.writer import Outcome, Writer
+from apflow.storage.sql.pages import read_page
+from apflow.storage.sql.queries import Statement, count_tasks, select_by_id, select_tasks, select_tree
+from apflow.storage.sql.rows import task_rows
+
+T = TypeVar("T")
+READERS = 3
+RESERVED = timedelta(seconds=2)  # at most, for somebody who looked for work, to take it
+PAGE = 2048  # rows that are decoded at once
+
+
+def create_store(url: str, settings: Settings) -> PostgresStore:
+    """Return the store of a PostgreSQL URL. Nothing is opened before the first operation."""
+    return PostgresStore(
+        url,
+        lease=timedelta(seconds=settings.lease_seconds),
+        event_retention=timedelta(days=settings.event_retention_days),
+    )
+
+
+class PostgresStore(TaskStore):
+    """A PostgreSQL database: `postgresql://user:password@host:5432/database?sslmode=require`.
+
+    One thread holds the connections; batches are written one after the other, and a few connections read.
+
+    Args:
+        url: in any usual form; see `read_address`.
+        lease: how long a run is its owner's after the owner gave a sign of life.
+        event_retention: how long stored events are kept; None: always.
+        patience: seconds for which a server that was lost is tried again.
+
+    Raises:
+        InvalidInputError: the URL cannot be read.
+    """
+
+    capabilities = Capabilities(is_durable=True, is_shared=True, has_custom_columns=True)
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        lease: timedelta = timedelta(seconds=15),
+        event_retention: timedelta | None = None,
+        patience: float = 30.0,
+    ) -> None:
+        address = read_address(url)
+        self.url = address.url
+        self._server = Server(address, patience)
+        self._io = IoThread(self.url)
+        self._readers = Links(self._server, READERS)
+        self._lease = lease
+        self._keeper = Link(self._server)  # of its own: a lease waits neither for readers nor for a writer
+        self._notices = Notices(self._server)
+        writer = Writer(self._server, lease, event_retention, self._notices.tell)
+        self._group = GroupCommit(_Commit(self._io, writer), self.url)
+        # Also where nobody closes it, and at the end of the process.
+        self._close = weakref.finalize(
+            self, _close, self._group, self._io, (writer, self._readers, self._keeper, self._notices)
+        )
+
+    async def write(self, change: Change) -> Moved:
+        return await self._group.submit(change)
+
+    async def get(self, ids: Sequence[str]) -> dict[str, Task]:
+        statement = select_by_id(ids)
+        return {task.id: task for task in await self._tasks(statement)}
+
+    async def tree(self, root_id: str) -> list[Task]:
+        return sorted(await self._tasks(select_tree(root_id)), key=attrgetter("position", "id"))
+
+    async def find(self, query: TaskQuery) -> list[Task]:
+        return await self._tasks(select_tasks(query))
+
+    async def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
+        rows = await self._read(lambda connection: _fetch(connection, count_tasks(query)))
+        return {TaskStatus(status): number for status, number in rows}
+
+    async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:
+        statement = Statement(READ_EVENTS, [root_id, after, limit])
+        rows = await self._read(lambda connection: _fetch(connection, statement))
+        found = [event for (body,) in rows for event in read_page(root_id, body) if event.sequence > after]
+        return found[:limit]
+
+    async def renew(self, owner: str, root_ids: Sequence[str]) -> dict[str, bool]:
+        if not root_ids:
+            return {}
+        self._check_open()
+        return await self._io.run(_renewing(self._server, self._keeper, owner, list(root_ids), self._lease))
+
+    async def unowned(self, owner: str, limit: int, root_ids: Sequence[str] | None = None) -> Sequence[Task]:
+        del owner  # whose lease is over has lost the run, even if it asks itself
+        reader = task_rows()
+        text = unowned(reader.selected, is_among=root_ids is not None)
+        parameters = [limit] if root_ids is None else [limit, list(root_ids)]
+        rows = await self._read(lambda connection: _fetch(connection, Statement(text, parameters)))
+        return reader.tasks([rows])
+
+    async def reserve(self, owner: str, limit: int, without: Collection[str] = ()) -> Sequence[Task]:
+        del owner  # as in `unowned`
+        reader = task_rows()
+        statement = Statement(
+            reserve(reader.selected), [limit, list(without), min(RESERVED, self._lease / 3)]
+        )
+        rows = await self._read(lambda connection: _fetch(connection, statement))
+        return reader.tasks([rows])
+
+    def listen(self, hear: Callable[[Notice], object]) -> None:
+        self._check_open()
+        self._io.submit(self._notices.listen(hear))
+
+    def announce(self, event: TaskEvent) -> None:
+        notice = Notice(NoticeKind.LIVE, event.root_task_id, event)
+        self._io.soon(lambda: self._notices.tell([notice]))
+
+    async def close(self) -> None:
+        self.is_closed = True
+        self._close()
+
+    async def _tasks(self, statement: Statement) -> list[Task]:
+        """Read tasks, of the columns that they have at this moment."""
+        reader = task_rows()
+        rows = await self._read(lambda connection: _fetch(connection, statement))
+        return reader.tasks(rows[start : start + PAGE] for start in range(0, len(rows), PAGE))
+
+    async def _read(self, read: Callable[[Connection], Awaitable[T]]) -> T:
+        """Read with a connection that is free."""
+        self._check_open()
+        return await self._io.run(_reading(self._server, self._readers, read))
+
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise StoreError(f"The store {self.url} is closed.")
+
+
+class _Commit:
+    """Commits batches in the thread that holds the connections. Knows nothing of the store itself."""
+
+    def __init__(self, io: IoThread, writer: Writer) -> None:
+        self._io, self._writer = io, writer
+
+    def __call__(self, changes: list[Change]) -> Sequence[Outcome]:
+        return self._io.submit(self._writer.commit(changes)).result()
+
+
+async def _reading(server: Server, readers: Links, read: Callable[[Connection], Awaitable[T]]) -> T:
+    async def once() -> T:
+        async with readers.connection() as connection:
+            return await read(connection)
+
+    async with server.told():
+        return await server.patiently(once)
+
+
+async def _renewing(
+    server: Server, keeper: Link, owner: str, root_ids: list[str], lease: timedelta
+) -> dict[str, bool]:
+    """Renew leases. Later than a third of a lease, the next time will do."""
+    soon = lease.total_seconds() / 3
+
+    async def once() -> dict[str, bool]:
+        async with asyncio.timeout(soon), keeper.connection() as connection:
+            rows = await connection.fetch(RENEW, owner, root_ids, lease)
+            return {row[0]: row[1] for row in rows}
+
+    async with server.told():
+        return await server.patiently(once, patience=soon)
+
+
+async def _fetch(connection: Connection, statement: Statement) -> list[Any]:
+    return await connection.fetch(statement.text, *statement.parameters)
+
+
+def _close(group: GroupCommit, io: IoThread, opened: Sequence[Writer | Links | Link | Notices]) -> None:
+    group.close()
+
+    async def let_go() -> None:
+        for each in opened:
+            await each.close()
+
+    if io.is_running:
+        io.submit(let_go()).result()
+    io.close()

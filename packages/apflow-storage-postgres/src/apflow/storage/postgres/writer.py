@@ -1,0 +1,320 @@
+"""Writing batches of changes, each in one transaction that locks, decides and writes."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import NamedTuple
+
+from asyncpg import Record
+
+from apflow.core.errors import StoreError
+from apflow.core.store import Change, Moved, Notice
+from apflow.core.task import Json, utc_now
+from apflow.storage.postgres import statements
+from apflow.storage.postgres.failure import explain, is_connection_lost, is_of_a_change
+from apflow.storage.postgres.notices import notices_of
+from apflow.storage.postgres.server import Connection, Link, Server
+from apflow.storage.sql.columnar import columns_of_added
+from apflow.storage.sql.columns import BASE, Kind, TaskColumn, decode, encoder, naive
+from apflow.storage.sql.ledger import GUARDS, Ledger, Needs, Row, Tree, Writes
+from apflow.storage.sql.pages import pages
+
+logger = logging.getLogger(__name__)
+
+Outcome = Moved | BaseException
+MAX_ROWS = 10_000  # of one statement: what it holds in memory stays small
+PRUNE_EVERY = timedelta(days=1)
+
+_KINDS = {column.name: column.kind for column in BASE}
+# Which guards are times; all others are stored as they are.
+_TIMES = [at for at, name in enumerate(GUARDS) if _KINDS[name] is Kind.TIME]
+_FIRST = 5 + len(GUARDS)  # of a locked row: where the columns beyond the guards begin
+_NEXT_POSITION = TaskColumn("next_position", "INTEGER")
+
+
+class Decided(NamedTuple):
+    """What became of the first changes of a batch, and what was written for them."""
+
+    outcomes: list[Moved | BaseException]
+    writes: Writes
+    notices: list[Notice]  # for other processes
+
+
+class Writer:
+    """Commits batches of changes, one after the other.
+
+    `hear` is given what other processes are to be told, once it is committed.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        lease: timedelta,
+        event_retention: timedelta | None,
+        hear: Callable[[list[Notice]], object],
+    ) -> None:
+        self._server = server
+        self._link = Link(server)
+        self._lease = lease
+        self._retention = event_retention
+        self._prune_at = utc_now()
+        self._hear = hear
+        self._id = secrets.token_hex(8)  # of its row in the database
+        self._batch = 0
+
+    async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
+        """Write a batch, and return the outcome of each change.
+
+        A batch that fails by what is in it is repeated change by change, so that only the guilty one's
+        writer is told.
+        """
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(changes):
+            rest = changes[len(outcomes) :]
+            try:
+                decided = await self._server.patiently(partial(self._once, rest))
+            except Exception as error:  # noqa: BLE001  told to the writers
+                if len(rest) > 1 and is_of_a_change(error):
+                    return outcomes + [each for change in rest for each in await self.commit([change])]
+                return outcomes + [explain(error, self._server.url)] * len(rest)
+            outcomes += decided.outcomes
+            self._hear(decided.notices)
+        return outcomes
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        await self._link.close()
+
+    async def _once(self, changes: Sequence[Change]) -> Decided:
+        """Write the first of these changes, as many as one transaction takes, in one transaction."""
+        async with self._link.connection() as connection:
+            await self._prune(connection)
+            roots = await _roots(connection, changes)
+            await connection.execute(statements.BEGIN)
+            try:
+                self._batch = batch = self._batch + 1
+                work = Transaction(connection, self._server.columns, self._lease, (self._id, batch))
+                decided = await work.decide(changes, roots)
+                if decided.writes:
+                    await work.write(decided.writes)
+            except BaseException as error:
+                if not is_connection_lost(error):
+                    await connection.execute("ROLLBACK")
+                raise
+            try:
+                await connection.execute("COMMIT")
+            except Exception as error:
+                if not is_connection_lost(error):
+                    raise
+                logger.warning("%s: no answer to a COMMIT: %s", self._server.url, error)
+                connection.terminate()
+            else:
+                return decided
+        if await self._was_committed(batch):
+            return decided
+        return await self._once(changes)
+
+    async def _was_committed(self, batch: int) -> bool:
+        """Find out what became of a batch whose COMMIT was not answered.
+
+        Raises:
+            StoreError: nobody knows. It must not be repeated.
+        """
+        try:
+            return await self._server.patiently(lambda: self._is_committed(batch))
+        except Exception as error:
+            raise StoreError(
+                f"{self._server.url} was lost before it said whether a change is written. Look at it again "
+                f"once the server is back ({explain(error, self._server.url)})"
+            ) from error
+
+    async def _is_committed(self, batch: int) -> bool:
+        """Ask for the last batch of this writer that is there.
+
+        The number of the transaction would not tell it: a server that was killed forgets numbers that were
+        not on disk, and gives them to others.
+        """
+        async with self._link.connection() as connection:
+            return bool(await connection.fetchval(statements.LAST_BATCH, self._id) == batch)
+
+    async def _prune(self, connection: Connection) -> None:
+        """Remove, once a day, events that are too old, and the marks of writers that are gone.
+
+        The roots of the events keep the number of the last. Nobody's change waits for this to work.
+        """
+        if utc_now() < self._prune_at:
+            return
+        self._prune_at = utc_now() + PRUNE_EVERY
+        try:
+            await connection.execute(statements.DELETE_OLD_WRITERS)
+            if self._retention is not None:
+                await connection.execute(statements.DELETE_OLD_EVENTS, naive(utc_now() - self._retention))
+        except Exception as error:
+            if is_connection_lost(error):
+                raise
+            logger.warning("%s: old events are kept until tomorrow: %s", self._server.url, error)
+
+
+class Transaction:
+    """The inside of one transaction."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        columns: Sequence[TaskColumn],
+        lease: timedelta,
+        mark: tuple[str, int],
+    ) -> None:
+        self._connection = connection
+        self._columns = {column.name: column for column in (*columns, _NEXT_POSITION)}
+        self._lease = lease
+        self._now = utc_now()
+        self._ledger = Ledger(0)
+        self._trees: dict[str, Tree] = {}  # their counters as they are stored
+        self._sequences: dict[str, int] = {}  # of trees of which the root changes in nothing else
+        self._mark = mark  # the writer, and the number of its batch
+
+    async def decide(self, changes: Sequence[Change], roots: set[str]) -> Decided:
+        """Lock what these changes name, roots first, and say what they come to."""
+        ledger = self._ledger
+        needs = ledger.needs(changes)
+        names = tuple(sorted(name for name in needs.values if name in self._columns))
+        found = await self._connection.fetch(
+            statements.lock(names), list(roots), list(needs.rows | roots), *self._mark
+        )
+        rows = [row for row in found if row[1] is not None]
+        ledger.learn_rows(needs.rows | roots, {row[1]: _row(row) for row in rows})
+        for at, name in enumerate(names, start=_FIRST):
+            kind = self._columns[name].kind
+            ledger.learn_values(name, {row[1]: decode(kind, row[at]) for row in rows})
+        await self._learn_trees(needs, changes, {row[1]: Tree(row[4], row[3]) for row in rows})
+        await self._give_leases(changes)
+        outcomes, writes = ledger.decide(changes)
+        return Decided(outcomes, writes, notices_of(writes, ledger))
+
+    async def write(self, writes: Writes) -> None:
+        """Write what was decided."""
+        self._count(writes)
+        if writes.removed:
+            await self._connection.execute(statements.DELETE, list(writes.removed))
+        if writes.ended:
+            await self._connection.execute(statements.DELETE_EVENTS, writes.ended)
+        await self._insert_tasks(writes)
+        await self._update_tasks(writes)
+        await self._insert_events(writes)
+
+    def _count(self, writes: Writes) -> None:
+        """Have the counters of trees written where they went on, on the root if there is one."""
+        for root_id, before in self._trees.items():
+            after = self._ledger.tree(root_id)
+            if after != before and not self._ledger.is_known_missing(root_id):
+                if after.position != before.position:
+                    writes.sets.setdefault(root_id, {})["next_position"] = after.position
+                if root_id in writes.sets or root_id in writes.added:  # the row is written anyway
+                    writes.sets.setdefault(root_id, {})["last_event"] = after.sequence
+                else:
+                    self._sequences[root_id] = after.sequence
+
+    async def _learn_trees(self, needs: Needs, changes: Sequence[Change], stored: dict[str, Tree]) -> None:
+        """Learn the counters of trees. The root holds them; a new tree begins at nothing."""
+        new = {task.id for change in changes for task in change.add if task.id == task.root_id}
+        trees = {root_id: stored.get(root_id) or Tree() for root_id in needs.trees}
+        rootless = [root_id for root_id in trees if root_id not in stored and root_id not in new]
+        if rootless:
+            for root_id, sequence in await self._connection.fetch(statements.SEQUENCES, rootless):
+                trees[root_id].sequence = sequence
+            for root_id, position in await self._connection.fetch(statements.POSITIONS, rootless):
+                trees[root_id].position = position
+        for root_id, tree in trees.items():
+            self._ledger.learn_tree(root_id, replace(tree))
+        self._trees = trees
+
+    async def _give_leases(self, changes: Sequence[Change]) -> None:
+        """Let the lease follow the owner of a run, by the database's clock."""
+        taking = [move for change in changes for move in change.moves if "run_owner" in move.sets]
+        if not taking:
+            return
+        until: datetime | None = None
+        if any(move.sets["run_owner"] is not None for move in taking):
+            until = await self._connection.fetchval(statements.LEASE_UNTIL, self._lease)
+            assert until is not None  # a sum of two values
+            until = until.replace(tzinfo=UTC)
+        for move in taking:
+            is_taken = move.sets["run_owner"] is not None
+            move.sets = {**move.sets, "lease_until": until if is_taken else None}
+
+    async def _insert_tasks(self, writes: Writes) -> None:
+        added = list(writes.added.values())
+        sets = {task_id: writes.sets.pop(task_id) for task_id in writes.added if task_id in writes.sets}
+        for start in range(0, len(added), MAX_ROWS):
+            taken = added[start : start + MAX_ROWS]
+            columns = [
+                column
+                for column in columns_of_added(taken, sets, list(self._columns.values()), self._now)
+                if column.slot.name != "row_number"  # the database counts them
+            ]
+            text = statements.insert(tuple(column.slot for column in columns))
+            await self._connection.execute(text, *(column.value for column in columns))
+
+    async def _update_tasks(self, writes: Writes) -> None:
+        """Change rows, those alike in one statement."""
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for task_id, sets in writes.sets.items():
+            groups.setdefault(tuple(sets), []).append(task_id)
+        for names, ids in groups.items():
+            columns = tuple(self._columns[name] for name in names)
+            lists = [
+                _stored(column.kind, [writes.sets[each][column.name] for each in ids]) for column in columns
+            ]
+            if len(ids) == 1:
+                values = [values[0] for values in lists]
+                told = await self._connection.execute(statements.update_one(columns), ids[0], *values)
+            else:
+                told = await self._connection.execute(statements.update(columns), ids, *lists)
+            _expect(told, len(ids))
+
+    async def _insert_events(self, writes: Writes) -> None:
+        rows = [
+            page for root_id in writes.events for page in pages(root_id, writes.events_of(root_id, self._now))
+        ]
+        if rows:
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            counted = list(self._sequences), list(self._sequences.values())
+            await self._connection.execute(statements.INSERT_PAGES, *columns, naive(self._now), *counted)
+
+
+async def _roots(connection: Connection, changes: Sequence[Change]) -> set[str]:
+    """Return the roots of all trees that changes touch. A task never leaves its tree."""
+    roots: set[str] = set()
+    removed: list[str] = []
+    for change in changes:
+        roots.update(move.root_id for move in change.moves)
+        roots.update(task.root_id for task in change.add)
+        removed += change.remove
+    if removed:
+        roots.update(row[0] for row in await connection.fetch(statements.ROOTS_OF, removed))
+    return roots
+
+
+def _row(row: Record) -> Row:
+    guards = list(row[5:_FIRST])
+    for at in _TIMES:
+        if guards[at] is not None:
+            guards[at] = guards[at].replace(tzinfo=UTC)
+    return Row(0, row[2], tuple(guards))
+
+
+def _stored(kind: Kind, values: list[Json]) -> list[Json]:
+    to_sql = encoder(kind)
+    return values if to_sql is None else [None if value is None else to_sql(value) for value in values]
+
+
+def _expect(told: str, rows: int) -> None:
+    """Raise unless a statement changed that many rows: they were locked, so they are there."""
+    if told != f"UPDATE {rows}":
+        raise StoreError(f"{told} rows, not {rows}: somebody else changes the tables.")

