@@ -8,6 +8,7 @@ from apflow.core.errors import (
     ConflictError,
     ExecutorNotFoundError,
     InvalidInputError,
+    LimitExceededError,
     NotFoundError,
     SecretNotFoundError,
     StoreError,
@@ -20,6 +21,7 @@ EXIT_CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (NotFoundError, ExitCode.NOT_FOUND),
     (ExecutorNotFoundError, ExitCode.NOT_FOUND),
     (ConflictError, ExitCode.REFUSED),
+    (LimitExceededError, ExitCode.REFUSED),
     (StoreError, ExitCode.STORE),
     (TimeoutError, ExitCode.TIMEOUT),
 )

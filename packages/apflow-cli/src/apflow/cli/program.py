@@ -30,6 +30,7 @@ SHORT_HELP = {
     "run": "Run trees of tasks.",
     "tasks": "List, inspect, run, cancel, copy and delete stored tasks.",
     "version": "Show the versions of everything installed.",
+    "worker": "Run the trees that are submitted to the database, until told to stop.",
 }
 
 

@@ -27,6 +27,10 @@ def run() -> None:
     "--inputs-file", metavar="FILE", help="A JSON or YAML file with the inputs; - is standard input."
 )
 @click.option("--user-id", metavar="ID", help="Whose tasks these are.")
+@click.option("--background", is_flag=True, help="Only request the run: `apflow worker` runs the tree.")
+@click.option(
+    "--idempotency-key", metavar="KEY", help="With --background: the same key submits nothing twice."
+)
 @with_outcome
 @click.pass_context
 def flow(
@@ -37,6 +41,8 @@ def flow(
     inputs: str | None,
     inputs_file: str | None,
     user_id: str | None,
+    background: bool,
+    idempotency_key: str | None,
     output: Path | None,
     timeout: float | None,
 ) -> None:
@@ -48,6 +54,11 @@ def flow(
     from apflow.cli.work import perform
 
     given = _given(executor, tasks, tasks_file, inputs, inputs_file)
+    if background:
+        _submit(ctx, given, user_id=user_id, idempotency_key=idempotency_key, output=output)
+        return
+    if idempotency_key is not None:
+        raise click.UsageError("--idempotency-key goes with --background.")
 
     async def work(service: TaskService) -> Outcome:
         created = await service.create(given, user_id=user_id)
@@ -55,6 +66,25 @@ def flow(
         return outcome | {"ids": created["ids"]}
 
     tell(perform(ctx, work), is_json=session_of(ctx).is_json, output=output)
+
+
+def _submit(
+    ctx: click.Context, given: Any, *, user_id: str | None, idempotency_key: str | None, output: Path | None
+) -> None:
+    from apflow.cli.output import save_json, write_fields, write_json
+    from apflow.cli.work import perform
+
+    async def work(service: TaskService) -> dict[str, Any]:
+        root = await service.submit(given, user_id=user_id, idempotency_key=idempotency_key)
+        return {"root_task_id": root["id"], "status": root["status"], "ids": root["ids"], "root": root}
+
+    submitted = perform(ctx, work)
+    if output is not None:
+        save_json(output, submitted)
+    if session_of(ctx).is_json:
+        write_json(submitted)
+    else:
+        write_fields({name: submitted[name] for name in ("root_task_id", "status")})
 
 
 def _given(
