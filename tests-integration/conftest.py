@@ -14,6 +14,10 @@ from typing import Any
 
 import pytest
 
+from apflow.testing.postgres import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
+
 PRINTED = Path(__file__).parent / "seeds"
 OURS = ("pieces.py", "frame.py", "printed.py", "cancelled.py")
 FORMER, PRESENT = "aipartnerupflow", "apflow.core"
@@ -22,9 +26,10 @@ FORMER, PRESENT = "aipartnerupflow", "apflow.core"
 class Seeds:
     """A folder for one program, with a database of its own, and the name under which it imports apflow."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, database_url: str) -> None:
         self.folder = folder
         self.name = name
+        self.database_url = database_url
         for file in OURS:
             self.write(file, (PRINTED / file).read_text())
 
@@ -77,13 +82,17 @@ class Seeds:
 
     def environment(self) -> dict[str, str]:
         plain = {name: value for name, value in os.environ.items() if not name.startswith("APFLOW_")}
-        own = {"PYTHONPATH": ".", "HOME": ".", "APFLOW_DATABASE_URL": "duckdb:///seeds.duckdb"}
+        own = {"PYTHONPATH": ".", "HOME": ".", "APFLOW_DATABASE_URL": self.database_url}
         return plain | own
 
 
-@pytest.fixture(params=[FORMER, PRESENT])
+@pytest.fixture(params=[(FORMER, "duckdb"), (PRESENT, "duckdb"), (PRESENT, "postgresql")], ids="-".join)
 def seeds(request: pytest.FixtureRequest, tmp_path: Path) -> Seeds:
-    return Seeds(tmp_path, request.param)
+    """Give a folder for one program; on each database it is the same program."""
+    name, database = request.param
+    on_postgres = database == "postgresql"
+    url = request.getfixturevalue("postgres_url") if on_postgres else "duckdb:///seeds.duckdb"
+    return Seeds(tmp_path, name, url)
 
 
 class Answers(BaseHTTPRequestHandler):

@@ -25,6 +25,9 @@ class History:
         if self._pipe >= 0:
             os.write(self._pipe, b".")
 
+    def close(self) -> None:
+        os.close(self._file)
+
 
 def read(path: Path) -> list[Line]:
     return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,0 +1,304 @@
+"""What must hold when faults have stopped and all trees were waited for. Pure: reads what was collected."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+from faultkit.history import Line
+
+from apflow.core.events import FINAL
+from apflow.core.states import TERMINAL
+from clusterkit.trees import Array, fails_always, is_once, may_fail
+
+ENDS = {"task_completed": "completed", "task_failed": "failed", "task_cancelled": "cancelled"}
+CRASHES = ("killed", "frozen", "server")
+DISTURBANCES = (*CRASHES, "drained")
+AROUND = 15.0  # seconds: a disturbance explains what happens until so much later
+RESTART = 2.0  # seconds beyond the lease, within which work goes on after a kill
+
+
+@dataclass
+class Evidence:
+    """What was asked for, what was written down, and what is stored at the end."""
+
+    arrays: dict[str, Array]  # what was given to be submitted, by key
+    history: list[Line]
+    tasks: dict[str, dict[str, Any]]
+    events: dict[str, list[dict[str, Any]]]  # by root
+    lease: float  # seconds
+    left: Sequence[str] = ()  # processes, connections, files that outlived their owners
+
+    def lines(self, *kinds: str) -> list[Line]:
+        return [line for line in self.history if line["kind"] in kinds]
+
+    @cached_property
+    def acknowledged(self) -> dict[str, str]:
+        """Roots by key."""
+        return {line["key"]: line["root_id"] for line in self.lines("acknowledged")}
+
+    @cached_property
+    def ids(self) -> dict[str, str]:
+        """The ids of acknowledged tasks by their names: a store may have given them others."""
+        roots = set(self.acknowledged.values())
+        return {task["name"]: task["id"] for task in self.tasks.values() if task["root_id"] in roots}
+
+    @cached_property
+    def asked(self) -> dict[str, dict[str, Any]]:
+        """The tasks of all acknowledged trees as they were asked for, by the ids that they have."""
+        found: dict[str, dict[str, Any]] = {}
+        for key in self.acknowledged:
+            for task in self.arrays[key]:
+                needs = [
+                    need | {"id": self.ids.get(need["id"], need["id"])}
+                    for need in task.get("dependencies", [])
+                ]
+                found[self.ids.get(task["id"], task["id"])] = task | {"dependencies": needs}
+        return found
+
+    @cached_property
+    def starts(self) -> dict[str, list[Line]]:
+        """Starts of bodies by task, in order."""
+        return _by_task(self.lines("started"))
+
+    @cached_property
+    def stored(self) -> dict[str, list[dict[str, Any]]]:
+        """Stored events by task, in order."""
+        return _by_task([event for events in self.events.values() for event in events])
+
+    def events_of(self, task_id: str, *types: str) -> list[dict[str, Any]]:
+        return [event for event in self.stored.get(task_id, []) if event["type"] in types]
+
+    def is_disturbed(self, pids: set[int], begin: float, end: float, *kinds: str) -> bool:
+        """Say whether anything befell one of these processes, or the server, that explains what follows."""
+        return any(
+            begin - AROUND <= line["time"] <= end
+            for line in self.lines(*kinds)
+            if line.get("pid") in pids or line["kind"] == "server"
+        )
+
+
+Check = Callable[[Evidence], Iterator[str]]
+
+
+def faults(evidence: Evidence) -> dict[str, list[str]]:
+    """Return what does not hold, by the name of the check; nothing where all is well."""
+    found = {check.__name__: list(check(evidence)) for check in CHECKS}
+    return {name: each for name, each in found.items() if each}
+
+
+def nothing_acknowledged_is_lost(evidence: Evidence) -> Iterator[str]:
+    for key, root_id in evidence.acknowledged.items():
+        missing = [task["id"] for task in evidence.arrays[key] if task["id"] not in evidence.ids]
+        if missing or root_id not in evidence.tasks:
+            yield f"{key} was acknowledged; {len(missing)} of its tasks are not there"
+
+
+def nothing_is_submitted_twice(evidence: Evidence) -> Iterator[str]:
+    roots = [task for task in evidence.tasks.values() if task["id"] == task["root_id"]]
+    for name, count in Counter(root["name"] for root in roots).items():
+        if count > 1:
+            yield f"{name} was submitted once, and is there {count} times"
+
+
+def everything_ends(evidence: Evidence) -> Iterator[str]:
+    for task in evidence.tasks.values():
+        if task["root_id"] not in evidence.acknowledged.values():
+            continue  # its submitter was told nothing
+        if task["status"] not in TERMINAL:
+            yield f"{task['id']} is {task['status']}"
+        if task["id"] == task["root_id"]:
+            if task["run_ended_at"] is None or task["run_requested_at"] is not None:
+                yield f"the run of {task['id']} has not ended"
+            finals = [event for event in evidence.events[task["id"]] if event["type"] in FINAL]
+            if len(finals) != 1 or evidence.events[task["id"]][-1] != finals[0]:
+                yield f"{task['id']} has {len(finals)} final events, or one that is not the last"
+
+
+def what_can_complete_completes(evidence: Evidence) -> Iterator[str]:
+    for task_id, asked in evidence.asked.items():
+        task = evidence.tasks.get(task_id)
+        if task is None or "schemas" not in asked or task["status"] == "completed":
+            continue
+        error_type = (task["result"] or {}).get("error_type")
+        if not may_fail(asked):
+            yield f"{task_id} is {task['status']}: {task['error']}"
+        elif fails_always(asked) and error_type != "RuntimeError":
+            yield f"{task_id} failed otherwise: {task['error']}"
+        elif is_once(asked) and not evidence.is_disturbed(_pids(evidence, task), 0, 1e12, *DISTURBANCES):
+            yield f"{task_id} failed without a cause: {task['error']}"
+
+
+def each_ends_once(evidence: Evidence) -> Iterator[str]:
+    for task_id, task in evidence.tasks.items():
+        ends = evidence.events_of(task_id, *ENDS)
+        if task["status"] in TERMINAL and len(ends) != 1:
+            yield f"{task_id} has {len(ends)} ends: {[event['type'] for event in ends]}"
+        elif ends and (ENDS[ends[0]["type"]] != task["status"] or ends[0]["result"] != task["result"]):
+            yield f"{task_id} is {task['status']} with {task['result']}; its event tells {ends[0]}"
+
+
+def what_is_stored_is_its_owners(evidence: Evidence) -> Iterator[str]:
+    """A late writer changes nothing: a result is of the process that the task belonged to at its end."""
+    for task_id, task in evidence.tasks.items():
+        result = task["result"]
+        if isinstance(result, dict) and result.get("owner", task["owner"]) != task["owner"]:
+            yield f"{task_id} was started by {task['owner']} and completed by {result['owner']}"
+
+
+def bodies_start_after_what_they_need(evidence: Evidence) -> Iterator[str]:
+    succeeded: set[str] = set()
+    for line in evidence.lines("started", "ended"):
+        if line["kind"] == "ended":
+            succeeded |= set() if line["fails"] else {line["task_id"]}
+            continue
+        for need in evidence.asked.get(line["task_id"], {}).get("dependencies", []):
+            if need["required"] and need["id"] not in succeeded:
+                yield f"{line['task_id']} started before {need['id']} had completed"
+
+
+def starts_follow_stored_ends(evidence: Evidence) -> Iterator[str]:
+    for task_id, asked in evidence.asked.items():
+        begun = evidence.events_of(task_id, "task_started")
+        for need in asked.get("dependencies", []) if begun else []:
+            ends = evidence.events_of(need["id"], *ENDS)
+            if not ends or ends[0]["sequence"] > begun[0]["sequence"]:
+                yield f"{task_id} was started before the end of {need['id']} was stored"
+
+
+def bodies_start_after_their_stored_start(evidence: Evidence) -> Iterator[str]:
+    for task_id, lines in evidence.starts.items():
+        stored = evidence.events_of(task_id, "task_started", "retrying")
+        if len(lines) > len(stored):
+            yield f"{task_id} started {len(lines)} times, of which {len(stored)} are stored"
+
+
+def once_means_at_most_once(evidence: Evidence) -> Iterator[str]:
+    for task_id, lines in evidence.starts.items():
+        often = Counter(line["generation"] for line in lines).most_common(1)[0][1]
+        if task_id in evidence.asked and is_once(evidence.asked[task_id]) and often > 1:
+            yield f"{task_id} may run once and ran {often} times"
+
+
+def nothing_living_is_robbed(evidence: Evidence) -> Iterator[str]:
+    """A body starts again by another attempt, or because something befell a process that ran it."""
+    for task_id, lines in evidence.starts.items():
+        for before, after in pairwise(lines):
+            pids = {before["life"], after["life"]}
+            is_retry = after["attempt"] > before["attempt"]
+            if not is_retry and not evidence.is_disturbed(pids, before["time"], after["time"], *DISTURBANCES):
+                yield f"{task_id} was taken from {before['life']} by {after['life']}; both were well"
+
+
+def work_that_was_lost_is_ended(evidence: Evidence) -> Iterator[str]:
+    """A process that stood still ends its bodies in trees that others have taken meanwhile."""
+    for thaw in evidence.lines("thawed"):
+        for line in evidence.lines("ended"):
+            if line["life"] != thaw["pid"] or line["time"] < thaw["time"] + evidence.lease:
+                continue
+            mine = [each for each in evidence.starts[line["task_id"]] if each["life"] == thaw["pid"]]
+            others = [each for each in evidence.starts[line["task_id"]] if each["life"] != thaw["pid"]]
+            if mine[-1]["time"] < thaw["time"] and any(
+                mine[-1]["time"] < each["time"] < thaw["time"] for each in others
+            ):
+                yield f"{thaw['pid']} went on with {line['task_id']} after others had taken it"
+
+
+def a_drain_interrupts_nothing(evidence: Evidence) -> Iterator[str]:
+    for task_id, task in evidence.tasks.items():
+        if task["interruptions"] and not evidence.lines(*CRASHES):
+            yield f"{task_id} counts {task['interruptions']} interruptions; nobody died"
+
+
+def numbers_have_no_gaps(evidence: Evidence) -> Iterator[str]:
+    for root_id, events in evidence.events.items():
+        numbers = [event["sequence"] for event in events]
+        if numbers != list(range(1, len(events) + 1)):
+            yield f"{root_id}: {_first_gap(numbers)}"
+        if root_id in evidence.tasks and evidence.tasks[root_id]["last_event"] != len(events):
+            yield f"{root_id} counts {evidence.tasks[root_id]['last_event']} events, and has {len(events)}"
+
+
+def what_is_told_is_stored(evidence: Evidence) -> Iterator[str]:
+    for line in evidence.lines("told"):
+        events = evidence.events.get(line["root_id"], [])
+        at = line["sequence"] - 1
+        found = events[at] if 0 <= at < len(events) else {"type": None, "task_id": None}
+        if (found["type"], found["task_id"]) != (line["type"], line["task_id"]):
+            stored = f"stored is {found['type']} of {found['task_id']}"
+            yield f"{line['task_id']}: {line['type']} was told as {line['sequence']}; {stored}"
+
+
+def work_goes_on_after_a_kill(evidence: Evidence) -> Iterator[str]:
+    for root_id, seconds in restarts(evidence):
+        if seconds > evidence.lease + RESTART:
+            yield f"{root_id} went on {seconds:.2f} s after its worker was killed"
+
+
+def nothing_is_left(evidence: Evidence) -> Iterator[str]:
+    yield from evidence.left
+
+
+CHECKS: tuple[Check, ...] = (
+    nothing_acknowledged_is_lost,
+    nothing_is_submitted_twice,
+    everything_ends,
+    what_can_complete_completes,
+    each_ends_once,
+    what_is_stored_is_its_owners,
+    bodies_start_after_what_they_need,
+    starts_follow_stored_ends,
+    bodies_start_after_their_stored_start,
+    once_means_at_most_once,
+    nothing_living_is_robbed,
+    work_that_was_lost_is_ended,
+    a_drain_interrupts_nothing,
+    numbers_have_no_gaps,
+    what_is_told_is_stored,
+    work_goes_on_after_a_kill,
+    nothing_is_left,
+)
+
+
+def restarts(evidence: Evidence) -> list[tuple[str, float]]:
+    """Return how long the trees of killed workers stood still, where nothing else befell anybody."""
+    found: list[tuple[str, float]] = []
+    trees: dict[str, list[Line]] = defaultdict(list)
+    for line in evidence.lines("started"):
+        trees[line["root_id"]].append(line)
+    for kill in evidence.lines("killed"):
+        for root_id, lines in trees.items():
+            before = [line for line in lines if line["time"] <= kill["time"]]
+            after = [line for line in lines if line["time"] > kill["time"] and line["life"] != kill["pid"]]
+            if before and before[-1]["life"] == kill["pid"] and after and _is_quiet(evidence, kill, after[0]):
+                found.append((root_id, after[0]["time"] - kill["time"]))
+    return found
+
+
+def _is_quiet(evidence: Evidence, kill: Line, after: Line) -> bool:
+    """Say whether nothing else explains how long it took from a kill until work went on."""
+    begin, end = kill["time"], after["time"]
+    lasting = evidence.lines("server", "frozen", "thawed")
+    return not any(begin - AROUND / 3 < line["time"] < end for line in lasting) and not any(
+        begin < line["time"] < end for line in evidence.lines(*DISTURBANCES)
+    )
+
+
+def _by_task(lines: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for line in lines:
+        found[line["task_id"]].append(line)
+    return found
+
+
+def _pids(evidence: Evidence, task: dict[str, Any]) -> set[int]:
+    """Return the processes that had a task: by its bodies, and by who was its last owner."""
+    pids = {line["life"] for line in evidence.starts.get(task["id"], [])}
+    return pids | ({int(task["owner"].split(":")[-2])} if task["owner"] else set())
+
+
+def _first_gap(numbers: Sequence[int]) -> str:
+    at = next(at for at, number in enumerate(numbers) if number != at + 1)
+    return f"after event {at} comes {numbers[at]}"

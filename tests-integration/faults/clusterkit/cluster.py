@@ -1,0 +1,328 @@
+"""Workers and a submitter as processes, what is done to them, and what they leave."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from faultkit.history import History, Line
+
+from apflow.core import create_session
+from apflow.core.store import TaskQuery, TaskStore
+from apflow.core.task import to_json
+from clusterkit.checks import Evidence
+from clusterkit.trees import Array
+
+PATIENCE = 120.0  # seconds for anything to happen
+LOOK_EVERY = 0.01  # seconds between looks at the history
+READY = "SIGTERM or Ctrl-C ends this"  # is said by a worker that heeds signals
+HERE = Path(__file__).parents[1]
+
+
+class Cluster:
+    """Some workers of one database, a submitter, and the history that they all write.
+
+    Args:
+        url: of the database, for the workers and the submitter; perhaps through a proxy.
+        modules: that the workers import beside the executors.
+        environment: more variables of all processes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        *,
+        lease: float = 2.0,
+        modules: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.folder, self.url, self.lease = folder, url, lease
+        self.modules = ["clusterkit.executors", *modules]
+        self.workers: dict[int, subprocess.Popen[bytes]] = {}  # those that should live, by slot
+        self.arrays: dict[str, Array] = {}  # what was given to be submitted, by key
+        self.kills = 0
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
+        self._history = folder / "history.jsonl"
+        self._own = History(self._history, 0)
+        self._lines: list[Line] = []  # those that were read
+        self._read = 0  # bytes
+        self._count = 0  # of workers that were started
+        self._log = (folder / "submitter.log").open("ab")  # of what is started next
+        self._logs: dict[int, Path] = {}  # of workers, by process id
+        self._environment = environment or {}
+        self._submitter: subprocess.Popen[bytes] | None = None
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._codes: list[str] = []  # ends of workers and submitters that are no success
+
+    # --- processes -------------------------------------------------------------------------------
+
+    def start_worker(self, slot: int) -> int:
+        """Start the worker of a slot and return its process id."""
+        imports = [word for name in self.modules for word in ("--import", name)]
+        self._log.close()
+        self._count += 1
+        self._log = (self.folder / f"worker-{self._count}.log").open("ab")
+        worker = self._start([sys.executable, "-m", "apflow.cli", "worker", *imports])
+        self._logs[worker.pid] = Path(self._log.name)
+        self.workers[slot] = worker
+        return worker.pid
+
+    def kill(self, slot: int) -> None:
+        """Kill a worker with SIGKILL."""
+        worker = self.workers.pop(slot)
+        self.note("killed", pid=worker.pid)
+        worker.kill()
+        worker.wait(PATIENCE)
+        self.kills += 1
+
+    def freeze(self, slot: int) -> Callable[[], None]:
+        """Stop a worker with SIGSTOP; what is returned lets it go on."""
+        worker = self.workers[slot]
+        self.note("frozen", pid=worker.pid)
+        worker.send_signal(signal.SIGSTOP)
+
+        def thaw() -> None:
+            self.note("thawed", pid=worker.pid)
+            worker.send_signal(signal.SIGCONT)
+
+        return thaw
+
+    def drain(self, slot: int) -> None:
+        """End a worker with SIGTERM, and wait for its end."""
+        self.wait_until_ready(slot)
+        worker = self.workers.pop(slot)
+        self.note("drained", pid=worker.pid)
+        worker.terminate()
+        self._wait_for_end(worker)
+
+    def start_again(self) -> None:
+        """Start workers again that ended by themselves: they do where the server is down at their start."""
+        for slot, worker in list(self.workers.items()):
+            if worker.poll() is not None:
+                self.note("failed", pid=worker.pid, code=worker.returncode)
+                if self._is_ready(worker):
+                    self._codes.append(f"worker {worker.pid} ended by itself with {worker.returncode}")
+                self.start_worker(slot)
+
+    def stop(self) -> None:
+        """Drain all workers at once, and end the submitter."""
+        for slot in self.workers:
+            self.wait_until_ready(slot)
+        workers = [self.workers.pop(slot) for slot in list(self.workers)]
+        for worker in workers:
+            self.note("drained", pid=worker.pid)
+            worker.terminate()
+        for worker in workers:
+            self._wait_for_end(worker)
+        if self._submitter is not None and self._submitter.stdin is not None:
+            self._submitter.stdin.close()
+            self._wait_for_end(self._submitter)
+            self._submitter = None
+
+    def end(self) -> None:
+        """Kill whatever is left."""
+        for each in self._started:
+            each.kill()
+            each.wait()
+            if each.stdin is not None:
+                each.stdin.close()
+        self._log.close()
+        self._own.close()
+
+    def wait_until_ready(self, slot: int) -> None:
+        """Wait until a worker heeds signals."""
+        until = time.monotonic() + PATIENCE
+        while not self._is_ready(self.workers[slot]):
+            assert time.monotonic() < until, self.log()
+            self.start_again()
+            time.sleep(LOOK_EVERY)
+
+    def _is_ready(self, worker: subprocess.Popen[bytes]) -> bool:
+        return READY in self._logs[worker.pid].read_text()
+
+    def _wait_for_end(self, process: subprocess.Popen[bytes]) -> None:
+        if code := process.wait(PATIENCE):
+            self._codes.append(f"process {process.pid} ended with {code}")
+
+    def _start(self, command: Sequence[str], stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            command, cwd=self.folder, env=self.environment(), stdin=stdin, stdout=self._log, stderr=self._log
+        )
+        self._started.append(process)
+        return process
+
+    def environment(self) -> dict[str, str]:
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("APFLOW_")}
+        plain.pop("DATABASE_URL", None)
+        return plain | {
+            "PYTHONPATH": str(HERE),
+            "TMPDIR": str(self.temporary),
+            "HOME": str(self.folder),
+            "FAULTS_HISTORY": str(self._history),
+            "APFLOW_DATABASE_URL": self.url,
+            "APFLOW_LEASE_SECONDS": str(self.lease),
+            "APFLOW_MAX_CONCURRENCY": "8",
+            "APFLOW_MAX_INTERRUPTIONS": "1000",
+            "APFLOW_SHUTDOWN_TIMEOUT": "0.3",
+            "APFLOW_CANCEL_GRACE": "0.2",
+            **self._environment,
+        }
+
+    # --- trees -----------------------------------------------------------------------------------
+
+    def submit(self, key: str, array: Array) -> None:
+        """Give a tree to the submitter, and go on."""
+        self.arrays[key] = array
+        if self._submitter is None:
+            self._submitter = self.start_submitter()
+        stdin: IO[bytes] | None = self._submitter.stdin
+        assert stdin is not None
+        stdin.write(f"{json.dumps([key, str(self._write(key, array))])}\n".encode())
+        stdin.flush()
+
+    def start_submitter(self, *modules: str) -> subprocess.Popen[bytes]:
+        """Start a submitter that imports these modules."""
+        self._submitter = self._start(
+            [sys.executable, "-m", "clusterkit.submitter", *modules], stdin=subprocess.PIPE
+        )
+        return self._submitter
+
+    def kill_submitter(self) -> None:
+        """Kill the submitter with SIGKILL."""
+        assert self._submitter is not None
+        self._submitter.kill()
+        self._submitter.wait(PATIENCE)
+        self._submitter = None
+
+    def submit_by_command(self, key: str, array: Array) -> None:
+        """Submit a tree by `apflow run flow --background`, again until it is acknowledged."""
+        self.arrays[key] = array
+        options = ["--background", "--idempotency-key", key, "--tasks-file", str(self._write(key, array))]
+        until = time.monotonic() + PATIENCE
+        while True:
+            done = subprocess.run(
+                [sys.executable, "-m", "apflow.cli", "run", "flow", *options, "--json"],
+                cwd=self.folder,
+                env=self.environment(),
+                capture_output=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+            if done.returncode == 0:
+                break
+            assert time.monotonic() < until, done.stderr.decode()
+        self.note("acknowledged", key=key, root_id=json.loads(done.stdout)["root_task_id"])
+
+    def _write(self, key: str, array: Array) -> Path:
+        file = self.folder / f"{key}.json"
+        file.write_text(json.dumps(array))
+        return file
+
+    # --- what happened ---------------------------------------------------------------------------
+
+    def note(self, kind: str, **facts: Any) -> None:
+        """Write down what is done to the workers or to the server."""
+        self._own.append(kind, time=time.monotonic(), **facts)
+
+    def history(self) -> list[Line]:
+        """Return all lines that are complete."""
+        with self._history.open("rb") as file:
+            file.seek(self._read)
+            piece = file.read()
+        whole = piece[: piece.rfind(b"\n") + 1]
+        self._read += len(whole)
+        self._lines += [json.loads(line) for line in whole.splitlines()]
+        return self._lines
+
+    def wait_for(self, kind: str, *, after: int = 0, but: Line | None = None, **facts: Any) -> Line:
+        """Wait until such a line is in the history, beyond the first `after` lines, and return it.
+
+        `but`: facts of which none is in the line.
+        """
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            for line in self.history()[after:]:
+                if line["kind"] != kind or (but and but.items() & line.items()):
+                    continue
+                if facts.items() <= line.items():
+                    return line
+            self.start_again()
+            time.sleep(LOOK_EVERY)
+        raise AssertionError(f"{kind} {facts} never happened.\n{self.log()}")
+
+    def log(self) -> str:
+        """Return the last that the processes said."""
+        logs = sorted(self.folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
+        return "\n".join(f"--- {path.name}\n{path.read_text()[-1500:]}" for path in logs[-5:])
+
+    def seen(self) -> int:
+        """Return how many lines the history has: what is waited for may be beyond these."""
+        return len(self.history())
+
+    def wait_for_ends(self, keys: Sequence[str] | None = None, patience: float = PATIENCE) -> bool:
+        """Wait until trees have ended, all that were submitted; say whether they did."""
+        until = time.monotonic() + patience
+        while True:
+            history = self.history()
+            roots = {line["key"]: line["root_id"] for line in history if line["kind"] == "acknowledged"}
+            ended = {line["root_id"] for line in history if line["kind"] == "tree_ended"}
+            if all(roots.get(key) in ended for key in keys or self.arrays):
+                return True
+            if time.monotonic() > until:
+                return False
+            self.start_again()
+            time.sleep(0.1)
+
+    def pids(self) -> dict[int, int]:
+        """Return the process ids of the workers, by slot."""
+        return {slot: worker.pid for slot, worker in self.workers.items()}
+
+    def slot_of(self, pid: int) -> int:
+        return next(slot for slot, worker in self.workers.items() if worker.pid == pid)
+
+    def evidence(self, url: str, left: Sequence[str] = ()) -> Evidence:
+        """Collect what is known once all has been stopped. `url`: of the database, without a proxy."""
+        running = [f"process {each.pid} still runs" for each in self._started if each.poll() is None]
+        files = [f"{each} was left" for each in self.temporary.rglob("*") if each.is_file()]
+        tasks, events = asyncio.run(collect(url))
+        return Evidence(
+            arrays=self.arrays,
+            history=self.history(),
+            tasks=tasks,
+            events=events,
+            lease=self.lease,
+            left=[*running, *files, *self._codes, *left],
+        )
+
+
+@contextmanager
+def a_cluster(folder: Path, url: str, **more: Any) -> Iterator[Cluster]:
+    """Make a cluster without workers, and let nothing of it go on at the end."""
+    cluster = Cluster(folder, url, **more)
+    try:
+        yield cluster
+    finally:
+        cluster.end()
+
+
+async def collect(url: str) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+    """Return all tasks by id, and the stored events by root, as plain JSON."""
+    async with create_session(url) as db:
+        roots = await db.find(TaskQuery(root_only=True))
+        tasks = [task for root in roots for task in await db.tree(root.id)]
+        rows = {task.id: {name: to_json(value) for name, value in asdict(task).items()} for task in tasks}
+        return rows, {root.id: await _events(db, root.id) for root in roots}
+
+
+async def _events(db: TaskStore, root_id: str) -> list[dict[str, Any]]:
+    return [event.to_dict() for event in await db.events(root_id)]

@@ -1,0 +1,78 @@
+"""What the workers run (`--import clusterkit.executors`): bodies that write down each start and each end.
+
+The history is a file outside the store: one line for each start and end, handed to the operating system
+before the body goes on.
+"""
+
+import asyncio
+import os
+import time
+from contextlib import suppress
+from typing import Any
+
+from faultkit.history import History
+
+from apflow.core import BaseTask, executor_register, get_default_session, register_task_tree_hook
+from apflow.core.errors import ApflowError
+from apflow.core.eventbus import Subscription, bus_of
+from apflow.core.events import LIVE
+from apflow.core.runs import owner_id
+from apflow.core.task import Task
+
+history = History(os.environ["FAULTS_HISTORY"], os.getpid())
+_watchers: set[asyncio.Task[None]] = set()
+
+
+def note(kind: str, **facts: Any) -> None:
+    history.append(kind, time=time.monotonic(), **facts)
+
+
+class Noted(BaseTask):
+    """Takes so many seconds."""
+
+    id = "noted"
+    name = "Noted"
+    description = "Writes down when it starts and ends"
+
+    async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        generation = int(str(self.idempotency_key).rpartition(":")[2])
+        facts = {"task_id": self.task_id, "root_id": self.root_task_id}
+        facts |= {"generation": generation, "attempt": self.attempts}
+        note("started", **facts)
+        await asyncio.sleep(inputs.get("seconds", 0.0))
+        fails = inputs.get("fails", 0)
+        note("ended", fails=self.attempts <= fails, **facts)
+        if self.attempts <= fails:
+            raise RuntimeError(f"attempt {self.attempts} of {self.task_id} fails")
+        return {"owner": owner_id(), "of": [*self.dependency_results]}
+
+
+executor_register()(Noted)
+
+
+async def watch(root: Task) -> None:
+    """Write down what a subscriber in this process is told."""
+    if "FAULTS_WATCH" in os.environ:
+        task = asyncio.create_task(_told(root.id), name=f"watch:{root.id}")
+        _watchers.add(task)
+        task.add_done_callback(_watchers.discard)
+
+
+async def _told(root_id: str) -> None:
+    db = get_default_session()
+    with suppress(ApflowError):  # the store is closed with its process, and the server may be down
+        async for event in Subscription(bus_of(db), db, root_id, after=0):
+            if event.type not in LIVE:
+                facts = {"sequence": event.sequence, "type": event.type, "task_id": event.task_id}
+                note("told", root_id=root_id, **facts)
+
+
+register_task_tree_hook("on_tree_started", watch)
+
+
+async def ended(root: Task, _: Any) -> None:
+    note("tree_ended", root_id=root.id)
+
+
+for _event in ("on_tree_completed", "on_tree_failed", "on_tree_cancelled"):
+    register_task_tree_hook(_event, ended)

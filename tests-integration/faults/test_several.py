@@ -1,0 +1,186 @@
+"""Four workers on one PostgreSQL, and what may befall them: nothing is lost, and nothing happens twice."""
+
+import os
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from clusterkit.campaign import Campaign
+from clusterkit.checks import RESTART, Evidence, faults, restarts
+from clusterkit.cluster import a_cluster
+from clusterkit.proxy import Proxy, a_proxy
+from clusterkit.server import Server, a_server, a_server_of_its_own
+from clusterkit.trees import make
+
+SEED = os.environ.get("APFLOW_FAULT_SEED", "2026")
+PATIENCE = 10.0  # seconds for a server to notice that its clients have gone
+
+SHORT = {
+    "kill": 5, "freeze": 2, "drain": 1, "roll": 1, "restart_fast": 1, "restart_immediate": 1,
+    "kill_server": 2, "restart_in_sweep": 1, "cut": 1, "delay": 1, "black_hole": 1, "strand": 1,
+    "lose_answers": 1, "lose_commits": 1,
+}  # fmt: skip
+# Ten of these are 200 kills, with those of the restarts in a sweep, and 50 freezes.
+LONG = SHORT | {
+    "kill": 18, "freeze": 5, "restart_in_sweep": 2, "kill_server": 3, "cut": 3, "black_hole": 2, "strand": 2,
+    "lose_answers": 3, "lose_commits": 3,
+}  # fmt: skip
+CAMPAIGNS = 10
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with a_server_of_its_own() as server:
+        yield server
+
+
+def campaign(server: Server, folder: Path, name: str, counts: Mapping[str, int], *, size: int) -> Evidence:
+    """Let a campaign happen on a database of its own, and return what it left."""
+    url = server.create_database(name)
+    with a_proxy(server.port) as proxy, a_cluster(folder, server.url(name, proxy.port)) as cluster:
+        Campaign(f"{SEED}/{name}", cluster, server, proxy, size).run(counts)
+        evidence = cluster.evidence(url, left_at(server, name))
+    print(told(name, evidence, proxy))
+    return evidence
+
+
+def told(name: str, evidence: Evidence, proxy: Proxy) -> str:
+    """Return what a campaign came to, for whoever watches (`-s`)."""
+    kinds = Counter(line["kind"] for line in evidence.history)
+    rests = [seconds for _, seconds in restarts(evidence)]
+    rested = f"; after {len(rests)} kills in quiet, work went on within {max(rests):.2f} s" if rests else ""
+    return (
+        f"seed {SEED}/{name}: {kinds['killed']} kills, {kinds['frozen']} freezes, {kinds['drained']} drains, "
+        f"{kinds['server']} faults of server and network ({proxy.lost_answers} answers and "
+        f"{proxy.lost_commits} COMMITs lost), {len(evidence.acknowledged)} trees of {len(evidence.tasks)} "
+        f"tasks, {kinds['started']} bodies{rested}"
+    )
+
+
+def left_at(server: Server, name: str) -> list[str]:
+    """Return the connections that are still there when all clients have ended."""
+    until = time.monotonic() + PATIENCE
+    while (count := server.connections(name)) and time.monotonic() < until:
+        time.sleep(0.1)
+    return [f"{count} connections of the database {name}"] if count else []
+
+
+def seeded(*numbers: int) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("number", numbers, ids=lambda number: f"seed-{SEED}-{number}")
+
+
+@seeded(0)
+def test_whatever_befalls_workers_and_server_nothing_is_lost(server: Server, tmp_path: Path, number: int):
+    evidence = campaign(server, tmp_path, f"short{number}", SHORT, size=150)
+    assert faults(evidence) == {}
+
+
+@pytest.mark.faults
+@seeded(*range(1, 1 + CAMPAIGNS))
+def test_whatever_befalls_them_for_long_nothing_is_lost(server: Server, tmp_path: Path, number: int):
+    evidence = campaign(server, tmp_path, f"long{number}", LONG, size=1500)
+    assert faults(evidence) == {}
+
+
+def killed_in_quiet(server: Server, folder: Path, name: str, kills: int) -> Evidence:
+    """Kill one worker after the other, each when the trees of the one before have been taken."""
+    url = server.create_database(name)
+    with a_cluster(folder, url, environment={"APFLOW_MAX_CONCURRENCY": "16"}) as cluster:
+        for slot in range(4):
+            cluster.start_worker(slot)
+            cluster.wait_until_ready(slot)
+        for number in range(kills):
+            key = f"tree{number}"
+            cluster.submit(key, make(key, f"{SEED}/{name}/{number}", 150) + pauses(key))
+            root_id = cluster.wait_for("acknowledged", key=key)["root_id"]
+            line = cluster.wait_for("started", root_id=root_id)
+            after = cluster.seen()
+            slot = cluster.slot_of(line["life"])
+            cluster.kill(slot)
+            cluster.wait_for("started", after=after, root_id=root_id, but={"life": line["life"]})
+            cluster.start_worker(slot)
+            cluster.wait_until_ready(slot)
+        assert cluster.wait_for_ends(), cluster.log()
+        cluster.stop()
+        return cluster.evidence(url, left_at(server, name))
+
+
+def pauses(key: str) -> list[dict[str, object]]:
+    """Return a task that keeps a tree from ending before its worker is killed."""
+    plain = {"id": f"{key}-long", "name": f"{key}-long", "parent_id": key, "schemas": {"method": "noted"}}
+    return [plain | {"priority": 0, "inputs": {"seconds": 1.0}}]
+
+
+def test_a_killed_workers_trees_go_on_when_its_lease_has_run_out(server: Server, tmp_path: Path):
+    evidence = killed_in_quiet(server, tmp_path, "quiet", 3)
+    assert faults(evidence) == {}  # the time among them
+    assert restarts(evidence)
+
+
+@pytest.mark.faults
+def test_twenty_killed_workers_trees_go_on_within_the_lease_and_two_seconds(server: Server, tmp_path: Path):
+    evidence = killed_in_quiet(server, tmp_path, "quiets", 20)
+    assert faults(evidence) == {}
+    seconds = sorted(seconds for _, seconds in restarts(evidence))
+    assert len(seconds) >= 20
+    print(f"Went on after a kill: median {seconds[len(seconds) // 2]:.2f} s, at most {seconds[-1]:.2f} s")
+    assert seconds[-1] <= evidence.lease + RESTART
+
+
+@pytest.mark.faults
+def test_twenty_restarts_of_the_server_under_load_lose_nothing(server: Server, tmp_path: Path):
+    counts = {"restart_fast": 7, "restart_immediate": 7, "kill_server": 6}
+    evidence = campaign(server, tmp_path, "restarts", counts, size=1500)
+    assert faults(evidence) == {}
+
+
+@contextmanager
+def a_small_disk(megabytes: int) -> Iterator[Path]:
+    """Mount a file system in memory, which is soon full."""
+    with tempfile.TemporaryDirectory(prefix="apflow-faults-") as folder:
+        mounted = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=755", "tmpfs", folder]
+        if subprocess.run(mounted, capture_output=True, check=False).returncode:
+            pytest.skip("Only root may mount a file system")
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.faults
+def test_a_full_disk_of_the_server_loses_nothing(tmp_path: Path):
+    with a_small_disk(256) as disk:
+        (disk / "data").mkdir()
+        settings = "max_wal_size = 64MB\nmin_wal_size = 32MB\n"
+        with (
+            a_server(disk / "data", settings=settings) as server,
+            a_cluster(tmp_path, server.create_database("full")) as cluster,
+        ):
+            for slot in range(4):
+                cluster.start_worker(slot)
+            for number in range(6):
+                cluster.submit(f"tree{number}", make(f"tree{number}", f"{SEED}/full/{number}", 1500))
+            cluster.wait_for("started")
+            for _ in range(3):
+                time.sleep(1)
+                cluster.note("server", what="disk full")
+                fill(disk / "ballast")
+                time.sleep(3)
+                (disk / "ballast").unlink()
+                server.stop("immediate")  # it may be in any state
+                server.start()
+            assert cluster.wait_for_ends(), cluster.log()
+            cluster.stop()
+            evidence = cluster.evidence(server.url("full"), left_at(server, "full"))
+    assert faults(evidence) == {}
+
+
+def fill(ballast: Path) -> None:
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(1 << 16))
