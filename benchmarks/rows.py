@@ -12,7 +12,7 @@ Measure = Callable[[], list[Line]]
 
 def rows(is_quick: bool) -> Mapping[str, Measure]:
     """Return what can be measured; one row may print several lines."""
-    from benchmarks import keeping, memory, running, starting
+    from benchmarks import keeping, memory, running, several, starting
 
     if is_quick:
         return {
@@ -25,6 +25,9 @@ def rows(is_quick: bool) -> Mapping[str, Measure]:
             "import": partial(starting.imports, 3),
             "cli": partial(starting.commands, 3),
             "memory_1000": partial(memory.memory, 1000),
+            "postgres_fan_out_1000": partial(several.fan_out, 1000),
+            "postgres_workers": partial(several.processes, 2, 4),
+            "postgres_submit": partial(several.submitting, 5),
         }
     return {
         "fan_out_1000": partial(running.fan_out, 1000),
@@ -39,4 +42,7 @@ def rows(is_quick: bool) -> Mapping[str, Measure]:
         "import": partial(starting.imports, 10),
         "cli": partial(starting.commands, 10),
         "memory_100000": partial(memory.memory, 100_000),
+        "postgres_fan_out_1000": partial(several.fan_out, 1000),
+        "postgres_workers": partial(several.processes, 4, 100),
+        "postgres_submit": partial(several.submitting, 200),
     }

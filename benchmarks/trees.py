@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from itertools import pairwise
 
 from apflow.core import BaseTask, executor_register
@@ -10,6 +11,12 @@ from apflow.core.task import Json
 
 NOTHING = "benchmark_nothing"
 SLEEP = "benchmark_sleep"
+WHEN = "benchmark_when"
+
+
+def now() -> float:
+    """Return the time by the clock that all processes of the machine share, in seconds."""
+    return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 @executor_register()
@@ -39,6 +46,20 @@ class Sleep(BaseTask):
         """Wait."""
         await asyncio.sleep(inputs["seconds"])
         return {"done": True}
+
+
+@executor_register()
+class When(BaseTask):
+    """Tells when it was called."""
+
+    id = WHEN
+    name = "When"
+    description = "Tells the time"
+    effect = "pure"
+
+    async def execute(self, inputs: dict[str, Json]) -> dict[str, Json]:  # noqa: ARG002
+        """Return the time at which this was called."""
+        return {"at": now()}
 
 
 def fan_out(
