@@ -12,7 +12,7 @@ import pytest
 from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, executor_register, get_registry
 from apflow.core.errors import StoreError
 from apflow.core.settings import get_settings, reset_settings
-from apflow.core.slots import Slots, executor_slots, process_slots
+from apflow.core.slots import Slots, executor_slots, host_slot, process_slots
 from apflow.core.store import Change, Move, Moved
 from apflow.core.treerun import TreeRun
 
@@ -401,3 +401,36 @@ async def test_no_place_is_lost_where_the_store_fails(executor: str, at: int):
     with pytest.raises(StoreError, match="disk"):
         await run(Interfering(at, StoreError("no disk")), wide("a", 9, executor))
     assert_all_free()
+
+
+async def test_calls_at_one_host_wait_for_a_place_and_those_at_another_do_not():
+    entered: list[str] = []
+    leave = asyncio.Event()
+
+    async def call(host: str) -> None:
+        async with host_slot("rest_executor", host, 2):
+            entered.append(host)
+            await leave.wait()
+
+    calls = [asyncio.ensure_future(call(host)) for host in ("a", "a", "a", "b")]
+    await asyncio.sleep(0.01)
+    assert sorted(entered) == ["a", "a", "b"]
+    leave.set()
+    await asyncio.gather(*calls)
+    assert sorted(entered) == ["a", "a", "a", "b"]
+
+
+async def test_who_no_longer_waits_for_a_host_leaves_the_place_to_others():
+    leave = asyncio.Event()
+
+    async def call() -> None:
+        async with host_slot("rest_executor", "a", 1):
+            await leave.wait()
+
+    calls = [asyncio.ensure_future(call()) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    calls[1].cancel()
+    leave.set()
+    await calls[0]
+    await calls[2]
+    assert calls[1].cancelled()

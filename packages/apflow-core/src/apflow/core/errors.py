@@ -27,6 +27,9 @@ ApflowError
 │   └── ExtensionTakenError          another class holds the id
 ├── SecretNotFoundError              no provider knows the secret
 └── ExecutorError (RuntimeError)     an executor's own failure, for its authors to raise
+    ├── AddressRefusedError          the network policy forbids the address
+    ├── HostNotFoundError            a host that has no address
+    └── HostUnreachableError         nobody answers there
 ```
 
 An error takes facts and builds its sentence: what happened, why, what to do. The facts stay attributes.
@@ -233,3 +236,33 @@ class SecretNotFoundError(ApflowError, LookupError):
 
 class ExecutorError(ApflowError, RuntimeError):
     """An executor's own failure. Subclass it: the class name becomes the task's `error_type`."""
+
+
+class AddressRefusedError(ExecutorError):
+    """The network policy forbids to connect to an address."""
+
+    def __init__(self, host: str, address: str, rule: str) -> None:
+        where = address if host == address else f"{host} ({address})"
+        super().__init__(
+            f"Connecting to {where} is refused: that is {rule}. Where it is meant, permit it: "
+            f"APFLOW_NET_ALLOW={address} (addresses, networks and hosts, comma separated)."
+        )
+        self.host, self.address, self.rule = host, address, rule
+
+
+class HostNotFoundError(ExecutorError):
+    """A host that has no address."""
+
+    def __init__(self, host: str, cause: str) -> None:
+        super().__init__(f"The host {host!r} cannot be found: {cause}. Check its name, and the DNS here.")
+        self.host = host
+
+
+class HostUnreachableError(ExecutorError):
+    """Nobody answers at a host's addresses."""
+
+    def __init__(self, host: str, port: int, cause: str) -> None:
+        super().__init__(
+            f"{host} cannot be reached at port {port}: {cause}. Check that the server runs and listens there."
+        )
+        self.host, self.port = host, port

@@ -43,6 +43,9 @@ class Settings:
     duckdb_memory_limit: str = "256MB"
     command_allow: tuple[str, ...] = ()  # programs that command_executor may run; "*": any
     command_shell: bool = False  # whether command_executor may use a shell
+    docker_volume_roots: tuple[str, ...] = ()  # folders below which docker_executor may mount any
+    net_policy: str = "open"  # or "public": what executors may connect to; see `netpolicy`
+    net_allow: tuple[str, ...] = ()  # hosts, addresses and networks that they may connect to all the same
     import_modules: tuple[str, ...] = ()  # modules that register executors; also APFLOW_IMPORT
     hooks: tuple[str, ...] = ()  # names of hook plugins that run
     plugins_prefer: Mapping[str, str] = field(default_factory=dict[str, str])  # name -> distribution
@@ -62,8 +65,7 @@ FILE_NAME = "apflow.toml"
 
 # Names of variables that other parts of apflow read by themselves.
 READ_ELSEWHERE = frozenset({
-    "api_url", "bind", "docker_volume_roots", "jwks_url", "jwt_secret", "llm_model", "llm_provider",
-    "net_allow", "net_policy", "public_url",
+    "api_url", "bind", "jwks_url", "jwt_secret", "llm_model", "llm_provider", "public_url",
 })  # fmt: skip
 
 # Older and shorter names of a setting.

@@ -1,10 +1,13 @@
-"""How many executor calls may run at once: in this process, over all its trees, and per executor."""
+"""How many executor calls may run at once: in this process, over all its trees, per executor and host."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from itertools import islice
+from weakref import WeakValueDictionary
 
 Wake = Callable[[], None]
 
@@ -91,3 +94,31 @@ def _named(name: str, limit: int) -> Slots:
         slots = _process.setdefault(name, Slots(limit))
         slots.limit = limit
         return slots
+
+
+_of_hosts: WeakValueDictionary[str, Slots] = WeakValueDictionary()
+
+
+@asynccontextmanager
+async def host_slot(executor_id: str, host: str, limit: int) -> AsyncGenerator[None]:
+    """Hold a place among the `limit` calls of an executor that may be at one host at once; wait for it."""
+    with _lock:
+        slots = _of_hosts.setdefault(f"{executor_id} {host}", Slots(limit))
+    slots.limit = limit
+    loop, is_free = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(is_free.set)
+
+    try:
+        while not slots.take(1, wake):
+            slots.wait(wake)
+            await is_free.wait()
+            is_free.clear()
+    except BaseException:
+        slots.leave(wake)
+        raise
+    try:
+        yield
+    finally:
+        slots.give_back()

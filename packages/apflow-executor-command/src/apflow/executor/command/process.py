@@ -3,51 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
 import os
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 
+from apflow.core.output import Output
 from apflow.executor.command.errors import CommandStartError
 from apflow.executor.command.policy import Launch
 
 TERMINATE_SECONDS = 2.0  # between the request to end and the kill
 REAP_SECONDS = 5.0  # for the system to take a killed process away
-TAIL_BYTES = 4096
-
-
-@dataclass(slots=True)
-class Output:
-    """What one stream said: its beginning up to a limit, and its end. The rest is read and dropped."""
-
-    limit: int
-    total: int = 0
-    _head: bytearray = field(default_factory=bytearray)
-    _tail: bytes = b""
-
-    def add(self, data: bytes) -> None:
-        """Take what was read."""
-        self.total += len(data)
-        self._head += data[: self.limit - len(self._head)]
-        self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
-
-    @property
-    def text(self) -> str:
-        """The beginning as text, marked where it was cut."""
-        cut = self.total - len(self._head)
-        if not cut:
-            return self._head.decode("utf-8", "replace")
-        # A character that the limit splits is dropped.
-        kept = codecs.getincrementaldecoder("utf-8")("replace").decode(self._head)
-        return f"{kept}\n[cut here: {cut} more bytes]"
-
-    @property
-    def tail(self) -> str:
-        """The end as text, marked where something is missing before it."""
-        kept = self._tail.decode("utf-8", "replace")
-        return kept if self.total <= len(self._tail) else f"[...]{kept}"
 
 
 class Process(asyncio.SubprocessProtocol):

@@ -1,0 +1,40 @@
+"""What a program or a peer says, kept as far as there is room for it."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass, field
+
+TAIL_BYTES = 4096
+
+
+@dataclass(slots=True)
+class Output:
+    """What one stream said: its beginning up to a limit, and its end. The rest is read and dropped."""
+
+    limit: int
+    total: int = 0
+    _head: bytearray = field(default_factory=bytearray)
+    _tail: bytes = b""
+
+    def add(self, data: bytes) -> None:
+        """Take what was read."""
+        self.total += len(data)
+        self._head += data[: self.limit - len(self._head)]
+        self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
+
+    @property
+    def text(self) -> str:
+        """The beginning as text, marked where it was cut."""
+        cut = self.total - len(self._head)
+        if not cut:
+            return self._head.decode("utf-8", "replace")
+        # A character that the limit splits is dropped.
+        kept = codecs.getincrementaldecoder("utf-8")("replace").decode(self._head)
+        return f"{kept}\n[cut here: {cut} more bytes]"
+
+    @property
+    def tail(self) -> str:
+        """The end as text, marked where something is missing before it."""
+        kept = self._tail.decode("utf-8", "replace")
+        return kept if self.total <= len(self._tail) else f"[...]{kept}"

@@ -1,0 +1,49 @@
+"""Things that belong to an event loop: made at its first need of them, closed when it ends.
+
+A pool of connections works on one loop only, and a process may have several, one after the other or in
+several threads. What closes them is that a loop, before it ends, closes the asynchronous generators that are
+open on it (PEP 525; `asyncio.run` and `asyncio.Runner` see to that).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+T = TypeVar("T")
+
+
+class PerLoop(Generic[T]):
+    """One thing for each event loop: `make` makes it, on the loop and without waiting; `close` closes it."""
+
+    def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[object]]) -> None:
+        self._make, self._close = make, close
+        # Beside each thing the generator that holds it: that is what the loop closes.
+        self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[AsyncGenerator[T], T]] = (
+            WeakKeyDictionary()
+        )
+
+    async def get(self) -> T:
+        """Return the thing of the running loop. Raises what making it raises; the next call tries again."""
+        loop = asyncio.get_running_loop()
+        held = self._held.get(loop)
+        if held is None:
+            holding = self._hold(loop)
+            held = self._held[loop] = holding, await anext(holding)
+        return held[1]
+
+    async def close(self) -> None:
+        """Close the thing of the running loop, if there is one. The next need makes it anew."""
+        held = self._held.get(asyncio.get_running_loop())
+        if held is not None:
+            await held[0].aclose()
+
+    async def _hold(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[T]:
+        thing = self._make()
+        try:
+            yield thing
+        finally:
+            self._held.pop(loop, None)
+            await self._close(thing)

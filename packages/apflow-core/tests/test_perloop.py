@@ -1,0 +1,54 @@
+import asyncio
+
+import pytest
+
+from apflow.core.perloop import PerLoop
+
+
+class Thing:
+    def __init__(self) -> None:
+        self.is_closed = False
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)
+        self.is_closed = True
+
+
+def test_a_loop_has_one_and_closes_it_at_its_end():
+    things = PerLoop(Thing, Thing.close)
+
+    async def use() -> Thing:
+        first, second = await asyncio.gather(things.get(), things.get())
+        assert first is second
+        assert not first.is_closed
+        return first
+
+    one, other = asyncio.run(use()), asyncio.run(use())
+    assert one is not other
+    assert one.is_closed
+    assert other.is_closed
+
+
+async def test_what_was_closed_is_made_anew():
+    things = PerLoop(Thing, Thing.close)
+    first = await things.get()
+    await things.close()
+    assert first.is_closed
+    assert await things.get() is not first
+    await things.close()
+
+
+async def test_what_cannot_be_made_is_tried_again():
+    made: list[int] = []
+
+    def make() -> Thing:
+        made.append(1)
+        if len(made) == 1:
+            raise ValueError("not yet")
+        return Thing()
+
+    things = PerLoop(make, Thing.close)
+    with pytest.raises(ValueError, match="not yet"):
+        await things.get()
+    await things.get()
+    await things.close()
