@@ -5,11 +5,14 @@ The server is the system's (Debian: the package postgresql): the one from PyPI i
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +22,7 @@ import trustme
 from apflow.core import create_session
 from apflow.core.errors import StoreError
 from apflow.core.store import TaskQuery
+from apflow.storage.postgres import PostgresStore
 from apflow.testing.postgres import run_sql
 
 PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=None)
@@ -120,3 +124,15 @@ async def test_a_server_that_wants_tls_says_so(secured: Secured):
 async def test_without_a_word_about_it_tls_is_used_where_the_server_has_it(secured: Secured):
     async with create_session(secured.url(application_name="plain")) as db:
         assert await db.find(TaskQuery()) == []
+
+
+async def test_a_store_that_is_closed_while_it_connects_leaves_no_connection(secured: Secured):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        for moment in range(40):  # from before the first word to after the last one, about ten milliseconds
+            store = PostgresStore(secured.url())
+            store.listen(lambda _: None)
+            await asyncio.sleep(moment / 2000)
+            await store.close()
+            gc.collect()
+    assert [str(each.message) for each in caught] == []

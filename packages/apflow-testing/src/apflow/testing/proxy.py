@@ -166,11 +166,16 @@ def socket_of(folder: str) -> str:
 
 
 async def _end_all() -> None:
+    await _turns()  # who was accepted just now is served: a task that never began would leave its connection
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         task.cancel()
     await asyncio.gather(*left, return_exceptions=True)
-    for _ in range(3):  # transports that were closed just now let go of their sockets
+    await _turns()  # transports that were closed just now let go of their sockets
+
+
+async def _turns() -> None:
+    for _ in range(5):
         await asyncio.sleep(0)
 
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from apflow.core.errors import StoreError
 
@@ -23,7 +24,7 @@ class IoThread:
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = threading.Lock()  # guards what follows
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: _Loop | None = None
         self._thread: threading.Thread | None = None
         self._is_closed = False
 
@@ -70,7 +71,7 @@ class IoThread:
             if self._is_closed:
                 raise StoreError(f"{self._name} is closed.")
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
+                self._loop = _Loop()
                 self._thread = threading.Thread(
                     target=_serve, args=(self._loop,), name=self._name, daemon=True
                 )
@@ -78,19 +79,37 @@ class IoThread:
             return self._loop
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that knows what it has connected.
+
+    A connection that is given up while it is being made says farewell by TLS, which may take longer than
+    the loop lives (asyncpg 0.32).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._connected: WeakSet[asyncio.WriteTransport] = WeakSet()
+
+    async def create_connection(self, *args: Any, **kwargs: Any) -> Any:
+        transport, protocol = await super().create_connection(*args, **kwargs)
+        self._connected.add(transport)
+        return transport, protocol
+
+    async def end(self) -> None:
+        """End what still runs, and every connection."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for transport in list(self._connected):
+            transport.abort()
+        await asyncio.sleep(0)  # transports let go of their sockets in the turn after the one that ends them
+
+
+def _serve(loop: _Loop) -> None:
     try:
         loop.run_forever()
-        loop.run_until_complete(_end_all())
+        loop.run_until_complete(loop.end())
         loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         loop.close()
-
-
-async def _end_all() -> None:
-    """End what still runs."""
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
-        task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
-    await asyncio.sleep(0)  # transports that were closed just now let go of their sockets
