@@ -143,9 +143,9 @@ def test_a_module_that_does_not_import_is_named_with_its_error(apflow):
 
 
 def test_an_unknown_executor_fails_the_task_with_advice(apflow):
-    done = apflow("run", "flow", "rest_executor")
+    done = apflow("run", "flow", "generate_executor")
     assert done.returncode == 1
-    assert "apflow-executor-http" in done.stdout
+    assert "apflow-executor-generate" in done.stdout
 
 
 def test_a_run_that_takes_too_long_is_cancelled_and_exits_6(apflow, held):

@@ -301,7 +301,7 @@ def test_a_reference_to_a_name_that_stands_twice_is_refused():
 
 
 def test_an_array_whose_references_no_task_has_is_refused_with_the_reason():
-    error = refused([{"name": "rest_executor"}, {"name": "command_executor", "parent_id": "task_1"}])
+    error = refused([{"name": "generate_executor"}, {"name": "command_executor", "parent_id": "task_1"}])
     assert "'task_1' is no task of the array. No task has an id, so use the name" in str(error)
 
 

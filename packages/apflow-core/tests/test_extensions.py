@@ -208,7 +208,7 @@ def test_an_unknown_id_names_near_matches():
 
 @pytest.mark.parametrize(
     ("executor_id", "distribution"),
-    [(each, FIRST_PARTY[each]) for each in ("llm_executor", "docker_executor")],
+    [(each, FIRST_PARTY[each]) for each in ("crewai_executor", "generate_executor")],
 )
 def test_an_unknown_first_party_id_names_what_to_install(executor_id: str, distribution: str):
     if executor_is_known(executor_id):

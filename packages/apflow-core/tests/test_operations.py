@@ -40,7 +40,7 @@ def test_every_public_method_of_the_service_is_in_the_table():
     methods = {
         name for name, _ in inspect.getmembers(TaskService, inspect.isfunction) if not name.startswith("_")
     }
-    not_offered = {"watch", "find_id"}  # a stream, and a convenience of the command line
+    not_offered = {"run", "find_id"}  # here and now, and a convenience: both for the command line
     assert {each.method for each in OPERATIONS.values()} == methods - not_offered
 
 
@@ -52,7 +52,16 @@ async def test_results_have_the_form_that_the_table_tells():
             {"tasks": [{"id": "r", "name": "nothing"}, {"id": "c", "name": "c", "parent_id": "r"}]},
         ),
         ("tasks.submit", {"tasks": [{"name": "nothing"}], "idempotency_key": "k"}),
-        ("tasks.execute", {"id": "r"}),
+        ("tasks.execute", {"id": "r", "wait": True}),
+        ("tasks.execute", {"tasks": [{"name": "nothing"}]}),
+        ("tasks.update", {"id": "r", "name": "renamed"}),
+        ("tasks.running.list", {}),
+        ("tasks.running.count", {}),
+        ("system.health", {}),
+        ("system.metrics", {}),
+        ("config.llm_key.set", {"api_key": "sk-1"}),
+        ("config.llm_key.get", {}),
+        ("config.llm_key.delete", {"provider": "openai"}),
         ("tasks.get", {"task_id": "r"}),
         ("tasks.list", {"root_only": False, "status": ["failed"]}),
         ("tasks.children", {"task_id": "r"}),

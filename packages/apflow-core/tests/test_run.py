@@ -185,9 +185,9 @@ async def test_an_empty_input_that_the_schema_declares_is_filled_from_a_dependen
 
 
 async def test_an_unknown_executor_fails_the_task_with_advice(db):
-    tasks = await run(db, {"id": "a", "name": "x", "schemas": {"method": "rest_executor"}})
+    tasks = await run(db, {"id": "a", "name": "x", "schemas": {"method": "generate_executor"}})
     assert tasks["a"].result["error_type"] == "ExecutorNotFound"
-    assert "apflow-executor-http" in tasks["a"].error
+    assert "apflow-executor-generate" in tasks["a"].error
     tasks = await run(db, {"id": "b", "name": "echo2"})
     assert "echo" in tasks["b"].error
 

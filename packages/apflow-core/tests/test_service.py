@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from apflow.core.errors import (
+    AlreadyRunningError,
     ConflictError,
     ForbiddenError,
     InvalidInputError,
@@ -18,6 +20,7 @@ from apflow.core.memory import MemoryStore
 from apflow.core.operations import OPERATIONS
 from apflow.core.service import TaskService, as_array
 from apflow.core.store import TaskQuery
+from apflow.core.worker import Worker
 
 
 class Echo(BaseTask):
@@ -82,14 +85,14 @@ def service_statuses() -> list[str]:
 
 async def test_a_tree_is_executed_to_its_end(service: TaskService):
     await service.create(TREE)
-    outcome = await service.execute("r")
+    outcome = await service.run("r")
     assert (outcome["status"], outcome["progress"], outcome["task_id"]) == ("completed", 1.0, "r")
     assert (await service.get("b"))["result"]["echo"]["a"] == {"echo": {"x": 1}}
 
 
 async def test_a_copy_is_executed_and_the_original_left_alone(service: TaskService):
     await service.create(TREE)
-    outcome = await service.execute("r", copy_execution=True, copy_children=True)
+    outcome = await service.execute("r", wait=True, copy_execution=True, copy_children=True)
     assert outcome["original_task_id"] == "r"
     assert outcome["status"] == "completed"
     assert (await service.get("a"))["status"] == "pending"
@@ -97,7 +100,7 @@ async def test_a_copy_is_executed_and_the_original_left_alone(service: TaskServi
 
 async def test_watching_ends_with_the_final_event(service: TaskService):
     await service.create(TREE)
-    await service.execute("r")
+    await service.run("r")
     kinds = [str(event["type"]) async for event in service.watch("b", after=0)]
     assert kinds[-1] == "tree_completed"
     assert kinds.count("task_completed") == 3
@@ -105,7 +108,7 @@ async def test_watching_ends_with_the_final_event(service: TaskService):
 
 async def test_the_status_of_a_root_is_that_of_its_tree(service: TaskService):
     await service.create([TREE[0], TREE[1] | {"schemas": {"method": "service_broken"}}])
-    await service.execute("r")
+    await service.run("r")
     [root, a] = await service.status(["r", "a"])
     assert (root["status"], root["error"]) == ("failed", "task a: broken")
     assert a["status"] == "failed"
@@ -195,12 +198,19 @@ NAMED = {
     "children": {"parent_id": "r"},
     "tree": {"task_id": "a"},
     "status": {"task_ids": ["r"]},
+    "watch": {"task_id": "r"},
+    "update": {"task_id": "r", "name": "mine"},
     "delete": {"task_id": "r"},
     "copy": {"task_id": "r"},
     "cancel": {"task_ids": ["a"]},
     "resume": {"task_ids": ["r"]},
     "why": {"task_id": "a"},
 }
+
+
+async def answered(service: TaskService, method: str) -> Any:
+    answer = getattr(service, method)(**NAMED[method])
+    return await anext(answer) if isinstance(answer, AsyncIterator) else await answer
 
 
 def test_every_operation_for_owners_is_tried_by_a_stranger():
@@ -210,10 +220,9 @@ def test_every_operation_for_owners_is_tried_by_a_stranger():
 @pytest.mark.parametrize("method", NAMED)
 async def test_a_foreign_task_answers_as_a_missing_one(of_ann: TaskService, method: str):
     with pytest.raises(NotFoundError) as foreign:
-        await getattr(of_ann, method)(**NAMED[method])
-    empty = TaskService(MemoryStore(), "bob")
+        await answered(of_ann, method)
     with pytest.raises(NotFoundError) as missing:
-        await getattr(empty, method)(**NAMED[method])
+        await answered(TaskService(MemoryStore(), "bob"), method)
     assert str(foreign.value) == str(missing.value)
 
 
@@ -252,3 +261,94 @@ def test_what_is_no_array_of_tasks_is_refused(tasks: Any):
 def test_one_task_and_a_wrapped_array_are_arrays():
     assert as_array({"name": "a"}) == [{"name": "a"}]
     assert as_array({"tasks": [{"name": "a"}]}) == [{"name": "a"}]
+
+
+async def test_a_run_is_asked_for_and_left_to_whoever_runs_trees(service: TaskService):
+    asked = await service.execute(tasks=TREE)
+    assert (asked["status"], asked["success"], asked["ids"]["a"]) == ("pending", True, "a")
+    assert (await service.count_running())["count"] == 1
+    [standing] = await service.running()
+    assert (standing["task_id"], standing["status"]) == ("r", "pending")
+    with pytest.raises(AlreadyRunningError):
+        await service.execute("r")
+
+
+async def test_a_worker_of_this_process_takes_what_is_asked_for_at_once(service: TaskService):
+    worker = Worker(service.db)
+    served = TaskService(service.db, is_served=True)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(worker.run())
+        try:
+            ended = await served.execute(tasks=TREE, wait=True)
+            assert (ended["status"], ended["result"]) == (
+                "completed",
+                {"children": {"a": "completed", "b": "completed"}},
+            )
+            again = await served.execute("r", wait=True, force=True)
+            assert again["status"] == "completed"
+        finally:
+            worker.drain()
+
+
+async def test_a_run_that_is_waited_for_runs_here_where_nobody_serves(service: TaskService):
+    ended = await service.execute(tasks={"name": "service_broken"}, wait=True)
+    assert (ended["status"], ended["success"]) == ("failed", False)
+    assert "broken" in ended["message"]
+
+
+async def test_the_same_key_asks_for_a_run_once(service: TaskService):
+    first = await service.execute(tasks=TREE, idempotency_key="k")
+    again = await service.execute(tasks=TREE, idempotency_key="k")
+    assert first["root_task_id"] == again["root_task_id"]
+    assert (await service.execute(first["root_task_id"], idempotency_key="k"))["status"] == "pending"
+    assert (await service.count_running())["count"] == 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"task_id": "r", "tasks": TREE}, {"task_id": "r", "copy_execution": True, "idempotency_key": "k"}],
+)
+async def test_what_is_to_run_is_said_in_one_way(service: TaskService, given: dict[str, Any]):
+    await service.create(TREE)
+    with pytest.raises(InvalidInputError):
+        await service.execute(**given)
+    assert (await service.count())["total"] == 3
+
+
+async def test_fields_are_changed_together_or_not_at_all(service: TaskService):
+    await service.create(TREE)
+    changed = await service.update("b", name="renamed", priority=0, dependencies=[])
+    assert (changed["name"], changed["priority"], changed["dependencies"]) == ("renamed", 0, [])
+    with pytest.raises(InvalidInputError) as caught:
+        await service.update("a", name="", priority="high")  # type: ignore[arg-type]
+    assert len(caught.value.violations) == 2
+    with pytest.raises(InvalidInputError, match="Nothing to change"):
+        await service.update("a")
+    assert (await service.get("a"))["name"] == "a"
+
+
+async def test_a_masked_secret_is_not_written_back(service: TaskService):
+    await service.create([{"id": "s", "name": "service_echo", "inputs": {"password": "correct horse"}}])
+    shown = await service.get("s")
+    assert shown["inputs"] == {"password": "***"}
+    with pytest.raises(InvalidInputError):
+        await service.update("s", inputs=shown["inputs"])
+
+
+async def test_a_key_for_a_provider_is_the_callers_and_never_shown():
+    db = MemoryStore()
+    ann, bob = TaskService(db, "ann"), TaskService(db, "bob")
+    assert "sk-secret" not in str(await ann.set_llm_key("sk-secret", "OpenAI"))
+    assert await ann.get_llm_key() == {"provider": "openai", "has_key": True}
+    assert (await bob.get_llm_key())["has_key"] is False
+    assert (await bob.delete_llm_key())["success"] is False
+    assert (await ann.delete_llm_key())["success"] is True
+    with pytest.raises(InvalidInputError):
+        await ann.set_llm_key(" ")
+
+
+async def test_health_and_metrics_tell_of_the_database_and_of_the_callers_tasks(service: TaskService):
+    await service.create(TREE)
+    assert (await service.health())["storage"] == {"kind": "memory", "is_shared": False}
+    assert (await service.metrics())["tasks"]["pending"] == 3
+    assert (await TaskService(service.db, "bob").metrics())["tasks"]["pending"] == 0

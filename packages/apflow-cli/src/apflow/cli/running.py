@@ -32,7 +32,7 @@ async def run_tree(
         TimeoutError: it took longer than `seconds`, and was cancelled.
     """
     root = await service.tree(task_id) if live.is_wanted() else None
-    run = service.execute(task_id, force=force)
+    run = service.run(task_id, force=force)
     work = run if root is None else live.shown(service, root, run)
     limit = asyncio.timeout(seconds)
     try:

@@ -23,7 +23,7 @@ class Endpoint(NamedTuple):
 
     family: socket.AddressFamily
     address: str  # without a zone
-    sockaddr: tuple[str, int] | tuple[str, int, int, int]
+    sockaddr: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 
 
 def net_policy() -> NetPolicy:

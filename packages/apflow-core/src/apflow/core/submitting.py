@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from apflow.core.driving import is_owned_elsewhere
 from apflow.core.errors import AlreadyRunningError, ConflictError, LimitExceededError, NotFoundError
+from apflow.core.eventbus import bus_of
 from apflow.core.moves import Batch
 from apflow.core.request import has_unended_run, has_work, request_run
 from apflow.core.settings import get_settings
-from apflow.core.store import TaskQuery, TaskStore
+from apflow.core.store import Notice, NoticeKind, TaskQuery, TaskStore
 from apflow.core.task import utc_now
 
 ATTEMPTS = 10  # while others change the tree
@@ -47,6 +48,7 @@ async def submit(db: TaskStore, task_id: str, *, force: bool = False) -> bool:
             await db.write(batch.change())
         except ConflictError:
             continue
+        bus_of(db).hear(Notice(NoticeKind.REQUESTED, root.id))  # whoever runs trees in this process
         return True
     raise AlreadyRunningError(task_id)
 

@@ -1,0 +1,41 @@
+"""Keys for providers of language models that users leave with this process.
+
+They are kept in memory only: never stored, never returned by an interface, gone with the process.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from apflow.core.errors import InvalidInputError
+
+MOST = 10_000  # keys of all users
+
+_keys: dict[tuple[str | None, str], str] = {}
+_lock = threading.Lock()
+
+
+def set_llm_key(user_id: str | None, provider: str, api_key: str) -> None:
+    """Keep the key of a user for a provider, in place of the one before.
+
+    Raises:
+        InvalidInputError: the key or the provider is empty, or too many keys are kept.
+    """
+    if not api_key.strip() or not provider.strip():
+        raise InvalidInputError("A key has a provider and a text: neither may be empty.")
+    place = user_id, provider.strip().lower()
+    with _lock:
+        if len(_keys) >= MOST and place not in _keys:
+            raise InvalidInputError(f"This process keeps {MOST} keys and takes no more. Delete some.")
+        _keys[place] = api_key.strip()
+
+
+def llm_key(user_id: str | None, provider: str) -> str | None:
+    """Return the key of a user for a provider, or None."""
+    return _keys.get((user_id, provider.strip().lower()))
+
+
+def delete_llm_key(user_id: str | None, provider: str) -> bool:
+    """Forget the key of a user for a provider; say whether there was one."""
+    with _lock:
+        return _keys.pop((user_id, provider.strip().lower()), None) is not None

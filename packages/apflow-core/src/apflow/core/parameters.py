@@ -1,0 +1,177 @@
+"""What operations take: one pydantic model each, from which interfaces make their own descriptions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+from apflow.core.states import TaskStatus
+from apflow.core.task import Json
+
+
+class Parameters(BaseModel):
+    """Parameters of an operation. Unknown ones are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class OneTask(Parameters):
+    """One task, by its id."""
+
+    task_id: str = Field(validation_alias=AliasChoices("task_id", "id"), description="Id of a task")
+
+
+class Tree(Parameters):
+    """A tree, by the id of any of its tasks."""
+
+    task_id: str = Field(
+        validation_alias=AliasChoices("task_id", "id", "root_id"), description="Any task of the tree"
+    )
+
+
+class Parent(Parameters):
+    """A task, by its id, of which the children are wanted."""
+
+    parent_id: str = Field(validation_alias=AliasChoices("parent_id", "task_id", "id"))
+
+
+class SeveralTasks(Parameters):
+    """Tasks or trees, by their ids."""
+
+    task_ids: list[str] = Field(validation_alias=AliasChoices("task_ids", "context_ids"), min_length=1)
+
+
+class Create(Parameters):
+    """Tasks that make a new tree."""
+
+    tasks: list[dict[str, Json]] | dict[str, Json] = Field(description="The array of tasks, or one task")
+    user_id: str | None = None
+    on_conflict: Literal["copy", "error"] = Field("copy", description="What to do when a given id is taken")
+    idempotency_key: str | None = Field(None, description="The same key gives the tree that it made first")
+
+
+class Update(OneTask):
+    """What to change; what is left out stays as it is."""
+
+    name: str | None = None
+    priority: int | None = None
+    inputs: dict[str, Json] | None = None
+    params: dict[str, Json] | None = None
+    schemas: dict[str, Json] | None = None
+    policy: dict[str, Json] | None = None
+    dependencies: list[str | dict[str, Json]] | None = Field(None, description="Only of a pending task")
+
+
+class Execute(Parameters):
+    """What to run, and how."""
+
+    task_id: str | None = Field(
+        None, validation_alias=AliasChoices("task_id", "id"), description="A stored task; else give tasks"
+    )
+    tasks: list[dict[str, Json]] | dict[str, Json] | None = Field(None, description="What to create and run")
+    wait: bool = Field(False, description="Return when the run has ended")
+    force: bool = Field(False, description="Run what has completed again")
+    copy_execution: bool = Field(False, description="Leave the task as it is, and run a copy")
+    copy_children: bool = Field(False, description="Copy what is below the task, too")
+    user_id: str | None = Field(None, description="Whose the created tasks are")
+    on_conflict: Literal["copy", "error"] = Field("copy", description="What to do when a given id is taken")
+    idempotency_key: str | None = Field(None, description="The same key creates and requests nothing twice")
+
+
+class Watch(OneTask):
+    """Whose events to follow, and from where."""
+
+    after: int | None = Field(
+        None,
+        ge=0,
+        description="Number of the last event that is known; left out: the state, then what follows",
+    )
+
+
+class Running(Parameters):
+    """Whose runs to list, and how many."""
+
+    user_id: str | None = None
+    limit: int | None = Field(100, ge=1)
+
+
+class CountRunning(Parameters):
+    """Whose runs to count."""
+
+    user_id: str | None = None
+
+
+class SetLlmKey(Parameters):
+    """A key, and what it is for."""
+
+    api_key: str = Field(min_length=1, repr=False)
+    provider: str = "openai"
+
+
+class LlmKey(Parameters):
+    """Which key."""
+
+    provider: str = "openai"
+
+
+class Filters(Parameters):
+    """Which tasks; what is left out does not matter."""
+
+    user_id: str | None = None
+    status: TaskStatus | list[TaskStatus] | None = None
+    name: str | None = None
+
+
+class Count(Filters):
+    """Which tasks to count."""
+
+    root_only: bool = False
+
+
+class List(Filters):
+    """Which tasks to list, in which order."""
+
+    root_only: bool = True
+    original_task_id: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    limit: int | None = Field(100, ge=1)
+    offset: int = Field(0, ge=0)
+    order: Literal["created_at", "-created_at", "priority", "name"] = "-created_at"
+
+
+class Delete(OneTask):
+    """What to delete."""
+
+    force: bool = Field(False, description="Also what has ended")
+
+
+class Copy(OneTask):
+    """What to copy, and how."""
+
+    children: bool = False
+    copy_mode: Literal["minimal", "full", "custom"] = "minimal"
+    custom_task_ids: list[str] | None = None
+    reset_fields: list[str] | None = None
+    save: bool = Field(True, description="False returns the array that would be created")
+
+
+class Cancel(SeveralTasks):
+    """What to cancel, and how."""
+
+    force: bool = Field(False, description="Give running code no time to end by itself")
+    error_message: str | None = None
+
+
+class Resume(Parameters):
+    """Which left runs to go on with."""
+
+    task_ids: list[str] | None = Field(None, description="Trees to resume; all that can be, when left out")
+
+
+class OneExecutor(Parameters):
+    """One executor, by its id."""
+
+    executor_id: str = Field(validation_alias=AliasChoices("executor_id", "id"))

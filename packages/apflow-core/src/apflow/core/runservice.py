@@ -1,0 +1,223 @@
+"""Operations on runs: asking for them, following them, ending them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from typing import Literal
+
+from apflow.core import runs
+from apflow.core.creator import TaskCreator
+from apflow.core.driving import is_owned_elsewhere
+from apflow.core.errors import AlreadyRunningError, ForbiddenError, InvalidInputError
+from apflow.core.extensions import executor_is_known
+from apflow.core.manager import TaskManager
+from apflow.core.recovery import recover
+from apflow.core.states import TaskStatus
+from apflow.core.store import TaskQuery
+from apflow.core.submitting import check_room, submit
+from apflow.core.task import Json, Task
+from apflow.core.task_executor import TaskExecutor
+from apflow.core.tree import TreeSummary, tree_status
+from apflow.core.treeservice import Answers, TreeService
+from apflow.core.why import explain
+
+
+class RunService(TreeService):
+    """What one caller may do with the runs of stored tasks."""
+
+    async def execute(
+        self,
+        task_id: str | None = None,
+        tasks: Json = None,
+        *,
+        wait: bool = False,
+        force: bool = False,
+        copy_execution: bool = False,
+        copy_children: bool = False,
+        user_id: str | None = None,
+        on_conflict: Literal["copy", "error"] = "copy",
+        idempotency_key: str | None = None,
+    ) -> dict[str, Json]:
+        """Ask for a run of a stored task, or of tasks that are created for it, and tell how it stands.
+
+        Whoever runs trees on this database takes it: a server, or `apflow worker`.
+
+        Args:
+            task_id: a root for the whole tree; any other task with what is below it and what it needs.
+            tasks: what to create and run instead.
+            wait: return when the run has ended.
+            force: run what has completed again.
+            copy_execution: leave the task as it is, and run a copy.
+            copy_children: copy what is below the task, too.
+            user_id: whose the created tasks are.
+            on_conflict: what to do when a given id is taken.
+            idempotency_key: the same key creates nothing twice, and a run that goes on already is no error.
+
+        Raises:
+            InvalidInputError: not just one of `task_id` and `tasks` is given, or they cannot be used.
+            AlreadyRunningError: a run of the tree is requested that has not ended.
+            LimitExceededError: too many runs are waiting or going on.
+        """
+        if (task_id is None) == (tasks is None):
+            raise InvalidInputError("Give what to run in one way: task_id, or tasks.")
+        await check_room(self.db, self.user_id or user_id)
+        more: dict[str, Json] = {}
+        is_new = True
+        if task_id is None:
+            created = await self.create(
+                tasks, user_id=user_id, on_conflict=on_conflict, idempotency_key=idempotency_key
+            )
+            task = await self._task(created["id"])
+            is_new = task.run_requested_at is None and task.run_ended_at is None
+            more["ids"] = created["ids"]
+        else:
+            task = await self._task(task_id, with_tree=True)
+            if copy_execution:
+                if idempotency_key is not None:
+                    raise InvalidInputError("idempotency_key does not go with copy_execution.")
+                more["original_task_id"] = task.id
+                task = (await TaskCreator(self.db).create_task_copy(task, children=copy_children)).task
+        with contextlib.suppress(*([AlreadyRunningError] if idempotency_key is not None else [])):
+            if wait and not self.is_served:
+                await TaskExecutor().execute_task_by_id(task.id, force=force, db_session=self.db)
+            elif is_new:
+                await submit(self.db, task.id, force=force)
+        if wait:
+            await self._end_of(task.root_id)
+        return await self._executed(task, has_result=wait) | more
+
+    async def run(self, task_id: str, *, force: bool = False) -> dict[str, Json]:
+        """Run a stored task here and wait for the end. Who stops waiting cancels the run.
+
+        Raises:
+            AlreadyRunningError: a living owner has the tree.
+        """
+        task = await self._task(task_id, with_tree=True)
+        outcome = await TaskExecutor().execute_task_by_id(task.id, force=force, db_session=self.db)
+        return {"task_id": task.id, **outcome}
+
+    async def submit(
+        self,
+        tasks: Json,
+        *,
+        user_id: str | None = None,
+        idempotency_key: str | None = None,
+        on_conflict: Literal["copy", "error"] = "copy",
+    ) -> dict[str, Json]:
+        """Create a tree, request its run durably, and return the tree at once, as `create` does.
+
+        Whoever runs trees on this database takes it. With an idempotency key this may be repeated: the same
+        key returns the first tree, and requests its run only if that was never done.
+
+        Raises:
+            TreeInvalidError: the array is no tree; nothing is written.
+            LimitExceededError: too many runs are waiting or going on; nothing is written.
+            ConflictError: other tasks were created with the key.
+        """
+        await check_room(self.db, self.user_id or user_id)
+        created = await self.create(
+            tasks, user_id=user_id, on_conflict=on_conflict, idempotency_key=idempotency_key
+        )
+        if created["status"] == TaskStatus.PENDING:
+            with contextlib.suppress(AlreadyRunningError):
+                await submit(self.db, created["id"])
+        return created
+
+    async def watch(self, task_id: str, after: int | None = None) -> AsyncIterator[dict[str, Json]]:
+        """Yield the events of a task's tree until its final one."""
+        task = await self._task(task_id, with_tree=True)
+        async for event in TaskManager(self.db).subscribe(task.root_id, after):
+            yield event.to_dict()
+
+    async def running(self, *, user_id: str | None = None, limit: int | None = 100) -> Answers:
+        """Return how the trees stand whose run was requested and has not ended, oldest first."""
+        query = TaskQuery(
+            user_id=self._whose(user_id), root_only=True, is_requested=True, limit=limit, order="created_at"
+        )
+        return [await self._status(root) for root in await self.db.find(query)]
+
+    async def count_running(self, *, user_id: str | None = None) -> dict[str, Json]:
+        """Return of how many trees a run was requested that has not ended."""
+        query = TaskQuery(user_id=self._whose(user_id), root_only=True, is_requested=True)
+        return {"count": sum((await self.db.count(query)).values())}
+
+    async def status(self, task_ids: Iterable[str]) -> Answers:
+        """Return the status of tasks; for a root, of its tree."""
+        return [await self._status(await self._task(task_id)) for task_id in task_ids]
+
+    async def cancel(
+        self, task_ids: Iterable[str], *, force: bool = False, error_message: str | None = None
+    ) -> Answers:
+        """Cancel tasks with all below them. `force` gives running code no time to end by itself."""
+        tasks = [await self._task(task_id, with_tree=True) for task_id in task_ids]
+        manager = TaskManager(self.db)
+        return [
+            {"task_id": task.id} | await manager.cancel_task(task.id, error_message, force=force)
+            for task in tasks
+        ]
+
+    async def resume(self, task_ids: Iterable[str] | None = None) -> Answers:
+        """Resume trees whose run a process left: these, or all that this process has the executors for."""
+        roots = (
+            None if task_ids is None else [(await self._task(t, with_tree=True)).root_id for t in task_ids]
+        )
+        if roots is None and not self.is_admin:
+            raise ForbiddenError("Resuming every tree takes an admin. Name the tasks to resume.")
+        resumed = await recover(self.db, roots, force=roots is not None)
+        return await self.status(resumed)
+
+    async def why(self, task_id: str) -> dict[str, Json]:
+        """Say why a task has the status that it has, and what would move it on."""
+        task = await self._task(task_id, with_tree=True)
+        tasks = await self.db.tree(task.root_id)
+        root = next(each for each in tasks if each.id == task.root_id)
+        found = explain(tasks, task.id, is_driven=await self._is_driven(root), is_known=executor_is_known)
+        return {
+            "task_id": task.id,
+            "name": task.name,
+            "status": str(task.status),
+            "reasons": found.reasons,
+            "advice": found.advice,
+        }
+
+    async def _status(self, task: Task) -> dict[str, Json]:
+        found: dict[str, Json] = {"task_id": task.id, "name": task.name}
+        if task.id != task.root_id:
+            return found | {"status": str(task.status), "progress": task.progress, "error": task.error}
+        summary = tree_status(await self.db.tree(task.id))
+        return found | {"status": str(summary.status), "progress": summary.progress, "error": summary.error}
+
+    async def _is_driven(self, root: Task) -> bool:
+        return runs.is_running(self.db, root.id) or await is_owned_elsewhere(self.db, root)
+
+    async def _end_of(self, root_id: str) -> None:
+        """Wait until no run of a tree is requested any more."""
+        root = (await self.db.get([root_id])).get(root_id)
+        if root is not None and root.run_requested_at is not None and root.run_ended_at is None:
+            async for _ in TaskManager(self.db).subscribe(root_id, root.last_event):
+                pass
+
+    async def _executed(self, task: Task, *, has_result: bool) -> dict[str, Json]:
+        stored = await self.db.tree(task.root_id)
+        summary = tree_status(stored)
+        answer: dict[str, Json] = {
+            "success": summary.status not in (TaskStatus.FAILED, TaskStatus.CANCELLED),
+            "root_task_id": task.root_id,
+            "task_id": task.id,
+            "status": str(summary.status),
+            "progress": summary.progress,
+            "message": _message(summary),
+            "error": summary.error,
+        }
+        return answer | {"result": summary.result} if has_result else answer
+
+
+def _message(summary: TreeSummary) -> str:
+    match summary.status:
+        case TaskStatus.PENDING | TaskStatus.IN_PROGRESS:
+            return "The run is requested. tasks.watch follows it, tasks.running.status tells how it stands."
+        case TaskStatus.COMPLETED:
+            return "All of it has completed."
+        case _:
+            return summary.error or f"It was {summary.status}."

@@ -1,0 +1,67 @@
+"""Operations on what stands around the tasks: executors, the process, keys of callers."""
+
+from __future__ import annotations
+
+import time
+
+from apflow.core import llmkey, plugins, runs
+from apflow.core.access import Access
+from apflow.core.catalogue import describe_executor, describe_executors
+from apflow.core.states import TaskStatus
+from apflow.core.store import TaskQuery
+from apflow.core.task import Json
+from apflow.core.treeservice import Answers
+
+_STARTED = time.monotonic()
+
+
+class SystemService(Access):
+    """What one caller may learn of the system, and leave with it."""
+
+    async def executors(self) -> Answers:
+        """Return every executor with its input schema, where it comes from, and whether it can be used."""
+        return describe_executors()
+
+    async def executor(self, executor_id: str) -> dict[str, Json]:
+        """Return one executor."""
+        return describe_executor(executor_id)
+
+    async def health(self) -> dict[str, Json]:
+        """Say whether the database answers, with version, storage and time since the start in seconds."""
+        await self.db.get(["any"])
+        scheme = self.db.url.partition(":")[0]
+        return {
+            "status": "ok",
+            "version": plugins.version("apflow-core"),
+            "storage": {"kind": scheme, "is_shared": self.db.capabilities.is_shared},
+            "uptime_seconds": round(time.monotonic() - _STARTED, 3),
+        }
+
+    async def metrics(self) -> dict[str, Json]:
+        """Return how many tasks there are by status, how many runs are requested, and how many run here.
+
+        Who is no admin is told of its own tasks.
+        """
+        whose = self._whose(None)
+        found = await self.db.count(TaskQuery(user_id=whose))
+        requested = await self.db.count(TaskQuery(user_id=whose, root_only=True, is_requested=True))
+        own = runs.all_running(self.db)
+        return {
+            "tasks": {str(each): found.get(each, 0) for each in TaskStatus},
+            "runs_requested": sum(requested.values()),
+            "runs_here": len([each for each in own if whose in (None, each.by_id[each.root_id].user_id)]),
+            "uptime_seconds": round(time.monotonic() - _STARTED, 3),
+        }
+
+    async def set_llm_key(self, api_key: str, provider: str = "openai") -> dict[str, Json]:
+        """Keep the caller's key for a provider of language models, in the memory of this process."""
+        llmkey.set_llm_key(self.user_id, provider, api_key)
+        return {"success": True, "provider": provider}
+
+    async def get_llm_key(self, provider: str = "openai") -> dict[str, Json]:
+        """Say whether the caller has a key for a provider. The key itself is never returned."""
+        return {"provider": provider, "has_key": llmkey.llm_key(self.user_id, provider) is not None}
+
+    async def delete_llm_key(self, provider: str = "openai") -> dict[str, Json]:
+        """Forget the caller's key for a provider."""
+        return {"success": llmkey.delete_llm_key(self.user_id, provider), "provider": provider}
