@@ -1,0 +1,164 @@
+"""Opening a connection through the guard, and closing it in bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from contextlib import suppress
+from typing import Any, Final
+from urllib.parse import urljoin
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.http11 import Response
+from websockets.protocol import State
+from websockets.typing import Subprotocol
+
+from apflow.core.net import open_socket
+from apflow.executor.websocket.address import Address, read_address
+from apflow.executor.websocket.errors import (
+    WebSocketError,
+    WebSocketHandshakeError,
+    WebSocketInputError,
+    WebSocketRedirectedError,
+    WebSocketRefusedError,
+    WebSocketTlsError,
+    WebSocketUnauthorizedError,
+)
+from apflow.executor.websocket.request import Request
+from apflow.executor.websocket.tls import tls_context
+
+CLOSE_SECONDS: Final = 1.0  # for the closing handshake
+WAITING_FRAMES: Final = 1  # from here on reading pauses
+
+# The library logs every header and message, credentials included: to a logger that no configuration reaches.
+SILENCE: Final = logging.Logger("silence", logging.CRITICAL + 1)  # noqa: LOG001
+
+
+class Connection(ClientConnection):
+    """A connection that ends soon once it has to, also where the peer keeps it open.
+
+    websockets 17.4 waits without a limit for the peer to close, after a close frame or a breach of the
+    protocol has come in; its `close_timeout` binds only whoever is sending.
+    """
+
+    _ending: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the peer says."""
+        super().data_received(data)
+        if self._ending is None and self.protocol.close_expected():
+            self._ending = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note of the end."""
+        if self._ending is not None:
+            self._ending.cancel()
+        super().connection_lost(exc)
+
+
+async def open_connection(request: Request) -> ClientConnection:
+    """Return an open connection. The caller sets the time limit, and closes it with `close_connection`.
+
+    Raises:
+        AddressRefusedError, HostNotFoundError, HostUnreachableError: see `apflow.core.net`.
+        WebSocketInputError: `verify` names no certificates.
+        WebSocketTlsError: the certificate is not trusted, or there is no TLS.
+        WebSocketHandshakeError: the server refuses, or does not speak WebSocket.
+    """
+    address = request.address
+    tls: dict[str, Any] = {}
+    if address.is_secure:
+        tls = {"ssl": tls_context(request.verify), "server_hostname": address.host.rstrip(".")}
+    sock = await open_socket(address.host, address.port)
+    # From here on the socket belongs to the library, which closes it whatever happens.
+    opening = connect(
+        address.uri,
+        sock=sock,  # with it, no proxy is used and no redirect followed
+        proxy=None,
+        subprotocols=[Subprotocol(each) for each in request.subprotocols] or None,
+        additional_headers=dict(request.headers),
+        compression=None,  # its limit is per message: many small ones can unpack to gigabytes
+        open_timeout=None,
+        ping_interval=request.ping_interval,
+        ping_timeout=request.ping_interval,
+        close_timeout=CLOSE_SECONDS,
+        max_size=request.max_size,
+        max_queue=WAITING_FRAMES,
+        logger=SILENCE,
+        create_connection=Connection,
+        **tls,
+    )
+    try:
+        connection = await opening
+    except (InvalidHandshake, InvalidURI, ConnectionClosed, OSError, ValueError) as error:
+        raise _fault_of(error, address) from error
+    if request.subprotocols and connection.subprotocol is None:
+        await close_connection(connection)
+        raise WebSocketHandshakeError(address.shown, "the server speaks none of `subprotocols`")
+    return connection
+
+
+async def close_connection(connection: ClientConnection) -> None:
+    """Close a connection: with the closing handshake if the peer takes part at once, else without."""
+    if connection.state is State.CLOSED:
+        return
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                # What still comes in is read, or the peer's close frame would not be reached.
+                await asyncio.gather(connection.close(), drop_messages(connection))
+    finally:
+        connection.transport.abort()
+    await connection.wait_closed()
+
+
+async def drop_messages(connection: ClientConnection) -> None:
+    """Read and drop what comes in, to the end of the connection."""
+    with suppress(ConnectionClosed):
+        while True:
+            await connection.recv(decode=False)
+            await asyncio.sleep(0)  # a peer that never pauses leaves others their turn
+
+
+def _fault_of(error: Exception, address: Address) -> WebSocketError:
+    """Return our error for one of opening a connection."""
+    response = _response_in(error)
+    if response is not None:
+        return _refusal(response, address)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return WebSocketTlsError(address.shown, error.verify_message, is_untrusted=True)
+    if address.is_secure and isinstance(error, OSError):
+        cause = error.strerror or str(error) or "the connection was lost"
+        return WebSocketTlsError(address.shown, cause, is_untrusted=False)
+    if isinstance(error, (OSError, ConnectionClosed)) or isinstance(error.__cause__, EOFError):
+        return WebSocketHandshakeError(address.shown, "the connection was lost during the handshake")
+    return WebSocketHandshakeError(address.shown, f"what answers is no WebSocket server: {str(error)[:200]}")
+
+
+def _response_in(error: Exception) -> Response | None:
+    """Return the refusal that an error stands for. A redirect that is not followed hides it."""
+    for each in (error, error.__cause__, error.__context__):
+        if isinstance(each, InvalidStatus):
+            return each.response
+    return None
+
+
+def _refusal(response: Response, address: Address) -> WebSocketRefusedError:
+    status = response.status_code
+    if 300 <= status < 400:
+        return WebSocketRedirectedError(address.shown, status, detail=_direction(response, address))
+    kind = WebSocketUnauthorizedError if status in (401, 403, 407) else WebSocketRefusedError
+    return kind(address.shown, status)
+
+
+def _direction(response: Response, address: Address) -> str:
+    """Return where a redirect points, as far as that may be shown."""
+    location = response.headers.get_all("Location")
+    if len(location) != 1:
+        return ""
+    try:
+        return f" and points to {read_address(urljoin(address.uri, location[0])).shown}"
+    except (WebSocketInputError, ValueError):
+        return ""
