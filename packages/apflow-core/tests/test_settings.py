@@ -122,7 +122,7 @@ def test_an_unknown_variable_is_a_warning_with_a_suggestion(monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     "variable",
-    ["APFLOW_SECRET_MAIL", "APFLOW_SERVICE_HOST", "APFLOW_PORT", "APFLOW_PORT_8000_TCP_ADDR", "APFLOW_BIND"],
+    ["APFLOW_SECRET_MAIL", "APFLOW_SERVICE_HOST", "APFLOW_PORT", "APFLOW_PORT_8000_TCP_ADDR"],
 )
 def test_secrets_and_what_container_platforms_inject_are_no_unknown_settings(
     variable: str, monkeypatch: pytest.MonkeyPatch

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from apflow.core.errors import StoreError
 from apflow.core.store import Change, Moved
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Outcome = Moved | BaseException
 
 
@@ -27,6 +29,14 @@ class _Waiting(NamedTuple):
     change: Change
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Moved]
+
+
+class _Job(NamedTuple):
+    """What is to be done between two commits, and where its result is to go."""
+
+    call: Callable[[], Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
 
 
 class GroupCommit:
@@ -40,8 +50,10 @@ class GroupCommit:
     def __init__(self, commit: Callable[[list[Change]], Sequence[Outcome]], name: str) -> None:
         self._commit = commit
         self._name = name
-        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()  # None: closed, nothing follows
-        self._lock = threading.Lock()  # guards the two below, and keeps changes before the None
+        self._queue: SimpleQueue[_Waiting | _Job | None] = SimpleQueue()  # None: closed, nothing follows
+        self._jobs: deque[_Job] = deque()  # taken from the queue; the thread's own
+        self._is_open = True  # whether the thread has not come upon the None; its own
+        self._lock = threading.Lock()  # guards the two below, and keeps what is put before the None
         self._thread: threading.Thread | None = None
         self._is_closed = False
 
@@ -53,14 +65,22 @@ class GroupCommit:
         """
         loop = asyncio.get_running_loop()
         waiting = _Waiting(change, loop, loop.create_future())
-        with self._lock:
-            if self._is_closed:
-                raise StoreError(f"{self._name} is closed.")
-            self._queue.put(waiting)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+        self._put(waiting)
         return await waiting.future
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Call a function in the writer thread, between two commits, and return what it returns.
+
+        Of many that wait, one is called after each commit: they do not hold up changes. As a submitted
+        change is written, it is called even where its caller is cancelled meanwhile.
+
+        Raises:
+            StoreError: this was closed before.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._put(_Job(call, loop, future))
+        return await future
 
     def close(self) -> None:
         """Commit what was submitted, then end the thread. Blocks until it has ended; may be repeated."""
@@ -72,28 +92,42 @@ class GroupCommit:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
-    def _run(self) -> None:
-        while self._commit_next():
-            pass
+    def _put(self, waiting: _Waiting | _Job) -> None:
+        with self._lock:
+            if self._is_closed:
+                raise StoreError(f"{self._name} is closed.")
+            self._queue.put(waiting)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
 
-    def _commit_next(self) -> bool:
-        """Commit what waits; False where nothing more will come. Keeps no change alive while it waits."""
-        batch, is_open = self._take()
+    def _run(self) -> None:
+        while self._is_open or self._jobs:
+            self._commit_next()
+
+    def _commit_next(self) -> None:
+        """Commit what waits, then do one job. Keeps no change alive while it waits."""
+        batch = self._take()
         if batch:
             _hand_back(batch, self._outcomes([waiting.change for waiting in batch]))
-        return is_open
+        if self._jobs:
+            _do(self._jobs.popleft())
 
-    def _take(self) -> tuple[list[_Waiting], bool]:
-        """Wait for a change and return it with all that follow it; False where nothing more will come."""
+    def _take(self) -> list[_Waiting]:
+        """Wait for something to do, set jobs aside, and return all changes that wait."""
         batch: list[_Waiting] = []
-        waiting = self._queue.get()
-        while waiting is not None:
-            batch.append(waiting)
-            try:
-                waiting = self._queue.get_nowait()
-            except Empty:
-                return batch, True
-        return batch, False
+        try:
+            while True:
+                waiting = self._queue.get(block=not batch and not self._jobs)
+                if isinstance(waiting, _Waiting):
+                    batch.append(waiting)
+                elif waiting is not None:
+                    self._jobs.append(waiting)
+                else:
+                    self._is_open = False
+                    return batch
+        except Empty:
+            return batch
 
     def _outcomes(self, changes: list[Change]) -> Sequence[Outcome]:
         try:
@@ -102,9 +136,17 @@ class GroupCommit:
             return [error] * len(changes)
 
 
-def _hand_back(batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
+def _do(job: _Job) -> None:
+    try:
+        outcome = job.call()
+    except Exception as error:  # noqa: BLE001  told to whoever waits: nobody is above this thread
+        outcome = error
+    _hand_back([job], [outcome])
+
+
+def _hand_back(batch: Sequence[_Waiting | _Job], outcomes: Sequence[Any]) -> None:
     """Wake the writers: one call per event loop, however many of its changes are in the batch."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Moved], Outcome]]] = {}
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
     for waiting, outcome in zip(batch, outcomes, strict=True):
         by_loop.setdefault(waiting.loop, []).append((waiting.future, outcome))
     for loop, told in by_loop.items():
@@ -114,7 +156,7 @@ def _hand_back(batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
             logger.debug("A commit ended after the event loop of its writers")
 
 
-def _tell(told: Sequence[tuple[asyncio.Future[Moved], Outcome]]) -> None:
+def _tell(told: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
     for future, outcome in told:
         if future.done():  # its writer was cancelled
             continue

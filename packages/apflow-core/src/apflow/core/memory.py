@@ -12,10 +12,17 @@ from typing import Any
 
 from apflow.core.errors import IdTakenError, InvalidInputError, MoveLostError, StoreError
 from apflow.core.events import TaskEvent
-from apflow.core.jsonvalue import copy_json
+from apflow.core.jsonvalue import copy_json, loads
 from apflow.core.states import TaskStatus
-from apflow.core.store import Capabilities, Change, Move, Moved, TaskQuery, TaskStore
-from apflow.core.storing import check_names, created_event, repeated
+from apflow.core.store import Capabilities, Change, Move, Moved, Record, TaskQuery, TaskStore
+from apflow.core.storing import (
+    check_names,
+    check_record,
+    check_records,
+    created_event,
+    record_text,
+    repeated,
+)
 from apflow.core.task import Json, Task, utc_now
 from apflow.core.taskmodel import COLUMNS, custom_fields
 
@@ -34,6 +41,7 @@ class MemoryStore(TaskStore):
         self._positions: dict[str, int] = {}  # root id -> the next position
         self._events: dict[str, list[TaskEvent]] = {}
         self._sequences: dict[str, int] = {}  # root id -> number of its last event
+        self._records: dict[tuple[str, str], tuple[str, int]] = {}  # kind, key -> JSON text, version
 
     async def write(self, change: Change) -> Moved:
         with self._lock:
@@ -88,6 +96,38 @@ class MemoryStore(TaskStore):
             self._check_open()
             found = [event for event in self._events.get(root_id, ()) if event.sequence > after]
             return [_copy_event(event) for event in found[:limit]]
+
+    async def put_record(
+        self, kind: str, key: str, value: Json, *, version: int | None = None
+    ) -> Record | None:
+        check_record(kind, key, version)
+        plain, text = record_text(value)
+        with self._lock:
+            self._check_open()
+            _, found = self._records.get((kind, key), ("", 0))
+            if version is not None and version != found:
+                return None
+            self._records[kind, key] = text, found + 1
+            return Record(kind, key, plain, found + 1)
+
+    async def records(self, kind: str, *, prefix: str = "", limit: int | None = None) -> list[Record]:
+        check_records(kind, prefix, limit)
+        with self._lock:
+            self._check_open()
+            # Characters sort as their UTF-8 does.
+            found = sorted(each for each in self._records.items() if each[0][0] == kind)
+        wanted = [each for each in found if each[0][1].startswith(prefix)][:limit]
+        return [Record(*place, loads(text), version) for place, (text, version) in wanted]
+
+    async def remove_record(self, kind: str, key: str, *, version: int | None = None) -> bool:
+        check_record(kind, key, version)
+        with self._lock:
+            self._check_open()
+            _, found = self._records.get((kind, key), ("", 0))
+            if not found or (version is not None and version != found):
+                return False
+            del self._records[kind, key]
+            return True
 
     async def close(self) -> None:
         with self._lock:

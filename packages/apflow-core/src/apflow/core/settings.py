@@ -49,6 +49,24 @@ class Settings:
     import_modules: tuple[str, ...] = ()  # modules that register executors; also APFLOW_IMPORT
     hooks: tuple[str, ...] = ()  # names of hook plugins that run
     plugins_prefer: Mapping[str, str] = field(default_factory=dict[str, str])  # name -> distribution
+    bind: str = "127.0.0.1:8000"  # where a server listens
+    public_url: str = ""  # of the server, as its callers see it
+    api_url: str = ""  # of the server that commands and clients use
+    jwt_secret: str = field(
+        default="", repr=False
+    )  # at least 32 bytes: callers of the server bear tokens that are signed with it
+    jwks_url: str = ""  # where the keys are that tokens are signed with
+    jwt_algorithms: tuple[
+        str, ...
+    ] = ()  # of tokens; by default HS256 with a secret, RS256 and ES256 with keys
+    jwt_audience: str = ""  # that tokens must name
+    jwt_issuer: str = ""  # that tokens must come from
+    cors_origins: tuple[str, ...] = ()  # pages that browsers let call the server
+    rate_limit: int = 6000  # requests a minute of one caller, and of one address
+    max_request_bytes: int = 16 << 20  # of one request to the server
+    webhook_timeout: float = 30.0
+    otlp_endpoint: str = ""  # of a collector that takes traces
+    log_format: str = "text"  # or "json"
     log_level: str = "WARNING"
 
 
@@ -65,7 +83,7 @@ FILE_NAME = "apflow.toml"
 
 # Names of variables that other parts of apflow read by themselves.
 READ_ELSEWHERE = frozenset({
-    "api_url", "bind", "jwks_url", "jwt_secret", "llm_model", "llm_provider", "public_url",
+    "llm_model", "llm_provider",
 })  # fmt: skip
 
 # Older and shorter names of a setting.

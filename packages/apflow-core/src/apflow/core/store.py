@@ -3,6 +3,8 @@
 All changes go through `write`: a `Change` is one all-or-nothing unit of added tasks, moves and removed
 tasks. A `Move` is a conditional change of one task, stored together with its events. Of two writers of
 one task one wins, and the loser is told.
+
+Beside the tasks it keeps records: small JSON documents of interfaces, such as the webhooks of a server.
 """
 
 from __future__ import annotations
@@ -107,6 +109,15 @@ class Notice(NamedTuple):
     event: TaskEvent | None = None  # a live one
 
 
+class Record(NamedTuple):
+    """A small JSON document that is kept beside the tasks."""
+
+    kind: str  # what it is: "webhook"
+    key: str  # unique within its kind
+    value: Json
+    version: int  # 1 at first, raised by each change; one that was removed begins at 1 again
+
+
 class TaskStore(ABC):
     """Tasks, kept. Opens lazily at the first operation; bound to no event loop; safe from several threads."""
 
@@ -145,6 +156,41 @@ class TaskStore(ABC):
     @abstractmethod
     async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:
         """Return the stored events of a tree with a number above `after`, in order."""
+
+    @abstractmethod
+    async def put_record(
+        self, kind: str, key: str, value: Json, *, version: int | None = None
+    ) -> Record | None:
+        """Store a record, durably, and return it as it is stored; None where another writer came first.
+
+        In the value, U+0000 and lone surrogates become U+FFFD, as everywhere in tasks.
+
+        Args:
+            version: what it must have now, else nothing is written; 0: it must not exist; None: whatever.
+
+        Raises:
+            InvalidInputError: the value is not JSON, or more than 1 MiB of it; `kind` or `key` is empty,
+                longer than 1000 bytes, or holds what cannot be stored.
+        """
+
+    @abstractmethod
+    async def records(self, kind: str, *, prefix: str = "", limit: int | None = None) -> list[Record]:
+        """Return the records of a kind whose keys begin with `prefix`, in order of the bytes of their keys.
+
+        Raises:
+            InvalidInputError: `kind` or `prefix` could be of no record.
+        """
+
+    @abstractmethod
+    async def remove_record(self, kind: str, key: str, *, version: int | None = None) -> bool:
+        """Remove a record, durably, and say whether it was there.
+
+        Args:
+            version: what it must have now, else it stays; None: whatever.
+
+        Raises:
+            InvalidInputError: `kind` or `key` could be of no record.
+        """
 
     async def renew(self, owner: str, root_ids: Sequence[str]) -> dict[str, bool]:
         """Prolong the leases of an owner's trees, whatever the caller's event loop or pool is busy with.

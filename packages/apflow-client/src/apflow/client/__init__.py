@@ -1,0 +1,3 @@
+"""A typed client of an apflow server."""
+
+__all__: list[str] = []
