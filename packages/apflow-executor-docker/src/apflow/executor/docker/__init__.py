@@ -1,25 +1,35 @@
-"""Runs a command in a container."""
+"""The executor `docker_executor`: runs commands in containers."""
 
-from __future__ import annotations
+from apflow.executor.docker.errors import (
+    ContainerFailedError,
+    ContainerStartError,
+    ContainerTimeoutError,
+    DockerError,
+    DockerRefusedError,
+    EngineAccessError,
+    EngineLostError,
+    EngineRefusedError,
+    EngineUnavailableError,
+    ImageNotFoundError,
+    ImagePullError,
+    LimitNotHeldError,
+    OutOfMemoryError,
+)
+from apflow.executor.docker.executor import DockerExecutor
 
-from typing import Any
-
-from apflow.core import BaseTask
-
-__all__ = ["DockerExecutor"]
-
-
-class DockerExecutor(BaseTask):
-    """Runs a command in a container."""
-
-    id = "docker_executor"
-    name = "DockerExecutor"
-    description = "Runs a command in a container"
-    inputs_schema = {
-        "type": "object",
-        "properties": {"text": {"type": "string", "description": "What comes back."}},
-        "required": ["text"],
-    }
-
-    async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        return {"text": inputs["text"]}
+__all__ = [
+    "ContainerFailedError",
+    "ContainerStartError",
+    "ContainerTimeoutError",
+    "DockerError",
+    "DockerExecutor",
+    "DockerRefusedError",
+    "EngineAccessError",
+    "EngineLostError",
+    "EngineRefusedError",
+    "EngineUnavailableError",
+    "ImageNotFoundError",
+    "ImagePullError",
+    "LimitNotHeldError",
+    "OutOfMemoryError",
+]

@@ -1,0 +1,107 @@
+"""Removing containers: after each run, and those that dead processes of this host have left behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Final
+
+from docker.errors import APIError, NotFound
+
+from apflow.executor.docker.connection import Line
+from apflow.executor.docker.engine import Address, Client, asking, connected
+from apflow.executor.docker.errors import DockerError
+from apflow.executor.docker.owner import HOST, is_left, this_process
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS: Final = 3
+WAIT_SECONDS: Final = 0.2
+
+_lock = Lock()  # guards both below
+_active: set[str] = set()  # the runs of this process that go on
+_swept: set[tuple[str, int]] = set()  # engines, each with the process that has looked there
+
+
+@contextmanager
+def active(run: str) -> Generator[None]:
+    """Keep a run's container from being swept."""
+    with _lock:
+        _active.add(run)
+    try:
+        yield
+    finally:
+        with _lock:
+            _active.discard(run)
+
+
+def sweep_once(client: Client) -> None:
+    """Sweep, unless this process has done so at this engine, and nothing has been left since."""
+    key = client.address.url, os.getpid()
+    with _lock:
+        if key in _swept:
+            return
+        _swept.add(key)
+    try:
+        sweep(client)
+    except DockerError as error:
+        sweep_again(client.address)
+        logger.warning("Containers that were left behind are not removed yet: %s", error)
+
+
+def sweep(client: Client) -> int:
+    """Remove what processes of this host, this one included, have left behind; return how many that are.
+
+    Raises:
+        DockerError: the engine refuses, or does not answer.
+    """
+    here, removed = this_process(), 0
+    with asking(client.address, "list containers"):
+        found = client.containers(f"{HOST}={here.host}")
+    with _lock:
+        going_on = frozenset(_active)
+    for each in found:
+        if is_left(each.get("Labels") or {}, each.get("State", ""), here, going_on):
+            _remove(client, each["Id"])
+            removed += 1
+            logger.info("Container %s was left behind by a process that has ended: removed.", each["Id"][:12])
+    return removed
+
+
+def remove(address: Address, container: str) -> None:
+    """Remove a container, whatever its state, with its anonymous volumes, on a connection of its own.
+
+    Where that fails, it is said in the log, and tried again at the next use of the engine.
+    """
+    try:
+        with connected(address, Line()) as client:
+            _remove(client, container)
+    except DockerError as error:
+        sweep_again(address)
+        logger.warning("Container %s is not removed yet: %s", container[:12], error)
+
+
+def _remove(client: Client, container: str) -> None:
+    with asking(client.address, f"remove container {container[:12]}"):
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                client.remove(container)
+            except NotFound:
+                return
+            except APIError as error:
+                is_being_removed = error.status_code == 409
+                if not left and not is_being_removed:
+                    raise
+                time.sleep(WAIT_SECONDS)
+            else:
+                return
+
+
+def sweep_again(address: Address) -> None:
+    """Make the next use of an engine begin with a sweep: something of this process may be left there."""
+    with _lock:
+        _swept.discard((address.url, os.getpid()))

@@ -1,0 +1,235 @@
+"""A real Docker engine for tests: `dockerd`, with all that it keeps in a folder of its own, and one image.
+
+It listens at a Unix socket and, where a test says so, at a port of the loopback interface. It changes neither
+the firewall nor the interfaces of this machine: its containers have no network. The image is a static busybox.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import pytest
+from docker.errors import DockerException
+
+IMAGE = "apflow-test/busybox:1"
+BUSYBOX = Path("/usr/bin/busybox")  # Debian's busybox-static
+START_SECONDS, STOP_SECONDS = 60.0, 30.0
+# What ends the engine where the process of the tests is killed: its standard input ends, too.
+GUARD = 'cat > /dev/null; kill -TERM "$0" 2> /dev/null'
+
+
+@dataclass
+class Engine:
+    """An engine that runs."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    image: str = IMAGE
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.folder}/d.sock"
+
+    @property
+    def containerd_pid(self) -> int:
+        return int((self.folder / "exec/containerd/containerd.pid").read_text())
+
+    @contextmanager
+    def client(self) -> Generator[docker.APIClient]:
+        """Give a client of our own, to look at what is there."""
+        client = docker.APIClient(base_url=self.url, version="auto", timeout=30)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def containers(self) -> list[str]:
+        """Return the ids of the containers there are, whatever their state."""
+        with self.client() as client:
+            return [each["Id"] for each in client.containers(all=True)]
+
+    def running(self) -> list[str]:
+        """Return the ids of the containers that run."""
+        with self.client() as client:
+            return [each["Id"] for each in client.containers()]
+
+
+def check_possible() -> None:
+    """Skip the test where no engine can be started here; fail it in CI, where one must be."""
+    missing = [name for name in ("dockerd", "containerd", "runc") if shutil.which(name, path=PATH) is None]
+    missing += [] if BUSYBOX.exists() else [str(BUSYBOX)]
+    missing += [] if os.geteuid() == 0 else ["the rights of root"]
+    if missing:
+        message = f"No Docker engine can be started: {', '.join(missing)} missing."
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+
+
+PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+
+
+@contextmanager
+def an_engine(*options: str, launcher: tuple[str, ...] = ()) -> Generator[Engine]:
+    """Start an engine and stop it at the end, with all that it started.
+
+    Args:
+        options: more for `dockerd`: where else to listen, say.
+        launcher: a program that runs it: `unshare`, say.
+    """
+    check_possible()
+    folder = Path(tempfile.mkdtemp(prefix="apd-", dir="/tmp"))  # the path of a Unix socket is short
+    try:
+        (folder / "none.json").write_text("{}")  # nothing of what is configured for this machine's own engine
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [*launcher, *_command(folder), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PATH": PATH},
+                start_new_session=True,
+            )
+        engine = Engine(folder, process)
+        with _guarded(process.pid):
+            try:
+                _wait_until_it_answers(engine)
+                with engine.client() as client:
+                    client.import_image_from_data(busybox_image(), *IMAGE.rsplit(":", 1))
+                yield engine
+            finally:
+                stop(engine)
+    finally:
+        remove_folder(folder)
+
+
+def _command(folder: Path) -> list[str]:
+    return [
+        "dockerd",
+        "--iptables=false",
+        "--ip-forward=false",
+        "--bridge=none",
+        f"--data-root={folder}/data",
+        f"--exec-root={folder}/exec",
+        f"--host=unix://{folder}/d.sock",
+        f"--pidfile={folder}/pid",
+        f"--config-file={folder}/none.json",
+        "--registry-mirror=http://127.0.0.1:9/",  # images come from here, or from where a test says
+    ]
+
+
+@contextmanager
+def _guarded(pid: int) -> Generator[None]:
+    command = ["sh", "-c", GUARD, str(pid)]
+    guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield
+    finally:
+        guard.kill()
+        guard.communicate()
+
+
+def _wait_until_it_answers(engine: Engine) -> None:
+    until = time.monotonic() + START_SECONDS
+    while not _listens(engine):
+        if engine.process.poll() is not None or time.monotonic() > until:
+            said = (engine.folder / "log").read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"The Docker engine does not start:\n{said}")
+        time.sleep(0.05)
+    with engine.client() as client:
+        client.ping()
+
+
+def _listens(engine: Engine) -> bool:
+    # Not asked of the library: it leaves its socket open where nobody listens (docker 7.2).
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(f"{engine.folder}/d.sock") == 0
+
+
+def stop(engine: Engine) -> None:
+    """Stop an engine with its containers; kill what does not end."""
+    with suppress(OSError, DockerException), engine.client() as client:
+        for each in client.containers(all=True):
+            client.remove_container(each["Id"], force=True, v=True)
+    containerd = None
+    with suppress(OSError, ValueError):
+        containerd = engine.containerd_pid
+    engine.process.terminate()
+    try:
+        engine.process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        engine.process.kill()
+        engine.process.wait()
+    if containerd is not None:
+        _end(containerd, str(engine.folder))
+    for pid in _shims(engine.folder):
+        _end(pid, str(engine.folder))
+
+
+def _end(pid: int, mark: str) -> None:
+    """Kill a process, if it is still the one that was meant: its command line names the folder."""
+    until = time.monotonic() + 5
+    while _is_it(pid, mark) and time.monotonic() < until:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _is_it(pid: int, mark: str) -> bool:
+    with suppress(OSError):
+        return mark.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+def _shims(folder: Path) -> Iterator[int]:
+    """Yield what containerd has started and left: it outlives an engine that was killed."""
+    for each in Path("/proc").glob("[0-9]*"):
+        if _is_it(int(each.name), f"{folder}/exec/containerd"):
+            yield int(each.name)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove what an engine kept, what it mounted first, the innermost before the others."""
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for each in sorted((each for each in mounts if each.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "-l", each], check=False, capture_output=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def busybox_image() -> bytes:
+    """Return the tar of a file system: busybox under all its names, and one file that is no program."""
+    names = subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for folder in ("bin", "dev", "etc", "proc", "root", "sys", "tmp"):
+            tar.addfile(_entry(folder, type=tarfile.DIRTYPE, mode=0o1777 if folder == "tmp" else 0o755))
+        tar.add(BUSYBOX, "bin/busybox")
+        for name in sorted({*names} - {"busybox"}):
+            tar.addfile(_entry(f"bin/{name}", type=tarfile.SYMTYPE, linkname="busybox"))
+        tar.addfile(_entry("bin/not-a-program", mode=0o755, size=4), io.BytesIO(b"\0\1\2\3"))
+    return content.getvalue()
+
+
+def _entry(name: str, **facts: object) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    for fact, value in facts.items():
+        setattr(entry, fact, value)
+    return entry
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[Engine]:
+    """Give an engine that lives as long as the session."""
+    with an_engine() as engine:
+        yield engine
