@@ -1,25 +1,27 @@
-"""Calls a gRPC service."""
+"""The executor `grpc_executor`: calls any method of a gRPC service, without generated code."""
 
-from __future__ import annotations
+from apflow.executor.grpc.errors import (
+    GrpcCallError,
+    GrpcDescriptionError,
+    GrpcError,
+    GrpcInputError,
+    GrpcOutputError,
+    GrpcRequestError,
+    GrpcResponseError,
+    GrpcTimeoutError,
+    GrpcUnavailableError,
+)
+from apflow.executor.grpc.executor import GrpcExecutor
 
-from typing import Any
-
-from apflow.core import BaseTask
-
-__all__ = ["GrpcExecutor"]
-
-
-class GrpcExecutor(BaseTask):
-    """Calls a gRPC service."""
-
-    id = "grpc_executor"
-    name = "GrpcExecutor"
-    description = "Calls a gRPC service"
-    inputs_schema = {
-        "type": "object",
-        "properties": {"text": {"type": "string", "description": "What comes back."}},
-        "required": ["text"],
-    }
-
-    async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        return {"text": inputs["text"]}
+__all__ = [
+    "GrpcCallError",
+    "GrpcDescriptionError",
+    "GrpcError",
+    "GrpcExecutor",
+    "GrpcInputError",
+    "GrpcOutputError",
+    "GrpcRequestError",
+    "GrpcResponseError",
+    "GrpcTimeoutError",
+    "GrpcUnavailableError",
+]

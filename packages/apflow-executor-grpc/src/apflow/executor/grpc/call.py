@@ -1,0 +1,129 @@
+"""Making one call: messages in, JSON out, bounded while it comes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import grpc.aio
+from google.protobuf.message import Message
+
+from apflow.core.jsonvalue import dumps, loads
+from apflow.core.task import Json
+from apflow.core.threadpool import ThreadPool
+from apflow.executor.grpc.description import Description, Method
+from apflow.executor.grpc.errors import GrpcOutputError, GrpcResponseError
+from apflow.executor.grpc.message import decode, to_json, unknown_types
+from apflow.executor.grpc.metadata import Pairs, show_metadata
+
+LARGE = 1 << 15  # bytes of a message from which on making JSON of it would hold up the event loop
+MOST_ROUNDS = 5  # of asking for what is inside an `Any` inside an `Any`
+
+Learn = Callable[[set[str]], Awaitable[bool]]
+_Call = Any  # of the library: four classes without a base that says what they share
+
+threads = ThreadPool("apflow-grpc", 2)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What has come back so far, up to the limits."""
+
+    max_bytes: int  # of all responses, as JSON
+    max_responses: int | None = None
+    responses: list[Json] = field(default_factory=list[Json])
+    metadata: dict[str, str | list[str]] = field(default_factory=dict[str, str | list[str]])
+    is_truncated: bool = False
+    _bytes: int = 0
+
+    def add(self, response: Json, size: int) -> None:
+        """Take a response, unless there is no room for it."""
+        if self._bytes + size > self.max_bytes:
+            self.is_truncated = True
+            return
+        self._bytes += size
+        self.responses.append(response)
+        self.is_truncated = len(self.responses) == self.max_responses
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One call of a method. `learn` is asked for types that are not described."""
+
+    method: Method
+    description: Description
+    metadata: Pairs
+    learn: Learn
+
+    async def run(
+        self, channel: grpc.aio.Channel, requests: Sequence[bytes], timeout: float, answer: Answer
+    ) -> None:
+        """Make the call and put what comes back into `answer`. However this ends, so does the call.
+
+        Raises:
+            AioRpcError: it ended with another status than OK.
+            GrpcOutputError: there is no room for the only response.
+            GrpcResponseError: a response cannot be read.
+        """
+        call = self._start(channel, requests, timeout)
+        try:
+            if self.method.gives_stream:
+                await self._read_all(call, answer)
+            else:
+                await self._read_one(call, answer)
+            pairs = list(await call.initial_metadata())
+            if not answer.is_truncated:
+                pairs += await call.trailing_metadata()
+            answer.metadata = show_metadata(pairs)
+        finally:
+            call.cancel()
+
+    def _start(self, channel: grpc.aio.Channel, requests: Sequence[bytes], timeout: float) -> _Call:
+        kinds = (
+            "stream" if each else "unary" for each in (self.method.takes_stream, self.method.gives_stream)
+        )
+        start: Any = getattr(channel, "_".join(kinds))(self.method.path)
+        given = _each(requests) if self.method.takes_stream else requests[0]
+        return start(given, timeout=timeout, metadata=self.metadata)
+
+    async def _read_one(self, call: _Call, answer: Answer) -> None:
+        answer.max_responses = None
+        answer.add(*await self._shown(await call))
+        if answer.is_truncated:
+            raise GrpcOutputError(self.method.shown, answer.max_bytes)
+
+    async def _read_all(self, call: _Call, answer: Answer) -> None:
+        responses = aiter(call)
+        try:
+            async for data in responses:
+                answer.add(*await self._shown(data))
+                if answer.is_truncated:
+                    return
+        finally:
+            await responses.aclose()
+
+    async def _shown(self, data: bytes) -> tuple[Json, int]:
+        """Return a response as JSON, and the size of that."""
+        message = decode(self.description, self.method.response, data)
+        show = partial(_show, self.description, message)
+        unknown: set[str] = set()
+        for _ in range(MOST_ROUNDS):
+            try:
+                return await threads.run(show) if len(data) > LARGE else show()
+            except GrpcResponseError:
+                known_before, unknown = unknown, unknown_types(self.description, message)
+                if not unknown - known_before or not await self.learn(unknown):
+                    raise
+        raise GrpcResponseError(f"A response of {self.method.shown} has too many types inside each other.")
+
+
+def _show(description: Description, message: Message) -> tuple[Json, int]:
+    text = dumps(to_json(description, message))
+    return loads(text), len(text)
+
+
+async def _each(requests: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for each in requests:
+        yield each

@@ -1,0 +1,162 @@
+"""Where a call goes: the server's name, the addresses that were judged, and how the connection is secured."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import Any
+
+from apflow.core.net import Endpoint, connect, resolve
+from apflow.executor.grpc.errors import GrpcInputError
+
+LARGEST_PEM = 1 << 20
+
+_SERVER = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<name>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})")
+_NAME = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9a-fA-F:.]+\]?")
+_PEM = "-----BEGIN "
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What secures a connection. None as authority: those that gRPC trusts by itself."""
+
+    ca: bytes | None = None
+    cert: bytes | None = field(default=None, repr=False)
+    key: bytes | None = field(default=None, repr=False)
+    server_name: str | None = None  # to be found in the certificate, instead of the host
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server as a task names it."""
+
+    host: str
+    port: int
+    tls: Tls | None = None
+
+    @property
+    def shown(self) -> str:
+        """The server for people."""
+        return _with_port(self.host, self.port)
+
+    @property
+    def authority(self) -> str:
+        """What the server is called in each call, and by which its certificate is checked."""
+        return _with_port((self.tls.server_name if self.tls else None) or self.host, self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server, and the addresses of it that may be connected to: all of one family."""
+
+    server: Server
+    addresses: tuple[str, ...]
+
+    @property
+    def uri(self) -> str:
+        """The addresses as gRPC takes them: nothing is left for it to resolve."""
+        if ":" in self.addresses[0]:
+            return "ipv6:" + ",".join(f"[{each}]:{self.server.port}" for each in self.addresses)
+        return "ipv4:" + ",".join(f"{each}:{self.server.port}" for each in self.addresses)
+
+
+def _with_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def read_server(text: str, tls: Mapping[str, Any] | None) -> Server:
+    """Return the server that a task names.
+
+    Raises:
+        GrpcInputError: that is no server, or `tls` cannot be used.
+    """
+    found = _SERVER.fullmatch(text)
+    if found is None or not 0 < int(found["port"]) < 1 << 16:
+        raise GrpcInputError(
+            f"server {text[:200]!r}",
+            "is no address. Write host:port or [IPv6 address]:port; other schemes than TCP are refused.",
+        )
+    if found["six"]:
+        try:
+            IPv6Address(found["six"])
+        except ValueError as error:
+            raise GrpcInputError(f"server {text!r}", f"is no address: {error}.") from error
+    return Server(found["six"] or found["name"], int(found["port"]), None if tls is None else read_tls(tls))
+
+
+def read_tls(given: Mapping[str, Any]) -> Tls | None:
+    """Return what secures the connection; None where TLS is turned off.
+
+    Raises:
+        GrpcInputError: something is missing or no PEM.
+    """
+    if not given.get("enabled", True):
+        return None
+    ca, cert, key = (_pem(name, given.get(name)) for name in ("ca", "cert", "key"))
+    if (cert is None) != (key is None):
+        lacking = "cert" if cert is None else "key"
+        raise GrpcInputError(f"tls.{lacking}", "is missing: a certificate and its key come together.")
+    for name, certificates in (("ca", ca), ("cert", cert)):
+        if certificates is not None:
+            _check_certificates(name, certificates)
+    if key is not None and (b"PRIVATE KEY-----" not in key or b"ENCRYPTED" in key):
+        raise GrpcInputError("tls.key", "is no private key in PEM, or is encrypted.")
+    server_name = given.get("server_name")
+    if server_name is not None and not _NAME.fullmatch(server_name):
+        raise GrpcInputError(f"tls.server_name {server_name[:200]!r}", "is no name of a host.")
+    return Tls(ca, cert, key, None if server_name is None else server_name.strip("[]"))
+
+
+def _pem(name: str, given: str | None) -> bytes | None:
+    """Return the PEM that is given, or that lies in the file whose path is given."""
+    if given is None:
+        return None
+    if _PEM in given:
+        return given.encode("utf-8", "replace")
+    # The path is not told: it may be half a key.
+    try:
+        path = Path(given)
+        if not path.is_file() or path.stat().st_size > LARGEST_PEM:
+            raise GrpcInputError(f"tls.{name}", "is neither a text in PEM nor the path of a file with one.")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no path"
+        raise GrpcInputError(f"tls.{name}", f"cannot be read: {why}.") from None
+
+
+def _check_certificates(name: str, certificates: bytes) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificates.decode("ascii"))
+    except (ssl.SSLError, ValueError) as error:
+        raise GrpcInputError(f"tls.{name}", "holds no certificate in PEM that can be read.") from error
+
+
+async def judge(server: Server) -> Target:
+    """Return where the server may be reached now.
+
+    Raises:
+        AddressRefusedError: the network policy forbids all its addresses.
+        HostNotFoundError: it has none.
+        HostUnreachableError: it has addresses of both families and answers at none.
+    """
+    endpoints = await resolve(server.host, server.port)
+    families = {each.family for each in endpoints}
+    # gRPC takes addresses of one family. Which of them the server listens at is found by connecting.
+    family = await _reachable_family(server, endpoints) if len(families) > 1 else families.pop()
+    addresses = dict.fromkeys(_address(each) for each in endpoints if each.family == family)
+    return Target(server, tuple(addresses))
+
+
+async def _reachable_family(server: Server, endpoints: list[Endpoint]) -> socket.AddressFamily:
+    with await connect(server.host, server.port, endpoints) as connection:
+        return socket.AddressFamily(connection.family)
+
+
+def _address(endpoint: Endpoint) -> str:
+    zone = endpoint.sockaddr[3] if len(endpoint.sockaddr) > 2 else 0
+    return f"{endpoint.address}%25{zone}" if zone else endpoint.address
