@@ -186,11 +186,14 @@ class _Running:
         path, options = _split(connection.request.path)
         self._peer.seen[path] += 1
         self._peer.open[path] += 1
+        behaving = asyncio.ensure_future(_BEHAVIOURS[path](connection, options))
+        closing = asyncio.ensure_future(connection.wait_closed())
         try:
-            await _BEHAVIOURS[path](connection, options)
+            await asyncio.wait([behaving, closing], return_when=asyncio.FIRST_COMPLETED)
+            behaving.cancel()
+            with suppress(ConnectionClosed, asyncio.CancelledError):
+                await behaving
             await connection.close()
-        except ConnectionClosed:
-            pass
         finally:
             connection.transport.abort()
             self._peer.open[path] -= 1

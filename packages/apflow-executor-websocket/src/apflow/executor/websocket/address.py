@@ -13,7 +13,7 @@ PORTS = {"ws": 80, "wss": 443}
 SHOWN_LENGTH = 200
 
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
-_IPV6 = re.compile(r"[0-9a-f:.]+")
+_IPV6 = re.compile(r"\[[0-9a-fA-F:.]+\](:\d*)?")  # with a port, in brackets
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
 _KEPT = "%:/?[]@!$&'()*+,;="  # what a path and a query may hold as it is (RFC 3986, section 3.3)
 
@@ -84,7 +84,7 @@ def _check(parts: SplitResult, port: int | None, name: str) -> None:
 def _host_of(parts: SplitResult, name: str) -> str:
     host = parts.hostname or ""
     if "[" in parts.netloc:
-        is_host = _IPV6.fullmatch(host) is not None
+        is_host = _IPV6.fullmatch(parts.netloc) is not None
     else:
         try:
             host = host.encode("idna").decode("ascii").lower()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 from contextlib import suppress
+from socket import socket
 from typing import Any, Final
 from urllib.parse import urljoin
 
@@ -92,8 +93,11 @@ async def open_connection(request: Request) -> ClientConnection:
     )
     try:
         connection = await opening
-    except (InvalidHandshake, InvalidURI, ConnectionClosed, OSError, ValueError) as error:
-        raise _fault_of(error, address) from error
+    except BaseException as error:
+        await _until_closed(sock)
+        if isinstance(error, (InvalidHandshake, InvalidURI, ConnectionClosed, OSError, ValueError)):
+            raise _fault_of(error, address) from error
+        raise
     if request.subprotocols and connection.subprotocol is None:
         await close_connection(connection)
         raise WebSocketHandshakeError(address.shown, "the server speaks none of `subprotocols`")
@@ -120,6 +124,14 @@ async def drop_messages(connection: ClientConnection) -> None:
         while True:
             await connection.recv(decode=False)
             await asyncio.sleep(0)  # a peer that never pauses leaves others their turn
+
+
+async def _until_closed(sock: socket) -> None:
+    """Wait for asyncio to close the socket of a transport that was aborted: a round or two of the loop."""
+    for _ in range(10):
+        if sock.fileno() == -1:
+            return
+        await asyncio.sleep(0)
 
 
 def _fault_of(error: Exception, address: Address) -> WebSocketError:
