@@ -1,25 +1,29 @@
-"""Runs a command on another machine."""
+"""The executor `ssh_executor`: runs commands on other machines."""
 
-from __future__ import annotations
+from apflow.executor.ssh.errors import (
+    SshCommandFailedError,
+    SshConnectionError,
+    SshError,
+    SshHostKeyChangedError,
+    SshHostKeyError,
+    SshHostKeyUnknownError,
+    SshInputError,
+    SshLoginError,
+    SshShellError,
+    SshTimeoutError,
+)
+from apflow.executor.ssh.executor import SshExecutor
 
-from typing import Any
-
-from apflow.core import BaseTask
-
-__all__ = ["SshExecutor"]
-
-
-class SshExecutor(BaseTask):
-    """Runs a command on another machine."""
-
-    id = "ssh_executor"
-    name = "SshExecutor"
-    description = "Runs a command on another machine"
-    inputs_schema = {
-        "type": "object",
-        "properties": {"text": {"type": "string", "description": "What comes back."}},
-        "required": ["text"],
-    }
-
-    async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        return {"text": inputs["text"]}
+__all__ = [
+    "SshCommandFailedError",
+    "SshConnectionError",
+    "SshError",
+    "SshExecutor",
+    "SshHostKeyChangedError",
+    "SshHostKeyError",
+    "SshHostKeyUnknownError",
+    "SshInputError",
+    "SshLoginError",
+    "SshShellError",
+    "SshTimeoutError",
+]

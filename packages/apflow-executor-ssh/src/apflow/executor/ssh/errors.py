@@ -1,0 +1,127 @@
+"""How running a command on another machine can fail.
+
+```text
+ExecutorError
+├── AddressRefusedError, HostNotFoundError, HostUnreachableError   of the core: before there is a connection
+└── SshError
+    ├── SshInputError            a credential or a file that cannot be used; nothing was connected
+    ├── SshHostKeyError          the host is not who it should be
+    │   ├── SshHostKeyUnknownError   nobody has said what its key is
+    │   └── SshHostKeyChangedError   it has another key than the known one, or a revoked one
+    ├── SshLoginError            it refuses the user or the credential
+    ├── SshShellError            it runs no commands, or has no POSIX shell to run them
+    ├── SshConnectionError       it speaks no SSH, or the connection ended too early
+    ├── SshTimeoutError          it took too long
+    └── SshCommandFailedError    the command ended with another exit code than 0
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from apflow.core.errors import ExecutorError
+
+
+class SshError(ExecutorError):
+    """A command on another machine that did not do what it was asked to."""
+
+
+class SshInputError(SshError):
+    """What the task gave cannot be used: a credential, a file, the command. Nothing was connected."""
+
+
+class SshHostKeyError(SshError):
+    """The host does not prove to be the one that is meant. No credential was sent."""
+
+    def __init__(self, message: str, host: str, key_type: str, fingerprint: str) -> None:
+        super().__init__(message)
+        self.host, self.key_type, self.fingerprint = host, key_type, fingerprint
+
+
+class SshHostKeyUnknownError(SshHostKeyError):
+    """Nobody has said what the key of this host is. `line` is what would make it known."""
+
+    def __init__(self, host: str, key_type: str, fingerprint: str, where: str, line: str) -> None:
+        super().__init__(
+            f"The host key of {host} is not known in {where}: {key_type} {fingerprint}. Compare that with the "
+            f"host's own (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub, on it). If it is the same, add this line "
+            f'to known_hosts, or set host_key_policy to "accept-new" once:\n{line}',
+            host,
+            key_type,
+            fingerprint,
+        )
+        self.line = line
+
+
+class SshHostKeyChangedError(SshHostKeyError):
+    """The host has another key than the known one: somebody else may be answering in its place."""
+
+    def __init__(self, host: str, key_type: str, fingerprint: str, where: str, known: Sequence[str]) -> None:
+        expected = f"expected was {', '.join(known)}" if known else "that key is marked as revoked"
+        super().__init__(
+            f"The host key of {host} is not the one in {where}: it shows {key_type} {fingerprint}; {expected}. "
+            f"Somebody may be answering in its place. If its key was changed on purpose, remove the old line "
+            f"from known_hosts. No policy accepts a changed key.",
+            host,
+            key_type,
+            fingerprint,
+        )
+        self.known = list(known)
+
+
+class SshLoginError(SshError):
+    """The host refuses the user or the credential."""
+
+    def __init__(self, username: str, host: str, tried: Sequence[str], allowed: Sequence[str]) -> None:
+        also = f" It takes: {', '.join(allowed)}." if allowed else ""
+        super().__init__(
+            f"{host} does not let {username!r} in by {' and '.join(tried)}.{also} Check the user's name, the "
+            f"credential, and what the server permits this user."
+        )
+        self.username, self.host, self.tried, self.allowed = username, host, list(tried), list(allowed)
+
+
+class SshShellError(SshError):
+    """The host runs no commands for this user, or has no POSIX shell (`sh`) to run them."""
+
+
+class SshConnectionError(SshError):
+    """The host speaks no SSH, or the connection ended too early."""
+
+    def __init__(self, host: str, port: int, stage: str, cause: str, stdout: str = "", stderr: str = "") -> None:
+        super().__init__(
+            f"The connection to {host} port {port} was lost while {stage}: {cause}.{_output(stdout, stderr)}"
+        )
+        self.host, self.port, self.stage, self.cause = host, port, stage, cause
+        self.stdout, self.stderr = stdout, stderr
+
+
+class SshDroppedError(SshConnectionError):
+    """The host closed the connection before it said anything, as a busy one does: another try may help."""
+
+
+class SshTimeoutError(SshError):
+    """It took too long; a command that ran was ended, with its group. Carries the ends of its output."""
+
+    def __init__(self, host: str, timeout: float, stage: str, stdout: str = "", stderr: str = "") -> None:
+        super().__init__(f"{host} took over {timeout:g} s while {stage}.{_output(stdout, stderr)}")
+        self.host, self.timeout, self.stage, self.stdout, self.stderr = host, timeout, stage, stdout, stderr
+
+
+class SshCommandFailedError(SshError):
+    """The command ended with another exit code than 0. Carries the ends of its output."""
+
+    def __init__(self, shown: str, host: str, return_code: int, stdout: str, stderr: str) -> None:
+        how = (
+            f"was killed by signal {-return_code}"
+            if return_code < 0
+            else f"ended with exit code {return_code}"
+        )
+        super().__init__(f"{shown} on {host} {how}.{_output(stdout, stderr)}")
+        self.host, self.return_code, self.stdout, self.stderr = host, return_code, stdout, stderr
+
+
+def _output(stdout: str, stderr: str) -> str:
+    streams = (("stderr", stderr.strip()), ("stdout", stdout.strip()))
+    return "".join(f"\n{name}: {text}" for name, text in streams if text)

@@ -1,0 +1,117 @@
+"""The executor that runs a command on another machine."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shlex
+from contextlib import AsyncExitStack
+from typing import Any, ClassVar
+
+from apflow.core.executor import BaseTask, InputsSchema
+from apflow.core.net import open_socket
+from apflow.core.slots import host_slot
+from apflow.core.threadpool import ThreadPool
+from apflow.executor.ssh.errors import SshCommandFailedError, SshDroppedError, SshTimeoutError
+from apflow.executor.ssh.plan import Plan, make_plan
+from apflow.executor.ssh.schema import SCHEMA
+from apflow.executor.ssh.session import Session
+
+CALLS = 64  # at once, in this process
+# At once, to one host and port: sshd begins to drop at 10 that have not logged in (MaxStartups 10:30:100).
+LOGINS = 6
+LOGIN_SECONDS = 30.0  # at most, whatever the task's timeout: for a server that hangs before it runs anything
+TRIES_AFTER = (0.3, 1.0, 2.0)  # seconds, where a busy server closes the connection before it says a word
+SHOWN_LENGTH = 200
+
+_threads = ThreadPool("apflow-ssh", CALLS)
+
+
+class SshExecutor(BaseTask):
+    """Runs one command on another machine, by SSH."""
+
+    id = "ssh_executor"
+    name = "SSH"
+    description = "Runs a command on another machine by SSH and returns its output and exit code."
+    inputs_schema: ClassVar[InputsSchema] = SCHEMA
+    max_concurrency = CALLS
+    _session: Session | None = None
+
+    async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Log in, run the command and log out.
+
+        Raises:
+            SshError: one of its kinds, or one of the core's network errors. Nothing runs there any more then.
+        """
+        plan = make_plan(inputs)
+        session = self._session = Session(plan)
+        try:
+            return_code = await _run(plan, session)
+        finally:
+            session.close()  # done already, unless this was cancelled between two steps
+        if return_code != 0 and plan.is_checked:
+            raise SshCommandFailedError(
+                _shown(plan), plan.host, return_code, session.stdout.tail, session.stderr.tail
+            )
+        return {
+            "command": inputs["command"],
+            "stdout": session.stdout.text,
+            "stderr": session.stderr.text,
+            "return_code": return_code,
+            "success": return_code == 0,
+            "host": plan.host,
+            "username": plan.username,
+        }
+
+    async def cancel(self) -> dict[str, Any]:
+        """Return what the command has said so far. The end of `execute` is what ends the command."""
+        if self._session is None:
+            return {"status": "cancelled"}
+        said = {"stdout": self._session.stdout.text, "stderr": self._session.stderr.text}
+        return {"status": "cancelled", "partial_result": said}
+
+
+async def _run(plan: Plan, session: Session) -> int:
+    """Run the command and return its exit code. Waiting for a place does not count as the task's time."""
+    login = AsyncExitStack()
+    async with login:
+        await login.enter_async_context(host_slot(SshExecutor.id, f"{plan.host}:{plan.port}", LOGINS))
+        # As many places as threads: no call waits for a thread once its time runs.
+        async with host_slot(SshExecutor.id, "any", CALLS):
+            seconds = plan.timeout
+            try:
+                async with asyncio.timeout(plan.timeout):
+                    seconds = min(plan.timeout, LOGIN_SECONDS)
+                    async with asyncio.timeout(LOGIN_SECONDS):
+                        await _log_in(plan, session)
+                    seconds = plan.timeout
+                    await login.aclose()
+                    return await _threads.run(session.run, stop=session.stop)
+            except TimeoutError as error:
+                raise SshTimeoutError(
+                    plan.host, seconds, session.stage, session.stdout.tail, session.stderr.tail
+                ) from error
+
+
+async def _log_in(plan: Plan, session: Session) -> None:
+    await _threads.run(session.load)
+    for wait in TRIES_AFTER:
+        try:
+            return await _connect(plan, session)
+        except SshDroppedError:
+            await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - nothing secret
+    return await _connect(plan, session)
+
+
+async def _connect(plan: Plan, session: Session) -> None:
+    sock = await open_socket(plan.host, plan.port)
+    try:
+        await _threads.run(lambda: session.prepare(sock), stop=session.stop)
+    except BaseException:
+        sock.close()  # where it never came to that
+        raise
+
+
+def _shown(plan: Plan) -> str:
+    text = plan.command if isinstance(plan.command, str) else shlex.join(plan.command)
+    return f"`{text}`" if len(text) <= SHOWN_LENGTH else f"`{text[:SHOWN_LENGTH]}...`"

@@ -1,0 +1,80 @@
+"""What the remote side is asked to run: the command, and a keeper that ends it when nobody waits for it.
+
+A server without a terminal leaves a command running when its connection ends. So each connection has two
+sessions: in one a shell turns itself into the command, in the other a shell waits. When that one's input ends
+before it was told that all is done, it ends the command's process group: also when this program is killed, or
+the network is cut.
+
+Both shells tell that they are there before anything is sent to them. What to run, with its environment, is sent
+over the command's input, so that no value of it stands in a list of processes. The two lines below are read
+by the user's login shell, whichever it is (csh and fish, too): so they hold no quotes, no `!`, no backslash.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+
+from apflow.executor.ssh.errors import SshInputError
+
+LONGEST = 128 << 10  # of command and environment: about what systems give a program
+
+# Read byte by byte: what follows is the command's own input. A script that does not arrive whole is a `{` that
+# is not closed, which no shell runs.
+_LEADER = 'echo %s $$; s=$(dd bs=1 count=%d 2>/dev/null); eval "${s:-exit 126}"'
+# `read x` ends well only if there was a line to read. A group is asked to end, and after 0.8 s killed.
+_KEEPER = (
+    "exec 2>/dev/null; echo %s $$; read g || exit; read x && exit; "
+    "k() { kill -$1 -$g || kill -$1 $g; }; k TERM; "
+    "for i in 1 2 3 4 5 6 7 8; do k 0 || exit; sleep 0.1 || { sleep 1; break; }; done; k KILL"
+)
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def leader_line(mark: str, script: bytes) -> str:
+    """Return the line whose shell reads `script` from its input and becomes the command."""
+    return f"exec sh -c '{_LEADER % (mark, len(script))}'"
+
+
+def keeper_line(mark: str) -> str:
+    """Return the line whose shell reads the number of a process group, and ends that when its input ends."""
+    return f"exec sh -c '{_KEEPER % mark}'"
+
+
+def command_script(command: str | Sequence[str], env: Mapping[str, str]) -> bytes:
+    """Return the script that sets the environment and turns the shell into the command.
+
+    A text is given to the user's own shell, as the server would; a list is a program and its arguments, which
+    no shell reads again.
+
+    Raises:
+        SshInputError: something in it cannot be given to a program.
+    """
+    lines = ['{ set -- "${SHELL:-/bin/sh}"', *(f"export {_assignment(*each)}" for each in env.items())]
+    if isinstance(command, str):
+        lines.append(f'exec "$1" -c {shlex.quote(command)}')
+    else:
+        if not command or not command[0] or command[0].startswith("-"):
+            raise SshInputError("The command names no program: its first element is the program to run.")
+        lines.append(f"exec {shlex.join(command)}")
+    script = "\n".join([*lines, "}"])
+    if "\0" in script:
+        raise SshInputError("The command or env contains a null byte, which no program can be given.")
+    try:
+        data = script.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise SshInputError(f"The command or env contains text that is not Unicode: {error.reason}.") from error
+    if len(data) > LONGEST:
+        raise SshInputError(
+            f"The command and env take {len(data)} bytes, more than the {LONGEST} that a program can be given. "
+            f"Send large data as stdin."
+        )
+    return data
+
+
+def _assignment(name: str, value: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise SshInputError(f"{name!r} is no name of an environment variable.")
+    return f"{name}={shlex.quote(value)}"

@@ -1,0 +1,202 @@
+"""One call: a login on another machine, a command there, and its end. Everything here blocks, in a thread.
+
+`prepare` and `run` follow each other; `stop` ends either of them from another thread, and with it the command.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Timer
+
+import paramiko
+
+from apflow.core.output import Output
+from apflow.executor.ssh.connection import Connection, Stopped
+from apflow.executor.ssh.errors import SshConnectionError, SshError, SshShellError
+from apflow.executor.ssh.key import parse_key, read_key_file
+from apflow.executor.ssh.knownfile import read_known_hosts
+from apflow.executor.ssh.knownhost import KnownHosts
+from apflow.executor.ssh.plan import Plan
+from apflow.executor.ssh.script import keeper_line, leader_line
+from apflow.executor.ssh.transport import exit_code
+
+END_SECONDS = 1.5  # for the keeper to end the command, and itself
+CUT_SECONDS = 1.8  # after which the connection is cut, and the server ends it all
+CHUNK = 1 << 16
+LONGEST_GREETING = 64 << 10  # what a user's startup files may say
+
+
+class Session:
+    """A login for one command. `stdout`, `stderr` and `stage` may be looked at from other threads."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.stdout, self.stderr = Output(plan.max_output_bytes), Output(plan.max_output_bytes)
+        self._connection = Connection(plan)
+        self._known: KnownHosts | None = None
+        self._key: paramiko.PKey | None = None
+        self._pending = memoryview(plan.script + plan.stdin)
+        self._is_running = False
+        self._timer: Timer | None = None
+
+    @property
+    def stage(self) -> str:
+        """What goes on, for people."""
+        return self._connection.stage
+
+    def load(self) -> None:
+        """Read the credential and the known hosts.
+
+        Raises:
+            SshInputError: one of them cannot be used.
+        """
+        plan = self._plan
+        self._known = read_known_hosts(plan.known_hosts, accepts_new=plan.accepts_new)
+        if plan.key is not None:
+            self._key = parse_key(plan.key.encode(), plan.passphrase)
+        elif plan.key_file is not None:
+            self._key = parse_key(read_key_file(plan.key_file), plan.passphrase)
+
+    def prepare(self, sock: socket.socket) -> None:
+        """Log in over a connected socket, which is closed with the session, and make ready to run the command.
+
+        Raises:
+            SshError: that fails, in one of the ways that `errors` lists.
+        """
+        assert self._known is not None  # `load` comes first
+        try:
+            with self._connection.telling_of_loss():
+                self._connection.open(sock, self._known)
+                self._connection.log_in(self._key)
+                self._connection.stage = "starting a shell"
+                self._start()
+        except BaseException:
+            self.close()
+            sock.close()
+            raise
+
+    def run(self) -> int:
+        """Run the command to its end, return its exit code and close the connection.
+
+        Raises:
+            SshConnectionError: the connection was lost.
+        """
+        self._connection.stage = "the command ran"
+        self._is_running = True
+        try:
+            with self._connection.telling_of_loss():
+                self._connection.wait_until(self._converse)
+                code = exit_code(self._leader)
+                if code is None:
+                    raise self._connection.lost(otherwise="the server did not say how the command ended")
+                self._dismiss()
+        except Stopped:
+            self._end_command()
+            raise
+        except SshConnectionError as error:
+            said = self.stdout.tail, self.stderr.tail
+            raise SshConnectionError(error.host, error.port, error.stage, error.cause, *said) from error
+        else:
+            return code
+        finally:
+            self.close()
+
+    def stop(self) -> None:
+        """End whatever goes on, the command included. To be called from another thread."""
+        self._connection.is_stopped = True
+        if self._is_running:
+            # Only a server that takes nothing any more lets it come to that.
+            self._timer = Timer(CUT_SECONDS, self._connection.cut)
+            self._timer.daemon = True
+            self._timer.start()
+            self._connection.again()
+        else:
+            self._connection.cut()
+
+    def close(self) -> None:
+        """Close the connection. The command, where it still runs, is ended by its keeper. May be repeated."""
+        self._connection.close()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _start(self) -> None:
+        mark = f"apflow-{secrets.token_hex(8)}"
+        self._keeper = self._connection.start(keeper_line(mark))
+        self._leader = self._connection.start(leader_line(mark, self._plan.script))
+        self._read_greeting(self._keeper, mark)
+        group = self._read_greeting(self._leader, mark)
+        self._keeper.sendall(b"%d\n" % group)
+
+    def _read_greeting(self, channel: paramiko.Channel, mark: str) -> int:
+        """Wait until a shell tells that it is there, and return its number.
+
+        What comes before is what the user's startup files say, and no output of the command.
+        """
+        said = bytearray()
+        pattern = re.compile(rb"%b (\d+)\r?\n" % mark.encode())
+
+        def has_greeted() -> bool:
+            is_over = channel.closed
+            _drain(channel.recv_ready, channel.recv, said.extend)
+            _drain(channel.recv_stderr_ready, channel.recv_stderr, _drop)
+            return is_over or len(said) > LONGEST_GREETING or bool(pattern.search(said))
+
+        self._connection.wait_until(has_greeted)
+        found = pattern.search(said)
+        if found is None:
+            raise SshShellError(
+                f"{self._plan.host} has no POSIX shell for {self._plan.username!r}: `sh` did not start there. The "
+                f"user's login shell must be able to start `sh` (with `dd`), and the key must not be bound to "
+                f"another command."
+            )
+        self.stdout.add(bytes(said[found.end() :]))
+        return int(found[1])
+
+    def _converse(self) -> bool:
+        """Take what the command has said, and give it of its input what it has room for; say if it is over."""
+        leader = self._leader
+        is_over = leader.closed  # asked first: nothing comes after that
+        self._take_output()
+        if is_over:
+            return True
+        if self._pending and leader.send_ready():
+            with suppress(OSError):  # it wants no more input
+                self._pending = self._pending[leader.send(bytes(self._pending[:CHUNK])) :]
+            self._connection.again()
+        elif not self._pending:
+            leader.shutdown_write()
+        return False
+
+    def _take_output(self) -> None:
+        _drain(self._leader.recv_ready, self._leader.recv, self.stdout.add)
+        _drain(self._leader.recv_stderr_ready, self._leader.recv_stderr, self.stderr.add)
+
+    def _dismiss(self) -> None:
+        """Tell the keeper that all is done: what the command has left running in the background may go on."""
+        with suppress(OSError, EOFError, paramiko.SSHException, SshConnectionError):
+            self._keeper.sendall(b"done\n")
+            self._connection.wait_until(lambda: self._keeper.closed, within=END_SECONDS)
+
+    def _end_command(self) -> None:
+        """Have the keeper end the command, and take what the command says to that."""
+        with suppress(OSError, EOFError, paramiko.SSHException, SshError, Stopped):
+            self._keeper.shutdown_write()
+            self._connection.wait_until(lambda: self._keeper.closed, within=END_SECONDS)
+            self._take_output()
+
+
+def _drain(is_ready: Callable[[], bool], receive: Callable[[int], bytes], take: Callable[[bytes], object]) -> None:
+    """Take what has come. What comes meanwhile is left for the next look, so that no stream starves another."""
+    while is_ready():
+        data = receive(CHUNK)
+        take(data)
+        if len(data) < CHUNK:
+            return
+
+
+def _drop(_data: bytes) -> None:
+    pass
