@@ -540,3 +540,14 @@ async def test_cancelling_a_streaming_call_tells_the_final_event_and_cancels_the
         await running
     assert told[-1]["type"] == "tree_cancelled"
     assert not bus_of(db).has_subscribers("a")
+
+
+async def test_who_takes_events_by_the_batch_gets_the_same_ones(db: TaskStore):
+    await run(db, await create(db, task("a"), task("b", "a"), task("c", "a")))
+    subscription = Subscription(bus_of(db), db, "a", after=0)
+    batches = [batch async for batch in subscription.batches()]
+    told = [event for batch in batches for event in batch]
+    assert told == await heard(TaskManager(db).subscribe("a", 0))
+    assert len(batches) < len(told)
+    assert subscription.position == told[-1].sequence
+    assert not bus_of(db).has_subscribers("a")

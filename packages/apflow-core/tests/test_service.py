@@ -106,6 +106,27 @@ async def test_watching_ends_with_the_final_event(service: TaskService):
     assert kinds.count("task_completed") == 3
 
 
+async def test_who_watches_without_a_number_is_told_the_state_first(service: TaskService):
+    await service.create([TREE[0] | {"params": {"token": "abcdefgh"}}, *TREE[1:]])
+    await service.run("r")
+    state, final = [event async for event in service.watch("b")]
+    assert (state["type"], state["task_id"], state["status"]) == ("snapshot", "r", "completed")
+    assert [child["id"] for child in state["data"]["children"]] == ["a", "b"]
+    assert state["data"]["params"] == {"token": "***"}
+    assert (final["type"], final["sequence"]) == ("tree_completed", state["sequence"] + 1)
+
+
+async def test_who_knows_the_end_of_a_tree_learns_that_nothing_follows(service: TaskService):
+    await service.create(TREE)
+    assert (await service.follow("r", 3))[1].is_over is False
+    await service.run("r")
+    last = [event["sequence"] async for event in service.watch("r", after=0)][-1]
+    assert (await service.follow("r", last - 1))[1].is_over is False
+    state, subscription = await service.follow("r", last)
+    assert (state, subscription.is_over) == (None, True)
+    assert [event async for event in subscription] == []
+
+
 async def test_the_status_of_a_root_is_that_of_its_tree(service: TaskService):
     await service.create([TREE[0], TREE[1] | {"schemas": {"method": "service_broken"}}])
     await service.run("r")

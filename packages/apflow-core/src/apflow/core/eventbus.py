@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from weakref import WeakKeyDictionary, ref
 
 from apflow.core.errors import NotFoundError
@@ -108,6 +108,7 @@ class Subscription:
         until_stopped: bool = False,
     ) -> None:
         self.root_id = root_id
+        self.is_over = False  # by `begin()`: the run has ended, and `after` names its last event
         self._bus = bus
         self._store = store
         self._after = after
@@ -147,6 +148,11 @@ class Subscription:
         self._is_stopping = True
         self._wake_up()
 
+    @property
+    def position(self) -> int:
+        """The number of the last stored event that was told, or that is known from the beginning."""
+        return self._last
+
     async def begin(self) -> dict[str, Json] | None:
         """Return the tree as it is where that is what the subscriber needs, else None. Optional.
 
@@ -161,6 +167,7 @@ class Subscription:
             follows = await self._store.events(self.root_id, after, 1)
             if not follows or follows[0].sequence == after + 1:
                 self._last, self._has_begun = after, True
+                self.is_over = self._may_have_ended and after == root.last_event
                 return None
         tasks = await self._store.tree(self.root_id)
         shown = TaskTreeNode.build(tasks, self.root_id).to_dict()
@@ -170,6 +177,13 @@ class Subscription:
         return shown
 
     async def __aiter__(self) -> AsyncGenerator[TaskEvent, None]:
+        async with aclosing(self.batches()) as batches:
+            async for events in batches:
+                for event in events:
+                    yield event
+
+    async def batches(self) -> AsyncGenerator[list[TaskEvent], None]:
+        """Iterate over the same events, as many at a time as are there."""
         try:
             if not self._has_begun:
                 self._last = await self._begin_silently()
@@ -181,7 +195,7 @@ class Subscription:
                     for event in events:
                         self._may_have_ended |= event.type in FINAL
                         self._may_have_ended &= event.type is not EventType.TREE_STARTED
-                        yield event
+                    yield events
                 if is_stopping or (not self._until_stopped and await self._has_ended()):
                     return
                 await self._wait()

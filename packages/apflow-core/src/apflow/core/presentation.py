@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from apflow.core.secrets import mask
-from apflow.core.task import Json, Task
+from apflow.core.task import Json, Task, to_json, utc_now
 
 MASKED_FIELDS = ("inputs", "params")
 
@@ -27,3 +27,31 @@ def nested(tasks: Sequence[Task], root_id: str) -> dict[str, Json]:
         if task.parent_id is not None and task.parent_id in by_id and task.id != root_id:
             by_id[task.parent_id]["children"].append(by_id[task.id])
     return by_id[root_id]
+
+
+def snapshot(tree: Mapping[str, Json], sequence: int) -> dict[str, Json]:
+    """Return a nested tree as an event that stands for all those up to a number."""
+    return {
+        "type": "snapshot",
+        "task_id": tree["id"],
+        "root_task_id": tree["id"],
+        "timestamp": to_json(utc_now()),
+        "status": tree["status"],
+        "progress": tree["progress"],
+        "message": None,
+        "data": masked_tree(tree),
+        "result": None,
+        "error": tree["error"],
+        "sequence": sequence,
+    }
+
+
+def masked_tree(tree: Mapping[str, Json]) -> dict[str, Json]:
+    """Return a nested tree as an interface shows it."""
+    shown_tree = masked(tree)
+    unseen = [shown_tree]
+    while unseen:
+        task = unseen.pop()
+        task["children"] = [masked(each) for each in task["children"]]
+        unseen.extend(task["children"])
+    return shown_tree

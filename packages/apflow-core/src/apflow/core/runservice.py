@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
 from typing import Literal
 
 from apflow.core import runs
 from apflow.core.creator import TaskCreator
 from apflow.core.driving import is_owned_elsewhere
 from apflow.core.errors import AlreadyRunningError, ForbiddenError, InvalidInputError
+from apflow.core.eventbus import Subscription, bus_of
 from apflow.core.extensions import executor_is_known
 from apflow.core.manager import TaskManager
+from apflow.core.presentation import snapshot
 from apflow.core.recovery import recover
+from apflow.core.settings import get_settings
 from apflow.core.states import TaskStatus
 from apflow.core.store import TaskQuery
 from apflow.core.submitting import check_room, submit
@@ -125,10 +129,27 @@ class RunService(TreeService):
         return created
 
     async def watch(self, task_id: str, after: int | None = None) -> AsyncIterator[dict[str, Json]]:
-        """Yield the events of a task's tree until its final one."""
+        """Yield the events of a task's tree until its final one.
+
+        Where `after` does not say what is known, or too little is kept of what followed, the first event is
+        a `snapshot`, with the tree as `data`. Its number is the one to go on from.
+        """
+        state, subscription = await self.follow(task_id, after)
+        if state is not None:
+            yield state
+        async with aclosing(aiter(subscription)) as events:
+            async for event in events:
+                yield event.to_dict()
+
+    async def follow(
+        self, task_id: str, after: int | None = None
+    ) -> tuple[dict[str, Json] | None, Subscription]:
+        """Return the snapshot that `watch` begins with, if there is one, and what follows."""
         task = await self._task(task_id, with_tree=True)
-        async for event in TaskManager(self.db).subscribe(task.root_id, after):
-            yield event.to_dict()
+        size = get_settings().event_queue_size
+        subscription = Subscription(bus_of(self.db), self.db, task.root_id, after=after, size=size)
+        tree = await subscription.begin()
+        return (snapshot(tree, subscription.position) if tree is not None else None), subscription
 
     async def running(self, *, user_id: str | None = None, limit: int | None = 100) -> Answers:
         """Return how the trees stand whose run was requested and has not ended, oldest first."""
