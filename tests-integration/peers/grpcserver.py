@@ -25,7 +25,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_status import rpc_status
 
-SECRET_DETAILS = "this name is not allowed"
+Pairs = list[tuple[str, str | bytes]]
 
 PROTOS = {
     "demo/common.proto": """
@@ -82,8 +82,10 @@ PROTOS = {
           rpc Count(Number) returns (stream Number);
           rpc Sum(stream Number) returns (Number);
           rpc Chat(stream Name) returns (stream Greeting);
+          rpc Refuse(stream Number) returns (stream Number);
+          rpc First(stream Number) returns (stream Number);
           rpc Private(google.protobuf.Empty) returns (Greeting);
-          rpc Metadata(google.protobuf.Empty) returns (google.protobuf.Struct);
+          rpc Metadata(google.protobuf.Empty) returns (google.protobuf.Empty);
           rpc Upper(google.protobuf.StringValue) returns (google.protobuf.StringValue);
           rpc Any(google.protobuf.Any) returns (google.protobuf.Any);
           rpc Fail(Failure) returns (google.protobuf.Empty);
@@ -167,18 +169,29 @@ class Peer:
     calls: Counter[str] = field(default_factory=Counter[str])
     cancelled: Counter[str] = field(default_factory=Counter[str])
     connections: set[str] = field(default_factory=set[str])  # who has called
-    metadata: list[dict[str, str | bytes]] = field(default_factory=list[dict[str, str | bytes]])
-    reflected: Counter[str] = field(default_factory=Counter[str])  # streams of reflection, by version
+    metadata: list[Pairs] = field(default_factory=list["Pairs"])  # of the calls of Metadata
+    hold: asyncio.Event = field(default_factory=lambda: _set(asyncio.Event()))  # cleared: Sum waits for it
+    reflected: Counter[str] = field(default_factory=Counter[str])  # services and types asked for, by version
 
     @property
     def server(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    def inputs(self, method: str, request: Any, **more: Any) -> dict[str, Any]:
+        """Return what a task gives to the executor to call a method."""
+        call = {"server": self.server, "service": "demo.Demo", "method": method, "request": request}
+        return call | more
 
     async def until_active(self, method: str, count: int, seconds: float = 2.0) -> None:
         """Wait until so many calls of a method go on."""
         async with asyncio.timeout(seconds):
             while self.active[method] != count:  # noqa: ASYNC110 - the calls are counted, not announced
                 await asyncio.sleep(0.005)
+
+
+def _set(event: asyncio.Event) -> asyncio.Event:
+    event.set()
+    return event
 
 
 class _Demo:
@@ -200,11 +213,22 @@ class _Demo:
             yield message("demo.Number")(number=number)
 
     async def sum(self, requests: AsyncIterator[Any], context: Any) -> Any:
-        return message("demo.Number")(number=sum([each.number async for each in requests]))
+        total = sum([each.number async for each in requests])
+        await self._peer.hold.wait()
+        return message("demo.Number")(number=total)
 
     async def chat(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         async for each in requests:
             yield message("demo.Greeting")(text=f"Hello {each.name}")
+
+    async def refuse(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, "no")
+        yield
+
+    async def first(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        async for each in requests:
+            yield each
+            return
 
     async def private(self, request: Any, context: Any) -> Any:
         given = dict(context.invocation_metadata()).get("authorization")
@@ -213,11 +237,8 @@ class _Demo:
         return message("demo.Greeting")(text="Welcome")
 
     async def metadata(self, request: Any, context: Any) -> Any:
-        seen = dict(context.invocation_metadata())
-        self._peer.metadata.append(seen)
-        answer = message("google.protobuf.Struct")()
-        answer.update({key: value if isinstance(value, str) else value.hex() for key, value in seen.items()})
-        return answer
+        self._peer.metadata.append(list(context.invocation_metadata()))
+        return message("google.protobuf.Empty")()
 
     async def upper(self, request: Any, context: Any) -> Any:
         return message("google.protobuf.StringValue")(value=request.value.upper())
@@ -252,7 +273,7 @@ class _Demo:
 
 def _rich_status(request: Any) -> status_pb2.Status:
     status = status_pb2.Status(code=request.code, message=request.message)
-    violation = error_details_pb2.BadRequest.FieldViolation(field="name", description=SECRET_DETAILS)
+    violation = error_details_pb2.BadRequest.FieldViolation(field="name", description="taken")
     info = error_details_pb2.ErrorInfo(reason="NAME_TAKEN", domain="demo", metadata={"limit": "3"})
     details = [error_details_pb2.BadRequest(field_violations=[violation]), info] if request.rich else []
     for each in details:
@@ -302,7 +323,7 @@ def _counted(peer: Peer, name: str, context: Any) -> Generator[None]:
     peer.connections.add(context.peer())
     try:
         yield
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, GeneratorExit):
         peer.cancelled[name] += 1
         raise
     finally:
@@ -330,13 +351,13 @@ class _Reflection(reflection.aio.ReflectionServicer):
     """Reflection that answers with one file at a time: the client asks for what that imports."""
 
     def __init__(self, peer: Peer, version: str) -> None:
-        names = [*(name for name in ("demo.Demo", "grpc.health.v1.Health")), REFLECTION_SERVICES[version]]
+        names = ["demo.Demo", "grpc.health.v1.Health", REFLECTION_SERVICES[version]]
         super().__init__(names, pool=pool())
         self._peer, self._version = peer, version
 
     async def ServerReflectionInfo(self, request_iterator: Any, unused_context: Any) -> Any:  # noqa: N802 - gRPC's name
-        self._peer.reflected[self._version] += 1
         async for answer in super().ServerReflectionInfo(request_iterator, unused_context):
+            self._peer.reflected[self._version] += answer.original_request.HasField("file_containing_symbol")
             files = answer.file_descriptor_response.file_descriptor_proto
             if self._version == "v1" and files:
                 del files[1:]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import grpc.aio
 from google.protobuf.message import Message
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from apflow.core.jsonvalue import dumps, loads
 from apflow.core.task import Json
@@ -22,6 +25,7 @@ LARGE = 1 << 15  # bytes of a message from which on making JSON of it would hold
 MOST_ROUNDS = 5  # of asking for what is inside an `Any` inside an `Any`
 
 Learn = Callable[[set[str]], Awaitable[bool]]
+_InternalError: type[Exception] = cast("Any", cygrpc).InternalError
 _Call = Any  # of the library: four classes without a base that says what they share
 
 threads = ThreadPool("apflow-grpc", 2)
@@ -67,7 +71,10 @@ class Exchange:
             GrpcOutputError: there is no room for the only response.
             GrpcResponseError: a response cannot be read.
         """
-        call = self._start(channel, requests, timeout)
+        # One message goes out as a whole: the server cannot tell, and nothing is left to be written.
+        is_streamed = self.method.takes_stream and len(requests) != 1
+        call = self._start(channel, () if is_streamed else requests, timeout, is_streamed=is_streamed)
+        writing = asyncio.ensure_future(_write(call, requests)) if is_streamed else None
         try:
             if self.method.gives_stream:
                 await self._read_all(call, answer)
@@ -79,14 +86,16 @@ class Exchange:
             answer.metadata = show_metadata(pairs)
         finally:
             call.cancel()
+            if writing is not None:
+                writing.cancel()
+                await asyncio.wait([writing])
 
-    def _start(self, channel: grpc.aio.Channel, requests: Sequence[bytes], timeout: float) -> _Call:
-        kinds = (
-            "stream" if each else "unary" for each in (self.method.takes_stream, self.method.gives_stream)
-        )
+    def _start(
+        self, channel: grpc.aio.Channel, requests: Sequence[bytes], timeout: float, *, is_streamed: bool
+    ) -> _Call:
+        kinds = ("stream" if each else "unary" for each in (is_streamed, self.method.gives_stream))
         start: Any = getattr(channel, "_".join(kinds))(self.method.path)
-        given = _each(requests) if self.method.takes_stream else requests[0]
-        return start(given, timeout=timeout, metadata=self.metadata)
+        return start(*requests, timeout=timeout, metadata=self.metadata)
 
     async def _read_one(self, call: _Call, answer: Answer) -> None:
         answer.max_responses = None
@@ -124,6 +133,14 @@ def _show(description: Description, message: Message) -> tuple[Json, int]:
     return loads(text), len(text)
 
 
-async def _each(requests: Sequence[bytes]) -> AsyncIterator[bytes]:
-    for each in requests:
-        yield each
+async def _write(call: _Call, requests: Sequence[bytes]) -> None:
+    """Write messages until the call ends, which is told to whoever reads.
+
+    Not by `call.write`: where the server ends the call before it has read everything, that puts INTERNAL
+    in the place of what the server says (grpcio 1.85, https://github.com/grpc/grpc/issues/36066).
+    """
+    with suppress(grpc.aio.AioRpcError, _InternalError):
+        await call.wait_for_connection()
+        for each in requests:
+            await call._cython_call.send_serialized_message(each)  # noqa: SLF001
+        await call.done_writing()

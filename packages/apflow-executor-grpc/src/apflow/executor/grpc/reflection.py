@@ -5,10 +5,9 @@ Both versions have the same messages. The library's own client of it blocks, and
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -25,7 +24,7 @@ VERSIONS = ("grpc.reflection.v1", "grpc.reflection.v1alpha")
 MOST_BYTES = 32 << 20  # of all files together
 
 T = TypeVar("T")
-_Stream = Any  # of the library, whose types say less than they know
+_Ask = Callable[[ServerReflectionRequest], Awaitable[ServerReflectionResponse]]
 
 
 @dataclass(slots=True)
@@ -44,44 +43,50 @@ class Reflection:
             GrpcDescriptionError: the server offers no reflection, or says what makes no sense.
             AioRpcError: the call ended with another status.
         """
-
-        async def ask(call: _Stream) -> bool:
-            return await self._learn(call, description, symbol)
-
-        return await self._converse(ask)
+        return await self._by_any_version(lambda ask: self._learn(ask, description, symbol))
 
     async def services(self) -> list[str]:
         """Return the names of what the server offers, or nothing where it does not tell."""
 
-        async def ask(call: _Stream) -> list[str]:
-            answer = await _ask(call, ServerReflectionRequest(list_services="*"))
+        async def list_services(ask: _Ask) -> list[str]:
+            answer = await ask(ServerReflectionRequest(list_services="*"))
             return sorted(each.name for each in answer.list_services_response.service)
 
         try:
-            return await self._converse(ask)
+            return await self._by_any_version(list_services)
         except (grpc.aio.AioRpcError, GrpcDescriptionError):
             return []
 
-    async def _converse(self, ask: Callable[[_Stream], Awaitable[T]]) -> T:
+    async def _by_any_version(self, converse: Callable[[_Ask], Awaitable[T]]) -> T:
         for version in VERSIONS:
-            method = f"/{version}.ServerReflection/ServerReflectionInfo"
-            call: _Stream = self.channel.stream_stream(
-                method, ServerReflectionRequest.SerializeToString, ServerReflectionResponse.FromString
-            )(timeout=self.timeout, metadata=self.metadata)
             try:
-                return await ask(call)
+                return await converse(partial(self._ask, f"/{version}.ServerReflection/ServerReflectionInfo"))
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                     raise
-            finally:
-                call.cancel()
         raise GrpcDescriptionError(
             "The server does not describe itself (it has no reflection service). "
             "Give its .proto in proto_file, or a descriptor_set."
         )
 
-    async def _learn(self, call: _Stream, description: Description, symbol: str) -> bool:
-        answer = await _ask(call, ServerReflectionRequest(file_containing_symbol=symbol))
+    async def _ask(self, method: str, request: ServerReflectionRequest) -> ServerReflectionResponse:
+        # A call for each question, whose stream of requests ends with the first. Questions on one stream
+        # would have to be written one by one, and what that does to the status is told in `call`.
+        start = self.channel.unary_stream(
+            method, ServerReflectionRequest.SerializeToString, ServerReflectionResponse.FromString
+        )
+        call: Any = start(request, timeout=self.timeout, metadata=self.metadata)
+        answers = aiter(call)
+        try:
+            async for answer in answers:
+                return cast("ServerReflectionResponse", answer)
+        finally:
+            await answers.aclose()
+            call.cancel()
+        raise GrpcDescriptionError("The server ended its reflection without an answer.")
+
+    async def _learn(self, ask: _Ask, description: Description, symbol: str) -> bool:
+        answer = await ask(ServerReflectionRequest(file_containing_symbol=symbol))
         if answer.HasField("error_response"):
             if answer.error_response.error_code != grpc.StatusCode.NOT_FOUND.value[0]:
                 raise _refused(symbol, answer)
@@ -94,7 +99,7 @@ class Reflection:
             if name in asked or len(files) > MOST_FILES:
                 raise GrpcDescriptionError(f"The server describes no file {name!r}, which others import.")
             asked.add(name)
-            answer = await _ask(call, ServerReflectionRequest(file_by_filename=name))
+            answer = await ask(ServerReflectionRequest(file_by_filename=name))
             if answer.HasField("error_response"):
                 raise _refused(name, answer)
             self._take(answer, files)
@@ -113,16 +118,6 @@ class Reflection:
                     "The server describes itself in bytes that are no file."
                 ) from error
             files.setdefault(each.name, each)
-
-
-async def _ask(call: _Stream, request: ServerReflectionRequest) -> ServerReflectionResponse:
-    # A call that has ended takes nothing more; reading tells why.
-    with suppress(asyncio.InvalidStateError):
-        await call.write(request)
-    answer = await call.read()
-    if answer is grpc.aio.EOF:
-        raise GrpcDescriptionError("The server ended its reflection without an answer.")
-    return cast("ServerReflectionResponse", answer)
 
 
 def _missing(description: Description, files: dict[str, FileDescriptorProto]) -> list[str]:
