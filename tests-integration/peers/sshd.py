@@ -168,7 +168,7 @@ def _write_key(path: Path, kind: str, passphrase: str = "") -> Path:
 
 @cache
 def _generate(name: str, kind: str, passphrase: str) -> tuple[str, str]:
-    """Make a key, one for each name: the servers of a process share them, since an RSA key takes long to find."""
+    """Make a key, one for each name: the servers of a process share them, since an RSA key takes time."""
     bits = ["-b", "2048"] if kind == "rsa" else []
     rounds = ["-a", "1"]  # of deriving the passphrase's key: nobody is to wait for it here
     with tempfile.TemporaryDirectory() as folder:

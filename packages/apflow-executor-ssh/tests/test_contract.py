@@ -8,7 +8,7 @@ from apflow.testing.executor import ExecutorContract
 
 
 class TestSshExecutor(ExecutorContract):
-    start_within = 1.5
+    start_within = 0.5  # it has logged in by then
 
     @pytest.fixture(autouse=True)
     def use(self, server: Sshd) -> None:

@@ -2,9 +2,9 @@
 
 import asyncio
 import gc
-import os
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ def held() -> tuple[int, int]:
     """Count the open descriptors and the threads, apart from the pools' own ones."""
     pools = ("apflow-ssh", "asyncio")
     threads = [each for each in threading.enumerate() if not each.name.startswith(pools)]
-    return len(os.listdir("/proc/self/fd")), len(threads)
+    return sum(1 for _ in Path("/proc/self/fd").iterdir()), len(threads)
 
 
 async def settled(before: tuple[int, int]) -> None:
@@ -65,6 +65,6 @@ async def test_waiting_for_a_place_does_not_count_as_the_tasks_time(
 ):
     monkeypatch.setattr(executor, "CALLS", 1)
     began = time.monotonic()
-    inputs = {**server.inputs, "command": ["sleep", "0.7"], "timeout": 2}
-    await asyncio.gather(*(SshExecutor().execute(inputs) for _ in range(4)))
-    assert time.monotonic() - began > 2.8
+    inputs = {**server.inputs, "command": ["sleep", "0.5"], "timeout": 1.2}
+    await asyncio.gather(*(SshExecutor().execute(inputs) for _ in range(3)))
+    assert time.monotonic() - began > 1.5

@@ -20,6 +20,15 @@ from apflow.executor.ssh import (
 )
 
 
+def names(folder: Path) -> list[str]:
+    return [each.name for each in folder.iterdir()]
+
+
+def ran(*command: str) -> str:
+    """Run a program and return what it says."""
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
 async def log_in(server: Sshd, **inputs: Any) -> str:
     """Log in by what is given, and by nothing else; return what the server takes the user for."""
     given: dict[str, Any] = {**server.inputs, "command": ["id", "-un"], **inputs}
@@ -47,20 +56,18 @@ async def test_older_and_other_encodings_of_a_key_log_in(server: Sshd, tmp_path:
     for kind, passphrase in (("rsa", ""), ("ecdsa", ""), ("rsa", "pass phrase")):
         path = tmp_path / f"{kind}{len(passphrase)}"
         shutil.copy(server.keys[kind], path)
-        change = ["ssh-keygen", "-q", "-p", "-m", encoding, "-P", "", "-N", passphrase, "-f", str(path)]
-        subprocess.run(change, check=True)
+        ran("ssh-keygen", "-q", "-p", "-m", encoding, "-P", "", "-N", passphrase, "-f", str(path))
         more = {"passphrase": passphrase} if passphrase else {}
         assert await log_in(server, key_file=str(path), **more) == server.username
 
 
 async def test_only_sha2_signatures_are_made_with_an_rsa_key(server: Sshd):
-    with an_sshd("PubkeyAcceptedAlgorithms ssh-rsa") as old:
-        with pytest.raises(SshLoginError):
-            await log_in(old, key_file=str(old.keys["rsa"]))
+    with an_sshd("PubkeyAcceptedAlgorithms ssh-rsa") as old, pytest.raises(SshLoginError):
+        await log_in(old, key_file=str(old.keys["rsa"]))
 
 
 async def test_a_key_that_the_server_does_not_know_is_a_wrong_credential(server: Sshd, tmp_path: Path):
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
+    ran("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key"))
     with pytest.raises(SshLoginError, match=f"{server.username!r} in by key"):
         await log_in(server, key_file=str(tmp_path / "key"))
 
@@ -89,9 +96,9 @@ async def test_a_server_that_wants_both_gets_key_and_password():
 
 
 async def test_a_server_that_takes_no_passwords_says_so(server: Sshd):
-    with an_sshd("PasswordAuthentication no", "KbdInteractiveAuthentication no") as strict:
-        with pytest.raises(SshLoginError, match="It takes: publickey"):
-            await log_in(strict, password="any")
+    settings = ("PasswordAuthentication no", "KbdInteractiveAuthentication no")
+    with an_sshd(*settings) as strict, pytest.raises(SshLoginError, match="It takes: publickey"):
+        await log_in(strict, password="any")
 
 
 async def test_neither_an_agent_nor_the_keys_of_the_user_are_used(
@@ -101,16 +108,16 @@ async def test_neither_an_agent_nor_the_keys_of_the_user_are_used(
     shutil.copy(server.keys["ed25519"], tmp_path / ".ssh" / "id_ed25519")
     (tmp_path / ".ssh" / "config").write_text(f"Host *\n  IdentityFile {server.keys['ed25519']}\n")
     monkeypatch.setenv("HOME", str(tmp_path))
-    agent = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, check=True).stdout
+    agent = ran("ssh-agent", "-s")
     variables = dict(line.split(";")[0].split("=", 1) for line in agent.splitlines()[:2])
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     try:
-        subprocess.run(["ssh-add", "-q", str(server.keys["ed25519"])], check=True)
+        ran("ssh-add", "-q", str(server.keys["ed25519"]))
         with pytest.raises(SshLoginError):
             await log_in(server, password="wrong")
     finally:
-        subprocess.run(["ssh-agent", "-k"], check=True, capture_output=True)
+        ran("ssh-agent", "-k")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +135,10 @@ async def test_neither_an_agent_nor_the_keys_of_the_user_are_used(
         ({"key_file": "a\0b"}, "null"),
         ({"password": "x", "known_hosts": "/no/such/file"}, "No such file"),
         ({"password": "x", "known_hosts": "two\nlines"}, "No line"),
-        ({"password": "x", "known_hosts": "/tmp/authorized_keys", "host_key_policy": "accept-new"}, "known_ho"),
+        (
+            {"password": "x", "known_hosts": "/tmp/authorized_keys", "host_key_policy": "accept-new"},
+            "known_ho",
+        ),
     ],
 )
 async def test_credentials_and_files_that_cannot_be_used_are_refused(inputs: dict[str, Any], reason: str):
@@ -159,9 +169,10 @@ async def test_a_key_file_must_be_its_users_alone_and_where_it_says(server: Sshd
             await log_in(server, key_file=str(path))
 
 
-async def test_an_unknown_host_is_refused_with_its_fingerprint_and_the_line_to_add(server: Sshd, tmp_path: Path):
-    listing = ["ssh-keygen", "-lf", str(server.folder / "host_ed25519.pub")]
-    fingerprint = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()[1]
+async def test_an_unknown_host_is_refused_with_its_fingerprint_and_the_line_to_add(
+    server: Sshd, tmp_path: Path
+):
+    fingerprint = ran("ssh-keygen", "-lf", str(server.folder / "host_ed25519.pub")).split()[1]
     path = tmp_path / "known_hosts"
     path.touch()
     with pytest.raises(SshHostKeyUnknownError, match="accept-new") as refused:
@@ -180,7 +191,7 @@ async def test_without_known_hosts_those_of_the_user_are_read(
     with pytest.raises(SshHostKeyUnknownError, match=r"~/\.ssh/known_hosts"):
         await SshExecutor().execute(given)
     assert (await SshExecutor().execute(given | {"host_key_policy": "accept-new"}))["success"]
-    assert list(tmp_path.iterdir()) == []  # nobody named a file to add to
+    assert names(tmp_path) == []  # nobody named a file to add to
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh" / "known_hosts").write_text(server.known_hosts)
     assert (await SshExecutor().execute(given))["success"]
@@ -208,7 +219,7 @@ async def test_a_new_host_is_added_once_to_the_file_that_was_named(server: Sshd,
 
 async def test_a_changed_key_is_refused_under_every_policy(server: Sshd, tmp_path: Path):
     name, path = f"[127.0.0.1]:{server.port}", tmp_path / "known_hosts"
-    subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", str(tmp_path / "k")], check=True)
+    ran("ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", str(tmp_path / "k"))
     others = [
         f"{name} {(server.folder / 'user_ed25519.pub').read_text()}",  # of the same type
         f"{name} {(tmp_path / 'k.pub').read_text()}",
@@ -238,7 +249,9 @@ async def test_no_credential_is_sent_to_a_host_that_is_not_believed(server: Sshd
     assert server.log().count("Failed password") == before
 
 
-async def test_keys_and_passphrases_stay_out_of_errors_and_logs(server: Sshd, caplog: pytest.LogCaptureFixture):
+async def test_keys_and_passphrases_stay_out_of_errors_and_logs(
+    server: Sshd, caplog: pytest.LogCaptureFixture
+):
     caplog.set_level(logging.DEBUG)
     logging.getLogger("paramiko").setLevel(logging.DEBUG)
     key, env = server.locked["rsa"].read_text(), {"TOKEN": secrets.token_hex(16)}

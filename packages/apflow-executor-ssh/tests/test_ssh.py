@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -152,23 +154,33 @@ async def test_what_a_command_leaves_in_the_background_goes_on(server: Sshd):
     await run(server, f"kill {pid}")
 
 
-async def test_what_startup_files_say_is_no_output_of_the_command():
+@contextmanager
+def a_shell(greeting: str) -> Iterator[str]:
+    """A login shell that says something before it does anything."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        shell = Path(folder, "shell")
-        shell.write_text('#!/bin/sh\necho "hello, $LOGNAME"\nexec /bin/sh "$@"\n')
-        shell.chmod(0o755)
-        with a_system_user(str(shell)) as (name, _), an_sshd(username=name) as server:
-            assert (await run(server, ["echo", "42"]))["stdout"] == "42\n"
+        path = Path(folder, "shell")
+        path.write_text(f'#!/bin/sh\n{greeting}\nexec /bin/sh "$@"\n')
+        path.chmod(0o755)
+        yield str(path)
 
 
-async def test_a_host_without_a_shell_is_told_as_that():
-    with an_sshd("ForceCommand echo no shell for you") as server:
-        with pytest.raises(SshShellError, match="has no POSIX shell"):
-            await run(server, "echo x")
-    with an_sshd("MaxSessions 1") as server:
-        with pytest.raises(SshShellError, match="MaxSessions"):
-            await run(server, "echo x")
+async def test_what_startup_files_say_is_no_output_of_the_command():
+    with (
+        a_shell('echo "hello, $LOGNAME"') as shell,
+        a_system_user(shell) as (name, _),
+        an_sshd(username=name) as server,
+    ):
+        assert (await run(server, ["echo", "42"]))["stdout"] == "42\n"
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [("ForceCommand echo no shell for you", "has no POSIX shell"), ("MaxSessions 1", "MaxSessions")],
+)
+async def test_a_host_without_a_shell_is_told_as_that(setting: str, reason: str):
+    with an_sshd(setting) as server, pytest.raises(SshShellError, match=reason):
+        await run(server, "echo x")
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "busybox sh"])

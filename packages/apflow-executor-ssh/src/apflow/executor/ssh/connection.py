@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from threading import Event
 
 import paramiko
@@ -104,8 +103,8 @@ class Connection:
             if not self._opened.is_active():
                 raise self.lost(str(error)) from error
             raise SshShellError(
-                f"{self._plan.host} starts no command for {self._plan.username!r}. Each call needs two sessions "
-                f"of one connection (MaxSessions 2 or more in sshd_config), and a user who may run commands."
+                f"{self._plan.host} starts no command for {self._plan.username!r}. Each call needs two "
+                f"sessions of one connection (MaxSessions 2 or more), and a user who may run commands."
             ) from error
         return channel
 

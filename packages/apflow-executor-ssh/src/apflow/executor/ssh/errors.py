@@ -44,9 +44,9 @@ class SshHostKeyUnknownError(SshHostKeyError):
 
     def __init__(self, host: str, key_type: str, fingerprint: str, where: str, line: str) -> None:
         super().__init__(
-            f"The host key of {host} is not known in {where}: {key_type} {fingerprint}. Compare that with the "
-            f"host's own (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub, on it). If it is the same, add this line "
-            f'to known_hosts, or set host_key_policy to "accept-new" once:\n{line}',
+            f"The host key of {host} is not known in {where}: {key_type} {fingerprint}. Compare that with "
+            f"the host's own (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub, on it). If it is the same, add "
+            f'this line to known_hosts, or set host_key_policy to "accept-new" once:\n{line}',
             host,
             key_type,
             fingerprint,
@@ -60,9 +60,9 @@ class SshHostKeyChangedError(SshHostKeyError):
     def __init__(self, host: str, key_type: str, fingerprint: str, where: str, known: Sequence[str]) -> None:
         expected = f"expected was {', '.join(known)}" if known else "that key is marked as revoked"
         super().__init__(
-            f"The host key of {host} is not the one in {where}: it shows {key_type} {fingerprint}; {expected}. "
-            f"Somebody may be answering in its place. If its key was changed on purpose, remove the old line "
-            f"from known_hosts. No policy accepts a changed key.",
+            f"The host key of {host} is not the one in {where}: it shows {key_type} {fingerprint}; "
+            f"{expected}. Somebody may be answering in its place. If its key was changed on purpose, remove "
+            f"the old line from known_hosts. No policy accepts a changed key.",
             host,
             key_type,
             fingerprint,
@@ -89,7 +89,9 @@ class SshShellError(SshError):
 class SshConnectionError(SshError):
     """The host speaks no SSH, or the connection ended too early."""
 
-    def __init__(self, host: str, port: int, stage: str, cause: str, stdout: str = "", stderr: str = "") -> None:
+    def __init__(
+        self, host: str, port: int, stage: str, cause: str, stdout: str = "", stderr: str = ""
+    ) -> None:
         super().__init__(
             f"The connection to {host} port {port} was lost while {stage}: {cause}.{_output(stdout, stderr)}"
         )

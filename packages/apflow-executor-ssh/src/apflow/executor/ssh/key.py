@@ -58,7 +58,7 @@ def parse_key(data: bytes, passphrase: str | None) -> paramiko.PKey:
     loaded = _load(data, passphrase)
     kind = next((ours for theirs, ours in _KINDS if isinstance(loaded, theirs)), None)
     if kind is None:
-        raise SshInputError("The private key is of a kind that is not used. Give an Ed25519, ECDSA or RSA key.")
+        raise SshInputError("The private key is of no kind that is used. Give an Ed25519, ECDSA or RSA key.")
     text = loaded.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
@@ -82,9 +82,7 @@ def _check_mode(path: str, found: os.stat_result) -> None:
 
 def _load(data: bytes, passphrase: str | None) -> serialization.SSHPrivateKeyTypes:
     load = (
-        serialization.load_ssh_private_key
-        if b"BEGIN OPENSSH" in data
-        else serialization.load_pem_private_key
+        serialization.load_ssh_private_key if b"BEGIN OPENSSH" in data else serialization.load_pem_private_key
     )
     try:
         try:

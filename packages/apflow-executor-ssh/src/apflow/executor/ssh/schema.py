@@ -44,8 +44,8 @@ SCHEMA: dict[str, Any] = {
             "writeOnly": True,
         },
         "command": {
-            "description": "What to run: a text for the user's shell there, or a program with its arguments as "
-            "a list, which no shell reads.",
+            "description": "What to run: a text for the user's shell there, or a program with its arguments "
+            "as a list, which no shell reads.",
             "anyOf": [
                 {"type": "string", "minLength": 1},
                 {"type": "array", "items": {"type": "string"}, "minItems": 1},
@@ -75,8 +75,8 @@ SCHEMA: dict[str, Any] = {
         "host_key_policy": {
             "enum": [STRICT, ACCEPT_NEW],
             "default": STRICT,
-            "description": "What to do with a host that is not known: refuse it, or accept it, and add it to the "
-            "known_hosts file that was named. One whose key has changed is always refused.",
+            "description": "What to do with a host that is not known: refuse it, or accept it, and add it to "
+            "the known_hosts file that was named. One whose key has changed is always refused.",
             "examples": [ACCEPT_NEW],
         },
         "check": {

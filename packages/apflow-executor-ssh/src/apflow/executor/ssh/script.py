@@ -5,9 +5,10 @@ sessions: in one a shell turns itself into the command, in the other a shell wai
 before it was told that all is done, it ends the command's process group: also when this program is killed, or
 the network is cut.
 
-Both shells tell that they are there before anything is sent to them. What to run, with its environment, is sent
-over the command's input, so that no value of it stands in a list of processes. The two lines below are read
-by the user's login shell, whichever it is (csh and fish, too): so they hold no quotes, no `!`, no backslash.
+Both shells tell that they are there before anything is sent to them. What to run, with its environment, is
+sent over the command's input, so that no variable stands in a list of processes. The two lines below are read
+by the user's login shell, whichever it is (csh and fish, too): between their quotes there are no single
+quotes, no `!` and no backslash.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from apflow.executor.ssh.errors import SshInputError
 
 LONGEST = 128 << 10  # of command and environment: about what systems give a program
 
-# Read byte by byte: what follows is the command's own input. A script that does not arrive whole is a `{` that
-# is not closed, which no shell runs.
+# Read byte by byte: what follows is the command's own input. A script that does not arrive whole is a `{`
+# that is not closed, which no shell runs.
 _LEADER = 'echo %s $$; s=$(dd bs=1 count=%d 2>/dev/null); eval "${s:-exit 126}"'
 # `read x` ends well only if there was a line to read. A group is asked to end, and after 0.8 s killed.
 _KEEPER = (
@@ -65,11 +66,11 @@ def command_script(command: str | Sequence[str], env: Mapping[str, str]) -> byte
     try:
         data = script.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
-        raise SshInputError(f"The command or env contains text that is not Unicode: {error.reason}.") from error
+        raise SshInputError("The command or env contains text that is not Unicode.") from error
     if len(data) > LONGEST:
         raise SshInputError(
-            f"The command and env take {len(data)} bytes, more than the {LONGEST} that a program can be given. "
-            f"Send large data as stdin."
+            f"The command and env take {len(data)} bytes, more than the {LONGEST} that a program can be "
+            f"given. Send large data as stdin."
         )
     return data
 

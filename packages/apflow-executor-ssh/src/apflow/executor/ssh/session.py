@@ -1,6 +1,6 @@
 """One call: a login on another machine, a command there, and its end. Everything here blocks, in a thread.
 
-`prepare` and `run` follow each other; `stop` ends either of them from another thread, and with it the command.
+`load`, `prepare` and `run` follow each other; `stop` ends them from another thread, the command included.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Session:
             self._key = parse_key(read_key_file(plan.key_file), plan.passphrase)
 
     def prepare(self, sock: socket.socket) -> None:
-        """Log in over a connected socket, which is closed with the session, and make ready to run the command.
+        """Log in over a connected socket, which is closed with the session, and get ready for the command.
 
         Raises:
             SshError: that fails, in one of the ways that `errors` lists.
@@ -149,15 +149,15 @@ class Session:
         found = pattern.search(said)
         if found is None:
             raise SshShellError(
-                f"{self._plan.host} has no POSIX shell for {self._plan.username!r}: `sh` did not start there. The "
-                f"user's login shell must be able to start `sh` (with `dd`), and the key must not be bound to "
-                f"another command."
+                f"{self._plan.host} has no POSIX shell for {self._plan.username!r}: `sh` did not start. The "
+                f"user's login shell must be able to start `sh` (with `dd`), and the key must not be bound "
+                f"to another command."
             )
         self.stdout.add(bytes(said[found.end() :]))
         return int(found[1])
 
     def _converse(self) -> bool:
-        """Take what the command has said, and give it of its input what it has room for; say if it is over."""
+        """Take what the command has said, and give it what it has room for; say whether it is over."""
         leader = self._leader
         is_over = leader.closed  # asked first: nothing comes after that
         self._take_output()
@@ -189,8 +189,10 @@ class Session:
             self._take_output()
 
 
-def _drain(is_ready: Callable[[], bool], receive: Callable[[int], bytes], take: Callable[[bytes], object]) -> None:
-    """Take what has come. What comes meanwhile is left for the next look, so that no stream starves another."""
+def _drain(
+    is_ready: Callable[[], bool], receive: Callable[[int], bytes], take: Callable[[bytes], object]
+) -> None:
+    """Take what has come. What comes meanwhile is left for the next look."""
     while is_ready():
         data = receive(CHUNK)
         take(data)
