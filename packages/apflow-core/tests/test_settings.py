@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from apflow.core.errors import SettingsError
-from apflow.core.settings import Settings, explain_settings, get_settings, reset_settings
+from apflow.core.settings import (
+    Settings,
+    explain_settings,
+    get_settings,
+    overridden_defaults,
+    read_settings,
+    reset_settings,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -131,3 +138,20 @@ def test_secrets_and_what_container_platforms_inject_are_no_unknown_settings(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert get_settings() == Settings()
+
+
+def test_an_overridden_default_holds_for_a_while_and_loses_to_what_is_set(monkeypatch: pytest.MonkeyPatch):
+    with overridden_defaults(net_policy="public", max_tasks=5):
+        monkeypatch.setenv("APFLOW_MAX_TASKS", "6")
+        assert (read_settings().net_policy, get_settings().max_tasks) == ("public", 6)
+    assert get_settings().net_policy == "open"
+
+
+def test_overridden_defaults_may_end_in_any_order():
+    first, second = overridden_defaults(net_policy="public"), overridden_defaults(net_policy="public")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert get_settings().net_policy == "public"
+    second.__exit__(None, None, None)
+    assert get_settings().net_policy == "open"

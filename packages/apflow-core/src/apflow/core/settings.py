@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -61,6 +63,7 @@ class Settings:
     ] = ()  # of tokens; by default HS256 with a secret, RS256 and ES256 with keys
     jwt_audience: str = ""  # that tokens must name
     jwt_issuer: str = ""  # that tokens must come from
+    insecure: bool = False  # serve other machines without knowing who calls
     cors_origins: tuple[str, ...] = ()  # pages that browsers let call the server
     rate_limit: int = 6000  # requests a minute of one caller, and of one address
     max_request_bytes: int = 16 << 20  # of one request to the server
@@ -122,7 +125,21 @@ def read_settings() -> Settings:
     return Settings(**values)
 
 
+@contextmanager
+def overridden_defaults(**values: object) -> Generator[None]:
+    """Let settings have other defaults in this process for a while: whoever sets them still wins."""
+    checked = {name: _checked(name, value, name) for name, value in values.items()}
+    _overridden.append(checked)
+    reset_settings()
+    try:
+        yield
+    finally:
+        _overridden[:] = [each for each in _overridden if each is not checked]
+        reset_settings()
+
+
 _read = cache(read_settings)
+_overridden: list[dict[str, Any]] = []  # the last one wins
 
 
 def _files() -> list[Path]:
@@ -187,8 +204,12 @@ def _names() -> frozenset[str]:
     return frozenset(each.name for each in fields(Settings))
 
 
-@cache
 def _default(name: str) -> Any:
+    return ChainMap(*reversed(_overridden)).get(name, _declared_default(name))
+
+
+@cache
+def _declared_default(name: str) -> Any:
     declared = next(each for each in fields(Settings) if each.name == name)
     return declared.default if declared.default is not MISSING else {}
 
@@ -202,7 +223,7 @@ def _suggest(key: str, known: Any) -> str:
 
 def _checked(name: str, value: object, source: str) -> object:
     """Return the value as the setting's kind. A text from the environment is parsed."""
-    kind = str if name == "database_url" else cast("type[object]", type(_default(name)))
+    kind = str if name == "database_url" else cast("type[object]", type(_declared_default(name)))
     try:
         return _READERS[kind](value)
     except (TypeError, ValueError) as error:
