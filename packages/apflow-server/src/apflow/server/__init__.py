@@ -1,3 +1,5 @@
 """Serves apflow over HTTP: JSON-RPC, event streams, webhooks."""
 
-__all__: list[str] = []
+from apflow.server.app import create_app
+
+__all__ = ["create_app"]

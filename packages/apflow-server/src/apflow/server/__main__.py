@@ -1,0 +1,7 @@
+"""`python -m apflow.server` is `apflow-server`."""
+
+import sys
+
+from apflow.server.command import main
+
+sys.exit(main())

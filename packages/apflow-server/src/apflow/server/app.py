@@ -1,0 +1,135 @@
+"""The application: everything that answers over HTTP, around one store.
+
+It may be run by any ASGI server (`uvicorn app:app`). While it runs, so does a worker: whatever is submitted
+to the store is run here, and given up in good order at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from typing import cast
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from apflow.core import plugins
+from apflow.core.modules import import_modules
+from apflow.core.session import create_session
+from apflow.core.settings import Settings, get_settings, overridden_defaults
+from apflow.core.store import TaskStore
+from apflow.core.worker import Worker
+from apflow.server import probe
+from apflow.server.answer import fault_response, tell_fault
+from apflow.server.drain import Drain
+from apflow.server.fault import Code, HttpFault
+from apflow.server.limit import Rate
+from apflow.server.protection import Protection, has_auth, with_cors
+from apflow.server.request import RequestLog
+from apflow.server.token import TokenCheck
+
+GROUP = "apflow.server"  # entry points: functions of the application that return a router
+
+
+def create_app(settings: Settings | None = None, *, db: TaskStore | None = None) -> FastAPI:
+    """Return the application. Nothing is opened or run before it starts.
+
+    Args:
+        settings: those of this process, if None.
+        db: the store; the one that the settings name, if None. One that is given is not closed at the end.
+
+    Raises:
+        SettingsError: the settings of authentication cannot be used.
+    """
+    settings = settings or get_settings()
+    app = FastAPI(
+        title="apflow",
+        description="Runs trees of tasks.",
+        version=plugins.version("apflow-server") or "0",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    app.state.given_db = db
+    app.state.db = db or create_session(settings.database_url)
+    app.state.rate = Rate(settings)
+    app.state.token_check = TokenCheck(settings) if has_auth(settings) else None
+    app.state.drain = Drain()
+    _add_routes(app)
+    _add_faults(app)
+    app.add_middleware(Protection, settings=settings, rate=app.state.rate)
+    app.add_middleware(with_cors, settings=settings)  # type: ignore[arg-type]
+    app.add_middleware(RequestLog)
+    return app
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Run what is submitted, while the application runs."""
+    state = app.state
+    settings: Settings = state.settings
+    import_modules(settings.import_modules)
+    if state.db.is_closed:
+        state.db = create_session(settings.database_url)
+    state.drain = Drain()
+    with ExitStack() as stack:
+        if has_auth(settings):  # callers from outside do not reach into the network of the server
+            stack.enter_context(overridden_defaults(net_policy="public"))
+        await state.db.get(["any"])  # a store opens with its first operation
+        async with asyncio.TaskGroup() as group:
+            ending = group.create_task(_work(state.db, settings, state.drain), name="apflow:server:work")
+            try:
+                yield
+            finally:
+                state.drain.begin()
+                await ending
+        if state.token_check is not None:
+            await state.token_check.close()
+        if state.given_db is None:
+            await state.db.close()
+
+
+async def _work(db: TaskStore, settings: Settings, drain: Drain) -> None:
+    """Run what is submitted, until the drain begins and nothing is left to run."""
+    worker = Worker(db, settings)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(worker.run(), name="apflow:server:worker")
+        await drain.begun()
+        worker.drain()
+    drain.end()
+
+
+def _add_routes(app: FastAPI) -> None:
+    app.include_router(probe.router)
+    for name in plugins.names(GROUP):
+        factory = plugins.load(GROUP, name)
+        if not callable(factory):
+            raise TypeError(f"{name!r} ({GROUP}) is no function of the application.")
+        app.include_router(cast("APIRouter", factory(app)))
+
+
+def _add_faults(app: FastAPI) -> None:
+    app.add_exception_handler(HttpFault, tell_fault)
+    app.add_exception_handler(HTTPException, _tell_refusal)
+    app.add_exception_handler(RequestValidationError, _tell_violations)
+
+
+async def _tell_refusal(request: Request, error: Exception) -> Response:
+    """Tell what Starlette refuses by itself: a path or a method that is not there."""
+    refusal = cast("HTTPException", error)
+    code = Code.NOT_FOUND if refusal.status_code == 404 else Code.INVALID_REQUEST
+    fault = HttpFault(refusal.status_code, code, str(refusal.detail), headers=refusal.headers)
+    return fault_response(request, fault)
+
+
+async def _tell_violations(request: Request, error: Exception) -> Response:
+    faults = [
+        f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}"
+        for each in cast("RequestValidationError", error).errors()
+    ]
+    return fault_response(request, HttpFault(400, Code.INVALID_PARAMS, "Parameters are wrong.", faults))

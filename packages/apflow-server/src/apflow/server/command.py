@@ -1,0 +1,79 @@
+"""`apflow serve`, and the same as a program of its own: `apflow-server`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from apflow.core.settings import Settings
+
+
+@click.command()
+@click.argument("action", type=click.Choice(["start"]), required=False)
+@click.option("--host", metavar="HOST", help="Where to listen; else as APFLOW_BIND says, or 127.0.0.1.")
+@click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help="By default 8000.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
+@click.option("--reload", is_flag=True, help="Start again when a Python file below this folder changes.")
+@click.option(
+    "--import",
+    "modules",
+    multiple=True,
+    metavar="MODULE",
+    help="Import a module that registers executors or hooks; repeatable. Also APFLOW_IMPORT.",
+)
+@click.option("--insecure", is_flag=True, help="Serve other machines without knowing who calls.")
+@click.option(
+    "--fd", type=int, hidden=True, help="A bound socket, given by the process that started this one."
+)
+def serve(
+    action: str | None,  # noqa: ARG001 - `serve` and `serve start` are the same
+    host: str | None,
+    port: int | None,
+    workers: int,
+    reload: bool,
+    modules: tuple[str, ...],
+    insecure: bool,
+    fd: int | None,
+) -> None:
+    """Serve the database over HTTP, and run what is submitted, until told to stop.
+
+    On SIGTERM or Ctrl-C: take no more trees, let running code end within shutdown_timeout, give up the rest
+    for others to go on with, and end with 0. A second signal ends it at once; nothing is lost by that.
+    """
+    from apflow.server.start import Start, start
+
+    settings = _settings(modules, is_insecure=insecure)
+    start(settings, Start(host=host, port=port, workers=workers, has_reload=reload, fd=fd))
+
+
+def _settings(modules: tuple[str, ...], *, is_insecure: bool) -> Settings:
+    """Return the settings, with what the command line says beside them, for processes below this one too."""
+    import os
+
+    from apflow.core.settings import get_settings, reset_settings
+
+    if modules:
+        os.environ["APFLOW_IMPORT"] = ",".join(dict.fromkeys([*get_settings().import_modules, *modules]))
+    if is_insecure:
+        os.environ["APFLOW_INSECURE"] = "true"
+    reset_settings()
+    return get_settings()
+
+
+def main() -> int:
+    """Run the server as a program and return its exit code."""
+    from apflow.core.errors import ApflowError, InvalidInputError, StoreError
+
+    try:
+        code = serve.main(prog_name="apflow-server", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except ApflowError as error:
+        click.echo(f"Error: {error}", err=True)
+        return 2 if isinstance(error, InvalidInputError) else 5 if isinstance(error, StoreError) else 1
+    return code if isinstance(code, int) else 0

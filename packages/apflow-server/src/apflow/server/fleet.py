@@ -1,0 +1,76 @@
+"""Several processes that serve at one socket.
+
+Each is a server of its own, on a store that they share. One that dies is replaced; one that does not even
+start ends all of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from types import FrameType
+from typing import Final
+
+logger = logging.getLogger(__name__)
+
+STARTED: Final = 5.0  # seconds after which a process counts as started
+PAUSE: Final = 0.2  # seconds between two looks
+
+
+class Fleet:
+    """Starts processes at one bound socket, and keeps up their number until a signal comes."""
+
+    def __init__(self, size: int, bound: socket.socket, environment: Mapping[str, str]) -> None:
+        self._size, self._bound, self._environment = size, bound, environment
+        self._members: dict[subprocess.Popen[bytes], float] = {}  # each with when it was started
+        self._is_told = threading.Event()
+
+    def run(self) -> int:
+        """Run until a signal comes, and until then the processes; return the exit code."""
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, self._tell)
+        code = 0
+        while not self._is_told.is_set() and not code:
+            code = self._look()
+            self._is_told.wait(PAUSE)
+        if code:
+            self._send(signal.SIGTERM)
+        codes = [member.wait() for member in self._members]
+        return code or max((abs(each) for each in codes), default=0)
+
+    def _look(self) -> int:
+        """Replace what has died; return the exit code of what could not start."""
+        for member, started in list(self._members.items()):
+            ended = member.poll()
+            if ended is None:
+                continue
+            del self._members[member]
+            logger.warning("Process %d ended with %d.", member.pid, ended)
+            if ended > 0 and time.monotonic() - started < STARTED:
+                return ended
+        while len(self._members) < self._size and not self._is_told.is_set():
+            self._start()
+        return 0
+
+    def _start(self) -> None:
+        number = self._bound.fileno()
+        command = [sys.executable, "-m", "apflow.server", "--fd", str(number)]
+        environment = {**os.environ, **self._environment}
+        member = subprocess.Popen(command, pass_fds=[number], env=environment, start_new_session=True)
+        self._members[member] = time.monotonic()
+
+    def _tell(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signals give it
+        self._is_told.set()
+        self._send(signal.SIGTERM)  # a second one ends each at once
+
+    def _send(self, number: int) -> None:
+        for member in self._members:
+            if member.poll() is None:
+                member.send_signal(number)

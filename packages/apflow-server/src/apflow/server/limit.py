@@ -1,0 +1,106 @@
+"""How much a caller may ask for: requests a minute, bytes of a request, depth of its JSON.
+
+Everything here is counted in this process: several replicas each have their own count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from limits import RateLimitItem, RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect, Request
+
+from apflow.core.jsonvalue import is_deeper
+from apflow.core.settings import Settings
+from apflow.core.task import Json
+from apflow.server.fault import Code, MalformedFault, TooLargeFault, TooManyFault
+
+BATCH: Final = 100  # requests in one batch
+ENVELOPE: Final = 8  # levels of JSON around the values of a task
+BODY_TIME: Final = 60.0  # seconds for a body to arrive
+
+
+class Rate:
+    """Counts the requests of each user and each address."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._limit: RateLimitItem = RateLimitItemPerMinute(settings.rate_limit)
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    def check_user(self, user_id: str | None) -> None:
+        """Count a request of a user. Who has no name is counted by address alone.
+
+        Raises:
+            TooManyFault: it is one too many.
+        """
+        if user_id is not None:
+            self._check("user", user_id)
+
+    def check_address(self, address: str) -> None:
+        """Count a request from an address.
+
+        Raises:
+            TooManyFault: it is one too many.
+        """
+        self._check("address", address)
+
+    def _check(self, kind: str, who: str) -> None:
+        if not self._limiter.hit(self._limit, kind, who):
+            wait = self._limiter.get_window_stats(self._limit, kind, who).reset_time
+            raise TooManyFault(
+                f"More than {self._limit.amount} requests a minute from one {kind}.", _seconds_to(wait)
+            )
+
+
+def _seconds_to(moment: float) -> float:
+    import time
+
+    return max(1.0, moment - time.time())
+
+
+async def read_json(request: Request, settings: Settings) -> Json:
+    """Return the JSON that a request carries. It is read no further than the limit of its size.
+
+    Raises:
+        MalformedFault: it is not declared as JSON, is no JSON, is nested too deeply, or takes too long.
+        TooLargeFault: there is too much of it.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise MalformedFault("Content-Type must be application/json.", status=415)
+    try:
+        async with asyncio.timeout(BODY_TIME):
+            body = await _read(request, settings.max_request_bytes)
+    except TimeoutError as error:
+        raise MalformedFault("The request took too long to arrive.", status=408) from error
+    return parse(body, settings.max_json_depth + ENVELOPE)
+
+
+async def _read(request: Request, limit: int) -> bytearray:
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise TooLargeFault(f"A request has at most {limit} bytes (APFLOW_MAX_REQUEST_BYTES).")
+    except ClientDisconnect as error:
+        raise MalformedFault("The caller went away before the end of the request.") from error
+    return body
+
+
+def parse(body: bytes | bytearray, depth: int) -> Json:
+    """Read JSON text, as strictly as its standard.
+
+    Raises:
+        MalformedFault: it is no JSON, or nested too deeply.
+    """
+    try:
+        value: Json = from_json(bytes(body), allow_inf_nan=False)
+    except ValueError as error:
+        raise MalformedFault(f"This is no JSON: {error}.", Code.PARSE) from error
+    if is_deeper(value, depth):
+        raise MalformedFault(f"The JSON is nested more than {depth} deep.")
+    return value

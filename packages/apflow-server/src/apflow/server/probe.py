@@ -1,0 +1,52 @@
+"""Whether the server lives, and whether it is to be given work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from apflow.core import plugins
+from apflow.core.store import TaskStore
+from apflow.server.answer import JsonResponse
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT: Final = 2.0  # seconds for the store to answer
+
+router = APIRouter(tags=["probes"])
+
+
+@router.get("/health", summary="Say that the process answers.")
+async def health() -> Response:
+    """Say that the process answers; whether the store does is not asked."""
+    return JsonResponse({"status": "ok", "version": plugins.version("apflow-server")})
+
+
+@router.get(
+    "/ready",
+    summary="Say whether the server can do its work.",
+    responses={503: {"description": "It cannot, or is about to end."}},
+)
+async def ready(request: Request) -> Response:
+    """Say whether the store answers, and the server is not about to end."""
+    state = request.app.state
+    problem = "draining" if state.drain.has_begun else await problem_of(state.db)
+    if problem:
+        return JsonResponse({"status": problem}, 503, {"Retry-After": "1"})
+    return JsonResponse({"status": "ok"})
+
+
+async def problem_of(db: TaskStore) -> str:
+    """Return what keeps a store from answering; nothing where it does."""
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            await db.get(["any"])
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is not ready
+        logger.warning("The store does not answer: %s", error or type(error).__name__)
+        return "store unreachable"
+    return ""

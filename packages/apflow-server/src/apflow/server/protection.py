@@ -1,0 +1,159 @@
+"""What every answer carries, and whom the server talks to at all.
+
+Without authentication it serves this machine only, by its own names: a page in a browser that lets its name
+lead here (DNS rebinding) is refused as a caller from outside is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from apflow.core.settings import Settings
+from apflow.server.answer import fault_response
+from apflow.server.fault import HttpFault, RefusedFault, fault_of
+from apflow.server.limit import Rate
+from apflow.server.request import HEADER
+
+SECURITY: Final[Mapping[str, str]] = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+PROBES: Final = ("/health", "/ready")  # balancers ask them often, and by any name
+
+
+def has_auth(settings: Settings) -> bool:
+    """Say whether callers must bear tokens."""
+    return bool(settings.jwt_secret or settings.jwks_url)
+
+
+class Protection:
+    """Refuses who is not served, and those who ask too often; adds headers of security to every answer."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, rate: Rate) -> None:
+        self.app = app
+        self._settings, self._rate = settings, rate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+
+        has_begun = False
+
+        async def send_protected(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            self._check(scope)
+            await self.app(scope, receive, send_protected)
+        except Exception as error:  # the border: whatever it is, it is told in one form, and logged
+            if has_begun:
+                raise
+            await refuse(fault_of(error), scope, receive, send_protected)
+
+    def _check(self, scope: Scope) -> None:
+        address = read_address((scope.get("client") or ("",))[0])
+        if not has_auth(self._settings) and not self._settings.insecure:
+            check_local(address, Headers(scope=scope).getlist("host"), self._settings)
+        if scope["path"] not in PROBES:
+            self._rate.check_address(rate_key(address))
+
+
+async def refuse(fault: HttpFault, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request, or a WebSocket that has not begun, with a fault."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": fault.message[:100]})
+    else:
+        await fault_response(HTTPConnection(scope), fault)(scope, receive, send)
+
+
+def check_local(address: IPv4Address | IPv6Address | None, hosts: list[str], settings: Settings) -> None:
+    """Check that a caller is on this machine, and calls it by one of its own names.
+
+    Raises:
+        RefusedFault: it does not.
+    """
+    if address is None or not address.is_loopback:
+        raise RefusedFault(
+            "Without authentication this server answers its own machine only. Set APFLOW_JWT_SECRET or "
+            "APFLOW_JWKS_URL; or --insecure (APFLOW_INSECURE), where everybody may do everything."
+        )
+    if len(hosts) > 1 or any(not is_own_name(host_of(each), settings) for each in hosts):
+        raise RefusedFault(
+            "Without authentication this server answers to localhost and the name in APFLOW_PUBLIC_URL only."
+        )
+
+
+def is_own_name(host: str, settings: Settings) -> bool:
+    """Say whether a host is this machine as it calls itself, or the public name of the server."""
+    address = read_address(host)
+    if address is not None:
+        return address.is_loopback
+    return host == "localhost" or host.endswith(".localhost") or host == host_of(settings.public_url)
+
+
+def host_of(text: str) -> str:
+    """Return the host of a URL or of a Host header, in lower case."""
+    try:
+        return (urlsplit(text if "//" in text else f"//{text}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def read_address(text: str) -> IPv4Address | IPv6Address | None:
+    """Return an IP address; an IPv4 address in the clothes of IPv6 as what it is."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
+def rate_key(address: IPv4Address | IPv6Address | None) -> str:
+    """Return what stands for the owner of an address: of IPv6 its network, where one owner has all."""
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((address, 64), strict=False))
+    return str(address)
+
+
+def with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """Let pages of the origins that the settings name call the server; nobody else's."""
+    if not settings.cors_origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=settings.cors_origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=("Authorization", "Content-Type", "Last-Event-ID", HEADER),
+        expose_headers=(HEADER, "Retry-After"),
+    )
+
+
+def origin_is_allowed(connection: HTTPConnection, settings: Settings) -> bool:
+    """Say whether a page may open a WebSocket: browsers ask nobody before they do.
+
+    Who sends no Origin is no browser.
+    """
+    origin = connection.headers.get("origin")
+    if origin is None or "*" in settings.cors_origins or origin in settings.cors_origins:
+        return True
+    return host_of(origin) != "" and urlsplit(origin).netloc == connection.headers.get("host")

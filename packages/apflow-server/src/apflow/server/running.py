@@ -1,0 +1,97 @@
+"""The server as a process: started, told to stop, ended.
+
+At the first SIGTERM or SIGINT it takes no more trees and answers on, until what runs has ended or was given
+up; then streams end, and so does the process, with 0. A second signal ends it at once: nothing is lost by
+that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import threading
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from apflow.core.settings import Settings
+from apflow.core.store import TaskStore
+from apflow.server.app import create_app
+
+logger = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+LAST_WAIT = 5.0  # seconds beyond the time that code has to end: what ignores its cancellation is left behind
+ANSWERS = 5.0  # seconds that answers have to end when nothing runs any more
+KEEP_ALIVE = 30  # seconds that a connection may be idle
+LARGEST_HEAD = 64 << 10  # bytes of the headers of a request
+
+
+class DrainingServer(uvicorn.Server):
+    """Ends when the drain of its application is over, which a signal begins."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        if self.started:
+            for each in sockets or []:
+                logger.info("Serving at %s.", _url_of(each))
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._app.state.drain.is_over:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signals give it
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        settings: Settings = self._app.state.settings
+        wait = settings.shutdown_timeout
+        logger.info("%s: taking no more work; what runs has %g s to end.", signal.Signals(sig).name, wait)
+        _exit_after(wait + settings.cancel_grace + ANSWERS + LAST_WAIT)
+        if self.started and self._loop is not None:
+            self._loop.call_soon_threadsafe(lambda: self._app.state.drain.begin())
+        else:
+            self.should_exit = True
+
+
+def serve(settings: Settings, sockets: list[socket.socket], db: TaskStore | None = None) -> None:
+    """Serve at bound sockets in this process, until a signal comes."""
+    app = create_app(settings, db=db)
+    DrainingServer(configuration(app), app).run(sockets)
+
+
+def configuration(app: FastAPI) -> uvicorn.Config:
+    """Return how the application is served."""
+    return uvicorn.Config(
+        app,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="websockets-sansio",
+        ws_max_size=app.state.settings.max_request_bytes,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=int(ANSWERS),
+        h11_max_incomplete_event_size=LARGEST_HEAD,
+    )
+
+
+def _exit_after(seconds: float) -> None:
+    timer = threading.Timer(seconds, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
+
+
+def _url_of(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

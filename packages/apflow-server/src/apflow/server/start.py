@@ -1,0 +1,102 @@
+"""Starting the server as the command line asks for it: one process, several, or one that reloads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from dataclasses import dataclass
+from functools import partial
+
+import click
+
+from apflow.core.errors import InvalidInputError
+from apflow.core.session import create_session
+from apflow.core.settings import Settings, get_settings
+from apflow.core.store import TaskStore
+from apflow.server import running
+from apflow.server.app import create_app
+from apflow.server.fleet import Fleet
+from apflow.server.listening import Place, check_place, listen, read_place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What the command line says of a start."""
+
+    host: str | None = None
+    port: int | None = None
+    workers: int = 1
+    has_reload: bool = False
+    fd: int | None = None  # a socket that is bound already
+
+
+def start(settings: Settings, wanted: Start) -> None:
+    """Serve until a signal comes.
+
+    Raises:
+        SettingsError: nobody may be served so.
+        InvalidInputError: the database admits one process only, and several were asked for.
+        CannotListenError: the place cannot be had.
+        StoreError: the database cannot be opened.
+    """
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    if wanted.fd is not None:
+        running.serve(settings, [socket.socket(fileno=wanted.fd)])
+        return
+    place = place_of(settings, wanted)
+    check_place(place, settings)
+    db = create_session(settings.database_url)
+    check_sharing(db, wanted)
+    create_app(settings, db=db)  # what is wrong with the settings is told here, before anything is opened
+    with listen(place) as bound:
+        host, port = bound.getsockname()[:2]
+        click.echo(f"Serving {db.url} at http://{Place(host, port)}. SIGTERM or Ctrl-C ends this.", err=True)
+        if wanted.has_reload:
+            _reload(bound)
+        elif wanted.workers > 1:
+            code = Fleet(wanted.workers, bound, {}).run()
+            if code:
+                raise click.exceptions.Exit(code)
+        else:
+            asyncio.run(_open(db))
+            running.serve(settings, [bound])
+
+
+def place_of(settings: Settings, wanted: Start) -> Place:
+    """Return where to listen: the command line wins over the setting."""
+    place = read_place(settings.bind)
+    host = place.host if wanted.host is None else wanted.host
+    return Place(host, place.port if wanted.port is None else wanted.port)
+
+
+def check_sharing(db: TaskStore, wanted: Start) -> None:
+    """Check that the store admits as many processes as are wanted.
+
+    Raises:
+        InvalidInputError: it admits one only.
+    """
+    if db.capabilities.is_shared or (wanted.workers == 1 and not wanted.has_reload):
+        return
+    option = "--reload" if wanted.has_reload else "--workers"
+    kind = db.url.partition(":")[0]
+    raise InvalidInputError(
+        f"{option} takes a database that several processes share, and {kind}:// admits one process. One is "
+        "enough: it runs many tasks at once. Or set APFLOW_DATABASE_URL to a PostgreSQL."
+    )
+
+
+async def _open(db: TaskStore) -> None:
+    await db.get(["any"])
+
+
+def _reload(bound: socket.socket) -> None:
+    from uvicorn.supervisors import ChangeReload
+
+    config = running.configuration(create_app(get_settings()))
+    config.reload_dirs_includes = config.reload_dirs_includes or []
+    ChangeReload(config, target=partial(_serve_again), sockets=[bound]).run()
+
+
+def _serve_again(sockets: list[socket.socket] | None) -> None:
+    running.serve(get_settings(), sockets or [])

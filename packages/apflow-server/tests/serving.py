@@ -1,0 +1,148 @@
+"""Servers for tests: real ones, on a free port of the loopback address.
+
+`serving` runs an application in a thread of this process, so that a test sees its store and its logs.
+`serve_process` runs `apflow serve` in a process of its own, which a test may end as it likes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import uvicorn
+from fastapi import FastAPI
+
+from apflow.core.memory import MemoryStore
+from apflow.core.settings import Settings
+from apflow.core.store import TaskStore
+from apflow.server.app import create_app
+
+SECRET = "a secret of tests that is long enough for every algorithm with a secret, HS512 included"
+START = 20.0  # seconds that a server may take to start on a busy machine
+
+
+@dataclass
+class Served:
+    """A server that answers at `url`; its application, where it runs in this process."""
+
+    url: str
+    app: FastAPI
+    db: TaskStore
+
+
+@dataclass
+class Process:
+    """A server in a process of its own."""
+
+    url: str
+    popen: subprocess.Popen[str]
+    log: Path
+
+    def end(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:
+        """Send a signal and return the exit code."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(number)
+        return self.popen.wait(timeout)
+
+
+def bearer(
+    user_id: str = "ann", *, secret: str = SECRET, expires_in: float = 600, **claims: Any
+) -> dict[str, str]:
+    """Return headers with a token of a user; `role="admin"` makes an admin of it."""
+    payload = {"sub": user_id, "exp": time.time() + expires_in} | claims
+    return {"Authorization": f"Bearer {jwt.encode(payload, secret, algorithm='HS256')}"}
+
+
+def free_socket() -> socket.socket:
+    """Return a socket that is bound to a free port of the loopback address."""
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", 0))
+    return bound
+
+
+@contextmanager
+def serving(
+    settings: Settings | None = None, db: TaskStore | None = None, app: FastAPI | None = None
+) -> Generator[Served]:
+    """Serve an application; without one, that of `settings` and `db` (in memory)."""
+    if app is None:
+        app = create_app(settings or Settings(), db=db or MemoryStore())
+    bound = free_socket()
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=5,
+        ws="websockets-sansio",
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="server of a test")
+    thread.start()
+    try:
+        wait_for(lambda: server.started or not thread.is_alive())
+        assert server.started, "the server did not start: its log says why"
+        yield Served(f"http://127.0.0.1:{bound.getsockname()[1]}", app, app.state.db)
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        bound.close()
+        assert not thread.is_alive(), "the server did not end"
+
+
+@contextmanager
+def serve_process(
+    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, url: str | None = None
+) -> Generator[Process]:
+    """Run `apflow serve` in a folder, on a free port, and end it at the end if it still runs."""
+    with free_socket() as bound:
+        port = bound.getsockname()[1]
+    log = folder / f"server-{port}.log"
+    given = {"APFLOW_DATABASE_URL": f"duckdb:///{folder / 'served.duckdb'}", "APFLOW_LOG_LEVEL": "INFO"}
+    command = [sys.executable, "-m", "apflow.server", "--port", str(port), *arguments]
+    with log.open("w") as output:
+        popen = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, **given, **(environment or {})},
+            stdout=output,
+            stderr=output,
+            text=True,
+        )
+    process = Process(url or f"http://127.0.0.1:{port}", popen, log)
+    try:
+        wait_for(lambda: popen.poll() is not None or _answers(process.url))
+        assert popen.poll() is None, log.read_text()
+        yield process
+    finally:
+        if popen.poll() is None:
+            popen.kill()
+            popen.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ready", timeout=1).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def wait_for(condition: Any, timeout: float = START) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.01)
