@@ -63,6 +63,7 @@ async def test_results_have_the_form_that_the_table_tells():
         ("config.llm_key.set", {"api_key": "sk-1"}),
         ("config.llm_key.get", {}),
         ("config.llm_key.delete", {"provider": "openai"}),
+        ("tasks.webhooks", {"task_id": "r"}),
         ("tasks.get", {"task_id": "r"}),
         ("tasks.list", {"root_only": False, "status": ["failed"]}),
         ("tasks.children", {"task_id": "r"}),

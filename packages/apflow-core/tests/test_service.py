@@ -215,6 +215,7 @@ async def of_ann(service: TaskService) -> TaskService:
 
 NAMED = {
     "execute": {"task_id": "r"},
+    "webhooks": {"task_id": "r"},
     "get": {"task_id": "r"},
     "children": {"parent_id": "r"},
     "tree": {"task_id": "a"},

@@ -63,6 +63,25 @@ class Executed(Result):
     error: str | None
 
 
+class ShownWebhook(Result):
+    """A webhook, and how far it is."""
+
+    id: str
+    url: str
+    method: str
+    headers: dict[str, Json]
+    timeout: float
+    max_retries: int
+    status: Literal["active", "done", "dead"]
+    sent: int  # number of the last event that was sent or given up
+    failures: int
+    not_before: datetime | None
+    refused: int
+    error: str | None
+    created_at: datetime
+    ended_at: datetime | None
+
+
 class Standing(Result):
     """How a task, or the tree of a root, is doing."""
 

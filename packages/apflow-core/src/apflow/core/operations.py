@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic import ValidationError as ParametersError
 
 from apflow.core.answers import (
@@ -29,6 +29,7 @@ from apflow.core.answers import (
     Reason,
     ShownExecutor,
     ShownTask,
+    ShownWebhook,
     Standing,
 )
 from apflow.core.errors import InvalidInputError
@@ -99,7 +100,7 @@ class Operation:
             read = self.parameters.model_validate(dict(given))
         except ParametersError as error:
             raise InvalidInputError(f"Parameters of {self.name} are wrong.", _faults(error)) from error
-        return {name: getattr(read, name) for name in read.model_fields_set}
+        return {name: _plain(getattr(read, name)) for name in read.model_fields_set}
 
     def parameters_schema(self) -> dict[str, Json]:
         """Return the JSON Schema of the parameters."""
@@ -108,6 +109,10 @@ class Operation:
     def result_schema(self) -> dict[str, Json]:
         """Return the JSON Schema of the result."""
         return TypeAdapter(self.result).json_schema()
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(by_alias=True, exclude_unset=True) if isinstance(value, BaseModel) else value
 
 
 def _faults(error: ParametersError) -> list[str]:
@@ -124,6 +129,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("tasks.submit", Create, NestedTask, "anyone", "submit"),
         Operation("tasks.execute", Execute, Executed, "owner", "execute"),
         Operation("tasks.watch", Watch, Event, "owner", "watch", is_stream=True),
+        Operation("tasks.webhooks", OneTask, list[ShownWebhook], "owner", "webhooks"),
         Operation("tasks.get", OneTask, ShownTask, "owner", "get"),
         Operation("tasks.detail", OneTask, ShownTask, "owner", "get"),
         Operation("tasks.list", List, list[ShownTask], "anyone", "list"),

@@ -9,6 +9,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from apflow.core.states import TaskStatus
 from apflow.core.task import Json
+from apflow.core.webhook import WebhookConfig
 
 
 class Parameters(BaseModel):
@@ -78,6 +79,8 @@ class Execute(Parameters):
     user_id: str | None = Field(None, description="Whose the created tasks are")
     on_conflict: Literal["copy", "error"] = Field("copy", description="What to do when a given id is taken")
     idempotency_key: str | None = Field(None, description="The same key creates and requests nothing twice")
+    use_streaming: bool = Field(False, description="Answer with the events, where the interface can")
+    webhook_config: WebhookConfig | None = Field(None, description="Whom to tell of the events")
 
 
 class Watch(OneTask):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Literal
 
@@ -24,10 +24,11 @@ from apflow.core.task import Json, Task
 from apflow.core.task_executor import TaskExecutor
 from apflow.core.tree import TreeSummary, tree_status
 from apflow.core.treeservice import Answers, TreeService
+from apflow.core.webhookservice import WebhookService
 from apflow.core.why import explain
 
 
-class RunService(TreeService):
+class RunService(TreeService, WebhookService):
     """What one caller may do with the runs of stored tasks."""
 
     async def execute(
@@ -42,6 +43,8 @@ class RunService(TreeService):
         user_id: str | None = None,
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
+        use_streaming: bool = False,
+        webhook_config: Mapping[str, Json] | None = None,
     ) -> dict[str, Json]:
         """Ask for a run of a stored task, or of tasks that are created for it, and tell how it stands.
 
@@ -57,6 +60,9 @@ class RunService(TreeService):
             user_id: whose the created tasks are.
             on_conflict: what to do when a given id is taken.
             idempotency_key: the same key creates nothing twice, and a run that goes on already is no error.
+            use_streaming: for interfaces that can answer with the events; here it changes nothing.
+            webhook_config: whom a server is to tell of the events; see `WebhookConfig`. The answer has the
+                `webhook_id`, and the `webhook_secret` where one was made.
 
         Raises:
             InvalidInputError: not just one of `task_id` and `tasks` is given, or they cannot be used.
@@ -65,7 +71,9 @@ class RunService(TreeService):
         """
         if (task_id is None) == (tasks is None):
             raise InvalidInputError("Give what to run in one way: task_id, or tasks.")
+        del use_streaming
         await check_room(self.db, self.user_id or user_id)
+        webhook = await self._read_webhook(webhook_config) if webhook_config is not None else None
         more: dict[str, Json] = {}
         is_new = True
         if task_id is None:
@@ -82,11 +90,13 @@ class RunService(TreeService):
                     raise InvalidInputError("idempotency_key does not go with copy_execution.")
                 more["original_task_id"] = task.id
                 task = (await TaskCreator(self.db).create_task_copy(task, children=copy_children)).task
-        with contextlib.suppress(*([AlreadyRunningError] if idempotency_key is not None else [])):
-            if wait and not self.is_served:
-                await TaskExecutor().execute_task_by_id(task.id, force=force, db_session=self.db)
-            elif is_new:
-                await submit(self.db, task.id, force=force)
+        async with self._webhook(webhook, task.root_id, idempotency_key, is_new=is_new) as registered:
+            more |= registered
+            with contextlib.suppress(*([AlreadyRunningError] if idempotency_key is not None else [])):
+                if wait and not self.is_served:
+                    await TaskExecutor().execute_task_by_id(task.id, force=force, db_session=self.db)
+                elif is_new:
+                    await submit(self.db, task.id, force=force)
         if wait:
             await self._end_of(task.root_id)
         return await self._executed(task, has_result=wait) | more

@@ -1,0 +1,109 @@
+"""Operations on webhooks: taking them with a run, and showing how they stand."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from apflow.core.access import Access
+from apflow.core.errors import ExecutorError, InvalidInputError, NotFoundError
+from apflow.core.net import resolve
+from apflow.core.task import Json, utc_now
+
+if TYPE_CHECKING:  # pydantic takes long to import, and most runs have no webhook
+    from apflow.core.webhook import Webhook, WebhookConfig
+
+PORTS = {"http": 80, "https": 443}
+
+
+class WebhookService(Access):
+    """What one caller may do with webhooks."""
+
+    async def webhooks(self, task_id: str) -> list[dict[str, Json]]:
+        """Return the webhooks of a task's tree: how far each is, and what ended it."""
+        task = await self._task(task_id, with_tree=True)
+        return [each.shown() for each in await self._webhooks_of(task.root_id)]
+
+    async def _read_webhook(self, config: Mapping[str, Json]) -> WebhookConfig:
+        """Check what a caller gave as a webhook, the address included.
+
+        Raises:
+            InvalidInputError: it cannot be used.
+        """
+        from apflow.core.webhook import read_config
+
+        if not self.is_served:
+            raise InvalidInputError("A webhook takes a server that sends it. Call one: `apflow serve`.")
+        read = read_config(config)
+        parts = urlsplit(read.url)
+        try:
+            await resolve(parts.hostname or "", parts.port or PORTS[parts.scheme])
+        except ExecutorError as error:
+            raise InvalidInputError(
+                "The webhook cannot be used.", [f"webhook_config.url: {error}"]
+            ) from error
+        return read
+
+    @asynccontextmanager
+    async def _webhook(
+        self, config: WebhookConfig | None, root_id: str, idempotency_key: str | None, *, is_new: bool
+    ) -> AsyncGenerator[dict[str, Json]]:
+        """Store a webhook for the run that is requested in this context, and forget it where that fails.
+
+        The same idempotency key stores one once. Gives what the caller is to be told of it.
+        """
+        if config is None:
+            yield {}
+            return
+        from apflow.core.webhook import KIND
+
+        made = secrets.token_hex(16)
+        if idempotency_key is not None:
+            made = hashlib.sha256(f"{root_id}\n{idempotency_key}".encode()).hexdigest()[:32]
+        known = await self._webhooks_of(root_id)
+        webhook = next((each for each in known if each.id == made), None)
+        is_stored = webhook is None and is_new
+        if is_stored:
+            webhook = await self._store_webhook(config, root_id, made, known)
+        try:
+            yield {} if webhook is None else _told(webhook, config)
+        except BaseException:
+            if webhook is not None and is_stored:
+                await self.db.remove_record(KIND, webhook.key)
+            raise
+
+    async def _store_webhook(
+        self, config: WebhookConfig, root_id: str, webhook_id: str, known: Sequence[Webhook]
+    ) -> Webhook:
+        from apflow.core.webhook import KIND, MOST_OF_A_TREE, new_webhook
+
+        if len([each for each in known if each.status == "active"]) >= MOST_OF_A_TREE:
+            raise InvalidInputError(f"The tree has {MOST_OF_A_TREE} webhooks that have not ended: no more.")
+        root = (await self.db.get([root_id])).get(root_id)
+        if root is None:
+            raise NotFoundError(root_id)
+        webhook = new_webhook(
+            config,
+            webhook_id,
+            root_id=root_id,
+            user_id=root.user_id,
+            sent=root.last_event,
+            now=utc_now(),
+        )
+        await self.db.put_record(KIND, webhook.key, webhook.to_json())
+        return webhook
+
+    async def _webhooks_of(self, root_id: str) -> list[Webhook]:
+        from apflow.core.webhook import KIND, Webhook
+
+        found = [Webhook.of(record) for record in await self.db.records(KIND, prefix=f"{root_id}/")]
+        return [each for each in found if each.root_id == root_id]
+
+
+def _told(webhook: Webhook, config: WebhookConfig) -> dict[str, Json]:
+    told: dict[str, Json] = {"webhook_id": webhook.id}
+    return told if config.secret is not None else told | {"webhook_secret": webhook.secret}

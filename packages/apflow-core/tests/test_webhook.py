@@ -1,0 +1,160 @@
+"""Webhooks: what is taken, what is refused, and what is stored of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from apflow.core import BaseTask, MemoryStore, executor_register, get_registry
+from apflow.core.errors import AlreadyRunningError, InvalidInputError, NotFoundError
+from apflow.core.operations import OPERATIONS
+from apflow.core.service import TaskService
+from apflow.core.webhook import Webhook, key_of, made_secret
+
+URL = "http://127.0.0.1:9/hook"
+ONE = {"id": "r", "name": "webhook_nothing"}
+
+
+class Nothing(BaseTask):
+    """Does nothing."""
+
+    id = "webhook_nothing"
+
+    async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return inputs
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    executor_register(Nothing, override=True)
+    yield
+    get_registry().unregister(Nothing.id)
+
+
+@pytest.fixture
+def service() -> TaskService:
+    return TaskService(MemoryStore(), is_served=True)
+
+
+async def stored(service: TaskService) -> list[Webhook]:
+    return [Webhook.of(record) for record in await service.db.records("webhook")]
+
+
+async def execute(service: TaskService, config: dict[str, Any], **more: Any) -> dict[str, Any]:
+    given = {"tasks": [ONE], "webhook_config": {"url": URL, **config}, **more}
+    answer: dict[str, Any] = await OPERATIONS["tasks.execute"].call(service, given)
+    return answer
+
+
+async def test_a_webhook_is_stored_with_a_secret_that_is_told_once(service: TaskService):
+    answer = await execute(service, {"headers": {"Authorization": {"$secret": "HOOK"}}})
+    [webhook] = await stored(service)
+    assert answer["webhook_id"] == webhook.id
+    assert answer["webhook_secret"] == webhook.secret
+    assert (webhook.root_id, webhook.sent, webhook.status) == ("r", 1, "active")
+    assert webhook.headers == {"Authorization": {"$secret": "HOOK"}}
+    [shown] = await service.webhooks("r")
+    assert "secret" not in shown
+    assert shown["headers"] == webhook.headers
+
+
+async def test_a_secret_that_is_given_is_not_told_again(service: TaskService):
+    answer = await execute(service, {"secret": made_secret()})
+    assert "webhook_secret" not in answer
+    assert (await stored(service))[0].secret == (await stored(service))[0].secret
+
+
+async def test_a_header_in_clear_is_shown_as_stars(service: TaskService):
+    await execute(service, {"headers": {"Authorization": "Bearer abcdefgh", "X-Of": "me"}})
+    assert (await service.webhooks("r"))[0]["headers"] == {"Authorization": "***", "X-Of": "me"}
+
+
+async def test_the_same_key_stores_one_webhook_and_tells_the_same_secret(service: TaskService):
+    first = await execute(service, {}, idempotency_key="k")
+    again = await execute(service, {}, idempotency_key="k")
+    assert first["webhook_secret"] == again["webhook_secret"]
+    assert len(await stored(service)) == 1
+
+
+async def test_a_refused_run_leaves_no_webhook(service: TaskService):
+    await service.execute(tasks=[ONE])
+    with pytest.raises(AlreadyRunningError):
+        await service.execute("r", webhook_config={"url": URL})
+    assert await stored(service) == []
+
+
+async def test_of_a_refused_webhook_nothing_is_created(service: TaskService):
+    with pytest.raises(InvalidInputError):
+        await service.execute(tasks=[ONE], webhook_config={"url": "http://169.254.169.254/"})
+    assert (await service.count())["total"] == 0
+
+
+async def test_without_a_server_there_is_nobody_to_send_it():
+    with pytest.raises(InvalidInputError, match="apflow serve"):
+        await TaskService(MemoryStore()).execute(tasks=[ONE], webhook_config={"url": URL})
+
+
+async def test_a_tree_has_a_limited_number_of_webhooks(service: TaskService, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("apflow.core.webhook.MOST_OF_A_TREE", 1)
+    await execute(service, {})
+    await service.cancel(["r"])
+    with pytest.raises(InvalidInputError, match="no more"):
+        await service.execute("r", webhook_config={"url": URL})
+
+
+async def test_a_stranger_sees_no_webhook(service: TaskService):
+    await execute(service, {})
+    with pytest.raises(NotFoundError):
+        await TaskService(service.db, "bob").webhooks("r")
+
+
+REFUSED: list[dict[str, Any]] = [
+    {},
+    {"url": "ftp://example.com/"},
+    {"url": "https://"},
+    {"url": "https://me:pw@example.com/"},
+    {"url": "http://example.com:99999/"},
+    {"url": URL, "method": "GET"},
+    {"url": URL, "timeout": 0},
+    {"url": URL, "timeout": 301},
+    {"url": URL, "max_retries": -1},
+    {"url": URL, "headers": {"Host": "other"}},
+    {"url": URL, "headers": {"webhook-id": "1"}},
+    {"url": URL, "headers": {"X A": "1"}},
+    {"url": URL, "headers": {"X-A": "1\r\nX-B: 2"}},
+    {"url": URL, "headers": {"X-A": {"$secret": "A", "more": 1}}},
+    {"url": URL, "headers": {"Authorization": "***"}},
+    {"url": URL, "secret": "short"},
+    {"url": URL, "secret": "whsec_" + "A" * 20},
+    {"url": URL, "colour": "red"},
+    {"url": "http://no-such-host.invalid/"},
+]
+
+
+@pytest.mark.parametrize("config", REFUSED, ids=str)
+async def test_what_cannot_be_used_is_refused_before_anything_is_written(
+    service: TaskService, config: dict[str, Any]
+):
+    with pytest.raises(InvalidInputError) as caught:
+        await service.execute(tasks=[ONE], webhook_config=config)
+    assert caught.value.violations
+    assert await stored(service) == []
+    assert (await service.count())["total"] == 0
+
+
+async def test_private_addresses_are_refused_where_the_policy_says_so(
+    service: TaskService, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("APFLOW_NET_POLICY", "public")
+    with pytest.raises(InvalidInputError) as caught:
+        await service.execute(tasks=[ONE], webhook_config={"url": URL})
+    assert "loopback" in caught.value.violations[0]
+
+
+def test_a_made_secret_is_one_of_32_bytes():
+    assert len(key_of(made_secret())) == 32
+    assert "whsec_" not in repr(
+        Webhook(id="w", root_id="r", user_id=None, url=URL, created_at="", secret="whsec_a")
+    )
