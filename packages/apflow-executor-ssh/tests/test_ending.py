@@ -97,6 +97,17 @@ async def test_a_cancelled_command_is_gone_with_its_children(login: str, request
         assert time.monotonic() - cancelled < 2
 
 
+async def test_a_flood_of_output_does_not_hold_up_the_end(server: Sshd):
+    command = "echo started; yes flood | tee /dev/stderr"
+    async with started({**server.inputs, "command": command, "max_output_bytes": 1000}) as (ssh, running):
+        await until(lambda: ssh._session and ssh._session.stdout.total > 10 << 20)
+        cancelled = time.monotonic()
+        running.cancel()
+        await asyncio.wait([running])
+        assert time.monotonic() - cancelled < 2
+        await until(lambda: not server.commands("yes flood"), 0.5)
+
+
 async def test_a_command_may_end_in_good_order_when_it_is_asked_to(server: Sshd):
     command = "trap 'echo ended; exit' TERM; echo started; while :; do sleep 0.05; done"
     async with started({**server.inputs, "command": command}) as (ssh, running):

@@ -45,6 +45,8 @@ async def test_each_type_of_key_logs_in_with_and_without_a_passphrase(server: Ss
     assert await log_in(server, key_file=str(locked), passphrase=PASSPHRASE) == server.username
     assert await log_in(server, key=locked.read_text(), passphrase=PASSPHRASE) == server.username
     assert await log_in(server, key=server.keys[kind].read_text(), passphrase="unneeded") == server.username
+    for text in (locked.read_text().strip(), locked.read_text().replace("\n", "\r\n")):
+        assert await log_in(server, key=text, passphrase=PASSPHRASE) == server.username
     with pytest.raises(SshInputError, match="Give its passphrase"):
         await log_in(server, key_file=str(locked))
     with pytest.raises(SshInputError, match="with this passphrase"):
@@ -134,6 +136,7 @@ async def test_neither_an_agent_nor_the_keys_of_the_user_are_used(
         ({"key_file": "/"}, "irectory|not a file"),
         ({"key_file": "a\0b"}, "null"),
         ({"password": "x", "known_hosts": "/no/such/file"}, "No such file"),
+        ({"password": "x", "known_hosts": "/dev/null"}, "not a file"),
         ({"password": "x", "known_hosts": "two\nlines"}, "No line"),
         (
             {"password": "x", "known_hosts": "/tmp/authorized_keys", "host_key_policy": "accept-new"},

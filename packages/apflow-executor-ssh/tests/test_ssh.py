@@ -64,6 +64,12 @@ async def test_a_program_that_is_not_there_ends_with_127(server: Sshd):
         await run(server, ["no-such-program"])
 
 
+async def test_a_long_command_arrives(server: Sshd):
+    words = ["x" * 10_000] * 12
+    assert (await run(server, ["echo", *words]))["stdout"] == " ".join(words) + "\n"
+    assert (await run(server, f"echo {' '.join(words)} | wc -c"))["stdout"].strip() == str(12 * 10_001)
+
+
 @pytest.mark.parametrize("login", ["server", "own_server"])
 async def test_variables_arrive_whatever_the_server_accepts(login: str, request: pytest.FixtureRequest):
     server: Sshd = request.getfixturevalue(login)

@@ -3,6 +3,7 @@
 from apflow.executor.ssh.errors import (
     SshCommandFailedError,
     SshConnectionError,
+    SshDroppedError,
     SshError,
     SshHostKeyChangedError,
     SshHostKeyError,
@@ -17,6 +18,7 @@ from apflow.executor.ssh.executor import SshExecutor
 __all__ = [
     "SshCommandFailedError",
     "SshConnectionError",
+    "SshDroppedError",
     "SshError",
     "SshExecutor",
     "SshHostKeyChangedError",

@@ -11,6 +11,7 @@ ExecutorError
     ├── SshLoginError            it refuses the user or the credential
     ├── SshShellError            it runs no commands, or has no POSIX shell to run them
     ├── SshConnectionError       it speaks no SSH, or the connection ended too early
+    │   └── SshDroppedError          before the server said a word
     ├── SshTimeoutError          it took too long
     └── SshCommandFailedError    the command ended with another exit code than 0
 ```

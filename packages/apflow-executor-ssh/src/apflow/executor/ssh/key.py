@@ -55,7 +55,7 @@ def parse_key(data: bytes, passphrase: str | None) -> paramiko.PKey:
     """
     if len(data) > LARGEST or b"PRIVATE KEY-----" not in data:
         raise SshInputError("What was given as the private key is none. It begins with -----BEGIN.")
-    loaded = _load(data, passphrase)
+    loaded = _load(data.replace(b"\r\n", b"\n").strip() + b"\n", passphrase)
     kind = next((ours for theirs, ours in _KINDS if isinstance(loaded, theirs)), None)
     if kind is None:
         raise SshInputError("The private key is of no kind that is used. Give an Ed25519, ECDSA or RSA key.")

@@ -69,6 +69,8 @@ def _is_file(path: str) -> bool:
 
 def _read(path: Path) -> str:
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise SshInputError(f"The file of known hosts {str(path)!r} is not a file.")
         with path.open(encoding="utf-8", errors="surrogateescape") as file:
             return file.read(LARGEST)
     except (OSError, ValueError) as error:

@@ -26,7 +26,7 @@ from apflow.executor.ssh.transport import exit_code
 
 END_SECONDS = 1.5  # for the keeper to end the command, and itself
 CUT_SECONDS = 1.8  # after which the connection is cut, and the server ends it all
-CHUNK = 1 << 16
+CHUNK, CHUNKS = 1 << 16, 16  # read at once, and before anything else is looked at
 LONGEST_GREETING = 64 << 10  # what a user's startup files may say
 
 
@@ -141,9 +141,8 @@ class Session:
 
         def has_greeted() -> bool:
             is_over = channel.closed
-            _drain(channel.recv_ready, channel.recv, said.extend)
-            _drain(channel.recv_stderr_ready, channel.recv_stderr, _drop)
-            return is_over or len(said) > LONGEST_GREETING or bool(pattern.search(said))
+            has_more = _take(channel, said.extend, _drop)
+            return (is_over and not has_more) or len(said) > LONGEST_GREETING or bool(pattern.search(said))
 
         self._connection.wait_until(has_greeted)
         found = pattern.search(said)
@@ -160,8 +159,9 @@ class Session:
         """Take what the command has said, and give it what it has room for; say whether it is over."""
         leader = self._leader
         is_over = leader.closed  # asked first: nothing comes after that
-        self._take_output()
-        if is_over:
+        if _take(leader, self.stdout.add, self.stderr.add):
+            self._connection.again()
+        elif is_over:
             return True
         if self._pending and leader.send_ready():
             with suppress(OSError):  # it wants no more input
@@ -170,10 +170,6 @@ class Session:
         elif not self._pending:
             leader.shutdown_write()
         return False
-
-    def _take_output(self) -> None:
-        _drain(self._leader.recv_ready, self._leader.recv, self.stdout.add)
-        _drain(self._leader.recv_stderr_ready, self._leader.recv_stderr, self.stderr.add)
 
     def _dismiss(self) -> None:
         """Tell the keeper that all is done: what the command has left running in the background may go on."""
@@ -186,18 +182,20 @@ class Session:
         with suppress(OSError, EOFError, paramiko.SSHException, SshError, Stopped):
             self._keeper.shutdown_write()
             self._connection.wait_until(lambda: self._keeper.closed, within=END_SECONDS)
-            self._take_output()
+            _take(self._leader, self.stdout.add, self.stderr.add)
 
 
-def _drain(
-    is_ready: Callable[[], bool], receive: Callable[[int], bytes], take: Callable[[bytes], object]
-) -> None:
-    """Take what has come. What comes meanwhile is left for the next look."""
-    while is_ready():
-        data = receive(CHUNK)
-        take(data)
-        if len(data) < CHUNK:
-            return
+def _take(channel: paramiko.Channel, out: Callable[[bytes], object], err: Callable[[bytes], object]) -> bool:
+    """Take what a command has said, so much of it that others get their turn; say whether there is more."""
+    for _ in range(CHUNKS):
+        has_out, has_err = channel.recv_ready(), channel.recv_stderr_ready()
+        if has_out:
+            out(channel.recv(CHUNK))
+        if has_err:
+            err(channel.recv_stderr(CHUNK))
+        if not (has_out or has_err):
+            return False
+    return True
 
 
 def _drop(_data: bytes) -> None:
