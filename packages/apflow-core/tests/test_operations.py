@@ -88,3 +88,35 @@ async def test_wrong_parameters_are_refused_with_every_fault():
     with pytest.raises(InvalidInputError) as caught:
         await OPERATIONS["tasks.list"].call(service, {"limit": 0, "order": "size", "colour": "red"})
     assert [each.partition(":")[0] for each in caught.value.violations] == ["limit", "order", "colour"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"limit": "5"},
+        {"limit": 5.0},
+        {"limit": 2**31},
+        {"root_only": 1},
+        {"name": 5},
+        {"status": ["running"]},
+        {"created_after": 5},
+        {"created_after": "5"},
+        {"created_after": "2026-01-01T00:00:00"},
+    ],
+    ids=str,
+)
+async def test_a_parameter_of_another_kind_is_refused_and_not_guessed_at(given: dict[str, Any]):
+    with pytest.raises(InvalidInputError):
+        await OPERATIONS["tasks.list"].call(TaskService(MemoryStore()), given)
+
+
+async def test_times_and_states_are_given_as_text():
+    given = {"created_after": "2026-01-01T00:00:00Z", "status": "failed"}
+    assert await OPERATIONS["tasks.list"].call(TaskService(MemoryStore()), given) == []
+
+
+@EVERY
+async def test_a_safe_operation_changes_nothing(operation: Operation):
+    reads = ("get", "list", "children", "tree", "count", "running", "status", "why", "webhooks", "watch")
+    asks = ("health", "metrics", "executor", "executors", "get_llm_key", "count_running")
+    assert operation.is_safe == (operation.method in (*reads, *asks))

@@ -71,6 +71,7 @@ class Operation:
     who: Who
     method: str  # of `TaskService`
     is_stream: bool = False  # it yields results one by one
+    is_safe: bool = False  # it changes nothing, and may be repeated
 
     @property
     def summary(self) -> str:
@@ -128,30 +129,30 @@ OPERATIONS: dict[str, Operation] = {
         Operation("tasks.create", Create, NestedTask, "anyone", "create"),
         Operation("tasks.submit", Create, NestedTask, "anyone", "submit"),
         Operation("tasks.execute", Execute, Executed, "owner", "execute"),
-        Operation("tasks.watch", Watch, Event, "owner", "watch", is_stream=True),
-        Operation("tasks.webhooks", OneTask, list[ShownWebhook], "owner", "webhooks"),
-        Operation("tasks.get", OneTask, ShownTask, "owner", "get"),
-        Operation("tasks.detail", OneTask, ShownTask, "owner", "get"),
-        Operation("tasks.list", List, list[ShownTask], "anyone", "list"),
-        Operation("tasks.children", Parent, list[ShownTask], "owner", "children"),
-        Operation("tasks.tree", Tree, NestedTask, "owner", "tree"),
-        Operation("tasks.count", Count, Counted, "anyone", "count"),
+        Operation("tasks.watch", Watch, Event, "owner", "watch", is_stream=True, is_safe=True),
+        Operation("tasks.webhooks", OneTask, list[ShownWebhook], "owner", "webhooks", is_safe=True),
+        Operation("tasks.get", OneTask, ShownTask, "owner", "get", is_safe=True),
+        Operation("tasks.detail", OneTask, ShownTask, "owner", "get", is_safe=True),
+        Operation("tasks.list", List, list[ShownTask], "anyone", "list", is_safe=True),
+        Operation("tasks.children", Parent, list[ShownTask], "owner", "children", is_safe=True),
+        Operation("tasks.tree", Tree, NestedTask, "owner", "tree", is_safe=True),
+        Operation("tasks.count", Count, Counted, "anyone", "count", is_safe=True),
         Operation("tasks.update", Update, ShownTask, "owner", "update"),
         Operation("tasks.delete", Delete, Deleted, "owner", "delete"),
         Operation("tasks.copy", Copy, NestedTask | CopyArray, "owner", "copy"),
         Operation("tasks.cancel", Cancel, list[Cancelled], "owner", "cancel"),
         Operation("tasks.running.cancel", Cancel, list[Cancelled], "owner", "cancel"),
-        Operation("tasks.running.list", Running, list[Standing], "anyone", "running"),
-        Operation("tasks.running.count", CountRunning, Number, "anyone", "count_running"),
-        Operation("tasks.running.status", SeveralTasks, list[Standing], "owner", "status"),
+        Operation("tasks.running.list", Running, list[Standing], "anyone", "running", is_safe=True),
+        Operation("tasks.running.count", CountRunning, Number, "anyone", "count_running", is_safe=True),
+        Operation("tasks.running.status", SeveralTasks, list[Standing], "owner", "status", is_safe=True),
         Operation("tasks.resume", Resume, list[Standing], "owner", "resume"),
-        Operation("tasks.why", OneTask, Reason, "owner", "why"),
-        Operation("system.health", Parameters, Health, "anyone", "health"),
-        Operation("system.metrics", Parameters, Metrics, "anyone", "metrics"),
-        Operation("system.executors", Parameters, list[ShownExecutor], "anyone", "executors"),
-        Operation("system.executor", OneExecutor, ShownExecutor, "anyone", "executor"),
+        Operation("tasks.why", OneTask, Reason, "owner", "why", is_safe=True),
+        Operation("system.health", Parameters, Health, "anyone", "health", is_safe=True),
+        Operation("system.metrics", Parameters, Metrics, "anyone", "metrics", is_safe=True),
+        Operation("system.executors", Parameters, list[ShownExecutor], "anyone", "executors", is_safe=True),
+        Operation("system.executor", OneExecutor, ShownExecutor, "anyone", "executor", is_safe=True),
         Operation("config.llm_key.set", SetLlmKey, KeySet, "anyone", "set_llm_key"),
-        Operation("config.llm_key.get", LlmKey, HasKey, "anyone", "get_llm_key"),
+        Operation("config.llm_key.get", LlmKey, HasKey, "anyone", "get_llm_key", is_safe=True),
         Operation("config.llm_key.delete", LlmKey, KeySet, "anyone", "delete_llm_key"),
     )
 }

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from apflow.core.states import TaskStatus
 from apflow.core.task import Json
 from apflow.core.webhook import WebhookConfig
 
+MOST: Final = 2**31 - 1  # what every store can count
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d")
+
+
+def _check_text(value: object) -> object:
+    if not isinstance(value, datetime) and not (isinstance(value, str) and _TIME.match(value)):
+        raise ValueError("give a time as text, as in ISO 8601")
+    return value
+
+
+Status = Annotated[TaskStatus, Field(strict=False)]
+Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_check_text)]
+
 
 class Parameters(BaseModel):
-    """Parameters of an operation. Unknown ones are refused."""
+    """Parameters of an operation. Unknown ones are refused, and so is text where a number is due."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class OneTask(Parameters):
@@ -57,7 +71,7 @@ class Update(OneTask):
     """What to change; what is left out stays as it is."""
 
     name: str | None = None
-    priority: int | None = None
+    priority: int | None = Field(None, ge=-MOST, le=MOST)
     inputs: dict[str, Json] | None = None
     params: dict[str, Json] | None = None
     schemas: dict[str, Json] | None = None
@@ -89,6 +103,7 @@ class Watch(OneTask):
     after: int | None = Field(
         None,
         ge=0,
+        le=MOST,
         description="Number of the last event that is known; left out: the state, then what follows",
     )
 
@@ -97,7 +112,7 @@ class Running(Parameters):
     """Whose runs to list, and how many."""
 
     user_id: str | None = None
-    limit: int | None = Field(100, ge=1)
+    limit: int | None = Field(100, ge=1, le=MOST)
 
 
 class CountRunning(Parameters):
@@ -123,7 +138,7 @@ class Filters(Parameters):
     """Which tasks; what is left out does not matter."""
 
     user_id: str | None = None
-    status: TaskStatus | list[TaskStatus] | None = None
+    status: Status | list[Status] | None = None
     name: str | None = None
 
 
@@ -138,10 +153,10 @@ class List(Filters):
 
     root_only: bool = True
     original_task_id: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    limit: int | None = Field(100, ge=1)
-    offset: int = Field(0, ge=0)
+    created_after: Time | None = None
+    created_before: Time | None = None
+    limit: int | None = Field(100, ge=1, le=MOST)
+    offset: int = Field(0, ge=0, le=MOST)
     order: Literal["created_at", "-created_at", "priority", "name"] = "-created_at"
 
 
