@@ -110,3 +110,60 @@ def test_several_event_loops_share_one_writer():
     asyncio.run(write_many())
     group.close()
     assert told == [[()]] * 500
+
+
+async def test_a_job_is_done_in_the_thread_that_commits_and_its_result_comes_back():
+    threads: list[str] = []
+
+    def commit(changes: list[Change]) -> list[Moved]:
+        threads.append(threading.current_thread().name)
+        return [[()] for _ in changes]
+
+    group = GroupCommit(commit, "test")
+    await group.submit(Change())
+    assert await group.run(lambda: threading.current_thread().name) == threads[0] == "test"
+    group.close()
+
+
+async def test_a_job_that_fails_is_told_to_its_caller_and_the_next_one_goes_on():
+    group = GroupCommit(lambda changes: [[()]] * len(changes), "test")
+    with pytest.raises(ZeroDivisionError):
+        await group.run(lambda: 1 // 0)
+    assert await group.run(lambda: 2) == 2
+    assert await group.submit(Change()) == [()]
+    group.close()
+
+
+async def test_many_jobs_do_not_hold_up_a_change():
+    done: list[str] = []
+    gate = threading.Event()
+
+    def commit(changes: list[Change]) -> list[Moved]:
+        done.extend("change" for _ in changes)
+        return [[()] for _ in changes]
+
+    group = GroupCommit(commit, "test")
+    first = asyncio.ensure_future(group.run(lambda: gate.wait(10)))
+    jobs = [asyncio.ensure_future(group.run(lambda: done.append("job"))) for _ in range(9)]
+    changes = [asyncio.ensure_future(group.submit(Change())) for _ in range(3)]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(first, *jobs, *changes)
+    assert done == ["change"] * 3 + ["job"] * 9
+    group.close()
+
+
+async def test_closing_does_the_jobs_that_wait_and_takes_no_more():
+    gate = threading.Event()
+    done: list[int] = []
+    group = GroupCommit(lambda changes: [[()]] * len(changes), "test")
+    first = asyncio.ensure_future(group.run(lambda: gate.wait(10)))
+    jobs = [asyncio.ensure_future(group.run(lambda each=each: done.append(each))) for each in range(5)]
+    await asyncio.sleep(0)
+    jobs[4].cancel()
+    closing = asyncio.ensure_future(asyncio.to_thread(group.close))
+    gate.set()
+    await asyncio.gather(first, *jobs[:4], closing)
+    assert done == list(range(5))
+    with pytest.raises(StoreError, match="closed"):
+        await group.run(lambda: None)
