@@ -14,7 +14,7 @@ import pytest
 
 from apflow.core.errors import InvalidInputError, StoreError, StoreLockedError, StoreVersionError
 from apflow.core.settings import Settings
-from apflow.core.store import Change, TaskQuery
+from apflow.core.store import Change, Record, TaskQuery
 from apflow.storage.duckdb import DuckDBStore, create_store
 from apflow.storage.duckdb.database import migrate
 from apflow.storage.sql.migrations import LATEST
@@ -28,6 +28,7 @@ from apflow.testing.building import a_task
 
 store = DuckDBStore(sys.argv[1])
 asyncio.run(store.add([a_task("kept")]))
+asyncio.run(store.put_record("kind", "kept", [1]))
 print("held", flush=True)
 sys.stdin.readline()
 """
@@ -87,6 +88,7 @@ async def test_a_file_that_another_process_holds_names_that_process_and_what_it_
             assert str(holder.pid) in str(caught.value)
         holder.kill()
     assert list(await store.get(["kept", "mine"])) == ["kept"]
+    assert await store.records("kind") == [Record("kind", "kept", [1], 1)]
     await store.close()
 
 
@@ -125,18 +127,23 @@ async def test_a_file_of_each_earlier_version_becomes_one_of_the_newest(tmp_path
     path = tmp_path / "tasks.duckdb"
     with duckdb.connect(str(path)) as connection:
         migrate(connection, "", version)
+        if version:
+            connection.execute("INSERT INTO apflow_events VALUES ('old', 1, 1, now()::TIMESTAMP, '[]')")
     store = DuckDBStore(url_of(path))
     await store.add(a_tree("r", "a"))
     assert len(await store.tree("r")) == 2
+    assert await store.put_record("kind", "key", {"a": 1}) == Record("kind", "key", {"a": 1}, 1)
     await store.close()
     with duckdb.connect(str(path)) as connection:
         found = connection.execute(
             "SELECT table_name, column_name FROM information_schema.columns"
         ).fetchall()
         versions = connection.execute("SELECT version FROM apflow_schema ORDER BY 1").fetchall()
+        kept = connection.execute("SELECT count(*) FROM apflow_events WHERE root_id = 'old'").fetchone()
     declared = {(table.name, column.name) for table in metadata.tables.values() for column in table.columns}
     assert set(found) == declared
     assert versions == [(each,) for each in range(1, LATEST + 1)]
+    assert kept == (1 if version else 0,)
 
 
 async def test_the_memory_limit_is_the_one_that_was_set(tmp_path: Path):
@@ -209,6 +216,20 @@ async def test_a_row_that_somebody_else_removed_is_noticed_and_nothing_is_writte
     assert await store.move([a_move("a", "pending", "in_progress")]) == [None]
     assert len(await store.events("r")) == 2
     await store.close()
+
+
+async def test_a_record_may_be_stored_again_while_a_reader_still_sees_the_removed_one(tmp_path: Path):
+    async with DuckDBStore(url_of(tmp_path / "tasks.duckdb")) as store:
+        await store.put_record("k", "a", 1)
+        with store._database.cursor() as reader:
+            reader.begin()
+            seen = reader.execute("SELECT value, version FROM apflow_records").fetchall()
+            for _ in range(3):
+                assert await store.remove_record("k", "a")
+                assert await store.put_record("k", "a", 2, version=0)
+            assert reader.execute("SELECT value, version FROM apflow_records").fetchall() == seen
+            reader.rollback()
+        assert await store.records("k") == [Record("k", "a", 2, 1)]
 
 
 async def test_an_empty_change_is_nothing(tmp_path: Path):

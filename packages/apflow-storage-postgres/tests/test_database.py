@@ -16,10 +16,11 @@ from sqlalchemy import JSON, Column, Integer, String
 from apflow.core import session
 from apflow.core.errors import StoreError, StoreVersionError
 from apflow.core.settings import reset_settings
-from apflow.core.store import Move, TaskQuery
+from apflow.core.store import Move, Record, TaskQuery
 from apflow.storage.postgres import PostgresStore
 from apflow.storage.postgres.schema import LATEST, migrate
 from apflow.storage.sql import TaskModel
+from apflow.storage.sql.tables import metadata
 from apflow.testing.building import a_task, a_tree, an_event
 from apflow.testing.postgres import a_server, extended, run_sql
 
@@ -44,10 +45,25 @@ def no_model() -> Iterator[None]:
 async def test_a_database_of_any_earlier_version_is_brought_to_the_newest(postgres_url: str, version: int):
     connection = await asyncpg.connect(postgres_url)
     await migrate(connection, postgres_url, version)
+    if version:
+        await connection.execute("INSERT INTO apflow_events VALUES ('old', 1, 1, now(), '[]')")
     await connection.close()
     async with PostgresStore(postgres_url) as store:
         await store.add(a_tree("r", "a"))
         assert [task.position for task in await store.tree("r")] == [0, 1]
+        assert await store.put_record("kind", "key", {"a": 1}) == Record("kind", "key", {"a": 1}, 1)
+    connection = await asyncpg.connect(postgres_url)
+    found = await connection.fetch(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+    )
+    versions = await connection.fetch("SELECT version FROM apflow_schema ORDER BY 1")
+    kept = await connection.fetchval("SELECT count(*) FROM apflow_events WHERE root_id = 'old'")
+    await connection.close()
+    assert {tuple(row) for row in found} >= {
+        (table.name, column.name) for table in metadata.tables.values() for column in table.columns
+    }
+    assert [row[0] for row in versions] == list(range(1, LATEST + 1))
+    assert kept == (1 if version else 0)
 
 
 async def test_processes_that_open_an_empty_database_at_once_make_its_schema_once(postgres_url: str):
@@ -81,6 +97,8 @@ async def test_a_user_who_may_only_read_and_write_rows_can_work(postgres_url: st
         async with PostgresStore(as_user(postgres_url, role, "right")) as store:
             await store.add([a_task("s")])
             assert set(await store.get(["r", "s"])) == {"r", "s"}
+            assert await store.put_record("k", "a", 1)
+            assert await store.remove_record("k", "a")
     finally:
         run_sql(postgres_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 

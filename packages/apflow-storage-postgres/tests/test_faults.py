@@ -113,6 +113,83 @@ async def test_wherever_the_connection_is_lost_a_change_is_written_once(
         assert [event.sequence for event in await store.events("r")] == list(range(1, 26))
 
 
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_wherever_the_connection_is_lost_a_record_is_written_once_and_its_writer_is_told(
+    proxy: Proxy, proxied: str, is_answered: bool
+):
+    async with PostgresStore(proxied) as store:
+        await store.put_record("k", "a", "same")
+        version = 1
+
+        async def put(expected: int | None) -> None:
+            nonlocal version
+            version += 1
+            assert await store.put_record("k", "a", "same", version=expected) == ("k", "a", "same", version)
+
+        for number in range(8):
+            pieces = count()
+            cut = once(lambda _piece, number=number, pieces=pieces: next(pieces) == number)
+            if is_answered:
+                proxy.cut_after = cut
+            else:
+                proxy.cut_before = cut
+            await put(version)
+            await put(None)
+        for piece in (b"DELETE", COMMIT):
+            cut = once(lambda sent, piece=piece: piece in sent)
+            if is_answered:
+                proxy.cut_after = cut
+            else:
+                proxy.cut_before = cut
+            await store.put_record("k", "b", 1, version=0)
+            assert await store.remove_record("k", "b", version=1) is True
+        proxy.cut_after = proxy.cut_before = lambda _: False
+        assert await store.records("k") == [("k", "a", "same", version)]
+
+
+async def test_a_writer_whose_answer_was_lost_has_not_won_where_another_one_wrote_the_same(
+    proxy: Proxy, proxied: str, postgres_url: str
+):
+    async with PostgresStore(proxied) as store, PostgresStore(postgres_url) as other:
+        await store.put_record("k", "a", "free")
+        assert await other.put_record("k", "a", "taken", version=1) is not None
+        proxy.cut_after = once(lambda piece: COMMIT in piece)
+        assert await store.put_record("k", "a", "taken", version=1) is None
+        assert await store.records("k") == [("k", "a", "taken", 2)]
+
+
+async def test_a_record_of_which_nobody_knows_whether_it_was_written_is_told_so(proxy: Proxy, proxied: str):
+    store = PostgresStore(proxied, patience=0.3)
+    await store.put_record("k", "a", 1)
+
+    def lose_for_good(piece: bytes) -> bool:
+        if COMMIT in piece:
+            proxy.cut_before = lambda _: True
+            return True
+        return False
+
+    proxy.cut_after = lose_for_good
+    with pytest.raises(StoreError, match="whether"):
+        await store.put_record("k", "a", 2)
+    await store.close()
+
+
+async def test_a_record_that_somebody_holds_is_told_and_the_next_one_goes_on(postgres_url: str):
+    async with PostgresStore(extended(postgres_url, lock_timeout="300")) as store:
+        await store.put_record("k", "held", 1)
+        holder = await asyncpg.connect(postgres_url)
+        async with holder.transaction():
+            await holder.execute("SELECT * FROM apflow_records FOR UPDATE")
+            held, free = await asyncio.gather(
+                store.put_record("k", "held", 2), store.put_record("k", "free", 1), return_exceptions=True
+            )
+        await holder.close()
+        assert isinstance(held, StoreError)
+        assert "took too long" in str(held)
+        assert free == ("k", "free", 1, 1)
+        assert await store.put_record("k", "held", 2) == ("k", "held", 2, 2)
+
+
 async def test_reads_go_on_after_all_connections_were_lost(proxy: Proxy, proxied: str):
     async with PostgresStore(proxied) as store:
         await store.add(a_tree("r", "a"))

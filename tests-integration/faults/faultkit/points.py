@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from apflow.core.events import FINAL, TaskEvent
 from apflow.core.states import TaskStatus
-from apflow.core.store import Change, Move, Moved, TaskQuery, TaskStore
-from apflow.core.task import Task
+from apflow.core.store import Change, Move, Moved, Record, TaskQuery, TaskStore
+from apflow.core.task import Json, Task
 from faultkit.trees import LAST, RETRYING, TARGET
 
 
@@ -109,6 +109,17 @@ class StoppingStore(TaskStore):
 
     async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:
         return await self._inner.events(root_id, after, limit)
+
+    async def put_record(
+        self, kind: str, key: str, value: Json, *, version: int | None = None
+    ) -> Record | None:
+        return await self._inner.put_record(kind, key, value, version=version)
+
+    async def records(self, kind: str, *, prefix: str = "", limit: int | None = None) -> list[Record]:
+        return await self._inner.records(kind, prefix=prefix, limit=limit)
+
+    async def remove_record(self, kind: str, key: str, *, version: int | None = None) -> bool:
+        return await self._inner.remove_record(kind, key, version=version)
 
     async def close(self) -> None:
         await self._inner.close()

@@ -114,10 +114,13 @@ class MemoryStore(TaskStore):
         check_records(kind, prefix, limit)
         with self._lock:
             self._check_open()
-            # Characters sort as their UTF-8 does.
-            found = sorted(each for each in self._records.items() if each[0][0] == kind)
-        wanted = [each for each in found if each[0][1].startswith(prefix)][:limit]
-        return [Record(*place, loads(text), version) for place, (text, version) in wanted]
+            found = [
+                (key, *stored)
+                for (each_kind, key), stored in self._records.items()
+                if each_kind == kind and key.startswith(prefix)
+            ]
+        found.sort()  # characters sort as their UTF-8 does
+        return [Record(kind, key, loads(text), version) for key, text, version in found[:limit]]
 
     async def remove_record(self, kind: str, key: str, *, version: int | None = None) -> bool:
         check_record(kind, key, version)

@@ -13,9 +13,12 @@ from __future__ import annotations
 
 from apflow.testing.storequery import StoreQueryContract
 from apflow.testing.storerace import StoreRaceContract
+from apflow.testing.storerecord import StoreRecordContract
 from apflow.testing.storeshare import StoreShareContract
 from apflow.testing.storewrite import StoreWriteContract
 
 
-class StoreContract(StoreWriteContract, StoreQueryContract, StoreRaceContract, StoreShareContract):
+class StoreContract(
+    StoreWriteContract, StoreQueryContract, StoreRaceContract, StoreShareContract, StoreRecordContract
+):
     """Every test of a store. One method to write: `make_store`."""

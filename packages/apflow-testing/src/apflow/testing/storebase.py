@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from apflow.core.store import TaskStore
@@ -24,3 +25,14 @@ class StoreMaker(ABC):
         store = self.make_store(tmp_path)
         yield store
         await store.close()
+
+    @pytest_asyncio.fixture
+    async def two(self, tmp_path: Path) -> AsyncIterator[tuple[TaskStore, TaskStore]]:
+        """Give two stores of the same data."""
+        first = self.make_store(tmp_path)
+        if not first.capabilities.is_shared:
+            pytest.skip("the store admits one process")
+        second = self.make_store(tmp_path)
+        yield first, second
+        await first.close()
+        await second.close()

@@ -6,13 +6,11 @@ Where a store admits several processes, two of them are two stores of the same d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from secrets import token_hex
 
 import pytest
-import pytest_asyncio
 
 from apflow.core.errors import MoveLostError
 from apflow.core.events import EventType
@@ -69,17 +67,6 @@ class Heard:
 
 class StoreShareContract(StoreMaker):
     """Owners, leases and notices."""
-
-    @pytest_asyncio.fixture
-    async def two(self, tmp_path: Path) -> AsyncIterator[tuple[TaskStore, TaskStore]]:
-        """Give two stores of the same data."""
-        first = self.make_store(tmp_path)
-        if not first.capabilities.is_shared:
-            pytest.skip("the store admits one process")
-        second = self.make_store(tmp_path)
-        yield first, second
-        await first.close()
-        await second.close()
 
     async def test_runs_that_nobody_owns_are_found_by_those_who_could(self, store: TaskStore) -> None:
         for task in (a_request("r"), a_task("idle"), a_request("owned"), a_request("urgent", priority=0)):

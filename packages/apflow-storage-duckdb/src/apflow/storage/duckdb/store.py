@@ -8,9 +8,10 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -19,7 +20,7 @@ from apflow.core.events import TaskEvent
 from apflow.core.groupcommit import GroupCommit
 from apflow.core.settings import Settings
 from apflow.core.states import TaskStatus
-from apflow.core.store import Capabilities, Change, Moved, TaskQuery, TaskStore
+from apflow.core.store import Capabilities, Change, Moved, TaskQuery
 from apflow.core.task import Task
 from apflow.storage.duckdb.database import TRIM_EVERY, Database
 from apflow.storage.duckdb.statements import READ_EVENTS, SEQUENCES
@@ -27,6 +28,7 @@ from apflow.storage.duckdb.writer import Writer
 from apflow.storage.sql.columns import task_columns
 from apflow.storage.sql.pages import read_page
 from apflow.storage.sql.queries import Statement, count_tasks, select_by_id, select_tasks, select_tree
+from apflow.storage.sql.records import SqlRecordStore
 from apflow.storage.sql.rows import task_rows
 
 T = TypeVar("T")
@@ -45,7 +47,7 @@ def create_store(url: str, settings: Settings) -> DuckDBStore:
     )
 
 
-class DuckDBStore(TaskStore):
+class DuckDBStore(SqlRecordStore):
     """A DuckDB file: `duckdb:///relative.duckdb`, `duckdb:////absolute.duckdb` or `duckdb:///:memory:`.
 
     One thread writes, in batches; a few read, each from a snapshot, and wait for nobody.
@@ -111,6 +113,16 @@ class DuckDBStore(TaskStore):
         self.is_closed = True
         self._readers.shutdown()
         self._close()
+
+    async def _write_record(self, statement: Statement) -> int | None:
+        return await self._group.run(partial(self._writer.write_record, statement))
+
+    async def _read_records(self, statement: Statement) -> Sequence[Sequence[Any]]:
+        def read() -> list[Any]:
+            with self._database.cursor() as cursor:
+                return self._database.execute(cursor, *statement).fetchall()
+
+        return await self._read(read)
 
     async def _read(self, read: Callable[[], T]) -> T:
         """Run a read in a reader's thread."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -27,9 +27,11 @@ from apflow.storage.sql.columns import (
 )
 from apflow.storage.sql.ledger import GUARDS, Ledger, Needs, Row, Tree, Writes
 from apflow.storage.sql.pages import pages
+from apflow.storage.sql.queries import Statement
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Outcome = Moved | BaseException
 MAX_ROWS = 10_000  # of one INSERT: what it holds in memory stays small
 MAX_PAGES = 10  # of events, likewise
@@ -40,7 +42,7 @@ _GUARD_KINDS = [next(column.kind for column in BASE if column.name == name) for 
 
 
 class Writer:
-    """Commits batches of changes. Only one thread may call `commit`."""
+    """Commits batches of changes, and records. Only one thread may call `commit` and `write_record`."""
 
     def __init__(self, database: Database, event_retention: timedelta | None = None) -> None:
         self._database = database
@@ -71,6 +73,32 @@ class Writer:
                 else:
                     outcomes += [outcome for change in rest for outcome in self.commit([change])]
         return outcomes
+
+    def write_record(self, statement: Statement) -> int | None:
+        """Write a record in a transaction of its own, and return its version; None where it was not written.
+
+        Raises:
+            StoreError: the database cannot be opened, or did not take it.
+        """
+        self._open()
+        try:
+            row = self._in_transaction(lambda: self._run(*statement).fetchone())
+        except Exception as error:
+            raise self._told(error) from error
+        return None if row is None else row[0]
+
+    def _in_transaction(self, work: Callable[[], T]) -> T:
+        connection = self._connection
+        assert connection is not None  # opened before anything is written
+        connection.begin()
+        try:
+            done = work()
+            connection.commit()
+        except BaseException:
+            _roll_back(connection)
+            raise
+        self._database.protect()
+        return done
 
     def _run(self, text: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyConnection:
         assert self._connection is not None  # opened before anything is run
@@ -188,10 +216,7 @@ class Writer:
             self.ledger.learn_values(name, {row[0]: decode(kind, row[1]) for row in rows})
 
     def _write(self, writes: Writes, now: datetime) -> None:
-        connection = self._connection
-        assert connection is not None  # opened before anything is decided
-        connection.begin()
-        try:
+        def work() -> None:
             self._insert_tasks(writes, now)
             self._update_tasks(writes)
             if writes.removed:
@@ -199,11 +224,8 @@ class Writer:
             if writes.ended:
                 self._run(statements.DELETE_EVENTS, [writes.ended])
             self._insert_events(writes, now)
-            connection.commit()
-        except BaseException:
-            _roll_back(connection)
-            raise
-        self._database.protect()
+
+        self._in_transaction(work)
         self._rows_since_trim += len(writes.added) + len(writes.sets)
         if self._rows_since_trim >= TRIM_EVERY:
             self._database.trim()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from apflow.core.task import utc_now
 from apflow.storage.sql import migrations
-from apflow.storage.sql.columns import EVENTS, TASKS, TaskColumn, encode, naive, quoted
+from apflow.storage.sql.columns import EVENTS, RECORDS, TASKS, TaskColumn, encode, naive, quoted
 
 if TYPE_CHECKING:
     from apflow.storage.postgres.server import Connection
@@ -44,6 +44,10 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         f"CREATE INDEX apflow_events_stored ON {EVENTS} (stored_at)",
         "CREATE TABLE apflow_writers (id VARCHAR NOT NULL PRIMARY KEY, batch BIGINT NOT NULL, "
         "seen_at TIMESTAMP NOT NULL) WITH (fillfactor = 10)",
+    ),
+    (
+        *migrations.MIGRATIONS[1],
+        *(f'ALTER TABLE {RECORDS} ALTER COLUMN {name} TYPE VARCHAR COLLATE "C"' for name in ("kind", "key")),
     ),
 )
 LATEST = len(MIGRATIONS)

@@ -14,10 +14,17 @@ NOW = "(clock_timestamp() AT TIME ZONE 'UTC')"
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 # An older request counts as more urgent, by one priority a minute, so that none waits for ever.
 URGENCY = f"priority - extract(epoch FROM {NOW} - run_requested_at) / 60, created_at, id"
-MARK = (
-    f"INSERT INTO apflow_writers (id, batch, seen_at) VALUES ($3, $4, {NOW}) ON CONFLICT (id) "
-    "DO UPDATE SET batch = excluded.batch, seen_at = excluded.seen_at RETURNING batch"
-)
+
+
+def mark(writer: str, batch: str) -> str:
+    """Return the statement that notes the number of a writer's batch, with the names of its parameters."""
+    return (
+        f"INSERT INTO apflow_writers (id, batch, seen_at) VALUES ({writer}, {batch}, {NOW}) ON CONFLICT (id) "
+        "DO UPDATE SET batch = excluded.batch, seen_at = excluded.seen_at RETURNING batch"
+    )
+
+
+MARK = mark("$1", "$2")
 
 
 @cache
@@ -31,7 +38,7 @@ def lock(names: tuple[str, ...]) -> str:
     """
     columns = ", ".join(map(quoted, ("id", "root_id", "last_event", "next_position", *GUARDS, *names)))
     return (
-        f"WITH mark AS ({MARK}), roots AS MATERIALIZED ("
+        f"WITH mark AS ({mark('$3', '$4')}), roots AS MATERIALIZED ("
         f"SELECT id FROM {TASKS} WHERE id = ANY($1::VARCHAR[]) ORDER BY id FOR UPDATE"
         f"), named AS MATERIALIZED (SELECT {columns} FROM {TASKS} "
         f"WHERE id = ANY($2::VARCHAR[]) AND (SELECT count(*) FROM roots) IS NOT NULL ORDER BY id FOR UPDATE"

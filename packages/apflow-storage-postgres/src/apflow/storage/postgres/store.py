@@ -6,6 +6,7 @@ import asyncio
 import weakref
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
+from functools import partial
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from apflow.core.events import TaskEvent
 from apflow.core.groupcommit import GroupCommit
 from apflow.core.settings import Settings
 from apflow.core.states import TaskStatus
-from apflow.core.store import Capabilities, Change, Moved, Notice, NoticeKind, TaskQuery, TaskStore
+from apflow.core.store import Capabilities, Change, Moved, Notice, NoticeKind, TaskQuery
 from apflow.core.task import Task
 from apflow.storage.postgres.address import read_address
 from apflow.storage.postgres.iothread import IoThread
@@ -24,6 +25,7 @@ from apflow.storage.postgres.statements import READ_EVENTS, RENEW, reserve, unow
 from apflow.storage.postgres.writer import Outcome, Writer
 from apflow.storage.sql.pages import read_page
 from apflow.storage.sql.queries import Statement, count_tasks, select_by_id, select_tasks, select_tree
+from apflow.storage.sql.records import SqlRecordStore
 from apflow.storage.sql.rows import task_rows
 
 T = TypeVar("T")
@@ -41,7 +43,7 @@ def create_store(url: str, settings: Settings) -> PostgresStore:
     )
 
 
-class PostgresStore(TaskStore):
+class PostgresStore(SqlRecordStore):
     """A PostgreSQL database: `postgresql://user:password@host:5432/database?sslmode=require`.
 
     One thread holds the connections; batches are written one after the other, and a few connections read.
@@ -75,7 +77,8 @@ class PostgresStore(TaskStore):
         self._keeper = Link(self._server)  # of its own: a lease waits neither for readers nor for a writer
         self._notices = Notices(self._server)
         writer = Writer(self._server, lease, event_retention, self._notices.tell)
-        self._group = GroupCommit(_Commit(self._io, writer), self.url)
+        self._commit = _Commit(self._io, writer)
+        self._group = GroupCommit(self._commit, self.url)
         # Also where nobody closes it, and at the end of the process.
         self._close = weakref.finalize(
             self, _close, self._group, self._io, (writer, self._readers, self._keeper, self._notices)
@@ -139,6 +142,12 @@ class PostgresStore(TaskStore):
         self.is_closed = True
         self._close()
 
+    async def _write_record(self, statement: Statement) -> int | None:
+        return await self._group.run(partial(self._commit.write_record, statement))
+
+    async def _read_records(self, statement: Statement) -> Sequence[Sequence[Any]]:
+        return await self._read(lambda connection: _fetch(connection, statement))
+
     async def _tasks(self, statement: Statement) -> list[Task]:
         """Read tasks, of the columns that they have at this moment."""
         reader = task_rows()
@@ -156,13 +165,17 @@ class PostgresStore(TaskStore):
 
 
 class _Commit:
-    """Commits batches in the thread that holds the connections. Knows nothing of the store itself."""
+    """Commits in the thread that holds the connections. Knows nothing of the store itself."""
 
     def __init__(self, io: IoThread, writer: Writer) -> None:
         self._io, self._writer = io, writer
 
     def __call__(self, changes: list[Change]) -> Sequence[Outcome]:
         return self._io.submit(self._writer.commit(changes)).result()
+
+    def write_record(self, statement: Statement) -> int | None:
+        """Write a record between two batches."""
+        return self._io.submit(self._writer.write_record(statement)).result()
 
 
 async def _reading(server: Server, readers: Links, read: Callable[[Connection], Awaitable[T]]) -> T:

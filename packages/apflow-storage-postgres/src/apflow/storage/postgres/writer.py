@@ -1,14 +1,14 @@
-"""Writing batches of changes, each in one transaction that locks, decides and writes."""
+"""Writing batches of changes, each in one transaction that locks, decides and writes; and records."""
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from asyncpg import Record
 
@@ -23,9 +23,12 @@ from apflow.storage.sql.columnar import columns_of_added
 from apflow.storage.sql.columns import BASE, Kind, TaskColumn, decode, encoder, naive
 from apflow.storage.sql.ledger import GUARDS, Ledger, Needs, Row, Tree, Writes
 from apflow.storage.sql.pages import pages
+from apflow.storage.sql.queries import Statement
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+Mark = tuple[str, int]  # a writer, and the number of its batch
 Outcome = Moved | BaseException
 MAX_ROWS = 10_000  # of one statement: what it holds in memory stays small
 PRUNE_EVERY = timedelta(days=1)
@@ -46,7 +49,7 @@ class Decided(NamedTuple):
 
 
 class Writer:
-    """Commits batches of changes, one after the other.
+    """Commits batches of changes, and records, one after the other.
 
     `hear` is given what other processes are to be told, once it is committed.
     """
@@ -86,22 +89,45 @@ class Writer:
             self._hear(decided.notices)
         return outcomes
 
+    async def write_record(self, statement: Statement) -> int | None:
+        """Write a record, once, and return its version; None where it was not written."""
+
+        async def work(connection: Connection, mark: Mark) -> int | None:
+            await connection.execute(statements.MARK, *mark)
+            version: int | None = await connection.fetchval(statement.text, *statement.parameters)
+            return version
+
+        async with self._server.told():
+            return await self._server.patiently(partial(self._in_transaction, work))
+
     async def close(self) -> None:
         """Let go of the connection."""
         await self._link.close()
 
     async def _once(self, changes: Sequence[Change]) -> Decided:
         """Write the first of these changes, as many as one transaction takes, in one transaction."""
+
+        async def work(connection: Connection, mark: Mark) -> Decided:
+            roots = await _roots(connection, changes)
+            transaction = Transaction(connection, self._server.columns, self._lease, mark)
+            decided = await transaction.decide(changes, roots)
+            if decided.writes:
+                await transaction.write(decided.writes)
+            return decided
+
+        return await self._in_transaction(work)
+
+    async def _in_transaction(self, work: Callable[[Connection, Mark], Awaitable[T]]) -> T:
+        """Do work in one transaction, again where its COMMIT is found not to have arrived.
+
+        The work notes its mark before it writes.
+        """
         async with self._link.connection() as connection:
             await self._prune(connection)
-            roots = await _roots(connection, changes)
             await connection.execute(statements.BEGIN)
             try:
                 self._batch = batch = self._batch + 1
-                work = Transaction(connection, self._server.columns, self._lease, (self._id, batch))
-                decided = await work.decide(changes, roots)
-                if decided.writes:
-                    await work.write(decided.writes)
+                done = await work(connection, (self._id, batch))
             except BaseException as error:
                 if not is_connection_lost(error):
                     await connection.execute("ROLLBACK")
@@ -114,10 +140,10 @@ class Writer:
                 logger.warning("%s: no answer to a COMMIT: %s", self._server.url, error)
                 connection.terminate()
             else:
-                return decided
+                return done
         if await self._was_committed(batch):
-            return decided
-        return await self._once(changes)
+            return done
+        return await self._in_transaction(work)
 
     async def _was_committed(self, batch: int) -> bool:
         """Find out what became of a batch whose COMMIT was not answered.
@@ -168,7 +194,7 @@ class Transaction:
         connection: Connection,
         columns: Sequence[TaskColumn],
         lease: timedelta,
-        mark: tuple[str, int],
+        mark: Mark,
     ) -> None:
         self._connection = connection
         self._columns = {column.name: column for column in (*columns, _NEXT_POSITION)}
@@ -177,7 +203,7 @@ class Transaction:
         self._ledger = Ledger(0)
         self._trees: dict[str, Tree] = {}  # their counters as they are stored
         self._sequences: dict[str, int] = {}  # of trees of which the root changes in nothing else
-        self._mark = mark  # the writer, and the number of its batch
+        self._mark = mark
 
     async def decide(self, changes: Sequence[Change], roots: set[str]) -> Decided:
         """Lock what these changes name, roots first, and say what they come to."""

@@ -19,6 +19,7 @@ from apflow.core.taskmodel import get_task_model_class
 
 TASKS = "apflow_tasks"
 EVENTS = "apflow_events"
+RECORDS = "apflow_records"
 SCHEMA = "apflow_schema"
 
 

@@ -60,6 +60,16 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
             body VARCHAR NOT NULL
         )""",
     ),
+    (
+        """CREATE TABLE apflow_records (
+            kind VARCHAR NOT NULL,
+            key VARCHAR NOT NULL,
+            value VARCHAR NOT NULL,
+            version BIGINT NOT NULL,
+            updated_at TIMESTAMP NOT NULL,
+            PRIMARY KEY (kind, key)
+        )""",
+    ),
 )
 
 LATEST = len(MIGRATIONS)

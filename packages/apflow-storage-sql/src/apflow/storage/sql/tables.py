@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Double, Integer, MetaData, String, Table
 from sqlalchemy.types import TypeEngine
 
-from apflow.storage.sql.columns import BASE, EVENTS, SCHEMA, TASKS
+from apflow.storage.sql.columns import BASE, EVENTS, RECORDS, SCHEMA, TASKS
 
 _TYPES: dict[str, type[TypeEngine[Any]]] = {
     "VARCHAR": String,
@@ -36,6 +36,16 @@ events = Table(
     Column("last_sequence", BigInteger, nullable=False),
     Column("stored_at", DateTime, nullable=False),
     Column("body", String, nullable=False),
+)
+
+records = Table(
+    RECORDS,
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("value", String, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("updated_at", DateTime, nullable=False),
 )
 
 schema = Table(
