@@ -1,7 +1,7 @@
 """A real Docker engine for tests: `dockerd`, with all that it keeps in a folder of its own, and one image.
 
 It listens at a Unix socket and, where a test says so, at a port of the loopback interface. It changes neither
-the firewall nor the interfaces of this machine: its containers have no network. The image is a static busybox.
+the firewall nor the interfaces of this machine: its containers have no network. The image is a busybox.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import docker
@@ -27,25 +27,65 @@ from docker.errors import DockerException
 IMAGE = "apflow-test/busybox:1"
 BUSYBOX = Path("/usr/bin/busybox")  # Debian's busybox-static
 START_SECONDS, STOP_SECONDS = 60.0, 30.0
-# What ends the engine where the process of the tests is killed: its standard input ends, too.
-GUARD = 'cat > /dev/null; kill -TERM "$0" 2> /dev/null'
 
 
 @dataclass
 class Engine:
-    """An engine that runs."""
+    """An engine, which may be killed and started again."""
 
     folder: Path
-    process: subprocess.Popen[bytes]
+    command: list[str]
     image: str = IMAGE
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        (self.folder / "none.json").write_text("{}")  # nothing of what is set for this machine's own engine
+        self.start()
 
     @property
     def url(self) -> str:
         return f"unix://{self.folder}/d.sock"
 
-    @property
-    def containerd_pid(self) -> int:
-        return int((self.folder / "exec/containerd/containerd.pid").read_text())
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PATH": PATH},
+                start_new_session=True,
+            )
+        until = time.monotonic() + START_SECONDS
+        while not self._listens():
+            if self.process.poll() is not None or time.monotonic() > until:
+                self.kill()
+                said = (self.folder / "log").read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"The Docker engine does not start:\n{said}")
+            time.sleep(0.05)
+        with self.client() as client:
+            client.ping()
+
+    def kill(self) -> None:
+        """Kill it as a crash would: its containers go on."""
+        self.process.kill()
+        self.process.wait()
+        # containerd dies with it, and where nobody takes it away, its number would count as alive.
+        (self.folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """Stop it with its containers; kill what does not end."""
+        with suppress(OSError, DockerException), self.client() as client:
+            for each in client.containers(all=True):
+                client.remove_container(each["Id"], force=True, v=True)
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        for pid in _pids_below(self.folder):  # where it was killed: containerd, and what holds containers
+            _end(pid, str(self.folder))
 
     @contextmanager
     def client(self) -> Generator[docker.APIClient]:
@@ -65,6 +105,11 @@ class Engine:
         """Return the ids of the containers that run."""
         with self.client() as client:
             return [each["Id"] for each in client.containers()]
+
+    def _listens(self) -> bool:
+        # Not asked of the library: it leaves its socket open where nobody listens (docker 7.2).
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(f"{self.folder}/d.sock") == 0
 
 
 def check_possible() -> None:
@@ -91,25 +136,13 @@ def an_engine(*options: str, launcher: tuple[str, ...] = ()) -> Generator[Engine
     check_possible()
     folder = Path(tempfile.mkdtemp(prefix="apd-", dir="/tmp"))  # the path of a Unix socket is short
     try:
-        (folder / "none.json").write_text("{}")  # nothing of what is configured for this machine's own engine
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [*launcher, *_command(folder), *options],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "PATH": PATH},
-                start_new_session=True,
-            )
-        engine = Engine(folder, process)
-        with _guarded(process.pid):
-            try:
-                _wait_until_it_answers(engine)
-                with engine.client() as client:
-                    client.import_image_from_data(busybox_image(), *IMAGE.rsplit(":", 1))
+        engine = Engine(folder, [*launcher, *_command(folder), *options])
+        try:
+            with _guarded(engine), engine.client() as client:
+                client.import_image_from_data(busybox_image(), *IMAGE.rsplit(":", 1))
                 yield engine
-            finally:
-                stop(engine)
+        finally:
+            engine.stop()
     finally:
         remove_folder(folder)
 
@@ -125,56 +158,21 @@ def _command(folder: Path) -> list[str]:
         f"--host=unix://{folder}/d.sock",
         f"--pidfile={folder}/pid",
         f"--config-file={folder}/none.json",
-        "--registry-mirror=http://127.0.0.1:9/",  # images come from here, or from where a test says
     ]
 
 
 @contextmanager
-def _guarded(pid: int) -> Generator[None]:
-    command = ["sh", "-c", GUARD, str(pid)]
-    guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+def _guarded(engine: Engine) -> Generator[None]:
+    """Stop the engine also where the process of the tests is killed: the guard's input ends then, too."""
+    command = ["sh", "-c", 'cat > /dev/null; kill -TERM "$(cat "$0/pid")"', str(engine.folder)]
+    guard = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         yield
     finally:
         guard.kill()
         guard.communicate()
-
-
-def _wait_until_it_answers(engine: Engine) -> None:
-    until = time.monotonic() + START_SECONDS
-    while not _listens(engine):
-        if engine.process.poll() is not None or time.monotonic() > until:
-            said = (engine.folder / "log").read_text(errors="replace")[-2000:]
-            raise RuntimeError(f"The Docker engine does not start:\n{said}")
-        time.sleep(0.05)
-    with engine.client() as client:
-        client.ping()
-
-
-def _listens(engine: Engine) -> bool:
-    # Not asked of the library: it leaves its socket open where nobody listens (docker 7.2).
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(f"{engine.folder}/d.sock") == 0
-
-
-def stop(engine: Engine) -> None:
-    """Stop an engine with its containers; kill what does not end."""
-    with suppress(OSError, DockerException), engine.client() as client:
-        for each in client.containers(all=True):
-            client.remove_container(each["Id"], force=True, v=True)
-    containerd = None
-    with suppress(OSError, ValueError):
-        containerd = engine.containerd_pid
-    engine.process.terminate()
-    try:
-        engine.process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        engine.process.kill()
-        engine.process.wait()
-    if containerd is not None:
-        _end(containerd, str(engine.folder))
-    for pid in _shims(engine.folder):
-        _end(pid, str(engine.folder))
 
 
 def _end(pid: int, mark: str) -> None:
@@ -192,8 +190,7 @@ def _is_it(pid: int, mark: str) -> bool:
     return False
 
 
-def _shims(folder: Path) -> Iterator[int]:
-    """Yield what containerd has started and left: it outlives an engine that was killed."""
+def _pids_below(folder: Path) -> Iterator[int]:
     for each in Path("/proc").glob("[0-9]*"):
         if _is_it(int(each.name), f"{folder}/exec/containerd"):
             yield int(each.name)

@@ -110,7 +110,7 @@ class UnixAdapter(UnixHTTPAdapter):
     def get_connection(self, url: str | bytes, proxies: Any = None) -> UnixPool:
         # Each request names another URL, and all go to the one socket.
         del url, proxies
-        pools: Any = self.pools
+        pools = cast("Any", self).pools
         with pools.lock:
             pool = pools.get("")
             if pool is None:

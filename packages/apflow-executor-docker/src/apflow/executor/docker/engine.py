@@ -30,6 +30,7 @@ from apflow.executor.docker.errors import (
 HELLO_SECONDS: Final = 5  # until it is connected, and for the first answer: who does not give it hangs
 ANSWER_SECONDS: Final = 60  # for what the engine does at once
 
+_ACCESS = (PermissionError, ssl.SSLError, requests.exceptions.SSLError)
 # Answers that do not come, or break off.
 LOST = (requests.RequestException, HTTPError, DockerException, OSError)
 
@@ -149,6 +150,7 @@ class _Library(APIClient):
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         self._line.check()
         options["timeout"] = (HELLO_SECONDS, options.get("timeout"))
+        options["verify"] = self.verify  # requests 2 would rather go by REQUESTS_CA_BUNDLE
         response = super().send(request, **options)
         if options.get("stream"):
             self._streams.append(response)
@@ -212,8 +214,7 @@ def explained(error: APIError) -> str:
 
 
 def _unavailable(url: str, error: BaseException) -> EngineUnavailableError:
-    root = _root(error)
-    is_access = isinstance(root, (PermissionError, ssl.SSLError)) or (
+    is_access = any(isinstance(each, _ACCESS) for each in _chain(error)) or (
         isinstance(error, APIError) and error.status_code in (401, 403)
     )
     kind = EngineAccessError if is_access else EngineUnavailableError
@@ -223,14 +224,14 @@ def _unavailable(url: str, error: BaseException) -> EngineUnavailableError:
 def _cause(error: BaseException) -> str:
     if isinstance(error, APIError):
         return explained(error)
-    root = _root(error)
+    root = list(_chain(error))[-1]
     if isinstance(root, TimeoutError):
         return "it does not answer in time"
     return getattr(root, "strerror", None) or str(root) or type(root).__name__
 
 
-def _root(error: BaseException) -> BaseException:
-    """Return what an error began with: libraries wrap what the system says, several times."""
-    while (before := error.__cause__ or error.__context__) is not None:
-        error = before
-    return error
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it comes from: libraries wrap what the system says, several times."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -25,7 +25,7 @@ from apflow.executor.docker.plan import NO_NETWORK, Launch, plan_launch
 from apflow.executor.docker.schema import SCHEMA, TIMEOUT
 from apflow.executor.docker.volume import plan_volumes
 
-AT_ONCE: Final = 64  # containers of this process; each holds a thread while it runs
+AT_ONCE: Final = 32  # containers of this process; each holds a thread while it runs
 
 _threads = ThreadPool("apflow-docker", AT_ONCE)
 

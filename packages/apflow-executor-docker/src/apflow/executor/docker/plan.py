@@ -17,6 +17,9 @@ from apflow.executor.docker.volume import Volume
 
 NO_NETWORK = "none"
 SHOWN_LENGTH = 200
+# What Linux takes: of one argument or variable, and of all together (what the image adds is in the margin).
+# More is refused here, because engines do not always notice (runc 1.1 hangs).
+LONGEST_TEXT, LONGEST_IN_ALL = (128 << 10) - 1, (2 << 20) - (128 << 10)
 # Of a container that is kept, what it says stays with the engine, too; of any other nothing does.
 KEPT_LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "1"}}
 
@@ -83,7 +86,7 @@ def plan_launch(
     check_network(network)
     stdin = _bytes("stdin", inputs.get("stdin", ""))
     is_kept = not inputs.get("remove", True)
-    config = {
+    config: dict[str, Any] = {
         "Image": _text("image", inputs["image"]),
         "Cmd": split("command", inputs["command"]),
         "Env": plan_environment({**ours, **inputs.get("env", {})}),
@@ -99,6 +102,7 @@ def plan_launch(
     for name, key in (("working_dir", "WorkingDir"), ("user", "User")):
         if name in inputs:
             config[key] = _text(name, inputs[name])
+    check_length(config)
     return Launch(
         image=inputs["image"],
         shown=shown(inputs["command"]),
@@ -176,6 +180,21 @@ def split(what: str, command: str | Sequence[str]) -> list[str]:
     return argv
 
 
+def check_length(config: Mapping[str, Any]) -> None:
+    """Raise `DockerRefusedError` for more arguments and variables than a program can be given."""
+    for what, key in (("entrypoint", "Entrypoint"), ("command", "Cmd"), ("env", "Env")):
+        if any(len(each.encode()) > LONGEST_TEXT for each in config.get(key, ())):
+            raise DockerRefusedError(
+                f"{what} holds a text of over {LONGEST_TEXT} bytes, which no program is given. Use stdin."
+            )
+    texts = [each for key in ("Entrypoint", "Cmd", "Env") for each in config.get(key, ())]
+    if sum(len(each.encode()) + 9 for each in texts) > LONGEST_IN_ALL:  # its end, and a pointer to it
+        raise DockerRefusedError(
+            f"The command and env are over {LONGEST_IN_ALL} bytes together, which no program is given. "
+            "Use stdin."
+        )
+
+
 def shown(command: str | Sequence[str]) -> str:
     """Return a command for people, cut where it is long."""
     text = command if isinstance(command, str) else shlex.join(command)
@@ -194,5 +213,5 @@ def _text(what: str, *texts: str) -> str:
 def _bytes(what: str, text: str) -> bytes:
     try:
         return text.encode()
-    except UnicodeEncodeError as error:
-        raise DockerRefusedError(f"{what} contains half a character, which is no text.") from error
+    except UnicodeEncodeError:  # which holds the text, perhaps a secret
+        raise DockerRefusedError(f"{what} contains half a character, which is no text.") from None
