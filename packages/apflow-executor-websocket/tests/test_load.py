@@ -9,8 +9,9 @@ from apflow.executor.websocket import WebSocketError, WebSocketExecutor
 
 
 def held() -> tuple[int, int]:
-    """Count the open descriptors and the threads of this process."""
-    return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+    """Count the open descriptors and threads of this process, without the bounded pool of the event loop."""
+    threads = [each for each in threading.enumerate() if not each.name.startswith("asyncio_")]
+    return len(list(Path("/proc/self/fd").iterdir())), len(threads)
 
 
 async def run(url: str, **inputs: Any) -> Any:

@@ -12,8 +12,9 @@ from urllib.parse import urljoin
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.frames import DATA_OPCODES, CloseCode, Frame, Opcode
 from websockets.http11 import Response
-from websockets.protocol import State
+from websockets.protocol import Event, State
 from websockets.typing import Subprotocol
 
 from apflow.core.net import open_socket
@@ -31,6 +32,7 @@ from apflow.executor.websocket.request import Request
 from apflow.executor.websocket.tls import tls_context
 
 CLOSE_SECONDS: Final = 1.0  # for the closing handshake
+MOST_FRAGMENTS: Final = 4096  # of one message
 WAITING_FRAMES: Final = 1  # from here on reading pauses
 
 # The library logs every header and message, credentials included: to a logger that no configuration reaches.
@@ -41,10 +43,23 @@ class Connection(ClientConnection):
     """A connection that ends soon once it has to, also where the peer keeps it open.
 
     websockets 17.4 waits without a limit for the peer to close, after a close frame or a breach of the
-    protocol has come in; its `close_timeout` binds only whoever is sending.
+    protocol has come in; its `close_timeout` binds only whoever is sending. Earlier ones also keep any number
+    of fragments of a message, as long as they are small or empty.
     """
 
     _ending: asyncio.TimerHandle | None = None
+    _fragments = 0
+
+    def process_event(self, event: Event) -> None:
+        """Take a frame, unless it is one fragment too many."""
+        if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
+            self._fragments = self._fragments + 1 if event.opcode is Opcode.CONT else 1
+            if self._fragments > MOST_FRAGMENTS:
+                if self.state is State.OPEN:
+                    self.protocol.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
+                    self.send_data()
+                return
+        super().process_event(event)
 
     def data_received(self, data: bytes) -> None:
         """Take what the peer says."""
