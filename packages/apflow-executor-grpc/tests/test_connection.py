@@ -287,6 +287,10 @@ async def test_a_call_that_takes_too_long_is_gone_at_the_server(peer: Peer):
     await peer.until_active("Sleep", 0)
 
 
+async def test_a_very_long_timeout_is_no_short_one(peer: Peer):
+    assert await greet(peer, timeout=1e300) == GREETING
+
+
 async def test_a_server_that_dies_in_the_middle_of_a_stream_fails_the_call():
     with serve_in_process() as (process, port):
         inputs = Peer(port).inputs("Endless", {"bytes": 1}, max_output_bytes=8 << 20)

@@ -76,6 +76,14 @@ async def test_an_unknown_service_or_method_is_told_with_what_there_is(peer: Pee
     assert not peer.calls
 
 
+@pytest.mark.parametrize("name", ["a b", "demo.Demo\n", "/demo.Demo", "demo..Demo", "\ud800", "é", "1"])
+async def test_what_is_no_name_is_refused(peer: Peer, name: str):
+    for inputs in ({"service": name}, {"method": name}):
+        with pytest.raises(GrpcInputError, match="is no "):
+            await run(peer.inputs("Greet", {}) | inputs)
+    assert not peer.connections
+
+
 async def test_a_message_is_no_service(peer: Peer):
     with pytest.raises(GrpcDescriptionError):
         await run(peer.inputs("Greet", {}, service="demo.Name"))
@@ -113,7 +121,10 @@ async def test_descriptions_are_bounded(peer: Peer, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("given", "fault"),
     [
-        ({"proto_file": "syntax = 'proto3'; message {"}, r"input\.proto:1:\d+: Expected message name"),
+        (
+            {"proto_file": "syntax = 'proto3'; message {"},
+            r"compiled: input\.proto:1:\d+: Expected m",
+        ),
         ({"proto_file": "import 'none.proto';"}, "none.proto: File not found"),
         ({"proto_file": "import '/etc/passwd';"}, "etc/passwd"),
         ({"proto_file": "import '../../etc/passwd';"}, "etc/passwd"),
@@ -122,6 +133,8 @@ async def test_descriptions_are_bounded(peer: Peer, monkeypatch: pytest.MonkeyPa
         ({"proto_file": {"/a.proto": ""}}, "no name of a file"),
         ({"proto_file": {"a\0.proto": ""}}, "no name of a file"),
         ({"proto_file": {"--python_out=x": ""}}, "no name of a file"),
+        ({"proto_file": {"-o/srv/owned": ""}}, "no name of a file"),
+        ({"proto_file": {"@/etc/passwd": ""}}, "no name of a file"),
         ({"proto_file": {"a": "", "a/b.proto": ""}}, "do not fit together"),
         ({"proto_file": {"google/protobuf/any.proto": ""}}, "holds no file"),
         ({"descriptor_set": "no base64!"}, "FileDescriptorSet"),

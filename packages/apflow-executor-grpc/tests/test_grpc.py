@@ -1,3 +1,4 @@
+import copy
 from typing import Any
 
 import pytest
@@ -156,9 +157,11 @@ async def test_what_an_any_holds_is_asked_for_though_nothing_imports_it(peer: Pe
 async def test_a_request_that_does_not_fit_is_not_sent_and_its_place_is_named(
     peer: Peer, request_: Any, path: str
 ):
+    before = copy.deepcopy(request_)
     with pytest.raises(GrpcRequestError) as caught:
         await run(peer.inputs("Echo", request_))
     assert caught.value.path == path
+    assert request_ == before
     assert "hunter2" not in str(caught.value).replace(path, "")
     assert not peer.calls["Echo"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,9 @@ WELL_KNOWN_FILES = frozenset(each.DESCRIPTOR.name for each in WELL_KNOWN)
 
 MOST_FILES = 2000
 MOST_NAMES = 20  # in an error
+LONGEST_NAME = 200
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +118,13 @@ class Description:
         """
         found = _find(self.pool.FindServiceByName, service)
         if found is None:
-            raise GrpcDescriptionError(
-                f"There is no service {service!r} in the description{_named(self._services())}."
-            )
+            has = _named(self._services())
+            raise GrpcDescriptionError(f"The description has no service {service[:LONGEST_NAME]!r}{has}.")
         methods = {each.name: each for each in found.methods}
         if name not in methods:
-            raise GrpcDescriptionError(f"The service {service!r} has no method {name!r}{_named(methods)}.")
+            raise GrpcDescriptionError(
+                f"The service {service!r} has no method {name[:LONGEST_NAME]!r}{_named(methods)}."
+            )
         method = methods[name]
         return Method(
             service,
@@ -137,6 +142,11 @@ class Description:
     def _services(self) -> list[str]:
         files = [self.pool.FindFileByName(name) for name in sorted(self._files)]
         return [service.full_name for file in files for service in file.services_by_name.values()]
+
+
+def is_name(text: str) -> bool:
+    """Say whether something may be called that: a service, a method or a message."""
+    return _NAME.fullmatch(text) is not None
 
 
 def read_descriptor_set(text: str) -> list[FileDescriptorProto]:

@@ -15,8 +15,8 @@ from apflow.core.task import Json
 from apflow.executor.grpc.call import Answer, Exchange
 from apflow.executor.grpc.catalogue import catalogues
 from apflow.executor.grpc.channel import channels
-from apflow.executor.grpc.description import Description, Method
-from apflow.executor.grpc.errors import GrpcRequestError, GrpcTimeoutError
+from apflow.executor.grpc.description import LONGEST_NAME, Description, Method, is_name
+from apflow.executor.grpc.errors import GrpcInputError, GrpcRequestError, GrpcTimeoutError
 from apflow.executor.grpc.fault import WELL_KNOWN_FORMS
 from apflow.executor.grpc.inputs import SCHEMA
 from apflow.executor.grpc.lookup import Lookup, Source, read_source
@@ -27,6 +27,7 @@ from apflow.executor.grpc.status import error_of
 from apflow.executor.grpc.target import Server, judge, read_server
 
 DEFAULT_TIMEOUT = 30
+LONGEST_TIMEOUT = 365 * 86400  # a deadline that gRPC can still reckon with
 DEFAULT_OUTPUT_BYTES = 1 << 20
 # A server describes itself in messages of up to this size, however little output is wanted of it.
 SMALLEST_RECEIVE = 4 << 20
@@ -49,10 +50,13 @@ class GrpcExecutor(BaseTask):
             AddressRefusedError: the network policy forbids to connect there.
             HostNotFoundError, HostUnreachableError: nothing is there.
         """
+        for name in ("service", "method"):
+            if not is_name(inputs[name]):
+                raise GrpcInputError(f"{name} {inputs[name][:LONGEST_NAME]!r}", f"is no name of a {name}.")
         server = read_server(inputs["server"], inputs.get("tls"))
         metadata = read_metadata(inputs.get("metadata", {}))
         source = read_source(inputs, server)
-        timeout = inputs.get("timeout", DEFAULT_TIMEOUT)
+        timeout = min(inputs.get("timeout", DEFAULT_TIMEOUT), LONGEST_TIMEOUT)
         try:
             async with asyncio.timeout(timeout):
                 return await self._execute(inputs, server, metadata, source, time.monotonic() + timeout)

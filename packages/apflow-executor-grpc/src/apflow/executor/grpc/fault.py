@@ -10,8 +10,10 @@ from typing import Any, cast
 from google.protobuf import json_format
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
 
-from apflow.executor.grpc.description import MOST_NAMES, Description
+from apflow.core.jsonvalue import copy_json
+from apflow.executor.grpc.description import MOST_NAMES, Description, is_name
 
 ANY = AnyMessage.DESCRIPTOR.full_name
 BYTES_VALUE = "google.protobuf.BytesValue"
@@ -63,6 +65,15 @@ class _Part:
     field: FieldDescriptor  # that describes the value
     value: Any
     alone: Any  # what the field would be given with this value only
+
+
+def parse(description: Description, descriptor: Descriptor, value: Any) -> Message:
+    """Return JSON as a message. Raises one of `PARSE_ERRORS`."""
+    message = description.new_message(descriptor)
+    # A copy: the parser takes "@type" out of what it is given, and may fail before it puts it back.
+    given: Any = copy_json(value)
+    json_format.ParseDict(given, message, descriptor_pool=description.pool)
+    return message
 
 
 def fault_of(description: Description, descriptor: Descriptor, value: Any, path: str) -> Fault:
@@ -121,7 +132,10 @@ class _Search:
                 return f"{path}.{key[:200]}", f"is no field of {name}, which has {_listed(names)}"
             if not self._fits(descriptor, {key: each}):
                 return self._in_field(descriptor, field, key, each, f"{path}.{key}")
-        return path, f"gives a field, or two fields of one choice (oneof), twice in {name}"
+        return (
+            path,
+            f"gives a field, or two fields of one choice (oneof), twice in {name}, or is nested too deep",
+        )
 
     def _in_any(self, value: Any, path: str) -> Fault:
         inner = _content(self._description, value)
@@ -158,9 +172,8 @@ class _Search:
         return part.path, f"is not {form}{', or its key is of the wrong kind' if is_in_map else ''}"
 
     def _fits(self, descriptor: Descriptor, value: Any) -> bool:
-        message = self._description.new_message(descriptor)
         try:
-            json_format.ParseDict(value, message, descriptor_pool=self._description.pool)
+            parse(self._description, descriptor, value)
         except PARSE_ERRORS:
             return False
         return True
@@ -184,7 +197,7 @@ def _content(description: Description, value: Any) -> tuple[Descriptor, Any] | N
         return None
     fields = dict(cast("dict[str, Any]", value))
     name = type_name(fields.pop("@type", None))
-    if not description.has_message(name):
+    if not is_name(name) or not description.has_message(name):
         return None
     inner = description.pool.FindMessageTypeByName(name)
     return inner, fields.get("value") if name in WELL_KNOWN_FORMS else fields
@@ -196,8 +209,7 @@ def type_name(url: Any) -> str:
 
 
 def _field(descriptor: Descriptor, key: str) -> FieldDescriptor | None:
-    found = descriptor.fields_by_name.get(key)
-    return found or next((each for each in descriptor.fields if each.json_name == key), None)
+    return next((each for each in descriptor.fields if key in (each.name, each.json_name)), None)
 
 
 def _is_map(field: FieldDescriptor) -> bool:

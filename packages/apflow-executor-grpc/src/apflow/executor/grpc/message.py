@@ -9,7 +9,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, EncodeError, Message
 
-from apflow.executor.grpc.description import MOST_NAMES, Description
+from apflow.executor.grpc.description import MOST_NAMES, Description, is_name
 from apflow.executor.grpc.errors import GrpcRequestError, GrpcResponseError
 from apflow.executor.grpc.fault import (
     ANY,
@@ -17,6 +17,7 @@ from apflow.executor.grpc.fault import (
     WELL_KNOWN_FORMS,
     bytes_fault,
     fault_of,
+    parse,
     type_name,
 )
 
@@ -27,11 +28,10 @@ def encode(description: Description, descriptor: Descriptor, value: Any, path: s
     Raises:
         GrpcRequestError: it does not fit, with the path of the first fault. No value is told.
     """
-    message: Any = description.new_message(descriptor)
     try:
         if not isinstance(value, dict) and descriptor.full_name not in WELL_KNOWN_FORMS:
             raise TypeError
-        json_format.ParseDict(cast("Any", value), message, descriptor_pool=description.pool)
+        message: Any = parse(description, descriptor, value)
     except PARSE_ERRORS:
         # The cause is left out: it quotes values.
         raise GrpcRequestError(*fault_of(description, descriptor, value, path)) from None
@@ -92,7 +92,7 @@ def types_in_request(value: Any) -> set[str]:
             waiting += cast("dict[str, Any]", each).values()
         elif isinstance(each, list):
             waiting += cast("list[Any]", each)
-    return names - {""}
+    return {each for each in names if is_name(each)}
 
 
 def unknown_types(description: Description, message: Message) -> set[str]:
@@ -106,7 +106,7 @@ def unknown_types(description: Description, message: Message) -> set[str]:
             continue
         packed = cast("Any", each)
         name = type_name(packed.type_url)
-        if not name:
+        if not is_name(name):
             continue
         if not description.has_message(name):
             names.add(name)

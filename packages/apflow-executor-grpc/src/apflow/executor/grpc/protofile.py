@@ -29,7 +29,11 @@ SINGLE_NAME = "input.proto"
 # Folders below google/ that may be imported beside google/protobuf: annotations, status, money and so on.
 COMMON = ("api", "rpc", "type", "longrunning")
 
-_NAME = re.compile(r"[\w.-]+(/[\w.-]+)*")
+# No part begins with a hyphen: the compiler would take the name for an option.
+_NAME = re.compile(r"[\w.][\w.-]*(/[\w.][\w.-]*)*", re.ASCII)
+
+# What the compiler says beside its errors.
+_LOG = re.compile(r"^(WARNING: All log messages before |[IWEF]\d{4} ).*\n?", re.MULTILINE)
 
 
 def read_protos(given: str | Mapping[str, str]) -> dict[str, str]:
@@ -61,7 +65,7 @@ async def compile_protos(texts: Mapping[str, str]) -> list[FileDescriptorProto]:
         arguments = _prepare(Path(folder), texts)
         code, said = await _run(arguments, folder)
         if code != 0:
-            fault = said.decode("utf-8", "replace").replace(f"{folder}/", "").strip()
+            fault = _LOG.sub("", said.decode("utf-8", "replace")).replace(f"{folder}/own/", "").strip()
             raise GrpcDescriptionError(
                 f"proto_file cannot be compiled: {fault[:LONGEST_FAULT] or f'the compiler ended with {code}'}"
             )
@@ -109,11 +113,17 @@ def _well_known() -> Path:
 async def _run(arguments: list[str], folder: str) -> tuple[int | None, bytes]:
     # The child looks nowhere else for modules than this process does, and reads no start-up files (-S).
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PATH": os.defpath}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-S", "-P", "-m", "grpc_tools.protoc", *arguments,
-        cwd=folder, env=environment, stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-S", "-P", "-m", "grpc_tools.protoc", *arguments,
+            cwd=folder, env=environment, stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+    except OSError as error:
+        raise GrpcDescriptionError(
+            f"proto_file cannot be compiled: {sys.executable!r} cannot be started: {error.strerror}. "
+            "Give a descriptor_set instead."
+        ) from error
     try:
         async with asyncio.timeout(COMPILE_SECONDS):
             _, said = await process.communicate()

@@ -16,7 +16,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
-from apflow.executor.grpc.description import MOST_FILES, MOST_NAMES, Description
+from apflow.executor.grpc.description import LONGEST_NAME, MOST_FILES, MOST_NAMES, Description
 from apflow.executor.grpc.errors import GrpcDescriptionError
 from apflow.executor.grpc.metadata import Pairs
 
@@ -131,11 +131,11 @@ def _missing(description: Description, files: dict[str, FileDescriptorProto]) ->
 
 def _refused(what: str, answer: ServerReflectionResponse) -> GrpcDescriptionError:
     said = answer.error_response.error_message[:200]
-    return GrpcDescriptionError(f"The server does not describe {what!r}: {said}")
+    return GrpcDescriptionError(f"The server does not describe {what[:LONGEST_NAME]!r}: {said}")
 
 
 def not_offered(service: str, services: Sequence[str]) -> GrpcDescriptionError:
     """Return the error for a service that the server does not know."""
     shown = ", ".join(services[:MOST_NAMES]) + (", ..." if len(services) > MOST_NAMES else "")
     has = f" It has: {shown}." if services else ""
-    return GrpcDescriptionError(f"The server describes no service {service!r}.{has}")
+    return GrpcDescriptionError(f"The server describes no service {service[:LONGEST_NAME]!r}.{has}")
