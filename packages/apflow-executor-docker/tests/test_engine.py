@@ -63,6 +63,13 @@ async def test_what_is_no_address_is_told_without_its_password(host: str, monkey
     assert "passw0rd" not in str(caught.value)
 
 
+@pytest.mark.parametrize("host", ["ssh://user@build.example", "npipe:////./pipe/docker_engine"])
+async def test_an_engine_whose_calls_cannot_be_ended_is_not_used(host: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DOCKER_HOST", host)
+    with pytest.raises(EngineUnavailableError, match="not SSH or named pipes"):
+        await run()
+
+
 async def test_an_engine_that_hangs_is_given_up(hanging: socket.socket, monkeypatch: pytest.MonkeyPatch):
     assert engine_module.HELLO_SECONDS <= 5
     monkeypatch.setattr(engine_module, "HELLO_SECONDS", 1)

@@ -39,7 +39,7 @@ LOST = (requests.RequestException, HTTPError, DockerException, OSError)
 class Address:
     """Where an engine listens."""
 
-    url: str  # `unix:///path`, `http://host:port` and their kind
+    url: str  # `unix:///path`, `http://host:port` or `https://host:port`
     options: dict[str, Any]  # for the library
 
 
@@ -47,7 +47,7 @@ def find_engine() -> Address:
     """Return the engine that the environment names now: DOCKER_HOST and its kind, or Docker's context.
 
     Raises:
-        EngineUnavailableError: what it names is no address, or the certificates are not there.
+        EngineUnavailableError: what it names is no address that is used, or the certificates are not there.
     """
     try:
         options: dict[str, Any] = {**kwargs_from_env()}
@@ -57,7 +57,11 @@ def find_engine() -> Address:
     except (DockerException, ValueError) as error:  # whose text may hold a password
         where = "what DOCKER_HOST, DOCKER_CERT_PATH or Docker's context names"
         raise EngineUnavailableError(where, "that is no address, or its certificates are missing") from error
-    return Address(url.removeprefix("http+"), options)
+    url = url.removeprefix("http+")
+    if not url.startswith(("unix://", "http://", "https://")):
+        # What is waited for there cannot be ended from outside.
+        raise EngineUnavailableError(url, "only sockets and ports are used, not SSH or named pipes")
+    return Address(url, options)
 
 
 class Client:
@@ -111,7 +115,7 @@ class Client:
     def events(self, container: str, kind: str) -> list[dict[str, Any]]:
         """Return the events of one kind that the engine remembers of a container."""
         wanted = {"container": container, "event": kind}
-        until = int(time.time()) + 1
+        until = f"{time.time():.9f}"
         return list(self._api.events(since=1, until=until, filters=wanted, decode=True))
 
     def network(self, name: str) -> dict[str, Any]:
@@ -138,7 +142,7 @@ class _Library(APIClient):
         library = self.adapters.get("http+docker://")
         if isinstance(library, UnixHTTPAdapter):
             self.mount("http+docker://", UnixAdapter(line, library.socket_path))
-        elif library is None:
+        else:
             for scheme in ("http://", "https://"):
                 self.mount(scheme, PortAdapter(line))
 
