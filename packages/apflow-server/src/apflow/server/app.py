@@ -7,7 +7,7 @@ to the store is run here, and given up in good order at the end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
 from typing import cast
 
@@ -18,12 +18,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from apflow.core import plugins
+from apflow.core.errors import ApflowError
 from apflow.core.modules import import_modules
 from apflow.core.session import create_session
 from apflow.core.settings import Settings, get_settings, overridden_defaults
 from apflow.core.store import TaskStore
 from apflow.core.worker import Worker
-from apflow.server import probe
+from apflow.server import calling, docs, probe, rpc, stream
 from apflow.server.answer import fault_response, tell_fault
 from apflow.server.drain import Drain
 from apflow.server.fault import Code, HttpFault
@@ -52,6 +53,7 @@ def create_app(settings: Settings | None = None, *, db: TaskStore | None = None)
         version=plugins.version("apflow-server") or "0",
         lifespan=lifespan,
         docs_url=None,
+        openapi_url=None,
         redoc_url=None,
     )
     app.state.settings = settings
@@ -60,6 +62,7 @@ def create_app(settings: Settings | None = None, *, db: TaskStore | None = None)
     app.state.rate = Rate(settings)
     app.state.token_check = TokenCheck(settings) if has_auth(settings) else None
     app.state.drain = Drain()
+    app.state.streams = stream.Streams()
     _add_routes(app)
     _add_faults(app)
     app.add_middleware(Protection, settings=settings, rate=app.state.rate)
@@ -69,7 +72,7 @@ def create_app(settings: Settings | None = None, *, db: TaskStore | None = None)
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     """Run what is submitted, while the application runs."""
     state = app.state
     settings: Settings = state.settings
@@ -106,6 +109,10 @@ async def _work(db: TaskStore, settings: Settings, drain: Drain) -> None:
 
 def _add_routes(app: FastAPI) -> None:
     app.include_router(probe.router)
+    app.include_router(docs.router)
+    app.include_router(rpc.router)
+    app.include_router(calling.make_router())
+    app.include_router(stream.router)
     for name in plugins.names(GROUP):
         factory = plugins.load(GROUP, name)
         if not callable(factory):
@@ -115,6 +122,7 @@ def _add_routes(app: FastAPI) -> None:
 
 def _add_faults(app: FastAPI) -> None:
     app.add_exception_handler(HttpFault, tell_fault)
+    app.add_exception_handler(ApflowError, tell_fault)
     app.add_exception_handler(HTTPException, _tell_refusal)
     app.add_exception_handler(RequestValidationError, _tell_violations)
 

@@ -1,0 +1,265 @@
+"""Streams over HTTP: in order, to the end, from wherever the reader left, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from serving import SECRET, Served, bearer, serving, wait_for
+from trees import Steps, steps, tree
+
+from apflow.core.eventbus import bus_of
+from apflow.core.events import EventType, TaskEvent
+from apflow.core.service import TaskService
+from apflow.core.settings import Settings
+from apflow.core.task import utc_now
+from apflow.server import stream
+from apflow.server.stream import read_number
+
+Event = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    with steps():
+        yield
+
+
+async def begin(served: Served, tasks: list[Event], user_id: str | None = None) -> str:
+    """Create a tree and ask for its run."""
+    created = await TaskService(served.db, user_id, is_served=True).submit(tasks)
+    return str(created["id"])
+
+
+async def read(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
+    """Yield what a stream tells: `id`, `event`, `data`; comments as `comment`."""
+    found: Event = {}
+    async for line in lines:
+        name, _, value = line.partition(": ")
+        if not line:
+            if found:
+                yield found
+            found = {}
+        elif not name or line.startswith(":"):
+            yield {"comment": line[1:].strip()}
+        elif name != "retry":
+            found[name] = json.loads(value) if name == "data" else value
+
+
+async def follow(
+    client: httpx.AsyncClient, task_id: str, *, count: int | None = None, **more: Any
+) -> list[Event]:
+    """Return the events of a tree as a stream tells them: all, or the first so many."""
+    found: list[Event] = []
+    async with client.stream("GET", f"/tasks/{task_id}/events", **more) as response:
+        assert response.status_code == 200, response.status_code
+        assert response.headers["content-type"].startswith("text/event-stream")
+        async for event in read(response.aiter_lines()):
+            if "comment" not in event:
+                found.append(event)
+            if len(found) == count:
+                break
+    return found
+
+
+def numbers(events: list[Event]) -> list[int]:
+    return [int(event["id"]) for event in events if "id" in event]
+
+
+def client_of(served: Served, **more: Any) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=None)
+    return httpx.AsyncClient(base_url=served.url, timeout=60, limits=limits, **more)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    await asyncio.to_thread(wait_for, condition, 10)
+
+
+async def everybody_is_told(served: Served, subscribers: int, size: int) -> None:
+    root_id = await begin(served, tree("r", size, waits=True))
+    async with client_of(served) as client, asyncio.timeout(240), asyncio.TaskGroup() as group:
+        reading = [
+            group.create_task(follow(client, root_id, params={"after": 0})) for _ in range(subscribers)
+        ]
+        await until(lambda: served.app.state.streams.open["sse"] == subscribers)
+        Steps.go_on.set()
+    stored = [event.sequence for event in await served.db.events(root_id)]
+    assert len(stored) == 3 * size + 2
+    for each in reading:
+        events = each.result()
+        assert numbers(events) == stored
+        assert events[-1]["event"] == "tree_completed"
+    await until(lambda: served.app.state.streams.open["sse"] == 0)
+    assert not bus_of(served.db).has_subscribers(root_id)
+
+
+async def test_20_subscribers_are_told_every_event_in_order_and_the_final_one(served: Served):
+    await everybody_is_told(served, 20, 200)
+
+
+@pytest.mark.long
+async def test_200_subscribers_are_told_every_event_in_order_and_the_final_one(served: Served):
+    await everybody_is_told(served, 200, 1000)
+
+
+async def test_who_comes_back_misses_nothing_and_is_told_nothing_twice(served: Served):
+    root_id = await begin(served, tree("r", 30, waits=True))
+    found: list[int] = []
+    async with client_of(served) as client:
+        for count in (1, 4, 7):
+            headers = {"Last-Event-ID": str(found[-1] if found else 0)}
+            found += numbers(await follow(client, root_id, count=count, headers=headers))
+        Steps.go_on.set()
+        while True:
+            headers = {"Last-Event-ID": str(found[-1])}
+            events = await follow(client, root_id, count=20, headers=headers)
+            found += numbers(events)
+            if events[-1]["event"] == "tree_completed":
+                break
+        assert found == [event.sequence for event in await served.db.events(root_id)]
+        url = f"/tasks/{root_id}/events"
+        assert (await client.get(url, headers={"Last-Event-ID": str(found[-1])})).status_code == 204
+
+
+async def test_who_names_no_event_is_told_the_state_and_what_follows(served: Served):
+    root_id = await begin(served, tree("r", 3, waits=True))
+    async with client_of(served) as client:
+        [snapshot] = await follow(client, "r.1", count=1)
+        assert snapshot["event"] == "snapshot"
+        assert [each["id"] for each in snapshot["data"]["data"]["children"]] == ["r.0", "r.1"]
+        Steps.go_on.set()
+        rest = await follow(client, root_id, headers={"Last-Event-ID": snapshot["id"]})
+    assert rest[-1]["event"] == "tree_completed"
+    assert numbers(rest)[0] == int(snapshot["id"]) + 1
+
+
+async def test_of_a_failed_tree_the_final_event_tells_why(served: Served):
+    root_id = await begin(served, tree("r", 2, fails=1))
+    async with client_of(served) as client:
+        final = (await follow(client, root_id, params={"after": 0}))[-1]
+    assert (final["event"], final["data"]["error"]) == ("tree_failed", "task server_steps: as asked")
+
+
+async def test_a_slow_reader_is_told_how_many_live_events_it_missed():
+    with serving() as served:
+        await TaskService(served.db).create(tree("r", 2))
+        state, subscription = await TaskService(served.db).follow("r", after=0)
+        assert state is None
+        more = [
+            TaskEvent(type=EventType.LOG, task_id="r.0", root_task_id="r", timestamp=utc_now(), sequence=2)
+            for _ in range(1500)
+        ]
+        bus_of(served.db).publish(*more)
+        assert len(subscription._queue) == 1000
+        await TaskService(served.db).submit({"id": "other", "name": "group"})
+        told: list[Any] = []
+        async for batch in subscription.batches():
+            told += batch
+            if told[-1].data == {"missed": 500}:
+                break
+        assert [event.sequence for event in told[:2]] == [1, 2]
+
+
+async def test_a_reader_that_takes_nothing_is_left_after_a_while(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(stream, "SEND_TIMEOUT", 0.3)
+    tasks = tree("r", 300)
+    for task in tasks[1:]:
+        task["inputs"] = {"n": "x" * 50_000}
+    root_id = await begin(served, tasks)
+    host, port = served.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    writer.write(f"GET /tasks/{root_id}/events?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    await writer.drain()
+    await until(lambda: served.app.state.streams.open["sse"] == 1)
+    await until(lambda: served.app.state.streams.open["sse"] == 0)
+    assert not bus_of(served.db).has_subscribers(root_id)
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_who_goes_away_leaves_no_subscription(served: Served):
+    root_id = await begin(served, tree("r", 3, waits=True))
+    async with client_of(served) as client:
+        for _ in range(20):
+            await follow(client, root_id, count=2, params={"after": 0})
+    await until(lambda: served.app.state.streams.open["sse"] == 0)
+    await until(lambda: not bus_of(served.db).has_subscribers(root_id))
+    Steps.go_on.set()
+
+
+async def test_a_silent_stream_gives_signs_of_life(served: Served, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stream, "HEART", 0.05)
+    root_id = await begin(served, tree("r", 2, waits=True))
+    async with client_of(served) as client, client.stream("GET", f"/tasks/{root_id}/events") as response:
+        beats = 0
+        async for event in read(response.aiter_lines()):
+            beats += "comment" in event
+            if beats == 3:
+                Steps.go_on.set()
+    assert beats >= 3
+
+
+async def test_the_stream_of_a_deleted_tree_ends(served: Served, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stream, "HEART", 0.05)
+    await TaskService(served.db).create(tree("r", 2))
+    async with client_of(served) as client, client.stream("GET", "/tasks/r/events") as response:
+        found: list[Event] = []
+        async for event in read(response.aiter_lines()):
+            if not found:
+                await TaskService(served.db).delete("r")
+            found.append(event)
+    assert found[-1] == {"comment": "the tree was deleted"}
+
+
+async def test_when_the_server_ends_a_stream_ends_with_a_comment(served: Served):
+    root_id = await begin(served, tree("r", 2, waits=True))
+    async with client_of(served) as client, client.stream("GET", f"/tasks/{root_id}/events") as response:
+        found: list[Event] = []
+        async for event in read(response.aiter_lines()):
+            if not found:
+                served.app.state.drain.begin()
+                Steps.go_on.set()
+            found.append(event)
+    # The run may end within the drain; then its final event is told, else that the server ends.
+    assert found[-1].get("event") == "tree_completed" or found[-1]["comment"].startswith("the server ends")
+
+
+async def test_a_tree_that_never_runs_is_followed_until_the_server_ends(served: Served):
+    await TaskService(served.db).create(tree("r", 2))
+    async with client_of(served) as client, client.stream("GET", "/tasks/r/events") as response:
+        found: list[Event] = []
+        async for event in read(response.aiter_lines()):
+            found.append(event)
+            served.app.state.drain.begin()
+    assert [each.get("event") for each in found] == ["snapshot", None]
+    assert found[-1]["comment"] == "the server ends: come back"
+
+
+async def test_a_foreign_task_answers_as_a_missing_one():
+    with serving(Settings(jwt_secret=SECRET)) as served:
+        root_id = await begin(served, tree("r", 2), "ann")
+        async with client_of(served) as client:
+            foreign = await client.get(f"/tasks/{root_id}/events", headers=bearer("bob"))
+            missing = await client.get("/tasks/none/events", headers=bearer("bob"))
+            assert (foreign.status_code, missing.status_code) == (404, 404)
+            assert foreign.text.replace("'r'", "'none'") == missing.text
+            assert (await client.get(f"/tasks/{root_id}/events")).status_code == 401
+            assert (await follow(client, root_id, headers=bearer("ann")))[-1]["event"] == "tree_completed"
+            seen = await follow(client, root_id, headers=bearer("root", role="admin"))
+            assert seen[-1]["event"] == "tree_completed"
+
+
+@pytest.mark.parametrize(
+    ("given", "other", "expected"),
+    [("7", 1, 7), (None, 1, 1), ("", 2, 2), ("-1", None, None), ("7.5", 3, 3), ("9" * 30, 4, 4), ("٣", 5, 5)],
+)
+def test_a_last_event_id_that_is_no_number_is_left_out(
+    given: str | None, other: int | None, expected: int | None
+):
+    assert read_number(given, other) == expected
