@@ -199,6 +199,16 @@ async def test_a_server_that_hangs_during_the_login_is_given_up(stage: str, serv
     assert time.monotonic() - began < 3.5
 
 
+@pytest.mark.parametrize("stage", ["agreeing on keys", "logging in", "starting a shell"])
+async def test_a_server_that_goes_away_during_the_login_is_told_as_that(
+    stage: str, server: Sshd, proxy: Proxy
+):
+    ssh = SshExecutor()
+    proxy.cut_before = lambda _: ssh._session is not None and ssh._session.stage == stage
+    with pytest.raises(SshConnectionError, match=f"lost while {stage}"):
+        await ssh.execute(through(proxy, server, command="true"))
+
+
 async def test_a_server_that_takes_nothing_any_more_does_not_hold_up_the_end(server: Sshd, proxy: Proxy):
     inputs = through(proxy, server, command="echo started; sleep 74.5", stdin="x" * (8 << 20))
     async with started(inputs) as (_, running):

@@ -129,6 +129,7 @@ async def test_neither_an_agent_nor_the_keys_of_the_user_are_used(
         ({"key": "x", "key_file": "/x"}, "Give one"),
         ({"password": "x", "passphrase": "x"}, "no key"),
         ({"key": "secret words"}, "is none"),
+        ({"password": "secret words\udc80"}, "password contains"),
         ({"key": "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END"}, "is damaged"),
         ({"key": "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"}, "is damaged"),
         ({"key_file": "/no/such/key"}, "No such file"),

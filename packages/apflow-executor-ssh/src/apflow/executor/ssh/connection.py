@@ -22,8 +22,10 @@ from apflow.executor.ssh.transport import Transport
 SIGN_SECONDS = 15.0  # of silence, after which the server is asked for a sign of life
 SIGNS = 3  # that may fail to come
 JOIN_SECONDS = 2.0  # for the receiving thread to end
+ENDING_SECONDS = 0.2  # for it to end, once its sessions have
 NEVER = 1e6  # seconds: paramiko's own limits, which do not cover every stage; the caller has better ones
 LONGEST_CAUSE = 200
+GREETING, KEYS = "waiting for its greeting", "agreeing on keys"
 
 
 class Stopped(Exception):  # noqa: N818 - no error: somebody wanted it
@@ -35,11 +37,21 @@ class Connection:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self.stage = "connecting"
+        self._stage = "connecting"
         self.is_stopped = False
         self._happened = Event()
         self._transport: Transport | None = None
         self._silences = 0
+
+    @property
+    def stage(self) -> str:
+        """What goes on."""
+        has_greeted = self._transport is not None and self._transport.remote_version
+        return KEYS if self._stage == GREETING and has_greeted else self._stage
+
+    @stage.setter
+    def stage(self, stage: str) -> None:
+        self._stage = stage
 
     def open(self, sock: socket.socket, known: KnownHosts) -> None:
         """Agree on keys over a connected socket, which is closed with the connection, and check the host.
@@ -49,7 +61,7 @@ class Connection:
             SshConnectionError: it speaks no SSH, or has gone.
         """
         name = name_of(self._plan.host, self._plan.port)
-        self.stage = "waiting for its greeting"
+        self.stage = GREETING
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport = Transport(sock, self._happened)
         transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = NEVER
@@ -57,8 +69,6 @@ class Connection:
         self._transport = transport
         agreed = Event()
         transport.start_client(agreed)
-        self.wait_until(lambda: bool(transport.remote_version))
-        self.stage = "agreeing on keys"
         self.wait_until(lambda: transport.initial_kex_done and agreed.is_set())
         self._check_host(name, known, transport.get_remote_server_key())
 
@@ -100,7 +110,7 @@ class Connection:
             channel = self._opened.open_session(timeout=NEVER)
             channel.exec_command(line)
         except paramiko.SSHException as error:
-            if not self._opened.is_active():
+            if self.has_ended():
                 raise self.lost(str(error)) from error
             raise SshShellError(
                 f"{self._plan.host} starts no command for {self._plan.username!r}. Each call needs two "
@@ -134,6 +144,11 @@ class Connection:
                 self._silences = 0
             elif deadline is None:
                 self._ask_for_a_sign()
+
+    def has_ended(self) -> bool:
+        """Say whether the connection has ended, where it may be doing so: its sessions are closed first."""
+        self._opened.join(ENDING_SECONDS)
+        return not self._opened.is_active()
 
     def again(self) -> None:
         """Let whoever waits look at its claim once more."""

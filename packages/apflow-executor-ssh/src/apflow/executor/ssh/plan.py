@@ -10,6 +10,7 @@ from apflow.executor.ssh.errors import SshInputError
 from apflow.executor.ssh.script import command_script
 
 OUTPUT_BYTES = 1 << 20
+TEXTS = {"host", "username", "password", "key", "key_file", "passphrase", "known_hosts"}
 STRICT, ACCEPT_NEW = "strict", "accept-new"
 
 
@@ -40,6 +41,9 @@ def make_plan(inputs: Mapping[str, Any]) -> Plan:
     Raises:
         SshInputError: they do not fit together.
     """
+    for name in TEXTS & inputs.keys():
+        if any("\ud800" <= each <= "\udfff" for each in inputs[name]):
+            raise SshInputError(f"{name} contains text that is not Unicode.")
     has_key, has_key_file = "key" in inputs, "key_file" in inputs
     if has_key and has_key_file:
         raise SshInputError("Both key and key_file are given. Give one of them.")

@@ -146,6 +146,8 @@ class Session:
 
         self._connection.wait_until(has_greeted)
         found = pattern.search(said)
+        if found is None and self._connection.has_ended():
+            raise self._connection.lost()
         if found is None:
             raise SshShellError(
                 f"{self._plan.host} has no POSIX shell for {self._plan.username!r}: `sh` did not start. The "
