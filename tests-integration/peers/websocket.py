@@ -332,6 +332,16 @@ async def _fragments(connection: ServerConnection, options: Options) -> None:
     await connection.send(parts())
 
 
+async def _pings(connection: ServerConnection, options: Options) -> None:
+    """Ask for ever more pongs and read none."""
+    del options
+    connection.transport.pause_reading()
+    while not connection.transport.is_closing():
+        _raw(connection, (b"\x89\x7d" + b"p" * 125) * 1000)
+        while connection.transport.get_write_buffer_size() > 100_000:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
 async def _bomb(connection: ServerConnection, options: Options) -> None:
     """Send compressed messages that nobody has agreed to."""
     del options
@@ -365,6 +375,7 @@ _BEHAVIOURS: dict[str, Behaviour] = {
     "/huge": _huge,
     "/flood": _flood,
     "/fragments": _fragments,
+    "/pings": _pings,
     "/bomb": _bomb,
     "/broken-text": _broken_text,
     "/claims-compression": _silent,

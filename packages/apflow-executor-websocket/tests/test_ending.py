@@ -142,6 +142,12 @@ async def test_a_message_without_end_is_cut_off(peer: WebSocketPeer, path: str):
     peer.until_gone("/fragments")
 
 
+async def test_answers_to_pings_do_not_pile_up(peer: WebSocketPeer):
+    with pytest.raises(WebSocketClosedError, match="too many pings"):
+        await run(peer.url("/pings"), timeout=20)
+    peer.until_gone("/pings")
+
+
 async def test_a_peer_that_never_stops_talking_is_left_when_it_has_said_enough(peer: WebSocketPeer):
     assert len((await run(peer.url("/flood"), response_count=3))["responses"]) == 3
     peer.until_gone("/flood")

@@ -33,6 +33,7 @@ from apflow.executor.websocket.tls import tls_context
 
 CLOSE_SECONDS: Final = 1.0  # for the closing handshake
 MOST_FRAGMENTS: Final = 4096  # of one message
+MOST_PINGS: Final = 4096  # to a peer that does not read the answers
 WAITING_FRAMES: Final = 1  # from here on reading pauses
 
 # The library logs every header and message, credentials included: to a logger that no configuration reaches.
@@ -43,23 +44,30 @@ class Connection(ClientConnection):
     """A connection that ends soon once it has to, also where the peer keeps it open.
 
     websockets 17.4 waits without a limit for the peer to close, after a close frame or a breach of the
-    protocol has come in; its `close_timeout` binds only whoever is sending. Earlier ones also keep any number
-    of fragments of a message, as long as they are small or empty.
+    protocol has come in; its `close_timeout` binds only whoever is sending. It also piles up answers to the
+    pings of a peer that reads none of them; earlier ones, any number of small fragments of a message.
     """
 
     _ending: asyncio.TimerHandle | None = None
     _fragments = 0
+    _pings = 0  # since the peer has last read all that was written
 
     def process_event(self, event: Event) -> None:
-        """Take a frame, unless it is one fragment too many."""
-        if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
-            self._fragments = self._fragments + 1 if event.opcode is Opcode.CONT else 1
-            if self._fragments > MOST_FRAGMENTS:
-                if self.state is State.OPEN:
-                    self.protocol.fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
-                    self.send_data()
+        """Take a frame, unless it is one too many."""
+        if isinstance(event, Frame):
+            if event.opcode in DATA_OPCODES:
+                self._fragments = self._fragments + 1 if event.opcode is Opcode.CONT else 1
+            elif event.opcode is Opcode.PING:
+                self._pings = self._pings + 1 if self.transport.get_write_buffer_size() else 0
+            if self._fragments > MOST_FRAGMENTS or self._pings > MOST_PINGS:
+                self._refuse("too many fragments" if self._fragments > MOST_FRAGMENTS else "too many pings")
                 return
         super().process_event(event)
+
+    def _refuse(self, reason: str) -> None:
+        if self.state is State.OPEN:
+            self.protocol.fail(CloseCode.POLICY_VIOLATION, reason)
+            self.send_data()
 
     def data_received(self, data: bytes) -> None:
         """Take what the peer says."""
@@ -121,13 +129,12 @@ async def open_connection(request: Request) -> ClientConnection:
 
 async def close_connection(connection: ClientConnection) -> None:
     """Close a connection: with the closing handshake if the peer takes part at once, else without."""
-    if connection.state is State.CLOSED:
-        return
     try:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                # What still comes in is read, or the peer's close frame would not be reached.
-                await asyncio.gather(connection.close(), drop_messages(connection))
+        if connection.state is not State.CLOSED:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    # What still comes in is read, or the peer's close frame would not be reached.
+                    await asyncio.gather(connection.close(), drop_messages(connection))
     finally:
         connection.transport.abort()
     await connection.wait_closed()

@@ -93,7 +93,7 @@ def _ending_of(error: ConnectionClosed, request: Request, replies: Replies) -> W
         return WebSocketTooLargeError(where, request.max_size, said)
     how = (
         f"the peer did not answer a ping within {request.ping_interval:g} s"
-        if "ping" in sent.reason and request.ping_interval is not None
+        if sent.reason.startswith("keepalive") and request.ping_interval is not None
         else f"the peer broke the protocol, {_named(sent.code)}, {sent.reason!r}"
     )
     return WebSocketClosedError(where, how, said, code=sent.code, reason=sent.reason)

@@ -63,10 +63,10 @@ def sent_of(inputs: Mapping[str, Any]) -> Any:
 
 
 def _read_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    for name, value in headers.items():
-        place = f"headers.{name}" if _TOKEN.fullmatch(name) else "headers"
-        if place == "headers":
-            raise WebSocketInputError(place, f"holds a name that no header can have: {name[:80]!r}")
+    for number, (name, value) in enumerate(headers.items(), 1):
+        if not _TOKEN.fullmatch(name):  # not repeated: a whole line may stand there, with a credential
+            raise WebSocketInputError("headers", f"holds a name that no header can have, number {number}")
+        place = f"headers.{name}"
         if name.lower() in _RESERVED or name.lower().startswith(_RESERVED_BEGIN):
             advice = "; use `subprotocols`" if name.lower().endswith("-protocol") else ""
             raise WebSocketInputError(place, f"is set by the handshake itself{advice}")
