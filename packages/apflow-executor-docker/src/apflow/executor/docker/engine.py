@@ -14,7 +14,7 @@ import requests
 from docker import APIClient
 from docker.constants import MINIMUM_DOCKER_API_VERSION
 from docker.context import ContextAPI
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, StreamParseError
 from docker.transport import UnixHTTPAdapter
 from docker.utils import kwargs_from_env, parse_host
 from urllib3.exceptions import HTTPError
@@ -32,7 +32,7 @@ ANSWER_SECONDS: Final = 60  # for what the engine does at once
 
 _ACCESS = (PermissionError, ssl.SSLError, requests.exceptions.SSLError)
 # Answers that do not come, or break off.
-LOST = (requests.RequestException, HTTPError, DockerException, OSError)
+LOST = (requests.RequestException, HTTPError, DockerException, StreamParseError, OSError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from apflow.executor.docker.volume import Volume
 
 NO_NETWORK = "none"
 SHOWN_LENGTH = 200
+MOST_MEMORY = 1 << 62  # bytes: the engine counts with 64 bits
 # What Linux takes: of one argument or variable, and of all together (what the image adds is in the margin).
 # More is refused here, because engines do not always notice (runc 1.1 hangs).
 LONGEST_TEXT, LONGEST_IN_ALL = (128 << 10) - 1, (2 << 20) - (128 << 10)
@@ -140,12 +141,13 @@ def plan_limits(resources: Mapping[str, Any]) -> Limits:
 
 def read_memory(given: int | str | None) -> int | None:
     """Return an amount of memory in bytes: `256m` are 256 times 1,048,576."""
-    if given is None or isinstance(given, int):
-        return given
-    read = _MEMORY.fullmatch(given)
-    if read is None:
+    if given is None:
+        return None
+    read = _MEMORY.fullmatch(str(given))
+    size = 0 if read is None else int(float(read[1]) * _UNITS[read[2].lower()])
+    if not 0 < size < MOST_MEMORY:
         raise DockerRefusedError(f"resources.memory is {given!r}: write bytes, or a number with k, m or g.")
-    return int(float(read[1]) * _UNITS[read[2].lower()])
+    return size
 
 
 def plan_environment(env: Mapping[str, str]) -> list[str]:
