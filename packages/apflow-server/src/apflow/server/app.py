@@ -24,7 +24,7 @@ from apflow.core.session import create_session
 from apflow.core.settings import Settings, get_settings, overridden_defaults
 from apflow.core.store import TaskStore
 from apflow.core.worker import Worker
-from apflow.server import calling, docs, probe, rpc, stream
+from apflow.server import calling, docs, probe, rpc, socket, stream
 from apflow.server.answer import fault_response, tell_fault
 from apflow.server.drain import Drain
 from apflow.server.fault import Code, HttpFault
@@ -113,6 +113,7 @@ def _add_routes(app: FastAPI) -> None:
     app.include_router(rpc.router)
     app.include_router(calling.make_router())
     app.include_router(stream.router)
+    app.include_router(socket.router)
     for name in plugins.names(GROUP):
         factory = plugins.load(GROUP, name)
         if not callable(factory):

@@ -43,7 +43,7 @@ class Code(IntEnum):
     LIMIT = -32010
 
 
-class HttpFault(Exception):
+class HttpFault(Exception):  # noqa: N818 - an answer, seen from the caller
     """Something that a caller is told instead of an answer."""
 
     def __init__(
@@ -76,7 +76,7 @@ class UnauthorizedFault(HttpFault):
 
 
 class RefusedFault(HttpFault):
-    """This caller, or this way of calling, is not served at all."""
+    """Not served at all: this caller, or this way of calling."""
 
     def __init__(self, message: str) -> None:
         super().__init__(403, Code.FORBIDDEN, message)

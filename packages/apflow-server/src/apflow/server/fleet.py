@@ -7,14 +7,12 @@ start ends all of them.
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from types import FrameType
 from typing import Final
 
@@ -27,8 +25,8 @@ PAUSE: Final = 0.2  # seconds between two looks
 class Fleet:
     """Starts processes at one bound socket, and keeps up their number until a signal comes."""
 
-    def __init__(self, size: int, bound: socket.socket, environment: Mapping[str, str]) -> None:
-        self._size, self._bound, self._environment = size, bound, environment
+    def __init__(self, size: int, bound: socket.socket) -> None:
+        self._size, self._bound = size, bound
         self._members: dict[subprocess.Popen[bytes], float] = {}  # each with when it was started
         self._is_told = threading.Event()
 
@@ -62,8 +60,7 @@ class Fleet:
     def _start(self) -> None:
         number = self._bound.fileno()
         command = [sys.executable, "-m", "apflow.server", "--fd", str(number)]
-        environment = {**os.environ, **self._environment}
-        member = subprocess.Popen(command, pass_fds=[number], env=environment, start_new_session=True)
+        member = subprocess.Popen(command, pass_fds=[number], start_new_session=True)
         self._members[member] = time.monotonic()
 
     def _tell(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signals give it

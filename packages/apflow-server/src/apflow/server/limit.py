@@ -6,6 +6,7 @@ Everything here is counted in this process: several replicas each have their own
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Final
 
 from limits import RateLimitItem, RateLimitItemPerMinute
@@ -31,14 +32,14 @@ class Rate:
         self._limit: RateLimitItem = RateLimitItemPerMinute(settings.rate_limit)
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
-    def check_user(self, user_id: str | None) -> None:
-        """Count a request of a user. Who has no name is counted by address alone.
+    def check_user(self, user_id: str | None, requests: int = 1) -> None:
+        """Count requests of a user. Who has no name is counted by address alone.
 
         Raises:
             TooManyFault: it is one too many.
         """
-        if user_id is not None:
-            self._check("user", user_id)
+        if user_id is not None and requests:
+            self._check("user", user_id, requests)
 
     def check_address(self, address: str) -> None:
         """Count a request from an address.
@@ -46,20 +47,14 @@ class Rate:
         Raises:
             TooManyFault: it is one too many.
         """
-        self._check("address", address)
+        self._check("address", address, 1)
 
-    def _check(self, kind: str, who: str) -> None:
-        if not self._limiter.hit(self._limit, kind, who):
+    def _check(self, kind: str, who: str, requests: int) -> None:
+        if not self._limiter.hit(self._limit, kind, who, cost=requests):
             wait = self._limiter.get_window_stats(self._limit, kind, who).reset_time
             raise TooManyFault(
-                f"More than {self._limit.amount} requests a minute from one {kind}.", _seconds_to(wait)
+                f"More than {self._limit.amount} requests a minute from one {kind}.", wait - time.time()
             )
-
-
-def _seconds_to(moment: float) -> float:
-    import time
-
-    return max(1.0, moment - time.time())
 
 
 async def read_json(request: Request, settings: Settings) -> Json:

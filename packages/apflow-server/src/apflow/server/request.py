@@ -1,6 +1,7 @@
 """One request: its id, and its line in the log.
 
-The id is the caller's (`X-Request-ID`), where that is harmless, else a new one; it comes back with the answer.
+The id is the caller's (`X-Request-ID`), where that is harmless, else a new one. It comes back with the
+answer.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def log_request(scope: Scope, own: str, status: int, seconds: float) -> None:
         "user": caller.user_id if caller is not None else None,
     }
     logger.info(
-        "%(http_method)s %(http_path)r %(http_status)d %(seconds).3fs %(client)s user=%(user)r %(request_id)s",
+        "%(http_method)s %(http_path)r %(http_status)d in %(seconds).3f s (%(client)s, user=%(user)r, "
+        "%(request_id)s)",
         facts,
         extra=facts,
     )

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import socket
 from dataclasses import dataclass
-from functools import partial
 
 import click
+import uvicorn
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.session import create_session
@@ -55,7 +55,7 @@ def start(settings: Settings, wanted: Start) -> None:
         if wanted.has_reload:
             _reload(bound)
         elif wanted.workers > 1:
-            code = Fleet(wanted.workers, bound, {}).run()
+            code = Fleet(wanted.workers, bound).run()
             if code:
                 raise click.exceptions.Exit(code)
         else:
@@ -91,11 +91,12 @@ async def _open(db: TaskStore) -> None:
 
 
 def _reload(bound: socket.socket) -> None:
+    """Serve in a process that is started anew when a file changes."""
     from uvicorn.supervisors import ChangeReload
 
-    config = running.configuration(create_app(get_settings()))
-    config.reload_dirs_includes = config.reload_dirs_includes or []
-    ChangeReload(config, target=partial(_serve_again), sockets=[bound]).run()
+    # The application is a name here, because the configuration travels to the other process.
+    config = uvicorn.Config("apflow.server.app:create_app", factory=True, reload=True, log_config=None)
+    ChangeReload(config, target=_serve_again, sockets=[bound]).run()
 
 
 def _serve_again(sockets: list[socket.socket] | None) -> None:

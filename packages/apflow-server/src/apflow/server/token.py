@@ -6,6 +6,7 @@ Whatever a token says of where its key is (`jku`, `x5u`, `jwk`, `x5c`) is not lo
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Mapping
@@ -69,8 +70,11 @@ class TokenCheck:
         return await self._keys.find(header.get("kid"), algorithm)
 
     def _decode(self, token: str, algorithm: str, key: Any) -> dict[str, Any]:
+        needed = ["exp", "sub"]
+        needed += ["aud"] if self._audience else []
+        needed += ["iss"] if self._issuer else []
         try:
-            return cast("dict[str, Any]", jwt.decode(  # pyright: ignore[reportUnknownMemberType]
+            return jwt.decode(  # pyright: ignore[reportUnknownMemberType]
                 token,
                 key,
                 algorithms=[algorithm],
@@ -78,11 +82,11 @@ class TokenCheck:
                 issuer=self._issuer,
                 leeway=LEEWAY,
                 options={
-                    "require": ["exp", "sub", *(["aud"] if self._audience else []), *(["iss"] if self._issuer else [])],
+                    "require": needed,
                     "verify_aud": self._audience is not None,
                     "enforce_minimum_key_length": True,
                 },
-            ))  # fmt: skip
+            )
         except jwt.ExpiredSignatureError as error:
             raise UnauthorizedFault("it has expired") from error
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
@@ -134,7 +138,8 @@ def read_header(token: str) -> dict[str, Any]:
         raise UnauthorizedFault("it is not a signed token")
     try:
         jwt.get_unverified_header(token)
-        text = jwt.utils.base64url_decode(token.partition(".")[0])
+        head = token.partition(".")[0]
+        text = base64.urlsafe_b64decode(head + "=" * (-len(head) % 4))
         header = json.loads(text, object_pairs_hook=_without_repetition)
     except (jwt.PyJWTError, ValueError, RecursionError) as error:
         raise UnauthorizedFault("it is not a valid token") from error
