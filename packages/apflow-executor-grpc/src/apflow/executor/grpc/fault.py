@@ -132,10 +132,7 @@ class _Search:
                 return f"{path}.{key[:200]}", f"is no field of {name}, which has {_listed(names)}"
             if not self._fits(descriptor, {key: each}):
                 return self._in_field(descriptor, field, key, each, f"{path}.{key}")
-        return (
-            path,
-            f"gives a field, or two fields of one choice (oneof), twice in {name}, or is nested too deep",
-        )
+        return path, f"gives a field or a choice (oneof) twice in {name}, or is nested too deep"
 
     def _in_any(self, value: Any, path: str) -> Fault:
         inner = _content(self._description, value)
