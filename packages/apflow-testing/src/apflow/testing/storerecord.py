@@ -173,7 +173,9 @@ class StoreRecordContract(StoreMaker):
         assert await store.records(name, prefix=name) == [Record(name, name, 1, 1)]
 
     @pytest.mark.parametrize("number", [-1, 2**63, 1.0, "1", True], ids=repr)
-    async def test_a_version_or_a_limit_that_is_no_count_is_refused(self, store: TaskStore, number: Json) -> None:
+    async def test_a_version_or_a_limit_that_is_no_count_is_refused(
+        self, store: TaskStore, number: Json
+    ) -> None:
         for work in (
             store.put_record("k", "a", 1, version=number),
             store.remove_record("k", "a", version=number),
