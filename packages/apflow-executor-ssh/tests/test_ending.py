@@ -75,8 +75,8 @@ def silent(greeting: bytes = b"") -> Iterator[int]:
 @pytest.mark.parametrize("login", ["server", "own_server"])
 async def test_a_timeout_ends_the_command_and_its_children(login: str, request: pytest.FixtureRequest):
     server: Sshd = request.getfixturevalue(login)
-    with pytest.raises(SshTimeoutError, match=r"over 1\.2 s while the command ran\.\nstdout: started"):
-        await SshExecutor().execute({**server.inputs, "command": STUBBORN, "timeout": 1.2})
+    with pytest.raises(SshTimeoutError, match=r"over 2\.5 s while the command ran\.\nstdout: started"):
+        await SshExecutor().execute({**server.inputs, "command": STUBBORN, "timeout": 2.5})
     await until(lambda: not server.commands("sleep 71.5"), 0.5)
 
 
@@ -84,7 +84,7 @@ async def test_a_timeout_ends_the_command_and_its_children(login: str, request: 
 async def test_a_cancelled_command_is_gone_with_its_children(login: str, request: pytest.FixtureRequest):
     server: Sshd = request.getfixturevalue(login)
     async with started({**server.inputs, "command": STUBBORN}) as (ssh, running):
-        assert len(server.commands("sleep 71.5")) == 3
+        await until(lambda: len(server.commands("sleep 71.5")) == 3)
         assert await ssh.cancel() == {
             "status": "cancelled",
             "partial_result": {"stdout": "started\n", "stderr": ""},
@@ -174,10 +174,10 @@ async def test_a_server_that_hangs_before_the_login_is_given_up(
     stage = "agreeing on keys" if greeting else "waiting for its greeting"
     with silent(greeting) as port:
         inputs = {**server.inputs, "port": port, "command": "true"}
-        with pytest.raises(SshTimeoutError, match=rf"over 0\.4 s while {stage}"):
-            await SshExecutor().execute({**inputs, "timeout": 0.4})
-        monkeypatch.setattr(executor, "LOGIN_SECONDS", 0.3)
-        with pytest.raises(SshTimeoutError, match=rf"over 0\.3 s while {stage}"):
+        with pytest.raises(SshTimeoutError, match=rf"over 1 s while {stage}"):
+            await SshExecutor().execute({**inputs, "timeout": 1})
+        monkeypatch.setattr(executor, "LOGIN_SECONDS", 0.8)
+        with pytest.raises(SshTimeoutError, match=rf"over 0\.8 s while {stage}"):
             await SshExecutor().execute({**inputs, "timeout": 1000})
 
 
@@ -195,8 +195,8 @@ async def test_a_server_that_hangs_during_the_login_is_given_up(stage: str, serv
     proxy.cut_before = stall
     began = time.monotonic()
     with pytest.raises(SshTimeoutError, match=f"while {stage}"):
-        await ssh.execute(through(proxy, server, command="true", timeout=1))
-    assert time.monotonic() - began < 3.5
+        await ssh.execute(through(proxy, server, command="true", timeout=2))
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("stage", ["agreeing on keys", "logging in", "starting a shell"])

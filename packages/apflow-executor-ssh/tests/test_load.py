@@ -65,6 +65,6 @@ async def test_waiting_for_a_place_does_not_count_as_the_tasks_time(
 ):
     monkeypatch.setattr(executor, "CALLS", 1)
     began = time.monotonic()
-    inputs = {**server.inputs, "command": ["sleep", "0.5"], "timeout": 1.2}
+    inputs = {**server.inputs, "command": ["sleep", "0.8"], "timeout": 2.2}
     await asyncio.gather(*(SshExecutor().execute(inputs) for _ in range(3)))
-    assert time.monotonic() - began > 1.5
+    assert time.monotonic() - began > 2.4
