@@ -6,7 +6,6 @@ What fails has the status of HTTP that says so, and the same error object that J
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
@@ -19,10 +18,8 @@ from apflow.server.answer import JsonResponse
 from apflow.server.caller import current_service
 from apflow.server.dispatch import SERVED
 from apflow.server.limit import read_json
-from apflow.server.openapi import described
+from apflow.server.openapi import PREFIX
 from apflow.server.stream import watch_response
-
-PREFIX: Final = "/call/"
 
 
 def make_router() -> APIRouter:
@@ -36,7 +33,6 @@ def make_router() -> APIRouter:
             name=operation.name,
             summary=operation.summary,
             response_class=JsonResponse,
-            openapi_extra=described(operation),
         )
     return router
 

@@ -43,6 +43,7 @@ class KeyRing:
         self._fetched_at = -float("inf")
         self._tried_at = -float("inf")
         self._fetching: asyncio.Task[bool] | None = None
+        self._is_asking = False
         self._waiting = 0
         self._client: httpx.AsyncClient | None = None
 
@@ -64,10 +65,14 @@ class KeyRing:
             raise UnavailableFault("Too many callers wait for the keys of the issuer.")
         self._waiting += 1
         try:
+            is_late = self._is_asking  # what is answered now may be older than the key
             is_fetched = await asyncio.shield(self._fetch_soon())
+            found = self._known(kid, algorithm)
+            if found is None and is_late:
+                is_fetched = await asyncio.shield(self._fetch_soon())
+                found = self._known(kid, algorithm)
         finally:
             self._waiting -= 1
-        found = self._known(kid, algorithm)
         if found is not None:
             return found
         if not is_fetched:
@@ -92,13 +97,14 @@ class KeyRing:
         return made
 
     def _fetch_soon(self) -> asyncio.Task[bool]:
-        """Return the fetch that begins next; one that has begun may have missed the key by now."""
+        """Return the fetch that goes on, or else begins now."""
         if self._fetching is None or self._fetching.done():
             self._fetching = asyncio.create_task(self._fetch(), name="apflow:server:keys")
         return self._fetching
 
     async def _fetch(self) -> bool:
         await asyncio.sleep(max(0.0, self._tried_at + self._fetch_again - time.monotonic()))
+        self._is_asking = True
         try:
             async with asyncio.timeout(TIMEOUT):
                 keys = read_keys(await self._get())
@@ -109,6 +115,7 @@ class KeyRing:
             self._keys, self._made, self._fetched_at = keys, {}, time.monotonic()
             return True
         finally:
+            self._is_asking = False
             self._tried_at = time.monotonic()
 
     async def _get(self) -> bytes:

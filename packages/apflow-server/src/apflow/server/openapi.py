@@ -12,9 +12,10 @@ from pydantic.json_schema import JsonSchemaMode
 
 from apflow.core.operations import Operation
 from apflow.core.task import Json
+from apflow.server.answer import RPC_PATHS
 from apflow.server.dispatch import SERVED
 from apflow.server.fault import Code
-from apflow.server.protection import has_auth
+from apflow.server.protection import PROBES, has_auth
 
 REFERENCE: Final = "#/components/schemas/{model}"
 ERROR: Final = {"$ref": "#/components/schemas/Error"}
@@ -67,6 +68,7 @@ RPC_ANSWER: Final[dict[str, Json]] = {
     },
 }
 SCHEME: Final = "bearer"
+PREFIX: Final = "/call/"  # of the paths of operations
 
 
 def described(operation: Operation) -> dict[str, Json]:
@@ -108,6 +110,11 @@ def refusals(schema: Mapping[str, Json] | None = None) -> dict[str, Json]:
 def make_document(app: FastAPI) -> dict[str, Json]:
     """Return the document: what FastAPI finds, with the schemas of the operations and the way to be known."""
     document = FastAPI.openapi(app)
+    for path, methods in document["paths"].items():
+        if path.startswith(PREFIX):
+            methods["post"] |= described(SERVED[path.removeprefix(PREFIX)])
+        elif path in RPC_PATHS:
+            methods["post"] |= described_rpc()
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     schemas |= _schemas()[2] | {"Error": ERROR_SCHEMA, "RpcRequest": RPC_REQUEST, "RpcAnswer": RPC_ANSWER}
@@ -116,9 +123,8 @@ def make_document(app: FastAPI) -> dict[str, Json]:
             SCHEME: {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
         }
         for path, methods in document["paths"].items():
-            if path not in ("/health", "/ready"):
-                for operation in methods.values():
-                    operation["security"] = [{SCHEME: []}]
+            for operation in methods.values():
+                operation["security"] = [] if path in PROBES else [{SCHEME: []}]
     return document
 
 

@@ -19,7 +19,6 @@ from apflow.server.answer import RPC_PATHS, JsonResponse
 from apflow.server.caller import current_service
 from apflow.server.fault import Code, HttpFault, MalformedFault, TooLargeFault, fault_of
 from apflow.server.limit import BATCH, read_json
-from apflow.server.openapi import described_rpc
 from apflow.server.stream import watch_response
 
 VERSION: Final = "2.0"
@@ -63,7 +62,6 @@ for _path in RPC_PATHS:
         methods=["POST"],
         name=f"rpc{_path}",
         response_class=JsonResponse,
-        openapi_extra=described_rpc(),
     )
 
 
