@@ -24,6 +24,7 @@ from apflow.core.store import Record
 from apflow.core.task import Json
 
 KIND = "webhook"
+ENDED_KIND = "webhook.ended"  # apart, so that who delivers does not read them again and again
 MOST_OF_A_TREE = 20
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what every such secret begins with (Standard Webhooks)
 MADE_BYTES = 32  # of a secret that is made here

@@ -98,10 +98,14 @@ class WebhookService(Access):
         return webhook
 
     async def _webhooks_of(self, root_id: str) -> list[Webhook]:
-        from apflow.core.webhook import KIND, Webhook
+        from apflow.core.webhook import ENDED_KIND, KIND, Webhook
 
-        found = [Webhook.of(record) for record in await self.db.records(KIND, prefix=f"{root_id}/")]
-        return [each for each in found if each.root_id == root_id]
+        found = {
+            record.key: Webhook.of(record)
+            for kind in (KIND, ENDED_KIND)
+            for record in await self.db.records(kind, prefix=f"{root_id}/")
+        }
+        return [each for each in found.values() if each.root_id == root_id]
 
 
 def _told(webhook: Webhook, config: WebhookConfig) -> dict[str, Json]:
