@@ -26,6 +26,7 @@ from apflow.core.store import TaskStore
 from apflow.core.worker import Worker
 from apflow.server import calling, docs, probe, rpc, socket, stream
 from apflow.server.answer import fault_response, tell_fault
+from apflow.server.delivery import Deliveries
 from apflow.server.drain import Drain
 from apflow.server.fault import Code, HttpFault
 from apflow.server.limit import Rate
@@ -80,12 +81,14 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     if state.db.is_closed:
         state.db = create_session(settings.database_url)
     state.drain = Drain()
+    state.deliveries = Deliveries(state.db, settings)
     with ExitStack() as stack:
         if has_auth(settings):  # callers from outside do not reach into the network of the server
             stack.enter_context(overridden_defaults(net_policy="public"))
         await state.db.get(["any"])  # a store opens with its first operation
         async with asyncio.TaskGroup() as group:
-            ending = group.create_task(_work(state.db, settings, state.drain), name="apflow:server:work")
+            work = _work(state.db, settings, state.drain, state.deliveries)
+            ending = group.create_task(work, name="apflow:server:work")
             try:
                 yield
             finally:
@@ -97,13 +100,16 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
             await state.db.close()
 
 
-async def _work(db: TaskStore, settings: Settings, drain: Drain) -> None:
+async def _work(db: TaskStore, settings: Settings, drain: Drain, deliveries: Deliveries) -> None:
     """Run what is submitted, until the drain begins and nothing is left to run."""
     worker = Worker(db, settings)
     async with asyncio.TaskGroup() as group:
-        group.create_task(worker.run(), name="apflow:server:worker")
+        working = group.create_task(worker.run(), name="apflow:server:worker")
+        group.create_task(deliveries.run(), name="apflow:server:webhooks")
         await drain.begun()
         worker.drain()
+        await working
+        deliveries.stop()
     drain.end()
 
 
