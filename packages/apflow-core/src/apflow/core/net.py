@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from apflow.core.errors import AddressRefusedError, HostNotFoundError, HostUnreachableError
 from apflow.core.netpolicy import NetPolicy, read_policy
-from apflow.core.settings import read_settings
+from apflow.core.settings import read_settings, settings_state
 
 NEXT_AFTER = 0.25  # seconds until the next address is tried beside the one before (RFC 8305, section 5)
 
@@ -32,6 +33,11 @@ def net_policy() -> NetPolicy:
     Raises:
         SettingsError: `APFLOW_NET_POLICY` or `APFLOW_NET_ALLOW` cannot be read.
     """
+    return _policy_at(settings_state("net_policy", "net_allow"))
+
+
+@lru_cache(maxsize=8)
+def _policy_at(_: object) -> NetPolicy:
     settings = read_settings()
     return read_policy(settings.net_policy, settings.net_allow)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import warnings
 from collections import ChainMap
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -83,6 +84,7 @@ class Setting:
 
 
 FILE_NAME = "apflow.toml"
+_PREFIXES = ("AIPARTNERUPFLOW_", "APFLOW_")  # of variables, the more important last
 
 # Names of variables that other parts of apflow read by themselves.
 READ_ELSEWHERE = frozenset({
@@ -125,6 +127,13 @@ def read_settings() -> Settings:
     return Settings(**values)
 
 
+def settings_state(*names: str) -> tuple[object, ...]:
+    """Return what the values of these settings hang on: equal to an earlier one where none has changed."""
+    variables = [os.environ.get(prefix + name.upper()) for name in names for prefix in _PREFIXES]
+    files = [(str(path), status.st_mtime_ns, status.st_size) for path, status in _found(_candidates())]
+    return (*variables, *files, *map(id, _overridden))
+
+
 @contextmanager
 def overridden_defaults(**values: object) -> Generator[None]:
     """Let settings have other defaults in this process for a while: whoever sets them still wins."""
@@ -144,10 +153,22 @@ _overridden: list[dict[str, Any]] = []  # the last one wins
 
 def _files() -> list[Path]:
     """Return the files there are, the most important one first."""
+    return [path for path, _ in _found(_candidates())]
+
+
+def _candidates() -> Iterator[Path]:
     import platformdirs
 
-    folders = [Path.cwd(), Path(platformdirs.user_config_dir("apflow", appauthor=False))]
-    return [folder / FILE_NAME for folder in folders if (folder / FILE_NAME).is_file()]
+    yield Path(FILE_NAME).absolute()
+    yield Path(platformdirs.user_config_dir("apflow", appauthor=False), FILE_NAME)
+
+
+def _found(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    for path in paths:
+        with suppress(OSError):
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                yield path, status
 
 
 def _from_file(path: Path) -> Iterator[Setting]:
@@ -186,7 +207,7 @@ def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield variables and the settings that they set, the most important last. Warn of unknown ones."""
     if "DATABASE_URL" in environment:
         yield "DATABASE_URL", "database_url"
-    for prefix in ("AIPARTNERUPFLOW_", "APFLOW_"):
+    for prefix in _PREFIXES:
         for variable in environment:
             if not variable.startswith(prefix):
                 continue
