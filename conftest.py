@@ -51,7 +51,7 @@ def end_page(namespace: dict[str, Any]) -> None:
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
     patterns=["README.md", "docs/**/*.md"],
-    excludes=["packages/*", "changelog.d/*"],
+    excludes=["packages/*/README.md", "changelog.d/*"],
     setup=begin_page,
     teardown=end_page,
 ).pytest()

@@ -1,25 +1,29 @@
-"""Calls a web service."""
+"""The executor `rest_executor`: calls web services."""
 
 from __future__ import annotations
 
-from typing import Any
+from apflow.executor.http.errors import (
+    RestConnectionError,
+    RestError,
+    RestInputError,
+    RestRedirectError,
+    RestResponseError,
+    RestStatusError,
+    RestTimeoutError,
+    RestTlsError,
+)
+from apflow.executor.http.executor import RestExecutor
+from apflow.executor.http.pool import close_connections
 
-from apflow.core import BaseTask
-
-__all__ = ["RestExecutor"]
-
-
-class RestExecutor(BaseTask):
-    """Calls a web service."""
-
-    id = "rest_executor"
-    name = "RestExecutor"
-    description = "Calls a web service"
-    inputs_schema = {
-        "type": "object",
-        "properties": {"text": {"type": "string", "description": "What comes back."}},
-        "required": ["text"],
-    }
-
-    async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        return {"text": inputs["text"]}
+__all__ = [
+    "RestConnectionError",
+    "RestError",
+    "RestExecutor",
+    "RestInputError",
+    "RestRedirectError",
+    "RestResponseError",
+    "RestStatusError",
+    "RestTimeoutError",
+    "RestTlsError",
+    "close_connections",
+]

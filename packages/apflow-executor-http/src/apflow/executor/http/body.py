@@ -1,0 +1,126 @@
+"""Reading the body of an answer: unpacked in bounds, and no further than it is kept."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+
+from apflow.core.jsonvalue import loads
+
+CHUNK = 1 << 16  # bytes that are unpacked at once
+
+
+class EncodingError(ValueError):
+    """The body is encoded in a way that nobody asked for, or not to its end."""
+
+
+class Body:
+    """The beginning of a body, up to `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.content = bytearray()
+        self.is_cut = False
+
+    async def read(self, response: httpx.Response) -> None:
+        """Take the body of an answer; stop where there is no more room.
+
+        Raises:
+            EncodingError: its Content-Encoding is none that was asked for, or it ends early.
+            zlib.error: it is not what its Content-Encoding says.
+        """
+        unpackers = [_unpacker(name) for name in reversed(_encodings(response))]
+        async for piece in _raw(response):
+            for part in _unpacked(piece, unpackers):
+                room = self._limit - len(self.content)
+                self.content += part[:room]
+                if len(part) > room:
+                    self.is_cut = True
+                    return
+        if any(each.is_unfinished for each in unpackers):
+            raise EncodingError("what is packed in it ends early")
+
+    def text(self, charset: str | None) -> str | dict[str, str]:
+        """Return it as text, marked where it was cut; as `{"base64": ...}` where it is none."""
+        try:
+            text = self.content.decode(charset or "utf-8")
+        except LookupError:  # the server names a charset that there is not
+            text = self.content.decode("utf-8", "replace")
+        except UnicodeDecodeError as error:
+            if not (self.is_cut and error.end == len(self.content)):  # a character that the limit splits
+                return {"base64": base64.b64encode(self.content).decode()}
+            text = self.content[: error.start].decode(charset or "utf-8")
+        return f"{text}\n[cut here: more than {self._limit} bytes]" if self.is_cut else text
+
+    def json(self) -> Any:
+        """Return what it says as JSON; None where it is none, or was cut."""
+        if self.is_cut or not self.content:
+            return None
+        try:
+            return loads(bytes(self.content))
+        except ValueError:
+            return None
+
+
+async def _raw(response: httpx.Response) -> AsyncIterator[bytes]:
+    assert isinstance(response.stream, httpx.AsyncByteStream)  # an asynchronous transport gave it
+    async for piece in response.stream:
+        yield piece
+
+
+def _encodings(response: httpx.Response) -> list[str]:
+    named = response.headers.get("content-encoding", "")
+    return [
+        name for name in (each.strip().lower() for each in named.split(",")) if name not in ("", "identity")
+    ]
+
+
+class _Unpacker:
+    """Unpacks piece by piece, each in bounds."""
+
+    def __init__(self, window: int) -> None:
+        self._packed = zlib.decompressobj(window)
+        self.is_unfinished = False
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        while data and not self._packed.eof:
+            yield self._packed.decompress(data, CHUNK)
+            data = self._packed.unconsumed_tail
+        self.is_unfinished = not self._packed.eof
+
+
+class _Inflater(_Unpacker):
+    """Unpacks `deflate`: with the header of zlib (RFC 9110, section 8.4.1.2), or without, as some send it."""
+
+    def __init__(self) -> None:
+        super().__init__(zlib.MAX_WBITS)
+        self._has_begun = False
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        if data and not self._has_begun:
+            self._has_begun = True
+            if data[0] & 0x0F != zlib.DEFLATED:
+                self._packed = zlib.decompressobj(-zlib.MAX_WBITS)
+        yield from super().decode(data)
+
+
+def _unpacker(name: str) -> _Unpacker:
+    match name:
+        case "gzip" | "x-gzip":
+            return _Unpacker(16 + zlib.MAX_WBITS)
+        case "deflate":
+            return _Inflater()
+        case _:
+            raise EncodingError(f"its Content-Encoding is {name!r}, which was not asked for")
+
+
+def _unpacked(data: bytes, unpackers: list[_Unpacker]) -> Iterator[bytes]:
+    if not unpackers:
+        yield data
+        return
+    for part in unpackers[0].decode(data):
+        yield from _unpacked(part, unpackers[1:])

@@ -1,0 +1,148 @@
+"""One request and its answer, redirects included."""
+
+from __future__ import annotations
+
+import ssl
+import zlib
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpcore
+import httpx
+
+from apflow.executor.http.body import Body, EncodingError
+from apflow.executor.http.errors import (
+    RestConnectionError,
+    RestError,
+    RestRedirectError,
+    RestResponseError,
+    RestTlsError,
+)
+from apflow.executor.http.request import Plan, without_secrets
+from apflow.http import GuardedTransport
+
+MAX_REDIRECTS = 20
+# What speaks of the body: it goes where a redirect makes another method of the request.
+_OF_BODY = ("Content-Length", "Content-Type", "Content-Encoding", "Transfer-Encoding")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server answered in the end."""
+
+    url: str  # as it may be told
+    method: str
+    response: httpx.Response
+    body: Body
+
+
+async def exchange(transport: GuardedTransport, plan: Plan, *, follows: bool, max_bytes: int) -> Answer:
+    """Send a request and read the answer, where it points to if `follows`.
+
+    Raises:
+        RestError: no answer came, or none that can be read.
+        AddressRefusedError: the network policy forbids where it leads.
+    """
+    request, shown, cookies = plan.request, plan.shown_url, httpx.Cookies()
+    for _ in range(MAX_REDIRECTS + 1):
+        method = request.method
+        with _told(method, shown):
+            response = await transport.handle_async_request(request)
+            response.request = request
+            try:
+                target = _target(response) if follows else None
+                if target is None:
+                    body = Body(max_bytes)
+                    if method != "HEAD":
+                        await body.read(response)
+                    return Answer(shown, method, response, body)
+            finally:
+                await response.aclose()
+        cookies.extract_cookies(response)
+        request = _redirected(request, response, target, plan, cookies)
+        shown = without_secrets(request.url)
+    raise RestRedirectError(plan.request.method, plan.shown_url, f"more than {MAX_REDIRECTS} redirects.")
+
+
+def _target(response: httpx.Response) -> httpx.URL | None:
+    """Return where an answer points to; None where it is no redirect."""
+    if not response.has_redirect_location:
+        return None
+    request, text = response.request, response.headers["Location"]
+    try:
+        target = request.url.join(text)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise RestRedirectError(request.method, "", f"The redirect leads to no URL: {error}.") from error
+    if target.scheme not in ("http", "https") or not target.host or target.userinfo:
+        raise RestRedirectError(
+            request.method,
+            without_secrets(request.url.copy_with(query=None)),
+            "The redirect leads to no web address.",
+        )
+    return target
+
+
+def _redirected(
+    request: httpx.Request, response: httpx.Response, target: httpx.URL, plan: Plan, cookies: httpx.Cookies
+) -> httpx.Request:
+    """Return the request that a redirect asks for (RFC 9110, section 15.4)."""
+    headers = request.headers.copy()
+    for name in ("Host", "Cookie"):
+        headers.pop(name, None)
+    if _origin(target) != _origin(plan.request.url):
+        for name in plan.credentials:
+            headers.pop(name, None)
+    elif "cookie" in plan.request.headers:
+        headers["Cookie"] = plan.request.headers["cookie"]
+    is_other = response.status_code == 303 or (
+        response.status_code in (301, 302) and request.method not in ("GET", "HEAD")
+    )
+    method = "GET" if is_other and request.method != "HEAD" else request.method
+    if method != request.method:
+        for name in _OF_BODY:
+            headers.pop(name, None)
+        following = httpx.Request(method, target, headers=headers)
+    else:
+        headers["Host"] = target.netloc.decode("ascii")  # httpx leaves it out where a stream is given
+        following = httpx.Request(method, target, headers=headers, stream=request.stream)
+    if "cookie" not in following.headers:
+        cookies.set_cookie_header(following)
+    return following
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+@contextmanager
+def _told(method: str, url: str) -> Generator[None]:
+    """Turn the errors of the libraries into ours."""
+    try:
+        yield
+    except RestError:
+        raise
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpcore.ConnectError) as error:
+        if isinstance(_root(error), ssl.SSLError):
+            raise RestTlsError(method, url, _text(error)) from error
+        raise RestConnectionError(method, url, _text(error), was_sent=False) from error
+    except (httpx.NetworkError, httpx.TimeoutException) as error:
+        raise RestConnectionError(method, url, _text(error), was_sent=True) from error
+    except httpx.RemoteProtocolError as error:
+        if "disconnected" in str(error) or "incomplete" in str(error) or "closed connection" in str(error):
+            raise RestConnectionError(method, url, _text(error), was_sent=True) from error
+        raise RestResponseError(method, url, _text(error)) from error
+    except (httpx.HTTPError, EncodingError, zlib.error) as error:
+        raise RestResponseError(method, url, _text(error)) from error
+
+
+def _root(error: BaseException) -> BaseException:
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        if isinstance(error, ssl.SSLError):
+            return error
+        error = deeper
+    return error
+
+
+def _text(error: BaseException) -> str:
+    return str(error).rstrip(".") or type(error).__name__

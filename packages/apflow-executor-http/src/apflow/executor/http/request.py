@@ -1,0 +1,198 @@
+"""Inputs turned into a request: everything is checked before anything is sent. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import httpx
+
+from apflow.core.jsonvalue import dumps
+from apflow.core.secrets import is_secret_key
+from apflow.executor.http.errors import RestInputError
+
+UNSAFE = frozenset({"POST", "PATCH"})  # what a second time would do twice (RFC 9110, section 9.2.2)
+ENCODINGS = "gzip, deflate"  # what can be unpacked in bounds
+BODIES = ("json", "data", "form", "files")
+# What the connection itself is made of.
+REFUSED = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "te",
+                     "trailer", "proxy-connection", "proxy-authorization"})  # fmt: skip
+
+Json = Any
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request that may be sent, and what is told of it."""
+
+    request: httpx.Request
+    shown_url: str  # without the credential that is in its query
+    credentials: frozenset[str]  # names of headers, in lower case, that do not leave the origin
+    is_repeatable: bool  # a second time does what the first did
+
+
+def plan_request(inputs: Mapping[str, Json], idempotency_key: str | None) -> Plan:
+    """Return the request that inputs describe.
+
+    Raises:
+        RestInputError: they describe none that may be sent; it names the input.
+    """
+    method = str(inputs.get("method", "GET"))
+    headers = _headers(inputs.get("headers") or {})
+    params: list[tuple[str, str]] = list(_pairs(inputs.get("params") or {}))
+    shown = url = _url(str(inputs["url"]))
+    if params:
+        shown = url = url.copy_merge_params(_merged(url, params))
+    name, value, place = _credential(inputs.get("auth"))
+    if place == "header":
+        headers[name] = value
+    elif place == "query":
+        url = url.copy_merge_params(_merged(url, [(name, value)]))
+    if method in UNSAFE and idempotency_key is not None:
+        headers.setdefault("Idempotency-Key", idempotency_key)
+    headers.setdefault("Accept", "*/*")
+    headers.setdefault("Accept-Encoding", ENCODINGS)
+    headers.setdefault("User-Agent", "apflow")
+    if "json" in inputs:
+        headers.setdefault("Content-Type", "application/json")
+    own = {name.lower()} if place == "header" else set[str]()
+    secret = {each.lower() for each in headers if is_secret_key(each)} | {"cookie", "authorization"} | own
+    try:
+        request = httpx.Request(method, url, headers=headers, **_body(inputs))
+    except (ValueError, TypeError, httpx.InvalidURL, UnicodeError) as error:
+        raise RestInputError(f"The request cannot be written: {error}.") from error
+    is_repeatable = method not in UNSAFE or "idempotency-key" in request.headers
+    return Plan(request, without_secrets(shown), frozenset(secret), is_repeatable)
+
+
+def without_secrets(url: httpx.URL) -> str:
+    """Return a URL as it may be told: values of the query under names of secrets are `***`."""
+    pairs = url.params.multi_items()
+    if not any(is_secret_key(name) for name, _ in pairs):
+        return str(url)
+    return str(url.copy_with(params=[(name, "***" if is_secret_key(name) else each) for name, each in pairs]))
+
+
+def _url(text: str) -> httpx.URL:
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise RestInputError(f"url is no URL: {error}.") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise RestInputError("url begins with http:// or https:// and names a host.")
+    if url.port is not None and not 0 < url.port < 1 << 16:
+        raise RestInputError(f"url names the port {url.port}; there are those from 1 to 65535.")
+    if url.userinfo:
+        raise RestInputError("url holds a user name or a password. Give them as auth: {type: basic, ...}.")
+    if any(ord(character) < 0x21 or ord(character) == 0x7F for character in text.strip()) or "\\" in text:
+        raise RestInputError("url holds characters that no URL has: blanks, control characters, backslashes.")
+    return url
+
+
+def _merged(url: httpx.URL, more: list[tuple[str, str]]) -> httpx.QueryParams:
+    return httpx.QueryParams([*url.params.multi_items(), *more])
+
+
+def _headers(given: Mapping[str, str]) -> httpx.Headers:
+    for name, value in given.items():
+        if not name or not all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name) or not name.isascii():
+            raise RestInputError(f"headers: {name!r} is no name of a header (RFC 9110, section 5.1).")
+        if any(character in value for character in "\r\n\0"):
+            raise RestInputError(f"headers.{name} holds a line break or a null character.")
+        if name.lower() in REFUSED:
+            raise RestInputError(f"headers.{name} belongs to the connection and cannot be given.")
+    try:
+        return httpx.Headers(dict(given))
+    except UnicodeError as error:
+        raise RestInputError(f"headers hold characters that cannot be sent: {error}.") from error
+
+
+def _credential(auth: Mapping[str, str] | None) -> tuple[str, str, str]:
+    """Return the name of what carries the credential, its value, and where it stands; "" for nowhere."""
+    if auth is None:
+        return "", "", ""
+    kind = auth["type"]
+    wanted = {"bearer": ("token",), "basic": ("username", "password"), "apikey": ("key",)}[kind]
+    allowed = {"type", *wanted, *(("name", "in") if kind == "apikey" else ())}
+    missing = [name for name in wanted if name not in auth]
+    strange = sorted(set(auth) - allowed)
+    if missing or strange:
+        said = f"misses {', '.join(missing)}" if missing else f"does not take {', '.join(strange)}"
+        raise RestInputError(f"auth of type {kind} {said}.")
+    if kind == "basic":
+        pair = f"{auth['username']}:{auth['password']}".encode()
+        return "Authorization", f"Basic {base64.b64encode(pair).decode()}", "header"
+    if kind == "bearer":
+        return _checked("Authorization", f"Bearer {auth['token']}", "header")
+    return _checked(auth.get("name", "X-API-Key"), auth["key"], auth.get("in", "header"))
+
+
+def _checked(name: str, value: str, place: str) -> tuple[str, str, str]:
+    if place == "header":
+        if not value.isascii() or any(ord(character) < 0x20 for character in value):
+            raise RestInputError("auth holds characters that no header can carry.")
+        _headers({name: ""})
+    return name, value, place
+
+
+def _body(inputs: Mapping[str, Json]) -> dict[str, Any]:
+    """Return the body as `httpx.Request` takes it."""
+    given = [name for name in BODIES if inputs.get(name) is not None or (name == "json" and name in inputs)]
+    if len(given) > 1 and given != ["form", "files"]:
+        raise RestInputError(
+            f"A request has one body: give one of {', '.join(given)} (form goes with files)."
+        )
+    if "files" in given:
+        return {"files": _files(inputs["files"]), "data": dict(_fields(inputs.get("form") or {}))}
+    if not given:
+        return {}
+    value = inputs[given[0]]
+    match given[0]:
+        case "json":
+            return {"content": dumps(value)}
+        case "form":
+            return {"data": dict(_fields(value))}
+        case _:
+            return {"content": value.encode() if isinstance(value, str) else _bytes(value["base64"], "data")}
+
+
+def _files(files: Mapping[str, Mapping[str, str]]) -> list[tuple[str, tuple[str, bytes, str]]]:
+    found: list[tuple[str, tuple[str, bytes, str]]] = []
+    for name, each in files.items():
+        if ("content" in each) == ("content_base64" in each):
+            raise RestInputError(f"files.{name} has either content or content_base64.")
+        content = (
+            each["content"].encode() if "content" in each else _bytes(each["content_base64"], f"files.{name}")
+        )
+        found.append(
+            (name, (each["filename"], content, each.get("content_type", "application/octet-stream")))
+        )
+    return found
+
+
+def _bytes(text: str, where: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise RestInputError(f"{where} is no base64: {error}.") from error
+
+
+def _fields(given: Mapping[str, Json]) -> Iterator[tuple[str, str | list[str]]]:
+    for name, value in given.items():
+        if isinstance(value, list):
+            yield name, [_text(each) for each in cast("list[Json]", value)]
+        else:
+            yield name, _text(value)
+
+
+def _pairs(given: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
+    for name, value in _fields(given):
+        for each in value if isinstance(value, list) else [value]:
+            yield name, each
+
+
+def _text(value: Json) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

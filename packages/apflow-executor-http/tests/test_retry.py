@@ -1,0 +1,86 @@
+"""Repeating what is safe to repeat."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from peers.http import HttpPeer
+
+from apflow.executor.http import RestConnectionError, RestExecutor, RestStatusError, RestTimeoutError
+from apflow.executor.http.executor import read_retry_after
+
+QUICK = {"max_attempts": 3, "delay": 0.01}
+
+
+async def call(peer: HttpPeer, **inputs: Any) -> dict[str, Any]:
+    params = {"key": uuid.uuid4().hex, **inputs.pop("params", {})}
+    executor = RestExecutor()
+    executor.idempotency_key = inputs.pop("idempotency_key", None)
+    return await executor.execute({"url": peer.url("/flaky"), "timeout": 10, "params": params, **inputs})
+
+
+@pytest.mark.parametrize("how", ["status", "drop"])
+async def test_what_passes_by_itself_is_tried_again(peer: HttpPeer, how: str):
+    result = await call(peer, params={"times": 2, "how": how}, retry=QUICK)
+    assert result["json"] == {"calls": 3}
+
+
+async def test_nothing_is_repeated_unless_told(peer: HttpPeer):
+    with pytest.raises(RestStatusError):
+        await call(peer)
+
+
+async def test_after_the_last_attempt_the_last_failure_is_told(peer: HttpPeer):
+    with pytest.raises(RestStatusError) as caught:
+        await call(peer, params={"times": 5, "status": 502}, retry=QUICK)
+    assert caught.value.status_code == 502
+    with pytest.raises(RestConnectionError):
+        await call(peer, params={"times": 5, "how": "drop"}, retry=QUICK)
+
+
+@pytest.mark.parametrize("status", [400, 404, 500, 501])
+async def test_what_does_not_pass_is_not_repeated_unless_it_is_named(peer: HttpPeer, status: int):
+    with pytest.raises(RestStatusError):
+        await call(peer, params={"status": status}, retry=QUICK)
+    result = await call(peer, params={"status": status}, retry=QUICK | {"on_status": [status]})
+    assert result["json"] == {"calls": 2}
+
+
+@pytest.mark.parametrize("after", ["1", "date"])
+async def test_the_server_says_how_long_to_wait(peer: HttpPeer, after: str):
+    begun = time.monotonic()
+    await call(peer, params={"after": after, "status": 429}, retry=QUICK)
+    # A date has no fractions: it may ask for anything up to a second.
+    assert time.monotonic() - begun >= (0.9 if after == "1" else 0.0)
+    begun = time.monotonic()
+    await call(peer, params={"after": "3600"}, retry=QUICK | {"max_delay": 0.1})
+    assert time.monotonic() - begun < 5
+
+
+async def test_the_time_limit_holds_over_all_attempts(peer: HttpPeer):
+    begun = time.monotonic()
+    with pytest.raises(RestTimeoutError):
+        await call(peer, params={"times": 9, "after": "20"}, retry={"max_attempts": 9}, timeout=0.3)
+    assert time.monotonic() - begun < 3
+
+
+async def test_what_is_not_safe_is_repeated_with_an_idempotency_key_only(peer: HttpPeer):
+    with pytest.raises(RestStatusError):
+        await call(peer, method="POST", retry=QUICK)
+    with pytest.raises(RestConnectionError):
+        await call(peer, method="POST", retry=QUICK, params={"how": "drop"})
+    result = await call(peer, method="POST", retry=QUICK, idempotency_key="task:1")
+    assert result["json"] == {"calls": 2}
+
+
+def test_retry_after_is_read_as_seconds_or_as_a_date():
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert read_retry_after("120", now) == 120
+    assert read_retry_after("Thu, 01 Jan 2026 00:00:30 GMT", now) == 30
+    assert read_retry_after("Thu, 01 Jan 2025 00:00:30 GMT", now) == 0
+    assert read_retry_after("soon", now) is None
+    assert read_retry_after(None, now) is None
