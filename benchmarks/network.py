@@ -68,7 +68,7 @@ def calling(count: int) -> list[Line]:
         for _ in range(5):
             floors.append(await bare(url, count))
             engines.append(await tasks(url, count))
-        about = f"one of {count} stored calls of a web service, {AT_ONCE} at once; floor: httpx alone, likewise"
+        about = f"one of {count} stored calls of a web service, {AT_ONCE} at once; floor: the same by httpx"
         return Line("rest", min(engines) / count * 1000, min(floors) / count * 1000, "ms", about)
 
     with server() as url:
