@@ -28,32 +28,48 @@ Use = Callable[[Json], tuple[str, Inputs, bool]]
 ROUNDS = 3
 
 
-def uses(web: HttpPeer, socket: WebSocketPeer, sshd: Sshd, service: Peer, image: str) -> list[Use]:
+def uses(web: HttpPeer, socket: WebSocketPeer, sshd: Sshd, service: Peer, name: str) -> list[Use]:
     """Return every way in which a task may use a credential."""
 
     def command(secret: Json, script: str) -> Inputs:
         return {"command": ["sh", "-c", script], "env": {"TOKEN": secret}}
 
     tell, fail = "echo said $TOKEN; echo $TOKEN >&2", "echo said $TOKEN; echo $TOKEN >&2; exit 3"
+    echo, image = web.url("/echo"), {"image": name}
+    by_password = {each: value for each, value in sshd.inputs.items() if each != "key_file"}
     return [
         lambda s: ("command_executor", command(s, tell), True),
         lambda s: ("command_executor", command(s, fail), False),
         lambda s: ("command_executor", {"command": "cat", "stdin": s}, True),
-        lambda s: ("rest_executor", {"url": web.url("/echo"), "auth": {"type": "bearer", "token": s}}, True),
-        lambda s: ("rest_executor", {"url": web.url("/echo"), "headers": {"X-Token": s}}, True),
+        lambda s: ("rest_executor", {"url": echo, "auth": {"type": "bearer", "token": s}}, True),
+        lambda s: ("rest_executor", {"url": echo, "headers": {"X-Token": s}}, True),
+        lambda s: ("rest_executor", {"url": echo, "method": "POST", "json": {"password": s}}, True),
         lambda s: ("rest_executor", {"url": web.url("/auth"), "auth": {"type": "bearer", "token": s}}, False),
         lambda s: ("rest_executor", {"url": web.url("/status/500"), "params": {"say": s}}, False),
-        lambda s: ("rest_executor", {"url": web.url("/echo"), "method": "POST", "json": {"password": s}}, True),
         lambda s: ("websocket_executor", {"url": socket.url("/echo"), "message": {"token": s}}, True),
-        lambda s: ("websocket_executor", {"url": socket.url("/auth"), "message": "m", "headers": {"Authorization": s}}, False),
+        lambda s: (
+            "websocket_executor",
+            {"url": socket.url("/auth"), "message": "m", "headers": {"Authorization": s}},
+            False,
+        ),
         lambda s: ("ssh_executor", sshd.inputs | {"command": tell, "env": {"TOKEN": s}}, True),
         lambda s: ("ssh_executor", sshd.inputs | {"command": fail, "env": {"TOKEN": s}}, False),
-        lambda s: ("ssh_executor", {name: value for name, value in sshd.inputs.items() if name != "key_file"} | {"password": s, "command": "true"}, False),
-        lambda s: ("docker_executor", command(s, tell) | {"image": image}, True),
-        lambda s: ("docker_executor", command(s, fail) | {"image": image}, False),
-        lambda s: ("grpc_executor", service.inputs("Greet", {"name": s}, metadata={"authorization": s}), True),
+        lambda s: ("ssh_executor", by_password | {"password": s, "command": "true"}, False),
+        lambda s: ("docker_executor", command(s, tell) | image, True),
+        lambda s: ("docker_executor", command(s, fail) | image, False),
+        lambda s: (
+            "grpc_executor",
+            service.inputs("Greet", {"name": s}, metadata={"authorization": s}),
+            True,
+        ),
         lambda s: ("grpc_executor", service.inputs("Fail", {"code": 7, "message": s}), False),
-    ]  # fmt: skip
+    ]
+
+
+def files_below(folder: Path) -> dict[str, str]:
+    found = [file for file in folder.rglob("*") if file.is_file()]
+    assert found
+    return {str(file): file.read_bytes().decode("latin-1") for file in found}
 
 
 @pytest.fixture
@@ -87,9 +103,8 @@ async def test_none_of_fifty_secrets_is_found_anywhere(
             monkeypatch.setenv(f"APFLOW_SECRET_NUMBER_{number}", known[-1])
             executor, inputs, completes = use({"$secret": f"NUMBER_{number}"})
             expected[f"t{number}"] = "completed" if completes else "failed"
-            tasks.append(
-                {"id": f"t{number}", "name": f"t{number}", "parent_id": "root", "schemas": {"method": executor}, "inputs": inputs}
-            )  # fmt: skip
+            task = {"id": f"t{number}", "name": f"t{number}", "parent_id": "root"}
+            tasks.append(task | {"schemas": {"method": executor}, "inputs": inputs})
         assert len(known) >= 50
         path = tmp_path / "secrets.duckdb"
         async with create_session(f"duckdb:///{path}") as db:
@@ -102,7 +117,7 @@ async def test_none_of_fifty_secrets_is_found_anywhere(
         "tasks": str(stored),
         "events": str(events),
         "log": caplog.text,
-        **{str(file): file.read_bytes().decode("latin-1") for file in tmp_path.rglob("*") if file.is_file()},
+        **files_below(tmp_path),
     }
     assert [(secret, place) for secret in known for place, text in places.items() if secret in text] == []
     assert "***" in places["tasks"], "they were told, and taken out"
