@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import pytest
+from reading import Event, client_of, follow, numbers, read
 from serving import SECRET, Served, bearer, serving, wait_for
 from trees import Steps, steps, tree
 
@@ -19,8 +18,6 @@ from apflow.core.settings import Settings
 from apflow.core.task import utc_now
 from apflow.server import stream
 from apflow.server.stream import read_number
-
-Event = dict[str, Any]
 
 
 @pytest.fixture(autouse=True)
@@ -35,53 +32,13 @@ async def begin(served: Served, tasks: list[Event], user_id: str | None = None) 
     return str(created["id"])
 
 
-async def read(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
-    """Yield what a stream tells: `id`, `event`, `data`; comments as `comment`."""
-    found: Event = {}
-    async for line in lines:
-        name, _, value = line.partition(": ")
-        if not line:
-            if found:
-                yield found
-            found = {}
-        elif not name or line.startswith(":"):
-            yield {"comment": line[1:].strip()}
-        elif name != "retry":
-            found[name] = json.loads(value) if name == "data" else value
-
-
-async def follow(
-    client: httpx.AsyncClient, task_id: str, *, count: int | None = None, **more: Any
-) -> list[Event]:
-    """Return the events of a tree as a stream tells them: all, or the first so many."""
-    found: list[Event] = []
-    async with client.stream("GET", f"/tasks/{task_id}/events", **more) as response:
-        assert response.status_code == 200, response.status_code
-        assert response.headers["content-type"].startswith("text/event-stream")
-        async for event in read(response.aiter_lines()):
-            if "comment" not in event:
-                found.append(event)
-            if len(found) == count:
-                break
-    return found
-
-
-def numbers(events: list[Event]) -> list[int]:
-    return [int(event["id"]) for event in events if "id" in event]
-
-
-def client_of(served: Served, **more: Any) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=None)
-    return httpx.AsyncClient(base_url=served.url, timeout=60, limits=limits, **more)
-
-
 async def until(condition: Callable[[], bool]) -> None:
     await asyncio.to_thread(wait_for, condition, 10)
 
 
 async def everybody_is_told(served: Served, subscribers: int, size: int) -> None:
     root_id = await begin(served, tree("r", size, waits=True))
-    async with client_of(served) as client, asyncio.timeout(240), asyncio.TaskGroup() as group:
+    async with client_of(served.url) as client, asyncio.timeout(240), asyncio.TaskGroup() as group:
         reading = [
             group.create_task(follow(client, root_id, params={"after": 0})) for _ in range(subscribers)
         ]
@@ -109,7 +66,7 @@ async def test_200_subscribers_are_told_every_event_in_order_and_the_final_one(s
 async def test_who_comes_back_misses_nothing_and_is_told_nothing_twice(served: Served):
     root_id = await begin(served, tree("r", 30, waits=True))
     found: list[int] = []
-    async with client_of(served) as client:
+    async with client_of(served.url) as client:
         for count in (1, 4, 7):
             headers = {"Last-Event-ID": str(found[-1] if found else 0)}
             found += numbers(await follow(client, root_id, count=count, headers=headers))
@@ -127,7 +84,7 @@ async def test_who_comes_back_misses_nothing_and_is_told_nothing_twice(served: S
 
 async def test_who_names_no_event_is_told_the_state_and_what_follows(served: Served):
     root_id = await begin(served, tree("r", 3, waits=True))
-    async with client_of(served) as client:
+    async with client_of(served.url) as client:
         [snapshot] = await follow(client, "r.1", count=1)
         assert snapshot["event"] == "snapshot"
         assert [each["id"] for each in snapshot["data"]["data"]["children"]] == ["r.0", "r.1"]
@@ -139,7 +96,7 @@ async def test_who_names_no_event_is_told_the_state_and_what_follows(served: Ser
 
 async def test_of_a_failed_tree_the_final_event_tells_why(served: Served):
     root_id = await begin(served, tree("r", 2, fails=1))
-    async with client_of(served) as client:
+    async with client_of(served.url) as client:
         final = (await follow(client, root_id, params={"after": 0}))[-1]
     assert (final["event"], final["data"]["error"]) == ("tree_failed", "task server_steps: as asked")
 
@@ -185,7 +142,7 @@ async def test_a_reader_that_takes_nothing_is_left_after_a_while(
 
 async def test_who_goes_away_leaves_no_subscription(served: Served):
     root_id = await begin(served, tree("r", 3, waits=True))
-    async with client_of(served) as client:
+    async with client_of(served.url) as client:
         for _ in range(20):
             await follow(client, root_id, count=2, params={"after": 0})
     await until(lambda: served.app.state.streams.open["sse"] == 0)
@@ -196,7 +153,7 @@ async def test_who_goes_away_leaves_no_subscription(served: Served):
 async def test_a_silent_stream_gives_signs_of_life(served: Served, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(stream, "HEART", 0.05)
     root_id = await begin(served, tree("r", 2, waits=True))
-    async with client_of(served) as client, client.stream("GET", f"/tasks/{root_id}/events") as response:
+    async with client_of(served.url) as client, client.stream("GET", f"/tasks/{root_id}/events") as response:
         beats = 0
         async for event in read(response.aiter_lines()):
             beats += "comment" in event
@@ -208,7 +165,7 @@ async def test_a_silent_stream_gives_signs_of_life(served: Served, monkeypatch: 
 async def test_the_stream_of_a_deleted_tree_ends(served: Served, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(stream, "HEART", 0.05)
     await TaskService(served.db).create(tree("r", 2))
-    async with client_of(served) as client, client.stream("GET", "/tasks/r/events") as response:
+    async with client_of(served.url) as client, client.stream("GET", "/tasks/r/events") as response:
         found: list[Event] = []
         async for event in read(response.aiter_lines()):
             if not found:
@@ -219,7 +176,7 @@ async def test_the_stream_of_a_deleted_tree_ends(served: Served, monkeypatch: py
 
 async def test_when_the_server_ends_a_stream_ends_with_a_comment(served: Served):
     root_id = await begin(served, tree("r", 2, waits=True))
-    async with client_of(served) as client, client.stream("GET", f"/tasks/{root_id}/events") as response:
+    async with client_of(served.url) as client, client.stream("GET", f"/tasks/{root_id}/events") as response:
         found: list[Event] = []
         async for event in read(response.aiter_lines()):
             if not found:
@@ -232,7 +189,7 @@ async def test_when_the_server_ends_a_stream_ends_with_a_comment(served: Served)
 
 async def test_a_tree_that_never_runs_is_followed_until_the_server_ends(served: Served):
     await TaskService(served.db).create(tree("r", 2))
-    async with client_of(served) as client, client.stream("GET", "/tasks/r/events") as response:
+    async with client_of(served.url) as client, client.stream("GET", "/tasks/r/events") as response:
         found: list[Event] = []
         async for event in read(response.aiter_lines()):
             found.append(event)
@@ -244,7 +201,7 @@ async def test_a_tree_that_never_runs_is_followed_until_the_server_ends(served: 
 async def test_a_foreign_task_answers_as_a_missing_one():
     with serving(Settings(jwt_secret=SECRET)) as served:
         root_id = await begin(served, tree("r", 2), "ann")
-        async with client_of(served) as client:
+        async with client_of(served.url) as client:
             foreign = await client.get(f"/tasks/{root_id}/events", headers=bearer("bob"))
             missing = await client.get("/tasks/none/events", headers=bearer("bob"))
             assert (foreign.status_code, missing.status_code) == (404, 404)
