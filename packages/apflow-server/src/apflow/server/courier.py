@@ -32,7 +32,6 @@ from apflow.server.verdict import Attempt, Backoff, Verdict, after_attempt
 logger = logging.getLogger(__name__)
 
 NOTE_EVERY: Final = 0.25  # seconds between two notes of how far it is
-MARGIN: Final = 15.0  # seconds that a lease lasts beyond one attempt
 LOOK_EVERY: Final = 0.5  # seconds between looks for a run that is about to be requested
 AHEAD: Final = 100  # events that wait for a receiver in memory; more are read when it has caught up
 PER_HOST: Final = 4  # requests at once
@@ -45,7 +44,8 @@ class Post:
 
     db: TaskStore
     transport: httpx.AsyncBaseTransport
-    timeout: float
+    timeout: float  # of one attempt, where the webhook allows more
+    lease: float  # seconds that a lease lasts beyond one attempt
     backoff: Backoff = field(default_factory=Backoff)
     counts: Counter[str] = field(default_factory=Counter[str])  # by verdict, and of webhooks that died
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_ALL))
@@ -57,6 +57,10 @@ class Post:
             await stack.enter_async_context(host_slot("webhook", urlsplit(url).netloc, PER_HOST))
             await stack.enter_async_context(self.places)
             yield
+
+    def lease_of(self, webhook: Webhook) -> str:
+        """Return the end of a lease that begins now: no attempt that begins soon outlives it."""
+        return (utc_now() + timedelta(seconds=webhook.timeout + self.lease)).isoformat()
 
 
 class LostError(Exception):
@@ -167,7 +171,7 @@ class Courier:
     async def _renew(self) -> None:
         """Keep the lease, and note what was sent a while ago."""
         while True:
-            await asyncio.sleep(NOTE_EVERY if not self._is_noted else MARGIN / 3)
+            await asyncio.sleep(NOTE_EVERY if not self._is_noted else self._post.lease / 3)
             if not self._is_noted or self._lease_is_short():
                 await self._note()
 
@@ -175,7 +179,7 @@ class Courier:
         if not self._db.capabilities.is_shared or self.webhook.lease_until is None:
             return False
         left = datetime.fromisoformat(self.webhook.lease_until) - utc_now()
-        return left.total_seconds() < self.webhook.timeout + MARGIN / 2
+        return left.total_seconds() < self.webhook.timeout + self._post.lease / 2
 
     async def _note(self) -> None:
         """Write down how far it is, and prolong the lease.
@@ -187,7 +191,7 @@ class Courier:
             if self.webhook.status != "active":
                 return
             if self.webhook.owner is not None:
-                self.webhook = replace(self.webhook, lease_until=lease_of(self.webhook))
+                self.webhook = replace(self.webhook, lease_until=self._post.lease_of(self.webhook))
             self._is_noted = True  # before it is: what is sent meanwhile is to be noted, too
             try:
                 record = await self._db.put_record(
@@ -212,19 +216,13 @@ class Courier:
             )
 
 
-async def take(db: TaskStore, record: Record) -> tuple[Webhook, int] | None:
+async def take(post: Post, record: Record) -> Courier | None:
     """Become the one who delivers to a webhook; None where another process is, or another comes first."""
     webhook = Webhook.of(record)
-    if db.capabilities.is_shared and webhook.owner not in (None, runs.owner_id()):
+    if post.db.capabilities.is_shared and webhook.owner not in (None, runs.owner_id()):
         lease_until = webhook.lease_until
         if lease_until is not None and datetime.fromisoformat(lease_until) > utc_now():
             return None
-    webhook = replace(webhook, owner=runs.owner_id())
-    webhook = replace(webhook, lease_until=lease_of(webhook))
-    taken = await db.put_record(KIND, webhook.key, webhook.to_json(), version=record.version)
-    return None if taken is None else (webhook, taken.version)
-
-
-def lease_of(webhook: Webhook) -> str:
-    """Return the end of a lease that begins now: no attempt that begins soon outlives it."""
-    return (utc_now() + timedelta(seconds=webhook.timeout + MARGIN)).isoformat()
+    webhook = replace(webhook, owner=runs.owner_id(), lease_until=post.lease_of(webhook))
+    taken = await post.db.put_record(KIND, webhook.key, webhook.to_json(), version=record.version)
+    return None if taken is None else Courier(post, webhook, taken.version)

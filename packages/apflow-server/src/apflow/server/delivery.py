@@ -55,7 +55,15 @@ class Deliveries:
     async def run(self) -> None:
         """Deliver until `stop()`."""
         async with self._transport() as transport:
-            post = Post(self._db, transport, self._settings.webhook_timeout, self._backoff, self.counts)
+            settings = self._settings
+            post = Post(
+                self._db,
+                transport,
+                settings.webhook_timeout,
+                settings.lease_seconds,
+                self._backoff,
+                self.counts,
+            )
             async with asyncio.TaskGroup() as group:
                 tidying = group.create_task(self._tidy(), name="apflow:webhooks:tidy")
                 await self._look_again_and_again(post, group)
@@ -94,9 +102,8 @@ class Deliveries:
         for record in await self._db.records(KIND):
             if record.key in self._couriers:
                 continue
-            taken = await take(self._db, record)
-            if taken is not None:
-                courier = Courier(post, *taken)
+            courier = await take(post, record)
+            if courier is not None:
                 name = f"apflow:webhook:{courier.webhook.id}"
                 delivering = group.create_task(self._deliver(record.key, courier), name=name)
                 self._couriers[record.key] = courier, delivering
