@@ -12,7 +12,7 @@ Measure = Callable[[], list[Line]]
 
 def rows(is_quick: bool) -> Mapping[str, Measure]:
     """Return what can be measured; one row may print several lines."""
-    from benchmarks import keeping, memory, network, running, several, starting
+    from benchmarks import keeping, memory, network, running, serving, several, starting
 
     if is_quick:
         return {
@@ -29,6 +29,7 @@ def rows(is_quick: bool) -> Mapping[str, Measure]:
             "postgres_workers": partial(several.processes, 2, 4),
             "postgres_submit": partial(several.submitting, 5),
             "rest": partial(network.calling, 50),
+            "serve": partial(serving.serving, 20),
         }
     return {
         "fan_out_1000": partial(running.fan_out, 1000),
@@ -47,4 +48,5 @@ def rows(is_quick: bool) -> Mapping[str, Measure]:
         "postgres_workers": partial(several.processes, 4, 100),
         "postgres_submit": partial(several.submitting, 200),
         "rest": partial(network.calling, 500),
+        "serve": partial(serving.serving, 200),
     }
