@@ -551,3 +551,12 @@ async def test_who_takes_events_by_the_batch_gets_the_same_ones(db: TaskStore):
     assert len(batches) < len(told)
     assert subscription.position == told[-1].sequence
     assert not bus_of(db).has_subscribers("a")
+
+
+async def test_an_observer_is_told_what_happens_to_any_tree_while_it_observes(db: TaskStore):
+    seen: list[TaskEvent] = []
+    with bus_of(db).observing(seen.extend):
+        await run(db, await create(db, task("a", says=1)))
+    await run(db, await create(db, task("b")))
+    assert [kind for kind in kinds(seen) if kind != "log"] == WHOLE[1:]
+    assert not bus_of(db).has_subscribers("a")

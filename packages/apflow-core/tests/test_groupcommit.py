@@ -36,6 +36,7 @@ async def test_what_waits_while_a_commit_runs_rides_in_the_next_one_in_order():
     ledger.gate.set()
     await asyncio.gather(first, *rest)
     assert ledger.batches == [changes[:1], changes[1:]]
+    assert group.figures() == {"commits": 2, "changes": 50}
     group.close()
 
 

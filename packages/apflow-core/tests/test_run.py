@@ -18,6 +18,7 @@ from apflow.core import (
     executor_register,
     get_registry,
     register_task_tree_hook,
+    runs,
 )
 from apflow.core.errors import AlreadyRunningError, NotFoundError, ValidationError
 from apflow.core.store import Change, Move
@@ -473,3 +474,27 @@ async def test_a_run_whose_first_change_is_lost_is_planned_anew():
 
     tasks = await run(Interfering(), echo("a", None), echo("b", "a"))
     assert {task.status for task in tasks.values()} == {"completed"}
+
+
+async def test_code_of_an_executor_can_be_told_which_task_it_works_on(db: MemoryStore):
+    class Asking(BaseTask):
+        id = "asking"
+
+        async def execute(self, inputs: dict[str, Any]) -> Any:
+            seen = [runs.working_on()]
+            await asyncio.sleep(inputs.get("seconds", 0))
+            seen.append(runs.working_on())
+            return [each.id for each in seen if each is not None]
+
+    executor_register(Asking, override=True)
+    try:
+        root = {"id": "r", "name": "group"}
+        rest = [
+            {"id": str(at), "name": "asking", "parent_id": "r", "inputs": {"seconds": 0.01 * (at % 2)}}
+            for at in range(6)
+        ]
+        tasks = await run(db, root, *rest)
+    finally:
+        get_registry().unregister(Asking.id)
+    assert [tasks[each["id"]].result for each in rest] == [[each["id"]] * 2 for each in rest]
+    assert runs.working_on() is None

@@ -19,6 +19,8 @@ from apflow.core.store import Notice, NoticeKind, TaskStore
 from apflow.core.task import Json, Task, utc_now
 from apflow.core.tree import TaskTreeNode
 
+Observe = Callable[[tuple[TaskEvent, ...]], object]
+
 LOOK_EVERY = 1.0  # seconds between looks for events of other processes: a notice may be lost
 
 
@@ -28,18 +30,23 @@ class EventBus:
     def __init__(self) -> None:
         self._subscriptions: dict[str, tuple[ref[Subscription], ...]] = {}
         self._heeded: dict[NoticeKind, tuple[Callable[[str], object], ...]] = {}
+        self._observers: tuple[Observe, ...] = ()
         self._lock = threading.RLock()  # the end of a subscription may be noticed in the middle of anything
 
     def has_subscribers(self, root_id: str) -> bool:
         """Whether anybody would hear an event of this tree."""
-        return root_id in self._subscriptions
+        return bool(self._observers) or root_id in self._subscriptions
 
     def publish(self, *events: TaskEvent) -> None:
         """Offer events of one tree to every subscriber of it. Never waits."""
-        for each in self._subscriptions.get(events[0].root_task_id, ()) if events else ():
+        if not events:
+            return
+        for each in self._subscriptions.get(events[0].root_task_id, ()):
             subscription = each()
             if subscription is not None:
                 subscription.offer(*events)
+        for observe in self._observers:
+            observe(events)
 
     def hear(self, notice: Notice) -> None:
         """Pass on what another process did. From any thread."""
@@ -63,6 +70,17 @@ class EventBus:
         finally:
             with self._lock:
                 self._heeded[kind] = tuple(each for each in self._heeded[kind] if each is not heed)
+
+    @contextmanager
+    def observing(self, observe: Observe) -> Generator[None]:
+        """Call `observe` with what this process tells of any tree. The run waits for it: be quick."""
+        with self._lock:
+            self._observers = (*self._observers, observe)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._observers = tuple(each for each in self._observers if each is not observe)
 
     def add(self, subscription: Subscription) -> None:
         """Let a subscription hear, as long as somebody holds it."""

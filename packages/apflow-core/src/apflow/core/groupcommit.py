@@ -56,6 +56,11 @@ class GroupCommit:
         self._lock = threading.Lock()  # guards the two below, and keeps what is put before the None
         self._thread: threading.Thread | None = None
         self._is_closed = False
+        self._commits = self._changes = 0
+
+    def figures(self) -> dict[str, int]:
+        """Return how many commits there were, and how many changes rode in them."""
+        return {"commits": self._commits, "changes": self._changes}
 
     async def submit(self, change: Change) -> Moved:
         """Commit a change with whatever else waits, and return what became of its moves.
@@ -109,6 +114,8 @@ class GroupCommit:
         """Commit what waits, then do one job. Keeps no change alive while it waits."""
         batch = self._take()
         if batch:
+            self._commits += 1
+            self._changes += len(batch)
             _hand_back(batch, self._outcomes([waiting.change for waiting in batch]))
         if self._jobs:
             _do(self._jobs.popleft())

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from apflow.core.errors import AlreadyRunningError
 from apflow.core.store import TaskStore
+from apflow.core.task import Task
 from apflow.core.treerun import TreeRun
 
 _owner: tuple[int, str] | None = None
@@ -68,6 +69,29 @@ def all_running(store: TaskStore) -> list[TreeRun]:
         begun = list(_running.get(store, {}).values())
     runs = [each.result() for each in begun if each.done()]
     return [run for run in runs if run is not None]
+
+
+def run_of(store: TaskStore, root_id: str) -> TreeRun | None:
+    """Return the run of a tree in this process, where it has begun."""
+    begun = _running.get(store, {}).get(root_id)
+    return begun.result() if begun is not None and begun.done() else None
+
+
+def working_on() -> Task | None:
+    """Return the task whose executor is being called in the present asyncio task; None elsewhere.
+
+    It is looked for: this is for logs.
+    """
+    try:
+        current = asyncio.current_task()
+    except RuntimeError:  # no event loop in this thread
+        return None
+    for store in list(_running) if current is not None else ():
+        for run in all_running(store):
+            for attempt in list(run.calls.running.values()):
+                if attempt.waiter is current and attempt.outcome is None:
+                    return attempt.task
+    return None
 
 
 def is_running(store: TaskStore, root_id: str) -> bool:

@@ -238,6 +238,13 @@ class TaskStore(ABC):
         """Tell other processes of a live event. Never waits, and never fails."""
         del event
 
+    def figures(self) -> Mapping[str, int]:
+        """Return what the store counts of its own work, for whoever watches it.
+
+        Where many changes ride in one commit: `commits`, and the `changes` that were in them.
+        """
+        return {}
+
     @abstractmethod
     async def close(self) -> None:
         """Finish what is written and let go of the database. Closing twice does no harm."""

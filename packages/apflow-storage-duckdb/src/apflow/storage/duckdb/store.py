@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -108,6 +108,9 @@ class DuckDBStore(SqlRecordStore):
             ]
 
         return (await self._read(read))[:limit]
+
+    def figures(self) -> Mapping[str, int]:
+        return self._group.figures()
 
     async def close(self) -> None:
         self.is_closed = True

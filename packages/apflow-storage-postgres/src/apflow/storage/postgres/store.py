@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from operator import attrgetter
@@ -137,6 +137,9 @@ class PostgresStore(SqlRecordStore):
     def announce(self, event: TaskEvent) -> None:
         notice = Notice(NoticeKind.LIVE, event.root_task_id, event)
         self._io.soon(lambda: self._notices.tell([notice]))
+
+    def figures(self) -> Mapping[str, int]:
+        return self._group.figures()
 
     async def close(self) -> None:
         self.is_closed = True
