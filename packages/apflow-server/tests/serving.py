@@ -67,7 +67,7 @@ def bearer(
 
 def free_socket() -> socket.socket:
     """Return a socket that is bound to a free port of the loopback address."""
-    bound = socket.socket()
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.bind(("127.0.0.1", 0))
     return bound

@@ -180,3 +180,8 @@ def test_a_fault_of_a_plugin_is_told_without_what_it_says(caplog: pytest.LogCapt
     assert "password" not in answer.text
     assert answer.headers["X-Frame-Options"] == "DENY"
     assert answer.json()["error"]["data"]["incident"] in caplog.text
+
+
+def test_an_answer_is_sent_at_once():
+    with listen(Place("127.0.0.1", 0)) as bound:
+        assert bound.proto == socket.IPPROTO_TCP  # what asyncio looks at before it sets TCP_NODELAY

@@ -67,7 +67,18 @@ def listen(place: Place) -> socket.socket:
         CannotListenError: it cannot be had.
     """
     try:
-        family, _, _, _, address = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address, family=family, backlog=BACKLOG)
+        family, kind, proto, _, address = socket.getaddrinfo(
+            place.host, place.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )[0]
+        # Only with the protocol named does asyncio send answers at once (TCP_NODELAY): else each waits 40 ms.
+        bound = socket.socket(family, kind, proto)
     except OSError as error:
         raise CannotListenError(place, error.strerror or str(error)) from error
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(BACKLOG)
+    except OSError as error:
+        bound.close()
+        raise CannotListenError(place, error.strerror or str(error)) from error
+    return bound

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -45,8 +46,10 @@ async def serve_rpc(request: Request, service: TaskService = Depends(current_ser
     try:
         call = read_call(given)
         wanted = dispatch.read(call.method, call.params)
-        if wanted.is_stream and not call.is_notification:
+        if wanted.is_stream:
             task_id, after, first = await dispatch.prepare_stream(service, wanted, request)
+            if call.is_notification:
+                return Response(status_code=204)
             told = answered(call, first) if first is not None else None
             return await watch_response(service, task_id, after, told)
         result = await dispatch.perform(service, wanted, request)
@@ -114,7 +117,7 @@ def read_call(given: Json) -> Call:
     if not isinstance(read.get("method"), str):
         raise MalformedFault("method is a text.")
     if not is_id(read.get("id")):
-        raise MalformedFault("id is a text, a number or null.")
+        raise MalformedFault("id is a text, a number of 64 bits, or null.")
     params = read.get("params", {})
     if not isinstance(params, dict | list):
         raise MalformedFault("params is an object or an array.")
@@ -122,8 +125,12 @@ def read_call(given: Json) -> Call:
 
 
 def is_id(given: Json) -> bool:
-    """Say whether a value may be the id of a request."""
-    return given is None or isinstance(given, str | float) or (isinstance(given, int) and type(given) is int)
+    """Say whether a value may be the id of a request: also the answer must be able to carry it."""
+    if isinstance(given, float):
+        return math.isfinite(given)
+    if isinstance(given, int):
+        return not isinstance(given, bool) and -(2**63) <= given < 2**64
+    return given is None or isinstance(given, str)
 
 
 def answered(call: Call, result: Json) -> dict[str, Json]:

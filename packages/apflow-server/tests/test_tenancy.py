@@ -1,0 +1,281 @@
+"""Who may do what: every operation, stream and path, for each kind of caller.
+
+The cells are generated from the table of operations and from the routes of the application. A new operation
+or route without a row here fails.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from serving import SECRET, Served, bearer, serving
+
+from apflow.core.operations import OPERATIONS
+from apflow.core.settings import Settings
+from apflow.server.answer import RPC_PATHS
+
+CALLERS: dict[str, dict[str, str]] = {
+    "owner": bearer("ann"),
+    "other": bearer("ben"),
+    "admin": bearer("root", role="admin"),
+    "anonymous": {},
+    "expired": bearer("ann", expires_in=-60),
+}
+KNOWN = ("owner", "other", "admin")
+MISSING = "there-is-no-such-task"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Parameters of an operation that name the owner's tasks, or act for the owner."""
+
+    params: Callable[[str], Any]
+    about_tasks: bool = True  # a stranger is told that there is no such task
+    other: int | None = (
+        None  # the code that a stranger gets where no task is named; None: an answer of its own
+    )
+    more: list[Callable[[str], Any]] = field(default_factory=list[Callable[[str], Any]])
+
+
+def one(task: str) -> Any:
+    return {"task_id": task}
+
+
+# What another user may ask for without naming a task, is answered with what is its own: nothing of Ann's.
+ROWS: dict[str, Row] = {
+    "tasks.create": Row(lambda _: {"name": "n", "user_id": "ann"}, about_tasks=False, other=-32003),
+    "tasks.submit": Row(lambda _: {"name": "n", "user_id": "ann"}, about_tasks=False, other=-32003),
+    "tasks.execute": Row(
+        one,
+        more=[
+            lambda t: {"task_id": t, "copy_execution": True},
+            lambda t: {"task_id": t, "use_streaming": True},
+            lambda t: {"task_id": t, "webhook_config": {"url": "http://203.0.113.9/"}},
+            lambda t: {"task_id": t, "force": True},
+        ],
+    ),
+    "tasks.watch": Row(one, more=[lambda t: {"task_id": t, "after": 0}]),
+    "tasks.webhooks": Row(one),
+    "tasks.get": Row(one),
+    "tasks.detail": Row(one),
+    "tasks.list": Row(lambda _: {"user_id": "ann"}, about_tasks=False, other=-32003),
+    "tasks.children": Row(lambda t: {"parent_id": t}),
+    "tasks.tree": Row(one),
+    "tasks.count": Row(lambda _: {"user_id": "ann"}, about_tasks=False, other=-32003),
+    "tasks.update": Row(lambda t: {"task_id": t, "name": "renamed"}),
+    "tasks.copy": Row(one, more=[lambda t: {"task_id": t, "save": False}]),
+    "tasks.cancel": Row(lambda t: {"task_ids": [t]}, more=[lambda t: {"context_ids": [t]}]),
+    "tasks.running.cancel": Row(lambda t: {"task_ids": [t]}),
+    "tasks.running.list": Row(lambda _: {"user_id": "ann"}, about_tasks=False, other=-32003),
+    "tasks.running.count": Row(lambda _: {"user_id": "ann"}, about_tasks=False, other=-32003),
+    "tasks.running.status": Row(lambda t: {"task_ids": [t]}),
+    "tasks.resume": Row(lambda t: {"task_ids": [t]}, more=[lambda t: {"task_ids": [t, t]}]),
+    "tasks.why": Row(one),
+    "tasks.delete": Row(one, more=[lambda t: {"task_id": t, "force": True}]),
+    "system.health": Row(lambda _: {}, about_tasks=False),
+    "system.metrics": Row(lambda _: {}, about_tasks=False),
+    "system.executors": Row(lambda _: {}, about_tasks=False),
+    "system.executor": Row(lambda _: {"executor_id": "nothing"}, about_tasks=False, other=-32001),
+    "config.llm_key.set": Row(lambda _: {"api_key": "sk-tenancy"}, about_tasks=False),
+    "config.llm_key.get": Row(lambda _: {}, about_tasks=False),
+    "config.llm_key.delete": Row(lambda _: {}, about_tasks=False),
+}
+
+# Paths besides those of the operations: open to everybody, or a request that names a task.
+OPEN = {"/health", "/ready", "/docs", "/openapi.json"}
+PATHS: dict[str, Callable[[str], str]] = {
+    "/tasks/{task_id:path}/events": lambda t: f"/tasks/{t}/events",
+}
+GUARDED = {"/metrics"}  # a token, and no more; or an admin
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Served]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("APFLOW_NET_ALLOW", "203.0.113.9")  # nobody is there
+        with serving(Settings(jwt_secret=SECRET, rate_limit=1_000_000)) as found:
+            yield found
+
+
+@pytest.fixture(scope="module")
+def client(guarded: Served) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=guarded.url, timeout=10) as found:
+        yield found
+
+
+@pytest.fixture
+def task(client: httpx.Client) -> str:
+    """A tree of Ann's, pending, with a child."""
+    tree = [{"id": "r", "name": "group"}, {"id": "c", "name": "child", "parent_id": "r", "inputs": {"a": 1}}]
+    created = call(client, "tasks.create", {"tasks": tree}, CALLERS["owner"])["result"]
+    return created["id"]
+
+
+def call(client: httpx.Client, method: str, params: Any, headers: dict[str, str]) -> Any:
+    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    with client.stream("POST", "/tasks", json=request, headers=headers) as answer:
+        if answer.headers.get("content-type", "").startswith("text/event-stream"):
+            return {"result": "stream"}  # a stream that is read to its end has its own tests
+        answer.read()
+        return {"http": answer.status_code} | answer.json()
+
+
+VARIANTS = [
+    pytest.param(operation, variant, caller, id=f"{operation}-{at}-{caller}")
+    for operation, row in ROWS.items()
+    for at, variant in enumerate([row.params, *row.more])
+    for caller in CALLERS
+]
+
+
+@pytest.mark.parametrize(("operation", "variant", "caller"), VARIANTS)
+def test_an_operation_by_json_rpc(
+    client: httpx.Client, task: str, operation: str, variant: Callable[[str], Any], caller: str
+):
+    answer = call(client, operation, variant(task), CALLERS[caller])
+    check(answer, operation, caller)
+    if ROWS[operation].about_tasks and caller in ("other", "admin"):
+        missing = call(client, operation, variant(MISSING), CALLERS[caller])
+        assert missing["error"]["code"] == -32001
+        if caller == "other":
+            assert without_id(answer, task) == without_id(missing, MISSING)
+
+
+def check(answer: Any, operation: str, caller: str) -> None:
+    row = ROWS[operation]
+    if caller not in KNOWN:
+        assert (answer["http"], answer["error"]["code"]) == (401, -32003)
+        assert "result" not in answer
+    elif caller == "other" and row.about_tasks:
+        assert answer["error"]["code"] == -32001
+    elif caller == "other" and row.other is not None:
+        assert answer["error"]["code"] == row.other
+    elif operation == "system.executor":
+        assert answer["error"]["code"] == -32001
+    else:
+        assert "result" in answer, answer
+
+
+def without_id(answer: Any, task: str) -> str:
+    return str(answer).replace(task, "ID")
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("operation", ROWS)
+def test_an_operation_over_plain_http(client: httpx.Client, task: str, operation: str, caller: str):
+    row, headers = ROWS[operation], CALLERS[caller]
+    with client.stream("POST", f"/call/{operation}", json=row.params(task), headers=headers) as answer:
+        status = answer.status_code
+        if status != 200:
+            answer.read()
+    if caller not in KNOWN:
+        assert status == 401
+    elif caller == "other" and row.about_tasks:
+        missing = client.post(f"/call/{operation}", json=row.params(MISSING), headers=headers)
+        assert (status, missing.status_code) == (404, 404)
+        assert without_id(answer.json(), task) == without_id(missing.json(), MISSING)
+    elif caller == "other" and row.other == -32003:
+        assert status == 403
+    else:
+        assert status == (404 if operation == "system.executor" else 200)
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_that_names_a_task(client: httpx.Client, task: str, path: str, caller: str):
+    with client.stream("GET", PATHS[path](task), headers=CALLERS[caller]) as answer:
+        expected = {"owner": 200, "admin": 200, "other": 404}.get(caller, 401)
+        assert answer.status_code == expected
+        if caller == "other":
+            missing = client.get(PATHS[path](MISSING), headers=CALLERS[caller])
+            assert without_id(answer.read().decode(), task) == without_id(missing.text, MISSING)
+
+
+@pytest.mark.parametrize("caller", ["anonymous", "expired"])
+def test_a_guarded_path_takes_a_token(client: httpx.Client, guarded: Served, caller: str):
+    for path in GUARDED & set(paths(guarded)):
+        assert client.get(path, headers=CALLERS[caller]).status_code == 401
+
+
+def test_nothing_of_another_is_among_the_answers_of_lists(client: httpx.Client, task: str):
+    for operation in ("tasks.list", "tasks.running.list"):
+        found = call(client, operation, {}, CALLERS["other"])["result"]
+        assert [each for each in found if each.get("user_id") == "ann"] == []
+    assert call(client, "tasks.count", {"root_only": True}, bearer("nobody"))["result"]["total"] == 0
+    assert call(client, "system.metrics", {}, bearer("nobody"))["result"]["tasks"]["pending"] == 0
+
+
+def test_tasks_of_others_are_no_parents_and_no_dependencies(client: httpx.Client, task: str):
+    for more in ({"parent_id": task}, {"dependencies": [task]}):
+        answer = call(client, "tasks.create", {"name": "mine", **more}, CALLERS["other"])
+        missing = call(
+            client,
+            "tasks.create",
+            {"name": "mine", **{k: MISSING if v == task else [MISSING] for k, v in more.items()}},
+            CALLERS["other"],
+        )
+        assert answer["error"]["code"] == -32602
+        assert without_id(answer, task) == without_id(missing, MISSING)
+
+
+def test_an_id_that_another_has_taken_is_not_told_of(client: httpx.Client, task: str):
+    created = call(client, "tasks.create", {"id": task, "name": "mine"}, CALLERS["other"])["result"]
+    assert created["id"] != task
+    assert created["user_id"] == "ben"
+
+
+def test_an_idempotency_key_is_the_callers_own(client: httpx.Client):
+    ids = {
+        call(client, "tasks.create", {"name": "n", "idempotency_key": "same"}, CALLERS[caller])["result"][
+            "id"
+        ]
+        for caller in KNOWN
+    }
+    assert len(ids) == 3
+
+
+def test_a_key_for_language_models_is_the_callers_own(client: httpx.Client):
+    call(client, "config.llm_key.set", {"api_key": "sk-anns", "provider": "p"}, CALLERS["owner"])
+    has = [
+        call(client, "config.llm_key.get", {"provider": "p"}, CALLERS[each])["result"]["has_key"]
+        for each in KNOWN
+    ]
+    assert has == [True, False, False]
+    call(client, "config.llm_key.delete", {"provider": "p"}, CALLERS["owner"])
+
+
+def paths(guarded: Served) -> list[str]:
+    """Every path of the application, those of plugins and mounts included."""
+    waiting, found = list(guarded.app.routes), list[str]()
+    while waiting:
+        route: Any = waiting.pop()
+        if hasattr(route, "original_router"):  # how FastAPI keeps an included router
+            waiting += route.original_router.routes
+        else:
+            found.append(route.path)
+    return found
+
+
+def test_every_operation_has_a_row():
+    assert set(ROWS) == set(OPERATIONS)
+
+
+def test_every_path_has_a_row(guarded: Served):
+    operations = {f"/call/{each}" for each in ROWS}
+    known = OPEN | set(PATHS) | GUARDED | operations | set(RPC_PATHS) | {"/ws"}
+    assert set(paths(guarded)) - known == set()
+    assert operations <= set(paths(guarded))
+
+
+def test_there_are_at_least_three_hundred_cells():
+    assert len(VARIANTS) + len(ROWS) * len(CALLERS) + len(PATHS) * len(CALLERS) >= 300
+
+
+def test_a_refusal_has_no_trace_of_the_inside(client: httpx.Client, task: str):
+    answer = str(call(client, "tasks.get", {"task_id": task}, CALLERS["other"]))
+    assert not re.search(r"Traceback|SELECT|File \"|ann", answer)
