@@ -101,6 +101,8 @@ class TreeRun:
         self._is_over = False
         bench.join(self.by_id, self._publish_live, self._note_progress, self._attempt_ended)
         self._take_tree(tasks)
+        # Which run of the tree this is; what the root holds is cleared with the end.
+        self.requested_at = self.by_id[self.root_id].run_requested_at
 
     # --- what others tell the run ------------------------------------------------------------------
 

@@ -24,15 +24,17 @@ from apflow.core.session import create_session
 from apflow.core.settings import Settings, get_settings, overridden_defaults
 from apflow.core.store import TaskStore
 from apflow.core.worker import Worker
-from apflow.server import calling, docs, probe, rpc, socket, stream
+from apflow.server import calling, docs, metrics, probe, rpc, socket, stream
 from apflow.server.answer import fault_response, tell_fault
 from apflow.server.delivery import Deliveries
 from apflow.server.drain import Drain
 from apflow.server.fault import Code, HttpFault
 from apflow.server.limit import Rate
+from apflow.server.observation import Observation
 from apflow.server.protection import Protection, has_auth, with_cors
 from apflow.server.request import RequestLog
 from apflow.server.token import TokenCheck
+from apflow.server.trace import tracing_of
 
 GROUP = "apflow.server"  # entry points: functions of the application that return a router
 
@@ -64,6 +66,7 @@ def create_app(settings: Settings | None = None, *, db: TaskStore | None = None)
     app.state.token_check = TokenCheck(settings) if has_auth(settings) else None
     app.state.drain = Drain()
     app.state.streams = stream.Streams()
+    app.state.metrics = metrics.Metrics(app)
     _add_routes(app)
     _add_faults(app)
     app.add_middleware(Protection, settings=settings, rate=app.state.rate)
@@ -86,7 +89,12 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         if has_auth(settings):  # callers from outside do not reach into the network of the server
             stack.enter_context(overridden_defaults(net_policy="public"))
         await state.db.get(["any"])  # a store opens with its first operation
+        tracing = tracing_of(settings)
+        listeners = [state.metrics.take, *([tracing.take] if tracing is not None else [])]
         async with asyncio.TaskGroup() as group:
+            watching = group.create_task(
+                Observation(state.db, listeners).run(), name="apflow:server:observation"
+            )
             work = _work(state.db, settings, state.drain, state.deliveries)
             ending = group.create_task(work, name="apflow:server:work")
             try:
@@ -94,6 +102,9 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
             finally:
                 state.drain.begin()
                 await ending
+                watching.cancel()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
         if state.token_check is not None:
             await state.token_check.close()
         if state.given_db is None:
@@ -120,6 +131,7 @@ def _add_routes(app: FastAPI) -> None:
     app.include_router(calling.make_router())
     app.include_router(stream.router)
     app.include_router(socket.router)
+    app.include_router(metrics.router)
     for name in plugins.names(GROUP):
         factory = plugins.load(GROUP, name)
         if not callable(factory):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from apflow.server import running
 from apflow.server.app import create_app
 from apflow.server.fleet import Fleet
 from apflow.server.listening import Place, check_place, listen, read_place
+from apflow.server.log import set_up as set_up_logs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +35,12 @@ def start(settings: Settings, wanted: Start) -> None:
     """Serve until a signal comes.
 
     Raises:
-        SettingsError: nobody may be served so.
+        SettingsError: nobody may be served so, or a setting has no such value.
         InvalidInputError: the database admits one process only, and several were asked for.
         CannotListenError: the place cannot be had.
         StoreError: the database cannot be opened.
     """
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    set_up_logs(settings)
     if wanted.fd is not None:
         running.serve(settings, [socket.socket(fileno=wanted.fd)])
         return

@@ -1,0 +1,86 @@
+"""Logs of a process: lines for people, or JSON with the ids of the request, the task and the tree."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Final, TextIO, cast
+
+import structlog
+from structlog.types import EventDict, Processor, WrappedLogger
+
+from apflow.core import runs
+from apflow.core.errors import SettingsError
+from apflow.core.settings import Settings
+from apflow.server.request import request_id
+
+FORMATS: Final = ("text", "json")
+PLAIN: Final = "%(levelname)s %(name)s: %(message)s"
+# What every record of `logging` has: the rest was given as `extra`.
+_OWN = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime"}
+
+
+def set_up(settings: Settings, stream: TextIO | None = None) -> None:
+    """Let this process log as the settings say.
+
+    Raises:
+        SettingsError: the format or the level is unknown.
+    """
+    level = logging.getLevelNamesMapping().get(settings.log_level.upper())
+    if level is None:
+        raise SettingsError(f"APFLOW_LOG_LEVEL is DEBUG, INFO, WARNING or ERROR, not {settings.log_level!r}.")
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(formatter_of(settings.log_format))
+    root = logging.getLogger()
+    for each in list(root.handlers):
+        root.removeHandler(each)
+    root.addHandler(handler)
+    root.setLevel(level)
+
+
+def formatter_of(kind: str) -> logging.Formatter:
+    """Return the formatter of a kind.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if kind == "text":
+        return logging.Formatter(PLAIN)
+    if kind != "json":
+        raise SettingsError(f'APFLOW_LOG_FORMAT is "text" or "json", not {kind!r}.')
+    before: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        _add_extra,
+        add_ids,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=before,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
+        ],
+    )
+
+
+def add_ids(_: WrappedLogger, __: str, told: EventDict) -> EventDict:
+    """Add what is being worked on: the request, the task and its tree, where there are such."""
+    current = request_id.get()
+    if current:
+        told.setdefault("request_id", current)
+    task = runs.working_on()
+    if task is not None:
+        told.setdefault("task_id", task.id)
+        told.setdefault("root_task_id", task.root_id)
+    return told
+
+
+def _add_extra(_: WrappedLogger, __: str, told: EventDict) -> EventDict:
+    record = cast("logging.LogRecord | None", told.get("_record"))
+    for name, value in vars(record).items() if record is not None else ():
+        if name not in _OWN:
+            told.setdefault(name, value)
+    return told

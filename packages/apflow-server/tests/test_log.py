@@ -1,0 +1,109 @@
+"""Logs: lines for people, or JSON with the ids of request, task and tree."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from serving import Served
+from trees import steps
+
+from apflow.core import BaseTask, MemoryStore, TaskExecutor, executor_register, get_registry
+from apflow.core.errors import SettingsError
+from apflow.core.service import TaskService
+from apflow.core.settings import Settings
+from apflow.server import log
+from apflow.server.request import request_id
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    """Loggers are the process's: each test leaves them as they were."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    with steps():
+        yield
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+def said(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def set_up(**settings: Any) -> io.StringIO:
+    stream = io.StringIO()
+    log.set_up(Settings(**settings), stream)
+    return stream
+
+
+def test_json_has_what_was_given_beside_the_message():
+    stream = set_up(log_format="json", log_level="info")
+    token = request_id.set("abc")
+    logging.getLogger("some.where").info("%s and more", "text", extra={"user": "ann", "seconds": 0.5})
+    request_id.reset(token)
+    [line] = said(stream)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "message": "text and more",
+        "level": "info",
+        "logger": "some.where",
+        "request_id": "abc",
+        "user": "ann",
+        "seconds": 0.5,
+    }
+
+
+def test_a_traceback_is_part_of_its_line():
+    stream = set_up(log_format="json")
+    try:
+        int("bad\nnews")
+    except ValueError:
+        logging.getLogger("some.where").exception("It failed")
+    [line] = said(stream)
+    assert "ValueError: invalid literal" in line["exception"]
+
+
+def test_text_is_for_people():
+    stream = set_up(log_level="debug")
+    logging.getLogger("some.where").debug("done")
+    assert stream.getvalue() == "DEBUG some.where: done\n"
+
+
+async def test_what_an_executor_logs_names_its_task_and_its_tree():
+    class Talks(BaseTask):
+        id = "log_talks"
+
+        async def execute(self, inputs: dict[str, Any]) -> None:
+            logging.getLogger("executor").info("at work")
+
+    executor_register(Talks, override=True)
+    stream = set_up(log_format="json", log_level="info")
+    try:
+        db = MemoryStore()
+        child = {"id": "c", "name": "log_talks", "parent_id": "r"}
+        await TaskService(db).create([{"id": "r", "name": "group"}, child])
+        await TaskExecutor().execute_task_by_id("r", db_session=db)
+    finally:
+        get_registry().unregister(Talks.id)
+    [line] = [each for each in said(stream) if each["logger"] == "executor"]
+    assert (line["task_id"], line["root_task_id"]) == ("c", "r")
+
+
+def test_requests_are_logged_with_their_ids(served: Served):
+    stream = set_up(log_format="json", log_level="info")
+    with httpx.Client(base_url=served.url) as http:
+        http.get("/health", headers={"X-Request-ID": "mine"})
+    [line] = [each for each in said(stream) if each["logger"] == "apflow.access"]
+    assert (line["request_id"], line["http_path"], line["http_status"]) == ("mine", "/health", 200)
+
+
+@pytest.mark.parametrize("wrong", [{"log_format": "xml"}, {"log_level": "loud"}])
+def test_what_is_unknown_is_refused(wrong: dict[str, str]):
+    with pytest.raises(SettingsError, match="APFLOW_LOG_"):
+        log.set_up(Settings(**wrong))
