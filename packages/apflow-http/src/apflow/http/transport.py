@@ -1,51 +1,112 @@
-"""A transport for httpx that asks the network policy where a connection is made.
+"""A transport for httpx that asks the network policy where a connection is made, and keeps connections.
 
 A name is resolved and judged by `apflow.core.net`, and what was judged is connected to: nobody resolves it
 again. TLS still verifies the name. Proxies of the environment are not used: they would resolve it themselves.
+
+The pool is not httpcore's, which looks at every connection of every host twice for each request, and so takes
+milliseconds where fifty are open.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import httpcore
 import httpx
 
-from apflow.core.net import net_policy, resolve
+from apflow.core.errors import HostUnreachableError
+from apflow.core.net import connect, net_policy, resolve
 from apflow.core.netpolicy import NetPolicy
+from apflow.http.idle import IdleConnections
+from apflow.http.stream import Stream
 
 Verify = bool | str  # the system's CAs, nobody's, or those of a file
 
-CONNECTIONS = 100  # of one transport, at once
+CONNECTIONS = 100  # of one transport, in use at once
+KEPT = 64  # of one transport, idle
 KEEP_ALIVE = 15.0  # seconds that an idle connection is kept
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110, section 9.2.2
 
 
-class GuardedTransport(httpx.AsyncHTTPTransport):
+class GuardedTransport(httpx.AsyncBaseTransport):
     """Sends requests over connections to judged addresses. For one event loop; close it with `aclose()`.
 
+    A connection that was made under one policy is never used under another.
+
     Args:
-        policy: what may be connected to; the one that is set when a connection is made, if None.
+        policy: what may be connected to; the one that is set at the moment of a request, if None.
         verify: whose certificates are trusted: True the system's CAs, a path those in that file, False any.
-        connections: how many at once, over all hosts.
+        connections: how many are in use at once, over all hosts.
     """
 
     def __init__(
         self, policy: NetPolicy | None = None, *, verify: Verify = True, connections: int = CONNECTIONS
     ) -> None:
-        context = ssl_context(verify)
-        super().__init__(verify=context, trust_env=False)
-        # httpx 0.28 has no parameter for the network backend of its pool.
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=context,
-            max_connections=connections,
-            max_keepalive_connections=connections,
+        self._policy = policy
+        self._context = ssl_context(verify)
+        self._places = asyncio.Semaphore(connections)
+        self._idle = IdleConnections(KEPT)
+        self._is_closed = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; return the answer, whose body is read from its stream.
+
+        Raises:
+            AddressRefusedError, HostNotFoundError: as they are; see `apflow.core.net`.
+            httpx.TransportError: no answer came.
+        """
+        await self._places.acquire()
+        try:
+            return await self._send(request)
+        except BaseException:
+            self._places.release()
+            raise
+
+    async def aclose(self) -> None:
+        """Close the connections that are idle, and those in use when they are not any more."""
+        self._is_closed = True
+        await self._idle.close()
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        url, policy = request.url, self._policy or net_policy()
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        wanted = policy, target.scheme, target.host, target.origin.port
+        while True:
+            kept = await self._idle.take(wanted)
+            connection = kept or self._connection(target, policy)
+            try:
+                response = await connection.handle_async_request(_as_httpcore(request, target))
+            except BaseException as error:
+                await connection.aclose()
+                if kept is not None and _was_closed_before(error) and _can_repeat(request):
+                    continue
+                if isinstance(error, _ERRORS):
+                    raise _as_httpx(error, request) from error
+                raise
+            body = _Body(response.stream, request, partial(self._release, wanted, connection))
+            more = cast("Any", response).extensions
+            return httpx.Response(response.status, headers=response.headers, stream=body, extensions=more)
+
+    def _connection(self, target: httpcore.URL, policy: NetPolicy) -> httpcore.AsyncHTTPConnection:
+        return httpcore.AsyncHTTPConnection(
+            target.origin,
+            ssl_context=self._context,
             keepalive_expiry=KEEP_ALIVE,
             network_backend=_GuardedBackend(policy),
         )
+
+    async def _release(self, wanted: tuple[Any, ...], connection: httpcore.AsyncHTTPConnection) -> None:
+        self._places.release()
+        if connection.is_idle() and not self._is_closed:
+            await self._idle.keep(wanted, connection)
+        else:
+            await connection.aclose()
 
 
 def ssl_context(verify: Verify) -> ssl.SSLContext:
@@ -53,6 +114,7 @@ def ssl_context(verify: Verify) -> ssl.SSLContext:
 
     Raises:
         OSError: the file cannot be read, or holds no certificate (`ssl.SSLError`).
+        ValueError: it is no path.
     """
     if verify is True:
         return ssl.create_default_context()
@@ -65,11 +127,10 @@ def ssl_context(verify: Verify) -> ssl.SSLContext:
 
 
 class _GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to the addresses that the policy permits, one after the other."""
+    """Connects to an address that a policy permits."""
 
-    def __init__(self, policy: NetPolicy | None) -> None:
+    def __init__(self, policy: NetPolicy) -> None:
         self._policy = policy
-        self._plain = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
 
     async def connect_tcp(
         self,
@@ -79,16 +140,71 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        fault: Exception | None = None
-        for endpoint in await resolve(host, port, self._policy or net_policy()):
-            try:
-                return await self._plain.connect_tcp(
-                    endpoint.address, port, timeout, local_address, socket_options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                fault = error
-        assert fault is not None  # there is at least one address
-        raise fault
+        del local_address, socket_options  # nobody gives any
+        try:
+            async with asyncio.timeout(timeout):
+                endpoints = await resolve(host, port, self._policy)
+                return await Stream.over(await connect(host, port, endpoints))
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(str(error)) from error
+        except HostUnreachableError as error:
+            cause = error.__cause__
+            raise httpcore.ConnectError(getattr(cause, "strerror", None) or str(cause)) from error
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of an answer. The connection goes back when it is closed."""
+
+    def __init__(self, stream: Any, request: httpx.Request, release: Callable[[], Awaitable[None]]) -> None:
+        self._stream, self._request, self._release = stream, request, release
+        self._is_closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for part in self._stream:
+                yield part
+        except _ERRORS as error:
+            raise _as_httpx(error, self._request) from error
+
+    async def aclose(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            await self._stream.aclose()
+        finally:
+            await self._release()
+
+
+_ERRORS = (
+    httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol
+)  # fmt: skip
+
+
+def _as_httpx(error: Exception, request: httpx.Request) -> httpx.TransportError:
+    """Return the error of httpx for one of httpcore: they have the same names."""
+    kind: type[httpx.TransportError] = getattr(httpx, type(error).__name__)
+    return kind(str(error), request=request)
+
+
+def _as_httpcore(request: httpx.Request, target: httpcore.URL) -> httpcore.Request:
+    return httpcore.Request(
+        request.method,
+        target,
+        headers=request.headers.raw,
+        content=request.stream,
+        extensions=request.extensions,
+    )
+
+
+def _was_closed_before(error: BaseException) -> bool:
+    """Say whether a connection that had been kept may have been closed by the peer in the meantime."""
+    return isinstance(error, (httpcore.NetworkError, httpcore.RemoteProtocolError))
+
+
+def _can_repeat(request: httpx.Request) -> bool:
+    is_known = isinstance(request.stream, httpx.ByteStream)
+    return is_known and (request.method in _REPEATABLE or "idempotency-key" in request.headers)
 
 
 def _tells_no_headers(record: logging.LogRecord) -> bool:

@@ -1,0 +1,200 @@
+"""One TCP connection on asyncio, as httpcore reads and writes it: with TLS or without.
+
+httpcore's own (1.0.9) leaves a connection open that is cancelled while TLS is agreed upon, and cannot be
+given a socket that is connected already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import ssl
+import struct
+from typing import Any, cast
+
+import httpcore
+
+AHEAD = 1 << 18  # bytes that are received before anybody reads them
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: drop what is not sent yet
+
+
+class Stream(httpcore.AsyncNetworkStream):
+    """A connection. It is used by one request at a time."""
+
+    def __init__(self, transport: asyncio.Transport, wire: Wire) -> None:
+        self._transport = self._plain = transport
+        self._wire = wire
+
+    @classmethod
+    async def over(cls, sock: socket.socket) -> Stream:
+        """Return the stream over a connected socket, which is the stream's from now on."""
+        try:
+            transport, wire = await asyncio.get_running_loop().create_connection(Wire, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+        return cls(transport, wire)
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Return what has been received, at least a byte; nothing where the peer has ended."""
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._wire.take(max_bytes)
+        except TimeoutError as error:
+            raise httpcore.ReadTimeout(str(error)) from error
+        except OSError as error:
+            raise httpcore.ReadError(_text(error)) from error
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send, and wait while too much has not been sent yet."""
+        if not buffer:
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                self._wire.check()
+                self._transport.write(buffer)
+                await self._wire.has_room.wait()
+                self._wire.check()
+        except TimeoutError as error:
+            raise httpcore.WriteTimeout(str(error)) from error
+        except OSError as error:
+            raise httpcore.WriteError(_text(error)) from error
+
+    async def aclose(self) -> None:
+        """Drop the connection at once, whatever the peer does."""
+        if self._plain.get_write_buffer_size() and not self._wire.is_lost:
+            # A peer that reads nothing would not hear of the end behind what it has not read.
+            sock = self._plain.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._plain.abort()
+        await asyncio.sleep(0)  # asyncio closes the socket in its next round
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        """Agree upon TLS."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout):
+                secure = await loop.start_tls(
+                    self._transport, self._wire, ssl_context, server_hostname=server_hostname
+                )
+        except BaseException as error:
+            await self.aclose()
+            if isinstance(error, TimeoutError):
+                raise httpcore.ConnectTimeout(str(error)) from error
+            if isinstance(error, OSError):  # SSLError is one
+                raise httpcore.ConnectError(_text(error)) from error
+            raise
+        self._transport = self._wire.transport = cast("asyncio.Transport", secure)
+        return self
+
+    def get_extra_info(self, info: str) -> Any:
+        """Return what httpcore and httpx ask for."""
+        match info:
+            case "is_readable":
+                return self._wire.has_something or _is_readable(self._plain.get_extra_info("socket"))
+            case "client_addr":
+                return self._transport.get_extra_info("sockname")
+            case "server_addr":
+                return self._transport.get_extra_info("peername")
+            case _:
+                return self._transport.get_extra_info(info)
+
+
+class Wire(asyncio.Protocol):
+    """What has been received and not been read, and whether more can be sent."""
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+        self._is_over = False
+        self._is_paused = False
+        self._fault: Exception | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self.is_lost = False
+        self.has_room = asyncio.Event()
+        self.has_room.set()
+
+    @property
+    def has_something(self) -> bool:
+        """Whether there is something to read, were it the end."""
+        return bool(self._received) or self._is_over
+
+    async def take(self, most: int) -> bytes:
+        """Return what has been received, up to `most` bytes; nothing at the end. Raises `OSError`."""
+        if not self.has_something:
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        if not self._received and self._fault is not None:
+            raise self._fault
+        taken = bytes(self._received[:most])
+        del self._received[:most]
+        if self._is_paused and len(self._received) < AHEAD and not self._is_over:
+            self._is_paused = False
+            self.transport.resume_reading()
+        return taken
+
+    def check(self) -> None:
+        """Raise `OSError` unless the connection is there."""
+        if self.is_lost:
+            raise self._fault or BrokenPipeError("the peer has closed the connection")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember by what to hold the peer up."""
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what was received; hold the peer up where it is much."""
+        self._received += data
+        if len(self._received) >= AHEAD and not self._is_paused:
+            self._is_paused = True
+            self.transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        """Note that the peer says no more. The transport closes itself then."""
+        self._is_over = True
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that the connection is gone, and by what."""
+        self._is_over = self.is_lost = True
+        if isinstance(exc, OSError):
+            self._fault = exc
+        elif exc is not None:
+            self._fault = OSError(str(exc))
+        self.has_room.set()
+        self._wake()
+
+    def pause_writing(self) -> None:
+        """Let who sends wait."""
+        self.has_room.clear()
+
+    def resume_writing(self) -> None:
+        """Let who sends go on."""
+        self.has_room.set()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+
+def _is_readable(sock: Any) -> bool:
+    """Say whether the system has received what asyncio has not seen yet: the end, mostly."""
+    if sock is None or sock.fileno() < 0:
+        return True
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([sock], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _text(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
