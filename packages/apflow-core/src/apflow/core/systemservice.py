@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from apflow.core import llmkey, plugins, runs
@@ -20,11 +21,11 @@ class SystemService(Access):
 
     async def executors(self) -> Answers:
         """Return every executor with its input schema, where it comes from, and whether it can be used."""
-        return describe_executors()
+        return await asyncio.to_thread(describe_executors)  # they are imported, which takes its time
 
     async def executor(self, executor_id: str) -> dict[str, Json]:
         """Return one executor."""
-        return describe_executor(executor_id)
+        return await asyncio.to_thread(describe_executor, executor_id)
 
     async def health(self) -> dict[str, Json]:
         """Say whether the database answers, with version, storage and time since the start in seconds."""
