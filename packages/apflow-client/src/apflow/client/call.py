@@ -1,0 +1,156 @@
+"""One call of an operation by JSON-RPC: how it is worded, and how its answer is read. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import email.utils
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, cast
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from apflow.client.errors import ServerBusyError, ServerError, UnknownOperationError
+from apflow.core.errors import (
+    ApflowError,
+    ConflictError,
+    ExecutorNotFoundError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+)
+from apflow.core.operations import OPERATIONS, Operation
+from apflow.core.task import Json
+
+SHOWN: Final = 200  # characters of what is no answer, in an error
+
+INVALID_PARAMS: Final = -32602
+NOT_FOUND: Final = -32001
+FORBIDDEN: Final = -32003
+CONFLICT: Final = -32009
+LIMIT: Final = -32010
+
+
+@dataclass(frozen=True)
+class Call:
+    """An operation and what it is given."""
+
+    operation: Operation
+    params: Mapping[str, Json]
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether to do it twice is the same as to do it once."""
+        return self.operation.is_safe or bool(self.params.get("idempotency_key"))
+
+    def body(self) -> bytes:
+        """Return the request as JSON-RPC writes it.
+
+        Raises:
+            InvalidInputError: a parameter is no JSON.
+        """
+        request = {"jsonrpc": "2.0", "id": 1, "method": self.operation.name, "params": self.params}
+        try:
+            return to_json(request)
+        except (PydanticSerializationError, UnicodeError) as error:
+            raise InvalidInputError(f"Parameters of {self.operation.name} are no JSON: {error}") from error
+
+
+def call_of(name: str, params: Mapping[str, Json]) -> Call:
+    """Return a call of the operation of a name.
+
+    Raises:
+        UnknownOperationError: there is none.
+    """
+    operation = OPERATIONS.get(name)
+    if operation is None:
+        near = difflib.get_close_matches(name, OPERATIONS, 1)
+        raise UnknownOperationError(name, near[0] if near else "")
+    return Call(operation, params)
+
+
+def without_defaults(name: str, given: Mapping[str, Json]) -> dict[str, Json]:
+    """Return parameters without those that say what the operation does anyway."""
+    fields = OPERATIONS[name].parameters.model_fields
+    return {
+        each: value
+        for each, value in given.items()
+        if fields[each].is_required() or value != fields[each].get_default()
+    }
+
+
+def read_answer(call: Call, status: int, headers: Mapping[str, str], body: bytes) -> Json:
+    """Return what a call has led to.
+
+    Raises:
+        ApflowError: what the server says instead: the core's error for it, or `ServerError`.
+    """
+    answer = _read_object(body)
+    if status == 200 and "result" in answer:
+        return answer["result"]
+    raise error_of(status, headers, body, call.params)
+
+
+def error_of(status: int, headers: Mapping[str, str], body: bytes, params: Mapping[str, Json]) -> ApflowError:
+    """Return the error that an answer tells."""
+    told = _read_object(body).get("error")
+    retry_after = read_retry_after(headers.get("retry-after"), datetime.now(UTC))
+    if not isinstance(told, dict) or not isinstance(cast("dict[str, Json]", told).get("message"), str):
+        return _no_answer(status, body, retry_after)
+    error = cast("dict[str, Json]", told)
+    code, message = error.get("code"), error["message"]
+    if status == 429:
+        return ServerBusyError(message, retry_after)
+    if code == INVALID_PARAMS or status == 413:
+        data: Json = error.get("data")
+        violations = cast("list[Json]", data) if isinstance(data, list) else []
+        return InvalidInputError(message, [str(each) for each in violations])
+    if code == NOT_FOUND:
+        return _not_found(message, params)
+    if code == FORBIDDEN:
+        return ForbiddenError(message)
+    if code == CONFLICT:
+        return ConflictError(message)
+    return ServerError(message, status, code if isinstance(code, int) else None, retry_after)
+
+
+def _not_found(message: str, params: Mapping[str, Json]) -> ApflowError:
+    named = next((params[each] for each in ("executor_id", "task_id", "parent_id") if each in params), "")
+    is_executor = "executor_id" in params
+    error = ExecutorNotFoundError(str(named)) if is_executor else NotFoundError(str(named))
+    error.args = (message,)
+    return error
+
+
+def _no_answer(status: int, body: bytes, retry_after: float | None) -> ServerError:
+    text = " ".join(body[: SHOWN * 4].decode(errors="replace").split())
+    shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    said = f" It says: {shown}" if shown else ""
+    return ServerError(
+        f"What answers with status {status} there is no apflow server, or none that can answer now.{said}",
+        status,
+        retry_after=retry_after,
+    )
+
+
+def _read_object(body: bytes) -> dict[str, Json]:
+    try:
+        read: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return cast("dict[str, Json]", read) if isinstance(read, dict) else {}
+
+
+def read_retry_after(text: str | None, now: datetime) -> float | None:
+    """Return the seconds that a `Retry-After` asks for: a number, or a date (RFC 9110, section 10.2.3)."""
+    if text is None:
+        return None
+    if text.strip().isdecimal() and len(text) < 10:
+        return float(text)
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds())

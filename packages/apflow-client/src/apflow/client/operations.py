@@ -1,0 +1,627 @@
+"""The operations of a server as methods.
+
+Written by `tools/client_methods.py` from the core's table of operations.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from apflow.core.answers import (
+    Cancelled,
+    CopyArray,
+    Counted,
+    Deleted,
+    Event,
+    Executed,
+    HasKey,
+    Health,
+    KeySet,
+    Metrics,
+    NestedTask,
+    Number,
+    Reason,
+    ShownExecutor,
+    ShownTask,
+    ShownWebhook,
+    Standing,
+)
+from apflow.core.states import TaskStatus
+from apflow.core.task import Json
+
+
+class AsyncOperations:
+    """Every operation of the table, to be awaited."""
+
+    @abstractmethod
+    async def _ask(self, name: str, params: Mapping[str, Json]) -> Any:
+        """Call an operation and return its result as the model that the table names."""
+
+    @abstractmethod
+    def watch(self, task_id: str, after: int | None = None) -> AsyncIterator[Event]:
+        """Yield the events of a task's tree until its final one."""
+
+    async def tasks_create(
+        self,
+        tasks: Json,
+        *,
+        user_id: str | None = None,
+        on_conflict: Literal["copy", "error"] = "copy",
+        idempotency_key: str | None = None,
+    ) -> NestedTask:
+        """Create a tree from an array of tasks, and return it nested, with `ids` (given -> real)."""
+        result: NestedTask = await self._ask(
+            "tasks.create",
+            {
+                "tasks": tasks,
+                "user_id": user_id,
+                "on_conflict": on_conflict,
+                "idempotency_key": idempotency_key,
+            },
+        )
+        return result
+
+    async def tasks_submit(
+        self,
+        tasks: Json,
+        *,
+        user_id: str | None = None,
+        idempotency_key: str | None = None,
+        on_conflict: Literal["copy", "error"] = "copy",
+    ) -> NestedTask:
+        """Create a tree, request its run durably, and return the tree at once, as `create` does."""
+        result: NestedTask = await self._ask(
+            "tasks.submit",
+            {
+                "tasks": tasks,
+                "user_id": user_id,
+                "idempotency_key": idempotency_key,
+                "on_conflict": on_conflict,
+            },
+        )
+        return result
+
+    async def tasks_execute(
+        self,
+        task_id: str | None = None,
+        tasks: Json = None,
+        *,
+        wait: bool = False,
+        force: bool = False,
+        copy_execution: bool = False,
+        copy_children: bool = False,
+        user_id: str | None = None,
+        on_conflict: Literal["copy", "error"] = "copy",
+        idempotency_key: str | None = None,
+        use_streaming: bool = False,
+        webhook_config: Mapping[str, Json] | None = None,
+    ) -> Executed:
+        """Ask for a run of a stored task, or of tasks that are created for it, and tell how it stands."""
+        result: Executed = await self._ask(
+            "tasks.execute",
+            {
+                "task_id": task_id,
+                "tasks": tasks,
+                "wait": wait,
+                "force": force,
+                "copy_execution": copy_execution,
+                "copy_children": copy_children,
+                "user_id": user_id,
+                "on_conflict": on_conflict,
+                "idempotency_key": idempotency_key,
+                "use_streaming": use_streaming,
+                "webhook_config": webhook_config,
+            },
+        )
+        return result
+
+    def tasks_watch(self, task_id: str, after: int | None = None) -> AsyncIterator[Event]:
+        """Yield the events of a task's tree until its final one."""
+        return self.watch(task_id, after)
+
+    async def tasks_webhooks(self, task_id: str) -> list[ShownWebhook]:
+        """Return the webhooks of a task's tree: how far each is, and what ended it."""
+        result: list[ShownWebhook] = await self._ask("tasks.webhooks", {"task_id": task_id})
+        return result
+
+    async def tasks_get(self, task_id: str) -> ShownTask:
+        """Return one task."""
+        result: ShownTask = await self._ask("tasks.get", {"task_id": task_id})
+        return result
+
+    async def tasks_detail(self, task_id: str) -> ShownTask:
+        """Return one task."""
+        result: ShownTask = await self._ask("tasks.detail", {"task_id": task_id})
+        return result
+
+    async def tasks_list(
+        self,
+        *,
+        user_id: str | None = None,
+        status: TaskStatus | Sequence[TaskStatus] | None = None,
+        name: str | None = None,
+        root_only: bool = True,
+        original_task_id: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        limit: int | None = 100,
+        offset: int = 0,
+        order: str = "-created_at",
+    ) -> list[ShownTask]:
+        """Return the tasks that match; only roots, unless told otherwise."""
+        result: list[ShownTask] = await self._ask(
+            "tasks.list",
+            {
+                "user_id": user_id,
+                "status": status,
+                "name": name,
+                "root_only": root_only,
+                "original_task_id": original_task_id,
+                "created_after": created_after,
+                "created_before": created_before,
+                "limit": limit,
+                "offset": offset,
+                "order": order,
+            },
+        )
+        return result
+
+    async def tasks_children(self, parent_id: str) -> list[ShownTask]:
+        """Return the direct children of a task, in order."""
+        result: list[ShownTask] = await self._ask("tasks.children", {"parent_id": parent_id})
+        return result
+
+    async def tasks_tree(self, task_id: str) -> NestedTask:
+        """Return the whole tree of any of its tasks, nested."""
+        result: NestedTask = await self._ask("tasks.tree", {"task_id": task_id})
+        return result
+
+    async def tasks_count(
+        self,
+        *,
+        user_id: str | None = None,
+        status: TaskStatus | Sequence[TaskStatus] | None = None,
+        name: str | None = None,
+        root_only: bool = False,
+    ) -> Counted:
+        """Return how many tasks match, in all and by status."""
+        result: Counted = await self._ask(
+            "tasks.count", {"user_id": user_id, "status": status, "name": name, "root_only": root_only}
+        )
+        return result
+
+    async def tasks_update(
+        self,
+        task_id: str,
+        *,
+        name: str | None = None,
+        priority: int | None = None,
+        inputs: dict[str, Json] | None = None,
+        params: dict[str, Json] | None = None,
+        schemas: dict[str, Json] | None = None,
+        policy: dict[str, Json] | None = None,
+        dependencies: Sequence[Json] | None = None,
+    ) -> ShownTask:
+        """Change fields of a task that no run has in its scope: all of them, or none."""
+        result: ShownTask = await self._ask(
+            "tasks.update",
+            {
+                "task_id": task_id,
+                "name": name,
+                "priority": priority,
+                "inputs": inputs,
+                "params": params,
+                "schemas": schemas,
+                "policy": policy,
+                "dependencies": dependencies,
+            },
+        )
+        return result
+
+    async def tasks_delete(self, task_id: str, *, force: bool = False) -> Deleted:
+        """Delete a task and all below it."""
+        result: Deleted = await self._ask("tasks.delete", {"task_id": task_id, "force": force})
+        return result
+
+    async def tasks_copy(
+        self,
+        task_id: str,
+        *,
+        children: bool = False,
+        copy_mode: Literal["minimal", "full", "custom"] = "minimal",
+        custom_task_ids: Sequence[str] | None = None,
+        reset_fields: Sequence[str] | None = None,
+        save: bool = True,
+    ) -> NestedTask | CopyArray:
+        """Copy a task with what it needs into a new tree, or return the array that would."""
+        result: NestedTask | CopyArray = await self._ask(
+            "tasks.copy",
+            {
+                "task_id": task_id,
+                "children": children,
+                "copy_mode": copy_mode,
+                "custom_task_ids": custom_task_ids,
+                "reset_fields": reset_fields,
+                "save": save,
+            },
+        )
+        return result
+
+    async def tasks_cancel(
+        self, task_ids: Iterable[str], *, force: bool = False, error_message: str | None = None
+    ) -> list[Cancelled]:
+        """Cancel tasks with all below them. `force` gives running code no time to end by itself."""
+        result: list[Cancelled] = await self._ask(
+            "tasks.cancel", {"task_ids": task_ids, "force": force, "error_message": error_message}
+        )
+        return result
+
+    async def tasks_running_cancel(
+        self, task_ids: Iterable[str], *, force: bool = False, error_message: str | None = None
+    ) -> list[Cancelled]:
+        """Cancel tasks with all below them. `force` gives running code no time to end by itself."""
+        result: list[Cancelled] = await self._ask(
+            "tasks.running.cancel", {"task_ids": task_ids, "force": force, "error_message": error_message}
+        )
+        return result
+
+    async def tasks_running_list(
+        self, *, user_id: str | None = None, limit: int | None = 100
+    ) -> list[Standing]:
+        """Return how the trees stand whose run was requested and has not ended, oldest first."""
+        result: list[Standing] = await self._ask("tasks.running.list", {"user_id": user_id, "limit": limit})
+        return result
+
+    async def tasks_running_count(self, *, user_id: str | None = None) -> Number:
+        """Return of how many trees a run was requested that has not ended."""
+        result: Number = await self._ask("tasks.running.count", {"user_id": user_id})
+        return result
+
+    async def tasks_running_status(self, task_ids: Iterable[str]) -> list[Standing]:
+        """Return the status of tasks; for a root, of its tree."""
+        result: list[Standing] = await self._ask("tasks.running.status", {"task_ids": task_ids})
+        return result
+
+    async def tasks_resume(self, task_ids: Iterable[str] | None = None) -> list[Standing]:
+        """Resume trees whose run a process left: these, or all that this process has the executors for."""
+        result: list[Standing] = await self._ask("tasks.resume", {"task_ids": task_ids})
+        return result
+
+    async def tasks_why(self, task_id: str) -> Reason:
+        """Say why a task has the status that it has, and what would move it on."""
+        result: Reason = await self._ask("tasks.why", {"task_id": task_id})
+        return result
+
+    async def system_health(self) -> Health:
+        """Say whether the database answers, with version, storage and time since the start in seconds."""
+        result: Health = await self._ask("system.health", {})
+        return result
+
+    async def system_metrics(self) -> Metrics:
+        """Return how many tasks there are by status, how many runs are requested, and how many run here."""
+        result: Metrics = await self._ask("system.metrics", {})
+        return result
+
+    async def system_executors(self) -> list[ShownExecutor]:
+        """Return every executor with its input schema, where it comes from, and whether it can be used."""
+        result: list[ShownExecutor] = await self._ask("system.executors", {})
+        return result
+
+    async def system_executor(self, executor_id: str) -> ShownExecutor:
+        """Return one executor."""
+        result: ShownExecutor = await self._ask("system.executor", {"executor_id": executor_id})
+        return result
+
+    async def config_llm_key_set(self, api_key: str, provider: str = "openai") -> KeySet:
+        """Keep the caller's key for a provider of language models, in the memory of this process."""
+        result: KeySet = await self._ask("config.llm_key.set", {"api_key": api_key, "provider": provider})
+        return result
+
+    async def config_llm_key_get(self, provider: str = "openai") -> HasKey:
+        """Say whether the caller has a key for a provider. The key itself is never returned."""
+        result: HasKey = await self._ask("config.llm_key.get", {"provider": provider})
+        return result
+
+    async def config_llm_key_delete(self, provider: str = "openai") -> KeySet:
+        """Forget the caller's key for a provider."""
+        result: KeySet = await self._ask("config.llm_key.delete", {"provider": provider})
+        return result
+
+
+class SyncOperations:
+    """Every operation of the table, one after the other."""
+
+    @abstractmethod
+    def _ask(self, name: str, params: Mapping[str, Json]) -> Any:
+        """Call an operation and return its result as the model that the table names."""
+
+    @abstractmethod
+    def watch(self, task_id: str, after: int | None = None) -> Iterator[Event]:
+        """Yield the events of a task's tree until its final one."""
+
+    def tasks_create(
+        self,
+        tasks: Json,
+        *,
+        user_id: str | None = None,
+        on_conflict: Literal["copy", "error"] = "copy",
+        idempotency_key: str | None = None,
+    ) -> NestedTask:
+        """Create a tree from an array of tasks, and return it nested, with `ids` (given -> real)."""
+        result: NestedTask = self._ask(
+            "tasks.create",
+            {
+                "tasks": tasks,
+                "user_id": user_id,
+                "on_conflict": on_conflict,
+                "idempotency_key": idempotency_key,
+            },
+        )
+        return result
+
+    def tasks_submit(
+        self,
+        tasks: Json,
+        *,
+        user_id: str | None = None,
+        idempotency_key: str | None = None,
+        on_conflict: Literal["copy", "error"] = "copy",
+    ) -> NestedTask:
+        """Create a tree, request its run durably, and return the tree at once, as `create` does."""
+        result: NestedTask = self._ask(
+            "tasks.submit",
+            {
+                "tasks": tasks,
+                "user_id": user_id,
+                "idempotency_key": idempotency_key,
+                "on_conflict": on_conflict,
+            },
+        )
+        return result
+
+    def tasks_execute(
+        self,
+        task_id: str | None = None,
+        tasks: Json = None,
+        *,
+        wait: bool = False,
+        force: bool = False,
+        copy_execution: bool = False,
+        copy_children: bool = False,
+        user_id: str | None = None,
+        on_conflict: Literal["copy", "error"] = "copy",
+        idempotency_key: str | None = None,
+        use_streaming: bool = False,
+        webhook_config: Mapping[str, Json] | None = None,
+    ) -> Executed:
+        """Ask for a run of a stored task, or of tasks that are created for it, and tell how it stands."""
+        result: Executed = self._ask(
+            "tasks.execute",
+            {
+                "task_id": task_id,
+                "tasks": tasks,
+                "wait": wait,
+                "force": force,
+                "copy_execution": copy_execution,
+                "copy_children": copy_children,
+                "user_id": user_id,
+                "on_conflict": on_conflict,
+                "idempotency_key": idempotency_key,
+                "use_streaming": use_streaming,
+                "webhook_config": webhook_config,
+            },
+        )
+        return result
+
+    def tasks_watch(self, task_id: str, after: int | None = None) -> Iterator[Event]:
+        """Yield the events of a task's tree until its final one."""
+        return self.watch(task_id, after)
+
+    def tasks_webhooks(self, task_id: str) -> list[ShownWebhook]:
+        """Return the webhooks of a task's tree: how far each is, and what ended it."""
+        result: list[ShownWebhook] = self._ask("tasks.webhooks", {"task_id": task_id})
+        return result
+
+    def tasks_get(self, task_id: str) -> ShownTask:
+        """Return one task."""
+        result: ShownTask = self._ask("tasks.get", {"task_id": task_id})
+        return result
+
+    def tasks_detail(self, task_id: str) -> ShownTask:
+        """Return one task."""
+        result: ShownTask = self._ask("tasks.detail", {"task_id": task_id})
+        return result
+
+    def tasks_list(
+        self,
+        *,
+        user_id: str | None = None,
+        status: TaskStatus | Sequence[TaskStatus] | None = None,
+        name: str | None = None,
+        root_only: bool = True,
+        original_task_id: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        limit: int | None = 100,
+        offset: int = 0,
+        order: str = "-created_at",
+    ) -> list[ShownTask]:
+        """Return the tasks that match; only roots, unless told otherwise."""
+        result: list[ShownTask] = self._ask(
+            "tasks.list",
+            {
+                "user_id": user_id,
+                "status": status,
+                "name": name,
+                "root_only": root_only,
+                "original_task_id": original_task_id,
+                "created_after": created_after,
+                "created_before": created_before,
+                "limit": limit,
+                "offset": offset,
+                "order": order,
+            },
+        )
+        return result
+
+    def tasks_children(self, parent_id: str) -> list[ShownTask]:
+        """Return the direct children of a task, in order."""
+        result: list[ShownTask] = self._ask("tasks.children", {"parent_id": parent_id})
+        return result
+
+    def tasks_tree(self, task_id: str) -> NestedTask:
+        """Return the whole tree of any of its tasks, nested."""
+        result: NestedTask = self._ask("tasks.tree", {"task_id": task_id})
+        return result
+
+    def tasks_count(
+        self,
+        *,
+        user_id: str | None = None,
+        status: TaskStatus | Sequence[TaskStatus] | None = None,
+        name: str | None = None,
+        root_only: bool = False,
+    ) -> Counted:
+        """Return how many tasks match, in all and by status."""
+        result: Counted = self._ask(
+            "tasks.count", {"user_id": user_id, "status": status, "name": name, "root_only": root_only}
+        )
+        return result
+
+    def tasks_update(
+        self,
+        task_id: str,
+        *,
+        name: str | None = None,
+        priority: int | None = None,
+        inputs: dict[str, Json] | None = None,
+        params: dict[str, Json] | None = None,
+        schemas: dict[str, Json] | None = None,
+        policy: dict[str, Json] | None = None,
+        dependencies: Sequence[Json] | None = None,
+    ) -> ShownTask:
+        """Change fields of a task that no run has in its scope: all of them, or none."""
+        result: ShownTask = self._ask(
+            "tasks.update",
+            {
+                "task_id": task_id,
+                "name": name,
+                "priority": priority,
+                "inputs": inputs,
+                "params": params,
+                "schemas": schemas,
+                "policy": policy,
+                "dependencies": dependencies,
+            },
+        )
+        return result
+
+    def tasks_delete(self, task_id: str, *, force: bool = False) -> Deleted:
+        """Delete a task and all below it."""
+        result: Deleted = self._ask("tasks.delete", {"task_id": task_id, "force": force})
+        return result
+
+    def tasks_copy(
+        self,
+        task_id: str,
+        *,
+        children: bool = False,
+        copy_mode: Literal["minimal", "full", "custom"] = "minimal",
+        custom_task_ids: Sequence[str] | None = None,
+        reset_fields: Sequence[str] | None = None,
+        save: bool = True,
+    ) -> NestedTask | CopyArray:
+        """Copy a task with what it needs into a new tree, or return the array that would."""
+        result: NestedTask | CopyArray = self._ask(
+            "tasks.copy",
+            {
+                "task_id": task_id,
+                "children": children,
+                "copy_mode": copy_mode,
+                "custom_task_ids": custom_task_ids,
+                "reset_fields": reset_fields,
+                "save": save,
+            },
+        )
+        return result
+
+    def tasks_cancel(
+        self, task_ids: Iterable[str], *, force: bool = False, error_message: str | None = None
+    ) -> list[Cancelled]:
+        """Cancel tasks with all below them. `force` gives running code no time to end by itself."""
+        result: list[Cancelled] = self._ask(
+            "tasks.cancel", {"task_ids": task_ids, "force": force, "error_message": error_message}
+        )
+        return result
+
+    def tasks_running_cancel(
+        self, task_ids: Iterable[str], *, force: bool = False, error_message: str | None = None
+    ) -> list[Cancelled]:
+        """Cancel tasks with all below them. `force` gives running code no time to end by itself."""
+        result: list[Cancelled] = self._ask(
+            "tasks.running.cancel", {"task_ids": task_ids, "force": force, "error_message": error_message}
+        )
+        return result
+
+    def tasks_running_list(self, *, user_id: str | None = None, limit: int | None = 100) -> list[Standing]:
+        """Return how the trees stand whose run was requested and has not ended, oldest first."""
+        result: list[Standing] = self._ask("tasks.running.list", {"user_id": user_id, "limit": limit})
+        return result
+
+    def tasks_running_count(self, *, user_id: str | None = None) -> Number:
+        """Return of how many trees a run was requested that has not ended."""
+        result: Number = self._ask("tasks.running.count", {"user_id": user_id})
+        return result
+
+    def tasks_running_status(self, task_ids: Iterable[str]) -> list[Standing]:
+        """Return the status of tasks; for a root, of its tree."""
+        result: list[Standing] = self._ask("tasks.running.status", {"task_ids": task_ids})
+        return result
+
+    def tasks_resume(self, task_ids: Iterable[str] | None = None) -> list[Standing]:
+        """Resume trees whose run a process left: these, or all that this process has the executors for."""
+        result: list[Standing] = self._ask("tasks.resume", {"task_ids": task_ids})
+        return result
+
+    def tasks_why(self, task_id: str) -> Reason:
+        """Say why a task has the status that it has, and what would move it on."""
+        result: Reason = self._ask("tasks.why", {"task_id": task_id})
+        return result
+
+    def system_health(self) -> Health:
+        """Say whether the database answers, with version, storage and time since the start in seconds."""
+        result: Health = self._ask("system.health", {})
+        return result
+
+    def system_metrics(self) -> Metrics:
+        """Return how many tasks there are by status, how many runs are requested, and how many run here."""
+        result: Metrics = self._ask("system.metrics", {})
+        return result
+
+    def system_executors(self) -> list[ShownExecutor]:
+        """Return every executor with its input schema, where it comes from, and whether it can be used."""
+        result: list[ShownExecutor] = self._ask("system.executors", {})
+        return result
+
+    def system_executor(self, executor_id: str) -> ShownExecutor:
+        """Return one executor."""
+        result: ShownExecutor = self._ask("system.executor", {"executor_id": executor_id})
+        return result
+
+    def config_llm_key_set(self, api_key: str, provider: str = "openai") -> KeySet:
+        """Keep the caller's key for a provider of language models, in the memory of this process."""
+        result: KeySet = self._ask("config.llm_key.set", {"api_key": api_key, "provider": provider})
+        return result
+
+    def config_llm_key_get(self, provider: str = "openai") -> HasKey:
+        """Say whether the caller has a key for a provider. The key itself is never returned."""
+        result: HasKey = self._ask("config.llm_key.get", {"provider": provider})
+        return result
+
+    def config_llm_key_delete(self, provider: str = "openai") -> KeySet:
+        """Forget the caller's key for a provider."""
+        result: KeySet = self._ask("config.llm_key.delete", {"provider": provider})
+        return result

@@ -1,0 +1,191 @@
+"""The client for programs without asyncio."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from types import TracebackType
+from typing import Self
+
+import httpx
+from httpx_sse import EventSource, SSEError
+from tenacity import Retrying
+
+from apflow.client.answer import read_typed
+from apflow.client.call import Call, call_of, error_of, read_answer, without_defaults
+from apflow.client.errors import ServerBusyError, ServerError
+from apflow.client.exchange import LentSyncTransport, too_large, unreachable
+from apflow.client.operations import SyncOperations
+from apflow.client.outcome import outcome_of, read_execution
+from apflow.client.repetition import rules_of
+from apflow.client.target import target_of
+from apflow.client.watching import BoundedStream, Watching
+from apflow.core.answers import Event
+from apflow.core.task import Json
+
+
+class SyncClient(SyncOperations):
+    """A server's operations, as methods: `client.tasks_get(task_id)`. Use it as a context manager.
+
+    Args:
+        base_url: where the server is; APFLOW_API_URL, if None.
+        token: the bearer token, where the server asks for one.
+        timeout: seconds for each step of a call: to connect, to send, to be answered.
+        headers: what else is sent with every request.
+        transport: what sends the requests, instead of a pool of connections of its own. It stays open.
+        patience: seconds in which a call is repeated that may be.
+        reconnect_for: seconds for which a server may be away in the middle of a `watch`.
+        silence: seconds without a sign of life after which a stream is taken up again.
+        max_bytes: how large an answer may be, and an event.
+
+    Raises:
+        InvalidInputError: `base_url` is no address of a server, or a header cannot be sent.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float = 30.0,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx.BaseTransport | None = None,
+        patience: float = 10.0,
+        reconnect_for: float = 60.0,
+        silence: float = 45.0,
+        max_bytes: int = 64 << 20,
+    ) -> None:
+        self._target = target_of(
+            base_url,
+            token,
+            headers,
+            timeout=timeout,
+            patience=patience,
+            reconnect_for=reconnect_for,
+            silence=silence,
+            max_bytes=max_bytes,
+        )
+        lent = LentSyncTransport(transport) if transport is not None else None
+        self._http = httpx.Client(headers=self._target.headers, transport=lent)
+
+    @property
+    def url(self) -> str:
+        """Where the server is."""
+        return self._target.url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    def call(self, name: str, params: Mapping[str, Json] | None = None) -> Json:
+        """Call the operation of a name, and return its result as plain JSON.
+
+        `tasks.execute` with `wait` requests the run and follows it, so that it survives a restart of the
+        server. Operations that yield events are for `events`.
+
+        Raises:
+            ApflowError: what the server says instead of a result, as the core's error for it.
+            ServerUnreachableError: nobody answers.
+            ServerError: the answer cannot be used.
+        """
+        if name != "tasks.execute":
+            return self._call(call_of(name, params or {}))
+        sent, is_waited_for = read_execution(params or {})
+        executed = self._call(call_of(name, sent))
+        if not is_waited_for:
+            return executed
+        root_id = executed["root_task_id"]
+        with closing(self.events(root_id)) as events:
+            for _ in events:
+                pass
+        [standing] = self.call("tasks.running.status", {"task_ids": [root_id]})
+        return outcome_of(executed, standing, self.call("tasks.get", {"task_id": root_id}))
+
+    def watch(self, task_id: str, after: int | None = None) -> Generator[Event, None]:
+        """Yield the events of a task's tree until its final one, over any number of connections.
+
+        Without `after`, the number of the last event that is known, the first is a `snapshot`.
+
+        Raises:
+            NotFoundError: there is no such task, or it was deleted.
+            ServerUnreachableError: the server was away for too long.
+        """
+        with closing(self.events(task_id, after)) as events:
+            for event in events:
+                yield Event.model_validate(event)
+
+    def events(self, task_id: str, after: int | None = None) -> Generator[dict[str, Json], None]:
+        """Yield what `watch` does, as plain JSON."""
+        watching = Watching(after, self._target.reconnect_for)
+        while not watching.is_over:
+            fault: Exception | None = None
+            try:
+                with closing(self._connected(task_id, watching)) as events:
+                    yield from events
+            except httpx.RequestError as error:
+                fault = unreachable(self.url, error)
+            except (ServerError, ServerBusyError) as error:
+                fault = error
+            if not watching.is_over:
+                time.sleep(watching.wait_after(fault, time.monotonic()))
+
+    def _connected(self, task_id: str, watching: Watching) -> Generator[dict[str, Json], None]:
+        target = self._target
+        timeout = httpx.Timeout(target.timeout, read=target.silence)
+        url, headers = target.events_url(task_id), watching.headers
+        with self._http.stream("GET", url, headers=headers, timeout=timeout) as response:
+            if response.status_code == 204:
+                watching.note_nothing_follows()
+                return
+            if response.status_code != 200:
+                raise error_of(
+                    response.status_code, response.headers, self._read(response), {"task_id": task_id}
+                )
+            response.stream = BoundedStream(response.stream, target.max_bytes)
+            try:
+                for sent in EventSource(response).iter_sse():
+                    event = watching.take(sent)
+                    if event is not None:
+                        yield event
+            except SSEError as error:
+                raise ServerError(f"What answers there sends no events: {error}.", 200) from error
+        watching.note_end()
+
+    def _ask(self, name: str, params: Mapping[str, Json]) -> Json:
+        return read_typed(name, self.call(name, without_defaults(name, params)))
+
+    def _call(self, call: Call) -> Json:
+        return Retrying(**rules_of(call, self._target.patience))(self._once, call)
+
+    def _once(self, call: Call) -> Json:
+        target, body = self._target, call.body()
+        timeout = target.timeout_of(call.operation.name)
+        headers = {"Content-Type": "application/json"}
+        try:
+            with self._http.stream(
+                "POST", target.rpc_url, content=body, headers=headers, timeout=timeout
+            ) as response:
+                answer = self._read(response)
+        except httpx.RequestError as error:
+            raise unreachable(self.url, error) from error
+        return read_answer(call, response.status_code, response.headers, answer)
+
+    def _read(self, response: httpx.Response) -> bytes:
+        read = bytearray()
+        for piece in response.iter_bytes():
+            read += piece
+            if len(read) > self._target.max_bytes:
+                raise too_large(response.status_code, self._target.max_bytes)
+        return bytes(read)

@@ -1,0 +1,116 @@
+"""Where a server is, and how it is spoken to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+import httpx
+
+from apflow.core.errors import InvalidInputError
+from apflow.core.settings import read_settings
+
+RPC: Final = "/tasks"
+CANCELLING: Final = 60.0  # seconds that a server may take to end running code
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server, and what is sent with every request. Headers may hold a credential: they are not shown."""
+
+    url: str
+    headers: httpx.Headers
+    timeout: float  # seconds for each step of a call: to connect, to send, to be answered
+    patience: float  # seconds in which a call is repeated
+    reconnect_for: float  # seconds in which a lost stream is taken up again
+    silence: float  # seconds without a sign of life after which a stream counts as lost
+    max_bytes: int  # of an answer, and of an event
+
+    def __repr__(self) -> str:
+        return f"Target({self.url!r})"
+
+    @property
+    def rpc_url(self) -> str:
+        """Where calls are sent."""
+        return self.url + RPC
+
+    def events_url(self, task_id: str) -> str:
+        """Return where the events of a task's tree are."""
+        return f"{self.url}/tasks/{quote(task_id, safe='')}/events"
+
+    def timeout_of(self, name: str) -> httpx.Timeout:
+        """Return the timeouts of a call. Cancelling waits for code to end."""
+        is_cancelling = name in ("tasks.cancel", "tasks.running.cancel")
+        return httpx.Timeout(self.timeout, read=self.timeout + CANCELLING * is_cancelling)
+
+
+def target_of(
+    base_url: str | None,
+    token: str | None,
+    headers: Mapping[str, str] | None,
+    *,
+    timeout: float,
+    patience: float,
+    reconnect_for: float,
+    silence: float,
+    max_bytes: int,
+) -> Target:
+    """Return what is meant by what a client is given; without an address, that of the settings.
+
+    Raises:
+        InvalidInputError: it is no address of a server, or a header that cannot be sent.
+    """
+    given = base_url or read_settings().api_url
+    if not given:
+        raise InvalidInputError("Which server? Give base_url, or set APFLOW_API_URL.")
+    return Target(
+        read_url(given),
+        read_headers(token, headers),
+        timeout,
+        patience,
+        reconnect_for,
+        silence,
+        max_bytes,
+    )
+
+
+def read_url(given: str) -> str:
+    """Return the address of a server without a slash at its end.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    advice = "Give it as http://HOST:PORT or https://HOST, with the path that it is mounted at, if any."
+    try:
+        url = httpx.URL(given)
+    except httpx.InvalidURL as error:
+        raise InvalidInputError(f"The address of the server cannot be read: {error}. {advice}") from error
+    if url.userinfo:
+        raise InvalidInputError("The address of a server holds no user name and no password. Give a token.")
+    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
+        raise InvalidInputError(f"{given!r} is no address of a server. {advice}")
+    return str(url).rstrip("/")
+
+
+def read_headers(token: str | None, given: Mapping[str, str] | None) -> httpx.Headers:
+    """Return what is sent with every request. Nothing of it is in an error.
+
+    Raises:
+        InvalidInputError: a header cannot be sent.
+    """
+    named = dict(given or {})
+    if token:
+        named["Authorization"] = f"Bearer {token}"
+    for name, value in named.items():
+        if not _is_sendable(name, value):
+            raise InvalidInputError(
+                f"The header {name[:80]!r} cannot be sent: ASCII text without line breaks is what can."
+            )
+    return httpx.Headers({"Accept-Encoding": "identity"} | named)
+
+
+def _is_sendable(name: str, value: str) -> bool:
+    is_name = bool(name) and name.isascii() and all(each.isalnum() or each in "-_" for each in name)
+    return is_name and value.isascii() and value.isprintable()

@@ -1,0 +1,116 @@
+"""Following a tree over connections that come and go: where to go on, and when it is over. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Final, cast
+
+import httpx
+from httpx_sse import ServerSentEvent
+
+from apflow.client.errors import ServerError
+from apflow.client.repetition import may_pass, wait_after
+from apflow.core.events import FINAL, LIVE
+from apflow.core.task import Json
+
+
+class Watching:
+    """How far a reader of events is.
+
+    Args:
+        after: number of the last event that is known; None: begin with the state.
+        reconnect_for: seconds for which a server may be away.
+    """
+
+    def __init__(self, after: int | None, reconnect_for: float) -> None:
+        self.is_over = False
+        self._last = after
+        self._has_ended = False  # by the last stored event
+        self._reconnect_for = reconnect_for
+        self._lost_at: float | None = None
+        self._attempts = 0  # without an event in between
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is sent to go on after the last event."""
+        resume = {} if self._last is None else {"Last-Event-ID": str(self._last)}
+        return {"Accept": "text/event-stream", "Cache-Control": "no-store"} | resume
+
+    def take(self, sent: ServerSentEvent) -> dict[str, Json] | None:
+        """Return the event that was sent; None where it is only a sign of life.
+
+        Raises:
+            ServerError: it is no event.
+        """
+        self._lost_at = None
+        if not sent.data:
+            return None
+        try:
+            event = json.loads(sent.data)
+            kind, number = str(event["type"]), int(event["sequence"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ServerError("What is sent there is no event of a tree.", 200) from error
+        self._attempts = 0
+        if kind not in LIVE:
+            self._last = number
+            self._has_ended = kind in FINAL
+        return cast("dict[str, Json]", event)
+
+    def note_end(self) -> None:
+        """Note that the server ended a stream in good order: after the final event, or to end itself."""
+        self.is_over = self._has_ended
+
+    def note_nothing_follows(self) -> None:
+        """Note that the run has ended, and that all of it was told."""
+        self.is_over = True
+
+    def wait_after(self, error: Exception | None, now: float) -> float:
+        """Return the seconds until the stream is to be taken up again.
+
+        Raises:
+            Exception: the error, if it is none that passes, or has lasted too long.
+        """
+        if error is not None and not may_pass(error):
+            raise error
+        if self._lost_at is None:
+            self._lost_at = now
+        self._attempts += 1
+        wait = wait_after(error, self._attempts)
+        if error is not None and now + wait - self._lost_at >= self._reconnect_for:
+            raise error
+        return wait
+
+
+class BoundedStream(httpx.AsyncByteStream, httpx.SyncByteStream):
+    """A stream of events of which none is larger than can be taken."""
+
+    END: Final = b"\n\n"
+
+    def __init__(self, stream: httpx.AsyncByteStream | httpx.SyncByteStream, most: int) -> None:
+        self._stream, self._most = stream, most
+        self._held = 0  # bytes since the last event ended
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in cast("httpx.SyncByteStream", self._stream):
+            self._count(piece)
+            yield piece
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in cast("httpx.AsyncByteStream", self._stream):
+            self._count(piece)
+            yield piece
+
+    def close(self) -> None:
+        """Close it."""
+        cast("httpx.SyncByteStream", self._stream).close()
+
+    async def aclose(self) -> None:
+        """Close it."""
+        await cast("httpx.AsyncByteStream", self._stream).aclose()
+
+    def _count(self, piece: bytes) -> None:
+        end = piece.rfind(self.END)
+        self._held = self._held + len(piece) if end < 0 else len(piece) - end
+        if self._held > self._most:
+            raise ServerError(f"An event is larger than the {self._most} bytes that are taken.", 200)
