@@ -37,6 +37,10 @@ class EventBus:
         """Whether anybody would hear an event of this tree."""
         return bool(self._observers) or root_id in self._subscriptions
 
+    def subscribers(self, root_id: str) -> int:
+        """How many subscriptions to this tree there are."""
+        return len(self._subscriptions.get(root_id, ()))
+
     def publish(self, *events: TaskEvent) -> None:
         """Offer events of one tree to every subscriber of it. Never waits."""
         if not events:
