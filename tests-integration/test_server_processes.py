@@ -17,7 +17,7 @@ import httpx
 import pytest
 from reading import FINAL, Watcher, client_of, follow, numbers
 from receiver import Receiver, receiving
-from serving import Process, serve_process, wait_for
+from serving import Process, answers, free_socket, serve_process, wait_for
 
 from apflow.core.task import Json
 
@@ -177,6 +177,38 @@ async def test_a_server_that_is_told_to_end_tells_its_watchers_and_ends_in_good_
             stored = await follow(client, "r", params={"after": 0})
     assert numbers(first) + numbers(second) == numbers(stored)
     assert second[-1]["event"] == "tree_completed"
+
+
+async def test_an_embedded_application_ends_its_streams_when_uvicorn_ends(folder: Path):
+    (folder / "embedding.py").write_text("from apflow.server import create_app\n\napp = create_app()\n")
+    with free_socket() as bound:
+        port = bound.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "embedding:app",
+        "--port",
+        str(port),
+        "--log-level",
+        "warning",
+    ]
+    environment = {**os.environ, "APFLOW_DATABASE_URL": f"duckdb:///{folder}/t.duckdb"}
+    process = subprocess.Popen(command, cwd=folder, env=environment)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        await until(lambda: answers(url) or process.poll() is not None)
+        await call(url, "tasks.create", tasks=chain("r", 2, 0.1))
+        async with client_of(url) as client:
+            reading = asyncio.create_task(follow(client, "r"))
+            await asyncio.sleep(0.5)  # the stream is open, and nothing follows
+            process.terminate()
+            [snapshot] = await reading
+        assert snapshot["event"] == "snapshot"
+        await asyncio.to_thread(process.wait, 20)
+    finally:
+        process.kill()
+        process.wait()
 
 
 # --- several on one PostgreSQL -------------------------------------------------------------------------

@@ -124,7 +124,7 @@ def serve_process(
         )
     process = Process(url or f"http://127.0.0.1:{port}", popen, log)
     try:
-        wait_for(lambda: popen.poll() is not None or _answers(process.url))
+        wait_for(lambda: popen.poll() is not None or answers(process.url))
         assert popen.poll() is None, log.read_text()
         yield process
     finally:
@@ -133,7 +133,8 @@ def serve_process(
             popen.wait()
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Say whether a server is ready."""
     try:
         return httpx.get(f"{url}/ready", timeout=1).status_code == 200
     except httpx.TransportError:

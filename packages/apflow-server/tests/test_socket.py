@@ -116,7 +116,7 @@ async def test_what_is_no_longer_watched_is_not_told(served: Served):
         await hear(connection)
         await say(connection, action="unwatch", task_id="r")
         await hear_until(connection, "unwatched")
-        await asyncio.to_thread(wait_for, lambda: not bus_of(served.db).has_subscribers("r"), 5)
+        await asyncio.to_thread(wait_for, lambda: bus_of(served.db).subscribers("r") == 0, 5)
         Steps.go_on.set()
         await say(connection, action="watch", task_id="none")
         assert (await hear(connection))["error"]["code"] == -32001
@@ -163,7 +163,7 @@ async def test_who_goes_away_leaves_no_subscription(served: Served):
             await say(connection, action="watch", task_id="r")
             await hear(connection)
     await asyncio.to_thread(wait_for, lambda: served.app.state.streams.open["websocket"] == 0, 5)
-    await asyncio.to_thread(wait_for, lambda: not bus_of(served.db).has_subscribers("r"), 5)
+    await asyncio.to_thread(wait_for, lambda: bus_of(served.db).subscribers("r") == 0, 5)
 
 
 async def test_when_the_server_ends_the_connection_is_closed_with_a_reason(served: Served):

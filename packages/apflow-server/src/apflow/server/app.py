@@ -27,7 +27,7 @@ from apflow.core.worker import Worker
 from apflow.server import calling, docs, metrics, probe, rpc, socket, stream
 from apflow.server.answer import fault_response, tell_fault
 from apflow.server.delivery import Deliveries
-from apflow.server.drain import Drain
+from apflow.server.drain import Drain, begin_with_uvicorn
 from apflow.server.fault import Code, HttpFault
 from apflow.server.limit import Rate
 from apflow.server.observation import Observation
@@ -117,7 +117,7 @@ async def _work(db: TaskStore, settings: Settings, drain: Drain, deliveries: Del
     async with asyncio.TaskGroup() as group:
         working = group.create_task(worker.run(), name="apflow:server:worker")
         group.create_task(deliveries.run(), name="apflow:server:webhooks")
-        await drain.begun()
+        await begin_with_uvicorn(drain)
         worker.drain()
         await working
         deliveries.stop()

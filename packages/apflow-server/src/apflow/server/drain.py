@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from contextlib import suppress
 
 
 class Drain:
@@ -42,3 +44,17 @@ class Drain:
     async def over(self) -> None:
         """Wait until nothing runs here any more."""
         await self._over.wait()
+
+
+async def begin_with_uvicorn(drain: Drain, every: float = 0.25) -> None:
+    """Begin the drain as soon as uvicorn is told to end, where it runs the application by itself.
+
+    It waits for open streams before it tells the application, and they wait for the end of the drain.
+    """
+    while not drain.has_begun:
+        server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+        if getattr(server, "should_exit", False) is True:
+            drain.begin()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(every):
+                await drain.begun()
