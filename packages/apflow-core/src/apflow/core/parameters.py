@@ -22,6 +22,14 @@ def _check_text(value: object) -> object:
     return value
 
 
+def _whole(value: object) -> object:
+    """JSON has one kind of numbers: 5.0 is the integer 5."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+AnyInteger = Annotated[int, Field(ge=-MOST, le=MOST), BeforeValidator(_whole)]
+NotNegative = Annotated[int, Field(ge=0, le=MOST), BeforeValidator(_whole)]
+Positive = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(_whole)]
 Status = Annotated[TaskStatus, Field(strict=False)]
 Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_check_text)]
 
@@ -71,7 +79,7 @@ class Update(OneTask):
     """What to change; what is left out stays as it is."""
 
     name: str | None = None
-    priority: int | None = Field(None, ge=-MOST, le=MOST)
+    priority: AnyInteger | None = None
     inputs: dict[str, Json] | None = None
     params: dict[str, Json] | None = None
     schemas: dict[str, Json] | None = None
@@ -100,10 +108,8 @@ class Execute(Parameters):
 class Watch(OneTask):
     """Whose events to follow, and from where."""
 
-    after: int | None = Field(
+    after: NotNegative | None = Field(
         None,
-        ge=0,
-        le=MOST,
         description="Number of the last event that is known; left out: the state, then what follows",
     )
 
@@ -112,7 +118,7 @@ class Running(Parameters):
     """Whose runs to list, and how many."""
 
     user_id: str | None = None
-    limit: int | None = Field(100, ge=1, le=MOST)
+    limit: Positive | None = 100
 
 
 class CountRunning(Parameters):
@@ -155,8 +161,8 @@ class List(Filters):
     original_task_id: str | None = None
     created_after: Time | None = None
     created_before: Time | None = None
-    limit: int | None = Field(100, ge=1, le=MOST)
-    offset: int = Field(0, ge=0, le=MOST)
+    limit: Positive | None = 100
+    offset: NotNegative = 0
     order: Literal["created_at", "-created_at", "priority", "name"] = "-created_at"
 
 
