@@ -6,6 +6,7 @@ What fails has the status of HTTP that says so, and the same error object that J
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
@@ -13,10 +14,12 @@ from starlette.responses import Response
 
 from apflow.core.operations import Operation
 from apflow.core.service import TaskService
+from apflow.core.task import Json
 from apflow.server import dispatch
 from apflow.server.answer import JsonResponse
 from apflow.server.caller import current_service
 from apflow.server.dispatch import SERVED
+from apflow.server.fault import MalformedFault
 from apflow.server.limit import read_json
 from apflow.server.openapi import PREFIX
 from apflow.server.stream import watch_response
@@ -40,7 +43,9 @@ def make_router() -> APIRouter:
 def _endpoint(operation: Operation) -> Callable[..., Awaitable[Response]]:
     async def call(request: Request, service: TaskService = Depends(current_service)) -> Response:  # noqa: B008
         given = await read_json(request, request.app.state.settings)
-        wanted = dispatch.read(operation.name, given)
+        if not isinstance(given, dict):
+            raise MalformedFault("Parameters are given as an object.")
+        wanted = dispatch.read(operation.name, cast("dict[str, Json]", given))
         if wanted.is_stream:
             stream = await dispatch.prepare_stream(service, wanted, request)
             return await watch_response(service, *stream)

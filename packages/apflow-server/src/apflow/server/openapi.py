@@ -15,6 +15,7 @@ from apflow.core.task import Json
 from apflow.server.answer import RPC_PATHS
 from apflow.server.dispatch import SERVED
 from apflow.server.fault import Code
+from apflow.server.limit import BATCH
 from apflow.server.protection import PROBES, has_auth
 
 REFERENCE: Final = "#/components/schemas/{model}"
@@ -89,15 +90,18 @@ def described_rpc() -> dict[str, Json]:
     """Return what OpenAPI says of the paths of JSON-RPC."""
     request = {"$ref": REFERENCE.format(model="RpcRequest")}
     answer = {"$ref": REFERENCE.format(model="RpcAnswer")}
-    both = [{"anyOf": [each, {"type": "array", "minItems": 1, "items": each}]} for each in (request, answer)]
-    content = {"application/json": {"schema": both[1]}, "text/event-stream": {}}
+    # In a batch each request is judged for itself: one that is none is told so among the answers.
+    batch = {"type": "array", "minItems": 1, "maxItems": BATCH, "items": {"description": "A request"}}
+    answers: dict[str, Json] = {"anyOf": [answer, {"type": "array", "items": answer}]}
+    content = {"application/json": {"schema": answers}, "text/event-stream": {}}
+    body = {"application/json": {"schema": {"anyOf": [request, batch]}}}
     return {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": both[0]}}},
+        "requestBody": {"required": True, "content": body},
         "responses": {
             "200": {"description": "The answer, also where the call has failed", "content": content},
             "204": {"description": "Nothing was to be answered."},
         }
-        | refusals(both[1]),
+        | refusals(answers),
     }
 
 

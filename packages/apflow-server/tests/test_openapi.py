@@ -1,0 +1,117 @@
+"""The description in OpenAPI is true: schemathesis calls the server as it says, and as it does not say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from openapi_hooks import TASKS
+from serving import SECRET, Served, bearer, serving
+
+from apflow.core.operations import OPERATIONS
+from apflow.core.settings import Settings, reset_settings
+
+TESTS = Path(__file__).parent
+# What is well formed may still describe what cannot be had (422), as a tree with a cycle.
+CONFIG = """
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", "401", "403", "404", "409", "422", "429"]
+
+[checks.negative_data_rejection]
+expected-statuses = ["400", "401", "403", "404", "405", "409", "413", "415", "422", "429"]
+
+# What is a URL or a name of a header, no schema tells.
+[[operations]]
+include-name = "POST /call/tasks.execute"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "422", "429"]
+"""
+
+
+def plant(served: Served, token: str) -> None:
+    """Create the trees that the hooks name."""
+    for root in TASKS:
+        tree = [{"id": root, "name": "group"}, {"id": f"{root}-c", "name": "group", "parent_id": root}]
+        call = {"url": f"{served.url}/call/tasks.create", "json": {"tasks": tree}}
+        assert httpx.post(**call, headers={"Authorization": token}).status_code == 200
+
+
+def explore(folder: Path, examples: int, seconds: float) -> None:
+    """Have schemathesis call every path, with so many examples for each."""
+    (folder / "schemathesis.toml").write_text(CONFIG)
+    patch = pytest.MonkeyPatch()
+    patch.setenv("APFLOW_MAX_REQUESTED", "10000000")
+    patch.setenv("APFLOW_MAX_REQUESTED_PER_USER", "10000000")
+    reset_settings()
+    try:
+        with serving(Settings(jwt_secret=SECRET, rate_limit=100_000_000)) as served:
+            token = bearer("ann", expires_in=36_000)["Authorization"]
+            plant(served, token)
+            command = [
+                *(sys.executable, "-m", "schemathesis.cli"),
+                *("--config-file", str(folder / "schemathesis.toml"), "run", f"{served.url}/openapi.json"),
+                *("--checks", "all", "--max-examples", str(examples), "--seed", "7", "--no-color"),
+                *(
+                    "--header",
+                    f"Authorization: {token}",
+                    "--request-timeout",
+                    "10",
+                    "--suppress-health-check",
+                    "all",
+                ),
+                *("--exclude-path", "/tasks/{task_id}/events", "--exclude-path", "/call/tasks.watch"),
+                *("--exclude-path", "/metrics"),
+            ]
+            environment = {**os.environ, "SCHEMATHESIS_HOOKS": "openapi_hooks", "PYTHONPATH": str(TESTS)}
+            done = subprocess.run(
+                command, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds
+            )
+    finally:
+        patch.undo()
+        reset_settings()
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_the_server_does_what_its_description_says(tmp_path: Path):
+    explore(tmp_path, 5, 120)
+
+
+@pytest.mark.long
+def test_the_server_does_what_its_description_says_in_many_examples(tmp_path: Path):
+    explore(tmp_path, 200, 1800)
+
+
+def test_every_operation_is_described_with_its_parameters_and_its_result(http: httpx.Client):
+    document = http.get("/openapi.json").json()
+    for name in OPERATIONS:
+        described = document["paths"][f"/call/{name}"]["post"]
+        assert described["summary"] == OPERATIONS[name].summary
+        assert described["requestBody"]["content"]["application/json"]["schema"]
+        assert {"200", "400", "401", "404", "409", "422"} <= set(described["responses"])
+    assert "securitySchemes" not in document["components"]
+
+
+def test_with_authentication_every_path_but_probes_says_so(guarded: Served):
+    document = httpx.get(f"{guarded.url}/openapi.json").json()
+    for path, methods in document["paths"].items():
+        for described in methods.values():
+            assert bool(described["security"]) == (path not in ("/health", "/ready"))
+
+
+def test_the_page_for_people_names_every_operation_and_loads_nothing(http: httpx.Client):
+    answer = http.get("/docs")
+    assert [name for name in OPERATIONS if f"id={name}>" not in answer.text] == []
+    assert "<script" not in answer.text
+    assert "src=" not in answer.text
+    assert "script-src" not in answer.headers["Content-Security-Policy"]
+
+
+def test_the_description_is_made_quickly(http: httpx.Client):
+    http.get("/openapi.json")
+    started = time.perf_counter()
+    http.get("/openapi.json")
+    assert time.perf_counter() - started < 2
