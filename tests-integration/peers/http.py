@@ -160,7 +160,7 @@ def _app(peer: HttpPeer) -> web.Application:
         "/echo": _echo, "/status/{code}": _status, "/hang": _hang, "/drip": _drip, "/die": _die, "/big": _big,
         "/endless": _endless, "/bomb/{kind}": _bomb, "/packed/{kind}": _packed, "/redirect": _redirect,
         "/loop": _loop, "/auth": _auth, "/basic": _basic, "/apikey": _apikey, "/cookie": _cookie,
-        "/no-json": _no_json, "/latin": _latin, "/bytes": _bytes, "/empty": _empty,
+        "/no-json": _no_json, "/say": _say, "/latin": _latin, "/bytes": _bytes, "/empty": _empty,
     }.items():  # fmt: skip
         app.router.add_route("*", path, behaviour)
     flaky = _Flaky(peer)
@@ -317,6 +317,13 @@ async def _cookie(request: web.Request) -> web.StreamResponse:
 
 async def _no_json(_: web.Request) -> web.StreamResponse:
     return web.Response(text="{not json", content_type="application/json")
+
+
+async def _say(request: web.Request) -> web.StreamResponse:
+    """Answer with the bytes, the type and the encoding that the query names."""
+    named = {"type": "Content-Type", "encoding": "Content-Encoding"}
+    headers = {header: request.query[name] for name, header in named.items() if name in request.query}
+    return web.Response(body=await request.read(), headers=headers)
 
 
 async def _latin(_: web.Request) -> web.StreamResponse:

@@ -115,7 +115,7 @@ async def test_a_redirect_makes_of_the_method_what_the_standard_says(
 async def test_credentials_stay_at_their_origin(peer: HttpPeer):
     given: dict[str, Any] = {
         "headers": {"X-Secret-Token": "s3cret-one", "Cookie": "a=s3cret-two", "X-Plain": "stays"},
-        "auth": {"type": "apikey", "key": "s3cret-three", "name": "Key"},
+        "auth": {"type": "apikey", "api_key": "s3cret-three", "name": "Key"},
     }
     at_home = (await call(url=peer.url("/redirect"), params={"to": peer.url("/echo")}, **given))["json"][
         "headers"

@@ -60,7 +60,7 @@ async def test_no_credential_is_told_anywhere(
         "bearer": {"url": peer.url("/echo"), "auth": {"type": "bearer", "token": secret}},
         "query": {
             "url": peer.url("/echo"),
-            "auth": {"type": "apikey", "in": "query", "name": "key", "key": secret},
+            "auth": {"type": "apikey", "in": "query", "name": "key", "api_key": secret},
         },
         "failing": {"url": peer.url("/status/500"), "params": {"say": secret}},
         "absent": {"url": "http://127.0.0.1:1/", "params": {"token": secret}},

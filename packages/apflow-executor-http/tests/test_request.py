@@ -70,8 +70,8 @@ async def test_null_is_a_json_body_and_none_is_no_body(peer: HttpPeer):
     [
         ("/auth", {"type": "bearer", "token": TOKEN}),
         ("/basic", {"type": "basic", "username": "ann", "password": TOKEN}),
-        ("/apikey", {"type": "apikey", "key": TOKEN}),
-        ("/apikey", {"type": "apikey", "key": TOKEN, "in": "query", "name": "key"}),
+        ("/apikey", {"type": "apikey", "api_key": TOKEN}),
+        ("/apikey", {"type": "apikey", "api_key": TOKEN, "in": "query", "name": "key"}),
     ],
 )
 async def test_a_credential_of_every_type_is_accepted_and_not_told(
@@ -85,7 +85,7 @@ async def test_a_credential_of_every_type_is_accepted_and_not_told(
             url=peer.url(path),
             auth={
                 **auth,
-                **{name: "wrong-credential" for name in ("token", "password", "key") if name in auth},
+                **{name: "wrong-credential" for name in ("token", "password", "api_key") if name in auth},
             },
         )
     assert caught.value.status_code in (401, 403)
@@ -123,7 +123,7 @@ async def test_the_idempotency_key_goes_with_what_is_not_safe_to_repeat(peer: Ht
         {"url": "http://a/", "files": {"f": {"filename": "a"}}},
         {"url": "http://a/", "files": {"f": {"filename": "a", "content": "a", "content_base64": "YQ=="}}},
         {"url": "http://a/", "auth": {"type": "basic", "username": "a"}},
-        {"url": "http://a/", "auth": {"type": "bearer", "key": "a", "token": "b"}},
+        {"url": "http://a/", "auth": {"type": "bearer", "api_key": "a", "token": "b"}},
         {"url": "http://a/", "auth": {"type": "bearer", "token": "a\nb"}},
         {"url": "https://a/", "verify": "/no/such/file"},
     ],

@@ -61,11 +61,24 @@ async def test_the_server_says_how_long_to_wait(peer: HttpPeer, after: str):
     assert time.monotonic() - begun < 5
 
 
+async def test_what_cannot_be_tried_again_in_time_fails_at_once_with_its_own_error(peer: HttpPeer):
+    begun = time.monotonic()
+    with pytest.raises(RestStatusError):
+        await call(peer, params={"times": 9, "after": "20"}, retry={"max_attempts": 9}, timeout=10)
+    assert time.monotonic() - begun < 3
+
+
 async def test_the_time_limit_holds_over_all_attempts(peer: HttpPeer):
     begun = time.monotonic()
-    with pytest.raises(RestTimeoutError):
-        await call(peer, params={"times": 9, "after": "20"}, retry={"max_attempts": 9}, timeout=0.3)
+    retry = {"max_attempts": 99, "delay": 0.1, "backoff": 1}
+    with pytest.raises((RestTimeoutError, RestStatusError)):
+        await call(peer, params={"times": 99}, retry=retry, timeout=0.4)
     assert time.monotonic() - begun < 3
+
+
+async def test_an_empty_retry_means_three_attempts(peer: HttpPeer):
+    result = await call(peer, params={"times": 2, "after": "0"}, retry={})
+    assert result["json"] == {"calls": 3}
 
 
 async def test_what_is_not_safe_is_repeated_with_an_idempotency_key_only(peer: HttpPeer):

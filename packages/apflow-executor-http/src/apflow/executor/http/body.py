@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import base64
+import codecs
+import re
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 
-from apflow.core.jsonvalue import loads
+from apflow.core.jsonvalue import MAX_DEPTH, is_deeper, loads
 
 CHUNK = 1 << 16  # bytes that are unpacked at once
+GZIP = 0x1F  # how a member of a gzip file begins
+MOST_ENCODINGS = 3  # one inside the other
+# Charsets of texts. Python knows more, some of which take for ever, or give what is no text.
+_CHARSETS = re.compile(
+    r"(ascii|utf-(8|16|32)(-[bl]e|-sig)?|iso(8859|2022).*|cp\d+|koi8.*|mac.*|shift.*|euc.*|gb.*|big5.*|hz|johab|"
+    r"tis-620|kz1048|ptcp154)"
+)
 
 
 class EncodingError(ValueError):
@@ -33,7 +42,10 @@ class Body:
             EncodingError: its Content-Encoding is none that was asked for, or it ends early.
             zlib.error: it is not what its Content-Encoding says.
         """
-        unpackers = [_unpacker(name) for name in reversed(_encodings(response))]
+        encodings = _encodings(response)
+        if len(encodings) > MOST_ENCODINGS:
+            raise EncodingError(f"it is packed {len(encodings)} times")
+        unpackers = [_unpacker(name) for name in reversed(encodings)]
         async for piece in _raw(response):
             for part in _unpacked(piece, unpackers):
                 room = self._limit - len(self.content)
@@ -47,13 +59,10 @@ class Body:
     def text(self, charset: str | None) -> str | dict[str, str]:
         """Return it as text, marked where it was cut; as `{"base64": ...}` where it is none."""
         try:
-            text = self.content.decode(charset or "utf-8")
-        except LookupError:  # the server names a charset that there is not
-            text = self.content.decode("utf-8", "replace")
-        except UnicodeDecodeError as error:
-            if not (self.is_cut and error.end == len(self.content)):  # a character that the limit splits
-                return {"base64": base64.b64encode(self.content).decode()}
-            text = self.content[: error.start].decode(charset or "utf-8")
+            # A character that the limit splits is dropped.
+            text = _codec(charset).decode(self.content, final=not self.is_cut)
+        except UnicodeError:
+            return {"base64": base64.b64encode(self.content).decode()}
         return f"{text}\n[cut here: more than {self._limit} bytes]" if self.is_cut else text
 
     def json(self) -> Any:
@@ -61,9 +70,19 @@ class Body:
         if self.is_cut or not self.content:
             return None
         try:
-            return loads(bytes(self.content))
+            value = loads(bytes(self.content))
         except ValueError:
             return None
+        return None if is_deeper(value, MAX_DEPTH - 1) else value
+
+
+def _codec(charset: str | None) -> codecs.IncrementalDecoder:
+    """Return what reads a charset; UTF-8, where the server names none of texts."""
+    try:
+        name = codecs.lookup(charset or "utf-8").name
+    except (LookupError, ValueError):  # ValueError: a null character
+        name = ""
+    return codecs.getincrementaldecoder(name if _CHARSETS.fullmatch(name) else "utf-8")()
 
 
 async def _raw(response: httpx.Response) -> AsyncIterator[bytes]:
@@ -83,13 +102,22 @@ class _Unpacker:
     """Unpacks piece by piece, each in bounds."""
 
     def __init__(self, window: int) -> None:
+        self._window = window
         self._packed = zlib.decompressobj(window)
         self.is_unfinished = False
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        while data and not self._packed.eof:
-            yield self._packed.decompress(data, CHUNK)
-            data = self._packed.unconsumed_tail
+        has_more = False
+        while data or has_more:
+            if self._packed.eof:
+                if self._window <= zlib.MAX_WBITS or data[0] != GZIP:
+                    return  # what is behind the end means nothing
+                # Another member, of which there may be several (RFC 1952, section 2.2).
+                self._packed = zlib.decompressobj(self._window)
+            part = self._packed.decompress(data, CHUNK)
+            yield part
+            has_more = len(part) == CHUNK and not self._packed.eof
+            data = self._packed.unused_data if self._packed.eof else self._packed.unconsumed_tail
         self.is_unfinished = not self._packed.eof
 
 
@@ -115,7 +143,7 @@ def _unpacker(name: str) -> _Unpacker:
         case "deflate":
             return _Inflater()
         case _:
-            raise EncodingError(f"its Content-Encoding is {name!r}, which was not asked for")
+            raise EncodingError(f"its Content-Encoding is {name!r}, which this executor cannot unpack")
 
 
 def _unpacked(data: bytes, unpackers: list[_Unpacker]) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ from apflow.http import GuardedTransport
 
 MAX_REDIRECTS = 20
 # What speaks of the body: it goes where a redirect makes another method of the request.
-_OF_BODY = ("Content-Length", "Content-Type", "Content-Encoding", "Transfer-Encoding")
+_OF_BODY = ("Content-Length", "Content-Type", "Content-Encoding", "Transfer-Encoding", "Idempotency-Key")
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ async def exchange(transport: GuardedTransport, plan: Plan, *, follows: bool, ma
         RestError: no answer came, or none that can be read.
         AddressRefusedError: the network policy forbids where it leads.
     """
-    request, shown, cookies = plan.request, plan.shown_url, httpx.Cookies()
+    request, shown, cookies = plan.request, plan.shown_url, None
     for _ in range(MAX_REDIRECTS + 1):
         method = request.method
-        with _told(method, shown):
+        with _told(method, shown, plan):
             response = await transport.handle_async_request(request)
             response.request = request
             try:
@@ -59,9 +59,12 @@ async def exchange(transport: GuardedTransport, plan: Plan, *, follows: bool, ma
                     return Answer(shown, method, response, body)
             finally:
                 await response.aclose()
-        cookies.extract_cookies(response)
+        if cookies is None or _origin(target) != _origin(request.url):
+            cookies = httpx.Cookies()  # they do not leave their origin either
+        if _origin(target) == _origin(request.url):
+            cookies.extract_cookies(response)
         request = _redirected(request, response, target, plan, cookies)
-        shown = without_secrets(request.url)
+        shown = plan.told(without_secrets(request.url))
     raise RestRedirectError(plan.request.method, plan.shown_url, f"more than {MAX_REDIRECTS} redirects.")
 
 
@@ -73,14 +76,14 @@ def _target(response: httpx.Response) -> httpx.URL | None:
     try:
         target = request.url.join(text)
     except (httpx.InvalidURL, ValueError) as error:
-        raise RestRedirectError(request.method, "", f"The redirect leads to no URL: {error}.") from error
+        raise RestRedirectError(request.method, _place(request), "The redirect leads to no URL.") from error
     if target.scheme not in ("http", "https") or not target.host or target.userinfo:
-        raise RestRedirectError(
-            request.method,
-            without_secrets(request.url.copy_with(query=None)),
-            "The redirect leads to no web address.",
-        )
-    return target
+        raise RestRedirectError(request.method, _place(request), "The redirect leads to no web address.")
+    return target.copy_with(fragment=None) if target.fragment else target
+
+
+def _place(request: httpx.Request) -> str:
+    return str(request.url.copy_with(query=None))
 
 
 def _redirected(
@@ -96,7 +99,7 @@ def _redirected(
     elif "cookie" in plan.request.headers:
         headers["Cookie"] = plan.request.headers["cookie"]
     is_other = response.status_code == 303 or (
-        response.status_code in (301, 302) and request.method not in ("GET", "HEAD")
+        response.status_code in (301, 302) and request.method == "POST"
     )
     method = "GET" if is_other and request.method != "HEAD" else request.method
     if method != request.method:
@@ -116,7 +119,7 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
 
 
 @contextmanager
-def _told(method: str, url: str) -> Generator[None]:
+def _told(method: str, url: str, plan: Plan) -> Generator[None]:
     """Turn the errors of the libraries into ours."""
     try:
         yield
@@ -124,16 +127,16 @@ def _told(method: str, url: str) -> Generator[None]:
         raise
     except (httpx.ConnectError, httpx.ConnectTimeout, httpcore.ConnectError) as error:
         if isinstance(_root(error), ssl.SSLError):
-            raise RestTlsError(method, url, _text(error)) from error
-        raise RestConnectionError(method, url, _text(error), was_sent=False) from error
+            raise RestTlsError(method, url, plan.told(_text(error))) from error
+        raise RestConnectionError(method, url, plan.told(_text(error)), was_sent=False) from error
     except (httpx.NetworkError, httpx.TimeoutException) as error:
-        raise RestConnectionError(method, url, _text(error), was_sent=True) from error
+        raise RestConnectionError(method, url, plan.told(_text(error)), was_sent=True) from error
     except httpx.RemoteProtocolError as error:
         if "disconnected" in str(error) or "incomplete" in str(error) or "closed connection" in str(error):
-            raise RestConnectionError(method, url, _text(error), was_sent=True) from error
-        raise RestResponseError(method, url, _text(error)) from error
+            raise RestConnectionError(method, url, plan.told(_text(error)), was_sent=True) from error
+        raise RestResponseError(method, url, plan.told(_text(error))) from error
     except (httpx.HTTPError, EncodingError, zlib.error) as error:
-        raise RestResponseError(method, url, _text(error)) from error
+        raise RestResponseError(method, url, plan.told(_text(error))) from error
 
 
 def _root(error: BaseException) -> BaseException:

@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
 
 from apflow.core.executor import BaseTask, InputsSchema
 from apflow.executor.http.errors import RestConnectionError, RestStatusError, RestTimeoutError, RestTlsError
 from apflow.executor.http.exchange import Answer, exchange
 from apflow.executor.http.pool import transport_for
 from apflow.executor.http.request import Plan, plan_request
-from apflow.executor.http.schema import RETRIED, SCHEMA
+from apflow.executor.http.schema import ONCE, RETRIED, SCHEMA
 
 SHOWN_BODY = 300  # characters of a body in an error
 
@@ -49,22 +49,22 @@ class RestExecutor(BaseTask):
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                answer = await self._answer(plan, inputs)
+                answer = await self._answer(plan, inputs, timeout)
         except TimeoutError as error:
             if limit.expired():
                 raise RestTimeoutError(plan.request.method, plan.shown_url, timeout) from error
             raise
         return _result(answer, time.monotonic() - started)
 
-    async def _answer(self, plan: Plan, inputs: Mapping[str, Json]) -> Answer:
+    async def _answer(self, plan: Plan, inputs: Mapping[str, Json], timeout: float) -> Answer:
         """Return the first answer that is as expected."""
-        retry: Mapping[str, Json] = inputs.get("retry") or {}
-        most = retry.get("max_attempts", 1)
+        retry: Mapping[str, Json] = ONCE if inputs.get("retry") is None else inputs["retry"]
+        most = retry.get("max_attempts", 3)
         if most == 1:
             return await _once(plan, inputs)
         statuses = frozenset(retry.get("on_status", RETRIED))
         attempts = AsyncRetrying(
-            stop=stop_after_attempt(most),
+            stop=stop_after_attempt(most) | stop_before_delay(timeout),
             wait=lambda state: _wait(state, retry),
             retry=retry_if_exception(lambda error: _may_pass(error, plan, statuses)),
             reraise=True,
@@ -82,7 +82,7 @@ async def _once(plan: Plan, inputs: Mapping[str, Json]) -> Answer:
     )
     if not _is_expected(answer.response.status_code, inputs.get("expect_status")):
         body = _text(answer)
-        shown = body if isinstance(body, str) else ""
+        shown = plan.told(body) if isinstance(body, str) else ""
         shown = shown if len(shown) <= SHOWN_BODY else f"{shown[:SHOWN_BODY]}..."
         wait = read_retry_after(answer.response.headers.get("retry-after"), datetime.now(UTC))
         raise RestStatusError(answer.method, answer.url, answer.response.status_code, shown, wait)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import httpx
 
 from apflow.core.jsonvalue import dumps
-from apflow.core.secrets import is_secret_key
+from apflow.core.secrets import is_secret_key, redact
 from apflow.executor.http.errors import RestInputError
 
 UNSAFE = frozenset({"POST", "PATCH"})  # what a second time would do twice (RFC 9110, section 9.2.2)
 ENCODINGS = "gzip, deflate"  # what can be unpacked in bounds
 BODIES = ("json", "data", "form", "files")
-# What the connection itself is made of.
+# What the connection itself is made of; and Host, by which another site behind the address would be reached.
 REFUSED = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "te",
-                     "trailer", "proxy-connection", "proxy-authorization"})  # fmt: skip
+                     "host", "expect", "trailer", "proxy-connection", "proxy-authorization"})  # fmt: skip
 
 Json = Any
 
@@ -32,6 +32,11 @@ class Plan:
     shown_url: str  # without the credential that is in its query
     credentials: frozenset[str]  # names of headers, in lower case, that do not leave the origin
     is_repeatable: bool  # a second time does what the first did
+    secrets: tuple[str, ...]  # what nobody is told, though a server may repeat it
+
+    def told(self, text: str) -> str:
+        """Return a text as it may be told."""
+        return str(redact(text, self.secrets))
 
 
 def plan_request(inputs: Mapping[str, Json], idempotency_key: str | None) -> Plan:
@@ -60,12 +65,19 @@ def plan_request(inputs: Mapping[str, Json], idempotency_key: str | None) -> Pla
         headers.setdefault("Content-Type", "application/json")
     own = {name.lower()} if place == "header" else set[str]()
     secret = {each.lower() for each in headers if is_secret_key(each)} | {"cookie", "authorization"} | own
+    told_nobody = [headers[each] for each in secret if each in headers]
+    told_nobody += _secret_values(inputs.get("auth") or {}, url.params.multi_items())
     try:
         request = httpx.Request(method, url, headers=headers, **_body(inputs))
     except (ValueError, TypeError, httpx.InvalidURL, UnicodeError) as error:
         raise RestInputError(f"The request cannot be written: {error}.") from error
     is_repeatable = method not in UNSAFE or "idempotency-key" in request.headers
-    return Plan(request, without_secrets(shown), frozenset(secret), is_repeatable)
+    return Plan(request, without_secrets(shown), frozenset(secret), is_repeatable, tuple(told_nobody))
+
+
+def _secret_values(auth: Mapping[str, str], params: Sequence[tuple[str, str]]) -> Iterator[str]:
+    yield from (auth[name] for name in ("token", "password", "api_key") if name in auth)
+    yield from (value for name, value in params if is_secret_key(name))
 
 
 def without_secrets(url: httpx.URL) -> str:
@@ -80,7 +92,8 @@ def _url(text: str) -> httpx.URL:
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:
-        raise RestInputError(f"url is no URL: {error}.") from error
+        # What is wrong with it is not repeated: it may be a part of a password.
+        raise RestInputError("url is no URL: its host, its port or a character is none.") from error
     if url.scheme not in ("http", "https") or not url.host:
         raise RestInputError("url begins with http:// or https:// and names a host.")
     if url.port is not None and not 0 < url.port < 1 << 16:
@@ -89,7 +102,7 @@ def _url(text: str) -> httpx.URL:
         raise RestInputError("url holds a user name or a password. Give them as auth: {type: basic, ...}.")
     if any(ord(character) < 0x21 or ord(character) == 0x7F for character in text.strip()) or "\\" in text:
         raise RestInputError("url holds characters that no URL has: blanks, control characters, backslashes.")
-    return url
+    return url.copy_with(fragment=None) if url.fragment else url
 
 
 def _merged(url: httpx.URL, more: list[tuple[str, str]]) -> httpx.QueryParams:
@@ -100,14 +113,21 @@ def _headers(given: Mapping[str, str]) -> httpx.Headers:
     for name, value in given.items():
         if not name or not all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name) or not name.isascii():
             raise RestInputError(f"headers: {name!r} is no name of a header (RFC 9110, section 5.1).")
-        if any(character in value for character in "\r\n\0"):
-            raise RestInputError(f"headers.{name} holds a line break or a null character.")
+        _check_value(f"headers.{name}", value)
         if name.lower() in REFUSED:
             raise RestInputError(f"headers.{name} belongs to the connection and cannot be given.")
     try:
-        return httpx.Headers(dict(given))
+        return httpx.Headers(given)
     except UnicodeError as error:
-        raise RestInputError(f"headers hold characters that cannot be sent: {error}.") from error
+        raise RestInputError("headers hold characters beyond ASCII, which cannot be sent.") from error
+
+
+def _check_value(where: str, value: str) -> None:
+    """Refuse what h11 would refuse: its error repeats the value, which may be a credential."""
+    if any((ord(character) < 0x20 and character != "\t") or ord(character) == 0x7F for character in value):
+        raise RestInputError(f"{where} holds a line break or another control character.")
+    if value != value.strip(" \t"):
+        raise RestInputError(f"{where} begins or ends with a blank, which no header can.")
 
 
 def _credential(auth: Mapping[str, str] | None) -> tuple[str, str, str]:
@@ -115,25 +135,28 @@ def _credential(auth: Mapping[str, str] | None) -> tuple[str, str, str]:
     if auth is None:
         return "", "", ""
     kind = auth["type"]
-    wanted = {"bearer": ("token",), "basic": ("username", "password"), "apikey": ("key",)}[kind]
+    wanted = {"bearer": ("token",), "basic": ("username", "password"), "apikey": ("api_key",)}[kind]
     allowed = {"type", *wanted, *(("name", "in") if kind == "apikey" else ())}
     missing = [name for name in wanted if name not in auth]
     strange = sorted(set(auth) - allowed)
     if missing or strange:
         said = f"misses {', '.join(missing)}" if missing else f"does not take {', '.join(strange)}"
         raise RestInputError(f"auth of type {kind} {said}.")
+    if ":" in auth.get("username", ""):
+        raise RestInputError("auth.username holds a colon, which ends it (RFC 7617, section 2).")
     if kind == "basic":
         pair = f"{auth['username']}:{auth['password']}".encode()
         return "Authorization", f"Basic {base64.b64encode(pair).decode()}", "header"
     if kind == "bearer":
         return _checked("Authorization", f"Bearer {auth['token']}", "header")
-    return _checked(auth.get("name", "X-API-Key"), auth["key"], auth.get("in", "header"))
+    return _checked(auth.get("name", "X-API-Key"), auth["api_key"], auth.get("in", "header"))
 
 
 def _checked(name: str, value: str, place: str) -> tuple[str, str, str]:
     if place == "header":
-        if not value.isascii() or any(ord(character) < 0x20 for character in value):
-            raise RestInputError("auth holds characters that no header can carry.")
+        if not value.isascii():
+            raise RestInputError("auth holds characters beyond ASCII, which no header can carry.")
+        _check_value("auth", value)
         _headers({name: ""})
     return name, value, place
 
@@ -164,6 +187,7 @@ def _files(files: Mapping[str, Mapping[str, str]]) -> list[tuple[str, tuple[str,
     for name, each in files.items():
         if ("content" in each) == ("content_base64" in each):
             raise RestInputError(f"files.{name} has either content or content_base64.")
+        _check_value(f"files.{name}.content_type", each.get("content_type", ""))
         content = (
             each["content"].encode() if "content" in each else _bytes(each["content_base64"], f"files.{name}")
         )

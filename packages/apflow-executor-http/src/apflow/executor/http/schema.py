@@ -9,6 +9,7 @@ from apflow.core.schema import NAMED_ONLY
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 RETRIED: Final = (429, 502, 503, 504)
 MAX_BYTES: Final = 4 << 20
+ONCE: Final[dict[str, Any]] = {"max_attempts": 1}
 
 _VALUE: Final = {"type": ["string", "number", "boolean"]}
 
@@ -78,14 +79,14 @@ SCHEMA: dict[str, Any] = {
                 "token": {"type": "string"},
                 "username": {"type": "string"},
                 "password": {"type": "string"},
-                "key": {"type": "string"},
+                "api_key": {"type": "string"},
                 "name": {"type": "string"},
                 "in": {"enum": ["header", "query"]},
             },
             "required": ["type"],
             "additionalProperties": False,
             "description": "The credential: bearer (`token`), basic (`username`, `password`), or apikey "
-            "(`key`, `name`, by default X-API-Key, `in` header or query).",
+            "(`api_key`, `name`, by default X-API-Key, `in` header or query).",
             "examples": [{"type": "bearer", "token": "from a secret"}],
         },
         "timeout": {
@@ -113,14 +114,14 @@ SCHEMA: dict[str, Any] = {
             "properties": {
                 "max_attempts": {"type": "integer", "minimum": 1, "maximum": 100},
                 "delay": {"type": "number", "minimum": 0},
-                "backoff": {"type": "number", "minimum": 1},
+                "backoff": {"type": "number", "minimum": 1, "maximum": 100},
                 "max_delay": {"type": "number", "minimum": 0},
                 "on_status": {"type": "array", "items": {"type": "integer", "minimum": 100, "maximum": 599}},
             },
             "additionalProperties": False,
-            "default": {"max_attempts": 1},
+            "default": ONCE,
             "description": "Repeat what is safe to repeat after lost connections and `on_status` (429, 502, "
-            "503, 504): `max_attempts` in all, after `delay` (0.5) seconds, each `backoff` (2) times the "
+            "503, 504): `max_attempts` (3) in all, after `delay` (0.5) seconds, each `backoff` (2) times the "
             "one before, at most `max_delay` (30); `Retry-After` is heeded up to that.",
             "examples": [{"max_attempts": 4, "delay": 0.2}],
         },
