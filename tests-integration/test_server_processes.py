@@ -95,6 +95,27 @@ def without_repetition(numbers: list[int]) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
+@contextmanager
+def running(folder: Path, environment: dict[str, str], *arguments: str) -> Generator[subprocess.Popen[bytes]]:
+    """Run a module in a folder, and end it at the end if it still runs."""
+    with (folder / f"{arguments[0]}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=folder,
+            env={**os.environ, **environment, "PYTHONPATH": str(folder)},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
+
+
 # --- one server, killed ------------------------------------------------------------------------------
 
 
@@ -183,20 +204,9 @@ async def test_an_embedded_application_ends_its_streams_when_uvicorn_ends(folder
     (folder / "embedding.py").write_text("from apflow.server import create_app\n\napp = create_app()\n")
     with free_socket() as bound:
         port = bound.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "embedding:app",
-        "--port",
-        str(port),
-        "--log-level",
-        "warning",
-    ]
-    environment = {**os.environ, "APFLOW_DATABASE_URL": f"duckdb:///{folder}/t.duckdb"}
-    process = subprocess.Popen(command, cwd=folder, env=environment)
     url = f"http://127.0.0.1:{port}"
-    try:
+    database = {"APFLOW_DATABASE_URL": f"duckdb:///{folder}/t.duckdb"}
+    with running(folder, database, "uvicorn", "embedding:app", "--port", str(port)) as process:
         await until(lambda: answers(url) or process.poll() is not None)
         await call(url, "tasks.create", tasks=chain("r", 2, 0.1))
         async with client_of(url) as client:
@@ -206,9 +216,6 @@ async def test_an_embedded_application_ends_its_streams_when_uvicorn_ends(folder
             [snapshot] = await reading
         assert snapshot["event"] == "snapshot"
         await asyncio.to_thread(process.wait, 20)
-    finally:
-        process.kill()
-        process.wait()
 
 
 # --- several on one PostgreSQL -------------------------------------------------------------------------
@@ -245,33 +252,14 @@ async def test_three_replicas_create_on_one_watch_on_another_cancel_on_the_third
         assert [each.end() for each in (a, b, c)] == [0, 0, 0]
 
 
-@contextmanager
-def worker(folder: Path, environment: dict[str, str]) -> Generator[subprocess.Popen[bytes]]:
-    """Run `apflow worker` in a folder."""
-    command = [sys.executable, "-m", "apflow.cli", "worker", "--import", "pauses"]
-    with (folder / "worker.log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, **environment, "PYTHONPATH": str(folder)},
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        finally:
-            process.kill()
-
-
 async def test_a_watcher_of_a_tree_that_a_worker_runs_is_told_all_of_it(
     folder: Path, postgres: dict[str, str]
 ):
     # The server lacks the executor, so it leaves the tree to the worker.
-    with serve_process(folder, environment=postgres) as server, worker(folder, postgres) as process:
+    with (
+        serve_process(folder, environment=postgres) as server,
+        running(folder, postgres, "apflow.cli", "worker", "--import", "pauses") as process,
+    ):
         watcher = Watcher("r", lambda: server.url)
         await call(server.url, "tasks.execute", tasks=chain("r", 10, 0.2))
         async with asyncio.timeout(60):

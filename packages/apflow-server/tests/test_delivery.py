@@ -301,6 +301,21 @@ async def test_the_webhook_of_a_deleted_tree_goes_with_it(receiver: Receiver):
     assert await db.records("webhook") == []
 
 
+async def test_the_webhook_of_a_tree_that_was_deleted_meanwhile_is_left_alone(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+):
+    db = MemoryStore()
+    service = TaskService(db, is_served=True)
+    await execute(service, receiver.url)
+    await service.cancel(["r"])
+    await service.delete("r", force=True)
+    async with delivering(db):
+        while await db.records("webhook"):
+            await asyncio.sleep(0.01)
+    assert receiver.requests == []
+    assert "failed" not in caplog.text
+
+
 async def test_what_ended_long_ago_is_forgotten(receiver: Receiver):
     async with delivering() as service:
         await execute(service, receiver.url)

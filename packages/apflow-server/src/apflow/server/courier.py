@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from apflow.core import runs
+from apflow.core.errors import NotFoundError
 from apflow.core.eventbus import Subscription, bus_of
 from apflow.core.events import FINAL, LIVE, TaskEvent
 from apflow.core.slots import host_slot
@@ -91,8 +92,11 @@ class Courier:
         try:
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(self._renew(), name=f"apflow:webhook:renew:{self.webhook.id}")
-                while self.webhook.status == "active":
-                    await self._deliver_run()
+                try:
+                    while self.webhook.status == "active":
+                        await self._deliver_run()
+                except NotFoundError:  # the tree was deleted
+                    await self._db.remove_record(KIND, self.webhook.key)
                 renewing.cancel()
         except* LostError:
             logger.debug("Webhook %s is delivered by another process.", self.webhook.id)
