@@ -89,11 +89,16 @@ class SyncClient(SyncOperations):
         """Close its connections."""
         self._http.close()
 
-    def call(self, name: str, params: Mapping[str, Json] | None = None) -> Json:
+    def call(
+        self, name: str, params: Mapping[str, Json] | None = None, *, patience: float | None = None
+    ) -> Json:
         """Call the operation of a name, and return its result as plain JSON.
 
         `tasks.execute` with `wait` requests the run and follows it, so that it survives a restart of the
         server. Operations that yield events are for `events`.
+
+        Args:
+            patience: as that of the client, for this call.
 
         Raises:
             ApflowError: what the server says instead of a result, as the core's error for it.
@@ -101,9 +106,9 @@ class SyncClient(SyncOperations):
             ServerError: the answer cannot be used.
         """
         if name != "tasks.execute":
-            return self._call(call_of(name, params or {}))
+            return self._call(call_of(name, params or {}), patience)
         sent, is_waited_for = read_execution(params or {})
-        executed = self._call(call_of(name, sent))
+        executed = self._call(call_of(name, sent), patience)
         if not is_waited_for:
             return executed
         root_id = executed["root_task_id"]
@@ -166,8 +171,9 @@ class SyncClient(SyncOperations):
     def _ask(self, name: str, params: Mapping[str, Json]) -> Json:
         return read_typed(name, self.call(name, without_defaults(name, params)))
 
-    def _call(self, call: Call) -> Json:
-        return Retrying(**rules_of(call, self._target.patience))(self._once, call)
+    def _call(self, call: Call, patience: float | None) -> Json:
+        within = self._target.patience if patience is None else patience
+        return Retrying(**rules_of(call, within))(self._once, call)
 
     def _once(self, call: Call) -> Json:
         target, body = self._target, call.body()

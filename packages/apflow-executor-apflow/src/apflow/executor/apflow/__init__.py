@@ -1,25 +1,23 @@
-"""Runs a tree on another apflow server."""
+"""The executor `apflow_api_executor`: runs trees on another apflow server."""
 
 from __future__ import annotations
 
-from typing import Any
+from apflow.executor.apflow.connection import close_connections
+from apflow.executor.apflow.errors import (
+    RemoteError,
+    RemoteInputError,
+    RemoteTimeoutError,
+    RemoteTreeCancelledError,
+    RemoteTreeFailedError,
+)
+from apflow.executor.apflow.executor import ApFlowApiExecutor
 
-from apflow.core import BaseTask
-
-__all__ = ["ApFlowApiExecutor"]
-
-
-class ApFlowApiExecutor(BaseTask):
-    """Runs a tree on another apflow server."""
-
-    id = "apflow_api_executor"
-    name = "ApFlowApiExecutor"
-    description = "Runs a tree on another apflow server"
-    inputs_schema = {
-        "type": "object",
-        "properties": {"text": {"type": "string", "description": "What comes back."}},
-        "required": ["text"],
-    }
-
-    async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        return {"text": inputs["text"]}
+__all__ = [
+    "ApFlowApiExecutor",
+    "RemoteError",
+    "RemoteInputError",
+    "RemoteTimeoutError",
+    "RemoteTreeCancelledError",
+    "RemoteTreeFailedError",
+    "close_connections",
+]

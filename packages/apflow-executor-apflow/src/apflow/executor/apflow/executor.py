@@ -1,0 +1,120 @@
+"""The executor that calls another server of apflow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from apflow.client import Client
+from apflow.core.errors import InvalidInputError
+from apflow.core.events import EventType
+from apflow.core.executor import BaseTask, InputsSchema
+from apflow.core.task import Json
+from apflow.executor.apflow.connection import transport
+from apflow.executor.apflow.errors import RemoteInputError, RemoteTimeoutError
+from apflow.executor.apflow.plan import WATCH, Plan, key_of, named_task, plan_call
+from apflow.executor.apflow.progress import TreeProgress, told
+from apflow.executor.apflow.run import FarRun
+from apflow.executor.apflow.schema import POLL_INTERVAL, SCHEMA, TIMEOUT
+
+PATIENCE = 10.0  # seconds in which a server is to be reached at first
+
+
+class ApFlowApiExecutor(BaseTask):
+    """Calls an operation of another server; what runs there is followed, and cancelled with the task here."""
+
+    id = "apflow_api_executor"
+    name = "apflow"
+    description = "Runs a tree on another apflow server, or calls another of its operations."
+    inputs_schema: ClassVar[InputsSchema] = SCHEMA
+
+    _run: FarRun | None = None
+
+    async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Make the call.
+
+        Raises:
+            RemoteInputError: the inputs describe no call that can be made.
+            RemoteTreeFailedError, RemoteTreeCancelledError: what ran there did not complete.
+            RemoteTimeoutError: it took too long.
+            ApflowError: what the server said, or that it cannot be reached; see the README.
+        """
+        plan = plan_call(inputs, key_of(self.idempotency_key, self.stored_task))
+        timeout = float(inputs.get("timeout", TIMEOUT))
+        async with await _client(inputs, timeout) as client:
+            limit = asyncio.timeout(timeout)
+            try:
+                async with limit:
+                    return await self._perform(client, plan, inputs, timeout)
+            except TimeoutError as error:
+                if limit.expired():
+                    raise RemoteTimeoutError(client.url, plan.method, timeout) from error
+                raise
+
+    async def cancel(self) -> dict[str, Json] | None:
+        """Return what is known of the run there, which ends with `execute`."""
+        run = self._run
+        if run is None or not run.task_id:
+            return None
+        return {"partial_result": {"task_id": run.task_id, "base_url": run.client.url}}
+
+    async def _perform(
+        self, client: Client, plan: Plan, inputs: Mapping[str, Any], timeout: float
+    ) -> dict[str, Any]:
+        if not plan.is_run and plan.method != WATCH:
+            answer = await client.call(plan.method, plan.params)
+            return _result(client, answer, named_task(plan.params, answer), "completed")
+        run = self._run = FarRun(client, plan, self.attempts > 1, timeout)
+        answer = await run.begin()
+        if not plan.has_wait:
+            return _result(client, answer, run.task_id, answer["status"])
+        interval = None if inputs.get("use_streaming", True) else inputs.get("poll_interval", POLL_INTERVAL)
+        try:
+            standing = await run.follow(self._teller(), interval)
+            return _result(client, await run.result(standing), run.task_id, standing["status"])
+        except asyncio.CancelledError:
+            await run.cancel()
+            raise
+
+    def _teller(self) -> Any:
+        tree = TreeProgress()
+
+        async def tell(event: Mapping[str, Json]) -> None:
+            if "type" not in event:
+                await self.report_progress(event["progress"])
+                return
+            tree.apply(event)
+            message, data = told(event)
+            if event["type"] == "snapshot":
+                await self.report_progress(tree.fraction)
+            elif event["type"] == EventType.LOG and self.event_queue is not None:
+                await self.event_queue.put({"type": "log", "message": message, "data": data})
+            else:
+                await self.report_progress(tree.fraction, message, data)
+
+        return tell
+
+
+async def _client(inputs: Mapping[str, Any], timeout: float) -> Client:
+    try:
+        return Client(
+            inputs["base_url"],
+            inputs.get("auth_token"),
+            headers=inputs.get("headers"),
+            transport=await transport(),
+            patience=min(PATIENCE, timeout),
+            reconnect_for=timeout,
+        )
+    except InvalidInputError as error:
+        raise RemoteInputError(str(error)) from error
+
+
+def _result(client: Client, result: Json, task_id: str | None, status: str) -> dict[str, Any]:
+    return {
+        "success": True,
+        "result": result,
+        "task_id": task_id,
+        "status": status,
+        "base_url": client.url,
+    }

@@ -1,0 +1,88 @@
+"""What is called, made from the inputs of a task. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from apflow.core.errors import InvalidInputError
+from apflow.core.operations import OPERATIONS
+from apflow.core.task import Json, Task
+from apflow.executor.apflow.errors import RemoteInputError
+
+RUNS: Final = ("tasks.execute", "tasks.submit")
+WATCH: Final = "tasks.watch"
+KEY: Final = "idempotency_key"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A call of another server."""
+
+    method: str
+    params: Mapping[str, Json]
+    has_wait: bool  # what runs there is followed to its end
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it makes something run there."""
+        return self.method in RUNS
+
+    @property
+    def key(self) -> str | None:
+        """What makes it safe to repeat."""
+        return self.params.get(KEY)
+
+
+def plan_call(inputs: Mapping[str, Any], key: str | None) -> Plan:
+    """Return the call that inputs describe, with the key that makes it safe to repeat where it may have one.
+
+    Raises:
+        RemoteInputError: the operation would refuse the parameters, whatever is stored there.
+    """
+    method, params = inputs["method"], dict(inputs["params"])
+    if method == "tasks.create" and params.pop("execute", False):
+        method = "tasks.submit"  # the same, and in the table
+    if method == "tasks.execute":
+        params.pop("wait", None)
+        params.pop("use_streaming", None)
+    takes_key = KEY in OPERATIONS[method].parameters.model_fields and not params.get("copy_execution")
+    if key is not None and takes_key:
+        params.setdefault(KEY, key)
+    try:
+        OPERATIONS[method].read(params)
+    except InvalidInputError as error:
+        raise RemoteInputError(str(error), error.violations) from error
+    return Plan(method, params, has_wait=inputs.get("wait_for_completion", True) or method == WATCH)
+
+
+def key_of(key: str | None, task: Task | None) -> str | None:
+    """Return the key of a piece of work as another server may know it.
+
+    There, tasks of many databases meet, and ids are chosen by people: the moment at which the task was
+    created tells tasks of one id apart.
+    """
+    if key is None:
+        return None
+    created = "" if task is None or task.created_at is None else task.created_at.isoformat()
+    return hashlib.sha256(f"{key}\n{created}".encode()).hexdigest()
+
+
+def ids_of(answer: Mapping[str, Json]) -> tuple[str, str]:
+    """Return the ids of the root and of the task that an answer to a request for a run names."""
+    if "root_task_id" in answer:
+        return answer["root_task_id"], answer["task_id"]
+    return answer["id"], answer["id"]
+
+
+def named_task(params: Mapping[str, Json], answer: Json) -> str | None:
+    """Return the id of the one task that a call is about; None where it is about none, or several."""
+    for source in (params, answer):
+        if isinstance(source, Mapping):
+            known = cast("Mapping[str, Json]", source)
+            for value in (known.get(name) for name in ("task_id", "id", "root_id", "parent_id")):
+                if isinstance(value, str):
+                    return value
+    return None
