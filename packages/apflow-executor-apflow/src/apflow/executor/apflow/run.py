@@ -42,7 +42,9 @@ class FarRun:
             ApflowError: the server refuses, or cannot be reached.
         """
         if self.plan.method == WATCH:
-            task = await self.client.call("tasks.get", {"task_id": self.plan.params["task_id"]})
+            task: dict[str, Json] = await self.client.call(
+                "tasks.get", {"task_id": self.plan.params["task_id"]}
+            )
             self.root_id, self.task_id = task["root_id"], task["id"]
             return task
         requesting = asyncio.ensure_future(self._request())
@@ -87,8 +89,10 @@ class FarRun:
     async def standing(self) -> dict[str, Json]:
         """Return how the task there stands; for a root, its tree."""
         params = {"task_ids": [self.task_id]}
-        [standing] = await self.client.call("tasks.running.status", params, patience=self.patience)
-        return standing
+        found: list[dict[str, Json]] = await self.client.call(
+            "tasks.running.status", params, patience=self.patience
+        )
+        return found[0]
 
     async def result(self, standing: Mapping[str, Json]) -> Json:
         """Return the result of what has ended.

@@ -1,0 +1,98 @@
+"""Two servers of apflow: a tree on one has a tree run on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers.apflowserver import ApflowServer, apflow_server, until
+
+from apflow.client import Client
+from apflow.core.answers import Event
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ApflowServer, ApflowServer]]:
+    with (
+        apflow_server(tmp_path_factory.mktemp("near")) as near,
+        apflow_server(tmp_path_factory.mktemp("far")) as far,
+    ):
+        yield near, far
+
+
+def delegating(far: ApflowServer, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a tree with a task that has tasks run on another server."""
+    inputs = {"base_url": far.url, "method": "tasks.execute", "params": {"tasks": tasks}}
+    return [
+        {"id": "all", "name": "all"},
+        {"id": "there", "name": "apflow_api_executor", "parent_id": "all", "inputs": inputs},
+    ]
+
+
+async def watched(client: Client, task_id: str) -> list[Event]:
+    return [event async for event in client.watch(task_id)]
+
+
+async def test_a_tree_has_another_run_elsewhere_and_tells_its_progress(
+    servers: tuple[ApflowServer, ApflowServer], tmp_path: Path
+):
+    near, far = servers
+    end = tmp_path / "end"
+    tasks = [
+        {"id": "far", "name": "far"},
+        {"id": "say", "name": "far_say", "parent_id": "far"},
+        {"id": "hold", "name": "far_hold", "parent_id": "far", "inputs": {"until": str(end)}},
+    ]
+    async with Client(near.url) as client:
+        made = await client.tasks_submit(delegating(far, tasks), idempotency_key="delegating")
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(watched(client, made.id))
+            await asyncio.sleep(1)
+            end.touch()
+        events = watching.result()
+        assert events[-1].type == "tree_completed"
+        told = [each for each in events if each.type == "progress"]
+        fractions = [each.progress for each in told if each.progress is not None]
+        assert len(fractions) >= 2
+        assert fractions == sorted(fractions)
+        assert any((each.message or "").startswith("step") for each in told)
+        [there] = await client.tasks_children(made.id)
+        assert list(there.result["result"]["children"].values()) == ["completed", "completed"]
+    async with Client(far.url) as client:
+        assert (await client.tasks_get(there.result["task_id"])).status == "completed"
+
+
+async def test_cancelling_the_tree_cancels_what_runs_elsewhere(
+    servers: tuple[ApflowServer, ApflowServer], tmp_path: Path
+):
+    near, far = servers
+    begun, gone = tmp_path / "begun", tmp_path / "gone"
+    hold = {"name": "far_hold", "inputs": {"begun": str(begun), "gone": str(gone)}}
+    async with Client(near.url) as here, Client(far.url) as there:
+        made = await here.tasks_submit(delegating(far, [hold]), idempotency_key="cancelling")
+        await until(begun.exists)
+        started = time.monotonic()
+        [cancelled] = await here.tasks_cancel([made.id])
+        await until(gone.exists, 2)
+        assert time.monotonic() - started < 2
+        assert cancelled.status == "cancelled"
+        [far_root] = await there.tasks_list(name="far_hold", root_only=True)
+        assert far_root.status == "cancelled"
+
+
+async def test_a_failure_elsewhere_fails_the_tree_with_its_error(
+    servers: tuple[ApflowServer, ApflowServer],
+):
+    near, far = servers
+    async with Client(near.url) as client:
+        fail = {"name": "far_fail", "inputs": {"text": "out of paper"}}
+        failed = await client.tasks_execute(tasks=delegating(far, [fail]), wait=True)
+        assert (failed.success, failed.status) == (False, "failed")
+        assert failed.error is not None
+        assert "out of paper" in failed.error
+        [there] = await client.tasks_children(failed.root_task_id)
+        assert there.result["error_type"] == "RemoteTreeFailedError"
