@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -40,8 +41,8 @@ def plant(served: Served, token: str) -> None:
         assert httpx.post(**call, headers={"Authorization": token}).status_code == 200
 
 
-def explore(folder: Path, examples: int, seconds: float) -> None:
-    """Have schemathesis call every path, with so many examples for each."""
+def explore(folder: Path, examples: int, seconds: float) -> int:
+    """Have schemathesis call every path, with so many examples for each; return how many calls that made."""
     (folder / "schemathesis.toml").write_text(CONFIG)
     patch = pytest.MonkeyPatch()
     patch.setenv("APFLOW_MAX_REQUESTED", "10000000")
@@ -74,15 +75,18 @@ def explore(folder: Path, examples: int, seconds: float) -> None:
         patch.undo()
         reset_settings()
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    made = re.search(r"([\d,]+) generated", done.stdout)
+    assert made is not None, done.stdout[-2000:]
+    return int(made[1].replace(",", ""))
 
 
 def test_the_server_does_what_its_description_says(tmp_path: Path):
-    explore(tmp_path, 5, 120)
+    assert explore(tmp_path, 5, 120) >= 200
 
 
 @pytest.mark.long
 def test_the_server_does_what_its_description_says_in_many_examples(tmp_path: Path):
-    explore(tmp_path, 200, 1800)
+    assert explore(tmp_path, 200, 1800) >= 5000
 
 
 def test_every_operation_is_described_with_its_parameters_and_its_result(http: httpx.Client):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -33,8 +33,10 @@ from apflow.server.limit import Rate
 from apflow.server.observation import Observation
 from apflow.server.protection import Protection, has_auth, with_cors
 from apflow.server.request import RequestLog
-from apflow.server.token import TokenCheck
 from apflow.server.trace import tracing_of
+
+if TYPE_CHECKING:
+    from apflow.server.token import TokenCheck
 
 GROUP = "apflow.server"  # entry points: functions of the application that return a router
 
@@ -63,7 +65,7 @@ def create_app(settings: Settings | None = None, *, db: TaskStore | None = None)
     app.state.given_db = db
     app.state.db = db or create_session(settings.database_url)
     app.state.rate = Rate(settings)
-    app.state.token_check = TokenCheck(settings) if has_auth(settings) else None
+    app.state.token_check = _token_check(settings) if has_auth(settings) else None
     app.state.drain = Drain()
     app.state.streams = stream.Streams()
     app.state.metrics = metrics.Metrics(app)
@@ -122,6 +124,12 @@ async def _work(db: TaskStore, settings: Settings, drain: Drain, deliveries: Del
         await working
         deliveries.stop()
     drain.end()
+
+
+def _token_check(settings: Settings) -> TokenCheck:
+    from apflow.server.token import TokenCheck  # here: cryptography is slow to import
+
+    return TokenCheck(settings)
 
 
 def _add_routes(app: FastAPI) -> None:

@@ -41,7 +41,7 @@ class Fleet:
         if code:
             self._send(signal.SIGTERM)
         codes = [member.wait() for member in self._members]
-        return code or max((abs(each) for each in codes), default=0)
+        return code or max((each for each in codes if each > 0), default=0)  # below 0: ended by our signal
 
     def _look(self) -> int:
         """Replace what has died; return the exit code of what could not start."""

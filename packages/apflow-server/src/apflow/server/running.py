@@ -19,8 +19,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from apflow.core.settings import Settings
-from apflow.core.store import TaskStore
-from apflow.server.app import create_app
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +62,8 @@ class DrainingServer(uvicorn.Server):
             self.should_exit = True
 
 
-def serve(settings: Settings, sockets: list[socket.socket], db: TaskStore | None = None) -> None:
-    """Serve at bound sockets in this process, until a signal comes."""
-    app = create_app(settings, db=db)
+def serve(app: FastAPI, sockets: list[socket.socket]) -> None:
+    """Serve an application at bound sockets in this process, until a signal comes."""
     DrainingServer(configuration(app), app).run(sockets)
 
 

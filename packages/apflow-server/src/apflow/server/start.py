@@ -10,6 +10,7 @@ import click
 import uvicorn
 
 from apflow.core.errors import InvalidInputError
+from apflow.core.modules import import_modules
 from apflow.core.session import create_session
 from apflow.core.settings import Settings, get_settings
 from apflow.core.store import TaskStore
@@ -36,19 +37,21 @@ def start(settings: Settings, wanted: Start) -> None:
 
     Raises:
         SettingsError: nobody may be served so, or a setting has no such value.
-        InvalidInputError: the database admits one process only, and several were asked for.
+        InvalidInputError: the database admits one process only, and several were asked for; or a module
+            cannot be imported.
         CannotListenError: the place cannot be had.
         StoreError: the database cannot be opened.
     """
     set_up_logs(settings)
     if wanted.fd is not None:
-        running.serve(settings, [socket.socket(fileno=wanted.fd)])
+        running.serve(create_app(settings), [socket.socket(fileno=wanted.fd)])
         return
     place = place_of(settings, wanted)
     check_place(place, settings)
     db = create_session(settings.database_url)
     check_sharing(db, wanted)
-    create_app(settings, db=db)  # what is wrong with the settings is told here, before anything is opened
+    import_modules(settings.import_modules)
+    app = create_app(settings)  # what is wrong with the settings is told here, before anything is opened
     with listen(place) as bound:
         host, port = bound.getsockname()[:2]
         click.echo(f"Serving {db.url} at http://{Place(host, port)}. SIGTERM or Ctrl-C ends this.", err=True)
@@ -60,7 +63,7 @@ def start(settings: Settings, wanted: Start) -> None:
                 raise click.exceptions.Exit(code)
         else:
             asyncio.run(_open(db))
-            running.serve(settings, [bound])
+            running.serve(app, [bound])
 
 
 def place_of(settings: Settings, wanted: Start) -> Place:
@@ -100,4 +103,4 @@ def _reload(bound: socket.socket) -> None:
 
 
 def _serve_again(sockets: list[socket.socket] | None) -> None:
-    running.serve(get_settings(), sockets or [])
+    running.serve(create_app(get_settings()), sockets or [])
