@@ -18,6 +18,9 @@ from repository import ROOT, UMBRELLA, Package, is_first_party, packages, report
 DISTRIBUTION_OF = {
     "google": "protobuf",
     "grpc": "grpcio",
+    "jwt": "pyjwt",
+    "opentelemetry": "opentelemetry-sdk",
+    "prometheus_client": "prometheus-client",
     "grpc_reflection": "grpcio-reflection",
     "grpc_status": "grpcio-status",
     "grpc_tools": "grpcio-tools",
