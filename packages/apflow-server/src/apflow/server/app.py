@@ -72,7 +72,7 @@ def create_app(settings: Settings | None = None, *, db: TaskStore | None = None)
     _add_routes(app)
     _add_faults(app)
     app.add_middleware(Protection, settings=settings, rate=app.state.rate)
-    app.add_middleware(with_cors, settings=settings)  # type: ignore[arg-type]
+    app.add_middleware(with_cors, settings=settings)
     app.add_middleware(RequestLog)
     return app
 

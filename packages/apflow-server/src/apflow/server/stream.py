@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import aclosing, contextmanager, suppress
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Query
 from starlette.responses import Response, StreamingResponse
@@ -114,7 +114,7 @@ class EventStream(StreamingResponse):
     media_type = "text/event-stream"
 
     def __init__(self, db: TaskStore, subscription: Subscription, before: Sequence[bytes]) -> None:
-        super().__init__(_nothing(), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        super().__init__((), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self._db = db
         self._subscription = subscription
         self._before = before
@@ -190,8 +190,3 @@ async def is_deleted(db: TaskStore, root_id: str) -> bool:
         return not await db.get([root_id])
     except StoreError:
         return False
-
-
-async def _nothing() -> AsyncIterator[Any]:
-    for each in ():
-        yield each
