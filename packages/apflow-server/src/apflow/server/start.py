@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from apflow.core.modules import import_modules
 from apflow.core.session import create_session
 from apflow.core.settings import Settings, get_settings
 from apflow.core.store import TaskStore
-from apflow.server import running
+from apflow.server import audit, running
 from apflow.server.app import create_app
 from apflow.server.fleet import Fleet
 from apflow.server.listening import Place, check_place, listen, read_place
@@ -43,6 +44,7 @@ def start(settings: Settings, wanted: Start) -> None:
         StoreError: the database cannot be opened.
     """
     set_up_logs(settings)
+    audit.logger.setLevel(logging.INFO)  # whatever else is logged
     if wanted.fd is not None:
         running.serve(create_app(settings), [socket.socket(fileno=wanted.fd)])
         return
