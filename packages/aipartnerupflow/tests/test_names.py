@@ -56,3 +56,17 @@ def test_importing_the_former_name_imports_nothing_heavy():
     program = f"import sys, aipartnerupflow; print(sorted({heavy} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_the_former_path_of_the_server_is_the_server():
+    import apflow.server
+    from apflow.server.command import main
+
+    assert importlib.import_module("aipartnerupflow.api").create_app is apflow.server.create_app
+    assert importlib.import_module("aipartnerupflow.api.main").main is main
+
+
+def test_the_former_program_of_the_server_is_the_server():
+    program = [sys.executable, "-m", "aipartnerupflow.api.main", "--help"]
+    shown = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert "Serve the database over HTTP" in shown.stdout
