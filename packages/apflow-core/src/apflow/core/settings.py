@@ -55,6 +55,7 @@ class Settings:
     bind: str = "127.0.0.1:8000"  # where a server listens
     public_url: str = ""  # of the server, as its callers see it
     api_url: str = ""  # of the server that commands and clients use
+    api_token: str = field(default="", repr=False)  # that they bear there
     jwt_secret: str = field(
         default="", repr=False
     )  # at least 32 bytes: callers of the server bear tokens that are signed with it
