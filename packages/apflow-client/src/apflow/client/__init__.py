@@ -9,10 +9,12 @@ from apflow.client.errors import (
     ServerUnreachableError,
     UnknownOperationError,
 )
+from apflow.client.service import RemoteService
 from apflow.client.syncclient import SyncClient
 
 __all__ = [
     "Client",
+    "RemoteService",
     "ServerBusyError",
     "ServerError",
     "ServerUnreachableError",

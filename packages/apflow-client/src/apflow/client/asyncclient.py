@@ -31,7 +31,7 @@ class Client(AsyncOperations):
 
     Args:
         base_url: where the server is; APFLOW_API_URL, if None.
-        token: the bearer token, where the server asks for one.
+        token: the bearer token, where the server asks for one; APFLOW_API_TOKEN, where both are None.
         timeout: seconds for each step of a call: to connect, to send, to be answered.
         headers: what else is sent with every request.
         transport: what sends the requests, instead of a pool of connections of its own. It stays open.

@@ -62,7 +62,10 @@ def target_of(
     Raises:
         InvalidInputError: it is no address of a server, or a header that cannot be sent.
     """
-    given = base_url or read_settings().api_url
+    settings = read_settings()
+    given = base_url or settings.api_url
+    if not base_url and token is None:
+        token = settings.api_token
     if not given:
         raise InvalidInputError("Which server? Give base_url, or set APFLOW_API_URL.")
     return Target(

@@ -1,0 +1,118 @@
+"""The operations of a server, called as `TaskService` is: what is thin over the one works with the other."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, Final, cast
+
+from apflow.client.asyncclient import Client
+from apflow.client.call import without_defaults
+from apflow.core.errors import InvalidInputError, NotFoundError
+from apflow.core.operations import OPERATIONS, Operation
+from apflow.core.service import TaskService
+from apflow.core.task import GROUP, Json, Task
+from apflow.core.tolerance import tolerated
+from apflow.core.treeservice import SHORTEST_PREFIX
+
+PAGE: Final = 1000
+
+
+class RemoteService(TaskService):
+    """What the caller of a server may do there. Answers are plain JSON; errors are those of the core.
+
+    The operations of the table are methods as they are there; what `TaskService` has beside them is here.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    async def watch(self, task_id: str, after: int | None = None) -> AsyncGenerator[dict[str, Json], None]:
+        """Yield the events of a task's tree until its final one."""
+        async with aclosing(self.client.events(task_id, after)) as events:
+            async for event in events:
+                yield event
+
+    async def run(self, task_id: str, *, force: bool = False) -> dict[str, Json]:
+        """Have a stored task run there and wait for the end. Who stops waiting cancels the run."""
+        try:
+            params = {"task_id": task_id, "force": force, "wait": True}
+            done = await self.client.call("tasks.execute", without_defaults("tasks.execute", params))
+        except asyncio.CancelledError:
+            await self.client.call("tasks.cancel", {"task_ids": [task_id], "force": True})
+            raise
+        known = ("task_id", "status", "progress", "root_task_id", "result", "error")
+        failures = tolerated_in(await self.client.call("tasks.tree", {"task_id": task_id}))
+        return {name: done[name] for name in known} | {"tolerated": failures}
+
+    async def find_id(self, given: str) -> str:
+        """Return the id that a text stands for: itself, or the only one that it begins.
+
+        Raises:
+            NotFoundError: no task's id begins so.
+            InvalidInputError: several do.
+        """
+        if len(given) < SHORTEST_PREFIX:
+            return given
+        try:
+            return str((await self.client.call("tasks.get", {"task_id": given}))["id"])
+        except NotFoundError:
+            found = [each async for each in self._every_id() if each.startswith(given)]
+        if len(found) > 1:
+            raise InvalidInputError(
+                f"{given!r} begins {len(found)} task ids: {', '.join(found[:5])}. Give more of it."
+            )
+        if not found:
+            raise NotFoundError(given)
+        return found[0]
+
+    async def _every_id(self) -> AsyncGenerator[str, None]:
+        params: dict[str, Any] = {"root_only": False, "limit": PAGE, "offset": 0, "order": "created_at"}
+        while page := await self.client.call("tasks.list", params):
+            for task in page:
+                yield task["id"]
+            params["offset"] += len(page)
+
+
+def tolerated_in(root: Mapping[str, Json]) -> list[str]:
+    """Return the ids of the failures that do not count against a nested tree."""
+    tasks: list[Task] = []
+    waiting = [root]
+    while waiting:
+        shown = waiting.pop()
+        is_named = bool(shown["schemas"].get("method") or shown["params"].get("executor_id"))
+        tasks.append(
+            Task(
+                id=shown["id"],
+                name=shown["name"],
+                root_id=shown["root_id"],
+                parent_id=shown["parent_id"],
+                status=shown["status"],
+                dependencies=shown["dependencies"],
+                result=shown["result"],
+                has_children=shown["has_children"],
+                executor=GROUP if shown["has_children"] and not is_named else None,
+            )
+        )
+        waiting.extend(reversed(cast("list[Mapping[str, Json]]", shown["children"])))
+    uncounted = tolerated(tasks)
+    return [task.id for task in tasks if task.id in uncounted and task.status == "failed"]
+
+
+def _calling(operation: Operation) -> Callable[..., Any]:
+    signature = inspect.signature(getattr(TaskService, operation.method))
+
+    async def call(self: RemoteService, *args: Any, **kwargs: Any) -> Json:
+        given = dict(signature.bind(self, *args, **kwargs).arguments)
+        del given["self"]
+        return await self.client.call(operation.name, without_defaults(operation.name, given))
+
+    call.__name__, call.__doc__ = operation.method, getattr(TaskService, operation.method).__doc__
+    return call
+
+
+for _operation in OPERATIONS.values():
+    if _operation.method not in vars(RemoteService):
+        setattr(RemoteService, _operation.method, _calling(_operation))
