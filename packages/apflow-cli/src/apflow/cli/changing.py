@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from apflow.cli.exitcode import OF_STATUS, ExitCode
-from apflow.cli.options import finish, session_of, with_runs, with_store, with_task, with_tasks
+from apflow.cli.options import (
+    finish,
+    server_option,
+    session_of,
+    with_runs,
+    with_service,
+    with_task,
+    with_tasks,
+)
 
 if TYPE_CHECKING:
     from apflow.core.service import TaskService
@@ -19,7 +27,7 @@ RESET_FIELDS = "name, inputs, params, schemas, policy"
 @with_tasks
 @click.option("--force", is_flag=True, help="Give running code no time to end by itself.")
 @click.option("--message", metavar="TEXT", help="Why; kept as the error of what is cancelled.")
-@with_store
+@with_service
 @click.pass_context
 def cancel(ctx: click.Context, task_ids: tuple[str, ...], force: bool, message: str | None) -> None:
     """Cancel tasks, with everything below them and what needs them."""
@@ -44,7 +52,7 @@ def cancel(ctx: click.Context, task_ids: tuple[str, ...], force: bool, message: 
 @click.command()
 @with_task
 @click.option("--force", is_flag=True, help="Also what has ended.")
-@with_store
+@with_service
 @click.pass_context
 def delete(ctx: click.Context, task_id: str, force: bool) -> None:
     """Delete a task and everything below it, unless it has run."""
@@ -82,7 +90,7 @@ def delete(ctx: click.Context, task_id: str, force: bool) -> None:
     help="Leave this field at its default; repeatable.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the tasks that would be created, and create none.")
-@with_store
+@with_service
 @click.pass_context
 def copy(
     ctx: click.Context,
@@ -124,6 +132,7 @@ def copy(
 @click.option(
     "--all", "is_all", is_flag=True, help="Every tree that was left, and whose executors are known here."
 )
+@server_option
 @with_runs
 @click.pass_context
 def resume(ctx: click.Context, task_ids: tuple[str, ...], is_all: bool) -> None:

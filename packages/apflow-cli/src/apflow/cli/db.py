@@ -23,14 +23,14 @@ def db() -> None:
 def info(ctx: click.Context) -> None:
     """Show where the database is, what it can do, and what is in it."""
     from apflow.cli.output import write_fields, write_json
-    from apflow.cli.work import perform
+    from apflow.cli.work import perform_here
 
     async def work(service: TaskService) -> dict[str, Any]:
         from apflow.cli.database import describe
 
         return await describe(service)
 
-    found = perform(ctx, work)
+    found = perform_here(ctx, work)
     if session_of(ctx).is_json:
         write_json(found)
     else:
@@ -43,14 +43,14 @@ def info(ctx: click.Context) -> None:
 def migrate(ctx: click.Context) -> None:
     """Bring the tables up to date. Every command that opens the database does so, too."""
     from apflow.cli.output import write_json, write_line
-    from apflow.cli.work import perform
+    from apflow.cli.work import perform_here
 
     async def work(service: TaskService) -> dict[str, Any]:
         from apflow.cli.database import schema_version, shown_url
 
         return {"url": shown_url(service.db.url), "schema": schema_version(service.db)}
 
-    found = perform(ctx, work)
+    found = perform_here(ctx, work)
     if session_of(ctx).is_json:
         write_json(found)
     else:

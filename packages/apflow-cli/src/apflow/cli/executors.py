@@ -22,10 +22,14 @@ def list_executors(ctx: click.Context) -> None:
     """List every executor, and whether it can be used."""
     from apflow.cli.output import write_json, write_table
     from apflow.cli.preparation import prepare
+    from apflow.cli.work import perform, server_of
     from apflow.core.catalogue import describe_executors
 
-    prepare(session_of(ctx))
-    found = describe_executors()
+    if server_of(session_of(ctx)):
+        found = perform(ctx, lambda service: service.executors())
+    else:
+        prepare(session_of(ctx))
+        found = describe_executors()
     if session_of(ctx).is_json:
         write_json({"executors": found})
     else:
@@ -51,10 +55,14 @@ def show(ctx: click.Context, executor_id: str) -> None:
     """Describe one executor: its inputs, where it comes from, what it can do."""
     from apflow.cli.output import write_fields, write_json, write_line
     from apflow.cli.preparation import prepare
+    from apflow.cli.work import perform, server_of
     from apflow.core.catalogue import describe_executor
 
-    prepare(session_of(ctx))
-    found = describe_executor(executor_id)
+    if server_of(session_of(ctx)):
+        found = perform(ctx, lambda service: service.executor(executor_id))
+    else:
+        prepare(session_of(ctx))
+        found = describe_executor(executor_id)
     if session_of(ctx).is_json:
         write_json({"executor": found})
         return

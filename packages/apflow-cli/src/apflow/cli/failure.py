@@ -7,6 +7,7 @@ from apflow.core.errors import (
     ApflowError,
     ConflictError,
     ExecutorNotFoundError,
+    ForbiddenError,
     InvalidInputError,
     LimitExceededError,
     NotFoundError,
@@ -22,7 +23,9 @@ EXIT_CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (ExecutorNotFoundError, ExitCode.NOT_FOUND),
     (ConflictError, ExitCode.REFUSED),
     (LimitExceededError, ExitCode.REFUSED),
+    (ForbiddenError, ExitCode.REFUSED),
     (StoreError, ExitCode.STORE),
+    (ConnectionError, ExitCode.STORE),  # the server that is to do the work
     (TimeoutError, ExitCode.TIMEOUT),
 )
 

@@ -23,6 +23,7 @@ class Session:
     is_json: bool = False
     wait_lock: float = 0.0
     modules: tuple[str, ...] = ()
+    server: str = ""
 
 
 def session_of(ctx: click.Context) -> Session:
@@ -65,6 +66,13 @@ wait_lock_option = click.option(
     callback=_keep("wait_lock"),
     help="Wait so long for a database that another process holds.",
 )
+server_option = click.option(
+    "--server",
+    metavar="URL",
+    expose_value=False,
+    callback=_keep("server"),
+    help="Let this server do it, not this process. Also APFLOW_API_URL.",
+)
 import_option = click.option(
     "--import",
     multiple=True,
@@ -85,9 +93,14 @@ def with_store(command: Command) -> Command:
     return wait_lock_option(with_output(command))
 
 
+def with_service(command: Command) -> Command:
+    """Add what a command takes whose work is done on the database, here or by a server."""
+    return server_option(with_store(command))
+
+
 def with_executors(command: Command) -> Command:
     """Add what a command takes that names executors, and opens no database."""
-    return import_option(with_output(command))
+    return server_option(import_option(with_output(command)))
 
 
 def with_runs(command: Command) -> Command:
@@ -110,7 +123,7 @@ def with_outcome(command: Command) -> Command:
         metavar="SECONDS",
         help="Cancel the run when it takes longer.",
     )
-    return output(timeout(with_runs(command)))
+    return output(timeout(server_option(with_runs(command))))
 
 
 def _check_folder(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:

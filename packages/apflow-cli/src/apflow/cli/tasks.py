@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from apflow.cli.changing import CHANGES
-from apflow.cli.options import session_of, with_outcome, with_store, with_task, with_tasks
+from apflow.cli.options import session_of, with_outcome, with_service, with_task, with_tasks
 
 if TYPE_CHECKING:
     from apflow.core.service import TaskService
@@ -42,7 +42,7 @@ for _change in CHANGES:
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--offset", type=click.IntRange(min=0), default=0)
 @click.option("--order", type=click.Choice(ORDERS), default=ORDERS[0], show_default=True)
-@with_store
+@with_service
 @click.pass_context
 def list_tasks(
     ctx: click.Context, /, status: tuple[str, ...], is_all: bool, original: str | None, **options: Any
@@ -81,7 +81,7 @@ def _shown(task: dict[str, Any], column: str) -> Any:
 
 @tasks.command()
 @with_task
-@with_store
+@with_service
 @click.pass_context
 def get(ctx: click.Context, task_id: str) -> None:
     """Show one task, every field of it."""
@@ -100,7 +100,7 @@ def get(ctx: click.Context, task_id: str) -> None:
 
 @tasks.command()
 @with_tasks
-@with_store
+@with_service
 @click.pass_context
 def status(ctx: click.Context, task_ids: tuple[str, ...]) -> None:
     """Show how tasks are doing; for a root, how its tree is."""
@@ -123,7 +123,7 @@ def status(ctx: click.Context, task_ids: tuple[str, ...]) -> None:
 
 @tasks.command()
 @with_task
-@with_store
+@with_service
 @click.pass_context
 def tree(ctx: click.Context, task_id: str) -> None:
     """Show the whole tree that a task is in."""
@@ -142,7 +142,7 @@ def tree(ctx: click.Context, task_id: str) -> None:
 
 @tasks.command()
 @with_task
-@with_store
+@with_service
 @click.pass_context
 def children(ctx: click.Context, task_id: str) -> None:
     """Show the tasks directly below a task."""
@@ -167,7 +167,7 @@ def children(ctx: click.Context, task_id: str) -> None:
 )
 @click.option("--name", help="Only tasks of this name.")
 @click.option("--roots", is_flag=True, help="Only the roots of trees.")
-@with_store
+@with_service
 @click.pass_context
 def count(
     ctx: click.Context, user_id: str | None, status: tuple[str, ...], name: str | None, roots: bool
@@ -191,7 +191,7 @@ def count(
 
 @tasks.command()
 @with_task
-@with_store
+@with_service
 @click.pass_context
 def why(ctx: click.Context, task_id: str) -> None:
     """Say why a task is where it is, and what would move it on."""

@@ -14,18 +14,43 @@ from apflow.cli.preparation import prepare
 from apflow.core.errors import StoreLockedError
 from apflow.core.service import TaskService
 from apflow.core.session import get_default_session
+from apflow.core.settings import get_settings
 from apflow.core.store import TaskStore
 
 Answer = TypeVar("Answer")
 
+PATIENCE = 2.0  # seconds in which a server must be reached
 LOCK_INTERVAL = 0.1  # seconds between two attempts at a locked database
 
 
 def perform(ctx: click.Context, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
-    """Run a command's work on the store that the settings name. Ctrl-C cancels the work and waits for it."""
+    """Run a command's work: by the server that is named, else on the store that the settings name.
+
+    Ctrl-C cancels the work and waits for it.
+    """
+    session = session_of(ctx)
+    prepare(session)
+    url = server_of(session)
+    return asyncio.run(_perform_there(url, work) if url else _perform(session, work))
+
+
+def perform_here(ctx: click.Context, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
+    """Run a command's work on the store that the settings name, also where they name a server."""
     session = session_of(ctx)
     prepare(session)
     return asyncio.run(_perform(session, work))
+
+
+def server_of(session: Session) -> str:
+    """Return the address of the server that is to do a command's work; none if it is done here."""
+    return session.server or get_settings().api_url
+
+
+async def _perform_there(url: str, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
+    from apflow.client import Client, RemoteService
+
+    async with Client(url, get_settings().api_token, patience=PATIENCE) as client:
+        return await work(RemoteService(client))
 
 
 async def _perform(session: Session, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:

@@ -22,7 +22,7 @@ def worker(ctx: click.Context) -> None:
     others to go on with, and end with 0. A second signal ends it at once; nothing is lost by that.
     """
     from apflow.cli.draining import drain_on_signal
-    from apflow.cli.work import perform
+    from apflow.cli.work import perform_here
     from apflow.core.worker import Worker
 
     async def work(service: TaskService) -> None:
@@ -33,4 +33,4 @@ def worker(ctx: click.Context) -> None:
             )
             await running.run()
 
-    perform(ctx, work)
+    perform_here(ctx, work)

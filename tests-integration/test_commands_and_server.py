@@ -1,0 +1,150 @@
+"""The command line, done by a server and done here: it prints the same, and ends with the same code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers.apflowserver import HERE, ApflowServer, apflow_server, wait_for
+
+TREE = [
+    {"id": "report", "name": "report"},
+    {"id": "says", "name": "far_say", "parent_id": "report", "inputs": {"text": "hello"}},
+    {"id": "fails", "name": "far_fail", "parent_id": "report", "dependencies": ["says"]},
+    {
+        "id": "goes-on",
+        "name": "far_say",
+        "parent_id": "report",
+        "dependencies": [{"id": "fails", "required": False}],
+    },
+]
+READS = (
+    ("tasks", "list", "--created-after", "2026-01-01", "--json"),
+    ("tasks", "list", "--all", "--status", "completed", "--order", "name", "--limit", "2"),
+    ("tasks", "get", "fails"),
+    ("tasks", "get", "nothing-of-the-kind"),
+    ("tasks", "status", "report", "fails"),
+    ("tasks", "tree", "goes-on", "--json"),
+    ("tasks", "count", "--roots"),
+    ("tasks", "why", "fails"),
+    ("tasks", "cancel", "report"),
+    ("tasks", "delete", "report"),
+    ("executors", "show", "nothing_executor"),
+)
+
+
+@dataclass
+class Shell:
+    """The program, in processes of its own."""
+
+    server: ApflowServer
+
+    def __call__(self, *arguments: str, is_there: bool = True, **more: str) -> tuple[int, str, str]:
+        """Run a command and return its exit code, what it wrote, and what it said."""
+        done = subprocess.run(
+            self.command(arguments, is_there=is_there),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=self.server.folder,
+            env=self.variables | more,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    def command(self, arguments: tuple[str, ...], *, is_there: bool) -> list[str]:
+        where = ["--server", self.server.url] if is_there else []
+        return [sys.executable, "-m", "apflow.cli", *arguments, *where]
+
+    def json(self, *arguments: str) -> Any:
+        code, out, said = self(*arguments, "--json")
+        assert code == 0, said
+        return json.loads(out)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("APFLOW_")}
+        own = {"APFLOW_DATABASE_URL": self.server.database, "APFLOW_IMPORT": "peers.farwork"}
+        return kept | own | {"PYTHONPATH": str(HERE)}
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    with apflow_server(tmp_path_factory.mktemp("served"), is_durable=True) as server:
+        yield Shell(server)
+
+
+def test_a_run_by_the_server_is_told_as_one_that_is_done_here(shell: Shell):
+    tasks = json.dumps(TREE)
+    there = shell("run", "flow", "--tasks", tasks, "--json")
+    here = shell("run", "flow", "--tasks", tasks, "--json", is_there=False, APFLOW_DATABASE_URL="memory://")
+    assert there[0] == here[0] == 0, there[2]
+    outcomes = [json.loads(each[1]) for each in (there, here)]
+    assert outcomes[0].keys() == outcomes[1].keys()
+    for name in ("status", "progress", "root_task_id", "result", "error", "tolerated", "ids"):
+        assert outcomes[0][name] == outcomes[1][name], name
+
+
+def test_a_failed_run_ends_with_the_same_code(shell: Shell):
+    task = json.dumps([{"name": "far_fail", "inputs": {"text": "out of paper"}}])
+    code, out, _ = shell("run", "flow", "--tasks", task)
+    assert code == 1
+    assert "out of paper" in out
+
+
+def test_a_run_is_submitted_executed_again_cancelled_and_deleted_there(shell: Shell):
+    submitted = shell.json("run", "flow", "far_hold", "--background", "--idempotency-key", "k")
+    root_id = submitted["root_task_id"]
+    again = shell.json("run", "flow", "far_hold", "--background", "--idempotency-key", "k")
+    assert again["root_task_id"] == root_id
+    assert shell.json("tasks", "cancel", root_id[:10], "--force")["tasks"][0]["status"] == "cancelled"
+    code, _, said = shell("tasks", "execute", root_id, "--timeout", "0.5")
+    assert (code, "--timeout" in said) == (6, True)
+    assert shell.json("tasks", "status", root_id)["tasks"][0]["status"] == "cancelled"
+    assert shell.json("tasks", "delete", root_id, "--force")["deleted_count"] == 1
+
+
+def test_an_interrupt_cancels_the_run_there(shell: Shell, tmp_path: Path):
+    begun, gone = tmp_path / "begun", tmp_path / "gone"
+    inputs = json.dumps({"begun": str(begun), "gone": str(gone)})
+    command = shell.command(("run", "flow", "far_hold", "--inputs", inputs), is_there=True)
+    started = subprocess.Popen(command, cwd=tmp_path, env=shell.variables, stderr=subprocess.PIPE, text=True)
+    wait_for(begun.exists, 30)
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=30)
+    assert started.returncode == 130, said
+    wait_for(gone.exists, 2)
+
+
+def test_the_setting_names_the_server_too(shell: Shell):
+    code, out, said = shell(
+        "tasks", "count", is_there=False, APFLOW_API_URL=shell.server.url, APFLOW_DATABASE_URL="memory://"
+    )
+    assert (code, said) == (0, "")
+    assert not out.rstrip().endswith(" 0")
+
+
+def test_an_absent_server_is_said_to_be_absent(shell: Shell):
+    code, out, said = shell("tasks", "list", "--server", "http://127.0.0.1:1", is_there=False)
+    assert (code, out) == (5, "")
+    assert "cannot be reached" in said
+    code, _, said = shell("tasks", "list", "--server", "nowhere", is_there=False)
+    assert code == 2
+    assert "no address" in said
+
+
+def test_every_reading_command_prints_the_same_here_and_there(shell: Shell):
+    """Last, because it ends the server: only one process may have the database open."""
+    there = [shell(*each) for each in READS]
+    assert shell.server.end() == 0
+    here = [shell(*each, is_there=False) for each in READS]
+    for command, told, expected in zip(READS, there, here, strict=True):
+        assert told == expected, command
