@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import Served
+from serving import Served, wait_for
 from trees import steps
 
 from apflow.core import BaseTask, MemoryStore, TaskExecutor, executor_register, get_registry
@@ -99,6 +99,7 @@ def test_requests_are_logged_with_their_ids(served: Served):
     stream = set_up(log_format="json", log_level="info")
     with httpx.Client(base_url=served.url) as http:
         http.get("/health", headers={"X-Request-ID": "mine"})
+    wait_for(lambda: "apflow.access" in stream.getvalue(), 5)  # it is written once the answer is sent
     [line] = [each for each in said(stream) if each["logger"] == "apflow.access"]
     assert (line["request_id"], line["http_path"], line["http_status"]) == ("mine", "/health", 200)
 
