@@ -5,6 +5,7 @@ Nothing is defined here. Every name is the very object of `apflow.core`, importe
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -68,9 +69,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import apflow.core
-
-    return getattr(apflow.core, name)
+    return getattr(import_module("apflow.core"), name)
 
 
 def __dir__() -> list[str]:
