@@ -73,6 +73,8 @@ async def test_what_the_server_refuses_is_the_error_of_the_core(server: ApflowSe
             await client.tasks_delete(done.task_id)
         with pytest.raises(UnknownOperationError, match=r"Did you mean 'tasks\.get'"):
             await client.call("tasks.gett")
+        with pytest.raises(InvalidInputError, match="use `watch`"):
+            await client.call("tasks.watch", {"task_id": "a"})
         with pytest.raises(InvalidInputError, match="no JSON"):
             await client.call("tasks.create", {"tasks": {"name": object()}})
 

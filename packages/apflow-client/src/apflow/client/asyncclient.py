@@ -116,8 +116,10 @@ class Client(AsyncOperations):
         async with aclosing(self.events(root_id)) as events:
             async for _ in events:
                 pass
-        [standing] = await self.call("tasks.running.status", {"task_ids": [root_id]})
-        return outcome_of(executed, standing, await self.call("tasks.get", {"task_id": root_id}))
+        within = self._target.reconnect_for
+        [standing] = await self.call("tasks.running.status", {"task_ids": [root_id]}, patience=within)
+        root = await self.call("tasks.get", {"task_id": root_id}, patience=within)
+        return outcome_of(executed, standing, root)
 
     async def watch(self, task_id: str, after: int | None = None) -> AsyncGenerator[Event, None]:
         """Yield the events of a task's tree until its final one, over any number of connections.

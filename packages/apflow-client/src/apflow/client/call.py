@@ -63,11 +63,14 @@ def call_of(name: str, params: Mapping[str, Json]) -> Call:
 
     Raises:
         UnknownOperationError: there is none.
+        InvalidInputError: it yields events, and is not to be called but watched.
     """
     operation = OPERATIONS.get(name)
     if operation is None:
         near = difflib.get_close_matches(name, OPERATIONS, 1)
         raise UnknownOperationError(name, near[0] if near else "")
+    if operation.is_stream:
+        raise InvalidInputError(f"{name} yields events, and has no one result: use `watch`, or `events`.")
     return Call(operation, params)
 
 

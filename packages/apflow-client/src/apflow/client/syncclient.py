@@ -115,8 +115,10 @@ class SyncClient(SyncOperations):
         with closing(self.events(root_id)) as events:
             for _ in events:
                 pass
-        [standing] = self.call("tasks.running.status", {"task_ids": [root_id]})
-        return outcome_of(executed, standing, self.call("tasks.get", {"task_id": root_id}))
+        within = self._target.reconnect_for
+        [standing] = self.call("tasks.running.status", {"task_ids": [root_id]}, patience=within)
+        root = self.call("tasks.get", {"task_id": root_id}, patience=within)
+        return outcome_of(executed, standing, root)
 
     def watch(self, task_id: str, after: int | None = None) -> Generator[Event, None]:
         """Yield the events of a task's tree until its final one, over any number of connections.
