@@ -76,13 +76,12 @@ class RunService(TreeService, WebhookService):
         webhook = await self._read_webhook(webhook_config) if webhook_config is not None else None
         more: dict[str, Json] = {}
         is_new = True
+        known: list[Task] | None = None
         if task_id is None:
-            created = await self.create(
-                tasks, user_id=user_id, on_conflict=on_conflict, idempotency_key=idempotency_key
-            )
-            task = await self._task(created["id"])
+            node = await self._create(tasks, user_id, on_conflict, idempotency_key)
+            task, known = node.task, [each.task for each in node.walk()]
             is_new = task.run_requested_at is None and task.run_ended_at is None
-            more["ids"] = created["ids"]
+            more["ids"] = node.ids
         else:
             task = await self._task(task_id, with_tree=True)
             if copy_execution:
@@ -96,10 +95,12 @@ class RunService(TreeService, WebhookService):
                 if wait and not self.is_served:
                     await TaskExecutor().execute_task_by_id(task.id, force=force, db_session=self.db)
                 elif is_new:
-                    await submit(self.db, task.id, force=force)
+                    await submit(self.db, task.id, force=force, known=known)
         if wait:
             await self._end_of(task.root_id)
-        return await self._executed(task, has_result=wait) | more
+        elif is_new and known is not None:
+            return _told(task, tree_status(known), has_result=False) | more
+        return _told(task, tree_status(await self.db.tree(task.root_id)), has_result=wait) | more
 
     async def run(self, task_id: str, *, force: bool = False) -> dict[str, Json]:
         """Run a stored task here and wait for the end. Who stops waiting cancels the run.
@@ -229,19 +230,19 @@ class RunService(TreeService, WebhookService):
             async for _ in TaskManager(self.db).subscribe(root_id, root.last_event):
                 pass
 
-    async def _executed(self, task: Task, *, has_result: bool) -> dict[str, Json]:
-        stored = await self.db.tree(task.root_id)
-        summary = tree_status(stored)
-        answer: dict[str, Json] = {
-            "success": summary.status not in (TaskStatus.FAILED, TaskStatus.CANCELLED),
-            "root_task_id": task.root_id,
-            "task_id": task.id,
-            "status": str(summary.status),
-            "progress": summary.progress,
-            "message": _message(summary),
-            "error": summary.error,
-        }
-        return answer | {"result": summary.result} if has_result else answer
+
+def _told(task: Task, summary: TreeSummary, *, has_result: bool) -> dict[str, Json]:
+    """Return what is told of a run that was asked for, by how its tree stands."""
+    answer: dict[str, Json] = {
+        "success": summary.status not in (TaskStatus.FAILED, TaskStatus.CANCELLED),
+        "root_task_id": task.root_id,
+        "task_id": task.id,
+        "status": str(summary.status),
+        "progress": summary.progress,
+        "message": _message(summary),
+        "error": summary.error,
+    }
+    return answer | {"result": summary.result} if has_result else answer
 
 
 def _message(summary: TreeSummary) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from apflow.core.driving import is_owned_elsewhere
 from apflow.core.errors import AlreadyRunningError, ConflictError, LimitExceededError, NotFoundError
 from apflow.core.eventbus import bus_of
@@ -9,18 +11,21 @@ from apflow.core.moves import Batch
 from apflow.core.request import has_unended_run, has_work, request_run
 from apflow.core.settings import get_settings
 from apflow.core.store import Notice, NoticeKind, TaskQuery, TaskStore
-from apflow.core.task import utc_now
+from apflow.core.task import Task, utc_now
 
 ATTEMPTS = 10  # while others change the tree
 
 
-async def submit(db: TaskStore, task_id: str, *, force: bool = False) -> bool:
+async def submit(
+    db: TaskStore, task_id: str, *, force: bool = False, known: Sequence[Task] | None = None
+) -> bool:
     """Request a run of a stored tree, or of a task with what it needs, and return at once.
 
     A process that runs trees on this database (`apflow worker`) takes it, by priority and age.
 
     Args:
         force: run what has completed again.
+        known: the tree, by who has just created it and seen that there is room: it is not read again.
 
     Returns:
         False where there is nothing to do: all of it has completed.
@@ -31,16 +36,11 @@ async def submit(db: TaskStore, task_id: str, *, force: bool = False) -> bool:
         LimitExceededError: too many runs are waiting or going on already.
     """
     for _ in range(ATTEMPTS):
-        task = (await db.get([task_id])).get(task_id)
-        if task is None:
-            raise NotFoundError(task_id)
-        tasks = await db.tree(task.root_id)
-        root = next(each for each in tasks if each.id == task.root_id)
-        if has_unended_run(root) or await is_owned_elsewhere(db, root):
-            raise AlreadyRunningError(root.id)
-        await check_room(db, root.user_id)
+        tasks = known or await _read(db, task_id)
+        known = None
+        root = next(each for each in tasks if each.id == each.root_id)
         batch = Batch(root.id, None, utc_now())
-        named = None if task.id == root.id else task.id
+        named = None if task_id == root.id else task_id
         scope = request_run(tasks, root, batch, named_id=named, force=force)
         if not has_work(tasks, scope):
             return False
@@ -51,6 +51,19 @@ async def submit(db: TaskStore, task_id: str, *, force: bool = False) -> bool:
         bus_of(db).hear(Notice(NoticeKind.REQUESTED, root.id))  # whoever runs trees in this process
         return True
     raise AlreadyRunningError(task_id)
+
+
+async def _read(db: TaskStore, task_id: str) -> list[Task]:
+    """Return the tree of a task, provided that a run of it may be requested."""
+    task = (await db.get([task_id])).get(task_id)
+    if task is None:
+        raise NotFoundError(task_id)
+    tasks = await db.tree(task.root_id)
+    root = next(each for each in tasks if each.id == task.root_id)
+    if has_unended_run(root) or await is_owned_elsewhere(db, root):
+        raise AlreadyRunningError(root.id)
+    await check_room(db, root.user_id)
+    return tasks
 
 
 async def check_room(db: TaskStore, user_id: str | None) -> None:

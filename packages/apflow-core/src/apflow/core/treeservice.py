@@ -43,15 +43,24 @@ class TreeService(Access):
             TreeInvalidError: the array is no tree; nothing is written.
             ForbiddenError: the tasks are to belong to somebody else.
         """
+        node = await self._create(tasks, user_id, on_conflict, idempotency_key)
+        return nested([each.task for each in node.walk()], node.task.id) | {"ids": node.ids}
+
+    async def _create(
+        self,
+        tasks: Json,
+        user_id: str | None,
+        on_conflict: Literal["copy", "error"],
+        idempotency_key: str | None,
+    ) -> TaskTreeNode:
         array = as_array(tasks)
         for each in array:
             for name in MASKED_FIELDS:
                 refuse_masked(each.get(name), name)
         owner = self._owner([user_id, *(each.get("user_id") for each in array)])
-        node = await TaskCreator(self.db).create_task_tree_from_array(
+        return await TaskCreator(self.db).create_task_tree_from_array(
             array, on_conflict, user_id or owner, idempotency_key=idempotency_key
         )
-        return nested([each.task for each in node.walk()], node.task.id) | {"ids": node.ids}
 
     async def get(self, task_id: str) -> dict[str, Json]:
         """Return one task."""

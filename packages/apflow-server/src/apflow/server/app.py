@@ -33,10 +33,10 @@ from apflow.server.limit import Rate
 from apflow.server.observation import Observation
 from apflow.server.protection import Protection, has_auth, with_cors
 from apflow.server.request import RequestLog
-from apflow.server.trace import tracing_of
 
 if TYPE_CHECKING:
     from apflow.server.token import TokenCheck
+    from apflow.server.trace import Tracing
 
 GROUP = "apflow.server"  # entry points: functions of the application that return a router
 
@@ -91,7 +91,7 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         if has_auth(settings):  # callers from outside do not reach into the network of the server
             stack.enter_context(overridden_defaults(net_policy="public"))
         await state.db.get(["any"])  # a store opens with its first operation
-        tracing = tracing_of(settings)
+        tracing = _tracing(settings) if settings.otlp_endpoint else None
         listeners = [state.metrics.take, *([tracing.take] if tracing is not None else [])]
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(
@@ -130,6 +130,12 @@ def _token_check(settings: Settings) -> TokenCheck:
     from apflow.server.token import TokenCheck  # here: cryptography is slow to import
 
     return TokenCheck(settings)
+
+
+def _tracing(settings: Settings) -> Tracing | None:
+    from apflow.server.trace import tracing_of  # here: few servers trace, and all are to be ready soon
+
+    return tracing_of(settings)
 
 
 def _add_routes(app: FastAPI) -> None:

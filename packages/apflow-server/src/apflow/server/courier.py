@@ -28,7 +28,7 @@ from apflow.core.store import Record, TaskStore
 from apflow.core.task import utc_now
 from apflow.core.webhook import ENDED_KIND, KIND, Webhook
 from apflow.server.sending import send
-from apflow.server.verdict import Attempt, Backoff, Verdict, after_attempt
+from apflow.server.verdict import Attempt, Backoff, LostError, Verdict, after_attempt
 
 logger = logging.getLogger(__name__)
 
@@ -62,10 +62,6 @@ class Post:
     def lease_of(self, webhook: Webhook) -> str:
         """Return the end of a lease that begins now: no attempt that begins soon outlives it."""
         return (utc_now() + timedelta(seconds=webhook.timeout + self.lease)).isoformat()
-
-
-class LostError(Exception):
-    """Another process delivers to the webhook now."""
 
 
 class _StoppedError(Exception):

@@ -10,18 +10,18 @@ import logging
 import time
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import Final
-
-import httpx
+from typing import TYPE_CHECKING, Final
 
 from apflow.core.errors import StoreError
 from apflow.core.settings import Settings
-from apflow.core.store import TaskStore
+from apflow.core.store import Record, TaskStore
 from apflow.core.task import utc_now
 from apflow.core.webhook import ENDED_KIND, KIND, Webhook
-from apflow.http import GuardedTransport
-from apflow.server.courier import IN_ALL, Courier, LostError, Post, take
-from apflow.server.verdict import Backoff
+from apflow.server.verdict import Backoff, LostError
+
+if TYPE_CHECKING:
+    from apflow.http import GuardedTransport
+    from apflow.server.courier import Courier, Post
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +54,11 @@ class Deliveries:
 
     async def run(self) -> None:
         """Deliver until `stop()`."""
-        async with self._transport() as transport:
+        # An HTTP client takes a quarter of a second to import, and a server is ready before it needs one.
+        transport, make = await asyncio.to_thread(_imported)
+        async with transport:
             settings = self._settings
-            post = Post(
+            post = make(
                 self._db,
                 transport,
                 settings.webhook_timeout,
@@ -69,9 +71,6 @@ class Deliveries:
                 await self._look_again_and_again(post, group)
                 tidying.cancel()
                 await self._end()
-
-    def _transport(self) -> httpx.AsyncBaseTransport:
-        return GuardedTransport(connections=IN_ALL)
 
     async def _end(self) -> None:
         delivering = [each for _, each in self._couriers.values()]
@@ -102,7 +101,7 @@ class Deliveries:
         for record in await self._db.records(KIND):
             if record.key in self._couriers:
                 continue
-            courier = await take(post, record)
+            courier = await _take(post, record)
             if courier is not None:
                 name = f"apflow:webhook:{courier.webhook.id}"
                 delivering = group.create_task(self._deliver(record.key, courier), name=name)
@@ -140,6 +139,19 @@ class Deliveries:
             except StoreError as error:
                 logger.warning("Tidying webhooks failed and is repeated: %s", error)
             await asyncio.sleep(TIDY_EVERY)
+
+
+def _imported() -> tuple[GuardedTransport, type[Post]]:
+    from apflow.http import GuardedTransport
+    from apflow.server.courier import IN_ALL, Post
+
+    return GuardedTransport(connections=IN_ALL), Post
+
+
+async def _take(post: Post, record: Record) -> Courier | None:
+    from apflow.server.courier import take
+
+    return await take(post, record)
 
 
 async def tidy(db: TaskStore, keep_days: float) -> list[str]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Final, TextIO, cast
-
-import structlog
-from structlog.types import EventDict, Processor, WrappedLogger
+from typing import TYPE_CHECKING, Final, TextIO, cast
 
 from apflow.core import runs
 from apflow.core.errors import SettingsError
 from apflow.core.settings import Settings
 from apflow.server.request import request_id
+
+if TYPE_CHECKING:
+    from structlog.types import EventDict, Processor, WrappedLogger
 
 FORMATS: Final = ("text", "json")
 PLAIN: Final = "%(levelname)s %(name)s: %(message)s"
@@ -48,6 +48,8 @@ def formatter_of(kind: str) -> logging.Formatter:
         return logging.Formatter(PLAIN)
     if kind != "json":
         raise SettingsError(f'APFLOW_LOG_FORMAT is "text" or "json", not {kind!r}.')
+    import structlog  # here: logs for people do without
+
     before: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -10,7 +10,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import jwt
 
@@ -18,7 +18,9 @@ from apflow.core.errors import SettingsError
 from apflow.core.settings import Settings
 from apflow.server.caller import Caller
 from apflow.server.fault import UnauthorizedFault
-from apflow.server.keyring import KeyRing
+
+if TYPE_CHECKING:
+    from apflow.server.keyring import KeyRing
 
 SHORTEST_SECRET: Final = 32  # bytes
 LONGEST_TOKEN: Final = 8192  # characters
@@ -41,7 +43,7 @@ class TokenCheck:
 
     def __init__(self, settings: Settings) -> None:
         self._secret = settings.jwt_secret
-        self._keys = KeyRing(settings.jwks_url) if settings.jwks_url else None
+        self._keys = _key_ring(settings.jwks_url) if settings.jwks_url else None
         self._algorithms = check_algorithms(settings)
         self._audience = settings.jwt_audience or None
         self._issuer = settings.jwt_issuer or None
@@ -174,3 +176,9 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a name stands twice")
     return found
+
+
+def _key_ring(url: str) -> KeyRing:
+    from apflow.server.keyring import KeyRing  # here: it brings an HTTP client, and few servers need it
+
+    return KeyRing(url)

@@ -13,13 +13,15 @@ from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Final
 
-import httpx
-
 from apflow.core.errors import AddressRefusedError
 from apflow.core.webhook import Webhook
 
 MOST_REFUSED: Final = 5  # events in a row
 LONGEST_ERROR: Final = 500  # characters
+
+
+class LostError(Exception):
+    """Another process delivers to the webhook now."""
 
 
 class Verdict(Enum):
@@ -72,6 +74,8 @@ def judge_error(error: Exception) -> Attempt:
     """Return what it means that there was no answer."""
     if isinstance(error, AddressRefusedError):
         return Attempt(Verdict.GONE, str(error))
+    import httpx  # here: a server is to be ready before it has anything to send
+
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return Attempt(Verdict.RETRY, "the receiver did not answer in time")
     return Attempt(Verdict.RETRY, str(error) or type(error).__name__)
