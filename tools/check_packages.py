@@ -33,6 +33,11 @@ DISTRIBUTION_OF = {
 }
 # Modules that hold modules of several owners: what is imported from them tells whose it is.
 PARENTS = ("apflow", "apflow.executor", "apflow.storage", "importlib")
+# What stands at the other end of what a package does: its tests run it, and it is no dependency.
+PEERS = {
+    "apflow-client": ("apflow-server", "apflow-storage-duckdb"),
+    "apflow-executor-apflow": ("apflow-server", "apflow-storage-duckdb"),
+}
 GROUPS = ("executors", "storages", "runners", "hooks", "tools", "secrets", "commands", "server")
 KNOWN_GROUPS = {f"apflow.{group}" for group in GROUPS} | {"console_scripts", "pytest11"}
 
@@ -168,7 +173,8 @@ def check_environments(found: list[Package]) -> Iterator[str]:
             yield f"hatch.toml: no environment {name} for {package.name} alone"
             continue
         members = {each.removeprefix("packages/") for each in environments[name]["workspace"]["members"]}
-        expected = closure(package, by_name) | kit
+        peers = [closure(by_name[each], by_name) for each in PEERS.get(package.name, ())]
+        expected = closure(package, by_name).union(kit, *peers)
         if members != expected:
             yield f"hatch.toml: environment {name} holds {sorted(members)}, not {sorted(expected)}"
 
