@@ -52,7 +52,7 @@ def test_what_holds_the_machine_is_refused_below_any_root(path: str):
 
 
 def test_a_link_to_what_holds_the_machine_is_refused(tmp_path: Path):
-    for number, target in enumerate(("/", "/proc", "/proc/self/cwd/../..")):
+    for number, target in enumerate(("/", "/proc", "/proc/self/root")):
         (tmp_path / str(number)).symlink_to(target)
         assert "refused" in refusal(tmp_path / str(number), tmp_path)
 
