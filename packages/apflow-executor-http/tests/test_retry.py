@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from peers.http import HttpPeer
 
 from apflow.executor.http import RestConnectionError, RestExecutor, RestStatusError, RestTimeoutError
-from apflow.executor.http.executor import read_retry_after
 
 QUICK = {"max_attempts": 3, "delay": 0.01}
 
@@ -88,12 +86,3 @@ async def test_what_is_not_safe_is_repeated_with_an_idempotency_key_only(peer: H
         await call(peer, method="POST", retry=QUICK, params={"how": "drop"})
     result = await call(peer, method="POST", retry=QUICK, idempotency_key="task:1")
     assert result["json"] == {"calls": 2}
-
-
-def test_retry_after_is_read_as_seconds_or_as_a_date():
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    assert read_retry_after("120", now) == 120
-    assert read_retry_after("Thu, 01 Jan 2026 00:00:30 GMT", now) == 30
-    assert read_retry_after("Thu, 01 Jan 2025 00:00:30 GMT", now) == 0
-    assert read_retry_after("soon", now) is None
-    assert read_retry_after(None, now) is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import email.utils
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from apflow.core.errors import (
     NotFoundError,
 )
 from apflow.core.operations import OPERATIONS, Operation
+from apflow.core.retryafter import read_retry_after
 from apflow.core.task import Json
 
 SHOWN: Final = 200  # characters of what is no answer, in an error
@@ -144,16 +144,3 @@ def _read_object(body: bytes) -> dict[str, Json]:
     except (ValueError, RecursionError):
         return {}
     return cast("dict[str, Json]", read) if isinstance(read, dict) else {}
-
-
-def read_retry_after(text: str | None, now: datetime) -> float | None:
-    """Return the seconds that a `Retry-After` asks for: a number, or a date (RFC 9110, section 10.2.3)."""
-    if text is None:
-        return None
-    if text.strip().isdecimal() and len(text) < 10:
-        return float(text)
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max(0.0, ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds())

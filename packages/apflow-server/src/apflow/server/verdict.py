@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Final
 
 from apflow.core.errors import AddressRefusedError
+from apflow.core.retryafter import read_retry_after
 from apflow.core.webhook import Webhook
 
 MOST_REFUSED: Final = 5  # events in a row
@@ -79,19 +79,6 @@ def judge_error(error: Exception) -> Attempt:
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return Attempt(Verdict.RETRY, "the receiver did not answer in time")
     return Attempt(Verdict.RETRY, str(error) or type(error).__name__)
-
-
-def read_retry_after(value: str | None, now: datetime) -> float | None:
-    """Return the seconds of a Retry-After header: a number, or a date."""
-    if value is None:
-        return None
-    if value.strip().isdecimal() and len(value) < 10:
-        return float(value)
-    try:
-        when = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, ((when if when.tzinfo else when.replace(tzinfo=UTC)) - now).total_seconds())
 
 
 def after_attempt(

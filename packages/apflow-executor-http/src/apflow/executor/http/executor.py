@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import random
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
 
 from apflow.core.executor import BaseTask, InputsSchema
+from apflow.core.retryafter import read_retry_after
 from apflow.executor.http.errors import RestConnectionError, RestStatusError, RestTimeoutError, RestTlsError
 from apflow.executor.http.exchange import Answer, exchange
 from apflow.executor.http.pool import transport_for
@@ -112,19 +112,6 @@ def _wait(state: RetryCallState, retry: Mapping[str, Json]) -> float:
         return float(min(longest, error.retry_after))
     grown = retry.get("delay", 0.5) * retry.get("backoff", 2) ** (state.attempt_number - 1)
     return float(min(longest, grown) * random.uniform(0.5, 1))  # noqa: S311 - so that callers do not meet
-
-
-def read_retry_after(text: str | None, now: datetime) -> float | None:
-    """Return the seconds that a `Retry-After` asks for: a number, or a date (RFC 9110, section 10.2.3)."""
-    if text is None:
-        return None
-    if text.strip().isdecimal():
-        return float(text)
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max(0.0, ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds())
 
 
 def _result(answer: Answer, elapsed: float) -> dict[str, Json]:
