@@ -156,8 +156,8 @@ async def test_a_server_that_dies_in_the_middle_is_told_as_that(server: Sshd):
 async def test_a_server_that_gives_no_sign_of_life_is_not_waited_for(
     server: Sshd, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(connection, "SIGN_SECONDS", 0.1)
-    async with started(through(proxy, server, command="echo started; sleep 0.8; echo done")) as (_, running):
+    monkeypatch.setattr(connection, "SIGN_SECONDS", 0.4)  # four times that is long, also on a busy machine
+    async with started(through(proxy, server, command="echo started; sleep 2; echo done")) as (_, running):
         assert (await running)["stdout"] == "started\ndone\n"  # it is asked, and answers
     async with started(through(proxy, server, command="echo started; sleep 73.5")) as (_, running):
         proxy.stall()
