@@ -86,7 +86,7 @@ def exit_code(channel: paramiko.Channel) -> int | None:
 
 
 def _take_request(channel: Any, message: paramiko.Message) -> None:
-    """Take a request of the server. paramiko (5.1, its issue 598) passes over the end by a signal."""
+    """Take a request of the server. paramiko 5.1 (paramiko#598) passes over the end by a signal."""
     if message.get_text() == "exit-signal":
         message.get_boolean()
         name = f"SIG{message.get_text()}"
