@@ -43,10 +43,10 @@ def proxy(postgres_url: str) -> Iterator[Proxy]:
 
 @pytest.fixture
 def proxied(proxy: Proxy, postgres_url: str) -> str:
-    """The URL of the database, by way of the proxy."""
+    """The URL of the database, by way of the proxy, which reads what is said: so without TLS."""
     parts = urlsplit(postgres_url)
     login = parts.netloc.rpartition("@")[0]
-    return f"postgresql://{login}@127.0.0.1:{proxy.port}{parts.path}"
+    return f"postgresql://{login}@127.0.0.1:{proxy.port}{parts.path}?sslmode=disable"
 
 
 def once(is_it: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
@@ -60,6 +60,18 @@ def once(is_it: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
         return False
 
     return look
+
+
+def lose_for_good_at_commit(proxy: Proxy) -> None:
+    """Lose the answer to the next COMMIT, and whatever is said after it."""
+
+    def lose(piece: bytes) -> bool:
+        if COMMIT in piece:
+            proxy.cut_before = lambda _: True
+            return True
+        return False
+
+    proxy.cut_after = lose
 
 
 async def moved_once(store: PostgresStore) -> None:
@@ -159,19 +171,11 @@ async def test_a_writer_whose_answer_was_lost_has_not_won_where_another_one_wrot
 
 
 async def test_a_record_of_which_nobody_knows_whether_it_was_written_is_told_so(proxy: Proxy, proxied: str):
-    store = PostgresStore(proxied, patience=0.3)
-    await store.put_record("k", "a", 1)
-
-    def lose_for_good(piece: bytes) -> bool:
-        if COMMIT in piece:
-            proxy.cut_before = lambda _: True
-            return True
-        return False
-
-    proxy.cut_after = lose_for_good
-    with pytest.raises(StoreError, match="whether"):
-        await store.put_record("k", "a", 2)
-    await store.close()
+    async with PostgresStore(proxied, patience=0.3) as store:
+        await store.put_record("k", "a", 1)
+        lose_for_good_at_commit(proxy)
+        with pytest.raises(StoreError, match="whether"):
+            await store.put_record("k", "a", 2)
 
 
 async def test_a_record_that_somebody_holds_is_told_and_the_next_one_goes_on(postgres_url: str):
@@ -232,32 +236,23 @@ async def test_a_renewal_over_a_connection_that_says_nothing_ends_in_time_for_th
 
 
 async def test_a_server_that_is_lost_for_too_long_is_told(proxy: Proxy, proxied: str):
-    store = PostgresStore(proxied, patience=0.3)
-    await store.add(a_tree("r", "a"))
-    proxy.stop()
-    with pytest.raises(StoreError, match="cannot be reached"):
-        await store.get(["r"])
-    with pytest.raises(StoreError, match="cannot be reached"):
-        await store.write(the_move())
-    await store.close()
+    async with PostgresStore(proxied, patience=0.3) as store:
+        await store.add(a_tree("r", "a"))
+        proxy.stop()
+        with pytest.raises(StoreError, match="cannot be reached"):
+            await store.get(["r"])
+        with pytest.raises(StoreError, match="cannot be reached"):
+            await store.write(the_move())
 
 
 async def test_a_commit_that_cannot_be_looked_up_is_told_as_unknown_and_not_repeated(
     proxy: Proxy, proxied: str, postgres_url: str
 ):
-    store = PostgresStore(proxied, patience=0.3)
-    await store.add(a_tree("r", "a"))
-
-    def lose_for_good(piece: bytes) -> bool:
-        if COMMIT in piece:
-            proxy.cut_before = lambda _: True
-            return True
-        return False
-
-    proxy.cut_after = lose_for_good
-    with pytest.raises(StoreError, match="whether"):
-        await store.write(the_move())
-    await store.close()
+    async with PostgresStore(proxied, patience=0.3) as store:
+        await store.add(a_tree("r", "a"))
+        lose_for_good_at_commit(proxy)
+        with pytest.raises(StoreError, match="whether"):
+            await store.write(the_move())
     async with PostgresStore(postgres_url) as direct:
         await moved_once(direct)
 
