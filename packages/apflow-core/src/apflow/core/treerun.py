@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -93,6 +94,8 @@ class TreeRun:
         self._rulings: deque[Ruling] = deque()
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._thread_id = threading.get_ident()
+        self._is_called = False  # another thread has called, and the loop has not come to it
         self.has_begun = False  # its request is durable
         self._has_to_look = False  # another process has changed the tree
         self._is_lost = False  # another process may own the tree now
@@ -156,8 +159,15 @@ class TreeRun:
         self._store.announce(event)
 
     def _wake_from_elsewhere(self) -> None:
-        if not self._wake.is_set():
-            self._call_on_loop(self._wake.set)
+        if threading.get_ident() == self._thread_id:
+            self._wake.set()
+        elif not self._is_called:  # a call from another thread costs a system call
+            self._is_called = True
+            self._call_on_loop(self._take_call)
+
+    def _take_call(self) -> None:
+        self._is_called = False
+        self._wake.set()
 
     def _call_on_loop(self, act: Callable[[], object]) -> None:
         if not self._loop.is_closed():
