@@ -14,7 +14,7 @@ from apflow.core.errors import AlreadyRunningError, ForbiddenError, InvalidInput
 from apflow.core.eventbus import Subscription, bus_of
 from apflow.core.extensions import executor_is_known
 from apflow.core.manager import TaskManager
-from apflow.core.presentation import snapshot
+from apflow.core.presentation import nested, snapshot
 from apflow.core.recovery import recover
 from apflow.core.settings import get_settings
 from apflow.core.states import TaskStatus
@@ -80,7 +80,7 @@ class RunService(TreeService, WebhookService):
         if task_id is None:
             node = await self._create(tasks, user_id, on_conflict, idempotency_key)
             task, known = node.task, [each.task for each in node.walk()]
-            is_new = task.run_requested_at is None and task.run_ended_at is None
+            is_new = _is_new(task)
             more["ids"] = node.ids
         else:
             task = await self._task(task_id, with_tree=True)
@@ -131,13 +131,12 @@ class RunService(TreeService, WebhookService):
             ConflictError: other tasks were created with the key.
         """
         await check_room(self.db, self.user_id or user_id)
-        created = await self.create(
-            tasks, user_id=user_id, on_conflict=on_conflict, idempotency_key=idempotency_key
-        )
-        if created["status"] == TaskStatus.PENDING:
+        node = await self._create(tasks, user_id, on_conflict, idempotency_key)
+        root, known = node.task, [each.task for each in node.walk()]
+        if _is_new(root):
             with contextlib.suppress(AlreadyRunningError):
-                await submit(self.db, created["id"])
-        return created
+                await submit(self.db, root.id, known=known)
+        return nested(known, root.id) | {"ids": node.ids}
 
     async def watch(self, task_id: str, after: int | None = None) -> AsyncIterator[dict[str, Json]]:
         """Yield the events of a task's tree until its final one.
@@ -229,6 +228,11 @@ class RunService(TreeService, WebhookService):
         if root is not None and root.run_requested_at is not None and root.run_ended_at is None:
             async for _ in TaskManager(self.db).subscribe(root_id, root.last_event):
                 pass
+
+
+def _is_new(root: Task) -> bool:
+    """Say whether a run of a tree was never requested."""
+    return root.run_requested_at is None and root.run_ended_at is None
 
 
 def _told(task: Task, summary: TreeSummary, *, has_result: bool) -> dict[str, Json]:
