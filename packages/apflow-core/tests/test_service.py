@@ -154,6 +154,18 @@ async def test_values_under_secret_keys_are_masked_wherever_a_task_is_shown(serv
     assert (await service.db.get(["t"]))["t"].inputs == {"api_key": "sk-12345678"}
 
 
+async def test_a_list_goes_on_after_the_last_task_of_the_page_before(service: TaskService):
+    made = [(await service.create({"name": f"t{number}"}))["id"] for number in range(5)]
+    first = await service.list(limit=2)
+    await service.create({"name": "newer"})
+    await service.delete(first[0]["id"])
+    second = await service.list(limit=2, cursor=first[-1]["id"])
+    last = await service.list(limit=2, cursor=second[-1]["id"])
+    assert [task["id"] for task in [*first, *second, *last]] == made[::-1]
+    with pytest.raises(NotFoundError):
+        await service.list(cursor=first[0]["id"])
+
+
 async def test_a_masked_value_is_not_written_back(service: TaskService):
     with pytest.raises(InvalidInputError):
         await service.create({"name": "service_echo", "inputs": {"api_key": "***"}})

@@ -210,6 +210,13 @@ def test_nothing_of_another_is_among_the_answers_of_lists(client: httpx.Client, 
     assert call(client, "system.metrics", {}, bearer("nobody"))["result"]["tasks"]["pending"] == 0
 
 
+def test_a_task_of_another_is_no_place_to_list_on_from(client: httpx.Client, task: str):
+    answer = call(client, "tasks.list", {"cursor": task}, CALLERS["other"])
+    missing = call(client, "tasks.list", {"cursor": MISSING}, CALLERS["other"])
+    assert answer["error"]["code"] == -32001
+    assert without_id(answer, task) == without_id(missing, MISSING)
+
+
 def test_tasks_of_others_are_no_parents_and_no_dependencies(client: httpx.Client, task: str):
     for more in ({"parent_id": task}, {"dependencies": [task]}):
         answer = call(client, "tasks.create", {"name": "mine", **more}, CALLERS["other"])

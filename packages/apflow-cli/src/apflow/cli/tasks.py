@@ -41,6 +41,7 @@ for _change in CHANGES:
 @click.option("--created-before", type=click.DateTime(), help="In UTC.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--offset", type=click.IntRange(min=0), default=0)
+@click.option("--cursor", metavar="ID", help="Begin after this task, the last of the page before.")
 @click.option("--order", type=click.Choice(ORDERS), default=ORDERS[0], show_default=True)
 @with_service
 @click.pass_context

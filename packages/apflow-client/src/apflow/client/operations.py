@@ -149,6 +149,7 @@ class AsyncOperations:
         created_before: datetime | None = None,
         limit: int | None = 100,
         offset: int = 0,
+        cursor: str | None = None,
         order: str = "-created_at",
     ) -> list[ShownTask]:
         """Return the tasks that match; only roots, unless told otherwise."""
@@ -164,6 +165,7 @@ class AsyncOperations:
                 "created_before": created_before,
                 "limit": limit,
                 "offset": offset,
+                "cursor": cursor,
                 "order": order,
             },
         )
@@ -447,6 +449,7 @@ class SyncOperations:
         created_before: datetime | None = None,
         limit: int | None = 100,
         offset: int = 0,
+        cursor: str | None = None,
         order: str = "-created_at",
     ) -> list[ShownTask]:
         """Return the tasks that match; only roots, unless told otherwise."""
@@ -462,6 +465,7 @@ class SyncOperations:
                 "created_before": created_before,
                 "limit": limit,
                 "offset": offset,
+                "cursor": cursor,
                 "order": order,
             },
         )

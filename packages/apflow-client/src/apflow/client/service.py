@@ -69,11 +69,11 @@ class RemoteService(TaskService):
         return found[0]
 
     async def _every_id(self) -> AsyncGenerator[str, None]:
-        params: dict[str, Any] = {"root_only": False, "limit": PAGE, "offset": 0, "order": "created_at"}
+        params: dict[str, Any] = {"root_only": False, "limit": PAGE, "order": "created_at"}
         while page := await self.client.call("tasks.list", params):
             for task in page:
                 yield task["id"]
-            params["offset"] += len(page)
+            params["cursor"] = page[-1]["id"]
 
 
 def tolerated_in(root: Mapping[str, Json]) -> list[str]:

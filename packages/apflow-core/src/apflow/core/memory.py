@@ -69,16 +69,18 @@ class MemoryStore(TaskStore):
         with self._lock:
             self._check_open()
             tasks = [self._tasks[task_id] for task_id in self._trees.get(root_id, ())]
-            tasks.sort(key=lambda task: (task.position, task.id))
+            tasks.sort(key=_among_ties)
             return [self._copy_out(task) for task in tasks]
 
     async def find(self, query: TaskQuery) -> list[Task]:
-        order = _order(query.order)
+        order, is_reversed = _order(query.order), query.order.startswith("-")
         with self._lock:
             self._check_open()
             found = [task for task in self._candidates(query) if _matches(task, query)]
-            found.sort(key=lambda task: (task.position, task.id))
-            found.sort(key=order, reverse=query.order.startswith("-"))
+            if query.after is not None:
+                found = [task for task in found if _follows(task, query.after, order, is_reversed)]
+            found.sort(key=_among_ties)
+            found.sort(key=order, reverse=is_reversed)
             end = None if query.limit is None else query.offset + query.limit
             return [self._copy_out(task) for task in found[query.offset : end]]
 
@@ -231,6 +233,17 @@ def _order(name: str) -> Callable[[Task], Any]:
         return _ORDERS[name]
     except KeyError:
         raise InvalidInputError(f"Tasks cannot be ordered by {name!r}; by {', '.join(_ORDERS)}.") from None
+
+
+def _among_ties(task: Task) -> tuple[int, str]:
+    return task.position, task.id
+
+
+def _follows(task: Task, other: Task, order: Callable[[Task], Any], is_reversed: bool) -> bool:
+    mine, others = order(task), order(other)
+    if mine == others:
+        return _among_ties(task) > _among_ties(other)
+    return (mine > others) is not is_reversed
 
 
 _ORDERS: Mapping[str, Callable[[Task], Any]] = {

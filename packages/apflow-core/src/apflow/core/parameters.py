@@ -163,6 +163,7 @@ class List(Filters):
     created_before: Time | None = None
     limit: Positive | None = 100
     offset: NotNegative = 0
+    cursor: str | None = Field(None, description="The id of the last task of the page before")
     order: Literal["created_at", "-created_at", "priority", "name"] = "-created_at"
 
 

@@ -87,6 +87,7 @@ class TaskQuery:
     custom: Mapping[str, Json] = field(default_factory=dict[str, Json])  # custom columns, by equality
     limit: int | None = None
     offset: int = 0
+    after: Task | None = None  # only what follows this task in the order, whether or not it matches
     # "created_at" (default, oldest first), "-created_at", "priority" (urgent first, then oldest), "name";
     # ties by position, then id, so that pages never overlap.
     order: str = "created_at"
@@ -151,7 +152,7 @@ class TaskStore(ABC):
 
     @abstractmethod
     async def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
-        """Return how many tasks match, by status; limit, offset and order are ignored. No zeros."""
+        """Return how many tasks match, by status; limit, offset, after and order are ignored. No zeros."""
 
     @abstractmethod
     async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:

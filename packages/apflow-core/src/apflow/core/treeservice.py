@@ -78,9 +78,17 @@ class TreeService(Access):
         created_before: datetime | None = None,
         limit: int | None = 100,
         offset: int = 0,
+        cursor: str | None = None,
         order: str = "-created_at",
     ) -> Answers:
-        """Return the tasks that match; only roots, unless told otherwise."""
+        """Return the tasks that match; only roots, unless told otherwise.
+
+        Pages by `cursor`, the id of the last task of the page before, miss nothing and repeat nothing,
+        however many tasks are created or deleted meanwhile. Pages by `offset` may.
+
+        Raises:
+            NotFoundError: the task of `cursor` is no more.
+        """
         query = TaskQuery(
             user_id=self._whose(user_id),
             status=status,
@@ -91,6 +99,7 @@ class TreeService(Access):
             created_before=created_before,
             limit=limit,
             offset=offset,
+            after=None if cursor is None else await self._task(cursor),
             order=order,
         )
         return [shown(task) for task in await self.db.find(query)]
@@ -215,11 +224,11 @@ class TreeService(Access):
         return found[0]
 
     async def _every(self) -> AsyncIterator[Task]:
-        offset = 0
-        while page := await self.db.find(TaskQuery(user_id=self._whose(None), limit=PAGE, offset=offset)):
+        last: Task | None = None
+        while page := await self.db.find(TaskQuery(user_id=self._whose(None), limit=PAGE, after=last)):
             for task in page:
                 yield task
-            offset += len(page)
+            last = page[-1]
 
 
 def as_array(tasks: Json) -> list[dict[str, Json]]:

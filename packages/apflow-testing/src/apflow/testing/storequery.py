@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest_asyncio
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.states import TaskStatus
-from apflow.core.store import TaskQuery, TaskStore
+from apflow.core.store import Change, TaskQuery, TaskStore
 from apflow.testing.building import a_task
 from apflow.testing.storebase import StoreMaker
 
@@ -83,6 +84,26 @@ class StoreQueryContract(StoreMaker):
         self, filled: TaskStore, query: TaskQuery, ids: list[str]
     ) -> None:
         assert [task.id for task in await filled.find(query)] == ids
+
+    @pytest.mark.parametrize("order", ["created_at", "-created_at", "priority", "name"])
+    @pytest.mark.parametrize("size", [1, 2, 3])
+    async def test_pages_that_follow_the_last_task_of_the_one_before_are_the_whole(
+        self, filled: TaskStore, order: str, size: int
+    ) -> None:
+        whole = [task.id for task in await filled.find(TaskQuery(order=order))]
+        found: list[str] = []
+        query = TaskQuery(order=order, limit=size)
+        while page := await filled.find(query):
+            found.extend(task.id for task in page)
+            query = replace(query, after=page[-1])
+        assert found == whole
+
+    async def test_a_page_follows_a_task_that_does_not_match_or_is_no_more(self, filled: TaskStore) -> None:
+        [last] = (await filled.get(["a"])).values()
+        found = await filled.find(TaskQuery(after=last, root_only=True))
+        assert [task.id for task in found] == ["r2"]
+        await filled.write(Change(remove=["a"]))
+        assert [task.id for task in await filled.find(TaskQuery(after=last))] == ["r2", "c"]
 
     async def test_counting_is_by_status_and_ignores_pages(self, filled: TaskStore) -> None:
         counts = await filled.count(TaskQuery(root_id="r1", limit=1, offset=1, order="name"))

@@ -9,21 +9,23 @@ many ids it names.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.states import TaskStatus
 from apflow.core.store import TaskQuery
-from apflow.core.task import Json
+from apflow.core.task import Json, Task
 from apflow.storage.sql.columns import TASKS, encode, naive, quoted, task_columns
 from apflow.storage.sql.rows import task_rows
 
-_ORDERS = {
-    "created_at": "created_at",
-    "-created_at": "created_at DESC",
-    "priority": "priority, created_at",
-    "name": "name",
+_ORDERS = {  # the columns that come before the ties, and whether the first of them falls
+    "created_at": (("created_at",), False),
+    "-created_at": (("created_at",), True),
+    "priority": (("priority", "created_at"), False),
+    "name": (("name",), False),
 }
+_TIES = ("position", "id")
 
 
 class Statement(NamedTuple):
@@ -37,8 +39,9 @@ def select_tasks(query: TaskQuery) -> Statement:
     """Return the statement that finds the tasks of a query, in its order, all columns of each."""
     if query.order not in _ORDERS:
         raise InvalidInputError(f"Tasks cannot be ordered by {query.order!r}; by {', '.join(_ORDERS)}.")
-    where, parameters = _where(query)
-    order = f"ORDER BY {_ORDERS[query.order]}, position, id"
+    columns, falls = _ORDERS[query.order]
+    where, parameters = _where(query, [] if query.after is None else [_follows(query.after, columns, falls)])
+    order = f"ORDER BY {', '.join(columns)}{' DESC' if falls else ''}, {', '.join(_TIES)}"
     page = ""
     if query.limit is not None:
         parameters.append(query.limit)
@@ -69,12 +72,14 @@ def count_tasks(query: TaskQuery) -> Statement:
     return Statement(f"SELECT status, count(*) FROM {TASKS}{where} GROUP BY status", parameters)
 
 
-def _where(query: TaskQuery) -> tuple[str, list[Json]]:
+def _where(query: TaskQuery, more: Sequence[tuple[Json, ...]] = ()) -> tuple[str, list[Json]]:
     terms: list[str] = []
     parameters: list[Json] = []
-    for term, *value in _terms(query):
-        parameters.extend(value)
-        terms.append(term.replace("?", f"${len(parameters)}"))
+    for term, *values in chain(_terms(query), more):
+        first, *rest = term.split("?")
+        numbers = range(len(parameters) + 1, len(parameters) + 1 + len(values))
+        parameters.extend(values)
+        terms.append(first + "".join(f"${number}{part}" for number, part in zip(numbers, rest, strict=True)))
     return (f" WHERE {' AND '.join(terms)}" if terms else ""), parameters
 
 
@@ -97,6 +102,23 @@ def _terms(query: TaskQuery) -> Iterator[tuple[Json, ...]]:
     if query.is_requested is not None:
         yield (f"run_requested_at IS {'NOT ' if query.is_requested else ''}NULL",)
     yield from _custom_terms(query)
+
+
+def _follows(task: Task, columns: Sequence[str], falls: bool) -> tuple[Json, ...]:
+    """Return the condition that a row comes after a task, with its parameters."""
+
+    def beyond(names: Sequence[str], sign: str = ">") -> str:
+        return f"({', '.join(names)}) {sign} ({', '.join('?' * len(names))})"
+
+    def values(names: Sequence[str]) -> list[Json]:
+        return [encode(kinds[name], getattr(task, name)) for name in names]
+
+    kinds = {column.name: column.kind for column in task_columns()}
+    if not falls:
+        names = (*columns, *_TIES)
+        return beyond(names), *values(names)
+    term = f"({beyond(columns, '<')} OR ({beyond(columns, '=')} AND {beyond(_TIES)}))"
+    return term, *values(columns), *values(columns), *values(_TIES)
 
 
 def _custom_terms(query: TaskQuery) -> Iterator[tuple[Json, ...]]:
