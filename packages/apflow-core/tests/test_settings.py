@@ -8,6 +8,7 @@ from apflow.core.errors import SettingsError
 from apflow.core.settings import (
     Settings,
     explain_settings,
+    find_setting,
     get_settings,
     overridden_defaults,
     read_settings,
@@ -155,3 +156,20 @@ def test_overridden_defaults_may_end_in_any_order():
     assert get_settings().net_policy == "public"
     second.__exit__(None, None, None)
     assert get_settings().net_policy == "open"
+
+
+@pytest.mark.parametrize(
+    "given", ["import_modules", "import", "APFLOW_IMPORT", "aipartnerupflow_import-modules"]
+)
+def test_a_setting_is_found_by_any_of_its_names(given: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("APFLOW_IMPORT", "a,b")
+    found = find_setting(given)
+    assert (found.name, found.value, found.source) == ("import_modules", ("a", "b"), "APFLOW_IMPORT")
+    assert found.variable == "APFLOW_IMPORT_MODULES"
+    assert not found.is_secret
+    assert find_setting("jwt-secret").is_secret
+
+
+def test_a_setting_that_there_is_not_is_told_with_a_suggestion():
+    with pytest.raises(SettingsError, match=r"'bindd'.*'bind'"):
+        find_setting("bindd")

@@ -24,6 +24,7 @@ COMMANDS = "apflow.commands"
 
 # Shown by `--help` without loading the commands; a test holds them equal to what the commands say.
 SHORT_HELP = {
+    "config": "Show and change settings, and make tokens for a server.",
     "db": "Look at the database, and bring it up to date.",
     "doctor": "Check the installation: plugins, settings, the database.",
     "executors": "List and describe the executors that tasks can use.",

@@ -83,6 +83,16 @@ class Setting:
     value: object
     source: str  # "default", "APFLOW_...", or the path of a file
 
+    @property
+    def variable(self) -> str:
+        """The variable of the environment that sets it."""
+        return f"APFLOW_{self.name.upper()}"
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether the value is to be shown to nobody."""
+        return not next(each.repr for each in fields(Settings) if each.name == self.name)
+
 
 FILE_NAME = "apflow.toml"
 _PREFIXES = ("AIPARTNERUPFLOW_", "APFLOW_")  # of variables, the more important last
@@ -120,6 +130,37 @@ def explain_settings() -> list[Setting]:
         values.update((each.name, each) for each in _from_file(path))
     values.update((each.name, each) for each in _from_environment(os.environ))
     return list(values.values())
+
+
+def find_setting(given: str) -> Setting:
+    """Return a setting by its name in a file (`bind`) or in the environment (`APFLOW_BIND`).
+
+    Raises:
+        SettingsError: there is none of that name.
+    """
+    key = re.sub(f"^({'|'.join(_PREFIXES)})", "", given.replace("-", "_").upper()).lower()
+    name = ALIASES.get(key, key)
+    if name not in _names():
+        raise SettingsError(f"There is no setting {given!r}.{_suggest(key, _names())}")
+    return next(each for each in explain_settings() if each.name == name)
+
+
+def check_setting(name: str, value: object, source: str) -> object:
+    """Return a value as the kind that a setting has; a text is read as one of the environment is.
+
+    Args:
+        source: what the message of an error calls it.
+
+    Raises:
+        SettingsError: it is of another kind.
+    """
+    return _checked(name, value, source)
+
+
+def file_of_settings(*, of_project: bool) -> Path:
+    """Return the path of `apflow.toml`: in the working folder, or in the user's configuration folder."""
+    project, user = _candidates()
+    return project if of_project else user
 
 
 def read_settings() -> Settings:
