@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from apflow.cli.exitcode import ExitCode
+from apflow.core.errordata import FACTS
+from apflow.core.errors import ApflowError
 from apflow.core.settings import Settings
+from apflow.server.fault import fault_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -36,6 +39,20 @@ def test_the_settings_page_lists_every_setting_with_its_default():
 def test_the_exit_codes_page_lists_every_exit_code():
     listed = {int(row[0]) for row in rows("docs/reference/exit-codes.md")}
     assert listed == {int(code) for code in ExitCode}
+
+
+def test_the_errors_page_lists_every_type_with_its_code_and_its_facts():
+    listed = {row[0]: (row[1], re.findall(r"\w+", row[2])) for row in rows("docs/reference/errors.md")}
+    expected = {kind.__name__: (str(code_of(kind)), list(facts)) for kind, facts in FACTS.items()}
+    assert listed == expected
+
+
+def code_of(kind: type[ApflowError]) -> int:
+    """The code that the server has for a kind of error."""
+    error = kind.__new__(kind)
+    error.args = ("",)
+    vars(error).update(dict.fromkeys(FACTS[kind]))
+    return int(fault_of(error).code)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

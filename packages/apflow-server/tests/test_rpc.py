@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 from serving import Served, serving
 from trees import steps
 
-from apflow.core.errors import StoreError
+from apflow.core.errors import StoreLockedError
 from apflow.core.memory import MemoryStore
 from apflow.core.settings import Settings, reset_settings
 
@@ -120,13 +121,46 @@ def test_each_kind_of_failure_has_its_code_inside_a_valid_exchange(http: httpx.C
     assert code(rpc(http, "system.executor", {"id": "nothing"})) == -32001
     wrong = rpc(http, "tasks.list", {"limit": "many", "colour": "red"})
     assert code(wrong) == -32602
-    assert [each.partition(":")[0] for each in wrong["error"]["data"]] == ["limit", "colour"]
+    assert wrong["error"]["data"]["type"] == "InvalidInputError"
+    assert [each.partition(":")[0] for each in wrong["error"]["data"]["violations"]] == ["limit", "colour"]
+
+
+@pytest.mark.usefixtures("executor")
+def test_a_program_can_tell_one_refusal_from_another(http: httpx.Client):
+    rpc(http, "tasks.create", {"tasks": [{"name": "one"}], "idempotency_key": "k"})
+    rpc(http, "tasks.create", [{"id": "r", "name": "server_steps", "inputs": {"waits": True}}])
+    rpc(http, "tasks.execute", {"task_id": "r"})
+    refused: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+        ("tasks.get", {"task_id": "x"}, {"type": "NotFoundError", "task_id": "x"}),
+        ("tasks.execute", {"task_id": "r"}, {"type": "AlreadyRunningError", "root_id": "r"}),
+        (
+            "tasks.create",
+            {"tasks": [{"id": "r", "name": "r"}], "on_conflict": "error"},
+            {"type": "IdTakenError", "task_ids": ["r"]},
+        ),
+        (
+            "tasks.create",
+            {"tasks": [{"name": "other"}], "idempotency_key": "k"},
+            {"type": "KeyUsedError", "key": "k"},
+        ),
+        ("tasks.delete", {"task_id": "r"}, {"type": "ConflictError"}),
+        ("tasks.update", {"task_id": "r", "priority": 0}, {"type": "ConflictError"}),
+    ]
+    for method, params, data in refused:
+        assert rpc(http, method, params)["error"]["data"] == data, method
+        answer = http.post(f"/call/{method}", json=params)
+        assert answer.status_code in (404, 409)
+        assert answer.json()["error"]["data"] == data
+    unknown = rpc(http, "system.executor", {"id": "rest"})["error"]["data"]
+    assert (unknown["type"], unknown["executor_id"]) == ("ExecutorNotFoundError", "rest")
+    rpc(http, "tasks.cancel", {"task_ids": ["r"], "force": True})
 
 
 def test_an_invalid_array_is_an_error_and_creates_nothing(http: httpx.Client):
     answer = rpc(http, "tasks.execute", {"tasks": [{"name": "a", "dependencies": ["b"]}]})
     assert code(answer) == -32602
-    assert answer["error"]["data"]
+    assert answer["error"]["data"]["type"] == "TreeInvalidError"
+    assert len(answer["error"]["data"]["violations"]) == 1
     assert rpc(http, "tasks.count")["result"]["total"] == 0
 
 
@@ -191,6 +225,7 @@ def test_no_more_runs_are_taken_than_the_limit_says(http: httpx.Client, monkeypa
     assert first.status_code == 200
     answer = http.post("/tasks", json=request)
     assert (answer.status_code, code(answer.json())) == (429, -32010)
+    assert answer.json()["error"]["data"] == {"type": "LimitExceededError", "limit": 1, "user_id": None}
     assert int(answer.headers["Retry-After"]) > 0
     cancelled = rpc(http, "tasks.cancel", {"task_ids": [first.json()["result"]["task_id"]], "force": True})
     assert cancelled["result"][0]["status"] == "cancelled"
@@ -210,10 +245,15 @@ class FailingStore(MemoryStore):
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(RuntimeError("SELECT secret FROM tasks"), 200), (StoreError("at 10.0.0.1"), 503)]
+    ("error", "status", "kind"),
+    [
+        (RuntimeError("SELECT secret FROM tasks"), 200, None),
+        (StoreLockedError(Path("/srv/of/ours"), 7), 503, "StoreError"),
+    ],
+    ids=["unforeseen", "database"],
 )
 def test_what_was_not_foreseen_is_told_by_an_id_that_is_in_the_log(
-    error: Exception, status: int, caplog: pytest.LogCaptureFixture
+    error: Exception, status: int, kind: str | None, caplog: pytest.LogCaptureFixture
 ):
     db = FailingStore()
     with serving(db=db) as found, httpx.Client(base_url=found.url) as http, caplog.at_level(logging.ERROR):
@@ -223,6 +263,9 @@ def test_what_was_not_foreseen_is_told_by_an_id_that_is_in_the_log(
         told = answer.json()["error"]
         assert (answer.status_code, told["code"]) == (status, -32603)
         assert str(error) not in answer.text
+        assert "/srv" not in answer.text
+        assert told["data"].keys() == {"incident"} | ({"type"} if kind else set())
+        assert told["data"].get("type") == kind
         assert "Traceback" not in answer.text
         assert told["data"]["incident"] in told["message"]
         assert told["data"]["incident"] in caplog.text

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from apflow.core import plugins
-from apflow.core.errors import ApflowError
+from apflow.core.errors import ApflowError, InvalidInputError
 from apflow.core.modules import import_modules
 from apflow.core.session import create_session
 from apflow.core.settings import Settings, get_settings, overridden_defaults
@@ -28,7 +28,7 @@ from apflow.server import calling, docs, metrics, probe, rpc, socket, stream
 from apflow.server.answer import fault_response, tell_fault
 from apflow.server.delivery import Deliveries
 from apflow.server.drain import Drain, begin_with_uvicorn
-from apflow.server.fault import Code, HttpFault
+from apflow.server.fault import Code, HttpFault, InvalidFault
 from apflow.server.limit import Rate
 from apflow.server.observation import Observation
 from apflow.server.protection import Protection, has_auth, with_cors
@@ -173,4 +173,4 @@ async def _tell_violations(request: Request, error: Exception) -> Response:
         f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}"
         for each in cast("RequestValidationError", error).errors()
     ]
-    return fault_response(request, HttpFault(400, Code.INVALID_PARAMS, "Parameters are wrong.", faults))
+    return fault_response(request, InvalidFault(InvalidInputError("Parameters are wrong.", faults)))

@@ -21,7 +21,7 @@ from apflow.core.service import TaskService
 from apflow.core.task import Json
 from apflow.server import audit
 from apflow.server.drain import Drain
-from apflow.server.fault import Code, HttpFault, UnavailableFault, fault_of
+from apflow.server.fault import Code, HttpFault, InvalidFault, UnavailableFault, fault_of
 
 
 class ServedCreate(Create):
@@ -63,7 +63,7 @@ def read(name: str, given: Json) -> Wanted:
     try:
         return Wanted(operation, named, operation.read(named))
     except InvalidInputError as error:
-        raise HttpFault(400, Code.INVALID_PARAMS, str(error), list(error.violations)) from error
+        raise InvalidFault(error) from error
 
 
 def named_parameters(operation: Operation, given: Json) -> dict[str, Json]:
@@ -76,7 +76,7 @@ def named_parameters(operation: Operation, given: Json) -> dict[str, Json]:
     if isinstance(given, list):
         if takes_tasks:
             return {"tasks": given}
-        raise HttpFault(400, Code.INVALID_PARAMS, f"{operation.name} takes its parameters by name.")
+        raise InvalidFault(InvalidInputError(f"{operation.name} takes its parameters by name."))
     named = cast("dict[str, Json]", given)
     if not takes_tasks or "tasks" in named:
         return named

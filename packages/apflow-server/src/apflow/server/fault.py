@@ -1,6 +1,7 @@
 """What callers are told when something cannot be done: a JSON-RPC code, a status of HTTP, a sentence.
 
-`fault_of` decides for each error. What was not foreseen is logged under an id, and only the id is told.
+`fault_of` decides for each error. The core's own are told with their type and facts (`errordata`). What was
+not foreseen is logged under an id, and only the id is told.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import secrets
 from collections.abc import Mapping
 from enum import IntEnum
 
+from apflow.core.errordata import data_of
 from apflow.core.errors import (
     ApflowError,
     ConflictError,
@@ -89,6 +91,13 @@ class MalformedFault(HttpFault):
         super().__init__(status, code, message)
 
 
+class InvalidFault(HttpFault):
+    """Parameters that are not what they should be."""
+
+    def __init__(self, error: InvalidInputError) -> None:
+        super().__init__(400, Code.INVALID_PARAMS, str(error), data_of(error))
+
+
 class TooLargeFault(HttpFault):
     """A request with more in it than is taken."""
 
@@ -99,9 +108,9 @@ class TooLargeFault(HttpFault):
 class TooManyFault(HttpFault):
     """More than is taken at this moment."""
 
-    def __init__(self, message: str, retry_after: float = RETRY_AFTER) -> None:
+    def __init__(self, message: str, retry_after: float = RETRY_AFTER, data: Json = None) -> None:
         seconds = max(1, round(retry_after))
-        super().__init__(429, Code.LIMIT, message, headers={"Retry-After": str(seconds)})
+        super().__init__(429, Code.LIMIT, message, data, {"Retry-After": str(seconds)})
 
 
 class UnavailableFault(HttpFault):
@@ -127,20 +136,19 @@ def fault_of(error: Exception) -> HttpFault:
     if isinstance(error, HttpFault):
         return error
     if isinstance(error, LimitExceededError):
-        return TooManyFault(str(error))
+        return TooManyFault(str(error), data=data_of(error))
     if isinstance(error, StoreError):
-        return _unforeseen(error, 503, "The database cannot do its work now.")
+        return _unforeseen(error, 503, "The database cannot do its work now.", data_of(error))
     if isinstance(error, ApflowError) and not isinstance(error, SettingsError):
         for kind, status, code in _FAULTS:
             if isinstance(error, kind):
-                data = list(error.violations) if isinstance(error, InvalidInputError) else None
-                return HttpFault(status, code, str(error), data or None)
-    return _unforeseen(error, 500, "Something failed that should not.")
+                return HttpFault(status, code, str(error), data_of(error))
+    return _unforeseen(error, 500, "Something failed that should not.", {})
 
 
-def _unforeseen(error: Exception, status: int, what: str) -> HttpFault:
+def _unforeseen(error: Exception, status: int, what: str, data: Mapping[str, Json]) -> HttpFault:
     incident = secrets.token_hex(8)
     logger.error("Incident %s", incident, exc_info=error)
     message = f"{what} The log of the server says more, under {incident}."
     headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 else None
-    return HttpFault(status, Code.INTERNAL, message, {"incident": incident}, headers)
+    return HttpFault(status, Code.INTERNAL, message, {**data, "incident": incident}, headers)

@@ -11,8 +11,9 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic import ValidationError as MessageError
 
+from apflow.core.errors import InvalidInputError
 from apflow.core.task import Json
-from apflow.server.fault import Code, HttpFault, MalformedFault
+from apflow.server.fault import Code, HttpFault, InvalidFault, MalformedFault
 
 LARGEST: Final = 64 << 10  # characters of one message of a client
 
@@ -66,7 +67,7 @@ def read_message(text: str) -> Message:
             f"{'.'.join(str(part) for part in each['loc']) or 'message'}: {each['msg']}"
             for each in error.errors(include_input=False, include_url=False)
         ]
-        raise HttpFault(400, Code.INVALID_PARAMS, "The message cannot be used.", faults) from error
+        raise InvalidFault(InvalidInputError("The message cannot be used.", faults)) from error
 
 
 def told_fault(fault: HttpFault, task_id: str | None = None) -> dict[str, Json]:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
+from apflow.core.errordata import NAMES
 from apflow.core.operations import Operation
 from apflow.core.task import Json
 from apflow.server.answer import RPC_PATHS
@@ -43,7 +44,15 @@ ERROR_SCHEMA: Final[dict[str, Json]] = {
             "properties": {
                 "code": {"type": "integer", "enum": sorted(int(each) for each in Code)},
                 "message": {"type": "string"},
-                "data": {"description": "Every violation, where parameters are wrong"},
+                "data": {
+                    "type": "object",
+                    "description": "What kind of error it is, with its facts",
+                    "properties": {
+                        "type": {"type": "string", "description": "Its class", "examples": sorted(NAMES)},
+                        "violations": {"type": "array", "items": {"type": "string"}},
+                        "incident": {"type": "string", "description": "Look for it in the log"},
+                    },
+                },
             },
         }
     },

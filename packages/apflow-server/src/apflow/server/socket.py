@@ -14,6 +14,7 @@ from typing import Final
 from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from apflow.core.errors import ConflictError
 from apflow.core.eventbus import Subscription
 from apflow.core.jsonvalue import dumps
 from apflow.core.service import TaskService
@@ -118,7 +119,7 @@ class Conversation:
 
     async def _watch(self, task_id: str, after: int | None, group: asyncio.TaskGroup) -> None:
         if task_id in self._watches:
-            raise HttpFault(409, Code.CONFLICT, f"Task {task_id!r} is watched already.")
+            raise fault_of(ConflictError(f"Task {task_id!r} is watched already."))
         if len(self._watches) >= WATCHES:
             raise TooManyFault(f"One connection watches at most {WATCHES} trees.")
         state, subscription = await self._service.follow(task_id, after)

@@ -1,0 +1,127 @@
+import inspect
+import json
+from collections.abc import Callable
+
+import pytest
+
+from apflow.core import errors
+from apflow.core.errordata import FACTS, data_of, error_from
+from apflow.core.errors import (
+    AddressRefusedError,
+    AlreadyRunningError,
+    ApflowError,
+    ConflictError,
+    ExecutorError,
+    ExecutorNotFoundError,
+    ExtensionTakenError,
+    ForbiddenError,
+    HostNotFoundError,
+    HostUnreachableError,
+    IdTakenError,
+    IllegalMoveError,
+    InputsError,
+    InvalidInputError,
+    KeyUsedError,
+    LimitExceededError,
+    MoveLostError,
+    NotFoundError,
+    OwnerLostError,
+    PluginConflictError,
+    PluginError,
+    PluginLoadError,
+    SecretNotFoundError,
+    SettingsError,
+    StoreError,
+    StoreLockedError,
+    StoreVersionError,
+    TreeInvalidError,
+    ValidationError,
+)
+from apflow.core.states import TaskStatus
+
+TOLD = [
+    InvalidInputError("No.", ["a", "b"]),
+    TreeInvalidError("No tree."),
+    ValidationError("No.", ["/a: is no number"]),
+    InputsError("No.", ["no such task"]),
+    NotFoundError("a"),
+    ExecutorNotFoundError("rest", "Did you mean 'rest_executor'?"),
+    ForbiddenError("Takes an admin."),
+    ConflictError("Not now."),
+    IllegalMoveError("a", TaskStatus.FAILED, TaskStatus.COMPLETED),
+    AlreadyRunningError("r"),
+    OwnerLostError("r"),
+    MoveLostError(["a", "b"]),
+    IdTakenError(["a"]),
+    KeyUsedError("order-4711"),
+    LimitExceededError(10, "ann"),
+    LimitExceededError(10),
+    PluginError("Broken."),
+    PluginLoadError("apflow.executors", "x", "x-plugin", "1.0", "no module"),
+    PluginConflictError("apflow.executors", "x", ["a", "b"]),
+    ExtensionTakenError("x", "a.A", "b.B"),
+    StoreError("Away."),
+]
+# Errors that no operation ends with, or that tell of the machine.
+UNTOLD = {
+    ApflowError,
+    SettingsError,
+    StoreLockedError,
+    StoreVersionError,
+    SecretNotFoundError,
+    ExecutorError,
+    AddressRefusedError,
+    HostNotFoundError,
+    HostUnreachableError,
+}
+
+
+@pytest.mark.parametrize("error", TOLD, ids=lambda error: type(error).__name__)
+def test_an_error_that_travelled_is_the_same(error: ApflowError):
+    data = json.loads(json.dumps(data_of(error)))
+    arrived = error_from(str(error), data)
+    assert type(arrived) is type(error)
+    assert str(arrived) == str(error)
+    assert vars(arrived) == vars(error)
+    assert data == {"type": type(error).__name__} | vars(error)
+
+
+def test_every_error_of_the_core_is_told_or_meant_to_be_kept():
+    every = {
+        kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__
+    }
+    assert {type(error) for error in TOLD} == set(FACTS)
+    assert every - set(FACTS) == UNTOLD
+
+
+def test_the_nearest_class_that_is_known_elsewhere_stands_for_a_new_one():
+    class MineError(NotFoundError):
+        def __init__(self) -> None:
+            super().__init__("a")
+            self.password = "secret"
+
+    assert data_of(MineError()) == {"type": "NotFoundError", "task_id": "a"}
+    assert data_of(SecretNotFoundError("token")) == {}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data | {"type": "StrangeError"},
+        lambda data: data | {"type": ["IdTakenError"]},
+        lambda data: data | {"task_ids": "a"},
+        lambda data: data | {"task_ids": [1]},
+        lambda data: {"type": data["type"]},
+        lambda data: [data],
+        lambda _: None,
+        lambda _: "IdTakenError",
+    ],
+)
+def test_what_is_not_known_is_no_error_of_ours(spoil: Callable[[object], object]):
+    assert error_from("No.", spoil(data_of(IdTakenError(["a"])))) is None
+
+
+def test_what_a_later_version_adds_is_passed_over():
+    arrived = error_from("No.", data_of(KeyUsedError("k")) | {"since": "yesterday"})
+    assert isinstance(arrived, KeyUsedError)
+    assert vars(arrived) == {"key": "k"}
