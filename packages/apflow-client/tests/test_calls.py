@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from peers.apflowserver import ApflowServer
 
 from apflow.client import Client, ServerUnreachableError, SyncClient, UnknownOperationError
 from apflow.core.errors import (
+    AlreadyRunningError,
     ConflictError,
     ExecutorNotFoundError,
+    IdTakenError,
     InvalidInputError,
+    KeyUsedError,
     NotFoundError,
+    TreeInvalidError,
 )
 from apflow.core.operations import OPERATIONS
 
@@ -66,8 +72,9 @@ async def test_what_the_server_refuses_is_the_error_of_the_core(server: ApflowSe
         with pytest.raises(InvalidInputError) as invalid:
             await client.call("tasks.get", {"task_id": 3, "more": 1})
         assert len(invalid.value.violations) == 2
-        with pytest.raises(InvalidInputError):
+        with pytest.raises(TreeInvalidError) as invalid:
             await client.tasks_create([{"name": "a"}, {"name": "b"}])
+        assert invalid.value.violations
         done = await client.tasks_execute(tasks=SAY, wait=True)
         with pytest.raises(ConflictError, match="completed"):
             await client.tasks_delete(done.task_id)
@@ -77,6 +84,41 @@ async def test_what_the_server_refuses_is_the_error_of_the_core(server: ApflowSe
             await client.call("tasks.watch", {"task_id": "a"})
         with pytest.raises(InvalidInputError, match="no JSON"):
             await client.call("tasks.create", {"tasks": {"name": object()}})
+
+
+async def test_each_kind_of_conflict_is_an_error_of_its_own(server: ApflowServer, tmp_path: Path):
+    end = tmp_path / "end"
+    held: dict[str, Any] = {"id": "conflict", "name": "far_hold", "inputs": {"until": str(end)}}
+    async with Client(server.url) as client:
+        await client.tasks_submit(held)
+        await client.tasks_create(SAY, idempotency_key="conflict")
+        with pytest.raises(AlreadyRunningError) as running:
+            await client.tasks_execute("conflict")
+        with pytest.raises(IdTakenError) as taken:
+            await client.tasks_create([held], on_conflict="error")
+        with pytest.raises(KeyUsedError) as used:
+            await client.tasks_create({"name": "other"}, idempotency_key="conflict")
+        end.touch()
+    assert running.value.root_id == "conflict"
+    assert taken.value.task_ids == ["conflict"]
+    assert used.value.key == "conflict"
+    for caught, here in (
+        (running, AlreadyRunningError("conflict")),
+        (taken, IdTakenError(["conflict"])),
+        (used, KeyUsedError("conflict")),
+    ):
+        assert str(caught.value) == str(here)
+
+
+def test_the_same_errors_without_asyncio(server: ApflowServer):
+    with SyncClient(server.url) as client:
+        client.tasks_create(SAY | {"id": "taken"})
+        with pytest.raises(IdTakenError) as taken:
+            client.tasks_create(SAY | {"id": "taken"}, on_conflict="error")
+        assert taken.value.task_ids == ["taken"]
+        with pytest.raises(NotFoundError) as missing:
+            list(client.watch("nobody"))
+        assert missing.value.task_id == "nobody"
 
 
 async def test_a_failed_run_is_an_answer(server: ApflowServer):

@@ -9,7 +9,15 @@ import pytest
 from peers.strangehttp import answer, die, hang, result, strange_peer, stream
 
 from apflow.client import Client, ServerBusyError, ServerError, ServerUnreachableError, SyncClient
-from apflow.core.errors import ForbiddenError, InvalidInputError
+from apflow.core.errors import (
+    ConflictError,
+    ForbiddenError,
+    IdTakenError,
+    InvalidInputError,
+    NotFoundError,
+    PluginError,
+    TreeInvalidError,
+)
 
 COUNT = {"count": 3}
 BUSY = answer({"error": {"code": -32010, "message": "Too much."}}, 429, Retry_After="0")
@@ -97,6 +105,61 @@ async def test_whatever_is_answered_is_a_result_or_an_error(told: Any, status: i
         async with Client(peer.url, patience=0) as client:
             with pytest.raises(kind):
                 await client.call("tasks.get", {"task_id": "a"})
+
+
+@pytest.mark.parametrize(
+    ("code", "data", "kind", "facts"),
+    [
+        (-32009, {"type": "IdTakenError", "task_ids": ["a"]}, IdTakenError, {"task_ids": ["a"]}),
+        (-32009, {"type": "IdTakenError", "task_ids": "a"}, ConflictError, {}),
+        (-32009, {"type": "LaterError", "since": 1}, ConflictError, {}),
+        (-32009, {"type": "PluginError"}, PluginError, {}),
+        (-32009, None, ConflictError, {}),
+        (-32009, ["no", "object"], ConflictError, {}),
+        (-32602, ["a", "b"], InvalidInputError, {"violations": ["a", "b"]}),
+        (-32602, {"type": "LaterError", "violations": ["a"]}, InvalidInputError, {"violations": ["a"]}),
+        (-32602, {"type": "TreeInvalidError", "violations": []}, TreeInvalidError, {"violations": []}),
+        (-32001, {"type": "NotFoundError", "task_id": "b"}, NotFoundError, {"task_id": "b"}),
+        (-32001, {"task_id": "b"}, NotFoundError, {"task_id": "a"}),
+        (-32003, {"type": "ForbiddenError"}, ForbiddenError, {}),
+    ],
+    ids=str,
+)
+async def test_a_refusal_is_the_error_of_its_type_or_else_of_its_code(
+    code: int, data: Any, kind: type[Exception], facts: dict[str, Any]
+):
+    told = answer({"error": {"code": code, "message": "No.", "data": data}})
+    with strange_peer(told, told) as peer:
+        async with Client(peer.url, patience=0) as client:
+            with pytest.raises(kind) as caught:
+                await client.call("tasks.get", {"task_id": "a"})
+        with SyncClient(peer.url, patience=0) as client, pytest.raises(kind) as again:
+            client.call("tasks.get", {"task_id": "a"})
+    for each in (caught.value, again.value):
+        assert (type(each), str(each), vars(each)) == (kind, "No.", facts)
+
+
+async def test_a_limit_tells_whose_it_is():
+    data = {"type": "LimitExceededError", "limit": 10, "user_id": "ann"}
+    busy = answer({"error": {"code": -32010, "message": "Too many.", "data": data}}, 429, Retry_After="60")
+    with strange_peer(busy) as peer:
+        async with Client(peer.url, patience=0) as client:
+            with pytest.raises(ServerBusyError, match=r"^Too many\.$") as refused:
+                await client.system_health()
+    assert vars(refused.value) == {"limit": 10, "user_id": "ann", "retry_after": 60}
+
+
+async def test_a_server_whose_database_fails_is_asked_again():
+    data = {"type": "StoreError", "incident": "1f"}
+    away = answer({"error": {"code": -32603, "message": "The database.", "data": data}}, 503)
+    with strange_peer(away, result(COUNT)) as peer:
+        async with Client(peer.url) as client:
+            assert (await client.tasks_running_count()).count == 3
+    with strange_peer(away) as peer:
+        async with Client(peer.url, patience=0) as client:
+            with pytest.raises(ServerError, match=r"The database\.") as failed:
+                await client.system_health()
+    assert (failed.value.status, failed.value.code) == (503, -32603)
 
 
 async def test_a_result_of_another_form_is_said_to_be_one():

@@ -12,12 +12,14 @@ from typing import Any, Final, cast
 from pydantic_core import PydanticSerializationError, to_json
 
 from apflow.client.errors import ServerBusyError, ServerError, UnknownOperationError
+from apflow.core.errordata import error_from
 from apflow.core.errors import (
     ApflowError,
     ConflictError,
     ExecutorNotFoundError,
     ForbiddenError,
     InvalidInputError,
+    LimitExceededError,
     NotFoundError,
 )
 from apflow.core.operations import OPERATIONS, Operation
@@ -30,7 +32,7 @@ INVALID_PARAMS: Final = -32602
 NOT_FOUND: Final = -32001
 FORBIDDEN: Final = -32003
 CONFLICT: Final = -32009
-LIMIT: Final = -32010
+INTERNAL: Final = -32603
 
 
 @dataclass(frozen=True)
@@ -103,20 +105,34 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, params: Mappi
     if not isinstance(told, dict) or not isinstance(cast("dict[str, Json]", told).get("message"), str):
         return _no_answer(status, body, retry_after)
     error = cast("dict[str, Json]", told)
-    code, message = error.get("code"), error["message"]
+    code, message, data = error.get("code"), error["message"], error.get("data")
+    known = error_from(message, data)
     if status == 429:
-        return ServerBusyError(message, retry_after)
-    if code == INVALID_PARAMS or status == 413:
-        data: Json = error.get("data")
-        violations = cast("list[Json]", data) if isinstance(data, list) else []
-        return InvalidInputError(message, [str(each) for each in violations])
+        runs = known if isinstance(known, LimitExceededError) else LimitExceededError(0)
+        return ServerBusyError(message, retry_after, runs.limit, runs.user_id)
+    if status == 413:
+        return InvalidInputError(message)
+    if code != INTERNAL:
+        known = known or _by_code(code, message, data, params)
+        if known is not None:
+            return known
+    return ServerError(message, status, code if isinstance(code, int) else None, retry_after)
+
+
+def _by_code(code: Json, message: str, data: Json, params: Mapping[str, Json]) -> ApflowError | None:
+    """Return the error of a server that tells no type, or one that is not known here."""
+    if code == INVALID_PARAMS:
+        return InvalidInputError(message, _violations(data))
     if code == NOT_FOUND:
         return _not_found(message, params)
     if code == FORBIDDEN:
         return ForbiddenError(message)
-    if code == CONFLICT:
-        return ConflictError(message)
-    return ServerError(message, status, code if isinstance(code, int) else None, retry_after)
+    return ConflictError(message) if code == CONFLICT else None
+
+
+def _violations(data: Json) -> list[str]:
+    given = cast("dict[str, Json]", data).get("violations") if isinstance(data, dict) else data
+    return [str(each) for each in cast("list[Json]", given)] if isinstance(given, list) else []
 
 
 def _not_found(message: str, params: Mapping[str, Json]) -> ApflowError:

@@ -20,10 +20,16 @@ class ServerError(ApflowError, RuntimeError):
 
 
 class ServerBusyError(LimitExceededError):
-    """The server takes no more at this moment. Nothing was done."""
+    """The server takes no more at this moment. Nothing was done.
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(0)
+    `limit` and `user_id` are those of the core's error where too many runs are waiting or going on; else 0
+    and None. `retry_after` is in seconds.
+    """
+
+    def __init__(
+        self, message: str, retry_after: float | None = None, limit: int = 0, user_id: str | None = None
+    ) -> None:
+        super().__init__(limit, user_id)
         self.args = (message,)
         self.retry_after = retry_after
 
