@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -41,6 +42,7 @@ class Deliveries:
         self._backoff = backoff or Backoff()
         self._couriers: dict[str, tuple[Courier, asyncio.Task[None]]] = {}
         self._stop = asyncio.Event()
+        self._post: Post | None = None  # once there is a webhook
         self.counts: Counter[str] = Counter()
 
     @property
@@ -54,23 +56,11 @@ class Deliveries:
 
     async def run(self) -> None:
         """Deliver until `stop()`."""
-        # An HTTP client takes a quarter of a second to import, and a server is ready before it needs one.
-        transport, make = await asyncio.to_thread(_imported)
-        async with transport:
-            settings = self._settings
-            post = make(
-                self._db,
-                transport,
-                settings.webhook_timeout,
-                settings.lease_seconds,
-                self._backoff,
-                self.counts,
-            )
-            async with asyncio.TaskGroup() as group:
-                tidying = group.create_task(self._tidy(), name="apflow:webhooks:tidy")
-                await self._look_again_and_again(post, group)
-                tidying.cancel()
-                await self._end()
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+            tidying = group.create_task(self._tidy(), name="apflow:webhooks:tidy")
+            await self._look_again_and_again(stack, group)
+            tidying.cancel()
+            await self._end()
 
     async def _end(self) -> None:
         delivering = [each for _, each in self._couriers.values()]
@@ -81,12 +71,12 @@ class Deliveries:
         for each in delivering:
             each.cancel()
 
-    async def _look_again_and_again(self, post: Post, group: asyncio.TaskGroup) -> None:
+    async def _look_again_and_again(self, stack: AsyncExitStack, group: asyncio.TaskGroup) -> None:
         rest = LOOK_EVERY
         while not self._stop.is_set():
             begun = time.monotonic()
             try:
-                await self._look(post, group)
+                await self._look(stack, group)
                 rest = min(LONGEST_REST, max(LOOK_EVERY, 20 * (time.monotonic() - begun)))
             except Exception as error:  # noqa: BLE001 - a look that fails only delays
                 rest = min(LONGEST_REST, 2 * rest)
@@ -97,15 +87,31 @@ class Deliveries:
             except TimeoutError:
                 continue
 
-    async def _look(self, post: Post, group: asyncio.TaskGroup) -> None:
+    async def _look(self, stack: AsyncExitStack, group: asyncio.TaskGroup) -> None:
         for record in await self._db.records(KIND):
             if record.key in self._couriers:
                 continue
-            courier = await _take(post, record)
+            if self._post is None:
+                self._post = await self._open(stack)
+            courier = await _take(self._post, record)
             if courier is not None:
                 name = f"apflow:webhook:{courier.webhook.id}"
                 delivering = group.create_task(self._deliver(record.key, courier), name=name)
                 self._couriers[record.key] = courier, delivering
+
+    async def _open(self, stack: AsyncExitStack) -> Post:
+        """Return what couriers share. Its HTTP client takes a quarter of a second to import."""
+        transport, make = await asyncio.to_thread(_imported)
+        await stack.enter_async_context(transport)
+        settings = self._settings
+        return make(
+            self._db,
+            transport,
+            settings.webhook_timeout,
+            settings.lease_seconds,
+            self._backoff,
+            self.counts,
+        )
 
     async def _deliver(self, key: str, courier: Courier) -> None:
         """Let a courier deliver. Where it fails, the webhook is found again by a later look."""
