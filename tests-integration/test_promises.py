@@ -99,8 +99,10 @@ async def test_inputs_are_validated_by_a_pydantic_model(db: TaskStore):
 
 async def test_a_cancellation_reaches_the_running_code(db: TaskStore):
     told: list[str] = []
+    is_called = asyncio.Event()
 
     async def execute(self: Any, inputs: Any) -> dict[str, Any]:
+        is_called.set()
         while not self.cancellation_checker():  # noqa: ASYNC110 - the checker is all that it knows
             await asyncio.sleep(0)
         told.append("checker")
@@ -117,6 +119,7 @@ async def test_a_cancellation_reaches_the_running_code(db: TaskStore):
         group.create_task(manager.distribute_task_tree(TaskTreeNode(task)))
         async for event in manager.subscribe(task.id, after=0):
             if event.type == "task_started":
+                await is_called.wait()
                 answer = await manager.cancel_task(task.id)
     assert sorted(told) == ["cancel", "checker"]
     assert answer["status"] == "cancelled"

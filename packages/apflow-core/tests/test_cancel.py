@@ -21,10 +21,11 @@ from apflow.core import (
 )
 from apflow.core.cancelling import CancelRequest
 from apflow.core.errors import NotFoundError
-from apflow.core.hooks import register_task_tree_hook
+from apflow.core.hooks import register_pre_hook, register_task_tree_hook
 from apflow.core.recovery import recover
 from apflow.core.settings import reset_settings
 from apflow.core.store import Change, Move, Moved
+from apflow.core.task import Task
 
 
 class Waits(BaseTask):
@@ -156,6 +157,18 @@ async def test_the_executors_own_cancel_is_awaited_and_what_it_gives_is_kept(db)
     assert Waits.seen == ["cancel called"]
     assert answer["token_usage"] == {"total_tokens": 5}
     assert answer["result"]["partial_result"] == [1, 2]
+
+
+async def test_an_executor_that_was_not_called_yet_is_not_asked_to_cancel(db):
+    @register_pre_hook
+    async def dawdles(_: Task) -> None:
+        Waits.started.set()
+        await asyncio.sleep(60)
+
+    manager, running = await begin(db, task("a", executor="tells"))
+    answer = await manager.cancel_task("a")
+    await running
+    assert (answer["status"], Waits.seen) == ("cancelled", [])
 
 
 async def test_a_task_that_completes_after_the_request_is_cancelled_all_the_same(db):

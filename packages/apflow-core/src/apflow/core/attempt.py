@@ -205,7 +205,7 @@ class Attempt:
         grace = self.bench.settings.cancel_grace
         loop = asyncio.get_running_loop()
         until = loop.time() + grace
-        if self.executor is not None and overrides_cancel(self.executor):
+        if self.executor is not None and self.was_called and overrides_cancel(self.executor):
             try:
                 async with asyncio.timeout_at(until):
                     self.answer = await self.executor.cancel()
