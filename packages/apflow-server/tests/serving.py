@@ -58,7 +58,7 @@ class Process:
 
 
 def bearer(
-    user_id: str = "ann", *, secret: str = SECRET, expires_in: float = 600, **claims: Any
+    user_id: str = "ann", *, secret: str = SECRET, expires_in: float = 86_400, **claims: Any
 ) -> dict[str, str]:
     """Return headers with a token of a user; `role="admin"` makes an admin of it."""
     payload = {"sub": user_id, "exp": time.time() + expires_in} | claims
