@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -86,6 +87,10 @@ async def call(url: str, method: str, **params: Json) -> Any:
 
 async def until(condition: Callable[[], bool], timeout: float = 30) -> None:
     await asyncio.to_thread(wait_for, condition, timeout)
+
+
+def status_of(url: str, task_id: str) -> Any:
+    return httpx.post(f"{url}/call/tasks.get", json={"id": task_id}, timeout=20).json()["status"]
 
 
 def told(receiver: Receiver, root_id: str) -> list[int]:
@@ -207,6 +212,23 @@ async def test_a_server_that_is_told_to_end_tells_its_watchers_and_ends_in_good_
     assert second[-1]["event"] == "tree_completed"
 
 
+async def test_code_that_takes_longer_than_the_shutdown_is_ended_and_its_tree_is_given_up_for_another(
+    folder: Path,
+):
+    environment = {"APFLOW_SHUTDOWN_TIMEOUT": "0.5"}
+    with serve_process(folder, "--import", "pauses", environment=environment) as server:
+        await call(server.url, "tasks.execute", tasks=chain("r", 1, 60))
+        await until(lambda: status_of(server.url, "r.0") == "in_progress")
+        started = time.monotonic()
+        assert await asyncio.to_thread(server.end) == 0
+        assert time.monotonic() - started < 10
+    with serve_process(folder, "--import", "pauses", environment=environment) as server:
+        await until(lambda: status_of(server.url, "r.0") == "in_progress")
+        [cancelled] = await call(server.url, "tasks.cancel", task_ids=["r"], force=True)
+        assert cancelled["status"] == "cancelled"
+        assert await asyncio.to_thread(server.end) == 0
+
+
 async def test_an_embedded_application_ends_its_streams_when_uvicorn_ends(folder: Path):
     (folder / "embedding.py").write_text("from apflow.server import create_app\n\napp = create_app()\n")
     with free_socket() as bound:
@@ -302,6 +324,12 @@ async def test_webhooks_of_a_replica_that_is_killed_are_delivered_by_another(
 
 def test_a_database_that_admits_one_process_takes_one_server(folder: Path):
     with serve_process(folder) as server:
-        with pytest.raises(AssertionError, match="is in use by process"), serve_process(folder):
-            pass
+        command = [sys.executable, "-m", "apflow.server", "--port", "0"]
+        environment = os.environ | {"APFLOW_DATABASE_URL": f"duckdb:///{folder / 'served.duckdb'}"}
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert done.returncode == 5
+        assert f"is in use by process {server.popen.pid}" in done.stderr
+        assert "Traceback" not in done.stderr
         assert httpx.get(f"{server.url}/ready").status_code == 200

@@ -81,21 +81,6 @@ def test_told_to_end_it_lets_code_end_answers_meanwhile_and_says_that_it_is_not_
         assert process.popen.wait(10) == 0
 
 
-def test_code_that_takes_longer_is_ended_and_the_tree_is_given_up_for_another(folder: Path):
-    settings = {"APFLOW_SHUTDOWN_TIMEOUT": "0.5", "APFLOW_DATABASE_URL": f"duckdb:///{folder}/x.duckdb"}
-    with serve_process(folder, "--import", "of_tests", environment=settings) as process:
-        task = rpc(process, "tasks.execute", sleep_for(30))["task_id"]
-        wait_for(lambda: rpc(process, "tasks.get", {"id": task})["status"] == "in_progress")
-        started = time.monotonic()
-        assert process.end() == 0
-        assert time.monotonic() - started < 10
-    with serve_process(folder, "--import", "of_tests", environment=settings) as process:
-        wait_for(lambda: rpc(process, "tasks.get", {"id": task})["status"] == "in_progress")
-        cancelled = rpc(process, "tasks.cancel", {"task_ids": [task], "force": True})
-        assert cancelled[0]["status"] == "cancelled"
-        assert process.end() == 0
-
-
 def test_a_caller_who_waits_is_told_that_the_server_ends_before_the_run(folder: Path):
     settings = MEMORY | {"APFLOW_SHUTDOWN_TIMEOUT": "0.5"}
     with serve_process(folder, "--import", "of_tests", environment=settings) as process:
@@ -162,15 +147,6 @@ def test_the_command_line_says_where_to_listen_before_the_setting_does():
     assert place_of(settings, Start()) == ("127.0.0.1", 9000)
     assert place_of(settings, Start(host="::1")) == ("::1", 9000)
     assert place_of(settings, Start(port=0)) == ("127.0.0.1", 0)
-
-
-def test_a_database_that_another_process_holds_is_named(folder: Path):
-    url = f"duckdb:///{folder}/held.duckdb"
-    with serve_process(folder, environment={"APFLOW_DATABASE_URL": url}) as process:
-        done = run(folder, APFLOW_DATABASE_URL=url)
-        assert done.returncode == 5
-        assert f"process {process.popen.pid}" in done.stderr
-        assert "Traceback" not in done.stderr
 
 
 def test_a_port_that_is_taken_is_named(folder: Path):

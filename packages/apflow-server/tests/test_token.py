@@ -19,6 +19,7 @@ from issuer import Issuer, issuing
 from serving import SECRET, Served, bearer, serving
 
 from apflow.core.errors import SettingsError
+from apflow.core.memory import MemoryStore
 from apflow.core.settings import Settings
 from apflow.server.app import create_app
 from apflow.server.token import TokenCheck
@@ -234,6 +235,6 @@ def test_a_token_is_never_in_the_log(strict: Served, caplog: pytest.LogCaptureFi
 )
 def test_settings_that_would_not_protect_refuse_to_start(settings: Settings):
     with pytest.raises(SettingsError):
-        create_app(settings)
+        create_app(settings, db=MemoryStore())
     with pytest.raises(SettingsError):
         TokenCheck(settings)
