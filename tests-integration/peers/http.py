@@ -261,7 +261,9 @@ async def _bomb(request: web.Request) -> web.StreamResponse:
     block = bytes(1 << 20)
     for _ in range(BOMB >> 20):
         part = packed.compress(block)
-        await response.write(outer.compress(part) if outer else part)
+        if outer and part:  # sent at once: packed twice, nearly all of it would be held back
+            part = outer.compress(part) + outer.flush(zlib.Z_SYNC_FLUSH)
+        await response.write(part)
     last = packed.flush()
     await response.write(outer.compress(last) + outer.flush() if outer else last)
     return response
