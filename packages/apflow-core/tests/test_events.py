@@ -315,6 +315,14 @@ async def test_a_slow_subscriber_is_told_how_many_live_events_it_missed(db: Task
     assert kinds(await heard(events)) == ["task_completed", "tree_completed"]
 
 
+async def test_who_was_too_slow_for_the_end_is_told_what_it_missed_before_it(db: TaskStore):
+    node = await create(db, task("a", says=10))
+    subscription = Subscription(bus_of(db), db, "a", after=1, size=4)
+    await run(db, node)  # nobody listens meanwhile
+    told = kinds(await heard(aiter(subscription)))
+    assert told == ["tree_started", "task_started", *["log"] * 3, "task_completed", "tree_completed"]
+
+
 async def test_stored_events_that_were_missed_come_before_later_live_ones(db: TaskStore):
     await create(db, task("a"))
     for at in range(2, 6):

@@ -29,6 +29,8 @@ class EventBus:
 
     def __init__(self) -> None:
         self._subscriptions: dict[str, tuple[ref[Subscription], ...]] = {}
+        # Trees that this process runs -> asks for the number of the last stored event that was told.
+        self._positions: dict[str, Callable[[], int]] = {}
         self._heeded: dict[NoticeKind, tuple[Callable[[str], object], ...]] = {}
         self._observers: tuple[Observe, ...] = ()
         self._lock = threading.RLock()  # the end of a subscription may be noticed in the middle of anything
@@ -86,12 +88,37 @@ class EventBus:
             with self._lock:
                 self._observers = tuple(each for each in self._observers if each is not observe)
 
+    @contextmanager
+    def telling(self, root_id: str, position: Callable[[], int]) -> Generator[None]:
+        """Tell subscriptions where "now" is, for as long as a tree is run here.
+
+        The store cannot say it: what it has by now may not be told yet.
+
+        Args:
+            position: returns the number of the last stored event that was told, or is known to be older
+                than the run. From any thread.
+        """
+        with self._lock:
+            self._positions[root_id] = position
+            for each in self._subscriptions.get(root_id, ()):
+                subscription = each()
+                if subscription is not None:
+                    subscription.begin_at(position())
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._positions.pop(root_id, None)
+
     def add(self, subscription: Subscription) -> None:
         """Let a subscription hear, as long as somebody holds it."""
         root_id = subscription.root_id
         added = ref(subscription, lambda _: self._keep(root_id))
         with self._lock:
             self._keep(root_id, added)
+            position = self._positions.get(root_id)
+            if position is not None:
+                subscription.begin_at(position())  # asked for when nothing can be told without it any more
 
     def remove(self, subscription: Subscription) -> None:
         """Let a subscription hear no more."""
@@ -114,7 +141,9 @@ class Subscription:
 
     Args:
         after: number of the last event that the subscriber knows. None: `begin()` tells the state, and
-            events follow from there. The final event of a run that has ended is told in that case, too.
+            events follow from there. Without `begin()` they follow from what was told when the subscription
+            was made, if the tree is run by this process, and else from what is stored at the first look.
+            The final event of a run that has ended is told in that case, too.
         size: how many events may wait to be taken.
         until_stopped: go on from run to run, until `stop()`.
     """
@@ -134,6 +163,7 @@ class Subscription:
         self._bus = bus
         self._store = store
         self._after = after
+        self._made_at: int | None = None  # number of the last one that was told when this was made
         self._last = 0  # number of the last stored event that was told, or is known
         self._has_begun = False
         self._may_have_ended = True  # the last run, by what is known so far
@@ -148,6 +178,11 @@ class Subscription:
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         bus.add(self)
+
+    def begin_at(self, number: int) -> None:
+        """Take note what the last event was when the subscription was made. Only the first word counts."""
+        if self._made_at is None:
+            self._made_at = number
 
     def offer(self, *events: TaskEvent) -> None:
         """Take events as far as there is room. May be called from any thread."""
@@ -187,13 +222,13 @@ class Subscription:
         root, after = await self._root(), self._after
         if after is not None and after <= root.last_event:
             follows = await self._store.events(self.root_id, after, 1)
-            if not follows or follows[0].sequence == after + 1:
+            if follows[0].sequence == after + 1 if follows else after == root.last_event:
                 self._last, self._has_begun = after, True
                 self.is_over = self._may_have_ended and after == root.last_event
                 return None
         tasks = await self._store.tree(self.root_id)
         shown = TaskTreeNode.build(tasks, self.root_id).to_dict()
-        root = next(task for task in tasks if task.id == self.root_id)
+        root = self._noted(next(task for task in tasks if task.id == self.root_id))
         shown["last_event"] = root.last_event
         self._last, self._has_begun = await self._now(root), True
         return shown
@@ -218,9 +253,14 @@ class Subscription:
                         self._may_have_ended |= event.type in FINAL
                         self._may_have_ended &= event.type is not EventType.TREE_STARTED
                     yield events
-                if is_stopping or (not self._until_stopped and await self._has_ended()):
+                if is_stopping:
                     return
-                await self._wait()
+                if self._until_stopped or not self._may_have_ended:
+                    await self._wait()
+                elif await self._knows_all():
+                    return
+                else:
+                    self._has_gap = True
         finally:
             self._bus.remove(self)
 
@@ -240,9 +280,7 @@ class Subscription:
         if self._after is not None and self._after <= root.last_event:
             return self._after
         now = await self._now(root)
-        if self._queue:  # what has happened since the subscription was made is told, too
-            now = min(now, self._queue[0].sequence - 1)
-        return now
+        return now if self._made_at is None else min(now, self._made_at)
 
     async def _take(self) -> list[TaskEvent]:
         """Return what is to be told next, in order; nothing where nothing waits."""
@@ -259,14 +297,16 @@ class Subscription:
                 told.append(event)
         if told:
             return told
+        missed = self._missed - self._told_missed
+        if missed and not self._may_have_ended:  # as live events, it does not follow a final one
+            self._told_missed += missed
+            return [self._missing(missed)]
         if self._has_gap:
             self._has_gap = False
             if stored := await self._stored():
                 self._has_gap = True  # there may be more than one page
                 return stored
-        missed = self._missed - self._told_missed
-        self._told_missed += missed
-        return [self._missing(missed)] if missed else []
+        return []
 
     async def _stored(self, until: int | None = None) -> list[TaskEvent]:
         """Read the next stored events, some at a time."""
@@ -284,18 +324,21 @@ class Subscription:
                     return event.sequence - 1
         return root.last_event
 
-    async def _has_ended(self) -> bool:
-        """Whether the last run that was requested has ended, and all that is stored was told.
+    async def _knows_all(self) -> bool:
+        """Whether all that is stored was told.
 
-        A later run would have stored its start. The root, which may hold the results of a hundred thousand
-        tasks, need not be read for it.
+        Where the last run that is known has ended, no other was requested then: it would have stored its
+        start. The root, which may hold the results of a hundred thousand tasks, need not be read for it.
         """
-        return self._may_have_ended and not await self._store.events(self.root_id, self._last, 1)
+        return not await self._store.events(self.root_id, self._last, 1)
 
     async def _root(self) -> Task:
         root = (await self._store.get([self.root_id])).get(self.root_id)
         if root is None:
             raise NotFoundError(self.root_id)
+        return self._noted(root)
+
+    def _noted(self, root: Task) -> Task:
         self._may_have_ended = root.run_ended_at is not None
         return root
 

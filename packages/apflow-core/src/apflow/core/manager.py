@@ -150,6 +150,7 @@ class TaskManager:
 
         Args:
             after: number of the last event that is known already (0: from the first); None: from now on.
+                Where this process runs the tree, that is the call; else it is the first look at the store.
         """
         driver = self._driver()
         size = driver.settings.event_queue_size

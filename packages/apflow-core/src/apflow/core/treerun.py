@@ -87,7 +87,7 @@ class TreeRun:
         self._fence = first.fence or {"run_owner": first.owner}
         self._first: Batch | None = first
         self._durable: list[tuple[Batch, Moved]] = []  # written, and not yet carried out
-        self._last_number = 0  # of the last stored event that this run knows of
+        self._last_number = 0  # of the last stored event that was told, or is older than this run
         self._conflicts = 0
         self._to_run: deque[relay.Named] = deque()  # calls and post-hooks, once what led to them is told
         self._inbox: deque[Happened] = deque()
@@ -104,8 +104,9 @@ class TreeRun:
         self._is_over = False
         bench.join(self.by_id, self._publish_live, self._note_progress, self._attempt_ended)
         self._take_tree(tasks)
-        # Which run of the tree this is; what the root holds is cleared with the end.
-        self.requested_at = self.by_id[self.root_id].run_requested_at
+        root = self.by_id[self.root_id]
+        self.requested_at = root.run_requested_at  # which run of the tree this is; cleared with the end
+        self._last_number = root.last_event
 
     # --- what others tell the run ------------------------------------------------------------------
 
@@ -183,9 +184,10 @@ class TreeRun:
             StoreError: the store failed; the tree stays as it is, for `recover`.
         """
         try:
-            async with asyncio.TaskGroup() as self.group:
-                while not self._is_over:
-                    await self._turn()
+            with self._bus.telling(self.root_id, lambda: self._last_number):
+                async with asyncio.TaskGroup() as self.group:
+                    while not self._is_over:
+                        await self._turn()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
