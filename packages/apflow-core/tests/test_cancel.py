@@ -323,6 +323,38 @@ async def test_a_cancel_that_meets_the_end_of_the_run_does_not_keep_it_from_endi
     assert node["status"] == "completed"
 
 
+class RunMeanwhile(MemoryStore):
+    """Has a tree run to its end just after somebody has read it."""
+
+    node: TaskTreeNode | None = None
+
+    async def tree(self, root_id: str) -> list[Task]:
+        tasks = await super().tree(root_id)
+        node, self.node = self.node, None
+        if node is not None:
+            await TaskManager(self).distribute_task_tree(node)
+        return tasks
+
+
+async def test_a_cancel_that_has_seen_a_tree_before_its_run_is_told_that_it_has_ended(once_more):
+    db = RunMeanwhile()
+    db.node = await TaskCreator(db).create_task_tree_from_array([task("a", executor="once_more")])
+    answer = await TaskManager(db).cancel_task("a")
+    assert (answer["status"], await statuses(db, "a")) == ("failed", {"a": "completed"})
+
+
+async def test_a_task_that_was_added_after_the_end_is_cancelled_and_the_tree_ends_no_second_time(
+    db, once_more
+):
+    node = await TaskCreator(db).create_task_tree_from_array([task("a", executor="once_more")])
+    await TaskManager(db).distribute_task_tree(node)
+    await db.add([Task(id="b", name="once_more", root_id="a", parent_id="a")])
+    answer = await TaskManager(db).cancel_task("b")
+    assert (answer["status"], await statuses(db, "a")) == ("cancelled", {"a": "completed", "b": "cancelled"})
+    told = [str(event.type) for event in await db.events("a", after=4)]
+    assert told == ["tree_completed", "task_created", "task_cancelled"]
+
+
 # --- what a dead process left ----------------------------------------------------------------------
 
 

@@ -368,8 +368,9 @@ class TreeRun:
     def _end(self, batch: Batch) -> None:
         """Write the end of the run: in the change of its last task, unless that is written already."""
         root = self.by_id[self.root_id]
-        if self.is_closing and not all(self._has_ended(task) for task in self.tasks):
-            return
+        has_more = root.run_ended_at is not None or not all(map(self._has_ended, self.tasks))
+        if self.is_closing and has_more:
+            return  # a run that has ended has its end already
         summary = self._summarise()
         sets: dict[str, Json] = {"run_ended_at": batch.now}
         if not self._bench.hooks.tree:  # nobody is to be told: the request is done with
