@@ -140,7 +140,11 @@ class TaskStore(ABC):
 
     @abstractmethod
     async def get(self, ids: Sequence[str]) -> dict[str, Task]:
-        """Return the tasks of these ids that exist, by id. Reading never waits behind writing."""
+        """Return the tasks of these ids that exist, by id. Reading never waits behind writing.
+
+        The `last_event` of a root is as of the very moment of its row, here and in `tree`: who goes on from
+        that number misses nothing, and is told nothing that the row shows already.
+        """
 
     @abstractmethod
     async def tree(self, root_id: str) -> list[Task]:

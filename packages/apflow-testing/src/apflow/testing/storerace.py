@@ -120,6 +120,31 @@ class StoreRaceContract(StoreMaker):
         task = (await store.get(["a"]))["a"]
         assert (task.status, task.attempts, task.result) == ("pending", 0, None)
 
+    async def test_the_number_of_the_last_event_is_read_as_of_the_moment_of_the_rows(
+        self, store: TaskStore
+    ) -> None:
+        await store.add([a_task("r")])
+        await store.move([a_move("r", "pending", "in_progress")])
+        seen: list[tuple[str, int, int]] = []
+
+        async def write() -> None:
+            for attempts in range(1, 101):
+                await store.move([a_move("r", "in_progress", "in_progress", sets={"attempts": attempts})])
+
+        async def read(writing: asyncio.Task[None]) -> None:
+            while not writing.done():
+                root = (await store.get(["r"]))["r"]
+                seen.append(("get", root.attempts, root.last_event))
+                [root] = await store.tree("r")
+                seen.append(("tree", root.attempts, root.last_event))
+                await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as group:
+            writing = group.create_task(write())
+            group.create_task(read(writing))
+            group.create_task(read(writing))
+        assert [each for each in seen if each[2] != each[1] + 2] == []
+
     # differing_executors: one test, inherited by the classes of several stores, which share no examples.
     @settings(
         max_examples=25,

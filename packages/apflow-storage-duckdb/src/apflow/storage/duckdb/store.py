@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -139,29 +139,45 @@ class DuckDBStore(SqlRecordStore):
             raise StoreError(f"{self.url} cannot be read: {error}") from error
 
     def _snapshot(self, statement: Statement, roots: Sequence[str]) -> list[Task]:
-        """Read tasks, and for those of `roots` the number of the last event.
-
-        A number that the writer knows is taken before the rows are read: it may be older than they are,
-        so that whoever goes on from it is told something twice, and nothing never. One that it does not
-        know is read as of the same moment.
-        """
-        rows = task_rows()
-        known = {root_id: self._writer.ledger.sequence(root_id) for root_id in roots}
+        """Read tasks, and for those of `roots` the number of the last event."""
         with self._database.cursor() as cursor:
-            is_all_known = None not in known.values()
-            if not is_all_known:
-                cursor.begin()
-            self._database.execute(cursor, *statement)
-            tasks = rows.tasks(iter(lambda: cursor.fetchmany(PAGE), []))
-            unknown = [task.id for task in tasks if known.get(task.id, 0) is None and task.id == task.root_id]
-            if unknown:
-                known.update(self._database.execute(cursor, SEQUENCES, [unknown]).fetchall())
-            if not is_all_known:
-                cursor.commit()
+            tasks = self._as_of_one_moment(cursor, statement, roots)
             if len(tasks) >= TRIM_EVERY:
                 self._database.trim()
-        _tell_sequences(tasks, known)
-        return tasks
+            return tasks
+
+    def _as_of_one_moment(
+        self, cursor: duckdb.DuckDBPyConnection, statement: Statement, roots: Sequence[str]
+    ) -> list[Task]:
+        """Read rows and numbers that belong together: who goes on from a number has seen what led to it.
+
+        Mostly the writer knows the numbers, and they stay what they are while the rows are read. Others are
+        read with the rows in one transaction.
+        """
+        known = self._known(roots)
+        if None not in known.values():
+            tasks = self._fetch(cursor, statement)
+            before, known = known, self._known(roots)
+            if known == before:
+                return _numbered(tasks, known)
+        cursor.begin()  # the moment; what is known is from before it
+        tasks = self._fetch(cursor, statement)
+        found = [task.id for task in tasks if task.id == task.root_id and task.id in known]
+        now = self._known(found)
+        unsure = [each for each in found if now[each] is None or now[each] != known[each]]
+        if unsure:
+            rows = self._database.execute(cursor, SEQUENCES, [unsure]).fetchall()
+            known |= dict.fromkeys(unsure, 0) | dict(rows)
+        cursor.commit()
+        return _numbered(tasks, known)
+
+    def _known(self, roots: Sequence[str]) -> dict[str, int | None]:
+        return {root_id: self._writer.ledger.sequence(root_id) for root_id in roots}
+
+    def _fetch(self, cursor: duckdb.DuckDBPyConnection, statement: Statement) -> list[Task]:
+        rows = task_rows()
+        self._database.execute(cursor, *statement)
+        return rows.tasks(iter(lambda: cursor.fetchmany(PAGE), []))
 
 
 def _close(group: GroupCommit, readers: ThreadPoolExecutor, writer: Writer, database: Database) -> None:
@@ -171,10 +187,12 @@ def _close(group: GroupCommit, readers: ThreadPoolExecutor, writer: Writer, data
     database.close()
 
 
-def _tell_sequences(tasks: Iterable[Task], known: dict[str, int | None]) -> None:
+def _numbered(tasks: list[Task], last_events: Mapping[str, int | None]) -> list[Task]:
+    """Give roots the number of the last event; it is kept on the root where old events were removed."""
     for task in tasks:
         if task.id == task.root_id:
-            task.last_event = max(task.last_event, known.get(task.id) or 0)
+            task.last_event = max(task.last_event, last_events.get(task.id) or 0)
+    return tasks
 
 
 def _path_of(url: str) -> Path | None:

@@ -129,6 +129,8 @@ class Ledger:
         self._rows: dict[str, Row | None] = {}  # None: known not to exist
         self._trees: dict[str, Tree] = {}
         self._sequences: dict[str, int] = {}  # root id -> number of its last event that is on disk
+        # Roots of a batch that may be on disk while `_sequences` does not count its events yet.
+        self._in_writing: Collection[str] = ()
         self._next_number = next_number
         self._max_rows = max_rows
 
@@ -195,6 +197,7 @@ class Ledger:
                 outcomes.append(self._decide(change, writes))
             except ApflowError as refused:  # before it changed anything
                 outcomes.append(refused)
+        self._in_writing = frozenset(writes.events)
         return outcomes, writes
 
     def keep(self, writes: Writes) -> None:
@@ -211,6 +214,7 @@ class Ledger:
             if self._rows.get(root_id) is None:  # else it was added again
                 self._trees.pop(root_id, None)
                 self._sequences.pop(root_id, None)
+        self._in_writing = ()
         for known in (self._rows, self._trees, self._sequences):
             _limit(known, self._max_rows)
 
@@ -218,10 +222,16 @@ class Ledger:
         """Take note that a batch failed: what is known goes beyond the database, so it is read anew."""
         self._rows.clear()
         self._trees.clear()
+        for root_id in self._in_writing:
+            self._sequences.pop(root_id, None)
+        self._in_writing = ()
 
     def sequence(self, root_id: str) -> int | None:
-        """Return the number of the last event of a tree that is on disk, None where that is not known."""
-        return self._sequences.get(root_id)
+        """Return the number of the last event of a tree that is on disk, None where that is not known.
+
+        Where it is the same before and after something was read, it was so all the while.
+        """
+        return None if root_id in self._in_writing else self._sequences.get(root_id)
 
     def row(self, task_id: str) -> Row | None:
         """Return a known row as the batch leaves it, None where there is none."""
