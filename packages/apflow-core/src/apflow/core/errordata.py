@@ -85,7 +85,7 @@ def error_from(message: str, data: Json) -> ApflowError | None:
     if kind is None:
         return None
     try:
-        facts = _model(kind).model_validate(data).model_dump()
+        facts = _model(kind.__name__).model_validate(data).model_dump()
     except DataError:
         return None
     error = kind.__new__(kind)  # not called: it would word the sentence anew
@@ -95,6 +95,6 @@ def error_from(message: str, data: Json) -> ApflowError | None:
 
 
 @cache
-def _model(kind: type[ApflowError]) -> type[BaseModel]:
-    fields: dict[str, Any] = {name: (hint, ...) for name, hint in FACTS[kind].items()}
-    return create_model(kind.__name__, __config__=ConfigDict(strict=True), **fields)
+def _model(type_name: str) -> type[BaseModel]:
+    fields: dict[str, Any] = {name: (hint, ...) for name, hint in FACTS[NAMES[type_name]].items()}
+    return create_model(type_name, __config__=ConfigDict(strict=True), **fields)
