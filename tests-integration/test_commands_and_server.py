@@ -7,13 +7,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from peers.apflowserver import HERE, ApflowServer, apflow_server, wait_for
+
+from apflow.cli.failure import describe, exit_code_of
+from apflow.client import Client, RemoteService
+from apflow.core import create_session
+from apflow.core.errors import ApflowError
+from apflow.core.service import TaskService
+from apflow.core.settings import reset_settings
 
 TREE = [
     {"id": "report", "name": "report"},
@@ -38,6 +45,48 @@ READS = (
     ("tasks", "cancel", "report"),
     ("tasks", "delete", "report"),
     ("executors", "show", "nothing_executor"),
+)
+REFUSED = (
+    ("tasks", "execute", "held"),
+    ("tasks", "execute", "holds"),
+    ("run", "flow", "far_fail", "--background", "--idempotency-key", "k"),
+    ("run", "flow", "far_say", "--background", "--user-id", "ann"),
+    ("tasks", "cancel", "report"),
+    ("tasks", "cancel", "fails", "report", "--json"),
+    ("tasks", "cancel", "nobody"),
+    ("tasks", "delete", "held", "--force"),
+    ("tasks", "delete", "fails", "--force"),
+    ("tasks", "copy", "report", "--reset", "colour"),
+    ("tasks", "copy", "report", "--mode", "custom", "--task", "holds"),
+    ("tasks", "resume", "nobody"),
+    ("tasks", "list", "--limit", "9999999999"),
+    ("run", "flow", "--tasks", "3"),
+    ("run", "flow", "--background", "--tasks", '["a"]'),
+    ("run", "flow", "--tasks", '[{"name": "a", "dependencies": ["x"]}, {"name": "b"}]'),
+)
+HELD: list[dict[str, Any]] = [
+    {"id": "held", "name": "held"},
+    {"id": "holds", "name": "far_hold", "parent_id": "held"},
+]
+# What no command asks for, too.
+CALLS: tuple[Callable[[TaskService], Awaitable[Any]], ...] = (
+    lambda service: service.create(HELD, on_conflict="error"),
+    lambda service: service.create({"name": "other"}, idempotency_key="k"),
+    lambda service: service.create({"id": "", "name": ""}),
+    lambda service: service.create([]),
+    lambda service: service.execute("held"),
+    lambda service: service.execute(),
+    lambda service: service.submit({"name": "other"}, idempotency_key="k"),
+    lambda service: service.submit({"name": "other"}, user_id="ann"),
+    lambda service: service.update("holds", priority=0),
+    lambda service: service.update("fails", dependencies=[]),
+    lambda service: service.update("fails", dependencies=["nobody"], priority=-1),
+    lambda service: service.update("fails"),
+    lambda service: service.update("nobody", priority=0),
+    lambda service: service.delete("held"),
+    lambda service: service.delete("says"),
+    lambda service: service.executor("rest"),
+    lambda service: service.watch("nobody").__anext__(),
 )
 
 
@@ -73,7 +122,22 @@ class Shell:
     def variables(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("APFLOW_")}
         own = {"APFLOW_DATABASE_URL": self.server.database, "APFLOW_IMPORT": "peers.farwork"}
-        return kept | own | {"PYTHONPATH": str(HERE)}
+        return kept | own | {"PYTHONPATH": str(HERE)} | dict(self.server.environment)
+
+
+@pytest.fixture
+def shared(tmp_path: Path, postgres_url: str) -> Iterator[Shell]:
+    """A database that a server and commands have open at once: a tree has ended there, another runs."""
+    limit = {"APFLOW_MAX_REQUESTED_PER_USER": "1"}
+    with apflow_server(tmp_path, database=postgres_url, environment=limit) as server:
+        shell = Shell(server)
+        assert shell("run", "flow", "--tasks", json.dumps(TREE))[0] == 0
+        held = json.dumps(HELD)
+        shell.json("run", "flow", "--background", "--user-id", "ann", "--tasks", held)
+        shell.json("run", "flow", "far_say", "--background", "--idempotency-key", "k")
+        wait_for(lambda: shell.json("tasks", "get", "holds")["task"]["status"] == "in_progress", 30)
+        yield shell
+        shell.json("tasks", "cancel", "held", "--force")
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +203,40 @@ def test_an_absent_server_is_said_to_be_absent(shell: Shell):
     code, _, said = shell("tasks", "list", "--server", "nowhere", is_there=False)
     assert code == 2
     assert "no address" in said
+
+
+def test_what_is_refused_is_told_the_same_here_and_there(shared: Shell):
+    for command in REFUSED:
+        there, here = shared(*command), shared(*command, is_there=False)
+        assert there == here, command
+        assert there[0] in (2, 3, 4), command
+
+
+async def test_what_is_refused_is_the_same_error_here_and_there(
+    shared: Shell, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in shared.server.environment.items():
+        monkeypatch.setenv(name, value)
+    reset_settings()
+    try:
+        async with create_session(shared.server.database) as db, Client(shared.server.url) as client:
+            for call in CALLS:
+                here = await raised(call(TaskService(db)))
+                there = await raised(call(RemoteService(client)))
+                assert isinstance(there, type(here))
+                assert describe(there) == describe(here)
+                assert exit_code_of(there) == exit_code_of(here)
+                assert vars(here).items() <= vars(there).items()
+    finally:
+        monkeypatch.undo()
+        reset_settings()
+
+
+async def raised(call: Awaitable[Any]) -> ApflowError:
+    """Return what a call ends with, which is an error."""
+    with pytest.raises(ApflowError) as caught:
+        await call
+    return caught.value
 
 
 def test_every_reading_command_prints_the_same_here_and_there(shell: Shell):

@@ -75,12 +75,16 @@ def apflow_server(
     folder: Path,
     *,
     is_durable: bool = False,
+    database: str | None = None,
     modules: Sequence[str] = ("peers.farwork",),
     environment: Mapping[str, str] | None = None,
 ) -> Generator[ApflowServer]:
-    """Run a server on a free port, with executors of the modules that are named."""
-    database = f"duckdb:///{folder / 'far.duckdb'}" if is_durable else "memory://"
-    server = ApflowServer(folder, database, modules, environment or {})
+    """Run a server on a free port, with executors of the modules that are named.
+
+    Its database is the one that is given; else a file, where that is to be durable; else in memory.
+    """
+    own = f"duckdb:///{folder / 'far.duckdb'}" if is_durable else "memory://"
+    server = ApflowServer(folder, database or own, modules, environment or {})
     try:
         server.start()
         yield server

@@ -10,9 +10,11 @@ import pytest
 from apflow.cli.failure import describe, exit_code_of
 from apflow.cli.output import encode, one_line, save_json, write_table, write_tree
 from apflow.cli.source import parse
+from apflow.client import ServerError, ServerUnreachableError
 from apflow.core.errors import (
     ConflictError,
     NotFoundError,
+    PluginError,
     StoreLockedError,
     TreeInvalidError,
     ValidationError,
@@ -91,6 +93,9 @@ def test_what_is_neither_is_refused(text: str):
         (NotFoundError("x"), 3),
         (ConflictError("no"), 4),
         (StoreLockedError(Path("x"), 1), 5),
+        (ServerError("An incident.", 200), 5),
+        (ServerUnreachableError("http://x", "nobody", was_sent=True), 5),
+        (PluginError("broken"), 1),
         (TimeoutError("late"), 6),
         (ZeroDivisionError("no"), 1),
     ],

@@ -13,7 +13,7 @@ class ExitCode(IntEnum):
     INVALID = 2  # usage, or input that cannot be used
     NOT_FOUND = 3
     REFUSED = 4  # the state of a task forbids it now
-    STORE = 5  # the store is locked, unreachable or too new
+    STORE = 5  # the store is locked, unreachable or too new; or the server is, or has failed
     TIMEOUT = 6
     CANCELLED = 7
     INTERRUPTED = 130  # Ctrl-C

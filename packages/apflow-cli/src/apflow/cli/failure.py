@@ -32,7 +32,19 @@ EXIT_CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
 
 def exit_code_of(error: Exception) -> ExitCode:
     """Return the exit code that tells of an error."""
-    return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), ExitCode.FAILED)
+    known = next((code for kind, code in EXIT_CODES if isinstance(error, kind)), None)
+    if known is not None:
+        return known
+    return ExitCode.STORE if is_of_server(error) else ExitCode.FAILED
+
+
+def is_of_server(error: Exception) -> bool:
+    """Say whether a server that is to do the work could not."""
+    if not isinstance(error, ApflowError):
+        return False
+    from apflow.client import ServerError  # here: few errors come so far, and httpx takes its time
+
+    return isinstance(error, ServerError)
 
 
 def describe(error: Exception) -> str:

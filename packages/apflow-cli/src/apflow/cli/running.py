@@ -41,17 +41,19 @@ async def run_tree(
     except TimeoutError as error:
         if limit.expired():
             raise TimeoutError(
-                f"The run took longer than {seconds:g} s (--timeout). {_is_cancelled(task_id)}"
+                f"The run took longer than {seconds:g} s (--timeout). {_became(task_id, error.__cause__)}"
             ) from error
         raise
-    except asyncio.CancelledError:
-        click.echo(_is_cancelled(task_id), err=True)
+    except asyncio.CancelledError as error:
+        click.echo(_became(task_id, error), err=True)
         raise
     return outcome | {"root": await service.tree(task_id)}
 
 
-def _is_cancelled(task_id: str) -> str:
-    return f"It was cancelled; `apflow tasks tree {task_id}` shows how far it came."
+def _became(task_id: str, stopped: BaseException | None) -> str:
+    """Say what became of a run that was stopped: a service notes on the error what it could not cancel."""
+    notes: list[str] = getattr(stopped, "__notes__", [])
+    return f"{' '.join(notes) or 'It was cancelled.'} `apflow tasks tree {task_id}` shows how far it came."
 
 
 def tell(outcome: Outcome, *, is_json: bool, output: Path | None) -> NoReturn:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from apflow.core.service import TaskService
 
 STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
+MOST = 2**31 - 1  # as `apflow.core.parameters` has it, which is slow to import
 ORDERS = ("-created_at", "created_at", "priority", "name")
 
 
@@ -39,8 +40,8 @@ for _change in CHANGES:
 @click.option("--original", metavar="ID", help="Only copies of this task.")
 @click.option("--created-after", type=click.DateTime(), help="In UTC.")
 @click.option("--created-before", type=click.DateTime(), help="In UTC.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--offset", type=click.IntRange(min=0), default=0)
+@click.option("--limit", type=click.IntRange(1, MOST), default=100, show_default=True)
+@click.option("--offset", type=click.IntRange(0, MOST), default=0)
 @click.option("--cursor", metavar="ID", help="Begin after this task, the last of the page before.")
 @click.option("--order", type=click.Choice(ORDERS), default=ORDERS[0], show_default=True)
 @with_service

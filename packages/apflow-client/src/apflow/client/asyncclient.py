@@ -110,8 +110,17 @@ class Client(AsyncOperations):
             return await self._call(call_of(name, params or {}), patience)
         sent, is_waited_for = read_execution(params or {})
         executed = await self._call(call_of(name, sent), patience)
-        if not is_waited_for:
-            return executed
+        return await self.end_of(executed) if is_waited_for else executed
+
+    async def end_of(self, executed: Mapping[str, Json]) -> dict[str, Json]:
+        """Follow a run that was requested to its end, and return how it has ended.
+
+        Args:
+            executed: the answer of `tasks.execute`.
+
+        Raises:
+            ServerUnreachableError: the server was away for too long.
+        """
         root_id = executed["root_task_id"]
         async with aclosing(self.events(root_id)) as events:
             async for _ in events:

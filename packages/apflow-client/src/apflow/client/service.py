@@ -10,14 +10,15 @@ from typing import Any, Final, cast
 
 from apflow.client.asyncclient import Client
 from apflow.client.call import without_defaults
-from apflow.core.errors import InvalidInputError, NotFoundError
+from apflow.core.errors import ApflowError, InvalidInputError, NotFoundError
 from apflow.core.operations import OPERATIONS, Operation
 from apflow.core.service import TaskService
 from apflow.core.task import GROUP, Json, Task
 from apflow.core.tolerance import tolerated
-from apflow.core.treeservice import SHORTEST_PREFIX
+from apflow.core.treeservice import SHORTEST_PREFIX, as_array
 
 PAGE: Final = 1000
+CANCEL: Final = 3.0  # seconds that a server has to cancel a run that nobody waits for any more
 
 
 class RemoteService(TaskService):
@@ -36,16 +37,33 @@ class RemoteService(TaskService):
                 yield event
 
     async def run(self, task_id: str, *, force: bool = False) -> dict[str, Json]:
-        """Have a stored task run there and wait for the end. Who stops waiting cancels the run."""
+        """Have a stored task run there and wait for the end. Who stops waiting cancels the run.
+
+        Where the server does not cancel it in time, a note on the `CancelledError` says so.
+        """
+        params = without_defaults("tasks.execute", {"task_id": task_id, "force": force})
+        requesting = asyncio.ensure_future(self.client.call("tasks.execute", params))
         try:
-            params = {"task_id": task_id, "force": force, "wait": True}
-            done = await self.client.call("tasks.execute", without_defaults("tasks.execute", params))
-        except asyncio.CancelledError:
-            await self.client.call("tasks.cancel", {"task_ids": [task_id], "force": True})
+            done = await self.client.end_of(await asyncio.shield(requesting))
+        except asyncio.CancelledError as stopped:
+            await self._cancel(task_id, requesting, stopped)
             raise
         known = ("task_id", "status", "progress", "root_task_id", "result", "error")
         failures = tolerated_in(await self.client.call("tasks.tree", {"task_id": task_id}))
         return {name: done[name] for name in known} | {"tolerated": failures}
+
+    async def _cancel(
+        self, task_id: str, requesting: asyncio.Future[Json], stopped: asyncio.CancelledError
+    ) -> None:
+        """Cancel what was requested: not before it is, and nothing where that was refused."""
+        try:
+            async with asyncio.timeout(CANCEL):
+                await requesting
+                await self.client.call("tasks.cancel", {"task_ids": [task_id], "force": True})
+        except TimeoutError:
+            stopped.add_note(f"Its run may go on at {self.client.url}: no answer came within {CANCEL:g} s.")
+        except ApflowError as error:
+            stopped.add_note(f"Its run may go on at {self.client.url}: {error}")
 
     async def find_id(self, given: str) -> str:
         """Return the id that a text stands for: itself, or the only one that it begins.
@@ -107,6 +125,8 @@ def _calling(operation: Operation) -> Callable[..., Any]:
     async def call(self: RemoteService, *args: Any, **kwargs: Any) -> Json:
         given = dict(signature.bind(self, *args, **kwargs).arguments)
         del given["self"]
+        if given.get("tasks") is not None:
+            as_array(given["tasks"])  # said here, it is said as of a database that is here
         return await self.client.call(operation.name, without_defaults(operation.name, given))
 
     call.__name__, call.__doc__ = operation.method, getattr(TaskService, operation.method).__doc__

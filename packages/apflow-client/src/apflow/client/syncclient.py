@@ -109,8 +109,17 @@ class SyncClient(SyncOperations):
             return self._call(call_of(name, params or {}), patience)
         sent, is_waited_for = read_execution(params or {})
         executed = self._call(call_of(name, sent), patience)
-        if not is_waited_for:
-            return executed
+        return self.end_of(executed) if is_waited_for else executed
+
+    def end_of(self, executed: Mapping[str, Json]) -> dict[str, Json]:
+        """Follow a run that was requested to its end, and return how it has ended.
+
+        Args:
+            executed: the answer of `tasks.execute`.
+
+        Raises:
+            ServerUnreachableError: the server was away for too long.
+        """
         root_id = executed["root_task_id"]
         with closing(self.events(root_id)) as events:
             for _ in events:
