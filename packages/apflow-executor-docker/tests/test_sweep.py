@@ -7,7 +7,6 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +21,6 @@ from apflow.executor.docker.owner import (
     RUN,
     STARTED,
     Owner,
-    has_ended,
     is_left,
     this_process,
 )
@@ -172,14 +170,9 @@ def test_what_is_left_is_decided_by_the_labels(given: dict[str, str], state: str
     assert is_left(given, state, HERE, {"active"}) is expected
 
 
-def test_a_process_is_known_by_its_number_and_start():
+def test_a_container_tells_its_process():
     me = this_process()
-    assert not has_ended(me.pid, me.started)
-    assert has_ended(me.pid, "1")
-    child = subprocess.Popen(["true"])
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert has_ended(child.pid, me.started)  # it waits to be taken away
-    child.wait()
-    assert has_ended(child.pid, me.started)
-    assert Path("/proc/sys/kernel/random/boot_id").read_text().strip() in me.host
+    assert me.labels("run", None, is_kept=False)[PID] == str(os.getpid())
+    assert is_left(me.labels("run", None, is_kept=False), "running", me, set())
+    assert not is_left(me.labels("run", None, is_kept=False), "running", me, {"run"})
     assert KEEP in me.labels("run", None, is_kept=True)

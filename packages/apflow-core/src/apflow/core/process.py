@@ -1,0 +1,58 @@
+"""Which process it is: known by its host, its number and the moment of its start.
+
+So neither another machine with the same files, nor a later process with the same number, is taken for it. A
+host is a boot of a machine and the space of process numbers in it: no process of an earlier boot, or of
+another container, is ever judged.
+
+Without `/proc` (macOS, BSD) the moment of start cannot be seen: a process then counts as ended when nothing
+has its number. On Windows none is judged.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+def host() -> str:
+    """Return what tells this host from any other."""
+    import platform  # here: few processes ask
+
+    try:
+        boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
+        space = str((PROC / "self/ns/pid").stat().st_ino)
+    except OSError:
+        import uuid
+
+        boot, space = f"{uuid.getnode():x}", "0"
+    return f"{platform.node()}/{boot}/{space}"
+
+
+def started(pid: int) -> str | None:
+    """Return when a process started, in ticks since the boot, or "ended"; None where that cannot be seen."""
+    try:
+        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return "ended" if fields[0] in "ZX" else fields[19]
+
+
+def has_ended(pid: int, when: str) -> bool:
+    """Say whether the process of this host that had a number has ended. What cannot be known is no.
+
+    Args:
+        when: what `started` said of it then; empty where that could not be seen.
+    """
+    if sys.platform == "win32" or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # it is another user's
+        pass
+    now = started(pid)
+    return now is not None and bool(when) and now != when
