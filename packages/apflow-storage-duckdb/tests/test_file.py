@@ -50,6 +50,8 @@ def test_a_relative_path_is_relative_to_the_working_folder(tmp_path: Path, monke
     store = create_store("duckdb:///tasks.duckdb", Settings())
     assert store.url == f"duckdb:///{tmp_path}/tasks.duckdb"
     assert store.url == create_store(store.url, Settings()).url
+    assert store.file == tmp_path / "tasks.duckdb"
+    assert create_store("duckdb:///:memory:", Settings()).file is None
 
 
 @pytest.mark.parametrize("url", ["duckdb:tasks", "duckdb://tasks.duckdb", "sqlite:///x"])
@@ -90,6 +92,35 @@ async def test_a_file_that_another_process_holds_names_that_process_and_what_it_
     assert list(await store.get(["kept", "mine"])) == ["kept"]
     assert await store.records("kind") == [Record("kind", "kept", [1], 1)]
     await store.close()
+
+
+SERVE = HOLD.replace(
+    'print("held", flush=True)\nsys.stdin.readline()',
+    """from apflow.core.holder import this_process, told
+with told(this_process(store.file, "http://127.0.0.1:8000", needs_token=sys.argv[2] == "yes")):
+    print("held", flush=True)
+    sys.stdin.readline()""",
+)
+
+
+@pytest.mark.parametrize("needs_token", ["yes", "no"])
+def test_a_file_that_a_server_holds_tells_where_that_is(tmp_path: Path, needs_token: str):
+    url = url_of(tmp_path / "tasks.duckdb")
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE, url, needs_token],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(StoreLockedError) as caught:
+            asyncio.run(DuckDBStore(url).get(["kept"]))
+        assert (caught.value.pid, caught.value.url) == (holder.pid, "http://127.0.0.1:8000")
+        assert caught.value.needs_token is (needs_token == "yes")
+        assert "--server http://127.0.0.1:8000" in str(caught.value)
+        assert ("APFLOW_API_TOKEN" in str(caught.value)) is (needs_token == "yes")
+        holder.communicate("\n", timeout=30)
 
 
 async def test_two_stores_of_one_process_cannot_write_one_file(tmp_path: Path):

@@ -159,15 +159,22 @@ class StoreError(ApflowError, RuntimeError):
 
 
 class StoreLockedError(StoreError):
-    """Another process holds the database file."""
+    """Another process holds the database file. `url` is where it can be asked, if it is a server."""
 
-    def __init__(self, path: Path, pid: int | None) -> None:
+    def __init__(
+        self, path: Path, pid: int | None, url: str | None = None, *, needs_token: bool = False
+    ) -> None:
         holder = f"process {pid}" if pid else "another process"
+        ask = ""
+        if url:
+            holder += f", the server at {url}"
+            token = ", and in APFLOW_API_TOKEN a token that it takes" if needs_token else ""
+            ask = f"let that server do it (--server {url}{token}), "
         super().__init__(
-            f"{path} is in use by {holder}. DuckDB admits one process: "
+            f"{path} is in use by {holder}. DuckDB admits one process: {ask}"
             f"wait (--wait-lock SECONDS), stop that process, or use another APFLOW_DATABASE_URL."
         )
-        self.path, self.pid = path, pid
+        self.path, self.pid, self.url, self.needs_token = path, pid, url, needs_token
 
 
 class StoreVersionError(StoreError):

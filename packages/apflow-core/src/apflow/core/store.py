@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple
 
 from apflow.core.events import TaskEvent
@@ -124,6 +125,7 @@ class TaskStore(ABC):
 
     url: str
     capabilities: Capabilities
+    file: Path | None = None  # that one process at a time may open, if the store is one; an absolute path
     is_closed: bool = False  # set by close(); a closed store is not given out again
 
     @abstractmethod

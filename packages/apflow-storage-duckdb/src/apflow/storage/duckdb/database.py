@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 from apflow.core.errors import StoreError, StoreLockedError
+from apflow.core.holder import find_holder
 from apflow.core.task import utc_now
 from apflow.storage.sql.columns import naive
 from apflow.storage.sql.migrations import (
@@ -145,7 +146,7 @@ class Database:
         except duckdb.Error as error:
             held = _HOLDER.search(str(error))
             if self.path is not None and (held or "lock" in str(error)):
-                raise StoreLockedError(self.path, int(held[1]) if held else None) from error
+                raise _locked(self.path, int(held[1]) if held else None) from error
             raise StoreError(f"{self.url} cannot be opened: {error}") from error
 
     def _config(self) -> dict[str, str | bool | int | float | list[str]]:
@@ -162,6 +163,14 @@ class Database:
         if self.path is None:
             config["temp_directory"] = str(Path(tempfile.gettempdir()) / "apflow-duckdb")
         return config
+
+
+def _locked(path: Path, pid: int | None) -> StoreLockedError:
+    """Return who holds a file: by what DuckDB says, and by what the holder tells of itself."""
+    holder = find_holder(path)
+    if holder is None or pid not in (None, holder.pid):
+        return StoreLockedError(path, pid)
+    return StoreLockedError(path, holder.pid, holder.url, needs_token=holder.needs_token)
 
 
 def _literal(text: str) -> str:

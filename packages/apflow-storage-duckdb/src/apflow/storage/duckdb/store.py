@@ -62,6 +62,7 @@ class DuckDBStore(SqlRecordStore):
     ) -> None:
         path = _path_of(url)
         self.url = f"duckdb:///{path or MEMORY}"
+        self.file = path
         self.capabilities = Capabilities(is_durable=path is not None, has_custom_columns=True)
         self._database = Database(self.url, path, memory_limit)
         self._writer = Writer(self._database, event_retention)

@@ -1,0 +1,175 @@
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apflow.core.holder import find_holder, is_loopback, this_process, told, told_in
+
+URL = "http://127.0.0.1:8000"
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path.resolve() / "tasks.duckdb"
+
+
+def write(database: Path, /, **changed: Any) -> Path:
+    """Write what this process would tell of itself, with something changed."""
+    with told(this_process(database, URL, needs_token=False)):
+        kept = json.loads(told_in(database).read_text())
+    path = told_in(database)
+    path.write_text(json.dumps(kept | changed))
+    path.chmod(0o600)
+    return path
+
+
+def test_a_holder_is_found_while_it_tells_and_not_after(database: Path):
+    assert find_holder(database) is None
+    holder = this_process(database, URL, needs_token=True)
+    with told(holder):
+        assert find_holder(database) == holder
+        assert stat.S_IMODE(told_in(database).stat().st_mode) == 0o600
+        assert [path.name for path in database.parent.iterdir()] == ["tasks.duckdb.server"]
+        content = json.loads(told_in(database).read_text())
+        assert (content["api"], content["url"], content["pid"]) == (1, URL, os.getpid())
+        assert content["started"]
+    assert find_holder(database) is None
+    assert list(database.parent.iterdir()) == []
+
+
+def test_the_next_one_replaces_what_is_left_and_the_earlier_one_leaves_it_alone(database: Path):
+    write(database, pid=10**9)
+    other = this_process(database, "http://[::1]:9000", needs_token=False)
+    with told(this_process(database, URL, needs_token=False)):
+        with told(other):
+            pass
+        with told(other):
+            assert find_holder(database) == other
+            told_in(database).write_text("somebody else's")
+        assert told_in(database).read_text() == "somebody else's"
+    assert told_in(database).exists()
+
+
+def test_what_a_process_left_that_was_killed_is_nothing(database: Path):
+    program = (
+        "import os, sys; from pathlib import Path; from apflow.core.holder import *\n"
+        f"with told(this_process(Path({str(database)!r}), {URL!r}, needs_token=False)):\n"
+        "    print('told', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "told\n"
+        found = find_holder(database)
+        assert found is not None
+        assert found.pid == process.pid
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert told_in(database).exists()
+        assert find_holder(database) is None  # also while nobody has taken notice of its end
+    assert find_holder(database) is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"pid": 10**9},
+        {"pid": "1"},
+        {"started": "1"},
+        {"host": "another"},
+        {"database": "/srv/the/one/that/was/copied.duckdb"},
+        {"api": 2},
+        {"api": None},
+        {"needs_token": "no"},
+        {"url": None},
+        {"url": "http://192.0.2.1:8000"},
+        {"url": "https://127.0.0.1:8000"},
+        {"url": "http://127.0.0.1:8000/elsewhere"},
+    ],
+    ids=str,
+)
+def test_what_is_not_this_servers_is_nothing(database: Path, changed: dict[str, Any]):
+    write(database)
+    assert find_holder(database) is not None
+    write(database, **changed)
+    assert find_holder(database) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 4000, "\xff", '{"api": 1}' + " " * 10_000])
+def test_what_is_no_such_file_is_nothing(database: Path, text: str):
+    told_in(database).write_text(text, encoding="latin-1")
+    assert find_holder(database) is None
+
+
+@pytest.mark.parametrize("mode", [0o660, 0o606, 0o622])
+def test_a_file_that_others_may_write_is_nothing(database: Path, mode: int):
+    path = write(database)
+    path.chmod(mode)
+    assert find_holder(database) is None
+    path.chmod(0o644)
+    assert find_holder(database) is not None
+
+
+def test_a_file_of_another_user_is_nothing(database: Path, monkeypatch: pytest.MonkeyPatch):
+    write(database)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert find_holder(database) is None
+
+
+def test_what_is_no_regular_file_is_nothing(database: Path):
+    path = write(database)
+    kept = path.rename(database.with_name("kept"))
+    path.symlink_to(kept)
+    assert find_holder(database) is None
+    path.unlink()
+    path.mkdir()
+    assert find_holder(database) is None
+    path.rmdir()
+    os.mkfifo(path, 0o600)
+    assert find_holder(database) is None  # and nobody waits for somebody to write into it
+
+
+def test_a_link_is_replaced_and_not_followed(database: Path):
+    other = database.with_name("other")
+    other.write_text("precious")
+    told_in(database).symlink_to(other)
+    with told(this_process(database, URL, needs_token=False)):
+        assert find_holder(database) is not None
+    assert other.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (URL, True),
+        ("http://127.9.9.9:1", True),
+        ("http://[::1]:8000", True),
+        ("http://127.0.0.1", False),
+        ("http://localhost:8000", False),
+        ("http://10.0.0.1:8000", False),
+        ("http://127.0.0.1:8000@192.0.2.1:80", False),
+        ("http://user@127.0.0.1:8000", False),
+        ("http://127.0.0.1:8000?x", False),
+        ("http://127.0.0.1:8000#x", False),
+        ("http://127.0.0.1:port", False),
+        ("http://[::1", False),
+        ("http://\n127.0.0.1:8000", False),
+        ("ftp://127.0.0.1:8000", False),
+        ("", False),
+    ],
+)
+def test_a_loopback_address_is_told_from_all_others(url: str, expected: bool):
+    assert is_loopback(url) is expected
+
+
+def test_a_server_elsewhere_is_not_told(database: Path):
+    with pytest.raises(ValueError, match="loopback"):
+        this_process(database, "http://192.0.2.1:8000", needs_token=False)
+    with pytest.raises(FileNotFoundError), told(this_process(database / "x", URL, needs_token=False)):
+        pass
