@@ -28,6 +28,7 @@ from apflow.core.memory import MemoryStore
 from apflow.core.settings import Settings
 from apflow.core.store import TaskStore
 from apflow.server.app import create_app
+from apflow.server.running import configuration
 
 SECRET = "a secret of tests that is long enough for every algorithm with a secret, HS512 included"
 START = 20.0  # seconds that a server may take to start on a busy machine
@@ -40,6 +41,7 @@ class Served:
     url: str
     app: FastAPI
     db: TaskStore
+    server: uvicorn.Server
 
 
 @dataclass
@@ -81,21 +83,13 @@ def serving(
     if app is None:
         app = create_app(settings or Settings(), db=db or MemoryStore())
     bound = free_socket()
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        timeout_graceful_shutdown=5,
-        ws="websockets-sansio",
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(configuration(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="server of a test")
     thread.start()
     try:
         wait_for(lambda: server.started or not thread.is_alive())
         assert server.started, "the server did not start: its log says why"
-        yield Served(f"http://127.0.0.1:{bound.getsockname()[1]}", app, app.state.db)
+        yield Served(f"http://127.0.0.1:{bound.getsockname()[1]}", app, app.state.db, server)
     finally:
         server.should_exit = True
         thread.join(30)

@@ -19,6 +19,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from apflow.core.settings import Settings
+from apflow.server.connection import HttpConnection, WebSocketConnection
+from apflow.server.message import LARGEST
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +77,9 @@ def configuration(app: FastAPI) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        ws="websockets-sansio",
-        ws_max_size=app.state.settings.max_request_bytes,
+        http=HttpConnection,
+        ws=WebSocketConnection,
+        ws_max_size=4 * LARGEST,  # UTF-8 has at most so many bytes for its characters
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=int(ANSWERS),
         h11_max_incomplete_event_size=LARGEST_HEAD,

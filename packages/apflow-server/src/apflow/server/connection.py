@@ -1,0 +1,135 @@
+"""Connections as uvicorn serves them, but bounded in time: whoever says or takes nothing is left.
+
+uvicorn (0.54) waits for ever for the head of a request that does not end, and keeps what a reader does not
+take until that reader goes. Both cost nothing but a socket on the other side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, cast
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+LOOK_EVERY: Final = 20.0  # seconds between two looks at a connection
+LEAST: Final = 16 << 10  # bytes that a reader takes between two looks, where more than that waits for it
+PATIENCE: Final = 3  # looks in a row at which it may have taken less
+
+
+class HttpConnection(H11Protocol):
+    """A connection of HTTP. A request begins within two looks, and what is sent is taken."""
+
+    _watch: Watch | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch = Watch(transport, self._awaited)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_watch()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._watch is not None:
+            self._watch.is_full = True
+
+    def resume_writing(self) -> None:
+        if self._watch is not None:
+            self._watch.is_full = False
+        super().resume_writing()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._end_watch()  # what the connection is from now on has its own
+        super().handle_websocket_upgrade(event)
+
+    def _awaited(self) -> object | None:
+        """Return what the next request follows, while it is waited for; None where uvicorn limits the wait.
+
+        The same thing at two looks tells that no request has begun between them.
+        """
+        if self.timeout_keep_alive_task is not None:
+            return None
+        if self.cycle is None:  # pyright: ignore[reportUnnecessaryComparison] - before the first request
+            return self
+        return self.cycle if self.cycle.response_complete else None
+
+    def _end_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.end()
+            self._watch = None
+
+
+class WebSocketConnection(WebSocketsSansIOProtocol):
+    """A connection of a WebSocket. What is sent is taken."""
+
+    _watch: Watch | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._watch = Watch(cast("asyncio.Transport", transport), lambda: None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._watch is not None:
+            self._watch.end()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._watch is not None:
+            self._watch.is_full = True
+
+    def resume_writing(self) -> None:
+        if self._watch is not None:
+            self._watch.is_full = False
+        super().resume_writing()
+
+
+class Watch:
+    """Looks at a connection from time to time, and drops it where nothing goes on.
+
+    Args:
+        transport: the connection.
+        awaited: what the other side should have followed by a request long ago, if anything.
+    """
+
+    def __init__(self, transport: asyncio.Transport, awaited: Callable[[], object | None]) -> None:
+        self.is_full = False  # more waits to be sent than is good
+        self._transport = transport
+        self._awaited = awaited
+        self._last: object | None = None
+        self._waits_to_be_taken: int | None = None  # bytes, at the last look
+        self._idle_looks = 0
+        self._schedule()
+
+    def end(self) -> None:
+        """Look no more."""
+        self._timer.cancel()
+
+    def _schedule(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
+
+    def _look(self) -> None:
+        awaited = self._awaited()
+        if self._takes_nothing():
+            self._transport.abort()
+            return
+        if awaited is not None and awaited is self._last:
+            self._transport.close()  # with what was sent and not taken yet
+        self._last = awaited
+        self._schedule()
+
+    def _takes_nothing(self) -> bool:
+        """Say whether a reader has taken too little for too long of what waits for it."""
+        if not self.is_full and not self._transport.is_closing():
+            self._waits_to_be_taken, self._idle_looks = None, 0
+            return False
+        before, now = self._waits_to_be_taken, self._transport.get_write_buffer_size()
+        if before is None or before - now >= LEAST:
+            self._waits_to_be_taken, self._idle_looks = now, 0
+        else:
+            self._idle_looks += 1
+        return self._idle_looks >= PATIENCE
