@@ -14,6 +14,12 @@ def test_it_is_ready_while_the_store_answers_and_not_when_it_does_not(http: http
     assert (answer.status_code, answer.json()) == (503, {"status": "store unreachable"})
 
 
+def test_who_asks_for_the_head_alone_is_answered(http: httpx.Client):
+    for path in ("/health", "/ready"):
+        answer = http.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_it_is_not_ready_once_it_drains(http: httpx.Client, served: Served):
     served.app.state.drain.begin()
     assert http.get("/ready").json() == {"status": "draining"}

@@ -46,8 +46,13 @@ def test_a_harmless_request_id_comes_back_and_another_is_replaced(http: httpx.Cl
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.nip.example", "0.0.0.0", "10.0.0.1", "[::2]", "a@b"]
-)
+    "host",
+    [
+        "evil.example", "127.0.0.1.nip.example", "0.0.0.0", "10.0.0.1", "[::2]", "a@b", "", "[::1",
+        "evil.example@localhost", "evil.example//localhost", "//localhost", "evil.example\\@localhost",
+        "localhost:evil", "localhost:123456", "localhost/", "localhost,evil.example",
+    ],
+)  # fmt: skip
 def test_without_authentication_the_server_answers_to_no_other_name(served: Served, host: str):
     answer = httpx.post(f"{served.url}/tasks", json=CALL, headers={"Host": host})
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, -32003)
@@ -56,6 +61,36 @@ def test_without_authentication_the_server_answers_to_no_other_name(served: Serv
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "api.localhost", "127.9.9.9", "[::1]:8000"])
 def test_it_answers_to_names_of_its_own_machine(served: Served, host: str):
     assert httpx.post(f"{served.url}/tasks", json=CALL, headers={"Host": host}).status_code == 200
+
+
+def test_a_request_of_another_origin_than_its_host_is_refused(served: Served):
+    with httpx.Client(base_url=served.url) as http:
+        for origin in ("http://evil.example", "https://localhost:1", "null", "http://[::1", "", "localhost"):
+            answer = http.post("/tasks", json=CALL, headers={"Origin": origin})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (403, -32003), origin
+        assert http.post("/tasks", json=CALL, headers={"Origin": served.url}).status_code == 200
+        same = {"Host": "LocalHost:80", "Origin": "http://localhost:80"}
+        assert http.post("/tasks", json=CALL, headers=same).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "more", [Settings(cors_origins=("http://a.example",)), Settings(public_url="http://a.example")]
+)
+def test_an_origin_that_is_named_may_call(more: Settings):
+    with serving(more) as served:
+        named = httpx.post(f"{served.url}/tasks", json=CALL, headers={"Origin": "http://a.example"})
+        assert named.status_code == 200
+        other = httpx.post(f"{served.url}/tasks", json=CALL, headers={"Origin": "http://b.example"})
+        assert other.status_code == 403
+
+
+def test_with_authentication_the_token_decides_and_without_on_purpose_pages_are_still_refused(
+    guarded: Served,
+):
+    page = {"Origin": "http://evil.example"}
+    assert httpx.post(f"{guarded.url}/tasks", json=CALL, headers=page | bearer()).status_code == 200
+    with serving(Settings(insecure=True)) as served:
+        assert httpx.post(f"{served.url}/tasks", json=CALL, headers=page).status_code == 403
 
 
 def test_its_public_name_is_one_of_its_own():

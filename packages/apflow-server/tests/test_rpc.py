@@ -274,5 +274,6 @@ def test_what_was_not_foreseen_is_told_by_an_id_that_is_in_the_log(
 
 def test_a_path_that_is_not_there_and_a_method_that_is_not_allowed_are_told_in_the_same_form(served: Served):
     assert httpx.get(f"{served.url}/nothing").json() == {"error": {"code": -32001, "message": "Not Found"}}
+    assert httpx.post(f"{served.url}/tasks/", headers={"Host": "localhost:9"}).status_code == 404
     answer = httpx.get(f"{served.url}/tasks")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")

@@ -60,6 +60,7 @@ def create_app(settings: Settings | None = None, *, db: TaskStore | None = None)
         docs_url=None,
         openapi_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # to wherever the Host header says
     )
     app.state.settings = settings
     app.state.given_db = db

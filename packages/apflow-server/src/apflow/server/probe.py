@@ -21,12 +21,14 @@ TIMEOUT: Final = 2.0  # seconds for the store to answer
 router = APIRouter(tags=["probes"])
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health", summary="Say that the process answers.")
 async def health() -> Response:
     """Say that the process answers; whether the store does is not asked."""
     return JsonResponse({"status": "ok", "version": plugins.version("apflow-server")})
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get(
     "/ready",
     summary="Say whether the server can do its work.",

@@ -6,6 +6,7 @@ lead here (DNS rebinding) is refused as a caller from outside is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
@@ -32,6 +33,9 @@ SECURITY: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
 }
 PROBES: Final = ("/health", "/ready")  # balancers ask them often, and by any name
+FOREIGN: Final = "Pages of this origin may not call the server: APFLOW_CORS_ORIGINS names those."
+# What a Host header may say: a name or an address, and a port (RFC 9110, section 7.2).
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]{0,5})?")
 
 
 def has_auth(settings: Settings) -> bool:
@@ -72,8 +76,11 @@ class Protection:
 
     def _check(self, scope: Scope) -> None:
         address = read_address((scope.get("client") or ("",))[0])
-        if not has_auth(self._settings) and not self._settings.insecure:
-            check_local(address, Headers(scope=scope).getlist("host"), self._settings)
+        if not has_auth(self._settings):
+            headers = Headers(scope=scope)
+            if not self._settings.insecure:
+                check_local(address, headers.getlist("host"), self._settings)
+            check_origin(headers, self._settings)
         if scope["path"] not in PROBES:
             self._rate.check_address(rate_key(address))
 
@@ -97,18 +104,22 @@ def check_local(address: IPv4Address | IPv6Address | None, hosts: list[str], set
             "Without authentication this server answers its own machine only. Set APFLOW_JWT_SECRET or "
             "APFLOW_JWKS_URL; or --insecure (APFLOW_INSECURE), where everybody may do everything."
         )
-    if len(hosts) > 1 or any(not is_own_name(host_of(each), settings) for each in hosts):
+    if len(hosts) > 1 or any(not is_own_name(each, settings) for each in hosts):
         raise RefusedFault(
             "Without authentication this server answers to localhost and the name in APFLOW_PUBLIC_URL only."
         )
 
 
 def is_own_name(host: str, settings: Settings) -> bool:
-    """Say whether a host is this machine as it calls itself, or the public name of the server."""
-    address = read_address(host)
+    """Say whether a Host header is this machine as it calls itself, or the public name of the server."""
+    if not _HOST.fullmatch(host):
+        return False
+    name = host_of(host)
+    address = read_address(name)
     if address is not None:
         return address.is_loopback
-    return host == "localhost" or host.endswith(".localhost") or host == host_of(settings.public_url)
+    public_name = host_of(settings.public_url)
+    return name == "localhost" or name.endswith(".localhost") or name == public_name != ""
 
 
 def host_of(text: str) -> str:
@@ -148,12 +159,17 @@ def with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
     )
 
 
-def origin_is_allowed(connection: HTTPConnection, settings: Settings) -> bool:
-    """Say whether a page may open a WebSocket: browsers ask nobody before they do.
+def check_origin(headers: Headers, settings: Settings) -> None:
+    """Check that no page of another origin calls, as far as browsers say so.
 
-    Who sends no Origin is no browser.
+    Of some requests (a WebSocket, a simple POST) they ask nobody before. Who sends no Origin is no browser.
+
+    Raises:
+        RefusedFault: one does.
     """
-    origin = connection.headers.get("origin")
-    if origin is None or "*" in settings.cors_origins or origin in settings.cors_origins:
-        return True
-    return host_of(origin) != "" and urlsplit(origin).netloc == connection.headers.get("host")
+    own = {headers.get("host", "").lower(), urlsplit(settings.public_url).netloc}
+    for origin in headers.getlist("origin"):
+        is_named = "*" in settings.cors_origins or origin in settings.cors_origins
+        place = origin.partition("://")[2]
+        if not is_named and (place == "" or place not in own):
+            raise RefusedFault(FOREIGN)

@@ -21,9 +21,9 @@ from apflow.core.service import TaskService
 from apflow.core.task import Json
 from apflow.server.caller import bearer, caller_of, service_for
 from apflow.server.drain import Drain
-from apflow.server.fault import Code, HttpFault, RefusedFault, TooManyFault, UnauthorizedFault, fault_of
+from apflow.server.fault import Code, HttpFault, TooManyFault, UnauthorizedFault, fault_of
 from apflow.server.message import Authenticate, Message, Unwatch, Watch, read_message, told_fault
-from apflow.server.protection import origin_is_allowed
+from apflow.server.protection import check_origin
 from apflow.server.stream import Streams, is_deleted
 
 logger = logging.getLogger(__name__)
@@ -43,8 +43,7 @@ router = APIRouter(tags=["streams"])
 @router.websocket("/ws")
 async def follow(socket: WebSocket) -> None:
     """Tell a client the events of the trees that it asks for."""
-    if not origin_is_allowed(socket, socket.app.state.settings):
-        raise RefusedFault("Pages of this origin may not call the server: APFLOW_CORS_ORIGINS names those.")
+    check_origin(socket.headers, socket.app.state.settings)
     token, has_offered = _offered(socket)
     is_known = token is not None or socket.app.state.token_check is None
     service = await _service(socket, token) if is_known else None
