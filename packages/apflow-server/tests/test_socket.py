@@ -20,6 +20,7 @@ from apflow.core.eventbus import bus_of
 from apflow.core.service import TaskService
 from apflow.core.settings import Settings
 from apflow.server import socket as server_socket
+from apflow.server.token import LEEWAY
 
 Said = dict[str, Any]
 
@@ -212,12 +213,27 @@ async def test_who_is_not_known_or_bears_a_bad_token_is_told_nothing(monkeypatch
             assert refused.value.response.status_code == 401
         async with talking(served) as connection:
             await say(connection, action="watch", task_id="r")
-            assert (await closed(connection))[0] == 1008
+            assert (await closed(connection))[0] == 4401
         async with talking(served) as connection:
             await say(connection, action="authenticate", token="x.y.z")
-            assert (await closed(connection))[0] == 1008
+            assert (await closed(connection))[0] == 4401
         async with talking(served) as connection:
             assert (await closed(connection))[0] == 1013
+
+
+async def test_a_connection_is_closed_when_its_token_expires():
+    with serving(Settings(jwt_secret=SECRET)) as served:
+        await TaskService(served.db, "ann").create(tree("r", 2))
+        soon = bearer("ann", expires_in=2 - LEEWAY)
+        for more in ({"additional_headers": soon}, {}):
+            async with talking(served, **more) as connection:
+                if not more:
+                    soon = bearer("ann", expires_in=2 - LEEWAY)
+                    await say(connection, action="authenticate", token=soon["Authorization"].split()[1])
+                await say(connection, action="watch", task_id="r")
+                assert (await hear_until(connection, "snapshot"))[0]["type"] == "watching"
+                assert await closed(connection) == (4401, "the token has expired: come back with another")
+        await asyncio.to_thread(wait_for, lambda: bus_of(served.db).subscribers("r") == 0, 5)
 
 
 async def test_a_foreign_task_answers_as_a_missing_one():

@@ -18,6 +18,7 @@ from apflow.core.settings import Settings
 from apflow.core.task import utc_now
 from apflow.server import stream
 from apflow.server.stream import read_number
+from apflow.server.token import LEEWAY
 
 
 @pytest.fixture(autouse=True)
@@ -196,6 +197,21 @@ async def test_a_tree_that_never_runs_is_followed_until_the_server_ends(served: 
             served.app.state.drain.begin()
     assert [each.get("event") for each in found] == ["snapshot", None]
     assert found[-1]["comment"] == "the server ends: come back"
+
+
+async def test_a_stream_ends_with_the_token_that_it_was_asked_for_with():
+    with serving(Settings(jwt_secret=SECRET)) as served:
+        await TaskService(served.db, "ann").create(tree("r", 2))
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tasks.watch", "params": {"id": "r"}}
+        async with client_of(served.url) as client, asyncio.timeout(20):
+            for method, path, body in (("GET", "/tasks/r/events", None), ("POST", "/tasks", call)):
+                soon = bearer("ann", expires_in=2 - LEEWAY)
+                async with client.stream(method, path, json=body, headers=soon) as response:
+                    found = [event async for event in read(response.aiter_lines())]
+                assert [each.get("event") for each in found] == ["snapshot", None]
+                assert found[-1]["comment"] == "the token has expired: come back with another"
+                assert (await client.get("/tasks/r/events", headers=soon)).status_code == 401
+    assert bus_of(served.db).subscribers("r") == 0
 
 
 async def test_a_foreign_task_answers_as_a_missing_one():

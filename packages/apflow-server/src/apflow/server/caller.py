@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,8 @@ from apflow.server.fault import UnauthorizedFault
 if TYPE_CHECKING:
     from apflow.server.token import TokenCheck
 
+LONGEST_SLEEP = 60.0  # seconds until the clock is asked again: it may be set
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -20,6 +24,7 @@ class Caller:
 
     user_id: str | None
     is_admin: bool
+    until: float | None = None  # in seconds since 1970: what was presented is good no longer
 
 
 OWNER = Caller(None, is_admin=True)
@@ -57,6 +62,13 @@ async def caller_of(check: TokenCheck | None, token: str | None) -> Caller:
     if not token:
         raise UnauthorizedFault
     return await check.caller(token)
+
+
+async def expired(caller: Caller) -> None:
+    """Wait until what a caller presented is good no more; for ever, where that has no end."""
+    while caller.until is None or time.time() < caller.until:
+        left = LONGEST_SLEEP if caller.until is None else caller.until - time.time()
+        await asyncio.sleep(min(max(left, 0.0), LONGEST_SLEEP))
 
 
 def bearer(connection: HTTPConnection) -> str | None:

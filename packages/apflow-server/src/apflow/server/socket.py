@@ -19,7 +19,7 @@ from apflow.core.eventbus import Subscription
 from apflow.core.jsonvalue import dumps
 from apflow.core.service import TaskService
 from apflow.core.task import Json
-from apflow.server.caller import bearer, caller_of, service_for
+from apflow.server.caller import Caller, bearer, caller_of, expired, service_for
 from apflow.server.drain import Drain
 from apflow.server.fault import Code, HttpFault, TooManyFault, UnauthorizedFault, fault_of
 from apflow.server.message import Authenticate, Message, Unwatch, Watch, read_message, told_fault
@@ -35,7 +35,8 @@ SEND_TIMEOUT: Final = 60.0  # seconds that a reader may take nothing
 LOOK_EVERY: Final = 15.0  # seconds between looks whether a tree was deleted
 WATCHES: Final = 100  # of one connection
 FAULTS: Final = 20  # wrong messages until a connection is closed
-RESTART, POLICY, SLOW = 1012, 1008, 1013  # codes of closing (RFC 6455, section 7.4, and IANA)
+# Codes of closing (RFC 6455, section 7.4, and IANA); of those that are left to us, one after the 401 of HTTP.
+RESTART, POLICY, SLOW, UNAUTHORIZED = 1012, 1008, 1013, 4401
 
 router = APIRouter(tags=["streams"])
 
@@ -53,7 +54,8 @@ async def follow(socket: WebSocket) -> None:
             service = await _authenticated(socket)
         await Conversation(socket, service).run()
     except HttpFault as fault:
-        await _close(socket, POLICY, fault.message)
+        is_unknown = isinstance(fault, UnauthorizedFault)
+        await _close(socket, UNAUTHORIZED if is_unknown else POLICY, fault.message)
     except TimeoutError:
         await _close(socket, SLOW, "nothing was read, or said, in time")
     except WebSocketDisconnect:
@@ -71,21 +73,27 @@ class Conversation:
         self._faults = 0
 
     async def run(self) -> None:
-        """Answer until the client leaves, or the server ends."""
+        """Answer until the client leaves, its token is good no more, or the server ends."""
         drain: Drain = self._socket.app.state.drain
+        caller: Caller = self._socket.state.caller
+        is_expired = False
         with self._streams.opened("websocket"):
             try:
                 async with asyncio.TaskGroup() as group:
                     over = group.create_task(drain.over(), name="apflow:socket:over")
+                    expiring = group.create_task(expired(caller), name="apflow:socket:expired")
                     hearing = group.create_task(self._hear(group), name="apflow:socket:hear")
-                    await asyncio.wait({over, hearing}, return_when=asyncio.FIRST_COMPLETED)
-                    for each in (over, hearing, *self._watches.values()):
+                    await asyncio.wait({over, expiring, hearing}, return_when=asyncio.FIRST_COMPLETED)
+                    is_expired = expiring.done()
+                    for each in (over, expiring, hearing, *self._watches.values()):
                         each.cancel()
             except* (WebSocketDisconnect, RuntimeError, TimeoutError) as errors:
                 # RuntimeError: it was closed while something was being sent
                 raise errors.exceptions[0] if _has_timeout(errors) else WebSocketDisconnect(1006) from None
         if drain.is_over:
             await _close(self._socket, RESTART, "the server ends: come back")
+        elif is_expired:
+            await _close(self._socket, UNAUTHORIZED, "the token has expired: come back with another")
 
     async def _hear(self, group: asyncio.TaskGroup) -> None:
         while True:

@@ -23,7 +23,7 @@ from apflow.core.events import TaskEvent
 from apflow.core.service import TaskService
 from apflow.core.store import TaskStore
 from apflow.core.task import Json, utc_now
-from apflow.server.caller import current_service
+from apflow.server.caller import Caller, current_service, expired
 from apflow.server.drain import Drain
 from apflow.server.frame import HEARTBEAT, FrameCache, comment, frame, named, pieces
 
@@ -123,6 +123,7 @@ class EventStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         streams: Streams = scope["app"].state.streams
         drain: Drain = scope["app"].state.drain
+        caller: Caller = scope["state"]["caller"]
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         with streams.opened("sse"):
             async with asyncio.TaskGroup() as group:
@@ -133,6 +134,7 @@ class EventStream(StreamingResponse):
                         self._beat(send, pump),
                         self._until_gone(receive, pump),
                         self._until_over(drain, pump),
+                        self._until_expired(caller, pump),
                     )
                 ]
                 await asyncio.wait([pump])
@@ -181,6 +183,11 @@ class EventStream(StreamingResponse):
     async def _until_over(self, drain: Drain, pump: asyncio.Task[None]) -> None:
         await drain.over()
         self._farewell = comment("the server ends: come back")
+        pump.cancel()
+
+    async def _until_expired(self, caller: Caller, pump: asyncio.Task[None]) -> None:
+        await expired(caller)
+        self._farewell = comment("the token has expired: come back with another")
         pump.cancel()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -26,6 +25,7 @@ SHORTEST_SECRET: Final = 32  # bytes
 LONGEST_TOKEN: Final = 8192  # characters
 LONGEST_USER: Final = 255  # characters
 LEEWAY: Final = 5  # seconds between the clocks of two machines
+LATEST: Final = 1e12  # seconds since 1970 that a token may be good for: what is later is no time
 ADMIN: Final = "admin"
 
 WITH_SECRET = frozenset({"HS256", "HS384", "HS512"})
@@ -161,14 +161,14 @@ def read_claims(claims: Mapping[str, Any]) -> Caller:
     user_id, ends = claims.get("sub"), claims.get("exp")
     if not isinstance(user_id, str) or not 0 < len(user_id) <= LONGEST_USER or not user_id.isprintable():
         raise UnauthorizedFault("its sub is no usable name")
-    if isinstance(ends, bool) or not isinstance(ends, int | float) or not math.isfinite(ends):
+    if isinstance(ends, bool) or not isinstance(ends, int | float) or not abs(ends) <= LATEST:
         raise UnauthorizedFault("its exp is no time")
     roles = [claims.get("role")]
     given = claims.get("roles")
     roles += cast("list[object]", given) if isinstance(given, list) else [given]
     scope = claims.get("scope")
     roles += scope.split(" ") if isinstance(scope, str) else []
-    return Caller(user_id, is_admin=ADMIN in roles)
+    return Caller(user_id, is_admin=ADMIN in roles, until=ends + LEEWAY)
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
