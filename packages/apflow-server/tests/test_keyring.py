@@ -121,7 +121,19 @@ async def test_without_an_id_the_only_key_is_taken_and_none_of_several():
         await ring.close()
 
 
-@pytest.mark.parametrize("document", [b"", b"[]", b"{}", b'{"keys": {}}', b"\xff"])
+async def test_keys_that_cannot_be_read_are_as_if_the_issuer_were_away(ring: KeyRing, issuer: Issuer):
+    await ring.find(issuer.kid, "RS256")
+    issuer.document = lambda: b"[" * 200_000  # type: ignore[method-assign]
+    with pytest.raises(UnavailableFault):
+        await ring.find("new", "RS256")
+    assert await ring.find(issuer.kid, "RS256")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [b"", b"[]", b"{}", b'{"keys": {}}', b"\xff", b"[" * 100_000, b'{"keys": [1' + b"0" * 5000 + b"]}"],
+    ids=lambda document: document[:20],
+)
 def test_what_is_no_jwks_document_is_refused(document: bytes):
     with pytest.raises(ValueError):
         read_keys(document)

@@ -31,6 +31,7 @@ from apflow.server.drain import Drain, begin_with_uvicorn
 from apflow.server.fault import Code, HttpFault, InvalidFault
 from apflow.server.limit import Rate
 from apflow.server.observation import Observation
+from apflow.server.precondition import check_settings
 from apflow.server.protection import Protection, has_auth, with_cors
 from apflow.server.request import RequestLog
 
@@ -49,9 +50,10 @@ def create_app(settings: Settings | None = None, *, db: TaskStore | None = None)
         db: the store; the one that the settings name, if None. One that is given is not closed at the end.
 
     Raises:
-        SettingsError: the settings of authentication cannot be used.
+        SettingsError: a setting of the server cannot be used.
     """
     settings = settings or get_settings()
+    check_settings(settings)
     app = FastAPI(
         title="apflow",
         description="Runs trees of tasks.",

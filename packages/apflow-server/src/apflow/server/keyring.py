@@ -9,7 +9,6 @@ cannot be reached.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any, Final, cast
 import httpx
 import jwt
 
+from apflow.core.jsonvalue import loads
 from apflow.server.fault import UnauthorizedFault, UnavailableFault
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def read_keys(document: bytes) -> list[Mapping[str, Any]]:
     Raises:
         ValueError: it is no such document.
     """
-    read = json.loads(document)
+    read = loads(document)
     keys = cast("dict[str, Any]", read).get("keys") if isinstance(read, dict) else None
     if not isinstance(keys, list):
         raise ValueError("it is no JWKS document")  # noqa: TRY004 - what is wrong is the document
