@@ -233,3 +233,21 @@ async def test_the_token_and_the_headers_go_with_every_request_and_into_no_error
     told = f"{failed.value!r} {client!r} {caplog.text}"
     assert "a-token" not in told
     assert "a-key" not in told
+
+
+async def test_a_server_on_this_machine_is_called_without_a_proxy(monkeypatch: pytest.MonkeyPatch):
+    with strange_peer(hang) as proxy, strange_peer(result(COUNT)) as peer:
+        for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        for url in (peer.url, peer.url.replace("127.0.0.1", "localhost")):
+            async with Client(url) as client:
+                assert (await client.tasks_running_count()).count == 3
+            with SyncClient(url) as client:
+                assert client.tasks_running_count().count == 3
+        assert proxy.requests == []
+        far = SyncClient("http://far.example", timeout=0.3, patience=0)
+        with far, pytest.raises(ServerUnreachableError):
+            far.tasks_running_count()
+        assert len(proxy.requests) == 1

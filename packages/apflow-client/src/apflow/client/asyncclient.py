@@ -16,7 +16,7 @@ from tenacity import AsyncRetrying
 from apflow.client.answer import read_typed
 from apflow.client.call import Call, call_of, error_of, read_answer, without_defaults
 from apflow.client.errors import ServerBusyError, ServerError
-from apflow.client.exchange import LentTransport, too_large, unreachable
+from apflow.client.exchange import async_transport, too_large, unreachable
 from apflow.client.operations import AsyncOperations
 from apflow.client.outcome import outcome_of, read_execution
 from apflow.client.repetition import rules_of
@@ -67,8 +67,9 @@ class Client(AsyncOperations):
             silence=silence,
             max_bytes=max_bytes,
         )
-        lent = LentTransport(transport) if transport is not None else None
-        self._http = httpx.AsyncClient(headers=self._target.headers, transport=lent)
+        self._http = httpx.AsyncClient(
+            headers=self._target.headers, transport=async_transport(self._target, transport)
+        )
 
     @property
     def url(self) -> str:

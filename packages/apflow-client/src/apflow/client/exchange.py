@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 
 from apflow.client.errors import ServerError, ServerUnreachableError
+from apflow.client.target import Target
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
@@ -29,6 +30,20 @@ class LentSyncTransport(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request."""
         return self._transport.handle_request(request)
+
+
+def async_transport(target: Target, lent: httpx.AsyncBaseTransport | None) -> httpx.AsyncBaseTransport | None:
+    """Return what sends requests to a server; None: httpx's own, by way of the environment's proxies."""
+    if lent is not None:
+        return LentTransport(lent)
+    return httpx.AsyncHTTPTransport() if target.is_local else None
+
+
+def sync_transport(target: Target, lent: httpx.BaseTransport | None) -> httpx.BaseTransport | None:
+    """Return the same, without asyncio."""
+    if lent is not None:
+        return LentSyncTransport(lent)
+    return httpx.HTTPTransport() if target.is_local else None
 
 
 def unreachable(url: str, error: httpx.RequestError) -> ServerUnreachableError:

@@ -15,7 +15,7 @@ from tenacity import Retrying
 from apflow.client.answer import read_typed
 from apflow.client.call import Call, call_of, error_of, read_answer, without_defaults
 from apflow.client.errors import ServerBusyError, ServerError
-from apflow.client.exchange import LentSyncTransport, too_large, unreachable
+from apflow.client.exchange import sync_transport, too_large, unreachable
 from apflow.client.operations import SyncOperations
 from apflow.client.outcome import outcome_of, read_execution
 from apflow.client.repetition import rules_of
@@ -66,8 +66,9 @@ class SyncClient(SyncOperations):
             silence=silence,
             max_bytes=max_bytes,
         )
-        lent = LentSyncTransport(transport) if transport is not None else None
-        self._http = httpx.Client(headers=self._target.headers, transport=lent)
+        self._http = httpx.Client(
+            headers=self._target.headers, transport=sync_transport(self._target, transport)
+        )
 
     @property
     def url(self) -> str:

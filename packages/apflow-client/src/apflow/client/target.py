@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import quote
 
@@ -30,6 +31,15 @@ class Target:
 
     def __repr__(self) -> str:
         return f"Target({self.url!r})"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine, where no proxy leads to."""
+        host = httpx.URL(self.url).host
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
 
     @property
     def rpc_url(self) -> str:
