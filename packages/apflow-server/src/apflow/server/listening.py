@@ -45,6 +45,15 @@ def read_place(text: str) -> Place:
     return Place(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - what an empty host means
 
 
+def local_url(place: Place) -> str | None:
+    """Return the loopback address at which a server that listens at a place is reached; None if at none."""
+    address = read_address(place.host)
+    if address is None or not (address.is_loopback or address.is_unspecified):
+        return None
+    loopback = "127.0.0.1" if address.version == 4 else "::1"
+    return f"http://{Place(loopback if address.is_unspecified else str(address), place.port)}"
+
+
 def check_place(place: Place, settings: Settings) -> None:
     """Check that nobody from outside is served without being known.
 

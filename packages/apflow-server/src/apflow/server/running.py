@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -34,9 +35,11 @@ LARGEST_HEAD = 64 << 10  # bytes of the headers of a request
 class DrainingServer(uvicorn.Server):
     """Ends when the drain of its application is over, which a signal begins."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+    def __init__(
+        self, config: uvicorn.Config, app: FastAPI, before_end: Callable[[], object] = lambda: None
+    ) -> None:
         super().__init__(config)
-        self._app = app
+        self._app, self._before_end = app, before_end
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -51,6 +54,10 @@ class DrainingServer(uvicorn.Server):
             self.should_exit = True
         return await super().on_tick(counter)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._before_end()
+        await super().shutdown(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signals give it
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
@@ -64,9 +71,15 @@ class DrainingServer(uvicorn.Server):
             self.should_exit = True
 
 
-def serve(app: FastAPI, sockets: list[socket.socket]) -> None:
-    """Serve an application at bound sockets in this process, until a signal comes."""
-    DrainingServer(configuration(app), app).run(sockets)
+def serve(
+    app: FastAPI, sockets: list[socket.socket], *, before_end: Callable[[], object] = lambda: None
+) -> None:
+    """Serve an application at bound sockets in this process, until a signal comes.
+
+    Args:
+        before_end: called when nothing runs any more, while the sockets still answer.
+    """
+    DrainingServer(configuration(app), app, before_end).run(sockets)
 
 
 def configuration(app: FastAPI) -> uvicorn.Config:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import click
 import uvicorn
 
 from apflow.core.errors import InvalidInputError
+from apflow.core.holder import this_process, told
 from apflow.core.modules import import_modules
 from apflow.core.session import create_session
 from apflow.core.settings import Settings, get_settings
@@ -18,8 +20,11 @@ from apflow.core.store import TaskStore
 from apflow.server import audit, running
 from apflow.server.app import create_app
 from apflow.server.fleet import Fleet
-from apflow.server.listening import Place, check_place, listen, read_place
+from apflow.server.listening import Place, check_place, listen, local_url, read_place
 from apflow.server.log import set_up as set_up_logs
+from apflow.server.protection import has_auth
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +70,9 @@ def start(settings: Settings, wanted: Start) -> None:
                 raise click.exceptions.Exit(code)
         else:
             asyncio.run(_open(db))
-            running.serve(app, [bound])
+            with ExitStack() as told_while:
+                tell_commands(told_while, db, Place(host, port), settings)
+                running.serve(app, [bound], before_end=told_while.close)
 
 
 def place_of(settings: Settings, wanted: Start) -> Place:
@@ -89,6 +96,17 @@ def check_sharing(db: TaskStore, wanted: Start) -> None:
         f"{option} takes a database that several processes share, and {kind}:// admits one process. One is "
         "enough: it runs many tasks at once. Or set APFLOW_DATABASE_URL to a PostgreSQL."
     )
+
+
+def tell_commands(told_while: ExitStack, db: TaskStore, place: Place, settings: Settings) -> None:
+    """Tell commands of this machine where the server is, if it keeps its database from them."""
+    url = local_url(place)
+    if db.file is None or url is None:
+        return
+    try:
+        told_while.enter_context(told(this_process(db.file, url, needs_token=has_auth(settings))))
+    except OSError as error:
+        logger.warning("Commands do not find this server by themselves: %s", error)
 
 
 async def _open(db: TaskStore) -> None:
