@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from peers.apflowserver import HERE, ApflowServer, apflow_server, wait_for
+from peers.apflowserver import apflow_server, wait_for
+from peers.shell import Shell
 
 from apflow.cli.failure import describe, exit_code_of
 from apflow.client import Client, RemoteService
@@ -88,41 +86,6 @@ CALLS: tuple[Callable[[TaskService], Awaitable[Any]], ...] = (
     lambda service: service.executor("rest"),
     lambda service: service.watch("nobody").__anext__(),
 )
-
-
-@dataclass
-class Shell:
-    """The program, in processes of its own."""
-
-    server: ApflowServer
-
-    def __call__(self, *arguments: str, is_there: bool = True, **more: str) -> tuple[int, str, str]:
-        """Run a command and return its exit code, what it wrote, and what it said."""
-        done = subprocess.run(
-            self.command(arguments, is_there=is_there),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            cwd=self.server.folder,
-            env=self.variables | more,
-        )
-        return done.returncode, done.stdout, done.stderr
-
-    def command(self, arguments: tuple[str, ...], *, is_there: bool) -> list[str]:
-        where = ["--server", self.server.url] if is_there else []
-        return [sys.executable, "-m", "apflow.cli", *arguments, *where]
-
-    def json(self, *arguments: str) -> Any:
-        code, out, said = self(*arguments, "--json")
-        assert code == 0, said
-        return json.loads(out)
-
-    @property
-    def variables(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("APFLOW_")}
-        own = {"APFLOW_DATABASE_URL": self.server.database, "APFLOW_IMPORT": "peers.farwork"}
-        return kept | own | {"PYTHONPATH": str(HERE)} | dict(self.server.environment)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from apflow.core import plugins
 from apflow.core.service import TaskService
@@ -16,24 +15,17 @@ async def describe(service: TaskService) -> dict[str, Json]:
     db = service.db
     scheme = db.url.partition(":")[0]
     owner = plugins.find("apflow.storages", scheme)
-    path = file_of(db.url)
     requested = await db.find(TaskQuery(is_requested=True))
     return {
         "url": shown_url(db.url),
         "storage": f"{owner.distribution} {owner.version}" if owner else "built in",
         "schema": schema_version(db),
-        "size_bytes": path.stat().st_size if path is not None and path.is_file() else None,
+        "size_bytes": db.file.stat().st_size if db.file is not None and db.file.is_file() else None,
         "is_durable": db.capabilities.is_durable,
         "is_shared": db.capabilities.is_shared,
         "runs_to_resume": len(requested),
         "tasks": await service.count(),
     }
-
-
-def file_of(url: str) -> Path | None:
-    """Return the file that a URL names, None where it names none."""
-    scheme, _, path = url.partition(":///")
-    return Path(path) if scheme == "duckdb" and path else None
 
 
 def shown_url(url: str) -> str:

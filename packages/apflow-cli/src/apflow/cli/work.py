@@ -1,21 +1,28 @@
-"""Doing a command's work: the store opened, one event loop around it."""
+"""Doing a command's work: the store opened, or a server found, and one event loop around it."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from apflow.cli.options import Session, session_of
 from apflow.cli.preparation import prepare
 from apflow.core.errors import StoreLockedError
+from apflow.core.holder import Holder, find_holder
 from apflow.core.service import TaskService
 from apflow.core.session import get_default_session
 from apflow.core.settings import get_settings
 from apflow.core.store import TaskStore
+
+if TYPE_CHECKING:
+    from apflow.client import Client
+
+logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -24,25 +31,25 @@ LOCK_INTERVAL = 0.1  # seconds between two attempts at a locked database
 
 
 def perform(ctx: click.Context, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
-    """Run a command's work: by the server that is named, else on the store that the settings name.
+    """Run a command's work: by the server that is named, or that holds the store of the settings; else here.
 
     Ctrl-C cancels the work and waits for it.
     """
     session = session_of(ctx)
     prepare(session)
     url = server_of(session)
-    return asyncio.run(_perform_there(url, work) if url else _perform(session, work))
+    return asyncio.run(_perform_there(url, work) if url else _perform_by_holder(session, work))
 
 
 def perform_here(ctx: click.Context, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
-    """Run a command's work on the store that the settings name, also where they name a server."""
+    """Run a command's work in this process, on the store that the settings name, whatever server there is."""
     session = session_of(ctx)
     prepare(session)
     return asyncio.run(_perform(session, work))
 
 
 def server_of(session: Session) -> str:
-    """Return the address of the server that is to do a command's work; none if it is done here."""
+    """Return the address of the server that is named to do a command's work; empty if none is."""
     return session.server or get_settings().api_url
 
 
@@ -51,6 +58,41 @@ async def _perform_there(url: str, work: Callable[[TaskService], Awaitable[Answe
 
     async with Client(url, get_settings().api_token, patience=PATIENCE) as client:
         return await work(RemoteService(client))
+
+
+async def _perform_by_holder(session: Session, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
+    holder = _holder()
+    if holder is None:
+        return await _perform(session, work)
+    from apflow.client import Client, RemoteService
+
+    token = get_settings().api_token if holder.needs_token else ""
+    async with Client(holder.url, token, patience=PATIENCE) as client:
+        if await _is_there(client):
+            logger.info("Done by the server at %s (process %d), which holds it.", holder.url, holder.pid)
+            return await work(RemoteService(client))
+    return await _perform(session, work)
+
+
+def _holder() -> Holder | None:
+    """Return the server that holds the store that the settings name, if this command may ask it."""
+    file = get_default_session().file
+    holder = find_holder(file) if file is not None else None
+    may_ask = holder is not None and (not holder.needs_token or bool(get_settings().api_token))
+    return holder if may_ask else None
+
+
+async def _is_there(client: Client) -> bool:
+    """Say whether a server takes requests still: it may just have ended."""
+    from apflow.client import ServerUnreachableError
+
+    try:
+        await client.call("system.health", patience=0)
+    except ServerUnreachableError as error:
+        if error.was_sent:
+            raise
+        return False
+    return True
 
 
 async def _perform(session: Session, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
