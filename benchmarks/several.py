@@ -6,17 +6,16 @@ import asyncio
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
 
 from apflow.core import TaskCreator, TaskQuery, TaskStatus, create_session, submit
 from apflow.core.service import TaskService
 from apflow.core.store import TaskStore
-from apflow.testing.postgres import a_database, a_server
+from apflow.testing.postgres import a_database
+from apflow.testing.postgresserver import a_server
 from benchmarks import trees
 from benchmarks.floor import push_in_batches
 from benchmarks.line import Line
@@ -29,12 +28,8 @@ POLL = 0.01  # seconds between looks whether trees have ended
 @contextmanager
 def fresh_server() -> Generator[str]:
     """Give the URL of a new PostgreSQL server, which ends after."""
-    # Not in the usual folder: the path of a Unix socket is short.
-    with (
-        tempfile.TemporaryDirectory(prefix="apflow-pg-") as folder,
-        a_server(Path(folder) / "data", DURABLE) as server,
-    ):
-        yield server.get_uri()
+    with a_server(settings=DURABLE) as server:
+        yield server.url()
 
 
 @asynccontextmanager

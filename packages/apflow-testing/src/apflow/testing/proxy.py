@@ -1,155 +1,194 @@
-"""A TCP proxy that stands between a client and a server, and can lose what they say to each other."""
+"""A TCP proxy that stands between a client and a server, and does to what they say what networks do."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any
 
 Look = Callable[[bytes], bool]
+Target = str | tuple[str, int]  # the path of a Unix socket, or host and port
 
 
 class Proxy:
     """Forwards connections at a port of the loopback interface, from a thread of its own.
 
-    `cut_before` and `cut_after` are asked of each piece that a client sends: where they say True, both sides
-    lose the connection, before the server gets the piece or once it has answered it.
+    `cut_before` and `cut_after` are asked, in that thread, of each piece that a client sends: where they say
+    True, both sides lose the connection, before the server gets the piece or once it has answered it. The
+    client hears nothing of that answer.
+
+    Every method returns when it is done, and may be called from any thread.
     """
 
-    def __init__(self, target: str | tuple[str, int]) -> None:
-        self._target = target  # the path of a Unix socket, or host and port
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._serve_forever, name="proxy", daemon=True)
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._flowing: asyncio.Event | None = None
+    def __init__(self, target: Target) -> None:
         self.port = 0
+        self.count = 0  # connections that were made
+        self.lost_pieces = 0  # that `cut_before` has kept from the server
+        self.lost_answers = 0  # that `cut_after` has kept from the client
         self.cut_before: Look = _never
         self.cut_after: Look = _never
-        self.count = 0  # connections that were made
-
-    def lose_all(self) -> None:
-        """Cut every connection."""
-        self._run(self._lose_all())
-
-    def stall(self, *, is_stalled: bool = True) -> None:
-        """Let nothing through any more, without a word; or let it through again."""
-        self._run(self._stall(is_stalled))
+        self._target = target
+        self._delay = 0.0
+        self._links: set[_Link] = set()
+        self._flows = asyncio.Event()  # else every piece waits
+        self._tells_server = asyncio.Event()  # else the server does not hear of clients that are gone
+        self._loop = asyncio.new_event_loop()
+        self._is_ready: Future[None] = Future()
+        self._thread = threading.Thread(target=self._serve, name="proxy", daemon=True)
 
     def start(self) -> None:
         """Begin to listen."""
         self._thread.start()
-        self._run(self._serve())
+        self._is_ready.result()
 
     def stop(self) -> None:
         """Cut every connection and listen no more. May be repeated."""
         if self._thread.is_alive():
-            self._run(self._end())
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._do(self._end)
             self._thread.join()
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        done: Future[None] = asyncio.run_coroutine_threadsafe(work, self._loop)
+    def lose_all(self) -> None:
+        """Cut every connection."""
+        self._do(self._cut)
+
+    def strand(self) -> None:
+        """Cut every connection, and keep the server from hearing of it, as where a client's host is gone."""
+        self._do(self._strand)
+
+    def stall(self) -> None:
+        """Let nothing through any more, without a word."""
+        self._do(self._flows.clear)
+
+    def delay(self, seconds: float) -> None:
+        """Forward each piece so much later."""
+        self._do(lambda: setattr(self, "_delay", seconds))
+
+    def pass_on(self) -> None:
+        """Forward everything at once again: the end of `strand`, `stall` and `delay`."""
+        self._do(self._pass_on)
+
+    def _do(self, act: Callable[[], object]) -> None:
+        """Act in the proxy's thread."""
+        if threading.current_thread() is self._thread:
+            act()
+            return
+        done: Future[None] = Future()
+
+        def tell() -> None:
+            act()
+            done.set_result(None)
+
+        self._loop.call_soon_threadsafe(tell)
         done.result()
 
-    def _serve_forever(self) -> None:
+    def _cut(self) -> None:
+        for link in self._links:
+            link.cut()
+
+    def _strand(self) -> None:
+        self._tells_server.clear()
+        for link in self._links:
+            link.near.transport.abort()
+
+    def _pass_on(self) -> None:
+        self._delay = 0.0
+        self._flows.set()
+        self._tells_server.set()
+
+    def _end(self) -> None:
+        self._server.close()
+        self._pass_on()
+        self._cut()
+        self._loop.stop()
+
+    def _serve(self) -> None:
+        self._pass_on()
+        self._loop.run_until_complete(self._listen())
+        self._is_ready.set_result(None)
         self._loop.run_forever()
         self._loop.run_until_complete(_end_all())
         self._loop.close()
 
-    async def _serve(self) -> None:
-        self._flowing = asyncio.Event()
-        self._flowing.set()
+    async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    async def _end(self) -> None:
-        self._server.close()
-        await self._stall(False)
-        await self._lose_all()
-
-    async def _stall(self, is_stalled: bool) -> None:
-        assert self._flowing is not None  # made when this was started
-        if is_stalled:
-            self._flowing.clear()
-        else:
-            self._flowing.set()
-
-    async def _lose_all(self) -> None:
-        for writer in list(self._writers):
-            writer.transport.abort()
-
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.count += 1
-        writers = {writer}
-        self._writers |= writers
+        link = _Link(writer)
+        self._links.add(link)
         try:
             with suppress(OSError):
-                far_reader, far = await self._connect()
-                writers.add(far)
-                self._writers.add(far)
-                answered = asyncio.Event()
-                await asyncio.gather(
-                    self._ask(reader, far, writer, answered), self._answer(far_reader, writer, answered)
-                )
+                far_reader, link.far = await self._connect()
+                await asyncio.gather(self._ask(reader, link, link.far), self._answer(far_reader, link))
         finally:
-            self._writers -= writers
-            for each in writers:
-                each.transport.abort()
+            self._links.discard(link)
+            link.cut()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if isinstance(self._target, str):
             return await asyncio.open_unix_connection(self._target)
         return await asyncio.open_connection(*self._target)
 
-    async def _ask(
-        self,
-        reader: asyncio.StreamReader,
-        far: asyncio.StreamWriter,
-        near: asyncio.StreamWriter,
-        answered: asyncio.Event,
-    ) -> None:
+    async def _let_through(self) -> None:
+        await self._flows.wait()
+        if self._delay:
+            await asyncio.sleep(self._delay)
+
+    async def _ask(self, reader: asyncio.StreamReader, link: _Link, far: asyncio.StreamWriter) -> None:
         """Forward what the client says."""
-        assert self._flowing is not None  # made when this was started
         with suppress(OSError):
             while piece := await reader.read(1 << 16):
-                await self._flowing.wait()
+                await self._let_through()
                 if self.cut_before(piece):
+                    self.lost_pieces += 1
                     break
                 loses = self.cut_after(piece)
                 if loses:
-                    near.transport.abort()  # the answer goes nowhere
-                    answered.clear()
+                    link.near.transport.abort()  # the answer goes nowhere
+                    link.is_answered.clear()
                 far.write(piece)
                 await far.drain()
                 if loses:
-                    await answered.wait()
+                    await link.is_answered.wait()
+                    self.lost_answers += 1
                     break
-        answered.set()
-        near.close()
+        link.near.close()
+        await self._tells_server.wait()
         far.close()
 
-    async def _answer(
-        self, far: asyncio.StreamReader, near: asyncio.StreamWriter, answered: asyncio.Event
-    ) -> None:
+    async def _answer(self, far: asyncio.StreamReader, link: _Link) -> None:
         """Forward what the server says."""
-        assert self._flowing is not None  # made when this was started
         with suppress(OSError):
             while piece := await far.read(1 << 16):
-                await self._flowing.wait()
-                answered.set()
-                if not near.is_closing():
-                    near.write(piece)
-                    await near.drain()
-        answered.set()
-        near.close()
+                await self._let_through()
+                link.is_answered.set()
+                if not link.near.is_closing():
+                    link.near.write(piece)
+                    await link.near.drain()
+        link.is_answered.set()
+        link.near.close()
+
+
+class _Link:
+    """One connection: the client's side of it, and the server's."""
+
+    def __init__(self, near: asyncio.StreamWriter) -> None:
+        self.near = near
+        self.far: asyncio.StreamWriter | None = None
+        self.is_answered = asyncio.Event()
+
+    def cut(self) -> None:
+        """Lose it on both sides."""
+        for each in (self.near, self.far):
+            if each is not None:
+                each.transport.abort()
 
 
 @contextmanager
-def a_proxy(target: str | tuple[str, int]) -> Generator[Proxy]:
+def a_proxy(target: Target) -> Generator[Proxy]:
     """Start a proxy and stop it at the end."""
     proxy = Proxy(target)
     proxy.start()
@@ -159,10 +198,18 @@ def a_proxy(target: str | tuple[str, int]) -> Generator[Proxy]:
         proxy.stop()
 
 
-def socket_of(folder: str) -> str:
-    """Return the Unix socket of the PostgreSQL server that keeps it in `folder`."""
-    [socket] = [each for each in Path(folder).glob(".s.PGSQL.*") if each.suffix != ".lock"]
-    return str(socket)
+def at_most(count: int, look: Look) -> Look:
+    """Return a look that says True where another one does, so many times at most."""
+    left = count
+
+    def looks(piece: bytes) -> bool:
+        nonlocal left
+        if left and look(piece):
+            left -= 1
+            return True
+        return False
+
+    return looks
 
 
 async def _end_all() -> None:
