@@ -1,4 +1,7 @@
-"""Writes the client's methods, one for each operation of the core's table, for it and its sync sister.
+"""Writes what of the client follows from something else.
+
+That is its methods, one for each operation of the core's table; and its sister for programs without asyncio,
+which is the client less what makes it one for asyncio.
 
 hatch run dev:python tools/client_methods.py
 """
@@ -7,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,7 +24,22 @@ from apflow.core import answers
 from apflow.core.operations import OPERATIONS, Operation
 from apflow.core.service import TaskService
 
-FILE = Path("packages/apflow-client/src/apflow/client/operations.py")
+FOLDER = Path("packages/apflow-client/src/apflow/client")
+# What makes code one for asyncio, and what stands in its place elsewhere.
+WITHOUT_ASYNCIO = {
+    r"\b(async|await) ": "",
+    r"\b(__)?a(close|closing|enter__|exit__|iter_\w+)\b": r"\1\2",
+    r"\bAsync(BaseTransport|Client|Generator|Iterator|Retrying)\b": r"\1",
+    r"\bAsync(?=Operations\b)": "Sync",
+    r"\bclass (?=Client\b)": "class Sync",
+    r"\basync_(?=transport\b)": "sync_",
+    r"^import asyncio\n": "",
+    r"\basyncio\.sleep\b": "time.sleep",
+    r"for (\w+) in (\w+):\s+yield \1\n": r"yield from \2\n",
+    r"The client for asyncio\.": "The client for programs without asyncio.\n\n"
+    "Written by `tools/client_methods.py` from the one for asyncio.\n",
+    r"to be awaited": "one after the other",
+}
 HEAD = '''"""The operations of a server as methods.
 
 Written by `tools/client_methods.py` from the core's table of operations.
@@ -39,15 +58,15 @@ from apflow.core.task import Json
 '''
 CLASS = '''
 
-class {prefix}Operations:
-    """Every operation of the table, {how}."""
+class AsyncOperations:
+    """Every operation of the table, to be awaited."""
 
     @abstractmethod
-    {define} _ask(self, name: str, params: Mapping[str, Json]) -> Any:
+    async def _ask(self, name: str, params: Mapping[str, Json]) -> Any:
         """Call an operation and return its result as the model that the table names."""
 
     @abstractmethod
-    def watch(self, task_id: str, after: int | None = None) -> {prefix_of_iterator}Iterator[Event]:
+    def watch(self, task_id: str, after: int | None = None) -> AsyncIterator[Event]:
         """Yield the events of a task's tree until its final one."""
 '''
 
@@ -72,43 +91,50 @@ def parameters(given: Sequence[inspect.Parameter]) -> Iterator[str]:
         yield f"{each.name}: {each.annotation}{default}"
 
 
-def method(operation: Operation, *, is_async: bool) -> Iterator[str]:
+def method(operation: Operation) -> Iterator[str]:
     """Yield the lines of one method."""
     signature = inspect.signature(getattr(TaskService, operation.method))
     given = [each for each in signature.parameters.values() if each.name != "self"]
     shown = f"({', '.join(['self', *parameters(given)])})"
     name = operation.name.replace(".", "_")
     result = type_name(operation.result)
-    define, wait = ("async def", "await ") if is_async else ("def", "")
     if operation.is_stream:
-        iterator = "AsyncIterator" if is_async else "Iterator"
-        yield f"    def {name}{shown} -> {iterator}[{result}]:"
+        yield f"    def {name}{shown} -> AsyncIterator[{result}]:"
         yield f'        """{operation.summary}"""'
         yield f"        return self.watch({', '.join(each.name for each in given)})"
         return
     params = ", ".join(f'"{each.name}": {each.name}' for each in given)
-    yield f"    {define} {name}{shown} -> {result}:"
+    yield f"    async def {name}{shown} -> {result}:"
     yield f'        """{operation.summary}"""'
-    yield f'        result: {result} = {wait}self._ask("{operation.name}", {{{params}}})'
+    yield f'        result: {result} = await self._ask("{operation.name}", {{{params}}})'
     yield "        return result"
 
 
-def source() -> str:
-    """Return the module as it should be."""
+def operations() -> str:
+    """Return the source of all methods, for the client and for its sister."""
     named = sorted({name for name in dir(answers) for op in OPERATIONS.values() if name in type_names(op)})
-    text = HEAD.format(answers=", ".join(named))
-    for prefix, how in (("Async", "to be awaited"), ("Sync", "one after the other")):
-        is_async = prefix == "Async"
-        text += CLASS.format(
-            prefix=prefix,
-            how=how,
-            define="async def" if is_async else "def",
-            prefix_of_iterator="Async" if is_async else "",
-        )
-        for operation in OPERATIONS.values():
-            text += "\n" + "\n".join(method(operation, is_async=is_async)) + "\n"
-    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(FILE), "-"]
-    return subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, check=True).stdout
+    methods = ["\n".join(method(operation)) for operation in OPERATIONS.values()]
+    text = "\n\n".join([CLASS.rstrip(), *methods]) + "\n"
+    return HEAD.format(answers=", ".join(named)) + text + without_asyncio(text)
+
+
+def without_asyncio(source: str) -> str:
+    """Return what a source is for programs without asyncio."""
+    for pattern, replacement in WITHOUT_ASYNCIO.items():
+        source = re.sub(pattern, replacement, source, flags=re.MULTILINE)
+    return source
+
+
+def formatted(source: str, file: Path) -> str:
+    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(file), "-"]
+    return subprocess.run(command, cwd=ROOT, input=source, capture_output=True, text=True, check=True).stdout
+
+
+def files() -> dict[Path, str]:
+    """Return what is written, by file."""
+    sync_client = without_asyncio((ROOT / FOLDER / "asyncclient.py").read_text())
+    written = {FOLDER / "operations.py": operations(), FOLDER / "syncclient.py": sync_client}
+    return {file: formatted(source, file) for file, source in written.items()}
 
 
 def type_names(operation: Operation) -> set[str]:
@@ -118,12 +144,17 @@ def type_names(operation: Operation) -> set[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="only say whether it differs")
-    is_checking, file, wanted = parser.parse_args().check, ROOT / FILE, source()
-    differs = not file.is_file() or file.read_text() != wanted
+    is_checking = parser.parse_args().check
+    different = {
+        file: source
+        for file, source in files().items()
+        if not (ROOT / file).is_file() or (ROOT / file).read_text() != source
+    }
     if is_checking:
-        faults = [f"{FILE} is not what the table of operations says"] if differs else []
+        faults = [f"{file} is not what it is written from" for file in different]
         return report(faults, "Run: hatch run dev:python tools/client_methods.py")
-    file.write_text(wanted)
+    for file, source in different.items():
+        (ROOT / file).write_text(source)
     return 0
 
 

@@ -1,4 +1,7 @@
-"""The client for programs without asyncio."""
+"""The client for programs without asyncio.
+
+Written by `tools/client_methods.py` from the one for asyncio.
+"""
 
 from __future__ import annotations
 
