@@ -367,3 +367,43 @@ def test_a_wide_join_and_a_long_chain_need_no_recursion():
     assert len(check_array(chain, LIMITS)) == 100_000
     chain[0]["dependencies"] = ["t99999"]
     assert "99990 more" in str(refused(chain))
+
+
+def similar(count: int, last: str = "") -> list[str]:
+    """Return words that are as much work to compare as there can be."""
+    return [f"{'ab' * 60}{at}{last}" for at in range(count)]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pytest.param([{"name": "a", **dict.fromkeys(similar(100_000))}], id="keys"),
+        pytest.param([{"name": "a", "policy": dict.fromkeys(similar(100_000))}], id="keys of the policy"),
+        pytest.param([{"name": "a", "k" * 5_000_000: 1}], id="one long key"),
+        pytest.param([{"name": "a", "dependencies": similar(100_000)}], id="dependencies"),
+        pytest.param(
+            [{"name": name} for name in similar(2000)] + [{"name": "a", "dependencies": similar(20_000, "x")}],
+            id="dependencies among many",
+        ),
+        pytest.param(
+            [{"id": name, "name": name} for name in similar(2000)]
+            + [
+                {
+                    "id": "a",
+                    "name": "a",
+                    "dependencies": similar(2000),
+                    "inputs": {"all": [{"$from": name} for name in similar(5000, "x")]},
+                }
+            ],
+            id="references",
+        ),
+        pytest.param([{"name": "a", "dependencies": ["a"]} for _ in range(20_000)], id="the same name"),
+        pytest.param([{}] * 200_000, id="nothing"),
+    ],
+)
+def test_a_hostile_array_is_refused_soon_and_not_at_length(array: Array):
+    started = time.monotonic()
+    error = refused(array)
+    assert time.monotonic() - started < 15
+    assert len(error.violations) <= 1001
+    assert len(str(error)) < 10_000

@@ -102,12 +102,39 @@ async def test_wrong_parameters_are_refused_with_every_fault():
         {"created_after": 5},
         {"created_after": "5"},
         {"created_after": "2026-01-01T00:00:00"},
+        {"created_after": "0001-01-01T00:00:00+23:59"},
+        {"created_before": "9999-12-31T23:59:59-23:59"},
     ],
     ids=str,
 )
 async def test_a_parameter_of_another_kind_is_refused_and_not_guessed_at(given: dict[str, Any]):
     with pytest.raises(InvalidInputError):
         await OPERATIONS["tasks.list"].call(TaskService(MemoryStore()), given)
+
+
+MANY = 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("tasks.create", {"tasks": [1] * MANY}),
+        ("tasks.cancel", {"task_ids": [1] * MANY}),
+        ("tasks.cancel", {"task_ids": ["x"] * MANY}),
+        ("tasks.running.status", {"task_ids": ["x"] * MANY}),
+        ("tasks.resume", {"task_ids": ["x"] * MANY}),
+        ("tasks.copy", {"task_id": "x", "custom_task_ids": [1] * MANY}),
+        ("tasks.update", {"task_id": "x", "dependencies": [1] * MANY}),
+        ("tasks.list", {"status": ["failed"] * MANY}),
+        ("tasks.list", {f"key{at}": 0 for at in range(MANY)}),
+        ("tasks.list", {"k" * MANY: 0}),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+async def test_a_refusal_is_short_however_much_is_wrong(name: str, given: dict[str, Any]):
+    with pytest.raises(InvalidInputError) as caught:
+        await OPERATIONS[name].call(TaskService(MemoryStore()), given)
+    assert 0 < len(str(caught.value.violations)) < 1000
 
 
 async def test_times_and_states_are_given_as_text_and_whole_numbers_in_any_form():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 from apflow.core.entry import Entry, read_dependencies, read_entry
@@ -16,11 +17,9 @@ from apflow.core.identifier import new_ids
 from apflow.core.inputs import remap_references
 from apflow.core.settings import Settings
 from apflow.core.task import Task
-from apflow.core.taskfield import Faults, check_sources, near, read_name, read_text, shown
+from apflow.core.taskfield import Faults, check_sources, read_name, read_text, shown
 from apflow.core.treeshape import check_shape
 
-NEAR_LIMIT = 2000  # references among which similar ones are looked for: the search is slow
-NEAR_FAULTS = 20  # faults for which they are looked for
 SHOWN = 5  # faults that the message spells out; `violations` has all
 
 
@@ -67,7 +66,7 @@ def read_array(tasks: Sequence[Entry], settings: Settings, user_id: str | None =
 def _stop_at(faults: Faults) -> None:
     found = faults.found
     if found:
-        more = f" (and {len(found) - SHOWN} more)" if len(found) > SHOWN else ""
+        more = f" (and {faults.count - SHOWN} more)" if faults.count > SHOWN else ""
         named = " ".join(found[:SHOWN])
         raise TreeInvalidError(f"The tasks are refused, nothing was created: {named}{more}", found)
 
@@ -150,16 +149,21 @@ class References:
             faults.add(where, f"{what} {shown(reference)} is no task of the array.{advice}")
             return None
         if reference in self._others and not self.has_ids:
-            same = ", ".join(f"tasks[{each}]" for each in [at, *self._others[reference]][:SHOWN])
+            same = ", ".join(f"tasks[{each}]" for each in [at, *self._others[reference][: SHOWN - 1]])
             faults.add(where, f"{what} {reference!r} could be {same}. Make the name unique, or give ids.")
         return self.ids[at]
 
+    @cached_property
+    def _places_of_names(self) -> dict[str, int]:
+        """Where each name stands first."""
+        return {name: at for at, name in reversed(list(enumerate(self.names)))}
+
     def _advice(self, reference: str, faults: Faults) -> str:
-        if self.has_ids and reference in self.names[:NEAR_LIMIT]:
-            at = self.names.index(reference)
-            return f" tasks[{at}] has that name: use its id {self.ids[at]!r}."
-        is_affordable = len(self._index) <= NEAR_LIMIT and len(faults.found) < NEAR_FAULTS
-        advice = near(reference, self._index) if is_affordable else ""
+        if self.has_ids:
+            at = self._places_of_names.get(reference)
+            if at is not None:
+                return f" tasks[{at}] has that name: use its id {self.ids[at]!r}."
+        advice = faults.near(reference, self._index)
         if self.has_ids:
             return advice or " Use the id of one of its tasks."
         return advice or " No task has an id, so use the name of one of its tasks."

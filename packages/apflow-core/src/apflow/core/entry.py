@@ -11,7 +11,6 @@ from apflow.core.task import Dependency, Json, Task, utc_now
 from apflow.core.taskfield import (
     Faults,
     check_keys,
-    near,
     read_custom,
     read_json,
     read_name,
@@ -92,7 +91,7 @@ def read_dependency(given: object, where: str, faults: Faults) -> Dependency | N
     members = cast("Mapping[Any, Json]", given)
     for key in members:
         if key not in ("id", "required", "name"):
-            advice = near(key, ("id", "required", "name")) if isinstance(key, str) else ""
+            advice = faults.near(key, ("id", "required", "name")) if isinstance(key, str) else ""
             faults.add(where, f"a dependency has no key {shown(key)}.{advice or ' There are: id, required.'}")
     needed, required, name = members["id"], members.get("required", True), members.get("name")
     if not isinstance(needed, str) or not needed:

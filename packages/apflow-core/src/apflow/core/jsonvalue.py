@@ -251,6 +251,11 @@ def _refuse_constant(name: str) -> NoReturn:
     raise InvalidInputError(f"{name} is no JSON value")
 
 
+def whole(value: object) -> object:
+    """Return a number without a fraction as an integer: JSON has one kind of numbers, and 5.0 is 5."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def size_of(value: Json) -> int:
     """Return the size of `value` in bytes, as JSON text."""
     return len(dumps(value))

@@ -58,6 +58,8 @@ from apflow.core.parameters import (
 from apflow.core.service import TaskService
 from apflow.core.task import Json
 
+MOST_PARAMETERS = 100  # so many names need not be looked at one by one
+LONGEST_SHOWN = 80  # characters of a name
 Who = Literal["anyone", "owner"]  # whoever may call at all; who may see the tasks that are named
 
 
@@ -97,6 +99,9 @@ class Operation:
         Raises:
             InvalidInputError: the parameters are not what they should be; every fault is listed.
         """
+        if len(given) > MOST_PARAMETERS:
+            fault = f"There are {len(given)} parameters. Give those that {self.name} has."
+            raise InvalidInputError(f"Parameters of {self.name} are wrong.", [fault])
         try:
             read = self.parameters.model_validate(dict(given))
         except ParametersError as error:
@@ -118,7 +123,7 @@ def _plain(value: Any) -> Any:
 
 def _faults(error: ParametersError) -> list[str]:
     return [
-        f"{'.'.join(str(part) for part in each['loc']) or 'parameters'}: {each['msg']}"
+        f"{'.'.join(str(part)[:LONGEST_SHOWN] for part in each['loc']) or 'parameters'}: {each['msg']}"
         for each in error.errors()
     ]
 

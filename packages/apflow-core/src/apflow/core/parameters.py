@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import AliasChoices, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
 
+from apflow.core.jsonvalue import whole
 from apflow.core.states import TaskStatus
 from apflow.core.task import Json
 from apflow.core.webhook import WebhookConfig
 
 MOST: Final = 2**31 - 1  # what every store can count
+MOST_NAMED: Final = 1000  # tasks that one call names
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d")
 
 
@@ -22,16 +32,23 @@ def _check_text(value: object) -> object:
     return value
 
 
-def _whole(value: object) -> object:
-    """JSON has one kind of numbers: 5.0 is the integer 5."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _in_utc(value: datetime) -> datetime:
+    """Return the time as stores compare it: at the ends of the calendar there is none."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("give a time within the years 1 to 9999, also in UTC") from None
 
 
-AnyInteger = Annotated[int, Field(ge=-MOST, le=MOST), BeforeValidator(_whole)]
-NotNegative = Annotated[int, Field(ge=0, le=MOST), BeforeValidator(_whole)]
-Positive = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(_whole)]
+AnyInteger = Annotated[int, Field(ge=-MOST, le=MOST), BeforeValidator(whole)]
+NotNegative = Annotated[int, Field(ge=0, le=MOST), BeforeValidator(whole)]
+Positive = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(whole)]
 Status = Annotated[TaskStatus, Field(strict=False)]
-Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_check_text)]
+Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_check_text), AfterValidator(_in_utc)]
+# Of a list only the first fault is told: a hostile one has millions.
+Ids = Annotated[list[str], Field(fail_fast=True)]
+Tasks = Annotated[list[dict[str, Json]], Field(fail_fast=True)]
+Dependencies = Annotated[list[str | dict[str, Json]], Field(fail_fast=True)]
 
 
 class Parameters(BaseModel):
@@ -63,13 +80,15 @@ class Parent(Parameters):
 class SeveralTasks(Parameters):
     """Tasks or trees, by their ids."""
 
-    task_ids: list[str] = Field(validation_alias=AliasChoices("task_ids", "context_ids"), min_length=1)
+    task_ids: Ids = Field(
+        validation_alias=AliasChoices("task_ids", "context_ids"), min_length=1, max_length=MOST_NAMED
+    )
 
 
 class Create(Parameters):
     """Tasks that make a new tree."""
 
-    tasks: list[dict[str, Json]] | dict[str, Json] = Field(description="The array of tasks, or one task")
+    tasks: Tasks | dict[str, Json] = Field(description="The array of tasks, or one task")
     user_id: str | None = None
     on_conflict: Literal["copy", "error"] = Field("copy", description="What to do when a given id is taken")
     idempotency_key: str | None = Field(None, description="The same key gives the tree that it made first")
@@ -84,7 +103,7 @@ class Update(OneTask):
     params: dict[str, Json] | None = None
     schemas: dict[str, Json] | None = None
     policy: dict[str, Json] | None = None
-    dependencies: list[str | dict[str, Json]] | None = Field(None, description="Only of a pending task")
+    dependencies: Dependencies | None = Field(None, description="Only of a pending task")
 
 
 class Execute(Parameters):
@@ -93,7 +112,7 @@ class Execute(Parameters):
     task_id: str | None = Field(
         None, validation_alias=AliasChoices("task_id", "id"), description="A stored task; else give tasks"
     )
-    tasks: list[dict[str, Json]] | dict[str, Json] | None = Field(None, description="What to create and run")
+    tasks: Tasks | dict[str, Json] | None = Field(None, description="What to create and run")
     wait: bool = Field(False, description="Return when the run has ended")
     force: bool = Field(False, description="Run what has completed again")
     copy_execution: bool = Field(False, description="Leave the task as it is, and run a copy")
@@ -144,7 +163,7 @@ class Filters(Parameters):
     """Which tasks; what is left out does not matter."""
 
     user_id: str | None = None
-    status: Status | list[Status] | None = None
+    status: Status | Annotated[list[Status], Field(fail_fast=True, max_length=100)] | None = None
     name: str | None = None
 
 
@@ -178,8 +197,8 @@ class Copy(OneTask):
 
     children: bool = False
     copy_mode: Literal["minimal", "full", "custom"] = "minimal"
-    custom_task_ids: list[str] | None = None
-    reset_fields: list[str] | None = None
+    custom_task_ids: Ids | None = None
+    reset_fields: Ids | None = None
     save: bool = Field(True, description="False returns the array that would be created")
 
 
@@ -193,7 +212,9 @@ class Cancel(SeveralTasks):
 class Resume(Parameters):
     """Which left runs to go on with."""
 
-    task_ids: list[str] | None = Field(None, description="Trees to resume; all that can be, when left out")
+    task_ids: Ids | None = Field(
+        None, max_length=MOST_NAMED, description="Trees to resume; all that can be, when left out"
+    )
 
 
 class OneExecutor(Parameters):

@@ -176,7 +176,7 @@ def _check_dependencies(
     """Check that dependencies are in the tree and in no circle, and that nobody has begun to rely on them."""
     for each in needed:
         if each["id"] not in index.by_id:
-            advice = near(each["id"], list(index.by_id)[:2000]) or " Use the id of a task of the same tree."
+            advice = faults.near(each["id"], index.by_id) or " Use the id of a task of the same tree."
             faults.add("", f"dependency {each['id']!r} is no task of this tree.{advice}")
     leads_to = {each.id: [d["id"] for d in each.dependencies] for each in index.by_id.values()}
     circle = find_circle(leads_to | {task.id: [each["id"] for each in needed]})

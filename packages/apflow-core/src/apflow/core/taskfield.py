@@ -20,6 +20,9 @@ from apflow.core.settings import Settings
 from apflow.core.task import PUBLIC_FIELDS, Json
 
 MAX_TEXT = 255  # characters of an id; longer ones would not fit the index of every database
+MOST_FAULTS = 1000  # that are told: a hostile array has millions
+NEAR_FAULTS = 10  # for which similar words are looked for, and what that may cost: pairs of characters,
+NEAR_COST = 2_000_000  # of which difflib compares ten in a microsecond
 EFFECTS = ("pure", "idempotent", "once")
 
 # What an array may say of a task. `status` and `result` only of work that is done already: copies do that.
@@ -47,17 +50,32 @@ _MEANT = {
 
 
 class Faults:
-    """The faults found so far, each with the place where it is."""
+    """The faults found so far, each with the place where it is. Of very many, the first."""
 
     def __init__(self) -> None:
-        self.found: list[str] = []
+        self.count = 0
+        self._found: list[str] = []
+
+    @property
+    def found(self) -> list[str]:
+        """Each fault as a sentence; and how many more there are, where they are too many."""
+        left_out = self.count - len(self._found)
+        return [*self._found, f"There are {left_out} more faults."] if left_out else list(self._found)
 
     def add(self, where: str, fault: str) -> None:
-        self.found.append(f"{where}: {fault}" if where else fault)
+        self.count += 1
+        if self.count <= MOST_FAULTS:
+            self._found.append(f"{where}: {fault}" if where else fault)
+
+    def near(self, wrong: str, known: Collection[str]) -> str:
+        """Return what `near` does, for the first faults."""
+        return near(wrong, known) if self.count < NEAR_FAULTS else ""
 
 
-def near(wrong: str, known: Iterable[str]) -> str:
+def near(wrong: str, known: Collection[str]) -> str:
     """Return " Did you mean ...?" where something known is spelled like it, else ""."""
+    if len(wrong) * sum(map(len, known)) > NEAR_COST:
+        return ""
     found = difflib.get_close_matches(wrong, list(known), n=1)
     return f" Did you mean {found[0]!r}?" if found else ""
 
@@ -80,7 +98,7 @@ def check_keys(keys: Iterable[Any], custom: Mapping[str, Json], where: str, faul
         elif key in _MEANT:
             faults.add(where, f"there is no key {key!r}. Use {_MEANT[key]}.")
         else:
-            advice = near(key, [*KEYS, *custom]) if isinstance(key, str) else ""
+            advice = faults.near(key, [*KEYS, *custom]) if isinstance(key, str) else ""
             advice = advice or " Own columns are added by set_task_model_class()."
             faults.add(where, f"there is no key {shown(key)}.{advice}")
 
@@ -154,12 +172,13 @@ def check_sources(inputs: dict[str, Json], declared: Collection[str], where: str
     try:
         references = find_references(inputs)
     except InvalidInputError as error:
-        faults.found.extend(f"{where}: {violation}." for violation in error.violations)
+        for violation in error.violations:
+            faults.add(where, f"{violation}.")
         return
     for each in references:
         if each.source not in declared:
             fault = f"{each.place}.$from names {shown(each.source)}, which is no dependency of this task."
-            faults.add(where, f"{fault}{near(each.source, declared) or ' Add it to dependencies.'}")
+            faults.add(where, f"{fault}{faults.near(each.source, declared) or ' Add it to dependencies.'}")
 
 
 def read_schemas(value: object, where: str, settings: Settings, faults: Faults) -> dict[str, Json]:
@@ -236,7 +255,7 @@ def _members(value: object, name: str, known: tuple[str, ...], where: str, fault
     members = cast("Mapping[Any, Json]", value)
     for key in members:
         if key not in known:
-            advice = near(key, known) if isinstance(key, str) else ""
+            advice = faults.near(key, known) if isinstance(key, str) else ""
             advice = advice or f" There are: {', '.join(known)}."
             faults.add(where, f"{name} has no key {shown(key)}.{advice}")
     return {key: members[key] for key in members if key in known and members[key] is not None}
