@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from apflow.core import BaseTask, MemoryStore, executor_register, get_registry
 from apflow.core.errors import AlreadyRunningError, InvalidInputError, NotFoundError
 from apflow.core.operations import OPERATIONS
 from apflow.core.service import TaskService
+from apflow.core.store import Record
 from apflow.core.webhook import Webhook, key_of, made_secret
 
 URL = "http://127.0.0.1:9/hook"
@@ -78,6 +80,21 @@ async def test_the_same_key_stores_one_webhook_and_tells_the_same_secret(service
     assert len(await stored(service)) == 1
 
 
+class Slow(MemoryStore):
+    """Lets others have a turn where a database would."""
+
+    async def records(self, kind: str, *, prefix: str = "", limit: int | None = None) -> list[Record]:
+        found = await super().records(kind, prefix=prefix, limit=limit)
+        await asyncio.sleep(0.01)
+        return found
+
+
+async def test_of_many_callers_with_the_same_key_all_are_told_the_secret_that_is_used():
+    service = TaskService(Slow(), is_served=True)
+    answers = await asyncio.gather(*(execute(service, {}, idempotency_key="k") for _ in range(20)))
+    assert {answer["webhook_secret"] for answer in answers} == {(await stored(service))[0].secret}
+
+
 async def test_a_refused_run_leaves_no_webhook(service: TaskService):
     await service.execute(tasks=[ONE])
     with pytest.raises(AlreadyRunningError):
@@ -116,7 +133,20 @@ REFUSED: list[dict[str, Any]] = [
     {"url": "https://"},
     {"url": "https://me:pw@example.com/"},
     {"url": "http://example.com:99999/"},
+    {"url": "http://127.0.0.1:0/"},
+    {"url": "http://127.0.0.1:9/a b"},
+    {"url": "http://127.0.0.1:9/a\r\nX-B: 2"},
+    {"url": " http://127.0.0.1:9/"},
+    {"url": "http://127.0.0.1:9/\x7f"},
     {"url": URL, "method": "GET"},
+    {"url": URL, "method": "post"},
+    {"url": URL, "timeout": "30"},
+    {"url": URL, "timeout": True},
+    {"url": URL, "max_retries": "3"},
+    {"url": URL, "max_retries": True},
+    {"url": URL, "max_retries": 1.5},
+    {"url": URL, "headers": {"X-A": "é"}},
+    {"url": URL, "headers": {f"X-{at}": "" for at in range(51)}},
     {"url": URL, "timeout": 0},
     {"url": URL, "timeout": 301},
     {"url": URL, "max_retries": -1},
@@ -133,7 +163,24 @@ REFUSED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("config", REFUSED, ids=str)
+async def test_of_very_many_faults_few_are_told(service: TaskService):
+    for config in (
+        {"url": URL, "headers": {str(at): 0 for at in range(10_000)}},
+        {"url": URL, "headers": {"X-A": {str(at): 0 for at in range(10_000)}}},
+        {"url": URL} | {str(at): 0 for at in range(10_000)},
+    ):
+        with pytest.raises(InvalidInputError) as caught:
+            await service.execute(tasks=[ONE], webhook_config=config)
+        assert len(caught.value.violations) == 1
+
+
+async def test_a_whole_number_may_be_written_in_any_form(service: TaskService):
+    await execute(service, {"max_retries": 2.0, "timeout": 3})
+    [webhook] = await stored(service)
+    assert (webhook.max_retries, webhook.timeout) == (2, 3.0)
+
+
+@pytest.mark.parametrize("config", REFUSED, ids=lambda config: repr(config)[:60])
 async def test_what_cannot_be_used_is_refused_before_anything_is_written(
     service: TaskService, config: dict[str, Any]
 ):

@@ -111,6 +111,17 @@ async def test_what_fails_for_a_while_is_sent_again_under_the_same_id(receiver: 
     assert len({each.headers["webhook-id"] for each in receiver.requests[:4]}) == 1
 
 
+async def test_an_address_that_no_request_can_have_ends_the_webhook():
+    async with delivering() as service:
+        await execute(service, "http://127.0.0.1:9/", max_retries=20)
+        [record] = await service.db.records("webhook")
+        stored_long_ago = Webhook.of(record).to_json() | {"url": "http://127.0.0.1:9/\x7f"}
+        await service.db.put_record("webhook", record.key, stored_long_ago)
+        webhook = await ended(service)
+    assert webhook["status"] == "dead"
+    assert "cannot be used" in webhook["error"]
+
+
 async def test_a_receiver_that_stays_down_ends_the_webhook_and_the_end_is_shown(
     receiver: Receiver, caplog: pytest.LogCaptureFixture
 ):

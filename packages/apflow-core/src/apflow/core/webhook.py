@@ -12,13 +12,14 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic import ValidationError as ConfigError
 
 from apflow.core.errors import InvalidInputError
+from apflow.core.jsonvalue import whole
 from apflow.core.secrets import mask, refuse_masked
 from apflow.core.store import Record
 from apflow.core.task import Json
@@ -35,7 +36,9 @@ KEPT_HEADERS = frozenset({
     "transfer-encoding", "upgrade", "webhook-id", "webhook-signature", "webhook-timestamp",
 })  # fmt: skip
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,8192}")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]{0,8192}")  # RFC 9110, section 5.5: others are of old
+_NOT_OF_URL = re.compile(r"[\x00-\x20\x7f]")
+MOST_VALUES = 1000  # in what a caller gives: of more, not each is judged
 
 
 class SecretReference(BaseModel):
@@ -47,12 +50,15 @@ class SecretReference(BaseModel):
 
 
 def _check_url(url: str) -> str:
+    if _NOT_OF_URL.search(url):
+        raise ValueError("write spaces and control characters as %20 and the like")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("give a URL that begins with http:// or https:// and names a host")
     if parts.username is not None or parts.password is not None:
         raise ValueError("give credentials as headers, not in the URL, where they would be shown")
-    _ = parts.port  # raises ValueError for what is no port
+    if parts.port == 0:  # asking raises ValueError for what is no port
+        raise ValueError("nothing listens at port 0")
     return url
 
 
@@ -78,7 +84,7 @@ def _check_secret(secret: str | SecretReference | None) -> str | SecretReference
 class WebhookConfig(BaseModel):
     """Whom to tell of the events of a run, and how."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     url: Annotated[str, AfterValidator(_check_url)] = Field(
         max_length=2000, description="Where each event is sent, as JSON"
@@ -88,7 +94,7 @@ class WebhookConfig(BaseModel):
     )
     method: Literal["POST", "PUT"] = "POST"
     timeout: float = Field(30, gt=0, le=300, description="Seconds that one attempt may take")
-    max_retries: int = Field(
+    max_retries: Annotated[int, BeforeValidator(whole)] = Field(
         3, ge=0, le=20, description="Of one event, after a 5xx, a 429 or a network fault"
     )
     secret: Annotated[str | SecretReference | None, AfterValidator(_check_secret)] = Field(
@@ -96,6 +102,20 @@ class WebhookConfig(BaseModel):
         repr=False,
         description="What deliveries are signed with: whsec_ and 24 to 64 bytes as base64; made if left out",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_size(cls, given: object) -> object:
+        count, waiting = 0, [given]
+        while waiting:
+            each = waiting.pop()
+            if isinstance(each, dict | list):
+                inside = cast("dict[str, object] | list[object]", each)
+                count += len(inside)
+                if count > MOST_VALUES:
+                    raise ValueError(f"more than {MOST_VALUES} values are in it")
+                waiting += inside.values() if isinstance(inside, dict) else inside
+        return given
 
 
 @dataclass(slots=True, kw_only=True)

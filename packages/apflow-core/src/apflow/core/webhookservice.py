@@ -66,9 +66,9 @@ class WebhookService(Access):
             made = hashlib.sha256(f"{root_id}\n{idempotency_key}".encode()).hexdigest()[:32]
         known = await self._webhooks_of(root_id)
         webhook = next((each for each in known if each.id == made), None)
-        is_stored = webhook is None and is_new
-        if is_stored:
-            webhook = await self._store_webhook(config, root_id, made, known)
+        is_stored = False
+        if webhook is None and is_new:
+            webhook, is_stored = await self._store_webhook(config, root_id, made, known)
         try:
             yield {} if webhook is None else _told(webhook, config)
         except BaseException:
@@ -78,7 +78,8 @@ class WebhookService(Access):
 
     async def _store_webhook(
         self, config: WebhookConfig, root_id: str, webhook_id: str, known: Sequence[Webhook]
-    ) -> Webhook:
+    ) -> tuple[Webhook, bool]:
+        """Return a webhook, and whether it was stored: another caller with the same key may come first."""
         from apflow.core.webhook import KIND, MOST_OF_A_TREE, new_webhook
 
         if len([each for each in known if each.status == "active"]) >= MOST_OF_A_TREE:
@@ -94,8 +95,10 @@ class WebhookService(Access):
             sent=root.last_event,
             now=utc_now(),
         )
-        await self.db.put_record(KIND, webhook.key, webhook.to_json())
-        return webhook
+        if await self.db.put_record(KIND, webhook.key, webhook.to_json(), version=0) is not None:
+            return webhook, True
+        first = await self._webhooks_of(root_id)
+        return next((each for each in first if each.id == webhook_id), webhook), False
 
     async def _webhooks_of(self, root_id: str) -> list[Webhook]:
         from apflow.core.webhook import ENDED_KIND, KIND, Webhook

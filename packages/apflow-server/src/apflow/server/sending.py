@@ -39,7 +39,7 @@ async def send(
             finally:
                 await response.aclose()
         return judge_status(response.status_code, response.headers.get("retry-after"), utc_now())
-    except (ApflowError, OSError, httpx.HTTPError, TimeoutError, ValueError) as error:
+    except (ApflowError, OSError, httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
         attempt = judge_error(error)
         # What a library says of headers that cannot be sent repeats them.
         return Attempt(attempt.verdict, cast("str", redact(attempt.problem, secrets)))

@@ -76,6 +76,8 @@ def judge_error(error: Exception) -> Attempt:
         return Attempt(Verdict.GONE, str(error))
     import httpx  # here: a server is to be ready before it has anything to send
 
+    if isinstance(error, httpx.InvalidURL):
+        return Attempt(Verdict.GONE, f"the address cannot be used: {error}")
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return Attempt(Verdict.RETRY, "the receiver did not answer in time")
     return Attempt(Verdict.RETRY, str(error) or type(error).__name__)
