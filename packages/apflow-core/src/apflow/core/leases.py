@@ -80,8 +80,7 @@ class Keeper:
             self._take(runs, kept, asked_at)
         for run in runs.values():
             if monotonic() - self._renewed_at.get(run, asked_at) > self._seconds * 2 / 3:
-                logger.error("The lease of tree %s was not renewed in time: its work ends here.", run.root_id)
-                run.lose()
+                _lose(run, "The lease of tree %s was not renewed in time: its work ends here.")
 
     def _take(self, runs: dict[str, TreeRun], kept: dict[str, bool], asked_at: float) -> None:
         for root_id, run in runs.items():
@@ -90,10 +89,15 @@ class Keeper:
                     continue  # it has ended meanwhile
                 self._renewed_at[run] = asked_at
             if root_id not in kept:
-                logger.error("Tree %s belongs to another process: its work ends here.", root_id)
-                run.lose()
+                _lose(run, "Tree %s belongs to another process: its work ends here.")
             elif kept[root_id]:
                 run.look()
+
+
+def _lose(run: TreeRun, message: str) -> None:
+    if not run.is_ending:  # else nobody owns the tree by now, or its last change is refused
+        logger.error(message, run.root_id)
+        run.lose()
 
 
 _keepers: WeakKeyDictionary[TaskStore, Keeper] = WeakKeyDictionary()

@@ -100,7 +100,7 @@ class TreeRun:
         self._has_to_look = False  # another process has changed the tree
         self._is_lost = False  # another process may own the tree now
         self._drain: Drain | None = None  # nothing more is started, and the tree is given up
-        self._is_ending = False  # the end of the run is written, or being written
+        self.is_ending = False  # the end of the run is written, or being written
         self._is_over = False
         bench.join(self.by_id, self._publish_live, self._note_progress, self._attempt_ended)
         self._take_tree(tasks)
@@ -196,7 +196,7 @@ class TreeRun:
 
     async def _turn(self) -> None:
         self._wake.clear()
-        if self._is_lost and not self._is_ending:
+        if self._is_lost and not self.is_ending:
             raise OwnerLostError(self.root_id)
         first, self._first = self._first, None
         if self._has_to_look and first is None:
@@ -212,7 +212,7 @@ class TreeRun:
                 return  # it was the end of the run: nothing is left to cancel
         self._fill(batch)
         is_beginning = first is not None and bool(batch.moves)  # the end of a run is no part of that
-        if not (is_beginning or self._rulings or self._is_at_work or self._is_ending):
+        if not (is_beginning or self._rulings or self._is_at_work or self.is_ending):
             self._close(batch)
         if batch.moves:
             await self._write_and_carry_out(batch)
@@ -227,7 +227,7 @@ class TreeRun:
             self._end(batch)
         elif self._drain is not None and not self._durable:
             self._drain.give_up(batch)
-            self._is_ending = True
+            self.is_ending = True
             batch.then.append(self._leave)
             batch.undo.append(self._take_back_end)
 
@@ -379,7 +379,7 @@ class TreeRun:
         event.status, event.progress = summary.status, summary.progress
         event.result, event.error = summary.result, summary.error
         batch.put(root, {"run_owner": root.run_owner, "run_ended_at": None}, sets, event)
-        self._is_ending = True
+        self.is_ending = True
         batch.then.append(lambda: self._finish(summary))
         batch.undo.append(self._take_back_end)
 
@@ -388,7 +388,7 @@ class TreeRun:
         self._is_over = True
 
     def _take_back_end(self) -> None:
-        self._is_ending = False
+        self.is_ending = False
 
     def _has_ended(self, task: Task) -> bool:
         return task.status in TERMINAL or (self.scope is not None and task.id not in self.scope)

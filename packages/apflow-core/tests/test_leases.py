@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from apflow.core import (
+    BaseTask,
+    MemoryStore,
+    TaskCreator,
+    TaskManager,
+    TaskTreeNode,
+    executor_register,
+    get_registry,
+)
+from apflow.core.errors import OwnerLostError
+from apflow.core.settings import reset_settings
+from apflow.core.store import Change, Moved
+
+
+class Shared(MemoryStore):
+    """A store of several processes, which says of runs that they are nobody's here, once it is told to."""
+
+    capabilities = replace(MemoryStore.capabilities, is_shared=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._was_asked = asyncio.Event()
+        self._has_others = False
+
+    async def renew(self, owner: str, root_ids: Sequence[str]) -> dict[str, bool]:
+        if not self._has_others:
+            return dict.fromkeys(root_ids, False)
+        self._loop.call_soon_threadsafe(self._was_asked.set)
+        return {}
+
+    async def lose_all(self) -> None:
+        """Wait until the keeper of leases has asked, and has drawn its conclusion."""
+        self._has_others = True
+        async with asyncio.timeout(20):
+            await self._was_asked.wait()
+        await asyncio.sleep(0.1)
+
+
+class LosesAtTheEnd(Shared):
+    """The end of a run is stored, and the answer to that is late."""
+
+    async def write(self, change: Change) -> Moved:
+        written = await super().write(change)
+        if any(move.sets.get("run_ended_at") is not None for move in change.moves):
+            await self.lose_all()
+        return written
+
+
+class Meets(BaseTask):
+    """Loses its tree while it works, where the test says so."""
+
+    id = "meets"
+    store: Shared | None = None
+
+    async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        if Meets.store is not None:
+            await Meets.store.lose_all()
+        return {}
+
+
+@pytest.fixture(autouse=True)
+def _short_leases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("APFLOW_LEASE_SECONDS", "1")
+    reset_settings()
+    executor_register(Meets, override=True)
+    yield
+    get_registry().unregister("meets")
+    Meets.store = None
+    reset_settings()
+
+
+async def a_tree(db: MemoryStore) -> TaskTreeNode:
+    return await TaskCreator(db).create_task_tree_from_array([{"id": "r", "name": "meets"}])
+
+
+async def test_a_run_whose_end_is_stored_is_not_lost_to_another_process(caplog: pytest.LogCaptureFixture):
+    db = LosesAtTheEnd()
+    with caplog.at_level(logging.ERROR):
+        finished = await TaskManager(db).distribute_task_tree(await a_tree(db))
+    assert (finished["status"], caplog.messages) == ("completed", [])
+
+
+async def test_a_run_that_belongs_to_another_process_ends_here(caplog: pytest.LogCaptureFixture):
+    db = Meets.store = Shared()
+    with caplog.at_level(logging.ERROR), pytest.raises(OwnerLostError):
+        await TaskManager(db).distribute_task_tree(await a_tree(db))
+    assert caplog.messages == ["Tree r belongs to another process: its work ends here."]
