@@ -20,13 +20,12 @@ OWNER_ONLY = 0o600
 
 def shown(setting: Setting) -> object:
     """Return the value of a setting as plain JSON, without anything secret in it."""
-    if setting.is_secret and setting.value:
+    value = setting.value
+    if setting.is_secret and value:
         return STARS
-    if isinstance(setting.value, str):
-        return shown_url(setting.value)
-    if isinstance(setting.value, tuple):
-        return [shown_url(str(each)) for each in cast("tuple[object, ...]", setting.value)]
-    return setting.value
+    if isinstance(value, str):
+        return shown_url(value)
+    return [shown_url(each) for each in cast("tuple[str, ...]", value)] if isinstance(value, tuple) else value
 
 
 def as_text(value: object) -> str:
