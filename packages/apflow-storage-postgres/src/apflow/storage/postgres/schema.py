@@ -10,14 +10,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from apflow.core.task import utc_now
+from apflow.storage.postgres.driver import Connection
 from apflow.storage.sql import migrations
 from apflow.storage.sql.columns import EVENTS, RECORDS, TASKS, TaskColumn, encode, naive, quoted
-
-if TYPE_CHECKING:
-    from apflow.storage.postgres.server import Connection
 
 LOCK = 0x61_70_66_6C_6F_77  # "apflow"; of advisory locks
 

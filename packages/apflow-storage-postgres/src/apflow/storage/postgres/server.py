@@ -8,20 +8,16 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TypeVar
 
 import asyncpg
 
 from apflow.core.errors import StoreError
 from apflow.storage.postgres.address import Address
+from apflow.storage.postgres.driver import Connection
 from apflow.storage.postgres.failure import explain, is_connection_lost, is_lost_race
 from apflow.storage.postgres.schema import add_columns, migrate
 from apflow.storage.sql.columns import BASE, TaskColumn, task_columns
-
-if TYPE_CHECKING:
-    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
-else:
-    Connection = asyncpg.Connection  # the driver's classes are generic in its stubs only
 
 logger = logging.getLogger(__name__)
 

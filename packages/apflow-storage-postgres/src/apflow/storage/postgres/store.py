@@ -18,9 +18,10 @@ from apflow.core.states import TaskStatus
 from apflow.core.store import Capabilities, Change, Moved, Notice, NoticeKind, TaskQuery
 from apflow.core.task import Task
 from apflow.storage.postgres.address import read_address
+from apflow.storage.postgres.driver import Connection
 from apflow.storage.postgres.iothread import IoThread
 from apflow.storage.postgres.notices import Notices
-from apflow.storage.postgres.server import Connection, Link, Links, Server
+from apflow.storage.postgres.server import Link, Links, Server
 from apflow.storage.postgres.statements import READ_EVENTS, RENEW, reserve, unowned
 from apflow.storage.postgres.writer import Outcome, Writer
 from apflow.storage.sql.pages import read_page

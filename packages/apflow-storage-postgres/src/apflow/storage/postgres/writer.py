@@ -16,9 +16,10 @@ from apflow.core.errors import StoreError
 from apflow.core.store import Change, Moved, Notice
 from apflow.core.task import Json, utc_now
 from apflow.storage.postgres import statements
+from apflow.storage.postgres.driver import Connection
 from apflow.storage.postgres.failure import explain, is_connection_lost, is_of_a_change
 from apflow.storage.postgres.notices import notices_of
-from apflow.storage.postgres.server import Connection, Link, Server
+from apflow.storage.postgres.server import Link, Server
 from apflow.storage.sql.columnar import columns_of_added
 from apflow.storage.sql.columns import BASE, Kind, TaskColumn, decode, encoder, naive
 from apflow.storage.sql.ledger import GUARDS, Ledger, Needs, Row, Tree, Writes
