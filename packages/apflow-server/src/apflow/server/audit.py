@@ -8,16 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from starlette.requests import HTTPConnection
 
+from apflow.core.operations import Operation
 from apflow.core.service import TaskService
 from apflow.core.task import Json
 from apflow.server.fault import Code, HttpFault
-
-if TYPE_CHECKING:
-    from apflow.server.dispatch import Wanted
 
 logger = logging.getLogger("apflow.audit")
 
@@ -27,7 +25,9 @@ REFUSALS: Final = frozenset({Code.FORBIDDEN, Code.NOT_FOUND})
 
 
 @contextmanager
-def of(request: HTTPConnection, service: TaskService, wanted: Wanted) -> Generator[None]:
+def of(
+    request: HTTPConnection, service: TaskService, operation: Operation, arguments: Mapping[str, Any]
+) -> Generator[None]:
     """Note how an operation ends that is called in this context."""
     outcome = "interrupted"
     try:
@@ -35,12 +35,12 @@ def of(request: HTTPConnection, service: TaskService, wanted: Wanted) -> Generat
         outcome = "done"
     except HttpFault as fault:
         outcome = fault.code.name.lower()
-        if wanted.operation.is_safe and fault.code not in REFUSALS:
+        if operation.is_safe and fault.code not in REFUSALS:
             outcome = "done"  # a question that could not be answered
         raise
     finally:
-        if not wanted.operation.is_safe or outcome != "done":
-            note(request, service.user_id, wanted.operation.name, outcome, tasks_in(wanted.arguments))
+        if not operation.is_safe or outcome != "done":
+            note(request, service.user_id, operation.name, outcome, tasks_in(arguments))
 
 
 def note(

@@ -1,19 +1,10 @@
-"""Who calls: what a bearer token says, or the owner of the database where no tokens are asked for."""
+"""A caller: who a bearer token says it is, or the owner of the database where no tokens are asked for."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from starlette.requests import HTTPConnection
-
-from apflow.core.service import TaskService
-from apflow.server.fault import UnauthorizedFault
-
-if TYPE_CHECKING:
-    from apflow.server.token import TokenCheck
 
 LONGEST_SLEEP = 60.0  # seconds until the clock is asked again: it may be set
 
@@ -30,57 +21,8 @@ class Caller:
 OWNER = Caller(None, is_admin=True)
 
 
-async def current_service(connection: HTTPConnection) -> TaskService:
-    """Return what the caller of a request, or of a WebSocket with the token in a header, may do.
-
-    Raises:
-        HttpFault: nobody is known by the token, or the caller asks too often.
-    """
-    return service_for(connection, await caller_of(connection.app.state.token_check, bearer(connection)))
-
-
-def service_for(connection: HTTPConnection, caller: Caller) -> TaskService:
-    """Return what a caller may do, and note who it is: for the log, and for the rate.
-
-    Raises:
-        TooManyFault: the caller asks too often.
-    """
-    connection.state.caller = caller
-    connection.app.state.rate.check_user(caller.user_id)
-    return TaskService(connection.app.state.db, caller.user_id, caller.is_admin, is_served=True)
-
-
-async def caller_of(check: TokenCheck | None, token: str | None) -> Caller:
-    """Return who bears a token; the owner, where the server asks for none.
-
-    Raises:
-        UnauthorizedFault: there is no token, or it is not a good one.
-        UnavailableFault: the keys to check it with cannot be had now.
-    """
-    if check is None:
-        return OWNER
-    if not token:
-        raise UnauthorizedFault
-    return await check.caller(token)
-
-
 async def expired(caller: Caller) -> None:
     """Wait until what a caller presented is good no more; for ever, where that has no end."""
     while caller.until is None or time.time() < caller.until:
         left = LONGEST_SLEEP if caller.until is None else caller.until - time.time()
         await asyncio.sleep(min(max(left, 0.0), LONGEST_SLEEP))
-
-
-def bearer(connection: HTTPConnection) -> str | None:
-    """Return the bearer token of a request; None where it has no such header.
-
-    Raises:
-        UnauthorizedFault: there are several, or it is of another kind.
-    """
-    given = connection.headers.getlist("authorization")
-    if not given:
-        return None
-    scheme, _, token = given[0].strip().partition(" ")
-    if len(given) > 1 or scheme.lower() != "bearer" or not token.strip():
-        raise UnauthorizedFault("give one header: Authorization: Bearer TOKEN")
-    return token.strip()

@@ -17,7 +17,7 @@ from apflow.core.service import TaskService
 from apflow.core.task import Json
 from apflow.server import dispatch
 from apflow.server.answer import JsonResponse
-from apflow.server.caller import current_service
+from apflow.server.authentication import current_service
 from apflow.server.dispatch import SERVED
 from apflow.server.fault import MalformedFault
 from apflow.server.limit import read_json

@@ -91,7 +91,7 @@ async def perform(service: TaskService, wanted: Wanted, request: Request) -> Jso
     Raises:
         HttpFault: whatever went wrong, as the caller is told it.
     """
-    with audit.of(request, service, wanted):
+    with audit.of(request, service, wanted.operation, wanted.arguments):
         try:
             return await _call(service, wanted, request)
         except Exception as error:

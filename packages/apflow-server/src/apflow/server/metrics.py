@@ -31,7 +31,7 @@ from apflow.core.service import TaskService
 from apflow.core.states import TaskStatus
 from apflow.core.store import TaskQuery
 from apflow.core.task import GROUP
-from apflow.server.caller import current_service
+from apflow.server.authentication import current_service
 from apflow.server.fault import RefusedFault
 from apflow.server.observation import Seen
 

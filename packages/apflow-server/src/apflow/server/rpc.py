@@ -17,7 +17,7 @@ from apflow.core.service import TaskService
 from apflow.core.task import Json
 from apflow.server import dispatch
 from apflow.server.answer import RPC_PATHS, JsonResponse
-from apflow.server.caller import current_service
+from apflow.server.authentication import current_service
 from apflow.server.fault import Code, HttpFault, MalformedFault, TooLargeFault, fault_of
 from apflow.server.limit import BATCH, read_json
 from apflow.server.stream import watch_response

@@ -19,7 +19,8 @@ from apflow.core.eventbus import Subscription
 from apflow.core.jsonvalue import dumps
 from apflow.core.service import TaskService
 from apflow.core.task import Json
-from apflow.server.caller import Caller, bearer, caller_of, expired, service_for
+from apflow.server.authentication import bearer, caller_of, service_for
+from apflow.server.caller import Caller, expired
 from apflow.server.drain import Drain
 from apflow.server.fault import Code, HttpFault, TooManyFault, UnauthorizedFault, fault_of
 from apflow.server.message import Authenticate, Message, Unwatch, Watch, read_message, told_fault

@@ -23,7 +23,8 @@ from apflow.core.events import TaskEvent
 from apflow.core.service import TaskService
 from apflow.core.store import TaskStore
 from apflow.core.task import Json, utc_now
-from apflow.server.caller import Caller, current_service, expired
+from apflow.server.authentication import current_service
+from apflow.server.caller import Caller, expired
 from apflow.server.drain import Drain
 from apflow.server.frame import HEARTBEAT, FrameCache, comment, frame, named, pieces
 
