@@ -16,6 +16,7 @@ from apflow.core.errors import (
 )
 from apflow.core.executor import BaseTask
 from apflow.core.extensions import get_registry
+from apflow.core.identifier import ids_of_key
 from apflow.core.memory import MemoryStore
 from apflow.core.operations import OPERATIONS
 from apflow.core.service import TaskService, as_array
@@ -336,6 +337,16 @@ async def test_the_same_key_asks_for_a_run_once(service: TaskService):
     assert first["root_task_id"] == again["root_task_id"]
     assert (await service.execute(first["root_task_id"], idempotency_key="k"))["status"] == "pending"
     assert (await service.count_running())["count"] == 1
+
+
+async def test_a_tree_that_another_made_under_the_ids_of_a_key_is_not_given_away(service: TaskService):
+    ann, ben = TaskService(service.db, "ann"), TaskService(service.db, "ben")
+    [guessed] = ids_of_key("daily", "ann", 1)
+    await ben.create({"id": guessed, "name": "report", "inputs": {"bens": "own"}})
+    for ask in (ann.create, ann.submit, ann.execute):
+        with pytest.raises(ConflictError, match="idempotency key"):
+            await ask(tasks={"name": "report"}, idempotency_key="daily")
+    assert (await service.count_running())["count"] == 0
 
 
 @pytest.mark.parametrize(

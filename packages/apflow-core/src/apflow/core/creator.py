@@ -87,7 +87,7 @@ class TaskCreator:
             await self.db.add(written)
         except IdTakenError:
             stored = await self.db.tree(written[0].root_id)
-            if [(task.id, task.name) for task in stored] != [(task.id, task.name) for task in written]:
+            if [_told_by(task) for task in stored] != [_told_by(task) for task in written]:
                 raise KeyUsedError(key) from None
             node = TaskTreeNode.build(stored)
             node.ids = ids
@@ -168,6 +168,11 @@ class TaskCreator:
         node.ids = ids
         await Hooks.current().run_tree("on_tree_created", node.task, node)
         return node
+
+
+def _told_by(task: Task) -> tuple[str, str, str | None]:
+    """Return what must be equal in a tree that a key made, whose ids somebody else may have guessed."""
+    return task.id, task.name, task.user_id
 
 
 def _real_ids(checked: CheckedArray, written: Sequence[Task]) -> dict[str, str]:
