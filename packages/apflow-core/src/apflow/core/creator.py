@@ -144,7 +144,7 @@ class TaskCreator:
         stored = (await self.db.get([original_task.id])).get(original_task.id)
         if stored is None:
             raise NotFoundError(original_task.id)
-        tasks = await self.db.tree(stored.root_id)
+        tasks = await self.db.existing_tree(stored.root_id, stored.id)
         plan = plan_copy(tasks, stored.id, children, copy_mode, custom_task_ids)
         if not save:
             return as_array(copied_tasks(tasks, plan, reset_fields or ()))

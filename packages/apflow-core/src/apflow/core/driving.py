@@ -235,7 +235,10 @@ async def is_owned_elsewhere(store: TaskStore, root: Task) -> bool:
 
 
 def _root_of(tasks: Sequence[Task], root_id: str) -> Task:
-    return next(task for task in tasks if task.id == root_id)
+    root = next((task for task in tasks if task.id == root_id), None)
+    if root is None:
+        raise NotFoundError(root_id)  # it has been deleted meanwhile
+    return root
 
 
 async def cancel(driver: Driver, task_id: str, message: str | None, *, is_forced: bool) -> dict[str, Json]:
@@ -252,7 +255,7 @@ async def cancel(driver: Driver, task_id: str, message: str | None, *, is_forced
     task = (await store.get([task_id])).get(task_id)
     if task is None:
         raise NotFoundError(task_id)
-    tasks = await store.tree(task.root_id)
+    tasks = await store.existing_tree(task.root_id, task_id)
     if not _is_open_below(tasks, task_id):
         message = f"Nothing is left to cancel: task {task.name!r} is {task.status}."
         return {"status": "failed", "task_id": task_id, "message": message}
@@ -279,7 +282,9 @@ async def _ask(driver: Driver, root_id: str, request: CancelRequest) -> bool:
             run.cancel(request)
             if await asyncio.shield(asyncio.wrap_future(request.done)):
                 return True
-            if not _is_open_below(await driver.store.tree(root_id), *request.task_ids):
+            if not _is_open_below(
+                await driver.store.existing_tree(root_id, *request.task_ids), *request.task_ids
+            ):
                 return False
             request = CancelRequest(request.task_ids, request.message, request.is_forced)
             await asyncio.sleep(0)  # the run ended before the request reached it

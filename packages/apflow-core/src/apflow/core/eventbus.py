@@ -226,7 +226,7 @@ class Subscription:
                 self._last, self._has_begun = after, True
                 self.is_over = self._may_have_ended and after == root.last_event
                 return None
-        tasks = await self._store.tree(self.root_id)
+        tasks = await self._store.existing_tree(self.root_id)
         shown = TaskTreeNode.build(tasks, self.root_id).to_dict()
         root = self._noted(next(task for task in tasks if task.id == self.root_id))
         shown["last_event"] = root.last_event

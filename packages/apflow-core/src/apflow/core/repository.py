@@ -112,7 +112,7 @@ class TaskRepository:
 
     async def build_task_tree(self, task: Task) -> TaskTreeNode:
         """Return a task and everything below it as nodes."""
-        tasks = await self.store.tree(task.root_id)
+        tasks = await self.store.existing_tree(task.root_id, task.id)
         return TaskTreeNode.build(tasks, task.id)
 
     async def get_all_children_recursive(self, task_id: str) -> list[Task]:
@@ -206,9 +206,9 @@ class TaskRepository:
         """
         task = await self._task(task_id)
         if "dependencies" in fields:
-            tasks = await self.store.tree(task.root_id)
+            tasks = await self.store.existing_tree(task.root_id, task_id)
         else:
-            tasks = list((await self.store.get([task.root_id, task_id])).values())
+            tasks = [task] if task_id == task.root_id else [await self._task(task.root_id), task]
         await self._write(plan_update(tasks, task_id, fields, get_settings()))
         return await self._task(task_id)
 
@@ -249,7 +249,11 @@ class TaskRepository:
         task = await self.get_task_by_id(task_id)
         if task is None:
             return False
-        await self._write(plan_deletion(await self.store.tree(task.root_id), task_id, force=True))
+        try:
+            tasks = await self.store.existing_tree(task.root_id, task_id)
+        except NotFoundError:
+            return False
+        await self._write(plan_deletion(tasks, task_id, force=True))
         return True
 
     async def _task(self, task_id: str) -> Task:
@@ -259,7 +263,7 @@ class TaskRepository:
         return task
 
     async def _tree_of(self, task_id: str) -> list[Task]:
-        return await self.store.tree((await self._task(task_id)).root_id)
+        return await self.store.existing_tree((await self._task(task_id)).root_id, task_id)
 
     async def _write(self, change: Change) -> None:
         try:

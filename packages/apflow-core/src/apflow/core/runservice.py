@@ -10,7 +10,7 @@ from typing import Literal
 from apflow.core import runs
 from apflow.core.creator import TaskCreator
 from apflow.core.driving import is_owned_elsewhere
-from apflow.core.errors import AlreadyRunningError, ForbiddenError, InvalidInputError
+from apflow.core.errors import AlreadyRunningError, ForbiddenError, InvalidInputError, NotFoundError
 from apflow.core.eventbus import Subscription, bus_of
 from apflow.core.extensions import executor_is_known
 from apflow.core.manager import TaskManager
@@ -100,7 +100,7 @@ class RunService(TreeService, WebhookService):
             await self._end_of(task.root_id)
         elif is_new and known is not None:
             return _told(task, tree_status(known), has_result=False) | more
-        return _told(task, tree_status(await self.db.tree(task.root_id)), has_result=wait) | more
+        return _told(task, tree_status(await self.db.existing_tree(task.root_id)), has_result=wait) | more
 
     async def run(self, task_id: str, *, force: bool = False) -> dict[str, Json]:
         """Run a stored task here and wait for the end. Who stops waiting cancels the run.
@@ -166,7 +166,11 @@ class RunService(TreeService, WebhookService):
         query = TaskQuery(
             user_id=self._whose(user_id), root_only=True, is_requested=True, limit=limit, order="created_at"
         )
-        return [await self._status(root) for root in await self.db.find(query)]
+        standing: Answers = []
+        for root in await self.db.find(query):
+            with contextlib.suppress(NotFoundError):  # it has been deleted meanwhile
+                standing.append(await self._status(root))
+        return standing
 
     async def count_running(self, *, user_id: str | None = None) -> dict[str, Json]:
         """Return of how many trees a run was requested that has not ended."""
@@ -201,7 +205,7 @@ class RunService(TreeService, WebhookService):
     async def why(self, task_id: str) -> dict[str, Json]:
         """Say why a task has the status that it has, and what would move it on."""
         task = await self._task(task_id, with_tree=True)
-        tasks = await self.db.tree(task.root_id)
+        tasks = await self.db.existing_tree(task.root_id, task.id)
         root = next(each for each in tasks if each.id == task.root_id)
         found = explain(tasks, task.id, is_driven=await self._is_driven(root), is_known=executor_is_known)
         return {
@@ -216,7 +220,7 @@ class RunService(TreeService, WebhookService):
         found: dict[str, Json] = {"task_id": task.id, "name": task.name}
         if task.id != task.root_id:
             return found | {"status": str(task.status), "progress": task.progress, "error": task.error}
-        summary = tree_status(await self.db.tree(task.id))
+        summary = tree_status(await self.db.existing_tree(task.id))
         return found | {"status": str(summary.status), "progress": summary.progress, "error": summary.error}
 
     async def _is_driven(self, root: Task) -> bool:

@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from apflow.core.errors import NotFoundError
 from apflow.core.events import TaskEvent
 from apflow.core.states import TaskStatus, check_move
 from apflow.core.task import Json, Task
@@ -255,6 +256,18 @@ class TaskStore(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Finish what is written and let go of the database. Closing twice does no harm."""
+
+    async def existing_tree(self, root_id: str, *task_ids: str) -> list[Task]:
+        """Return a tree that was there a moment ago, with these tasks in it.
+
+        Raises:
+            NotFoundError: it, or one of them, has been deleted meanwhile.
+        """
+        tasks = await self.tree(root_id)
+        for each in (root_id, *task_ids):
+            if not any(task.id == each for task in tasks):
+                raise NotFoundError(each)
+        return tasks
 
     async def add(self, tasks: Sequence[Task], *, provided: Sequence[Move] = ()) -> None:
         """Add tasks in one transaction, provided that every move of `provided` wins.

@@ -58,7 +58,7 @@ async def _read(db: TaskStore, task_id: str) -> list[Task]:
     task = (await db.get([task_id])).get(task_id)
     if task is None:
         raise NotFoundError(task_id)
-    tasks = await db.tree(task.root_id)
+    tasks = await db.existing_tree(task.root_id, task_id)
     root = next(each for each in tasks if each.id == task.root_id)
     if has_unended_run(root) or await is_owned_elsewhere(db, root):
         raise AlreadyRunningError(root.id)

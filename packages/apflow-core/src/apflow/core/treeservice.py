@@ -129,7 +129,7 @@ class TreeService(Access):
     async def tree(self, task_id: str) -> dict[str, Json]:
         """Return the whole tree of any of its tasks, nested."""
         task = await self._task(task_id, with_tree=True)
-        return nested(await self.db.tree(task.root_id), task.root_id)
+        return nested(await self.db.existing_tree(task.root_id), task.root_id)
 
     async def update(
         self,
@@ -175,7 +175,8 @@ class TreeService(Access):
             ConflictError: some of it may not be deleted; every reason is named.
         """
         task = await self._task(task_id, with_tree=True)
-        change = plan_deletion(await self.db.tree(task.root_id), task.id, force=force)
+        tasks = await self.db.existing_tree(task.root_id, task.id)
+        change = plan_deletion(tasks, task.id, force=force)
         await self.db.write(change)
         return {"success": True, "task_id": task.id, "deleted_count": len(change.remove)}
 
