@@ -199,6 +199,11 @@ def test_an_expression_that_makes_no_json_is_refused(query: str):
         build({"x": {"$from": "a", "path": query}}, a={"x": 1})
 
 
+def test_an_expression_that_makes_ever_more_is_stopped():
+    with pytest.raises(InputsError, match=r"inputs\.x: the path .* makes more than"):
+        build({"x": {"$from": "a", "path": "|".join(["[@,@]"] * 60)}}, a={"x": 1})
+
+
 def test_references_are_found_in_order_with_their_places():
     inputs = {"x": [{"$from": "a"}, {"y": {"$from": "b", "path": "c", "default": None}}]}
     assert find_references(inputs) == [

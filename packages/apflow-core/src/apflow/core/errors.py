@@ -6,6 +6,7 @@ ApflowError
 │   ├── TreeInvalidError             an array of tasks that is no tree
 │   ├── ValidationError              inputs that break the executor's schema
 │   │   └── InputsError              inputs that cannot be built: a reference that finds nothing
+│   ├── QueryError                   a JMESPath that is none, or fails on what it is applied to
 │   └── SettingsError                a setting that cannot be read
 ├── NotFoundError (KeyError)         no such task
 ├── ForbiddenError (PermissionError) the caller may not do this
@@ -63,6 +64,15 @@ class ValidationError(InvalidInputError):
 
 class InputsError(ValidationError):
     """Inputs that cannot be built: a reference that is malformed or finds nothing."""
+
+
+class QueryError(InvalidInputError):
+    """A JMESPath expression that is none, or that fails on the value that it is applied to."""
+
+    def __init__(self, text: str, cause: str) -> None:
+        shown = text if len(text) <= 100 else f"{text[:97]}..."
+        super().__init__(f"The JMESPath {shown!r} fails: {cause}")
+        self.text, self.cause = text, cause
 
 
 class SettingsError(InvalidInputError):

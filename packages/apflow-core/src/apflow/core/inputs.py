@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from apflow.core.errors import InputsError, InvalidInputError
+from apflow.core.errors import InputsError, InvalidInputError, QueryError
 from apflow.core.jsonvalue import CONTAINERS, Place, copy_json, dumps, loads, rewrite, storable
 from apflow.core.schema import InputSchema
 from apflow.core.secrets import quoted
 from apflow.core.task import Json, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from apflow.core.query import Query
 
 _FROM: Final = "$from"
 _KEYS: Final = frozenset({"$from", "path", "default"})
@@ -114,20 +114,15 @@ def _value_of(reference: Reference, results: Mapping[str, Json], declared: set[s
 def _search(reference: Reference, result: Json) -> Json:
     try:
         return _query(reference.query or "").search(result)
-    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:  # JMESPathError is a ValueError
-        raise _fault(reference.place, f"the path {reference.query!r} fails: {_first_line(error)}") from error
-
-
-class _Query(Protocol):
-    def search(self, value: Json) -> Json: ...
+    except QueryError as error:
+        raise _fault(reference.place, f"the path {reference.query!r} fails: {error.cause}") from error
 
 
 @lru_cache(maxsize=1024)
-def _query(text: str) -> _Query:
-    import jmespath
+def _query(text: str) -> Query:
+    from apflow.core.query import Query  # few inputs have paths, and it brings the library
 
-    compile_query = cast("Callable[[str], _Query]", jmespath.compile)  # the library has no types
-    return compile_query(text)
+    return Query(text)
 
 
 def _inject(
@@ -257,12 +252,8 @@ def _check_query(reference: Reference) -> None:
         return
     try:
         _query(reference.query)
-    except (ValueError, RecursionError) as error:
-        raise _fault(f"{reference.place}.path", f"is no JMESPath: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    except QueryError as error:
+        raise _fault(f"{reference.place}.path", f"is no JMESPath: {error.cause}") from error
 
 
 def _fault(place: str, why: str) -> InputsError:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
-import jmespath
-from jmespath.exceptions import JMESPathError
-
+from apflow.core.errors import QueryError
+from apflow.core.query import Query
 from apflow.executor.aggregate.errors import AggregateError
 
 Results = Mapping[str, Any]
@@ -23,16 +22,16 @@ def part_of(path: str | None) -> Part:
     if path is None:
         return lambda _, result: result
     try:
-        expression = jmespath.compile(path)
-    except JMESPathError as error:
-        raise AggregateError(f"`path` {path!r} is no JMESPath: {error}") from error
+        query = Query(path)
+    except QueryError as error:
+        raise AggregateError(f"`path` {path!r} is no JMESPath: {error.cause}") from error
 
     def take(dependency_id: str, result: Any) -> Any:
         try:
-            return expression.search(result)
-        except JMESPathError as error:
+            return query.search(result)
+        except QueryError as error:
             raise AggregateError(
-                f"`path` {path!r} fails on the result of {dependency_id!r}: {error}"
+                f"`path` {path!r} fails on the result of {dependency_id!r}: {error.cause}"
             ) from error
 
     return take

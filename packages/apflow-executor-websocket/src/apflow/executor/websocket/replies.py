@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, Protocol, cast
+from typing import Any
 
-import jmespath
-from jmespath.exceptions import JMESPathError
-
-from apflow.core.errors import InvalidInputError
+from apflow.core.errors import InvalidInputError, QueryError
 from apflow.core.jsonvalue import MAX_DEPTH, is_deeper, loads
+from apflow.core.query import Query
 from apflow.executor.websocket.errors import (
     WebSocketInputError,
     WebSocketTooLargeError,
@@ -22,10 +20,6 @@ MOST_REPLIES = 10_000
 _DEEPEST = MAX_DEPTH - 2
 
 
-class _Query(Protocol):
-    def search(self, value: Any) -> Any: ...
-
-
 class Condition:
     """A JMESPath that a reply makes true: by its own rule, everything but false, null and what is empty."""
 
@@ -34,17 +28,17 @@ class Condition:
         self.text = text
         self.fault: str | None = None  # why it could not be told from the reply that was looked at last
         try:
-            self._query = cast("_Query", jmespath.compile(text))
-        except (JMESPathError, RecursionError) as error:
-            raise WebSocketInputError("until", f"is no JMESPath: {_first_line(error)}") from error
+            self._query = Query(text)
+        except QueryError as error:
+            raise WebSocketInputError("until", f"is no JMESPath: {error.cause}") from error
 
     def holds(self, reply: Any) -> bool:
         """Say whether a reply makes it true. One that it does not fit, such as a text, does not."""
         self.fault = None
         try:
             found = self._query.search(reply)
-        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
-            self.fault = _first_line(error)
+        except QueryError as error:
+            self.fault = error.cause
             return False
         return not (found is None or found is False or found in ("", [], {}))
 
@@ -112,7 +106,3 @@ def read_reply(message: Message) -> Any:
     except InvalidInputError:
         return message
     return message if is_deeper(value, _DEEPEST) else value
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
