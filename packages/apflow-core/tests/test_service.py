@@ -17,6 +17,7 @@ from apflow.core.errors import (
 from apflow.core.executor import BaseTask
 from apflow.core.extensions import get_registry
 from apflow.core.identifier import ids_of_key
+from apflow.core.llmkey import MOST_OF_A_USER
 from apflow.core.memory import MemoryStore
 from apflow.core.operations import OPERATIONS
 from apflow.core.service import TaskService, as_array
@@ -390,6 +391,24 @@ async def test_a_key_for_a_provider_is_the_callers_and_never_shown():
     assert (await ann.delete_llm_key())["success"] is True
     with pytest.raises(InvalidInputError):
         await ann.set_llm_key(" ")
+
+
+async def test_one_user_leaves_few_and_short_keys_and_others_still_can(service: TaskService):
+    ann, bob = TaskService(service.db, "ann"), TaskService(service.db, "bob")
+    try:
+        for key, provider in (("k" * 10_000, "p"), ("k", "p" * 200)):
+            with pytest.raises(InvalidInputError, match="at most"):
+                await ann.set_llm_key(key, provider)
+        for at in range(MOST_OF_A_USER):
+            await ann.set_llm_key("k", f"provider{at}")
+        with pytest.raises(InvalidInputError, match="limit"):
+            await ann.set_llm_key("k", "one more")
+        await ann.set_llm_key("new", "provider0")
+        await bob.set_llm_key("k", "one more")
+    finally:
+        for at in range(MOST_OF_A_USER):
+            await ann.delete_llm_key(f"provider{at}")
+        await bob.delete_llm_key("one more")
 
 
 async def test_health_and_metrics_tell_of_the_database_and_of_the_callers_tasks(service: TaskService):

@@ -10,6 +10,9 @@ import threading
 from apflow.core.errors import InvalidInputError
 
 MOST = 10_000  # keys of all users
+MOST_OF_A_USER = 50
+LONGEST = 8192  # characters of a key
+LONGEST_PROVIDER = 100
 
 _keys: dict[tuple[str | None, str], str] = {}
 _lock = threading.Lock()
@@ -19,12 +22,18 @@ def set_llm_key(user_id: str | None, provider: str, api_key: str) -> None:
     """Keep the key of a user for a provider, in place of the one before.
 
     Raises:
-        InvalidInputError: the key or the provider is empty, or too many keys are kept.
+        InvalidInputError: the key or the provider is empty or too long, or too many keys are kept.
     """
     if not api_key.strip() or not provider.strip():
         raise InvalidInputError("A key has a provider and a text: neither may be empty.")
+    if len(api_key) > LONGEST or len(provider) > LONGEST_PROVIDER:
+        raise InvalidInputError(
+            f"A key has at most {LONGEST} characters, and the name of its provider {LONGEST_PROVIDER}."
+        )
     place = user_id, provider.strip().lower()
     with _lock:
+        if place not in _keys and sum(whose == user_id for whose, _ in _keys) >= MOST_OF_A_USER:
+            raise InvalidInputError(f"You have left {MOST_OF_A_USER} keys, which is the limit. Delete some.")
         if len(_keys) >= MOST and place not in _keys:
             raise InvalidInputError(f"This process keeps {MOST} keys and takes no more. Delete some.")
         _keys[place] = api_key.strip()
