@@ -331,5 +331,6 @@ def test_a_database_that_admits_one_process_takes_one_server(folder: Path):
         )
         assert done.returncode == 5
         assert f"is in use by process {server.popen.pid}" in done.stderr
+        assert "Serving" not in done.stderr
         assert "Traceback" not in done.stderr
         assert httpx.get(f"{server.url}/ready").status_code == 200

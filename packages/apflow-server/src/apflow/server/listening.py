@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import NamedTuple
 
-from apflow.core.errors import ApflowError, SettingsError
+from apflow.core.errors import InvalidInputError, SettingsError
 from apflow.core.settings import Settings
 from apflow.server.protection import has_auth, read_address
 
@@ -22,7 +22,7 @@ class Place(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class CannotListenError(ApflowError, OSError):
+class CannotListenError(InvalidInputError, OSError):
     """The address cannot be listened at."""
 
     def __init__(self, place: Place, cause: str) -> None:

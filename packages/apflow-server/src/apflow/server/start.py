@@ -61,6 +61,8 @@ def start(settings: Settings, wanted: Start) -> None:
     app = create_app(settings)  # what is wrong with the settings is told here, before anything is opened
     with listen(place) as bound:
         host, port = bound.getsockname()[:2]
+        if wanted.workers == 1 and not wanted.has_reload:
+            asyncio.run(_open(db))
         click.echo(f"Serving {db.url} at http://{Place(host, port)}. SIGTERM or Ctrl-C ends this.", err=True)
         if wanted.has_reload:
             _reload(bound)
@@ -69,7 +71,6 @@ def start(settings: Settings, wanted: Start) -> None:
             if code:
                 raise click.exceptions.Exit(code)
         else:
-            asyncio.run(_open(db))
             with ExitStack() as told_while:
                 tell_commands(told_while, db, Place(host, port), settings)
                 running.serve(app, [bound], before_end=told_while.close)

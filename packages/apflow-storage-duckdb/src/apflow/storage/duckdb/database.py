@@ -147,7 +147,10 @@ class Database:
             held = _HOLDER.search(str(error))
             if self.path is not None and (held or "lock" in str(error)):
                 raise _locked(self.path, int(held[1]) if held else None) from error
-            raise StoreError(f"{self.url} cannot be opened: {error}") from error
+            raise StoreError(
+                f"{self.url} cannot be opened: {error}. Check the path, and who may write there, or choose "
+                "another database with APFLOW_DATABASE_URL."
+            ) from error
 
     def _config(self) -> dict[str, str | bool | int | float | list[str]]:
         config: dict[str, str | bool | int | float | list[str]] = {
