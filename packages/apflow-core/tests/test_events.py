@@ -27,12 +27,12 @@ from apflow.core import (
     get_registry,
 )
 from apflow.core.errors import AlreadyRunningError, NotFoundError
-from apflow.core.eventbus import bus_of
+from apflow.core.eventbus import FIRST_PAGE, bus_of
 from apflow.core.events import EventType, TaskEvent
 from apflow.core.repository import TaskRepository
 from apflow.core.settings import reset_settings
-from apflow.core.store import Change
-from apflow.core.task import Task
+from apflow.core.store import Change, Move
+from apflow.core.task import Task, utc_now
 
 
 class Talks(BaseTask):
@@ -321,6 +321,46 @@ async def test_who_was_too_slow_for_the_end_is_told_what_it_missed_before_it(db:
     await run(db, node)  # nobody listens meanwhile
     told = kinds(await heard(aiter(subscription)))
     assert told == ["tree_started", "task_started", *["log"] * 3, "task_completed", "tree_completed"]
+
+
+class Paged(MemoryStore):
+    """Notes how much is read at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pages: list[list[TaskEvent]] = []
+
+    async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:
+        found = await super().events(root_id, after, limit)
+        self.pages.append(found)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "largest", "reads"), [(100, 300_000, FIRST_PAGE, 20), (2000, 10, 1000, 6)]
+)
+async def test_of_large_events_few_are_read_at_once_and_of_small_ones_many(
+    count: int, size: int, largest: int, reads: int
+):
+    db = Paged()
+    await db.add([Task(id="r", name="r", root_id="r")])
+    for _ in range(count):
+        ended = TaskEvent(
+            type=EventType.TASK_COMPLETED,
+            task_id="r",
+            root_task_id="r",
+            timestamp=utc_now(),
+            result="x" * size,
+        )
+        await db.move([Move("r", "r", {}, {}, (ended,))])
+    told: list[int] = []
+    async for batch in Subscription(bus_of(db), db, "r", after=1).batches():
+        told += [event.sequence for event in batch]
+        if len(told) == count:
+            break
+    assert told == list(range(2, count + 2))
+    assert max(map(len, db.pages)) <= largest
+    assert len(db.pages) <= reads
 
 
 async def test_stored_events_that_were_missed_come_before_later_live_ones(db: TaskStore):

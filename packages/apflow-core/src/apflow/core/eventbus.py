@@ -15,12 +15,15 @@ from weakref import WeakKeyDictionary, ref
 
 from apflow.core.errors import NotFoundError
 from apflow.core.events import FINAL, LIVE, EventType, TaskEvent
+from apflow.core.jsonvalue import size_of
 from apflow.core.store import Notice, NoticeKind, TaskStore
 from apflow.core.task import Json, Task, utc_now
 from apflow.core.tree import TaskTreeNode
 
 Observe = Callable[[tuple[TaskEvent, ...]], object]
 
+FIRST_PAGE = 20  # stored events that are read at once, until it is known how large they are
+LARGE_PAGE = 2 << 20  # bytes of results in one page: whoever reads slowly holds that much
 LOOK_EVERY = 1.0  # seconds between looks for events of other processes: a notice may be lost
 
 
@@ -169,6 +172,7 @@ class Subscription:
         self._may_have_ended = True  # the last run, by what is known so far
         self._queue: deque[TaskEvent] = deque()
         self._size = size
+        self._page = FIRST_PAGE
         self._has_gap = True  # the store may have events that are not in the queue
         # Counted by who publishes and by who listens, perhaps in two threads: neither changes the other's.
         self._missed = 0
@@ -309,11 +313,14 @@ class Subscription:
         return []
 
     async def _stored(self, until: int | None = None) -> list[TaskEvent]:
-        """Read the next stored events, some at a time."""
-        limit = self._size if until is None else min(self._size, until - self._last)
+        """Read the next stored events, some at a time: many of small ones, few of large ones."""
+        limit = min(self._size, self._page)
+        limit = limit if until is None else min(limit, until - self._last)
         events = await self._store.events(self.root_id, self._last, limit)
         if events:
             self._last = events[-1].sequence
+            weight = 1 + sum(size_of(event.result) for event in events if event.result is not None)
+            self._page = max(1, min(self._size, 8 * self._page, LARGE_PAGE * len(events) // weight))
         return events
 
     async def _now(self, root: Task) -> int:
