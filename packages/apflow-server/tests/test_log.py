@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from serving import Served, wait_for
 from trees import steps
+from websockets.asyncio.client import connect
 
 from apflow.core import BaseTask, MemoryStore, TaskExecutor, executor_register, get_registry
 from apflow.core.errors import SettingsError
@@ -30,6 +32,7 @@ def registered() -> Iterator[None]:
         yield
     root.handlers[:] = before
     root.setLevel(level)
+    logging.getLogger("uvicorn.error").setLevel(logging.NOTSET)
 
 
 def said(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -102,6 +105,14 @@ def test_requests_are_logged_with_their_ids(served: Served):
     wait_for(lambda: "apflow.access" in stream.getvalue(), 5)  # it is written once the answer is sent
     [line] = [each for each in said(stream) if each["logger"] == "apflow.access"]
     assert (line["request_id"], line["http_path"], line["http_status"]) == ("mine", "/health", 200)
+
+
+async def test_what_stands_in_the_query_of_a_websocket_is_not_logged(served: Served):
+    stream = set_up(log_level="info")
+    async with connect(served.url.replace("http", "ws", 1) + "/ws?token=a-token", proxy=None):
+        pass
+    await asyncio.to_thread(wait_for, lambda: "/ws" in stream.getvalue(), 5)
+    assert "a-token" not in stream.getvalue()
 
 
 @pytest.mark.parametrize("wrong", [{"log_format": "xml"}, {"log_level": "loud"}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,6 +203,15 @@ def test_what_is_not_declared_as_json_is_refused(http: httpx.Client):
     assert http.post(
         "/tasks", content=body, headers={"Content-Type": "application/json; charset=utf-8"}
     ).json()
+
+
+def test_what_is_compressed_is_refused(http: httpx.Client):
+    body = gzip.compress(b'{"jsonrpc": "2.0", "method": "tasks.count", "id": 1}')
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = http.post("/tasks", content=body, headers=headers)
+    assert (answer.status_code, code(answer.json())) == (415, -32600)
+    plain = {"jsonrpc": "2.0", "method": "tasks.count", "id": 1}
+    assert http.post("/tasks", json=plain, headers={"Content-Encoding": "identity"}).status_code == 200
 
 
 def test_too_much_is_refused_while_it_arrives():

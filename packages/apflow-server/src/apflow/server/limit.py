@@ -61,11 +61,13 @@ async def read_json(request: Request, settings: Settings) -> Json:
     """Return the JSON that a request carries. It is read no further than the limit of its size.
 
     Raises:
-        MalformedFault: it is not declared as JSON, is no JSON, is nested too deeply, or takes too long.
+        MalformedFault: it is not declared as plain JSON, is no JSON, is nested too deeply, or takes too long.
         TooLargeFault: there is too much of it.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise MalformedFault("Content-Type must be application/json.", status=415)
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise MalformedFault("A request is not to be compressed: leave Content-Encoding out.", status=415)
     try:
         async with asyncio.timeout(BODY_TIME):
             body = await _read(request, settings.max_request_bytes)

@@ -36,6 +36,8 @@ def set_up(settings: Settings, stream: TextIO | None = None) -> None:
         root.removeHandler(each)
     root.addHandler(handler)
     root.setLevel(level)
+    # It tells of each WebSocket with its query, where somebody may have put a token.
+    logging.getLogger("uvicorn.error").setLevel(max(level, logging.WARNING))
 
 
 def formatter_of(kind: str) -> logging.Formatter:
