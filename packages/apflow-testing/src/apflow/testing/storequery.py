@@ -110,6 +110,22 @@ class StoreQueryContract(StoreMaker):
         assert counts == {TaskStatus.PENDING: 2, TaskStatus.FAILED: 1}
         assert await filled.count(TaskQuery(user_id="nobody")) == {}
 
+    @pytest.mark.parametrize("text", ["\0", "a\0b", "\ud800"])
+    async def test_what_no_row_can_hold_finds_nothing(self, filled: TaskStore, text: str) -> None:
+        assert await filled.get([text]) == {}
+        assert list(await filled.get([text, "a"])) == ["a"]
+        assert (await filled.tree(text), await filled.events(text)) == ([], [])
+        for query in (
+            TaskQuery(user_id=text),
+            TaskQuery(name=text),
+            TaskQuery(root_id=text),
+            TaskQuery(parent_id=text),
+            TaskQuery(original_task_id=text),
+            TaskQuery(ids=[text]),
+        ):
+            assert await filled.find(query) == []
+            assert await filled.count(query) == {}
+
     async def test_an_unknown_order_is_refused(self, filled: TaskStore) -> None:
         with pytest.raises(InvalidInputError, match="colour"):
             await filled.find(TaskQuery(order="colour"))

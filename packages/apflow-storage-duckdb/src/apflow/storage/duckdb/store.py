@@ -27,7 +27,14 @@ from apflow.storage.duckdb.statements import READ_EVENTS, SEQUENCES
 from apflow.storage.duckdb.writer import Writer
 from apflow.storage.sql.columns import task_columns
 from apflow.storage.sql.pages import read_page
-from apflow.storage.sql.queries import Statement, count_tasks, select_by_id, select_tasks, select_tree
+from apflow.storage.sql.queries import (
+    Statement,
+    count_tasks,
+    possible,
+    select_by_id,
+    select_tasks,
+    select_tree,
+)
 from apflow.storage.sql.records import SqlRecordStore
 from apflow.storage.sql.rows import task_rows
 
@@ -101,6 +108,9 @@ class DuckDBStore(SqlRecordStore):
         return await self._read(read)
 
     async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:
+        if not possible([root_id]):
+            return []
+
         def read() -> list[TaskEvent]:
             with self._database.cursor() as cursor:
                 bodies = self._database.execute(cursor, READ_EVENTS, [root_id, after, limit]).fetchall()

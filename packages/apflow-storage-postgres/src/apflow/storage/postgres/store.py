@@ -25,7 +25,14 @@ from apflow.storage.postgres.server import Link, Links, Server
 from apflow.storage.postgres.statements import READ_EVENTS, RENEW, reserve, unowned
 from apflow.storage.postgres.writer import Outcome, Writer
 from apflow.storage.sql.pages import read_page
-from apflow.storage.sql.queries import Statement, count_tasks, select_by_id, select_tasks, select_tree
+from apflow.storage.sql.queries import (
+    Statement,
+    count_tasks,
+    possible,
+    select_by_id,
+    select_tasks,
+    select_tree,
+)
 from apflow.storage.sql.records import SqlRecordStore
 from apflow.storage.sql.rows import task_rows
 
@@ -103,6 +110,8 @@ class PostgresStore(SqlRecordStore):
         return {TaskStatus(status): number for status, number in rows}
 
     async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:
+        if not possible([root_id]):
+            return []
         statement = Statement(READ_EVENTS, [root_id, after, limit])
         rows = await self._read(lambda connection: _fetch(connection, statement))
         found = [event for (body,) in rows for event in read_page(root_id, body) if event.sequence > after]

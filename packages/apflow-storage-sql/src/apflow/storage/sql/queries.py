@@ -13,6 +13,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from apflow.core.errors import InvalidInputError
+from apflow.core.jsonvalue import clean_text
 from apflow.core.states import TaskStatus
 from apflow.core.store import TaskQuery
 from apflow.core.task import Json, Task
@@ -54,16 +55,18 @@ def select_tasks(query: TaskQuery) -> Statement:
 
 def select_by_id(ids: Sequence[str]) -> Statement:
     """Return the statement that reads the tasks of these ids, in any order."""
-    is_one = len(ids) == 1  # planned in half the time
+    known = possible(ids)
+    is_one = len(known) == 1  # planned in half the time
     where = "id = $1" if is_one else "id IN (SELECT unnest($1::VARCHAR[]))"
-    parameter = ids[0] if is_one else list(ids)
+    parameter = known[0] if is_one else known
     return Statement(f"SELECT {task_rows().selected} FROM {TASKS} WHERE {where}", [parameter])
 
 
 def select_tree(root_id: str) -> Statement:
     """Return the statement that reads all tasks of a tree, in any order."""
-    text = f"SELECT {task_rows().selected} FROM {TASKS} WHERE root_id = $1"
-    return Statement(text, [root_id])
+    known = possible([root_id])
+    where = "root_id = $1" if known else "FALSE"
+    return Statement(f"SELECT {task_rows().selected} FROM {TASKS} WHERE {where}", [*known])
 
 
 def count_tasks(query: TaskQuery) -> Statement:
@@ -86,13 +89,13 @@ def _where(query: TaskQuery, more: Sequence[tuple[Json, ...]] = ()) -> tuple[str
 def _terms(query: TaskQuery) -> Iterator[tuple[Json, ...]]:
     """Give each condition, `?` for its parameter, and the parameter if it has one."""
     if query.ids is not None:
-        yield "id IN (SELECT unnest(?::VARCHAR[]))", list(query.ids)
+        yield "id IN (SELECT unnest(?::VARCHAR[]))", possible(query.ids)
     if query.status is not None:
         yield "status IN (SELECT unnest(?::VARCHAR[]))", _statuses(query.status)
     for name in ("user_id", "name", "root_id", "parent_id", "original_task_id"):
         value = getattr(query, name)
         if value is not None:
-            yield f"{name} = ?", value
+            yield (f"{name} = ?", value) if possible([value]) else ("FALSE",)
     if query.root_only:
         yield ("id = root_id",)
     if query.created_after is not None:
@@ -128,8 +131,15 @@ def _custom_terms(query: TaskQuery) -> Iterator[tuple[Json, ...]]:
             raise InvalidInputError(f"Tasks have no column {name!r}.")
         if value is None:
             yield (f"{quoted(name)} IS NULL",)
+        elif isinstance(value, str) and not possible([value]):
+            yield ("FALSE",)
         else:
             yield f"{quoted(name)} = ?", encode(kinds[name], value)
+
+
+def possible(texts: Sequence[str]) -> list[str]:
+    """Return those of some texts that a row may hold. PostgreSQL takes no others as parameters."""
+    return [each for each in texts if clean_text(each) == each]
 
 
 def _statuses(status: TaskStatus | Sequence[TaskStatus]) -> list[str]:
