@@ -330,6 +330,9 @@ def test_the_user_is_the_one_given_the_one_of_the_root_or_the_task_s_own():
     array = [{"name": "a", "user_id": "ann"}, {"name": "b", "parent_id": "a"}]
     assert [task.user_id for task in check_array(array, LIMITS)] == ["ann", "ann"]
     assert [task.user_id for task in check_array(array, LIMITS, "bob")] == ["ann", "bob"]
+    for user_id in ("a\0b", " ", "x" * 300):
+        with pytest.raises(TreeInvalidError, match="user_id"):
+            check_array(array, LIMITS, user_id)
 
 
 def test_work_that_is_done_already_comes_with_its_result():

@@ -303,6 +303,12 @@ async def test_what_a_cancelled_executor_gives_needs_no_output_schema(db):
     assert answer["result"]["partial_result"] == [1, 2]
 
 
+async def test_a_reason_is_stored_as_every_store_can(db):
+    await TaskCreator(db).create_task_tree_from_array([task("a", executor="tells")])
+    await TaskManager(db).cancel_task("a", "be\0cause")
+    assert (await db.get(["a"]))["a"].error == "be\ufffdcause"
+
+
 class CancelledAtTheEnd(MemoryStore):
     """Is asked to cancel just after the end of the run was written."""
 

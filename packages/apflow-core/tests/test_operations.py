@@ -121,6 +121,7 @@ MANY = 100_000
         ("tasks.create", {"tasks": [1] * MANY}),
         ("tasks.cancel", {"task_ids": [1] * MANY}),
         ("tasks.cancel", {"task_ids": ["x"] * MANY}),
+        ("tasks.cancel", {"task_ids": ["x"], "error_message": "x" * MANY}),
         ("tasks.running.status", {"task_ids": ["x"] * MANY}),
         ("tasks.resume", {"task_ids": ["x"] * MANY}),
         ("tasks.copy", {"task_id": "x", "custom_task_ids": [1] * MANY}),

@@ -121,6 +121,13 @@ async def test_a_tree_has_a_limited_number_of_webhooks(service: TaskService, mon
         await service.execute("r", webhook_config={"url": URL})
 
 
+async def test_a_tree_with_the_longest_id_has_webhooks_as_any_other(service: TaskService):
+    longest = "\N{GRINNING FACE}" * 255
+    await execute(service, {}, tasks=[{"id": longest, "name": "webhook_nothing"}])
+    [shown] = await service.webhooks(longest)
+    assert shown["status"] == "active"
+
+
 async def test_a_stranger_sees_no_webhook(service: TaskService):
     await execute(service, {})
     with pytest.raises(NotFoundError):

@@ -139,6 +139,7 @@ HOSTILE: dict[str, Callable[[Issuer], str]] = {
     "no issuer": lambda i: with_secret(iss=None),
     "no sub": lambda i: with_secret(sub=None),
     "an empty sub": lambda i: with_secret(sub=""),
+    "a blank sub": lambda i: with_secret(sub=" "),
     "a sub that is a number": lambda i: by_hand({"alg": "HS256"}, claims(sub=5)),
     "a sub that is an object": lambda i: by_hand({"alg": "HS256"}, claims(sub={"$ne": None})),
     "a sub with NUL": lambda i: with_secret(sub="ann\x00"),

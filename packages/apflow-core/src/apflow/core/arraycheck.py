@@ -44,6 +44,8 @@ def check_array(tasks: Sequence[Entry], settings: Settings, user_id: str | None 
 def read_array(tasks: Sequence[Entry], settings: Settings, user_id: str | None = None) -> CheckedArray:
     """Read an array as `check_array` does, and keep what each reference became."""
     faults = Faults()
+    if user_id is not None:
+        read_text(user_id, "user_id", "", faults)
     entries = _entries(tasks, settings, faults)
     _stop_at(faults)
     has_ids = _check_names(entries, faults)

@@ -14,7 +14,7 @@ from apflow.core.eventbus import Subscription
 from apflow.core.events import TaskEvent
 from apflow.core.executor import ExecutableTask
 from apflow.core.hooks import Hooks, TaskPostHook, TaskPreHook, name_of
-from apflow.core.jsonvalue import copy_json
+from apflow.core.jsonvalue import clean_text, copy_json
 from apflow.core.repository import TaskRepository
 from apflow.core.runner import Runner
 from apflow.core.session import create_session
@@ -143,7 +143,8 @@ class TaskManager:
         Raises:
             NotFoundError: there is no such task.
         """
-        return await cancel(self._driver(), task_id, error_message, is_forced=force)
+        message = None if error_message is None else clean_text(error_message)
+        return await cancel(self._driver(), task_id, message, is_forced=force)
 
     def subscribe(self, root_id: str, after: int | None = None) -> AsyncGenerator[TaskEvent, None]:
         """Return the events of a tree, in order, to the final one of its run.

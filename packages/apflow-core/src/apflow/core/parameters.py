@@ -206,7 +206,7 @@ class Cancel(SeveralTasks):
     """What to cancel, and how."""
 
     force: bool = Field(False, description="Give running code no time to end by itself")
-    error_message: str | None = None
+    error_message: str | None = Field(None, max_length=10_000, description="Becomes the error of each task")
 
 
 class Resume(Parameters):

@@ -7,6 +7,7 @@ A webhook is a record beside the tasks, so that it outlives the process that too
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import secrets
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from apflow.core.task import Json
 KIND = "webhook"
 ENDED_KIND = "webhook.ended"  # apart, so that who delivers does not read them again and again
 MOST_OF_A_TREE = 20
+LONGEST_ID = 900  # bytes of an id that stands in a key as it is
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what every such secret begins with (Standard Webhooks)
 MADE_BYTES = 32  # of a secret that is made here
 
@@ -147,7 +149,7 @@ class Webhook:
     @property
     def key(self) -> str:
         """The key of its record."""
-        return f"{self.root_id}/{self.id}"
+        return f"{keys_of(self.root_id)}{self.id}"
 
     @classmethod
     def of(cls, record: Record) -> Webhook:
@@ -165,6 +167,12 @@ class Webhook:
         return {name: value for name, value in self.to_json().items() if name not in hidden} | {
             "headers": mask(self.headers)
         }
+
+
+def keys_of(root_id: str) -> str:
+    """Return what the keys of a tree's webhooks begin with. An id may take more bytes than a key has."""
+    raw = root_id.encode()
+    return f"{root_id}/" if len(raw) <= LONGEST_ID else f"sha256:{hashlib.sha256(raw).hexdigest()}/"
 
 
 def read_config(config: Mapping[str, Json]) -> WebhookConfig:

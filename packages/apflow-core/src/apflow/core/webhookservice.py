@@ -101,12 +101,12 @@ class WebhookService(Access):
         return next((each for each in first if each.id == webhook_id), webhook), False
 
     async def _webhooks_of(self, root_id: str) -> list[Webhook]:
-        from apflow.core.webhook import ENDED_KIND, KIND, Webhook
+        from apflow.core.webhook import ENDED_KIND, KIND, Webhook, keys_of
 
         found = {
             record.key: Webhook.of(record)
             for kind in (KIND, ENDED_KIND)
-            for record in await self.db.records(kind, prefix=f"{root_id}/")
+            for record in await self.db.records(kind, prefix=keys_of(root_id))
         }
         return [each for each in found.values() if each.root_id == root_id]
 

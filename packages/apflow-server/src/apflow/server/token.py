@@ -159,7 +159,7 @@ def read_claims(claims: Mapping[str, Any]) -> Caller:
         UnauthorizedFault: the claims do not say.
     """
     user_id, ends = claims.get("sub"), claims.get("exp")
-    if not isinstance(user_id, str) or not 0 < len(user_id) <= LONGEST_USER or not user_id.isprintable():
+    if not isinstance(user_id, str) or not is_name(user_id):
         raise UnauthorizedFault("its sub is no usable name")
     if isinstance(ends, bool) or not isinstance(ends, int | float) or not abs(ends) <= LATEST:
         raise UnauthorizedFault("its exp is no time")
@@ -169,6 +169,11 @@ def read_claims(claims: Mapping[str, Any]) -> Caller:
     scope = claims.get("scope")
     roles += scope.split(" ") if isinstance(scope, str) else []
     return Caller(user_id, is_admin=ADMIN in roles, until=ends + LEEWAY)
+
+
+def is_name(text: str) -> bool:
+    """Say whether a user may be called so."""
+    return 0 < len(text) <= LONGEST_USER and text.isprintable() and not text.isspace()
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
