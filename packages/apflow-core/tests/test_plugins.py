@@ -6,6 +6,7 @@ import pytest
 
 from apflow.core import plugins
 from apflow.core.errors import PluginConflictError, PluginLoadError
+from apflow.core.plugins import without_paths
 from apflow.core.settings import reset_settings
 
 Install = Callable[..., None]
@@ -28,6 +29,30 @@ def test_loading_imports_the_one_that_is_asked_for(install: Install):
     assert getattr(plugins.load(GROUP, "stranger"), "__name__", None) == "Thing"
     assert "stranger_one" in sys.modules
     assert "stranger_two" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("cannot import name 'a' from 'b' (/srv/app/b.py)", "cannot import name 'a' from 'b' (...)"),
+        ("[Errno 2] No such file or directory: '/etc/app/conf.toml'",
+         "[Errno 2] No such file or directory: '...'"),
+        ("C:\\app\\b.py is broken", "... is broken"),
+        ("see https://example.com/a/b, or a/b and 1/2", "see https://example.com/a/b, or a/b and 1/2"),
+        ("/x: no", "/x: no"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_told_without_where_files_are(said: str, told: str):
+    assert without_paths(said) == told
+
+
+def test_what_a_broken_plugin_says_of_files_here_is_not_told(install: Install):
+    install("broken-two", "other = broken_two:Thing", "open('/etc/nowhere/to/be/found')")
+    with pytest.raises(PluginLoadError) as caught:
+        plugins.load(GROUP, "other")
+    assert "FileNotFoundError" in str(caught.value)
+    assert "nowhere" not in str(caught.value)
+    assert "nowhere" in str(caught.value.__cause__)
 
 
 def test_a_broken_plugin_is_listed_and_fails_only_when_used(install: Install):

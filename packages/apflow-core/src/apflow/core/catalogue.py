@@ -5,6 +5,7 @@ from __future__ import annotations
 from apflow.core import plugins
 from apflow.core.errors import ApflowError
 from apflow.core.extensions import GROUP, ExecutorEntry, executor_ids, get_executor
+from apflow.core.plugins import without_paths
 from apflow.core.task import Json
 
 
@@ -36,7 +37,7 @@ def describe_executor(executor_id: str) -> dict[str, Json]:
     except Exception as error:  # noqa: BLE001  the plugin's own code
         shown |= {
             "is_usable": False,
-            "problem": f"It cannot describe itself: {type(error).__name__}: {error}",
+            "problem": f"It cannot describe itself: {type(error).__name__}: {without_paths(str(error))}",
         }
     return shown
 

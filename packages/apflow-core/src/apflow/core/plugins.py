@@ -147,12 +147,21 @@ def _import(offer: _Offer) -> tuple[object, BaseException | None]:
 
 
 def _explain(owner: Distribution, fault: BaseException) -> str:
-    cause = f"{type(fault).__name__}: {fault}"
+    cause = f"{type(fault).__name__}: {without_paths(str(fault))}"
     for requirement in owner.requires or []:
         if re.match(r"apflow[-_.]core\b(?![-_.])", requirement):
             installed = version("apflow-core")
             return f"{cause} (it is built for {requirement}; apflow-core {installed} is installed)"
     return cause
+
+
+# An absolute path of two parts or more, not within a URL; in quotes or brackets also with spaces.
+_PATH = re.compile(r"(?<![\w:/.])(?:/|[A-Za-z]:\\)[^\s'\"()<>:,]+[/\\][^\s'\"()<>:,]*")
+
+
+def without_paths(text: str) -> str:
+    """Return what a fault of a plugin says, without where files are here: callers of a server are told it."""
+    return _PATH.sub("...", text)
 
 
 def _normalized(distribution: str) -> str:
