@@ -20,6 +20,7 @@ from apflow.core.eventbus import bus_of
 from apflow.core.service import TaskService
 from apflow.core.settings import Settings
 from apflow.server import socket as server_socket
+from apflow.server import stream
 from apflow.server.token import LEEWAY
 
 Said = dict[str, Any]
@@ -219,6 +220,19 @@ async def test_who_is_not_known_or_bears_a_bad_token_is_told_nothing(monkeypatch
             assert (await closed(connection))[0] == 4401
         async with talking(served) as connection:
             assert (await closed(connection))[0] == 1013
+
+
+async def test_one_user_has_so_many_connections(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stream, "MOST_OF_A_USER", 1)
+    with serving(Settings(jwt_secret=SECRET)) as served:
+        async with talking(served, additional_headers=bearer("ann")) as first:
+            await say(first, action="unwatch", task_id="none")
+            assert (await hear(first))["type"] == "unwatched"
+            async with talking(served, additional_headers=bearer("ann")) as second:
+                assert (await closed(second))[0] == 1008
+            async with talking(served, additional_headers=bearer("ben")) as other:
+                await say(other, action="unwatch", task_id="none")
+                assert (await hear(other))["type"] == "unwatched"
 
 
 async def test_a_connection_is_closed_when_its_token_expires():

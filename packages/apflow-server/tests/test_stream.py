@@ -214,6 +214,29 @@ async def test_a_stream_ends_with_the_token_that_it_was_asked_for_with():
     assert bus_of(served.db).subscribers("r") == 0
 
 
+async def test_one_user_has_so_many_streams_and_what_would_open_one_more_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(stream, "MOST_OF_A_USER", 1)
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tasks.execute"}
+    call |= {"params": {"task_id": "r", "use_streaming": True}}
+    with serving(Settings(jwt_secret=SECRET)) as served:
+        await TaskService(served.db, "ann").create(tree("r", 2))
+        await TaskService(served.db, "ben").create(tree("other", 2))
+        async with client_of(served.url, headers=bearer("ann")) as client:
+            async with client.stream("GET", "/tasks/r/events") as open_one:
+                assert open_one.status_code == 200
+                await until(lambda: served.app.state.streams.open["sse"] == 1)
+                for refused in (await client.get("/tasks/r/events"), await client.post("/tasks", json=call)):
+                    assert (refused.status_code, refused.json()["error"]["code"]) == (429, -32010)
+                assert (await TaskService(served.db).count_running())["count"] == 0
+                async with client.stream("GET", "/tasks/other/events", headers=bearer("ben")) as another:
+                    assert another.status_code == 200
+            await until(lambda: served.app.state.streams.open["sse"] == 0)
+            async with client.stream("GET", "/tasks/r/events") as open_one:
+                assert open_one.status_code == 200
+
+
 async def test_a_foreign_task_answers_as_a_missing_one():
     with serving(Settings(jwt_secret=SECRET)) as served:
         root_id = await begin(served, tree("r", 2), "ann")

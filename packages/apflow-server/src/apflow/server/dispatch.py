@@ -109,6 +109,7 @@ async def prepare_stream(
     Raises:
         HttpFault: whatever went wrong, as the caller is told it.
     """
+    request.app.state.streams.check(request.state.caller)
     if wanted.operation.is_stream:
         return wanted.arguments["task_id"], wanted.arguments.get("after"), None
     without_wait = replace(wanted, arguments={**wanted.arguments, "wait": False})

@@ -78,7 +78,8 @@ class Conversation:
         drain: Drain = self._socket.app.state.drain
         caller: Caller = self._socket.state.caller
         is_expired = False
-        with self._streams.opened("websocket"):
+        self._streams.check(caller)
+        with self._streams.opened("websocket", caller):
             try:
                 async with asyncio.TaskGroup() as group:
                     over = group.create_task(drain.over(), name="apflow:socket:over")

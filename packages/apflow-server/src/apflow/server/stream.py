@@ -14,6 +14,7 @@ from contextlib import aclosing, contextmanager, suppress
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Query
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -26,12 +27,14 @@ from apflow.core.task import Json, utc_now
 from apflow.server.authentication import current_service
 from apflow.server.caller import Caller, expired
 from apflow.server.drain import Drain
+from apflow.server.fault import TooManyFault
 from apflow.server.frame import HEARTBEAT, FrameCache, comment, frame, named, pieces
 
 logger = logging.getLogger(__name__)
 
 HEART: Final = 15.0  # seconds between two signs of life; proxies close what is silent for 60
 SEND_TIMEOUT: Final = 60.0  # seconds that a reader may take nothing
+MOST_OF_A_USER: Final = 500  # open streams, of all kinds
 COME_BACK: Final = b"retry: 1000\n\n"  # milliseconds until a browser connects again
 
 router = APIRouter(tags=["streams"])
@@ -42,17 +45,32 @@ class Streams:
 
     def __init__(self) -> None:
         self.open: Counter[str] = Counter()
+        self._of_users: Counter[str] = Counter()
         self.frames = FrameCache()
         self.lag = 0.0  # seconds between the last event that was sent anywhere and its sending
 
+    def check(self, caller: Caller) -> None:
+        """Check that a user may open one more. The owner of the database always may.
+
+        Raises:
+            TooManyFault: it has too many.
+        """
+        if caller.user_id is not None and self._of_users[caller.user_id] >= MOST_OF_A_USER:
+            raise TooManyFault(f"More than {MOST_OF_A_USER} open streams of one user. A WebSocket has many.")
+
     @contextmanager
-    def opened(self, kind: str) -> Generator[None]:
+    def opened(self, kind: str, caller: Caller) -> Generator[None]:
         """Count a stream while it is open."""
+        user_id = caller.user_id or ""
         self.open[kind] += 1
+        self._of_users[user_id] += 1
         try:
             yield
         finally:
             self.open[kind] -= 1
+            self._of_users[user_id] -= 1
+            if not self._of_users[user_id]:
+                del self._of_users[user_id]
 
     def note_sent(self, events: Sequence[TaskEvent]) -> None:
         """Note how old events are when they are sent."""
@@ -70,12 +88,14 @@ class Streams:
     },
 )
 async def events(
+    request: Request,
     task_id: Annotated[str, Path()],
     service: Annotated[TaskService, Depends(current_service)],
     after: Annotated[int | None, Query(ge=0, description="Number of the last event that is known")] = None,
     last_event_id: Annotated[str | None, Header(description="The same; wins over `after`")] = None,
 ) -> Response:
     """Follow the events of a task's tree: what follows the event that is named, else a snapshot first."""
+    request.app.state.streams.check(request.state.caller)
     return await watch_response(service, task_id, read_number(last_event_id, after))
 
 
@@ -126,7 +146,7 @@ class EventStream(StreamingResponse):
         drain: Drain = scope["app"].state.drain
         caller: Caller = scope["state"]["caller"]
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        with streams.opened("sse"):
+        with streams.opened("sse", caller):
             async with asyncio.TaskGroup() as group:
                 pump = group.create_task(self._pump(send, streams), name="apflow:stream:pump")
                 others = [
