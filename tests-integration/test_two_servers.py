@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,17 @@ def delegating(far: ApflowServer, tasks: list[dict[str, Any]]) -> list[dict[str,
     ]
 
 
-async def watched(client: Client, task_id: str) -> list[Event]:
-    return [event async for event in client.watch(task_id)]
+async def watch(client: Client, task_id: str, events: list[Event]) -> None:
+    async for event in client.watch(task_id):
+        events.append(event)  # noqa: PERF401 - looked at meanwhile
+
+
+def fractions_of(events: list[Event]) -> list[float]:
+    return [each.progress for each in events if each.type == "progress" and each.progress is not None]
+
+
+def messages_of(events: list[Event]) -> str:
+    return " ".join(each.message or "" for each in events if each.type == "progress")
 
 
 async def test_a_tree_has_another_run_elsewhere_and_tells_its_progress(
@@ -42,6 +50,7 @@ async def test_a_tree_has_another_run_elsewhere_and_tells_its_progress(
 ):
     near, far = servers
     end = tmp_path / "end"
+    events: list[Event] = []
     tasks = [
         {"id": "far", "name": "far"},
         {"id": "say", "name": "far_say", "parent_id": "far"},
@@ -50,16 +59,11 @@ async def test_a_tree_has_another_run_elsewhere_and_tells_its_progress(
     async with Client(near.url) as client:
         made = await client.tasks_submit(delegating(far, tasks), idempotency_key="delegating")
         async with asyncio.TaskGroup() as group:
-            watching = group.create_task(watched(client, made.id))
-            await asyncio.sleep(1)
+            group.create_task(watch(client, made.id, events))
+            await until(lambda: len(fractions_of(events)) >= 2 and "step" in messages_of(events), 30)
             end.touch()
-        events = watching.result()
         assert events[-1].type == "tree_completed"
-        told = [each for each in events if each.type == "progress"]
-        fractions = [each.progress for each in told if each.progress is not None]
-        assert len(fractions) >= 2
-        assert fractions == sorted(fractions)
-        assert any((each.message or "").startswith("step") for each in told)
+        assert fractions_of(events) == sorted(fractions_of(events))
         [there] = await client.tasks_children(made.id)
         assert list(there.result["result"]["children"].values()) == ["completed", "completed"]
     async with Client(far.url) as client:
@@ -75,10 +79,8 @@ async def test_cancelling_the_tree_cancels_what_runs_elsewhere(
     async with Client(near.url) as here, Client(far.url) as there:
         made = await here.tasks_submit(delegating(far, [hold]), idempotency_key="cancelling")
         await until(begun.exists)
-        started = time.monotonic()
         [cancelled] = await here.tasks_cancel([made.id])
-        await until(gone.exists, 2)
-        assert time.monotonic() - started < 2
+        await until(gone.exists)
         assert cancelled.status == "cancelled"
         [far_root] = await there.tasks_list(name="far_hold", root_only=True)
         assert far_root.status == "cancelled"
