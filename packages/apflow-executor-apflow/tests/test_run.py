@@ -84,7 +84,7 @@ async def test_a_timeout_cancels_there(server: ApflowServer, tmp_path: Path):
     params = {"tasks": [{"name": "far_hold", "inputs": {"gone": str(gone)}}]}
     with pytest.raises(RemoteTimeoutError, match=r"0\.5 s"):
         await call(server, "tasks.execute", params, timeout=0.5)
-    await until(gone.exists, 2)
+    await until(gone.exists)
 
 
 async def test_cancel_here_is_cancel_there_at_any_moment(server: ApflowServer, tmp_path: Path):
@@ -101,7 +101,7 @@ async def test_cancel_here_is_cancel_there_at_any_moment(server: ApflowServer, t
             running.cancel()
             await asyncio.wait([running])
             assert running.cancelled()
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < 10
             found = await client.tasks_list(name=name)
             assert [each.status for each in found] in ([], ["cancelled"])
             if moment == 0.5:

