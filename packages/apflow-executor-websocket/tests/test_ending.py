@@ -195,7 +195,7 @@ async def test_cancelling_again_while_it_closes_drops_the_connection(peer: WebSo
         running.cancel()
         await asyncio.sleep(0.05)
     assert running.cancelled()
-    peer.until_gone("/frozen", 0.5)
+    peer.until_gone("/frozen", 3)
 
 
 async def test_cancelling_keeps_the_replies_so_far(peer: WebSocketPeer):
