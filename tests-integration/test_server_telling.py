@@ -1,0 +1,76 @@
+"""A server of a DuckDB file tells commands where it is."""
+
+from __future__ import annotations
+
+import json
+import signal
+import stat
+from pathlib import Path
+
+import httpx
+import pytest
+from serving import SECRET, serve_process
+
+from apflow.core.holder import find_holder, told_in
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path.resolve() / "served.duckdb"
+
+
+def test_it_tells_where_it_is_while_it_serves(database: Path):
+    with serve_process(database.parent) as process:
+        path = told_in(database)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        told = json.loads(path.read_text())
+        assert (told["url"], told["pid"], told["api"]) == (process.url, process.popen.pid, 1)
+        assert told["needs_token"] is False
+        assert find_holder(database) is not None
+        assert process.end() == 0
+    assert not told_in(database).exists()
+    assert "Traceback" not in process.log.read_text()
+
+
+def test_what_one_left_that_was_killed_the_next_one_replaces(database: Path):
+    with serve_process(database.parent) as process:
+        process.end(signal.SIGKILL)
+    assert told_in(database).exists()
+    assert find_holder(database) is None
+    with serve_process(database.parent) as process:
+        holder = find_holder(database)
+        assert holder is not None
+        assert holder.url == process.url
+        assert process.end() == 0
+    assert not told_in(database).exists()
+
+
+def test_one_that_listens_everywhere_is_told_at_a_loopback_address_and_that_it_asks_for_a_token(
+    database: Path,
+):
+    environment = {"APFLOW_JWT_SECRET": SECRET}
+    with serve_process(database.parent, "--host", "0.0.0.0", environment=environment) as process:
+        holder = find_holder(database)
+        assert holder is not None
+        assert (holder.url, holder.needs_token) == (process.url, True)
+
+
+def test_one_that_cannot_tell_serves_all_the_same(database: Path):
+    told_in(database).mkdir()
+    with serve_process(database.parent) as process:
+        assert httpx.get(f"{process.url}/ready").status_code == 200
+        assert "Commands do not find this server" in process.log.read_text()
+        assert process.end() == 0
+    assert [path.name for path in database.parent.glob("*.server*")] == [told_in(database).name]
+
+
+def test_a_second_server_is_refused_and_changes_nothing(database: Path):
+    with serve_process(database.parent) as process:
+        with (
+            pytest.raises(AssertionError, match=f"the server at {process.url}"),
+            serve_process(database.parent),
+        ):
+            pass
+        holder = find_holder(database)
+        assert holder is not None
+        assert holder.pid == process.popen.pid
