@@ -392,10 +392,19 @@ def live(root_id: str, number: int) -> TaskEvent:
 
 async def test_live_events_carry_the_number_of_the_stored_one_before_them(db: TaskStore):
     node = await create(db, task("a", says=1), task("b", "a", "a", says=1))
-    listening = asyncio.create_task(heard(TaskManager(db).subscribe("a", 0)))
-    await asyncio.sleep(0)
+    events: list[TaskEvent] = []
+
+    async def listen() -> None:
+        async for event in TaskManager(db).subscribe("a", 0):
+            events.append(event)  # noqa: PERF401 - looked at meanwhile
+
+    listening = asyncio.create_task(listen())
+    async with asyncio.timeout(10):
+        while len(events) < 2:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)  # it has looked for more: a live event is told to whom is not behind
     await run(db, node)
-    events = await listening
+    await listening
     assert kinds(events).count("log") == 2
     for before, event in itertools.pairwise(events):
         assert event.sequence == before.sequence + (event.type != "log")
