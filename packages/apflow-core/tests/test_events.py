@@ -99,7 +99,7 @@ async def run(db: TaskStore, node: TaskTreeNode) -> None:
 
 
 async def heard(events: AsyncIterator[TaskEvent]) -> list[TaskEvent]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return [event async for event in events]
 
 
