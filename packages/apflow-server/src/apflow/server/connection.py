@@ -18,14 +18,10 @@ LEAST: Final = 16 << 10  # bytes that a reader takes between two looks, where mo
 PATIENCE: Final = 3  # looks in a row at which it may have taken less
 
 
-class HttpConnection(H11Protocol):
-    """A connection of HTTP. A request begins within two looks, and what is sent is taken."""
+class _Watched(asyncio.Protocol):
+    """What any connection tells its watch."""
 
     _watch: Watch | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._watch = Watch(transport, self._awaited)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_watch()
@@ -40,6 +36,19 @@ class HttpConnection(H11Protocol):
         if self._watch is not None:
             self._watch.is_full = False
         super().resume_writing()
+
+    def _end_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.end()
+            self._watch = None
+
+
+class HttpConnection(_Watched, H11Protocol):
+    """A connection of HTTP. A request begins within two looks, and what is sent is taken."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch = Watch(transport, self._awaited)
 
     def handle_websocket_upgrade(self, event: Any) -> None:
         self._end_watch()  # what the connection is from now on has its own
@@ -56,35 +65,13 @@ class HttpConnection(H11Protocol):
             return self
         return self.cycle if self.cycle.response_complete else None
 
-    def _end_watch(self) -> None:
-        if self._watch is not None:
-            self._watch.end()
-            self._watch = None
 
-
-class WebSocketConnection(WebSocketsSansIOProtocol):
+class WebSocketConnection(_Watched, WebSocketsSansIOProtocol):
     """A connection of a WebSocket. What is sent is taken."""
-
-    _watch: Watch | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._watch = Watch(cast("asyncio.Transport", transport), lambda: None)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._watch is not None:
-            self._watch.end()
-        super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        if self._watch is not None:
-            self._watch.is_full = True
-
-    def resume_writing(self) -> None:
-        if self._watch is not None:
-            self._watch.is_full = False
-        super().resume_writing()
 
 
 class Watch:
