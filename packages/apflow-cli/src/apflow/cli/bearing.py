@@ -7,10 +7,8 @@ from datetime import UTC, datetime, timedelta
 import jwt
 
 from apflow.core.errors import SettingsError
-from apflow.core.settings import Settings
+from apflow.core.settings import SHORTEST_SECRET, Settings
 from apflow.core.task import Json
-
-SHORTEST_SECRET = 32  # bytes, as a server asks for (RFC 7518, section 3.2)
 
 
 def make_token(settings: Settings, user_id: str, *, is_admin: bool, seconds: float) -> dict[str, Json]:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from apflow.core.errors import SettingsError
 
@@ -94,6 +94,7 @@ class Setting:
         return not next(each.repr for each in fields(Settings) if each.name == self.name)
 
 
+SHORTEST_SECRET: Final = 32  # bytes of `jwt_secret` (RFC 7518, section 3.2)
 FILE_NAME = "apflow.toml"
 _PREFIXES = ("AIPARTNERUPFLOW_", "APFLOW_")  # of variables, the more important last
 

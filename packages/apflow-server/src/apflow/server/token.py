@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import jwt
 
 from apflow.core.errors import SettingsError
-from apflow.core.settings import Settings
+from apflow.core.settings import SHORTEST_SECRET, Settings
 from apflow.server.caller import Caller
 from apflow.server.fault import UnauthorizedFault
 
 if TYPE_CHECKING:
     from apflow.server.keyring import KeyRing
 
-SHORTEST_SECRET: Final = 32  # bytes
 LONGEST_TOKEN: Final = 8192  # characters
 LONGEST_USER: Final = 255  # characters
 LEEWAY: Final = 5  # seconds between the clocks of two machines
