@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -14,8 +13,7 @@ from apflow.cli.database import shown_url
 from apflow.core.errors import SettingsError
 from apflow.core.secrets import STARS
 from apflow.core.settings import ALIASES, Setting, check_setting, reset_settings
-
-OWNER_ONLY = 0o600
+from apflow.core.wholefile import OWNER_ONLY, write_whole
 
 
 def shown(setting: Setting) -> object:
@@ -56,7 +54,8 @@ def write_setting(path: Path, name: str, value: str) -> None:
             document, name, list(cast("tuple[str, ...]", checked)) if isinstance(checked, tuple) else checked
         )
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _replace(path, tomlkit.dumps(document))
+        mode = path.stat().st_mode & 0o777 if path.exists() else OWNER_ONLY
+        write_whole(path, tomlkit.dumps(document), mode)
     except (OSError, ValueError, TOMLKitError) as error:
         raise SettingsError(f"{path} cannot be changed: {error}") from error
     reset_settings()
@@ -78,13 +77,3 @@ def _place(table: Any, name: str, prefix: str) -> tuple[Any, str] | None:
             if found is not None:
                 return found
     return None
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    mode = path.stat().st_mode & 0o777 if path.exists() else OWNER_ONLY
-    with os.fdopen(
-        os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8"
-    ) as file:
-        file.write(text)
-    partial.replace(path)

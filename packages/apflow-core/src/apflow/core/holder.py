@@ -61,9 +61,11 @@ def told(holder: Holder) -> Generator[None]:
     Raises:
         OSError: the file cannot be written.
     """
+    from apflow.core.wholefile import write_whole  # here: commands only read
+
     path = told_in(Path(holder.database))
     text = json.dumps(asdict(holder))
-    _write(path, text)
+    write_whole(path, text)
     try:
         yield
     finally:
@@ -99,20 +101,6 @@ def is_loopback(url: str) -> bool:
         return is_plain and parts.username is None and ip_address(parts.hostname or "").is_loopback
     except ValueError:
         return False
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file for its owner alone, whole or not at all, in place of whatever is there."""
-    import tempfile  # here: commands only read
-
-    descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)  # 0600
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink()
-        raise
 
 
 def _read(path: Path) -> str | None:
