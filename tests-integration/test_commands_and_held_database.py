@@ -14,7 +14,7 @@ from typing import Any
 
 import jwt
 import pytest
-from peers.apflowserver import ApflowServer, apflow_server, free_port, wait_for
+from peers.apflowserver import ApflowServer, apflow_server, free_port
 from peers.shell import Shell
 from peers.strangehttp import hang, strange_peer
 
@@ -56,16 +56,7 @@ def test_a_command_finds_the_server_and_prints_what_it_prints_where_that_is_name
 
 
 def test_an_interrupt_cancels_the_run_there(shell: Shell, tmp_path: Path):
-    begun, gone = tmp_path / "begun", tmp_path / "gone"
-    inputs = json.dumps({"begun": str(begun), "gone": str(gone)})
-    command = shell.command(("run", "flow", "far_hold", "--inputs", inputs), is_there=False)
-    environment = shell.variables | ALONE
-    started = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-    wait_for(begun.exists, 30)
-    started.send_signal(signal.SIGINT)
-    _, said = started.communicate(timeout=30)
-    assert started.returncode == 130, said
-    wait_for(gone.exists, 2)
+    shell.interrupt(tmp_path, is_there=False, **ALONE)
 
 
 def test_a_server_that_is_named_comes_first(shell: Shell):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -140,15 +138,7 @@ def test_a_run_is_submitted_executed_again_cancelled_and_deleted_there(shell: Sh
 
 
 def test_an_interrupt_cancels_the_run_there(shell: Shell, tmp_path: Path):
-    begun, gone = tmp_path / "begun", tmp_path / "gone"
-    inputs = json.dumps({"begun": str(begun), "gone": str(gone)})
-    command = shell.command(("run", "flow", "far_hold", "--inputs", inputs), is_there=True)
-    started = subprocess.Popen(command, cwd=tmp_path, env=shell.variables, stderr=subprocess.PIPE, text=True)
-    wait_for(begun.exists, 30)
-    started.send_signal(signal.SIGINT)
-    _, said = started.communicate(timeout=30)
-    assert started.returncode == 130, said
-    wait_for(gone.exists, 2)
+    shell.interrupt(tmp_path, is_there=True)
 
 
 def test_the_setting_names_the_server_too(shell: Shell):

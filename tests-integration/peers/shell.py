@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from peers.apflowserver import HERE, ApflowServer
+from peers.apflowserver import HERE, ApflowServer, wait_for
 
 
 @dataclass
@@ -41,6 +43,26 @@ class Shell:
         """Return what starts the program."""
         where = ["--server", self.server.url] if is_there else []
         return [sys.executable, "-m", "apflow.cli", *arguments, *where]
+
+    def interrupt(self, folder: Path, *, is_there: bool, **more: str) -> None:
+        """Press Ctrl-C in a run that the server does, and check that it is cancelled there.
+
+        Args:
+            folder: in which the program works, and the run tells how far it is.
+            is_there: name the server to it.
+            more: variables of the environment.
+        """
+        begun, gone = folder / "begun", folder / "gone"
+        inputs = json.dumps({"begun": str(begun), "gone": str(gone)})
+        command = self.command(("run", "flow", "far_hold", "--inputs", inputs), is_there=is_there)
+        started = subprocess.Popen(
+            command, cwd=folder, env=self.variables | more, stderr=subprocess.PIPE, text=True
+        )
+        wait_for(begun.exists, 30)
+        started.send_signal(signal.SIGINT)
+        _, said = started.communicate(timeout=30)
+        assert started.returncode == 130, said
+        wait_for(gone.exists, 2)
 
     def json(self, *arguments: str) -> Any:
         """Have the server do a command that succeeds, and return the document that it writes."""

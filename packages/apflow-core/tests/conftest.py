@@ -1,16 +1,29 @@
 """Fixtures for the tests of the core."""
 
+import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from apflow.core import plugins
+from apflow.core import MemoryStore, create_session, plugins
 from apflow.core.settings import reset_settings
+from apflow.core.store import TaskStore
 
 Install = Callable[..., None]
 GROUP = "apflow.executors"
+
+
+@pytest.fixture(params=["memory", "duckdb"])
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TaskStore]:
+    """A store in memory, and one in a file."""
+    store: TaskStore = MemoryStore()
+    if request.param == "duckdb":
+        pytest.importorskip("apflow.storage.duckdb")
+        store = create_session(f"duckdb:///{tmp_path}/t.duckdb")
+    yield store
+    asyncio.run(store.close())
 
 
 @pytest.fixture

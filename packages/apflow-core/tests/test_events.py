@@ -9,7 +9,6 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +21,6 @@ from apflow.core import (
     TaskManager,
     TaskStore,
     TaskTreeNode,
-    create_session,
     executor_register,
     get_registry,
 )
@@ -68,16 +66,6 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 async def signals() -> None:
     Talks.started, Talks.go_on = asyncio.Event(), asyncio.Event()
-
-
-@pytest.fixture(params=["memory", "duckdb"])
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TaskStore]:
-    store: TaskStore = MemoryStore()
-    if request.param == "duckdb":
-        pytest.importorskip("apflow.storage.duckdb")
-        store = create_session(f"duckdb:///{tmp_path}/t.duckdb")
-    yield store
-    asyncio.run(store.close())
 
 
 def task(task_id: str, parent: str | None = None, *needs: str, **inputs: Any) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import itertools
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +22,6 @@ from apflow.core import (
     TaskManager,
     TaskStore,
     TaskTreeNode,
-    create_session,
     executor_register,
     get_registry,
 )
@@ -70,16 +68,6 @@ def executors() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 async def signals() -> None:
     Waits.started, Waits.go_on = asyncio.Event(), asyncio.Event()
-
-
-@pytest.fixture(params=["memory", "duckdb"])
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TaskStore]:
-    store: TaskStore = MemoryStore()
-    if request.param == "duckdb":
-        pytest.importorskip("apflow.storage.duckdb")
-        store = create_session(f"duckdb:///{tmp_path}/t.duckdb")
-    yield store
-    asyncio.run(store.close())
 
 
 class Point:

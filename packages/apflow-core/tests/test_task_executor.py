@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from apflow.core import (
     BaseTask,
-    MemoryStore,
     TaskCreator,
     TaskExecutor,
     TaskManager,
     TaskStore,
-    create_session,
     executor_register,
     get_registry,
 )
@@ -53,16 +50,6 @@ def executors() -> Iterator[None]:
     executor_register(Plain, override=True)
     yield
     get_registry().unregister(Plain.id)
-
-
-@pytest.fixture(params=["memory", "duckdb"])
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TaskStore]:
-    store: TaskStore = MemoryStore()
-    if request.param == "duckdb":
-        pytest.importorskip("apflow.storage.duckdb")
-        store = create_session(f"duckdb:///{tmp_path}/t.duckdb")
-    yield store
-    asyncio.run(store.close())
 
 
 def task(task_id: str, parent: str | None = None, **inputs: Any) -> dict[str, Any]:
