@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -129,3 +130,30 @@ def test_a_slow_import_at_the_start_is_noticed(repository: Path):
     noticed = tool(repository, "import_time")
     assert noticed.returncode == 1
     assert "imports asyncio" in noticed.stdout
+
+
+def test_the_nightly_run_covers_every_suite_and_ends_what_exceeds_its_limit(repository: Path):
+    """A failure does not stop the suites after it, and the grandchildren of a suite end with it."""
+    pid_file = repository / "pid"
+    program = repository / "tools/nightly.py"
+    suites = f"""SUITES = (
+        Suite("good", ("true",), 1),
+        Suite("bad", ("false",), 1),
+        Suite("slow", ("sh", "-c", "sleep 60 & echo $! > {pid_file}; wait"), 0.02),
+        Suite("last", ("true",), 1),
+    )
+
+def run("""
+    before, _, after = program.read_text().partition("SUITES = (")
+    program.write_text(before + suites + after.partition("\ndef run(")[2])
+    finished = tool(repository, "nightly")
+    assert finished.returncode == 1
+    verdict = finished.stdout.partition("== verdict")[2]
+    assert [line.split("(")[0].split() for line in verdict.strip().splitlines()[:4]] == [
+        ["good", "passed"], ["bad", "exit", "status", "1"],
+        ["slow", "exceeded", "its", "limit", "of", "0", "minutes"], ["last", "passed"],
+    ]  # fmt: skip
+    assert "FAILED" in verdict
+    left = [process.status() for process in psutil.process_iter() if process.pid == int(pid_file.read_text())]
+    assert left in ([], [psutil.STATUS_ZOMBIE])
+    assert tool(repository, "nightly", "--only", "good").stdout.rstrip().endswith("PASSED")

@@ -32,7 +32,7 @@ LONG = SHORT | {
     "kill": 18, "freeze": 5, "restart_in_sweep": 2, "kill_server": 3, "cut": 3, "black_hole": 2, "strand": 2,
     "lose_answers": 3, "lose_commits": 3,
 }  # fmt: skip
-CAMPAIGNS = 10
+CAMPAIGNS = int(os.environ.get("APFLOW_FAULT_CAMPAIGNS", "10"))
 
 
 def campaign(server: Server, folder: Path, name: str, counts: Mapping[str, int], *, size: int) -> Evidence:
