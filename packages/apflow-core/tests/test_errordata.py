@@ -32,7 +32,9 @@ from apflow.core.errors import (
     QueryError,
     SecretNotFoundError,
     SettingsError,
+    StoreDamagedError,
     StoreError,
+    StoreForkedError,
     StoreLockedError,
     StoreVersionError,
     TreeInvalidError,
@@ -67,6 +69,8 @@ TOLD = [
 UNTOLD = {
     ApflowError,
     SettingsError,
+    StoreDamagedError,
+    StoreForkedError,
     StoreLockedError,
     StoreVersionError,
     SecretNotFoundError,

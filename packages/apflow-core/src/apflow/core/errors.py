@@ -20,6 +20,8 @@ ApflowError
 ├── LimitExceededError (RuntimeError) no more runs are taken now
 ├── StoreError (RuntimeError)        the store cannot do its work
 │   ├── StoreLockedError             another process holds the file
+│   ├── StoreForkedError             opened by the process that this one was forked from
+│   ├── StoreDamagedError            the file is damaged, or is not a database
 │   └── StoreVersionError            written by a newer apflow
 ├── ExecutorNotFoundError            no executor of that id is known
 ├── PluginError (RuntimeError)       a plugin cannot be used
@@ -185,6 +187,26 @@ class StoreLockedError(StoreError):
             f"wait (--wait-lock SECONDS), stop that process, or use another APFLOW_DATABASE_URL."
         )
         self.path, self.pid, self.url, self.needs_token = path, pid, url, needs_token
+
+
+class StoreForkedError(StoreError):
+    """The store was opened by another process, from which this one was forked."""
+
+    def __init__(self, url: str, opened_by: int, used_by: int) -> None:
+        super().__init__(
+            f"{url} was opened by process {opened_by} and cannot be used in process {used_by}, which was "
+            "forked from it: connections and threads do not survive a fork. Call create_session() in the new "
+            "process, or start it by 'spawn' or 'forkserver'. A DuckDB file admits one process at a time."
+        )
+        self.url, self.opened_by, self.used_by = url, opened_by, used_by
+
+
+class StoreDamagedError(StoreError):
+    """The database file is damaged, or is not a database. `advice` says what can be recovered and how."""
+
+    def __init__(self, url: str, cause: str, advice: str) -> None:
+        super().__init__(f"{url} cannot be opened: {cause} {advice}")
+        self.url, self.cause, self.advice = url, cause, advice
 
 
 class StoreVersionError(StoreError):

@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
 from apflow.core.errors import StoreError
+from apflow.core.process import ForkGuard
 from apflow.core.store import Change, Moved
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class GroupCommit:
     def __init__(self, commit: Callable[[list[Change]], Sequence[Outcome]], name: str) -> None:
         self._commit = commit
         self._name = name
+        self.guard = ForkGuard(name)
         self._queue: SimpleQueue[_Waiting | _Job | None] = SimpleQueue()  # None: closed, nothing follows
         self._jobs: deque[_Job] = deque()  # taken from the queue; the thread's own
         self._is_open = True  # whether the thread has not come upon the None; its own
@@ -67,6 +69,7 @@ class GroupCommit:
 
         Raises:
             StoreError: this was closed before.
+            StoreForkedError: another process used this first, and this one was forked from it.
         """
         loop = asyncio.get_running_loop()
         waiting = _Waiting(change, loop, loop.create_future())
@@ -88,7 +91,12 @@ class GroupCommit:
         return await future
 
     def close(self) -> None:
-        """Commit what was submitted, then end the thread. Blocks until it has ended; may be repeated."""
+        """Commit what was submitted, then end the thread. Blocks until it has ended; may be repeated.
+
+        In a process forked from the one that used this, nothing happens: the thread is not there.
+        """
+        if self.guard.is_forked:
+            return
         with self._lock:
             if not self._is_closed:
                 self._is_closed = True
@@ -98,6 +106,7 @@ class GroupCommit:
             thread.join()
 
     def _put(self, waiting: _Waiting | _Job) -> None:
+        self.guard.check()
         with self._lock:
             if self._is_closed:
                 raise StoreError(f"{self._name} is closed.")

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+from apflow.core.errors import StoreForkedError
 
 PROC = Path("/proc")
 
@@ -56,3 +59,35 @@ def has_ended(pid: int, when: str) -> bool:
         pass
     now = started(pid)
     return now is not None and bool(when) and now != when
+
+
+class ForkGuard:
+    """Notices that what one process has opened is used in a process forked from it.
+
+    Threads and connections do not survive fork(2): who waits for them would wait indefinitely.
+    """
+
+    __slots__ = ("_pid", "_url")
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._pid: int | None = None  # of the process that used it first
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether another process than this one has opened it."""
+        return self._pid is not None and self._pid != os.getpid()
+
+    def check(self) -> None:
+        """Raise `StoreForkedError` in any process but the first that called this."""
+        pid = os.getpid()
+        if self._pid is None:
+            self._pid = pid
+        elif self._pid != pid:
+            raise StoreForkedError(self._url, self._pid, pid)
+
+
+def after_fork_in_child(call: Callable[[], object]) -> None:
+    """Call a function in every process that is forked from this one, where the system forks."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=call)

@@ -18,6 +18,7 @@ from typing import cast
 from apflow.core import plugins
 from apflow.core.errors import InvalidInputError
 from apflow.core.memory import MemoryStore
+from apflow.core.process import after_fork_in_child
 from apflow.core.settings import Settings, get_settings
 from apflow.core.store import TaskStore
 from apflow.core.taskmodel import get_task_model_class, set_task_model_class
@@ -31,6 +32,7 @@ StoreFactory = Callable[[str, Settings], TaskStore]
 
 _stores: dict[str, TaskStore] = {}
 _lock = threading.Lock()  # guards _stores
+_inherited: list[TaskStore] = []  # stores of the process that this one was forked from, never closed here
 _NO_STORAGE = (
     "No storage is installed: tasks are kept in memory and are lost when this process ends. "
     "Install apflow-storage-duckdb, or set APFLOW_DATABASE_URL."
@@ -107,6 +109,18 @@ def _default_url() -> str:
     import platformdirs  # here: most processes name their database
 
     return f"duckdb:///{platformdirs.user_data_path('apflow') / 'apflow.duckdb'}"
+
+
+def _start_without_stores() -> None:
+    """In a forked process: leave the stores of the first one alone, and open new ones."""
+    global _lock
+    _lock = threading.Lock()
+    _inherited.extend(store for store in _stores.values() if store.capabilities.is_durable)
+    for store in _inherited:
+        _stores.pop(store.url, None)
+
+
+after_fork_in_child(_start_without_stores)
 
 
 @atexit.register

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from weakref import WeakValueDictionary
 
+from apflow.core.process import after_fork_in_child
+
 Wake = Callable[[], None]
 
 
@@ -122,3 +124,14 @@ async def host_slot(executor_id: str, host: str, limit: int) -> AsyncGenerator[N
         yield
     finally:
         slots.give_back()
+
+
+def _start_with_all_free() -> None:
+    """In a forked process: the calls that hold places are not there."""
+    global _lock
+    _lock = threading.Lock()
+    _process.clear()
+    _of_hosts.clear()
+
+
+after_fork_in_child(_start_with_all_free)

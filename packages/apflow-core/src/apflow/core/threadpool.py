@@ -10,12 +10,18 @@ from contextvars import copy_context
 from functools import partial
 from threading import Lock
 from typing import TypeVar
+from weakref import WeakSet
+
+from apflow.core.process import after_fork_in_child
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 10.0  # for a call to end that was stopped
+
+
+_pools: WeakSet[ThreadPool] = WeakSet()
 
 
 class ThreadPool:
@@ -25,6 +31,7 @@ class ThreadPool:
         self._name, self._size = name, size
         self._pool: ThreadPoolExecutor | None = None
         self._lock = Lock()  # guards the pool's making
+        _pools.add(self)
 
     async def run(self, call: Callable[[], T], *, stop: Callable[[], object] | None = None) -> T:
         """Call a function in a thread and wait for it.
@@ -52,6 +59,10 @@ class ThreadPool:
         elif not waiting.cancelled():
             waiting.exception()  # seen: it was stopped, and how it ended is of no interest
 
+    def forget_threads(self) -> None:
+        """In a forked process: the threads are not there. New ones are started at the next need."""
+        self._pool, self._lock = None, Lock()
+
     def _threads(self) -> ThreadPoolExecutor:
         with self._lock:
             if self._pool is None:
@@ -64,3 +75,11 @@ def _call(stop: Callable[[], object]) -> None:
         stop()
     except Exception:
         logger.exception("What was to stop a call has failed.")
+
+
+def _start_without_threads() -> None:
+    for pool in list(_pools):
+        pool.forget_threads()
+
+
+after_fork_in_child(_start_without_threads)

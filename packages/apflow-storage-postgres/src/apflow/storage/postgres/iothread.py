@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from apflow.core.errors import StoreError
+from apflow.core.process import ForkGuard
 
 T = TypeVar("T")
 
@@ -23,6 +24,7 @@ class IoThread:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self.guard = ForkGuard(name)
         self._lock = threading.Lock()  # guards what follows
         self._loop: _Loop | None = None
         self._thread: threading.Thread | None = None
@@ -33,8 +35,10 @@ class IoThread:
 
         Raises:
             StoreError: this was closed before.
+            StoreForkedError: another process used this first, and this one was forked from it.
         """
         try:
+            self.guard.check()
             return asyncio.run_coroutine_threadsafe(work, self._running())
         except BaseException:
             work.close()
@@ -53,10 +57,12 @@ class IoThread:
     @property
     def is_running(self) -> bool:
         """Whether anything was ever run here, and this is not closed."""
-        return self._loop is not None and not self._is_closed
+        return self._loop is not None and not self._is_closed and not self.guard.is_forked
 
     def close(self) -> None:
-        """End what still runs, and the thread. May be repeated."""
+        """End what still runs, and the thread. May be repeated. In a forked process, nothing happens."""
+        if self.guard.is_forked:
+            return
         with self._lock:
             self._is_closed = True
             loop, thread = self._loop, self._thread
