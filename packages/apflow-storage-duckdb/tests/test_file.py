@@ -68,7 +68,7 @@ async def test_the_file_and_its_log_are_for_their_owner_alone(tmp_path: Path):
     finally:
         os.umask(before)
     kept = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").iterdir()}
-    assert kept == {"tasks.duckdb": 0o600, "tasks.duckdb.wal": 0o600}
+    assert kept == {"tasks.duckdb": 0o600, "tasks.duckdb.lock": 0o600, "tasks.duckdb.wal": 0o600}
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
     await store.close()
 
@@ -242,7 +242,7 @@ async def test_a_row_that_somebody_else_removed_is_noticed_and_nothing_is_writte
     await store.add(a_tree("r", "a"))
     with store._database.cursor() as other:
         other.execute("DELETE FROM apflow_tasks WHERE id = 'a'")
-    with pytest.raises(StoreError, match="somebody else"):
+    with pytest.raises(StoreError, match="another program has changed"):
         await store.move([a_move("a", "pending", "in_progress")])
     assert await store.move([a_move("a", "pending", "in_progress")]) == [None]
     assert len(await store.events("r")) == 2

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
-import os
-import re
 import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import duckdb
 
-from apflow.core.errors import StoreError, StoreLockedError
-from apflow.core.holder import find_holder
+from apflow.core.errors import StoreError
+from apflow.core.process import ForkGuard, after_fork_in_child
 from apflow.core.task import utc_now
+from apflow.storage.duckdb.claim import OWNER_ONLY, FileClaim
+from apflow.storage.duckdb.failure import as_store_error
 from apflow.storage.sql.columns import naive
 from apflow.storage.sql.migrations import (
     CREATE_SCHEMA_TABLE,
@@ -25,16 +27,11 @@ from apflow.storage.sql.migrations import (
     migrations_after,
 )
 
-_HOLDER = re.compile(r"PID (\d+)")
-OWNER_ONLY = 0o600
 TRIM_EVERY = 10_000  # rows read or written, after which memory is given back
 
 logger = logging.getLogger(__name__)
 
-# Files that a database of this process has open: two writers of one file would know nothing of each other,
-# and DuckDB lets one process open a file twice.
-_open_files: set[Path] = set()
-_open_files_lock = threading.Lock()
+_databases: WeakSet[Database] = WeakSet()
 
 
 class Database:
@@ -49,6 +46,9 @@ class Database:
         self._lock = threading.Lock()  # guards the connection
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._parsed: dict[str, duckdb.Statement] = {}
+        self._claim = None if path is None else FileClaim(path)
+        self._guard = ForkGuard(url)
+        _databases.add(self)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return a connection of its own to the database, opening the file if nobody has.
@@ -56,8 +56,11 @@ class Database:
         Raises:
             StoreLockedError: another process holds the file.
             StoreVersionError: a newer apflow wrote it.
+            StoreDamagedError: it is damaged, or is not a database.
+            StoreForkedError: the process that opened it is the one that this process was forked from.
             StoreError: it cannot be opened for another reason.
         """
+        self._guard.check()
         with self._lock:
             if self._connection is None:
                 self._connection = self._open()
@@ -80,7 +83,29 @@ class Database:
             connection, self._connection = self._connection, None
             if connection is not None:
                 connection.close()
-                self._release()
+                if self._claim is not None:
+                    self._claim.release()
+
+    def failed(self, error: duckdb.Error, doing: str) -> StoreError:
+        """Return what to raise for an error of DuckDB. `doing`: what failed, such as "cannot be read"."""
+        return as_store_error(error, self.url, self.path, doing=doing)
+
+    def leave_to_parent(self) -> None:
+        """In a forked process: use nothing, and write nothing, of what the first process has open.
+
+        Destroying the connection would write a checkpoint into a file that the first process still uses, so
+        the connection is kept beyond the end of the interpreter.
+        """
+        self._lock = threading.Lock()
+        if self._connection is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+        if self._claim is not None:
+            self._claim.release()
+
+    def check_file(self) -> None:
+        """Raise `StoreError` where the open file was deleted or replaced: nothing written to it lasts."""
+        if self._claim is not None:
+            self._claim.check()
 
     def protect(self) -> None:
         """Keep the write-ahead log, which comes and goes, for its owner alone, as the file is."""
@@ -106,35 +131,38 @@ class Database:
             logger.debug("%s: memory was not given back: %s", self.url, error)
 
     def _open(self) -> duckdb.DuckDBPyConnection:
-        self._claim()
-        try:
+        if self._claim is None:
             return self._opened()
+        self._make_directory(self._claim.path.parent)
+        self._claim.take()
+        try:
+            connection = self._opened()
+            self._claim.identify()
         except BaseException:
-            self._release()
+            self._claim.release()
             raise
+        return connection
 
-    def _claim(self) -> None:
-        if self.path is not None:
-            with _open_files_lock:
-                if self.path in _open_files:
-                    raise StoreLockedError(self.path, os.getpid())
-                _open_files.add(self.path)
-
-    def _release(self) -> None:
-        if self.path is not None:
-            with _open_files_lock:
-                _open_files.discard(self.path)
+    def _make_directory(self, directory: Path) -> None:
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreError(
+                f"{self.url} cannot be opened: the directory {directory} cannot be created "
+                f"({error.strerror}). Choose another database with APFLOW_DATABASE_URL."
+            ) from error
 
     def _opened(self) -> duckdb.DuckDBPyConnection:
         is_new = self.path is not None and not self.path.exists()
-        if self.path is not None and is_new:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         connection = self._connect()
         try:
             if self.path is not None and is_new:
                 self.path.chmod(OWNER_ONLY)
             migrate(connection, self.url)
             self.protect()
+        except duckdb.Error as error:
+            connection.close()
+            raise self.failed(error, "cannot be opened") from error
         except BaseException:
             connection.close()
             raise
@@ -144,13 +172,7 @@ class Database:
         try:
             return duckdb.connect(str(self.path or ":memory:"), config=self._config())
         except duckdb.Error as error:
-            held = _HOLDER.search(str(error))
-            if self.path is not None and (held or "lock" in str(error)):
-                raise _locked(self.path, int(held[1]) if held else None) from error
-            raise StoreError(
-                f"{self.url} cannot be opened: {error}. Check the path, and who may write there, or choose "
-                "another database with APFLOW_DATABASE_URL."
-            ) from error
+            raise self.failed(error, "cannot be opened") from error
 
     def _config(self) -> dict[str, str | bool | int | float | list[str]]:
         config: dict[str, str | bool | int | float | list[str]] = {
@@ -168,12 +190,15 @@ class Database:
         return config
 
 
-def _locked(path: Path, pid: int | None) -> StoreLockedError:
-    """Return who holds a file: by what DuckDB says, and by what the holder tells of itself."""
-    holder = find_holder(path)
-    if holder is None or pid not in (None, holder.pid):
-        return StoreLockedError(path, pid)
-    return StoreLockedError(path, holder.pid, holder.url, needs_token=holder.needs_token)
+_databases: WeakSet[Database] = WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for database in list(_databases):
+        database.leave_to_parent()
+
+
+after_fork_in_child(_leave_to_parent)
 
 
 def _literal(text: str) -> str:
@@ -187,8 +212,7 @@ def migrate(connection: duckdb.DuckDBPyConnection, url: str, latest: int = LATES
         StoreVersionError: it is newer than this program.
     """
     connection.execute(CREATE_SCHEMA_TABLE)
-    row = connection.execute(READ_VERSION).fetchone()
-    assert row is not None  # an aggregate always gives one row
+    [row] = connection.execute(READ_VERSION).fetchall()
     for version, statements in migrations_after(row[0], url, latest):
         connection.begin()
         try:

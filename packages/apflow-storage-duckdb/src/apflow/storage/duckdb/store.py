@@ -125,7 +125,8 @@ class DuckDBStore(SqlRecordStore):
 
     async def close(self) -> None:
         self.is_closed = True
-        self._readers.shutdown()
+        if not self._group.guard.is_forked:
+            self._readers.shutdown()
         self._close()
 
     async def _write_record(self, statement: Statement) -> int | None:
@@ -142,12 +143,13 @@ class DuckDBStore(SqlRecordStore):
         """Run a read in a reader's thread."""
         if self.is_closed:
             raise StoreError(f"The store {self.url} is closed.")
+        self._group.guard.check()
         if task_columns() is not self._writer.columns:
             await self._group.submit(Change())  # adds the columns
         try:
             return await asyncio.get_running_loop().run_in_executor(self._readers, read)
         except duckdb.Error as error:
-            raise StoreError(f"{self.url} cannot be read: {error}") from error
+            raise self._database.failed(error, "cannot be read") from error
 
     def _snapshot(self, statement: Statement, roots: Sequence[str]) -> list[Task]:
         """Read tasks, and for those of `roots` the number of the last event."""
@@ -192,6 +194,8 @@ class DuckDBStore(SqlRecordStore):
 
 
 def _close(group: GroupCommit, readers: ThreadPoolExecutor, writer: Writer, database: Database) -> None:
+    if group.guard.is_forked:
+        return  # the process that opened the file goes on with it
     group.close()
     readers.shutdown(wait=False)  # it may be one of its threads that found the store unused
     writer.close()

@@ -59,7 +59,8 @@ class Writer:
         A batch that fails is repeated change by change, so that only the guilty one's writer is told.
 
         Raises:
-            StoreError: the database cannot be opened, so nobody's change is written.
+            StoreError: the database cannot be opened, or its file was deleted or replaced: no change counts
+                as written.
         """
         self._open()
         outcomes: list[Outcome] = []
@@ -72,6 +73,7 @@ class Writer:
                     outcomes.append(self._told(error))
                 else:
                     outcomes += [outcome for change in rest for outcome in self.commit([change])]
+        self._database.check_file()
         return outcomes
 
     def write_record(self, statement: Statement) -> int | None:
@@ -82,10 +84,11 @@ class Writer:
         """
         self._open()
         try:
-            row = self._in_transaction(lambda: self._run(*statement).fetchone())
+            rows = self._in_transaction(lambda: self._run(*statement).fetchall())
         except Exception as error:
             raise self._told(error) from error
-        return None if row is None else row[0]
+        self._database.check_file()
+        return rows[0][0] if rows else None
 
     def _in_transaction(self, work: Callable[[], T]) -> T:
         connection = self._connection
@@ -114,8 +117,7 @@ class Writer:
         connection = self._connection
         if connection is None:
             connection = self._database.cursor()
-            row = connection.execute(statements.LAST_NUMBER).fetchone()
-            assert row is not None  # an aggregate always gives one row
+            [row] = connection.execute(statements.LAST_NUMBER).fetchall()
             self.ledger = Ledger(row[0] + 1)
             self._connection = connection
         if task_columns() is not self.columns:
@@ -156,7 +158,7 @@ class Writer:
             self._database.close()
         if isinstance(error, ApflowError) or not isinstance(error, duckdb.Error):
             return error
-        told = StoreError(f"{self._database.url} did not take a change: {error}")
+        told = self._database.failed(error, "did not take a change")
         told.__cause__ = error
         return told
 
@@ -278,9 +280,12 @@ def _slots(columns: Iterable[Column]) -> tuple[Slot, ...]:
 
 def _expect(result: duckdb.DuckDBPyConnection, rows: Sequence[object] | dict[str, int]) -> None:
     """Raise unless a statement changed exactly these rows: what is known of them would be wrong."""
-    row = result.fetchone()
-    if row is None or row[0] != len(rows):
-        raise StoreError(f"{row and row[0]} rows were there of {len(rows)}: somebody else changes the file.")
+    [[found]] = result.fetchall()
+    if found != len(rows):
+        raise StoreError(
+            f"{found} of {len(rows)} rows exist in the database: another program has changed the file. "
+            "Make no changes to it while apflow has it open."
+        )
 
 
 def _transposed(rows: Sequence[Sequence[Any]]) -> Iterator[list[Any]]:
