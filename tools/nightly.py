@@ -1,7 +1,7 @@
 """Runs every suite that the merge checks leave out, one after the other, and prints one verdict.
 
-Each suite has a time limit, and so have all of them together. A suite that fails or exceeds its limit does not
-stop the others. A suite that is not run for lack of time counts as failed.
+Each suite has a time limit, and so have all of them together. A suite that fails or exceeds its limit does
+not stop the others. A suite that is not run for lack of time counts as failed.
 """
 
 from __future__ import annotations
