@@ -17,6 +17,7 @@ from apflow.core.settings import Settings
 from apflow.core.store import Change, Record, TaskQuery
 from apflow.storage.duckdb import DuckDBStore, create_store
 from apflow.storage.duckdb.database import migrate
+from apflow.storage.duckdb.statements import MAX_LISTED
 from apflow.storage.sql.migrations import LATEST
 from apflow.storage.sql.tables import metadata
 from apflow.testing.building import a_move, a_task, a_tree
@@ -306,3 +307,20 @@ async def test_a_store_that_nobody_holds_lets_go_of_the_file(tmp_path: Path):
     other = DuckDBStore(url, memory_limit="200MB")  # DuckDB refuses two configurations of one open file
     assert list(await other.get(["r"])) == ["r"]
     await other.close()
+
+
+@pytest.mark.parametrize("count", [2, MAX_LISTED, MAX_LISTED + 1])
+async def test_any_number_of_tasks_can_be_named(tmp_path: Path, count: int):
+    """Few ids are looked up in the index, many are joined: both find the same rows."""
+    store = DuckDBStore(url_of(tmp_path / "tasks.duckdb"))
+    ids = [f"task {number}" for number in range(count - 1)]
+    await store.add(a_tree("r", *ids))
+    asked = ["r", *ids]
+    assert set(await store.get([*asked[1:], "missing"])) == set(ids)
+    assert {task.id for task in await store.find(TaskQuery(ids=asked))} == set(asked)
+    await store.close()
+    again = DuckDBStore(url_of(tmp_path / "tasks.duckdb"))
+    results = await again.write(Change(moves=[a_move(each, "pending", "cancelled") for each in asked]))
+    assert len(results) == count
+    assert all(result is not None for result in results)
+    await again.close()

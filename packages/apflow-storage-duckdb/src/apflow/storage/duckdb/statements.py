@@ -14,6 +14,9 @@ from functools import cache
 from apflow.storage.sql.columnar import Slot
 from apflow.storage.sql.columns import EVENTS, TASKS, quoted
 from apflow.storage.sql.ledger import GUARDS
+from apflow.storage.sql.queries import among_unnested
+
+MAX_LISTED = 2_000  # strings in one list of constants
 
 
 @cache
@@ -50,9 +53,6 @@ def update_one(names: tuple[str, ...]) -> str:
 
 _GUARDS = ", ".join(GUARDS)
 KNOW_ONE = f"SELECT id, row_number, root_id, {_GUARDS} FROM {TASKS} WHERE id = $1"
-KNOW_MANY = (
-    f"SELECT id, row_number, root_id, {_GUARDS} FROM {TASKS} WHERE id IN (SELECT unnest($1::VARCHAR[]))"
-)
 POSITIONS = (
     f"SELECT root_id, max(position) + 1, max(last_event) FROM {TASKS} "
     "WHERE root_id IN (SELECT unnest($1::VARCHAR[])) GROUP BY root_id"
@@ -76,9 +76,26 @@ DELETE_OLD_EVENTS = f"DELETE FROM {EVENTS} WHERE stored_at < $1"
 COLUMN_NAMES = f"SELECT name FROM pragma_table_info('{TASKS}')"
 
 
-def value_of(name: str) -> str:
-    """Return the statement that reads one column of many rows."""
-    return f"SELECT id, {quoted(name)} FROM {TASKS} WHERE id IN (SELECT unnest($1::VARCHAR[]))"
+def among(column: str, parameter: str, length: int) -> str:
+    """Return the condition that a column is in a list of strings.
+
+    DuckDB (2.0) looks listed constants up in the index of the column, but reads the whole table to join it
+    with unnested values: in a table of 1,000,000 rows, 100 ids take 2 ms and 70 ms. Beyond some thousand ids
+    the join is faster.
+    """
+    if length <= MAX_LISTED:
+        return f"{column} IN {parameter}"
+    return among_unnested(column, parameter, length)
+
+
+def know_many(ids: Sequence[str]) -> str:
+    """Return the statement that reads what the ledger keeps of rows, by a list of their ids."""
+    return f"SELECT id, row_number, root_id, {_GUARDS} FROM {TASKS} WHERE {among('id', '$1', len(ids))}"
+
+
+def value_of(name: str, ids: Sequence[str]) -> str:
+    """Return the statement that reads one column of many rows, by a list of their ids."""
+    return f"SELECT id, {quoted(name)} FROM {TASKS} WHERE {among('id', '$1', len(ids))}"
 
 
 def add_column(name: str, sql_type: str) -> str:

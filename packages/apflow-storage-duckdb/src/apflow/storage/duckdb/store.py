@@ -23,7 +23,7 @@ from apflow.core.states import TaskStatus
 from apflow.core.store import Capabilities, Change, Moved, TaskQuery
 from apflow.core.task import Task
 from apflow.storage.duckdb.database import TRIM_EVERY, Database
-from apflow.storage.duckdb.statements import READ_EVENTS, SEQUENCES
+from apflow.storage.duckdb.statements import READ_EVENTS, SEQUENCES, among
 from apflow.storage.duckdb.writer import Writer
 from apflow.storage.sql.columns import task_columns
 from apflow.storage.sql.pages import read_page
@@ -82,7 +82,7 @@ class DuckDBStore(SqlRecordStore):
         return await self._group.submit(change)
 
     async def get(self, ids: Sequence[str]) -> dict[str, Task]:
-        statement = select_by_id(ids)
+        statement = select_by_id(ids, among)
         return {task.id: task for task in await self._read(lambda: self._snapshot(statement, ids))}
 
     async def tree(self, root_id: str) -> list[Task]:
@@ -95,10 +95,10 @@ class DuckDBStore(SqlRecordStore):
         return await self._read(read)
 
     async def find(self, query: TaskQuery) -> list[Task]:
-        return await self._read(lambda: self._snapshot(select_tasks(query), ()))
+        return await self._read(lambda: self._snapshot(select_tasks(query, among), ()))
 
     async def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
-        statement = count_tasks(query)
+        statement = count_tasks(query, among)
 
         def read() -> dict[TaskStatus, int]:
             with self._database.cursor() as cursor:

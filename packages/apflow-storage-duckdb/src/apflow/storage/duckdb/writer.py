@@ -196,7 +196,8 @@ class Writer:
         if len(ids) == 1:
             result = self._run(statements.KNOW_ONE, list(ids))
         else:
-            result = self._run(statements.KNOW_MANY, [list(ids)])
+            listed = list(ids)
+            result = self._run(statements.know_many(listed), [listed])
         self.ledger.learn_rows(ids, {row[0]: _row(row) for row in result.fetchall()})
 
     def _learn_trees(self, root_ids: set[str]) -> None:
@@ -214,7 +215,7 @@ class Writer:
     def _learn_values(self, name: str, ids: Sequence[str]) -> None:
         kind = next((column.kind for column in self.columns if column.name == name), None)
         if kind is not None:  # else the change that names it is refused
-            rows = self._run(statements.value_of(name), [ids]).fetchall()
+            rows = self._run(statements.value_of(name, ids), [ids]).fetchall()
             self.ledger.learn_values(name, {row[0]: decode(kind, row[1]) for row in rows})
 
     def _write(self, writes: Writes, now: datetime) -> None:

@@ -8,7 +8,7 @@ many ids it names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -29,6 +29,17 @@ _ORDERS = {  # the columns that come before the ties, and whether the first of t
 _TIES = ("position", "id")
 
 
+# Given a column, the parameter of a list of strings and the length of that list: the condition that the
+# column is in the list. The stores differ in what they plan well.
+Among = Callable[[str, str, int], str]
+
+
+def among_unnested(column: str, parameter: str, length: int) -> str:
+    """Return a condition that every store understands."""
+    del length
+    return f"{column} IN (SELECT unnest({parameter}::VARCHAR[]))"
+
+
 class Statement(NamedTuple):
     """SQL and its parameters."""
 
@@ -36,12 +47,13 @@ class Statement(NamedTuple):
     parameters: list[Json]
 
 
-def select_tasks(query: TaskQuery) -> Statement:
+def select_tasks(query: TaskQuery, among: Among = among_unnested) -> Statement:
     """Return the statement that finds the tasks of a query, in its order, all columns of each."""
     if query.order not in _ORDERS:
         raise InvalidInputError(f"Tasks cannot be ordered by {query.order!r}; by {', '.join(_ORDERS)}.")
     columns, falls = _ORDERS[query.order]
-    where, parameters = _where(query, [] if query.after is None else [_follows(query.after, columns, falls)])
+    after = [] if query.after is None else [_follows(query.after, columns, falls)]
+    where, parameters = _where(query, among, after)
     order = f"ORDER BY {', '.join(columns)}{' DESC' if falls else ''}, {', '.join(_TIES)}"
     page = ""
     if query.limit is not None:
@@ -53,11 +65,11 @@ def select_tasks(query: TaskQuery) -> Statement:
     return Statement(f"SELECT {task_rows().selected} FROM {TASKS}{where} {order}{page}", parameters)
 
 
-def select_by_id(ids: Sequence[str]) -> Statement:
+def select_by_id(ids: Sequence[str], among: Among = among_unnested) -> Statement:
     """Return the statement that reads the tasks of these ids, in any order."""
     known = possible(ids)
     is_one = len(known) == 1  # planned in half the time
-    where = "id = $1" if is_one else "id IN (SELECT unnest($1::VARCHAR[]))"
+    where = "id = $1" if is_one else among("id", "$1", len(known))
     parameter = known[0] if is_one else known
     return Statement(f"SELECT {task_rows().selected} FROM {TASKS} WHERE {where}", [parameter])
 
@@ -69,16 +81,18 @@ def select_tree(root_id: str) -> Statement:
     return Statement(f"SELECT {task_rows().selected} FROM {TASKS} WHERE {where}", [*known])
 
 
-def count_tasks(query: TaskQuery) -> Statement:
+def count_tasks(query: TaskQuery, among: Among = among_unnested) -> Statement:
     """Return the statement that counts the tasks of a query by status."""
-    where, parameters = _where(query)
+    where, parameters = _where(query, among)
     return Statement(f"SELECT status, count(*) FROM {TASKS}{where} GROUP BY status", parameters)
 
 
-def _where(query: TaskQuery, more: Sequence[tuple[Json, ...]] = ()) -> tuple[str, list[Json]]:
+def _where(
+    query: TaskQuery, among: Among, more: Sequence[tuple[Json, ...]] = ()
+) -> tuple[str, list[Json]]:
     terms: list[str] = []
     parameters: list[Json] = []
-    for term, *values in chain(_terms(query), more):
+    for term, *values in chain(_terms(query, among), more):
         first, *rest = term.split("?")
         numbers = range(len(parameters) + 1, len(parameters) + 1 + len(values))
         parameters.extend(values)
@@ -86,18 +100,20 @@ def _where(query: TaskQuery, more: Sequence[tuple[Json, ...]] = ()) -> tuple[str
     return (f" WHERE {' AND '.join(terms)}" if terms else ""), parameters
 
 
-def _terms(query: TaskQuery) -> Iterator[tuple[Json, ...]]:
+def _terms(query: TaskQuery, among: Among) -> Iterator[tuple[Json, ...]]:
     """Give each condition, `?` for its parameter, and the parameter if it has one."""
     if query.ids is not None:
-        yield "id IN (SELECT unnest(?::VARCHAR[]))", possible(query.ids)
+        ids = possible(query.ids)
+        yield among("id", "?", len(ids)), ids
     if query.status is not None:
-        yield "status IN (SELECT unnest(?::VARCHAR[]))", _statuses(query.status)
+        statuses = _statuses(query.status)
+        yield among("status", "?", len(statuses)), statuses
     for name in ("user_id", "name", "root_id", "parent_id", "original_task_id"):
         value = getattr(query, name)
         if value is not None:
             yield (f"{name} = ?", value) if possible([value]) else ("FALSE",)
     if query.root_only:
-        yield ("id = root_id",)
+        yield ("parent_id IS NULL",)  # few rows are read: both stores keep statistics of it
     if query.created_after is not None:
         yield "created_at > ?", naive(query.created_after)
     if query.created_before is not None:
