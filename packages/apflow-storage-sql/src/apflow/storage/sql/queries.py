@@ -87,9 +87,7 @@ def count_tasks(query: TaskQuery, among: Among = among_unnested) -> Statement:
     return Statement(f"SELECT status, count(*) FROM {TASKS}{where} GROUP BY status", parameters)
 
 
-def _where(
-    query: TaskQuery, among: Among, more: Sequence[tuple[Json, ...]] = ()
-) -> tuple[str, list[Json]]:
+def _where(query: TaskQuery, among: Among, more: Sequence[tuple[Json, ...]] = ()) -> tuple[str, list[Json]]:
     terms: list[str] = []
     parameters: list[Json] = []
     for term, *values in chain(_terms(query, among), more):
