@@ -10,10 +10,12 @@ import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import partial
+from math import ceil
 from traceback import format_exception
 from typing import Any, cast
 
 from apflow.core import extensions
+from apflow.core.containment import forget_cancellations, must_pass
 from apflow.core.events import TaskEvent
 from apflow.core.executor import ExecutableTask, overrides_cancel
 from apflow.core.hooks import Hooks
@@ -21,7 +23,7 @@ from apflow.core.inputs import build_inputs
 from apflow.core.jsonvalue import copy_json
 from apflow.core.outcome import Outcome, cancelled, failed, read_exception, read_result
 from apflow.core.progress import ProgressQueue
-from apflow.core.runner import Runner
+from apflow.core.runner import Runner, timeout_message
 from apflow.core.schema import InputSchema, compile_schema
 from apflow.core.secrets import redact, resolve
 from apflow.core.settings import Settings
@@ -31,6 +33,7 @@ from apflow.core.task import Json, Policy, Task
 logger = logging.getLogger(__name__)
 
 CANCELLED = TaskStatus.CANCELLED
+INSIST_SECONDS = 1.0  # between two cancellations of code that goes on
 KEPT_OF_A_CANCELLED = ("partial_result", "result", "token_usage")
 
 
@@ -50,6 +53,7 @@ class Bench:
     publish: Callable[[TaskEvent], None] = field(init=False)
     note_progress: Callable[[str, float], None] = field(init=False)
     ended: Callable[[Attempt], None] = field(init=False)
+    is_over: Callable[[], bool] = field(init=False)  # the run ends, and all its code was asked to
 
     def join(
         self,
@@ -57,10 +61,12 @@ class Bench:
         publish: Callable[[TaskEvent], None],
         note_progress: Callable[[str, float], None],
         ended: Callable[[Attempt], None],
+        is_over: Callable[[], bool],
     ) -> None:
         """Belong to a run: to its tasks, and to what hears its live events and the end of its attempts."""
         self.loop = asyncio.get_running_loop()
         self.tasks, self.publish, self.note_progress, self.ended = tasks, publish, note_progress, ended
+        self.is_over = is_over
 
     def entry(self, executor_id: str) -> extensions.ExecutorEntry:
         """Return an executor, looked up once per run."""
@@ -100,7 +106,8 @@ class Attempt:
 
     __slots__ = (
         "answer", "asking", "bench", "cancellation", "executor", "generation", "has_answered", "has_begun",
-        "inputs", "message", "number", "outcome", "queue", "secrets", "task", "waiter", "was_called",
+        "inputs", "is_ended", "message", "number", "outcome", "queue", "secrets", "task", "waiter",
+        "was_called",
     )  # fmt: skip
 
     def __init__(self, bench: Bench, task: Task) -> None:
@@ -111,6 +118,7 @@ class Attempt:
         self.inputs: dict[str, Json] = {}  # those used, secrets still as references
         self.secrets: list[str] = []
         self.has_begun = False
+        self.is_ended = False  # its code was asked to end, from outside
         self.outcome: Outcome | None = None  # once it has ended
         self.was_called = False  # the executor's code has begun
         self.cancellation = Cancellation()
@@ -132,15 +140,21 @@ class Attempt:
             return  # it was ended before
         self.has_begun = True
         self.waiter = within
+        outcome = None
         try:
-            self.outcome = await self._outcome()
+            outcome = await self._outcome(within)
         finally:
-            self.bench.ended(self)
+            if self.outcome is None:  # else it was left behind
+                self.outcome = outcome
+                self.bench.ended(self)
+        if within.cancelling() and not self.bench.is_over():
+            await forget_cancellations(within)
 
     def end(self, why: str) -> None:
         """End the code from outside."""
         if self.outcome is not None:
             return
+        self.is_ended = True
         if self.waiter is not None:
             self.waiter.cancel(why)
             return
@@ -148,16 +162,29 @@ class Attempt:
         self.outcome = self.cancelled()
         self.bench.ended(self)
 
-    async def _outcome(self) -> Outcome:
-        """Return what became of the call. Never raises on its failure."""
+    def leave_behind(self, outcome: Outcome) -> None:
+        """Go on without code that does not end, although it was asked to again and again."""
+        if self.outcome is not None:
+            return
+        logger.error(
+            "The code of task %s (%s) ignores its cancellation: the task ends without it, and it still runs.",
+            self.task.id,
+            self.task.executor,
+        )
+        self.outcome = outcome
+        self.bench.ended(self)
+
+    def was_ended(self) -> bool:
+        """Whether its code was asked to end, by itself or with its run."""
+        return self.is_ended or self.bench.is_over()
+
+    async def _outcome(self, within: asyncio.Task[Any]) -> Outcome:
+        """Return what became of the call. Raises nothing but the end that it was asked for."""
         try:
             outcome = await self._call()
-        except asyncio.CancelledError:
-            current = asyncio.current_task()
-            if not self.is_cancelled and current is not None and current.cancelling():
-                raise  # the run itself is being ended
-            outcome = failed("CancelledError", "The executor's code was cancelled from inside.")
-        except Exception as error:  # noqa: BLE001 - the border to executors
+        except BaseException as error:
+            if must_pass(error, within, self.was_ended) and not self.is_cancelled:
+                raise  # the run, or this process, is being ended
             outcome = read_exception(error)
         finally:
             self.bench.instances.pop(self.task.id, None)
@@ -209,18 +236,34 @@ class Attempt:
             try:
                 async with asyncio.timeout_at(until):
                     self.answer = await self.executor.cancel()
-            except Exception as error:  # noqa: BLE001 - the border to executors
+            except BaseException as error:
+                if must_pass(error, asyncio.current_task(), self.bench.is_over):
+                    raise
                 shown = redact("".join(format_exception(error)), self.secrets)
                 logger.error(  # noqa: TRY400 - the traceback may hold secrets
                     "cancel() of %s failed; its code is cancelled from outside.\n%s", self.executor.id, shown
                 )
+            if (current := asyncio.current_task()) is not None and current.cancelling():
+                await forget_cancellations(current)
         self.has_answered = True
         if self.asking is not None:
             self.asking.set()
         is_given_time = self.executor is not None and self.executor.cancelable and not is_forced
         if is_given_time and self.waiter is not None and self.outcome is None:
             await asyncio.wait({self.waiter}, timeout=max(0.0, until - loop.time()))
-        self.end("cancelled by request")
+        await self._insist("cancelled by request")
+
+    async def _insist(self, why: str) -> None:
+        """End the code, again where it swallows that; leave it behind where it never ends."""
+        waiter, settings = self.waiter, self.bench.settings
+        self.end(why)
+        for _ in range(ceil((settings.cancel_grace + settings.cancel_wait) / INSIST_SECONDS)):
+            if waiter is None or self.outcome is not None:
+                return
+            await asyncio.wait({waiter}, timeout=INSIST_SECONDS)
+            if self.outcome is None:
+                waiter.cancel(why)
+        self.leave_behind(self.cancelled())
 
     async def _call(self) -> Outcome:
         bench, task = self.bench, self.task
@@ -242,7 +285,15 @@ class Attempt:
             return Outcome(CANCELLED, None, None, None)
         policy = Policy.from_json(task.policy)
         self.was_called = True
-        return self._read(await bench.runner.call(executor, inputs, policy.timeout))
+        if policy.timeout is None:
+            return self._read(await bench.runner.call(executor, inputs, None))
+        patience = policy.timeout + bench.settings.cancel_grace + bench.settings.cancel_wait
+        late = failed("TimeoutError", f"{timeout_message(policy.timeout)} Its code does not end.")
+        leaving = bench.loop.call_later(patience, self.leave_behind, late)
+        try:
+            return self._read(await bench.runner.call(executor, inputs, policy.timeout))
+        finally:
+            leaving.cancel()
 
     def _read(self, value: Json, *, has_schema: bool = True) -> Outcome:
         settings = self.bench.settings
@@ -269,7 +320,7 @@ class Attempt:
         if self.bench.hooks.has_pre:
             shown = task.copy()
             shown.inputs = inputs
-            await self.bench.hooks.run_pre(shown)
+            await self.bench.hooks.run_pre(shown, self.was_ended)
             inputs = shown.inputs
         clear, secrets = resolve(inputs)
         self.secrets.extend(secrets)

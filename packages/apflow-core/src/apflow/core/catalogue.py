@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from apflow.core import plugins
+from apflow.core.containment import call_contained
 from apflow.core.errors import ApflowError
 from apflow.core.extensions import GROUP, ExecutorEntry, executor_ids, get_executor
 from apflow.core.plugins import without_paths
@@ -31,7 +32,7 @@ def describe_executor(executor_id: str) -> dict[str, Json]:
         "input_schema": None,
     }
     try:
-        shown["input_schema"] = entry.make({}).get_input_schema()
+        shown["input_schema"] = call_contained(lambda: entry.make({}).get_input_schema())
     except ApflowError:
         shown["problem"] = "Its input schema is known only with its params."
     except Exception as error:  # noqa: BLE001  the plugin's own code
@@ -72,7 +73,7 @@ def _attribute(entry: ExecutorEntry, name: str) -> str | None:
     value = getattr(entry.source, name, None)
     if isinstance(entry.source, type) and not isinstance(value, str):
         try:
-            value = getattr(entry.make({}), name, None)
+            value = call_contained(lambda: getattr(entry.make({}), name, None))
         except Exception:  # noqa: BLE001  the plugin's own code
             return None
     return value if isinstance(value, str) else None

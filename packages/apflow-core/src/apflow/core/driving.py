@@ -12,6 +12,7 @@ from apflow.core import extensions, leases, runs
 from apflow.core.attempt import Bench
 from apflow.core.cancelling import CancelRequest, request_elsewhere
 from apflow.core.collector import collect_rarely
+from apflow.core.containment import run_apart
 from apflow.core.cycle import find_cycle
 from apflow.core.errors import AlreadyRunningError, ConflictError, NotFoundError
 from apflow.core.eventbus import EventBus, bus_of
@@ -77,6 +78,20 @@ class Driver:
             StoreError: the store failed; the run stays requested.
         """
         collect_rarely()
+        return await run_apart(
+            lambda _: self._run(root_id, named_id, force, resume_only, needs_executors, on_read),
+            f"apflow:drive:{root_id}",
+        )
+
+    async def _run(
+        self,
+        root_id: str,
+        named_id: str | None,
+        force: bool,
+        resume_only: bool,
+        needs_executors: bool,
+        on_read: Callable[[list[Task]], object] | None,
+    ) -> list[Task] | None:
         runs.claim(self.store, root_id)
         try:
             tasks = await self.store.tree(root_id)

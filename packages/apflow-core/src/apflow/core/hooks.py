@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from apflow.core import plugins
+from apflow.core.containment import forget_cancellations, must_pass, run_apart
 from apflow.core.errors import InvalidInputError, SettingsError
 from apflow.core.relay import Begun
 from apflow.core.settings import get_settings
@@ -25,6 +26,8 @@ TaskPreHook = Callable[[Task], Awaitable[object] | object]
 TaskPostHook = Callable[[Task, dict[str, Json], Json], Awaitable[object] | object]
 # Called with the root, and for all but `on_tree_started` what the event tells: see TREE_EVENTS.
 TaskTreeHook = Callable[..., Awaitable[object] | object]
+
+IsEnded = Callable[[], bool]
 
 AnyHook = TypeVar("AnyHook", bound=Callable[..., Any])
 
@@ -117,23 +120,37 @@ class Hooks:
         """Whether there is a hook to call after a task."""
         return bool(self.post)
 
-    async def run_pre(self, task: Task) -> None:
-        """Call the pre-hooks with a copy of a task, which they may change."""
-        for hook in self.pre:
-            await self._call(hook, task)
+    async def run_pre(self, task: Task, is_ended: IsEnded = lambda: True) -> None:
+        """Call the pre-hooks with a copy of a task, which they may change.
 
-    async def run_post(self, task: Task, inputs: dict[str, Json], result: Json) -> None:
-        """Call the post-hooks of a task that has ended."""
+        Args:
+            is_ended: whether apflow has asked the caller to end: only then may a cancellation go on.
+        """
+        for hook in self.pre:
+            await self._call(is_ended, hook, task)
+
+    async def run_post(
+        self, task: Task, inputs: dict[str, Json], result: Json, is_ended: IsEnded = lambda: True
+    ) -> None:
+        """Call the post-hooks of a task that has ended. `is_ended`: as for `run_pre`."""
         for hook in self.post:
-            await self._call(hook, task, inputs, result)
+            await self._call(is_ended, hook, task, inputs, result)
 
     async def run_tree(self, event: str, root: Task, detail: object = None) -> None:
-        """Call the hooks of a tree's event."""
+        """Call the hooks of a tree's event, in a task of their own: it may be the caller's that is here."""
+        hooks = self.tree.get(event, ())
+        if not hooks:
+            return
         arguments = (root, detail) if TREE_EVENTS[event] else (root,)
-        for hook in self.tree.get(event, ()):
-            await self._call(hook, *arguments)
 
-    async def _call(self, hook: Callable[..., Any], *arguments: object) -> None:
+        async def call(is_ended: IsEnded) -> None:
+            for hook in hooks:
+                await self._call(is_ended, hook, *arguments)
+
+        await run_apart(call, f"apflow:{event}:{root.id}")
+
+    async def _call(self, is_ended: IsEnded, hook: Callable[..., Any], *arguments: object) -> None:
+        current = asyncio.current_task()
         try:
             answer = hook(*arguments)
             if inspect.iscoroutine(answer):
@@ -144,8 +161,12 @@ class Hooks:
             if answer is not None and inspect.isawaitable(answer):
                 async with asyncio.timeout(self.timeout):
                     await answer
-        except Exception:  # noqa: BLE001 - the border to users' code
+        except BaseException as error:
+            if must_pass(error, current, is_ended):
+                raise
             _log.exception("Hook %s failed or took over %s s; the run goes on.", name_of(hook), self.timeout)
+        if current is not None and current.cancelling() and not is_ended():
+            await forget_cancellations(current)
 
 
 def _register_plugin(name: str) -> None:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
 from operator import is_
 
+from apflow.core.containment import forget_cancellations, must_pass
 from apflow.core.driving import Driver, cancel
 from apflow.core.errors import NotFoundError
 from apflow.core.eventbus import Subscription
@@ -46,9 +47,14 @@ class StreamingCallbacks:
         """Call it no more."""
         self.callbacks.remove(callback)
 
-    async def send(self, event: TaskEvent) -> None:
-        """Call everybody with one event, each with a copy of its own."""
+    async def send(self, event: TaskEvent, is_ended: Callable[[], bool] = lambda: True) -> None:
+        """Call every callback with its own copy of an event.
+
+        Args:
+            is_ended: whether apflow has asked the caller to end: only then may a cancellation go on.
+        """
         seconds = get_settings().hook_timeout
+        current = asyncio.current_task()
         for callback in list(self.callbacks):
             limit = asyncio.timeout(seconds)
             try:
@@ -56,12 +62,16 @@ class StreamingCallbacks:
                     answer = callback(copy_json(event.to_dict()))
                     if inspect.isawaitable(answer):
                         await answer
-            except Exception:
+            except BaseException as error:  # the border to users' code
+                if must_pass(error, current, is_ended):
+                    raise
                 if limit.expired() and callback in self.callbacks:
                     self.remove(callback)
                     logger.warning("Callback %s took over %s s: it is removed.", name_of(callback), seconds)
                 else:
                     logger.exception("Callback %s failed; the run goes on.", name_of(callback))
+            if current is not None and current.cancelling() and not is_ended():
+                await forget_cancellations(current)
 
 
 class TaskManager:
@@ -190,7 +200,10 @@ class TaskManager:
         heard = Subscription(
             driver.bus, self.db, root_id, after=root.last_event, size=size, until_stopped=True
         )
-        forwarding = asyncio.create_task(self._forward(heard), name=f"apflow:stream:{root_id}")
+        is_ended = False
+        forwarding = asyncio.create_task(
+            self._forward(heard, lambda: is_ended), name=f"apflow:stream:{root_id}"
+        )
         try:
             await self._run(node, force)
         finally:
@@ -198,11 +211,12 @@ class TaskManager:
             try:
                 await asyncio.wait({forwarding})
             finally:
+                is_ended = True
                 forwarding.cancel()
 
-    async def _forward(self, events: Subscription) -> None:
+    async def _forward(self, events: Subscription, is_ended: Callable[[], bool]) -> None:
         try:
             async for event in events:
-                await self.streaming_callbacks.send(event)
+                await self.streaming_callbacks.send(event, is_ended)
         except Exception:
             logger.exception("The events of tree %s cannot be read; its run goes on.", events.root_id)

@@ -22,11 +22,11 @@ def import_modules(names: Iterable[str]) -> None:
             sys.path.insert(0, here)
         try:
             importlib.import_module(name)
-        except Exception as error:
+        except BaseException as error:  # whatever the module raises, SystemExit included
             raise InvalidInputError(_why_not(name, here, error)) from error
 
 
-def _why_not(name: str, here: str, error: Exception) -> str:
+def _why_not(name: str, here: str, error: BaseException) -> str:
     is_missing = isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")
     if is_missing:
         return (

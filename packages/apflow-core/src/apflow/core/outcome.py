@@ -132,8 +132,8 @@ def _type_of(error: BaseException) -> str:
 def _text_of(error: BaseException) -> str:
     name = type(error).__name__
     try:
-        text = str(error)
-    except Exception as unreadable:  # noqa: BLE001 - the border of an executor call: this runs its code
+        text = f"sys.exit({error.code!r}) was called." if isinstance(error, SystemExit) else str(error)
+    except BaseException as unreadable:  # noqa: BLE001 - the border of an executor call: this runs its code
         return f"{name}, which cannot be shown ({type(unreadable).__name__})"
     if isinstance(error, BaseExceptionGroup):
         leaves = _leaves(cast("BaseExceptionGroup[BaseException]", error))

@@ -142,7 +142,7 @@ def _import(offer: _Offer) -> tuple[object, BaseException | None]:
     """Return the plugin's object, or why it cannot be had. A fault is kept: one import per process."""
     try:
         return offer.entry.load(), None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin that exits must not take us down
+    except BaseException as error:  # noqa: BLE001 - whatever a plugin raises must not end the program
         return None, error
 
 

@@ -12,18 +12,28 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from types import CoroutineType
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 # What is to be run, given the task that it runs in, under the name that the task has while it waits.
 Named = tuple[str, Callable[["asyncio.Task[Any]"], Coroutine[Any, Any, None]]]
 
 
-def start(group: asyncio.TaskGroup, waiting: deque[Named], context: Context | None = None) -> None:
+class Group(Protocol):
+    """What tasks are created in."""
+
+    def create_task(
+        self, coroutine: Coroutine[Any, Any, None], *, name: str | None = None, context: Context | None = None
+    ) -> asyncio.Task[None]:
+        """Run a coroutine in a new task."""
+        ...
+
+
+def start(group: Group, waiting: deque[Named], context: Context | None = None) -> None:
     """Run these as tasks of a group, in order."""
     group.create_task(_run(group, waiting), name=waiting[0][0], context=context)
 
 
-async def _run(group: asyncio.TaskGroup, waiting: deque[Named]) -> None:
+async def _run(group: Group, waiting: deque[Named]) -> None:
     context = copy_context()
     current = cast("asyncio.Task[Any]", asyncio.current_task())  # asked once: it may cost a system call
     while waiting:

@@ -26,6 +26,14 @@ class Runner(Protocol):
         ...
 
 
+INSIST_SECONDS = 1.0  # between two cancellations of code that goes on after its timeout
+
+
+def timeout_message(seconds: float) -> str:
+    """Say that an attempt has exceeded its limit."""
+    return f"The attempt took longer than {seconds:g} s (policy.timeout)."
+
+
 class LocalRunner:
     """Calls executors on the event loop of this process."""
 
@@ -33,11 +41,39 @@ class LocalRunner:
         """See `Runner.call`."""
         if timeout is None:
             return await executor.execute(inputs)
-        limit = asyncio.timeout(timeout)
+        deadline = _Deadline(timeout)
         try:
-            async with limit:
-                return await executor.execute(inputs)
-        except TimeoutError as error:
-            if limit.expired():
-                raise TimeoutError(f"The attempt took longer than {timeout:g} s (policy.timeout).") from error
-            raise
+            result = await executor.execute(inputs)
+        except BaseException as error:
+            if not deadline.has_passed or not isinstance(error, (Exception, asyncio.CancelledError)):
+                raise
+            raise TimeoutError(timeout_message(timeout)) from error
+        finally:
+            deadline.close()
+        if deadline.has_passed:  # the code swallowed its cancellation
+            raise TimeoutError(timeout_message(timeout))
+        return result
+
+
+class _Deadline:
+    """Cancels the current asyncio task when its time is over, again and again until it is closed.
+
+    `asyncio.timeout` believes code that swallows its cancellation, and is misled by code that has cancelled
+    its own task before.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.has_passed = False
+        self._task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(seconds, self._pass)
+
+    def _pass(self) -> None:
+        self.has_passed = True
+        if self._task is not None:
+            self._task.cancel("the time is over")
+        self._timer = self._loop.call_later(INSIST_SECONDS, self._pass)
+
+    def close(self) -> None:
+        """Cancel no more."""
+        self._timer.cancel()

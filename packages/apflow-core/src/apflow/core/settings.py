@@ -37,7 +37,7 @@ class Settings:
     max_inputs_bytes: int = 1 << 20
     max_result_bytes: int = 10 << 20
     max_json_depth: int = 64
-    max_interruptions: int = 3
+    max_interruptions: int = 1  # times a task runs again after its process died during the call
     max_requested: int = 10_000  # trees whose run was submitted and has not ended
     max_requested_per_user: int = 1000
     event_queue_size: int = 1000  # of one subscriber

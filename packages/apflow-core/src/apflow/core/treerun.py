@@ -21,6 +21,7 @@ from apflow.core import relay
 from apflow.core.attempt import Attempt, Bench
 from apflow.core.calls import Calls
 from apflow.core.cancelling import Cancellations, CancelRequest
+from apflow.core.containment import CodeTasks
 from apflow.core.draining import Drain
 from apflow.core.errors import ConflictError, OwnerLostError
 from apflow.core.eventbus import EventBus
@@ -102,7 +103,14 @@ class TreeRun:
         self._drain: Drain | None = None  # nothing more is started, and the tree is given up
         self.is_ending = False  # the end of the run is written, or being written
         self._is_over = False
-        bench.join(self.by_id, self._publish_live, self._note_progress, self._attempt_ended)
+        self._code = CodeTasks(self._fail)  # what runs users' code: calls and post-hooks
+        bench.join(
+            self.by_id,
+            self._publish_live,
+            self._note_progress,
+            self._attempt_ended,
+            lambda: self._code.is_ended,
+        )
         self._take_tree(tasks)
         root = self.by_id[self.root_id]
         self.requested_at = root.run_requested_at  # which run of the tree this is; cleared with the end
@@ -151,6 +159,14 @@ class TreeRun:
         """Fail tasks that no run could ever end (`TreeInvalid`), in the next turn."""
         self.tell(lambda batch: self._fail_all(task_ids, message, batch))
 
+    def _fail(self, error: BaseException) -> None:
+        """End the run with an error of apflow's own, in the next turn."""
+
+        def fail(_: Batch) -> None:
+            raise error
+
+        self.tell(fail)
+
     def _note_progress(self, task_id: str, fraction: float) -> None:
         self.tell(lambda batch: self._take_progress(task_id, fraction, batch))
 
@@ -186,8 +202,11 @@ class TreeRun:
         try:
             with self._bus.telling(self.root_id, lambda: self._last_number):
                 async with asyncio.TaskGroup() as self.group:
-                    while not self._is_over:
-                        await self._turn()
+                    try:
+                        while not self._is_over:
+                            await self._turn()
+                    finally:
+                        await self._code.end(self._bench.settings.cancel_grace)
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
@@ -278,7 +297,7 @@ class TreeRun:
             for act in batch.then:
                 act()
         if self._to_run:
-            relay.start(self.group, self._to_run)
+            relay.start(self._code, self._to_run)
             self._to_run = deque[relay.Named]()
         if durable:
             self._cancellations.answer()
@@ -484,7 +503,8 @@ class TreeRun:
     async def _post_hooks(self, attempt: Attempt, outcome: Outcome, _: asyncio.Task[Any]) -> None:
         shown = attempt.task.copy()
         shown.inputs = attempt.inputs
-        await self._bench.hooks.run_post(shown, attempt.inputs, outcome.result)
+        is_ended = self._bench.is_over
+        await self._bench.hooks.run_post(shown, attempt.inputs, outcome.result, is_ended)
         self.tell(partial(self._post_hooks_ended, attempt.task.id, outcome.status))
 
     def _post_hooks_ended(self, task_id: str, status: TaskStatus, _: Batch) -> None:
