@@ -175,7 +175,6 @@ class Cluster:
             "APFLOW_MAX_INTERRUPTIONS": "1000",
             "APFLOW_SHUTDOWN_TIMEOUT": "0.3",
             "APFLOW_CANCEL_GRACE": "0.2",
-            "APFLOW_MAX_INTERRUPTIONS": "50",  # none of the deaths is a task's fault
             **self._environment,
         }
 
