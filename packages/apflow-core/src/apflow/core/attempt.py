@@ -24,7 +24,7 @@ from apflow.core.jsonvalue import copy_json
 from apflow.core.outcome import Outcome, cancelled, failed, read_exception, read_result
 from apflow.core.progress import ProgressQueue
 from apflow.core.runner import Runner, timeout_message
-from apflow.core.schema import InputSchema, compile_schema
+from apflow.core.schema import InputSchema, compile_schema, narrowed
 from apflow.core.secrets import redact, resolve
 from apflow.core.settings import Settings
 from apflow.core.states import TaskStatus
@@ -278,7 +278,7 @@ class Attempt:
             self.secrets.extend(secrets)
         executor = self.executor = entry.make(params)
         own_schema = task.schemas.get("input_schema")
-        schema = entry.schema_of(executor) if own_schema is None else compile_schema(own_schema)
+        schema = narrowed(compile_schema(own_schema), entry.schema_of(executor))
         inputs = await self._inputs(schema)
         self._prepare(executor)
         if self.is_cancelled:
@@ -316,7 +316,8 @@ class Attempt:
                 results[needed.id] = copy_json(needed.result)
                 if "name" in dependency:
                     names[needed.id] = dependency["name"]
-        inputs = build_inputs(task, results, names, schema)
+        most = self.bench.settings.max_referenced_bytes
+        inputs = build_inputs(task, results, names, schema, most)
         if self.bench.hooks.has_pre:
             shown = task.copy()
             shown.inputs = inputs

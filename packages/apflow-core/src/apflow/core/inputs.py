@@ -39,15 +39,24 @@ class Reference:
 
 
 def build_inputs(
-    task: Task, results: Mapping[str, Json], names: Mapping[str, str], schema: InputSchema | None
+    task: Task,
+    results: Mapping[str, Json],
+    names: Mapping[str, str],
+    schema: InputSchema | None,
+    max_bytes: int = 64 << 20,
 ) -> dict[str, Json]:
     """Return the inputs of a run, before hooks, secrets and validation.
 
     `results` are those of the completed dependencies by id, in the order of the dependencies; `names`
-    gives a dependency's id a second key to put its result under. Raises `InputsError` for references
-    that are malformed or find nothing, each with its path.
+    gives a dependency's id a second key to put its result under.
+
+    Args:
+        max_bytes: of JSON that the references may bring in together.
+
+    Raises:
+        InputsError: references are malformed, find nothing, or bring in too much; each with its path.
     """
-    inputs = _own_inputs(task, results)
+    inputs = _own_inputs(task, results, max_bytes)
     if results:
         _inject(inputs, task.inputs, results, names, schema)
     if schema is not None:
@@ -55,7 +64,7 @@ def build_inputs(
     return inputs
 
 
-def _own_inputs(task: Task, results: Mapping[str, Json]) -> dict[str, Json]:
+def _own_inputs(task: Task, results: Mapping[str, Json], max_bytes: int) -> dict[str, Json]:
     given = task.inputs
     for value in given.values():
         if type(value) in CONTAINERS:
@@ -66,19 +75,22 @@ def _own_inputs(task: Task, results: Mapping[str, Json]) -> dict[str, Json]:
     text = dumps(given)
     if b'"$from"' not in text:
         return cast("dict[str, Json]", loads(text))
-    return _resolved(task, results)
+    return _resolved(task, results, max_bytes)
 
 
-def _resolved(task: Task, results: Mapping[str, Json]) -> dict[str, Json]:
+def _resolved(task: Task, results: Mapping[str, Json], max_bytes: int) -> dict[str, Json]:
     declared = {each["id"] for each in task.dependencies}
     faults: list[str] = []
+    size = _Size(max_bytes)
 
     def change(node: Json, place: Place | None) -> Json:
         if not _is_reference(node):
             return node
+        if size.is_exceeded:
+            return None  # said once
         try:
             reference = _read(node, place)
-            return _value_of(reference, results, declared)
+            return _value_of(reference, results, declared, size)
         except InvalidInputError as error:
             faults.extend(error.violations or [str(error)])
             return None
@@ -91,12 +103,42 @@ def _resolved(task: Task, results: Mapping[str, Json]) -> dict[str, Json]:
     return cast("dict[str, Json]", resolved)
 
 
-def _value_of(reference: Reference, results: Mapping[str, Json], declared: set[str]) -> Json:
+class _Size:
+    """How many bytes of JSON references have brought in, and may."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._total = 0
+        self.is_exceeded = False
+        self._known: dict[int, int] = {}  # of the results, which live longer than this
+
+    def add(self, value: Json, where: str, *, is_result: bool) -> None:
+        """Count a value before it is copied."""
+        if type(value) not in CONTAINERS:
+            self._total += len(value) if isinstance(value, str) else 8
+        elif is_result and id(value) in self._known:
+            self._total += self._known[id(value)]
+        else:
+            size = len(dumps(value))
+            self._total += size
+            if is_result:
+                self._known[id(value)] = size
+        if self._total > self._most:
+            self.is_exceeded = True
+            raise _fault(
+                where,
+                f"the references of these inputs bring in more than {self._most:,} bytes "
+                "(APFLOW_MAX_REFERENCED_BYTES); name smaller parts of the results, by a path",
+            )
+
+
+def _value_of(reference: Reference, results: Mapping[str, Json], declared: set[str], size: _Size) -> Json:
     if reference.source not in declared:
         raise _fault(reference.place, f"{reference.source!r} is not a dependency of this task")
     if reference.source not in results:
         return copy_json(reference.default)
     if reference.query is None:
+        size.add(results[reference.source], reference.place, is_result=True)
         return quoted(results[reference.source])
     found = _search(reference, results[reference.source])
     if found is None and not reference.has_default:
@@ -107,7 +149,10 @@ def _value_of(reference: Reference, results: Mapping[str, Json], declared: set[s
         )
     if found is None:
         return copy_json(reference.default)
-    # An expression can make what is no JSON (NaN, a function).
+    # An expression can make what is not JSON (NaN, a function).
+    if type(found) in CONTAINERS:
+        found = storable(found, reference.place, max_depth=_DEEPEST_RESULT)
+    size.add(found, reference.place, is_result=False)
     return quoted(storable(found, reference.place, max_depth=_DEEPEST_RESULT))
 
 

@@ -123,6 +123,22 @@ def is_deeper(value: Json, limit: int) -> bool:
     return True
 
 
+def is_larger(value: Json, most: int) -> bool:
+    """Say whether a value has more than so many values in it: scalars, objects and arrays."""
+    count = 0
+    waiting: list[Json] = [value]
+    while waiting:
+        node = waiting.pop()
+        count += 1
+        if isinstance(node, dict):
+            waiting.extend(cast("dict[str, Json]", node).values())
+        elif isinstance(node, (list, tuple)):
+            waiting.extend(cast("list[Json]", node))
+        if count + len(waiting) > most:
+            return True
+    return False
+
+
 def rewrite(
     value: Json,
     change: Callable[[Json, Place | None], Json],

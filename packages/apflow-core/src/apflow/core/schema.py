@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final, cast
 import orjson
 
 from apflow.core.errors import InvalidInputError, ValidationError
-from apflow.core.jsonvalue import CONTAINERS, copy_json, dumps, is_deeper, path_of, storable
+from apflow.core.jsonvalue import CONTAINERS, copy_json, dumps, is_deeper, is_larger, path_of, storable
+from apflow.core.schemacost import weigh
 from apflow.core.schemadefault import DefaultFiller, declared_parts
 from apflow.core.task import Json
 
@@ -29,7 +30,14 @@ _DEEPEST: Final = 200
 _MOST_VIOLATIONS: Final = 100
 _LONGEST_MESSAGE: Final = 200
 # A pattern that needs look-around or back-references may try this often, then it counts as not matching.
-_BACKTRACK_LIMIT: Final = 100_000
+_BACKTRACK_LIMIT: Final = 10_000
+_PATTERN_BYTES: Final = 8 << 20  # of one compiled pattern
+# Evaluations of one validation, at some tens of nanoseconds: it holds the interpreter for that long.
+_MOST_EVALUATIONS: Final = 4_000_000
+_CHEAP: Final = 8  # evaluations of one value, with which no value of the size of inputs is too large
+# Of what is larger, only the first violation is sought: each one holds a copy of the value.
+_MANY_VALUES: Final = 20_000
+_MANY_BYTES: Final = 20_000_000  # of the value, times the keywords of the schema: each may be violated
 # An annotation of ours: only what the task names itself is filled from the results of dependencies.
 NAMED_ONLY: Final = "x-named-only"
 _PYDANTIC_STARS: Final = "**********"  # how pydantic writes a SecretStr
@@ -89,6 +97,8 @@ class JsonInputSchema(InputSchema):
     """A schema given as JSON Schema. The value comes back as it was."""
 
     def __init__(self, json_schema: Schema) -> None:
+        self._weight = weigh(json_schema)
+        self._words = orjson.dumps(json_schema).count(b":")
         self._is_valid_to_rs = _validator(json_schema)
         self._filler = DefaultFiller.of(json_schema)
         super().__init__(json_schema)
@@ -100,11 +110,25 @@ class JsonInputSchema(InputSchema):
             self._filler.fill(value)
 
     def _validate(self, value: Json, path: str) -> Json:
+        if self._weight > _CHEAP:
+            self._check_size(value, path)
         if not self._is_valid_to_rs.is_valid(value):
             raise _broken(path, list(self._violations(value, path)))
         return value
 
+    def _check_size(self, value: Json, path: str) -> None:
+        most = _MOST_EVALUATIONS // self._weight
+        if is_larger(value, most):
+            fault = (
+                f"{path}: has more than {most:,} values, too many for this schema, which evaluates each up "
+                f"to {self._weight:,} times"
+            )
+            raise ValidationError(f"The {path} cannot be validated: {fault}.", [fault])
+
     def _violations(self, value: Json, path: str) -> Iterator[str]:
+        if is_larger(value, _MANY_VALUES) or len(dumps(value)) * self._words > _MANY_BYTES:
+            yield self._first_violation(value, path)
+            return
         errors = list(self._is_valid_to_rs.iter_errors(value))[:_MOST_VIOLATIONS]
         # The second validator hides values: a long one would drown the message, and half a secret
         # that was cut off could not be recognised any more.
@@ -116,6 +140,44 @@ class JsonInputSchema(InputSchema):
         for shown, hidden in zip(errors, masked, strict=False):
             message = shown.message if len(shown.message) <= _LONGEST_MESSAGE else hidden.message
             yield f"{path_of(path, shown.instance_path)}: {message[: 5 * _LONGEST_MESSAGE]}"
+
+    def _first_violation(self, value: Json, path: str) -> str:
+        import jsonschema_rs
+
+        try:
+            _validator(self.json_schema, mask="value").validate(value)
+        except jsonschema_rs.ValidationError as error:
+            message = f"{error.message[: 5 * _LONGEST_MESSAGE]} (the first violation of a large value)"
+            return f"{path_of(path, error.instance_path)}: {message}"
+        return f"{path}: breaks the schema"
+
+
+class NarrowedSchema(InputSchema):
+    """The schema of a task on top of its executor's: both must hold, and the task's defaults come first."""
+
+    def __init__(self, own: InputSchema, base: InputSchema) -> None:
+        self._own, self._base = own, base
+        self.json_schema = {"allOf": [own.json_schema, base.json_schema]}
+        self.properties = {**base.properties, **own.properties}
+        self.required = own.required | base.required
+        self.defaults = {**base.defaults, **own.defaults}
+        self.allows_additional = own.allows_additional and base.allows_additional
+        self.is_named_only = own.is_named_only or base.is_named_only
+
+    def fill_defaults(self, value: dict[str, Json]) -> None:
+        """Add the defaults of what `value` lacks, in place."""
+        self._own.fill_defaults(value)
+        self._base.fill_defaults(value)
+
+    def _validate(self, value: Json, path: str) -> Json:
+        return self._base.validate(self._own.validate(value, path), path)
+
+
+def narrowed(own: InputSchema | None, base: InputSchema | None) -> InputSchema | None:
+    """Return the schema of a task's inputs: its executor's, narrowed by its own."""
+    if own is None or base is None:
+        return base if own is None else own
+    return NarrowedSchema(own, base)
 
 
 class ModelInputSchema(InputSchema):
@@ -179,8 +241,13 @@ def compile_schema(source: Schema | type | InputSchema | None) -> InputSchema | 
 
 
 def check_schema(source: Schema) -> None:
-    """Raise `ValidationError` unless `source` is a JSON Schema that needs nothing from elsewhere."""
-    compile_schema(_plain(source))
+    """Raise `ValidationError` unless `source` is a JSON Schema that needs nothing from elsewhere.
+
+    Its defaults are filled into an empty object, to see that they stay within their bounds.
+    """
+    schema = compile_schema(_plain(source))
+    if schema is not None:
+        schema.fill_defaults({})
 
 
 def _plain(source: Schema) -> Schema:
@@ -208,7 +275,7 @@ def _compiled_model(source: type) -> InputSchema:
 def _validator(schema: Schema, mask: str | None = None) -> Validator:
     import jsonschema_rs
 
-    options = jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACK_LIMIT)
+    options = jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACK_LIMIT, size_limit=_PATTERN_BYTES)
     try:
         return jsonschema_rs.validator_for(schema, offline=True, pattern_options=options, mask=mask)
     except jsonschema_rs.ValidationError as error:

@@ -1,17 +1,24 @@
 """The defaults that a JSON Schema declares below its top level.
 
-Local references are followed, so a schema may hold itself; filling walks the value, which is finite.
+Local references are followed, so a schema may contain itself, and so may a default. Filling is bounded in
+the number of defaults, in their bytes as JSON, in depth and in work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
+from typing import Final, cast
 
-from apflow.core.jsonvalue import copy_json
+from apflow.core.errors import ValidationError
+from apflow.core.jsonvalue import copy_json, dumps
 from apflow.core.task import Json
 
 Schema = dict[str, Json]
+
+MAX_DEFAULTS: Final = 10_000
+MAX_BYTES: Final = 1 << 20
+MAX_DEPTH: Final = 64
+MAX_STEPS: Final = 100_000  # a value beside a part of the schema
 
 
 def declared_parts(schema: Json, root: Schema | None = None) -> list[Schema]:
@@ -57,15 +64,25 @@ class DefaultFiller:
         return cls(root) if _has_nested_default(root) else None
 
     def fill(self, value: Json) -> None:
-        """Add, in place, the defaults of what `value` and the objects inside it lack."""
-        waiting: list[tuple[Json, Json]] = [(value, self._root)]
+        """Add, in place, the defaults of what `value` and the objects inside it lack.
+
+        Raises:
+            ValidationError: a bound is exceeded.
+        """
+        budget = _Budget()
+        waiting: list[tuple[Json, Json, int]] = [(value, self._root, 0)]
         while waiting:
-            node, schema = waiting.pop()
+            node, schema, depth = waiting.pop()
             for part in self._parts_of(schema):
+                budget.spend(depth)
                 if isinstance(node, dict):
-                    waiting.extend(_fill_object(cast("dict[str, Json]", node), part))
+                    found = _fill_object(cast("dict[str, Json]", node), part, budget)
+                    waiting.extend((each, below, depth + 1) for each, below in found)
                 elif isinstance(node, list) and isinstance(part.get("items"), dict):
-                    waiting.extend((each, part["items"]) for each in cast("list[Json]", node))
+                    items = cast("list[Json]", node)
+                    waiting.extend(
+                        (each, part["items"], depth + 1) for each in items if each.__class__ in _BOTH
+                    )
 
     def _parts_of(self, schema: Json) -> list[Schema]:
         known = self._parts.get(id(schema))
@@ -74,13 +91,52 @@ class DefaultFiller:
         return known
 
 
-def _fill_object(node: dict[str, Json], part: Schema) -> Iterable[tuple[Json, Json]]:
+_BOTH = (dict, list)
+
+
+class _Budget:
+    """What is left to one filling."""
+
+    def __init__(self) -> None:
+        self._steps = self._defaults = self._bytes = 0
+        self._weights: dict[int, int] = {}  # of the defaults of the schema, which lives longer than this
+
+    def spend(self, depth: int) -> None:
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise _exceeded(f"take more than {MAX_STEPS:,} steps")
+        if depth > MAX_DEPTH:
+            raise _exceeded(f"are nested more than {MAX_DEPTH} deep; a default may contain itself")
+
+    def take(self, default: Json) -> Json:
+        """Return a copy of a default."""
+        if not isinstance(default, _BOTH):
+            weight = len(default) if isinstance(default, str) else 1
+        elif (known := self._weights.get(id(cast(Json, default)))) is not None:
+            weight = known
+        else:
+            weight = self._weights[id(cast(Json, default))] = len(dumps(default))
+        self._defaults += 1
+        self._bytes += weight
+        if self._defaults > MAX_DEFAULTS:
+            raise _exceeded(f"are more than {MAX_DEFAULTS:,}")
+        if self._bytes > MAX_BYTES:
+            raise _exceeded(f"have more than {MAX_BYTES:,} bytes")
+        return copy_json(default)
+
+
+def _exceeded(how: str) -> ValidationError:
+    fault = f"inputs: the defaults that the schema fills in {how}"
+    return ValidationError(f"The inputs cannot be built: {fault}.", [fault])
+
+
+def _fill_object(node: dict[str, Json], part: Schema, budget: _Budget) -> Iterable[tuple[Json, Json]]:
     declared = cast("dict[str, Json]", part.get("properties", {}))
     for name, schema in declared.items():
         if not isinstance(schema, dict):
             continue
         if name not in node and "default" in schema:
-            node[name] = copy_json(cast(Schema, schema)["default"])
+            node[name] = budget.take(cast(Schema, schema)["default"])
         if isinstance(node.get(name), (dict, list)):
             yield node[name], schema
 

@@ -36,6 +36,7 @@ class Settings:
     max_dependencies: int = 1_000_000  # of one tree
     max_inputs_bytes: int = 1 << 20
     max_result_bytes: int = 10 << 20
+    max_referenced_bytes: int = 32 << 20  # of results that the inputs of one run refer to by `$from`
     max_json_depth: int = 64
     max_interruptions: int = 1  # times a task runs again after its process died during the call
     max_requested: int = 10_000  # trees whose run was submitted and has not ended
