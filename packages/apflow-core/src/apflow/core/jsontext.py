@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
@@ -67,8 +68,8 @@ def too_long(length: int) -> str:
 def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        seen: set[str] = set()
-        raise _RefusedError(repeated(next(key for key, _ in pairs if key in seen or seen.add(key))))
+        times = Counter(key for key, _ in pairs)
+        raise _RefusedError(repeated(times.most_common(1)[0][0]))
     return made
 
 
