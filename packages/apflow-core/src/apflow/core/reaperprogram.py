@@ -1,8 +1,8 @@
 """The helper of `reaper.py`: a program that ends what a dead process has left.
 
 It reads lines until its input closes: `+ NUMBER PIPE...` names a program by the pipes of its output,
-`= NUMBER GROUP` its process group, and `- NUMBER` takes it back. It imports only what starts in milliseconds, and
-nothing of apflow.
+`= NUMBER GROUP` its process group, and `- NUMBER` takes it back. It imports only what starts in
+milliseconds, and nothing of apflow.
 """
 
 from __future__ import annotations
