@@ -9,7 +9,8 @@ from clusterkit.cluster import Cluster
 from clusterkit.trees import Array
 
 LEASE = 1.5  # seconds
-PATIENCE = 5.0  # seconds for the end; with a fault there may be none
+PATIENCE = 5.0  # seconds to wait for the end where a planted fault may prevent it
+END = 60.0  # seconds to wait where nothing prevents it: the longest story takes 15 on an idle machine
 
 
 @dataclass
@@ -18,6 +19,7 @@ class Stage:
 
     cluster: Cluster
     proxy: Proxy
+    patience: float = END
 
     def submit(self, middle: float, effect: str = "idempotent") -> int:
         """Start two workers and a tree; return the slot of the one that runs its first body.
@@ -37,7 +39,7 @@ class Stage:
         return int(line["life"])
 
     def finish(self) -> None:
-        self.cluster.wait_for_ends(patience=PATIENCE)
+        self.cluster.wait_for_ends(patience=self.patience)
 
 
 def chain(middle: float, effect: str) -> Array:
