@@ -135,3 +135,23 @@ def test_no_token_is_made_that_no_server_would_take(bare, environment: dict[str,
     done = bare("config", "gen-token", "--user-id", "ann")
     assert (done.returncode, done.stdout) == (2, "")
     assert "APFLOW_JWT_" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"a = {'[' * 5000}{']' * 5000}", "nested too deeply"),
+        (f"a = {'{b=' * 5000}1{'}' * 5000}", "nested too deeply"),
+        (f"{'.'.join('a' * 5000)} = 1", "no setting"),
+        ('log_level = "info"\nlog_level = "debug"', "line 2"),
+        ("log_level", "line 1"),
+    ],
+    ids=["arrays", "tables", "dotted", "repeated", "no value"],
+)
+def test_a_hostile_file_of_settings_is_refused_clearly(bare, text: str, told: str):
+    (bare.folder / "apflow.toml").write_text(text)
+    for arguments in (("config", "list"), ("config", "set", "--project", "log_level", "info")):
+        done = bare(*arguments)
+        assert done.returncode == 2, done.stderr
+        assert "cannot" in done.stderr or told in done.stderr
+        assert "fault in apflow" not in done.stderr

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import subprocess
 from pathlib import Path
@@ -106,13 +108,13 @@ def test_the_user_of_new_tasks_can_be_named(apflow):
     [
         ([], "in one way"),
         (["add", "--tasks", "[]"], "in one way"),
-        (["--tasks", "[{]"], "--tasks is no JSON"),
+        (["--tasks", "[{]"], "--tasks is not valid JSON"),
         (["--tasks", "[]"], "task"),
         (["--tasks", "3"], "array of objects"),
         (["--tasks", '[{"inputs": {}}]'], "name"),
         (["--tasks-file", "none.json"], "cannot be read"),
         (["--tasks", "[]", "--inputs", "{}"], "goes with an EXECUTOR"),
-        (["add", "--inputs", "{"], "--inputs is no JSON"),
+        (["add", "--inputs", "{"], "--inputs is not valid JSON"),
         (["add", "--timeout", "0"], "--timeout"),
         (["add", "--import", "nowhere"], "no module 'nowhere'"),
     ],
@@ -232,3 +234,104 @@ def test_secrets_in_clear_are_not_shown(apflow):
 def test_an_outcome_file_is_whole_or_not_there(apflow, tmp_path: Path):
     apflow("run", "flow", "fail", "--import", "works", "--output", "outcome.json")
     assert sorted(each.name for each in tmp_path.glob("outcome*")) == ["outcome.json"]
+
+
+SIGNALS = {signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_gives_the_run_up_and_resuming_continues_it(apflow, held, number: signal.Signals):
+    apflow.environment["APFLOW_SHUTDOWN_TIMEOUT"] = "0"
+    process = start_holding(apflow, held)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == SIGNALS[number]
+    assert held.last_words() == "ended\n"
+    assert number.name in err
+    assert "tasks resume" in err
+    assert "Traceback" not in err
+    (task,) = apflow.json("tasks", "list")["tasks"]
+    assert (task["status"], task["attempts"]) == ("pending", 0)
+    resumed = apflow.start("tasks", "resume", task["id"], "--import", "works", "--json")
+    held.wait_for_start()
+    held.let_go()
+    _, err = resumed.communicate(timeout=60)
+    assert resumed.returncode == 0, err
+    (task,) = apflow.json("tasks", "list")["tasks"]
+    assert (task["status"], task["result"]) == ("completed", {"order": "go"})
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_running_code_may_end_before_the_run_is_given_up(apflow, held, number: signal.Signals):
+    hold = {"id": "1", "name": "hold", "schemas": {"method": "hold"}, "inputs": held.inputs, "parent_id": "0"}
+    after = ADD | {"id": "2", "parent_id": "0", "dependencies": ["1"]}
+    tasks = json.dumps([{"id": "0", "name": "group"}, hold, after])
+    process = apflow.start("run", "flow", "--tasks", tasks, "--import", "works", "--json")
+    held.wait_for_start()
+    process.send_signal(number)
+    assert number.name in process.stderr.readline()
+    held.let_go()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == SIGNALS[number]
+    outcome = json.loads(out)
+    assert outcome["interrupted_by"] == number.name
+    by_name = {each["name"]: each["status"] for each in outcome["root"]["children"]}
+    assert by_name == {"hold": "completed", "sum": "pending"}
+    resumed = apflow.json("tasks", "resume", "--all", "--import", "works")
+    assert [each["status"] for each in resumed["tasks"]] == ["completed"]
+
+
+def test_a_run_that_ends_within_its_drain_has_its_own_exit_code(apflow, held):
+    process = start_holding(apflow, held)
+    process.send_signal(signal.SIGTERM)
+    assert "SIGTERM" in process.stderr.readline()
+    held.let_go()
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_resuming_is_drained_too(apflow, held):
+    apflow.environment["APFLOW_SHUTDOWN_TIMEOUT"] = "0"
+    process = start_holding(apflow, held)
+    process.kill()
+    process.communicate()
+    resumed = apflow.start("tasks", "resume", "--all", "--import", "works")
+    held.wait_for_start()
+    resumed.send_signal(signal.SIGTERM)
+    resumed.communicate(timeout=60)
+    assert resumed.returncode == 143
+    assert held.last_words() == "ended\n"
+    assert [each["status"] for each in apflow.json("tasks", "list")["tasks"]] == ["pending"]
+
+
+def test_nohup_keeps_its_meaning(apflow, held):
+    command = apflow.command("run", "flow", "hold", "--inputs", json.dumps(held.inputs), "--import", "works")
+    process = subprocess.Popen(
+        ["nohup", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=apflow.folder,
+        env=apflow.variables,
+    )
+    held.wait_for_start()
+    process.send_signal(signal.SIGHUP)
+    held.let_go()
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_a_terminal_that_closes_drains_the_run(apflow, held):
+    apflow.environment["APFLOW_SHUTDOWN_TIMEOUT"] = "0"
+    inputs = json.dumps(held.inputs)
+    pid, terminal = pty.fork()
+    if pid == 0:  # the child leads a session at the terminal
+        os.chdir(apflow.folder)
+        command = apflow.command("run", "flow", "hold", "--inputs", inputs, "--import", "works")
+        os.execve(command[0], command, apflow.variables)
+    held.wait_for_start()
+    os.read(terminal, 1)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 129
+    assert held.last_words() == "ended\n"
+    assert [each["status"] for each in apflow.json("tasks", "list")["tasks"]] == ["pending"]

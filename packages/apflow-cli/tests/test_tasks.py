@@ -208,3 +208,30 @@ def test_a_reader_that_goes_away_is_no_fault(apflow, tree):
     assert process.stderr.read() == ""
     process.stderr.close()
     assert process.wait(timeout=60) == 141
+
+
+ENDINGS = {"add": ("completed", 0), "fail": ("failed", 1), "give_up": ("cancelled", 7)}
+
+
+@pytest.mark.parametrize("executor", ENDINGS)
+@pytest.mark.parametrize("has_children", [False, True])
+def test_every_command_shows_the_same_progress_of_what_has_ended(apflow, executor: str, has_children: bool):
+    status, code = ENDINGS[executor]
+    task = {"id": "0", "name": executor, "schemas": {"method": executor}, "inputs": {"a": 1}}
+    child = {"id": "1", "name": "add", "parent_id": "0", "schemas": {"method": "add"}, "inputs": {"a": 1}}
+    outcome = apflow.run(task, *([child] if has_children else []), code=code)
+    assert outcome["status"] == status
+    shown = [
+        outcome,
+        outcome["root"],
+        *outcome["root"]["children"],
+        apflow.json("tasks", "get", "0")["task"],
+        *apflow.json("tasks", "list", "--all")["tasks"],
+        *apflow.json("tasks", "status", "0")["tasks"],
+        *(apflow.json("tasks", "status", "1")["tasks"] if has_children else []),
+        *apflow.json("tasks", "children", "0")["tasks"],
+        apflow.json("tasks", "tree", "0")["root"],
+    ]
+    assert {each["progress"] for each in shown} == {1.0}
+    assert "100%" in apflow("tasks", "list").stdout
+    assert "100%" in apflow("tasks", "status", "0").stdout

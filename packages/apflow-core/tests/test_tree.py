@@ -202,3 +202,17 @@ def test_tasks_and_nodes_are_copied_and_pickled_as_any_object():
     node = TaskTreeNode(Task(id="a", name="a", root_id="a"))
     for again in (copy.deepcopy(node), pickle.loads(pickle.dumps(node))):
         assert again.task.to_dict() == node.task.to_dict()
+
+
+@pytest.mark.parametrize("status", TaskStatus)
+def test_a_task_and_a_tree_of_one_task_have_the_same_progress(status: TaskStatus):
+    task = Task(id="a", name="a", root_id="a", status=status, progress=0.25)
+    expected = 1.0 if TaskStatus.is_terminal(status) else 0.25
+    node = TaskTreeNode(task)
+    shown = [
+        tree_status([task]).progress,
+        task.to_dict()["progress"],
+        node["progress"],
+        node.to_dict()["progress"],
+    ]
+    assert shown == [expected] * 4

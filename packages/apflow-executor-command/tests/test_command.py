@@ -3,7 +3,9 @@ import json
 import os
 import random
 import shlex
+import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from apflow.executor.command import (
     CommandStartError,
     CommandTimeoutError,
 )
+from apflow.executor.command.policy import Policy, plan_launch
+from apflow.executor.command.process import Process, run_process
 
 REAL_ECHO, REAL_PYTHON = os.path.realpath("/bin/echo"), os.path.realpath(sys.executable)
 PRINT_ARGUMENTS = "import json, os, sys; print(json.dumps([os.fsencode(a).hex() for a in sys.argv[1:]]))"
@@ -303,13 +307,136 @@ async def test_cancelling_keeps_what_was_said_until_then():
     assert await CommandExecutor().cancel() == {"status": "cancelled"}
 
 
-async def test_a_background_process_that_holds_the_output_is_ended_by_the_timeout(
-    monkeypatch: pytest.MonkeyPatch,
-):
+@pytest.fixture
+def in_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APFLOW_COMMAND_SHELL", "1")
-    with pytest.raises(CommandTimeoutError) as caught:
-        await run("sleep 60 & echo $!", shell=True, timeout=0.5)
-    await until(lambda: not is_alive(int(caught.value.stdout)))
+
+
+LEFT_RUNNING = {
+    "holding the output": ("sleep 60 & echo $!", "Ended 1 process "),
+    "holding one output": ("sleep 60 >/dev/null & echo $!", "Ended 1 process "),
+    "holding nothing": ("sleep 60 >/dev/null 2>&1 & echo $!", "Ended 1 process "),
+    "below another": ("(sleep 60 & echo $!; exec sleep 60) & sleep 0.2", "Ended 2 processes "),
+    "stubborn": ("(trap '' TERM; sh -c 'echo $$; exec sleep 60') & sleep 0.2", "Ended "),
+    "talking": ("sh -c 'echo $$; exec yes' & sleep 0.2", "Ended 1 process "),
+    "outside the group": ("setsid sh -c 'echo $$; exec sleep 60' & sleep 0.5", "outside the program's group"),
+}
+
+
+@pytest.mark.parametrize(
+    ("manner", "code"), [*((each, 0) for each in LEFT_RUNNING), ("holding the output", 3)]
+)
+async def test_what_a_program_leaves_running_does_not_hold_up_its_end(manner: str, code: int, in_shell: None):
+    script, told = LEFT_RUNNING[manner]
+    began = time.monotonic()
+    result = await run(f"{script}; exit {code}", shell=True, check=False, timeout=30)
+    assert time.monotonic() - began < 15
+    pid = int(result["stdout"].split()[0])
+    try:
+        assert result["return_code"] == code
+        assert told in result["note"]
+        if manner != "outside the group":
+            await until(lambda: not is_alive(pid))
+    finally:
+        if is_alive(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+async def test_a_failure_tells_what_was_left_running(in_shell: None):
+    with pytest.raises(CommandFailedError, match=r"exit code 3\. Ended 1 process that"):
+        await run("sleep 60 & exit 3", shell=True)
+
+
+async def test_what_ends_soon_after_its_program_is_waited_for(in_shell: None):
+    result = await run("(sleep 0.1; echo late) & echo now", shell=True)
+    assert (result["stdout"], "note" in result) == ("now\nlate\n", False)
+
+
+async def test_all_that_was_said_before_the_end_is_read(in_shell: None):
+    result = await run("sleep 60 & head -c 900000 /dev/zero | tr '\\0' x; exit", shell=True)
+    assert result["stdout"] == "x" * 900_000
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+async def test_a_cancellation_at_any_moment_leaves_nothing(in_shell: None, tmp_path: Path):
+    before = descriptors()
+    for number in range(12):
+        file = tmp_path / str(number)
+        running = asyncio.ensure_future(run(f"sleep 60 & echo $! $$ > {file}; sleep 60", shell=True))
+        await asyncio.sleep(number * 0.002)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await asyncio.sleep(0)
+        pids = [int(word) for word in file.read_text().split()] if file.exists() else []
+        await until(lambda pids=pids: not any(is_alive(each) for each in pids))
+    # The helper's pipe stays open.
+    await until(lambda: descriptors() <= before + 1)
+
+
+RUN_FOREVER = """
+import asyncio, sys
+from apflow.executor.command import CommandExecutor
+asyncio.run(CommandExecutor().execute({"command": sys.argv[1], "shell": True, "timeout": 60}))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+async def test_no_program_outlives_the_process_that_runs_it(number: int, in_shell: None, tmp_path: Path):
+    script = f"trap '' HUP; sleep 60 & echo $! $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pids; wait"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", RUN_FOREVER, script, stderr=asyncio.subprocess.DEVNULL
+    )
+    await until((tmp_path / "pids").exists)
+    process.send_signal(number)
+    await process.wait()
+    pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
+    await until(lambda: not any(is_alive(each) for each in pids))
+
+
+def a_script(folder: Path) -> Path:
+    """A program that acts by the name that it is called by."""
+    script = folder / "real-tool"
+    script.write_text('#!/bin/sh\necho "${0##*/}"\n')
+    script.chmod(0o755)
+    (folder / "alias").symlink_to(script)
+    return script
+
+
+@pytest.mark.parametrize("allowed", ["*", "{}/alias", "{}/real-tool", "{0}/alias,{0}/real-tool"])
+async def test_a_program_is_called_by_the_name_that_was_given(
+    allowed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    script = a_script(tmp_path)
+    monkeypatch.setenv("APFLOW_COMMAND_ALLOW", allowed.format(tmp_path))
+    for program, cwd in ((str(tmp_path / "alias"), None), ("./alias", str(tmp_path))):
+        result = await CommandExecutor().execute({"command": [program], **({"cwd": cwd} if cwd else {})})
+        assert result["stdout"] == "alias\n"
+    assert (await run([str(script)]))["stdout"] == "real-tool\n"
+
+
+async def test_a_name_on_the_path_stays_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    a_script(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("APFLOW_COMMAND_ALLOW", "alias")
+    assert (await run(["alias"]))["stdout"] == "alias\n"
+
+
+async def test_a_link_that_changes_after_the_check_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("APFLOW_COMMAND_ALLOW", "echo")
+    link = tmp_path / "mine"
+    link.symlink_to("/bin/echo")
+    launch = plan_launch([str(link), "x"], Policy(("echo",)))
+    link.unlink()
+    link.symlink_to("/bin/cat")
+    process = Process(1000)
+    assert (await run_process(launch, process, b"", 10)).return_code == 0
+    assert process.stdout.text == "x\n"
 
 
 async def test_many_commands_at_once_do_not_mix():

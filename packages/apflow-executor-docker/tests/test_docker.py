@@ -52,6 +52,13 @@ async def test_a_command_returns_its_output_and_exit_code(engine: Engine):
     }
 
 
+async def test_what_a_program_leaves_running_ends_with_the_container(engine: Engine):
+    began = time.monotonic()
+    result = await run(sh("sleep 300 & (sleep 300 &); echo hi; exit 0"), timeout=200)
+    assert (result["stdout"], result["exit_code"]) == ("hi\n", 0)
+    assert time.monotonic() - began < 60
+
+
 async def test_the_two_streams_are_kept_apart_and_together(engine: Engine):
     result = await run(sh("echo out; sleep 0.2; echo err >&2; sleep 0.2; echo more"))
     assert (result["stdout"], result["stderr"]) == ("out\nmore\n", "err\n")

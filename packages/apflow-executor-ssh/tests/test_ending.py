@@ -15,7 +15,14 @@ from typing import Any
 import pytest
 from peers.sshd import Sshd, an_sshd
 
-from apflow.executor.ssh import SshConnectionError, SshExecutor, SshTimeoutError, connection, executor
+from apflow.executor.ssh import (
+    SshCommandFailedError,
+    SshConnectionError,
+    SshExecutor,
+    SshTimeoutError,
+    connection,
+    executor,
+)
 from apflow.testing.proxy import Proxy, a_proxy
 
 # A command, a child of it, and one that has left its session's leader; both ignore being asked to end.
@@ -138,10 +145,45 @@ async def test_a_command_ends_when_this_program_is_killed(server: Sshd):
     await until(lambda: not server.commands("sleep 71.5"), 5)
 
 
-async def test_children_that_hold_the_output_are_ended_with_the_rest(server: Sshd):
-    with pytest.raises(SshTimeoutError):
-        await SshExecutor().execute({**server.inputs, "command": "sleep 72.5 & exit 0", "timeout": 1})
+@pytest.mark.parametrize("login", ["server", "own_server"])
+@pytest.mark.parametrize(
+    "script",
+    ["sleep 72.5 & echo hi", "sleep 72.5 >/dev/null & echo hi", "(sh -c 'sleep 72.5; :' &); echo hi"],
+)
+async def test_children_that_hold_the_output_do_not_hold_up_the_end(
+    login: str, script: str, request: pytest.FixtureRequest
+):
+    server: Sshd = request.getfixturevalue(login)
+    began = time.monotonic()
+    result = await SshExecutor().execute({**server.inputs, "command": f"{script}; exit 0", "timeout": 60})
+    assert time.monotonic() - began < 20
+    assert (result["stdout"], result["success"]) == ("hi\n", True)
+    assert "process group was ended" in result["note"]
     await until(lambda: not server.commands("sleep 72.5"), 5)
+
+
+async def test_children_that_go_on_talking_do_not_hold_up_the_end(server: Sshd):
+    inputs = {**server.inputs, "command": "yes talk & echo hi; exit 3", "max_output_bytes": 1000}
+    with pytest.raises(SshCommandFailedError, match=r"exit code 3\. A process that the command"):
+        await SshExecutor().execute({**inputs, "timeout": 60})
+    await until(lambda: not server.commands("yes talk"), 5)
+
+
+async def test_children_that_have_left_the_group_do_not_hold_up_the_end(server: Sshd):
+    result = await SshExecutor().execute(
+        {**server.inputs, "command": "setsid sleep 72.5 & sleep 0.3; echo hi"}
+    )
+    assert (result["stdout"], "note" in result) == ("hi\n", True)
+    [pid] = server.commands("sleep 72.5")
+    await SshExecutor().execute({**server.inputs, "command": ["kill", str(pid)]})
+
+
+async def test_all_that_a_command_said_before_its_end_is_read(server: Sshd, proxy: Proxy):
+    command = "sleep 72.5 & head -c 5000000 /dev/zero | tr '\\0' x; exit"
+    result = await SshExecutor().execute(
+        through(proxy, server, command=command, max_output_bytes=5_000_000, timeout=60)
+    )
+    assert result["stdout"] == "x" * 5_000_000
 
 
 async def test_a_server_that_dies_in_the_middle_is_told_as_that(server: Sshd):

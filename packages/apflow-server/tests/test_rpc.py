@@ -90,6 +90,12 @@ def test_system_methods_are_there_too(http: httpx.Client):
         ('{"a": NaN}', -32700),
         ("\ud83d\ude00".encode("utf-16", "surrogatepass").decode("latin-1"), -32700),
         ("[" * 100_000, -32700),
+        ('{"jsonrpc": "2.0", "id": 1, "id": 2, "method": "tasks.list"}', -32700),
+        (
+            '{"jsonrpc": "2.0", "method": "tasks.create", "params": {"tasks": [{"name": "a", "name": "b"}]}}',
+            -32700,
+        ),
+        ('"\\ud800"', -32700),
         ("[" * 100 + "]" * 100, -32600),
         ("[]", -32600),
         ("1", -32600),

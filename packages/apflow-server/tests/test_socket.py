@@ -128,6 +128,8 @@ async def test_wrong_messages_are_answered_and_at_last_the_connection_is_closed(
     async with talking(served) as connection:
         for text, code in [
             ("nonsense", -32700),
+            ('{"action": "watch", "task_id": "r", "task_id": "none"}', -32700),
+            ("[" * 60_000, -32700),
             ("[]", -32602),
             ('{"action": "fly"}', -32602),
             ('{"action": "watch"}', -32602),

@@ -138,14 +138,19 @@ def copy(
 def resume(ctx: click.Context, task_ids: tuple[str, ...], is_all: bool) -> None:
     """Go on with runs that a dead process left."""
     from apflow.cli.output import write_json, write_table
+    from apflow.cli.running import drained_on_signal
     from apflow.cli.work import ids, perform
 
     if bool(task_ids) == is_all:
         raise click.UsageError("Name the trees to resume, or give --all.")
 
     async def work(service: TaskService) -> list[dict[str, Any]]:
-        return await service.resume(None if is_all else await ids(service, task_ids))
+        with drained_on_signal(service) as draining:
+            resumed = await service.resume(None if is_all else await ids(service, task_ids))
+        interrupted.append(draining.exit_code)
+        return resumed
 
+    interrupted: list[int] = []
     found = perform(ctx, work)
     if session_of(ctx).is_json:
         write_json({"tasks": found})
@@ -154,7 +159,8 @@ def resume(ctx: click.Context, task_ids: tuple[str, ...], is_all: bool) -> None:
             ("task_id", "name", "status", "error"),
             [[each[k] for k in ("task_id", "name", "status", "error")] for each in found],
         )
-    finish(max((OF_STATUS.get(each["status"], ExitCode.FAILED) for each in found), default=ExitCode.DONE))
+    codes = [OF_STATUS.get(each["status"], interrupted[0] or ExitCode.FAILED) for each in found]
+    finish(max(codes, default=ExitCode.DONE))
 
 
 CHANGES = (cancel, copy, delete, resume)

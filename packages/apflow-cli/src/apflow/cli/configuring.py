@@ -58,6 +58,8 @@ def write_setting(path: Path, name: str, value: str) -> None:
         write_whole(path, tomlkit.dumps(document), mode)
     except (OSError, ValueError, TOMLKitError) as error:
         raise SettingsError(f"{path} cannot be changed: {error}") from error
+    except RecursionError as error:
+        raise SettingsError(f"{path} cannot be changed: its values are nested too deeply.") from error
     reset_settings()
 
 

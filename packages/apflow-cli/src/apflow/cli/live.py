@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Coroutine, Mapping
+from contextlib import suppress
 from typing import TypeVar
 
 from rich.console import Console, Group
@@ -71,7 +72,8 @@ async def _follow(service: TaskService, root_id: str, view: View) -> None:
 
 async def _refresh(live: Live) -> None:
     while True:
-        live.refresh()
+        with suppress(OSError):  # the terminal has closed; SIGHUP follows
+            live.refresh()
         await asyncio.sleep(INTERVAL)
 
 

@@ -9,8 +9,6 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from apflow.cli.exitcode import ExitCode
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
@@ -31,7 +29,7 @@ def session_of(ctx: click.Context) -> Session:
     return ctx.ensure_object(Session)
 
 
-def finish(code: ExitCode) -> NoReturn:
+def finish(code: int) -> NoReturn:
     """End the command with an exit code."""
     raise click.exceptions.Exit(code)
 

@@ -91,7 +91,7 @@ def program() -> None:
 
     Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 a task failed,
     2 usage or invalid input, 3 not found, 4 refused, 5 store locked or unreachable, 6 timeout, 7 cancelled,
-    130 interrupted.
+    129 or 143 ended by a signal, 130 interrupted.
     """
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from apflow.cli import live
+from apflow.cli.draining import Draining, runs_drained_on_signal
 from apflow.cli.exitcode import OF_STATUS, ExitCode
 from apflow.cli.options import finish
 from apflow.cli.output import count, one_line, save_json, write_fields, write_json, write_tree
 from apflow.core.service import TaskService
+from apflow.core.states import TaskStatus
+from apflow.core.store import TaskStore
 from apflow.core.task import Json
 
 MOST_TASKS = 200  # lines of a tree, and
@@ -28,6 +33,9 @@ async def run_tree(
 ) -> Outcome:
     """Execute a task's tree, show it live on a terminal, and return its outcome.
 
+    SIGTERM and SIGHUP drain a run of this process; the outcome of one that was given up so has the signal as
+    `interrupted_by`.
+
     Raises:
         TimeoutError: it took longer than `seconds`, and was cancelled.
     """
@@ -36,8 +44,9 @@ async def run_tree(
     work = run if root is None else live.shown(service, root, run)
     limit = asyncio.timeout(seconds)
     try:
-        async with limit:
-            outcome = await work
+        with drained_on_signal(service) as draining:
+            async with limit:
+                outcome = await work
     except TimeoutError as error:
         if limit.expired():
             raise TimeoutError(
@@ -47,7 +56,17 @@ async def run_tree(
     except asyncio.CancelledError as error:
         click.echo(_became(task_id, error), err=True)
         raise
+    if draining.signal is not None and not TaskStatus.is_terminal(outcome["status"]):
+        advice = f"The run was given up: `apflow tasks resume {task_id}` continues it."
+        click.echo(f"{draining.signal.name}: {advice}", err=True)
+        outcome |= {"interrupted_by": draining.signal.name}
     return outcome | {"root": await service.tree(task_id)}
+
+
+def drained_on_signal(service: TaskService) -> AbstractContextManager[Draining]:
+    """Let signals drain what a service runs in this process. A server's runs go on without this process."""
+    db: TaskStore | None = getattr(service, "db", None)
+    return nullcontext(Draining()) if db is None else runs_drained_on_signal(db)
 
 
 def _became(task_id: str, stopped: BaseException | None) -> str:
@@ -64,6 +83,8 @@ def tell(outcome: Outcome, *, is_json: bool, output: Path | None) -> NoReturn:
         write_json(outcome)
     else:
         _write_for_people(outcome)
+    if "interrupted_by" in outcome:
+        finish(128 + signal.Signals[outcome["interrupted_by"]])
     finish(OF_STATUS.get(outcome["status"], ExitCode.FAILED))
 
 

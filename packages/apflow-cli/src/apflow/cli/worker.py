@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def worker(ctx: click.Context) -> None:
     """Run the trees that are submitted to the database, until told to stop.
 
-    On SIGTERM or Ctrl-C: take no more, let running code end within shutdown_timeout, give up the rest for
-    others to go on with, and end with 0. A second signal ends it at once; nothing is lost by that.
+    On SIGTERM, SIGHUP or Ctrl-C: take no more, let running code end within shutdown_timeout, give up the
+    rest for others to continue, and end with 0. A second signal ends it at once; nothing is lost by that.
     """
     from apflow.cli.draining import drain_on_signal
     from apflow.cli.work import perform_here

@@ -7,6 +7,7 @@ ApflowError
 │   ├── ValidationError              inputs that break the executor's schema
 │   │   └── InputsError              inputs that cannot be built: a reference that finds nothing
 │   ├── QueryError                   a JMESPath that is none, or fails on what it is applied to
+│   ├── MalformedTextError           text that is not JSON or YAML, or repeats a key
 │   └── SettingsError                a setting that cannot be read
 ├── NotFoundError (KeyError)         no such task
 ├── ForbiddenError (PermissionError) the caller may not do this
@@ -75,6 +76,15 @@ class QueryError(InvalidInputError):
         shown = text if len(text) <= 100 else f"{text[:97]}..."
         super().__init__(f"The JMESPath {shown!r} fails: {cause}")
         self.text, self.cause = text, cause
+
+
+class MalformedTextError(InvalidInputError):
+    """A text that cannot be read as JSON or YAML. Carries the fault and, where it is known, its place."""
+
+    def __init__(self, fault: str, line: int | None = None, column: int | None = None) -> None:
+        place = "" if line is None else f"line {line}, column {column}: "
+        super().__init__(f"{place}{fault}.")
+        self.fault, self.line, self.column = fault, line, column
 
 
 class SettingsError(InvalidInputError):

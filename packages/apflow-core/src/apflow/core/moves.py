@@ -248,7 +248,7 @@ class Batch:
             root_task_id=self.root_id,
             timestamp=self.now,
             status=outcome.status,
-            progress=1.0 if outcome.status is TaskStatus.COMPLETED else task.progress,
+            progress=1.0,  # as `Task.fraction` has it
             result=outcome.result,
             error=outcome.error,
         )

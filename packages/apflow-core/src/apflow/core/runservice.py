@@ -219,7 +219,7 @@ class RunService(TreeService, WebhookService):
     async def _status(self, task: Task) -> dict[str, Json]:
         found: dict[str, Json] = {"task_id": task.id, "name": task.name}
         if task.id != task.root_id:
-            return found | {"status": str(task.status), "progress": task.progress, "error": task.error}
+            return found | {"status": str(task.status), "progress": task.fraction, "error": task.error}
         summary = tree_status(await self.db.existing_tree(task.id))
         return found | {"status": str(summary.status), "progress": summary.progress, "error": summary.error}
 

@@ -37,7 +37,8 @@ _MOST_EVALUATIONS: Final = 4_000_000
 _CHEAP: Final = 8  # evaluations of one value, with which no value of the size of inputs is too large
 # Of what is larger, only the first violation is sought: each one holds a copy of the value.
 _MANY_VALUES: Final = 20_000
-_MANY_BYTES: Final = 20_000_000  # of the value, times the keywords of the schema: each may be violated
+# Bytes of the value, times keywords of the schema, times evaluations: each may be a violation.
+_MANY_BYTES: Final = 100_000_000
 # An annotation of ours: only what the task names itself is filled from the results of dependencies.
 NAMED_ONLY: Final = "x-named-only"
 _PYDANTIC_STARS: Final = "**********"  # how pydantic writes a SecretStr
@@ -126,7 +127,8 @@ class JsonInputSchema(InputSchema):
             raise ValidationError(f"The {path} cannot be validated: {fault}.", [fault])
 
     def _violations(self, value: Json, path: str) -> Iterator[str]:
-        if is_larger(value, _MANY_VALUES) or len(dumps(value)) * self._words > _MANY_BYTES:
+        weight = len(dumps(value)) * self._words * self._weight
+        if is_larger(value, _MANY_VALUES) or weight > _MANY_BYTES:
             yield self._first_violation(value, path)
             return
         errors = list(self._is_valid_to_rs.iter_errors(value))[:_MOST_VIOLATIONS]

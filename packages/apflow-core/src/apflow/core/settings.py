@@ -97,6 +97,7 @@ class Setting:
 
 SHORTEST_SECRET: Final = 32  # bytes of `jwt_secret` (RFC 7518, section 3.2)
 FILE_NAME = "apflow.toml"
+DEEPEST = 20  # words of a setting's name: of more, no part is looked at
 _PREFIXES = ("AIPARTNERUPFLOW_", "APFLOW_")  # of variables, the more important last
 
 # Names of variables that other parts of apflow read by themselves.
@@ -222,6 +223,8 @@ def _from_file(path: Path) -> Iterator[Setting]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
+    except RecursionError as error:
+        raise SettingsError(f"{path} cannot be read: its values are nested too deeply.") from error
     for key, value in _flatten("", content):
         name = ALIASES.get(key, key)
         if name in READ_ELSEWHERE:
@@ -235,7 +238,7 @@ def _flatten(prefix: str, content: Mapping[str, Any]) -> Iterator[tuple[str, Any
     """Yield settings by name: `[plugins] prefer = ...` is `plugins_prefer`."""
     for key, value in content.items():
         name = prefix + key.replace("-", "_")
-        if isinstance(value, dict) and name not in _names():
+        if isinstance(value, dict) and name not in _names() and name.count("_") < DEEPEST:
             yield from _flatten(f"{name}_", cast("dict[str, Any]", value))
         else:
             yield name, value

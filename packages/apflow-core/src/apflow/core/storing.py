@@ -47,7 +47,7 @@ def created_event(task: Task, timestamp: datetime) -> TaskEvent:
         root_task_id=task.root_id,
         timestamp=timestamp,
         status=task.status,
-        progress=task.progress,
+        progress=task.fraction,
         data={"name": task.name, "parent_id": task.parent_id},
     )
 

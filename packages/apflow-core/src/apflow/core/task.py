@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
-from apflow.core.states import TaskStatus
+from apflow.core.states import TERMINAL, TaskStatus
 
 Json = Any
 
@@ -98,7 +98,7 @@ class Task:
     policy: dict[str, Json] = field(default_factory=dict[str, Json])
     result: Json = None
     error: str | None = None
-    progress: float = 0.0  # 0.0 to 1.0
+    progress: float = 0.0  # 0.0 to 1.0: what the executor last reported; shown as `fraction`
     has_children: bool = False
     attempts: int = 0
     created_at: datetime | None = None
@@ -134,9 +134,14 @@ class Task:
         """Return a task with the same values; the JSON in it is shared."""
         return Task(*_values(self))
 
+    @property
+    def fraction(self) -> float:
+        """The progress that every interface shows: an ended task counts as done, whatever way it ended."""
+        return 1.0 if self.status in TERMINAL else self.progress
+
     def to_dict(self) -> dict[str, Json]:
         """Return what users see, as plain JSON: times in ISO 8601, custom columns beside the others."""
-        shown = {name: to_json(getattr(self, name)) for name in PUBLIC_FIELDS}
+        shown = {name: to_json(getattr(self, name)) for name in PUBLIC_FIELDS} | {"progress": self.fraction}
         return shown | {name: to_json(value) for name, value in self.extra.items()}
 
 

@@ -13,7 +13,7 @@ from apflow.core.entry import read_dependencies
 from apflow.core.errors import ConflictError, InvalidInputError
 from apflow.core.events import EventType, TaskEvent
 from apflow.core.settings import Settings
-from apflow.core.states import TaskStatus, check_move
+from apflow.core.states import TERMINAL, TaskStatus, check_move
 from apflow.core.store import Change, Move
 from apflow.core.task import Dependency, Json, Task, utc_now
 from apflow.core.taskfield import (
@@ -267,7 +267,7 @@ def plan_status(
         root_task_id=root.id,
         timestamp=now,
         status=status,
-        progress=sets.get("progress"),
+        progress=1.0 if status in TERMINAL else sets.get("progress"),
         result=sets.get("result"),
         error=sets.get("error"),
     )

@@ -206,7 +206,7 @@ def _status(root: Task, tasks: Sequence[Task], counted: Sequence[Task]) -> TaskS
 
 def mean_progress(tasks: Sequence[Task]) -> float:
     """Return the mean progress of tasks, an ended one counting as done."""
-    done = sum(1.0 if TaskStatus.is_terminal(task.status) else task.progress for task in tasks)
+    done = sum(task.fraction for task in tasks)
     return done / len(tasks) if tasks else 0.0
 
 

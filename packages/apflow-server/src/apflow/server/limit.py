@@ -6,6 +6,7 @@ Everything here is counted in this process: several replicas each have their own
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Final
 
@@ -15,6 +16,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 
+from apflow.core.jsontext import read_json as read_json_text
 from apflow.core.jsonvalue import is_deeper
 from apflow.core.settings import Settings
 from apflow.core.task import Json
@@ -22,7 +24,11 @@ from apflow.server.fault import Code, MalformedFault, TooLargeFault, TooManyFaul
 
 BATCH: Final = 100  # requests in one batch
 ENVELOPE: Final = 8  # levels of JSON around the values of a task
+DEEPEST: Final = 200  # levels that are read at all
+LOCATED: Final = 1 << 16  # bytes of a request in which the place of a fault is looked for
 BODY_TIME: Final = 60.0  # seconds for a body to arrive
+
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class Rate:
@@ -89,15 +95,18 @@ async def _read(request: Request, limit: int) -> bytearray:
 
 
 def parse(body: bytes | bytearray, depth: int) -> Json:
-    """Read JSON text, as strictly as its standard.
+    """Read JSON text, as strictly as its standard; a key that an object repeats is refused.
 
     Raises:
-        MalformedFault: it is no JSON, or nested too deeply.
+        MalformedFault: it is not JSON, or nested too deeply.
     """
     try:
-        value: Json = from_json(bytes(body), allow_inf_nan=False)
+        text = body.decode()
+        if _SURROGATE.search(text):
+            from_json(text)  # refuses the half of a pair, which no text in UTF-8 can hold
+        value = read_json_text(text, max_depth=DEEPEST, is_located=len(body) <= LOCATED)
     except ValueError as error:
-        raise MalformedFault(f"This is no JSON: {error}.", Code.PARSE) from error
+        raise MalformedFault(f"This is not valid JSON: {str(error).rstrip('.')}.", Code.PARSE) from error
     if is_deeper(value, depth):
-        raise MalformedFault(f"The JSON is nested more than {depth} deep.")
+        raise MalformedFault(f"The JSON is nested more than {depth} levels deep.")
     return value

@@ -11,10 +11,12 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic import ValidationError as MessageError
 
-from apflow.core.errors import InvalidInputError
+from apflow.core.errors import InvalidInputError, MalformedTextError
+from apflow.core.jsontext import read_json
 from apflow.core.task import Json
 from apflow.server.fault import Code, HttpFault, InvalidFault, MalformedFault
 
+DEEPEST: Final = 8  # levels of JSON
 LARGEST: Final = 64 << 10  # characters of one message of a client
 
 
@@ -58,6 +60,10 @@ def read_message(text: str) -> Message:
     """
     if len(text) > LARGEST:
         raise MalformedFault(f"A message has at most {LARGEST} characters.")
+    try:
+        read_json(text, max_depth=DEEPEST)  # refuses a key that is repeated
+    except MalformedTextError as error:
+        raise MalformedFault(f"A message is a JSON object. {error}", Code.PARSE) from error
     try:
         return _MESSAGE.validate_json(text)
     except MessageError as error:

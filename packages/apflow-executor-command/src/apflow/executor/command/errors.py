@@ -30,13 +30,14 @@ class CommandStartError(CommandError):
 class CommandFailedError(CommandError):
     """The command ended with another exit code than 0. Carries the ends of its output."""
 
-    def __init__(self, shown: str, return_code: int, stdout: str, stderr: str) -> None:
+    def __init__(self, shown: str, return_code: int, stdout: str, stderr: str, note: str = "") -> None:
         how = (
             f"was killed by signal {-return_code}"
             if return_code < 0
             else f"ended with exit code {return_code}"
         )
-        super().__init__(f"{shown} {how}.{_output(stdout, stderr)}")
+        more = f" {note}" if note else ""
+        super().__init__(f"{shown} {how}.{more}{_output(stdout, stderr)}")
         self.return_code, self.stdout, self.stderr = return_code, stdout, stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import time
 from typing import Any, ClassVar
@@ -12,6 +13,8 @@ from apflow.core.settings import read_settings
 from apflow.executor.command.errors import CommandFailedError, CommandTimeoutError
 from apflow.executor.command.policy import Policy, plan_launch
 from apflow.executor.command.process import Process, run_process
+
+logger = logging.getLogger(__name__)
 
 SHOWN_LENGTH = 200
 
@@ -102,20 +105,25 @@ class CommandExecutor(BaseTask):
         started = time.monotonic()
         stdin = inputs.get("stdin", "").encode("utf-8", "surrogatepass")
         try:
-            return_code = await run_process(launch, process, stdin, timeout)
+            ending = await run_process(launch, process, stdin, timeout)
         except TimeoutError as error:
             raise CommandTimeoutError(
                 _shown(command), timeout, process.stdout.tail, process.stderr.tail
             ) from error
-        if return_code != 0 and inputs.get("check", True):
-            raise CommandFailedError(_shown(command), return_code, process.stdout.tail, process.stderr.tail)
+        if ending.note:
+            logger.warning("Task %s: %s", self.task_id, ending.note)  # the command may hold secrets
+        if ending.return_code != 0 and inputs.get("check", True):
+            raise CommandFailedError(
+                _shown(command), ending.return_code, process.stdout.tail, process.stderr.tail, ending.note
+            )
         return {
             "command": command,
-            "return_code": return_code,
+            "return_code": ending.return_code,
             "stdout": process.stdout.text,
             "stderr": process.stderr.text,
-            "success": return_code == 0,
+            "success": ending.return_code == 0,
             "duration": round(time.monotonic() - started, 6),
+            **({"note": ending.note} if ending.note else {}),
         }
 
     async def cancel(self) -> dict[str, Any]:

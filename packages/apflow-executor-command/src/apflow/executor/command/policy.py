@@ -1,8 +1,8 @@
 """What may be run here: decided before anything is started.
 
 A list of allowed programs is only as good as the check that a program is the one that the list means.
-What is compared, and then run, is the real file; the folder of the task and the names that it gives to
-links decide nothing.
+What is compared is the real file; the folder of the task and the names that it gives to links decide nothing.
+What is run has the name that was given, because programs act by the name that they are called by.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class Launch:
     """What is to be started, checked."""
 
     argv: list[str]  # argv[0] as it was given
-    executable: str  # the real file
+    executable: str  # the path to execute: absolute, and not in the hands of a task
+    alias: str | None  # the name to execute it by, where a link of the task's own has another name
     cwd: str | None
     environment: dict[str, str]
 
@@ -92,7 +93,8 @@ def plan_launch(
         if not Path(cwd).is_dir():
             raise CommandStartError(f"There is no folder {cwd!r} to run {argv[0]!r} in.")
     environment = build_environment(env or {}, policy, os.environ)
-    return Launch(argv, resolve(argv[0], policy, cwd), cwd, environment)
+    executable, alias = resolve(argv[0], policy, cwd)
+    return Launch(argv, executable, alias, cwd, environment)
 
 
 def split(command: str | Sequence[str]) -> list[str]:
@@ -106,17 +108,25 @@ def split(command: str | Sequence[str]) -> list[str]:
     return argv
 
 
-def resolve(program: str, policy: Policy, cwd: str | None) -> str:
-    """Return the real path of a program that the policy allows."""
+def resolve(program: str, policy: Policy, cwd: str | None) -> tuple[str, str | None]:
+    """Return the path by which to execute a program that the policy allows, and the name if it has another.
+
+    A link that the policy names is executed as it is. Any other link may lead elsewhere by the time it is
+    executed: in its place stands the real file, and the name of the link.
+    """
     located = _locate(program, cwd)
     if located is None:
         raise CommandStartError(f"There is no executable program {program!r} here.")
     real = os.path.realpath(located)
-    if policy.allows_any or any(_is_meant(allowed, located, real) for allowed in policy.allow):
-        return real
-    meant = real if real == program else f"{program} ({real})"
+    meant = [path for path in map(_locate, policy.allow) if path and _is_meant(path, located, real)]
+    if policy.allows_any or located in meant:
+        return located, None
+    if meant:
+        name = Path(located).name
+        return real, None if name == Path(real).name else name
+    shown = real if real == program else f"{program} ({real})"
     raise CommandRefusedError(
-        f"{meant} is not among the programs that APFLOW_COMMAND_ALLOW names: {', '.join(policy.allow)}."
+        f"{shown} is not among the programs that APFLOW_COMMAND_ALLOW names: {', '.join(policy.allow)}."
     )
 
 
@@ -145,16 +155,15 @@ def _shell_arguments(command: str | Sequence[str]) -> list[str]:
     return [SHELL, "-c", command]
 
 
-def _locate(program: str, cwd: str | None) -> str | None:
+def _locate(program: str, cwd: str | None = None) -> str | None:
     """Return where a program is: by its path, from the task's folder, or on this process's PATH."""
-    if "/" in program:
-        return shutil.which(str(Path(cwd or ".", program).absolute()))
-    return shutil.which(program)
+    path = str(Path(cwd or ".", program).absolute()) if "/" in program else program
+    located = shutil.which(path)
+    return None if located is None else os.path.abspath(located)  # noqa: PTH100  resolve() follows links
 
 
-def _is_meant(allowed: str, located: str, real: str) -> bool:
-    meant = _locate(allowed, None)
-    if meant is None or os.path.realpath(meant) != real:
+def _is_meant(meant: str, located: str, real: str) -> bool:
+    if os.path.realpath(meant) != real:
         return False
     names = {Path(located).name, Path(meant).name}
     return len(names) == 1 or Path(real).name not in MULTI_CALL or Path(meant).name in MULTI_CALL

@@ -5,106 +5,191 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
-from contextlib import suppress
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 from apflow.core.output import Output
+from apflow.core.reaper import Watched, reaper
+from apflow.core.reaperprogram import members
 from apflow.executor.command.errors import CommandStartError
+from apflow.executor.command.pipe import OutputPipe
 from apflow.executor.command.policy import Launch
 
+GRACE_SECONDS = 0.5  # for what a program leaves running to end by itself
 TERMINATE_SECONDS = 2.0  # between the request to end and the kill
 REAP_SECONDS = 5.0  # for the system to take a killed process away
+SHORTEST_WAIT, LONGEST_WAIT = 0.01, 0.1  # seconds between two looks at a group
 
 
 class Process(asyncio.SubprocessProtocol):
-    """A started process, as asyncio tells of it."""
+    """A process as asyncio tells of it, and what it has said."""
 
     def __init__(self, limit: int) -> None:
         self.stdout, self.stderr = Output(limit), Output(limit)
         self.has_exited = asyncio.Event()
-        # It has exited and nobody holds its output any more.
-        self.has_ended = asyncio.Event()
-        self._open = {1, 2}
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        (self.stdout if fd == 1 else self.stderr).add(data)
-
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        del exc  # a broken stdin means that the process did not want all of it
-        self._open.discard(fd)
-        self._look()
+        self.is_silent = asyncio.Event()  # no process holds its output any more
+        self._open = 2
 
     def process_exited(self) -> None:
         self.has_exited.set()
-        self._look()
 
-    def _look(self) -> None:
-        if self.has_exited.is_set() and not self._open:
-            self.has_ended.set()
+    def end_output(self) -> None:
+        """Note that one of the two outputs has ended."""
+        self._open -= 1
+        if not self._open:
+            self.is_silent.set()
 
 
-async def run_process(launch: Launch, process: Process, stdin: bytes, seconds: float) -> int:
-    """Run a process to its end and return its exit code; its output is in `process`.
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a process ended, and what became of the processes that it had started."""
 
-    However this ends, no process of its group is left that still holds its output.
+    return_code: int
+    left: int = 0  # processes of its group that were ended after it
+    is_held: bool = False  # a process outside the group goes on to hold the output
+
+    @property
+    def note(self) -> str:
+        """What there is to say about these, for people; empty if nothing."""
+        what = "1 process" if self.left == 1 else f"{self.left} processes"
+        ended = f"Ended {what} that the program had left running."
+        held = "A process outside the program's group holds its output, which is no longer read."
+        return " ".join([ended] * bool(self.left) + [held] * self.is_held)
+
+
+async def run_process(launch: Launch, process: Process, stdin: bytes, seconds: float) -> Ending:
+    """Run a process to its end; its output is in `process`.
+
+    However this ends, no process of its group is left. If apflow is killed meanwhile, none is left either.
 
     Raises:
-        TimeoutError: it took too long.
+        TimeoutError: the process took too long.
         CommandStartError: the system refuses to start it.
     """
-    transport = await _start(launch, process, takes_input=bool(stdin))
+    pipes: list[OutputPipe] = []
     try:
-        async with asyncio.timeout(seconds):
-            _feed(transport, stdin)
-            await process.has_ended.wait()
+        for output in (process.stdout, process.stderr):
+            pipes.append(OutputPipe(output, process.end_output))
+            await pipes[-1].open()
+        with _file_of(launch) as file:
+            running = await _start(launch, file, process, pipes, takes_input=bool(stdin))
+            try:
+                async with asyncio.timeout(seconds):
+                    running.feed(stdin)
+                    await process.has_exited.wait()
+            except BaseException:
+                await running.end()
+                raise
+            return await running.end(grace=GRACE_SECONDS)
+    except (OSError, ValueError) as error:  # ValueError: text that the system cannot encode
+        if isinstance(error, TimeoutError):
+            raise
+        raise CommandStartError(f"{launch.argv[0]!r} cannot be started: {error}") from error
     finally:
-        await _end(transport, process)
-    return_code = transport.get_returncode()
-    return -signal.SIGKILL if return_code is None else return_code
+        for pipe in pipes:
+            pipe.close()
 
 
-async def _start(launch: Launch, process: Process, *, takes_input: bool) -> asyncio.SubprocessTransport:
+@dataclass(slots=True)
+class _Running:
+    """A process that was started."""
+
+    process: Process
+    transport: asyncio.SubprocessTransport
+    watched: Watched
+
+    def feed(self, stdin: bytes) -> None:
+        """Write the input. A process that does not want all of it is not in error."""
+        pipe = self.transport.get_pipe_transport(0)
+        if isinstance(pipe, asyncio.WriteTransport):
+            pipe.write(stdin)
+            pipe.write_eof()
+
+    async def end(self, grace: float = 0.0) -> Ending:
+        """Make sure that the group has ended: wait, ask it, then kill it."""
+        group, left = self.transport.get_pid(), 0
+        try:
+            await self._wait_for(group, grace)
+            left = members(group)
+            if left:
+                _signal(group, signal.SIGTERM)
+                await self._wait_for(group, TERMINATE_SECONDS)
+        finally:
+            try:
+                if members(group):
+                    _signal(group, signal.SIGKILL)
+                await _within(REAP_SECONDS, self.process.has_exited)
+            finally:
+                self.transport.close()
+                self.watched.ended()
+        code = self.transport.get_returncode()
+        return Ending(-signal.SIGKILL if code is None else code, left, not self.process.is_silent.is_set())
+
+    async def _wait_for(self, group: int, seconds: float) -> None:
+        """Wait until nothing holds the output, and the group has no members: no event tells of that."""
+        deadline = time.monotonic() + seconds
+        wait = SHORTEST_WAIT
+        while not self.process.is_silent.is_set() or members(group):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            if self.process.is_silent.is_set():
+                await asyncio.sleep(min(wait, left))
+            else:
+                await _within(min(wait, left), self.process.is_silent)
+            wait = min(LONGEST_WAIT, wait * 2)
+
+
+async def _start(
+    launch: Launch, file: str, process: Process, pipes: list[OutputPipe], *, takes_input: bool
+) -> _Running:
     pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
-    environment: Mapping[str, str] = launch.environment
-    try:
-        transport, _ = await asyncio.get_running_loop().subprocess_exec(
+    watched = reaper.watch([each.given for each in pipes])
+    starting = asyncio.ensure_future(
+        asyncio.get_running_loop().subprocess_exec(
             lambda: process,
             *launch.argv,
-            executable=launch.executable,
+            executable=file,
             stdin=pipe if takes_input else nothing,
-            stdout=pipe,
-            stderr=pipe,
+            stdout=pipes[0].given,
+            stderr=pipes[1].given,
             cwd=launch.cwd,
-            env=environment,
+            env=launch.environment,
             start_new_session=True,  # a group of its own, which can be killed whole
         )
-    except (OSError, ValueError) as error:  # ValueError: text that the system cannot encode
-        raise CommandStartError(f"{launch.argv[0]!r} cannot be started: {error}") from error
-    return transport
-
-
-def _feed(transport: asyncio.SubprocessTransport, stdin: bytes) -> None:
-    pipe = transport.get_pipe_transport(0)
-    if isinstance(pipe, asyncio.WriteTransport):
-        pipe.write(stdin)
-        pipe.write_eof()
-
-
-async def _end(transport: asyncio.SubprocessTransport, process: Process) -> None:
-    """Make sure that the group has ended: ask it, then kill it."""
-    if process.has_ended.is_set():
-        transport.close()
-        return
-    group = transport.get_pid()
+    )
     try:
-        _signal(group, signal.SIGTERM)
-        await _wait(process.has_ended, TERMINATE_SECONDS)
+        transport, _ = await asyncio.shield(starting)
+    except asyncio.CancelledError:  # it takes milliseconds, and what was started is to be ended
+        with suppress(OSError, ValueError):
+            transport, _ = await starting
+            await _Running(process, transport, watched).end()
+        watched.ended()
+        raise
+    except BaseException:
+        watched.ended()
+        raise
     finally:
-        try:
-            _signal(group, signal.SIGKILL)
-            await _wait(process.has_exited, REAP_SECONDS)
-        finally:
-            transport.close()
+        for each in pipes:
+            each.give()
+    watched.started(transport.get_pid())
+    return _Running(process, transport, watched)
+
+
+@contextmanager
+def _file_of(launch: Launch) -> Generator[str]:
+    """Yield the path to execute: where a link of the task's names the program, a link of our own."""
+    if launch.alias is None:
+        yield launch.executable
+        return
+    with tempfile.TemporaryDirectory(prefix="apflow-command-") as folder:
+        link = Path(folder, launch.alias)
+        link.symlink_to(launch.executable)
+        yield str(link)
 
 
 def _signal(group: int, number: signal.Signals) -> None:
@@ -112,7 +197,7 @@ def _signal(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
-async def _wait(event: asyncio.Event, seconds: float) -> None:
+async def _within(seconds: float, event: asyncio.Event) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()

@@ -51,7 +51,7 @@ class SshExecutor(BaseTask):
             session.close()  # done already, unless this was cancelled between two steps
         if return_code != 0 and plan.is_checked:
             raise SshCommandFailedError(
-                _shown(plan), plan.host, return_code, session.stdout.tail, session.stderr.tail
+                _shown(plan), plan.host, return_code, session.stdout.tail, session.stderr.tail, session.note
             )
         return {
             "command": inputs["command"],
@@ -61,6 +61,7 @@ class SshExecutor(BaseTask):
             "success": return_code == 0,
             "host": plan.host,
             "username": plan.username,
+            **({"note": session.note} if session.note else {}),
         }
 
     async def cancel(self) -> dict[str, Any]:

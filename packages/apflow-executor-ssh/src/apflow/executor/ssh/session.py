@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import secrets
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Timer
@@ -26,7 +27,14 @@ from apflow.executor.ssh.transport import exit_code
 
 END_SECONDS = 1.5  # for the keeper to end the command, and itself
 CUT_SECONDS = 1.8  # after which the connection is cut, and the server ends it all
+GRACE_SECONDS = 0.5  # of silence after the command's exit, while another process holds its output
+REST_SECONDS = 10.0  # for what the command said before its exit to arrive, and
+REST_BYTES = 8 << 20  # of it: more than pipe, server and network hold
 CHUNK, CHUNKS = 1 << 16, 16  # read at once, and before anything else is looked at
+HELD = (
+    "A process that the command had left running still held its output. The command's process group was "
+    "ended, and its output is no longer read."
+)
 LONGEST_GREETING = 64 << 10  # what a user's startup files may say
 
 
@@ -40,6 +48,7 @@ class Session:
         self._known: KnownHosts | None = None
         self._key: paramiko.PKey | None = None
         self._pending = memoryview(plan.script + plan.stdin)
+        self.note = ""  # what there is to say about processes that the command left running
         self._is_running = False
         self._timer: Timer | None = None
 
@@ -89,11 +98,15 @@ class Session:
         self._is_running = True
         try:
             with self._connection.telling_of_loss():
-                self._connection.wait_until(self._converse)
+                self._connection.wait_until(lambda: self._converse() or exit_code(self._leader) is not None)
                 code = exit_code(self._leader)
                 if code is None:
                     raise self._connection.lost(otherwise="the server did not say how the command ended")
-                self._dismiss()
+                if self._take_rest():
+                    self._dismiss()
+                else:
+                    self._end_command()
+                    self.note = HELD
         except Stopped:
             self._end_command()
             raise
@@ -173,8 +186,29 @@ class Session:
             leader.shutdown_write()
         return False
 
+    def _take_rest(self) -> bool:
+        """Take what the command said before its exit; say whether no process holds the output any more."""
+        until, most = time.monotonic() + REST_SECONDS, self._said + REST_BYTES
+        while not self._is_over():
+            if self._connection.is_stopped:
+                raise Stopped
+            before = self._said
+            self._connection.wait_until(self._converse, within=GRACE_SECONDS)
+            is_silent = self._said == before
+            if not self._leader.closed and (is_silent or self._said > most or time.monotonic() > until):
+                return False
+        return True
+
+    def _is_over(self) -> bool:
+        leader = self._leader
+        return leader.closed and not (leader.recv_ready() or leader.recv_stderr_ready())
+
+    @property
+    def _said(self) -> int:
+        return self.stdout.total + self.stderr.total
+
     def _dismiss(self) -> None:
-        """Tell the keeper that all is done: what the command has left running in the background may go on."""
+        """Tell the keeper that all is done: what holds no output of the command may go on."""
         with suppress(OSError, EOFError, paramiko.SSHException, SshConnectionError):
             self._keeper.sendall(b"done\n")
             self._connection.wait_until(lambda: self._keeper.closed, within=END_SECONDS)
