@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -431,6 +431,19 @@ async def test_a_task_that_waited_for_its_retry_was_not_interrupted(db, once_mor
     await recover(db)
     stored = (await db.get(["a"]))["a"]
     assert (stored.interruptions, stored.attempts, stored.not_before) == (0, 2, None)
+
+
+@pytest.mark.parametrize("status", ["in_progress", "pending"])
+async def test_a_retry_waits_no_longer_than_its_policy_when_the_clock_was_set_back(db, once_more, status):
+    policy = {"retry": {"max_attempts": 3, "delay": 0.05, "jitter": False}}
+    an_hour_ahead = datetime.now(UTC) + timedelta(hours=1)
+    await leave_behind(db, task("a", executor="once_more", policy=policy), not_before=an_hour_ahead)
+    if status == "pending":
+        await db.move([Move("a", "a", {"status": "in_progress"}, {"status": "pending"})])
+    async with asyncio.timeout(20):
+        await recover(db)
+    stored = (await db.get(["a"]))["a"]
+    assert (stored.status, stored.attempts, stored.not_before) == ("completed", 2, None)
 
 
 async def test_a_tree_without_a_requested_run_is_never_resumed(db, once_more):

@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +87,106 @@ def test_a_broken_plugin_is_imported_once(install: Install, tmp_path: Path):
         with pytest.raises(PluginLoadError):
             plugins.load(GROUP, "broken")
     assert (tmp_path / "count").read_text() == "x"
+
+
+PASSING = {
+    "no file descriptor": "raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))",
+    "no file descriptor in the system": "raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))",
+    "full disk": "raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))",
+    "no memory": "raise MemoryError",
+    "the dynamic linker": "raise ImportError('libx.so: cannot open shared object file: Too many open files')",
+    "within another error": """
+try:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+except OSError as error:
+    raise ImportError("x is not available") from error
+""",
+    "within an exit": """
+try:
+    raise MemoryError
+except MemoryError:
+    raise SystemExit(1)
+""",
+    "in a group": "raise ExceptionGroup('two', [ValueError('no'), MemoryError()])",
+}
+
+
+@pytest.mark.parametrize("code", PASSING.values(), ids=PASSING)
+def test_an_import_that_lacked_a_resource_is_tried_again(install: Install, tmp_path: Path, code: str):
+    (tmp_path / "fault.py").write_text(f"import errno, os\n{code}")
+    install("short-one", "short = short_one:Thing", "import fault\nclass Thing: pass")
+    with pytest.raises(PluginLoadError, match="lacked a resource") as caught:
+        plugins.load(GROUP, "short")
+    assert caught.value.may_pass
+    (tmp_path / "fault.py").write_text("# all is well, and the file has another length")
+    assert getattr(plugins.load(GROUP, "short"), "__name__", None) == "Thing"
+
+
+def test_an_import_that_is_interrupted_is_tried_again(install: Install, tmp_path: Path):
+    (tmp_path / "fault.py").write_text("raise KeyboardInterrupt")
+    install("short-one", "short = short_one:Thing", "import fault\nclass Thing: pass")
+    with pytest.raises(KeyboardInterrupt):
+        plugins.load(GROUP, "short")
+    (tmp_path / "fault.py").write_text("# all is well, and the file has another length")
+    assert getattr(plugins.load(GROUP, "short"), "__name__", None) == "Thing"
+
+
+def test_a_package_whose_import_was_cut_short_is_whole_at_the_next_attempt(install: Install, tmp_path: Path):
+    package = tmp_path / "half"
+    package.mkdir()
+    (package / "__init__.py").write_text("import half.part\nimport fault\nclass Thing: value = half.part.VALUE")
+    (package / "part.py").write_text("VALUE = 7")
+    (tmp_path / "fault.py").write_text("raise MemoryError")
+    install("half-one", "half = half:Thing", "")
+    (tmp_path / "half.py").unlink()
+    with pytest.raises(PluginLoadError):
+        plugins.load(GROUP, "half")
+    assert "half.part" not in sys.modules
+    (tmp_path / "fault.py").write_text("# all is well, and the file has another length")
+    assert getattr(plugins.load(GROUP, "half"), "value", None) == 7
+
+
+SHORT_OF_DESCRIPTORS = """
+import os, resource, sys
+from apflow.core import plugins
+
+if sys.argv[1] == "loading":
+    plugins.names("apflow.executors")
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+held = []
+try:
+    while True:
+        held.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+try:
+    plugins.load("apflow.executors", "short")
+except (OSError, plugins.PluginLoadError) as error:
+    print("failed:", type(error).__name__)
+else:
+    print("loaded without a descriptor")
+for each in held:
+    os.close(each)
+print("loaded:", plugins.load("apflow.executors", "short").__name__)
+"""
+
+
+@pytest.mark.parametrize("when", ["scanning", "loading"])
+def test_no_free_descriptor_at_the_first_use_leaves_the_plugin_usable(
+    install: Install, tmp_path: Path, when: str
+):
+    install("short-one", "short = short_one:Thing", "import wave\nclass Thing: pass")
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_DESCRIPTORS, when],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    failure = "OSError" if when == "scanning" else "PluginLoadError"
+    assert done.stdout.splitlines() == [f"failed: {failure}", "loaded: Thing"]
 
 
 def test_two_owners_of_one_name_are_an_error_that_names_both(install: Install):

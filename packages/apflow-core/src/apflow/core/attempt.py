@@ -75,15 +75,21 @@ class Bench:
             entry = self.entries[executor_id] = extensions.get_executor(executor_id)
         return entry
 
-    def effect(self, task: Task) -> str:
-        """Return what running the task twice would do: the policy's word, else the executor's."""
+    def effect(self, task: Task, *, must_know: bool = False) -> str:
+        """Return what running the task twice would do: the policy's word, else the executor's.
+
+        `must_know`: raise where the executor cannot be loaded for want of a resource. It may be of effect
+        `once`, and the next attempt to load it tells.
+        """
         named = task.policy.get("effect")
         if named or task.executor is None:
             return str(named or ExecutableTask.effect)
         try:
             return self.entry(task.executor).effect
-        except Exception:  # noqa: BLE001 - a plugin that cannot be loaded fails its task when it starts
-            return ExecutableTask.effect
+        except Exception as error:
+            if must_know and (isinstance(error, OSError | MemoryError) or getattr(error, "may_pass", False)):
+                raise
+            return ExecutableTask.effect  # a plugin that cannot be loaded fails its task when it starts
 
 
 class Cancellation:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 from apflow.core import extensions, leases, runs
@@ -165,7 +166,7 @@ class Driver:
             root,
             batch,
             is_known=extensions.executor_is_known,
-            effect=bench.effect,
+            effect=partial(bench.effect, must_know=True),
             max_interruptions=self.settings.max_interruptions,
         )
         return self._make(tasks, root.run_scope, batch)

@@ -242,11 +242,17 @@ class PluginError(ApflowError, RuntimeError):
 
 
 class PluginLoadError(PluginError):
-    """A plugin that cannot be imported. The cause is chained."""
+    """A plugin that cannot be imported. The cause is chained.
 
-    def __init__(self, group: str, name: str, distribution: str, version: str, cause: str) -> None:
+    `may_pass`: the process lacked a resource, such as a free file descriptor; the next use tries again.
+    """
+
+    def __init__(
+        self, group: str, name: str, distribution: str, version: str, cause: str, *, may_pass: bool = False
+    ) -> None:
         super().__init__(f"{name!r} ({group}) of {distribution} {version} cannot be loaded: {cause}")
         self.group, self.name, self.distribution, self.version = group, name, distribution, version
+        self.may_pass = may_pass
 
 
 class PluginConflictError(PluginError):

@@ -6,7 +6,13 @@ that cannot be imported is still listed. This is the only module that imports im
 
 from __future__ import annotations
 
+import errno
+import importlib
+import os
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -60,15 +66,19 @@ def load(group: str, name: str) -> object:
     Raises:
         LookupError: nothing offers the name.
         PluginConflictError: two distributions offer it and no setting chooses.
-        PluginLoadError: it cannot be imported.
+        PluginLoadError: it cannot be imported. Where `may_pass` is true, the process lacked a resource, such
+            as a free file descriptor, and the next call tries again.
     """
     offer = _choose(group, name)
     if offer is None:
         raise LookupError(f"No installed distribution offers {name!r} in {group}.")
-    loaded, fault = _import(offer)
+    try:
+        loaded, fault = _import(offer)
+    except _PassingFaultError as error:
+        fault = error.fault
+        raise _load_error(offer, fault, may_pass=True) from fault
     if fault is not None:
-        owner = offer.owner
-        raise PluginLoadError(group, name, owner.name, owner.version, _explain(owner, fault)) from fault
+        raise _load_error(offer, fault, may_pass=False) from fault
     return loaded
 
 
@@ -103,14 +113,25 @@ class _Offer:
 
 @cache
 def _scan() -> dict[str, dict[str, list[_Offer]]]:
-    """Return all offers by group and name, in the order of the import path."""
+    """Return all offers by group and name, in the order of the import path.
+
+    Raises:
+        OSError: the process has no file descriptor free. `importlib.metadata` takes a directory that it
+            cannot read for an empty one, so that the result would lack plugins; it is not cached.
+    """
     from importlib.metadata import distributions
 
     found: dict[str, dict[str, list[_Offer]]] = {}
-    for owner in distributions():
-        for entry in owner.entry_points:
-            if entry.group.startswith("apflow."):
-                found.setdefault(entry.group, {}).setdefault(entry.name, []).append(_Offer(entry, owner))
+    try:
+        _check_descriptors()
+        for owner in distributions():
+            for entry in owner.entry_points:
+                if entry.group.startswith("apflow."):
+                    found.setdefault(entry.group, {}).setdefault(entry.name, []).append(_Offer(entry, owner))
+        _check_descriptors()
+    except OSError:
+        importlib.invalidate_caches()
+        raise
     return found
 
 
@@ -139,15 +160,124 @@ def _choose(group: str, name: str) -> _Offer | None:
 
 @cache
 def _import(offer: _Offer) -> tuple[object, BaseException | None]:
-    """Return the plugin's object, or why it cannot be had. A fault is kept: one import per process."""
+    """Return the plugin's object, or why it cannot be imported. Both are cached: one import per process.
+
+    Raises:
+        _PassingFaultError: the import failed because a resource was exhausted. This is not cached.
+    """
     try:
-        return offer.entry.load(), None
-    except BaseException as error:  # noqa: BLE001 - whatever a plugin raises must not end the program
+        with _without_orphans():
+            return offer.entry.load(), None
+    except BaseException as error:  # noqa: BLE001 - whatever a plugin raises must not end the process
+        if _may_pass(error):
+            importlib.invalidate_caches()  # they hold what could not be read
+            raise _PassingFaultError(error) from error
         return None, error
 
 
+class _PassingFaultError(Exception):
+    """An import failed for a reason that may be gone at the next attempt."""
+
+    def __init__(self, fault: BaseException) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
+
+
+@contextmanager
+def _without_orphans() -> Iterator[None]:
+    """Remove, where an import fails, submodules that it has left without their package.
+
+    Python removes the package whose import failed, but keeps its submodules. When the package is imported
+    again, they are found in `sys.modules` and never become attributes of the new package. Extension modules
+    stay: many can be initialized only once.
+    """
+    known = set(sys.modules)
+    try:
+        yield
+    except BaseException:
+        for name in sorted(set(sys.modules) - known):
+            package = name.rpartition(".")[0]
+            if package and package not in sys.modules and not _is_extension(name):
+                sys.modules.pop(name, None)
+        raise
+
+
+def _is_extension(name: str) -> bool:
+    from importlib.machinery import EXTENSION_SUFFIXES
+
+    origin = getattr(getattr(sys.modules.get(name), "__spec__", None), "origin", None)
+    return isinstance(origin, str) and origin.endswith(tuple(EXTENSION_SUFFIXES))
+
+
+_DESCRIPTORS = 3  # that a scan or an import needs at once, at least
+# Errors of the system that say nothing about the plugin.
+_RESOURCE_ERRORS = frozenset(
+    {
+        errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.EINTR,
+        errno.EBUSY, errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.ENOBUFS,
+    }
+)  # fmt: skip
+# The dynamic linker and libraries pass these on as text only, within an ImportError.
+_RESOURCE_TEXTS = tuple(os.strerror(each) for each in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC))
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Say whether an import failed because the process or the system lacked a resource."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, MemoryError | ConnectionError | TimeoutError):
+            return True
+        if isinstance(each, OSError) and each.errno in _RESOURCE_ERRORS:
+            return True
+        if any(text in str(each) for text in _RESOURCE_TEXTS):
+            return True
+        waiting += [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            waiting += each.exceptions
+    return _lacks_descriptors()  # a directory that could not be read has looked empty
+
+
+def _lacks_descriptors() -> bool:
+    try:
+        _check_descriptors()
+    except OSError:
+        return True
+    return False
+
+
+def _check_descriptors() -> None:
+    """Raise `OSError` unless the process can open a few files."""
+    opened: list[int] = []
+    try:
+        for _ in range(_DESCRIPTORS):
+            opened.append(os.open(os.devnull, os.O_RDONLY))  # noqa: PERF401 - those before a failure are closed
+    finally:
+        for each in opened:
+            os.close(each)
+
+
+def _load_error(offer: _Offer, fault: BaseException, *, may_pass: bool) -> PluginLoadError:
+    entry, owner = offer.entry, offer.owner
+    try:
+        name, owner_version, cause = owner.name, owner.version, _explain(owner, fault)
+    except OSError:  # the metadata cannot be read now either
+        name, owner_version, cause = entry.value.partition(":")[0], "(unknown version)", _cause(fault)
+    if may_pass:
+        cause += " (the process lacked a resource; the next call imports it again)"
+    return PluginLoadError(entry.group, entry.name, name, owner_version, cause, may_pass=may_pass)
+
+
+def _cause(fault: BaseException) -> str:
+    return f"{type(fault).__name__}: {without_paths(str(fault))}"
+
+
 def _explain(owner: Distribution, fault: BaseException) -> str:
-    cause = f"{type(fault).__name__}: {without_paths(str(fault))}"
+    cause = _cause(fault)
     for requirement in owner.requires or []:
         if re.match(r"apflow[-_.]core\b(?![-_.])", requirement):
             installed = version("apflow-core")

@@ -14,6 +14,7 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -111,6 +112,8 @@ class TreeRun:
             self._attempt_ended,
             lambda: self._code.is_ended,
         )
+        # Id of a task that waits for a retry -> the stored time, and when that is by the loop's clock.
+        self._due: dict[str, tuple[datetime, float]] = {}
         self._take_tree(tasks)
         root = self.by_id[self.root_id]
         self.requested_at = root.run_requested_at  # which run of the tree this is; cleared with the end
@@ -483,6 +486,7 @@ class TreeRun:
         batch.wait(task, seconds, outcome)
         self._plan.wait(task.id)
         self.retrying.add(task.id)
+        self._due[task.id] = task.not_before or batch.now, self._loop.time() + seconds
         batch.then.append(lambda: self._put_back_later(task, seconds))
         return True
 
@@ -546,9 +550,23 @@ class TreeRun:
             if is_left or is_waiting:
                 self._plan.wait(task.id)
                 self.retrying.add(task.id)
-                self._put_back_later(
-                    task, (task.not_before - now).total_seconds() if task.not_before else 0.0
-                )
+                self._put_back_later(task, self._time_until_retry(task, now))
+
+    def _time_until_retry(self, task: Task, now: datetime) -> float:
+        """Return the seconds that a task still waits for its next attempt.
+
+        The stored time is that of a wall clock, which may have been set back since: no wait is longer than
+        the longest one of the task's policy, and reading the tree again does not begin it anew.
+        """
+        if task.not_before is None:
+            return 0.0
+        longest = Policy.from_json(task.policy).retry.wait(max(1, task.attempts))
+        seconds = min(longest, (task.not_before - now).total_seconds())
+        known, due = self._due.get(task.id, (None, 0.0))
+        if known == task.not_before:
+            return due - self._loop.time()
+        self._due[task.id] = task.not_before, self._loop.time() + seconds
+        return seconds
 
     async def _read_again(self, batch: Batch, error: ConflictError) -> None:
         """A change was refused: somebody else changed the tree."""

@@ -22,7 +22,14 @@ OWNER = Caller(None, is_admin=True)
 
 
 async def expired(caller: Caller) -> None:
-    """Wait until what a caller presented is good no more; for ever, where that has no end."""
-    while caller.until is None or time.time() < caller.until:
-        left = LONGEST_SLEEP if caller.until is None else caller.until - time.time()
-        await asyncio.sleep(min(max(left, 0.0), LONGEST_SLEEP))
+    """Wait until what a caller presented has expired; without end, where it does not expire.
+
+    It expires by the wall clock, and at the latest after the time that was left at first: a clock that is
+    set back does not prolong it.
+    """
+    left = float("inf") if caller.until is None else caller.until - time.time()
+    latest = time.monotonic() + left
+    while left > 0:
+        await asyncio.sleep(min(left, LONGEST_SLEEP))
+        if caller.until is not None:
+            left = min(caller.until - time.time(), latest - time.monotonic())

@@ -37,6 +37,7 @@ LOOK_EVERY: Final = 0.5  # seconds between looks for a run that is about to be r
 AHEAD: Final = 100  # events that wait for a receiver in memory; more are read when it has caught up
 PER_HOST: Final = 4  # requests at once
 IN_ALL: Final = 64
+MARGIN, LONG_LEASE = 4, 60.0  # a lease that ends after so many leases, or seconds, is of an earlier clock
 
 
 @dataclass
@@ -62,6 +63,17 @@ class Post:
     def lease_of(self, webhook: Webhook) -> str:
         """Return the end of a lease that begins now: no attempt that begins soon outlives it."""
         return (utc_now() + timedelta(seconds=webhook.timeout + self.lease)).isoformat()
+
+    def is_leased(self, webhook: Webhook) -> bool:
+        """Whether the lease of a webhook's owner has not run out.
+
+        A lease that ends much later than a lease can was given before the clock was set back: it is over.
+        The margin is wide, because processes of one database may differ in their settings.
+        """
+        if webhook.lease_until is None:
+            return False
+        left = (datetime.fromisoformat(webhook.lease_until) - utc_now()).total_seconds()
+        return 0 < left <= max(LONG_LEASE, MARGIN * (webhook.timeout + self.lease))
 
 
 class _StoppedError(Exception):
@@ -166,7 +178,7 @@ class Courier:
     async def _wait(self) -> None:
         if self.webhook.not_before is not None:
             until = datetime.fromisoformat(self.webhook.not_before)
-            await asyncio.sleep(max(0.0, (until - utc_now()).total_seconds()))
+            await asyncio.sleep(self._post.backoff.left(until, utc_now()))
 
     async def _renew(self) -> None:
         """Keep the lease, and note what was sent a while ago."""
@@ -178,8 +190,9 @@ class Courier:
     def _lease_is_short(self) -> bool:
         if not self._db.capabilities.is_shared or self.webhook.lease_until is None:
             return False
-        left = datetime.fromisoformat(self.webhook.lease_until) - utc_now()
-        return left.total_seconds() < self.webhook.timeout + self._post.lease / 2
+        left = (datetime.fromisoformat(self.webhook.lease_until) - utc_now()).total_seconds()
+        whole = self.webhook.timeout + self._post.lease
+        return not whole - self._post.lease / 2 <= left <= whole  # longer: the clock was set back
 
     async def _note(self) -> None:
         """Write down how far it is, and prolong the lease.
@@ -220,8 +233,7 @@ async def take(post: Post, record: Record) -> Courier | None:
     """Become the one who delivers to a webhook; None where another process is, or another comes first."""
     webhook = Webhook.of(record)
     if post.db.capabilities.is_shared and webhook.owner not in (None, runs.owner_id()):
-        lease_until = webhook.lease_until
-        if lease_until is not None and datetime.fromisoformat(lease_until) > utc_now():
+        if post.is_leased(webhook):
             return None
     webhook = replace(webhook, owner=runs.owner_id(), lease_until=post.lease_of(webhook))
     taken = await post.db.put_record(KIND, webhook.key, webhook.to_json(), version=record.version)

@@ -26,6 +26,7 @@ BATCH: Final = 100  # requests in one batch
 ENVELOPE: Final = 8  # levels of JSON around the values of a task
 DEEPEST: Final = 200  # levels that are read at all
 LOCATED: Final = 1 << 16  # bytes of a request in which the place of a fault is looked for
+SET_BACK: Final = 2.0  # seconds by which the wall clock falls behind: it was set back, not slowed down
 BODY_TIME: Final = 60.0  # seconds for a body to arrive
 
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
@@ -36,7 +37,9 @@ class Rate:
 
     def __init__(self, settings: Settings) -> None:
         self._limit: RateLimitItem = RateLimitItemPerMinute(settings.rate_limit)
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._storage = MemoryStorage()
+        self._limiter = SlidingWindowCounterRateLimiter(self._storage)
+        self._ahead = time.time() - time.monotonic()  # the windows are counted by the wall clock
 
     def check_user(self, user_id: str | None, requests: int = 1) -> None:
         """Count requests of a user. Who has no name is counted by address alone.
@@ -56,11 +59,20 @@ class Rate:
         self._check("address", address, 1)
 
     def _check(self, kind: str, who: str, requests: int) -> None:
+        self._heed_clock()
         if not self._limiter.hit(self._limit, kind, who, cost=requests):
             wait = self._limiter.get_window_stats(self._limit, kind, who).reset_time
             raise TooManyFault(
                 f"More than {self._limit.amount} requests a minute from one {kind}.", wait - time.time()
             )
+
+    def _heed_clock(self) -> None:
+        """Begin anew where the wall clock was set back: what was counted would last until it catches up."""
+        ahead = time.time() - time.monotonic()
+        if ahead < self._ahead - SET_BACK:
+            self._storage.reset()
+            self._ahead = ahead
+        self._ahead = max(self._ahead, ahead)
 
 
 async def read_json(request: Request, settings: Settings) -> Json:

@@ -57,6 +57,14 @@ class Backoff:
         spread = wait * (1 + random.uniform(-self.jitter, self.jitter))  # noqa: S311 - spreads load
         return max(spread, min(asked or 0.0, self.longest))
 
+    def left(self, not_before: datetime, now: datetime) -> float:
+        """Return the seconds until a stored moment: never more than a wait can be.
+
+        The moment is that of a wall clock, which may have been set back since.
+        """
+        seconds = (not_before - now).total_seconds()
+        return min(max(0.0, seconds), self.longest * (1 + self.jitter))
+
 
 def judge_status(status: int, retry_after: str | None, now: datetime) -> Attempt:
     """Return what an answer means. A redirect is not followed: it was not what was registered."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 
 import pytest
@@ -16,7 +16,7 @@ from apflow.core.errors import MoveLostError
 from apflow.core.events import EventType
 from apflow.core.states import TaskStatus
 from apflow.core.store import Change, Move, Notice, NoticeKind, TaskStore
-from apflow.core.task import Json, Task
+from apflow.core.task import Json, Task, utc_now
 from apflow.testing.building import a_move, a_task, a_tree, an_event
 from apflow.testing.storebase import StoreMaker
 
@@ -157,6 +157,17 @@ class StoreShareContract(StoreMaker):
         assert len(winners) == 1
         assert (await root_of(mine)).run_owner == f"taker {winners[0]}"
         assert await mine.renew("me", ["r"]) == {}
+
+    async def test_a_lease_of_a_clock_that_was_set_back_is_over(
+        self, two: tuple[TaskStore, TaskStore]
+    ) -> None:
+        mine, other = two
+        await mine.add([a_request("r")])
+        await mine.move([owning("r", "dead")])
+        await mine.move([Move("r", "r", {}, {"lease_until": utc_now() + timedelta(hours=1)})])
+        assert [root.id for root in await other.unowned("they", 9)] == ["r"]
+        assert [root.id for root in await other.unowned("they", 9, ["r"])] == ["r"]
+        assert [root.id for root in await other.reserve("they", 9)] == ["r"]
 
     async def test_who_renews_in_time_keeps_the_run(self, two: tuple[TaskStore, TaskStore]) -> None:
         mine, other = two

@@ -46,16 +46,21 @@ def lock(names: tuple[str, ...]) -> str:
     )
 
 
+def _is_over(longest: str) -> str:
+    """Return the condition that a lease has run out, or was given before the server's clock was set back."""
+    return f"(lease_until IS NULL OR NOT lease_until BETWEEN {NOW} AND {NOW} + {longest}::INTERVAL)"
+
+
 @cache
 def unowned(selected: str, *, is_among: bool) -> str:
     """Return the statement that reads roots whose run is requested and that no living process owns.
 
-    Parameters: how many; the ids among which to look.
+    Parameters: how many; the longest time that a lease may have left; the ids among which to look.
     """
-    among = " AND id = ANY($2::VARCHAR[])" if is_among else ""
+    among = " AND id = ANY($3::VARCHAR[])" if is_among else ""
     return (
         f"SELECT {selected} FROM {TASKS} WHERE run_requested_at IS NOT NULL AND id = root_id{among} "
-        f"AND (run_owner IS NULL OR lease_until IS NULL OR lease_until < {NOW}) "
+        f"AND (run_owner IS NULL OR {_is_over('$2')}) "
         f"ORDER BY {URGENCY} LIMIT $1"
     )
 
@@ -64,13 +69,14 @@ def unowned(selected: str, *, is_among: bool) -> str:
 def reserve(selected: str) -> str:
     """Return the statement that reads what `unowned` does, and gives it a lease without an owner.
 
-    Parameters: how many; ids of roots that are not wanted; how long.
+    Parameters: how many; ids of roots that are not wanted; how long; the longest time that a lease may
+    have left.
     """
     names = ", ".join(f"t.{name}" for name in selected.split(", "))
     return (
         f"WITH free AS MATERIALIZED (SELECT id FROM {TASKS} "
         "WHERE run_requested_at IS NOT NULL AND id = root_id "
-        f"AND (lease_until IS NULL OR lease_until < {NOW}) AND id <> ALL($2::VARCHAR[]) "
+        f"AND {_is_over('$4')} AND id <> ALL($2::VARCHAR[]) "
         f"ORDER BY {URGENCY} LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED) "
         f"UPDATE {TASKS} AS t SET run_owner = NULL, lease_until = {NOW} + $3::INTERVAL "
         f"FROM free WHERE t.id = free.id RETURNING {names}"

@@ -39,6 +39,7 @@ from apflow.storage.sql.rows import task_rows
 T = TypeVar("T")
 READERS = 3
 RESERVED = timedelta(seconds=2)  # at most, for somebody who looked for work, to take it
+MARGIN, LONG_LEASE = 4, timedelta(seconds=60)
 PAGE = 2048  # rows that are decoded at once
 
 
@@ -82,6 +83,9 @@ class PostgresStore(SqlRecordStore):
         self._io = IoThread(self.url)
         self._readers = Links(self._server, READERS)
         self._lease = lease
+        # A lease with more left was given before the server's clock was set back. The margin is wide,
+        # because processes of one database may differ in their settings.
+        self._longest_lease = max(LONG_LEASE, MARGIN * lease)
         self._keeper = Link(self._server)  # of its own: a lease waits neither for readers nor for a writer
         self._notices = Notices(self._server)
         writer = Writer(self._server, lease, event_retention, self._notices.tell)
@@ -127,7 +131,7 @@ class PostgresStore(SqlRecordStore):
         del owner  # whose lease is over has lost the run, even if it asks itself
         reader = task_rows()
         text = unowned(reader.selected, is_among=root_ids is not None)
-        parameters = [limit] if root_ids is None else [limit, list(root_ids)]
+        parameters = [limit, self._longest_lease, *([] if root_ids is None else [list(root_ids)])]
         rows = await self._read(lambda connection: _fetch(connection, Statement(text, parameters)))
         return reader.tasks([rows])
 
@@ -135,7 +139,8 @@ class PostgresStore(SqlRecordStore):
         del owner  # as in `unowned`
         reader = task_rows()
         statement = Statement(
-            reserve(reader.selected), [limit, list(without), min(RESERVED, self._lease / 3)]
+            reserve(reader.selected),
+            [limit, list(without), min(RESERVED, self._lease / 3), self._longest_lease],
         )
         rows = await self._read(lambda connection: _fetch(connection, statement))
         return reader.tasks([rows])
