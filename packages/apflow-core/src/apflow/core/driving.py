@@ -18,7 +18,7 @@ from apflow.core.eventbus import EventBus, bus_of
 from apflow.core.executor import ExecutableTask
 from apflow.core.hooks import Hooks
 from apflow.core.moves import Batch
-from apflow.core.request import begin_run, has_unended_run, has_work, in_scope, missing_executors, take_over
+from apflow.core.request import begin_run, has_unended_run, has_work, in_scope, take_over
 from apflow.core.runner import LocalRunner, Runner
 from apflow.core.settings import Settings, get_settings
 from apflow.core.slots import process_slots
@@ -58,7 +58,7 @@ class Driver:
         named_id: str | None = None,
         force: bool = False,
         resume_only: bool = False,
-        needs_executors: bool = False,
+        leave: Callable[[list[Task], Task], bool] | None = None,
         on_read: Callable[[list[Task]], object] | None = None,
     ) -> list[Task] | None:
         """Run a tree, or one of its tasks with what it needs, and return all its tasks as they ended.
@@ -67,7 +67,8 @@ class Driver:
 
         Args:
             resume_only: only take over and finish a run that was requested before.
-            needs_executors: return None, and change nothing, where this process lacks an executor.
+            leave: called with the tasks and the root of a requested run; where it returns true, `run`
+                returns None and changes nothing.
             on_read: called with the stored tasks, which the run then keeps up to date: a caller who has
                 read the tree before can let go of its own copy.
 
@@ -87,7 +88,7 @@ class Driver:
             root = _root_of(tasks, root_id)
             if await is_owned_elsewhere(self.store, root):
                 raise AlreadyRunningError(root_id)
-            if needs_executors and has_unended_run(root) and self._lacks(tasks, root):
+            if leave is not None and has_unended_run(root) and leave(tasks, root):
                 return None
             tasks = await self._finish_last_run(tasks, root)
             if resume_only:
@@ -121,17 +122,6 @@ class Driver:
         if root.run_requested_at is not None:
             await self.call_end_hooks(root, tree_status(tasks, root.id))
         return tasks
-
-    def _lacks(self, tasks: Sequence[Task], root: Task) -> list[str]:
-        missing = missing_executors(tasks, root.run_scope, extensions.executor_is_known)
-        if missing:
-            logger.warning(
-                "Tree %s is left for a process that has: %s. `apflow tasks resume %s` runs it all the same.",
-                root.id,
-                ", ".join(missing),
-                root.id,
-            )
-        return missing
 
     def _requested(self, tasks: list[Task], root: Task, named_id: str | None, force: bool) -> TreeRun | None:
         """Return the run that was asked for, or None where there is nothing to do."""

@@ -26,6 +26,7 @@ from apflow.core.errors import (
     ValidationError,
 )
 from apflow.core.executor import ExecutableTask, input_schema_of
+from apflow.core.identifier import fault_of_extension_id
 from apflow.core.schema import InputSchema, compile_schema
 from apflow.core.task import Json, Task
 
@@ -176,8 +177,14 @@ class ExtensionRegistry:
 
         Raises:
             ExtensionTakenError: another class holds the id and `override` is not given.
+            InvalidInputError: the id is reserved, or cannot be used.
         """
         category, key = _category(extension), executor_id or _id_of(extension)
+        fault = fault_of_extension_id(key)
+        if fault is not None:
+            raise InvalidInputError(
+                f"{_class_name(extension)} cannot be registered as {key!r}: {fault}. Choose another id."
+            )
         held = self._held[category].get(key)
         if held is not None and not override and _class_name(held) != _class_name(extension):
             raise ExtensionTakenError(key, _class_name(held), _class_name(extension))
