@@ -18,6 +18,7 @@ from apflow.core.eventbus import EventBus, bus_of
 from apflow.core.executor import ExecutableTask
 from apflow.core.hooks import Hooks
 from apflow.core.moves import Batch
+from apflow.core.plan import choose_executor
 from apflow.core.request import begin_run, has_unended_run, has_work, in_scope, take_over
 from apflow.core.runner import LocalRunner, Runner
 from apflow.core.settings import Settings, get_settings
@@ -25,7 +26,7 @@ from apflow.core.slots import process_slots
 from apflow.core.states import TERMINAL, TaskStatus
 from apflow.core.store import NoticeKind, TaskStore
 from apflow.core.task import Json, Task, utc_now
-from apflow.core.tree import TreeSummary, tree_status
+from apflow.core.tree import TaskTreeNode, TreeSummary, tree_status
 from apflow.core.treeindex import TreeIndex
 from apflow.core.treerun import TreeRun
 
@@ -90,6 +91,9 @@ class Driver:
                 raise AlreadyRunningError(root_id)
             if leave is not None and has_unended_run(root) and leave(tasks, root):
                 return None
+            if _is_unannounced(root) and self.hooks.tree.get("on_tree_created"):
+                tree = TaskTreeNode.build([task.copy() for task in tasks])
+                await self.hooks.run_tree("on_tree_created", tree.task, tree)
             tasks = await self._finish_last_run(tasks, root)
             if resume_only:
                 return tasks
@@ -157,7 +161,7 @@ class Driver:
     def _make(
         self, tasks: list[Task], scope: list[str] | None, batch: Batch, *, is_closing: bool = False
     ) -> TreeRun:
-        fault = None if is_closing else _invalid_tree(tasks)
+        fault = None if is_closing else _invalid_tree(tasks, scope)
         run = TreeRun(
             self.store,
             self._bench(),
@@ -222,6 +226,15 @@ async def is_owned_elsewhere(store: TaskStore, root: Task) -> bool:
     if root.run_owner in (None, runs.owner_id()):
         return False
     return not await store.unowned(runs.owner_id(), 1, [root.id])
+
+
+def _is_unannounced(root: Task) -> bool:
+    """Return whether a tree grew task by task, so that no hook was told of its creation before the first run.
+
+    Trees that were created as a whole have their executors chosen; see `TaskCreator`.
+    """
+    is_new = root.run_ended_at is None and root.started_at is None and root.status is TaskStatus.PENDING
+    return is_new and root.executor is None and choose_executor(root, extensions.executor_is_known) is not None
 
 
 def _root_of(tasks: Sequence[Task], root_id: str) -> Task:
@@ -331,14 +344,36 @@ async def _cancel_unowned(driver: Driver, root_id: str, request: CancelRequest) 
         runs.leave(driver.store, root_id)
 
 
-def _invalid_tree(tasks: Sequence[Task]) -> str | None:
-    """Say why no run could ever finish this tree, or return None."""
+def _invalid_tree(tasks: Sequence[Task], scope: Sequence[str] | None) -> str | None:
+    """Return why no run could ever finish this tree, or None."""
+    outside = _outside(tasks, scope)
+    if outside:
+        return outside
     circle = find_cycle(tasks)
     if not circle:
         return None
     names = {task.id: task.name for task in tasks}
     shown = " -> ".join(repr(names[each]) for each in [*circle[:6], circle[0]])
     return f"These tasks wait for each other: {shown}. Change a dependency, or move a task out of its group"
+
+
+def _outside(tasks: Sequence[Task], scope: Sequence[str] | None) -> str | None:
+    """Return which tasks that are to run depend on tasks outside the tree, or None."""
+    known = {task.id for task in tasks}
+    faults = [
+        f"{task.name!r} ({task.id}) depends on {dependency['id']!r}"
+        for task in in_scope(tasks, scope)
+        if task.status not in TERMINAL
+        for dependency in task.dependencies
+        if dependency["id"] not in known
+    ]
+    if not faults:
+        return None
+    more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
+    return (
+        f"Dependencies are outside the tree: {', '.join(faults[:5])}{more}. Create the missing tasks in this tree "
+        "(parent_id), or add them with TaskTreeNode.add_child before the run"
+    )
 
 
 def _is_open_below(tasks: Sequence[Task], *task_ids: str) -> bool:

@@ -27,6 +27,7 @@ class EventType(StrEnum):
     TASK_COMPLETED = "task_completed"
     TASK_FAILED = "task_failed"
     TASK_CANCELLED = "task_cancelled"
+    TASK_MARKED = "task_marked"
     TREE_COMPLETED = "tree_completed"
     TREE_FAILED = "tree_failed"
     TREE_CANCELLED = "tree_cancelled"

@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
 from operator import is_
 
+from apflow.core.adoption import adopt
 from apflow.core.driving import Driver, cancel
 from apflow.core.errors import NotFoundError
 from apflow.core.eventbus import Subscription
@@ -105,7 +106,8 @@ class TaskManager:
     ) -> TaskTreeNode:
         """Run the stored tree below a node and return the node, refreshed.
 
-        What has completed is kept, unless `force`; what failed or was cancelled runs again.
+        What has completed is kept, unless `force`; what failed or was cancelled runs again. A node that was
+        added with `add_child` and is the root of another stored tree becomes a part of this tree first.
 
         Args:
             use_callback: whether `streaming_callbacks` hear the events.
@@ -113,7 +115,9 @@ class TaskManager:
         Raises:
             NotFoundError: the tree is not stored.
             AlreadyRunningError: a living owner runs it.
+            InvalidInputError: a node cannot become a part of the tree.
         """
+        await adopt(self.db, task_tree)
         if use_callback and self.streaming_callbacks.callbacks:
             await self._run_streaming(task_tree, force)
         else:

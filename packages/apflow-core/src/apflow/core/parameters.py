@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -14,11 +14,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    model_validator,
 )
 
 from apflow.core.jsonvalue import whole
 from apflow.core.states import TaskStatus
 from apflow.core.task import Json
+from apflow.core.taskfield import READ_ONLY
 from apflow.core.webhook import WebhookConfig
 
 MOST: Final = 2**31 - 1  # what every store can count
@@ -104,6 +106,19 @@ class Update(OneTask):
     schemas: dict[str, Json] | None = None
     policy: dict[str, Json] | None = None
     dependencies: Dependencies | None = Field(None, description="Only of a pending task")
+    status: Status | None = Field(None, description="completed: marks the task as done by hand")
+    result: Json = Field(None, description="Of a task that is marked as completed")
+    parent_id: str | None = Field(None, description="Cannot change; accepted where it is the task's")
+    user_id: str | None = Field(None, description="Cannot change; accepted where it is the task's")
+    original_task_id: str | None = Field(None, description="Cannot change; accepted where it is the task's")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_what_the_engine_sets(cls, given: Json) -> Json:
+        """Accept a task as it was read: what only the engine sets is ignored."""
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in cast("dict[str, Json]", given).items() if name not in READ_ONLY}
 
 
 class Execute(Parameters):

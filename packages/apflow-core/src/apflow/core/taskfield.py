@@ -32,6 +32,9 @@ KEYS = (
     "status", "result", "original_task_id",
 )  # fmt: skip
 
+# Fields that only the engine sets. Output of apflow can be given back as input: these are ignored in it.
+READ_ONLY = tuple(name for name in PUBLIC_FIELDS if name not in KEYS)
+
 # Keys that people write where something else is meant.
 _MEANT = {
     "executor_id": "params.executor_id",
@@ -90,13 +93,11 @@ def shown(value: object) -> str:
 
 
 def check_keys(keys: Iterable[Any], custom: Mapping[str, Json], where: str, faults: Faults) -> None:
-    """Refuse keys that mean nothing in a task."""
+    """Refuse keys that mean nothing in a task. Those of `READ_ONLY` are accepted, and ignored."""
     for key in keys:
-        if key in KEYS or key in custom:
+        if key in KEYS or key in custom or key in READ_ONLY:
             continue
-        if key in PUBLIC_FIELDS:
-            faults.add(where, f"{key!r} is set by apflow. Leave it out.")
-        elif key in _MEANT:
+        if key in _MEANT:
             faults.add(where, f"there is no key {key!r}. Use {_MEANT[key]}.")
         else:
             advice = faults.near(key, [*KEYS, *custom]) if isinstance(key, str) else ""
