@@ -45,7 +45,7 @@ def _check_stored(node: TaskTreeNode) -> None:
     faults = [
         f"{each.task.name!r} ({each.task.id}): it is not stored. Create it with TaskRepository.create_task."
         for each in node.walk()
-        if each.task.created_at is None
+        if each.task.created_at is None and each is not node
     ]
     if faults:
         raise InvalidInputError(f"Tree {node.task.name!r} cannot be run: {' '.join(faults)}", faults)

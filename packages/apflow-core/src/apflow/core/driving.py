@@ -250,15 +250,15 @@ async def cancel(driver: Driver, task_id: str, message: str | None, *, is_forced
     Returns:
         `{"status": "cancelled" | "cancelling" | "failed", "task_id", "message"}`, and what the executor kept:
         `token_usage`, `result`.
-
-    Raises:
-        NotFoundError: there is no such task.
     """
     store, settings = driver.store, driver.settings
     task = (await store.get([task_id])).get(task_id)
     if task is None:
-        raise NotFoundError(task_id)
-    tasks = await store.existing_tree(task.root_id, task_id)
+        return _nothing_to_cancel(task_id)
+    try:
+        tasks = await store.existing_tree(task.root_id, task_id)
+    except NotFoundError:
+        return _nothing_to_cancel(task_id)  # it has been deleted meanwhile
     if not _is_open_below(tasks, task_id):
         message = f"Nothing is left to cancel: task {task.name!r} is {task.status}."
         return {"status": "failed", "task_id": task_id, "message": message}
@@ -379,6 +379,10 @@ def _outside(tasks: Sequence[Task], scope: Sequence[str] | None) -> str | None:
 def _is_open_below(tasks: Sequence[Task], *task_ids: str) -> bool:
     below = set(TreeIndex(tasks).subtree(*task_ids))
     return any(task.id in below and task.status not in TERMINAL for task in tasks)
+
+
+def _nothing_to_cancel(task_id: str) -> dict[str, Json]:
+    return {"status": "failed", "task_id": task_id, "message": str(NotFoundError(task_id))}
 
 
 def _answer(task: Task, message: str | None) -> dict[str, Json]:

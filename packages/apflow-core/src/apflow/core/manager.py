@@ -142,10 +142,7 @@ class TaskManager:
         Returns:
             `{"status", "task_id", "message"}` and, where the executor kept them, `token_usage` and `result`.
             The status is "cancelled"; "cancelling", where code does not end in time; or "failed", where
-            nothing was left to cancel.
-
-        Raises:
-            NotFoundError: there is no such task.
+            nothing was left to cancel, or there is no such task.
         """
         message = None if error_message is None else clean_text(error_message)
         return await cancel(self._driver(), task_id, message, is_forced=force)

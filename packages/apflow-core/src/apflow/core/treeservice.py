@@ -201,13 +201,18 @@ class TreeService(Access):
         self,
         task_id: str,
         *,
-        children: bool = False,
+        children: bool | None = None,
         copy_mode: Literal["minimal", "full", "custom"] = "minimal",
         custom_task_ids: Sequence[str] | None = None,
+        custom_include_children: bool = False,
         reset_fields: Sequence[str] | None = None,
         save: bool = True,
     ) -> dict[str, Json]:
-        """Copy a task with what it needs into a new tree, or return the array that would."""
+        """Copy a task with what it needs into a new tree, or return the array that would.
+
+        Args:
+            children: copy what is below it, too. Left out: the whole tree of a root, else the task alone.
+        """
         task = await self._task(task_id, with_tree=True)
         for each in custom_task_ids or ():
             await self._task(each)
@@ -218,6 +223,7 @@ class TreeService(Access):
             custom_task_ids=list(custom_task_ids) if custom_task_ids else None,
             reset_fields=list(reset_fields) if reset_fields else None,
             save=save,
+            custom_include_children=custom_include_children,
         )
         if isinstance(copied, TaskTreeNode):
             return nested([each.task for each in copied.walk()], copied.task.id)
