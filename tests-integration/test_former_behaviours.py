@@ -20,9 +20,14 @@ from apflow.core import (
     create_session,
     executor_register,
     get_registry,
+    get_task_model_class,
+    register_post_hook,
+    register_pre_hook,
     register_task_tree_hook,
 )
-from apflow.core.errors import ConflictError, IllegalMoveError, InvalidInputError
+from apflow.core.errors import ConflictError, ForbiddenError, IllegalMoveError, InvalidInputError
+from apflow.core.operations import OPERATIONS
+from apflow.core.secrets import mask
 from apflow.core.service import TaskService
 from apflow.core.store import TaskStore
 
@@ -280,8 +285,6 @@ async def test_a_task_as_tasks_get_returns_it_is_accepted_by_tasks_update(db: Me
     await _tree(db)
     service = TaskService(db)
     task = await service.get("a")
-    from apflow.core.operations import OPERATIONS
-
     shown = await OPERATIONS["tasks.update"].call(service, task | {"name": "renamed"})
     assert (shown["name"], shown["status"]) == ("renamed", "pending")
     with pytest.raises(InvalidInputError, match="parent_id cannot be changed"):
@@ -310,3 +313,221 @@ async def test_a_dependency_by_name_and_its_type_are_accepted_in_arrays(db: Memo
 
 
 # --- copies ---------------------------------------------------------------------------------------
+
+
+async def test_the_copy_of_a_root_is_its_whole_tree_and_of_another_task_itself(db: MemoryStore):
+    await _tree(db)
+    stored = await db.get(["g", "a"])
+    whole = await TaskCreator(db).create_task_copy(stored["g"])
+    assert sorted(node.task.name for node in whole.walk()) == ["a", "b", "group"]
+    alone = await TaskCreator(db).create_task_copy(stored["a"])
+    assert sorted(node.task.name for node in alone.walk()) == ["a", "group"]
+    bare = await TaskCreator(db).create_task_copy(stored["g"], children=False)
+    assert [node.task.name for node in bare.walk()] == ["group"]
+    service = TaskService(db)
+    assert [child["name"] for child in (await service.copy("g"))["children"]] == ["a", "b"]
+    started = await service.execute("g", copy_execution=True, wait=True)
+    assert sorted(Steps.calls) == ["a", "b"] and started["original_task_id"] == "g"
+
+
+async def test_custom_include_children_copies_what_is_below_the_chosen_tasks(db: MemoryStore):
+    array = [
+        {"id": "g", "name": "group"},
+        {"id": "m", "name": "middle", "parent_id": "g"},
+        {"id": "x", "name": "inside", "parent_id": "m"},
+        {"id": "o", "name": "other", "parent_id": "g"},
+    ]
+    node = await TaskCreator(db).create_task_tree_from_array(array)
+    for include, names in [(False, ["group", "middle"]), (True, ["group", "inside", "middle"])]:
+        copied = await TaskCreator(db).create_task_copy(
+            node.task, copy_mode="custom", custom_task_ids=["m"], custom_include_children=include
+        )
+        assert sorted(each.task.name for each in copied.walk()) == names
+
+
+# --- ids ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ids", [["g", "unknown"], "g,unknown", ["g, unknown"]])
+async def test_one_unknown_id_has_a_row_of_its_own(db: MemoryStore, ids: Any):
+    await _tree(db)
+    service = TaskService(db)
+    for name in ("tasks.running.status", "tasks.cancel"):
+        known, unknown = await OPERATIONS[name].call(service, {"task_ids": ids})
+        assert (known["task_id"], unknown["task_id"], unknown["status"]) == ("g", "unknown", "not_found")
+        assert known["status"] in ("pending", "cancelled")
+
+
+async def test_rows_of_status_say_whether_and_since_when_the_tree_runs(db: MemoryStore):
+    await _tree(db)
+    service = TaskService(db)
+    [before] = await service.status(["g"])
+    assert (before["context_id"], before["is_running"], before["started_at"]) == ("g", False, None)
+    await service.execute("g")
+    assert [row["is_running"] for row in await service.status(["g"])] == [True]
+    await TaskManager(db).cancel_task("g")
+    await TaskExecutor().execute_task_by_id("g", db_session=db)
+    [after, child] = await service.status(["g", "a"])
+    assert (after["is_running"], after["progress"], child["context_id"]) == (False, 1.0, "g")
+    assert after["started_at"] and after["updated_at"] and child["started_at"]
+
+
+async def test_cancelling_an_unknown_task_returns_failed(db: MemoryStore):
+    answer = await TaskManager(db).cancel_task("unknown")
+    assert answer["status"] == "failed" and "unknown" in answer["message"]
+
+
+# --- streams --------------------------------------------------------------------------------------
+
+
+async def test_the_last_event_of_a_stream_is_final_and_no_other(db: MemoryStore):
+    await _tree(db)
+    service = TaskService(db)
+    requested = await service.execute("g", use_streaming=True)
+    assert (requested["status"], requested["streaming"]) == ("started", True)
+    await TaskManager(db).cancel_task("g")
+    told: list[dict[str, Any]] = []
+    await TaskExecutor().execute_task_by_id("g", True, told.append, db_session=db)
+    for events in (told, [event async for event in service.watch("g")]):
+        assert events[-1]["final"] is True and events[-1]["type"] == "tree_completed"
+        assert not any(event.get("final") for event in events[:-1])
+
+
+# --- executors and hooks --------------------------------------------------------------------------
+
+
+class Former(BaseTask):
+    """Written for the former base class."""
+
+    id = "former_task"
+    inputs_schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+    def __init__(self, inputs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(inputs=inputs, **kwargs)
+
+    async def execute(self, inputs: dict[str, Any]) -> Any:
+        return {"n": inputs["n"]}
+
+
+def test_base_task_takes_what_the_former_base_class_took():
+    made = Former(inputs={"n": 1}, task_id="t", user_id="ann", cancellation_checker=lambda: True)
+    assert (made.inputs, made.task_id, made.user_id) == ({"n": 1}, "t", "ann")
+    assert made.cancellation_checker is not None and made.cancellation_checker()
+    assert (list(made.tags), list(made.examples), made.type, made.version) == ([], [], "", "")
+    assert made.metadata == {} and not made.category
+    assert made.check_input_schema() and made.validate_input_schema({"n": 2})
+    made.set_inputs({"n": "x"})
+    assert not made.check_input_schema()
+    with pytest.raises(InvalidInputError, match="inputs.n"):
+        made.validate_input_schema()
+    assert Steps(inputs={"a": 1}).inputs == {"a": 1} and Steps().inputs == {}
+    assert get_registry().create_executor_instance(Steps.id, inputs={"b": 2}).inputs == {"b": 2}
+
+
+async def test_params_that_an_executor_does_not_take_still_fail_its_task(db: MemoryStore):
+    task = {"name": "x", "schemas": METHOD, "params": {"inputs": {}, "colour": "red"}}
+    answer = await TaskExecutor().execute_tasks([task], db_session=db)
+    assert answer["status"] == "failed" and ("colour" in answer["error"] or "inputs" in answer["error"])
+
+
+async def test_every_form_of_the_decorators_of_hooks_works(db: MemoryStore):
+    heard: list[str] = []
+
+    @register_pre_hook()
+    def before(task: Any) -> None:
+        heard.append(f"pre {task.name}")
+
+    @register_post_hook()
+    async def after(task: Any, inputs: dict[str, Any], result: Any) -> None:
+        heard.append(f"post {task.name}")
+
+    @register_task_tree_hook("on_tree_completed")
+    def done(root: Any, status: str) -> None:
+        heard.append(f"done {status}")
+
+    register_pre_hook(before)  # once more: it is called once
+    await TaskExecutor().execute_tasks([{"name": "x", "schemas": METHOD}], db_session=db)
+    assert heard == ["pre x", "post x", "done completed"]
+    assert callable(before) and callable(after) and callable(done)
+
+
+async def test_executor_register_takes_a_factory_and_hooks_of_the_executor(db: MemoryStore):
+    heard: list[str] = []
+
+    class Made(BaseTask):
+        id = "former_made"
+
+        def __init__(self, colour: str) -> None:
+            super().__init__()
+            self.colour = colour
+
+        async def execute(self, inputs: dict[str, Any]) -> Any:
+            return self.colour
+
+    executor_register(
+        factory=lambda shade="dark": Made(f"{shade} red"),
+        pre_hook=lambda task: heard.append(f"pre {task.name}"),
+        post_hook=lambda task, inputs, result: heard.append(f"post {result}"),
+    )(Made)
+    try:
+        array = [
+            {"id": "r", "name": "r", "schemas": METHOD, "dependencies": ["m"]},
+            {"id": "m", "name": "m", "parent_id": "r", "schemas": {"method": Made.id}, "params": {"shade": "light"}},
+        ]
+        answer = await TaskExecutor().execute_tasks(array, db_session=db)
+        wrong = await TaskExecutor().execute_tasks(
+            [{"name": "w", "schemas": {"method": Made.id}, "params": {"size": 1}}], db_session=db
+        )
+    finally:
+        get_registry().unregister(Made.id)
+    assert answer["status"] == "completed" and (await db.get(["m"]))["m"].result == "light red"
+    assert heard[:2] == ["pre m", "post light red"] and "pre r" not in heard
+    assert "size" in wrong["error"]
+
+
+async def test_aggregate_called_directly_aggregates_what_it_is_given():
+    from apflow.executor.aggregate import AggregateResultsExecutor
+
+    answer = await AggregateResultsExecutor().execute({"a": {"x": 1}, "b": {"y": 2}})
+    assert (answer["results"], answer["result_count"]) == ({"a": {"x": 1}, "b": {"y": 2}}, 2)
+    merged = await AggregateResultsExecutor(inputs={}).execute({"mode": "merge", "a": {"x": 1}, "b": {"y": 2}})
+    assert merged["results"] == {"x": 1, "y": 2}
+
+
+def test_http_accepts_lower_case_methods_and_the_former_form_of_an_api_key():
+    from apflow.executor.http import RestExecutor
+    from apflow.executor.http.request import plan_request
+
+    former = {"type": "apikey", "key": "X-Key", "value": "s3cret-value", "location": "header"}
+    inputs = {"url": "https://example.com/", "method": "post", "auth": former}
+    RestExecutor().validate_input_schema(inputs)
+    plan = plan_request(inputs, None)
+    assert (plan.request.method, plan.request.headers["X-Key"]) == ("POST", "s3cret-value")
+    in_query = plan_request(inputs | {"auth": former | {"location": "query", "key": "k"}}, None)
+    assert in_query.request.url.params["k"] == "s3cret-value"
+    assert mask({"auth": former})["auth"]["value"] == "***"
+
+
+def test_the_task_model_class_is_task_model_unless_another_one_is_chosen():
+    from apflow.storage.sql import TaskModel
+
+    assert get_task_model_class() is TaskModel
+
+
+async def test_system_health_says_what_the_former_one_said(db: MemoryStore):
+    health = await TaskService(db).health()
+    assert (health["status"], health["running_tasks_count"]) == ("healthy", 0)
+    assert health["message"] and health["version"] and health["timestamp"]
+
+
+async def test_keys_for_language_models_are_of_a_user_and_named_by_provider(db: MemoryStore):
+    ann, admin = TaskService(db, "ann"), TaskService(db, "root", is_admin=True)
+    await ann.set_llm_key("sk-1", "openai", user_id="ann")
+    await admin.set_llm_key("sk-2", "anthropic", user_id="ann")
+    found = await admin.get_llm_key("openai", user_id="ann")
+    assert found == {"provider": "openai", "has_key": True, "providers": {"anthropic": True, "openai": True}}
+    with pytest.raises(ForbiddenError):
+        await ann.get_llm_key(user_id="eve")
+    for provider in ("openai", "anthropic"):
+        assert (await ann.delete_llm_key(provider))["success"]
+    assert (await ann.get_llm_key())["providers"] == {}
