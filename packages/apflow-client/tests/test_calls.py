@@ -168,7 +168,7 @@ def test_without_an_address_it_is_that_of_the_settings(monkeypatch: pytest.Monke
     monkeypatch.setenv("APFLOW_API_URL", f"{server.url}/")
     with SyncClient() as client:
         assert client.url == server.url
-        assert client.system_health().status == "ok"
+        assert client.system_health().status == "healthy"
 
 
 def test_a_header_that_cannot_be_sent_is_refused_without_being_told():

@@ -75,14 +75,32 @@ async def test_a_parent_must_exist(repository: TaskRepository):
         await repository.create_task("child", parent_id="nobody")
 
 
-async def test_dependencies_must_be_in_the_same_tree(repository: TaskRepository):
+async def test_dependencies_must_exist_and_may_join_the_tree_later(repository: TaskRepository):
     root, other = await repository.create_task("root"), await repository.create_task("other")
-    with pytest.raises(InvalidInputError, match="another tree"):
-        await repository.create_task("child", parent_id=root.id, dependencies=[{"id": other.id}])
+    child = await repository.create_task("child", parent_id=root.id, dependencies=[{"id": other.id}])
+    assert child.dependencies == [{"id": other.id, "required": True}]
     with pytest.raises(InvalidInputError, match="does not exist"):
         await repository.create_task("child", parent_id=root.id, dependencies=["nobody"])
-    with pytest.raises(InvalidInputError, match="tree of its own"):
-        await repository.create_task("child", dependencies=[root.id])
+    alone = await repository.create_task("alone", dependencies=[root.id])
+    assert alone.dependencies == [{"id": root.id, "required": True}]
+
+
+async def test_a_dependency_may_be_given_by_a_name_that_is_unique_in_the_tree(repository: TaskRepository):
+    root = await repository.create_task("root")
+    first = await repository.create_task("first", parent_id=root.id)
+    needed = {"name": "first", "type": "result", "required": False}
+    second = await repository.create_task("second", parent_id=root.id, dependencies=[needed])
+    assert second.dependencies == [{"id": first.id, "required": False, "name": "first"}]
+    third = await repository.create_task("third", parent_id=root.id)
+    changed = await repository.update_task(third.id, dependencies=[{"name": "second"}])
+    assert [each["id"] for each in changed.dependencies] == [second.id]
+    await repository.create_task("first", parent_id=root.id)
+    with pytest.raises(InvalidInputError, match="2 tasks of the tree have that name"):
+        await repository.update_task(third.id, dependencies=[{"name": "first"}])
+    with pytest.raises(InvalidInputError, match="no task of the tree has that name"):
+        await repository.create_task("x", parent_id=root.id, dependencies=[{"name": "nobody"}])
+    with pytest.raises(InvalidInputError, match="Use its id"):
+        await repository.create_task("x", dependencies=[{"name": "first"}])
 
 
 async def test_an_id_can_be_chosen_once(repository: TaskRepository):
@@ -206,14 +224,14 @@ async def test_of_two_updates_that_would_make_a_circle_one_wins(repository: Task
 
 async def test_a_status_follows_the_table_of_moves(repository: TaskRepository):
     task = await repository.create_task("a")
-    with pytest.raises(IllegalMoveError):
-        await repository.update_task_status(task.id, "completed")
     started = await repository.update_task_status(task.id, TaskStatus.IN_PROGRESS, progress=0.5)
     assert started.started_at is not None
     assert started.progress == 0.5
     done = await repository.update_task_status(task.id, "completed", result={"n": 1})
     assert (done.progress, done.result) == (1.0, {"n": 1})
     assert done.completed_at is not None
+    with pytest.raises(IllegalMoveError):
+        await repository.update_task_status(task.id, "failed")
     with pytest.raises(InvalidInputError, match="no status 'done'"):
         await repository.update_task_status(task.id, "done")
 

@@ -102,7 +102,7 @@ def check_story(tasks: list[Any], events: list[Any]) -> None:
     ends = {EventType.TASK_COMPLETED, EventType.TASK_FAILED, EventType.TASK_CANCELLED}
     ended: dict[str, Any] = {}
     started: dict[str, int] = {}
-    groups = {task.id: task for task in tasks if task.executor == "group"}
+    groups = {task.id: task for task in tasks if task.executor == GROUP}
     for event in events:
         if event.type in ends:
             assert event.task_id not in ended

@@ -16,8 +16,8 @@ from apflow.core.manager import TaskManager
 from apflow.core.runs import all_running, owner_id
 from apflow.core.service import TaskService
 from apflow.core.settings import Settings, reset_settings
-from apflow.core.store import Change, Move, Moved, TaskQuery
-from apflow.core.task import Task
+from apflow.core.store import Capabilities, Change, Move, Moved, TaskQuery
+from apflow.core.task import GROUP, Task
 
 
 class Work(BaseTask):
@@ -112,13 +112,62 @@ async def test_urgent_trees_are_taken_first(db: MemoryStore):
     assert worker.running == 0
 
 
-async def test_a_tree_whose_executor_is_missing_is_left_to_others_and_holds_up_nobody(db: MemoryStore):
+UNKNOWN = {
+    "a misspelt id": {"name": "s", "schemas": {"method": "test_unknown"}},
+    "a misspelt parameter": {"name": "s", "params": {"executor_id": "test_unknown"}},
+    "a name that nothing runs": {"name": "test_unknown"},
+}
+
+
+@pytest.mark.parametrize("task", UNKNOWN.values(), ids=list(UNKNOWN))
+async def test_a_fresh_tree_whose_executor_no_process_can_have_fails(db: MemoryStore, task: dict[str, Any]):
+    await TaskService(db).submit([{"id": "strange", **task}])
+    async with working(db):
+        ended = await until(db, "strange", "failed")
+    assert ended.result["error_type"] == "ExecutorNotFound"
+    assert ended.run_requested_at is None
+
+
+@pytest.mark.parametrize("task", UNKNOWN.values(), ids=list(UNKNOWN))
+async def test_a_child_without_an_executor_holds_up_nothing_else(db: MemoryStore, task: dict[str, Any]):
+    child = {"id": "strange", "parent_id": "r", **task}
+    await TaskService(db).submit([*array("r", {"id": "c"}), child])
+    async with working(db):
+        await until(db, "strange", "failed")
+        await until(db, "c", "completed")
+        await until(db, "r", "completed")
+
+
+class SharedMemoryStore(MemoryStore):
+    """Says of itself that other processes may use it."""
+
+    capabilities = Capabilities(is_shared=True)
+
+
+async def test_where_other_processes_may_have_the_executor_a_fresh_tree_waits_for_them():
+    db = SharedMemoryStore()
     await TaskService(db).submit([{"id": "strange", "name": "s", "schemas": {"method": "test_unknown"}}])
     await TaskService(db).submit(array("r"))
-    async with working(db):
+    async with working(db, executor_wait=1000):
         await until(db, "r", "completed")
-    strange = await task(db, "strange")
+        strange = await task(db, "strange")
     assert (strange.status, strange.run_owner) == ("pending", None)
+    async with working(db, executor_wait=0.01):
+        ended = await until(db, "strange", "failed")
+    assert ended.result["error_type"] == "ExecutorNotFound"
+
+
+async def test_a_tree_that_another_process_had_begun_is_left_where_an_executor_is_missing(db: MemoryStore):
+    await TaskService(db).submit(array("r", {"id": "c", "inputs": {"do": "hang"}}, dependencies=["c"]))
+    async with working(db):
+        await until_called(1)
+    get_registry().unregister(Work.id)
+    await TaskService(db).submit([{"id": "strange", "name": "s"}])
+    async with working(db):
+        await until(db, "strange", "failed")
+    assert (await task(db, "r")).status == "pending"
+    executor_register(Work, override=True)
+    Work.go_on.set()
 
 
 async def test_who_takes_a_tree_decides_its_executors(db: MemoryStore):
@@ -126,7 +175,7 @@ async def test_who_takes_a_tree_decides_its_executors(db: MemoryStore):
     await TaskService(db).submit(
         [{"id": "r", "name": Work.id}, {"id": "c", "name": Work.id, "parent_id": "r"}]
     )
-    assert (await task(db, "r")).executor == "group"  # as far as who submits it knows
+    assert (await task(db, "r")).executor == GROUP  # as far as who submits it knows
     executor_register(Work, override=True)
     async with working(db):
         ended = await until(db, "r", "completed")

@@ -57,7 +57,7 @@ async def test_other_operations_return_their_answer(server: ApflowServer):
     got = await call(server, "tasks.get", {"task_id": made["task_id"]})
     assert (got["result"]["status"], got["status"]) == ("pending", "completed")
     health = await call(server, "system.health", {})
-    assert (health["result"]["status"], health["task_id"]) == ("ok", None)
+    assert (health["result"]["status"], health["task_id"]) == ("healthy", None)
 
 
 async def test_a_failure_there_is_a_failure_here(server: ApflowServer):

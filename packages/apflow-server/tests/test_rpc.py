@@ -79,7 +79,7 @@ def test_a_run_is_answered_with_what_the_documents_promise(http: httpx.Client):
 def test_system_methods_are_there_too(http: httpx.Client):
     request = {"jsonrpc": "2.0", "id": "x", "method": "system.health"}
     answer = http.post("/system", json=request).json()
-    assert (answer["id"], answer["result"]["status"]) == ("x", "ok")
+    assert (answer["id"], answer["result"]["status"]) == ("x", "healthy")
 
 
 @pytest.mark.parametrize(

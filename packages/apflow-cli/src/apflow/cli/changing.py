@@ -32,12 +32,14 @@ RESET_FIELDS = "name, inputs, params, schemas, policy"
 def cancel(ctx: click.Context, task_ids: tuple[str, ...], force: bool, message: str | None) -> None:
     """Cancel tasks, with everything below them and what needs them."""
     from apflow.cli.output import write_json, write_table
-    from apflow.cli.work import ids, perform
+    from apflow.cli.work import check_found, ids_as_given, perform
 
     async def work(service: TaskService) -> list[dict[str, Any]]:
-        return await service.cancel(await ids(service, task_ids), force=force, error_message=message)
+        named = await ids_as_given(service, task_ids)
+        return await service.cancel(named, force=force, error_message=message)
 
     found = perform(ctx, work)
+    check_found(found)
     if session_of(ctx).is_json:
         write_json({"tasks": found})
     else:
@@ -45,7 +47,10 @@ def cancel(ctx: click.Context, task_ids: tuple[str, ...], force: bool, message: 
             ("task_id", "status", "message"),
             [[each["task_id"], each["status"], each.get("message")] for each in found],
         )
-    if any(each["status"] == "failed" for each in found):
+    statuses = {each["status"] for each in found}
+    if "not_found" in statuses:
+        finish(ExitCode.NOT_FOUND)
+    if "failed" in statuses:
         finish(ExitCode.REFUSED)
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from apflow.cli.changing import CHANGES
-from apflow.cli.options import session_of, with_outcome, with_service, with_task, with_tasks
+from apflow.cli.exitcode import ExitCode
+from apflow.cli.options import finish, session_of, with_outcome, with_service, with_task, with_tasks
 
 if TYPE_CHECKING:
     from apflow.core.service import TaskService
@@ -107,20 +108,27 @@ def get(ctx: click.Context, task_id: str) -> None:
 def status(ctx: click.Context, task_ids: tuple[str, ...]) -> None:
     """Show how tasks are doing; for a root, how its tree is."""
     from apflow.cli.output import write_json, write_table
-    from apflow.cli.work import ids, perform
+    from apflow.cli.work import check_found, ids_as_given, perform
 
     async def work(service: TaskService) -> list[dict[str, Any]]:
-        return await service.status(await ids(service, task_ids))
+        return await service.status(await ids_as_given(service, task_ids))
 
     found = perform(ctx, work)
+    check_found(found)
     if session_of(ctx).is_json:
         write_json({"tasks": found})
     else:
         rows = [
-            [each["task_id"], each["name"], each["status"], f"{each['progress']:.0%}", each["error"]]
+            [each["task_id"], each["name"], each["status"], _percent(each["progress"]), each["error"]]
             for each in found
         ]
         write_table(("task_id", "name", "status", "progress", "error"), rows)
+    if any(each["status"] == "not_found" for each in found):
+        finish(ExitCode.NOT_FOUND)
+
+
+def _percent(progress: float | None) -> str | None:
+    return None if progress is None else f"{progress:.0%}"
 
 
 @tasks.command()

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from apflow.cli.options import Session, session_of
 from apflow.cli.preparation import prepare
-from apflow.core.errors import StoreLockedError
+from apflow.core.errors import NotFoundError, StoreLockedError
 from apflow.core.holder import Holder, find_holder
+from apflow.core.runservice import split_ids
 from apflow.core.service import TaskService
 from apflow.core.session import get_default_session
 from apflow.core.settings import get_settings
 from apflow.core.store import TaskStore
+from apflow.core.task import Json
 
 if TYPE_CHECKING:
     from apflow.client import Client
@@ -122,3 +124,23 @@ async def open_store(db: TaskStore, wait: float) -> None:
 async def ids(service: TaskService, given: Iterable[str]) -> list[str]:
     """Return the ids that texts stand for: full ids, or prefixes that only one id begins with."""
     return [await service.find_id(each) for each in given]
+
+
+async def ids_as_given(service: TaskService, given: Iterable[str]) -> list[str]:
+    """Return the ids that strings stand for; an unknown one stands for itself, so that the others count.
+
+    A string may name several ids, with commas between them.
+    """
+    found: list[str] = []
+    for each in split_ids(given):
+        try:
+            found.append(await service.find_id(each))
+        except NotFoundError:
+            found.append(each)
+    return found
+
+
+def check_found(rows: Sequence[Mapping[str, Json]]) -> None:
+    """Raise `NotFoundError` where a task was named, alone, that does not exist."""
+    if len(rows) == 1 and rows[0]["status"] == "not_found":
+        raise NotFoundError(rows[0]["task_id"])

@@ -92,7 +92,7 @@ class AsyncOperations:
         wait: bool = False,
         force: bool = False,
         copy_execution: bool = False,
-        copy_children: bool = False,
+        copy_children: bool | None = None,
         user_id: str | None = None,
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
@@ -206,6 +206,11 @@ class AsyncOperations:
         schemas: dict[str, Json] | None = None,
         policy: dict[str, Json] | None = None,
         dependencies: Sequence[Json] | None = None,
+        status: TaskStatus | None = None,
+        result: Json = None,
+        parent_id: str | None = None,
+        user_id: str | None = None,
+        original_task_id: str | None = None,
     ) -> ShownTask:
         """Change fields of a task that no run has in its scope: all of them, or none."""
         result: ShownTask = await self._ask(
@@ -219,6 +224,11 @@ class AsyncOperations:
                 "schemas": schemas,
                 "policy": policy,
                 "dependencies": dependencies,
+                "status": status,
+                "result": result,
+                "parent_id": parent_id,
+                "user_id": user_id,
+                "original_task_id": original_task_id,
             },
         )
         return result
@@ -232,9 +242,10 @@ class AsyncOperations:
         self,
         task_id: str,
         *,
-        children: bool = False,
+        children: bool | None = None,
         copy_mode: Literal["minimal", "full", "custom"] = "minimal",
         custom_task_ids: Sequence[str] | None = None,
+        custom_include_children: bool = False,
         reset_fields: Sequence[str] | None = None,
         save: bool = True,
     ) -> NestedTask | CopyArray:
@@ -246,6 +257,7 @@ class AsyncOperations:
                 "children": children,
                 "copy_mode": copy_mode,
                 "custom_task_ids": custom_task_ids,
+                "custom_include_children": custom_include_children,
                 "reset_fields": reset_fields,
                 "save": save,
             },
@@ -317,19 +329,23 @@ class AsyncOperations:
         result: ShownExecutor = await self._ask("system.executor", {"executor_id": executor_id})
         return result
 
-    async def config_llm_key_set(self, api_key: str, provider: str = "openai") -> KeySet:
-        """Keep the caller's key for a provider of language models, in the memory of this process."""
-        result: KeySet = await self._ask("config.llm_key.set", {"api_key": api_key, "provider": provider})
+    async def config_llm_key_set(
+        self, api_key: str, provider: str = "openai", *, user_id: str | None = None
+    ) -> KeySet:
+        """Keep a user's key for a provider of language models, in the memory of this process."""
+        result: KeySet = await self._ask(
+            "config.llm_key.set", {"api_key": api_key, "provider": provider, "user_id": user_id}
+        )
         return result
 
-    async def config_llm_key_get(self, provider: str = "openai") -> HasKey:
-        """Say whether the caller has a key for a provider. The key itself is never returned."""
-        result: HasKey = await self._ask("config.llm_key.get", {"provider": provider})
+    async def config_llm_key_get(self, provider: str = "openai", *, user_id: str | None = None) -> HasKey:
+        """Return whether a user has a key for a provider, and for which. Keys are never returned."""
+        result: HasKey = await self._ask("config.llm_key.get", {"provider": provider, "user_id": user_id})
         return result
 
-    async def config_llm_key_delete(self, provider: str = "openai") -> KeySet:
-        """Forget the caller's key for a provider."""
-        result: KeySet = await self._ask("config.llm_key.delete", {"provider": provider})
+    async def config_llm_key_delete(self, provider: str = "openai", *, user_id: str | None = None) -> KeySet:
+        """Delete a user's key for a provider."""
+        result: KeySet = await self._ask("config.llm_key.delete", {"provider": provider, "user_id": user_id})
         return result
 
 
@@ -392,7 +408,7 @@ class SyncOperations:
         wait: bool = False,
         force: bool = False,
         copy_execution: bool = False,
-        copy_children: bool = False,
+        copy_children: bool | None = None,
         user_id: str | None = None,
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
@@ -506,6 +522,11 @@ class SyncOperations:
         schemas: dict[str, Json] | None = None,
         policy: dict[str, Json] | None = None,
         dependencies: Sequence[Json] | None = None,
+        status: TaskStatus | None = None,
+        result: Json = None,
+        parent_id: str | None = None,
+        user_id: str | None = None,
+        original_task_id: str | None = None,
     ) -> ShownTask:
         """Change fields of a task that no run has in its scope: all of them, or none."""
         result: ShownTask = self._ask(
@@ -519,6 +540,11 @@ class SyncOperations:
                 "schemas": schemas,
                 "policy": policy,
                 "dependencies": dependencies,
+                "status": status,
+                "result": result,
+                "parent_id": parent_id,
+                "user_id": user_id,
+                "original_task_id": original_task_id,
             },
         )
         return result
@@ -532,9 +558,10 @@ class SyncOperations:
         self,
         task_id: str,
         *,
-        children: bool = False,
+        children: bool | None = None,
         copy_mode: Literal["minimal", "full", "custom"] = "minimal",
         custom_task_ids: Sequence[str] | None = None,
+        custom_include_children: bool = False,
         reset_fields: Sequence[str] | None = None,
         save: bool = True,
     ) -> NestedTask | CopyArray:
@@ -546,6 +573,7 @@ class SyncOperations:
                 "children": children,
                 "copy_mode": copy_mode,
                 "custom_task_ids": custom_task_ids,
+                "custom_include_children": custom_include_children,
                 "reset_fields": reset_fields,
                 "save": save,
             },
@@ -615,17 +643,21 @@ class SyncOperations:
         result: ShownExecutor = self._ask("system.executor", {"executor_id": executor_id})
         return result
 
-    def config_llm_key_set(self, api_key: str, provider: str = "openai") -> KeySet:
-        """Keep the caller's key for a provider of language models, in the memory of this process."""
-        result: KeySet = self._ask("config.llm_key.set", {"api_key": api_key, "provider": provider})
+    def config_llm_key_set(
+        self, api_key: str, provider: str = "openai", *, user_id: str | None = None
+    ) -> KeySet:
+        """Keep a user's key for a provider of language models, in the memory of this process."""
+        result: KeySet = self._ask(
+            "config.llm_key.set", {"api_key": api_key, "provider": provider, "user_id": user_id}
+        )
         return result
 
-    def config_llm_key_get(self, provider: str = "openai") -> HasKey:
-        """Say whether the caller has a key for a provider. The key itself is never returned."""
-        result: HasKey = self._ask("config.llm_key.get", {"provider": provider})
+    def config_llm_key_get(self, provider: str = "openai", *, user_id: str | None = None) -> HasKey:
+        """Return whether a user has a key for a provider, and for which. Keys are never returned."""
+        result: HasKey = self._ask("config.llm_key.get", {"provider": provider, "user_id": user_id})
         return result
 
-    def config_llm_key_delete(self, provider: str = "openai") -> KeySet:
-        """Forget the caller's key for a provider."""
-        result: KeySet = self._ask("config.llm_key.delete", {"provider": provider})
+    def config_llm_key_delete(self, provider: str = "openai", *, user_id: str | None = None) -> KeySet:
+        """Delete a user's key for a provider."""
+        result: KeySet = self._ask("config.llm_key.delete", {"provider": provider, "user_id": user_id})
         return result

@@ -57,7 +57,7 @@ class Executed(Result):
     success: bool  # it has not failed
     root_task_id: str
     task_id: str
-    status: TaskStatus
+    status: TaskStatus | Literal["started"]  # "started": the events are streamed
     progress: float
     message: str
     error: str | None
@@ -86,10 +86,14 @@ class Standing(Result):
     """How a task, or the tree of a root, is doing."""
 
     task_id: str
-    name: str
-    status: TaskStatus
-    progress: float
+    context_id: str | None  # the root of its tree
+    name: str | None
+    status: TaskStatus | Literal["not_found"]
+    progress: float | None
     error: str | None
+    is_running: bool
+    started_at: datetime | None
+    updated_at: datetime | None
 
 
 class Counted(Result):
@@ -159,6 +163,7 @@ class Event(Result):
     data: Json
     result: Json
     error: str | None
+    final: bool | None = None  # true in the event with which the run of a tree ends
 
 
 class Number(Result):
@@ -177,8 +182,11 @@ class Storage(Result):
 class Health(Result):
     """That this process can do its work."""
 
-    status: Literal["ok"]
+    status: Literal["healthy"]
+    message: str
     version: str | None
+    timestamp: datetime
+    running_tasks_count: int  # trees that this process runs
     storage: Storage
     uptime_seconds: float
 
@@ -204,3 +212,4 @@ class HasKey(Result):
 
     provider: str
     has_key: bool
+    providers: dict[str, bool]  # every provider for which there is a key

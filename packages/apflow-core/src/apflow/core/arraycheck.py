@@ -6,6 +6,7 @@ references. Nothing is written before all of this has passed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -83,7 +84,7 @@ def _entries(tasks: object, settings: Settings, faults: Faults) -> list[Entry]:
     if isinstance(tasks, str | bytes | Mapping) or not isinstance(tasks, Sequence):
         faults.add("", f"tasks must be a list of objects, not {shown(cast('object', tasks))}.")
         return []
-    entries = cast("Sequence[object]", tasks)
+    entries = _flat(cast("Sequence[object]", tasks))
     if not entries:
         faults.add("", "tasks is empty: a tree has at least one task.")
     if len(entries) > settings.max_tasks:
@@ -95,6 +96,28 @@ def _entries(tasks: object, settings: Settings, faults: Faults) -> list[Entry]:
         if not isinstance(entry, Mapping):
             faults.add(f"tasks[{at}]", f"a task must be an object, not {shown(entry)}.")
     return cast("list[Entry]", list(entries))
+
+
+def _flat(tasks: Sequence[object]) -> Sequence[object]:
+    """Return tasks that are given nested, as `tasks.tree` returns them, as an array of all of them."""
+    if not any(isinstance(each, Mapping) and "children" in each for each in tasks):
+        return tasks
+    flat: list[object] = []
+    waiting = list(reversed(tasks))
+    while waiting:
+        task = waiting.pop()
+        below: object = cast("Entry", task).get("children") if isinstance(task, Mapping) else None
+        if not isinstance(task, Mapping) or not isinstance(below, list):
+            flat.append(task)  # anything but a list is refused with the other keys
+            continue
+        entry = cast("Entry", task)
+        flat.append({name: entry[name] for name in entry if name != "children"})
+        parent = entry.get("name") if entry.get("id") is None else entry["id"]
+        waiting.extend(
+            {"parent_id": parent, **cast("Entry", each)} if isinstance(each, Mapping) else each
+            for each in reversed(cast("list[object]", below))
+        )
+    return flat
 
 
 def _check_names(entries: Sequence[Entry], faults: Faults) -> bool:
@@ -155,6 +178,21 @@ class References:
             faults.add(where, f"{what} {reference!r} could be {same}. Make the name unique, or give ids.")
         return self.ids[at]
 
+    def resolve_name(self, name: object, what: str, where: str, faults: Faults) -> str | None:
+        """Return the id of the only task of that name, or None and a fault."""
+        if not self.has_ids or not isinstance(name, str) or not name:
+            return self.resolve(name, what, where, faults)
+        count = self._counts_of_names[name]
+        if count != 1:
+            has = f"{count} tasks of the array have" if count else "no task of the array has"
+            faults.add(where, f"{what} {shown(name)}: {has} that name. Use its id.")
+            return None
+        return self.ids[self._places_of_names[name]]
+
+    @cached_property
+    def _counts_of_names(self) -> Counter[str]:
+        return Counter(self.names)
+
     @cached_property
     def _places_of_names(self) -> dict[str, int]:
         """Where each name stands first."""
@@ -181,16 +219,19 @@ def _read(
         task.parent_id = references.resolve(entry["parent_id"], "parent_id", where, faults) or ""
     real: dict[str, str] = {}
     for needed in read_dependencies(entry.get("dependencies"), where, faults):
-        given = needed["id"]
-        real[given] = references.resolve(given, "dependency", where, faults) or ""
-        if real[given]:
-            needed["id"] = real[given]
+        given, is_name = (needed["id"], False) if needed["id"] else (needed.get("name", ""), True)
+        resolve = references.resolve_name if is_name else references.resolve
+        real[given] = found = resolve(given, "dependency", where, faults) or ""
+        if found:
+            needed["id"] = found
             if not references.has_ids:
                 needed["name"] = given
+            elif is_name:
+                real[found] = found  # inputs may refer to it by its id, too
             task.dependencies.append(needed)
     if task.inputs:
         check_sources(task.inputs, real, where, faults)
-        if not references.has_ids:
+        if any(given != found for given, found in real.items()):
             task.inputs = remap_references(task.inputs, real)
     return task
 

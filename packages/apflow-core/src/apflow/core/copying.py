@@ -50,18 +50,21 @@ class CopyPlan:
 def plan_copy(
     tasks: Sequence[Task],
     task_id: str,
-    children: bool = False,
+    children: bool | None = None,
     copy_mode: CopyMode = "minimal",
     custom_task_ids: Sequence[str] | None = None,
+    *,
+    custom_include_children: bool = False,
 ) -> CopyPlan:
     """Decide what the copy of a task takes along.
 
     Args:
         tasks: the whole tree in order of position.
         task_id: the task that is copied.
-        children: take what is below it too, and what depends on that.
+        children: take what is below it too, and what depends on that; None: only of a root.
         copy_mode: "minimal" the task, "full" the whole tree, "custom" the tasks of `custom_task_ids`.
         custom_task_ids: tasks of the tree, for "custom" only.
+        custom_include_children: take what is below these tasks, too.
 
     Raises:
         NotFoundError: the tree has no task of a given id.
@@ -73,9 +76,12 @@ def plan_copy(
         if each not in index.by_id:
             raise NotFoundError(each)
     if copy_mode == "custom":
-        return _with_what_it_needs(index, set(custom_task_ids or ()))
+        chosen = set(custom_task_ids or ())
+        return _with_what_it_needs(index, set(index.subtree(*chosen)) if custom_include_children else chosen)
     if copy_mode == "full":
         return _whole(index, _with_dependents(index, index.subtree(task_id)))
+    if children is None:
+        children = index.by_id[task_id].parent_id is None
     return _with_what_it_needs(
         index, _with_dependents(index, index.subtree(task_id)) if children else {task_id}
     )

@@ -98,41 +98,48 @@ class TaskCreator:
     async def create_task_copy(
         self,
         original_task: Task,
-        children: bool = False,
+        children: bool | None = None,
         copy_mode: CopyMode = "minimal",
         custom_task_ids: Sequence[str] | None = None,
         reset_fields: Sequence[str] | None = None,
         save: Literal[True] = True,
+        *,
+        custom_include_children: bool = False,
     ) -> TaskTreeNode: ...
 
     @overload
     async def create_task_copy(
         self,
         original_task: Task,
-        children: bool = False,
+        children: bool | None = None,
         copy_mode: CopyMode = "minimal",
         custom_task_ids: Sequence[str] | None = None,
         reset_fields: Sequence[str] | None = None,
         *,
         save: bool,
+        custom_include_children: bool = False,
     ) -> TaskTreeNode | list[dict[str, Json]]: ...
 
     async def create_task_copy(
         self,
         original_task: Task,
-        children: bool = False,
+        children: bool | None = None,
         copy_mode: CopyMode = "minimal",
         custom_task_ids: Sequence[str] | None = None,
         reset_fields: Sequence[str] | None = None,
         save: bool = True,
+        *,
+        custom_include_children: bool = False,
     ) -> TaskTreeNode | list[dict[str, Json]]:
         """Copy a task, with what it needs to run, into a tree of its own.
 
         Args:
             original_task: any task of a stored tree. It stays as it is, but for `has_copy`.
-            children: copy what is below it, too, and what depends on that.
+            children: copy what is below it, too, and what depends on that. Left out: the whole tree of a
+                root, else the task alone.
             copy_mode: "minimal" the task; "full" its whole tree; "custom" the `custom_task_ids`.
             custom_task_ids: tasks of the same tree.
+            custom_include_children: with "custom", also what is below these tasks.
             reset_fields: fields that the copies do not take over: of inputs, params, schemas, policy,
                 priority, name and custom columns. They get their default.
             save: False returns the array that would create the copy, and writes nothing.
@@ -145,7 +152,14 @@ class TaskCreator:
         if stored is None:
             raise NotFoundError(original_task.id)
         tasks = await self.db.existing_tree(stored.root_id, stored.id)
-        plan = plan_copy(tasks, stored.id, children, copy_mode, custom_task_ids)
+        plan = plan_copy(
+            tasks,
+            stored.id,
+            children,
+            copy_mode,
+            custom_task_ids,
+            custom_include_children=custom_include_children,
+        )
         if not save:
             return as_array(copied_tasks(tasks, plan, reset_fields or ()))
         return await self._save_copy(tasks, plan, reset_fields or ())

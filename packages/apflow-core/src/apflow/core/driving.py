@@ -20,14 +20,15 @@ from apflow.core.eventbus import EventBus, bus_of
 from apflow.core.executor import ExecutableTask
 from apflow.core.hooks import Hooks
 from apflow.core.moves import Batch
-from apflow.core.request import begin_run, has_unended_run, has_work, in_scope, missing_executors, take_over
+from apflow.core.plan import choose_executor
+from apflow.core.request import begin_run, has_unended_run, has_work, in_scope, take_over
 from apflow.core.runner import LocalRunner, Runner
 from apflow.core.settings import Settings, get_settings
 from apflow.core.slots import process_slots
 from apflow.core.states import TERMINAL, TaskStatus
 from apflow.core.store import NoticeKind, TaskStore
 from apflow.core.task import Json, Task, utc_now
-from apflow.core.tree import TreeSummary, tree_status
+from apflow.core.tree import TaskTreeNode, TreeSummary, tree_status
 from apflow.core.treeindex import TreeIndex
 from apflow.core.treerun import TreeRun
 
@@ -60,7 +61,7 @@ class Driver:
         named_id: str | None = None,
         force: bool = False,
         resume_only: bool = False,
-        needs_executors: bool = False,
+        leave: Callable[[list[Task], Task], bool] | None = None,
         on_read: Callable[[list[Task]], object] | None = None,
     ) -> list[Task] | None:
         """Run a tree, or one of its tasks with what it needs, and return all its tasks as they ended.
@@ -69,7 +70,8 @@ class Driver:
 
         Args:
             resume_only: only take over and finish a run that was requested before.
-            needs_executors: return None, and change nothing, where this process lacks an executor.
+            leave: called with the tasks and the root of a requested run; where it returns true, `run`
+                returns None and changes nothing.
             on_read: called with the stored tasks, which the run then keeps up to date: a caller who has
                 read the tree before can let go of its own copy.
 
@@ -103,8 +105,11 @@ class Driver:
             root = _root_of(tasks, root_id)
             if await is_owned_elsewhere(self.store, root):
                 raise AlreadyRunningError(root_id)
-            if needs_executors and has_unended_run(root) and self._lacks(tasks, root):
+            if leave is not None and has_unended_run(root) and leave(tasks, root):
                 return None
+            if _is_unannounced(root) and self.hooks.tree.get("on_tree_created"):
+                tree = TaskTreeNode.build([task.copy() for task in tasks])
+                await self.hooks.run_tree("on_tree_created", tree.task, tree)
             tasks = await self._finish_last_run(tasks, root)
             if resume_only:
                 return tasks
@@ -137,17 +142,6 @@ class Driver:
         if root.run_requested_at is not None:
             await self.call_end_hooks(root, tree_status(tasks, root.id))
         return tasks
-
-    def _lacks(self, tasks: Sequence[Task], root: Task) -> list[str]:
-        missing = missing_executors(tasks, root.run_scope, extensions.executor_is_known)
-        if missing:
-            logger.warning(
-                "Tree %s is left for a process that has: %s. `apflow tasks resume %s` runs it all the same.",
-                root.id,
-                ", ".join(missing),
-                root.id,
-            )
-        return missing
 
     def _requested(self, tasks: list[Task], root: Task, named_id: str | None, force: bool) -> TreeRun | None:
         """Return the run that was asked for, or None where there is nothing to do."""
@@ -183,7 +177,7 @@ class Driver:
     def _make(
         self, tasks: list[Task], scope: list[str] | None, batch: Batch, *, is_closing: bool = False
     ) -> TreeRun:
-        fault = None if is_closing else _invalid_tree(tasks)
+        fault = None if is_closing else _invalid_tree(tasks, scope)
         run = TreeRun(
             self.store,
             self._bench(),
@@ -250,6 +244,15 @@ async def is_owned_elsewhere(store: TaskStore, root: Task) -> bool:
     return not await store.unowned(runs.owner_id(), 1, [root.id])
 
 
+def _is_unannounced(root: Task) -> bool:
+    """Return whether a tree grew task by task, so that no hook was told of its creation before the first run.
+
+    Trees that were created as a whole have their executors chosen; see `TaskCreator`.
+    """
+    is_new = root.run_ended_at is None and root.started_at is None and root.status is TaskStatus.PENDING
+    return is_new and root.executor is None and choose_executor(root, extensions.executor_is_known) is not None
+
+
 def _root_of(tasks: Sequence[Task], root_id: str) -> Task:
     root = next((task for task in tasks if task.id == root_id), None)
     if root is None:
@@ -263,15 +266,15 @@ async def cancel(driver: Driver, task_id: str, message: str | None, *, is_forced
     Returns:
         `{"status": "cancelled" | "cancelling" | "failed", "task_id", "message"}`, and what the executor kept:
         `token_usage`, `result`.
-
-    Raises:
-        NotFoundError: there is no such task.
     """
     store, settings = driver.store, driver.settings
     task = (await store.get([task_id])).get(task_id)
     if task is None:
-        raise NotFoundError(task_id)
-    tasks = await store.existing_tree(task.root_id, task_id)
+        return _nothing_to_cancel(task_id)
+    try:
+        tasks = await store.existing_tree(task.root_id, task_id)
+    except NotFoundError:
+        return _nothing_to_cancel(task_id)  # it has been deleted meanwhile
     if not _is_open_below(tasks, task_id):
         message = f"Nothing is left to cancel: task {task.name!r} is {task.status}."
         return {"status": "failed", "task_id": task_id, "message": message}
@@ -357,8 +360,11 @@ async def _cancel_unowned(driver: Driver, root_id: str, request: CancelRequest) 
         runs.leave(driver.store, root_id)
 
 
-def _invalid_tree(tasks: Sequence[Task]) -> str | None:
-    """Say why no run could ever finish this tree, or return None."""
+def _invalid_tree(tasks: Sequence[Task], scope: Sequence[str] | None) -> str | None:
+    """Return why no run could ever finish this tree, or None."""
+    outside = _outside(tasks, scope)
+    if outside:
+        return outside
     circle = find_cycle(tasks)
     if not circle:
         return None
@@ -367,9 +373,32 @@ def _invalid_tree(tasks: Sequence[Task]) -> str | None:
     return f"These tasks wait for each other: {shown}. Change a dependency, or move a task out of its group"
 
 
+def _outside(tasks: Sequence[Task], scope: Sequence[str] | None) -> str | None:
+    """Return which tasks that are to run depend on tasks outside the tree, or None."""
+    known = {task.id for task in tasks}
+    faults = [
+        f"{task.name!r} ({task.id}) depends on {dependency['id']!r}"
+        for task in in_scope(tasks, scope)
+        if task.status not in TERMINAL
+        for dependency in task.dependencies
+        if dependency["id"] not in known
+    ]
+    if not faults:
+        return None
+    more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
+    return (
+        f"Dependencies are outside the tree: {', '.join(faults[:5])}{more}. Create the missing tasks in this tree "
+        "(parent_id), or add them with TaskTreeNode.add_child before the run"
+    )
+
+
 def _is_open_below(tasks: Sequence[Task], *task_ids: str) -> bool:
     below = set(TreeIndex(tasks).subtree(*task_ids))
     return any(task.id in below and task.status not in TERMINAL for task in tasks)
+
+
+def _nothing_to_cancel(task_id: str) -> dict[str, Json]:
+    return {"status": "failed", "task_id": task_id, "message": str(NotFoundError(task_id))}
 
 
 def _answer(task: Task, message: str | None) -> dict[str, Json]:

@@ -27,6 +27,7 @@ class EventType(StrEnum):
     TASK_COMPLETED = "task_completed"
     TASK_FAILED = "task_failed"
     TASK_CANCELLED = "task_cancelled"
+    TASK_MARKED = "task_marked"
     TREE_COMPLETED = "tree_completed"
     TREE_FAILED = "tree_failed"
     TREE_CANCELLED = "tree_cancelled"
@@ -53,5 +54,6 @@ class TaskEvent:
     sequence: int = 0  # given by the store in the transaction that stores it; counts per tree from 1
 
     def to_dict(self) -> dict[str, Json]:
-        """Return the event as plain JSON, every field present."""
-        return {name: to_json(getattr(self, name)) for name in self.__slots__}
+        """Return the event as plain JSON, every field present; with `final` if a run of the tree ends here."""
+        shown = {name: to_json(getattr(self, name)) for name in self.__slots__}
+        return shown | {"final": True} if self.type in FINAL else shown

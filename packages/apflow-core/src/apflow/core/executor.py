@@ -8,10 +8,12 @@ defaults on the class, so that a bare instance works in a unit test and no `supe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, cast
 
+from apflow.core.errors import InvalidInputError
+from apflow.core.jsonvalue import copy_json
 from apflow.core.task import Json, Task
 
 # A pydantic model class, a JSON Schema, or nothing to check.
@@ -83,9 +85,70 @@ class ExecutableTask(ABC):
 
 
 class BaseTask(ExecutableTask):
-    """An executor whose inputs are described by `inputs_schema`: a pydantic model or a JSON Schema."""
+    """An executor whose inputs are described by `inputs_schema`: a pydantic model or a JSON Schema.
+
+    `MyExecutor(inputs={...})` and `super().__init__(inputs=..., task_id=...)` work as in the former base class;
+    a class needs neither.
+    """
 
     inputs_schema: ClassVar[InputsSchema] = None
+
+    # For people and catalogues; the engine does not use them.
+    type: Any = ""
+    version: str = ""
+    tags: Sequence[str] = ()
+    examples: Sequence[Any] = ()
+    category: Any = ""
+    metadata: Mapping[str, Any] = MappingProxyType({})
+
+    _inputs: dict[str, Any] | None = None
+
+    def __init__(self, inputs: dict[str, Any] | None = None, **attributes: Any) -> None:
+        """Set what is given: `inputs`, and attributes such as `task_id`, `user_id` or `cancellation_checker`.
+
+        The engine gives none of it. `params` of a task go to an `__init__` of the class itself.
+        """
+        super().__init__()
+        if inputs is not None:
+            self.inputs = inputs
+        for name, value in attributes.items():
+            found = getattr(self.__class__, name, None)
+            if not isinstance(found, property) or found.fset is not None:
+                setattr(self, name, value)
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The inputs that the instance was made with, or was given by `set_inputs`."""
+        return {} if self._inputs is None else self._inputs
+
+    @inputs.setter
+    def inputs(self, inputs: dict[str, Any] | None) -> None:
+        self._inputs = dict(inputs or {})
+
+    def set_inputs(self, inputs: dict[str, Any]) -> None:
+        """Replace `inputs`."""
+        self.inputs = inputs
+
+    def check_input_schema(self, inputs: dict[str, Any] | None = None) -> bool:
+        """Return whether inputs, by default `self.inputs`, are as the schema wants them."""
+        try:
+            self.validate_input_schema(inputs)
+        except InvalidInputError:
+            return False
+        return True
+
+    def validate_input_schema(self, inputs: dict[str, Any] | None = None) -> bool:
+        """Return true if inputs, by default `self.inputs`, are as the schema wants them.
+
+        Raises:
+            InvalidInputError: they are not; `violations` lists every fault with its path.
+        """
+        from apflow.core.schema import compile_schema  # pydantic and jsonschema_rs take their time
+
+        schema = compile_schema(input_schema_of(self))
+        if schema is not None:
+            schema.validate(copy_json(self.inputs if inputs is None else inputs))
+        return True
 
     def get_input_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of `inputs_schema`."""

@@ -25,7 +25,9 @@ from apflow.core.errors import (
     PluginLoadError,
     ValidationError,
 )
-from apflow.core.executor import ExecutableTask, input_schema_of
+from apflow.core.executor import BaseTask, ExecutableTask, input_schema_of
+from apflow.core.hooks import OfExecutor, TaskPostHook, TaskPreHook, register_post_hook, register_pre_hook
+from apflow.core.identifier import fault_of_extension_id
 from apflow.core.schema import InputSchema, compile_schema
 from apflow.core.task import Json, Task
 
@@ -81,6 +83,7 @@ class StorageExtension(Extension, ABC):
         """Return a task that was kept."""
 
 
+Factory = Callable[..., ExecutableTask]
 Registrable = ExecutableTask | type[ExecutableTask] | Extension | type[Extension]
 AnyRegistrable = TypeVar("AnyRegistrable", bound=Registrable)
 
@@ -92,6 +95,7 @@ class ExecutorEntry:
     executor_id: str
     source: ExecutableTask | type[ExecutableTask]
     distribution: str | None = None  # None: registered in code
+    factory: Factory | None = None  # makes the instances in place of the class
     _schemas: list[InputSchema | None] = field(default_factory=list["InputSchema | None"], repr=False)
 
     def make(self, params: Mapping[str, Json] | None = None) -> ExecutableTask:
@@ -102,6 +106,8 @@ class ExecutorEntry:
         """
         taken = {name: value for name, value in params.items() if name != "executor_id"} if params else {}
         source = self.source
+        if self.factory is not None:
+            return self._made_by(self.factory, taken)
         if not isinstance(source, type):
             if taken:
                 raise ValidationError(
@@ -113,6 +119,16 @@ class ExecutorEntry:
         if taken or not self._is_plain:
             self._check(taken)
         return source(**taken)
+
+    def _made_by(self, factory: Factory, params: dict[str, Json]) -> ExecutableTask:
+        try:
+            inspect.signature(factory).bind(**params)
+        except TypeError as error:
+            raise ValidationError(
+                f"The factory of executor {self.executor_id!r} does not take these params: {error}.",
+                [f"params: {error}"],
+            ) from error
+        return factory(**params)
 
     def schema_of(self, executor: ExecutableTask) -> InputSchema | None:
         """Return what validates the inputs of an instance.
@@ -143,12 +159,15 @@ class ExecutorEntry:
 
     @cached_property
     def _signature(self) -> inspect.Signature:
+        if isinstance(self.source, type) and self.source.__init__ is BaseTask.__init__:
+            return inspect.Signature()  # what that takes is not for the params of tasks
         return inspect.signature(cast("Callable[..., Any]", self.source))
 
     @cached_property
     def _is_plain(self) -> bool:
         """Whether all instances are made alike: from a class without parameters."""
-        return isinstance(self.source, type) and not self._signature.parameters
+        is_class = isinstance(self.source, type) and self.factory is None
+        return is_class and not self._signature.parameters
 
     def _check(self, params: Mapping[str, Json]) -> None:
         try:
@@ -168,22 +187,40 @@ class ExtensionRegistry:
         self._held: dict[ExtensionCategory, dict[str, Registrable]] = {each: {} for each in ExtensionCategory}
         self._overrides: set[str] = set()
         self._entries: dict[str, ExecutorEntry] = {}
+        self._factories: dict[str, Factory] = {}
 
     def register(
-        self, extension: Registrable, executor_id: str | None = None, override: bool = False
+        self,
+        extension: Registrable,
+        executor_id: str | None = None,
+        override: bool = False,
+        *,
+        factory: Factory | None = None,
     ) -> None:
         """Register a class or an instance, under its own id or the one given.
 
+        Args:
+            factory: makes the instances of an executor, from the `params` of a task.
+
         Raises:
             ExtensionTakenError: another class holds the id and `override` is not given.
+            InvalidInputError: the id is reserved, or cannot be used.
         """
         category, key = _category(extension), executor_id or _id_of(extension)
+        fault = fault_of_extension_id(key)
+        if fault is not None:
+            raise InvalidInputError(
+                f"{_class_name(extension)} cannot be registered as {key!r}: {fault}. Choose another id."
+            )
         held = self._held[category].get(key)
         if held is not None and not override and _class_name(held) != _class_name(extension):
             raise ExtensionTakenError(key, _class_name(held), _class_name(extension))
         self._held[category][key] = extension
         if category is ExtensionCategory.EXECUTOR:
             self._entries.pop(key, None)
+            self._factories.pop(key, None)
+            if factory is not None:
+                self._factories[key] = factory
             if override:
                 self._overrides.add(key)
 
@@ -192,6 +229,7 @@ class ExtensionRegistry:
         categories = [category] if category else list(ExtensionCategory)
         found = [self._held[each].pop(extension_id, None) for each in categories]
         self._entries.pop(extension_id, None)
+        self._factories.pop(extension_id, None)
         self._overrides.discard(extension_id)
         return any(each is not None for each in found)
 
@@ -222,9 +260,14 @@ class ExtensionRegistry:
         """Return everything that is registered or installed."""
         return [each for category in ExtensionCategory for each in self.list_by_category(category)]
 
-    def create_executor_instance(self, executor_id: str, **params: Json) -> ExecutableTask:
-        """Return a new instance of an executor."""
-        return self.entry(executor_id).make(params)
+    def create_executor_instance(
+        self, executor_id: str, inputs: dict[str, Json] | None = None, **params: Json
+    ) -> ExecutableTask:
+        """Return a new instance of an executor, with `inputs` where it keeps them as a `BaseTask` does."""
+        made = self.entry(executor_id).make(params)
+        if inputs is not None and isinstance(made, BaseTask):
+            made.set_inputs(inputs)
+        return made
 
     def knows(self, executor_id: str) -> bool:
         """Say whether an executor of this id is registered or installed. Imports nothing."""
@@ -254,12 +297,14 @@ class ExtensionRegistry:
         source = cast("ExecutableTask | type[ExecutableTask]", held)
         info = None if executor_id in self._overrides else plugins.find(GROUP, executor_id)
         if info is None:
-            return ExecutorEntry(executor_id, source)
+            return ExecutorEntry(executor_id, source, factory=self._factories.get(executor_id))
         # A plugin that also registers itself is no rival of itself.
         if _class_name(plugins.load(GROUP, executor_id)) != _class_name(held):
             installed = f"{info.value} of {info.distribution} {info.version}"
             raise ExtensionTakenError(executor_id, installed, _class_name(held))
-        return ExecutorEntry(executor_id, source, info.distribution)
+        return ExecutorEntry(
+            executor_id, source, info.distribution, factory=self._factories.get(executor_id)
+        )
 
     def _entry_if_usable(self, executor_id: str) -> ExecutorEntry | None:
         try:
@@ -278,21 +323,52 @@ def get_registry() -> ExtensionRegistry:
 
 @overload
 def executor_register(
-    executor: AnyRegistrable, *, executor_id: str | None = None, override: bool = False
+    executor: AnyRegistrable,
+    *,
+    executor_id: str | None = None,
+    override: bool = False,
+    factory: Factory | None = None,
+    pre_hook: TaskPreHook | None = None,
+    post_hook: TaskPostHook | None = None,
 ) -> AnyRegistrable: ...
 @overload
 def executor_register(
-    executor: None = None, *, executor_id: str | None = None, override: bool = False
+    executor: None = None,
+    *,
+    executor_id: str | None = None,
+    override: bool = False,
+    factory: Factory | None = None,
+    pre_hook: TaskPreHook | None = None,
+    post_hook: TaskPostHook | None = None,
 ) -> Callable[[AnyRegistrable], AnyRegistrable]: ...
-def executor_register(executor: Any = None, *, executor_id: str | None = None, override: bool = False) -> Any:
+def executor_register(
+    executor: Any = None,
+    *,
+    executor_id: str | None = None,
+    override: bool = False,
+    factory: Factory | None = None,
+    pre_hook: TaskPreHook | None = None,
+    post_hook: TaskPostHook | None = None,
+) -> Any:
     """Register an executor: a decorator with or without a call, or a call with a class or an instance.
+
+    Args:
+        factory: makes an instance from the `params` of a task, in place of the class.
+        pre_hook: called with a copy of the task before each task of this executor.
+        post_hook: called with the task, its inputs and its result after each task of this executor.
 
     Raises:
         ExtensionTakenError: another class holds the id and `override` is not given.
+        InvalidInputError: the id is reserved, or cannot be used.
     """
 
     def register(given: Any) -> Any:
-        _registry.register(given, executor_id, override)
+        _registry.register(given, executor_id, override, factory=factory)
+        key = executor_id or _id_of(given)
+        if pre_hook is not None:
+            register_pre_hook(OfExecutor(key, pre_hook))
+        if post_hook is not None:
+            register_post_hook(OfExecutor(key, post_hook))
         return given
 
     return register if executor is None else register(executor)

@@ -11,7 +11,8 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, TypeVar, cast, overload
 
 from apflow.core import plugins
 from apflow.core.containment import forget_cancellations, must_pass, run_apart
@@ -48,25 +49,57 @@ _post_hooks: list[TaskPostHook] = []
 _tree_hooks: dict[str, list[TaskTreeHook]] = {}
 
 
-def register_pre_hook(hook: AnyHook) -> AnyHook:
-    """Call `hook(task)` before each task; what it changes in `task.inputs` is used. A decorator."""
-    if hook not in _pre_hooks:
-        _pre_hooks.append(hook)
-    return hook
+@dataclass(frozen=True)
+class OfExecutor:
+    """A hook that is called for the tasks of one executor only."""
+
+    executor_id: str
+    hook: Callable[..., Any]
+
+    def __call__(self, task: Task, *more: Json) -> Any:
+        """Call the hook if the executor runs the task."""
+        return self.hook(task, *more) if task.executor == self.executor_id else None
 
 
-def register_post_hook(hook: AnyHook) -> AnyHook:
-    """Call `hook(task, inputs, result)` after each task that ran, however it ended. A decorator."""
-    if hook not in _post_hooks:
-        _post_hooks.append(hook)
-    return hook
+@overload
+def register_pre_hook(hook: AnyHook) -> AnyHook: ...
+@overload
+def register_pre_hook(hook: None = None) -> Callable[[AnyHook], AnyHook]: ...
+def register_pre_hook(hook: Any = None) -> Any:
+    """Call `hook(task)` before each task; what it changes in `task.inputs` is used.
+
+    A decorator, with or without brackets.
+    """
+    return register_pre_hook if hook is None else _kept(_pre_hooks, hook)
 
 
-def register_task_tree_hook(event: str, hook: TaskTreeHook) -> TaskTreeHook:
-    """Call `hook` at an event of `TREE_EVENTS`."""
+@overload
+def register_post_hook(hook: AnyHook) -> AnyHook: ...
+@overload
+def register_post_hook(hook: None = None) -> Callable[[AnyHook], AnyHook]: ...
+def register_post_hook(hook: Any = None) -> Any:
+    """Call `hook(task, inputs, result)` after each task that ran, however it ended.
+
+    A decorator, with or without brackets.
+    """
+    return register_post_hook if hook is None else _kept(_post_hooks, hook)
+
+
+@overload
+def register_task_tree_hook(event: str, hook: AnyHook) -> AnyHook: ...
+@overload
+def register_task_tree_hook(event: str, hook: None = None) -> Callable[[AnyHook], AnyHook]: ...
+def register_task_tree_hook(event: str, hook: Any = None) -> Any:
+    """Call `hook` at an event of `TREE_EVENTS`. With the event alone, a decorator."""
     if event not in TREE_EVENTS:
         raise InvalidInputError(f"There is no tree event {event!r}. There are: {', '.join(TREE_EVENTS)}.")
     hooks = _tree_hooks.setdefault(event, [])
+    return partial(_kept, hooks) if hook is None else _kept(hooks, hook)
+
+
+def _kept(hooks: list[Any], hook: Any) -> Any:
+    if not callable(hook):
+        raise InvalidInputError(f"A hook must be callable, not a {type(hook).__name__}.")
     if hook not in hooks:
         hooks.append(hook)
     return hook
@@ -188,4 +221,5 @@ def _register_plugin(name: str) -> None:
 
 def name_of(function: Callable[..., Any]) -> str:
     """Return the name by which the log speaks of a function of the user's."""
+    function = function.hook if isinstance(function, OfExecutor) else function
     return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"

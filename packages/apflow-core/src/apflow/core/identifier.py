@@ -1,4 +1,4 @@
-"""New ids, many at a time."""
+"""New ids, many at a time, and which ids an extension may have."""
 
 from __future__ import annotations
 
@@ -7,6 +7,24 @@ import os
 import uuid
 
 _NAMESPACE = uuid.UUID("6f0d7f0e-5a36-4b7b-9d0e-3f5b8a7c2d41")  # of ids that are made from idempotency keys
+
+RESERVED = ":"  # what ids begin with that apflow uses for itself
+MAX_LENGTH = 255  # characters of an id
+
+
+def fault_of_extension_id(extension_id: str) -> str | None:
+    """Return what is wrong with the id of an executor or another extension, or None if it may be used."""
+    if not extension_id.strip():
+        return "it is empty"
+    if len(extension_id) > MAX_LENGTH:
+        return f"it has {len(extension_id)} characters; {MAX_LENGTH} are allowed"
+    if not extension_id.isprintable() or extension_id != extension_id.strip():
+        return "it has control characters, or begins or ends with a space"
+    if extension_id.startswith(RESERVED):
+        return f"ids that begin with {RESERVED!r} are reserved for apflow"
+    if extension_id == "***":
+        return "*** stands for a masked secret"
+    return None
 
 
 def new_ids(count: int) -> list[str]:

@@ -44,6 +44,12 @@ def llm_key(user_id: str | None, provider: str) -> str | None:
     return _keys.get((user_id, provider.strip().lower()))
 
 
+def providers_of(user_id: str | None) -> list[str]:
+    """Return the providers for which a user has left a key, sorted."""
+    with _lock:
+        return sorted(provider for whose, provider in _keys if whose == user_id)
+
+
 def delete_llm_key(user_id: str | None, provider: str) -> bool:
     """Forget the key of a user for a provider; say whether there was one."""
     with _lock:

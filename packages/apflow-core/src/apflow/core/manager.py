@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping,
 from operator import is_
 
 from apflow.core.containment import forget_cancellations, must_pass
+from apflow.core.adoption import adopt
 from apflow.core.driving import Driver, cancel
 from apflow.core.errors import NotFoundError
 from apflow.core.eventbus import Subscription
@@ -115,7 +116,8 @@ class TaskManager:
     ) -> TaskTreeNode:
         """Run the stored tree below a node and return the node, refreshed.
 
-        What has completed is kept, unless `force`; what failed or was cancelled runs again.
+        What has completed is kept, unless `force`; what failed or was cancelled runs again. A node that was
+        added with `add_child` and is the root of another stored tree becomes a part of this tree first.
 
         Args:
             use_callback: whether `streaming_callbacks` hear the events.
@@ -123,7 +125,9 @@ class TaskManager:
         Raises:
             NotFoundError: the tree is not stored.
             AlreadyRunningError: a living owner runs it.
+            InvalidInputError: a node cannot become a part of the tree.
         """
+        await adopt(self.db, task_tree)
         if use_callback and self.streaming_callbacks.callbacks:
             await self._run_streaming(task_tree, force)
         else:
@@ -148,10 +152,7 @@ class TaskManager:
         Returns:
             `{"status", "task_id", "message"}` and, where the executor kept them, `token_usage` and `result`.
             The status is "cancelled"; "cancelling", where code does not end in time; or "failed", where
-            nothing was left to cancel.
-
-        Raises:
-            NotFoundError: there is no such task.
+            nothing was left to cancel, or there is no such task.
         """
         message = None if error_message is None else clean_text(error_message)
         return await cancel(self._driver(), task_id, message, is_forced=force)

@@ -168,6 +168,11 @@ class MemoryStore(TaskStore):
 
     def _apply(self, move: Move) -> tuple[TaskEvent, ...]:
         task = self._tasks[move.task_id]
+        if "root_id" in move.sets:
+            self._leave(task)
+            task.position = self._positions.get(move.sets["root_id"], 0)
+            self._positions[move.sets["root_id"]] = task.position + 1
+            self._trees.setdefault(move.sets["root_id"], {})[task.id] = None
         for name, value in move.sets.items():
             if name == "status":
                 task.status = TaskStatus(value)
@@ -185,15 +190,18 @@ class MemoryStore(TaskStore):
 
     def _remove(self, task_id: str) -> None:
         task = self._tasks.pop(task_id, None)
-        if task is None:
-            return
-        del self._trees[task.root_id][task_id]
+        if task is not None:
+            self._leave(task)
+
+    def _leave(self, task: Task) -> None:
+        """Take a task out of its tree, whose events and counters go with the root."""
+        del self._trees[task.root_id][task.id]
         if not self._trees[task.root_id]:
             del self._trees[task.root_id]
-        if task_id == task.root_id:
-            self._events.pop(task_id, None)
-            self._sequences.pop(task_id, None)
-            self._positions.pop(task_id, None)
+        if task.id == task.root_id:
+            self._events.pop(task.id, None)
+            self._sequences.pop(task.id, None)
+            self._positions.pop(task.id, None)
 
     def _candidates(self, query: TaskQuery) -> Iterable[Task]:
         if query.ids is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -14,11 +14,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    model_validator,
 )
 
 from apflow.core.jsonvalue import whole
 from apflow.core.states import TaskStatus
 from apflow.core.task import Json
+from apflow.core.taskfield import READ_ONLY
 from apflow.core.webhook import WebhookConfig
 
 MOST: Final = 2**31 - 1  # what every store can count
@@ -45,6 +47,13 @@ NotNegative = Annotated[int, Field(ge=0, le=MOST), BeforeValidator(whole)]
 Positive = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(whole)]
 Status = Annotated[TaskStatus, Field(strict=False)]
 Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_check_text), AfterValidator(_in_utc)]
+
+
+def _split(value: object) -> object:
+    """Return the ids of a string, which may name several: "a,b"."""
+    return [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
+
+
 # Of a list only the first fault is told: a hostile one has millions.
 Ids = Annotated[list[str], Field(fail_fast=True)]
 Tasks = Annotated[list[dict[str, Json]], Field(fail_fast=True)]
@@ -80,8 +89,11 @@ class Parent(Parameters):
 class SeveralTasks(Parameters):
     """Tasks or trees, by their ids."""
 
-    task_ids: Ids = Field(
-        validation_alias=AliasChoices("task_ids", "context_ids"), min_length=1, max_length=MOST_NAMED
+    task_ids: Annotated[Ids, BeforeValidator(_split)] = Field(
+        validation_alias=AliasChoices("task_ids", "context_ids"),
+        min_length=1,
+        max_length=MOST_NAMED,
+        description="Ids, as a list or as one string with commas between them",
     )
 
 
@@ -104,6 +116,19 @@ class Update(OneTask):
     schemas: dict[str, Json] | None = None
     policy: dict[str, Json] | None = None
     dependencies: Dependencies | None = Field(None, description="Only of a pending task")
+    status: Status | None = Field(None, description="completed: marks the task as done by hand")
+    result: Json = Field(None, description="Of a task that is marked as completed")
+    parent_id: str | None = Field(None, description="Cannot change; accepted where it is the task's")
+    user_id: str | None = Field(None, description="Cannot change; accepted where it is the task's")
+    original_task_id: str | None = Field(None, description="Cannot change; accepted where it is the task's")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_what_the_engine_sets(cls, given: Json) -> Json:
+        """Accept a task as it was read: what only the engine sets is ignored."""
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in cast("dict[str, Json]", given).items() if name not in READ_ONLY}
 
 
 class Execute(Parameters):
@@ -116,7 +141,9 @@ class Execute(Parameters):
     wait: bool = Field(False, description="Return when the run has ended")
     force: bool = Field(False, description="Run what has completed again")
     copy_execution: bool = Field(False, description="Leave the task as it is, and run a copy")
-    copy_children: bool = Field(False, description="Copy what is below the task, too")
+    copy_children: bool | None = Field(
+        None, description="Copy what is below the task, too; left out: the whole tree of a root"
+    )
     user_id: str | None = Field(None, description="Whose the created tasks are")
     on_conflict: Literal["copy", "error"] = Field("copy", description="What to do when a given id is taken")
     idempotency_key: str | None = Field(None, description="The same key creates and requests nothing twice")
@@ -151,12 +178,14 @@ class SetLlmKey(Parameters):
 
     api_key: str = Field(min_length=1, repr=False)
     provider: str = "openai"
+    user_id: str | None = Field(None, description="Whose key it is; that of another user takes an admin")
 
 
 class LlmKey(Parameters):
     """Which key."""
 
     provider: str = "openai"
+    user_id: str | None = Field(None, description="Whose key it is; that of another user takes an admin")
 
 
 class Filters(Parameters):
@@ -195,9 +224,12 @@ class Delete(OneTask):
 class Copy(OneTask):
     """What to copy, and how."""
 
-    children: bool = False
+    children: bool | None = Field(
+        None, description="Copy what is below the task, too; left out: the whole tree of a root"
+    )
     copy_mode: Literal["minimal", "full", "custom"] = "minimal"
     custom_task_ids: Ids | None = None
+    custom_include_children: bool = Field(False, description="Copy what is below custom_task_ids, too")
     reset_fields: Ids | None = None
     save: bool = Field(True, description="False returns the array that would be created")
 

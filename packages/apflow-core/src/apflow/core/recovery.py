@@ -6,11 +6,13 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from apflow.core import runs
+from apflow.core import extensions, runs
 from apflow.core.driving import Driver
 from apflow.core.errors import AlreadyRunningError, ConflictError, NotFoundError
+from apflow.core.request import missing_executors
 from apflow.core.settings import get_settings
 from apflow.core.store import TaskQuery, TaskStore
+from apflow.core.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +54,8 @@ async def _resume(db: TaskStore, root_id: str, force: bool, places: asyncio.Sema
         if runs.is_running(db, root_id):
             return False
         try:
-            return await Driver(db).run(root_id, resume_only=True, needs_executors=not force) is not None
+            leave = None if force else lacks_executors
+            return await Driver(db).run(root_id, resume_only=True, leave=leave) is not None
         except (AlreadyRunningError, NotFoundError):
             return False  # somebody else took it, or deleted it meanwhile
         except ConflictError as error:
@@ -61,3 +64,17 @@ async def _resume(db: TaskStore, root_id: str, force: bool, places: asyncio.Sema
         except Exception:
             logger.exception("Tree %s could not be resumed; the others go on.", root_id)
             return False
+
+
+def lacks_executors(tasks: Sequence[Task], root: Task) -> bool:
+    """Return whether this process lacks an executor that the requested run of a tree needs, and log which."""
+    missing = missing_executors(tasks, root.run_scope, extensions.executor_is_known)
+    if missing:
+        logger.warning(
+            "Tree %s is left to a process that has these executors: %s. "
+            "`apflow tasks resume %s` runs it anyway, and the tasks that need them fail.",
+            root.id,
+            ", ".join(missing),
+            root.id,
+        )
+    return bool(missing)

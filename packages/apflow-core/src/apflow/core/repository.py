@@ -5,20 +5,21 @@ What may change is decided in `taskchange`; here it is read and written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from apflow.core.deletion import plan_deletion
-from apflow.core.entry import read_dependencies, read_entry
+from apflow.core.entry import read_dependencies, read_entry, resolve_names
 from apflow.core.errors import ConflictError, InvalidInputError, MoveLostError, NotFoundError
 from apflow.core.identifier import new_ids
+from apflow.core.marking import plan_status
 from apflow.core.settings import get_settings
 from apflow.core.states import TaskStatus
 from apflow.core.store import Change, TaskQuery, TaskStore
 from apflow.core.task import Dependency, Json, Task
-from apflow.core.taskchange import plan_addition, plan_status, plan_update
-from apflow.core.taskfield import Faults, check_sources, read_text
+from apflow.core.taskchange import plan_addition, plan_update, together
+from apflow.core.taskfield import READ_ONLY, Faults, check_sources, read_text
 from apflow.core.tree import TaskTreeNode
 from apflow.core.treeindex import TreeIndex
 
@@ -55,7 +56,8 @@ class TaskRepository:
             user_id: whose it is; by default whose the parent is.
             parent_id: a task of the same tree, or None for a new tree.
             priority: lower starts first; 0 urgent, 1 high, 2 normal, 3 low.
-            dependencies: ids of tasks of the same tree, or `{"id": ..., "required": ...}`.
+            dependencies: ids of tasks, or `{"id": ..., "required": ...}`. That all of them are in the same tree
+                is checked when the tree runs: until then, the task may be added to it as a child.
             inputs: what the executor is given.
             schemas: `method` names the executor.
             params: what the executor is made with; `executor_id` names it.
@@ -71,12 +73,7 @@ class TaskRepository:
         entry: dict[str, Json] = {"name": name, "id": id, "user_id": user_id, "priority": priority}
         entry |= {"inputs": inputs, "schemas": schemas, "params": params, "policy": policy, **custom}
         if parent_id is None:
-            task = _read_single(entry, dependencies)
-            if task.dependencies:
-                raise InvalidInputError(
-                    "A task without parent_id is a tree of its own: there is nothing that it could "
-                    "depend on. Give it a parent_id in the tree of its dependencies."
-                )
+            task = _read_single(entry, dependencies, [])
             await self.store.add([task])
         else:
             task = await self._join(entry, parent_id, dependencies)
@@ -86,8 +83,8 @@ class TaskRepository:
         self, entry: dict[str, Json], parent_id: str, dependencies: Sequence[DependencyLike] | None
     ) -> Task:
         """Add a task to the tree of its parent, provided that no run of it is requested."""
-        task = _read_single(entry, dependencies)
         parent = await self._task(parent_id)
+        task = _read_single(entry, dependencies, await self._named_in_tree(parent.root_id, dependencies))
         task.parent_id, task.root_id = parent.id, parent.root_id
         task.user_id = task.user_id or parent.user_id
         ids = [parent.root_id, *(each["id"] for each in task.dependencies)]
@@ -101,6 +98,13 @@ class TaskRepository:
         except MoveLostError as error:
             raise _overtaken(error) from error
         return task
+
+    async def _named_in_tree(
+        self, root_id: str, dependencies: Sequence[DependencyLike] | None
+    ) -> list[Task]:
+        """Return the tasks of a tree, where dependencies are given by the names of tasks; else nothing."""
+        by_name = [each for each in dependencies or () if not isinstance(each, str) and "id" not in each]
+        return await self.store.tree(root_id) if by_name else []
 
     async def get_task_by_id(self, task_id: str) -> Task | None:
         """Return a task, or None if there is none of this id."""
@@ -178,12 +182,20 @@ class TaskRepository:
         progress: float | None = None,
         started_at: datetime | None = None,
         completed_at: datetime | None = None,
+        *,
+        by: str | None = None,
     ) -> Task:
         """Move a task by hand, by the table of moves. Back to pending, it forgets what it did.
 
+        A task that is pending, failed or cancelled can be marked as completed, with a result: its work was
+        done elsewhere, and what depends on it goes on in the next run.
+
+        Args:
+            by: the user who marks it; the event `task_marked` names them.
+
         Raises:
             IllegalMoveError: the table does not know the move.
-            ConflictError: a run has the task in its scope.
+            ConflictError: a run has the task in its scope; for a mark, a run of the tree is requested.
         """
         task = await self._task(task_id)
         root = await self._task(task.root_id)
@@ -194,22 +206,43 @@ class TaskRepository:
             "started_at": started_at,
             "completed_at": completed_at,
         }
-        await self._write(plan_status(task, root, _read_status(status), given, get_settings()))
+        await self._write(plan_status(task, root, _read_status(status), given, get_settings(), by=by))
         return await self._task(task_id)
 
     async def update_task(self, task_id: str, **fields: Json) -> Task:
         """Update fields and custom columns at once: all of them, or none.
 
+        `status="completed"`, with a `result`, marks the task as completed; see `update_task_status`. Fields
+        that only the engine sets are ignored, so that a task can be given back as it was read.
+
         Raises:
             InvalidInputError: a value cannot be used; `violations` lists every fault.
             ConflictError: a run has the task in its scope, or it is in progress.
         """
+        return await self.update_fields(task_id, fields)
+
+    async def update_fields(
+        self, task_id: str, fields: Mapping[str, Json], *, by: str | None = None
+    ) -> Task:
+        """Do what `update_task` does.
+
+        Args:
+            by: the user who asks for it; the event of a mark names them.
+        """
         task = await self._task(task_id)
+        marks = _marks(task, fields)
+        fields = {name: fields[name] for name in fields if name not in (*READ_ONLY, "status", "result")}
         if "dependencies" in fields:
             tasks = await self.store.existing_tree(task.root_id, task_id)
         else:
             tasks = [task] if task_id == task.root_id else [await self._task(task.root_id), task]
-        await self._write(plan_update(tasks, task_id, fields, get_settings()))
+        settings = get_settings()
+        changes = [plan_update(tasks, task_id, fields, settings)] if fields else []
+        if marks is not None:
+            root = next(each for each in tasks if each.id == task.root_id)
+            changes.append(plan_status(task, root, TaskStatus.COMPLETED, marks, settings, by=by))
+        if changes:
+            await self._write(together(task.root_id, *changes))
         return await self._task(task_id)
 
     async def update_task_inputs(self, task_id: str, inputs: dict[str, Json]) -> Task:
@@ -276,17 +309,44 @@ def _overtaken(error: MoveLostError) -> ConflictError:
     return ConflictError(f"Somebody changed the tree at the same moment, or asked for a run of it. {error}")
 
 
-def _read_single(entry: dict[str, Json], dependencies: Sequence[DependencyLike] | None) -> Task:
-    """Read one task as a root; whether its dependencies exist is looked up later."""
+def _read_single(
+    entry: dict[str, Json], dependencies: Sequence[DependencyLike] | None, tree: Sequence[Task]
+) -> Task:
+    """Read one task as a root; whether its dependencies exist is looked up later.
+
+    Args:
+        tree: the tasks that dependencies may name by their names.
+    """
     faults = Faults()
     if entry["id"] is not None:
         read_text(entry["id"], "id", "", faults)
     task = read_entry(entry, entry["id"] or new_ids(1)[0], "", get_settings(), faults)
-    task.dependencies = read_dependencies(dependencies, "", faults)
+    needed = read_dependencies(dependencies, "", faults)
+    resolve_names(needed, tree, faults)
+    task.dependencies = [each for each in needed if each["id"]]
     check_sources(task.inputs, {each["id"] for each in task.dependencies}, "", faults)
     if faults.found:
         raise InvalidInputError(f"The task is refused: {' '.join(faults.found)}", faults.found)
     return task
+
+
+def _marks(task: Task, fields: Mapping[str, Json]) -> dict[str, Json] | None:
+    """Return the result with which fields mark a task as completed, None where they leave its status."""
+    given, result = fields.get("status"), fields.get("result")
+    status = task.status if given is None else _read_status(given)
+    if status is task.status:
+        if result is not None and result != task.result:
+            raise InvalidInputError(
+                f'Task {task.name!r} ({task.id}) is {task.status}: a result is set only together with a '
+                'change of its status to "completed".'
+            )
+        return None
+    if status is not TaskStatus.COMPLETED:
+        raise InvalidInputError(
+            f'Task {task.name!r} ({task.id}) cannot be set to "{status}": by hand, a status can only become '
+            '"completed". Execute the task to run it again, or cancel it.'
+        )
+    return {"result": result}
 
 
 def _read_status(status: str) -> TaskStatus:

@@ -20,6 +20,11 @@ def has_unended_run(root: Task) -> bool:
     return root.run_requested_at is not None and root.run_ended_at is None
 
 
+def is_unstarted(tasks: Sequence[Task], root: Task) -> bool:
+    """Return whether no task of the requested run has started: the run is fresh, not left by a process."""
+    return all(task.started_at is None for task in in_scope(tasks, root.run_scope))
+
+
 def begin_run(
     tasks: Sequence[Task],
     root: Task,
@@ -64,8 +69,7 @@ def take_over(
     max_interruptions: int,
 ) -> None:
     """Put what resuming a run takes into the batch: a new owner, and an end or a way back for what ran."""
-    is_unstarted = all(task.started_at is None for task in in_scope(tasks, root.run_scope))
-    decide_executors(tasks, batch, is_known, again=is_unstarted)
+    decide_executors(tasks, batch, is_known, again=is_unstarted(tasks, root))
     for task in tasks:
         if task.status is IN_PROGRESS and task.executor != GROUP:
             recover_task(task, batch, effect(task), max_interruptions)

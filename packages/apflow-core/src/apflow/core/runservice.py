@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
+from datetime import datetime
 from typing import Literal
 
 from apflow.core import runs
@@ -16,11 +17,12 @@ from apflow.core.extensions import executor_is_known
 from apflow.core.manager import TaskManager
 from apflow.core.presentation import nested, snapshot
 from apflow.core.recovery import recover
+from apflow.core.request import has_unended_run
 from apflow.core.settings import get_settings
 from apflow.core.states import TaskStatus
 from apflow.core.store import TaskQuery
 from apflow.core.submitting import check_room, submit
-from apflow.core.task import Json, Task
+from apflow.core.task import Json, Task, to_json
 from apflow.core.task_executor import TaskExecutor
 from apflow.core.tree import TreeSummary, tree_status
 from apflow.core.treeservice import Answers, TreeService
@@ -39,7 +41,7 @@ class RunService(TreeService, WebhookService):
         wait: bool = False,
         force: bool = False,
         copy_execution: bool = False,
-        copy_children: bool = False,
+        copy_children: bool | None = None,
         user_id: str | None = None,
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
@@ -56,11 +58,12 @@ class RunService(TreeService, WebhookService):
             wait: return when the run has ended.
             force: run what has completed again.
             copy_execution: leave the task as it is, and run a copy.
-            copy_children: copy what is below the task, too.
+            copy_children: copy what is below the task, too. Left out: the whole tree of a root.
             user_id: whose the created tasks are.
             on_conflict: what to do when a given id is taken.
             idempotency_key: the same key creates nothing twice, and a run that goes on already is no error.
-            use_streaming: for interfaces that can answer with the events; here it changes nothing.
+            use_streaming: for interfaces that can answer with the events. The answer then says so: a run
+                that has not ended has the status "started", and `streaming` is true.
             webhook_config: whom a server is to tell of the events; see `WebhookConfig`. The answer has the
                 `webhook_id`, and the `webhook_secret` where one was made.
 
@@ -71,10 +74,9 @@ class RunService(TreeService, WebhookService):
         """
         if (task_id is None) == (tasks is None):
             raise InvalidInputError("Give what to run in one way: task_id, or tasks.")
-        del use_streaming
         await check_room(self.db, self.user_id or user_id)
         webhook = await self._read_webhook(webhook_config) if webhook_config is not None else None
-        more: dict[str, Json] = {}
+        more: dict[str, Json] = {"streaming": True} if use_streaming else {}
         is_new = True
         known: list[Task] | None = None
         if task_id is None:
@@ -98,9 +100,11 @@ class RunService(TreeService, WebhookService):
                     await submit(self.db, task.id, force=force, known=known)
         if wait:
             await self._end_of(task.root_id)
-        elif is_new and known is not None:
-            return _told(task, tree_status(known), has_result=False) | more
-        return _told(task, tree_status(await self.db.existing_tree(task.root_id)), has_result=wait) | more
+        if not wait and is_new and known is not None:
+            summary = tree_status(known)
+        else:
+            summary = tree_status(await self.db.existing_tree(task.root_id))
+        return _told(task, summary, has_result=wait, is_streaming=use_streaming) | more
 
     async def run(self, task_id: str, *, force: bool = False) -> dict[str, Json]:
         """Run a stored task here and wait for the end. Who stops waiting cancels the run.
@@ -178,19 +182,41 @@ class RunService(TreeService, WebhookService):
         return {"count": sum((await self.db.count(query)).values())}
 
     async def status(self, task_ids: Iterable[str]) -> Answers:
-        """Return the status of tasks; for a root, of its tree."""
-        return [await self._status(await self._task(task_id)) for task_id in task_ids]
+        """Return the status of tasks; for a root, of its tree.
+
+        A task that does not exist, or that the caller may not see, has the status "not_found".
+        """
+        return [
+            await self._status(task) if task is not None else _not_found(task_id) | _NO_STANDING
+            for task_id, task in await self._found(task_ids)
+        ]
 
     async def cancel(
         self, task_ids: Iterable[str], *, force: bool = False, error_message: str | None = None
     ) -> Answers:
-        """Cancel tasks with all below them. `force` gives running code no time to end by itself."""
-        tasks = [await self._task(task_id, with_tree=True) for task_id in task_ids]
+        """Cancel tasks with all below them. `force` gives running code no time to end by itself.
+
+        A task that does not exist, or that the caller may not see, has the status "not_found".
+        """
         manager = TaskManager(self.db)
         return [
-            {"task_id": task.id} | await manager.cancel_task(task.id, error_message, force=force)
-            for task in tasks
+            {"task_id": task_id} | await manager.cancel_task(task_id, error_message, force=force)
+            if task is not None
+            else _not_found(task_id)
+            for task_id, task in await self._found(task_ids, with_tree=True)
         ]
+
+    async def _found(
+        self, task_ids: Iterable[str], *, with_tree: bool = False
+    ) -> list[tuple[str, Task | None]]:
+        """Return tasks that are named, with their ids; None for what the caller does not see."""
+        found: list[tuple[str, Task | None]] = []
+        for task_id in split_ids(task_ids):
+            try:
+                found.append((task_id, await self._task(task_id, with_tree=with_tree)))
+            except NotFoundError:
+                found.append((task_id, None))
+        return found
 
     async def resume(self, task_ids: Iterable[str] | None = None) -> Answers:
         """Resume trees whose run a process left: these, or all that this process has the executors for."""
@@ -217,11 +243,18 @@ class RunService(TreeService, WebhookService):
         }
 
     async def _status(self, task: Task) -> dict[str, Json]:
-        found: dict[str, Json] = {"task_id": task.id, "name": task.name}
+        found: dict[str, Json] = {"task_id": task.id, "context_id": task.root_id, "name": task.name}
+        found |= {"started_at": to_json(task.started_at), "updated_at": to_json(task.updated_at)}
         if task.id != task.root_id:
-            return found | {"status": str(task.status), "progress": task.fraction, "error": task.error}
-        summary = tree_status(await self.db.existing_tree(task.id))
-        return found | {"status": str(summary.status), "progress": summary.progress, "error": summary.error}
+            found |= {"status": str(task.status), "progress": task.fraction, "error": task.error}
+            return found | {"is_running": TaskStatus.is_active(task.status)}
+        tasks = await self.db.existing_tree(task.id)
+        summary = tree_status(tasks)
+        found |= {"status": str(summary.status), "progress": summary.progress, "error": summary.error}
+        started = [each.started_at for each in tasks if each.started_at is not None]
+        updated = [each.updated_at for each in tasks if each.updated_at is not None]
+        found |= {"started_at": _time(min, started), "updated_at": _time(max, updated)}
+        return found | {"is_running": has_unended_run(task)}
 
     async def _is_driven(self, root: Task) -> bool:
         return runs.is_running(self.db, root.id) or await is_owned_elsewhere(self.db, root)
@@ -234,18 +267,41 @@ class RunService(TreeService, WebhookService):
                 pass
 
 
+def split_ids(given: Iterable[str]) -> list[str]:
+    """Return ids that are given one by one, or several in one string with commas between them."""
+    parts = [given] if isinstance(given, str) else given
+    return [each.strip() for part in parts for each in part.split(",") if each.strip()]
+
+
+_NO_STANDING: dict[str, Json] = {
+    "context_id": None, "name": None, "progress": None, "error": None, "is_running": False,
+    "started_at": None, "updated_at": None,
+}  # fmt: skip
+
+
+def _not_found(task_id: str) -> dict[str, Json]:
+    return {"task_id": task_id, "status": "not_found", "message": str(NotFoundError(task_id))}
+
+
+def _time(choose: Callable[[list[datetime]], datetime], times: list[datetime]) -> Json:
+    return to_json(choose(times)) if times else None
+
+
 def _is_new(root: Task) -> bool:
     """Say whether a run of a tree was never requested."""
     return root.run_requested_at is None and root.run_ended_at is None
 
 
-def _told(task: Task, summary: TreeSummary, *, has_result: bool) -> dict[str, Json]:
+def _told(
+    task: Task, summary: TreeSummary, *, has_result: bool, is_streaming: bool = False
+) -> dict[str, Json]:
     """Return what is told of a run that was asked for, by how its tree stands."""
+    is_over = TaskStatus.is_terminal(summary.status)
     answer: dict[str, Json] = {
         "success": summary.status not in (TaskStatus.FAILED, TaskStatus.CANCELLED),
         "root_task_id": task.root_id,
         "task_id": task.id,
-        "status": str(summary.status),
+        "status": "started" if is_streaming and not is_over else str(summary.status),
         "progress": summary.progress,
         "message": _message(summary),
         "error": summary.error,

@@ -209,7 +209,10 @@ def refuse_masked(value: Json, path: str = "inputs") -> None:
 
 
 def _is_clear_secret(node: Json, place: Place | None) -> bool:
-    if place is None or not isinstance(place.key, str) or not is_secret_key(place.key):
+    if place is None or not isinstance(place.key, str):
+        return False
+    is_api_key = place.key == "value" and place.parent is not None and place.parent.key == "auth"
+    if not is_api_key and not is_secret_key(place.key):
         return False
     if node is None or isinstance(node, bool) or node in ("", [], {}):
         return False

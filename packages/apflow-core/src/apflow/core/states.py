@@ -34,15 +34,17 @@ class TaskStatus(StrEnum):
 TERMINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
 
 MOVES: Mapping[TaskStatus, frozenset[TaskStatus]] = {
-    # pending -> failed: what it needs can never be had.
-    TaskStatus.PENDING: frozenset({TaskStatus.IN_PROGRESS, TaskStatus.CANCELLED, TaskStatus.FAILED}),
+    # pending -> failed: what it needs can never be had. pending -> completed: marked by hand.
+    TaskStatus.PENDING: frozenset(TaskStatus) - {TaskStatus.PENDING},
     # in_progress -> in_progress: a retry waits or begins. in_progress -> pending: recovery and drain.
     TaskStatus.IN_PROGRESS: frozenset(TaskStatus),
-    # A terminal state is left by explicit re-execution only.
+    # A terminal state is left by explicit re-execution, or because a user marks the task as completed.
     TaskStatus.COMPLETED: frozenset({TaskStatus.PENDING}),
-    TaskStatus.FAILED: frozenset({TaskStatus.PENDING}),
-    TaskStatus.CANCELLED: frozenset({TaskStatus.PENDING}),
+    TaskStatus.FAILED: frozenset({TaskStatus.PENDING, TaskStatus.COMPLETED}),
+    TaskStatus.CANCELLED: frozenset({TaskStatus.PENDING, TaskStatus.COMPLETED}),
 }
+
+MARKABLE = frozenset({TaskStatus.PENDING, TaskStatus.FAILED, TaskStatus.CANCELLED})  # by hand, as completed
 
 
 def check_move(task_id: str, old: TaskStatus, new: TaskStatus) -> None:

@@ -30,6 +30,10 @@ class Move:
     It wins when the row exists and every field named in `expects` has that value (None matches null).
     Then the fields of `sets` are written and `events` stored, numbered. A move with empty `sets` only
     checks (and, where a store admits several processes, locks the row).
+
+    A move that sets `root_id` takes the task to another tree, as the last in it, whatever its position was;
+    `root_id` of the move is the tree that it leaves, and its events belong to the one that it joins. The
+    events of a tree go with its root.
     """
 
     task_id: str

@@ -8,9 +8,10 @@ import time
 from apflow.core import llmkey, plugins, runs
 from apflow.core.access import Access
 from apflow.core.catalogue import describe_executor, describe_executors
+from apflow.core.errors import ForbiddenError
 from apflow.core.states import TaskStatus
 from apflow.core.store import TaskQuery
-from apflow.core.task import Json
+from apflow.core.task import Json, utc_now
 from apflow.core.treeservice import Answers
 
 _STARTED = time.monotonic()
@@ -31,8 +32,12 @@ class SystemService(Access):
         """Say whether the database answers, with version, storage and time since the start in seconds."""
         await self.db.get(["any"])
         scheme = self.db.url.partition(":")[0]
+        running = len(runs.all_running(self.db))
         return {
-            "status": "ok",
+            "status": "healthy",
+            "message": "apflow is healthy.",
+            "timestamp": utc_now().isoformat(),
+            "running_tasks_count": running,
             "version": plugins.version("apflow-core"),
             "storage": {"kind": scheme, "is_shared": self.db.capabilities.is_shared},
             "uptime_seconds": round(time.monotonic() - _STARTED, 3),
@@ -54,15 +59,35 @@ class SystemService(Access):
             "uptime_seconds": round(time.monotonic() - _STARTED, 3),
         }
 
-    async def set_llm_key(self, api_key: str, provider: str = "openai") -> dict[str, Json]:
-        """Keep the caller's key for a provider of language models, in the memory of this process."""
-        llmkey.set_llm_key(self.user_id, provider, api_key)
+    async def set_llm_key(
+        self, api_key: str, provider: str = "openai", *, user_id: str | None = None
+    ) -> dict[str, Json]:
+        """Keep a user's key for a provider of language models, in the memory of this process.
+
+        Args:
+            user_id: whose key it is; by default the caller's. That of another user takes an admin.
+        """
+        llmkey.set_llm_key(self._holder(user_id), provider, api_key)
         return {"success": True, "provider": provider}
 
-    async def get_llm_key(self, provider: str = "openai") -> dict[str, Json]:
-        """Say whether the caller has a key for a provider. The key itself is never returned."""
-        return {"provider": provider, "has_key": llmkey.llm_key(self.user_id, provider) is not None}
+    async def get_llm_key(self, provider: str = "openai", *, user_id: str | None = None) -> dict[str, Json]:
+        """Return whether a user has a key for a provider, and for which. Keys are never returned."""
+        holder = self._holder(user_id)
+        has_key = llmkey.llm_key(holder, provider) is not None
+        providers = dict.fromkeys(llmkey.providers_of(holder), True)
+        return {"provider": provider, "has_key": has_key, "providers": providers}
 
-    async def delete_llm_key(self, provider: str = "openai") -> dict[str, Json]:
-        """Forget the caller's key for a provider."""
-        return {"success": llmkey.delete_llm_key(self.user_id, provider), "provider": provider}
+    async def delete_llm_key(
+        self, provider: str = "openai", *, user_id: str | None = None
+    ) -> dict[str, Json]:
+        """Delete a user's key for a provider."""
+        success = llmkey.delete_llm_key(self._holder(user_id), provider)
+        return {"success": success, "provider": provider}
+
+    def _holder(self, user_id: str | None) -> str | None:
+        """Return whose keys are meant."""
+        if user_id is None or user_id == self.user_id:
+            return self.user_id
+        if not self.is_admin:
+            raise ForbiddenError("The keys of another user take an admin.")
+        return user_id

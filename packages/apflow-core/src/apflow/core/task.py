@@ -147,7 +147,8 @@ class Task:
 
 _values = attrgetter(*(each.name for each in fields(Task)))
 
-GROUP = "group"  # value of Task.executor for a task that only holds others
+# Value of Task.executor for a task that only holds others. No executor can have an id that begins so.
+GROUP = ":group"
 
 
 def to_json(value: Json) -> Json:

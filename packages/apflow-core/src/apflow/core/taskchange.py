@@ -7,43 +7,33 @@ that, or a task that matters, has moved meanwhile, nothing is written.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
-from apflow.core.entry import read_dependencies
+from apflow.core.entry import read_dependencies, resolve_names
 from apflow.core.errors import ConflictError, InvalidInputError
-from apflow.core.events import EventType, TaskEvent
+from apflow.core.events import TaskEvent
 from apflow.core.settings import Settings
-from apflow.core.states import TERMINAL, TaskStatus, check_move
+from apflow.core.states import TaskStatus
 from apflow.core.store import Change, Move
 from apflow.core.task import Dependency, Json, Task, utc_now
 from apflow.core.taskfield import (
+    READ_ONLY,
     Faults,
     check_sources,
     near,
     read_custom,
-    read_json,
     read_name,
     read_object,
     read_params,
     read_policy,
     read_priority,
     read_schemas,
-    shown,
 )
 from apflow.core.taskmodel import custom_fields
 from apflow.core.treeindex import TreeIndex
 from apflow.core.treeshape import find_circle
 
 UPDATABLE = ("name", "priority", "inputs", "params", "schemas", "policy", "dependencies")
-FIXED = ("id", "parent_id", "root_id", "user_id")
-
-_EVENTS = {
-    TaskStatus.PENDING: EventType.TASK_RESET,
-    TaskStatus.IN_PROGRESS: EventType.TASK_STARTED,
-    TaskStatus.COMPLETED: EventType.TASK_COMPLETED,
-    TaskStatus.FAILED: EventType.TASK_FAILED,
-    TaskStatus.CANCELLED: EventType.TASK_CANCELLED,
-}
+FIXED = ("id", "parent_id", "user_id", "original_task_id")
 
 
 class MoveSet:
@@ -79,6 +69,15 @@ class MoveSet:
         return Change(moves=self.moves(), is_strict=True)
 
 
+def together(root_id: str, *changes: Change) -> Change:
+    """Return one change of a tree that makes the moves of several."""
+    moves = MoveSet(root_id)
+    for change in changes:
+        for move in change.moves:
+            moves.put(move.task_id, move.expects, move.sets, *move.events)
+    return moves.change()
+
+
 def plan_update(
     tasks: Sequence[Task], task_id: str, fields: Mapping[str, object], settings: Settings
 ) -> Change:
@@ -98,7 +97,7 @@ def plan_update(
     task = index.by_id[task_id]
     root = index.by_id[task.root_id]
     faults, conflicts = Faults(), Faults()
-    sets = _read_fields(task, fields, settings, faults)
+    sets = _read_fields(task, tasks, fields, settings, faults)
     moves = MoveSet(root.id)
     if "dependencies" in fields:
         _check_dependencies(index, task, sets["dependencies"], faults, conflicts)
@@ -108,16 +107,17 @@ def plan_update(
             moves.put(dependency["id"])
     _check_sources(task, sets, faults)
     if any(name in UPDATABLE and name != "name" for name in sets):
-        moves.put(root.id, _expect_no_run(root, task, conflicts))
+        moves.put(root.id, expect_no_run(root, task, conflicts))
         moves.put(task.id, {"status": task.status})
         if TaskStatus.is_active(task.status):
             conflicts.add("", "it is in progress: only its name and own columns may change now.")
-    _refuse(task, "updated", faults, conflicts)
+    refuse(task, "updated", faults, conflicts)
     moves.put(task.id, None, {**sets, "updated_at": utc_now()})
     return moves.change()
 
 
-def _refuse(task: Task, what: str, faults: Faults, conflicts: Faults) -> None:
+def refuse(task: Task, what: str, faults: Faults, conflicts: Faults) -> None:
+    """Raise what was found against a change of a task, if anything."""
     found = faults.found + conflicts.found
     if found:
         message = f"Task {task.name!r} ({task.id}) cannot be {what}: {' '.join(found)}"
@@ -125,15 +125,19 @@ def _refuse(task: Task, what: str, faults: Faults, conflicts: Faults) -> None:
 
 
 def _read_fields(
-    task: Task, fields: Mapping[str, object], settings: Settings, faults: Faults
+    task: Task, tasks: Sequence[Task], fields: Mapping[str, object], settings: Settings, faults: Faults
 ) -> dict[str, Json]:
     sets: dict[str, Json] = {}
     custom = custom_fields()
     for name, value in fields.items():
+        if name in READ_ONLY or (name in FIXED and value == getattr(task, name)):
+            continue
         if name in FIXED:
             faults.add("", f"{name} cannot be changed. Copy the task instead.")
         elif name == "dependencies":
-            sets[name] = _keep_names(task, read_dependencies(value, "", faults))
+            needed = read_dependencies(value, "", faults)
+            resolve_names(needed, tasks, faults)
+            sets[name] = _keep_names(task, [each for each in needed if each["id"]])
         elif name in UPDATABLE:
             sets[name] = _read_field(name, value, settings, faults)
         elif name in custom:
@@ -199,7 +203,7 @@ def _check_sources(task: Task, sets: Mapping[str, Json], faults: Faults) -> None
         check_sources(sets.get("inputs", task.inputs), declared, "", faults)
 
 
-def _expect_no_run(root: Task, task: Task, conflicts: Faults) -> dict[str, Json]:
+def expect_no_run(root: Task, task: Task, conflicts: Faults) -> dict[str, Json]:
     """Return the condition that no run has, or gets, this task in its scope."""
     is_in_scope = root.run_scope is None or task.id in root.run_scope
     if root.run_requested_at is not None and is_in_scope:
@@ -216,7 +220,7 @@ def plan_addition(task: Task, found: Mapping[str, Task]) -> list[Move]:
 
     Raises:
         ConflictError: a run of the tree is requested.
-        InvalidInputError: a dependency is not in the tree.
+        InvalidInputError: a dependency does not exist.
     """
     faults, conflicts = Faults(), Faults()
     root = found[task.root_id]
@@ -224,79 +228,12 @@ def plan_addition(task: Task, found: Mapping[str, Task]) -> list[Move]:
         needed = found.get(dependency["id"])
         if needed is None:
             faults.add("", f"dependency {dependency['id']!r} does not exist.")
-        elif needed.root_id != task.root_id:
-            faults.add(
-                "", f"dependency {dependency['id']!r} is in another tree. Depend on tasks of the same tree."
-            )
     if root.run_requested_at is not None:
         conflicts.add("", "a run of the tree is requested. Wait for its end, or cancel it first.")
-    _refuse(task, "created", faults, conflicts)
+    refuse(task, "created", faults, conflicts)
     moves = MoveSet(root.id)
     moves.put(root.id, {"run_requested_at": None})
     for task_id in [task.parent_id, *(each["id"] for each in task.dependencies)]:
-        moves.put(task_id or root.id)
+        if task_id is not None and found[task_id].root_id == root.id:
+            moves.put(task_id)
     return moves.moves()
-
-
-def plan_status(
-    task: Task, root: Task, status: TaskStatus, given: Mapping[str, object], settings: Settings
-) -> Change:
-    """Return the change that moves a task by hand, by the table of moves.
-
-    Args:
-        task: the task as it is.
-        root: the root of its tree.
-        status: the new status.
-        given: error, result, progress, started_at and completed_at, as far as they are to be set.
-        settings: for the limits.
-
-    Raises:
-        IllegalMoveError: the table does not know the move.
-        ConflictError: a run has the task in its scope.
-    """
-    check_move(task.id, task.status, status)
-    faults, conflicts = Faults(), Faults()
-    expected = _expect_no_run(root, task, conflicts)
-    now = utc_now()
-    sets: dict[str, Json] = _status_fields(task, status, now) | _read_given(given, settings, faults)
-    sets["updated_at"] = now
-    _refuse(task, "updated", faults, conflicts)
-    event = TaskEvent(
-        type=_EVENTS[status],
-        task_id=task.id,
-        root_task_id=root.id,
-        timestamp=now,
-        status=status,
-        progress=1.0 if status in TERMINAL else sets.get("progress"),
-        result=sets.get("result"),
-        error=sets.get("error"),
-    )
-    moves = MoveSet(root.id)
-    moves.put(root.id, expected)
-    moves.put(task.id, {"status": task.status, "generation": task.generation}, sets, event)
-    return moves.change()
-
-
-def _status_fields(task: Task, status: TaskStatus, now: datetime) -> dict[str, Json]:
-    if status == TaskStatus.PENDING:
-        fresh = dict.fromkeys(_FORGOTTEN) | {"progress": 0.0, "attempts": 0, "interruptions": 0}
-        return fresh | {"status": status, "generation": task.generation + 1}
-    if status == TaskStatus.IN_PROGRESS:
-        return {"status": status, "started_at": task.started_at or now}
-    sets: dict[str, Json] = {"status": status, "completed_at": now}
-    return sets | {"progress": 1.0} if status == TaskStatus.COMPLETED else sets
-
-
-_FORGOTTEN = ("result", "error", "started_at", "completed_at", "not_before", "cancel_requested_at", "owner")
-
-
-def _read_given(given: Mapping[str, object], settings: Settings, faults: Faults) -> dict[str, Json]:
-    sets: dict[str, Json] = {name: value for name, value in given.items() if value is not None}
-    if "result" in sets:
-        sets["result"] = read_json(sets["result"], "result", "", settings, faults)
-    if "error" in sets:
-        sets["error"] = read_json(str(sets["error"]), "error", "", settings, faults)
-    progress = sets.get("progress")
-    if progress is not None and (not isinstance(progress, int | float) or not 0 <= progress <= 1):
-        faults.add("", f"progress is a number from 0.0 to 1.0, not {shown(progress)}.")
-    return sets

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from apflow.core.errors import InvalidInputError
+from apflow.core.identifier import fault_of_extension_id
 from apflow.core.inputs import find_references
 from apflow.core.jsonvalue import clean_text, dumps, encode
 from apflow.core.secrets import refuse_masked
@@ -30,6 +31,9 @@ KEYS = (
     "id", "name", "parent_id", "user_id", "priority", "dependencies", "inputs", "params", "schemas", "policy",
     "status", "result", "original_task_id",
 )  # fmt: skip
+
+# Fields that only the engine sets. Output of apflow can be given back as input: these are ignored in it.
+READ_ONLY = tuple(name for name in PUBLIC_FIELDS if name not in KEYS)
 
 # Keys that people write where something else is meant.
 _MEANT = {
@@ -89,13 +93,11 @@ def shown(value: object) -> str:
 
 
 def check_keys(keys: Iterable[Any], custom: Mapping[str, Json], where: str, faults: Faults) -> None:
-    """Refuse keys that mean nothing in a task."""
+    """Refuse keys that mean nothing in a task. Those of `READ_ONLY` are accepted, and ignored."""
     for key in keys:
-        if key in KEYS or key in custom:
+        if key in KEYS or key in custom or key in READ_ONLY:
             continue
-        if key in PUBLIC_FIELDS:
-            faults.add(where, f"{key!r} is set by apflow. Leave it out.")
-        elif key in _MEANT:
+        if key in _MEANT:
             faults.add(where, f"there is no key {key!r}. Use {_MEANT[key]}.")
         else:
             advice = faults.near(key, [*KEYS, *custom]) if isinstance(key, str) else ""
@@ -184,9 +186,7 @@ def check_sources(inputs: dict[str, Json], declared: Collection[str], where: str
 def read_schemas(value: object, where: str, settings: Settings, faults: Faults) -> dict[str, Json]:
     """Read `schemas`: the method is an executor's id, the schemas are JSON Schemas."""
     schemas = read_object(value, "schemas", where, settings, faults)
-    method = schemas.get("method")
-    if method is not None and (not isinstance(method, str) or not method):
-        faults.add(where, f"schemas.method must be the id of an executor, not {shown(method)}.")
+    _check_executor_id(schemas.get("method"), "schemas.method", where, faults)
     for name in ("input_schema", "output_schema"):
         _check_schema(schemas.get(name), f"schemas.{name}", where, faults)
     return schemas
@@ -209,10 +209,16 @@ def _check_schema(schema: Json, name: str, where: str, faults: Faults) -> None:
 def read_params(value: object, where: str, settings: Settings, faults: Faults) -> dict[str, Json]:
     """Read `params`: what the executor is made with, and perhaps which."""
     params = read_object(value, "params", where, settings, faults)
-    executor_id = params.get("executor_id")
-    if executor_id is not None and (not isinstance(executor_id, str) or not executor_id):
-        faults.add(where, f"params.executor_id must be the id of an executor, not {shown(executor_id)}.")
+    _check_executor_id(params.get("executor_id"), "params.executor_id", where, faults)
     return params
+
+
+def _check_executor_id(value: Json, name: str, where: str, faults: Faults) -> None:
+    if value is None:
+        return
+    fault = fault_of_extension_id(value) if isinstance(value, str) else "it is not a string"
+    if fault is not None:
+        faults.add(where, f"{name} must be the id of an executor, not {shown(value)}: {fault}.")
 
 
 def read_custom(value: object, name: str, where: str, settings: Settings, faults: Faults) -> Json:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import fields
+from importlib import import_module
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.task import Json, Task
@@ -51,9 +52,20 @@ def _attribute(name: str) -> property:
     return property(read)
 
 
-def get_task_model_class() -> type | None:
+def chosen_task_model_class() -> type | None:
     """Return the class that was chosen, if any."""
     return _model
+
+
+def get_task_model_class() -> type | None:
+    """Return the class that was chosen, else `TaskModel`; None where no distribution has that."""
+    if _model is not None:
+        return _model
+    try:
+        model: type = import_module("apflow.storage.sql").TaskModel
+    except ModuleNotFoundError:
+        return None
+    return model
 
 
 def custom_fields() -> Mapping[str, Json]:

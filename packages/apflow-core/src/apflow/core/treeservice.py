@@ -16,6 +16,7 @@ from apflow.core.secrets import refuse_masked
 from apflow.core.states import TaskStatus
 from apflow.core.store import TaskQuery
 from apflow.core.task import Json, Task
+from apflow.core.taskchange import UPDATABLE
 from apflow.core.tree import TaskTreeNode
 
 SHORTEST_PREFIX = 8  # characters of an id that may stand for it
@@ -142,10 +143,21 @@ class TreeService(Access):
         schemas: dict[str, Json] | None = None,
         policy: dict[str, Json] | None = None,
         dependencies: Sequence[Json] | None = None,
+        status: TaskStatus | None = None,
+        result: Json = None,
+        parent_id: str | None = None,
+        user_id: str | None = None,
+        original_task_id: str | None = None,
     ) -> dict[str, Json]:
         """Change fields of a task that no run has in its scope: all of them, or none.
 
         What is None stays as it is. Dependencies change only while the task is pending.
+
+        Args:
+            status: "completed" marks a task that is pending, failed or cancelled as done by hand, while no
+                run of its tree is requested. What depends on it goes on in the next run.
+            result: with that status, the result of the task.
+            parent_id: accepted where it is what the task has, as are the two that follow.
 
         Raises:
             InvalidInputError: a value cannot be used; `violations` lists every fault.
@@ -159,14 +171,19 @@ class TreeService(Access):
             "schemas": schemas,
             "policy": policy,
             "dependencies": dependencies,
+            "status": status,
+            "result": result,
+            "parent_id": parent_id,
+            "user_id": user_id,
+            "original_task_id": original_task_id,
         }
         fields = {field: value for field, value in given.items() if value is not None}
         task = await self._task(task_id, with_tree=True)
         if not fields:
-            raise InvalidInputError(f"Nothing to change: give one of {', '.join(given)}.")
+            raise InvalidInputError(f"Nothing to change: give one of {', '.join(UPDATABLE)}.")
         for field in MASKED_FIELDS:
             refuse_masked(fields.get(field), field)
-        return shown(await TaskRepository(self.db).update_task(task.id, **fields))
+        return shown(await TaskRepository(self.db).update_fields(task.id, fields, by=self.user_id))
 
     async def delete(self, task_id: str, *, force: bool = False) -> dict[str, Json]:
         """Delete a task and all below it.
@@ -184,13 +201,18 @@ class TreeService(Access):
         self,
         task_id: str,
         *,
-        children: bool = False,
+        children: bool | None = None,
         copy_mode: Literal["minimal", "full", "custom"] = "minimal",
         custom_task_ids: Sequence[str] | None = None,
+        custom_include_children: bool = False,
         reset_fields: Sequence[str] | None = None,
         save: bool = True,
     ) -> dict[str, Json]:
-        """Copy a task with what it needs into a new tree, or return the array that would."""
+        """Copy a task with what it needs into a new tree, or return the array that would.
+
+        Args:
+            children: copy what is below it, too. Left out: the whole tree of a root, else the task alone.
+        """
         task = await self._task(task_id, with_tree=True)
         for each in custom_task_ids or ():
             await self._task(each)
@@ -201,6 +223,7 @@ class TreeService(Access):
             custom_task_ids=list(custom_task_ids) if custom_task_ids else None,
             reset_fields=list(reset_fields) if reset_fields else None,
             save=save,
+            custom_include_children=custom_include_children,
         )
         if isinstance(copied, TaskTreeNode):
             return nested([each.task for each in copied.walk()], copied.task.id)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
+from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 
 from apflow.core import runs
 from apflow.core.collector import collect_rarely
 from apflow.core.driving import Driver
 from apflow.core.errors import ConflictError, NotFoundError
 from apflow.core.eventbus import bus_of
+from apflow.core.recovery import lacks_executors
+from apflow.core.request import is_unstarted
 from apflow.core.settings import Settings, get_settings
 from apflow.core.store import Change, Move, NoticeKind, TaskStore
 from apflow.core.task import Task
@@ -24,20 +29,29 @@ LONGEST_REST = 10.0  # seconds, where the store fails
 MOST_AT_ONCE = 50  # trees that one sweep takes
 
 
+@dataclass(frozen=True, slots=True)
+class _Lacking:
+    """A tree that needs an executor which this process lacks."""
+
+    requested_at: datetime | None  # its run: another request is another case
+    until: float  # by the monotonic clock: when it is run here all the same
+
+
 class Worker:
     """Takes trees of one store, as many at once as there are places for calls, and runs them to their end.
 
     It sweeps continuously: a submitted tree is taken at once, one whose owner died when the lease is over.
-    Any number of workers may sweep; of two that want a tree one gets it. A tree is left to others where this
-    process lacks one of its executors.
+    Any number of workers may sweep; of two that want a tree one gets it. A tree that another process had
+    begun is left to others where this process lacks one of its executors. A fresh one is left to them for
+    `executor_wait` seconds where the store admits other processes; then it runs here, and what no process
+    has an executor for fails.
     """
 
     def __init__(self, db: TaskStore, settings: Settings | None = None) -> None:
         self.db = db
         self._settings = settings or get_settings()
         self._trees: dict[str, asyncio.Task[None]] = {}
-        # Left to others, for want of an executor: root id -> when its run was requested.
-        self._lacking: dict[str, datetime | None] = {}
+        self._lacking: dict[str, _Lacking] = {}  # left to others, by root id
         self._is_draining = False
         self._has_more = False  # the last sweep took all that it could
         self._wake = asyncio.Event()
@@ -102,7 +116,7 @@ class Worker:
         if places <= 0:
             self._has_more = True  # perhaps: the end of a tree makes it look
             return False
-        found = await self.db.reserve(runs.owner_id(), places, [*self._lacking, *self._trees])
+        found = await self.db.reserve(runs.owner_id(), places, [*self._left(), *self._trees])
         for root in found:
             name = f"apflow:worker:{root.id}"
             self._trees[root.id] = group.create_task(self._take(root), name=name)
@@ -112,20 +126,41 @@ class Worker:
     async def _look_at_lacking(self) -> None:
         """Forget what was left to others and is requested anew, or has ended."""
         stored = await self.db.get(list(self._lacking)) if self._lacking else {}
-        for root_id, requested_at in list(self._lacking.items()):
-            if root_id not in stored or stored[root_id].run_requested_at != requested_at:
+        for root_id, lacking in list(self._lacking.items()):
+            if root_id not in stored or stored[root_id].run_requested_at != lacking.requested_at:
                 del self._lacking[root_id]
 
-    async def _leave_to_others(self, root: Task) -> None:
-        self._lacking[root.id] = root.run_requested_at
+    def _left(self) -> list[str]:
+        """Return the trees that this worker leaves to others now."""
+        now = monotonic()
+        return [root_id for root_id, lacking in self._lacking.items() if now < lacking.until]
+
+    def _leaves(self, tasks: list[Task], root: Task) -> bool:
+        """Return whether a tree is left to others, because this process lacks an executor that it needs."""
+        if not is_unstarted(tasks, root):
+            until = math.inf
+        elif self.db.capabilities.is_shared:
+            until = monotonic() + self._settings.executor_wait
+        else:
+            return False  # no other process can ever run it
+        known = self._lacking.get(root.id)
+        if known is not None and known.requested_at == root.run_requested_at and known.until <= monotonic():
+            return False
+        if not lacks_executors(tasks, root):
+            return False
+        self._lacking[root.id] = _Lacking(root.run_requested_at, until)
+        return True
+
+    async def _free(self, root: Task) -> None:
+        """Give up the reservation of a tree that is left to others."""
         if root.lease_until is not None:  # it was reserved
             free = Move(root.id, root.id, {"lease_until": root.lease_until}, {"lease_until": None})
             await self.db.write(Change(moves=[free]))
 
     async def _take(self, root: Task) -> None:
         try:
-            if await Driver(self.db).run(root.id, resume_only=True, needs_executors=True) is None:
-                await self._leave_to_others(root)
+            if await Driver(self.db).run(root.id, resume_only=True, leave=self._leaves) is None:
+                await self._free(root)
             if self._has_more:
                 self._wake.set()
         except (ConflictError, NotFoundError) as error:

@@ -147,7 +147,10 @@ def label_of(seen: Seen) -> str:
     executor = seen.task.executor if seen.task is not None else None
     if executor == GROUP:
         return "group"
-    return executor if executor is not None and executor_is_known(executor) else "unknown"
+    if executor is None or not executor_is_known(executor):
+        return "unknown"
+    # No executor's id begins with a colon, so the label of one that has such an id stays distinct.
+    return f":{executor}" if executor in ("group", "unknown") else executor
 
 
 def _gauge(name: str, what: str, value: float) -> Metric:

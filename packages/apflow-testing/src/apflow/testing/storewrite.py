@@ -82,6 +82,32 @@ class StoreWriteContract(StoreMaker):
         tree = {task.id: task.has_children for task in await store.tree("r")}
         assert tree == {"r": True, "a": True, "b": False}
 
+    async def test_a_tree_can_become_part_of_another_one(self, store: TaskStore) -> None:
+        await store.add(a_tree("r", "a"))
+        await store.add(a_tree("s", "b"))
+
+        def joins(task_id: str, parent_id: str, **expects: object) -> Move:
+            event = an_event(task_id, "r", EventType.TASK_CREATED)
+            return Move(task_id, "s", expects, {"root_id": "r", "parent_id": parent_id}, (event,))
+
+        parent = Move("a", "r", {}, {"has_children": True})
+        moves = [Move("r", "r", {}, {}), parent, joins("s", "a", run_requested_at=None), joins("b", "s")]
+        await store.write(Change(moves=moves, is_strict=True))
+        tree = [(task.id, task.parent_id, task.position) for task in await store.tree("r")]
+        assert tree == [("r", None, 0), ("a", "r", 1), ("s", "a", 2), ("b", "s", 3)]
+        assert await store.tree("s") == []
+        assert await store.events("s") == []
+        assert [(event.task_id, event.sequence) for event in await store.events("r")] == [
+            ("r", 1), ("a", 2), ("s", 3), ("b", 4),
+        ]  # fmt: skip
+        await store.add([a_task("c", "r", parent_id="b")])
+        await store.move([a_move("s", "pending", "in_progress")])
+        assert [task.id for task in await store.find(TaskQuery(root_only=True))] == ["r"]
+        found = await store.tree("r")
+        assert [(task.id, task.position, task.status) for task in found[2:]] == [
+            ("s", 2, "in_progress"), ("b", 3, "pending"), ("c", 4, "pending"),
+        ]  # fmt: skip
+
     async def test_adding_stores_one_event_per_task(self, store: TaskStore) -> None:
         await store.add(a_tree("r", "a"))
         events = await store.events("r")

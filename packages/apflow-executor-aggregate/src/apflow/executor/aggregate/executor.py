@@ -51,15 +51,20 @@ class AggregateResultsExecutor(BaseTask):
     async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Return the results of the completed dependencies, in the order in which the task names them.
 
+        Called directly, without a task, it aggregates what it is given: every input that is not an option.
+
         Raises:
             AggregateError: they cannot be put together in this way.
         """
+        results: Results = self.dependency_results
+        if self.task_id is None and not results:
+            results = {name: each for name, each in inputs.items() if name not in SCHEMA["properties"]}
         mode = inputs.get("mode", "collect")
-        parts = await _take(self.dependency_results, inputs.get("path"))
-        results = merge(parts) if mode == "merge" else concat(parts.values()) if mode == "concat" else parts
+        parts = await _take(results, inputs.get("path"))
+        joined = merge(parts) if mode == "merge" else concat(parts.values()) if mode == "concat" else parts
         answer = {
             "summary": self._summary(mode, len(parts)),
-            "results": results,
+            "results": joined,
             "result_count": len(parts),
             "timestamp": datetime.now(UTC).isoformat(),
         }

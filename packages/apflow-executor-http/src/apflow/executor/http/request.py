@@ -45,13 +45,14 @@ def plan_request(inputs: Mapping[str, Json], idempotency_key: str | None) -> Pla
     Raises:
         RestInputError: they describe none that may be sent; it names the input.
     """
-    method = str(inputs.get("method", "GET"))
+    method = str(inputs.get("method", "GET")).upper()
     headers = _headers(inputs.get("headers") or {})
     params: list[tuple[str, str]] = list(_pairs(inputs.get("params") or {}))
     shown = url = _url(str(inputs["url"]))
     if params:
         shown = url = url.copy_merge_params(_merged(url, params))
-    name, value, place = _credential(inputs.get("auth"))
+    auth = _present(inputs.get("auth"))
+    name, value, place = _credential(auth)
     if place == "header":
         headers[name] = value
     elif place == "query":
@@ -66,7 +67,7 @@ def plan_request(inputs: Mapping[str, Json], idempotency_key: str | None) -> Pla
     own = {name.lower()} if place == "header" else set[str]()
     secret = {each.lower() for each in headers if is_secret_key(each)} | {"cookie", "authorization"} | own
     told_nobody = [headers[each] for each in secret if each in headers]
-    told_nobody += _secret_values(inputs.get("auth") or {}, url.params.multi_items())
+    told_nobody += _secret_values(auth or {}, url.params.multi_items())
     try:
         request = httpx.Request(method, url, headers=headers, **_body(inputs))
     except (ValueError, TypeError, httpx.InvalidURL, UnicodeError) as error:
@@ -128,6 +129,20 @@ def _check_value(where: str, value: str) -> None:
         raise RestInputError(f"{where} holds a line break or another control character.")
     if value != value.strip(" \t"):
         raise RestInputError(f"{where} begins or ends with a blank, which no header can.")
+
+
+# Former names of the members of an API key, with the present ones.
+_FORMER = {"key": "name", "value": "api_key", "location": "in"}
+
+
+def _present(auth: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """Return a credential with the present names of its members."""
+    if auth is None or auth["type"] != "apikey":
+        return auth
+    twice = [f"{old} and {new}" for old, new in _FORMER.items() if old in auth and new in auth]
+    if twice:
+        raise RestInputError(f"auth of type apikey says the same twice: {', '.join(twice)}. Leave one out.")
+    return {_FORMER.get(name, name): value for name, value in auth.items()}
 
 
 def _credential(auth: Mapping[str, str] | None) -> tuple[str, str, str]:

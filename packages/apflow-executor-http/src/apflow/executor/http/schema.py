@@ -22,7 +22,7 @@ SCHEMA: dict[str, Any] = {
             "description": "Where to: http:// or https://, without user name and password.",
             "examples": ["https://api.example.com/v1/orders"],
         },
-        "method": {"enum": list(METHODS), "default": "GET", "description": "What to do there.",
+        "method": {"enum": [*METHODS, *map(str.lower, METHODS)], "default": "GET", "description": "What to do there.",
                    "examples": ["POST"]},
         "headers": {
             "type": "object",
@@ -82,11 +82,14 @@ SCHEMA: dict[str, Any] = {
                 "api_key": {"type": "string"},
                 "name": {"type": "string"},
                 "in": {"enum": ["header", "query"]},
+                "key": {"type": "string"},
+                "value": {"type": "string"},
+                "location": {"enum": ["header", "query"]},
             },
             "required": ["type"],
             "additionalProperties": False,
             "description": "The credential: bearer (`token`), basic (`username`, `password`), or apikey "
-            "(`api_key`, `name`, by default X-API-Key, `in` header or query).",
+            "(`api_key`, `name`, by default X-API-Key, `in` header or query; also as `value`, `key`, `location`).",
             "examples": [{"type": "bearer", "token": "from a secret"}],
         },
         "timeout": {

@@ -316,11 +316,12 @@ class Transaction:
 
 
 async def _roots(connection: Connection, changes: Sequence[Change]) -> set[str]:
-    """Return the roots of all trees that changes touch. A task never leaves its tree."""
+    """Return the roots of all trees that changes touch: also those that tasks leave or join."""
     roots: set[str] = set()
     removed: list[str] = []
     for change in changes:
         roots.update(move.root_id for move in change.moves)
+        roots.update(move.sets["root_id"] for move in change.moves if "root_id" in move.sets)
         roots.update(task.root_id for task in change.add)
         removed += change.remove
     if removed:

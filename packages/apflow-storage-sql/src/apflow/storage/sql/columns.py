@@ -15,7 +15,7 @@ from typing import Protocol, cast, runtime_checkable
 
 from apflow.core.jsonvalue import dumps, loads
 from apflow.core.task import Json
-from apflow.core.taskmodel import get_task_model_class
+from apflow.core.taskmodel import chosen_task_model_class
 
 TASKS = "apflow_tasks"
 EVENTS = "apflow_events"
@@ -117,7 +117,7 @@ BASE: tuple[TaskColumn, ...] = (
 
 def task_columns() -> tuple[TaskColumn, ...]:
     """Return all columns of tasks: the base ones, then those of the class that the process has chosen."""
-    return _columns_of(get_task_model_class())
+    return _columns_of(chosen_task_model_class())
 
 
 @cache

@@ -145,6 +145,8 @@ class Ledger:
                 for event in move.events:
                     if event.root_task_id not in trees:
                         needs.trees.add(event.root_task_id)
+                if "root_id" in move.sets and move.sets["root_id"] not in trees:
+                    needs.trees.add(move.sets["root_id"])
                 if not _IS_GUARD.issuperset(move.expects):
                     self._need_values(move, needs.values)
             if change.add:
@@ -211,7 +213,8 @@ class Ledger:
         for task_id in writes.removed:
             self._rows.pop(task_id, None)
         for root_id in writes.ended:
-            if self._rows.get(root_id) is None:  # else it was added again
+            row = self._rows.get(root_id)
+            if row is None or row.root_id != root_id:  # else it was added again
                 self._trees.pop(root_id, None)
                 self._sequences.pop(root_id, None)
         self._in_writing = ()
@@ -306,10 +309,25 @@ class Ledger:
         if move.sets:
             row = self._rows[move.task_id]
             assert row is not None  # else the move had lost
-            self._set(move.task_id, row, move.sets, writes)
+            sets = self._rehomed(move, row, writes) if "root_id" in move.sets else move.sets
+            self._set(move.task_id, row, sets, writes)
         for event in move.events:
             self._number(event, writes)
         return move.events
+
+    def _rehomed(self, move: Move, row: Row, writes: Writes) -> Mapping[str, Json]:
+        """Take a task to another tree, as the last in it, and return what is set in its row."""
+        if move.task_id == row.root_id:
+            self._end_tree(move.task_id, writes)
+        row.root_id = move.sets["root_id"]
+        tree = self._trees[row.root_id]
+        position, tree.position = tree.position, tree.position + 1
+        return {**move.sets, "position": position, "last_event": 0}
+
+    def _end_tree(self, root_id: str, writes: Writes) -> None:
+        writes.ended.append(root_id)
+        writes.events.pop(root_id, None)
+        self._trees[root_id] = Tree()
 
     def _set(self, task_id: str, row: Row, sets: Mapping[str, Json], writes: Writes) -> None:
         row.set_guards(sets)
@@ -337,9 +355,7 @@ class Ledger:
         if writes.added.pop(task_id, None) is None:
             writes.removed[task_id] = row.number
         if task_id == row.root_id:
-            writes.ended.append(task_id)
-            writes.events.pop(task_id, None)
-            self._trees[task_id] = Tree()
+            self._end_tree(task_id, writes)
 
     def number_of(self, task_id: str) -> int:
         """Return the number of a known row."""

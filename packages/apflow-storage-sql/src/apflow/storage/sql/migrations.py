@@ -70,6 +70,8 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
             PRIMARY KEY (kind, key)
         )""",
     ),
+    # The marker of groups was a word that an executor can have as its id.
+    ("UPDATE apflow_tasks SET executor = ':group' WHERE executor = 'group'",),
 )
 
 LATEST = len(MIGRATIONS)
