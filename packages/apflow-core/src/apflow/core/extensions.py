@@ -142,6 +142,11 @@ class ExecutorEntry:
         return cast("int | None", _attribute(self.source, "max_concurrency", None))
 
     @cached_property
+    def uses_net_policy(self) -> bool:
+        """Whether it sends inputs only over connections that the network policy judges."""
+        return bool(_attribute(self.source, "uses_net_policy", False))
+
+    @cached_property
     def _signature(self) -> inspect.Signature:
         return inspect.signature(cast("Callable[..., Any]", self.source))
 

@@ -13,6 +13,8 @@ from apflow.core.deletion import plan_deletion
 from apflow.core.entry import read_dependencies, read_entry
 from apflow.core.errors import ConflictError, InvalidInputError, MoveLostError, NotFoundError
 from apflow.core.identifier import new_ids
+from apflow.core.origin import as_json
+from apflow.core.secretpolicy import Author
 from apflow.core.settings import get_settings
 from apflow.core.states import TaskStatus
 from apflow.core.store import Change, TaskQuery, TaskStore
@@ -29,10 +31,14 @@ class TaskRepository:
     """The tasks of one store.
 
     Changes raise `ConflictError` where the state of the tree forbids them, or somebody else was faster.
+
+    Args:
+        author: the caller of a server who makes the changes; None: this machine. See `origin`.
     """
 
-    def __init__(self, store: TaskStore) -> None:
+    def __init__(self, store: TaskStore, author: Author | None = None) -> None:
         self.store = store
+        self.author = author
 
     async def create_task(
         self,
@@ -77,6 +83,8 @@ class TaskRepository:
                     "A task without parent_id is a tree of its own: there is nothing that it could "
                     "depend on. Give it a parent_id in the tree of its dependencies."
                 )
+            if self.author is not None:
+                task.written_by = as_json((self.author,))
             await self.store.add([task])
         else:
             task = await self._join(entry, parent_id, dependencies)
@@ -95,7 +103,7 @@ class TaskRepository:
         limit = get_settings().max_tasks
         if sum((await self.store.count(TaskQuery(root_id=parent.root_id))).values()) >= limit:
             raise InvalidInputError(f"The tree has {limit} tasks, as many as one may have (max_tasks).")
-        provided = plan_addition(task, found)
+        provided = plan_addition(task, found, self.author)
         try:
             await self.store.add([task], provided=provided)
         except MoveLostError as error:
@@ -209,7 +217,7 @@ class TaskRepository:
             tasks = await self.store.existing_tree(task.root_id, task_id)
         else:
             tasks = [task] if task_id == task.root_id else [await self._task(task.root_id), task]
-        await self._write(plan_update(tasks, task_id, fields, get_settings()))
+        await self._write(plan_update(tasks, task_id, fields, get_settings(), self.author))
         return await self._task(task_id)
 
     async def update_task_inputs(self, task_id: str, inputs: dict[str, Json]) -> Task:

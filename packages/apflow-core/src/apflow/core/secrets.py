@@ -18,6 +18,7 @@ from urllib.parse import quote, quote_plus
 from apflow.core import plugins
 from apflow.core.errors import SecretNotFoundError, ValidationError
 from apflow.core.jsonvalue import CONTAINERS, Place, dumps, loads, rewrite
+from apflow.core.secretpolicy import PREFIX, identity, is_variable
 from apflow.core.task import Json
 
 # A provider of the group "apflow.secrets": called with a name, returns the value or None.
@@ -28,7 +29,6 @@ GROUP: Final = "apflow.secrets"
 _KEY: Final = "$secret"
 _SHORTEST: Final = 8  # a shorter value would turn ordinary text into stars
 _LARGE: Final = 1 << 16  # from here on a walk through the value would hold up the event loop
-_ENVIRONMENT: Final = "APFLOW_SECRET_"
 
 
 class Quoted(dict[str, Json]):
@@ -46,11 +46,17 @@ def quoted(value: Json) -> Json:
     return rewrite(copy, lambda node, _: Quoted(node) if _is_secret(node) else node)
 
 
-def resolve(value: Json) -> tuple[Json, list[str]]:
+def resolve(value: Json, permit: Callable[[str], object] | None = None) -> tuple[Json, list[str]]:
     """Return `value` with its secrets in clear, and the clear values for `redact`.
 
-    `value` itself is not changed. Raises `SecretNotFoundError`, and `ValidationError` for a name that
-    is no text.
+    `value` itself is not changed.
+
+    Args:
+        permit: called with the name of each secret before it is looked up; raises where it may not be used.
+
+    Raises:
+        SecretNotFoundError: no provider knows a name.
+        ValidationError: a name is not a string.
     """
     if not _may_hold_secret(value):
         return value, []
@@ -66,18 +72,33 @@ def resolve(value: Json) -> tuple[Json, list[str]]:
             where = place.path("") if place else "value"
             raise ValidationError(f"{where}.$secret must be the name of a secret.", [f"{where}: no name"])
         if name not in clear:
+            if permit is not None:
+                permit(name)
             clear[name] = find_secret(name)
         return clear[name]
 
     return rewrite(value, change), list(dict.fromkeys(clear.values()))
 
 
+def named_secrets(value: Json) -> list[str]:
+    """Return the names of the secrets that `value` refers to, each once."""
+    names: dict[str, None] = {}
+
+    def look(node: Json, _: Place | None) -> Json:
+        if type(node) is not Quoted and _is_secret(node) and isinstance(node[_KEY], str):
+            names[node[_KEY]] = None
+        return node
+
+    if _may_hold_secret(value):
+        rewrite(value, look)
+    return list(names)
+
+
 def find_secret(name: str) -> str:
     """Return the value of a secret: from the environment, else from the first plugin that knows it."""
-    for variable in (name, re.sub(r"\W", "_", name.upper())):
-        value = os.environ.get(_ENVIRONMENT + variable)
-        if value is not None:
-            return value
+    variable = identity(name)
+    if is_variable(variable):
+        return os.environ[PREFIX + variable]
     for provider_name in plugins.names(GROUP):
         provider = cast(SecretProvider, plugins.load(GROUP, provider_name))
         value = provider(name)

@@ -46,6 +46,7 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         *migrations.MIGRATIONS[1],
         *(f'ALTER TABLE {RECORDS} ALTER COLUMN {name} TYPE VARCHAR COLLATE "C"' for name in ("kind", "key")),
     ),
+    migrations.MIGRATIONS[2],
 )
 LATEST = len(MIGRATIONS)
 

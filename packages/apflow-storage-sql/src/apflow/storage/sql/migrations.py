@@ -70,6 +70,7 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
             PRIMARY KEY (kind, key)
         )""",
     ),
+    ("ALTER TABLE apflow_tasks ADD COLUMN written_by VARCHAR",),
 )
 
 LATEST = len(MIGRATIONS)
