@@ -139,8 +139,11 @@ def test_no_token_is_made_that_no_server_would_take(bare, environment: dict[str,
 
 
 def test_secrets_are_listed_with_who_may_use_them_and_without_values(bare):
-    policy = {"KEY": [{"users": ["ann"], "hosts": ["a.example"]}, {"roles": ["ops"]}], "VAULT_*": {"users": ["*"]},
-              "LATER": {"executors": ["rest_executor"]}}  # fmt: skip
+    policy = {
+        "KEY": [{"users": ["ann"], "hosts": ["a.example"]}, {"roles": ["ops"]}],
+        "VAULT_*": {"users": ["*"]},
+        "LATER": {"executors": ["rest_executor"]},
+    }
     bare.environment |= {"APFLOW_SECRET_KEY": "hunter2hunter2", "APFLOW_SECRET_OWN": "hunter2hunter2"}
     bare.environment["APFLOW_SECRET_POLICY"] = json.dumps(policy)
     found = {each["name"]: each for each in bare.json("config", "secrets", "list")["secrets"]}

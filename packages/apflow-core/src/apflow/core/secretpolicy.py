@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from apflow.core.errors import SecretRefusedError, SettingsError
-from apflow.core.settings import VARIABLES, settings_now
+from apflow.core.settings import VARIABLES, Settings, settings_now
 
 ADMIN: Final = "admin"
 ANY: Final = "*"
@@ -153,13 +153,13 @@ def is_variable(name: str) -> bool:
     return PREFIX + name in os.environ and PREFIX + name not in VARIABLES
 
 
-def secret_policy() -> SecretPolicy:
-    """Return the policy that the settings name.
+def secret_policy(settings: Settings | None = None) -> SecretPolicy:
+    """Return the policy that settings name; by default as they are at this moment.
 
     Raises:
         SettingsError: it cannot be read.
     """
-    given = settings_now("secret_policy").secret_policy.strip()
+    given = (settings or settings_now("secret_policy")).secret_policy.strip()
     if not given:
         return _EMPTY
     if given.startswith("{"):
