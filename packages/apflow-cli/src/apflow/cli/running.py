@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-import click
-
 from apflow.cli import live
 from apflow.cli.exitcode import OF_STATUS, ExitCode
 from apflow.cli.options import finish
-from apflow.cli.output import count, one_line, save_json, write_fields, write_json, write_tree
+from apflow.cli.output import count, one_line, save_json, write_fields, write_json, write_note, write_tree
 from apflow.core.service import TaskService
 from apflow.core.task import Json
 
@@ -45,7 +43,7 @@ async def run_tree(
             ) from error
         raise
     except asyncio.CancelledError as error:
-        click.echo(_became(task_id, error), err=True)
+        write_note(_became(task_id, error))
         raise
     return outcome | {"root": await service.tree(task_id)}
 
@@ -72,7 +70,7 @@ def _write_for_people(outcome: Mapping[str, Json]) -> None:
     is_terminal = sys.stdout.isatty()
     size = count(outcome["root"])
     if is_terminal and size > MOST_TASKS:
-        click.echo(f"{size} tasks; `apflow tasks tree {outcome['root']['id']}` shows them.", err=True)
+        write_note(f"{size} tasks; `apflow tasks tree {outcome['root']['id']}` shows them.")
     else:
         write_tree(outcome["root"])
     result = one_line(outcome["result"])

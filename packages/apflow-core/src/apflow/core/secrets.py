@@ -158,7 +158,7 @@ def _finders(secrets: tuple[str, ...]) -> tuple[_Finder, _Finder]:
 
 
 class _Finder:
-    """Finds any of some forms in a text. Long ones are looked for one by one: a pattern takes long to compile."""
+    """Finds any of some forms in a text. Long ones are searched one by one: a pattern compiles slowly."""
 
     __slots__ = ("_long", "_pattern")
 
@@ -186,7 +186,7 @@ _LONG_FORM: Final = 200  # characters
 
 
 def _any_of(forms: Sequence[str]) -> re.Pattern[str]:
-    """Return a pattern for many forms, grouped by their first character: a position is tried once for each."""
+    """Return a pattern for many forms, grouped by their first character."""
     groups: dict[str, list[str]] = {}
     for form in forms:
         groups.setdefault(form[0], []).append(form)
@@ -202,7 +202,7 @@ _HEX_STARTS: Final = ("%", "\\")
 
 
 def _source(form: str) -> str:
-    """Return a regular expression for one form: the digits of %C3 and of \\u00e9 may be small or capital."""
+    """Return a regular expression for one form: hexadecimal digits of escapes match in either case."""
     return _HEX_DIGITS.sub(lambda digits: f"(?i:{digits[0]})", re.escape(form))
 
 
