@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -155,3 +156,36 @@ def test_a_hostile_file_of_settings_is_refused_clearly(bare, text: str, told: st
         assert done.returncode == 2, done.stderr
         assert "cannot" in done.stderr or told in done.stderr
         assert "fault in apflow" not in done.stderr
+
+
+def test_secrets_are_listed_with_who_may_use_them_and_without_values(bare):
+    policy = {
+        "KEY": [{"users": ["ann"], "hosts": ["a.example"]}, {"roles": ["ops"]}],
+        "VAULT_*": {"users": ["*"]},
+        "LATER": {"executors": ["rest_executor"]},
+    }
+    bare.environment |= {"APFLOW_SECRET_KEY": "hunter2hunter2", "APFLOW_SECRET_OWN": "hunter2hunter2"}
+    bare.environment["APFLOW_SECRET_POLICY"] = json.dumps(policy)
+    found = {each["name"]: each for each in bare.json("config", "secrets", "list")["secrets"]}
+    assert {name: each["source"] for name, each in found.items()} == {
+        "KEY": "APFLOW_SECRET_KEY",
+        "LATER": "not set",
+        "OWN": "APFLOW_SECRET_OWN",
+    }
+    assert found["KEY"]["grants"][0] == {
+        "users": ["ann"],
+        "roles": [],
+        "executors": [],
+        "hosts": ["a.example"],
+    }
+    done = bare("config", "secrets", "list")
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["SECRET", "SOURCE", "USERS", "ROLES", "EXECUTORS", "HOSTS"],
+        ["KEY", "APFLOW_SECRET_KEY", "ann", "admin", "*", "a.example"],
+        ["KEY", "APFLOW_SECRET_KEY", "-", "admin,", "ops", "*", "*"],
+        ["LATER", "not", "set", "-", "admin", "rest_executor", "*"],
+        ["OWN", "APFLOW_SECRET_OWN", "-", "admin", "*", "*"],
+    ]
+    assert "hunter2" not in done.stdout
+    bare.environment["APFLOW_SECRET_POLICY"] = "{"
+    assert bare("config", "secrets", "list").returncode == 2

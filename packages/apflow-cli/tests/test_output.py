@@ -44,7 +44,7 @@ def test_a_tree_of_any_depth_is_written(capsys: pytest.CaptureFixture[str]):
 
 
 def test_text_that_a_terminal_would_obey_is_made_harmless():
-    assert one_line("a\x1b[2Jb\r\nc\x9b") == "a\ufffd[2Jb\ufffd c\ufffd"
+    assert one_line("a\x1b[2Jb\r\nc\x9b\u202e") == r"a\x1b[2Jb\r c\x9b\u202e"
     assert one_line({"k": "v\n"}) == '{"k": "v\\n"}'
     assert one_line(None) == ""
 

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
+import re
+import shlex
+import time
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from apflow.core.errors import SecretNotFoundError, ValidationError
 from apflow.core.inputs import build_inputs
-from apflow.core.secrets import is_secret_key, mask, quoted, redact, refuse_masked, resolve
+from apflow.core.secrets import _finders, is_secret_key, mask, quoted, redact, refuse_masked, resolve
 from apflow.core.task import Task
 
 KEY = 'p"ss wörd/+&%=\n1'
@@ -229,3 +234,96 @@ def test_writing_a_mask_back_is_refused_by_its_path():
 @given(json_values)
 def test_masking_twice_is_masking_once(value: object):
     assert mask(mask(value)) == mask(value)
+
+
+def bare_lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines()]
+
+
+# Each is a way in which a program may show a secret, alone or within other text.
+NOTATIONS: dict[str, Callable[[str], str]] = {
+    "as it is": lambda s: s,
+    "stripped": lambda s: s.strip(),
+    "JSON": lambda s: json.dumps({"k": s}),
+    "JSON in UTF-8": lambda s: json.dumps([s], ensure_ascii=False),
+    "JSON with capital digits": lambda s: re.sub(
+        r"\\u[0-9a-f]{4}", lambda found: "\\u" + found[0][2:].upper(), json.dumps(s)
+    ),
+    "JSON of PHP": lambda s: json.dumps(s).replace("/", "\\/"),
+    "JSON in JSON": lambda s: json.dumps(json.dumps(s)),
+    "a path of a URL": quote,
+    "a part of a URL": lambda s: quote(s, safe=""),
+    "a form": quote_plus,
+    "a query": lambda s: urlencode({"a": "b", "k": s}),
+    "a URL with small digits": lambda s: re.sub(
+        "%[0-9A-F]{2}", lambda found: found[0].lower(), quote(s, safe="")
+    ),
+    "base64": lambda s: base64.b64encode(s.encode()).decode(),
+    "base64 without padding": lambda s: base64.b64encode(s.encode()).decode().rstrip("="),
+    "base64 for URLs": lambda s: base64.urlsafe_b64encode(s.encode()).decode(),
+    "base64 for URLs without padding": lambda s: base64.urlsafe_b64encode(s.encode()).decode().rstrip("="),
+    "base64 of MIME": lambda s: base64.encodebytes(s.encode()).decode(),
+    "base64 in a URL": lambda s: quote(base64.b64encode(s.encode()).decode(), safe=""),
+    "base64 of the stripped": lambda s: base64.b64encode(s.strip().encode()).decode(),
+    "hexadecimal": lambda s: s.encode().hex(),
+    "capital hexadecimal": lambda s: s.encode().hex().upper(),
+    "Basic 1": lambda s: f"Basic {base64.b64encode(b'u:' + s.encode()).decode()}",
+    "Basic 2": lambda s: f"Basic {base64.b64encode(b'us:' + s.encode()).decode()}",
+    "Basic 3": lambda s: f"Basic {base64.b64encode(b'usr:' + s.encode()).decode()}",
+    "Basic as a user": lambda s: f"Basic {base64.b64encode(s.encode() + b':pw').decode()}",
+    "HTML": html.escape,
+    "Python": repr,
+    "Python bytes": lambda s: repr(s.encode()),
+    "a shell": shlex.quote,
+    "a shell without quotes": lambda s: " ".join(s.split()),
+    "the lines of another system": lambda s: "\r\n".join(bare_lines(s)),
+    "lines in a log": lambda s: "\n".join(f"INFO  {line}" for line in s.splitlines()),
+    "lines as a list": lambda s: json.dumps(s.splitlines()),
+}
+
+words = st.text(
+    st.characters(exclude_categories=["Cs", "Cc", "Z"], exclude_characters="*"), min_size=12, max_size=40
+)
+ends = st.sampled_from(["", "\n", "\r\n", "  ", "\t\n", "\n\n"])
+one_line = st.builds(lambda start, text, end: start + text + end, ends, words, ends)
+several_lines = st.lists(words, min_size=2, max_size=5).map("\n".join)
+pem_like = st.binary(min_size=100, max_size=400).map(
+    lambda data: (
+        f"-----BEGIN PRIVATE KEY-----\n{base64.encodebytes(data).decode()}-----END PRIVATE KEY-----\n"
+    )
+)
+
+
+def pieces(secret: str) -> list[str]:
+    """Return what would be recognised as the secret or a part of it: its lines, as text and as base64."""
+    lines = [each for each in bare_lines(secret) if len(each) >= 8 and not each.startswith("-----")]
+    encoded = [base64.b64encode(secret.strip().encode()).decode()[:60]]
+    return [*lines, *encoded, *(quote(line, safe="") for line in lines)]
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+@given(one_line | several_lines | pem_like)
+@settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.generate])
+def test_no_notation_of_a_secret_survives(notation: str, secret: str):
+    shown = NOTATIONS[notation](secret)
+    for text in (shown, f"before {shown} after"):
+        masked = redact({"a": [text]}, [secret])["a"][0]
+        assert "***" in masked
+        assert [each for each in pieces(secret) if each in masked] == []
+    large = redact({"a": text, "filler": "x" * (1 << 16)}, [secret])["a"]
+    assert [each for each in pieces(secret) if each in large] == []
+
+
+def test_the_borders_of_a_pem_stay():
+    secret = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\n-----END PRIVATE KEY-----\n"
+    assert redact("a file with -----BEGIN PRIVATE KEY----- in it", [secret]).startswith(
+        "a file with -----BEGIN"
+    )
+
+
+def test_masking_a_large_result_with_a_secret_of_many_lines_takes_no_longer_than_it_must():
+    secret = "\n".join(f"{number:04}{'k' * 60}" for number in range(60))
+    _finders.cache_clear()
+    started = time.monotonic()
+    assert redact({"a": "some other text " * 50_000}, [secret]) == {"a": "some other text " * 50_000}
+    assert time.monotonic() - started < 10

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from peers.sshd import PASSPHRASE, TYPES, Sshd, a_system_user, an_sshd
 
+from apflow.core.errors import FileRefusedError
 from apflow.executor.ssh import (
     SshExecutor,
     SshHostKeyChangedError,
@@ -133,11 +134,11 @@ async def test_neither_an_agent_nor_the_keys_of_the_user_are_used(
         ({"key": "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END"}, "is damaged"),
         ({"key": "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"}, "is damaged"),
         ({"key_file": "/no/such/key"}, "No such file"),
-        ({"key_file": "/dev/null"}, "not a file"),
-        ({"key_file": "/"}, "irectory|not a file"),
+        ({"key_file": "/dev/null"}, "the kernel makes"),
+        ({"key_file": "/"}, "not a regular file"),
         ({"key_file": "a\0b"}, "null"),
         ({"password": "x", "known_hosts": "/no/such/file"}, "No such file"),
-        ({"password": "x", "known_hosts": "/dev/null"}, "not a file"),
+        ({"password": "x", "known_hosts": "/dev/null"}, "the kernel makes"),
         ({"password": "x", "known_hosts": "two\nlines"}, "No line"),
         (
             {"password": "x", "known_hosts": "/tmp/authorized_keys", "host_key_policy": "accept-new"},
@@ -146,7 +147,7 @@ async def test_neither_an_agent_nor_the_keys_of_the_user_are_used(
     ],
 )
 async def test_credentials_and_files_that_cannot_be_used_are_refused(inputs: dict[str, Any], reason: str):
-    with pytest.raises(SshInputError, match=reason) as refused:
+    with pytest.raises((SshInputError, FileRefusedError), match=reason) as refused:
         await SshExecutor().execute({"host": "192.0.2.1", "username": "u", "command": "true", **inputs})
     assert "c2VjcmV0" not in str(refused.value)
     assert "secret words" not in str(refused.value)

@@ -119,3 +119,22 @@ async def test_what_stands_in_the_query_of_a_websocket_is_not_logged(served: Ser
 def test_what_is_unknown_is_refused(wrong: dict[str, str]):
     with pytest.raises(SettingsError, match="APFLOW_LOG_"):
         log.set_up(Settings(**wrong))
+
+
+def test_text_of_tasks_forges_no_line_and_json_keeps_it():
+    hostile = "a\x1b[2J\nERROR apflow: forged\r\x9b\u202e"
+    for kind in log.FORMATS:
+        stream = io.StringIO()
+        log.set_up(Settings(log_format=kind, log_level="INFO"), stream)
+        logging.getLogger("apflow.core").warning("Task %s has ended", hostile)
+        try:
+            raise ValueError(hostile)  # noqa: TRY301 - as code of users does
+        except ValueError:
+            logging.getLogger("apflow.core").exception("Task %s has failed", hostile)
+        written = stream.getvalue()
+        if kind == "json":
+            assert said(stream)[0]["message"] == f"Task {hostile} has ended"
+            continue
+        heads = [line for line in written.split("\n") if line and not line.startswith("  ")]
+        assert [line.partition(" ")[0] for line in heads] == ["WARNING", "ERROR"]
+        assert all(line.isprintable() for line in written.split("\n"))

@@ -102,5 +102,25 @@ def gen_token(ctx: click.Context, user_id: str, is_admin: bool, expires_in: floa
         write_line(made["token"])
 
 
+@config.group("secrets")
+def secrets() -> None:
+    """Show which secrets there are, and who may use them."""
+
+
+@secrets.command("list")
+@with_output
+@click.pass_context
+def list_secrets(ctx: click.Context) -> None:
+    """Show each secret with the users, roles, executors and hosts that it is granted to; never its value."""
+    from apflow.cli.output import write_json, write_table
+    from apflow.cli.secretlist import COLUMNS, describe_secrets, rows_of
+
+    found = describe_secrets()
+    if session_of(ctx).is_json:
+        write_json({"secrets": found})
+    else:
+        write_table(COLUMNS, [row for each in found for row in rows_of(each)])
+
+
 def _described(setting: Setting, value: object) -> dict[str, object]:
     return {"name": setting.name, "variable": setting.variable, "value": value, "source": setting.source}

@@ -50,13 +50,22 @@ def is_of_server(error: Exception) -> bool:
 def describe(error: Exception) -> str:
     """Return an error as text for people."""
     if isinstance(error, InvalidInputError):
-        return "\n".join([f"Error: {error}", *(f"  - {each}" for each in faults(error))])
+        return "\n".join([f"Error: {_text(error)}", *(f"  - {_indented(each)}" for each in faults(error))])
     if isinstance(error, ApflowError | TimeoutError):
-        return f"Error: {error}"
+        return f"Error: {_text(error)}"
     return (
-        f"Error: unexpected {type(error).__name__}: {error}\n"
+        f"Error: unexpected {type(error).__name__}: {_text(error)}\n"
         "This is a fault in apflow or in a plugin. Run it again with --debug to see where."
     )
+
+
+def _text(error: Exception) -> str:
+    return _indented(str(error))
+
+
+def _indented(text: str) -> str:
+    """Return text whose further lines cannot pass for messages of the program."""
+    return text.replace("\n", "\n  ")
 
 
 def faults(error: InvalidInputError) -> list[str]:

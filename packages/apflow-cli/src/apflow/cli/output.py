@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
 
+from apflow.core.printable import printable, printable_json
 from apflow.core.task import Json
 
 SCHEMA_VERSION = 1
@@ -26,22 +26,21 @@ STYLES = {
     "cancelled": "yellow",
 }
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
 
 def one_line(value: Json) -> str:
     """Return a value as text of one line that no terminal takes for a command."""
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return _CONTROL.sub(lambda found: {"\n": " ", "\t": " "}.get(found[0], "\ufffd"), text)
+    return printable(text.replace("\n", " ").replace("\t", " "))
 
 
 def write_json(document: Mapping[str, Json]) -> None:
     """Write one JSON document of one line."""
     is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    is_terminal = sys.stdout.isatty()
     for part in encode(document, is_ascii=not is_unicode):
-        _write(part)
+        _write(printable_json(part) if is_terminal else part)
     _write("\n")
 
 
@@ -84,8 +83,13 @@ def _encode_tree(root: Mapping[str, Json], is_ascii: bool) -> Iterator[str]:
 
 
 def write_line(text: str = "") -> None:
-    """Write one line of data."""
-    _write(f"{text}\n")
+    """Write lines of data, usually one. What a terminal would take for a command is escaped."""
+    _write(f"{printable(text, keeps_lines=True)}\n")
+
+
+def write_note(text: str) -> None:
+    """Write lines for people to standard error. What a terminal would take for a command is escaped."""
+    click.echo(printable(text, keeps_lines=True), err=True)
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[Json]]) -> None:
@@ -118,11 +122,11 @@ def _write_rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) ->
 
 def write_fields(fields: Mapping[str, Json]) -> None:
     """Write one thing, a line for each of its fields that has a value."""
-    shown = {name: one_line(value) for name, value in fields.items()}
+    shown = {one_line(name): one_line(value) for name, value in fields.items()}
     width = max(len(name) for name in shown)
     for name, text in shown.items():
         if text not in ("", "{}", "[]"):
-            write_line(f"{name.ljust(width)}  {_coloured(name, text)}")
+            _write(f"{name.ljust(width)}  {_coloured(name, text)}\n")
 
 
 def count(root: Mapping[str, Json]) -> int:
@@ -140,9 +144,10 @@ def write_tree(root: Mapping[str, Json]) -> None:
     waiting: list[tuple[Mapping[str, Json], int]] = [(root, 0)]
     while waiting:
         task, depth = waiting.pop()
-        status = _coloured("status", str(task["status"]).ljust(11))
+        status = _coloured("status", one_line(task["status"]).ljust(11))
         error = f"  {one_line(task['error'])}" if task["error"] else ""
-        write_line(f"{'  ' * depth}{status}  {one_line(task['name'])}  {task['id']}{error}")
+        own = f"{one_line(task['name'])}  {one_line(task['id'])}"
+        _write(f"{'  ' * depth}{status}  {own}{error}\n")
         waiting.extend((child, depth + 1) for child in reversed(task["children"]))
 
 

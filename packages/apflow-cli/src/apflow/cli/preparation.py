@@ -7,15 +7,18 @@ import warnings
 
 from apflow.cli.options import Session
 from apflow.core.modules import import_modules
+from apflow.core.printable import TextFormatter, printable
 from apflow.core.settings import get_settings
 
 
 def prepare(session: Session) -> None:
     """Set up logging and warnings for people, and import the modules that were named."""
-    logging.basicConfig(level=get_settings().log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(TextFormatter())
+    logging.basicConfig(level=get_settings().log_level.upper(), handlers=[handler])
     warnings.formatwarning = _format_warning
     import_modules([*get_settings().import_modules, *session.modules])
 
 
 def _format_warning(message: Warning | str, *_: object, **__: object) -> str:
-    return f"Warning: {message}\n"
+    return f"Warning: {printable(str(message), keeps_lines=True)}\n"

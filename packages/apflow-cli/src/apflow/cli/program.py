@@ -102,6 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = program.main(args=args, prog_name="apflow", standalone_mode=False, obj=session)
     except click.ClickException as error:
+        from apflow.core.printable import printable  # here: `--help` imports nothing of the core
+
+        error.message = printable(error.message, keeps_lines=True)  # it may repeat the contents of a file
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -115,10 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def report(error: Exception, *, is_debug: bool) -> int:
     """Tell what went wrong on standard error and return the exit code for it."""
     from apflow.cli.failure import describe, exit_code_of
+    from apflow.cli.output import write_note
 
     if is_debug:
         import traceback
 
-        traceback.print_exception(error)
-    click.echo(describe(error), err=True)
+        write_note("".join(traceback.format_exception(error)).rstrip())
+    write_note(describe(error))
     return exit_code_of(error)

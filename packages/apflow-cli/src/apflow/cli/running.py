@@ -10,13 +10,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-import click
-
 from apflow.cli import live
 from apflow.cli.draining import Draining, runs_drained_on_signal
 from apflow.cli.exitcode import OF_STATUS, ExitCode
 from apflow.cli.options import finish
-from apflow.cli.output import count, one_line, save_json, write_fields, write_json, write_tree
+from apflow.cli.output import count, one_line, save_json, write_fields, write_json, write_note, write_tree
 from apflow.core.service import TaskService
 from apflow.core.states import TaskStatus
 from apflow.core.store import TaskStore
@@ -54,7 +52,7 @@ async def run_tree(
             ) from error
         raise
     except asyncio.CancelledError as error:
-        click.echo(_became(task_id, error), err=True)
+        write_note(_became(task_id, error))
         raise
     if draining.signal is not None and not TaskStatus.is_terminal(outcome["status"]):
         advice = f"The run was given up: `apflow tasks resume {task_id}` continues it."
@@ -93,7 +91,7 @@ def _write_for_people(outcome: Mapping[str, Json]) -> None:
     is_terminal = sys.stdout.isatty()
     size = count(outcome["root"])
     if is_terminal and size > MOST_TASKS:
-        click.echo(f"{size} tasks; `apflow tasks tree {outcome['root']['id']}` shows them.", err=True)
+        write_note(f"{size} tasks; `apflow tasks tree {outcome['root']['id']}` shows them.")
     else:
         write_tree(outcome["root"])
     result = one_line(outcome["result"])

@@ -219,7 +219,7 @@ def why(ctx: click.Context, task_id: str) -> None:
     for reason in found["reasons"]:
         write_line(f"- {one_line(reason)}")
     for command in found["advice"]:
-        write_line(f"Try: {command}")
+        write_line(f"Try: {one_line(command)}")
 
 
 @tasks.command()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from apflow.core.errors import ForbiddenError, NotFoundError
+from apflow.core.secretpolicy import Author
 from apflow.core.store import TaskStore
 from apflow.core.task import Json, Task
 
@@ -18,6 +19,7 @@ class Access:
     Args:
         user_id: who calls; None means the owner of the database.
         is_admin: sees everything, and acts for everybody; by default the owner of the database alone.
+        author: who is stored as an author of the trees that the caller writes; None: this machine.
         is_served: whether this process runs what is submitted, so that runs need nobody who waits for them.
     """
 
@@ -27,11 +29,13 @@ class Access:
         user_id: str | None = None,
         is_admin: bool | None = None,
         *,
+        author: Author | None = None,
         is_served: bool = False,
     ) -> None:
         self.db = db
         self.user_id = user_id
         self.is_admin = user_id is None if is_admin is None else is_admin
+        self.author = author
         self.is_served = is_served
 
     async def _seen(self, task_id: str) -> Task | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from apflow.core.errors import ConflictError, InvalidInputError, MoveLostError
+from apflow.core.origin import as_json, authors_of
 from apflow.core.settings import get_settings
 from apflow.core.states import TaskStatus
 from apflow.core.store import Change, Move, TaskStore
@@ -97,7 +98,7 @@ def plan_adoption(
             f"A run of tree {root.name!r} ({root.id}) is requested, so that no task can join it. "
             "Wait for its end, or cancel it first."
         )
-    moves: dict[str, Move] = {root.id: Move(root.id, root.id, {"run_requested_at": None}, {})}
+    moves: dict[str, Move] = {root.id: _signed(root, [each for tree in others.values() for each in tree])}
     for task_id, parent_id in parents.items():
         for task in others[task_id]:
             new_parent = parent_id if task.id == task_id else task.parent_id
@@ -120,6 +121,17 @@ def _fault(root: Task, other: Sequence[Task]) -> str | None:
     return None
 
 
+def _signed(root: Task, joining: Sequence[Task]) -> Move:
+    """Return the move of the root, which from now on has the authors of the trees that join as well."""
+    written = [task for task in (root, *joining) if task.id == task.root_id]
+    known = [authors_of(each) for each in written]
+    expects: dict[str, Json] = {"run_requested_at": None, "written_by": root.written_by}
+    if not any(authors is not None for authors in known):
+        return Move(root.id, root.id, expects, {})
+    together = dict.fromkeys(author for authors in known for author in authors or ())
+    return Move(root.id, root.id, expects, {"written_by": as_json(tuple(together))})
+
+
 def _joining(task: Task, root: Task, parent_id: str | None) -> Move:
     joined = task.copy()
     joined.root_id, joined.parent_id = root.id, parent_id
@@ -129,7 +141,7 @@ def _joining(task: Task, root: Task, parent_id: str | None) -> Move:
     }  # fmt: skip
     sets: dict[str, Json] = {
         "root_id": root.id, "parent_id": parent_id, "user_id": task.user_id or root.user_id, "executor": None,
-        "updated_at": utc_now(),
+        "written_by": None, "updated_at": utc_now(),
     }  # fmt: skip
     return Move(task.id, task.root_id, expects, sets, (created_event(joined, utc_now()),))
 

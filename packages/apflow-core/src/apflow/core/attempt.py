@@ -21,6 +21,7 @@ from apflow.core.executor import ExecutableTask, overrides_cancel
 from apflow.core.hooks import Hooks
 from apflow.core.inputs import build_inputs
 from apflow.core.jsonvalue import copy_json
+from apflow.core.origin import Origin, authors_of, working_for
 from apflow.core.outcome import Outcome, cancelled, failed, read_exception, read_result
 from apflow.core.progress import ProgressQueue
 from apflow.core.runner import Runner, timeout_message
@@ -278,14 +279,20 @@ class Attempt:
                 "ExecutorNotFound", f"No executor is called {task.name!r}. {extensions.advise(task.name)}"
             )
         entry = bench.entry(task.executor)
+        origin = Origin(authors_of(bench.tasks[task.root_id]), task.executor, can_bind=entry.uses_net_policy)
+        with working_for(origin):
+            return await self._call_executor(entry, origin)
+
+    async def _call_executor(self, entry: extensions.ExecutorEntry, origin: Origin) -> Outcome:
+        bench, task = self.bench, self.task
         params = task.params
         if params:
-            params, secrets = resolve(params)
+            params, secrets = resolve(params, origin.permit)
             self.secrets.extend(secrets)
         executor = self.executor = entry.make(params)
         own_schema = task.schemas.get("input_schema")
         schema = narrowed(compile_schema(own_schema), entry.schema_of(executor))
-        inputs = await self._inputs(schema)
+        inputs = await self._inputs(schema, origin)
         self._prepare(executor)
         if self.is_cancelled:
             return Outcome(CANCELLED, None, None, None)
@@ -311,7 +318,7 @@ class Attempt:
             max_depth=settings.max_json_depth,
         )
 
-    async def _inputs(self, schema: InputSchema | None) -> dict[str, Json]:
+    async def _inputs(self, schema: InputSchema | None, origin: Origin) -> dict[str, Json]:
         """Return the inputs for the call; those with secrets as references stay in `self.inputs`."""
         task, tasks = self.task, self.bench.tasks
         results: dict[str, Json] = {}
@@ -329,7 +336,7 @@ class Attempt:
             shown.inputs = inputs
             await self.bench.hooks.run_pre(shown, self.was_ended)
             inputs = shown.inputs
-        clear, secrets = resolve(inputs)
+        clear, secrets = resolve(inputs, origin.permit)
         self.secrets.extend(secrets)
         if schema is not None:
             clear = schema.validate(clear)

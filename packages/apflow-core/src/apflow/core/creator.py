@@ -17,7 +17,9 @@ from apflow.core.extensions import executor_is_known
 from apflow.core.hooks import Hooks
 from apflow.core.identifier import ids_of_key, new_ids
 from apflow.core.inputs import remap_references
+from apflow.core.origin import as_json, with_author
 from apflow.core.plan import choose_executor
+from apflow.core.secretpolicy import Author
 from apflow.core.settings import get_settings
 from apflow.core.store import Move, TaskStore
 from apflow.core.task import Dependency, Json, Task, utc_now
@@ -31,10 +33,15 @@ ATTEMPTS = 5  # to write a tree while others take the ids of ours
 
 
 class TaskCreator:
-    """Creates trees of tasks in a store."""
+    """Creates trees of tasks in a store.
 
-    def __init__(self, db: TaskStore) -> None:
+    Args:
+        author: the caller of a server who writes them; None: this machine. See `origin`.
+    """
+
+    def __init__(self, db: TaskStore, author: Author | None = None) -> None:
         self.db = db
+        self.author = author
 
     async def create_task_tree_from_array(
         self,
@@ -65,7 +72,7 @@ class TaskCreator:
         checked = read_array(tasks, get_settings(), user_id)
         if idempotency_key is not None:
             return await self._create_once(checked, idempotency_key, user_id)
-        written = _stamped(checked.tasks)
+        written = _stamped(self._signed(checked.tasks))
         for _ in range(ATTEMPTS):
             try:
                 await self.db.add(written)
@@ -81,7 +88,7 @@ class TaskCreator:
     async def _create_once(self, checked: CheckedArray, key: str, user_id: str | None) -> TaskTreeNode:
         """Create the tree of an idempotency key, or return it where it exists."""
         real = ids_of_key(key, user_id, len(checked.tasks))
-        written = _stamped(with_ids(checked.tasks, real))
+        written = _stamped(self._signed(with_ids(checked.tasks, real)))
         ids = _real_ids(checked, written)
         try:
             await self.db.add(written)
@@ -168,6 +175,8 @@ class TaskCreator:
         self, tasks: Sequence[Task], plan: CopyPlan, reset_fields: Sequence[str]
     ) -> TaskTreeNode:
         copies = _stamped(copied_tasks(tasks, plan, reset_fields))
+        root = next(task for task in tasks if task.id == task.root_id)
+        next(copy for copy in copies if copy.parent_id is None).written_by = with_author(root, self.author)
         # The root comes first: whoever changes a tree takes its row before any other.
         originals = sorted(
             (task for task in tasks if task.id in plan.kept), key=lambda task: task.id != task.root_id
@@ -175,6 +184,12 @@ class TaskCreator:
         marks = [Move(task.id, task.root_id, {}, {"has_copy": True}) for task in originals]
         await self.db.add(copies, provided=marks)
         return await self._created(copies, {copy.original_task_id or "": copy.id for copy in copies})
+
+    def _signed(self, tasks: list[Task]) -> list[Task]:
+        """Store the author of a new tree, if there is one, with its root."""
+        if self.author is not None:
+            next(task for task in tasks if task.parent_id is None).written_by = as_json((self.author,))
+        return tasks
 
     async def _created(self, written: Sequence[Task], ids: dict[str, str]) -> TaskTreeNode:
         """Return what was stored as nodes, after telling the hooks of it."""

@@ -30,8 +30,11 @@ ApflowError
 │   ├── PluginConflictError          two own one name
 │   └── ExtensionTakenError          another class holds the id
 ├── SecretNotFoundError              no provider knows the secret
+├── SecretRefusedError (RuntimeError) the secret policy does not permit its use
+│   └── SecretHostRefusedError       the secret may not be sent to that host
 └── ExecutorError (RuntimeError)     an executor's own failure, for its authors to raise
     ├── AddressRefusedError          the network policy forbids the address
+    ├── FileRefusedError             the file policy forbids the path
     ├── HostNotFoundError            a host that has no address
     └── HostUnreachableError         nobody answers there
 ```
@@ -289,6 +292,25 @@ class SecretNotFoundError(ApflowError, LookupError):
         self.name = name
 
 
+class SecretRefusedError(ApflowError, RuntimeError):
+    """The secret policy does not permit the use of a secret."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"Secret {name!r} is refused: {reason}")
+        self.name = name
+
+
+class SecretHostRefusedError(SecretRefusedError):
+    """A task holds a secret that is not granted for the host that it connects to."""
+
+    def __init__(self, name: str, host: str, hosts: Sequence[str]) -> None:
+        permitted = ", ".join(hosts) or "no host that every author of the tree is granted"
+        super().__init__(
+            name, f"it is not granted for the host {host!r}, only for {permitted} (APFLOW_SECRET_POLICY)."
+        )
+        self.host, self.hosts = host, tuple(hosts)
+
+
 class ExecutorError(ApflowError, RuntimeError):
     """An executor's own failure. Subclass it: the class name becomes the task's `error_type`."""
 
@@ -303,6 +325,14 @@ class AddressRefusedError(ExecutorError):
             f"APFLOW_NET_ALLOW={address} (addresses, networks and hosts, comma separated)."
         )
         self.host, self.address, self.rule = host, address, rule
+
+
+class FileRefusedError(ExecutorError):
+    """The file policy does not permit a path that a task names."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"The file {path!r} is refused: {reason}.")
+        self.path, self.reason = path, reason
 
 
 class HostNotFoundError(ExecutorError):

@@ -47,6 +47,8 @@ class ExecutableTask(ABC):
     cancelable: bool = False  # it ends by itself, within the grace period, when it is told to
     effect: str = "idempotent"  # "pure", "idempotent" or "once": what a second run would do
     max_concurrency: int | None = None  # of this executor, in one process
+    # It sends inputs only over connections of `apflow.core.net`: a secret can be bound to hosts.
+    uses_net_policy: bool = False
 
     # Set by the engine before `execute`.
     task_id: str | None = None

@@ -158,6 +158,11 @@ class ExecutorEntry:
         return cast("int | None", _attribute(self.source, "max_concurrency", None))
 
     @cached_property
+    def uses_net_policy(self) -> bool:
+        """Whether it sends inputs only over connections that the network policy judges."""
+        return bool(_attribute(self.source, "uses_net_policy", False))
+
+    @cached_property
     def _signature(self) -> inspect.Signature:
         if isinstance(self.source, type) and self.source.__init__ is BaseTask.__init__:
             return inspect.Signature()  # what that takes is not for the params of tasks

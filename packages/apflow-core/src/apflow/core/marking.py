@@ -7,7 +7,7 @@ from datetime import datetime
 
 from apflow.core.events import EventType, TaskEvent
 from apflow.core.settings import Settings
-from apflow.core.states import MARKABLE, TaskStatus, check_move
+from apflow.core.states import MARKABLE, TERMINAL, TaskStatus, check_move
 from apflow.core.store import Change
 from apflow.core.task import Json, Task, utc_now
 from apflow.core.taskchange import MoveSet, expect_no_run, refuse

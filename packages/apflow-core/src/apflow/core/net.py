@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from apflow.core.errors import AddressRefusedError, HostNotFoundError, HostUnreachableError
 from apflow.core.netpolicy import NetPolicy, read_policy
+from apflow.core.origin import check_host
 from apflow.core.settings import read_settings, settings_state
 
 NEXT_AFTER = 0.25  # seconds until the next address is tried beside the one before (RFC 8305, section 5)
@@ -49,9 +50,11 @@ async def resolve(host: str, port: int, policy: NetPolicy | None = None) -> list
         policy: `net_policy()` if None.
 
     Raises:
+        SecretHostRefusedError: the task that runs holds a secret that is not granted for the host.
         AddressRefusedError: the policy forbids all of them.
         HostNotFoundError: it has none.
     """
+    check_host(host, port)
     policy = policy or net_policy()
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -9,7 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, cast
 
-from apflow.core.errors import ExecutorNotFoundError, InputsError, InvalidInputError, ValidationError
+from apflow.core.errors import (
+    ExecutorNotFoundError,
+    FileRefusedError,
+    InputsError,
+    InvalidInputError,
+    SecretHostRefusedError,
+    SecretRefusedError,
+    ValidationError,
+)
 from apflow.core.jsonvalue import MAX_DEPTH, clean_text, dumps, encode
 from apflow.core.schema import InputSchema
 from apflow.core.states import TaskStatus
@@ -29,6 +37,7 @@ NEVER_RETRIED: Final = frozenset({INTERRUPTED, DEPENDENCY_FAILED, CHILD_FAILED})
 # Trying again gives the same; a policy may name them all the same.
 _RETRIED_BY_NAME_ONLY: Final = frozenset(
     {VALIDATION_ERROR, EXECUTOR_NOT_FOUND, NOT_SERIALIZABLE, TOO_LARGE, INVALID}
+    | {each.__name__ for each in (SecretRefusedError, SecretHostRefusedError, FileRefusedError)}
 )
 
 

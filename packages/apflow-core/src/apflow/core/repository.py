@@ -14,6 +14,8 @@ from apflow.core.entry import read_dependencies, read_entry, resolve_names
 from apflow.core.errors import ConflictError, InvalidInputError, MoveLostError, NotFoundError
 from apflow.core.identifier import new_ids
 from apflow.core.marking import plan_status
+from apflow.core.origin import as_json
+from apflow.core.secretpolicy import Author
 from apflow.core.settings import get_settings
 from apflow.core.states import TaskStatus
 from apflow.core.store import Change, TaskQuery, TaskStore
@@ -30,10 +32,14 @@ class TaskRepository:
     """The tasks of one store.
 
     Changes raise `ConflictError` where the state of the tree forbids them, or somebody else was faster.
+
+    Args:
+        author: the caller of a server who makes the changes; None: this machine. See `origin`.
     """
 
-    def __init__(self, store: TaskStore) -> None:
+    def __init__(self, store: TaskStore, author: Author | None = None) -> None:
         self.store = store
+        self.author = author
 
     async def create_task(
         self,
@@ -74,6 +80,8 @@ class TaskRepository:
         entry |= {"inputs": inputs, "schemas": schemas, "params": params, "policy": policy, **custom}
         if parent_id is None:
             task = _read_single(entry, dependencies, [])
+            if self.author is not None:
+                task.written_by = as_json((self.author,))
             await self.store.add([task])
         else:
             task = await self._join(entry, parent_id, dependencies)
@@ -92,7 +100,7 @@ class TaskRepository:
         limit = get_settings().max_tasks
         if sum((await self.store.count(TaskQuery(root_id=parent.root_id))).values()) >= limit:
             raise InvalidInputError(f"The tree has {limit} tasks, as many as one may have (max_tasks).")
-        provided = plan_addition(task, found)
+        provided = plan_addition(task, found, self.author)
         try:
             await self.store.add([task], provided=provided)
         except MoveLostError as error:
@@ -237,7 +245,7 @@ class TaskRepository:
         else:
             tasks = [task] if task_id == task.root_id else [await self._task(task.root_id), task]
         settings = get_settings()
-        changes = [plan_update(tasks, task_id, fields, settings)] if fields else []
+        changes = [plan_update(tasks, task_id, fields, settings, self.author)] if fields else []
         if marks is not None:
             root = next(each for each in tasks if each.id == task.root_id)
             changes.append(plan_status(task, root, TaskStatus.COMPLETED, marks, settings, by=by))

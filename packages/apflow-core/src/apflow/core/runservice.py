@@ -11,13 +11,22 @@ from typing import Literal
 from apflow.core import runs
 from apflow.core.creator import TaskCreator
 from apflow.core.driving import is_owned_elsewhere
-from apflow.core.errors import AlreadyRunningError, ForbiddenError, InvalidInputError, NotFoundError
+from apflow.core.errors import (
+    AlreadyRunningError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    SecretRefusedError,
+)
 from apflow.core.eventbus import Subscription, bus_of
-from apflow.core.extensions import executor_is_known
+from apflow.core.extensions import executor_is_known, get_executor
 from apflow.core.manager import TaskManager
+from apflow.core.origin import Origin, authors_of
+from apflow.core.plan import choose_executor
 from apflow.core.presentation import nested, snapshot
 from apflow.core.recovery import recover
 from apflow.core.request import has_unended_run
+from apflow.core.secrets import named_secrets
 from apflow.core.settings import get_settings
 from apflow.core.states import TaskStatus
 from apflow.core.store import TaskQuery
@@ -90,7 +99,10 @@ class RunService(TreeService, WebhookService):
                 if idempotency_key is not None:
                     raise InvalidInputError("idempotency_key does not go with copy_execution.")
                 more["original_task_id"] = task.id
-                task = (await TaskCreator(self.db).create_task_copy(task, children=copy_children)).task
+                copied = await TaskCreator(self.db, self.author).create_task_copy(
+                    task, children=copy_children
+                )
+                task = copied.task
         async with self._webhook(webhook, task.root_id, idempotency_key, is_new=is_new) as registered:
             more |= registered
             with contextlib.suppress(*([AlreadyRunningError] if idempotency_key is not None else [])):
@@ -233,7 +245,13 @@ class RunService(TreeService, WebhookService):
         task = await self._task(task_id, with_tree=True)
         tasks = await self.db.existing_tree(task.root_id, task.id)
         root = next(each for each in tasks if each.id == task.root_id)
-        found = explain(tasks, task.id, is_driven=await self._is_driven(root), is_known=executor_is_known)
+        found = explain(
+            tasks,
+            task.id,
+            is_driven=await self._is_driven(root),
+            is_known=executor_is_known,
+            refusals=_refused_secrets(task, root),
+        )
         return {
             "task_id": task.id,
             "name": task.name,
@@ -285,6 +303,24 @@ def _not_found(task_id: str) -> dict[str, Json]:
 
 def _time(choose: Callable[[list[datetime]], datetime], times: list[datetime]) -> Json:
     return to_json(choose(times)) if times else None
+
+
+def _refused_secrets(task: Task, root: Task) -> list[str]:
+    """Return why a task may not use secrets that it names: the policy is asked as at its start."""
+    executor = task.executor or choose_executor(task, executor_is_known)
+    if executor is None:
+        return []
+    try:
+        can_bind = get_executor(executor).uses_net_policy
+    except Exception:  # noqa: BLE001 - a plugin that cannot be loaded fails its task when it starts
+        can_bind = False
+    origin, refused = Origin(authors_of(root), executor, can_bind=can_bind), list[str]()
+    for name in named_secrets([task.inputs, task.params]):
+        try:
+            origin.permit(name)
+        except SecretRefusedError as error:
+            refused.append(str(error))
+    return refused
 
 
 def _is_new(root: Task) -> bool:

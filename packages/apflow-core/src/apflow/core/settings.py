@@ -14,7 +14,7 @@ from collections import ChainMap
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -49,6 +49,8 @@ class Settings:
     command_allow: tuple[str, ...] = ()  # programs that command_executor may run; "*": any
     command_shell: bool = False  # whether command_executor may use a shell
     docker_volume_roots: tuple[str, ...] = ()  # folders below which docker_executor may mount any
+    file_roots: tuple[str, ...] = ()  # folders below which tasks may name files; see `filepolicy`
+    secret_policy: str = ""  # JSON, or the path of a file: who may use which secret; see `secretpolicy`
     net_policy: str = "open"  # or "public": what executors may connect to; see `netpolicy`
     net_allow: tuple[str, ...] = ()  # hosts, addresses and networks that they may connect to all the same
     import_modules: tuple[str, ...] = ()  # modules that register executors; also APFLOW_IMPORT
@@ -76,6 +78,11 @@ class Settings:
     log_format: str = "text"  # or "json"
     log_level: str = "WARNING"
 
+    @property
+    def has_tokens(self) -> bool:
+        """Whether a server with these settings identifies its callers by tokens."""
+        return bool(self.jwt_secret or self.jwks_url)
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -100,6 +107,8 @@ SHORTEST_SECRET: Final = 32  # bytes of `jwt_secret` (RFC 7518, section 3.2)
 FILE_NAME = "apflow.toml"
 DEEPEST = 20  # words of a setting's name: of more, no part is looked at
 _PREFIXES = ("AIPARTNERUPFLOW_", "APFLOW_")  # of variables, the more important last
+# Variables of settings, for those that read other variables with the same prefix.
+VARIABLES = frozenset(f"APFLOW_{each.name.upper()}" for each in fields(Settings))
 
 # Names of variables that other parts of apflow read by themselves.
 READ_ELSEWHERE = frozenset({
@@ -180,6 +189,11 @@ def settings_state(*names: str) -> tuple[object, ...]:
     return (*variables, *files, *map(id, _overridden))
 
 
+def settings_now(*names: str) -> Settings:
+    """Return settings of which these are as they are at this moment: read again where one has changed."""
+    return _settings_at(settings_state(*names))
+
+
 @contextmanager
 def overridden_defaults(**values: object) -> Generator[None]:
     """Let settings have other defaults in this process for a while: whoever sets them still wins."""
@@ -191,6 +205,11 @@ def overridden_defaults(**values: object) -> Generator[None]:
     finally:
         _overridden[:] = [each for each in _overridden if each is not checked]
         reset_settings()
+
+
+@lru_cache(maxsize=8)
+def _settings_at(_: object) -> Settings:
+    return read_settings()
 
 
 _read = cache(read_settings)

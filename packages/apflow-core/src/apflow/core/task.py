@@ -124,6 +124,9 @@ class Task:
     run_ended_at: datetime | None = None
     last_event: int = 0  # number of the last stored event of the tree
 
+    # On a root only: the callers of a server who wrote the tree (see `origin`). None: this machine.
+    written_by: list[dict[str, Json]] | None = None
+
     extra: dict[str, Json] = field(default_factory=dict[str, Json])
 
     if TYPE_CHECKING:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from apflow.core.entry import read_dependencies, resolve_names
 from apflow.core.errors import ConflictError, InvalidInputError
 from apflow.core.events import TaskEvent
+from apflow.core.origin import with_author
+from apflow.core.secretpolicy import Author
 from apflow.core.settings import Settings
 from apflow.core.states import TaskStatus
 from apflow.core.store import Change, Move
@@ -79,7 +81,11 @@ def together(root_id: str, *changes: Change) -> Change:
 
 
 def plan_update(
-    tasks: Sequence[Task], task_id: str, fields: Mapping[str, object], settings: Settings
+    tasks: Sequence[Task],
+    task_id: str,
+    fields: Mapping[str, object],
+    settings: Settings,
+    author: Author | None = None,
 ) -> Change:
     """Return the change that updates a task.
 
@@ -88,6 +94,7 @@ def plan_update(
         task_id: the task to update.
         fields: the new values of updatable fields and of custom columns.
         settings: for the limits.
+        author: the caller of a server who makes the change; None: this machine.
 
     Raises:
         InvalidInputError: a value cannot be used; `violations` lists every fault.
@@ -106,6 +113,7 @@ def plan_update(
         for dependency in sets["dependencies"]:
             moves.put(dependency["id"])
     _check_sources(task, sets, faults)
+    _sign(moves, root, author)
     if any(name in UPDATABLE and name != "name" for name in sets):
         moves.put(root.id, expect_no_run(root, task, conflicts))
         moves.put(task.id, {"status": task.status})
@@ -114,6 +122,14 @@ def plan_update(
     refuse(task, "updated", faults, conflicts)
     moves.put(task.id, None, {**sets, "updated_at": utc_now()})
     return moves.change()
+
+
+def _sign(moves: MoveSet, root: Task, author: Author | None) -> None:
+    """Store an author of a change with the root, unless it is one of the tree's authors already."""
+    written_by = with_author(root, author)
+    if written_by != root.written_by:
+        # Two authors who write at the same moment must not drop each other.
+        moves.put(root.id, {"written_by": root.written_by}, {"written_by": written_by})
 
 
 def refuse(task: Task, what: str, faults: Faults, conflicts: Faults) -> None:
@@ -211,12 +227,13 @@ def expect_no_run(root: Task, task: Task, conflicts: Faults) -> dict[str, Json]:
     return {"run_requested_at": root.run_requested_at}
 
 
-def plan_addition(task: Task, found: Mapping[str, Task]) -> list[Move]:
+def plan_addition(task: Task, found: Mapping[str, Task], author: Author | None = None) -> list[Move]:
     """Return the conditions under which a new task may join its tree.
 
     Args:
         task: the new task, with `parent_id` and dependencies; not a root.
         found: the tasks of these ids that exist, and the root.
+        author: the caller of a server who adds the task; None: this machine.
 
     Raises:
         ConflictError: a run of the tree is requested.
@@ -233,6 +250,7 @@ def plan_addition(task: Task, found: Mapping[str, Task]) -> list[Move]:
     refuse(task, "created", faults, conflicts)
     moves = MoveSet(root.id)
     moves.put(root.id, {"run_requested_at": None})
+    _sign(moves, root, author)
     for task_id in [task.parent_id, *(each["id"] for each in task.dependencies)]:
         if task_id is not None and found[task_id].root_id == root.id:
             moves.put(task_id)

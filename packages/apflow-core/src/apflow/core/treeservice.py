@@ -59,7 +59,7 @@ class TreeService(Access):
             for name in MASKED_FIELDS:
                 refuse_masked(each.get(name), name)
         owner = self._owner([user_id, *(each.get("user_id") for each in array)])
-        return await TaskCreator(self.db).create_task_tree_from_array(
+        return await TaskCreator(self.db, self.author).create_task_tree_from_array(
             array, on_conflict, user_id or owner, idempotency_key=idempotency_key
         )
 
@@ -183,7 +183,7 @@ class TreeService(Access):
             raise InvalidInputError(f"Nothing to change: give one of {', '.join(UPDATABLE)}.")
         for field in MASKED_FIELDS:
             refuse_masked(fields.get(field), field)
-        return shown(await TaskRepository(self.db).update_fields(task.id, fields, by=self.user_id))
+        return shown(await TaskRepository(self.db, self.author).update_fields(task.id, fields, by=self.user_id))
 
     async def delete(self, task_id: str, *, force: bool = False) -> dict[str, Json]:
         """Delete a task and all below it.
@@ -216,7 +216,7 @@ class TreeService(Access):
         task = await self._task(task_id, with_tree=True)
         for each in custom_task_ids or ():
             await self._task(each)
-        copied = await TaskCreator(self.db).create_task_copy(
+        copied = await TaskCreator(self.db, self.author).create_task_copy(
             task,
             children=children,
             copy_mode=copy_mode,

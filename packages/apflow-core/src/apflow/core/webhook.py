@@ -21,6 +21,8 @@ from pydantic import ValidationError as ConfigError
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.jsonvalue import whole
+from apflow.core.origin import Origin, as_json, authors_of
+from apflow.core.secretpolicy import WEBHOOK, Author
 from apflow.core.secrets import mask, refuse_masked
 from apflow.core.store import Record
 from apflow.core.task import Json
@@ -134,6 +136,8 @@ class Webhook:
     timeout: float = 30
     max_retries: int = 3
     secret: Json = field(default=None, repr=False)
+    # The callers who wrote it, as a root stores them; None: it comes from this machine.
+    written_by: list[dict[str, Json]] | None = None
     # Up to which event of the tree all was sent, or given up.
     sent: int = 0
     status: str = "active"  # then "done": the final event was sent; or "dead": see `error`
@@ -157,13 +161,18 @@ class Webhook:
         known = {each.name for each in fields(cls)}
         return cls(**{name: value for name, value in record.value.items() if name in known})
 
+    @property
+    def origin(self) -> Origin:
+        """Whose secrets its delivery may use."""
+        return Origin(authors_of(self), WEBHOOK, can_bind=True)
+
     def to_json(self) -> dict[str, Json]:
         """Return it as it is stored."""
         return asdict(self)
 
     def shown(self) -> dict[str, Json]:
         """Return it as it may be shown: without the secret, and headers that are secret as ***."""
-        hidden = ("secret", "owner", "lease_until", "root_id", "user_id")
+        hidden = ("secret", "written_by", "owner", "lease_until", "root_id", "user_id")
         return {name: value for name, value in self.to_json().items() if name not in hidden} | {
             "headers": mask(self.headers)
         }
@@ -193,13 +202,26 @@ def read_config(config: Mapping[str, Json]) -> WebhookConfig:
 
 
 def new_webhook(
-    config: WebhookConfig, webhook_id: str, *, root_id: str, user_id: str | None, sent: int, now: datetime
+    config: WebhookConfig,
+    webhook_id: str,
+    *,
+    root_id: str,
+    user_id: str | None,
+    author: Author | None,
+    sent: int,
+    now: datetime,
 ) -> Webhook:
     """Return a webhook that is to be told what follows the event `sent`, with a secret in any case."""
     given: dict[str, Any] = config.model_dump(by_alias=True)
     given["secret"] = given["secret"] or made_secret()
     return Webhook(
-        id=webhook_id, root_id=root_id, user_id=user_id, sent=sent, created_at=now.isoformat(), **given
+        id=webhook_id,
+        root_id=root_id,
+        user_id=user_id,
+        written_by=None if author is None else as_json((author,)),
+        sent=sent,
+        created_at=now.isoformat(),
+        **given,
     )
 
 

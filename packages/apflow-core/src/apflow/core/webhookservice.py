@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from apflow.core.access import Access
-from apflow.core.errors import ExecutorError, InvalidInputError, NotFoundError
+from apflow.core.errors import ExecutorError, InvalidInputError, NotFoundError, SecretRefusedError
 from apflow.core.net import resolve
+from apflow.core.origin import Origin
+from apflow.core.secretpolicy import WEBHOOK
+from apflow.core.secrets import named_secrets
 from apflow.core.task import Json, utc_now
 
 if TYPE_CHECKING:  # pydantic takes long to import, and most runs have no webhook
@@ -40,13 +43,29 @@ class WebhookService(Access):
             raise InvalidInputError("A webhook takes a server that sends it. Call one: `apflow serve`.")
         read = read_config(config)
         parts = urlsplit(read.url)
+        host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
+        self._check_secrets({"headers": config.get("headers"), "secret": config.get("secret")}, host, port)
         try:
-            await resolve(parts.hostname or "", parts.port or PORTS[parts.scheme])
+            await resolve(host, port)
         except ExecutorError as error:
             raise InvalidInputError(
                 "The webhook cannot be used.", [f"webhook_config.url: {error}"]
             ) from error
         return read
+
+    def _check_secrets(self, given: Json, host: str, port: int) -> None:
+        """Check that the caller may have the secrets of a webhook sent to a host.
+
+        Raises:
+            InvalidInputError: one of them is refused.
+        """
+        origin = Origin(None if self.author is None else (self.author,), WEBHOOK, can_bind=True)
+        try:
+            for name in named_secrets(given):
+                origin.permit(name)
+            origin.check_host(host, port)
+        except SecretRefusedError as error:
+            raise InvalidInputError("The webhook cannot be used.", [f"webhook_config: {error}"]) from error
 
     @asynccontextmanager
     async def _webhook(
@@ -92,6 +111,7 @@ class WebhookService(Access):
             webhook_id,
             root_id=root_id,
             user_id=root.user_id,
+            author=self.author,
             sent=root.last_event,
             now=utc_now(),
         )

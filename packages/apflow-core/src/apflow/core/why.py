@@ -25,7 +25,12 @@ class Explanation:
 
 
 def explain(
-    tasks: Sequence[Task], task_id: str, *, is_driven: bool, is_known: Callable[[str], bool]
+    tasks: Sequence[Task],
+    task_id: str,
+    *,
+    is_driven: bool,
+    is_known: Callable[[str], bool],
+    refusals: Sequence[str] = (),
 ) -> Explanation:
     """Say why a task of a tree has the status that it has.
 
@@ -34,21 +39,28 @@ def explain(
         task_id: one of them.
         is_driven: whether a living owner runs the tree.
         is_known: whether an executor of an id is known in this process.
+        refusals: why the task may not use a secret that it names.
     """
-    return _Question(tasks, task_id, is_driven, is_known).answer()
+    return _Question(tasks, task_id, is_driven, is_known, refusals).answer()
 
 
 class _Question:
     """One task in its tree, and what has been found out so far."""
 
     def __init__(
-        self, tasks: Sequence[Task], task_id: str, is_driven: bool, is_known: Callable[[str], bool]
+        self,
+        tasks: Sequence[Task],
+        task_id: str,
+        is_driven: bool,
+        is_known: Callable[[str], bool],
+        refusals: Sequence[str],
     ) -> None:
         self.index = TreeIndex(tasks)
         self.task = self.index.by_id[task_id]
         self.root = self.index.by_id[self.task.root_id]
         self.is_driven = is_driven
         self.is_known = is_known
+        self.refusals = refusals
         self.found = Explanation()
 
     def answer(self) -> Explanation:
@@ -105,6 +117,8 @@ class _Question:
         wanted = self._executor()
         if wanted is not None and not self.is_known(wanted):
             self._say_unknown()
+        for refusal in self.refusals:
+            self._say(f"It will fail when it starts. {refusal}")
         if self.root.run_requested_at is not None:
             if self.is_driven and not waits_for:
                 self._say("It is ready and waits for a free slot.")

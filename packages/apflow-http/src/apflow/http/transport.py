@@ -23,6 +23,7 @@ import httpx
 from apflow.core.errors import HostUnreachableError
 from apflow.core.net import connect, net_policy, resolve
 from apflow.core.netpolicy import NetPolicy
+from apflow.core.origin import check_host
 from apflow.http.idle import IdleConnections
 from apflow.http.stream import Stream
 
@@ -31,6 +32,7 @@ Verify = bool | str  # the system's CAs, nobody's, or those of a file
 CONNECTIONS = 100  # of one transport, in use at once
 KEPT = 64  # of one transport, idle
 KEEP_ALIVE = 15.0  # seconds that an idle connection is kept
+PORTS = {"http": 80, "https": 443}
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110, section 9.2.2
 
 
@@ -41,15 +43,20 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     Args:
         policy: what may be connected to; the one that is set at the moment of a request, if None.
-        verify: whose certificates are trusted: True the system's CAs, a path those in that file, False any.
+        verify: whose certificates are trusted: True the system's CAs, a path those in that file, False any;
+            or a TLS context that says so.
         connections: how many are in use at once, over all hosts.
     """
 
     def __init__(
-        self, policy: NetPolicy | None = None, *, verify: Verify = True, connections: int = CONNECTIONS
+        self,
+        policy: NetPolicy | None = None,
+        *,
+        verify: Verify | ssl.SSLContext = True,
+        connections: int = CONNECTIONS,
     ) -> None:
         self._policy = policy
-        self._context = ssl_context(verify)
+        self._context = verify if isinstance(verify, ssl.SSLContext) else ssl_context(verify)
         self._places = asyncio.Semaphore(connections)
         self._idle = IdleConnections(KEPT)
         self._is_closed = False
@@ -58,7 +65,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         """Send a request; return the answer, whose body is read from its stream.
 
         Raises:
-            AddressRefusedError, HostNotFoundError: as they are; see `apflow.core.net`.
+            AddressRefusedError, HostNotFoundError, SecretHostRefusedError: see `apflow.core.net`.
             httpx.TransportError: no answer came.
         """
         await self._places.acquire()
@@ -75,6 +82,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         url, policy = request.url, self._policy or net_policy()
+        check_host(url.host, url.port or PORTS.get(url.scheme))  # a kept connection resolves nothing
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         wanted = policy, target.scheme, target.host, target.origin.port
         while True:

@@ -31,7 +31,9 @@ def service_for(connection: HTTPConnection, caller: Caller) -> TaskService:
     """
     connection.state.caller = caller
     connection.app.state.rate.check_user(caller.user_id)
-    return TaskService(connection.app.state.db, caller.user_id, caller.is_admin, is_served=True)
+    return TaskService(
+        connection.app.state.db, caller.user_id, caller.is_admin, author=caller.author, is_served=True
+    )
 
 
 async def caller_of(check: TokenCheck | None, token: str | None) -> Caller:

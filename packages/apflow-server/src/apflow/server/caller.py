@@ -6,6 +6,8 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+from apflow.core.secretpolicy import Author
+
 LONGEST_SLEEP = 60.0  # seconds until the clock is asked again: it may be set
 
 
@@ -15,7 +17,13 @@ class Caller:
 
     user_id: str | None
     is_admin: bool
+    roles: tuple[str, ...] = ()
     until: float | None = None  # in seconds since 1970: what was presented is good no longer
+
+    @property
+    def author(self) -> Author | None:
+        """Who the caller is as the author of trees; None for the owner, who acts for this machine."""
+        return None if self.user_id is None else Author(self.user_id, self.roles)
 
 
 OWNER = Caller(None, is_admin=True)

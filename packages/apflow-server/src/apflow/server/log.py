@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TextIO, cast
 
 from apflow.core import runs
 from apflow.core.errors import SettingsError
+from apflow.core.printable import TextFormatter
 from apflow.core.settings import Settings
 from apflow.server.request import request_id
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from structlog.types import EventDict, Processor, WrappedLogger
 
 FORMATS: Final = ("text", "json")
-PLAIN: Final = "%(levelname)s %(name)s: %(message)s"
 # What every record of `logging` has: the rest was given as `extra`.
 _OWN = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime"}
 
@@ -47,7 +47,7 @@ def formatter_of(kind: str) -> logging.Formatter:
         SettingsError: there is none.
     """
     if kind == "text":
-        return logging.Formatter(PLAIN)
+        return TextFormatter()
     if kind != "json":
         raise SettingsError(f'APFLOW_LOG_FORMAT is "text" or "json", not {kind!r}.')
     import structlog  # here: logs for people do without

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from apflow.core.errors import SettingsError
 from apflow.core.netpolicy import read_policy
+from apflow.core.secretpolicy import secret_policy
 from apflow.core.settings import Settings
 from apflow.server.protection import has_auth
 
@@ -28,6 +29,7 @@ def check_settings(settings: Settings) -> None:
     for origin in settings.cors_origins:
         _check_origin(origin)
     read_policy(settings.net_policy, settings.net_allow)
+    secret_policy(settings)
     given = [f"APFLOW_{name.upper()}" for name in OF_TOKENS if getattr(settings, name)]
     if given and not has_auth(settings):
         raise SettingsError(

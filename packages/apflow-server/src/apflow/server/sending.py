@@ -13,6 +13,7 @@ import standardwebhooks
 from apflow.core.errors import ApflowError
 from apflow.core.events import TaskEvent
 from apflow.core.jsonvalue import dumps
+from apflow.core.origin import working_for
 from apflow.core.secrets import redact, resolve
 from apflow.core.task import Json, utc_now
 from apflow.core.webhook import Webhook
@@ -28,12 +29,14 @@ async def send(
     secrets: list[str] = []
     try:
         async with asyncio.timeout(min(timeout, webhook.timeout)):
-            # A provider of secrets may ask somebody else, and block.
+            origin = webhook.origin
+            # A provider of secrets may ask another service, and block.
             resolved, secrets = await asyncio.to_thread(
-                resolve, {"headers": webhook.headers, "secret": webhook.secret}
+                resolve, {"headers": webhook.headers, "secret": webhook.secret}, origin.permit
             )
             request = signed(webhook, event, resolved, utc_now())
-            response = await transport.handle_async_request(request)
+            with working_for(origin):
+                response = await transport.handle_async_request(request)
             try:
                 await _read_some(response)
             finally:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import jwt
 
 from apflow.core.errors import SettingsError
+from apflow.core.secretpolicy import ADMIN
 from apflow.core.settings import SHORTEST_SECRET, Settings
 from apflow.server.caller import Caller
 from apflow.server.fault import UnauthorizedFault
@@ -25,7 +26,6 @@ LONGEST_TOKEN: Final = 8192  # characters
 LONGEST_USER: Final = 255  # characters
 LEEWAY: Final = 5  # seconds between the clocks of two machines
 LATEST: Final = 1e12  # seconds since 1970 that a token may be good for: what is later is no time
-ADMIN: Final = "admin"
 
 WITH_SECRET = frozenset({"HS256", "HS384", "HS512"})
 WITH_KEYS = frozenset({
@@ -162,12 +162,16 @@ def read_claims(claims: Mapping[str, Any]) -> Caller:
         raise UnauthorizedFault("its sub is no usable name")
     if isinstance(ends, bool) or not isinstance(ends, int | float) or not abs(ends) <= LATEST:
         raise UnauthorizedFault("its exp is no time")
-    roles = [claims.get("role")]
-    given = claims.get("roles")
-    roles += cast("list[object]", given) if isinstance(given, list) else [given]
-    scope = claims.get("scope")
-    roles += scope.split(" ") if isinstance(scope, str) else []
-    return Caller(user_id, is_admin=ADMIN in roles, until=ends + LEEWAY)
+    roles = _roles(claims)
+    return Caller(user_id, is_admin=ADMIN in roles, roles=roles, until=ends + LEEWAY)
+
+
+def _roles(claims: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the roles in a token, each once."""
+    given, scope = claims.get("roles"), claims.get("scope")
+    found = [claims.get("role"), *(cast("list[object]", given) if isinstance(given, list) else [given])]
+    found += scope.split(" ") if isinstance(scope, str) else []
+    return tuple(dict.fromkeys(each for each in found if isinstance(each, str) and each))
 
 
 def is_name(text: str) -> bool:

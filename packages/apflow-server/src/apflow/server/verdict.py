@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Final
 
-from apflow.core.errors import AddressRefusedError
+from apflow.core.errors import AddressRefusedError, SecretRefusedError
 from apflow.core.retryafter import read_retry_after
 from apflow.core.webhook import Webhook
 
@@ -80,7 +80,7 @@ def judge_status(status: int, retry_after: str | None, now: datetime) -> Attempt
 
 def judge_error(error: Exception) -> Attempt:
     """Return what it means that there was no answer."""
-    if isinstance(error, AddressRefusedError):
+    if isinstance(error, AddressRefusedError | SecretRefusedError):
         return Attempt(Verdict.GONE, str(error))
     import httpx  # here: a server is to be ready before it has anything to send
 

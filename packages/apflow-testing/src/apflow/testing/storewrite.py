@@ -32,6 +32,7 @@ def full_task() -> Task:
         completed_at=NOON + timedelta(seconds=3), original_task_id="o", has_copy=True, position=7,
         executor="x", generation=3, interruptions=1, not_before=NOON, cancel_requested_at=NOON, owner="me",
         run_requested_at=NOON, run_scope=["t"], run_owner="me", lease_until=NOON, run_ended_at=NOON,
+        written_by=[{"user": "ann", "roles": ["admin"]}],
     )  # fmt: skip
 
 
@@ -44,7 +45,7 @@ class StoreWriteContract(StoreMaker):
         found = (await store.get(["t"]))["t"]
         engine_fields = ["position", "executor", "generation", "interruptions", "not_before", "owner",
                          "cancel_requested_at", "run_requested_at", "run_scope", "run_owner", "lease_until",
-                         "run_ended_at"]  # fmt: skip
+                         "run_ended_at", "written_by"]  # fmt: skip
         for name in [*PUBLIC_FIELDS, *engine_fields]:
             assert getattr(found, name) == getattr(task, name), name
         assert isinstance(found.status, TaskStatus)

@@ -28,6 +28,7 @@ class ApFlowApiExecutor(BaseTask):
     name = "apflow"
     description = "Runs a tree on another apflow server, or calls another of its operations."
     inputs_schema: ClassVar[InputsSchema] = SCHEMA
+    uses_net_policy = True
 
     _run: FarRun | None = None
 

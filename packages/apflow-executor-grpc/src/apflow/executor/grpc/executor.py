@@ -40,6 +40,7 @@ class GrpcExecutor(BaseTask):
     name = "gRPC"
     description = "Calls a method of a gRPC service, described by the server itself or by a .proto file."
     inputs_schema: ClassVar[InputsSchema] = SCHEMA
+    uses_net_policy = True
     _answer: Answer | None = None
 
     async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -53,7 +54,7 @@ class GrpcExecutor(BaseTask):
         for name in ("service", "method"):
             if not is_name(inputs[name]):
                 raise GrpcInputError(f"{name} {inputs[name][:LONGEST_NAME]!r}", f"is no name of a {name}.")
-        server = read_server(inputs["server"], inputs.get("tls"))
+        server = await read_server(inputs["server"], inputs.get("tls"))
         metadata = read_metadata(inputs.get("metadata", {}))
         source = read_source(inputs, server)
         timeout = min(inputs.get("timeout", DEFAULT_TIMEOUT), LONGEST_TIMEOUT)

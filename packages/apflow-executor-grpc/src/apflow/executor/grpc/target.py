@@ -8,9 +8,10 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
-from pathlib import Path
 from typing import Any
 
+from apflow.core.errors import FileRefusedError
+from apflow.core.filepolicy import read_file
 from apflow.core.net import Endpoint, connect, resolve
 from apflow.executor.grpc.errors import GrpcInputError
 
@@ -69,7 +70,7 @@ def _with_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def read_server(text: str, tls: Mapping[str, Any] | None) -> Server:
+async def read_server(text: str, tls: Mapping[str, Any] | None) -> Server:
     """Return the server that a task names.
 
     Raises:
@@ -86,10 +87,11 @@ def read_server(text: str, tls: Mapping[str, Any] | None) -> Server:
             IPv6Address(found["six"])
         except ValueError as error:
             raise GrpcInputError(f"server {text!r}", f"is no address: {error}.") from error
-    return Server(found["six"] or found["name"], int(found["port"]), None if tls is None else read_tls(tls))
+    secured = None if tls is None else await read_tls(tls)
+    return Server(found["six"] or found["name"], int(found["port"]), secured)
 
 
-def read_tls(given: Mapping[str, Any]) -> Tls | None:
+async def read_tls(given: Mapping[str, Any]) -> Tls | None:
     """Return what secures the connection; None where TLS is turned off.
 
     Raises:
@@ -97,7 +99,7 @@ def read_tls(given: Mapping[str, Any]) -> Tls | None:
     """
     if not given.get("enabled", True):
         return None
-    ca, cert, key = (_pem(name, given.get(name)) for name in ("ca", "cert", "key"))
+    ca, cert, key = [await _pem(name, given.get(name)) for name in ("ca", "cert", "key")]
     if (cert is None) != (key is None):
         lacking = "cert" if cert is None else "key"
         raise GrpcInputError(f"tls.{lacking}", "is missing: a certificate and its key come together.")
@@ -112,18 +114,21 @@ def read_tls(given: Mapping[str, Any]) -> Tls | None:
     return Tls(ca, cert, key, None if server_name is None else server_name.strip("[]"))
 
 
-def _pem(name: str, given: str | None) -> bytes | None:
-    """Return the PEM that is given, or that lies in the file whose path is given."""
+async def _pem(name: str, given: str | None) -> bytes | None:
+    """Return the PEM that is given, or that is in the file whose path is given."""
     if given is None:
         return None
     if _PEM in given:
         return given.encode("utf-8", "replace")
-    # The path is not told: it may be half a key.
+    # Errors do not repeat the path: it may be half a key.
     try:
-        path = Path(given)
-        if not path.is_file() or path.stat().st_size > LARGEST_PEM:
-            raise GrpcInputError(f"tls.{name}", "is neither a text in PEM nor the path of a file with one.")
-        return path.read_bytes()
+        return await read_file(given, LARGEST_PEM)
+    except FileRefusedError as error:
+        raise FileRefusedError(f"tls.{name}", error.reason) from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise GrpcInputError(
+            f"tls.{name}", "is neither a text in PEM nor the path of a file with one."
+        ) from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "no path"
         raise GrpcInputError(f"tls.{name}", f"cannot be read: {why}.") from None

@@ -32,6 +32,7 @@ class RestExecutor(BaseTask):
     name = "REST"
     description = "Calls a web service by HTTP and returns status, headers and body of the answer."
     inputs_schema: ClassVar[InputsSchema] = SCHEMA
+    uses_net_policy = True
 
     async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Send the request.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import asyncio
+import ssl
+from functools import partial
 
+from apflow.core.filepolicy import read_certificates
 from apflow.core.perloop import PerLoop
 from apflow.executor.http.errors import RestInputError
 from apflow.http import GuardedTransport
@@ -12,39 +15,44 @@ MOST = 16  # pools of one loop; what was not used for longest is closed
 # The engine bounds how many tasks run. A lower bound here would let one slow host hold up all others.
 CONNECTIONS = 1 << 16
 
-Key = tuple[bool | str, int]  # what is trusted, and when that file was written
+Trust = bool | str  # whose certificates are trusted: as `verify`, a path replaced by the certificates there
 
 
 class Pools:
     """The pools of one event loop."""
 
     def __init__(self) -> None:
-        self._open: dict[Key, GuardedTransport] = {}
+        self._open: dict[Trust, GuardedTransport] = {}
 
     async def get(self, verify: bool | str) -> GuardedTransport:
         """Return the pool for what is trusted.
 
         Raises:
             RestInputError: `verify` names no file with certificates.
+            FileRefusedError: the file policy does not permit that file.
         """
         try:
-            key = verify, _written(verify)
-            transport = self._open.pop(key, None) or GuardedTransport(verify=verify, connections=CONNECTIONS)
-        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~ of a user who does not exist
+            trust = verify if isinstance(verify, bool) else await read_certificates(verify)
+            transport = self._open.pop(trust, None) or await self._make(trust)
+        except (OSError, ValueError) as error:
             raise RestInputError(f"verify names {verify!r}, which holds no certificates: {error}.") from error
-        self._open[key] = transport
+        self._open[trust] = transport
         if len(self._open) > MOST:
             await self._open.pop(next(iter(self._open))).aclose()
         return transport
+
+    async def _make(self, trust: Trust) -> GuardedTransport:
+        """Return a new pool, or the one that another task has made in the meantime."""
+        if isinstance(trust, bool):
+            return GuardedTransport(verify=trust, connections=CONNECTIONS)
+        # It takes a while for many certificates.
+        context = await asyncio.to_thread(partial(ssl.create_default_context, cadata=trust))
+        return self._open.pop(trust, None) or GuardedTransport(verify=context, connections=CONNECTIONS)
 
     async def close(self) -> None:
         """Close all of them."""
         while self._open:
             await self._open.popitem()[1].aclose()
-
-
-def _written(verify: bool | str) -> int:
-    return 0 if isinstance(verify, bool) else Path(verify).expanduser().stat().st_mtime_ns
 
 
 _pools = PerLoop(Pools, Pools.close)

@@ -34,6 +34,7 @@ class SshExecutor(BaseTask):
     name = "SSH"
     description = "Runs a command on another machine by SSH and returns its output and exit code."
     inputs_schema: ClassVar[InputsSchema] = SCHEMA
+    uses_net_policy = True
     max_concurrency = CALLS
     _session: Session | None = None
 

@@ -12,6 +12,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from apflow.core.errors import FileRefusedError
+from apflow.core.filepolicy import file_policy
 from apflow.executor.ssh.errors import SshInputError
 
 LARGEST = 64 << 10  # a private key is a few KB
@@ -27,16 +29,20 @@ def read_key_file(path: str) -> bytes:
 
     Raises:
         SshInputError: it cannot be read, others can read it too, or its path leads to another place.
+        FileRefusedError: the file policy does not permit it.
     """
+    policy = file_policy()
     try:
+        policy.check(path)
         given = Path(path).expanduser()
         real = given.resolve(strict=True)
         # Links within a folder are how mounted secrets are kept up to date; one that leads out of it is
         # somebody's wish to have another file read.
         if not real.is_relative_to(given.parent.resolve()):
             raise SshInputError(f"The key file {path} is a link out of its folder, to {real}. Name the file.")
-        # O_NONBLOCK: a pipe would be waited for.
-        file = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = policy.open(str(real))
+    except FileRefusedError:
+        raise
     except (OSError, ValueError, RuntimeError) as error:  # a null byte in it; no home, or links in a circle
         reason = getattr(error, "strerror", None) or str(error)
         raise SshInputError(f"The key file {path!r} cannot be read: {reason}.") from error
@@ -69,8 +75,6 @@ def parse_key(data: bytes, passphrase: str | None) -> paramiko.PKey:
 
 
 def _check_mode(path: str, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise SshInputError(f"The key file {path} is not a file.")
     if found.st_mode & 0o077:
         raise SshInputError(
             f"The key file {path} can be read or written by others (mode {stat.S_IMODE(found.st_mode):04o}). "

@@ -6,6 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from apflow.core.filepolicy import FilePolicy, file_policy
 from apflow.executor.ssh.errors import SshInputError
 from apflow.executor.ssh.knownhost import HostKey, KnownHosts, is_lines, read_lines
 
@@ -21,23 +22,30 @@ def read_known_hosts(given: str | None, *, accepts_new: bool = False) -> KnownHo
 
     Raises:
         SshInputError: there is no such file, or what was given holds no key.
+        FileRefusedError: the file policy does not permit it.
     """
     if given is None:
-        texts = [_read(Path(each).expanduser()) for each in USUAL if _is_file(each)]
+        # The files of this machine's own ssh, whatever files a task may name.
+        texts = [_read(Path(each).expanduser(), FilePolicy()) for each in USUAL if _is_file(each)]
         return KnownHosts(" or ".join(USUAL), tuple(read_lines("\n".join(texts))))
     if is_lines(given):
         entries = tuple(read_lines(given))
         if not entries:
             raise SshInputError("No line of known_hosts names a host and its key (host type base64).")
         return KnownHosts("the lines of known_hosts that were given", entries)
-    path = Path(given).expanduser()
+    policy = file_policy()
+    try:
+        policy.check(given)
+    except ValueError as error:
+        raise SshInputError(f"known_hosts {given!r} is not a path: {error}.") from error
+    path = expanded(given)
     if accepts_new and NAME_HAS not in path.name:
         raise SshInputError(
             f"New host keys are only added to a file whose name has {NAME_HAS!r} in it, not to {given!r}."
         )
     if accepts_new and not path.exists():
         return KnownHosts(given, ())
-    return KnownHosts(given, tuple(read_lines(_read(path))))
+    return KnownHosts(given, tuple(read_lines(_read(path, policy))))
 
 
 def add_known_host(given: str, name: str, key: HostKey) -> None:
@@ -46,10 +54,12 @@ def add_known_host(given: str, name: str, key: HostKey) -> None:
     Raises:
         SshHostKeyChangedError: somebody else has added another key.
         SshInputError: the file cannot be written.
+        FileRefusedError: the file policy does not permit it.
     """
-    path = Path(given).expanduser()
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        if expanded(given).is_symlink():
+            raise SshInputError(f"The host key cannot be added to {given!r}: it is a link. Name the file.")
+        file = file_policy().open(given, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         with open(file, "r+", encoding="utf-8", errors="surrogateescape") as opened:  # noqa: PTH123
             fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
             text = opened.read(LARGEST)
@@ -67,12 +77,21 @@ def _is_file(path: str) -> bool:
         return False
 
 
-def _read(path: Path) -> str:
+def expanded(path: str) -> Path:
+    """Return a path with `~` replaced by the home folder.
+
+    Raises:
+        SshInputError: there is no such home.
+    """
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise SshInputError(f"The file of known hosts {str(path)!r} is not a file.")
-        with path.open(encoding="utf-8", errors="surrogateescape") as file:
-            return file.read(LARGEST)
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise SshInputError(f"The path {path!r} cannot be used: {error}.") from error
+
+
+def _read(path: Path, policy: FilePolicy) -> str:
+    try:
+        return policy.read(str(path), LARGEST).decode("utf-8", "surrogateescape")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SshInputError(f"The file of known hosts {str(path)!r} cannot be read: {reason}.") from error

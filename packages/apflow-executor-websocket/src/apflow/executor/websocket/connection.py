@@ -94,7 +94,7 @@ async def open_connection(request: Request) -> ClientConnection:
     address = request.address
     tls: dict[str, Any] = {}
     if address.is_secure:
-        tls = {"ssl": tls_context(request.verify), "server_hostname": address.host.rstrip(".")}
+        tls = {"ssl": await tls_context(request.verify), "server_hostname": address.host.rstrip(".")}
     sock = await open_socket(address.host, address.port)
     # From here on the socket belongs to the library, which closes it whatever happens.
     opening = connect(

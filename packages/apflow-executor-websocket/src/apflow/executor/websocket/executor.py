@@ -114,6 +114,7 @@ class WebSocketExecutor(BaseTask):
     name = "WebSocket"
     description = "Sends messages over a WebSocket and returns the replies."
     inputs_schema: ClassVar[InputsSchema] = SCHEMA
+    uses_net_policy = True
     _replies: Replies | None = None
 
     async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:

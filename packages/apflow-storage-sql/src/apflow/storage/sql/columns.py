@@ -112,6 +112,7 @@ BASE: tuple[TaskColumn, ...] = (
     _time("lease_until"),
     _time("run_ended_at"),
     TaskColumn("last_event", "BIGINT"),
+    _json("written_by", Kind.JSON),
 )
 
 

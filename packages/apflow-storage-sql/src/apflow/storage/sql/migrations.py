@@ -72,6 +72,7 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
     ),
     # The marker of groups was a word that an executor can have as its id.
     ("UPDATE apflow_tasks SET executor = ':group' WHERE executor = 'group'",),
+    ("ALTER TABLE apflow_tasks ADD COLUMN written_by VARCHAR",),
 )
 
 LATEST = len(MIGRATIONS)
