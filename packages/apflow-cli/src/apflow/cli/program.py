@@ -6,6 +6,7 @@ click cost.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -102,10 +103,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = program.main(args=args, prog_name="apflow", standalone_mode=False, obj=session)
     except click.ClickException as error:
-        from apflow.core.printable import printable  # here: `--help` imports nothing of the core
+        from apflow.cli.output import write_note  # here: `--help` imports nothing of the core
 
-        error.message = printable(error.message, keeps_lines=True)  # it may repeat the contents of a file
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)  # it may repeat the contents of a file
+        write_note(shown.getvalue().rstrip("\n"))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)

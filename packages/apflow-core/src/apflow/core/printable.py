@@ -12,8 +12,8 @@ from typing import Final
 
 LOG_FORMAT: Final = "%(levelname)s %(name)s: %(message)s"
 
-# C0 and C1 controls, DEL, line and paragraph separators, lone surrogates, and invisible characters that change
-# the direction or the look of the text around them. The joiners that scripts and emoji need stay.
+# C0 and C1 controls, DEL, line and paragraph separators, lone surrogates, and invisible characters that
+# change the direction or the look of the text around them. The joiners that scripts and emoji need stay.
 _UNSAFE = (
     r"\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     r"\ud800-\udfff\U000e0000-\U000e007f"
