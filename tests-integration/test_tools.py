@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -129,3 +130,62 @@ def test_a_slow_import_at_the_start_is_noticed(repository: Path):
     noticed = tool(repository, "import_time")
     assert noticed.returncode == 1
     assert "imports asyncio" in noticed.stdout
+
+
+def nightly(repository: Path, code: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the nightly suites where `hatch` is a stand-in that obeys a shell script."""
+    hatch = folder / "hatch"
+    hatch.write_text(f'#!/bin/sh\necho "$@"\n{code}\n')
+    hatch.chmod(0o755)
+    path = f"{folder}:{os.environ['PATH']}"
+    command = [
+        sys.executable,
+        str(repository / "tools" / "nightly.py"),
+        "--logs",
+        str(folder / "logs"),
+        *arguments,
+    ]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path}
+    )
+
+
+def test_the_nightly_suites_have_one_verdict(repository: Path, tmp_path: Path):
+    done = nightly(repository, "exit 0", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("PASSED: faults, long, bench, floors, versions\n")
+    assert (tmp_path / "logs" / "bench.txt").read_text() == "run bench --quick\n"
+
+
+def test_a_nightly_suite_that_fails_keeps_no_other_from_running(repository: Path, tmp_path: Path):
+    done = nightly(repository, '[ "$2" != long ] || { echo "a test fails"; exit 3; }', tmp_path)
+    assert done.returncode == 1
+    assert "  | a test fails" in done.stdout
+    assert "failed with exit status 3" in done.stdout
+    assert done.stdout.count("passed, ") == 4
+    assert done.stdout.endswith("FAILED: long\n")
+
+
+def test_some_nightly_suites_may_be_chosen(repository: Path, tmp_path: Path):
+    done = nightly(repository, "exit 0", tmp_path, "--only", "bench", "--only", "floors")
+    assert done.stdout.endswith("PASSED: bench, floors\n")
+
+
+def test_a_nightly_suite_that_takes_too_long_is_stopped(repository: Path, tmp_path: Path):
+    code = (
+        "import sys, nightly as n\n"
+        "n.SUITES = (n.Suite('slow', ['sh', '-c', 'sleep 300 & wait'], 0.01), n.Suite('next', ['true'], 1))\n"
+        f"sys.argv = ['nightly', '--logs', {str(tmp_path)!r}]\n"
+        "sys.exit(n.main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=repository / "tools",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "stopped after 0.0 minutes" in done.stdout
+    assert done.stdout.endswith("FAILED: slow\n")
