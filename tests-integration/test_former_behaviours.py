@@ -61,9 +61,7 @@ def db() -> MemoryStore:
 
 
 @pytest.fixture(params=["memory", "duckdb", "postgresql"])
-async def store(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[TaskStore]:
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[TaskStore]:
     """Each of the stores, empty."""
     if request.param == "memory":
         yield MemoryStore()
@@ -105,8 +103,12 @@ async def test_add_child_at_several_levels_with_dependencies_between_the_trees(d
     tasks = TaskRepository(db)
     first = await tasks.create_task("first", schemas=METHOD)
     second = await tasks.create_task("second", schemas=METHOD, dependencies=[first.id])
-    third = await tasks.create_task("third", schemas=METHOD, dependencies=[{"id": second.id, "required": True}])
-    root = TaskTreeNode(await tasks.create_task("root", user_id="ann", dependencies=[third.id], schemas=METHOD))
+    third = await tasks.create_task(
+        "third", schemas=METHOD, dependencies=[{"id": second.id, "required": True}]
+    )
+    root = TaskTreeNode(
+        await tasks.create_task("root", user_id="ann", dependencies=[third.id], schemas=METHOD)
+    )
     middle = TaskTreeNode(second)
     middle.add_child(TaskTreeNode(first))
     root.add_child(middle)
@@ -162,7 +164,9 @@ async def test_dependencies_outside_the_tree_are_stored_and_named_when_it_runs(d
 
 async def test_on_tree_created_is_sent_for_trees_of_create_task_at_their_first_run(db: MemoryStore):
     created: list[tuple[str, int]] = []
-    register_task_tree_hook("on_tree_created", lambda root, tree: created.append((root.name, len([*tree.walk()]))))
+    register_task_tree_hook(
+        "on_tree_created", lambda root, tree: created.append((root.name, len([*tree.walk()])))
+    )
     tasks = TaskRepository(db)
     root = await tasks.create_task("grown", schemas=METHOD)
     await tasks.create_task("child", parent_id=root.id, schemas=METHOD)
@@ -186,7 +190,9 @@ async def _tree(db: TaskStore, **first: Any) -> None:
 
 async def test_a_pending_task_is_marked_as_completed_and_its_dependents_go_on(store: TaskStore):
     await _tree(store)
-    marked = await TaskRepository(store).update_task_status("a", status="completed", result={"n": 1}, by="ann")
+    marked = await TaskRepository(store).update_task_status(
+        "a", status="completed", result={"n": 1}, by="ann"
+    )
     assert (marked.status, marked.result, marked.progress) == ("completed", {"n": 1}, 1.0)
     assert marked.completed_at is not None
     event = (await store.events("g"))[-1]
@@ -472,7 +478,13 @@ async def test_executor_register_takes_a_factory_and_hooks_of_the_executor(db: M
     try:
         array = [
             {"id": "r", "name": "r", "schemas": METHOD, "dependencies": ["m"]},
-            {"id": "m", "name": "m", "parent_id": "r", "schemas": {"method": Made.id}, "params": {"shade": "light"}},
+            {
+                "id": "m",
+                "name": "m",
+                "parent_id": "r",
+                "schemas": {"method": Made.id},
+                "params": {"shade": "light"},
+            },
         ]
         answer = await TaskExecutor().execute_tasks(array, db_session=db)
         wrong = await TaskExecutor().execute_tasks(
@@ -490,7 +502,9 @@ async def test_aggregate_called_directly_aggregates_what_it_is_given():
 
     answer = await AggregateResultsExecutor().execute({"a": {"x": 1}, "b": {"y": 2}})
     assert (answer["results"], answer["result_count"]) == ({"a": {"x": 1}, "b": {"y": 2}}, 2)
-    merged = await AggregateResultsExecutor(inputs={}).execute({"mode": "merge", "a": {"x": 1}, "b": {"y": 2}})
+    merged = await AggregateResultsExecutor(inputs={}).execute(
+        {"mode": "merge", "a": {"x": 1}, "b": {"y": 2}}
+    )
     assert merged["results"] == {"x": 1, "y": 2}
 
 

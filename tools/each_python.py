@@ -27,8 +27,11 @@ def is_installed(version: str) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="only say which Pythons there are")
+    parser.add_argument(
+        "--without", metavar="VERSION", action="append", default=[], help="leave this one out"
+    )
     options = parser.parse_args()
-    found = [version for version in matrix() if is_installed(version)]
+    found = [version for version in matrix() if version not in options.without and is_installed(version)]
     print(f"Of Python {', '.join(matrix())} this machine has: {', '.join(found)}")
     if options.check:
         return 0

@@ -134,7 +134,9 @@ def test_an_import_that_is_interrupted_is_tried_again(install: Install, tmp_path
 def test_a_package_whose_import_was_cut_short_is_whole_at_the_next_attempt(install: Install, tmp_path: Path):
     package = tmp_path / "half"
     package.mkdir()
-    (package / "__init__.py").write_text("import half.part\nimport fault\nclass Thing: value = half.part.VALUE")
+    (package / "__init__.py").write_text(
+        "import half.part\nimport fault\nclass Thing: value = half.part.VALUE"
+    )
     (package / "part.py").write_text("VALUE = 7")
     (tmp_path / "fault.py").write_text("raise MemoryError")
     install("half-one", "half = half:Thing", "")

@@ -56,7 +56,7 @@ async def run_tree(
         raise
     if draining.signal is not None and not TaskStatus.is_terminal(outcome["status"]):
         advice = f"The run was given up: `apflow tasks resume {task_id}` continues it."
-        click.echo(f"{draining.signal.name}: {advice}", err=True)
+        write_note(f"{draining.signal.name}: {advice}")
         outcome |= {"interrupted_by": draining.signal.name}
     return outcome | {"root": await service.tree(task_id)}
 

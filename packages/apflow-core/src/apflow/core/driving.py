@@ -82,7 +82,7 @@ class Driver:
         """
         collect_rarely()
         return await run_apart(
-            lambda _: self._run(root_id, named_id, force, resume_only, needs_executors, on_read),
+            lambda _: self._run(root_id, named_id, force, resume_only, leave, on_read),
             f"apflow:drive:{root_id}",
         )
 
@@ -92,7 +92,7 @@ class Driver:
         named_id: str | None,
         force: bool,
         resume_only: bool,
-        needs_executors: bool,
+        leave: Callable[[list[Task], Task], bool] | None,
         on_read: Callable[[list[Task]], object] | None,
     ) -> list[Task] | None:
         runs.claim(self.store, root_id)
@@ -250,7 +250,9 @@ def _is_unannounced(root: Task) -> bool:
     Trees that were created as a whole have their executors chosen; see `TaskCreator`.
     """
     is_new = root.run_ended_at is None and root.started_at is None and root.status is TaskStatus.PENDING
-    return is_new and root.executor is None and choose_executor(root, extensions.executor_is_known) is not None
+    return (
+        is_new and root.executor is None and choose_executor(root, extensions.executor_is_known) is not None
+    )
 
 
 def _root_of(tasks: Sequence[Task], root_id: str) -> Task:

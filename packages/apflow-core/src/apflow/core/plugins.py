@@ -218,7 +218,9 @@ _RESOURCE_ERRORS = frozenset(
     }
 )  # fmt: skip
 # The dynamic linker and libraries pass these on as text only, within an ImportError.
-_RESOURCE_TEXTS = tuple(os.strerror(each) for each in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC))
+_RESOURCE_TEXTS = tuple(
+    os.strerror(each) for each in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
+)
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -107,9 +107,7 @@ class TaskRepository:
             raise _overtaken(error) from error
         return task
 
-    async def _named_in_tree(
-        self, root_id: str, dependencies: Sequence[DependencyLike] | None
-    ) -> list[Task]:
+    async def _named_in_tree(self, root_id: str, dependencies: Sequence[DependencyLike] | None) -> list[Task]:
         """Return the tasks of a tree, where dependencies are given by the names of tasks; else nothing."""
         by_name = [each for each in dependencies or () if not isinstance(each, str) and "id" not in each]
         return await self.store.tree(root_id) if by_name else []
@@ -229,9 +227,7 @@ class TaskRepository:
         """
         return await self.update_fields(task_id, fields)
 
-    async def update_fields(
-        self, task_id: str, fields: Mapping[str, Json], *, by: str | None = None
-    ) -> Task:
+    async def update_fields(self, task_id: str, fields: Mapping[str, Json], *, by: str | None = None) -> Task:
         """Do what `update_task` does.
 
         Args:
@@ -345,7 +341,7 @@ def _marks(task: Task, fields: Mapping[str, Json]) -> dict[str, Json] | None:
     if status is task.status:
         if result is not None and result != task.result:
             raise InvalidInputError(
-                f'Task {task.name!r} ({task.id}) is {task.status}: a result is set only together with a '
+                f"Task {task.name!r} ({task.id}) is {task.status}: a result is set only together with a "
                 'change of its status to "completed".'
             )
         return None

@@ -183,7 +183,9 @@ class TreeService(Access):
             raise InvalidInputError(f"Nothing to change: give one of {', '.join(UPDATABLE)}.")
         for field in MASKED_FIELDS:
             refuse_masked(fields.get(field), field)
-        return shown(await TaskRepository(self.db, self.author).update_fields(task.id, fields, by=self.user_id))
+        return shown(
+            await TaskRepository(self.db, self.author).update_fields(task.id, fields, by=self.user_id)
+        )
 
     async def delete(self, task_id: str, *, force: bool = False) -> dict[str, Json]:
         """Delete a task and all below it.
