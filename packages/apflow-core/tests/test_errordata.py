@@ -33,6 +33,7 @@ from apflow.core.errors import (
     SecretNotFoundError,
     SettingsError,
     StoreError,
+    StoreUnavailableError,
     StoreLockedError,
     StoreVersionError,
     TreeInvalidError,
@@ -62,6 +63,7 @@ TOLD = [
     PluginConflictError("apflow.executors", "x", ["a", "b"]),
     ExtensionTakenError("x", "a.A", "b.B"),
     StoreError("Away."),
+    StoreUnavailableError("duckdb:///a", "No space left on device", "cannot be written now."),
 ]
 # Errors that no operation ends with, or that tell of the machine.
 UNTOLD = {

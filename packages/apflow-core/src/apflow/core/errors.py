@@ -20,6 +20,7 @@ ApflowError
 ├── LimitExceededError (RuntimeError) no more runs are taken now
 ├── StoreError (RuntimeError)        the store cannot do its work
 │   ├── StoreLockedError             another process holds the file
+│   ├── StoreUnavailableError        it cannot write or be reached for the moment
 │   └── StoreVersionError            written by a newer apflow
 ├── ExecutorNotFoundError            no executor of that id is known
 ├── PluginError (RuntimeError)       a plugin cannot be used
@@ -185,6 +186,17 @@ class StoreLockedError(StoreError):
             f"wait (--wait-lock SECONDS), stop that process, or use another APFLOW_DATABASE_URL."
         )
         self.path, self.pid, self.url, self.needs_token = path, pid, url, needs_token
+
+
+class StoreUnavailableError(StoreError):
+    """The store cannot write, or cannot be reached, for the moment. The same operation may succeed later.
+
+    `reason` names the cause, such as a full disk, and neither paths nor hosts: remote callers may see it.
+    """
+
+    def __init__(self, url: str, reason: str, detail: str) -> None:
+        super().__init__(f"{url} {detail}")
+        self.reason = reason
 
 
 class StoreVersionError(StoreError):

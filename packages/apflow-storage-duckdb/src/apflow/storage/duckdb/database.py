@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -13,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from apflow.core.errors import StoreError, StoreLockedError
+from apflow.core.errors import StoreError, StoreLockedError, StoreUnavailableError
 from apflow.core.holder import find_holder
 from apflow.core.task import utc_now
 from apflow.storage.sql.columns import naive
@@ -86,7 +87,7 @@ class Database:
         """Keep the write-ahead log, which comes and goes, for its owner alone, as the file is."""
         if self.path is None:
             return
-        log = self.path.with_name(f"{self.path.name}.wal")
+        log = _log_of(self.path)
         try:
             if log.stat().st_mode & 0o077:
                 log.chmod(OWNER_ONLY)
@@ -129,14 +130,26 @@ class Database:
         is_new = self.path is not None and not self.path.exists()
         if self.path is not None and is_new:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            return self._prepared(is_new)
+        except BaseException:
+            if self.path is not None and is_new:  # what is there of it could never be opened
+                for each in (self.path, _log_of(self.path)):
+                    each.unlink(missing_ok=True)
+            raise
+
+    def _prepared(self, is_new: bool) -> duckdb.DuckDBPyConnection:
         connection = self._connect()
         try:
             if self.path is not None and is_new:
                 self.path.chmod(OWNER_ONLY)
             migrate(connection, self.url)
             self.protect()
-        except BaseException:
+        except BaseException as error:
             connection.close()
+            passing = unavailable(self.url, error)
+            if passing is not None:
+                raise passing from error
             raise
         return connection
 
@@ -147,6 +160,8 @@ class Database:
             held = _HOLDER.search(str(error))
             if self.path is not None and (held or "lock" in str(error)):
                 raise _locked(self.path, int(held[1]) if held else None) from error
+            if passing := unavailable(self.url, error):
+                raise passing from error
             raise StoreError(
                 f"{self.url} cannot be opened: {error}. Check the path, and who may write there, or choose "
                 "another database with APFLOW_DATABASE_URL."
@@ -166,6 +181,33 @@ class Database:
         if self.path is None:
             config["temp_directory"] = str(Path(tempfile.gettempdir()) / "apflow-duckdb")
         return config
+
+
+def _log_of(path: Path) -> Path:
+    """Return the write-ahead log of a database file."""
+    return path.with_name(f"{path.name}.wal")
+
+
+# What the system says where a disk, or the process, lacks room. DuckDB passes it on as text.
+_ROOM = {
+    os.strerror(each): each
+    for each in (
+        errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE,
+        errno.ENOMEM,
+    )
+}  # fmt: skip
+
+
+def unavailable(url: str, error: BaseException) -> StoreUnavailableError | None:
+    """Return the error to raise where DuckDB cannot write for the moment; None for another error."""
+    if not isinstance(error, duckdb.Error):
+        return None
+    reason = next((text for text in _ROOM if text in str(error)), None)
+    if reason is None:
+        return None
+    return StoreUnavailableError(
+        url, reason, f"cannot be written now: {error}. Make room there; what waits is then written."
+    )
 
 
 def _locked(path: Path, pid: int | None) -> StoreLockedError:

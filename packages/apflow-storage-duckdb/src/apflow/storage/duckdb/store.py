@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from apflow.core.errors import InvalidInputError, StoreError
+from apflow.core.errors import InvalidInputError, StoreError, StoreUnavailableError
 from apflow.core.events import TaskEvent
 from apflow.core.groupcommit import GroupCommit
 from apflow.core.settings import Settings
 from apflow.core.states import TaskStatus
 from apflow.core.store import Capabilities, Change, Moved, TaskQuery
 from apflow.core.task import Task
-from apflow.storage.duckdb.database import TRIM_EVERY, Database
+from apflow.storage.duckdb.database import TRIM_EVERY, Database, unavailable
 from apflow.storage.duckdb.statements import READ_EVENTS, SEQUENCES
 from apflow.storage.duckdb.writer import Writer
 from apflow.storage.sql.columns import task_columns
@@ -77,6 +77,14 @@ class DuckDBStore(SqlRecordStore):
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"read {self.url}")
         # Also where nobody closes it, and at the end of the process.
         self._close = weakref.finalize(self, _close, self._group, self._readers, self._writer, self._database)
+
+    @property
+    def trouble(self) -> StoreUnavailableError | None:
+        return self._group.trouble
+
+    @property
+    def wrote_at(self) -> float:
+        return self._group.wrote_at
 
     async def write(self, change: Change) -> Moved:
         return await self._group.submit(change)
@@ -147,7 +155,8 @@ class DuckDBStore(SqlRecordStore):
         try:
             return await asyncio.get_running_loop().run_in_executor(self._readers, read)
         except duckdb.Error as error:
-            raise StoreError(f"{self.url} cannot be read: {error}") from error
+            told = unavailable(self.url, error) or StoreError(f"{self.url} cannot be read: {error}")
+            raise told from error
 
     def _snapshot(self, statement: Statement, roots: Sequence[str]) -> list[Task]:
         """Read tasks, and for those of `roots` the number of the last event."""

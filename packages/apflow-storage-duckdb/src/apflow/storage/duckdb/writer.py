@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from apflow.core.errors import ApflowError, StoreError
+from apflow.core.errors import ApflowError, StoreError, StoreUnavailableError
 from apflow.core.store import Change, Moved
 from apflow.core.task import utc_now
 from apflow.storage.duckdb import statements
-from apflow.storage.duckdb.database import TRIM_EVERY, Database
+from apflow.storage.duckdb.database import TRIM_EVERY, Database, unavailable
 from apflow.storage.sql.columnar import Column, Slot, columns_of_added, columns_of_sets
 from apflow.storage.sql.columns import (
     BASE,
@@ -68,8 +68,11 @@ class Writer:
             try:
                 outcomes += self._together(rest)
             except Exception as error:  # noqa: BLE001  told to the guilty one below
+                told = self._told(error)
+                if isinstance(told, StoreUnavailableError):  # it comes from the disk, not from a change
+                    return outcomes + [told] * len(rest)
                 if len(rest) == 1:
-                    outcomes.append(self._told(error))
+                    outcomes.append(told)
                 else:
                     outcomes += [outcome for change in rest for outcome in self.commit([change])]
         return outcomes
@@ -156,7 +159,9 @@ class Writer:
             self._database.close()
         if isinstance(error, ApflowError) or not isinstance(error, duckdb.Error):
             return error
-        told = StoreError(f"{self._database.url} did not take a change: {error}")
+        told = unavailable(self._database.url, error) or StoreError(
+            f"{self._database.url} did not take a change: {error}"
+        )
         told.__cause__ = error
         return told
 
@@ -164,8 +169,8 @@ class Writer:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._once(changes)
-            except duckdb.TransactionException:
-                if attempt == ATTEMPTS:
+            except duckdb.TransactionException as error:
+                if attempt == ATTEMPTS or unavailable(self._database.url, error):
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
