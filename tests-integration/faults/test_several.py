@@ -1,18 +1,16 @@
 """Four workers on one PostgreSQL, and what may befall them: nothing is lost, and nothing happens twice."""
 
 import os
-import subprocess
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from clusterkit.campaign import Campaign
 from clusterkit.checks import RESTART, Evidence, faults, restarts
 from clusterkit.cluster import a_cluster
+from clusterkit.disk import a_small_disk, fill
 from clusterkit.trees import make
 
 from apflow.testing.postgres import a_database, run_sql, target_of, through
@@ -139,19 +137,6 @@ def test_twenty_restarts_of_the_server_under_load_lose_nothing(server: Server, t
     assert faults(evidence) == {}
 
 
-@contextmanager
-def a_small_disk(megabytes: int) -> Iterator[Path]:
-    """Mount a file system in memory, which is soon full."""
-    with tempfile.TemporaryDirectory(prefix="apflow-faults-") as folder:
-        mounted = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=755", "tmpfs", folder]
-        if subprocess.run(mounted, capture_output=True, check=False).returncode:
-            pytest.skip("Only root may mount a file system")
-        try:
-            yield Path(folder)
-        finally:
-            subprocess.run(["umount", "-l", folder], check=True)
-
-
 @pytest.mark.faults
 def test_a_full_disk_of_the_server_loses_nothing(tmp_path: Path):
     with a_small_disk(256) as disk:
@@ -177,9 +162,3 @@ def test_a_full_disk_of_the_server_loses_nothing(tmp_path: Path):
             cluster.stop()
             evidence = cluster.evidence(server.url(), left_at(server.url()))
     assert faults(evidence) == {}
-
-
-def fill(ballast: Path) -> None:
-    with ballast.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(1 << 16))

@@ -39,6 +39,7 @@ from apflow.core.errors import (
     StoreError,
     StoreForkedError,
     StoreLockedError,
+    StoreUnavailableError,
     StoreVersionError,
     TreeInvalidError,
     ValidationError,
@@ -67,6 +68,7 @@ TOLD = [
     PluginConflictError("apflow.executors", "x", ["a", "b"]),
     ExtensionTakenError("x", "a.A", "b.B"),
     StoreError("Away."),
+    StoreUnavailableError("duckdb:///a", "No space left on device", "cannot be written now."),
 ]
 # Errors that no operation ends with, or that tell of the machine.
 UNTOLD = {

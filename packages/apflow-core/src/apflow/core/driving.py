@@ -20,6 +20,7 @@ from apflow.core.eventbus import EventBus, bus_of
 from apflow.core.executor import ExecutableTask
 from apflow.core.hooks import Hooks
 from apflow.core.moves import Batch
+from apflow.core.patience import CALLERS_PATIENCE, Patience
 from apflow.core.plan import choose_executor
 from apflow.core.request import begin_run, has_unended_run, has_work, in_scope, take_over
 from apflow.core.runner import LocalRunner, Runner
@@ -48,6 +49,8 @@ class Driver:
     settings: Settings = field(default_factory=get_settings)
     instances: MutableMapping[str, ExecutableTask] = field(default_factory=dict[str, ExecutableTask])
     max_concurrency: int | None = None  # narrows this run; the process has a limit of its own
+    # Seconds for which a write is repeated while the store is unavailable; None: without end.
+    patience: float | None = CALLERS_PATIENCE
 
     @property
     def bus(self) -> EventBus:
@@ -78,7 +81,7 @@ class Driver:
         Raises:
             NotFoundError: there is no such tree.
             AlreadyRunningError: a living owner runs it.
-            StoreError: the store failed; the run stays requested.
+            StoreError: the store failed, or was unavailable for too long; the run stays requested.
         """
         collect_rarely()
         return await run_apart(
@@ -188,6 +191,7 @@ class Driver:
             first=batch,
             limit=self.max_concurrency,
             is_closing=is_closing,
+            patience=self.patience,
         )
         if fault is not None:
             run.refuse([task.id for task in in_scope(tasks, scope)], fault)
@@ -232,7 +236,9 @@ class Driver:
         batch = Batch(root.id, runs.owner_id(), utc_now())
         expects = {"run_requested_at": root.run_requested_at, "run_ended_at": root.run_ended_at}
         batch.put(root, expects, {"run_requested_at": None, "run_owner": None})
-        await self.store.write(batch.change())
+        change = batch.change()
+        patiently = Patience(f"The end of tree {root.id}", self.patience)
+        await patiently(lambda: self.store.write(change))
 
 
 async def is_owned_elsewhere(store: TaskStore, root: Task) -> bool:

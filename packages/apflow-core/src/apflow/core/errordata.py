@@ -33,6 +33,7 @@ from apflow.core.errors import (
     PluginError,
     PluginLoadError,
     StoreError,
+    StoreUnavailableError,
     TreeInvalidError,
     ValidationError,
 )
@@ -59,9 +60,10 @@ FACTS: Final[Mapping[type[ApflowError], Mapping[str, Any]]] = {
     KeyUsedError: {"key": str},
     LimitExceededError: {"limit": int, "user_id": str | None},
     PluginError: {},
-    PluginLoadError: {"group": str, "name": str, "distribution": str, "version": str},
+    PluginLoadError: {"group": str, "name": str, "distribution": str, "version": str, "may_pass": bool},
     PluginConflictError: {"group": str, "name": str, "distributions": list[str]},
     ExtensionTakenError: {"extension_id": str, "holder": str, "newcomer": str},
+    StoreUnavailableError: {"reason": str},
     StoreError: {},  # where the database is, and what is wrong with it, is told to nobody
 }
 NAMES: Final[Mapping[str, type[ApflowError]]] = {kind.__name__: kind for kind in FACTS}

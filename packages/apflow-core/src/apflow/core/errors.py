@@ -23,6 +23,7 @@ ApflowError
 │   ├── StoreLockedError             another process holds the file
 │   ├── StoreForkedError             opened by the process that this one was forked from
 │   ├── StoreDamagedError            the file is damaged, or is not a database
+│   ├── StoreUnavailableError        it cannot write or be reached for the moment
 │   └── StoreVersionError            written by a newer apflow
 ├── ExecutorNotFoundError            no executor of that id is known
 ├── PluginError (RuntimeError)       a plugin cannot be used
@@ -220,6 +221,17 @@ class StoreDamagedError(StoreError):
     def __init__(self, url: str, cause: str, advice: str) -> None:
         super().__init__(f"{url} cannot be opened: {cause} {advice}")
         self.url, self.cause, self.advice = url, cause, advice
+
+
+class StoreUnavailableError(StoreError):
+    """The store cannot write, or cannot be reached, for the moment. The same operation may succeed later.
+
+    `reason` names the cause, such as a full disk, and neither paths nor hosts: remote callers may see it.
+    """
+
+    def __init__(self, url: str, reason: str, detail: str) -> None:
+        super().__init__(f"{url} {detail}")
+        self.reason = reason
 
 
 class StoreVersionError(StoreError):

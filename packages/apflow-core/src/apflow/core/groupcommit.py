@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
-from apflow.core.errors import StoreError
+from apflow.core.errors import StoreError, StoreUnavailableError
 from apflow.core.process import ForkGuard
 from apflow.core.store import Change, Moved
 
@@ -59,6 +60,8 @@ class GroupCommit:
         self._thread: threading.Thread | None = None
         self._is_closed = False
         self._commits = self._changes = 0
+        self.trouble: StoreUnavailableError | None = None  # why the last write failed, if it did
+        self.wrote_at = float("-inf")  # when a write last succeeded, by the monotonic clock
 
     def figures(self) -> dict[str, int]:
         """Return how many commits there were, and how many changes rode in them."""
@@ -125,9 +128,12 @@ class GroupCommit:
         if batch:
             self._commits += 1
             self._changes += len(batch)
-            _hand_back(batch, self._outcomes([waiting.change for waiting in batch]))
+            changes = [waiting.change for waiting in batch]
+            outcomes = self._outcomes(changes)
+            self._note(any(map(_was_written, changes, outcomes)), outcomes)
+            _hand_back(batch, outcomes)
         if self._jobs:
-            _do(self._jobs.popleft())
+            self._do(self._jobs.popleft())
 
     def _take(self) -> list[_Waiting]:
         """Wait for something to do, set jobs aside, and return all changes that wait."""
@@ -151,13 +157,29 @@ class GroupCommit:
         except Exception as error:  # noqa: BLE001  told to those who wait: nobody is above this thread
             return [error] * len(changes)
 
+    def _do(self, job: _Job) -> None:
+        try:
+            outcome = job.call()
+        except Exception as error:  # noqa: BLE001  told to whoever waits: nobody is above this thread
+            outcome = error
+        self._note(not isinstance(outcome, BaseException | None), [outcome])
+        _hand_back([job], [outcome])
 
-def _do(job: _Job) -> None:
-    try:
-        outcome = job.call()
-    except Exception as error:  # noqa: BLE001  told to whoever waits: nobody is above this thread
-        outcome = error
-    _hand_back([job], [outcome])
+    def _note(self, was_written: bool, outcomes: Sequence[Any]) -> None:
+        """Remember whether the store can write: a write shows that it can."""
+        if was_written:
+            self.trouble, self.wrote_at = None, time.monotonic()
+            return
+        for outcome in outcomes:
+            if isinstance(outcome, StoreUnavailableError):
+                self.trouble = outcome
+
+
+def _was_written(change: Change, outcome: Outcome) -> bool:
+    """Say whether a change has put anything into the store."""
+    if isinstance(outcome, BaseException):
+        return False
+    return bool(change.add or change.remove) or any(moved is not None for moved in outcome)
 
 
 def _hand_back(batch: Sequence[_Waiting | _Job], outcomes: Sequence[Any]) -> None:

@@ -8,8 +8,8 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
 from operator import is_
 
-from apflow.core.containment import forget_cancellations, must_pass
 from apflow.core.adoption import adopt
+from apflow.core.containment import forget_cancellations, must_pass
 from apflow.core.driving import Driver, cancel
 from apflow.core.errors import NotFoundError
 from apflow.core.eventbus import Subscription

@@ -168,7 +168,7 @@ def _import(offer: _Offer) -> tuple[object, BaseException | None]:
     try:
         with _without_orphans():
             return offer.entry.load(), None
-    except BaseException as error:  # noqa: BLE001 - whatever a plugin raises must not end the process
+    except BaseException as error:
         if _may_pass(error):
             importlib.invalidate_caches()  # they hold what could not be read
             raise _PassingFaultError(error) from error

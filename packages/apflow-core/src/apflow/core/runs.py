@@ -99,6 +99,12 @@ def is_running(store: TaskStore, root_id: str) -> bool:
     return root_id in _running.get(store, {})
 
 
+def running_ids(store: TaskStore) -> list[str]:
+    """Return the ids of the trees that this process runs, or is about to run."""
+    with _lock:
+        return list(_running.get(store, {}))
+
+
 async def running(store: TaskStore, root_id: str) -> TreeRun | None:
     """Return the run of a tree in this process, as soon as it has begun; None where there is none."""
     begun = _running.get(store, {}).get(root_id)

@@ -17,8 +17,10 @@ from apflow.core.errors import (
     InvalidInputError,
     NotFoundError,
     SecretRefusedError,
+    StoreUnavailableError,
 )
 from apflow.core.eventbus import Subscription, bus_of
+from apflow.core.events import EventType, TaskEvent
 from apflow.core.extensions import executor_is_known, get_executor
 from apflow.core.manager import TaskManager
 from apflow.core.origin import Origin, authors_of
@@ -37,6 +39,8 @@ from apflow.core.tree import TreeSummary, tree_status
 from apflow.core.treeservice import Answers, TreeService
 from apflow.core.webhookservice import WebhookService
 from apflow.core.why import explain
+
+ANSWERED_AFTER = 1.0  # seconds that a run waits for its store, after which a waiting caller is answered
 
 
 class RunService(TreeService, WebhookService):
@@ -80,6 +84,8 @@ class RunService(TreeService, WebhookService):
             InvalidInputError: not just one of `task_id` and `tasks` is given, or they cannot be used.
             AlreadyRunningError: a run of the tree is requested that has not ended.
             LimitExceededError: too many runs are waiting or going on.
+            StoreUnavailableError: the database cannot be written for the moment. A run that was requested
+                stays requested, and goes on by itself.
         """
         if (task_id is None) == (tasks is None):
             raise InvalidInputError("Give what to run in one way: task_id, or tasks.")
@@ -281,8 +287,22 @@ class RunService(TreeService, WebhookService):
         """Wait until no run of a tree is requested any more."""
         root = (await self.db.get([root_id])).get(root_id)
         if root is not None and root.run_requested_at is not None and root.run_ended_at is None:
-            async for _ in TaskManager(self.db).subscribe(root_id, root.last_event):
-                pass
+            async for event in TaskManager(self.db).subscribe(root_id, root.last_event):
+                _check_stall(event, root_id)
+
+
+def _check_stall(event: TaskEvent, root_id: str) -> None:
+    """Raise `StoreUnavailableError` where an event tells that the run has waited for its store for a while."""
+    data: Json = event.data
+    if event.type is not EventType.LOG or not isinstance(data, dict) or data.get("store") != "unavailable":
+        return
+    if data.get("seconds", 0) >= ANSWERED_AFTER:
+        raise StoreUnavailableError(
+            "The database",
+            str(data.get("reason")),
+            f"cannot be written now: {data.get('reason')}. The run of tree {root_id} stays requested and goes "
+            "on by itself; tasks.watch follows it.",
+        )
 
 
 def split_ids(given: Iterable[str]) -> list[str]:

@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from apflow.core.errors import NotFoundError
+from apflow.core.errors import NotFoundError, StoreUnavailableError
 from apflow.core.events import TaskEvent
 from apflow.core.states import TaskStatus, check_move
 from apflow.core.task import Json, Task
@@ -133,6 +133,16 @@ class TaskStore(ABC):
     file: Path | None = None  # that one process at a time may open, if the store is one; an absolute path
     is_closed: bool = False  # set by close(); a closed store is not given out again
 
+    @property
+    def trouble(self) -> StoreUnavailableError | None:
+        """Why the last write failed, where the store could not write; None since a write succeeded."""
+        return None
+
+    @property
+    def wrote_at(self) -> float:
+        """When a write last succeeded, by the monotonic clock."""
+        return float("-inf")
+
     @abstractmethod
     async def write(self, change: Change) -> Moved:
         """Write one change, all or nothing, and return what became of its moves.
@@ -143,6 +153,7 @@ class TaskStore(ABC):
         Raises:
             IdTakenError: a task of an added id exists; nothing is written.
             ConflictError: the change is strict and a move lost; nothing is written.
+            StoreUnavailableError: the store cannot write for the moment, or it cannot be reached.
         """
 
     @abstractmethod

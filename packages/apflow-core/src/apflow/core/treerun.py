@@ -29,6 +29,7 @@ from apflow.core.eventbus import EventBus
 from apflow.core.events import EventType, TaskEvent
 from apflow.core.moves import TREE_ENDED, Batch
 from apflow.core.outcome import Outcome, failed, may_retry
+from apflow.core.patience import CALLERS_PATIENCE, Patience, Stall
 from apflow.core.plan import Plan, Ruling
 from apflow.core.request import in_scope
 from apflow.core.rulings import outcome_of
@@ -56,6 +57,7 @@ class TreeRun:
         first: the moves that request the run; written with the first starts, where no task goes back.
         limit: executor calls at once; None for the process's limit.
         is_closing: nobody owns the tree: only write down what a cancellation ends, and start nothing.
+        patience: seconds for which a write is repeated while the store is unavailable; None: without end.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class TreeRun:
         first: Batch,
         limit: int | None = None,
         is_closing: bool = False,
+        patience: float | None = CALLERS_PATIENCE,
     ) -> None:
         self.root_id = first.root_id
         self.tasks: list[Task] = []
@@ -85,6 +88,9 @@ class TreeRun:
         self._store = store
         self._bench = bench
         self._bus = bus
+        self._patiently = Patience(
+            f"Tree {self.root_id}", patience, report=self._tell_stall, check=self._check_lost
+        )
         self._owner = first.owner
         self._fence = first.fence or {"run_owner": first.owner}
         self._first: Batch | None = first
@@ -147,6 +153,7 @@ class TreeRun:
     def lose(self) -> None:
         """Stop all work and write nothing more: another process may own the tree. From any thread."""
         self._is_lost = True
+        self._call_on_loop(self._patiently.hurry)
         self._wake_from_elsewhere()
         self._call_on_loop(self._end_code)  # at once: the run itself may wait for the store
 
@@ -156,6 +163,7 @@ class TreeRun:
 
     def drain(self, seconds: float) -> None:
         """Start nothing more, let code end within so many seconds, end what is left, give the tree up."""
+        self._call_on_loop(lambda: self._patiently.limit(seconds))  # a store that cannot write delays no end
         self._call_on_loop(lambda: self.tell(lambda _: self._begin_drain(seconds)))
 
     def refuse(self, task_ids: Iterable[str], message: str) -> None:
@@ -218,8 +226,7 @@ class TreeRun:
 
     async def _turn(self) -> None:
         self._wake.clear()
-        if self._is_lost and not self.is_ending:
-            raise OwnerLostError(self.root_id)
+        self._check_lost()
         first, self._first = self._first, None
         if self._has_to_look and first is None:
             await self._look()
@@ -283,14 +290,35 @@ class TreeRun:
         await writing
 
     async def _write(self, batch: Batch) -> None:
+        change = batch.change()
         try:
-            moved = await self._store.write(batch.change())
+            moved = await self._patiently(lambda: self._store.write(change))
         except ConflictError as error:
             await self._read_again(batch, error)
             return
         self._conflicts = 0
         self.has_begun = True
         self._durable.append((batch, moved))
+
+    def _check_lost(self) -> None:
+        if self._is_lost and not self.is_ending:
+            raise OwnerLostError(self.root_id)
+
+    def _tell_stall(self, stall: Stall) -> None:
+        """Tell subscribers that the run waits for the store."""
+        message = (
+            f"The run waits: {stall.reason}. It goes on by itself when the database can be written again."
+        )
+        self._publish_live(
+            TaskEvent(
+                type=EventType.LOG,
+                task_id=self.root_id,
+                root_task_id=self.root_id,
+                timestamp=utc_now(),
+                message=message,
+                data={"store": "unavailable", "reason": stall.reason, "seconds": round(stall.seconds, 1)},
+            )
+        )
 
     def _carry_out(self) -> None:
         """Tell what is durable now, and do what was waiting for that."""
@@ -572,7 +600,7 @@ class TreeRun:
         """A change was refused: somebody else changed the tree."""
         self._conflicts += 1
         logger.info("Tree %s was changed by somebody else; reading it again: %s", self.root_id, error)
-        stored = await self._store.tree(self.root_id)
+        stored = await self._patiently(lambda: self._store.tree(self.root_id))
         if not stored or self._conflicts > MAX_CONFLICTS:
             raise error
         self._check_owner(stored)
@@ -584,7 +612,7 @@ class TreeRun:
     async def _look(self) -> None:
         """Take up what another process has written into the tree: cancellations above all."""
         self._has_to_look = False
-        stored = await self._store.tree(self.root_id)
+        stored = await self._patiently(lambda: self._store.tree(self.root_id))
         self._check_owner(stored)
         self._carry_out()
         self._take_stored(stored)

@@ -27,6 +27,8 @@ LOOK_EVERY = 1.0  # seconds between sweeps, where no notice comes
 COURTESY = 0.01  # seconds that one with work leaves new work to those without
 LONGEST_REST = 10.0  # seconds, where the store fails
 MOST_AT_ONCE = 50  # trees that one sweep takes
+LONGEST_PAUSE = 60.0  # seconds until a tree is taken again whose run failed
+NOBODY = ""  # who asks for trees as no owner at all: those that this process has left are found, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Worker:
         self._settings = settings or get_settings()
         self._trees: dict[str, asyncio.Task[None]] = {}
         self._lacking: dict[str, _Lacking] = {}  # left to others, by root id
+        # Whose run failed here: root id -> how often in a row, and when the tree is taken again.
+        self._failed: dict[str, tuple[int, float]] = {}
         self._is_draining = False
         self._has_more = False  # the last sweep took all that it could
         self._wake = asyncio.Event()
@@ -116,7 +120,10 @@ class Worker:
         if places <= 0:
             self._has_more = True  # perhaps: the end of a tree makes it look
             return False
-        found = await self.db.reserve(runs.owner_id(), places, [*self._left(), *self._trees])
+        now = monotonic()
+        failed = [root_id for root_id, (_, again_at) in self._failed.items() if again_at > now]
+        unwanted = {*self._left(), *self._trees, *failed, *runs.running_ids(self.db)}
+        found = await self.db.reserve(NOBODY, places, list(unwanted))
         for root in found:
             name = f"apflow:worker:{root.id}"
             self._trees[root.id] = group.create_task(self._take(root), name=name)
@@ -157,15 +164,25 @@ class Worker:
             free = Move(root.id, root.id, {"lease_until": root.lease_until}, {"lease_until": None})
             await self.db.write(Change(moves=[free]))
 
+    def _take_later(self, root_id: str) -> None:
+        """Let the run of a tree that failed be taken up again, later each time."""
+        times = self._failed.get(root_id, (0, 0.0))[0] + 1
+        pause = min(LONGEST_PAUSE, LOOK_EVERY * 2 ** min(times - 1, 10))
+        self._failed[root_id] = times, monotonic() + pause
+
     async def _take(self, root: Task) -> None:
         try:
-            if await Driver(self.db).run(root.id, resume_only=True, leave=self._leaves) is None:
+            driver = Driver(self.db, patience=None)
+            if await driver.run(root.id, resume_only=True, leave=self._leaves) is None:
                 await self._free(root)
+            self._failed.pop(root.id, None)
             if self._has_more:
                 self._wake.set()
         except (ConflictError, NotFoundError) as error:
+            self._failed.pop(root.id, None)
             logger.debug("Tree %s is somebody else's by now: %s", root.id, error)
         except Exception:
+            self._take_later(root.id)
             logger.exception("Tree %s could not be run to its end; it stays requested.", root.id)
         finally:
             del self._trees[root.id]

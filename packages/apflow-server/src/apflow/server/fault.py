@@ -23,6 +23,7 @@ from apflow.core.errors import (
     PluginError,
     SettingsError,
     StoreError,
+    StoreUnavailableError,
 )
 from apflow.core.task import Json
 
@@ -137,6 +138,10 @@ def fault_of(error: Exception) -> HttpFault:
         return error
     if isinstance(error, LimitExceededError):
         return TooManyFault(str(error), data=data_of(error))
+    if isinstance(error, StoreUnavailableError):
+        logger.warning("The database is unavailable: %s", error)
+        what = f"The database cannot be used now: {error.reason}. Try again later; a requested run goes on."
+        return HttpFault(503, Code.INTERNAL, what, data_of(error), {"Retry-After": str(RETRY_AFTER)})
     if isinstance(error, StoreError):
         return _unforeseen(error, 503, "The database cannot do its work now.", data_of(error))
     if isinstance(error, ApflowError) and not isinstance(error, SettingsError):

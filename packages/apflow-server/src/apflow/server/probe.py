@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Final
 
 from fastapi import APIRouter
@@ -11,12 +12,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from apflow.core import plugins
+from apflow.core.errors import StoreUnavailableError
 from apflow.core.store import TaskStore
 from apflow.server.answer import JsonResponse
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT: Final = 2.0  # seconds for the store to answer
+WRITE_EVERY: Final = 5.0  # seconds without a write, after which a probe writes: a disk may be full unnoticed
+KIND, KEY = "probe", "ready"  # of the record that is written
 
 router = APIRouter(tags=["probes"])
 
@@ -37,18 +41,29 @@ async def health() -> Response:
 async def ready(request: Request) -> Response:
     """Say whether the store answers, and the server is not about to end."""
     state = request.app.state
-    problem = "draining" if state.drain.has_begun else await problem_of(state.db)
+    problem = {"status": "draining"} if state.drain.has_begun else await problem_of(state.db)
     if problem:
-        return JsonResponse({"status": problem}, 503, {"Retry-After": "1"})
+        return JsonResponse(problem, 503, {"Retry-After": "1"})
     return JsonResponse({"status": "ok"})
 
 
-async def problem_of(db: TaskStore) -> str:
-    """Return what keeps a store from answering; nothing where it does."""
+async def problem_of(db: TaskStore) -> dict[str, str]:
+    """Return the `status` of a store that cannot be read or written, and the `reason`; nothing otherwise."""
     try:
         async with asyncio.timeout(TIMEOUT):
             await db.get(["any"])
+            await _check_writing(db)
+    except StoreUnavailableError as error:
+        logger.warning("The store is unavailable: %s", error)
+        return {"status": "store unavailable", "reason": error.reason}
     except Exception as error:  # noqa: BLE001 - whatever it is, it is not ready
         logger.warning("The store does not answer: %s", error or type(error).__name__)
-        return "store unreachable"
-    return ""
+        return {"status": "store unreachable"} | ({} if db.trouble is None else {"reason": db.trouble.reason})
+    return {}
+
+
+async def _check_writing(db: TaskStore) -> None:
+    """Write a small record, unless a write has succeeded a moment ago and none has failed since."""
+    is_fresh = time.monotonic() - db.wrote_at < WRITE_EVERY
+    if db.capabilities.is_durable and (db.trouble is not None or not is_fresh):
+        await db.put_record(KIND, KEY, "written by the probe")

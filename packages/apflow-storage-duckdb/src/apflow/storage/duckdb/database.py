@@ -111,7 +111,7 @@ class Database:
         """Keep the write-ahead log, which comes and goes, for its owner alone, as the file is."""
         if self.path is None:
             return
-        log = self.path.with_name(f"{self.path.name}.wal")
+        log = _log_of(self.path)
         try:
             if log.stat().st_mode & 0o077:
                 log.chmod(OWNER_ONLY)
@@ -136,12 +136,22 @@ class Database:
         self._make_directory(self._claim.path.parent)
         self._claim.take()
         try:
-            connection = self._opened()
+            connection = self._opened_file(self._claim.path)
             self._claim.identify()
         except BaseException:
             self._claim.release()
             raise
         return connection
+
+    def _opened_file(self, path: Path) -> duckdb.DuckDBPyConnection:
+        is_new = not path.exists()
+        try:
+            return self._opened()
+        except BaseException:
+            if is_new:  # what exists of it could never be opened
+                for each in (path, path.with_name(f"{path.name}.wal")):
+                    each.unlink(missing_ok=True)
+            raise
 
     def _make_directory(self, directory: Path) -> None:
         try:

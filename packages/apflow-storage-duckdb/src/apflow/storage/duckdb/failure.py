@@ -5,13 +5,15 @@ The messages are those of DuckDB 2.0; each has a test that makes DuckDB raise it
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 
-from apflow.core.errors import StoreDamagedError, StoreError
+from apflow.core.errors import StoreDamagedError, StoreError, StoreUnavailableError
 from apflow.storage.duckdb.claim import locked
 
 _HELD = re.compile(r"^IO Error: Could not set lock on file ")
@@ -33,6 +35,9 @@ def as_store_error(error: duckdb.Error, url: str, path: Path | None, *, doing: s
         doing: what failed, as the end of a sentence that begins with the URL: "cannot be opened".
     """
     message = str(error)
+    passing = unavailable(url, error)
+    if passing is not None:
+        return passing
     if path is not None:
         for pattern, read in _KINDS:
             if pattern.search(message):
@@ -104,3 +109,25 @@ _KINDS: tuple[tuple[re.Pattern[str], Callable[[str, str, Path], StoreError]], ..
 _ADVICE: dict[type[duckdb.Error], str] = {
     duckdb.OutOfMemoryException: " Raise the setting duckdb_memory_limit (APFLOW_DUCKDB_MEMORY_LIMIT).",
 }
+
+
+# What the system says where a disk, or the process, lacks room. DuckDB passes it on as text.
+_ROOM = {
+    os.strerror(each): each
+    for each in (
+        errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE,
+        errno.ENOMEM,
+    )
+}  # fmt: skip
+
+
+def unavailable(url: str, error: BaseException) -> StoreUnavailableError | None:
+    """Return the error to raise where DuckDB cannot write for the moment; None for another error."""
+    if not isinstance(error, duckdb.Error):
+        return None
+    reason = next((text for text in _ROOM if text in str(error)), None)
+    if reason is None:
+        return None
+    return StoreUnavailableError(
+        url, reason, f"cannot be written now: {error}. Make room there; what waits is then written."
+    )

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from apflow.core.errors import InvalidInputError, StoreError
+from apflow.core.errors import InvalidInputError, StoreError, StoreUnavailableError
 from apflow.core.events import TaskEvent
 from apflow.core.groupcommit import GroupCommit
 from apflow.core.settings import Settings
@@ -77,6 +77,14 @@ class DuckDBStore(SqlRecordStore):
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"read {self.url}")
         # Also where nobody closes it, and at the end of the process.
         self._close = weakref.finalize(self, _close, self._group, self._readers, self._writer, self._database)
+
+    @property
+    def trouble(self) -> StoreUnavailableError | None:
+        return self._group.trouble
+
+    @property
+    def wrote_at(self) -> float:
+        return self._group.wrote_at
 
     async def write(self, change: Change) -> Moved:
         return await self._group.submit(change)

@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from apflow.core.errors import ApflowError, StoreError
+from apflow.core.errors import ApflowError, StoreError, StoreUnavailableError
 from apflow.core.store import Change, Moved
 from apflow.core.task import utc_now
 from apflow.storage.duckdb import statements
 from apflow.storage.duckdb.database import TRIM_EVERY, Database
+from apflow.storage.duckdb.failure import unavailable
 from apflow.storage.sql.columnar import Column, Slot, columns_of_added, columns_of_sets
 from apflow.storage.sql.columns import (
     BASE,
@@ -69,8 +70,11 @@ class Writer:
             try:
                 outcomes += self._together(rest)
             except Exception as error:  # noqa: BLE001  told to the guilty one below
+                told = self._told(error)
+                if isinstance(told, StoreUnavailableError):  # it comes from the disk, not from a change
+                    return outcomes + [told] * len(rest)
                 if len(rest) == 1:
-                    outcomes.append(self._told(error))
+                    outcomes.append(told)
                 else:
                     outcomes += [outcome for change in rest for outcome in self.commit([change])]
         self._database.check_file()
@@ -166,8 +170,8 @@ class Writer:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._once(changes)
-            except duckdb.TransactionException:
-                if attempt == ATTEMPTS:
+            except duckdb.TransactionException as error:
+                if attempt == ATTEMPTS or unavailable(self._database.url, error):
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 

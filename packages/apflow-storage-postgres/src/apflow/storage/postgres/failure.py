@@ -7,7 +7,7 @@ import ssl
 import asyncpg
 from asyncpg import exceptions as pg
 
-from apflow.core.errors import ApflowError, StoreError
+from apflow.core.errors import ApflowError, StoreError, StoreUnavailableError
 
 # The connection is gone, or none can be had for the moment.
 _LOST = (
@@ -23,6 +23,8 @@ _LOST = (
     OSError,  # TimeoutError is one
     EOFError,
 )
+# The server lacks room, or is a replica that takes no writes: the same may succeed later.
+_LACKING = (pg.DiskFullError, pg.OutOfMemoryError, pg.PostgresIOError, pg.ReadOnlySQLTransactionError)
 # Another writer came first: the same may succeed once more.
 _RACES = (pg.SerializationError, pg.DeadlockDetectedError, pg.UniqueViolationError)
 
@@ -43,7 +45,7 @@ def is_lost_race(error: BaseException) -> bool:
 
 def is_of_a_change(error: BaseException) -> bool:
     """Say whether an error comes from what was to be written, not from the connection or the store."""
-    return not isinstance(error, ApflowError) and not is_connection_lost(error)
+    return not isinstance(error, (ApflowError, *_LACKING)) and not is_connection_lost(error)
 
 
 def explain(error: BaseException, url: str) -> BaseException:
@@ -52,9 +54,31 @@ def explain(error: BaseException, url: str) -> BaseException:
         error, asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError | OSError
     ):
         return error
-    told = StoreError(f"{url} {_what(error)}")
+    reason = _passing_reason(error)
+    told = (
+        StoreError(f"{url} {_what(error)}")
+        if reason is None
+        else StoreUnavailableError(url, reason, _what(error))
+    )
     told.__cause__ = error
     return told
+
+
+def _passing_reason(error: BaseException) -> str | None:
+    """Return, in words that name no host, why the server cannot work for the moment; None otherwise."""
+    match error:
+        case pg.DiskFullError():
+            return "the disk of the database server is full"
+        case pg.OutOfMemoryError():
+            return "the database server has no memory left"
+        case pg.ReadOnlySQLTransactionError():
+            return "the database server takes no writes"
+        case pg.PostgresIOError():
+            return "the database server cannot read or write its files"
+        case _ if is_connection_lost(error):
+            return "the database server cannot be reached"
+        case _:
+            return None
 
 
 def _what(error: BaseException) -> str:
@@ -69,6 +93,10 @@ def _what(error: BaseException) -> str:
             )
         case pg.TooManyConnectionsError():
             return f"has no connection free: {_text(error)}. Raise max_connections, or use a pooler."
+        case pg.DiskFullError() | pg.OutOfMemoryError() | pg.PostgresIOError():
+            return f"cannot write now: {_text(error)}. Make room on the server; what waits is then written."
+        case pg.ReadOnlySQLTransactionError():
+            return f"takes no writes: {_text(error)}. Connect to the primary server, not to a replica."
         case pg.LockNotAvailableError() | pg.QueryCanceledError():
             return (
                 f"took too long: {_text(error)}. Look for other sessions that hold locks (pg_stat_activity)."

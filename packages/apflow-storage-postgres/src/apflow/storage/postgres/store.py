@@ -10,7 +10,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from apflow.core.errors import StoreError
+from apflow.core.errors import StoreError, StoreUnavailableError
 from apflow.core.events import TaskEvent
 from apflow.core.groupcommit import GroupCommit
 from apflow.core.settings import Settings
@@ -95,6 +95,14 @@ class PostgresStore(SqlRecordStore):
         self._close = weakref.finalize(
             self, _close, self._group, self._io, (writer, self._readers, self._keeper, self._notices)
         )
+
+    @property
+    def trouble(self) -> StoreUnavailableError | None:
+        return self._group.trouble
+
+    @property
+    def wrote_at(self) -> float:
+        return self._group.wrote_at
 
     async def write(self, change: Change) -> Moved:
         return await self._group.submit(change)

@@ -1,0 +1,117 @@
+"""Repeating what a store cannot do for the moment: its disk is full, or its server cannot be reached."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final, TypeVar
+
+from apflow.core.errors import StoreUnavailableError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between attempts
+# Seconds of a stall after which it is reported, the last again and again.
+REPORTED_AFTER: Final = (0.0, 2.0, 30.0)
+CALLERS_PATIENCE: Final = 30.0  # seconds for which a run repeats a write, where its caller waits for it
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """A run waits for its store."""
+
+    reason: str
+    seconds: float  # for which it has waited so far
+
+
+class Patience:
+    """Repeats operations of one run while its store is unavailable.
+
+    Args:
+        what: names the run in the log.
+        seconds: how long one operation is repeated; None: without end.
+        report: called with a stall when it begins, and from time to time while it lasts.
+        check: called before each repetition; what it raises ends the wait.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        seconds: float | None,
+        *,
+        report: Callable[[Stall], object] = lambda _: None,
+        check: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._what = what
+        self._seconds = seconds
+        self._report = report
+        self._check = check
+        self._until: float | None = None  # the end of all patience
+        self._hurry = asyncio.Event()
+
+    def limit(self, seconds: float) -> None:
+        """Wait for no longer than this many seconds from now."""
+        until = monotonic() + seconds
+        self._until = until if self._until is None else min(self._until, until)
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Try again, and check, at once. From the event loop of the run."""
+        self._hurry.set()
+
+    async def __call__(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Return what the work returns, repeated while the store is unavailable.
+
+        The work may be done twice: where its first answer was lost, for instance.
+
+        Raises:
+            StoreUnavailableError: the store was unavailable for too long.
+        """
+        try:
+            return await work()
+        except StoreUnavailableError as error:
+            return await self._again(work, error)
+
+    async def _again(self, work: Callable[[], Awaitable[T]], error: StoreUnavailableError) -> T:
+        begun, pause, reports = monotonic(), SHORTEST_PAUSE, 0
+        while True:
+            passed = monotonic() - begun
+            if self._is_over(passed):
+                raise error
+            if passed >= _report_at(reports):
+                reports += 1
+                logger.warning("%s waits for its store (%.0f s so far): %s", self._what, passed, error)
+                self._report(Stall(error.reason, passed))
+            await self._rest(pause)
+            pause = min(LONGEST_PAUSE, 2 * pause)
+            self._check()
+            try:
+                done = await work()
+            except StoreUnavailableError as again:
+                error = again
+            else:
+                logger.info("%s goes on after %.1f s.", self._what, monotonic() - begun)
+                return done
+
+    def _is_over(self, passed: float) -> bool:
+        is_late = self._seconds is not None and passed > self._seconds
+        return is_late or (self._until is not None and monotonic() > self._until)
+
+    async def _rest(self, seconds: float) -> None:
+        self._hurry.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        except TimeoutError:
+            pass
+
+
+def _report_at(number: int) -> float:
+    """Return the seconds of a stall at which a report is made, by its number."""
+    if number < len(REPORTED_AFTER):
+        return REPORTED_AFTER[number]
+    return REPORTED_AFTER[-1] * (number - len(REPORTED_AFTER) + 2)

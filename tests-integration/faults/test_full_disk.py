@@ -1,0 +1,234 @@
+"""The disk of a server's database is filled and emptied while trees are submitted and run.
+
+The server goes on: `/ready` names the reason while it lasts, waiting callers are answered, and every
+acknowledged tree ends without a restart.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from clusterkit.disk import a_small_disk, fill
+from serving import Process, serve_process, wait_for
+
+from apflow.testing.postgresserver import Server, a_server
+
+PATIENCE = 120.0
+MODULE = """
+import asyncio
+from apflow.core import BaseTask, executor_register
+
+@executor_register()
+class Pause(BaseTask):
+    id = "pause"
+    effect = "idempotent"
+
+    async def execute(self, inputs):
+        await asyncio.sleep(inputs.get("seconds", 0.02))
+        return {"text": "x" * inputs.get("size", 500)}
+"""
+
+
+def tree(root_id: str, size: int = 6, **inputs: Any) -> list[dict[str, Any]]:
+    """Return a chain of tasks below a group."""
+    chain = [
+        {
+            "id": f"{root_id}.{at}",
+            "name": "pause",
+            "parent_id": root_id,
+            "dependencies": [f"{root_id}.{at - 1}"] if at else [],
+            "inputs": inputs,
+        }
+        for at in range(size)
+    ]
+    return [{"id": root_id, "name": "group"}, *chain]
+
+
+class Load:
+    """Submits trees to a server from a thread, without an end, and remembers which were acknowledged."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.acknowledged: list[str] = []
+        self.refusals: Counter[str] = Counter()
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="load")
+
+    def __enter__(self) -> "Load":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        number = 0
+        with httpx.Client(timeout=PATIENCE) as http:
+            while not self._is_over.wait(0.02):
+                number += 1
+                with suppress(httpx.TransportError):
+                    answer = call(http, self.url, "tasks.execute", tasks=tree(f"load{number}"))
+                    if "result" in answer:
+                        self.acknowledged.append(f"load{number}")
+                    else:
+                        self.refusals[answer["error"]["message"]] += 1
+
+
+def call(http: httpx.Client, url: str, method: str, **params: Any) -> dict[str, Any]:
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    answer: dict[str, Any] = http.post(f"{url}/tasks", json=body).json()
+    return answer
+
+
+def ready(url: str) -> tuple[int, dict[str, str]]:
+    answer = httpx.get(f"{url}/ready", timeout=PATIENCE)
+    return answer.status_code, answer.json()
+
+
+def until_ready(url: str, status: int) -> dict[str, str]:
+    wait_for(lambda: ready(url)[0] == status, PATIENCE)
+    return ready(url)[1]
+
+
+def statuses(url: str, ids: list[str]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    with httpx.Client(timeout=PATIENCE) as http:
+        for at in range(0, len(ids), 100):
+            answer = call(http, url, "tasks.running.status", task_ids=ids[at : at + 100])
+            found.update(each["status"] for each in answer["result"])
+    return found
+
+
+def check_all_end(load: Load) -> None:
+    """Wait until every acknowledged tree has completed."""
+    ids = list(load.acknowledged)
+    with suppress(AssertionError):
+        wait_for(lambda: not statuses(load.url, ids).keys() - {"completed", "failed"}, PATIENCE)
+    assert statuses(load.url, ids) == {"completed": len(ids)}
+
+
+@contextmanager
+def served_by_duckdb(folder: Path) -> Iterator[tuple[Process, Path]]:
+    """Serve a DuckDB file on a small disk."""
+    (folder / "pauses.py").write_text(MODULE)
+    with a_small_disk(48) as disk:
+        environment = {"APFLOW_DATABASE_URL": f"duckdb:///{disk / 'served.duckdb'}"}
+        with serve_process(
+            folder, "--import", "pauses", environment={**environment, "PYTHONPATH": str(folder)}
+        ) as server:
+            yield server, disk
+
+
+def fill_and_empty(server: Process, disk: Path, times: int, repair: Callable[[], object]) -> None:
+    """Fill the disk under load, and empty it again, so many times; the server goes on."""
+    with Load(server.url) as load:
+        for _ in range(times):
+            before = len(load.acknowledged)
+            wait_for(lambda before=before: len(load.acknowledged) > before + 5, PATIENCE)
+            fill(disk / "ballast")
+            problem = until_ready(server.url, 503)
+            assert problem["status"].startswith("store"), problem
+            time.sleep(0.5)
+            (disk / "ballast").unlink()
+            repair()
+            until_ready(server.url, 200)
+    check_all_end(load)
+    assert server.popen.poll() is None
+    print(f"{times} fills: {len(load.acknowledged)} trees ended; refused: {dict(load.refusals)}")
+
+
+def test_a_full_disk_delays_trees_and_loses_none(tmp_path: Path):
+    with served_by_duckdb(tmp_path) as (server, disk):
+        fill_and_empty(server, disk, 3, repair=lambda: None)
+
+
+@pytest.mark.faults
+def test_twenty_full_disks_lose_no_tree(tmp_path: Path):
+    with served_by_duckdb(tmp_path) as (server, disk):
+        fill_and_empty(server, disk, 20, repair=lambda: None)
+
+
+def test_callers_that_wait_are_told_of_a_full_disk(tmp_path: Path):
+    with served_by_duckdb(tmp_path) as (server, disk), httpx.Client(timeout=PATIENCE) as http:
+        answers: list[Any] = []
+        body = {
+            "jsonrpc": "2.0", "id": 1, "method": "tasks.execute",
+            "params": {"tasks": tree("waited", 3, seconds=3.0), "wait": True},
+        }  # fmt: skip
+        waiting = threading.Thread(
+            target=lambda: answers.append(httpx.post(f"{server.url}/tasks", json=body, timeout=PATIENCE))
+        )
+        told: list[str] = []
+        waiting.start()
+        wait_for(lambda: statuses_of(http, server.url, "waited") == "in_progress", PATIENCE)
+        following = threading.Thread(target=follow, args=(server.url, "waited", told))
+        following.start()
+        wait_for(lambda: bool(told), PATIENCE)
+        fill(disk / "ballast")
+        assert until_ready(server.url, 503) == {
+            "status": "store unavailable", "reason": "No space left on device",
+        }  # fmt: skip
+        waiting.join(PATIENCE)
+        error = answers[0].json()["error"]
+        assert "No space left on device" in error["message"], error
+        assert error["data"]["type"] == "StoreUnavailableError"
+        wait_for(lambda: any("No space left on device" in line for line in told), PATIENCE)
+        (disk / "ballast").unlink()
+        wait_for(lambda: statuses_of(http, server.url, "waited") == "completed", PATIENCE)
+        following.join(PATIENCE)
+        assert any("tree_completed" in line for line in told)
+
+
+def statuses_of(http: httpx.Client, url: str, root_id: str) -> str:
+    answer = call(http, url, "tasks.running.status", task_ids=[root_id])
+    return answer["result"][0]["status"] if "result" in answer else "unknown"
+
+
+def follow(url: str, root_id: str, told: list[str]) -> None:
+    with (
+        httpx.Client(timeout=PATIENCE) as http,
+        http.stream("GET", f"{url}/tasks/{root_id}/events") as answer,
+    ):
+        for line in answer.iter_lines():
+            if line:
+                told.append(line)
+
+
+@contextmanager
+def served_by_postgres(folder: Path, server: Server) -> Iterator[Process]:
+    (folder / "pauses.py").write_text(MODULE)
+    environment = {
+        "APFLOW_DATABASE_URL": server.url(), "APFLOW_LEASE_SECONDS": "2",
+        "APFLOW_MAX_INTERRUPTIONS": "1000", "PYTHONPATH": str(folder),
+    }  # fmt: skip
+    with serve_process(folder, "--import", "pauses", environment=environment) as served:
+        yield served
+
+
+def postgres_campaign(folder: Path, times: int) -> None:
+    with a_small_disk(256) as disk:
+        settings = "max_wal_size = 64MB\nmin_wal_size = 32MB\n"
+        with a_server(disk / "data", settings) as server, served_by_postgres(folder, server) as served:
+
+            def repair() -> None:  # without room for its log it ends, or stands still
+                server.stop("immediate")
+                server.start()
+
+            fill_and_empty(served, disk, times, repair)
+
+
+@pytest.mark.faults
+def test_a_full_disk_of_a_postgresql_loses_no_tree(tmp_path: Path):
+    postgres_campaign(tmp_path, 3)
+
+
+@pytest.mark.faults
+def test_twenty_full_disks_of_a_postgresql_lose_no_tree(tmp_path: Path):
+    postgres_campaign(tmp_path, 20)
