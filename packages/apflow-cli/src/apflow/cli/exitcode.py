@@ -16,8 +16,10 @@ class ExitCode(IntEnum):
     STORE = 5  # the store is locked, unreachable or too new; or the server is, or has failed
     TIMEOUT = 6
     CANCELLED = 7
+    HUNG_UP = 129  # SIGHUP: the run was given up, to be resumed
     INTERRUPTED = 130  # Ctrl-C
     CLOSED_PIPE = 141  # whoever read the output has gone
+    TERMINATED = 143  # SIGTERM: the run was given up, to be resumed
 
 
 OF_STATUS = {
