@@ -1,3 +1,5 @@
+import base64
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,3 +66,32 @@ async def test_a_command_takes_what_the_task_refers_to():
     )
     assert done["status"] == "completed"
     assert done["result"]["stdout"].strip() == "3"
+
+
+async def test_a_secret_of_several_lines_is_masked_in_each_way_that_a_program_prints_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    lines = [secrets.token_urlsafe(36) for _ in range(4)]
+    secret = "-----BEGIN PRIVATE KEY-----\n" + "\n".join(lines) + "\n-----END PRIVATE KEY-----\n"
+    monkeypatch.setenv("APFLOW_SECRET_PEM", secret)
+    monkeypatch.setenv("APFLOW_COMMAND_ALLOW", "*")
+    script = (
+        'echo $P; echo "$P" | tail -n 3; printf %s "$P" | base64; printf "u:%s" "$P" | base64 -w0; '
+        'printf %s "$P" | od -An -v -tx1 | tr -d " \\n"; echo "$P" >&2; exit 3'
+    )
+    inputs = {"command": ["sh", "-c", script], "env": {"P": {"$secret": "PEM"}}}
+    async with MemoryStore() as db:
+        outcome = await TaskExecutor().execute_tasks(
+            [{"name": "command_executor", "inputs": inputs}], db_session=db
+        )
+        root_id = outcome["root_task_id"]
+        stored = [task.to_dict() for task in await db.tree(root_id)]
+        told = str([stored, [event.to_dict() for event in await db.events(root_id)]])
+    assert outcome["status"] == "failed"
+    assert "***" in told
+    forms = [
+        *lines,
+        *(each.encode().hex() for each in lines),
+        base64.b64encode(secret.encode()).decode()[:60],
+    ]
+    assert [each for each in forms if each in told] == []
