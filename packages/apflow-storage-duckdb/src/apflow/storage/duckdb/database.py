@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from apflow.core.errors import StoreError, StoreLockedError
+from apflow.core.errors import FormerDatabaseError, StoreError, StoreLockedError
 from apflow.core.holder import find_holder
 from apflow.core.task import utc_now
 from apflow.storage.sql.columns import naive
@@ -185,7 +185,10 @@ def migrate(connection: duckdb.DuckDBPyConnection, url: str, latest: int = LATES
 
     Raises:
         StoreVersionError: it is newer than this program.
+        FormerDatabaseError: the system before apflow wrote it; nothing is written.
     """
+    if is_former(connection):
+        raise FormerDatabaseError(url)
     connection.execute(CREATE_SCHEMA_TABLE)
     row = connection.execute(READ_VERSION).fetchone()
     assert row is not None  # an aggregate always gives one row
@@ -199,3 +202,11 @@ def migrate(connection: duckdb.DuckDBPyConnection, url: str, latest: int = LATES
         except BaseException:
             connection.rollback()
             raise
+
+
+def is_former(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Return whether a database has a table of tasks that apflow has not made."""
+    rows = connection.execute(
+        "SELECT table_name FROM information_schema.tables WHERE table_name IN ('apflow_tasks', 'apflow_schema')"
+    ).fetchall()
+    return [row[0] for row in rows] == ["apflow_tasks"]
