@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,20 @@ from apflow.core import (
     register_pre_hook,
     register_task_tree_hook,
 )
-from apflow.core.errors import ConflictError, ForbiddenError, IllegalMoveError, InvalidInputError
+from apflow.core.errors import (
+    ConflictError,
+    ForbiddenError,
+    FormerDatabaseError,
+    IllegalMoveError,
+    InvalidInputError,
+    SettingsError,
+)
+from apflow.core.formertask import import_rows
 from apflow.core.operations import OPERATIONS
 from apflow.core.secrets import mask
 from apflow.core.service import TaskService
-from apflow.core.store import TaskStore
+from apflow.core.settings import Settings, check_former_variables, read_settings
+from apflow.core.store import TaskQuery, TaskStore
 
 
 class Steps(BaseTask):
@@ -545,3 +556,207 @@ async def test_keys_for_language_models_are_of_a_user_and_named_by_provider(db: 
     for provider in ("openai", "anthropic"):
         assert (await ann.delete_llm_key(provider))["success"]
     assert (await ann.get_llm_key())["providers"] == {}
+
+
+# --- environment ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variables", "name", "value"),
+    [
+        ({"JWT_SECRET_KEY": "s" * 40}, "jwt_secret", "s" * 40),
+        ({"JWT_ALGORITHM": "HS512"}, "jwt_algorithms", ("HS512",)),
+        ({"BASE_URL": "https://flow.example"}, "public_url", "https://flow.example"),
+        ({"API_HOST": "0.0.0.0", "API_PORT": "9000"}, "bind", "0.0.0.0:9000"),
+        ({"API_HOST": "::1"}, "bind", "[::1]:8000"),
+        ({"API_PORT": "9000"}, "bind", "127.0.0.1:9000"),
+        ({"CORS_ALLOW_ALL": "true"}, "cors_origins", ("*",)),
+        ({"CORS_ALLOW_ALL": "false"}, "cors_origins", ()),
+        ({"DB_PATH": "/data/old.duckdb"}, "database_url", "duckdb:////data/old.duckdb"),
+        ({"TASK_TABLE_NAME": "apflow_tasks"}, "database_url", None),
+        ({"TASK_MODEL_CLASS": "models:Mine"}, "task_model_class", "models:Mine"),
+        ({"LOG_LEVEL": "DEBUG"}, "log_level", "DEBUG"),
+        ({"LLM_PROVIDER": "openai", "LLM_MODEL": "gpt"}, "log_level", "WARNING"),
+    ],
+)
+def test_variables_of_the_former_name_are_aliases(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], name: str, value: Any
+):
+    for each, text in variables.items():
+        monkeypatch.setenv(f"AIPARTNERUPFLOW_{each}", text)
+    settings = read_settings()
+    check_former_variables(os.environ)
+    if not (name == "database_url" and value is None):
+        assert getattr(settings, name) == value
+    present = {"bind": "127.0.0.1:1", "jwt_secret": "p" * 40}
+    if name in present:
+        monkeypatch.setenv(f"APFLOW_{name.upper()}", present[name])
+        assert getattr(read_settings(), name) == present[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["JWT_PUBLIC_KEY", "AUTH_ENABLED", "API_TOKENS", "REQUIRE_TOKEN", "CORS_ORIGIN_LIST"]
+)
+def test_a_former_variable_about_callers_that_is_not_understood_stops_the_server(
+    monkeypatch: pytest.MonkeyPatch, name: str
+):
+    from apflow.server import create_app
+
+    monkeypatch.setenv(f"AIPARTNERUPFLOW_{name}", "x")
+    with pytest.raises(SettingsError, match=f"AIPARTNERUPFLOW_{name}.*APFLOW_JWT_SECRET"):
+        create_app(Settings(), db=MemoryStore())
+
+
+@pytest.mark.parametrize("prefix", ["AIPARTNERUPFLOW_", ""])
+@pytest.mark.parametrize("name", ["STDIO_ALLOW_COMMAND", "STDIO_COMMAND_WHITELIST"])
+def test_the_former_variables_of_commands_name_the_present_one(
+    monkeypatch: pytest.MonkeyPatch, prefix: str, name: str
+):
+    monkeypatch.setenv(f"{prefix}{name}", "1")
+    with pytest.warns(UserWarning, match=f"{name}.*APFLOW_COMMAND_ALLOW"):
+        read_settings()
+
+
+def test_another_table_name_is_refused_and_not_ignored(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AIPARTNERUPFLOW_TASK_TABLE_NAME", "my_tasks")
+    with pytest.raises(SettingsError, match="my_tasks"):
+        read_settings()
+
+
+# --- several roots --------------------------------------------------------------------------------
+
+SEVERAL: list[dict[str, Any]] = [
+    {"id": "r1", "name": "one", "schemas": METHOD},
+    {"id": "c2", "name": "below two", "parent_id": "r2", "schemas": METHOD},
+    {"id": "r2", "name": "two", "schemas": METHOD},
+    {"id": "c1", "name": "below one", "parent_id": "r1", "schemas": METHOD, "inputs": {"fail": True}},
+]
+
+
+async def test_an_array_with_several_roots_runs_each_tree_and_lists_them(db: MemoryStore):
+    answer = await TaskExecutor().execute_tasks(SEVERAL, db_session=db)
+    assert [(each["root_task_id"], each["status"]) for each in answer["trees"]] == [
+        ("r1", "failed"), ("r2", "completed"),
+    ]  # fmt: skip
+    assert answer["status"] == "failed" and "below one" in answer["error"]
+    assert sorted(Steps.calls) == ["below one", "below two", "one", "two"]
+    assert answer["result"]["r2"] == {"name": "two"}
+    by_name = [{"name": "x", "schemas": METHOD}, {"name": "y", "schemas": METHOD}]
+    assert len((await TaskExecutor().execute_tasks(by_name, db_session=db))["trees"]) == 2
+
+
+async def test_nothing_is_created_where_one_of_several_trees_is_wrong(db: MemoryStore):
+    wrong = [*SEVERAL, {"id": "x", "name": "x", "parent_id": "nobody"}]
+    for array in (wrong, [{"id": "a", "name": "a"}, {"id": "b", "name": "b", "dependencies": ["a"]}]):
+        with pytest.raises(InvalidInputError):
+            await TaskExecutor().execute_tasks(array, db_session=db)
+    assert await db.find(TaskQuery()) == [] and Steps.calls == []
+
+
+# --- a database of the former system --------------------------------------------------------------
+
+FORMER_TABLE = """
+CREATE TABLE apflow_tasks (
+    id VARCHAR(255) PRIMARY KEY, parent_id VARCHAR(255), user_id VARCHAR(255), name VARCHAR(255) NOT NULL,
+    status VARCHAR(50), priority INTEGER, dependencies JSON, inputs JSON, params JSON, schemas JSON, result JSON,
+    error TEXT, progress {float}, created_at TIMESTAMP WITH TIME ZONE, started_at TIMESTAMP WITH TIME ZONE,
+    updated_at TIMESTAMP WITH TIME ZONE, completed_at TIMESTAMP WITH TIME ZONE, has_children BOOLEAN,
+    original_task_id VARCHAR(255), has_copy BOOLEAN, department VARCHAR(100)
+)"""
+FORMER_ROWS = """
+INSERT INTO apflow_tasks (id, parent_id, user_id, name, status, priority, dependencies, inputs, schemas, result,
+                          error, progress, created_at, completed_at, department) VALUES
+ ('g', NULL, 'ann', 'group', 'failed', 1, NULL, '{}', NULL, NULL, 'a child failed', 0.5,
+  '2025-01-01 10:00:00+00', '2025-01-01 11:00:00+00', 'sales'),
+ ('a', 'g', 'ann', 'first', 'completed', 1, '[]', '{"n": 1}', '{"method": "former_steps", "type": "stdio"}',
+  '{"answer": 42}', NULL, 1.0, '2025-01-01 10:00:01+00', '2025-01-01 10:30:00+00', NULL),
+ ('b', 'g', 'ann', 'second', 'in_progress', 2, '[{"id": "a", "required": true, "type": "result"}]', NULL,
+  '{"method": "former_steps"}', NULL, NULL, 0.3, '2025-01-01 10:00:02+00', NULL, NULL),
+ ('alone', NULL, NULL, 'alone', 'pending', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"""
+
+
+def _former_file(path: Path) -> Path:
+    import duckdb
+
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(FORMER_TABLE.format(float="DOUBLE"))
+        connection.execute(FORMER_ROWS)
+    return path
+
+
+async def _check_imported(db: TaskStore, rows: list[dict[str, Any]]) -> None:
+    imported = await import_rows(db, rows)
+    assert (imported.trees, imported.tasks, imported.refused) == (2, 4, {})
+    assert imported.ignored_columns == ["department"]
+    tree = {task.id: task for task in await db.tree("g")}
+    assert {task.id: str(task.status) for task in tree.values()} == {
+        "g": "failed",
+        "a": "completed",
+        "b": "pending",
+    }
+    assert (tree["a"].result, tree["a"].inputs, tree["a"].user_id) == ({"answer": 42}, {"n": 1}, "ann")
+    assert tree["b"].dependencies == [{"id": "a", "required": True}] and tree["g"].has_children
+    assert tree["g"].created_at == datetime(2025, 1, 1, 10, tzinfo=UTC)
+    assert (await import_rows(db, rows)).skipped == ["alone", "g"]
+    answer = await TaskExecutor().execute_task_by_id("g", db_session=db)
+    assert (answer["status"], Steps.calls) == ("completed", ["second"])
+
+
+async def test_a_former_duckdb_file_is_recognised_left_alone_and_imported(tmp_path: Path):
+    from apflow.storage.duckdb.former import read_former
+
+    path = _former_file(tmp_path / "old.duckdb")
+    before = path.read_bytes()
+    async with create_session(f"duckdb:///{path}") as old:
+        with pytest.raises(FormerDatabaseError, match=r"apflow db import .*old\.duckdb"):
+            await old.get(["g"])
+    assert path.read_bytes() == before
+    async with create_session(f"duckdb:///{tmp_path / 'new.duckdb'}") as db:
+        await _check_imported(db, read_former(path))
+    assert path.read_bytes() == before
+    with pytest.raises(InvalidInputError, match="a database of apflow itself"):
+        read_former(tmp_path / "new.duckdb")
+    with pytest.raises(InvalidInputError, match="has no table 'other'"):
+        read_former(path, "other")
+    with pytest.raises(InvalidInputError, match="does not exist"):
+        read_former(tmp_path / "nothing.duckdb")
+
+
+async def test_a_former_postgresql_database_is_recognised_left_alone_and_imported(
+    postgres_url: str, tmp_path: Path
+):
+    import asyncpg
+
+    from apflow.storage.postgres.former import read_former
+
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute(FORMER_TABLE.format(float="DOUBLE PRECISION"))
+    await connection.execute(FORMER_ROWS)
+    async with create_session(postgres_url) as old:
+        with pytest.raises(FormerDatabaseError, match="apflow db import"):
+            await old.get(["g"])
+    tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    assert [row[0] for row in tables] == ["apflow_tasks"]
+    await connection.close()
+    async with create_session(f"duckdb:///{tmp_path / 'new.duckdb'}") as db:
+        await _check_imported(db, await read_former(postgres_url))
+
+
+async def test_rows_with_few_columns_and_strange_values_are_imported_or_named(db: MemoryStore):
+    rows: list[dict[str, Any]] = [
+        {"id": "bare", "name": "bare"},
+        {
+            "id": "child",
+            "parent_id": "gone",
+            "name": "x",
+            "status": "DONE",
+            "progress": "?",
+            "created_at": "?",
+        },
+        {"id": "bad", "name": "bad", "inputs": "not json"},
+        {"id": "c1", "name": "c1", "parent_id": "c2"},
+        {"id": "c2", "name": "c2", "parent_id": "c1"},
+    ]
+    imported = await import_rows(db, rows)
+    assert imported.trees == 2 and set(imported.refused) == {"bad", "c1"}
+    assert "column inputs" in imported.refused["bad"] and "contain each other" in imported.refused["c1"]

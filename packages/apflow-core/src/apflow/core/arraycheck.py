@@ -66,6 +66,36 @@ def read_array(tasks: Sequence[Entry], settings: Settings, user_id: str | None =
     return CheckedArray(read, dict(zip(references.given, references.ids, strict=True)), has_ids)
 
 
+def split_trees(tasks: Sequence[Entry]) -> list[list[Entry]]:
+    """Return an array that has several roots as one array per root, in their order.
+
+    An array that cannot be split, because a parent is missing or tasks contain each other, is returned whole:
+    checking it names the fault.
+    """
+    entries = list(tasks)
+    if not all(isinstance(each, Mapping) for each in cast("list[object]", entries)):
+        return [entries]
+    roots = [at for at, entry in enumerate(entries) if entry.get("parent_id") is None]
+    if len(roots) < 2:
+        return [entries]
+    key = "id" if any(entry.get("id") is not None for entry in entries) else "name"
+    children: dict[object, list[int]] = {}
+    for at, entry in enumerate(entries):
+        if entry.get("parent_id") is not None:
+            children.setdefault(str(entry["parent_id"]), []).append(at)
+    trees: list[list[int]] = []
+    for root in roots:
+        found, waiting = list[int](), [root]
+        while waiting:
+            at = waiting.pop()
+            found.append(at)
+            waiting.extend(children.pop(str(entries[at].get(key)), ()))
+        trees.append(sorted(found))
+    if children:
+        return [entries]
+    return [[entries[at] for at in tree] for tree in trees]
+
+
 def _stop_at(faults: Faults) -> None:
     found = faults.found
     if found:

@@ -24,7 +24,8 @@ ApflowError
 │   ├── StoreForkedError             opened by the process that this one was forked from
 │   ├── StoreDamagedError            the file is damaged, or is not a database
 │   ├── StoreUnavailableError        it cannot write or be reached for the moment
-│   └── StoreVersionError            written by a newer apflow
+│   ├── StoreVersionError            written by a newer apflow
+│   └── FormerDatabaseError          written by the system before apflow
 ├── ExecutorNotFoundError            no executor of that id is known
 ├── PluginError (RuntimeError)       a plugin cannot be used
 │   ├── PluginLoadError              it cannot be imported
@@ -242,6 +243,18 @@ class StoreVersionError(StoreError):
             f"{url} has schema version {found}; this apflow knows versions up to {known}. Upgrade apflow."
         )
         self.url, self.found, self.known = url, found, known
+
+
+class FormerDatabaseError(StoreError):
+    """The database holds tasks of the system before apflow. Nothing was written."""
+
+    def __init__(self, url: str) -> None:
+        source = url.removeprefix("duckdb:///")
+        super().__init__(
+            f"{url} was written by aipartnerupflow, the system before apflow, and is left as it is. Choose another "
+            f"database (APFLOW_DATABASE_URL) and copy the trees into it: apflow db import {source}"
+        )
+        self.url = url
 
 
 class ExecutorNotFoundError(ApflowError, LookupError):

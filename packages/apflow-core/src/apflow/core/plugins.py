@@ -11,11 +11,11 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from apflow.core.errors import PluginConflictError, PluginLoadError
 from apflow.core.settings import get_settings
@@ -184,7 +184,7 @@ class _PassingFaultError(Exception):
 
 
 @contextmanager
-def _without_orphans() -> Iterator[None]:
+def _without_orphans() -> Generator[None]:
     """Remove, where an import fails, submodules that it has left without their package.
 
     Python removes the package whose import failed, but keeps its submodules. When the package is imported
@@ -240,7 +240,7 @@ def _may_pass(error: BaseException) -> bool:
             return True
         waiting += [each.__cause__, each.__context__]
         if isinstance(each, BaseExceptionGroup):
-            waiting += each.exceptions
+            waiting += cast("BaseExceptionGroup[BaseException]", each).exceptions
     return _lacks_descriptors()  # a directory that could not be read has looked empty
 
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from datetime import datetime
-from typing import Literal
+from typing import Literal, cast
 
 from apflow.core import runs
 from apflow.core.creator import TaskCreator
@@ -293,8 +293,10 @@ class RunService(TreeService, WebhookService):
 
 def _check_stall(event: TaskEvent, root_id: str) -> None:
     """Raise `StoreUnavailableError` where an event tells that the run has waited for its store for a while."""
-    data: Json = event.data
-    if event.type is not EventType.LOG or not isinstance(data, dict) or data.get("store") != "unavailable":
+    if event.type is not EventType.LOG or not isinstance(event.data, dict):
+        return
+    data = cast("dict[str, Json]", event.data)
+    if data.get("store") != "unavailable":
         return
     if data.get("seconds", 0) >= ANSWERED_AFTER:
         raise StoreUnavailableError(

@@ -264,7 +264,7 @@ def _listed(value: Json) -> list[Json]:
 
 
 def _schemas_of(value: Json) -> list[Schema]:
-    found = [value] if isinstance(value, dict) else _listed(value)
+    found: list[Json] = [cast(Json, value)] if isinstance(value, dict) else _listed(value)
     return [cast(Schema, each) for each in found if isinstance(each, dict)]
 
 

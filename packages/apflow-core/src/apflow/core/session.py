@@ -13,15 +13,16 @@ import logging
 import threading
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from typing import cast
 
 from apflow.core import plugins
-from apflow.core.errors import InvalidInputError
+from apflow.core.errors import InvalidInputError, SettingsError
 from apflow.core.memory import MemoryStore
 from apflow.core.process import after_fork_in_child
 from apflow.core.settings import Settings, get_settings
 from apflow.core.store import TaskStore
-from apflow.core.taskmodel import get_task_model_class, set_task_model_class
+from apflow.core.taskmodel import chosen_task_model_class, get_task_model_class, set_task_model_class
 
 __all__ = ["create_session", "get_default_session", "get_task_model_class", "set_task_model_class"]
 
@@ -51,6 +52,8 @@ def create_session(url: str | None = None, *, connection_string: str | None = No
     if url is not None and connection_string is not None and url != connection_string:
         raise InvalidInputError("create_session() takes a url or a connection_string, not both.")
     settings = get_settings()
+    if settings.task_model_class and chosen_task_model_class() is None:
+        set_task_model_class(_load_class(settings.task_model_class))
     store = _make(url or connection_string or settings.database_url or _default_url(), settings)
     with _lock:
         known = _stores.get(store.url)
@@ -60,6 +63,25 @@ def create_session(url: str | None = None, *, connection_string: str | None = No
             del _stores[closed]
         _stores[store.url] = store
     return store
+
+
+def _load_class(name: str) -> type:
+    """Return the class that a setting names, as "module:Class" or "module.Class".
+
+    Raises:
+        SettingsError: there is no such class.
+    """
+    module, _, attribute = name.replace(":", ".").rpartition(".")
+    try:
+        found: object = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingsError(
+            f"APFLOW_TASK_MODEL_CLASS is {name!r}, which cannot be imported: {error}. "
+            'Give it as "module:Class", with a module on Python\'s path.'
+        ) from error
+    if not isinstance(found, type):
+        raise SettingsError(f"APFLOW_TASK_MODEL_CLASS is {name!r}, which is not a class.")
+    return found
 
 
 def get_default_session() -> TaskStore:

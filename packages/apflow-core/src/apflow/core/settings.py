@@ -54,6 +54,7 @@ class Settings:
     net_policy: str = "open"  # or "public": what executors may connect to; see `netpolicy`
     net_allow: tuple[str, ...] = ()  # hosts, addresses and networks that they may connect to all the same
     import_modules: tuple[str, ...] = ()  # modules that register executors; also APFLOW_IMPORT
+    task_model_class: str = ""  # "module:Class" with the custom columns of tasks
     hooks: tuple[str, ...] = ()  # names of hook plugins that run
     plugins_prefer: Mapping[str, str] = field(default_factory=dict[str, str])  # name -> distribution
     bind: str = "127.0.0.1:8000"  # where a server listens
@@ -117,6 +118,23 @@ READ_ELSEWHERE = frozenset({
 
 # Older and shorter names of a setting.
 ALIASES = {"import": "import_modules"}
+
+FORMER = "AIPARTNERUPFLOW_"  # begins the variables of the former system, of which the names differ:
+_FORMER_NAMES: Mapping[str, str] = {
+    "base_url": "public_url",
+    "jwt_algorithm": "jwt_algorithms",
+    "jwt_secret_key": "jwt_secret",
+}
+# Read with others, or turned into a setting below.
+_FORMER_READ = frozenset({"api_host", "api_port", "cors_allow_all", "db_path", "task_table_name"})
+# Variables of the former system that are not read, and what to use instead.
+_REPLACED = {
+    "stdio_allow_command": "APFLOW_COMMAND_ALLOW",
+    "stdio_command_whitelist": "APFLOW_COMMAND_ALLOW",
+}
+# Words of variables that decide who may call: one that is not understood must not leave a server open.
+_OF_CALLERS = re.compile(r"jwt|jwks|auth|token|secret|cors|api_key|insecure|permission|role|tls|ssl|https")
+_ONLY_TABLE = "apflow_tasks"
 
 # Container platforms set these for any service that is called apflow.
 _INJECTED = re.compile(r"(service_|port$|port_|.*_(host|port)$|.*_port_\d+_(tcp|udp))")
@@ -265,26 +283,80 @@ def _flatten(prefix: str, content: Mapping[str, Any]) -> Iterator[tuple[str, Any
 
 
 def _from_environment(environment: Mapping[str, str]) -> Iterator[Setting]:
+    yield from _from_former(environment)
     for variable, name in _variables(environment):
         if environment[variable] != "":
             yield Setting(name, _checked(name, environment[variable], variable), variable)
+
+
+def _from_former(environment: Mapping[str, str]) -> Iterator[Setting]:
+    """Yield the settings that variables of the former system mean, where they mean one together."""
+    given = {name: environment.get(f"{FORMER}{name.upper()}", "") for name in _FORMER_READ}
+    host, port = given["api_host"], given["api_port"]
+    if host or port:
+        shown = f"[{host}]" if ":" in host else host
+        bind = f"{shown or '127.0.0.1'}:{port or '8000'}"
+        yield Setting("bind", bind, f"{FORMER}API_HOST, {FORMER}API_PORT")
+    if given["cors_allow_all"] and _checked("insecure", given["cors_allow_all"], f"{FORMER}CORS_ALLOW_ALL"):
+        yield Setting("cors_origins", ("*",), f"{FORMER}CORS_ALLOW_ALL")
+    if given["db_path"]:
+        path = Path(given["db_path"]).expanduser().absolute()
+        yield Setting("database_url", f"duckdb:///{path}", f"{FORMER}DB_PATH")
+    if given["task_table_name"] not in ("", _ONLY_TABLE):
+        raise SettingsError(
+            f"{FORMER}TASK_TABLE_NAME is {given['task_table_name']!r}, but tasks are always stored in the table "
+            f"{_ONLY_TABLE}. Unset it, and use APFLOW_DATABASE_URL to name another database or schema."
+        )
+
+
+def check_former_variables(environment: Mapping[str, str] = os.environ) -> None:
+    """Refuse to serve where a variable of the former system that decides who may call is not understood.
+
+    Raises:
+        SettingsError: there is one; the message names the setting to use instead.
+    """
+    for variable in sorted(environment):
+        key = variable.removeprefix(FORMER).lower()
+        if key == variable.lower() or environment[variable] == "" or _is_understood(key):
+            continue
+        if _OF_CALLERS.search(key):
+            raise SettingsError(
+                f"{variable} is set, but apflow has no such setting, and it may decide who can call this server. "
+                f"Use APFLOW_JWT_SECRET, APFLOW_JWKS_URL or APFLOW_CORS_ORIGINS instead, and unset {variable}."
+            )
+
+
+def _is_understood(key: str) -> bool:
+    name = _FORMER_NAMES.get(key, ALIASES.get(key, key))
+    return name in _names() or name in READ_ELSEWHERE or key in _FORMER_READ or key.startswith("secret_")
 
 
 def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield variables and the settings that they set, the most important last. Warn of unknown ones."""
     if "DATABASE_URL" in environment:
         yield "DATABASE_URL", "database_url"
+    for bare in _REPLACED:
+        if environment.get(bare.upper()):
+            warnings.warn(f"{bare.upper()} is ignored.{_advice(bare)}", stacklevel=2)
     for prefix in _PREFIXES:
         for variable in environment:
             if not variable.startswith(prefix):
                 continue
             key = variable.removeprefix(prefix).lower()
             name = ALIASES.get(key, key)
+            if prefix == FORMER:
+                if key in _FORMER_READ:
+                    continue
+                name = _FORMER_NAMES.get(key, name)
             if name in _names():
                 yield variable, name
             elif name not in READ_ELSEWHERE and not name.startswith("secret_") and not _INJECTED.match(name):
-                advice = _suggest(variable, [f"{prefix}{each.upper()}" for each in _names()])
+                advice = _advice(name) or _suggest(variable, [f"APFLOW_{each.upper()}" for each in _names()])
                 warnings.warn(f"{variable} is no setting of apflow and is ignored.{advice}", stacklevel=2)
+
+
+def _advice(name: str) -> str:
+    return f" Use {_REPLACED[name]}." if name in _REPLACED else ""
 
 
 @cache

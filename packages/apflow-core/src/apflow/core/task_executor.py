@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from apflow.core.arraycheck import check_array, split_trees
 from apflow.core.creator import TaskCreator
 from apflow.core.driving import Driver, cancel
 from apflow.core.errors import InvalidInputError, NotFoundError
 from apflow.core.hooks import Hooks
 from apflow.core.manager import StreamingCallback, TaskManager
 from apflow.core.session import get_default_session
+from apflow.core.settings import get_settings
 from apflow.core.store import TaskStore
 from apflow.core.task import Json, Task
 from apflow.core.tree import TaskTreeNode, tree_status
@@ -58,6 +61,9 @@ class TaskExecutor:
     ) -> dict[str, Json]:
         """Create the tree that an array describes and run it.
 
+        An array with several roots is several trees. They are checked together, created, and run at the same
+        time; the answer adds them up, and lists the answer about each under `trees`.
+
         Args:
             root_task_id: a key of the caller's, under which the run is known while it lasts; the answer
                 names the real root.
@@ -70,10 +76,36 @@ class TaskExecutor:
         """
         _check_context(use_streaming, streaming_callbacks_context)
         db = db_session if db_session is not None else get_default_session()
+        trees = split_trees(tasks)
+        if len(trees) > 1:
+            for each in trees:
+                check_array(each, get_settings(), user_id)
+            return await self._execute_each(trees, use_streaming, streaming_callbacks_context, db, user_id)
         node = await TaskCreator(db).create_task_tree_from_array(tasks, user_id=user_id)
         return await self.execute_task_tree(
             node, root_task_id, use_streaming, streaming_callbacks_context, db_session=db
         )
+
+    async def _execute_each(
+        self,
+        trees: Sequence[Sequence[Mapping[str, Any]]],
+        use_streaming: bool,
+        context: Any,
+        db: TaskStore,
+        user_id: str | None,
+    ) -> dict[str, Json]:
+        """Create and run several trees, and return what they add up to."""
+        creator = TaskCreator(db)
+        nodes = [await creator.create_task_tree_from_array(each, user_id=user_id) for each in trees]
+        async with asyncio.TaskGroup() as group:
+            running = [
+                group.create_task(
+                    self.execute_task_tree(node, None, use_streaming, context, db_session=db),
+                    name=f"apflow:tree:{node.task.id}",
+                )
+                for node in nodes
+            ]
+        return add_up([each.result() for each in running])
 
     async def execute_task_tree(
         self,
@@ -176,6 +208,21 @@ def summarise(tasks: Sequence[Task], root_id: str) -> dict[str, Json]:
         "result": summary.result,
         "error": summary.error,
         "tolerated": summary.tolerated,
+    }
+
+
+def add_up(answers: Sequence[dict[str, Json]]) -> dict[str, Json]:
+    """Return the answer about several trees: the worst status, the first error, and all of them as `trees`."""
+    statuses = [str(answer["status"]) for answer in answers]
+    worst = next((each for each in ("failed", "cancelled") if each in statuses), statuses[0])
+    return {
+        "status": worst,
+        "progress": sum(answer["progress"] for answer in answers) / len(answers),
+        "root_task_id": answers[0]["root_task_id"],
+        "result": {answer["root_task_id"]: answer["result"] for answer in answers},
+        "error": next((answer["error"] for answer in answers if answer["error"]), None),
+        "tolerated": [each for answer in answers for each in answer.get("tolerated", ())],
+        "trees": list(answers),
     }
 
 

@@ -21,7 +21,7 @@ from apflow.core import plugins
 from apflow.core.errors import ApflowError, InvalidInputError
 from apflow.core.modules import import_modules
 from apflow.core.session import create_session
-from apflow.core.settings import Settings, get_settings, overridden_defaults
+from apflow.core.settings import Settings, check_former_variables, get_settings, overridden_defaults
 from apflow.core.store import TaskStore
 from apflow.core.worker import Worker
 from apflow.server import calling, docs, metrics, probe, rpc, socket, stream
@@ -53,6 +53,7 @@ def create_app(settings: Settings | None = None, *, db: TaskStore | None = None)
         SettingsError: a setting of the server cannot be used.
     """
     settings = settings or get_settings()
+    check_former_variables()
     check_settings(settings)
     app = FastAPI(
         title="apflow",

@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 import duckdb
 
-from apflow.core.errors import StoreError
+from apflow.core.errors import FormerDatabaseError, StoreError
 from apflow.core.process import ForkGuard, after_fork_in_child
 from apflow.core.task import utc_now
 from apflow.storage.duckdb.claim import OWNER_ONLY, FileClaim
@@ -111,7 +111,7 @@ class Database:
         """Keep the write-ahead log, which comes and goes, for its owner alone, as the file is."""
         if self.path is None:
             return
-        log = _log_of(self.path)
+        log = self.path.with_name(f"{self.path.name}.wal")
         try:
             if log.stat().st_mode & 0o077:
                 log.chmod(OWNER_ONLY)
@@ -220,7 +220,10 @@ def migrate(connection: duckdb.DuckDBPyConnection, url: str, latest: int = LATES
 
     Raises:
         StoreVersionError: it is newer than this program.
+        FormerDatabaseError: the system before apflow wrote it; nothing is written.
     """
+    if is_former(connection):
+        raise FormerDatabaseError(url)
     connection.execute(CREATE_SCHEMA_TABLE)
     [row] = connection.execute(READ_VERSION).fetchall()
     for version, statements in migrations_after(row[0], url, latest):
@@ -233,3 +236,11 @@ def migrate(connection: duckdb.DuckDBPyConnection, url: str, latest: int = LATES
         except BaseException:
             connection.rollback()
             raise
+
+
+def is_former(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Return whether a database has a table of tasks that apflow has not made."""
+    rows = connection.execute(
+        "SELECT table_name FROM information_schema.tables WHERE table_name IN ('apflow_tasks', 'apflow_schema')"
+    ).fetchall()
+    return [row[0] for row in rows] == ["apflow_tasks"]

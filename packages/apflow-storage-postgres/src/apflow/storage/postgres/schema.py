@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
+from apflow.core.errors import FormerDatabaseError
 from apflow.core.task import utc_now
 from apflow.storage.postgres.driver import Connection
 from apflow.storage.sql import migrations
@@ -46,7 +47,7 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         *migrations.MIGRATIONS[1],
         *(f'ALTER TABLE {RECORDS} ALTER COLUMN {name} TYPE VARCHAR COLLATE "C"' for name in ("kind", "key")),
     ),
-    migrations.MIGRATIONS[2],
+    *migrations.MIGRATIONS[2:],
 )
 LATEST = len(MIGRATIONS)
 
@@ -55,6 +56,7 @@ _HAS_SCHEMA = (
     "SELECT EXISTS (SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
     "WHERE relname = 'apflow_schema' AND nspname = ANY(current_schemas(false)))"
 )
+_HAS_FORMER = _HAS_SCHEMA.replace("apflow_schema", TASKS)
 _COLUMN_NAMES = (
     "SELECT attname FROM pg_attribute "
     f"WHERE attrelid = '{TASKS}'::regclass AND attnum > 0 AND NOT attisdropped"
@@ -66,13 +68,14 @@ async def migrate(connection: Connection, url: str, latest: int = LATEST) -> Non
 
     Raises:
         StoreVersionError: it is newer than this program.
+        FormerDatabaseError: the system before apflow wrote it; nothing is written.
     """
-    if not list(migrations.migrations_after(await _version(connection), url, latest, MIGRATIONS)):
+    if not list(migrations.migrations_after(await _version(connection, url), url, latest, MIGRATIONS)):
         return
     async with _alone(connection):
         # Another process may have done it meanwhile.
         for version, statements in migrations.migrations_after(
-            await _version(connection), url, latest, MIGRATIONS
+            await _version(connection, url), url, latest, MIGRATIONS
         ):
             if version == 1:
                 await connection.execute(migrations.CREATE_SCHEMA_TABLE)
@@ -94,9 +97,15 @@ async def add_columns(connection: Connection, wanted: Sequence[TaskColumn]) -> N
                 await connection.execute(f"UPDATE {TASKS} SET {name} = $1", default)
 
 
-async def _version(connection: Connection) -> int:
-    """Return the version of the database; 0 for an empty one."""
+async def _version(connection: Connection, url: str) -> int:
+    """Return the version of the database; 0 for an empty one.
+
+    Raises:
+        FormerDatabaseError: the system before apflow wrote it.
+    """
     if not await connection.fetchval(_HAS_SCHEMA):
+        if await connection.fetchval(_HAS_FORMER):
+            raise FormerDatabaseError(url)
         return 0
     version: int = await connection.fetchval(migrations.READ_VERSION)
     return version

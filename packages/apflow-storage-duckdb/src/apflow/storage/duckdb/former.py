@@ -1,0 +1,52 @@
+"""Reading a DuckDB file of the system before apflow. The file is opened read-only, and never changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from apflow.core.errors import InvalidInputError, StoreError
+
+PLAIN = ("VARCHAR", "INTEGER", "BIGINT", "SMALLINT", "FLOAT", "DOUBLE", "BOOLEAN")
+
+
+def read_former(path: Path, table: str = "apflow_tasks") -> list[dict[str, Any]]:
+    """Return the rows of the table of tasks, by column.
+
+    Raises:
+        InvalidInputError: there is no such file or table, or the file is a database of apflow.
+        StoreError: the file cannot be read.
+    """
+    if not path.is_file():
+        raise InvalidInputError(f"{path} does not exist, or is not a file. Name the old DuckDB file.")
+    try:
+        with duckdb.connect(
+            str(path), read_only=True, config={"autoload_known_extensions": False}
+        ) as connection:
+            names = [row[0] for row in connection.execute(_TABLES).fetchall()]
+            if "apflow_schema" in names:
+                raise InvalidInputError(
+                    f"{path} is a database of apflow itself: set APFLOW_DATABASE_URL to use it, instead of importing it."
+                )
+            if table not in names:
+                shown = ", ".join(sorted(names)) or "no tables"
+                raise InvalidInputError(
+                    f"{path} has no table {table!r}. It has: {shown}. Name it with --table."
+                )
+            quoted = table.replace('"', '""')
+            columns = dict(connection.execute(_COLUMNS, [table]).fetchall())
+            # Times with a zone take a library that need not be installed, so what is not plain is read as text.
+            selected = ", ".join(
+                f'"{name}"' if kind in PLAIN else f'CAST("{name}" AS VARCHAR)'
+                for name, kind in columns.items()
+            )
+            rows = connection.execute(f'SELECT {selected} FROM "{quoted}"').fetchall()  # noqa: S608
+    except duckdb.Error as error:
+        raise StoreError(f"{path} cannot be read: {error}") from error
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+_TABLES = "SELECT table_name FROM information_schema.tables"
+_COLUMNS = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = $1 ORDER BY ordinal_position"
