@@ -29,6 +29,7 @@ ApflowError
 │   ├── PluginConflictError          two own one name
 │   └── ExtensionTakenError          another class holds the id
 ├── SecretNotFoundError              no provider knows the secret
+├── SecretUnusableError              a provider returned something else than text
 └── ExecutorError (RuntimeError)     an executor's own failure, for its authors to raise
     ├── AddressRefusedError          the network policy forbids the address
     ├── HostNotFoundError            a host that has no address
@@ -271,6 +272,17 @@ class SecretNotFoundError(ApflowError, LookupError):
             f"Secret {name!r} is not set. Set APFLOW_SECRET_{name.upper()}, or install a provider."
         )
         self.name = name
+
+
+class SecretUnusableError(ApflowError, TypeError):
+    """A provider returned something else than text for a secret."""
+
+    def __init__(self, name: str, provider: str, kind: str) -> None:
+        super().__init__(
+            f"The secret provider {provider!r} returned {kind} for secret {name!r}. "
+            "It must return str or None."
+        )
+        self.name, self.provider, self.kind = name, provider, kind
 
 
 class ExecutorError(ApflowError, RuntimeError):

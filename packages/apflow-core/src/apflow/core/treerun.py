@@ -109,7 +109,7 @@ class TreeRun:
             self._publish_live,
             self._note_progress,
             self._attempt_ended,
-            lambda: self._code.is_ended,
+            self._code,
         )
         self._take_tree(tasks)
         root = self.by_id[self.root_id]
