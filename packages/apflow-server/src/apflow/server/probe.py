@@ -17,15 +17,29 @@ from apflow.server.answer import JsonResponse
 logger = logging.getLogger(__name__)
 
 TIMEOUT: Final = 2.0  # seconds for the store to answer
+RETRY: Final = {"Retry-After": "1"}
 
 router = APIRouter(tags=["probes"])
 
 
 @router.head("/health", include_in_schema=False)
-@router.get("/health", summary="Say that the process answers.")
-async def health() -> Response:
-    """Say that the process answers; whether the store does is not asked."""
+@router.get(
+    "/health",
+    summary="Say that the process answers, and runs trees.",
+    responses={503: {"description": "It runs no trees, or sends no webhooks."}},
+)
+async def health(request: Request) -> Response:
+    """Say that the process answers and does its work; whether the store answers is not asked."""
+    problem = idleness_of(request)
+    if problem:
+        return JsonResponse({"status": problem, "version": plugins.version("apflow-server")}, 503, RETRY)
     return JsonResponse({"status": "ok", "version": plugins.version("apflow-server")})
+
+
+def idleness_of(request: Request) -> str:
+    """Return what part of its work the server does not do at present; nothing where it does all of it."""
+    duties = request.app.state.duties
+    return "not started" if duties is None else str(duties.problem)
 
 
 @router.head("/ready", include_in_schema=False)
@@ -37,9 +51,9 @@ async def health() -> Response:
 async def ready(request: Request) -> Response:
     """Say whether the store answers, and the server is not about to end."""
     state = request.app.state
-    problem = "draining" if state.drain.has_begun else await problem_of(state.db)
+    problem = "draining" if state.drain.has_begun else idleness_of(request) or await problem_of(state.db)
     if problem:
-        return JsonResponse({"status": problem}, 503, {"Retry-After": "1"})
+        return JsonResponse({"status": problem}, 503, RETRY)
     return JsonResponse({"status": "ok"})
 
 
