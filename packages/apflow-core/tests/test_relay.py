@@ -20,13 +20,24 @@ async def run(*coroutines: Any) -> None:
 
 
 async def test_what_never_waits_shares_one_task_in_order():
-    tasks: list[Any] = []
+    tasks: list[int] = []
 
     async def quick() -> None:
-        tasks.append(asyncio.current_task())
+        tasks.append(id(asyncio.current_task()))
 
     await run(quick, quick, quick)
     assert len(tasks) == 3 and len(set(tasks)) == 1
+
+
+async def test_what_keeps_a_reference_to_its_task_shares_it_with_no_later_coroutine():
+    """Such as `call_later(1, current_task().cancel)`: a watchdog that outlives what it watches."""
+    tasks: list[Any] = []
+
+    async def keeps() -> None:
+        tasks.append(asyncio.current_task())
+
+    await run(keeps, keeps, keeps)
+    assert len(tasks) == 3 and len(set(tasks)) == 3
 
 
 async def test_what_waits_keeps_its_task_and_holds_up_nobody():

@@ -12,6 +12,7 @@ import click
 
 from apflow.cli.options import Session, session_of
 from apflow.cli.preparation import prepare
+from apflow.core import fence
 from apflow.core.errors import NotFoundError, StoreLockedError
 from apflow.core.holder import Holder, find_holder
 from apflow.core.runservice import split_ids
@@ -40,14 +41,14 @@ def perform(ctx: click.Context, work: Callable[[TaskService], Awaitable[Answer]]
     session = session_of(ctx)
     prepare(session)
     url = server_of(session)
-    return asyncio.run(_perform_there(url, work) if url else _perform_by_holder(session, work))
+    return fence.run(_perform_there(url, work) if url else _perform_by_holder(session, work))
 
 
 def perform_here(ctx: click.Context, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
     """Run a command's work in this process, on the store that the settings name, whatever server there is."""
     session = session_of(ctx)
     prepare(session)
-    return asyncio.run(_perform(session, work))
+    return fence.run(_perform(session, work))
 
 
 def server_of(session: Session) -> str:

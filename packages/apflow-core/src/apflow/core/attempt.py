@@ -15,9 +15,10 @@ from traceback import format_exception
 from typing import Any, cast
 
 from apflow.core import extensions
-from apflow.core.containment import forget_cancellations, must_pass
+from apflow.core.containment import CodeTasks, call_contained, forget_cancellations, must_pass
 from apflow.core.events import TaskEvent
 from apflow.core.executor import ExecutableTask, overrides_cancel
+from apflow.core.fence import enter_code
 from apflow.core.hooks import Hooks
 from apflow.core.inputs import build_inputs
 from apflow.core.jsonvalue import copy_json
@@ -54,7 +55,7 @@ class Bench:
     publish: Callable[[TaskEvent], None] = field(init=False)
     note_progress: Callable[[str, float], None] = field(init=False)
     ended: Callable[[Attempt], None] = field(init=False)
-    is_over: Callable[[], bool] = field(init=False)  # the run ends, and all its code was asked to
+    code: CodeTasks = field(init=False)  # what runs users' code
 
     def join(
         self,
@@ -62,12 +63,16 @@ class Bench:
         publish: Callable[[TaskEvent], None],
         note_progress: Callable[[str, float], None],
         ended: Callable[[Attempt], None],
-        is_over: Callable[[], bool],
+        code: CodeTasks,
     ) -> None:
         """Belong to a run: to its tasks, and to what hears its live events and the end of its attempts."""
         self.loop = asyncio.get_running_loop()
         self.tasks, self.publish, self.note_progress, self.ended = tasks, publish, note_progress, ended
-        self.is_over = is_over
+        self.code = code
+
+    def is_over(self) -> bool:
+        """Whether the run ends, and all its code was asked to."""
+        return self.code.is_ended
 
     def entry(self, executor_id: str) -> extensions.ExecutorEntry:
         """Return an executor, looked up once per run."""
@@ -151,6 +156,7 @@ class Attempt:
         try:
             outcome = await self._outcome(within)
         finally:
+            self.waiter = None
             if self.outcome is None:  # else it was left behind
                 self.outcome = outcome
                 self.bench.ended(self)
@@ -199,14 +205,18 @@ class Attempt:
                 self.queue.close()
         if self.is_cancelled:
             await self._wait_for_answer()
-        if self.secrets:
-            outcome = Outcome(
-                outcome.status,
-                redact(outcome.result, self.secrets),
-                redact(outcome.error, self.secrets),
-                redact(outcome.error_type, self.secrets),
-            )
+        outcome = self._redacted(outcome)
         return self.cancelled(outcome) if self.is_cancelled else outcome
+
+    def _redacted(self, outcome: Outcome) -> Outcome:
+        if not self.secrets:
+            return outcome
+        return Outcome(
+            outcome.status,
+            redact(outcome.result, self.secrets),
+            redact(outcome.error, self.secrets),
+            redact(outcome.error_type, self.secrets),
+        )
 
     def cancelled(self, outcome: Outcome | None = None) -> Outcome:
         """Return the outcome of a cancelled attempt: what its code still gave is kept."""
@@ -217,10 +227,7 @@ class Attempt:
         answer = self.answer
         if isinstance(answer, dict):
             answer = cast("dict[str, Json]", answer)
-            given = {name: answer[name] for name in KEPT_OF_A_CANCELLED if answer.get(name) is not None}
-            read = self._read(redact(given, self.secrets), has_schema=False)
-            if read.status is TaskStatus.COMPLETED:
-                kept.update(read.result)
+            kept.update({name: answer[name] for name in KEPT_OF_A_CANCELLED if answer.get(name) is not None})
         return cancelled(self.message, kept or None)
 
     async def _wait_for_answer(self) -> None:
@@ -240,25 +247,67 @@ class Attempt:
         loop = asyncio.get_running_loop()
         until = loop.time() + grace
         if self.executor is not None and self.was_called and overrides_cancel(self.executor):
-            try:
-                async with asyncio.timeout_at(until):
-                    self.answer = await self.executor.cancel()
-            except BaseException as error:
-                if must_pass(error, asyncio.current_task(), self.bench.is_over):
-                    raise
-                shown = redact("".join(format_exception(error)), self.secrets)
-                logger.error(  # noqa: TRY400 - the traceback may hold secrets
-                    "cancel() of %s failed; its code is cancelled from outside.\n%s", self.executor.id, shown
-                )
-            if (current := asyncio.current_task()) is not None and current.cancelling():
-                await forget_cancellations(current)
+            await self._ask(self.executor, until)
         self.has_answered = True
         if self.asking is not None:
             self.asking.set()
-        is_given_time = self.executor is not None and self.executor.cancelable and not is_forced
+        is_given_time = not is_forced and self._is_cancelable()
         if is_given_time and self.waiter is not None and self.outcome is None:
             await asyncio.wait({self.waiter}, timeout=max(0.0, until - loop.time()))
         await self._insist("cancelled by request")
+
+    def _is_cancelable(self) -> bool:
+        try:
+            return call_contained(lambda: self.executor is not None and bool(self.executor.cancelable))
+        except Exception as error:  # noqa: BLE001 - the border to users' code
+            logger.error(  # noqa: TRY400 - the traceback may hold secrets
+                "`cancelable` of %s cannot be read: %s", self.task.executor, redact(str(error), self.secrets)
+            )
+            return False
+
+    async def _ask(self, executor: ExecutableTask, until: float) -> None:
+        """Call the executor's own `cancel`, and wait for it until a time of the event loop's clock.
+
+        It has a task of its own, which is left behind where it does not end.
+        """
+        is_late = False
+
+        async def ask() -> None:
+            current = asyncio.current_task()
+            enter_code()
+            try:
+                self.answer = self._readable(await executor.cancel())
+            except BaseException as error:
+                if must_pass(error, current, lambda: is_late or self.bench.is_over()):
+                    raise
+                shown = redact("".join(format_exception(error)), self.secrets)
+                logger.error(  # noqa: TRY400 - the traceback may hold secrets
+                    "cancel() of %s failed; its code is cancelled from outside.\n%s",
+                    self.task.executor,
+                    shown,
+                )
+
+        asking = self.bench.code.create_task(ask(), name=f"apflow:ask:{self.task.id}")
+        await asyncio.wait({asking}, timeout=max(0.0, until - asyncio.get_running_loop().time()))
+        if asking.done():
+            return
+        is_late = True
+        logger.error(
+            "cancel() of %s takes longer than %g s; its code is cancelled from outside.",
+            self.task.executor,
+            self.bench.settings.cancel_grace,
+        )
+        asking.cancel("the grace period is over")
+        await asyncio.wait({asking}, timeout=INSIST_SECONDS)
+
+    def _readable(self, answer: object) -> Json:
+        """Return what is kept of what an executor's `cancel` returned, as plain JSON."""
+        if not isinstance(answer, dict):
+            return None
+        answer = cast("dict[str, Json]", answer)
+        given = {name: answer[name] for name in KEPT_OF_A_CANCELLED if answer.get(name) is not None}
+        read = self._read(redact(given, self.secrets), has_schema=False)
+        return read.result if read.status is TaskStatus.COMPLETED else None
 
     async def _insist(self, why: str) -> None:
         """End the code, again where it swallows that; leave it behind where it never ends."""
@@ -309,6 +358,8 @@ class Attempt:
             leaving.cancel()
 
     def _read(self, value: Json, *, has_schema: bool = True) -> Outcome:
+        if asyncio.iscoroutine(value):
+            value.close()  # a call without `await`: it is no JSON, and nothing runs it
         settings = self.bench.settings
         schema = self.task.schemas.get("output_schema") if has_schema else None
         return read_result(

@@ -12,19 +12,14 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
+from functools import partial
 from typing import Any, TypeVar
+
+from apflow.core.fence import EscapedError, create_unfenced, guard
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-
-class EscapedError(Exception):
-    """Stands for what users' code raised that is not an `Exception`."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(f"{type(error).__name__}: {error}")
-        self.error = error
 
 
 def call_contained(call: Callable[[], T]) -> T:
@@ -57,15 +52,17 @@ def must_pass(error: BaseException, task: asyncio.Task[Any] | None, is_ended: Ca
 
 async def forget_cancellations(task: asyncio.Task[Any]) -> None:
     """Undo the cancellations that a task was asked for, and take one that has not been raised yet."""
-    _uncancel(task)
+    uncancel(task)
     try:
         await asyncio.sleep(0)
     except asyncio.CancelledError:
-        _uncancel(task)
+        uncancel(task)
 
 
-def _uncancel(task: asyncio.Task[Any]) -> None:
-    while task.cancelling():
+def uncancel(task: asyncio.Task[Any] | None = None) -> None:
+    """Set the count of a task's cancellations to 0; without a task, that of the current one."""
+    task = task or asyncio.current_task()
+    while task is not None and task.cancelling():
         task.uncancel()
 
 
@@ -86,13 +83,14 @@ class CodeTasks:
         self.is_ended = False  # the run ends: every task was asked to
         self._on_error = on_error
         self._loop = asyncio.get_running_loop()
+        guard(self._loop)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def create_task(
         self, coroutine: Coroutine[Any, Any, None], *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[None]:
         """Run a coroutine in a new task."""
-        task = self._loop.create_task(coroutine, name=name, context=context)
+        task = create_unfenced(partial(self._loop.create_task, coroutine, name=name, context=context))
         self._tasks.add(task)
         task.add_done_callback(self._forget)
         return task

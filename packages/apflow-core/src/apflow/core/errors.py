@@ -34,6 +34,7 @@ ApflowError
 ├── SecretNotFoundError              no provider knows the secret
 ├── SecretRefusedError (RuntimeError) the secret policy does not permit its use
 │   └── SecretHostRefusedError       the secret may not be sent to that host
+├── SecretUnusableError              a provider returned something else than text
 └── ExecutorError (RuntimeError)     an executor's own failure, for its authors to raise
     ├── AddressRefusedError          the network policy forbids the address
     ├── FileRefusedError             the file policy forbids the path
@@ -334,6 +335,17 @@ class SecretHostRefusedError(SecretRefusedError):
             name, f"it is not granted for the host {host!r}, only for {permitted} (APFLOW_SECRET_POLICY)."
         )
         self.host, self.hosts = host, tuple(hosts)
+
+
+class SecretUnusableError(ApflowError, TypeError):
+    """A provider returned something else than text for a secret."""
+
+    def __init__(self, name: str, provider: str, kind: str) -> None:
+        super().__init__(
+            f"The secret provider {provider!r} returned {kind} for secret {name!r}. "
+            "It must return str or None."
+        )
+        self.name, self.provider, self.kind = name, provider, kind
 
 
 class ExecutorError(ApflowError, RuntimeError):

@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast, overload
 from apflow.core import plugins
 from apflow.core.containment import forget_cancellations, must_pass, run_apart
 from apflow.core.errors import InvalidInputError, SettingsError
+from apflow.core.fence import enter_code, guard
 from apflow.core.relay import Begun
 from apflow.core.settings import get_settings
 from apflow.core.task import Json, Task
@@ -177,9 +178,11 @@ class Hooks:
         arguments = (root, detail) if TREE_EVENTS[event] else (root,)
 
         async def call(is_ended: IsEnded) -> None:
+            enter_code()
             for hook in hooks:
                 await self._call(is_ended, hook, *arguments)
 
+        guard(asyncio.get_running_loop())
         await run_apart(call, f"apflow:{event}:{root.id}")
 
     async def _call(self, is_ended: IsEnded, hook: Callable[..., Any], *arguments: object) -> None:

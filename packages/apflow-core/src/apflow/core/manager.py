@@ -15,6 +15,7 @@ from apflow.core.errors import NotFoundError
 from apflow.core.eventbus import Subscription
 from apflow.core.events import TaskEvent
 from apflow.core.executor import ExecutableTask
+from apflow.core.fence import enter_code
 from apflow.core.hooks import Hooks, TaskPostHook, TaskPreHook, name_of
 from apflow.core.jsonvalue import clean_text, copy_json
 from apflow.core.repository import TaskRepository
@@ -216,6 +217,7 @@ class TaskManager:
                 forwarding.cancel()
 
     async def _forward(self, events: Subscription, is_ended: Callable[[], bool]) -> None:
+        enter_code()
         try:
             async for event in events:
                 await self.streaming_callbacks.send(event, is_ended)

@@ -18,6 +18,7 @@ from apflow.core.errors import (
     SecretRefusedError,
     ValidationError,
 )
+from apflow.core.fence import EscapedError
 from apflow.core.jsonvalue import MAX_DEPTH, clean_text, dumps, encode
 from apflow.core.schema import InputSchema
 from apflow.core.states import TaskStatus
@@ -125,6 +126,8 @@ def _with_own_error(message: str, value: object) -> str:
 def read_exception(error: BaseException) -> Outcome:
     """Return the failure that an exception means: its class name is the error type."""
     more: dict[str, Json] = {}
+    if isinstance(error, EscapedError):
+        error = error.error
     if isinstance(error, InvalidInputError) and error.violations:
         more["violations"] = [clean_text(each) for each in error.violations]
     return failed(_type_of(error), _text_of(error), **more)
@@ -155,6 +158,8 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
     waiting: list[BaseException] = [group]
     while waiting:
         error = waiting.pop()
+        if isinstance(error, EscapedError):
+            error = error.error
         if isinstance(error, BaseExceptionGroup):
             waiting.extend(reversed(cast("BaseExceptionGroup[BaseException]", error).exceptions))
         else:

@@ -2,7 +2,8 @@
 
 An asyncio task costs more than a short coroutine does. So a task takes one coroutine after the other until
 one waits: that one keeps the task, and the others go on in a new one. Each coroutine runs in one task from
-beginning to end, and none sees what another has put into a context variable.
+beginning to end, and none sees what another has put into a context variable, or runs in a task that another
+has kept a reference to: it may cancel that task later.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
+from sys import getrefcount
 from types import CoroutineType
 from typing import Any, Protocol, cast
+
+from apflow.core.fence import enter_code
 
 # What is to be run, given the task that it runs in, under the name that the task has while it waits.
 Named = tuple[str, Callable[["asyncio.Task[Any]"], Coroutine[Any, Any, None]]]
@@ -34,15 +38,18 @@ def start(group: Group, waiting: deque[Named], context: Context | None = None) -
 
 
 async def _run(group: Group, waiting: deque[Named]) -> None:
+    enter_code()
     context = copy_context()
     current = cast("asyncio.Task[Any]", asyncio.current_task())  # asked once: it may cost a system call
+    references = getrefcount(current)
     while waiting:
         name, make = waiting.popleft()
         coroutine = cast("CoroutineType[Any, Any, None]", make(current))
         try:
             waits_for = coroutine.send(None)
         except StopIteration:
-            if waiting and copy_context() != context:
+            del coroutine
+            if waiting and (getrefcount(current) > references or copy_context() != context):
                 start(group, waiting, context)
                 return
             continue

@@ -13,12 +13,13 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, cast
 from urllib.parse import quote, quote_plus
 
 from apflow.core import plugins
-from apflow.core.errors import SecretNotFoundError, ValidationError
+from apflow.core.containment import call_contained
+from apflow.core.errors import SecretNotFoundError, SecretUnusableError, ValidationError
 from apflow.core.jsonvalue import CONTAINERS, Place, dumps, loads, rewrite
 from apflow.core.secretpolicy import PREFIX, identity, is_variable
 from apflow.core.task import Json
@@ -102,10 +103,12 @@ def find_secret(name: str) -> str:
     if is_variable(variable):
         return os.environ[PREFIX + variable]
     for provider_name in plugins.names(GROUP):
-        provider = cast(SecretProvider, plugins.load(GROUP, provider_name))
-        value = provider(name)
-        if value is not None:
+        provider = cast("Callable[[str], object]", plugins.load(GROUP, provider_name))
+        value = call_contained(partial(provider, name))
+        if isinstance(value, str):
             return value
+        if value is not None:
+            raise SecretUnusableError(name, provider_name, type(value).__name__)
     raise SecretNotFoundError(name)
 
 

@@ -116,7 +116,7 @@ class TreeRun:
             self._publish_live,
             self._note_progress,
             self._attempt_ended,
-            lambda: self._code.is_ended,
+            self._code,
         )
         # Id of a task that waits for a retry -> the stored time, and when that is by the loop's clock.
         self._due: dict[str, tuple[datetime, float]] = {}

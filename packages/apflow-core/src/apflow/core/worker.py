@@ -8,10 +8,12 @@ import math
 import random
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from time import monotonic
 
 from apflow.core import runs
 from apflow.core.collector import collect_rarely
+from apflow.core.containment import shielded
 from apflow.core.driving import Driver
 from apflow.core.errors import ConflictError, NotFoundError
 from apflow.core.eventbus import bus_of
@@ -19,6 +21,7 @@ from apflow.core.recovery import lacks_executors
 from apflow.core.request import is_unstarted
 from apflow.core.settings import Settings, get_settings
 from apflow.core.store import Change, Move, NoticeKind, TaskStore
+from apflow.core.supervision import Supervised
 from apflow.core.task import Task
 
 logger = logging.getLogger(__name__)
@@ -57,6 +60,8 @@ class Worker:
         # Whose run failed here: root id -> how often in a row, and when the tree is taken again.
         self._failed: dict[str, tuple[int, float]] = {}
         self._is_draining = False
+        self._is_cancelled = False  # and its trees with it
+        self._sweeping: Supervised | None = None
         self._has_more = False  # the last sweep took all that it could
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -66,28 +71,52 @@ class Worker:
         """How many trees it runs now."""
         return len(self._trees)
 
+    @property
+    def is_sweeping(self) -> bool:
+        """Whether it looks for trees at present. False for as long as its sweep has to be started again."""
+        return self._sweeping is not None and self._sweeping.is_running
+
     async def run(self) -> None:
         """Sweep and run until `drain()`, then until the last tree has ended or was given up.
 
-        A store that fails is asked again, less and less often, up to every ten seconds.
+        A store that fails is asked again, less and less often, up to every ten seconds. A sweep that ends in
+        any other way is logged as an error and started again; the trees that run go on meanwhile. Cancelling
+        this coroutine cancels the trees.
         """
         collect_rarely()
         self._loop = asyncio.get_running_loop()
-        faults = 0
-        async with asyncio.TaskGroup() as group:
+        self._is_cancelled = False
+        self._sweeping = Supervised("apflow:worker:sweep", self._sweep_until_drained)
+        try:
             with bus_of(self.db).heeding(NoticeKind.REQUESTED, self._heed):
-                while not self._is_draining:
-                    self._wake.clear()
-                    try:
-                        await self._look_at_lacking()
-                        has_more = await self._sweep(group)
-                        faults = 0
-                    except Exception as error:  # noqa: BLE001 - a sweep that fails only delays
-                        has_more, faults = False, faults + 1
-                        logger.warning("The sweep for requested trees failed and is repeated: %s", error)
-                    if not has_more:
-                        await self._rest(min(LONGEST_REST, LOOK_EVERY * 2 ** max(0, faults - 1)))
-            await self._leave()
+                await self._sweeping.run()
+        finally:
+            await self._end_trees()
+
+    async def _sweep_until_drained(self) -> None:
+        faults = 0
+        while not self._is_draining:
+            self._wake.clear()
+            try:
+                await self._look_at_lacking()
+                has_more = await self._sweep()
+                faults = 0
+            except Exception as error:  # noqa: BLE001 - a sweep that fails only delays
+                has_more, faults = False, faults + 1
+                logger.warning("The sweep for requested trees failed and is repeated: %s", error)
+            if not has_more:
+                await self._rest(min(LONGEST_REST, LOOK_EVERY * 2 ** max(0, faults - 1)))
+        await self._leave()
+
+    async def _end_trees(self) -> None:
+        """Cancel what still runs: the caller of `run` was cancelled."""
+        if not self._trees:
+            return
+        self._is_cancelled = True
+        for each in self._trees.values():
+            each.cancel()
+        with shielded():
+            await asyncio.wait(list(self._trees.values()))
 
     def drain(self) -> None:
         """Take no more trees, let running code end within `shutdown_timeout`, and give up what is left."""
@@ -114,7 +143,7 @@ class Worker:
         if self._trees and not self._is_draining:
             await asyncio.sleep(COURTESY)
 
-    async def _sweep(self, group: asyncio.TaskGroup) -> bool:
+    async def _sweep(self) -> bool:
         """Take what is there, as far as there are places; say whether there may be more to take at once."""
         places = min(MOST_AT_ONCE, self._settings.max_concurrency - len(self._trees))
         if places <= 0:
@@ -125,8 +154,10 @@ class Worker:
         unwanted = {*self._left(), *self._trees, *failed, *runs.running_ids(self.db)}
         found = await self.db.reserve(NOBODY, places, list(unwanted))
         for root in found:
-            name = f"apflow:worker:{root.id}"
-            self._trees[root.id] = group.create_task(self._take(root), name=name)
+            # Not in a task group: trees go on where the sweep fails.
+            taking = asyncio.create_task(self._take(root), name=f"apflow:worker:{root.id}")
+            self._trees[root.id] = taking
+            taking.add_done_callback(partial(self._forget, root.id))
         self._has_more = len(found) == places
         return self._has_more and places == MOST_AT_ONCE
 
@@ -181,8 +212,17 @@ class Worker:
         except (ConflictError, NotFoundError) as error:
             self._failed.pop(root.id, None)
             logger.debug("Tree %s is somebody else's by now: %s", root.id, error)
-        except Exception:
+        except asyncio.CancelledError:
+            if self._is_cancelled:
+                raise
+            logger.exception("The run of tree %s was cancelled by other code; it stays requested.", root.id)
+        except (Exception, SystemExit):
             self._take_later(root.id)
             logger.exception("Tree %s could not be run to its end; it stays requested.", root.id)
         finally:
-            del self._trees[root.id]
+            self._trees.pop(root.id, None)
+
+    def _forget(self, root_id: str, taking: asyncio.Task[None]) -> None:
+        """Note the end of a task that was cancelled before it began."""
+        if self._trees.get(root_id) is taking:
+            del self._trees[root_id]

@@ -23,14 +23,13 @@ from apflow.core.modules import import_modules
 from apflow.core.session import create_session
 from apflow.core.settings import Settings, check_former_variables, get_settings, overridden_defaults
 from apflow.core.store import TaskStore
-from apflow.core.worker import Worker
 from apflow.server import calling, docs, metrics, probe, rpc, socket, stream
 from apflow.server.answer import fault_response, tell_fault
 from apflow.server.delivery import Deliveries
-from apflow.server.drain import Drain, begin_with_uvicorn
+from apflow.server.drain import Drain
+from apflow.server.duty import Duties
 from apflow.server.fault import Code, HttpFault, InvalidFault
 from apflow.server.limit import Rate
-from apflow.server.observation import Observation
 from apflow.server.precondition import check_settings
 from apflow.server.protection import Protection, has_auth, with_cors
 from apflow.server.request import RequestLog
@@ -71,6 +70,7 @@ def create_app(settings: Settings | None = None, *, db: TaskStore | None = None)
     app.state.rate = Rate(settings)
     app.state.token_check = _token_check(settings) if has_auth(settings) else None
     app.state.drain = Drain()
+    app.state.duties = None  # what it does beside answering, once it has started
     app.state.streams = stream.Streams()
     app.state.metrics = metrics.Metrics(app)
     _add_routes(app)
@@ -97,37 +97,15 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         await state.db.get(["any"])  # a store opens with its first operation
         tracing = _tracing(settings) if settings.otlp_endpoint else None
         listeners = [state.metrics.take, *([tracing.take] if tracing is not None else [])]
-        async with asyncio.TaskGroup() as group:
-            watching = group.create_task(
-                Observation(state.db, listeners).run(), name="apflow:server:observation"
-            )
-            work = _work(state.db, settings, state.drain, state.deliveries)
-            ending = group.create_task(work, name="apflow:server:work")
-            try:
-                yield
-            finally:
-                state.drain.begin()
-                await ending
-                watching.cancel()
+        state.duties = Duties(state.db, settings, state.drain, state.deliveries, listeners)
+        async with state.duties.done():
+            yield
         if tracing is not None:
             await asyncio.to_thread(tracing.close)
         if state.token_check is not None:
             await state.token_check.close()
         if state.given_db is None:
             await state.db.close()
-
-
-async def _work(db: TaskStore, settings: Settings, drain: Drain, deliveries: Deliveries) -> None:
-    """Run what is submitted, until the drain begins and nothing is left to run."""
-    worker = Worker(db, settings)
-    async with asyncio.TaskGroup() as group:
-        working = group.create_task(worker.run(), name="apflow:server:worker")
-        group.create_task(deliveries.run(), name="apflow:server:webhooks")
-        await begin_with_uvicorn(drain)
-        worker.drain()
-        await working
-        deliveries.stop()
-    drain.end()
 
 
 def _token_check(settings: Settings) -> TokenCheck:

@@ -56,6 +56,7 @@ class Deliveries:
 
     async def run(self) -> None:
         """Deliver until `stop()`."""
+        self._post = None  # what one run has opened, its end closes
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             tidying = group.create_task(self._tidy(), name="apflow:webhooks:tidy")
             await self._look_again_and_again(stack, group)

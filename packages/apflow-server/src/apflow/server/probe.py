@@ -21,15 +21,29 @@ logger = logging.getLogger(__name__)
 TIMEOUT: Final = 2.0  # seconds for the store to answer
 WRITE_EVERY: Final = 5.0  # seconds without a write, after which a probe writes: a disk may be full unnoticed
 KIND, KEY = "probe", "ready"  # of the record that is written
+RETRY: Final = {"Retry-After": "1"}
 
 router = APIRouter(tags=["probes"])
 
 
 @router.head("/health", include_in_schema=False)
-@router.get("/health", summary="Say that the process answers.")
-async def health() -> Response:
-    """Say that the process answers; whether the store does is not asked."""
+@router.get(
+    "/health",
+    summary="Say that the process answers, and runs trees.",
+    responses={503: {"description": "It runs no trees, or sends no webhooks."}},
+)
+async def health(request: Request) -> Response:
+    """Say that the process answers and does its work; whether the store answers is not asked."""
+    problem = idleness_of(request)
+    if problem:
+        return JsonResponse({"status": problem, "version": plugins.version("apflow-server")}, 503, RETRY)
     return JsonResponse({"status": "ok", "version": plugins.version("apflow-server")})
+
+
+def idleness_of(request: Request) -> str:
+    """Return what part of its work the server does not do at present; nothing where it does all of it."""
+    duties = request.app.state.duties
+    return "not started" if duties is None else str(duties.problem)
 
 
 @router.head("/ready", include_in_schema=False)
@@ -41,9 +55,10 @@ async def health() -> Response:
 async def ready(request: Request) -> Response:
     """Say whether the store answers, and the server is not about to end."""
     state = request.app.state
-    problem = {"status": "draining"} if state.drain.has_begun else await problem_of(state.db)
+    idle = "draining" if state.drain.has_begun else idleness_of(request)
+    problem = {"status": idle} if idle else await problem_of(state.db)
     if problem:
-        return JsonResponse(problem, 503, {"Retry-After": "1"})
+        return JsonResponse(problem, 503, RETRY)
     return JsonResponse({"status": "ok"})
 
 

@@ -19,6 +19,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from apflow.core import fence
 from apflow.core.settings import Settings
 from apflow.server.connection import HttpConnection, WebSocketConnection
 from apflow.server.message import LARGEST
@@ -48,6 +49,10 @@ class DrainingServer(uvicorn.Server):
         if self.started:
             for each in sockets or []:
                 logger.info("Serving at %s.", _url_of(each))
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until the end, also where a callback of an executor calls `sys.exit`."""
+        fence.run(self.serve(sockets=sockets), loop_factory=self.config.get_loop_factory())
 
     async def on_tick(self, counter: int) -> bool:
         if self._app.state.drain.is_over:
