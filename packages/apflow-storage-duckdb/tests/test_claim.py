@@ -65,7 +65,9 @@ async def test_a_hard_link_and_a_symbolic_link_are_the_same_file(tmp_path: Path)
     for name in ("hard.duckdb", "soft.duckdb"):
         with pytest.raises(StoreLockedError):
             await DuckDBStore(url_of(tmp_path / name)).get(["first"])
-    assert opened_by_another(tmp_path / "hard.duckdb") == f"locked by {os.getpid()}"
+    path.read_bytes()  # releases the record lock of DuckDB
+    for name in ("hard.duckdb", "soft.duckdb"):
+        assert opened_by_another(tmp_path / name) == f"locked by {os.getpid()}"
     await store.close()
     other = DuckDBStore(url_of(tmp_path / "hard.duckdb"))
     assert set(await other.get(["first"])) == {"first"}
@@ -99,6 +101,86 @@ async def test_a_file_that_is_deleted_or_replaced_while_open_takes_no_more_chang
     moved.replace(path)
     await store.add([a_task("again")])  # the original file is back
     await store.close()
+
+
+async def test_another_database_that_is_copied_over_the_open_one_is_left_as_it_is(tmp_path: Path):
+    """The file keeps its inode, as when a backup is restored by `cp`; what was put there is not touched."""
+    path, other = tmp_path / "tasks.duckdb", tmp_path / "other.duckdb"
+    write_some(other, is_clean=True)
+    store = DuckDBStore(url_of(path))
+    await store.add([a_task("kept")])
+    shutil.copyfile(other, path)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="deleted or replaced while it was open"):
+            await store.add([a_task("lost")])
+    await store.close()
+    assert path.read_bytes() == other.read_bytes()
+
+
+async def test_an_older_copy_of_the_open_file_is_noticed(tmp_path: Path):
+    path = tmp_path / "tasks.duckdb"
+    store = DuckDBStore(url_of(path))
+    await store.add([a_task("kept")])
+    backup = path.read_bytes()
+    with store._database.cursor() as cursor:
+        cursor.execute("CHECKPOINT")
+    await store.add([a_task("after")])
+    path.write_bytes(backup)
+    with pytest.raises(StoreError, match="deleted or replaced while it was open"):
+        await store.add([a_task("lost")])
+    await store.close()
+    assert path.read_bytes() == backup
+
+
+def move(path: Path) -> None:
+    path.rename(path.with_suffix(".moved"))
+
+
+@pytest.mark.parametrize("change", [delete, move, replace])
+async def test_changes_outlive_a_write_ahead_log_that_is_deleted_or_replaced(
+    tmp_path: Path, change: Callable[[Path], None]
+):
+    path = tmp_path / "tasks.duckdb"
+    store = DuckDBStore(url_of(path))
+    await store.add([a_task("before")])
+    change(path.with_name("tasks.duckdb.wal"))
+    await store.add([a_task("after")])
+    await store.put_record("kind", "key", [1])
+    shutil.copyfile(path, tmp_path / "crashed.duckdb")
+    shutil.copyfile(path.with_name("tasks.duckdb.wal"), tmp_path / "crashed.duckdb.wal")
+    await store.close()
+    for name in ("tasks.duckdb", "crashed.duckdb"):
+        again = DuckDBStore(url_of(tmp_path / name))
+        assert set(await again.get(["before", "after"])) == {"before", "after"}
+        assert len(await again.records("kind")) == 1
+        await again.close()
+
+
+async def test_checkpoints_and_backups_of_the_open_file_disturb_nothing(tmp_path: Path):
+    path = tmp_path / "tasks.duckdb"
+    store = DuckDBStore(url_of(path))
+    await store.add([a_task("first")])
+    with store._database.cursor() as cursor:
+        cursor.execute("SET checkpoint_threshold = '20KB'")
+    for number in range(40):
+        await store.add(a_tree(f"r{number}", *(f"{number}-{each}" for each in range(20))))
+        shutil.copy2(path, tmp_path / "backup.duckdb")
+        os.utime(path)
+    await store.close()
+
+
+async def test_what_is_not_a_regular_file_is_refused_without_being_opened(tmp_path: Path):
+    path = tmp_path / "tasks.duckdb"
+    os.mkfifo(path)  # opening it would wait for a writer
+    with pytest.raises(StoreError, match="Not a regular file"):
+        await DuckDBStore(url_of(path)).get(["r"])
+    path.unlink()
+    lock = tmp_path / "tasks.duckdb.lock"
+    lock.unlink()
+    lock.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match=r"lock file .* cannot be opened"):
+        await DuckDBStore(url_of(path)).get(["r"])
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_child_that_is_forked_is_refused_at_once_and_the_parent_goes_on(tmp_path: Path):
