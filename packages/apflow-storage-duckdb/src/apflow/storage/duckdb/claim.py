@@ -106,8 +106,8 @@ class FileClaim:
             if not stat.S_ISREG(self.path.stat().st_mode):
                 kind = "Is a directory" if self.path.is_dir() else "Not a regular file"
                 raise StoreError(
-                    f"{self.path} cannot be opened as a database: {kind}. Check that the path names a database "
-                    "file, or a file that is yet to be made, or choose another one with APFLOW_DATABASE_URL."
+                    f"{self.path} cannot be opened as a database: {kind}. Check the path, or "
+                    "choose another one with APFLOW_DATABASE_URL."
                 )
             self._file = OpenFile(self.path)
         except (FileNotFoundError, PermissionError):  # made, or reported, by DuckDB

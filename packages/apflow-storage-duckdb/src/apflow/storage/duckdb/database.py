@@ -153,7 +153,9 @@ class Database:
             return
         self._has_checkpoints = is_allowed
         if not is_allowed:
-            logger.error("%s: the database file was deleted or replaced; no more changes are taken.", self.url)
+            logger.error(
+                "%s: the database file was deleted or replaced; no more changes are taken.", self.url
+            )
         with self.cursor() as cursor, suppress(duckdb.Error):
             cursor.execute(f"PRAGMA {'enable' if is_allowed else 'disable'}_checkpoint_on_shutdown")
             threshold = CHECKPOINT_THRESHOLD if is_allowed else "1TB"

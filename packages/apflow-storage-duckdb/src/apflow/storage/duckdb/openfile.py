@@ -1,7 +1,7 @@
-"""The open database file as the file system shows it, and what happens to it behind the back of its process.
+"""The open database file as the file system shows it, and what other programs do to it meanwhile.
 
-DuckDB writes to descriptors, whatever their paths have come to mean: a file that is deleted, moved or replaced
-takes changes that no later process finds. After each commit the paths are therefore compared with what is open.
+DuckDB writes to open descriptors: a file that is deleted, moved or replaced still takes changes, which no
+later process finds. Before and after each commit the paths are therefore compared with what is open.
 """
 
 from __future__ import annotations
