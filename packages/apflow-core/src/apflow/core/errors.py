@@ -220,8 +220,8 @@ class StoreForkedError(StoreError):
 class StoreDamagedError(StoreError):
     """The database file is damaged, or is not a database. `advice` says what can be recovered and how."""
 
-    def __init__(self, url: str, cause: str, advice: str) -> None:
-        super().__init__(f"{url} cannot be opened: {cause} {advice}")
+    def __init__(self, url: str, cause: str, advice: str, *, doing: str = "cannot be opened") -> None:
+        super().__init__(f"{url} {doing}: {cause} {advice}")
         self.url, self.cause, self.advice = url, cause, advice
 
 

@@ -3,11 +3,14 @@
 DuckDB holds a POSIX record lock, which the kernel releases as soon as the process closes *any* descriptor of
 the file (fcntl(2), "Record locks"): copying the open file is enough. The claim is therefore a lock on a file
 next to the database, by an open file description lock (Linux) or flock(2), which only its holder releases.
+A second lock, on the database file itself, holds under its other names (hard links).
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import struct
 import sys
 import threading
@@ -15,10 +18,14 @@ from pathlib import Path
 
 from apflow.core.errors import StoreError, StoreLockedError
 from apflow.core.holder import find_holder
-from apflow.core.process import after_fork_in_child
+from apflow.core.process import after_fork_in_child, started
+from apflow.storage.duckdb.openfile import FileState, OpenFile
 
 OWNER_ONLY = 0o600
 _PID_BYTES = 32
+_BUSY = (errno.EACCES, errno.EAGAIN)
+# The system, or the file system, has no locks of this kind.
+_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 # (device, inode) of the database files that this process has open: DuckDB opens a file twice under two names.
 _open_files: set[tuple[int, int]] = set()
@@ -33,6 +40,7 @@ class FileClaim:
         self.path = path
         self.lock_path = path.with_name(f"{path.name}.lock")
         self._descriptor: int | None = None
+        self._file: OpenFile | None = None
         self._identity: tuple[int, int] | None = None
 
     def take(self) -> None:
@@ -40,63 +48,95 @@ class FileClaim:
 
         Raises:
             StoreLockedError: another process, or another store of this one, has the file open.
-            StoreError: the lock file cannot be made.
+            StoreError: the path is not a regular file, or the lock file cannot be made or locked.
         """
         with _open_lock:
             identity = _identity_of(self.path)
             if self.path in _open_paths or identity in _open_files:
                 raise StoreLockedError(self.path, os.getpid())
-            self._lock()
+            self._descriptor = _locked_file(self.lock_path, self.path)
             _open_paths.add(self.path)
+        self._open_file()
+        if self._file is not None and not self._file.lock():
+            raise locked(self.path, self._file.holder())
+
+    def unlock_file(self) -> bool:
+        """Release the lock on the database file, for DuckDB's own, and return whether there was one."""
+        if self._file is not None:
+            self._file.unlock()
+        return self._file is not None
 
     def identify(self) -> None:
         """Remember which file is open. Called when the database exists."""
+        if self._file is None:  # it is new: no other name of it can be open
+            self._open_file()
+            if self._file is not None:
+                self._file.lock()
+        if self._file is not None:
+            self._file.remember()
         with _open_lock:
-            self._identity = _identity_of(self.path)
+            self._identity = None if self._file is None else self._file.identity
             if self._identity is not None:
                 _open_files.add(self._identity)
 
-    def check(self) -> None:
-        """Raise `StoreError` unless the open file is still the one at its path."""
-        if self._identity is None or _identity_of(self.path) == self._identity:
-            return
-        raise StoreError(
-            f"The database file {self.path} was deleted or replaced while it was open, so changes would be "
-            "lost. Nothing more is acknowledged. Put the original file back, or restart to use what is there."
-        )
+    def compare(self) -> FileState:
+        """Compare what is open with what is at the path. Only the thread that writes may call this."""
+        return FileState.SAME if self._file is None else self._file.compare()
 
     def release(self) -> None:
-        """Give the file up. May be repeated.
+        """Give the file up, which DuckDB has closed. May be repeated.
 
-        In a forked process it closes a copy of the descriptor, and the first process keeps the lock.
+        In a forked process it closes copies of the descriptors, and the first process keeps the locks.
         """
         with _open_lock:
-            _open_paths.discard(self.path)
+            if self._descriptor is not None:
+                _open_paths.discard(self.path)
             if self._identity is not None:
                 _open_files.discard(self._identity)
             self._identity = None
             descriptor, self._descriptor = self._descriptor, None
+            file, self._file = self._file, None
+        if file is not None:
+            file.close()
         if descriptor is not None:
             os.close(descriptor)
 
-    def _lock(self) -> None:
+    def _open_file(self) -> None:
         try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-            descriptor = os.open(self.lock_path, flags, OWNER_ONLY)
-        except OSError as error:
-            raise StoreError(
-                f"The lock file {self.lock_path} cannot be opened: {error.strerror}. The directory of the "
-                "database must be writable, and the lock file a regular file."
-            ) from error
-        try:
-            _lock_exclusively(descriptor)
-        except OSError as error:
-            pid = _read_pid(descriptor)
-            os.close(descriptor)
-            raise locked(self.path, pid) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._descriptor = descriptor
+            if not stat.S_ISREG(self.path.stat().st_mode):
+                kind = "Is a directory" if self.path.is_dir() else "Not a regular file"
+                raise StoreError(
+                    f"{self.path} cannot be opened as a database: {kind}. Check the path, or "
+                    "choose another one with APFLOW_DATABASE_URL."
+                )
+            self._file = OpenFile(self.path)
+        except (FileNotFoundError, PermissionError):  # made, or reported, by DuckDB
+            return
+
+
+def _locked_file(lock_path: Path, path: Path) -> int:
+    """Return a descriptor of the lock file, locked, with the number of this process in it."""
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(lock_path, flags | getattr(os, "O_NONBLOCK", 0), OWNER_ONLY)
+    except OSError as error:
+        raise StoreError(
+            f"The lock file {lock_path} cannot be opened: {error.strerror}. The directory of the "
+            "database must be writable, and the lock file a regular file."
+        ) from error
+    try:
+        _lock_exclusively(descriptor)
+        os.pwrite(descriptor, f"{os.getpid()}\n".ljust(_PID_BYTES).encode(), 0)
+    except OSError as error:
+        pid = _read_pid(descriptor)
+        os.close(descriptor)
+        if error.errno in _BUSY:
+            raise locked(path, pid) from error
+        raise StoreError(
+            f"The lock file {lock_path} cannot be locked: {error.strerror}. The database must be on a file "
+            "system that supports locks and has space; choose another place with APFLOW_DATABASE_URL."
+        ) from error
+    return descriptor
 
 
 def locked(path: Path, pid: int | None) -> StoreLockedError:
@@ -128,7 +168,9 @@ def _identity_of(path: Path) -> tuple[int, int] | None:
 
 def _read_pid(descriptor: int) -> int | None:
     text = os.pread(descriptor, _PID_BYTES, 0).strip()
-    return int(text) if text.isdigit() else None
+    if not text.isdigit() or started(int(text)) == "ended":
+        return None
+    return int(text)
 
 
 if sys.platform == "win32":
@@ -143,9 +185,14 @@ else:
 
     def _lock_exclusively(descriptor: int) -> None:
         """Raise `OSError` where another open file description holds the lock."""
-        command = getattr(fcntl, "F_OFD_SETLK", None)
-        if command is None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        # struct flock (fcntl(2)): type, whence, start, length (0: to the end), pid (0, as OFD locks require).
-        fcntl.fcntl(descriptor, command, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        if sys.platform == "linux":
+            # struct flock (fcntl(2)): type, whence, start, length (0: to the end), pid (0, as these require).
+            lock = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            try:
+                fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED:
+                    raise
+            else:
+                return
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,18 +6,21 @@ import ctypes
 import logging
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 import duckdb
 
-from apflow.core.errors import FormerDatabaseError, StoreError
+from apflow.core.errors import FormerDatabaseError, StoreError, StoreLockedError
 from apflow.core.process import ForkGuard, after_fork_in_child
 from apflow.core.task import utc_now
 from apflow.storage.duckdb.claim import OWNER_ONLY, FileClaim
 from apflow.storage.duckdb.failure import as_store_error
+from apflow.storage.duckdb.openfile import FileState
 from apflow.storage.sql.columns import naive
 from apflow.storage.sql.migrations import (
     CREATE_SCHEMA_TABLE,
@@ -27,6 +30,8 @@ from apflow.storage.sql.migrations import (
     migrations_after,
 )
 
+CHECKPOINT_THRESHOLD = "8MB"  # of the write-ahead log
+CHECKPOINT_SECONDS = 5.0  # to wait for readers
 TRIM_EVERY = 10_000  # rows read or written, after which memory is given back
 
 logger = logging.getLogger(__name__)
@@ -47,6 +52,7 @@ class Database:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._parsed: dict[str, duckdb.Statement] = {}
         self._claim = None if path is None else FileClaim(path)
+        self._has_checkpoints = True
         self._guard = ForkGuard(url)
         _databases.add(self)
 
@@ -83,6 +89,7 @@ class Database:
             connection, self._connection = self._connection, None
             if connection is not None:
                 connection.close()
+                self._has_checkpoints = True
                 if self._claim is not None:
                     self._claim.release()
 
@@ -103,9 +110,56 @@ class Database:
             self._claim.release()
 
     def check_file(self) -> None:
-        """Raise `StoreError` where the open file was deleted or replaced: nothing written to it lasts."""
-        if self._claim is not None:
-            self._claim.check()
+        """Raise `StoreError` where the open file was deleted or replaced: nothing written to it lasts.
+
+        A write-ahead log that is gone is replaced by a checkpoint, which puts all changes into the file.
+        """
+        if self._claim is None:
+            return
+        state = self._claim.compare()
+        if state is FileState.LOG_LOST and self._write_checkpoint():
+            state = self._claim.compare()
+        self._set_checkpoints(is_allowed=state is FileState.SAME)
+        if state is FileState.SAME:
+            return
+        lost = self._claim.path
+        if state is FileState.LOG_LOST:
+            lost = lost.with_name(f"{lost.name}.wal")
+        raise StoreError(
+            f"{lost} was deleted or replaced while it was open, so changes would be lost. Nothing more is "
+            "acknowledged. Put the original file back, or restart to use what is there."
+        )
+
+    def _write_checkpoint(self) -> bool:
+        logger.warning("%s: the write-ahead log was deleted or replaced; writing a checkpoint.", self.url)
+        until = time.monotonic() + CHECKPOINT_SECONDS
+        while True:
+            try:
+                with self.cursor() as cursor:
+                    cursor.execute("CHECKPOINT")
+            except duckdb.TransactionException:  # a reader is at work
+                if time.monotonic() >= until:
+                    return False
+                time.sleep(0.05)
+            except duckdb.Error as error:
+                logger.error("%s: the checkpoint failed: %s", self.url, error)  # noqa: TRY400  said in full
+                return False
+            else:
+                return True
+
+    def _set_checkpoints(self, *, is_allowed: bool) -> None:
+        """Allow checkpoints, or not: they would be written into a file that another program has put there."""
+        if is_allowed == self._has_checkpoints:
+            return
+        self._has_checkpoints = is_allowed
+        if not is_allowed:
+            logger.error(
+                "%s: the database file was deleted or replaced; no more changes are taken.", self.url
+            )
+        with self.cursor() as cursor, suppress(duckdb.Error):
+            cursor.execute(f"PRAGMA {'enable' if is_allowed else 'disable'}_checkpoint_on_shutdown")
+            threshold = CHECKPOINT_THRESHOLD if is_allowed else "1TB"
+            cursor.execute(f"SET checkpoint_threshold = {_literal(threshold)}")
 
     def protect(self) -> None:
         """Keep the write-ahead log, which comes and goes, for its owner alone, as the file is."""
@@ -134,24 +188,32 @@ class Database:
         if self._claim is None:
             return self._opened()
         self._make_directory(self._claim.path.parent)
-        self._claim.take()
         try:
-            connection = self._opened_file(self._claim.path)
+            self._claim.take()
+            connection = self._opened_file(self._claim)
             self._claim.identify()
         except BaseException:
             self._claim.release()
             raise
         return connection
 
-    def _opened_file(self, path: Path) -> duckdb.DuckDBPyConnection:
-        is_new = not path.exists()
+    def _opened_file(self, claim: FileClaim) -> duckdb.DuckDBPyConnection:
+        is_new = not claim.path.exists()
         try:
-            return self._opened()
+            return self._opened_beside_lock(claim)
         except BaseException:
             if is_new:  # what exists of it could never be opened
-                for each in (path, path.with_name(f"{path.name}.wal")):
+                for each in (claim.path, claim.path.with_name(f"{claim.path.name}.wal")):
                     each.unlink(missing_ok=True)
             raise
+
+    def _opened_beside_lock(self, claim: FileClaim) -> duckdb.DuckDBPyConnection:
+        try:
+            return self._opened()
+        except StoreLockedError:  # on NFS, the claim's own lock on the file is what is in the way
+            if not claim.unlock_file():
+                raise
+            return self._opened()
 
     def _make_directory(self, directory: Path) -> None:
         try:
@@ -189,6 +251,8 @@ class Database:
             "memory_limit": self._memory_limit,
             # Statements here touch few rows: handing parts to other threads costs more than it gains.
             "threads": 1,
+            # Half of DuckDB's own: with the largest commits, the write-ahead log stays below 20 MB.
+            "checkpoint_threshold": CHECKPOINT_THRESHOLD,
             # What a large write needed goes back to the system soon after it.
             "allocator_background_threads": True,
             # Nothing is ever fetched from the network.
@@ -198,9 +262,6 @@ class Database:
         if self.path is None:
             config["temp_directory"] = str(Path(tempfile.gettempdir()) / "apflow-duckdb")
         return config
-
-
-_databases: WeakSet[Database] = WeakSet()
 
 
 def _leave_to_parent() -> None:

@@ -1,6 +1,7 @@
 """What an error of DuckDB means for its user, and what to do about it.
 
-The messages are those of DuckDB 2.0; each has a test that makes DuckDB raise it.
+The messages are those of DuckDB 2.0; each has a test that makes DuckDB raise it. A pattern begins where the
+message does, and a reason of the system is looked for at its end, so that no path or value decides.
 """
 
 from __future__ import annotations
@@ -16,16 +17,37 @@ import duckdb
 from apflow.core.errors import StoreDamagedError, StoreError, StoreUnavailableError
 from apflow.storage.duckdb.claim import locked
 
-_HELD = re.compile(r"^IO Error: Could not set lock on file ")
-_PID = re.compile(r"\(PID (\d+)\)")
-_WAL = re.compile(r"Failure while replaying WAL file|Corrupt WAL file")
+Read = Callable[[re.Match[str], "Failure"], StoreError]
+
+_PREFIX = (
+    r"^(?:\w[\w ]* Error: )?(?:Failed to (?:commit|create checkpoint because of error): )*(?:IO Error: )?"
+)
 _POSITION = re.compile(r"entry at byte position (\d+)")
-_DAMAGED = re.compile(
-    r"Corrupt database file|Could not read enough bytes from file|Failed to load metadata pointer"
-)
-_SYSTEM = re.compile(
-    r"Cannot open file|Could not read from file|Could not write|No space left|Failed to create directory"
-)
+_OTHER = "or choose another database with APFLOW_DATABASE_URL."
+_MAKE_SPACE = "Free space on the disk, or raise the quota. What was acknowledged is stored."
+
+
+class Failure:
+    """An error of DuckDB: its message, and what was being done to which file."""
+
+    def __init__(self, error: duckdb.Error, url: str, path: Path | None, doing: str) -> None:
+        self.url, self.doing = url, doing
+        self.file = str(path) if path is not None else "the database"
+        self.lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["unknown error"]
+        self.path = path
+
+    @property
+    def cause(self) -> str:
+        """The first line of the message, as a sentence."""
+        return self.lines[0] if self.lines[0].endswith((".", "!")) else f"{self.lines[0]}."
+
+    def plain(self, advice: str) -> StoreError:
+        """Return an error with the cause and some advice."""
+        return StoreError(f"{self.url} {self.doing}: {self.cause} {advice}".rstrip())
+
+    def damaged(self, advice: str) -> StoreError:
+        """Return an error about a file that is damaged, or is not a database."""
+        return StoreDamagedError(self.url, self.cause, advice, doing=self.doing)
 
 
 def as_store_error(error: duckdb.Error, url: str, path: Path | None, *, doing: str) -> StoreError:
@@ -34,100 +56,173 @@ def as_store_error(error: duckdb.Error, url: str, path: Path | None, *, doing: s
     Args:
         doing: what failed, as the end of a sentence that begins with the URL: "cannot be opened".
     """
-    message = str(error)
-    passing = unavailable(url, error)
-    if passing is not None:
-        return passing
-    if path is not None:
-        for pattern, read in _KINDS:
-            if pattern.search(message):
-                return read(message, url, path)
-    advice = _ADVICE.get(type(error), "") if path is not None else ""
-    if path is not None and _SYSTEM.search(message):
-        advice = (
-            f" Check that {path} is a file in an existing directory that this user may write, and that the "
-            "disk has space, or choose another database with APFLOW_DATABASE_URL."
+    told = _as_lasting_error(error, url, path, doing)
+    reason = _lacking(error)
+    if reason is None or isinstance(told, StoreDamagedError):
+        return told
+    return StoreUnavailableError(url, reason, str(told).removeprefix(f"{url} "))
+
+
+def unavailable(url: str, error: BaseException) -> StoreError | None:
+    """Return the error to raise where DuckDB cannot write for the moment; None for another error."""
+    if not isinstance(error, duckdb.Error) or _lacking(error) is None:
+        return None
+    return as_store_error(error, url, None, doing="cannot be written now")
+
+
+def _lacking(error: duckdb.Error) -> str | None:
+    """Return what the disk or the process lacks, in the words of the system, where that is the cause."""
+    return next((text for text in _LACKS if text in str(error)), None)
+
+
+def _as_lasting_error(error: duckdb.Error, url: str, path: Path | None, doing: str) -> StoreError:
+    failure = Failure(error, url, path, doing)
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return failure.plain("Raise the setting duckdb_memory_limit (APFLOW_DUCKDB_MEMORY_LIMIT).")
+    for pattern, read in _KINDS:
+        match = pattern.search(failure.lines[0])
+        if match:
+            return read(match, failure)
+    return failure.plain("")
+
+
+def _read_held(match: re.Match[str], failure: Failure) -> StoreError:
+    held_by = re.search(r"\(PID (\d+)\)", match[0])
+    if failure.path is None:
+        return failure.plain("")
+    return locked(failure.path, int(held_by[1]) if held_by else None)
+
+
+def _read_foreign(_: re.Match[str], failure: Failure) -> StoreError:
+    return failure.damaged(
+        f"Check the path {failure.file}. If it is the right file, its first block is damaged: "
+        "restore a backup."
+    )
+
+
+def _read_log(_: re.Match[str], failure: Failure) -> StoreError:
+    log, position = f"{failure.file}.wal", _POSITION.search(failure.cause)
+    if "does not match database file" in failure.cause:
+        return failure.damaged(
+            f"The write-ahead log {log} belongs to another copy of the database. Put the right log next to "
+            "the file. Without one, move this log away: the database opens as it was at its last checkpoint."
         )
-    return StoreError(f"{url} {doing}: {_sentence(message)}{advice}")
-
-
-def _read_lock(message: str, url: str, path: Path) -> StoreError:
-    del url
-    held_by = _PID.search(message)
-    return locked(path, int(held_by[1]) if held_by else None)
-
-
-def _read_foreign(message: str, url: str, path: Path) -> StoreError:
-    return StoreDamagedError(
-        url,
-        _sentence(message),
-        f"Check the path {path}. If it is the right file, its first block is damaged: restore a backup.",
+    cut = f" `truncate -s {position[1]} {log}` keeps the changes before the damage." if position else ""
+    return failure.damaged(
+        f"The database file is intact up to its last checkpoint; only its write-ahead log {log} is damaged. "
+        f"Copy both files first.{cut} Moving the log away loses all changes since the checkpoint."
     )
 
 
-def _read_wal(message: str, url: str, path: Path) -> StoreError:
-    position = _POSITION.search(message)
-    start = position[1] if position else "0"
-    cut = f"`truncate -s {start} {path}.wal` keeps the changes before the damage"
-    return StoreDamagedError(
-        url,
-        _sentence(message),
-        f"The database file is intact up to its last checkpoint; only its write-ahead log {path}.wal is "
-        f"damaged. Copy both files first. {cut}. Moving the log away loses all changes since the checkpoint.",
+def _read_damage(_: re.Match[str], failure: Failure) -> StoreError:
+    return failure.damaged(
+        f"The file {failure.file} is damaged. Copy it, then restore a backup. Without one, open the copy "
+        "read-only with the duckdb program and export the tables whose blocks are intact "
+        "(COPY apflow_tasks TO 'tasks.parquet')."
     )
 
 
-def _read_damage(message: str, url: str, path: Path) -> StoreError:
-    return StoreDamagedError(
-        url,
-        _sentence(message),
-        f"The file {path} is damaged. Copy it, then restore a backup. Without one, open the copy read-only "
-        "with the duckdb program and export the tables whose blocks are intact "
-        "(COPY apflow_tasks TO 'tasks.parquet').",
+def _read_version(match: re.Match[str], failure: Failure) -> StoreError:
+    found, newest = int(match["found"]), int(match["newest"])
+    written = failure.lines[1] if len(failure.lines) > 1 else ""
+    if found > newest:
+        advice = "Upgrade the package duckdb to the version that wrote the file, or a newer one."
+    else:
+        advice = (
+            "Export it with the version that wrote it (EXPORT DATABASE), and import it with this one "
+            "(IMPORT DATABASE)."
+        )
+    return failure.plain(f"{written} {advice} The file is unchanged.".lstrip())
+
+
+def _read_reason(match: re.Match[str], failure: Failure) -> StoreError:
+    advice = _REASONS.get(match["reason"].rstrip("."))
+    if advice is None:
+        advice = f"Check that {{file}} is a file that this user may write, {_OTHER}"
+    return failure.plain(advice.format(file=failure.file, directory=Path(failure.file).parent))
+
+
+def _advise(advice: str) -> Read:
+    def read(_: re.Match[str], failure: Failure) -> StoreError:
+        return failure.plain(advice.format(file=failure.file))
+
+    return read
+
+
+def _advise_damaged(advice: str) -> Read:
+    def read(_: re.Match[str], failure: Failure) -> StoreError:
+        return failure.damaged(advice.format(file=failure.file))
+
+    return read
+
+
+_REASONS = {
+    os.strerror(code): advice
+    for codes, advice in (
+        ((errno.ENOENT, errno.ENOTDIR), f"Create the directory {{directory}}, {_OTHER}"),
+        (
+            (errno.EACCES, errno.EPERM),
+            f"Give this user the right to read and write {{file}} and its directory, {_OTHER}",
+        ),
+        ((errno.EROFS,), f"The file system is mounted read-only: mount it for writing, {_OTHER}"),
+        ((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _MAKE_SPACE),
+        ((errno.EMFILE, errno.ENFILE), "Raise the limit of open files (ulimit -n)."),
+        (
+            (errno.EIO,),
+            "The disk reports errors: check it, copy the file, and restore a backup if it is damaged.",
+        ),
+        ((errno.ELOOP, errno.ENAMETOOLONG), f"Correct the path, {_OTHER}"),
     )
-
-
-def _read_version(message: str, url: str, path: Path) -> StoreError:
-    return StoreError(
-        f"{url} cannot be opened: {_sentence(message)} Another version of DuckDB wrote {path}. Upgrade the "
-        "package duckdb, or export the database with the version that wrote it."
-    )
-
-
-def _sentence(message: str) -> str:
-    first = message.strip().splitlines()[0] if message.strip() else "unknown error"
-    return first if first.endswith((".", "!")) else f"{first}."
-
-
-_KINDS: tuple[tuple[re.Pattern[str], Callable[[str, str, Path], StoreError]], ...] = (
-    (_HELD, _read_lock),
-    (re.compile(r"exists, but it is not a valid DuckDB database file"), _read_foreign),
-    (re.compile(r"database file with version number"), _read_version),
-    (_WAL, _read_wal),
-    (_DAMAGED, _read_damage),
-)
-_ADVICE: dict[type[duckdb.Error], str] = {
-    duckdb.OutOfMemoryException: " Raise the setting duckdb_memory_limit (APFLOW_DUCKDB_MEMORY_LIMIT).",
+    for code in codes
 }
 
-
-# What the system says where a disk, or the process, lacks room. DuckDB passes it on as text.
-_ROOM = {
-    os.strerror(each): each
-    for each in (
+_LACKS = [
+    os.strerror(code)
+    for code in (
         errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE,
         errno.ENOMEM,
     )
-}  # fmt: skip
+]  # fmt: skip
 
-
-def unavailable(url: str, error: BaseException) -> StoreUnavailableError | None:
-    """Return the error to raise where DuckDB cannot write for the moment; None for another error."""
-    if not isinstance(error, duckdb.Error):
-        return None
-    reason = next((text for text in _ROOM if text in str(error)), None)
-    if reason is None:
-        return None
-    return StoreUnavailableError(
-        url, reason, f"cannot be written now: {error}. Make room there; what waits is then written."
+_KINDS: tuple[tuple[re.Pattern[str], Read], ...] = tuple(
+    (re.compile(_PREFIX + pattern), read)
+    for pattern, read in (
+        (r'Could not set lock on file ".*": Conflicting lock is held .*', _read_held),
+        (r'The file ".*" exists, but it is not a valid DuckDB database file', _read_foreign),
+        (
+            r"Trying to read a database file with (?:storage )?version number (?P<found>\d+), but we can "
+            r"only read (?:storage )?versions? (?:between \d+ and )?(?P<newest>\d+)",
+            _read_version,
+        ),
+        (r"(?:Failure while replaying WAL file|Corrupt WAL)", _read_log),
+        (
+            r"Corrupt(?:ed)? temporary file",
+            _advise("Start again: DuckDB's temporary files do not outlive it."),
+        ),
+        (
+            r"(?:[Cc]orrupt(?:ed)? |Could not read enough bytes from file|Failed to load metadata pointer"
+            r"|.*Database file appears to be corrupted)",
+            _read_damage,
+        ),
+        (
+            r'(?:Extension "|Failed to download extension ").*sqlite_scanner',
+            _advise_damaged("{file} is an SQLite database. Choose another path with APFLOW_DATABASE_URL."),
+        ),
+        (
+            r"Cannot open encrypted database",
+            _advise_damaged(
+                "{file} is encrypted, or its first block is damaged. apflow opens no encrypted files."
+            ),
+        ),
+        (
+            r"(?:Can't open a connection to same database file with a different configuration"
+            r"|Unique file handle conflict)",
+            _advise("Other code of this process has {file} open: let it close its connection first."),
+        ),
+        (
+            r"(?:Memory must have|Memory cannot|Unknown unit for memory|Cannot parse memory)",
+            _advise("Correct the setting duckdb_memory_limit (APFLOW_DUCKDB_MEMORY_LIMIT), such as 256MB."),
+        ),
+        (r'.*(?:[Ff]ile|directory|lock) .*": (?P<reason>[^":]+)$', _read_reason),
     )
+)

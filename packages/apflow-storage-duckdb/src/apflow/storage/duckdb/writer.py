@@ -64,6 +64,7 @@ class Writer:
                 as written.
         """
         self._open()
+        self._database.check_file()
         outcomes: list[Outcome] = []
         while len(outcomes) < len(changes):
             rest = changes[len(outcomes) :] if outcomes else changes
@@ -87,6 +88,7 @@ class Writer:
             StoreError: the database cannot be opened, or did not take it.
         """
         self._open()
+        self._database.check_file()
         try:
             rows = self._in_transaction(lambda: self._run(*statement).fetchall())
         except Exception as error:
