@@ -66,3 +66,21 @@ def parse(text: str, where: str, *, is_json: bool = False) -> Json:
         return yaml.load(text, Loader=PlainLoader)  # noqa: S506  a SafeLoader
     except (yaml.YAMLError, RecursionError) as error:
         raise click.UsageError(f"{where} is neither JSON nor YAML: {error}.") from error
+
+
+def trees_of(given: Json) -> list[Json]:
+    """Return the tasks of each tree of what was given: one array per root.
+
+    Raises:
+        TreeInvalidError: there are several roots, and one of the trees is wrong: none is to be created.
+    """
+    from apflow.core.arraycheck import check_array, split_trees
+    from apflow.core.settings import get_settings
+    from apflow.core.treeservice import as_array
+
+    trees = split_trees(as_array(given))
+    if len(trees) > 1:
+        for each in trees:
+            check_array(each, get_settings())
+        return list(trees)
+    return [given]
