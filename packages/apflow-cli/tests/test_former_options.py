@@ -10,7 +10,9 @@ STEP = {"name": "add", "inputs": {"a": 1}}
 def test_tasks_are_created_updated_and_watched(apflow):
     created = apflow.json("tasks", "create", "-t", json.dumps({"id": "made", **STEP}), "-u", "ann")["root"]
     assert (created["id"], created["status"], created["user_id"]) == ("made", "pending", "ann")
-    changed = apflow.json("tasks", "update", "made", "-p", "0", "-s", "completed", "--result", '{"n": 1}')["task"]
+    changed = apflow.json("tasks", "update", "made", "-p", "0", "-s", "completed", "--result", '{"n": 1}')[
+        "task"
+    ]
     assert (changed["priority"], changed["status"], changed["result"]) == (0, "completed", {"n": 1})
     watched = apflow("tasks", "watch", "made")
     assert watched.returncode == 0 and "snapshot made" in watched.stdout
@@ -27,7 +29,15 @@ def test_short_options_and_several_roots_of_run_flow(apflow):
     assert len(apflow.json("tasks", "list", "--all-tasks")["tasks"]) == 2
     assert apflow.json("tasks", "count", "--root-only")["total"] == 2
     copied = apflow.json(
-        "tasks", "copy", "one", "--copy-mode", "custom", "--custom-task-ids", "one", "--reset-fields", "inputs"
+        "tasks",
+        "copy",
+        "one",
+        "--copy-mode",
+        "custom",
+        "--custom-task-ids",
+        "one",
+        "--reset-fields",
+        "inputs",
     )
     assert copied["root"]["inputs"] == {}
     rows = apflow("tasks", "status", "one,nobody", "--json")

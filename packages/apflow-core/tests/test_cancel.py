@@ -20,7 +20,6 @@ from apflow.core import (
     runs,
 )
 from apflow.core.cancelling import CancelRequest
-from apflow.core.errors import NotFoundError
 from apflow.core.hooks import register_pre_hook, register_task_tree_hook
 from apflow.core.recovery import recover
 from apflow.core.settings import reset_settings

@@ -103,7 +103,9 @@ def delete(ctx: click.Context, task_id: str, force: bool) -> None:
 )
 @click.option("--custom-task-ids", metavar="IDS", help="As --task, several with commas between them.")
 @click.option("--custom-include-children", is_flag=True, help="With --task: also what is below these tasks.")
-@click.option("--reset-fields", "reset_list", metavar="FIELDS", help="As --reset, several with commas between them.")
+@click.option(
+    "--reset-fields", "reset_list", metavar="FIELDS", help="As --reset, several with commas between them."
+)
 @click.option("--dry-run", is_flag=True, help="Show the tasks that would be created, and create none.")
 @with_service
 @click.pass_context

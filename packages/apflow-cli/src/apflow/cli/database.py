@@ -53,14 +53,22 @@ async def read_source(source: str, table: str) -> list[dict[str, Any]]:
     scheme, separator, rest = source.partition("://")
     kind = scheme.partition("+")[0].lower() if separator else "duckdb"
     if kind not in ("duckdb", "postgresql", "postgres"):
-        raise InvalidInputError(f"{source!r} is neither a DuckDB file nor a PostgreSQL URL (postgresql://...).")
+        raise InvalidInputError(
+            f"{source!r} is neither a DuckDB file nor a PostgreSQL URL (postgresql://...)."
+        )
     distribution = "duckdb" if kind == "duckdb" else "postgres"
     try:
         former = import_module(f"apflow.storage.{distribution}.former")
     except ModuleNotFoundError as error:
-        raise InvalidInputError(f"Reading {scheme} takes: pip install apflow-storage-{distribution}") from error
+        raise InvalidInputError(
+            f"Reading {scheme} takes: pip install apflow-storage-{distribution}"
+        ) from error
     if kind == "duckdb":
-        path = Path(rest.removeprefix("/") if separator else source).expanduser()
+        path = _path(rest.removeprefix("/") if separator else source)
         return await asyncio.to_thread(former.read_former, path, table)
     rows: list[dict[str, Any]] = await former.read_former(source, table)
     return rows
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()

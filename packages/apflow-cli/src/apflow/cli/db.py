@@ -89,6 +89,8 @@ def import_(ctx: click.Context, source: str, table: str) -> None:
         click.echo(f"Tree {root_id} is not copied: {why}", err=True)
     if found["ignored_columns"]:
         columns = ", ".join(found["ignored_columns"])
-        click.echo(f"Columns that are not copied: {columns}. Name their class in APFLOW_TASK_MODEL_CLASS.", err=True)
+        click.echo(
+            f"Columns that are not copied: {columns}. Name their class in APFLOW_TASK_MODEL_CLASS.", err=True
+        )
     if found["refused"]:
         finish(ExitCode.FAILED)

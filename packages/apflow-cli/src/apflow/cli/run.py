@@ -29,9 +29,7 @@ def run() -> None:
     "--inputs-file", metavar="FILE", help="A JSON or YAML file with the inputs; - is standard input."
 )
 @click.option("-u", "--user-id", metavar="ID", help="Whose tasks these are.")
-@click.option(
-    "-b", "--background", is_flag=True, help="Only request the run: `apflow worker` runs the tree."
-)
+@click.option("-b", "--background", is_flag=True, help="Only request the run: `apflow worker` runs the tree.")
 @click.option("-w", "--watch", is_flag=True, help="Write each event of the run to standard error.")
 @click.option(
     "--idempotency-key", metavar="KEY", help="With --background: the same key submits nothing twice."
@@ -54,8 +52,8 @@ def flow(
 ) -> None:
     """Create a tree of tasks and run it to its end.
 
-    Give the tasks (--tasks, --tasks-file), or one EXECUTOR and its inputs. Tasks with several roots are several
-    trees: each is run, and the outcome lists them.
+    Give the tasks (--tasks, --tasks-file), or one EXECUTOR and its inputs. Tasks with several roots are
+    several trees: each is run, and the outcome lists them.
     """
     from apflow.cli.running import Outcome, run_each, run_tree, tell
     from apflow.cli.source import trees_of
@@ -121,7 +119,11 @@ def _submit_each(
             )
             for at, each in enumerate(trees)
         ]
-        return {"trees": [{"root_task_id": root["id"], "status": root["status"], "ids": root["ids"]} for root in roots]}
+        return {
+            "trees": [
+                {"root_task_id": root["id"], "status": root["status"], "ids": root["ids"]} for root in roots
+            ]
+        }
 
     submitted = perform(ctx, work)
     if output is not None:
@@ -129,7 +131,9 @@ def _submit_each(
     if session_of(ctx).is_json:
         write_json(submitted)
     else:
-        write_table(("root_task_id", "status"), [[e["root_task_id"], e["status"]] for e in submitted["trees"]])
+        write_table(
+            ("root_task_id", "status"), [[e["root_task_id"], e["status"]] for e in submitted["trees"]]
+        )
 
 
 def _given(

@@ -80,9 +80,7 @@ async def run_each(
             )
             for each in created
         ]
-    outcomes = [
-        each.result() | {"ids": root["ids"]} for each, root in zip(running, created, strict=True)
-    ]
+    outcomes = [each.result() | {"ids": root["ids"]} for each, root in zip(running, created, strict=True)]
     return add_up(outcomes)
 
 
@@ -95,7 +93,9 @@ async def _run_silently(
             run = service.run(task_id)
             outcome = await (watched(service, task_id, run) if is_watched else run)
     except TimeoutError as error:
-        raise TimeoutError(f"Tree {task_id} took longer than {seconds:g} s (--timeout), and was cancelled.") from error
+        raise TimeoutError(
+            f"Tree {task_id} took longer than {seconds:g} s (--timeout), and was cancelled."
+        ) from error
     return outcome | {"root": await service.tree(task_id)}
 
 

@@ -38,7 +38,11 @@ for _change in CHANGES:
 @click.option("-u", "--user-id", metavar="ID", help="Only tasks of this user.")
 @click.option("--name", help="Only tasks of this name.")
 @click.option(
-    "--all/--root-only", "--all-tasks/ ", "is_all", default=False, help="Every task; else only the roots of trees."
+    "--all/--root-only",
+    "--all-tasks/ ",
+    "is_all",
+    default=False,
+    help="Every task; else only the roots of trees.",
 )
 @click.option("--original", metavar="ID", help="Only copies of this task.")
 @click.option("--created-after", type=click.DateTime(), help="In UTC.")

@@ -36,7 +36,9 @@ def create(ctx: click.Context, tasks: str | None, tasks_file: str | None, user_i
 
     if (tasks is None) == (tasks_file is None):
         raise click.UsageError("Give the tasks in one way: --tasks JSON or --tasks-file FILE.")
-    given = read_option("--tasks", tasks) if tasks is not None else read_source("--tasks-file", str(tasks_file))
+    given = (
+        read_option("--tasks", tasks) if tasks is not None else read_source("--tasks-file", str(tasks_file))
+    )
     trees = trees_of(given)
 
     async def work(service: TaskService) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Making stored trees a part of the tree below which their nodes were hung in memory.
 
-`root.add_child(TaskTreeNode(task))` only arranges nodes. Before the tree is run, what hangs in it and is the root
-of another stored tree becomes a part of it, so that each node is run or refused, and none is dropped.
+`root.add_child(TaskTreeNode(task))` only arranges nodes. Before the tree is run, what hangs in it and is the
+root of another stored tree becomes a part of it, so that each node is run or refused, and none is dropped.
 """
 
 from __future__ import annotations
@@ -33,11 +33,15 @@ async def adopt(db: TaskStore, node: TaskTreeNode) -> None:
     root_id = node.task.root_id
     tree = await db.existing_tree(root_id, node.task.id)
     others = {task_id: await db.tree(task_id) for task_id in foreign}
-    change = plan_adoption(tree, foreign, others, names={each.task.id: each.task.name for each in node.walk()})
+    change = plan_adoption(
+        tree, foreign, others, names={each.task.id: each.task.name for each in node.walk()}
+    )
     try:
         await db.write(change)
     except MoveLostError as error:
-        raise ConflictError(f"Another process changed one of the trees at the same moment. {error}") from error
+        raise ConflictError(
+            f"Another process changed one of the trees at the same moment. {error}"
+        ) from error
 
 
 def _check_stored(node: TaskTreeNode) -> None:
@@ -90,7 +94,9 @@ def plan_adoption(
     if count > get_settings().max_tasks:
         faults.append(f"the tree would have {count} tasks; max_tasks is {get_settings().max_tasks}.")
     if faults:
-        message = f"Tree {root.name!r} ({root.id}) cannot be run with these nodes: {' '.join(faults)} {ADVICE}"
+        message = (
+            f"Tree {root.name!r} ({root.id}) cannot be run with these nodes: {' '.join(faults)} {ADVICE}"
+        )
         raise InvalidInputError(message, faults)
     if root.run_requested_at is not None:
         raise ConflictError(

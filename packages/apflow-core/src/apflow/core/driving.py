@@ -234,7 +234,9 @@ def _is_unannounced(root: Task) -> bool:
     Trees that were created as a whole have their executors chosen; see `TaskCreator`.
     """
     is_new = root.run_ended_at is None and root.started_at is None and root.status is TaskStatus.PENDING
-    return is_new and root.executor is None and choose_executor(root, extensions.executor_is_known) is not None
+    return (
+        is_new and root.executor is None and choose_executor(root, extensions.executor_is_known) is not None
+    )
 
 
 def _root_of(tasks: Sequence[Task], root_id: str) -> Task:
@@ -371,8 +373,8 @@ def _outside(tasks: Sequence[Task], scope: Sequence[str] | None) -> str | None:
         return None
     more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
     return (
-        f"Dependencies are outside the tree: {', '.join(faults[:5])}{more}. Create the missing tasks in this tree "
-        "(parent_id), or add them with TaskTreeNode.add_child before the run"
+        f"Dependencies are outside the tree: {', '.join(faults[:5])}{more}. Create the missing tasks in this "
+        "tree (parent_id), or add them with TaskTreeNode.add_child before the run"
     )
 
 

@@ -302,9 +302,7 @@ class ExtensionRegistry:
         if _class_name(plugins.load(GROUP, executor_id)) != _class_name(held):
             installed = f"{info.value} of {info.distribution} {info.version}"
             raise ExtensionTakenError(executor_id, installed, _class_name(held))
-        return ExecutorEntry(
-            executor_id, source, info.distribution, factory=self._factories.get(executor_id)
-        )
+        return ExecutorEntry(executor_id, source, info.distribution, factory=self._factories.get(executor_id))
 
     def _entry_if_usable(self, executor_id: str) -> ExecutorEntry | None:
         try:

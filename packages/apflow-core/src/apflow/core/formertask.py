@@ -1,4 +1,7 @@
-"""Copying the trees of the system before apflow: from the rows of its table to tasks. Pure but for `import_rows`."""
+"""Copying the trees of the system before apflow: from the rows of its table to tasks.
+
+Only `import_rows` writes; the rest is pure.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ Row = Mapping[str, Any]
 # Columns that become fields of a task; the rest is a custom column, or is left out.
 _KNOWN = frozenset({
     "id", "parent_id", "root_id", "user_id", "name", "status", "priority", "dependencies", "inputs", "params",
-    "schemas", "policy", "result", "error", "progress", "has_children", "created_at", "started_at", "updated_at",
-    "completed_at", "original_task_id", "has_copy", "attempts",
+    "schemas", "policy", "result", "error", "progress", "has_children", "created_at", "started_at",
+    "updated_at", "completed_at", "original_task_id", "has_copy", "attempts",
 })  # fmt: skip
 
 
@@ -68,7 +71,7 @@ async def import_rows(db: TaskStore, rows: Sequence[Row]) -> Imported:
 
 
 def split_rows(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    """Return rows by tree, roots first, each tree in order of creation. A row whose parent is gone is a root."""
+    """Return rows by tree, roots first, in order of creation. A row whose parent is gone is a root."""
     ordered = sorted(rows, key=lambda row: (str(row.get("created_at") or ""), str(row.get("id"))))
     ids = {str(row.get("id")) for row in ordered}
     children: dict[str, list[Row]] = {}
@@ -102,7 +105,9 @@ def read_tree(root_id: str, rows: Sequence[Row]) -> list[Task]:
     ids = {str(row.get("id")) for row in rows}
     tasks = [_read_task(row, root_id, at) for at, row in enumerate(rows)]
     if rows[0].get("parent_id") and str(rows[0]["parent_id"]) in ids:
-        raise InvalidInputError(f"The tasks {', '.join(sorted(ids)[:5])} contain each other, and have no root.")
+        raise InvalidInputError(
+            f"The tasks {', '.join(sorted(ids)[:5])} contain each other, and have no root."
+        )
     tasks[0].parent_id = None
     holding = {task.parent_id for task in tasks}
     faults = Faults()

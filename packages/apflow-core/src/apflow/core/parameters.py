@@ -128,7 +128,9 @@ class Update(OneTask):
         """Accept a task as it was read: what only the engine sets is ignored."""
         if not isinstance(given, dict):
             return given
-        return {name: value for name, value in cast("dict[str, Json]", given).items() if name not in READ_ONLY}
+        return {
+            name: value for name, value in cast("dict[str, Json]", given).items() if name not in READ_ONLY
+        }
 
 
 class Execute(Parameters):

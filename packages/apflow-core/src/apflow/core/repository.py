@@ -56,8 +56,8 @@ class TaskRepository:
             user_id: whose it is; by default whose the parent is.
             parent_id: a task of the same tree, or None for a new tree.
             priority: lower starts first; 0 urgent, 1 high, 2 normal, 3 low.
-            dependencies: ids of tasks, or `{"id": ..., "required": ...}`. That all of them are in the same tree
-                is checked when the tree runs: until then, the task may be added to it as a child.
+            dependencies: ids of tasks, or `{"id": ..., "required": ...}`. That all of them are in the same
+                tree is checked when the tree runs: until then, the task may be added to it as a child.
             inputs: what the executor is given.
             schemas: `method` names the executor.
             params: what the executor is made with; `executor_id` names it.
@@ -99,9 +99,7 @@ class TaskRepository:
             raise _overtaken(error) from error
         return task
 
-    async def _named_in_tree(
-        self, root_id: str, dependencies: Sequence[DependencyLike] | None
-    ) -> list[Task]:
+    async def _named_in_tree(self, root_id: str, dependencies: Sequence[DependencyLike] | None) -> list[Task]:
         """Return the tasks of a tree, where dependencies are given by the names of tasks; else nothing."""
         by_name = [each for each in dependencies or () if not isinstance(each, str) and "id" not in each]
         return await self.store.tree(root_id) if by_name else []
@@ -221,9 +219,7 @@ class TaskRepository:
         """
         return await self.update_fields(task_id, fields)
 
-    async def update_fields(
-        self, task_id: str, fields: Mapping[str, Json], *, by: str | None = None
-    ) -> Task:
+    async def update_fields(self, task_id: str, fields: Mapping[str, Json], *, by: str | None = None) -> Task:
         """Do what `update_task` does.
 
         Args:
@@ -337,7 +333,7 @@ def _marks(task: Task, fields: Mapping[str, Json]) -> dict[str, Json] | None:
     if status is task.status:
         if result is not None and result != task.result:
             raise InvalidInputError(
-                f'Task {task.name!r} ({task.id}) is {task.status}: a result is set only together with a '
+                f"Task {task.name!r} ({task.id}) is {task.status}: a result is set only together with a "
                 'change of its status to "completed".'
             )
         return None

@@ -59,7 +59,8 @@ def _check_protocol(ctx: click.Context, parameter: click.Parameter, value: str |
     """Refuse protocols that this server does not speak."""
     if value is not None and value.lower() not in ("jsonrpc", "json-rpc"):
         raise click.BadParameter(
-            f"this server does not speak {value!r}. The only protocol is jsonrpc, at POST /tasks; leave the option out.",
+            f"this server does not speak {value!r}. The only protocol is jsonrpc, at POST /tasks; "
+            "leave the option out.",
             ctx,
             parameter,
         )

@@ -22,20 +22,25 @@ def read_former(path: Path, table: str = "apflow_tasks") -> list[dict[str, Any]]
     if not path.is_file():
         raise InvalidInputError(f"{path} does not exist, or is not a file. Name the old DuckDB file.")
     try:
-        with duckdb.connect(str(path), read_only=True, config={"autoload_known_extensions": False}) as connection:
+        with duckdb.connect(
+            str(path), read_only=True, config={"autoload_known_extensions": False}
+        ) as connection:
             names = [row[0] for row in connection.execute(_TABLES).fetchall()]
             if "apflow_schema" in names:
                 raise InvalidInputError(
-                    f"{path} is a database of apflow itself: set APFLOW_DATABASE_URL to use it, instead of importing it."
+                    f"{path} is a database of apflow itself: use it as APFLOW_DATABASE_URL."
                 )
             if table not in names:
                 shown = ", ".join(sorted(names)) or "no tables"
-                raise InvalidInputError(f"{path} has no table {table!r}. It has: {shown}. Name it with --table.")
+                raise InvalidInputError(
+                    f"{path} has no table {table!r}. It has: {shown}. Name it with --table."
+                )
             quoted = table.replace('"', '""')
             columns = dict(connection.execute(_COLUMNS, [table]).fetchall())
-            # Times with a zone take a library that need not be installed, so what is not plain is read as text.
+            # Times with a zone take a library that need not be installed: what is not plain is read as text.
             selected = ", ".join(
-                f'"{name}"' if kind in PLAIN else f'CAST("{name}" AS VARCHAR)' for name, kind in columns.items()
+                f'"{name}"' if kind in PLAIN else f'CAST("{name}" AS VARCHAR)'
+                for name, kind in columns.items()
             )
             rows = connection.execute(f'SELECT {selected} FROM "{quoted}"').fetchall()  # noqa: S608
     except duckdb.Error as error:
@@ -44,4 +49,7 @@ def read_former(path: Path, table: str = "apflow_tasks") -> list[dict[str, Any]]
 
 
 _TABLES = "SELECT table_name FROM information_schema.tables"
-_COLUMNS = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = $1 ORDER BY ordinal_position"
+_COLUMNS = (
+    "SELECT column_name, data_type FROM information_schema.columns "
+    "WHERE table_name = $1 ORDER BY ordinal_position"
+)
