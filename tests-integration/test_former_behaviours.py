@@ -683,14 +683,14 @@ async def test_nothing_is_created_where_one_of_several_trees_is_wrong(db: Memory
 FORMER_TABLE = """
 CREATE TABLE apflow_tasks (
     id VARCHAR(255) PRIMARY KEY, parent_id VARCHAR(255), user_id VARCHAR(255), name VARCHAR(255) NOT NULL,
-    status VARCHAR(50), priority INTEGER, dependencies JSON, inputs JSON, params JSON, schemas JSON, result JSON,
-    error TEXT, progress {float}, created_at TIMESTAMP WITH TIME ZONE, started_at TIMESTAMP WITH TIME ZONE,
+    status VARCHAR(50), priority INTEGER, dependencies JSON, inputs JSON, params JSON, schemas JSON,
+    result JSON, error TEXT, progress {float}, created_at TIMESTAMP WITH TIME ZONE, started_at TIMESTAMP WITH TIME ZONE,
     updated_at TIMESTAMP WITH TIME ZONE, completed_at TIMESTAMP WITH TIME ZONE, has_children BOOLEAN,
     original_task_id VARCHAR(255), has_copy BOOLEAN, department VARCHAR(100)
 )"""
 FORMER_ROWS = """
-INSERT INTO apflow_tasks (id, parent_id, user_id, name, status, priority, dependencies, inputs, schemas, result,
-                          error, progress, created_at, completed_at, department) VALUES
+INSERT INTO apflow_tasks (id, parent_id, user_id, name, status, priority, dependencies, inputs, schemas,
+                          result, error, progress, created_at, completed_at, department) VALUES
  ('g', NULL, 'ann', 'group', 'failed', 1, NULL, '{}', NULL, NULL, 'a child failed', 0.5,
   '2025-01-01 10:00:00+00', '2025-01-01 11:00:00+00', 'sales'),
  ('a', 'g', 'ann', 'first', 'completed', 1, '[]', '{"n": 1}', '{"method": "former_steps", "type": "stdio"}',

@@ -106,8 +106,8 @@ def method(operation: Operation) -> Iterator[str]:
     params = ", ".join(f'"{each.name}": {each.name}' for each in given)
     yield f"    async def {name}{shown} -> {result}:"
     yield f'        """{operation.summary}"""'
-    yield f'        result: {result} = await self._ask("{operation.name}", {{{params}}})'
-    yield "        return result"
+    yield f'        answer: {result} = await self._ask("{operation.name}", {{{params}}})'
+    yield "        return answer"
 
 
 def operations() -> str:

@@ -102,7 +102,6 @@ def watch(ctx: click.Context, task_id: str) -> None:
     The exit code is that of the run.
     """
     import json
-    from contextlib import aclosing
 
     from apflow.cli.output import write_line
     from apflow.cli.running import event_line
@@ -112,11 +111,10 @@ def watch(ctx: click.Context, task_id: str) -> None:
 
     async def work(service: TaskService) -> str:
         named = await service.find_id(task_id)
-        async with aclosing(service.watch(named)) as events:
-            async for event in events:
-                write_line(json.dumps(event) if is_json else event_line(event))
-                if event["type"] == "snapshot" and _has_ended(event["data"]):
-                    break  # no run is going on
+        async for event in service.watch(named):
+            write_line(json.dumps(event) if is_json else event_line(event))
+            if event["type"] == "snapshot" and _has_ended(event["data"]):
+                break  # no run is going on
         [row] = await service.status([named])
         return str(row["status"])
 

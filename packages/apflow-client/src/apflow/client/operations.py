@@ -53,7 +53,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
     ) -> NestedTask:
         """Create a tree from an array of tasks, and return it nested, with `ids` (given -> real)."""
-        result: NestedTask = await self._ask(
+        answer: NestedTask = await self._ask(
             "tasks.create",
             {
                 "tasks": tasks,
@@ -62,7 +62,7 @@ class AsyncOperations:
                 "idempotency_key": idempotency_key,
             },
         )
-        return result
+        return answer
 
     async def tasks_submit(
         self,
@@ -73,7 +73,7 @@ class AsyncOperations:
         on_conflict: Literal["copy", "error"] = "copy",
     ) -> NestedTask:
         """Create a tree, request its run durably, and return the tree at once, as `create` does."""
-        result: NestedTask = await self._ask(
+        answer: NestedTask = await self._ask(
             "tasks.submit",
             {
                 "tasks": tasks,
@@ -82,7 +82,7 @@ class AsyncOperations:
                 "on_conflict": on_conflict,
             },
         )
-        return result
+        return answer
 
     async def tasks_execute(
         self,
@@ -100,7 +100,7 @@ class AsyncOperations:
         webhook_config: Mapping[str, Json] | None = None,
     ) -> Executed:
         """Ask for a run of a stored task, or of tasks that are created for it, and tell how it stands."""
-        result: Executed = await self._ask(
+        answer: Executed = await self._ask(
             "tasks.execute",
             {
                 "task_id": task_id,
@@ -116,7 +116,7 @@ class AsyncOperations:
                 "webhook_config": webhook_config,
             },
         )
-        return result
+        return answer
 
     def tasks_watch(self, task_id: str, after: int | None = None) -> AsyncIterator[Event]:
         """Yield the events of a task's tree until its final one."""
@@ -124,18 +124,18 @@ class AsyncOperations:
 
     async def tasks_webhooks(self, task_id: str) -> list[ShownWebhook]:
         """Return the webhooks of a task's tree: how far each is, and what ended it."""
-        result: list[ShownWebhook] = await self._ask("tasks.webhooks", {"task_id": task_id})
-        return result
+        answer: list[ShownWebhook] = await self._ask("tasks.webhooks", {"task_id": task_id})
+        return answer
 
     async def tasks_get(self, task_id: str) -> ShownTask:
         """Return one task."""
-        result: ShownTask = await self._ask("tasks.get", {"task_id": task_id})
-        return result
+        answer: ShownTask = await self._ask("tasks.get", {"task_id": task_id})
+        return answer
 
     async def tasks_detail(self, task_id: str) -> ShownTask:
         """Return one task."""
-        result: ShownTask = await self._ask("tasks.detail", {"task_id": task_id})
-        return result
+        answer: ShownTask = await self._ask("tasks.detail", {"task_id": task_id})
+        return answer
 
     async def tasks_list(
         self,
@@ -153,7 +153,7 @@ class AsyncOperations:
         order: str = "-created_at",
     ) -> list[ShownTask]:
         """Return the tasks that match; only roots, unless told otherwise."""
-        result: list[ShownTask] = await self._ask(
+        answer: list[ShownTask] = await self._ask(
             "tasks.list",
             {
                 "user_id": user_id,
@@ -169,17 +169,17 @@ class AsyncOperations:
                 "order": order,
             },
         )
-        return result
+        return answer
 
     async def tasks_children(self, parent_id: str) -> list[ShownTask]:
         """Return the direct children of a task, in order."""
-        result: list[ShownTask] = await self._ask("tasks.children", {"parent_id": parent_id})
-        return result
+        answer: list[ShownTask] = await self._ask("tasks.children", {"parent_id": parent_id})
+        return answer
 
     async def tasks_tree(self, task_id: str) -> NestedTask:
         """Return the whole tree of any of its tasks, nested."""
-        result: NestedTask = await self._ask("tasks.tree", {"task_id": task_id})
-        return result
+        answer: NestedTask = await self._ask("tasks.tree", {"task_id": task_id})
+        return answer
 
     async def tasks_count(
         self,
@@ -190,10 +190,10 @@ class AsyncOperations:
         root_only: bool = False,
     ) -> Counted:
         """Return how many tasks match, in all and by status."""
-        result: Counted = await self._ask(
+        answer: Counted = await self._ask(
             "tasks.count", {"user_id": user_id, "status": status, "name": name, "root_only": root_only}
         )
-        return result
+        return answer
 
     async def tasks_update(
         self,
@@ -213,7 +213,7 @@ class AsyncOperations:
         original_task_id: str | None = None,
     ) -> ShownTask:
         """Change fields of a task that no run has in its scope: all of them, or none."""
-        result: ShownTask = await self._ask(
+        answer: ShownTask = await self._ask(
             "tasks.update",
             {
                 "task_id": task_id,
@@ -231,12 +231,12 @@ class AsyncOperations:
                 "original_task_id": original_task_id,
             },
         )
-        return result
+        return answer
 
     async def tasks_delete(self, task_id: str, *, force: bool = False) -> Deleted:
         """Delete a task and all below it."""
-        result: Deleted = await self._ask("tasks.delete", {"task_id": task_id, "force": force})
-        return result
+        answer: Deleted = await self._ask("tasks.delete", {"task_id": task_id, "force": force})
+        return answer
 
     async def tasks_copy(
         self,
@@ -250,7 +250,7 @@ class AsyncOperations:
         save: bool = True,
     ) -> NestedTask | CopyArray:
         """Copy a task with what it needs into a new tree, or return the array that would."""
-        result: NestedTask | CopyArray = await self._ask(
+        answer: NestedTask | CopyArray = await self._ask(
             "tasks.copy",
             {
                 "task_id": task_id,
@@ -262,91 +262,91 @@ class AsyncOperations:
                 "save": save,
             },
         )
-        return result
+        return answer
 
     async def tasks_cancel(
         self, task_ids: Iterable[str], *, force: bool = False, error_message: str | None = None
     ) -> list[Cancelled]:
         """Cancel tasks with all below them. `force` gives running code no time to end by itself."""
-        result: list[Cancelled] = await self._ask(
+        answer: list[Cancelled] = await self._ask(
             "tasks.cancel", {"task_ids": task_ids, "force": force, "error_message": error_message}
         )
-        return result
+        return answer
 
     async def tasks_running_cancel(
         self, task_ids: Iterable[str], *, force: bool = False, error_message: str | None = None
     ) -> list[Cancelled]:
         """Cancel tasks with all below them. `force` gives running code no time to end by itself."""
-        result: list[Cancelled] = await self._ask(
+        answer: list[Cancelled] = await self._ask(
             "tasks.running.cancel", {"task_ids": task_ids, "force": force, "error_message": error_message}
         )
-        return result
+        return answer
 
     async def tasks_running_list(
         self, *, user_id: str | None = None, limit: int | None = 100
     ) -> list[Standing]:
         """Return how the trees stand whose run was requested and has not ended, oldest first."""
-        result: list[Standing] = await self._ask("tasks.running.list", {"user_id": user_id, "limit": limit})
-        return result
+        answer: list[Standing] = await self._ask("tasks.running.list", {"user_id": user_id, "limit": limit})
+        return answer
 
     async def tasks_running_count(self, *, user_id: str | None = None) -> Number:
         """Return of how many trees a run was requested that has not ended."""
-        result: Number = await self._ask("tasks.running.count", {"user_id": user_id})
-        return result
+        answer: Number = await self._ask("tasks.running.count", {"user_id": user_id})
+        return answer
 
     async def tasks_running_status(self, task_ids: Iterable[str]) -> list[Standing]:
         """Return the status of tasks; for a root, of its tree."""
-        result: list[Standing] = await self._ask("tasks.running.status", {"task_ids": task_ids})
-        return result
+        answer: list[Standing] = await self._ask("tasks.running.status", {"task_ids": task_ids})
+        return answer
 
     async def tasks_resume(self, task_ids: Iterable[str] | None = None) -> list[Standing]:
         """Resume trees whose run a process left: these, or all that this process has the executors for."""
-        result: list[Standing] = await self._ask("tasks.resume", {"task_ids": task_ids})
-        return result
+        answer: list[Standing] = await self._ask("tasks.resume", {"task_ids": task_ids})
+        return answer
 
     async def tasks_why(self, task_id: str) -> Reason:
         """Say why a task has the status that it has, and what would move it on."""
-        result: Reason = await self._ask("tasks.why", {"task_id": task_id})
-        return result
+        answer: Reason = await self._ask("tasks.why", {"task_id": task_id})
+        return answer
 
     async def system_health(self) -> Health:
         """Say whether the database answers, with version, storage and time since the start in seconds."""
-        result: Health = await self._ask("system.health", {})
-        return result
+        answer: Health = await self._ask("system.health", {})
+        return answer
 
     async def system_metrics(self) -> Metrics:
         """Return how many tasks there are by status, how many runs are requested, and how many run here."""
-        result: Metrics = await self._ask("system.metrics", {})
-        return result
+        answer: Metrics = await self._ask("system.metrics", {})
+        return answer
 
     async def system_executors(self) -> list[ShownExecutor]:
         """Return every executor with its input schema, where it comes from, and whether it can be used."""
-        result: list[ShownExecutor] = await self._ask("system.executors", {})
-        return result
+        answer: list[ShownExecutor] = await self._ask("system.executors", {})
+        return answer
 
     async def system_executor(self, executor_id: str) -> ShownExecutor:
         """Return one executor."""
-        result: ShownExecutor = await self._ask("system.executor", {"executor_id": executor_id})
-        return result
+        answer: ShownExecutor = await self._ask("system.executor", {"executor_id": executor_id})
+        return answer
 
     async def config_llm_key_set(
         self, api_key: str, provider: str = "openai", *, user_id: str | None = None
     ) -> KeySet:
         """Keep a user's key for a provider of language models, in the memory of this process."""
-        result: KeySet = await self._ask(
+        answer: KeySet = await self._ask(
             "config.llm_key.set", {"api_key": api_key, "provider": provider, "user_id": user_id}
         )
-        return result
+        return answer
 
     async def config_llm_key_get(self, provider: str = "openai", *, user_id: str | None = None) -> HasKey:
         """Return whether a user has a key for a provider, and for which. Keys are never returned."""
-        result: HasKey = await self._ask("config.llm_key.get", {"provider": provider, "user_id": user_id})
-        return result
+        answer: HasKey = await self._ask("config.llm_key.get", {"provider": provider, "user_id": user_id})
+        return answer
 
     async def config_llm_key_delete(self, provider: str = "openai", *, user_id: str | None = None) -> KeySet:
         """Delete a user's key for a provider."""
-        result: KeySet = await self._ask("config.llm_key.delete", {"provider": provider, "user_id": user_id})
-        return result
+        answer: KeySet = await self._ask("config.llm_key.delete", {"provider": provider, "user_id": user_id})
+        return answer
 
 
 class SyncOperations:
@@ -369,7 +369,7 @@ class SyncOperations:
         idempotency_key: str | None = None,
     ) -> NestedTask:
         """Create a tree from an array of tasks, and return it nested, with `ids` (given -> real)."""
-        result: NestedTask = self._ask(
+        answer: NestedTask = self._ask(
             "tasks.create",
             {
                 "tasks": tasks,
@@ -378,7 +378,7 @@ class SyncOperations:
                 "idempotency_key": idempotency_key,
             },
         )
-        return result
+        return answer
 
     def tasks_submit(
         self,
@@ -389,7 +389,7 @@ class SyncOperations:
         on_conflict: Literal["copy", "error"] = "copy",
     ) -> NestedTask:
         """Create a tree, request its run durably, and return the tree at once, as `create` does."""
-        result: NestedTask = self._ask(
+        answer: NestedTask = self._ask(
             "tasks.submit",
             {
                 "tasks": tasks,
@@ -398,7 +398,7 @@ class SyncOperations:
                 "on_conflict": on_conflict,
             },
         )
-        return result
+        return answer
 
     def tasks_execute(
         self,
@@ -416,7 +416,7 @@ class SyncOperations:
         webhook_config: Mapping[str, Json] | None = None,
     ) -> Executed:
         """Ask for a run of a stored task, or of tasks that are created for it, and tell how it stands."""
-        result: Executed = self._ask(
+        answer: Executed = self._ask(
             "tasks.execute",
             {
                 "task_id": task_id,
@@ -432,7 +432,7 @@ class SyncOperations:
                 "webhook_config": webhook_config,
             },
         )
-        return result
+        return answer
 
     def tasks_watch(self, task_id: str, after: int | None = None) -> Iterator[Event]:
         """Yield the events of a task's tree until its final one."""
@@ -440,18 +440,18 @@ class SyncOperations:
 
     def tasks_webhooks(self, task_id: str) -> list[ShownWebhook]:
         """Return the webhooks of a task's tree: how far each is, and what ended it."""
-        result: list[ShownWebhook] = self._ask("tasks.webhooks", {"task_id": task_id})
-        return result
+        answer: list[ShownWebhook] = self._ask("tasks.webhooks", {"task_id": task_id})
+        return answer
 
     def tasks_get(self, task_id: str) -> ShownTask:
         """Return one task."""
-        result: ShownTask = self._ask("tasks.get", {"task_id": task_id})
-        return result
+        answer: ShownTask = self._ask("tasks.get", {"task_id": task_id})
+        return answer
 
     def tasks_detail(self, task_id: str) -> ShownTask:
         """Return one task."""
-        result: ShownTask = self._ask("tasks.detail", {"task_id": task_id})
-        return result
+        answer: ShownTask = self._ask("tasks.detail", {"task_id": task_id})
+        return answer
 
     def tasks_list(
         self,
@@ -469,7 +469,7 @@ class SyncOperations:
         order: str = "-created_at",
     ) -> list[ShownTask]:
         """Return the tasks that match; only roots, unless told otherwise."""
-        result: list[ShownTask] = self._ask(
+        answer: list[ShownTask] = self._ask(
             "tasks.list",
             {
                 "user_id": user_id,
@@ -485,17 +485,17 @@ class SyncOperations:
                 "order": order,
             },
         )
-        return result
+        return answer
 
     def tasks_children(self, parent_id: str) -> list[ShownTask]:
         """Return the direct children of a task, in order."""
-        result: list[ShownTask] = self._ask("tasks.children", {"parent_id": parent_id})
-        return result
+        answer: list[ShownTask] = self._ask("tasks.children", {"parent_id": parent_id})
+        return answer
 
     def tasks_tree(self, task_id: str) -> NestedTask:
         """Return the whole tree of any of its tasks, nested."""
-        result: NestedTask = self._ask("tasks.tree", {"task_id": task_id})
-        return result
+        answer: NestedTask = self._ask("tasks.tree", {"task_id": task_id})
+        return answer
 
     def tasks_count(
         self,
@@ -506,10 +506,10 @@ class SyncOperations:
         root_only: bool = False,
     ) -> Counted:
         """Return how many tasks match, in all and by status."""
-        result: Counted = self._ask(
+        answer: Counted = self._ask(
             "tasks.count", {"user_id": user_id, "status": status, "name": name, "root_only": root_only}
         )
-        return result
+        return answer
 
     def tasks_update(
         self,
@@ -529,7 +529,7 @@ class SyncOperations:
         original_task_id: str | None = None,
     ) -> ShownTask:
         """Change fields of a task that no run has in its scope: all of them, or none."""
-        result: ShownTask = self._ask(
+        answer: ShownTask = self._ask(
             "tasks.update",
             {
                 "task_id": task_id,
@@ -547,12 +547,12 @@ class SyncOperations:
                 "original_task_id": original_task_id,
             },
         )
-        return result
+        return answer
 
     def tasks_delete(self, task_id: str, *, force: bool = False) -> Deleted:
         """Delete a task and all below it."""
-        result: Deleted = self._ask("tasks.delete", {"task_id": task_id, "force": force})
-        return result
+        answer: Deleted = self._ask("tasks.delete", {"task_id": task_id, "force": force})
+        return answer
 
     def tasks_copy(
         self,
@@ -566,7 +566,7 @@ class SyncOperations:
         save: bool = True,
     ) -> NestedTask | CopyArray:
         """Copy a task with what it needs into a new tree, or return the array that would."""
-        result: NestedTask | CopyArray = self._ask(
+        answer: NestedTask | CopyArray = self._ask(
             "tasks.copy",
             {
                 "task_id": task_id,
@@ -578,86 +578,86 @@ class SyncOperations:
                 "save": save,
             },
         )
-        return result
+        return answer
 
     def tasks_cancel(
         self, task_ids: Iterable[str], *, force: bool = False, error_message: str | None = None
     ) -> list[Cancelled]:
         """Cancel tasks with all below them. `force` gives running code no time to end by itself."""
-        result: list[Cancelled] = self._ask(
+        answer: list[Cancelled] = self._ask(
             "tasks.cancel", {"task_ids": task_ids, "force": force, "error_message": error_message}
         )
-        return result
+        return answer
 
     def tasks_running_cancel(
         self, task_ids: Iterable[str], *, force: bool = False, error_message: str | None = None
     ) -> list[Cancelled]:
         """Cancel tasks with all below them. `force` gives running code no time to end by itself."""
-        result: list[Cancelled] = self._ask(
+        answer: list[Cancelled] = self._ask(
             "tasks.running.cancel", {"task_ids": task_ids, "force": force, "error_message": error_message}
         )
-        return result
+        return answer
 
     def tasks_running_list(self, *, user_id: str | None = None, limit: int | None = 100) -> list[Standing]:
         """Return how the trees stand whose run was requested and has not ended, oldest first."""
-        result: list[Standing] = self._ask("tasks.running.list", {"user_id": user_id, "limit": limit})
-        return result
+        answer: list[Standing] = self._ask("tasks.running.list", {"user_id": user_id, "limit": limit})
+        return answer
 
     def tasks_running_count(self, *, user_id: str | None = None) -> Number:
         """Return of how many trees a run was requested that has not ended."""
-        result: Number = self._ask("tasks.running.count", {"user_id": user_id})
-        return result
+        answer: Number = self._ask("tasks.running.count", {"user_id": user_id})
+        return answer
 
     def tasks_running_status(self, task_ids: Iterable[str]) -> list[Standing]:
         """Return the status of tasks; for a root, of its tree."""
-        result: list[Standing] = self._ask("tasks.running.status", {"task_ids": task_ids})
-        return result
+        answer: list[Standing] = self._ask("tasks.running.status", {"task_ids": task_ids})
+        return answer
 
     def tasks_resume(self, task_ids: Iterable[str] | None = None) -> list[Standing]:
         """Resume trees whose run a process left: these, or all that this process has the executors for."""
-        result: list[Standing] = self._ask("tasks.resume", {"task_ids": task_ids})
-        return result
+        answer: list[Standing] = self._ask("tasks.resume", {"task_ids": task_ids})
+        return answer
 
     def tasks_why(self, task_id: str) -> Reason:
         """Say why a task has the status that it has, and what would move it on."""
-        result: Reason = self._ask("tasks.why", {"task_id": task_id})
-        return result
+        answer: Reason = self._ask("tasks.why", {"task_id": task_id})
+        return answer
 
     def system_health(self) -> Health:
         """Say whether the database answers, with version, storage and time since the start in seconds."""
-        result: Health = self._ask("system.health", {})
-        return result
+        answer: Health = self._ask("system.health", {})
+        return answer
 
     def system_metrics(self) -> Metrics:
         """Return how many tasks there are by status, how many runs are requested, and how many run here."""
-        result: Metrics = self._ask("system.metrics", {})
-        return result
+        answer: Metrics = self._ask("system.metrics", {})
+        return answer
 
     def system_executors(self) -> list[ShownExecutor]:
         """Return every executor with its input schema, where it comes from, and whether it can be used."""
-        result: list[ShownExecutor] = self._ask("system.executors", {})
-        return result
+        answer: list[ShownExecutor] = self._ask("system.executors", {})
+        return answer
 
     def system_executor(self, executor_id: str) -> ShownExecutor:
         """Return one executor."""
-        result: ShownExecutor = self._ask("system.executor", {"executor_id": executor_id})
-        return result
+        answer: ShownExecutor = self._ask("system.executor", {"executor_id": executor_id})
+        return answer
 
     def config_llm_key_set(
         self, api_key: str, provider: str = "openai", *, user_id: str | None = None
     ) -> KeySet:
         """Keep a user's key for a provider of language models, in the memory of this process."""
-        result: KeySet = self._ask(
+        answer: KeySet = self._ask(
             "config.llm_key.set", {"api_key": api_key, "provider": provider, "user_id": user_id}
         )
-        return result
+        return answer
 
     def config_llm_key_get(self, provider: str = "openai", *, user_id: str | None = None) -> HasKey:
         """Return whether a user has a key for a provider, and for which. Keys are never returned."""
-        result: HasKey = self._ask("config.llm_key.get", {"provider": provider, "user_id": user_id})
-        return result
+        answer: HasKey = self._ask("config.llm_key.get", {"provider": provider, "user_id": user_id})
+        return answer
 
     def config_llm_key_delete(self, provider: str = "openai", *, user_id: str | None = None) -> KeySet:
         """Delete a user's key for a provider."""
-        result: KeySet = self._ask("config.llm_key.delete", {"provider": provider, "user_id": user_id})
-        return result
+        answer: KeySet = self._ask("config.llm_key.delete", {"provider": provider, "user_id": user_id})
+        return answer

@@ -10,6 +10,17 @@ if TYPE_CHECKING:
     from apflow.core.settings import Settings
 
 
+def _check_protocol(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Refuse protocols that this server does not speak."""
+    if value is not None and value.lower() not in ("jsonrpc", "json-rpc"):
+        raise click.BadParameter(
+            f"this server does not speak {value!r}. The only protocol is jsonrpc, at POST /tasks; "
+            "leave the option out.",
+            ctx,
+            parameter,
+        )
+
+
 @click.command()
 @click.argument("action", type=click.Choice(["start"]), required=False)
 @click.option("--host", metavar="HOST", help="Where to listen; else as APFLOW_BIND says, or 127.0.0.1.")
@@ -25,7 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--protocol",
-    callback=lambda ctx, parameter, value: _check_protocol(ctx, parameter, value),
+    callback=_check_protocol,
     expose_value=False,
     metavar="NAME",
     help="The protocol of the API: jsonrpc, which is the only one.",
@@ -53,17 +64,6 @@ def serve(
 
     settings = _settings(modules, is_insecure=insecure)
     start(settings, Start(host=host, port=port, workers=workers, has_reload=reload, fd=fd))
-
-
-def _check_protocol(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    """Refuse protocols that this server does not speak."""
-    if value is not None and value.lower() not in ("jsonrpc", "json-rpc"):
-        raise click.BadParameter(
-            f"this server does not speak {value!r}. The only protocol is jsonrpc, at POST /tasks; "
-            "leave the option out.",
-            ctx,
-            parameter,
-        )
 
 
 def _settings(modules: tuple[str, ...], *, is_insecure: bool) -> Settings:

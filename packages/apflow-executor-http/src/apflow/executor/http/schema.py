@@ -89,7 +89,7 @@ SCHEMA: dict[str, Any] = {
             "required": ["type"],
             "additionalProperties": False,
             "description": "The credential: bearer (`token`), basic (`username`, `password`), or apikey "
-            "(`api_key`, `name`, by default X-API-Key, `in` header or query; also `value`, `key`, `location`).",
+            "(`api_key`, `name`, by default X-API-Key, `in` header or query; or `value`, `key`, `location`).",
             "examples": [{"type": "bearer", "token": "from a secret"}],
         },
         "timeout": {
