@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -47,7 +47,7 @@ class Steps(BaseTask):
     """Returns its inputs, or fails where it is told to."""
 
     id = "former_steps"
-    calls: list[str] = []
+    calls: ClassVar[list[str]] = []
 
     async def execute(self, inputs: dict[str, Any]) -> Any:
         assert self.task is not None
@@ -101,7 +101,8 @@ async def test_add_child_of_a_task_that_was_created_without_a_parent_runs_it(sto
     assert done["status"] == "completed"
     assert sorted(Steps.calls) == ["alone", "grandchild", "root"]
     stored = {task.id: task for task in await store.tree(root.id)}
-    assert stored[alone.id].parent_id == root.id and stored[grandchild.id].parent_id == alone.id
+    assert stored[alone.id].parent_id == root.id
+    assert stored[grandchild.id].parent_id == alone.id
     assert [child.task.name for child in done.children] == ["alone"]
     events = await store.events(root.id)
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
@@ -134,7 +135,8 @@ async def _refused(db: MemoryStore, root: TaskTreeNode, says: str) -> None:
     before = [task.to_dict() for task in await db.tree(root.task.id)]
     with pytest.raises(InvalidInputError, match=says):
         await TaskManager(db).distribute_task_tree(root)
-    assert Steps.calls == [] and [task.to_dict() for task in await db.tree(root.task.id)] == before
+    assert Steps.calls == []
+    assert [task.to_dict() for task in await db.tree(root.task.id)] == before
 
 
 async def test_add_child_of_what_cannot_join_is_refused_with_the_reason(db: MemoryStore):
@@ -167,7 +169,8 @@ async def test_dependencies_outside_the_tree_are_stored_and_named_when_it_runs(d
     assert root.dependencies == [{"id": other.id, "required": True}]
     answer = await TaskExecutor().execute_task_by_id(root.id, db_session=db)
     assert answer["status"] == "failed"
-    assert other.id in answer["error"] and "add_child" in answer["error"]
+    assert other.id in answer["error"]
+    assert "add_child" in answer["error"]
     assert Steps.calls == []
     assert {task.status for task in await db.tree(root.id)} == {"failed"}
     assert (await tasks.get_task_by_id(child.id)).result["error_type"] == "TreeInvalid"
@@ -344,7 +347,8 @@ async def test_the_copy_of_a_root_is_its_whole_tree_and_of_another_task_itself(d
     service = TaskService(db)
     assert [child["name"] for child in (await service.copy("g"))["children"]] == ["a", "b"]
     started = await service.execute("g", copy_execution=True, wait=True)
-    assert sorted(Steps.calls) == ["a", "b"] and started["original_task_id"] == "g"
+    assert sorted(Steps.calls) == ["a", "b"]
+    assert started["original_task_id"] == "g"
 
 
 async def test_custom_include_children_copies_what_is_below_the_chosen_tasks(db: MemoryStore):
@@ -386,12 +390,15 @@ async def test_rows_of_status_say_whether_and_since_when_the_tree_runs(db: Memor
     await TaskExecutor().execute_task_by_id("g", db_session=db)
     [after, child] = await service.status(["g", "a"])
     assert (after["is_running"], after["progress"], child["context_id"]) == (False, 1.0, "g")
-    assert after["started_at"] and after["updated_at"] and child["started_at"]
+    assert after["started_at"]
+    assert after["updated_at"]
+    assert child["started_at"]
 
 
 async def test_cancelling_an_unknown_task_returns_failed(db: MemoryStore):
     answer = await TaskManager(db).cancel_task("unknown")
-    assert answer["status"] == "failed" and "unknown" in answer["message"]
+    assert answer["status"] == "failed"
+    assert "unknown" in answer["message"]
 
 
 # --- streams --------------------------------------------------------------------------------------
@@ -406,7 +413,8 @@ async def test_the_last_event_of_a_stream_is_final_and_no_other(db: MemoryStore)
     told: list[dict[str, Any]] = []
     await TaskExecutor().execute_task_by_id("g", True, told.append, db_session=db)
     for events in (told, [event async for event in service.watch("g")]):
-        assert events[-1]["final"] is True and events[-1]["type"] == "tree_completed"
+        assert events[-1]["final"] is True
+        assert events[-1]["type"] == "tree_completed"
         assert not any(event.get("final") for event in events[:-1])
 
 
@@ -417,7 +425,11 @@ class Former(BaseTask):
     """Written for the former base class."""
 
     id = "former_task"
-    inputs_schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    inputs_schema: ClassVar[Any] = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}},
+        "required": ["n"],
+    }
 
     def __init__(self, inputs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(inputs=inputs, **kwargs)
@@ -429,22 +441,27 @@ class Former(BaseTask):
 def test_base_task_takes_what_the_former_base_class_took():
     made = Former(inputs={"n": 1}, task_id="t", user_id="ann", cancellation_checker=lambda: True)
     assert (made.inputs, made.task_id, made.user_id) == ({"n": 1}, "t", "ann")
-    assert made.cancellation_checker is not None and made.cancellation_checker()
+    assert made.cancellation_checker is not None
+    assert made.cancellation_checker()
     assert (list(made.tags), list(made.examples), made.type, made.version) == ([], [], "", "")
-    assert made.metadata == {} and not made.category
-    assert made.check_input_schema() and made.validate_input_schema({"n": 2})
+    assert made.metadata == {}
+    assert not made.category
+    assert made.check_input_schema()
+    assert made.validate_input_schema({"n": 2})
     made.set_inputs({"n": "x"})
     assert not made.check_input_schema()
-    with pytest.raises(InvalidInputError, match="inputs.n"):
+    with pytest.raises(InvalidInputError, match=r"inputs\.n"):
         made.validate_input_schema()
-    assert Steps(inputs={"a": 1}).inputs == {"a": 1} and Steps().inputs == {}
+    assert Steps(inputs={"a": 1}).inputs == {"a": 1}
+    assert Steps().inputs == {}
     assert get_registry().create_executor_instance(Steps.id, inputs={"b": 2}).inputs == {"b": 2}
 
 
 async def test_params_that_an_executor_does_not_take_still_fail_its_task(db: MemoryStore):
     task = {"name": "x", "schemas": METHOD, "params": {"inputs": {}, "colour": "red"}}
     answer = await TaskExecutor().execute_tasks([task], db_session=db)
-    assert answer["status"] == "failed" and ("colour" in answer["error"] or "inputs" in answer["error"])
+    assert answer["status"] == "failed"
+    assert "colour" in answer["error"] or "inputs" in answer["error"]
 
 
 async def test_every_form_of_the_decorators_of_hooks_works(db: MemoryStore):
@@ -465,7 +482,9 @@ async def test_every_form_of_the_decorators_of_hooks_works(db: MemoryStore):
     register_pre_hook(before)  # once more: it is called once
     await TaskExecutor().execute_tasks([{"name": "x", "schemas": METHOD}], db_session=db)
     assert heard == ["pre x", "post x", "done completed"]
-    assert callable(before) and callable(after) and callable(done)
+    assert callable(before)
+    assert callable(after)
+    assert callable(done)
 
 
 async def test_executor_register_takes_a_factory_and_hooks_of_the_executor(db: MemoryStore):
@@ -503,8 +522,10 @@ async def test_executor_register_takes_a_factory_and_hooks_of_the_executor(db: M
         )
     finally:
         get_registry().unregister(Made.id)
-    assert answer["status"] == "completed" and (await db.get(["m"]))["m"].result == "light red"
-    assert heard[:2] == ["pre m", "post light red"] and "pre r" not in heard
+    assert answer["status"] == "completed"
+    assert (await db.get(["m"]))["m"].result == "light red"
+    assert heard[:2] == ["pre m", "post light red"]
+    assert "pre r" not in heard
     assert "size" in wrong["error"]
 
 
@@ -542,7 +563,9 @@ def test_the_task_model_class_is_task_model_unless_another_one_is_chosen():
 async def test_system_health_says_what_the_former_one_said(db: MemoryStore):
     health = await TaskService(db).health()
     assert (health["status"], health["running_tasks_count"]) == ("healthy", 0)
-    assert health["message"] and health["version"] and health["timestamp"]
+    assert health["message"]
+    assert health["version"]
+    assert health["timestamp"]
 
 
 async def test_keys_for_language_models_are_of_a_user_and_named_by_provider(db: MemoryStore):
@@ -603,7 +626,7 @@ def test_a_former_variable_about_callers_that_is_not_understood_stops_the_server
     from apflow.server import create_app
 
     monkeypatch.setenv(f"AIPARTNERUPFLOW_{name}", "x")
-    with pytest.raises(SettingsError, match=f"AIPARTNERUPFLOW_{name}.*APFLOW_JWT_SECRET"):
+    with pytest.raises(SettingsError, match=rf"AIPARTNERUPFLOW_{name}.*APFLOW_JWT_SECRET"):
         create_app(Settings(), db=MemoryStore())
 
 
@@ -638,7 +661,8 @@ async def test_an_array_with_several_roots_runs_each_tree_and_lists_them(db: Mem
     assert [(each["root_task_id"], each["status"]) for each in answer["trees"]] == [
         ("r1", "failed"), ("r2", "completed"),
     ]  # fmt: skip
-    assert answer["status"] == "failed" and "below one" in answer["error"]
+    assert answer["status"] == "failed"
+    assert "below one" in answer["error"]
     assert sorted(Steps.calls) == ["below one", "below two", "one", "two"]
     assert answer["result"]["r2"] == {"name": "two"}
     by_name = [{"name": "x", "schemas": METHOD}, {"name": "y", "schemas": METHOD}]
@@ -650,7 +674,8 @@ async def test_nothing_is_created_where_one_of_several_trees_is_wrong(db: Memory
     for array in (wrong, [{"id": "a", "name": "a"}, {"id": "b", "name": "b", "dependencies": ["a"]}]):
         with pytest.raises(InvalidInputError):
             await TaskExecutor().execute_tasks(array, db_session=db)
-    assert await db.find(TaskQuery()) == [] and Steps.calls == []
+    assert await db.find(TaskQuery()) == []
+    assert Steps.calls == []
 
 
 # --- a database of the former system --------------------------------------------------------------
@@ -658,14 +683,14 @@ async def test_nothing_is_created_where_one_of_several_trees_is_wrong(db: Memory
 FORMER_TABLE = """
 CREATE TABLE apflow_tasks (
     id VARCHAR(255) PRIMARY KEY, parent_id VARCHAR(255), user_id VARCHAR(255), name VARCHAR(255) NOT NULL,
-    status VARCHAR(50), priority INTEGER, dependencies JSON, inputs JSON, params JSON, schemas JSON, result JSON,
-    error TEXT, progress {float}, created_at TIMESTAMP WITH TIME ZONE, started_at TIMESTAMP WITH TIME ZONE,
+    status VARCHAR(50), priority INTEGER, dependencies JSON, inputs JSON, params JSON, schemas JSON,
+    result JSON, error TEXT, progress {float}, created_at TIMESTAMP WITH TIME ZONE, started_at TIMESTAMP WITH TIME ZONE,
     updated_at TIMESTAMP WITH TIME ZONE, completed_at TIMESTAMP WITH TIME ZONE, has_children BOOLEAN,
     original_task_id VARCHAR(255), has_copy BOOLEAN, department VARCHAR(100)
 )"""
 FORMER_ROWS = """
-INSERT INTO apflow_tasks (id, parent_id, user_id, name, status, priority, dependencies, inputs, schemas, result,
-                          error, progress, created_at, completed_at, department) VALUES
+INSERT INTO apflow_tasks (id, parent_id, user_id, name, status, priority, dependencies, inputs, schemas,
+                          result, error, progress, created_at, completed_at, department) VALUES
  ('g', NULL, 'ann', 'group', 'failed', 1, NULL, '{}', NULL, NULL, 'a child failed', 0.5,
   '2025-01-01 10:00:00+00', '2025-01-01 11:00:00+00', 'sales'),
  ('a', 'g', 'ann', 'first', 'completed', 1, '[]', '{"n": 1}', '{"method": "former_steps", "type": "stdio"}',
@@ -695,7 +720,8 @@ async def _check_imported(db: TaskStore, rows: list[dict[str, Any]]) -> None:
         "b": "pending",
     }
     assert (tree["a"].result, tree["a"].inputs, tree["a"].user_id) == ({"answer": 42}, {"n": 1}, "ann")
-    assert tree["b"].dependencies == [{"id": "a", "required": True}] and tree["g"].has_children
+    assert tree["b"].dependencies == [{"id": "a", "required": True}]
+    assert tree["g"].has_children
     assert tree["g"].created_at == datetime(2025, 1, 1, 10, tzinfo=UTC)
     assert (await import_rows(db, rows)).skipped == ["alone", "g"]
     answer = await TaskExecutor().execute_task_by_id("g", db_session=db)
@@ -758,5 +784,7 @@ async def test_rows_with_few_columns_and_strange_values_are_imported_or_named(db
         {"id": "c2", "name": "c2", "parent_id": "c1"},
     ]
     imported = await import_rows(db, rows)
-    assert imported.trees == 2 and set(imported.refused) == {"bad", "c1"}
-    assert "column inputs" in imported.refused["bad"] and "contain each other" in imported.refused["c1"]
+    assert imported.trees == 2
+    assert set(imported.refused) == {"bad", "c1"}
+    assert "column inputs" in imported.refused["bad"]
+    assert "contain each other" in imported.refused["c1"]

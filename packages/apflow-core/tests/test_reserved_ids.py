@@ -22,7 +22,8 @@ class Work(BaseTask):
 
 # Words that the engine, its events, its labels and its keys use.
 INTERNAL = sorted({
-    "group", "unknown", "none", "None", "null", "root", "tree", "executor_id", "method", "$from", "$secret", "*",
+    "group", "unknown", "none", "None", "null", "root", "tree", "executor_id", "method", "$from", "$secret",
+    "*",
     *map(str, TaskStatus), *map(str, EventType), *PUBLIC_FIELDS,
 })  # fmt: skip
 REFUSED = (GROUP, ":", ":anything", "***", " ", "a\nb", "a\x1b[31m", "\0", " padded", "padded ", "x" * 256)
@@ -43,7 +44,7 @@ async def test_an_executor_may_have_an_internal_word_as_its_id(executor_id: str)
         await TaskManager(db).distribute_task_tree(node)
     finally:
         get_registry().unregister(executor_id)
-    assert {task.id: task.result for task in await db.tree("r")} == dict.fromkeys("rcd", {"ran": True})
+    assert {task.id: task.result for task in await db.tree("r")} == {key: {"ran": True} for key in "rcd"}
 
 
 @pytest.mark.parametrize("executor_id", REFUSED)

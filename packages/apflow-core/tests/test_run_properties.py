@@ -13,6 +13,7 @@ from model import Expected, Scenario, expect, scenarios
 
 from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, executor_register, get_registry
 from apflow.core.events import FINAL, EventType
+from apflow.core.task import GROUP
 from apflow.core.tree import tree_status
 
 

@@ -16,6 +16,7 @@ from apflow.cli.options import (
     with_task,
     with_tasks,
 )
+from apflow.cli.writing import create, update, watch
 
 if TYPE_CHECKING:
     from apflow.core.service import TaskService
@@ -25,7 +26,7 @@ RESET_FIELDS = "name, inputs, params, schemas, policy"
 
 @click.command()
 @with_tasks
-@click.option("--force", is_flag=True, help="Give running code no time to end by itself.")
+@click.option("-f", "--force", is_flag=True, help="Give running code no time to end by itself.")
 @click.option("--message", metavar="TEXT", help="Why; kept as the error of what is cancelled.")
 @with_service
 @click.pass_context
@@ -56,7 +57,7 @@ def cancel(ctx: click.Context, task_ids: tuple[str, ...], force: bool, message: 
 
 @click.command()
 @with_task
-@click.option("--force", is_flag=True, help="Also what has ended.")
+@click.option("-f", "--force", is_flag=True, help="Also what has ended.")
 @with_service
 @click.pass_context
 def delete(ctx: click.Context, task_id: str, force: bool) -> None:
@@ -76,9 +77,15 @@ def delete(ctx: click.Context, task_id: str, force: bool) -> None:
 
 @click.command()
 @with_task
-@click.option("--children", is_flag=True, help="Also what is below the task, and what depends on that.")
+@click.option(
+    "--children/--no-children",
+    default=None,
+    help="Also what is below the task, and what depends on that. By default for a root only.",
+)
 @click.option(
     "--mode",
+    "--copy-mode",
+    "mode",
     type=click.Choice(("minimal", "full", "custom")),
     default="minimal",
     show_default=True,
@@ -94,29 +101,39 @@ def delete(ctx: click.Context, task_id: str, force: bool) -> None:
     multiple=True,
     help="Leave this field at its default; repeatable.",
 )
+@click.option("--custom-task-ids", metavar="IDS", help="As --task, several with commas between them.")
+@click.option("--custom-include-children", is_flag=True, help="With --task: also what is below these tasks.")
+@click.option(
+    "--reset-fields", "reset_list", metavar="FIELDS", help="As --reset, several with commas between them."
+)
 @click.option("--dry-run", is_flag=True, help="Show the tasks that would be created, and create none.")
 @with_service
 @click.pass_context
 def copy(
     ctx: click.Context,
     task_id: str,
-    children: bool,
+    children: bool | None,
     mode: Any,
     chosen: tuple[str, ...],
     reset_fields: tuple[str, ...],
+    custom_task_ids: str | None,
+    custom_include_children: bool,
+    reset_list: str | None,
     dry_run: bool,
 ) -> None:
     """Copy a task into a tree of its own, ready to run."""
     from apflow.cli.output import write_json, write_table, write_tree
     from apflow.cli.work import ids, perform
+    from apflow.core.runservice import split_ids
 
     async def work(service: TaskService) -> dict[str, Any]:
         return await service.copy(
             await service.find_id(task_id),
             children=children,
             copy_mode=mode,
-            custom_task_ids=await ids(service, chosen),
-            reset_fields=reset_fields,
+            custom_task_ids=await ids(service, [*chosen, *split_ids(custom_task_ids or "")]),
+            custom_include_children=custom_include_children,
+            reset_fields=[*reset_fields, *split_ids(reset_list or "")],
             save=not dry_run,
         )
 
@@ -168,4 +185,4 @@ def resume(ctx: click.Context, task_ids: tuple[str, ...], is_all: bool) -> None:
     finish(max(codes, default=ExitCode.DONE))
 
 
-CHANGES = (cancel, copy, delete, resume)
+CHANGES = (cancel, copy, create, delete, resume, update, watch)

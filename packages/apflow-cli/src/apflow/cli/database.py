@@ -64,7 +64,11 @@ async def read_source(source: str, table: str) -> list[dict[str, Any]]:
             f"Reading {scheme} takes: pip install apflow-storage-{distribution}"
         ) from error
     if kind == "duckdb":
-        path = Path(rest.removeprefix("/") if separator else source).expanduser()
+        path = _path(rest.removeprefix("/") if separator else source)
         return await asyncio.to_thread(former.read_former, path, table)
     rows: list[dict[str, Any]] = await former.read_former(source, table)
     return rows
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()

@@ -20,14 +20,17 @@ def run() -> None:
 
 @run.command()
 @click.argument("executor", required=False)
-@click.option("--tasks", metavar="JSON", help="The tasks: an array of objects, or one object.")
-@click.option("--tasks-file", metavar="FILE", help="A JSON or YAML file with the tasks; - is standard input.")
-@click.option("--inputs", metavar="JSON", help="The inputs of EXECUTOR.")
+@click.option("-t", "--tasks", metavar="JSON", help="The tasks: an array of objects, or one object.")
+@click.option(
+    "-f", "--tasks-file", metavar="FILE", help="A JSON or YAML file with the tasks; - is standard input."
+)
+@click.option("-i", "--inputs", metavar="JSON", help="The inputs of EXECUTOR.")
 @click.option(
     "--inputs-file", metavar="FILE", help="A JSON or YAML file with the inputs; - is standard input."
 )
-@click.option("--user-id", metavar="ID", help="Whose tasks these are.")
-@click.option("--background", is_flag=True, help="Only request the run: `apflow worker` runs the tree.")
+@click.option("-u", "--user-id", metavar="ID", help="Whose tasks these are.")
+@click.option("-b", "--background", is_flag=True, help="Only request the run: `apflow worker` runs the tree.")
+@click.option("-w", "--watch", is_flag=True, help="Write each event of the run to standard error.")
 @click.option(
     "--idempotency-key", metavar="KEY", help="With --background: the same key submits nothing twice."
 )
@@ -42,27 +45,38 @@ def flow(
     inputs_file: str | None,
     user_id: str | None,
     background: bool,
+    watch: bool,
     idempotency_key: str | None,
     output: Path | None,
     timeout: float | None,
 ) -> None:
     """Create a tree of tasks and run it to its end.
 
-    Give the tasks (--tasks, --tasks-file), or one EXECUTOR and its inputs.
+    Give the tasks (--tasks, --tasks-file), or one EXECUTOR and its inputs. Tasks with several roots are
+    several trees: each is run, and the outcome lists them.
     """
-    from apflow.cli.running import Outcome, run_tree, tell
+    from apflow.cli.running import Outcome, run_each, run_tree, tell
+    from apflow.cli.source import trees_of
     from apflow.cli.work import perform
 
     given = _given(executor, tasks, tasks_file, inputs, inputs_file)
+    trees = trees_of(given)
     if background:
-        _submit(ctx, given, user_id=user_id, idempotency_key=idempotency_key, output=output)
+        if watch:
+            raise click.UsageError("--watch does not go with --background. Use `apflow tasks watch ID`.")
+        if len(trees) > 1:
+            _submit_each(ctx, trees, user_id=user_id, idempotency_key=idempotency_key, output=output)
+        else:
+            _submit(ctx, given, user_id=user_id, idempotency_key=idempotency_key, output=output)
         return
     if idempotency_key is not None:
         raise click.UsageError("--idempotency-key goes with --background.")
 
     async def work(service: TaskService) -> Outcome:
+        if len(trees) > 1:
+            return await run_each(service, trees, user_id=user_id, seconds=timeout, is_watched=watch)
         created = await service.create(given, user_id=user_id)
-        outcome = await run_tree(service, created["id"], seconds=timeout)
+        outcome = await run_tree(service, created["id"], seconds=timeout, is_watched=watch)
         return outcome | {"ids": created["ids"]}
 
     tell(perform(ctx, work), is_json=session_of(ctx).is_json, output=output)
@@ -85,6 +99,41 @@ def _submit(
         write_json(submitted)
     else:
         write_fields({name: submitted[name] for name in ("root_task_id", "status")})
+
+
+def _submit_each(
+    ctx: click.Context,
+    trees: list[Any],
+    *,
+    user_id: str | None,
+    idempotency_key: str | None,
+    output: Path | None,
+) -> None:
+    from apflow.cli.output import save_json, write_json, write_table
+    from apflow.cli.work import perform
+
+    async def work(service: TaskService) -> dict[str, Any]:
+        roots = [
+            await service.submit(
+                each, user_id=user_id, idempotency_key=idempotency_key and f"{idempotency_key}:{at}"
+            )
+            for at, each in enumerate(trees)
+        ]
+        return {
+            "trees": [
+                {"root_task_id": root["id"], "status": root["status"], "ids": root["ids"]} for root in roots
+            ]
+        }
+
+    submitted = perform(ctx, work)
+    if output is not None:
+        save_json(output, submitted)
+    if session_of(ctx).is_json:
+        write_json(submitted)
+    else:
+        write_table(
+            ("root_task_id", "status"), [[e["root_task_id"], e["status"]] for e in submitted["trees"]]
+        )
 
 
 def _given(

@@ -101,3 +101,20 @@ def parse(text: str, where: str, *, suffix: str = "") -> Json:
 
 def _max_depth() -> int:
     return get_settings().max_json_depth + ENVELOPE
+
+
+def trees_of(given: Json) -> list[Json]:
+    """Return the tasks of each tree of what was given: one array per root.
+
+    Raises:
+        TreeInvalidError: there are several roots, and one of the trees is wrong: none is to be created.
+    """
+    from apflow.core.arraycheck import check_array, split_trees
+    from apflow.core.treeservice import as_array
+
+    trees = split_trees(as_array(given))
+    if len(trees) > 1:
+        for each in trees:
+            check_array(each, get_settings())
+        return list(trees)
+    return [given]

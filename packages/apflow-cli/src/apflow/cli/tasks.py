@@ -33,15 +33,21 @@ for _change in CHANGES:
 
 @tasks.command("list")
 @click.option(
-    "--status", type=click.Choice(STATUSES), multiple=True, help="Only tasks in this state; repeatable."
+    "-s", "--status", type=click.Choice(STATUSES), multiple=True, help="Only tasks in this state; repeatable."
 )
-@click.option("--user-id", metavar="ID", help="Only tasks of this user.")
+@click.option("-u", "--user-id", metavar="ID", help="Only tasks of this user.")
 @click.option("--name", help="Only tasks of this name.")
-@click.option("--all", "is_all", is_flag=True, help="Every task, not only the roots of trees.")
+@click.option(
+    "--all/--root-only",
+    "--all-tasks/ ",
+    "is_all",
+    default=False,
+    help="Every task; else only the roots of trees.",
+)
 @click.option("--original", metavar="ID", help="Only copies of this task.")
 @click.option("--created-after", type=click.DateTime(), help="In UTC.")
 @click.option("--created-before", type=click.DateTime(), help="In UTC.")
-@click.option("--limit", type=click.IntRange(1, MOST), default=100, show_default=True)
+@click.option("-l", "--limit", type=click.IntRange(1, MOST), default=100, show_default=True)
 @click.option("--offset", type=click.IntRange(0, MOST), default=0)
 @click.option("--cursor", metavar="ID", help="Begin after this task, the last of the page before.")
 @click.option("--order", type=click.Choice(ORDERS), default=ORDERS[0], show_default=True)
@@ -171,12 +177,12 @@ def children(ctx: click.Context, task_id: str) -> None:
 
 
 @tasks.command()
-@click.option("--user-id", metavar="ID", help="Only tasks of this user.")
+@click.option("-u", "--user-id", metavar="ID", help="Only tasks of this user.")
 @click.option(
-    "--status", type=click.Choice(STATUSES), multiple=True, help="Only tasks in this state; repeatable."
+    "-s", "--status", type=click.Choice(STATUSES), multiple=True, help="Only tasks in this state; repeatable."
 )
 @click.option("--name", help="Only tasks of this name.")
-@click.option("--roots", is_flag=True, help="Only the roots of trees.")
+@click.option("--roots/--all-tasks", "--root-only/ ", "roots", default=False, help="Only the roots of trees.")
 @with_service
 @click.pass_context
 def count(
@@ -224,7 +230,7 @@ def why(ctx: click.Context, task_id: str) -> None:
 
 @tasks.command()
 @with_task
-@click.option("--force", is_flag=True, help="Run what has completed again.")
+@click.option("-f", "--force", is_flag=True, help="Run what has completed again.")
 @click.option("--copy", "is_copy", is_flag=True, help="Leave the task as it is, and run a copy.")
 @click.option("--copy-children", is_flag=True, help="Copy what is below the task, too; implies --copy.")
 @with_outcome

@@ -1,7 +1,7 @@
 """Making stored trees a part of the tree below which their nodes were hung in memory.
 
-`root.add_child(TaskTreeNode(task))` only arranges nodes. Before the tree is run, what hangs in it and is the root
-of another stored tree becomes a part of it, so that each node is run or refused, and none is dropped.
+`root.add_child(TaskTreeNode(task))` only arranges nodes. Before the tree is run, what hangs in it and is the
+root of another stored tree becomes a part of it, so that each node is run or refused, and none is dropped.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def _flat(tasks: Sequence[object]) -> Sequence[object]:
         task = waiting.pop()
         below: object = cast("Entry", task).get("children") if isinstance(task, Mapping) else None
         if not isinstance(task, Mapping) or not isinstance(below, list):
-            flat.append(task)  # anything but a list is refused with the other keys
+            flat.append(cast("object", task))  # anything but a list is refused with the other keys
             continue
         entry = cast("Entry", task)
         flat.append({name: entry[name] for name in entry if name != "children"})

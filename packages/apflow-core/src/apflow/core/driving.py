@@ -395,8 +395,8 @@ def _outside(tasks: Sequence[Task], scope: Sequence[str] | None) -> str | None:
         return None
     more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
     return (
-        f"Dependencies are outside the tree: {', '.join(faults[:5])}{more}. Create the missing tasks in this tree "
-        "(parent_id), or add them with TaskTreeNode.add_child before the run"
+        f"Dependencies are outside the tree: {', '.join(faults[:5])}{more}. Create the missing tasks in this "
+        "tree (parent_id), or add them with TaskTreeNode.add_child before the run"
     )
 
 

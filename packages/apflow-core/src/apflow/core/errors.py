@@ -252,8 +252,8 @@ class FormerDatabaseError(StoreError):
     def __init__(self, url: str) -> None:
         source = url.removeprefix("duckdb:///")
         super().__init__(
-            f"{url} was written by aipartnerupflow, the system before apflow, and is left as it is. Choose another "
-            f"database (APFLOW_DATABASE_URL) and copy the trees into it: apflow db import {source}"
+            f"{url} was written by aipartnerupflow, the system before apflow, and is left as it is. Choose "
+            f"another database (APFLOW_DATABASE_URL) and copy the trees into it: apflow db import {source}"
         )
         self.url = url
 

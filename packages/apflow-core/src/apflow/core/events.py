@@ -54,6 +54,6 @@ class TaskEvent:
     sequence: int = 0  # given by the store in the transaction that stores it; counts per tree from 1
 
     def to_dict(self) -> dict[str, Json]:
-        """Return the event as plain JSON, every field present; with `final` if a run of the tree ends here."""
+        """Return the event as plain JSON, every field present; `final` only where a run of the tree ends."""
         shown = {name: to_json(getattr(self, name)) for name in self.__slots__}
         return shown | {"final": True} if self.type in FINAL else shown

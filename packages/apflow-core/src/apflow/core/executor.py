@@ -89,8 +89,8 @@ class ExecutableTask(ABC):
 class BaseTask(ExecutableTask):
     """An executor whose inputs are described by `inputs_schema`: a pydantic model or a JSON Schema.
 
-    `MyExecutor(inputs={...})` and `super().__init__(inputs=..., task_id=...)` work as in the former base class;
-    a class needs neither.
+    `MyExecutor(inputs={...})` and `super().__init__(inputs=..., task_id=...)` work as in the former base
+    class; a class needs neither.
     """
 
     inputs_schema: ClassVar[InputsSchema] = None

@@ -1,4 +1,7 @@
-"""Copying the trees of the system before apflow: from the rows of its table to tasks. Pure but for `import_rows`."""
+"""Copying the trees of the system before apflow: from the rows of its table to tasks.
+
+Only `import_rows` writes; the rest is pure.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ Row = Mapping[str, Any]
 # Columns that become fields of a task; the rest is a custom column, or is left out.
 _KNOWN = frozenset({
     "id", "parent_id", "root_id", "user_id", "name", "status", "priority", "dependencies", "inputs", "params",
-    "schemas", "policy", "result", "error", "progress", "has_children", "created_at", "started_at", "updated_at",
-    "completed_at", "original_task_id", "has_copy", "attempts",
+    "schemas", "policy", "result", "error", "progress", "has_children", "created_at", "started_at",
+    "updated_at", "completed_at", "original_task_id", "has_copy", "attempts",
 })  # fmt: skip
 
 
@@ -68,7 +71,7 @@ async def import_rows(db: TaskStore, rows: Sequence[Row]) -> Imported:
 
 
 def split_rows(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    """Return rows by tree, roots first, each tree in order of creation. A row whose parent is gone is a root."""
+    """Return rows by tree, roots first, in order of creation. A row whose parent is gone is a root."""
     ordered = sorted(rows, key=lambda row: (str(row.get("created_at") or ""), str(row.get("id"))))
     ids = {str(row.get("id")) for row in ordered}
     children: dict[str, list[Row]] = {}

@@ -62,8 +62,8 @@ class TaskRepository:
             user_id: whose it is; by default whose the parent is.
             parent_id: a task of the same tree, or None for a new tree.
             priority: lower starts first; 0 urgent, 1 high, 2 normal, 3 low.
-            dependencies: ids of tasks, or `{"id": ..., "required": ...}`. That all of them are in the same tree
-                is checked when the tree runs: until then, the task may be added to it as a child.
+            dependencies: ids of tasks, or `{"id": ..., "required": ...}`. That all of them are in the same
+                tree is checked when the tree runs: until then, the task may be added to it as a child.
             inputs: what the executor is given.
             schemas: `method` names the executor.
             params: what the executor is made with; `executor_id` names it.

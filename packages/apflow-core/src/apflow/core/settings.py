@@ -127,6 +127,7 @@ _FORMER_NAMES: Mapping[str, str] = {
 }
 # Read with others, or turned into a setting below.
 _FORMER_READ = frozenset({"api_host", "api_port", "cors_allow_all", "db_path", "task_table_name"})
+_READ_TOGETHER = frozenset(f"{FORMER}{name.upper()}" for name in _FORMER_READ)
 # Variables of the former system that are not read, and what to use instead.
 _REPLACED = {
     "stdio_allow_command": "APFLOW_COMMAND_ALLOW",
@@ -304,8 +305,8 @@ def _from_former(environment: Mapping[str, str]) -> Iterator[Setting]:
         yield Setting("database_url", f"duckdb:///{path}", f"{FORMER}DB_PATH")
     if given["task_table_name"] not in ("", _ONLY_TABLE):
         raise SettingsError(
-            f"{FORMER}TASK_TABLE_NAME is {given['task_table_name']!r}, but tasks are always stored in the table "
-            f"{_ONLY_TABLE}. Unset it, and use APFLOW_DATABASE_URL to name another database or schema."
+            f"{FORMER}TASK_TABLE_NAME is {given['task_table_name']!r}, but tasks are always stored in the "
+            f"table {_ONLY_TABLE}. Unset it, and use APFLOW_DATABASE_URL to name another database or schema."
         )
 
 
@@ -321,8 +322,9 @@ def check_former_variables(environment: Mapping[str, str] = os.environ) -> None:
             continue
         if _OF_CALLERS.search(key):
             raise SettingsError(
-                f"{variable} is set, but apflow has no such setting, and it may decide who can call this server. "
-                f"Use APFLOW_JWT_SECRET, APFLOW_JWKS_URL or APFLOW_CORS_ORIGINS instead, and unset {variable}."
+                f"{variable} is set, but apflow has no such setting, and it may decide who can call this "
+                "server. Use APFLOW_JWT_SECRET, APFLOW_JWKS_URL or APFLOW_CORS_ORIGINS instead, and unset "
+                f"{variable}."
             )
 
 
@@ -335,24 +337,26 @@ def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield variables and the settings that they set, the most important last. Warn of unknown ones."""
     if "DATABASE_URL" in environment:
         yield "DATABASE_URL", "database_url"
-    for bare in _REPLACED:
-        if environment.get(bare.upper()):
-            warnings.warn(f"{bare.upper()} is ignored.{_advice(bare)}", stacklevel=2)
+    _warn_of_replaced(environment)
     for prefix in _PREFIXES:
         for variable in environment:
-            if not variable.startswith(prefix):
+            if not variable.startswith(prefix) or variable in _READ_TOGETHER:
                 continue
             key = variable.removeprefix(prefix).lower()
             name = ALIASES.get(key, key)
             if prefix == FORMER:
-                if key in _FORMER_READ:
-                    continue
                 name = _FORMER_NAMES.get(key, name)
             if name in _names():
                 yield variable, name
             elif name not in READ_ELSEWHERE and not name.startswith("secret_") and not _INJECTED.match(name):
                 advice = _advice(name) or _suggest(variable, [f"APFLOW_{each.upper()}" for each in _names()])
                 warnings.warn(f"{variable} is no setting of apflow and is ignored.{advice}", stacklevel=2)
+
+
+def _warn_of_replaced(environment: Mapping[str, str]) -> None:
+    for bare in _REPLACED:
+        if environment.get(bare.upper()):
+            warnings.warn(f"{bare.upper()} is ignored.{_advice(bare)}", stacklevel=3)
 
 
 def _advice(name: str) -> str:

@@ -212,7 +212,7 @@ def summarise(tasks: Sequence[Task], root_id: str) -> dict[str, Json]:
 
 
 def add_up(answers: Sequence[dict[str, Json]]) -> dict[str, Json]:
-    """Return the answer about several trees: the worst status, the first error, and all of them as `trees`."""
+    """Return the answer about several trees: the worst status, the first error, and all as `trees`."""
     statuses = [str(answer["status"]) for answer in answers]
     worst = next((each for each in ("failed", "cancelled") if each in statuses), statuses[0])
     return {

@@ -10,11 +10,22 @@ if TYPE_CHECKING:
     from apflow.core.settings import Settings
 
 
+def _check_protocol(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Refuse protocols that this server does not speak."""
+    if value is not None and value.lower() not in ("jsonrpc", "json-rpc"):
+        raise click.BadParameter(
+            f"this server does not speak {value!r}. The only protocol is jsonrpc, at POST /tasks; "
+            "leave the option out.",
+            ctx,
+            parameter,
+        )
+
+
 @click.command()
 @click.argument("action", type=click.Choice(["start"]), required=False)
 @click.option("--host", metavar="HOST", help="Where to listen; else as APFLOW_BIND says, or 127.0.0.1.")
-@click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help="By default 8000.")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
+@click.option("-p", "--port", type=click.IntRange(0, 65535), metavar="PORT", help="By default 8000.")
+@click.option("-w", "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
 @click.option("--reload", is_flag=True, help="Start again when a Python file below this folder changes.")
 @click.option(
     "--import",
@@ -22,6 +33,13 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="MODULE",
     help="Import a module that registers executors or hooks; repeatable. Also APFLOW_IMPORT.",
+)
+@click.option(
+    "--protocol",
+    callback=_check_protocol,
+    expose_value=False,
+    metavar="NAME",
+    help="The protocol of the API: jsonrpc, which is the only one.",
 )
 @click.option("--insecure", is_flag=True, help="Serve other machines without knowing who calls.")
 @click.option(

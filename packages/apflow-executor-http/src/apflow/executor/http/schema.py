@@ -22,8 +22,8 @@ SCHEMA: dict[str, Any] = {
             "description": "Where to: http:// or https://, without user name and password.",
             "examples": ["https://api.example.com/v1/orders"],
         },
-        "method": {"enum": [*METHODS, *map(str.lower, METHODS)], "default": "GET", "description": "What to do there.",
-                   "examples": ["POST"]},
+        "method": {"enum": [*METHODS, *map(str.lower, METHODS)], "default": "GET",
+                   "description": "What to do there.", "examples": ["POST"]},
         "headers": {
             "type": "object",
             "additionalProperties": {"type": "string"},
@@ -89,7 +89,7 @@ SCHEMA: dict[str, Any] = {
             "required": ["type"],
             "additionalProperties": False,
             "description": "The credential: bearer (`token`), basic (`username`, `password`), or apikey "
-            "(`api_key`, `name`, by default X-API-Key, `in` header or query; also as `value`, `key`, `location`).",
+            "(`api_key`, `name`, by default X-API-Key, `in` header or query; or `value`, `key`, `location`).",
             "examples": [{"type": "bearer", "token": "from a secret"}],
         },
         "timeout": {

@@ -302,6 +302,7 @@ def migrate(connection: duckdb.DuckDBPyConnection, url: str, latest: int = LATES
 def is_former(connection: duckdb.DuckDBPyConnection) -> bool:
     """Return whether a database has a table of tasks that apflow has not made."""
     rows = connection.execute(
-        "SELECT table_name FROM information_schema.tables WHERE table_name IN ('apflow_tasks', 'apflow_schema')"
+        "SELECT table_name FROM information_schema.tables "
+        "WHERE table_name IN ('apflow_tasks', 'apflow_schema')"
     ).fetchall()
     return [row[0] for row in rows] == ["apflow_tasks"]

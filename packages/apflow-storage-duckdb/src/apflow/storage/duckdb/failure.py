@@ -72,7 +72,8 @@ def unavailable(url: str, error: BaseException) -> StoreError | None:
 
 def _lacking(error: duckdb.Error) -> str | None:
     """Return what the disk or the process lacks, in the words of the system, where that is the cause."""
-    return next((text for text in _LACKS if text in str(error)), None)
+    lines = [line.strip().rstrip(".") for line in str(error).splitlines()]
+    return next((text for text in _LACKS if any(line.endswith(text) for line in lines)), None)
 
 
 def _as_lasting_error(error: duckdb.Error, url: str, path: Path | None, doing: str) -> StoreError:

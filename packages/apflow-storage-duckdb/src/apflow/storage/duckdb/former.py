@@ -28,7 +28,7 @@ def read_former(path: Path, table: str = "apflow_tasks") -> list[dict[str, Any]]
             names = [row[0] for row in connection.execute(_TABLES).fetchall()]
             if "apflow_schema" in names:
                 raise InvalidInputError(
-                    f"{path} is a database of apflow itself: set APFLOW_DATABASE_URL to use it, instead of importing it."
+                    f"{path} is a database of apflow itself: use it as APFLOW_DATABASE_URL."
                 )
             if table not in names:
                 shown = ", ".join(sorted(names)) or "no tables"
@@ -37,7 +37,7 @@ def read_former(path: Path, table: str = "apflow_tasks") -> list[dict[str, Any]]
                 )
             quoted = table.replace('"', '""')
             columns = dict(connection.execute(_COLUMNS, [table]).fetchall())
-            # Times with a zone take a library that need not be installed, so what is not plain is read as text.
+            # Times with a zone take a library that need not be installed: what is not plain is read as text.
             selected = ", ".join(
                 f'"{name}"' if kind in PLAIN else f'CAST("{name}" AS VARCHAR)'
                 for name, kind in columns.items()
@@ -49,4 +49,7 @@ def read_former(path: Path, table: str = "apflow_tasks") -> list[dict[str, Any]]
 
 
 _TABLES = "SELECT table_name FROM information_schema.tables"
-_COLUMNS = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = $1 ORDER BY ordinal_position"
+_COLUMNS = (
+    "SELECT column_name, data_type FROM information_schema.columns "
+    "WHERE table_name = $1 ORDER BY ordinal_position"
+)

@@ -35,9 +35,7 @@ async def read_former(url: str, table: str = "apflow_tasks") -> list[dict[str, A
 async def _rows(connection: Any, url: str, table: str) -> list[dict[str, Any]]:
     columns = {row[0]: row[1] for row in await connection.fetch(_COLUMNS, table)}
     if {"run_requested_at", "generation"} <= columns.keys():
-        raise InvalidInputError(
-            f"{url} is a database of apflow itself: set APFLOW_DATABASE_URL to use it, instead of importing it."
-        )
+        raise InvalidInputError(f"{url} is a database of apflow itself: use it as APFLOW_DATABASE_URL.")
     if not columns:
         raise InvalidInputError(f"{url} has no table {table!r}. Name it with --table.")
     quoted = table.replace('"', '""')
