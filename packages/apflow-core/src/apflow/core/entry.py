@@ -94,7 +94,9 @@ def read_dependency(given: object, where: str, faults: Faults) -> Dependency | N
     """
     if isinstance(given, str) and given:
         return {"id": given, "required": True}
-    members: Mapping[Any, Json] = cast("Mapping[Any, Json]", given) if isinstance(given, Mapping) else {}
+    members: Mapping[str, Json] = {}
+    if isinstance(given, Mapping):
+        members = cast("Mapping[str, Json]", given)
     if "id" not in members and "name" not in members:
         wrong = shown(given)
         faults.add(where, f'a dependency is "ID" or {{"id": "ID", "required": true}}, not {wrong}.')

@@ -292,18 +292,18 @@ class RunService(TreeService, WebhookService):
 
 
 def _check_stall(event: TaskEvent, root_id: str) -> None:
-    """Raise `StoreUnavailableError` where an event tells that the run has waited for its store for a while."""
+    """Raise `StoreUnavailableError` where an event says that the run has waited long for its store."""
     if event.type is not EventType.LOG or not isinstance(event.data, dict):
         return
-    data = cast("dict[str, Json]", event.data)
+    data: dict[str, Json] = cast(Json, event.data)
     if data.get("store") != "unavailable":
         return
     if data.get("seconds", 0) >= ANSWERED_AFTER:
         raise StoreUnavailableError(
             "The database",
             str(data.get("reason")),
-            f"cannot be written now: {data.get('reason')}. The run of tree {root_id} stays requested and goes "
-            "on by itself; tasks.watch follows it.",
+            f"cannot be written now: {data.get('reason')}. The run of tree {root_id} stays requested and "
+            "continues by itself; tasks.watch follows it.",
         )
 
 

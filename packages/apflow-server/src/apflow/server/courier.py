@@ -232,9 +232,9 @@ class Courier:
 async def take(post: Post, record: Record) -> Courier | None:
     """Become the one who delivers to a webhook; None where another process is, or another comes first."""
     webhook = Webhook.of(record)
-    if post.db.capabilities.is_shared and webhook.owner not in (None, runs.owner_id()):
-        if post.is_leased(webhook):
-            return None
+    is_foreign = webhook.owner not in (None, runs.owner_id())
+    if post.db.capabilities.is_shared and is_foreign and post.is_leased(webhook):
+        return None
     webhook = replace(webhook, owner=runs.owner_id(), lease_until=post.lease_of(webhook))
     taken = await post.db.put_record(KIND, webhook.key, webhook.to_json(), version=record.version)
     return None if taken is None else Courier(post, webhook, taken.version)

@@ -81,7 +81,7 @@ def _passing_reason(error: BaseException) -> str | None:
             return None
 
 
-def _what(error: BaseException) -> str:
+def _what(error: BaseException) -> str:  # noqa: C901 - one case for each kind of failure
     match error:
         case pg.InvalidAuthorizationSpecificationError():
             return f"refused the login ({_text(error)}). Check user and password in APFLOW_DATABASE_URL."
