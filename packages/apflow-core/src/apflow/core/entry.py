@@ -94,9 +94,9 @@ def read_dependency(given: object, where: str, faults: Faults) -> Dependency | N
     """
     if isinstance(given, str) and given:
         return {"id": given, "required": True}
-    members: Mapping[str, Json] = {}
+    members: Mapping[object, Json] = {}
     if isinstance(given, Mapping):
-        members = cast("Mapping[str, Json]", given)
+        members = cast("Mapping[object, Json]", given)
     if "id" not in members and "name" not in members:
         wrong = shown(given)
         faults.add(where, f'a dependency is "ID" or {{"id": "ID", "required": true}}, not {wrong}.')

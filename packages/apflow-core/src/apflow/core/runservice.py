@@ -293,10 +293,10 @@ class RunService(TreeService, WebhookService):
 
 def _check_stall(event: TaskEvent, root_id: str) -> None:
     """Raise `StoreUnavailableError` where an event says that the run has waited long for its store."""
-    if event.type is not EventType.LOG or not isinstance(event.data, dict):
-        return
-    data: dict[str, Json] = cast(Json, event.data)
-    if data.get("store") != "unavailable":
+    data: dict[str, Json] = {}
+    if isinstance(event.data, dict):
+        data = cast("dict[str, Json]", event.data)
+    if event.type is not EventType.LOG or data.get("store") != "unavailable":
         return
     if data.get("seconds", 0) >= ANSWERED_AFTER:
         raise StoreUnavailableError(
