@@ -684,7 +684,8 @@ FORMER_TABLE = """
 CREATE TABLE apflow_tasks (
     id VARCHAR(255) PRIMARY KEY, parent_id VARCHAR(255), user_id VARCHAR(255), name VARCHAR(255) NOT NULL,
     status VARCHAR(50), priority INTEGER, dependencies JSON, inputs JSON, params JSON, schemas JSON,
-    result JSON, error TEXT, progress {float}, created_at TIMESTAMP WITH TIME ZONE, started_at TIMESTAMP WITH TIME ZONE,
+    result JSON, error TEXT, progress {float}, created_at TIMESTAMP WITH TIME ZONE,
+    started_at TIMESTAMP WITH TIME ZONE,
     updated_at TIMESTAMP WITH TIME ZONE, completed_at TIMESTAMP WITH TIME ZONE, has_children BOOLEAN,
     original_task_id VARCHAR(255), has_copy BOOLEAN, department VARCHAR(100)
 )"""

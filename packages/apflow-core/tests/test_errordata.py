@@ -35,6 +35,7 @@ from apflow.core.errors import (
     StoreError,
     StoreLockedError,
     StoreVersionError,
+    FormerDatabaseError,
     TreeInvalidError,
     ValidationError,
 )
@@ -69,6 +70,7 @@ UNTOLD = {
     SettingsError,
     StoreLockedError,
     StoreVersionError,
+    FormerDatabaseError,
     SecretNotFoundError,
     QueryError,
     ExecutorError,

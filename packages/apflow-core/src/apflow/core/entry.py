@@ -96,7 +96,7 @@ def read_dependency(given: object, where: str, faults: Faults) -> Dependency | N
         return {"id": given, "required": True}
     members: Mapping[Any, Json] = cast("Mapping[Any, Json]", given) if isinstance(given, Mapping) else {}
     if "id" not in members and "name" not in members:
-        wrong = shown(given)
+        wrong = shown(cast("object", given))
         faults.add(where, f'a dependency is "ID" or {{"id": "ID", "required": true}}, not {wrong}.')
         return None
     for key in members:
