@@ -15,6 +15,7 @@ from apflow.core.errors import (
     ExecutorNotFoundError,
     ExtensionTakenError,
     ForbiddenError,
+    FormerDatabaseError,
     HostNotFoundError,
     HostUnreachableError,
     IdTakenError,
@@ -35,7 +36,6 @@ from apflow.core.errors import (
     StoreError,
     StoreLockedError,
     StoreVersionError,
-    FormerDatabaseError,
     TreeInvalidError,
     ValidationError,
 )
