@@ -69,11 +69,14 @@ ROWS: dict[str, Row] = {
     "tasks.count": Row(lambda _: {"user_id": "ann"}, about_tasks=False, other=-32003),
     "tasks.update": Row(lambda t: {"task_id": t, "name": "renamed"}),
     "tasks.copy": Row(one, more=[lambda t: {"task_id": t, "save": False}]),
-    "tasks.cancel": Row(lambda t: {"task_ids": [t]}, more=[lambda t: {"context_ids": [t]}]),
-    "tasks.running.cancel": Row(lambda t: {"task_ids": [t]}),
+    # These answer with a row per task; see the test of rows below.
+    "tasks.cancel": Row(
+        lambda t: {"task_ids": [t]}, more=[lambda t: {"context_ids": [t]}], about_tasks=False
+    ),
+    "tasks.running.cancel": Row(lambda t: {"task_ids": [t]}, about_tasks=False),
     "tasks.running.list": Row(lambda _: {"user_id": "ann"}, about_tasks=False, other=-32003),
     "tasks.running.count": Row(lambda _: {"user_id": "ann"}, about_tasks=False, other=-32003),
-    "tasks.running.status": Row(lambda t: {"task_ids": [t]}),
+    "tasks.running.status": Row(lambda t: {"task_ids": [t]}, about_tasks=False),
     "tasks.resume": Row(lambda t: {"task_ids": [t]}, more=[lambda t: {"task_ids": [t, t]}]),
     "tasks.why": Row(one),
     "tasks.delete": Row(one, more=[lambda t: {"task_id": t, "force": True}]),
@@ -144,6 +147,14 @@ def test_an_operation_by_json_rpc(
         assert missing["error"]["code"] == -32001
         if caller == "other":
             assert without_id(answer, task) == without_id(missing, MISSING)
+
+
+@pytest.mark.parametrize("operation", ["tasks.cancel", "tasks.running.cancel", "tasks.running.status"])
+def test_a_row_of_a_foreign_task_is_that_of_a_missing_one(client: httpx.Client, task: str, operation: str):
+    foreign = call(client, operation, {"task_ids": [task]}, CALLERS["other"])
+    missing = call(client, operation, {"task_ids": [MISSING]}, CALLERS["other"])
+    assert [row["status"] for row in foreign["result"]] == ["not_found"]
+    assert without_id(foreign, task) == without_id(missing, MISSING)
 
 
 def check(answer: Any, operation: str, caller: str) -> None:
