@@ -69,11 +69,14 @@ ROWS: dict[str, Row] = {
     "tasks.count": Row(lambda _: {"user_id": "ann"}, about_tasks=False, other=-32003),
     "tasks.update": Row(lambda t: {"task_id": t, "name": "renamed"}),
     "tasks.copy": Row(one, more=[lambda t: {"task_id": t, "save": False}]),
-    "tasks.cancel": Row(lambda t: {"task_ids": [t]}, more=[lambda t: {"context_ids": [t]}]),
-    "tasks.running.cancel": Row(lambda t: {"task_ids": [t]}),
+    # These answer with a row per task; see the test of rows below.
+    "tasks.cancel": Row(
+        lambda t: {"task_ids": [t]}, more=[lambda t: {"context_ids": [t]}], about_tasks=False
+    ),
+    "tasks.running.cancel": Row(lambda t: {"task_ids": [t]}, about_tasks=False),
     "tasks.running.list": Row(lambda _: {"user_id": "ann"}, about_tasks=False, other=-32003),
     "tasks.running.count": Row(lambda _: {"user_id": "ann"}, about_tasks=False, other=-32003),
-    "tasks.running.status": Row(lambda t: {"task_ids": [t]}),
+    "tasks.running.status": Row(lambda t: {"task_ids": [t]}, about_tasks=False),
     "tasks.resume": Row(lambda t: {"task_ids": [t]}, more=[lambda t: {"task_ids": [t, t]}]),
     "tasks.why": Row(one),
     "tasks.delete": Row(one, more=[lambda t: {"task_id": t, "force": True}]),
@@ -85,6 +88,9 @@ ROWS: dict[str, Row] = {
     "config.llm_key.get": Row(lambda _: {}, about_tasks=False),
     "config.llm_key.delete": Row(lambda _: {}, about_tasks=False),
 }
+
+# Operations over several tasks: a task that the caller may not see has a row `not_found`, as a missing one has.
+BY_ROW = {"tasks.cancel", "tasks.running.cancel", "tasks.running.status"}
 
 # Paths besides those of the operations: open to everybody, or a request that names a task.
 OPEN = {"/health", "/ready", "/docs", "/openapi.json"}
@@ -141,9 +147,17 @@ def test_an_operation_by_json_rpc(
     check(answer, operation, caller)
     if ROWS[operation].about_tasks and caller in ("other", "admin"):
         missing = call(client, operation, variant(MISSING), CALLERS[caller])
-        assert missing["error"]["code"] == -32001
+        assert is_missing(missing, operation)
         if caller == "other":
             assert without_id(answer, task) == without_id(missing, MISSING)
+
+
+@pytest.mark.parametrize("operation", ["tasks.cancel", "tasks.running.cancel", "tasks.running.status"])
+def test_a_row_of_a_foreign_task_is_that_of_a_missing_one(client: httpx.Client, task: str, operation: str):
+    foreign = call(client, operation, {"task_ids": [task]}, CALLERS["other"])
+    missing = call(client, operation, {"task_ids": [MISSING]}, CALLERS["other"])
+    assert [row["status"] for row in foreign["result"]] == ["not_found"]
+    assert without_id(foreign, task) == without_id(missing, MISSING)
 
 
 def check(answer: Any, operation: str, caller: str) -> None:
@@ -152,13 +166,19 @@ def check(answer: Any, operation: str, caller: str) -> None:
         assert (answer["http"], answer["error"]["code"]) == (401, -32003)
         assert "result" not in answer
     elif caller == "other" and row.about_tasks:
-        assert answer["error"]["code"] == -32001
+        assert is_missing(answer, operation)
     elif caller == "other" and row.other is not None:
         assert answer["error"]["code"] == row.other
     elif operation == "system.executor":
         assert answer["error"]["code"] == -32001
     else:
         assert "result" in answer, answer
+
+
+def is_missing(answer: Any, operation: str) -> bool:
+    if operation in BY_ROW:
+        return {row["status"] for row in answer["result"]} == {"not_found"}
+    return answer["error"]["code"] == -32001
 
 
 def without_id(answer: Any, task: str) -> str:
@@ -177,7 +197,11 @@ def test_an_operation_over_plain_http(client: httpx.Client, task: str, operation
         assert status == 401
     elif caller == "other" and row.about_tasks:
         missing = client.post(f"/call/{operation}", json=row.params(MISSING), headers=headers)
-        assert (status, missing.status_code) == (404, 404)
+        expected = 200 if operation in BY_ROW else 404
+        assert (status, missing.status_code) == (expected, expected)
+        if operation in BY_ROW:
+            assert is_missing({"result": missing.json()}, operation)
+            return
         assert without_id(answer.json(), task) == without_id(missing.json(), MISSING)
     elif caller == "other" and row.other == -32003:
         assert status == 403

@@ -65,7 +65,7 @@ def create(ctx: click.Context, tasks: str | None, tasks_file: str | None, user_i
 @click.option("--result", metavar="JSON", help="With --status completed: the result of the task.")
 @with_service
 @click.pass_context
-def update(ctx: click.Context, task_id: str, **fields: Any) -> None:
+def update(ctx: click.Context, /, task_id: str, **fields: Any) -> None:
     """Change fields of a task: all of them, or none. What is not named stays as it is."""
     from apflow.cli.output import write_fields, write_json
     from apflow.cli.source import read_option

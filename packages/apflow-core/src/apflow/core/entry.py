@@ -98,7 +98,7 @@ def read_dependency(given: object, where: str, faults: Faults) -> Dependency | N
     if isinstance(given, Mapping):
         members = cast("Mapping[object, Json]", given)
     if "id" not in members and "name" not in members:
-        wrong = shown(given)
+        wrong = shown(cast("object", given))
         faults.add(where, f'a dependency is "ID" or {{"id": "ID", "required": true}}, not {wrong}.')
         return None
     for key in members:

@@ -138,7 +138,7 @@ class OpenFile:
 
 
 def _open(path: Path) -> int:
-    flags = os.O_CLOEXEC | os.O_NONBLOCK if sys.platform != "win32" else os.O_BINARY
+    flags = os.O_CLOEXEC | os.O_NONBLOCK if sys.platform != "win32" else getattr(os, "O_BINARY", 0)
     try:
         return os.open(path, os.O_RDWR | flags)  # NFS locks only what may be written
     except PermissionError:
