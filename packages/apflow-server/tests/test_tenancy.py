@@ -89,7 +89,7 @@ ROWS: dict[str, Row] = {
     "config.llm_key.delete": Row(lambda _: {}, about_tasks=False),
 }
 
-# Operations over several tasks: a task that the caller may not see has a row `not_found`, as a missing one has.
+# Operations over several tasks: one that the caller may not see has a row `not_found`, as a missing one has.
 BY_ROW = {"tasks.cancel", "tasks.running.cancel", "tasks.running.status"}
 
 # Paths besides those of the operations: open to everybody, or a request that names a task.

@@ -86,10 +86,14 @@ class Parent(Parameters):
     parent_id: str = Field(validation_alias=AliasChoices("parent_id", "task_id", "id"))
 
 
+_GivenId = Annotated[str, Field(pattern=r"[^,\s]")]  # it has more than separators
+GivenIds = Annotated[list[_GivenId], Field(min_length=1, max_length=MOST_NAMED)] | _GivenId
+
+
 class SeveralTasks(Parameters):
     """Tasks or trees, by their ids."""
 
-    task_ids: Annotated[Ids, BeforeValidator(_split)] = Field(
+    task_ids: Annotated[Ids, BeforeValidator(_split, json_schema_input_type=GivenIds)] = Field(
         validation_alias=AliasChoices("task_ids", "context_ids"),
         min_length=1,
         max_length=MOST_NAMED,
