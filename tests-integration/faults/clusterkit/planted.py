@@ -140,7 +140,7 @@ def completed_twice() -> None:
 
 def once_again() -> None:
     """What may run only once is run again after a crash."""
-    Bench.effect = lambda *_: "idempotent"
+    Bench.effect = lambda *_, **__: "idempotent"
 
 
 def order_ignored() -> None:
