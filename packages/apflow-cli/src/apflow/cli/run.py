@@ -85,7 +85,7 @@ def flow(
 def _submit(
     ctx: click.Context, given: Any, *, user_id: str | None, idempotency_key: str | None, output: Path | None
 ) -> None:
-    from apflow.cli.output import save_json, write_fields, write_json
+    from apflow.cli.output import write_fields
     from apflow.cli.work import perform
 
     async def work(service: TaskService) -> dict[str, Any]:
@@ -93,11 +93,7 @@ def _submit(
         return {"root_task_id": root["id"], "status": root["status"], "ids": root["ids"], "root": root}
 
     submitted = perform(ctx, work)
-    if output is not None:
-        save_json(output, submitted)
-    if session_of(ctx).is_json:
-        write_json(submitted)
-    else:
+    if not _write_as_json(ctx, submitted, output):
         write_fields({name: submitted[name] for name in ("root_task_id", "status")})
 
 
@@ -109,7 +105,7 @@ def _submit_each(
     idempotency_key: str | None,
     output: Path | None,
 ) -> None:
-    from apflow.cli.output import save_json, write_json, write_table
+    from apflow.cli.output import write_table
     from apflow.cli.work import perform
 
     async def work(service: TaskService) -> dict[str, Any]:
@@ -126,14 +122,21 @@ def _submit_each(
         }
 
     submitted = perform(ctx, work)
+    if not _write_as_json(ctx, submitted, output):
+        write_table(
+            ("root_task_id", "status"), [[e["root_task_id"], e["status"]] for e in submitted["trees"]]
+        )
+
+
+def _write_as_json(ctx: click.Context, submitted: dict[str, Any], output: Path | None) -> bool:
+    """Save what was submitted where a file is named, and print it where JSON is asked for; say if it was."""
+    from apflow.cli.output import save_json, write_json
+
     if output is not None:
         save_json(output, submitted)
     if session_of(ctx).is_json:
         write_json(submitted)
-    else:
-        write_table(
-            ("root_task_id", "status"), [[e["root_task_id"], e["status"]] for e in submitted["trees"]]
-        )
+    return session_of(ctx).is_json
 
 
 def _given(

@@ -25,7 +25,7 @@ from apflow.core.jsonvalue import copy_json
 from apflow.core.origin import Origin, authors_of, working_for
 from apflow.core.outcome import Outcome, cancelled, failed, read_exception, read_result
 from apflow.core.progress import ProgressQueue
-from apflow.core.runner import Runner, timeout_message
+from apflow.core.runner import INSIST_SECONDS, Runner, timeout_message
 from apflow.core.schema import InputSchema, compile_schema, narrowed
 from apflow.core.secrets import redact, resolve
 from apflow.core.settings import Settings
@@ -35,7 +35,6 @@ from apflow.core.task import Json, Policy, Task
 logger = logging.getLogger(__name__)
 
 CANCELLED = TaskStatus.CANCELLED
-INSIST_SECONDS = 1.0  # between two cancellations of code that goes on
 KEPT_OF_A_CANCELLED = ("partial_result", "result", "token_usage")
 
 

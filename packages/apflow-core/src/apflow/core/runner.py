@@ -26,7 +26,7 @@ class Runner(Protocol):
         ...
 
 
-INSIST_SECONDS = 1.0  # between two cancellations of code that goes on after its timeout
+INSIST_SECONDS = 1.0  # between two cancellations of code that does not end
 
 
 def timeout_message(seconds: float) -> str:

@@ -293,9 +293,8 @@ class RunService(TreeService, WebhookService):
 
 def _check_stall(event: TaskEvent, root_id: str) -> None:
     """Raise `StoreUnavailableError` where an event says that the run has waited long for its store."""
-    data: dict[str, Json] = {}
-    if isinstance(event.data, dict):
-        data = cast("dict[str, Json]", event.data)
+    given: Json = event.data
+    data = cast("dict[str, Json]", given) if isinstance(given, dict) else {}
     if event.type is not EventType.LOG or data.get("store") != "unavailable":
         return
     if data.get("seconds", 0) >= ANSWERED_AFTER:

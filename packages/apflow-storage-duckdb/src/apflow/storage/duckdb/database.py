@@ -20,7 +20,7 @@ from apflow.core.process import ForkGuard, after_fork_in_child
 from apflow.core.task import utc_now
 from apflow.storage.duckdb.claim import OWNER_ONLY, FileClaim
 from apflow.storage.duckdb.failure import as_store_error
-from apflow.storage.duckdb.openfile import FileState
+from apflow.storage.duckdb.openfile import FileState, log_of
 from apflow.storage.sql.columns import naive
 from apflow.storage.sql.migrations import (
     CREATE_SCHEMA_TABLE,
@@ -124,7 +124,7 @@ class Database:
             return
         lost = self._claim.path
         if state is FileState.LOG_LOST:
-            lost = lost.with_name(f"{lost.name}.wal")
+            lost = log_of(lost)
         raise StoreError(
             f"{lost} was deleted or replaced while it was open, so changes would be lost. Nothing more is "
             "acknowledged. Put the original file back, or restart to use what is there."
@@ -165,7 +165,7 @@ class Database:
         """Keep the write-ahead log, which comes and goes, for its owner alone, as the file is."""
         if self.path is None:
             return
-        log = self.path.with_name(f"{self.path.name}.wal")
+        log = log_of(self.path)
         try:
             if log.stat().st_mode & 0o077:
                 log.chmod(OWNER_ONLY)
@@ -203,7 +203,7 @@ class Database:
             return self._opened_beside_lock(claim)
         except BaseException:
             if is_new:  # what exists of it could never be opened
-                for each in (claim.path, claim.path.with_name(f"{claim.path.name}.wal")):
+                for each in (claim.path, log_of(claim.path)):
                     each.unlink(missing_ok=True)
             raise
 

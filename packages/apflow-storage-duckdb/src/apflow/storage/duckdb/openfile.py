@@ -24,6 +24,11 @@ _ITERATIONS = (4096 + 8, 8192 + 8)  # where each state keeps its number; a check
 _BUSY = (errno.EACCES, errno.EAGAIN)
 
 
+def log_of(path: Path) -> Path:
+    """Return the write-ahead log of a database file."""
+    return path.with_name(f"{path.name}.wal")
+
+
 class FileState(Enum):
     """How the paths compare with what is open."""
 
@@ -47,7 +52,7 @@ class OpenFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._log = path.with_name(f"{path.name}.wal")
+        self._log = log_of(path)
         self._descriptor = _open(path)
         self._written: tuple[int, int] | None = None  # size and time of the database file
         self._logged: tuple[int, int] | None = None  # inode and size of the log
