@@ -139,7 +139,7 @@ def test_no_token_is_made_that_no_server_would_take(bare, environment: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         (f"a = {'[' * 5000}{']' * 5000}", "nested too deeply"),
         (f"a = {'{b=' * 5000}1{'}' * 5000}", "nested too deeply"),
@@ -149,12 +149,12 @@ def test_no_token_is_made_that_no_server_would_take(bare, environment: dict[str,
     ],
     ids=["arrays", "tables", "dotted", "repeated", "no value"],
 )
-def test_a_hostile_file_of_settings_is_refused_clearly(bare, text: str, told: str):
+def test_a_hostile_file_of_settings_is_refused_clearly(bare, text: str, expected: str):
     (bare.folder / "apflow.toml").write_text(text)
     for arguments in (("config", "list"), ("config", "set", "--project", "log_level", "info")):
         done = bare(*arguments)
         assert done.returncode == 2, done.stderr
-        assert "cannot" in done.stderr or told in done.stderr
+        assert "cannot" in done.stderr or expected in done.stderr
         assert "fault in apflow" not in done.stderr
 
 

@@ -40,7 +40,7 @@ def test_short_options_and_several_roots_of_run_flow(apflow):
         "inputs",
     )
     assert copied["root"]["inputs"] == {}
-    rows = apflow("tasks", "status", "one,nobody", "--json")
+    rows = apflow("tasks", "status", "one,unknown", "--json")
     assert rows.returncode == 3
     assert [row["status"] for row in json.loads(rows.stdout)["tasks"]] == ["completed", "not_found"]
 

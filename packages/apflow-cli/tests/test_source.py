@@ -1,4 +1,4 @@
-"""Files of tasks and inputs as people write them, and as nobody should."""
+"""Files of tasks and inputs: well-formed, malformed and hostile ones."""
 
 import json
 import os
@@ -215,14 +215,14 @@ def test_a_suffix_decides_between_json_and_yaml():
     assert parse("[{name: a}]", "x", suffix=".yaml") == [{"name": "a"}]
     assert parse("[{name: a}]", "x") == [{"name": "a"}]
     assert parse("\t[1]", "x", suffix=".yaml") == [1]
-    for text, suffix, told in [
+    for text, suffix, expected in [
         ("[{name: a}]", ".json", "not valid JSON: line 1, column 3"),
         ('{"a": 1, "a": 2}', ".yaml", "line 1, column 10: the key 'a' is repeated"),
         ('{"a": 1 "b"', "", "not valid JSON: line 1, column 9"),
         ("a: [", ".txt", "not valid YAML: line "),
         (" \n", ".json", "x is empty"),
     ]:
-        with pytest.raises(click.UsageError, match=told):
+        with pytest.raises(click.UsageError, match=expected):
             parse(text, "x", suffix=suffix)
 
 
@@ -233,13 +233,13 @@ def test_a_mark_of_byte_order_is_no_part_of_the_text(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [(b"\xff\xfea\0", "not text in UTF-8"), (b"[\0]", "null byte"), (b"[\xe9]", "not text in UTF-8")],
 )
-def test_a_file_that_is_not_text_is_refused(tmp_path: Path, content: bytes, told: str):
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path, content: bytes, expected: str):
     file = tmp_path / "tasks.json"
     file.write_bytes(content)
-    with pytest.raises(click.UsageError, match=told):
+    with pytest.raises(click.UsageError, match=expected):
         read_source("--tasks-file", str(file))
 
 
@@ -274,11 +274,11 @@ import contextlib, io, json, sys, time
 from pathlib import Path
 from apflow.cli import main
 for file in sorted(Path("hostile").iterdir()):
-    told = io.StringIO()
+    expected = io.StringIO()
     began = time.process_time()
-    with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
+    with contextlib.redirect_stderr(expected), contextlib.redirect_stdout(expected):
         code = main(["run", "flow", "--import", "works", "--tasks-file", str(file)])
-    print(json.dumps([file.name, code, time.process_time() - began, told.getvalue()[:3000]]), flush=True)
+    print(json.dumps([file.name, code, time.process_time() - began, expected.getvalue()[:3000]]), flush=True)
 """
 
 
