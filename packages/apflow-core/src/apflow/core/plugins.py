@@ -168,7 +168,9 @@ def _import(offer: _Offer) -> tuple[object, BaseException | None]:
     try:
         with _without_orphans():
             return offer.entry.load(), None
-    except BaseException as error:
+    except KeyboardInterrupt:
+        raise  # Ctrl-C: the next call tries again
+    except BaseException as error:  # whatever else a plugin raises must not end the program
         if _may_pass(error):
             importlib.invalidate_caches()  # they hold what could not be read
             raise _PassingFaultError(error) from error
