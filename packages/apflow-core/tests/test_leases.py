@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from apflow.core import (
 )
 from apflow.core.errors import OwnerLostError
 from apflow.core.settings import reset_settings
-from apflow.core.store import Change, Moved
+from apflow.core.store import Change, Move, Moved
 
 
 class Shared(MemoryStore):
@@ -38,6 +39,10 @@ class Shared(MemoryStore):
             return dict.fromkeys(root_ids, False)
         self._loop.call_soon_threadsafe(self._was_asked.set)
         return {}
+
+    async def give_away(self, root_id: str) -> None:
+        """Make another process the owner of a tree."""
+        await super().write(Change(moves=[Move(root_id, root_id, {}, {"run_owner": "another"})]))
 
     async def lose_all(self) -> None:
         """Wait until the keeper of leases has asked, and has drawn its conclusion."""
@@ -96,3 +101,44 @@ async def test_a_run_that_belongs_to_another_process_ends_here(caplog: pytest.Lo
     with caplog.at_level(logging.ERROR), pytest.raises(OwnerLostError):
         await TaskManager(db).distribute_task_tree(await a_tree(db))
     assert caplog.messages == ["Tree r belongs to another process: its work ends here."]
+
+
+class Holds(BaseTask):
+    """Holds the interpreter for most of a lease, during which another process takes the tree."""
+
+    id = "holds"
+    effect = "idempotent"
+
+    async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        if Meets.store is not None:
+            await Meets.store.give_away("r")
+        ctypes.PyDLL(None).usleep(800_000)  # unlike CDLL, PyDLL does not release the GIL
+        return {"done": True}
+
+
+async def hold(caplog: pytest.LogCaptureFixture, **policy: Any) -> tuple[Shared, list[str]]:
+    executor_register(Holds, override=True)
+    db = Meets.store = Shared()
+    tree = await TaskCreator(db).create_task_tree_from_array([{"id": "r", "name": "holds", "policy": policy}])
+    try:
+        with caplog.at_level(logging.WARNING), pytest.raises(OwnerLostError):
+            await TaskManager(db).distribute_task_tree(tree)
+    finally:
+        get_registry().unregister("holds")
+    return db, caplog.messages
+
+
+async def test_the_late_result_of_code_that_held_the_interpreter_is_stored(caplog: pytest.LogCaptureFixture):
+    db, messages = await hold(caplog)
+    stored = (await db.get(["r"]))["r"]
+    assert (stored.status, stored.result, stored.attempts) == ("completed", {"done": True}, 1)
+    assert any("the interpreter was held by task r ('holds', holds)" in each for each in messages)
+    assert "The late result of task r ('holds', tree r) is stored: no other attempt had ended." in messages
+
+
+async def test_a_late_result_of_a_task_with_an_effect_that_happens_once_is_dropped(
+    caplog: pytest.LogCaptureFixture,
+):
+    db, messages = await hold(caplog, effect="once")
+    assert (await db.get(["r"]))["r"].status == "in_progress"  # for the process that has taken the tree
+    assert not any("late result" in each for each in messages)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
-from apflow.core import extensions, leases, runs
+from apflow.core import extensions, lateresult, leases, runs
 from apflow.core.attempt import Bench
 from apflow.core.cancelling import CancelRequest, request_elsewhere
 from apflow.core.collector import collect_rarely
 from apflow.core.containment import run_apart
 from apflow.core.cycle import find_cycle
-from apflow.core.errors import AlreadyRunningError, ConflictError, NotFoundError
+from apflow.core.errors import AlreadyRunningError, ConflictError, NotFoundError, OwnerLostError
 from apflow.core.eventbus import EventBus, bus_of
 from apflow.core.executor import ExecutableTask
 from apflow.core.hooks import Hooks
@@ -208,6 +208,11 @@ class Driver:
                     await asyncio.shield(driving)
             except asyncio.CancelledError:
                 await self._give_up(run, driving)
+                raise
+            except OwnerLostError:
+                if run.hold.was_held():
+                    late = lateresult.late_results(run.calls.running.values())
+                    await lateresult.deliver(self.store, run.root_id, run.requested_at, runs.owner_id(), late)
                 raise
         if run.summary is not None:
             await self.call_end_hooks(run.by_id[run.root_id], run.summary)

@@ -84,7 +84,7 @@ def recover_task(task: Task, batch: Batch, effect: str, max_interruptions: int) 
     elif task.not_before is not None:
         batch.put_back(task)
     elif effect == "once":
-        batch.end(task, interrupted("Its process died during the call"))
+        batch.end(task, interrupted("Its process died, or gave no sign of life, during the call"))
     elif task.interruptions >= max_interruptions:
         message = f"Its process died during the call {task.interruptions + 1} times"
         batch.end(task, failed(INTERRUPTED, message))

@@ -105,7 +105,8 @@ class NoticeKind(StrEnum):
     EVENTS = "events"  # it has new stored events
     LIVE = "live"  # a live event, which is stored nowhere
     REQUESTED = "requested"  # a run was requested that nobody owns yet
-    CANCEL = "cancel"  # the cancellation of a started task was requested
+    # The cancellation of a started task was requested, or a task was ended by a late result: its owner looks.
+    CANCEL = "cancel"
 
 
 class Notice(NamedTuple):

@@ -27,6 +27,7 @@ from apflow.core.draining import Drain
 from apflow.core.errors import ConflictError, OwnerLostError
 from apflow.core.eventbus import EventBus
 from apflow.core.events import EventType, TaskEvent
+from apflow.core.lateresult import Hold
 from apflow.core.moves import TREE_ENDED, Batch
 from apflow.core.outcome import Outcome, failed, may_retry
 from apflow.core.patience import CALLERS_PATIENCE, Patience, Stall
@@ -106,6 +107,7 @@ class TreeRun:
         self._is_called = False  # another thread has called, and the loop has not come to it
         self.has_begun = False  # its request is durable
         self._has_to_look = False  # another process has changed the tree
+        self.hold = Hold()  # what is known of a time when no thread of this process ran
         self._is_lost = False  # another process may own the tree now
         self._drain: Drain | None = None  # nothing more is started, and the tree is given up
         self.is_ending = False  # the end of the run is written, or being written
@@ -155,7 +157,13 @@ class TreeRun:
         self._is_lost = True
         self._call_on_loop(self._patiently.hurry)
         self._wake_from_elsewhere()
-        self._call_on_loop(self._end_code)  # at once: the run itself may wait for the store
+        # At once, because the run itself may wait for the store. Code that was delayed may end first.
+        grace = self.hold.grace if self.hold.was_held() else 0.0
+        self._call_on_loop(lambda: self._loop.call_later(grace, self._end_code))
+
+    def current_task(self) -> asyncio.Task[Any] | None:
+        """Return what the event loop of the run executes now. From any thread."""
+        return asyncio.current_task(self._loop)
 
     def _end_code(self) -> None:
         for attempt in list(self.calls.running.values()):
@@ -214,8 +222,7 @@ class TreeRun:
             with self._bus.telling(self.root_id, lambda: self._last_number):
                 async with asyncio.TaskGroup() as self.group:
                     try:
-                        while not self._is_over:
-                            await self._turn()
+                        await self._turns()
                     finally:
                         await self._code.end(self._bench.settings.cancel_grace)
         except BaseExceptionGroup as group:
@@ -223,6 +230,18 @@ class TreeRun:
         finally:
             self._cancellations.close()
             self.calls.close()
+
+    async def _turns(self) -> None:
+        """Take turns until the run is over."""
+        try:
+            while not self._is_over:
+                await self._turn()
+        except OwnerLostError:
+            if self.hold.was_held():  # code that was delayed may end: its result may be the first
+                waiters = [each.waiter for each in self.calls.running.values() if each.waiter is not None]
+                if waiters:
+                    await asyncio.wait(waiters, timeout=self.hold.grace)
+            raise
 
     async def _turn(self) -> None:
         self._wake.clear()
@@ -470,6 +489,8 @@ class TreeRun:
         self._to_run.append((f"apflow:{task.id}", attempt.run))
 
     def _attempt_ended(self, attempt: Attempt) -> None:
+        if self.hold.is_held():
+            self.hold.suspects.append(attempt.task)
         self.calls.dismiss(attempt.task)
         self._hand_in(attempt)
 
@@ -603,7 +624,12 @@ class TreeRun:
         stored = await self._patiently(lambda: self._store.tree(self.root_id))
         if not stored or self._conflicts > MAX_CONFLICTS:
             raise error
-        self._check_owner(stored)
+        try:
+            self._check_owner(stored)
+        except OwnerLostError:
+            for act in batch.undo:  # attempts whose outcome was not written are there again
+                act()
+            raise
         self._carry_out()
         for act in batch.undo:
             act()

@@ -17,7 +17,7 @@ import asyncpg
 
 from apflow.core.events import TaskEvent
 from apflow.core.jsonvalue import dumps, loads
-from apflow.core.states import TaskStatus
+from apflow.core.states import TERMINAL, TaskStatus
 from apflow.core.store import Notice, NoticeKind
 from apflow.storage.postgres.server import FIRST_WAIT, Link, Server
 from apflow.storage.sql.ledger import Ledger, Writes
@@ -132,6 +132,8 @@ def notices_of(writes: Writes, ledger: Ledger) -> list[Notice]:
         if is_asked and (is_new or not ASKING.isdisjoint(sets)):
             notices[Notice(NoticeKind.REQUESTED, row.root_id)] = None
         if sets.get("cancel_requested_at") is not None and row.guard("status") == TaskStatus.IN_PROGRESS:
+            notices[Notice(NoticeKind.CANCEL, row.root_id)] = None
+        if sets.get("owner") is not None and sets.get("status") in TERMINAL:  # a late result
             notices[Notice(NoticeKind.CANCEL, row.root_id)] = None
     return list(notices)
 
