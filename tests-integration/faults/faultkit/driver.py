@@ -74,7 +74,11 @@ def command(work: Work) -> list[str]:
 
 def environment() -> dict[str, str]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("APFLOW_")}
-    return plain | {"PYTHONPATH": str(HERE), "APFLOW_EVENT_QUEUE_SIZE": "100000"}
+    return plain | {
+        "PYTHONPATH": str(HERE),
+        "APFLOW_EVENT_QUEUE_SIZE": "100000",
+        "APFLOW_MAX_INTERRUPTIONS": "1000",  # a task that two kills meet fails by the default
+    }
 
 
 def next_life(work: Work) -> Work:
