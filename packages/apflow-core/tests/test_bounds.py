@@ -94,7 +94,7 @@ async def test_a_stored_policy_without_bounds_does_not_end_a_run(delay: float):
     executor_register(override=True)(Flaky)
     try:
         db = MemoryStore()
-        entries = [
+        entries: list[dict[str, Any]] = [
             {"id": "root", "name": "root"},
             {"id": "flaky", "name": "flaky", "parent_id": "root", "schemas": {"method": "flaky_for_bounds"}},
             {"id": "sibling", "name": "sibling", "parent_id": "root", "dependencies": []},
