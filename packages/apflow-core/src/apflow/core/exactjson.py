@@ -54,7 +54,7 @@ def _has_large_integer(text: bytes | bytearray) -> bool:
     if b"000" not in text[::_STRIDE].translate(_DIGITS_AS_0):
         return False
     digits = text.translate(_DIGITS_AS_0)
-    return any(_has_large_after(text, digits, needle) for needle in _NEEDLES)
+    return b"0" * 19 in digits and any(_has_large_after(text, digits, needle) for needle in _NEEDLES)
 
 
 def _has_large_after(text: bytes | bytearray, digits: bytes | bytearray, needle: bytes) -> bool:
