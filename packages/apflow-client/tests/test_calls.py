@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from peers.apflowserver import ApflowServer
@@ -178,7 +178,16 @@ def test_a_header_that_cannot_be_sent_is_refused_without_being_told():
     assert "token" not in repr(vars(Client("http://host", "token-of-mine"))["_target"])
 
 
-@pytest.mark.parametrize("name", ["timeout", "patience", "reconnect_for", "silence", "max_bytes"])
+NUMBERS = ["timeout", "patience", "reconnect_for", "silence", "max_bytes"]
+
+
+@pytest.mark.parametrize("kind", [Client, SyncClient])
+def test_every_number_of_a_client_is_tested(kind: type[Any]):
+    hints = get_type_hints(kind.__init__)
+    assert {name for name, hint in hints.items() if {int, float} & {hint, *get_args(hint)}} == set(NUMBERS)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [-1, 1e12, 10**400, float("inf"), float("nan"), True])
 def test_a_number_of_a_client_has_bounds(name: str, value: Any):
     with pytest.raises(InvalidInputError, match=f"{name} must be") as refused:
