@@ -13,8 +13,12 @@ from hypothesis import strategies as st
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.exactjson import loads_exactly
+from apflow.core.executor import BaseTask
+from apflow.core.extensions import executor_register, get_registry
+from apflow.core.memory import MemoryStore
 from apflow.core.outcome import NOT_SERIALIZABLE, read_result
 from apflow.core.states import TaskStatus
+from apflow.core.task_executor import TaskExecutor
 
 KEPT = ("0", "-0", "9007199254740993", "9223372036854775808", "18446744073709551615", "-9223372036854775808")
 REFUSED = (
@@ -88,3 +92,43 @@ def test_one_integer_is_found_anywhere_in_a_large_text(number: str):
 def test_what_is_not_json_is_refused(text: str):
     with pytest.raises(InvalidInputError, match=r"This is not JSON"):
         loads_exactly(text)
+
+
+class Numbers(BaseTask):
+    """Returns numbers as text."""
+
+    id = "numbers_for_exactjson"
+    name = "Numbers"
+    description = "Returns numbers as text"
+
+    async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"text": "18446744073709551617", "large": "1e400", "parts": [2**63] * 3, "same": inputs}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "to_number(text)",
+        "to_number(large)",
+        "sum(parts)",
+        "`18446744073709551617`",
+        "`[[-9999999999999999999]]`",
+    ],
+)
+async def test_a_number_of_a_jmespath_that_cannot_be_kept_fails_the_task_with_its_path(path: str):
+    executor_register(override=True)(Numbers)
+    method = {"method": Numbers.id}
+    reference = {"$from": "first", "path": path}
+    tasks: list[dict[str, Any]] = [
+        {"id": "root", "name": "a", "schemas": method, "inputs": {"items": [1, {"id": reference}]}},
+        {"id": "first", "name": "b", "schemas": method, "parent_id": "root"},
+    ]
+    tasks[0]["dependencies"] = ["first"]
+    try:
+        async with MemoryStore() as store:
+            done = await TaskExecutor().execute_tasks(tasks, db_session=store)
+    finally:
+        get_registry().unregister(Numbers.id)
+    assert (done["status"], done["result"]["error_type"]) == ("failed", "ValidationError")
+    assert "inputs.items[1].id" in done["error"]
+    assert "give it as text" in done["error"]
