@@ -244,3 +244,10 @@ async def test_the_greatest_numbers_that_are_allowed_work():
         assert ended["status"] == "completed"
     finally:
         get_registry().unregister("flaky_for_bounds")
+
+
+@pytest.mark.parametrize("value", [*HUGE, 0, -1, 1.5, "2"])
+def test_the_limit_of_an_executor_has_bounds(value: Any):
+    limited = type("Limited", (Flaky,), {"id": "limited_for_bounds", "max_concurrency": value})
+    with pytest.raises(InvalidInputError, match="max_concurrency must be"):
+        executor_register(limited)
