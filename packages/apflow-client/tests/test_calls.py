@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from peers.apflowserver import ApflowServer
@@ -176,3 +176,29 @@ def test_a_header_that_cannot_be_sent_is_refused_without_being_told():
         Client("http://host", "secret\r\nX: 1")
     assert "secret" not in str(refused.value)
     assert "token" not in repr(vars(Client("http://host", "token-of-mine"))["_target"])
+
+
+NUMBERS = ["timeout", "patience", "reconnect_for", "silence", "max_bytes"]
+
+
+@pytest.mark.parametrize("kind", [Client, SyncClient])
+def test_every_number_of_a_client_is_tested(kind: type[Any]):
+    hints = get_type_hints(kind.__init__)
+    assert {name for name, hint in hints.items() if {int, float} & {hint, *get_args(hint)}} == set(NUMBERS)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [-1, 1e12, 10**400, float("inf"), float("nan"), True])
+def test_a_number_of_a_client_has_bounds(name: str, value: Any):
+    with pytest.raises(InvalidInputError, match=f"{name} must be") as refused:
+        Client("http://127.0.0.1:1", **{name: value})
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("patience", [-1, 1e12, 10**400, float("inf"), float("nan"), True])
+def test_the_patience_of_one_call_has_bounds(patience: float):
+    with (
+        SyncClient("http://127.0.0.1:1") as client,
+        pytest.raises(InvalidInputError, match="patience must be"),
+    ):
+        client.call("system.health", patience=patience)

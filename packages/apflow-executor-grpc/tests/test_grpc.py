@@ -166,6 +166,39 @@ async def test_a_request_that_does_not_fit_is_not_sent_and_its_place_is_named(
     assert not peer.calls["Echo"]
 
 
+@pytest.mark.parametrize(
+    ("request_", "path"),
+    [
+        ({"fraction": 2**53 + 1}, "request.fraction"),
+        ({"inner": {"fraction": -(2**53) - 1}}, "request.inner.fraction"),
+        ({"free": {"a": [1, {"b": 2**64 - 1}]}}, "request.free.a[1].b"),
+        ({"list": [0, 2**53 + 1]}, "request.list[1]"),
+        ({"value": 2**53 + 1}, "request.value"),
+        ({"any": {"@type": "x/google.protobuf.DoubleValue", "value": 2**53 + 1}}, "request.any"),
+        ({"any": {"@type": "x/google.protobuf.FloatValue", "value": 2**24 + 1}}, "request.any"),
+    ],
+)
+async def test_an_integer_that_a_float_does_not_hold_is_not_sent(peer: Peer, request_: Any, path: str):
+    with pytest.raises(GrpcRequestError, match="does not hold exactly") as caught:
+        await run(peer.inputs("Echo", request_))
+    assert caught.value.path == path
+
+
+async def test_integers_are_sent_and_received_exactly(peer: Peer):
+    sent = {
+        "large_number": -(2**63),
+        "larger_number": 2**64 - 1,
+        "fraction": 2**53,
+        "free": {"a": [-(2**53)]},
+        "maybe": 2**63 - 1,
+    }
+    received = (await run(peer.inputs("Echo", sent)))["response"]
+    assert received["large_number"] == str(-(2**63))
+    assert received["larger_number"] == str(2**64 - 1)
+    assert (received["fraction"], received["free"]) == (2**53, {"a": [-(2**53)]})
+    assert received["maybe"] == str(2**63 - 1)
+
+
 async def test_the_place_in_a_stream_is_named(peer: Peer):
     with pytest.raises(GrpcRequestError, match=r"^request\[1\]\.number: "):
         await run(peer.inputs("Sum", [{"number": 1}, {"number": "x"}]))

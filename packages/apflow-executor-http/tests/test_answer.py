@@ -6,11 +6,14 @@ import asyncio
 import time
 import tracemalloc
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from peers.http import HttpPeer
 
 from apflow.core.errors import AddressRefusedError, HostNotFoundError
+from apflow.core.memory import MemoryStore
+from apflow.core.task_executor import TaskExecutor
 from apflow.executor.http import (
     RestConnectionError,
     RestExecutor,
@@ -203,3 +206,28 @@ async def test_a_cancelled_call_is_gone_at_once(peer: HttpPeer):
         with pytest.raises(asyncio.CancelledError):
             await running
         await asyncio.to_thread(peer.until, lambda path=path: not peer.waiting[path])
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/problem+json", ""])
+@pytest.mark.parametrize("number", ["18446744073709551617", "-9223372036854775809", "9" * 5000, "1e400"])
+async def test_a_number_that_cannot_be_kept_fails_the_task_with_its_path(
+    peer: HttpPeer, number: str, kind: str
+):
+    inputs = {
+        "url": peer.url(f"/say?{urlencode({'type': kind})}"),
+        "method": "POST",
+        "data": f'{{"items": [{{"id": 1}}, {{"id": {number}}}]}}',
+    }
+    async with MemoryStore() as store:
+        done = await TaskExecutor().execute_tasks(
+            [{"name": "rest_executor", "inputs": inputs}], db_session=store
+        )
+    assert (done["status"], done["result"]["error_type"]) == ("failed", "ResultNotSerializable")
+    assert "result.json.items[1].id is " in done["error"]
+    assert done["error"].endswith("A service can send such a number as a string.")
+
+
+@pytest.mark.parametrize("number", ["18446744073709551615", "-9223372036854775808"])
+async def test_an_integer_of_64_bits_is_kept(peer: HttpPeer, number: str):
+    result = await call(url=peer.url("/say?type=application/json"), method="POST", data=f"[{number}]")
+    assert result["json"] == [int(number)]

@@ -36,6 +36,21 @@ async def test_a_failure_fails_the_task(peer: WebSocketPeer):
     assert "1008 (policy violation), 'not you'" in done["error"]
 
 
+@pytest.mark.parametrize("number", ["18446744073709551617", "-9223372036854775809", "1e400"])
+async def test_a_number_that_cannot_be_kept_fails_the_task_with_its_path(peer: WebSocketPeer, number: str):
+    inputs = {"url": peer.url("/echo"), "message": f'{{"items": [0, {{"id": {number}}}]}}'}
+    done = await run({"name": "websocket_executor", "inputs": inputs})
+    assert (done["status"], done["result"]["error_type"]) == ("failed", "ResultNotSerializable")
+    assert "result.response.items[1].id is " in done["error"]
+    assert done["error"].endswith("A service can send such a number as a string.")
+
+
+async def test_an_integer_of_64_bits_is_kept(peer: WebSocketPeer):
+    inputs = {"url": peer.url("/echo"), "message": '{"id": 18446744073709551615}'}
+    done = await run({"name": "websocket_executor", "inputs": inputs})
+    assert done["result"]["response"] == {"id": 18446744073709551615}
+
+
 async def test_a_message_is_taken_from_what_the_task_refers_to(peer: WebSocketPeer):
     done = await run(
         {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -293,3 +294,37 @@ def test_a_path_that_is_not_there_and_a_method_that_is_not_allowed_are_told_in_t
     assert httpx.post(f"{served.url}/tasks/", headers={"Host": "localhost:9"}).status_code == 404
     answer = httpx.get(f"{served.url}/tasks")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+
+
+NUMBERS = ["18446744073709551616", "-9223372036854775809", "1" + "0" * 400, "1e400", "-1e400"]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize(
+    ("method", "params", "path"),
+    [
+        ("tasks.create", '[{"name": "a", "inputs": {"items": [{"id": %s}]}}]', r"inputs.items\[0\].id is "),
+        ("tasks.create", '[{"name": "a", "priority": %s}]', "priority"),
+        ("tasks.create", '[{"name": "a", "policy": {"timeout": %s}}]', "policy.timeout must be"),
+        ("tasks.list", '{"limit": %s}', "limit"),
+        ("tasks.list", '{"offset": %s}', "offset"),
+    ],
+)
+def test_a_number_that_cannot_be_kept_is_refused_with_its_path(
+    http: httpx.Client, number: str, method: str, params: str, path: str
+):
+    text = f'{{"jsonrpc": "2.0", "id": 1, "method": "{method}", "params": {params % number}}}'
+    answer = http.post("/tasks", content=text, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200
+    error = answer.json()["error"]
+    assert error["code"] == -32602
+    assert re.search(path, str(error))
+    assert len(str(error)) < 3000
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_an_id_that_cannot_be_kept_is_never_changed(http: httpx.Client, number: str):
+    text = f'{{"jsonrpc": "2.0", "id": {number}, "method": "system.health"}}'
+    answer = http.post("/tasks", content=text, headers={"Content-Type": "application/json"})
+    assert answer.json()["id"] in (None, int(number) if number.lstrip("-").isdigit() else None)
+    assert "error" in answer.json() or answer.json()["id"] is not None

@@ -63,3 +63,10 @@ def test_what_cannot_be_read_is_told_without_the_password(url: str):
     with pytest.raises(InvalidInputError, match="looks like postgresql://") as caught:
         read_address(url)
     assert not any(word in str(caught.value) for word in ("hidden", "hid", "den@"))
+
+
+@pytest.mark.parametrize("name", ["connect_timeout", "statement_cache_size"])
+@pytest.mark.parametrize("value", ["-1", "9" * 30])
+def test_a_number_of_an_address_has_bounds(name: str, value: str):
+    with pytest.raises(InvalidInputError, match=f"{name} in a PostgreSQL URL must be"):
+        read_address(f"postgresql://host/name?{name}={value}")

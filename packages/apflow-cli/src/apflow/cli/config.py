@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from apflow.cli.options import session_of, with_output
+from apflow.cli.options import Seconds, session_of, with_output
 
 if TYPE_CHECKING:
     from apflow.core.settings import Setting
 
 DAY = 86_400  # seconds
+MAX_TOKEN_SECONDS = 100 * 365 * DAY
 
 
 @click.group()
@@ -81,7 +82,7 @@ def set_setting(ctx: click.Context, /, name: str, value: str, project: bool) -> 
 @click.option("--admin", "is_admin", is_flag=True, help="It may do everything, for everybody.")
 @click.option(
     "--expires-in",
-    type=click.FloatRange(min=1),
+    type=Seconds(min=1, max=MAX_TOKEN_SECONDS),
     default=DAY,
     show_default=True,
     metavar="SECONDS",

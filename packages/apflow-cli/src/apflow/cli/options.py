@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,20 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from apflow.core.bounds import MAX_SECONDS
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds within bounds. Not a number (`nan`) is outside of all bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return number
 
 
 @dataclass
@@ -58,7 +71,7 @@ json_option = click.option(
 )
 wait_lock_option = click.option(
     "--wait-lock",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0, max=MAX_SECONDS),
     metavar="SECONDS",
     expose_value=False,
     callback=_keep("wait_lock"),
@@ -117,7 +130,7 @@ def with_outcome(command: Command) -> Command:
     )
     timeout = click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Seconds(min=0, max=MAX_SECONDS, min_open=True),
         metavar="SECONDS",
         help="Cancel the run when it takes longer.",
     )

@@ -8,6 +8,7 @@ import click
 
 from apflow.cli.exitcode import OF_STATUS, ExitCode
 from apflow.cli.options import finish, session_of, with_service, with_task
+from apflow.core.bounds import MAX_COUNT
 
 if TYPE_CHECKING:
     from apflow.core.service import TaskService
@@ -55,7 +56,9 @@ def create(ctx: click.Context, tasks: str | None, tasks_file: str | None, user_i
 @click.command()
 @with_task
 @click.option("--name", help="A new name.")
-@click.option("-p", "--priority", type=int, help="0 urgent, 1 high, 2 normal, 3 low.")
+@click.option(
+    "-p", "--priority", type=click.IntRange(-(2**31), MAX_COUNT), help="0 urgent, 1 high, 2 normal, 3 low."
+)
 @click.option("-i", "--inputs", metavar="JSON", help="New inputs, in place of all the present ones.")
 @click.option("--params", metavar="JSON", help="New params.")
 @click.option("--schemas", metavar="JSON", help="New schemas.")

@@ -20,7 +20,7 @@ from apflow.client.exchange import async_transport, too_large, unreachable
 from apflow.client.operations import AsyncOperations
 from apflow.client.outcome import outcome_of, read_execution
 from apflow.client.repetition import rules_of
-from apflow.client.target import target_of
+from apflow.client.target import check_seconds, target_of
 from apflow.client.watching import BoundedStream, Watching
 from apflow.core.answers import Event
 from apflow.core.task import Json
@@ -186,7 +186,7 @@ class Client(AsyncOperations):
         return read_typed(name, await self.call(name, without_defaults(name, params)))
 
     async def _call(self, call: Call, patience: float | None) -> Json:
-        within = self._target.patience if patience is None else patience
+        within = self._target.patience if patience is None else check_seconds("patience", patience)
         return await AsyncRetrying(**rules_of(call, within))(self._once, call)
 
     async def _once(self, call: Call) -> Json:

@@ -22,7 +22,7 @@ from apflow.client.exchange import sync_transport, too_large, unreachable
 from apflow.client.operations import SyncOperations
 from apflow.client.outcome import outcome_of, read_execution
 from apflow.client.repetition import rules_of
-from apflow.client.target import target_of
+from apflow.client.target import check_seconds, target_of
 from apflow.client.watching import BoundedStream, Watching
 from apflow.core.answers import Event
 from apflow.core.task import Json
@@ -187,7 +187,7 @@ class SyncClient(SyncOperations):
         return read_typed(name, self.call(name, without_defaults(name, params)))
 
     def _call(self, call: Call, patience: float | None) -> Json:
-        within = self._target.patience if patience is None else patience
+        within = self._target.patience if patience is None else check_seconds("patience", patience)
         return Retrying(**rules_of(call, within))(self._once, call)
 
     def _once(self, call: Call) -> Json:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
+from apflow.core.bounds import MAX_CALL_SECONDS, MAX_COUNT
 from apflow.core.errors import InvalidInputError
 from apflow.core.settings import read_settings
 
@@ -56,6 +57,17 @@ class Target:
         return httpx.Timeout(self.timeout, read=self.timeout + CANCELLING * is_cancelling)
 
 
+def check_seconds(name: str, seconds: float) -> float:
+    """Return the seconds that a client is given.
+
+    Raises:
+        InvalidInputError: they are out of range.
+    """
+    if isinstance(seconds, bool) or not 0 <= seconds <= MAX_CALL_SECONDS:
+        raise InvalidInputError(f"{name} must be seconds from 0 to {MAX_CALL_SECONDS:,}.")
+    return seconds
+
+
 def target_of(
     base_url: str | None,
     token: str | None,
@@ -70,8 +82,14 @@ def target_of(
     """Return what is meant by what a client is given; without an address, that of the settings.
 
     Raises:
-        InvalidInputError: it is no address of a server, or a header that cannot be sent.
+        InvalidInputError: the address is not that of a server, a header cannot be sent, or a number is
+            out of range.
     """
+    seconds = {"timeout": timeout, "patience": patience, "reconnect_for": reconnect_for, "silence": silence}
+    for name, value in seconds.items():
+        check_seconds(name, value)
+    if isinstance(max_bytes, bool) or not 1 <= max_bytes <= MAX_COUNT:
+        raise InvalidInputError(f"max_bytes must be an integer from 1 to {MAX_COUNT:,}.")
     settings = read_settings()
     given = base_url or settings.api_url
     if not base_url and token is None:

@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any, TypeVar, cast, overload
 
 from apflow.core import plugins
+from apflow.core.bounds import MAX_COUNT
 from apflow.core.errors import (
     ExecutorNotFoundError,
     ExtensionTakenError,
@@ -209,7 +210,7 @@ class ExtensionRegistry:
 
         Raises:
             ExtensionTakenError: another class holds the id and `override` is not given.
-            InvalidInputError: the id is reserved, or cannot be used.
+            InvalidInputError: the id is reserved or cannot be used, or `max_concurrency` is out of range.
         """
         category, key = _category(extension), executor_id or _id_of(extension)
         fault = fault_of_extension_id(key)
@@ -217,6 +218,7 @@ class ExtensionRegistry:
             raise InvalidInputError(
                 f"{_class_name(extension)} cannot be registered as {key!r}: {fault}. Choose another id."
             )
+        _check_concurrency(extension)
         held = self._held[category].get(key)
         if held is not None and not override and _class_name(held) != _class_name(extension):
             raise ExtensionTakenError(key, _class_name(held), _class_name(extension))
@@ -460,6 +462,16 @@ def _attribute(source: object, name: str, default: object) -> object:
         except (AttributeError, TypeError):  # the property needs what __init__ sets
             return default
     return value
+
+
+def _check_concurrency(extension: object) -> None:
+    limit = getattr(extension, "max_concurrency", None)
+    if limit is None or isinstance(limit, property | cached_property):
+        return
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_COUNT:
+        raise InvalidInputError(
+            f"{_class_name(extension)}.max_concurrency must be an integer from 1 to {MAX_COUNT:,}, or None."
+        )
 
 
 def _class_name(extension: object) -> str:

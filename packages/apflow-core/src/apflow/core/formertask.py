@@ -17,7 +17,7 @@ from apflow.core.jsonvalue import clean_text, storable
 from apflow.core.states import TaskStatus
 from apflow.core.store import TaskStore
 from apflow.core.task import Json, Task
-from apflow.core.taskfield import Faults
+from apflow.core.taskfield import Faults, read_priority
 from apflow.core.taskmodel import custom_fields
 
 Row = Mapping[str, Any]
@@ -136,7 +136,7 @@ def _read_task(row: Row, root_id: str, position: int) -> Task:
         parent_id=str(row["parent_id"]) if row.get("parent_id") else None,
         user_id=str(row["user_id"]) if row.get("user_id") else None,
         status=status,
-        priority=int(row["priority"]) if row.get("priority") is not None else 2,
+        priority=_priority(row),
         inputs=_json(row, "inputs", dict) or {},
         params=_json(row, "params", dict) or {},
         schemas=_json(row, "schemas", dict) or {},
@@ -162,6 +162,14 @@ def _status(value: Any) -> TaskStatus:
     except ValueError:
         return TaskStatus.PENDING
     return status if TaskStatus.is_terminal(status) else TaskStatus.PENDING
+
+
+def _priority(row: Row) -> int:
+    faults = Faults()
+    priority = read_priority(row.get("priority"), f"Task {row['id']}", faults)
+    if faults.found:
+        raise InvalidInputError(faults.found[0])
+    return priority
 
 
 def _progress(row: Row) -> float:

@@ -21,8 +21,9 @@ from apflow.core.task import Json
 MAX_DEPTH: Final = 64
 CONTAINERS: Final = frozenset({dict, list})
 LARGE: Final = 1 << 18  # bytes of JSON text that is not read all at once
+ADVICE: Final = "give it as text"  # for a number that cannot be kept exactly
 ITEMS: Final = 1000  # of a large container that are read at once
-_LEAST_INT, _GREATEST_INT = -(2**63), 2**64 - 1
+LEAST_INT, GREATEST_INT = -(2**63), 2**64 - 1
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][\w$-]*", re.ASCII)
 
@@ -195,12 +196,13 @@ def _mended_scalar(node: Json, path: str, place: Place | None) -> Json:
     if isinstance(node, str):
         return clean_text(node)
     if isinstance(node, int):
-        if not _LEAST_INT <= node <= _GREATEST_INT:
-            _refuse(path, place, "is an integer beyond 64 bits: give it as text")
+        if not LEAST_INT <= node <= GREATEST_INT:
+            _refuse(path, place, f"is an integer beyond 64 bits: {ADVICE}")
         return int(node)
     if isinstance(node, float):
         if not math.isfinite(node):
-            _refuse(path, place, f"is {float(node)!r}, which JSON does not have")
+            advice = "" if math.isnan(node) else f"; if it is a number beyond the range of a float: {ADVICE}"
+            _refuse(path, place, f"is {float(node)!r}, which JSON does not have{advice}")
         return float(node)
     return _refuse(path, place, f"is not JSON: {_kind(node)}")
 
@@ -254,7 +256,7 @@ def loads(text: str | bytes | bytearray) -> Json:
 def _loads_slowly(text: str | bytes | bytearray) -> Json:
     """Read what orjson refuses and JSON allows (escaped lone surrogates); refuse the rest."""
     try:
-        return storable(json.loads(text, parse_constant=_refuse_constant), max_depth=_ORJSON_DEPTH)
+        return storable(json.loads(text, parse_constant=refuse_constant), max_depth=_ORJSON_DEPTH)
     except RecursionError:
         raise InvalidInputError("This is not JSON that can be read: it is nested too deeply.") from None
     except InvalidInputError as error:
@@ -263,8 +265,9 @@ def _loads_slowly(text: str | bytes | bytearray) -> Json:
         raise InvalidInputError(f"This is not JSON: {error}") from error
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise InvalidInputError(f"{name} is no JSON value")
+def refuse_constant(name: str) -> NoReturn:
+    """Refuse `NaN` and `Infinity`, which Python reads as JSON."""
+    raise InvalidInputError(f"{name} is not a JSON value")
 
 
 def whole(value: object) -> object:

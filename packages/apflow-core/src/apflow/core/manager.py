@@ -9,9 +9,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping,
 from operator import is_
 
 from apflow.core.adoption import adopt
+from apflow.core.bounds import MAX_COUNT
 from apflow.core.containment import forget_cancellations, must_pass
 from apflow.core.driving import Driver, cancel
-from apflow.core.errors import NotFoundError
+from apflow.core.errors import InvalidInputError, NotFoundError
 from apflow.core.eventbus import Subscription
 from apflow.core.events import TaskEvent
 from apflow.core.executor import ExecutableTask
@@ -100,6 +101,9 @@ class TaskManager:
         runner: Runner | None = None,
         max_concurrency: int | None = None,
     ) -> None:
+        is_count = not isinstance(max_concurrency, bool)
+        if max_concurrency is not None and not (is_count and 1 <= max_concurrency <= MAX_COUNT):
+            raise InvalidInputError(f"max_concurrency must be an integer from 1 to {MAX_COUNT:,}.")
         self.db = db if db is not None else create_session()
         self.root_task_id = root_task_id
         self.task_repository = TaskRepository(self.db)

@@ -19,7 +19,7 @@ from apflow.core.errors import (
     ValidationError,
 )
 from apflow.core.fence import EscapedError
-from apflow.core.jsonvalue import MAX_DEPTH, clean_text, dumps, encode
+from apflow.core.jsonvalue import ADVICE, MAX_DEPTH, clean_text, dumps, encode
 from apflow.core.schema import InputSchema
 from apflow.core.states import TaskStatus
 from apflow.core.task import Json, Policy
@@ -77,7 +77,9 @@ def read_result(
     try:
         result, size = encode(value, "result", max_depth=max_depth)
     except InvalidInputError as error:
-        return failed(NOT_SERIALIZABLE, _with_own_error(f"The result cannot be stored: {error}.", value))
+        advice = " A service can send such a number as a string." if ADVICE in str(error) else ""
+        message = f"The result cannot be stored: {error}.{advice}"
+        return failed(NOT_SERIALIZABLE, _with_own_error(message, value))
     if size > max_bytes:
         message = (
             f"The result has {size:,} bytes, more than {max_bytes:,}. Store it elsewhere and return where."

@@ -17,13 +17,14 @@ from pydantic import (
     model_validator,
 )
 
+from apflow.core.bounds import MAX_COUNT
 from apflow.core.jsonvalue import whole
 from apflow.core.states import TaskStatus
 from apflow.core.task import Json
 from apflow.core.taskfield import READ_ONLY
 from apflow.core.webhook import WebhookConfig
 
-MOST: Final = 2**31 - 1  # what every store can count
+MOST: Final = MAX_COUNT
 MOST_NAMED: Final = 1000  # tasks that one call names
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d")
 

@@ -1,24 +1,27 @@
-"""How long somebody who answers "later" asks to be left alone."""
+"""The `Retry-After` header of a response."""
 
 from __future__ import annotations
 
 import email.utils
 from datetime import UTC, datetime
 
-MOST_DIGITS = 9  # of seconds: more are no time that anybody waits
+from apflow.core.bounds import MAX_SECONDS
+
+MOST_DIGITS = 9  # of a number of seconds
 
 
 def read_retry_after(text: str | None, now: datetime) -> float | None:
-    """Return the seconds that a `Retry-After` asks for: a number, or a date (RFC 9110, section 10.2.3).
+    """Return the seconds of a `Retry-After` header: a number, or a date (RFC 9110, section 10.2.3).
 
-    None where it asks for nothing that can be understood.
+    At most `MAX_SECONDS`; None where there is no header or it cannot be read.
     """
     if text is None:
         return None
     if text.strip().isdecimal() and len(text.strip()) <= MOST_DIGITS:
-        return float(text)
+        return float(min(MAX_SECONDS, int(text)))
     try:
         moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds())
+    seconds = ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds()
+    return min(float(MAX_SECONDS), max(0.0, seconds))

@@ -18,6 +18,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final, cast
 
+from apflow.core.bounds import MAX_COUNT, MAX_SECONDS
 from apflow.core.errors import SettingsError
 
 
@@ -389,9 +390,18 @@ def _checked(name: str, value: object, source: str) -> object:
     """Return the value as the setting's kind. A text from the environment is parsed."""
     kind = str if name == "database_url" else cast("type[object]", type(_declared_default(name)))
     try:
-        return _READERS[kind](value)
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"{source} is {value!r}, which is not {_KINDS[kind]}.") from error
+        read = _READERS[kind](value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SettingsError(f"{source} is {_shortened(value)}, which is not {_KINDS[kind]}.") from error
+    most = _MOST.get(name, MAX_SECONDS if kind is float else MAX_COUNT)
+    if kind in (int, float) and cast("float", read) > most:
+        raise SettingsError(f"{source} is {_shortened(value)}; at most {most:,} is possible.")
+    return read
+
+
+def _shortened(value: object) -> str:
+    text = str(value) if isinstance(value, int) and value.bit_length() < 1000 else f"{value!r:.100}"
+    return text[:100]
 
 
 def _read_text(value: object) -> str:
@@ -446,6 +456,10 @@ def _read_mapping(value: object) -> Mapping[str, str]:
     return {name: _read_text(other) for name, other in cast("dict[str, object]", value).items()}
 
 
+_MOST: Mapping[str, int] = {
+    "max_json_depth": 200,  # more cannot be written as text
+    "event_retention_days": 36_500,
+}
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 _READERS: Mapping[type, Callable[[object], object]] = {

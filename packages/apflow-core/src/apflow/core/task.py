@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
+from apflow.core.bounds import MAX_SECONDS
 from apflow.core.states import TERMINAL, TaskStatus
 
 Json = Any
@@ -41,11 +42,15 @@ class Retry:
     on: tuple[str, ...] | None = None  # error types; None means every type that may be retried
 
     def wait(self, attempt: int) -> float:
-        """Return the seconds to wait after the given attempt (the first is 1), before jitter."""
+        """Return the seconds to wait after the given attempt (the first is 1), before jitter.
+
+        Never more than `MAX_SECONDS`: a stored policy may be older than that bound.
+        """
+        longest = min(self.max_delay, MAX_SECONDS)
         try:
-            return min(self.max_delay, self.delay * self.backoff ** (attempt - 1))
+            return min(longest, self.delay * self.backoff ** (attempt - 1))
         except OverflowError:
-            return self.max_delay
+            return longest
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +63,16 @@ class Policy:
 
     @classmethod
     def from_json(cls, policy: Mapping[str, Json] | None) -> Policy:
-        """Read a policy that creation has checked already."""
+        """Read a policy that creation has checked; a stored one may be older than the bounds."""
         if not policy:
             return DEFAULT_POLICY
         retry = dict(policy.get("retry") or {})
         if retry.get("on") is not None:
             retry["on"] = tuple(retry["on"])
-        return cls(timeout=policy.get("timeout"), retry=Retry(**retry), effect=policy.get("effect"))
+        timeout = policy.get("timeout")
+        if timeout is not None:
+            timeout = min(timeout, MAX_SECONDS)
+        return cls(timeout=timeout, retry=Retry(**retry), effect=policy.get("effect"))
 
 
 DEFAULT_POLICY = Policy()

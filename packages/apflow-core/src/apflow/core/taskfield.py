@@ -7,11 +7,11 @@ raising, so that a caller learns of all of them at once.
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
+from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_ERROR_TYPES, MAX_SECONDS
 from apflow.core.errors import InvalidInputError
 from apflow.core.identifier import fault_of_extension_id
 from apflow.core.inputs import find_references
@@ -233,8 +233,9 @@ def read_policy(value: object, where: str, faults: Faults) -> dict[str, Json]:
     policy = _members(value, "policy", ("timeout", "retry", "effect"), where, faults)
     read: dict[str, Json] = {}
     for name, each in policy.items():
-        if name == "timeout" and not _is_number(each, above=0):
-            faults.add(where, f"policy.timeout must be a number of seconds above 0, not {shown(each)}.")
+        if name == "timeout" and not _is_number(each, above=0, most=MAX_SECONDS):
+            what = f"a number of seconds above 0 and up to {MAX_SECONDS:,}"
+            faults.add(where, f"policy.timeout must be {what}, not {shown(each)}.")
         elif name == "effect" and each not in EFFECTS:
             faults.add(where, f"policy.effect must be one of {', '.join(EFFECTS)}, not {shown(each)}.")
         else:
@@ -267,27 +268,35 @@ def _members(value: object, name: str, known: tuple[str, ...], where: str, fault
     return {key: members[key] for key in members if key in known and members[key] is not None}
 
 
-def _is_number(value: object, *, above: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and above < value < math.inf
+def _is_number(value: object, *, above: float, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and above < value <= most
 
 
 def _is_wait(value: object) -> bool:
-    return _is_number(value, above=-1) and cast("float", value) >= 0
+    return _is_number(value, above=-1, most=MAX_SECONDS) and cast("float", value) >= 0
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ATTEMPTS
 
 
 def _is_error_list(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in cast("list[object]", value))
+    if not isinstance(value, list) or len(cast("list[object]", value)) > MAX_ERROR_TYPES:
+        return False
+    return all(isinstance(each, str) and len(each) <= MAX_TEXT for each in cast("list[object]", value))
+
+
+_WAIT = f"a number of seconds from 0 to {MAX_SECONDS:,}"
 
 
 _RETRY: Mapping[str, tuple[Callable[[object], bool], str]] = {
-    "max_attempts": (_is_count, "an integer of at least 1"),
-    "delay": (_is_wait, "a number of seconds, 0 or more"),
-    "backoff": (lambda value: _is_number(value, above=0), "a number above 0"),
-    "max_delay": (_is_wait, "a number of seconds, 0 or more"),
+    "max_attempts": (_is_count, f"an integer from 1 to {MAX_ATTEMPTS:,}"),
+    "delay": (_is_wait, _WAIT),
+    "backoff": (
+        lambda value: _is_number(value, above=0, most=MAX_BACKOFF),
+        f"a number above 0 and up to {MAX_BACKOFF:,}",
+    ),
+    "max_delay": (_is_wait, _WAIT),
     "jitter": (lambda value: isinstance(value, bool), "true or false"),
-    "on": (_is_error_list, "a list of error types"),
+    "on": (_is_error_list, f"a list of up to {MAX_ERROR_TYPES} error types"),
 }

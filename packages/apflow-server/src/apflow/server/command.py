@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from apflow.core.bounds import MAX_COUNT
+
 if TYPE_CHECKING:
     from apflow.core.settings import Settings
 
@@ -43,7 +45,10 @@ def _check_protocol(ctx: click.Context, parameter: click.Parameter, value: str |
 )
 @click.option("--insecure", is_flag=True, help="Serve other machines without knowing who calls.")
 @click.option(
-    "--fd", type=int, hidden=True, help="A bound socket, given by the process that started this one."
+    "--fd",
+    type=click.IntRange(0, MAX_COUNT),
+    hidden=True,
+    help="A bound socket, given by the process that started this one.",
 )
 def serve(
     action: str | None,  # noqa: ARG001 - `serve` and `serve start` are the same

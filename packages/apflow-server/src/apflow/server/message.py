@@ -13,6 +13,7 @@ from pydantic import ValidationError as MessageError
 
 from apflow.core.errors import InvalidInputError, MalformedTextError
 from apflow.core.jsontext import read_json
+from apflow.core.parameters import MOST
 from apflow.core.task import Json
 from apflow.server.fault import Code, HttpFault, InvalidFault, MalformedFault
 
@@ -36,7 +37,7 @@ class Watch(BaseModel):
 
     action: Literal["watch"]
     task_id: str
-    after: int | None = Field(None, ge=0)
+    after: int | None = Field(None, ge=0, le=MOST)
 
 
 class Unwatch(BaseModel):

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from apflow.core.errors import StoreError
 from apflow.core.eventbus import Subscription
 from apflow.core.events import TaskEvent
+from apflow.core.parameters import MOST
 from apflow.core.service import TaskService
 from apflow.core.store import TaskStore
 from apflow.core.task import Json, utc_now
@@ -91,7 +92,9 @@ async def events(
     request: Request,
     task_id: Annotated[str, Path()],
     service: Annotated[TaskService, Depends(current_service)],
-    after: Annotated[int | None, Query(ge=0, description="Number of the last event that is known")] = None,
+    after: Annotated[
+        int | None, Query(ge=0, le=MOST, description="Number of the last event that is known")
+    ] = None,
     last_event_id: Annotated[str | None, Header(description="The same; wins over `after`")] = None,
 ) -> Response:
     """Follow the events of a task's tree: what follows the event that is named, else a snapshot first."""

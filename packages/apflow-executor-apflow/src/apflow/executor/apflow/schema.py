@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from apflow.core.bounds import MAX_CALL_SECONDS
 from apflow.core.operations import OPERATIONS
 from apflow.core.schema import NAMED_ONLY
 
@@ -50,6 +51,7 @@ SCHEMA: dict[str, Any] = {
         "poll_interval": {
             "type": "number",
             "minimum": 0.01,
+            "maximum": MAX_CALL_SECONDS,
             "default": POLL_INTERVAL,
             "description": "Seconds between two questions, without streaming.",
             "examples": [5],
@@ -57,6 +59,7 @@ SCHEMA: dict[str, Any] = {
         "timeout": {
             "type": "number",
             "exclusiveMinimum": 0,
+            "maximum": MAX_CALL_SECONDS,
             "default": TIMEOUT,
             "description": "Seconds for all of it. What runs there is cancelled then.",
             "examples": [3600],

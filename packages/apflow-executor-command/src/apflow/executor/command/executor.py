@@ -7,6 +7,7 @@ import shlex
 import time
 from typing import Any, ClassVar
 
+from apflow.core.bounds import MAX_CALL_SECONDS
 from apflow.core.executor import BaseTask, InputsSchema
 from apflow.core.schema import NAMED_ONLY
 from apflow.core.settings import read_settings
@@ -41,6 +42,7 @@ SCHEMA: dict[str, Any] = {
         "timeout": {
             "type": "number",
             "exclusiveMinimum": 0,
+            "maximum": MAX_CALL_SECONDS,
             "default": 30,
             "description": "Seconds after which it is killed, with all that it started.",
             "examples": [5],

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from apflow.executor.docker.errors import DockerRefusedError
-from apflow.executor.docker.schema import MEMORY, OUTPUT_BYTES, PIDS
+from apflow.executor.docker.schema import MAX_MEMORY, MEMORY, OUTPUT_BYTES, PIDS
 from apflow.executor.docker.volume import Volume
 
 NO_NETWORK = "none"
 SHOWN_LENGTH = 200
-MOST_MEMORY = 1 << 62  # bytes: the engine counts with 64 bits
 # What Linux takes: of one argument or variable, and of all together (what the image adds is in the margin).
 # More is refused here, because engines do not always notice (runc 1.1 hangs).
 LONGEST_TEXT, LONGEST_IN_ALL = (128 << 10) - 1, (2 << 20) - (128 << 10)
@@ -145,7 +144,7 @@ def read_memory(given: int | str | None) -> int | None:
         return None
     read = _MEMORY.fullmatch(str(given))
     size = 0 if read is None else int(float(read[1]) * _UNITS[read[2].lower()])
-    if not 0 < size < MOST_MEMORY:
+    if not 0 < size < MAX_MEMORY:
         raise DockerRefusedError(f"resources.memory is {given!r}: write bytes, or a number with k, m or g.")
     return size
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from apflow.core.bounds import MAX_CALL_SECONDS, MAX_COUNT
 from apflow.core.schema import NAMED_ONLY
 
 MEMORY: Final = "1g"  # enough for most commands, and not the whole machine
 PIDS: Final = 256
+MAX_CPUS: Final = 10_000
+MAX_MEMORY: Final = 1 << 62  # bytes: the engine counts with 64 bits
 TIMEOUT: Final = 60
 OUTPUT_BYTES: Final = 1 << 20
 
@@ -77,6 +80,7 @@ SCHEMA: dict[str, Any] = {
         "timeout": {
             "type": "number",
             "exclusiveMinimum": 0,
+            "maximum": MAX_CALL_SECONDS,
             "default": TIMEOUT,
             "description": "Seconds for everything, a pull included, after which the container is killed.",
             "examples": [300],
@@ -87,13 +91,17 @@ SCHEMA: dict[str, Any] = {
                 "cpu": {
                     "type": ["number", "null"],
                     "minimum": 0.01,
+                    "maximum": MAX_CPUS,
                     "default": None,
                     "description": "How many processors it may use; null: as many as there are.",
                 },
                 "memory": {
                     "anyOf": [
-                        {"type": "integer", "minimum": 1},
-                        {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?([bkmgBKMG]|[kmgKMG][bB])?$"},
+                        {"type": "integer", "minimum": 1, "maximum": MAX_MEMORY},
+                        {
+                            "type": "string",
+                            "pattern": r"^[0-9]{1,16}(\.[0-9]{1,16})?([bkmgBKMG]|[kmgKMG][bB])?$",
+                        },
                         {"type": "null"},
                     ],
                     "default": MEMORY,
@@ -103,6 +111,7 @@ SCHEMA: dict[str, Any] = {
                 "pids": {
                     "type": ["integer", "null"],
                     "minimum": 1,
+                    "maximum": MAX_COUNT,
                     "default": PIDS,
                     "description": "How many processes and threads; null: no limit.",
                 },

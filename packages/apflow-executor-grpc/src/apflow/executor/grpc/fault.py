@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -17,6 +18,12 @@ from apflow.executor.grpc.description import MOST_NAMES, Description, is_name
 
 ANY = AnyMessage.DESCRIPTOR.full_name
 BYTES_VALUE = "google.protobuf.BytesValue"
+
+FLOAT_VALUE = "google.protobuf.FloatValue"
+# Messages whose numbers are floats, whatever their JSON says.
+_HOLD_FLOATS = frozenset(
+    {FLOAT_VALUE} | {f"google.protobuf.{name}" for name in ("DoubleValue", "Struct", "ListValue", "Value")}
+)
 
 # Messages whose JSON is not an object of their fields.
 WELL_KNOWN_FORMS = {
@@ -81,30 +88,53 @@ def fault_of(description: Description, descriptor: Descriptor, value: Any, path:
     return _Search(description).find(descriptor, value, path)
 
 
-def bytes_fault(description: Description, descriptor: Descriptor, value: Any, path: str) -> Fault | None:
-    """Return the first place where bytes are not base64, in what the parser has accepted."""
+def change_in(description: Description, descriptor: Descriptor, value: Any, path: str) -> Fault | None:
+    """Return the first value that the parser changes: bytes that are not base64, or a large integer."""
     if descriptor.full_name == BYTES_VALUE:
         return None if _is_base64(value) else (path, "is not bytes as base64")
     if descriptor.full_name == ANY:
         inner = _content(description, value)
-        return None if inner is None else bytes_fault(description, *inner, path)
+        return None if inner is None else change_in(description, *inner, path)
+    if descriptor.full_name in _HOLD_FLOATS:
+        return _large_integer(value, path, descriptor.full_name == FLOAT_VALUE)
     if descriptor.full_name in WELL_KNOWN_FORMS or not isinstance(value, dict):
         return None
     for key, each in cast("dict[str, Any]", value).items():
         field = _field(descriptor, key)
         for part in _parts(field, each, f"{path}.{key}") if field is not None else ():
-            fault = _bytes_fault_of(description, part)
+            fault = _changed_part(description, part)
             if fault is not None:
                 return fault
     return None
 
 
-def _bytes_fault_of(description: Description, part: _Part) -> Fault | None:
+def _changed_part(description: Description, part: _Part) -> Fault | None:
     if part.field.message_type is not None:
-        return bytes_fault(description, part.field.message_type, part.value, part.path)
+        return change_in(description, part.field.message_type, part.value, part.path)
     if part.field.type == FieldDescriptor.TYPE_BYTES and not _is_base64(part.value):
         return part.path, "is not bytes as base64"
+    if part.field.type in (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT):
+        return _large_integer(part.value, part.path, part.field.type == FieldDescriptor.TYPE_FLOAT)
     return None
+
+
+def _large_integer(value: Any, path: str, is_single: bool) -> Fault | None:
+    """Return the first integer in a value that a float does not hold exactly."""
+    waiting = [(value, path)]
+    while waiting:
+        node, where = waiting.pop()
+        if isinstance(node, dict):
+            waiting += [(each, f"{where}.{key[:200]}") for key, each in cast("dict[str, Any]", node).items()]
+        elif isinstance(node, list):
+            waiting += [(each, f"{where}[{at}]") for at, each in enumerate(cast("list[Any]", node))]
+        elif type(node) is int and int(_as_sent(node, is_single)) != node:
+            return where, f"is an integer that a {'float' if is_single else 'double'} does not hold exactly"
+    return None
+
+
+def _as_sent(number: int, is_single: bool) -> float:
+    sent: float = struct.unpack("f", struct.pack("f", number))[0] if is_single else float(number)
+    return sent
 
 
 def _is_base64(value: Any) -> bool:

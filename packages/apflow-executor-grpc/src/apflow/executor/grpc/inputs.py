@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from apflow.core.bounds import MAX_CALL_SECONDS, MAX_COUNT
 from apflow.core.schema import NAMED_ONLY
 
 _PEM = "in PEM, or the path of a file with it."
@@ -45,6 +46,7 @@ SCHEMA: dict[str, Any] = {
         "timeout": {
             "type": "number",
             "exclusiveMinimum": 0,
+            "maximum": MAX_CALL_SECONDS,
             "default": 30,
             "description": "Seconds for everything; the server is told of this deadline.",
             "examples": [5],
@@ -91,6 +93,7 @@ SCHEMA: dict[str, Any] = {
         "max_responses": {
             "type": "integer",
             "minimum": 1,
+            "maximum": MAX_COUNT,
             "description": "End a stream of the server's after so many responses.",
             "examples": [10],
         },

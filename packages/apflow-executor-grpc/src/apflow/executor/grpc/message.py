@@ -15,7 +15,7 @@ from apflow.executor.grpc.fault import (
     ANY,
     PARSE_ERRORS,
     WELL_KNOWN_FORMS,
-    bytes_fault,
+    change_in,
     fault_of,
     parse,
     type_name,
@@ -35,7 +35,7 @@ def encode(description: Description, descriptor: Descriptor, value: Any, path: s
     except PARSE_ERRORS:
         # The cause is left out: it quotes values.
         raise GrpcRequestError(*fault_of(description, descriptor, value, path)) from None
-    fault = bytes_fault(description, descriptor, value, path)
+    fault = change_in(description, descriptor, value, path)
     if fault is not None:
         raise GrpcRequestError(*fault)
     try:

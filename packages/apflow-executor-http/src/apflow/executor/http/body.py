@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 
-from apflow.core.jsonvalue import MAX_DEPTH, is_deeper, loads
+from apflow.core.exactjson import loads_exactly
+from apflow.core.jsonvalue import MAX_DEPTH, is_deeper
 
 CHUNK = 1 << 16  # bytes that are unpacked at once
 GZIP = 0x1F  # how a member of a gzip file begins
@@ -70,7 +71,7 @@ class Body:
         if self.is_cut or not self.content:
             return None
         try:
-            value = loads(bytes(self.content))
+            value = loads_exactly(bytes(self.content))
         except ValueError:
             return None
         return None if is_deeper(value, MAX_DEPTH - 1) else value

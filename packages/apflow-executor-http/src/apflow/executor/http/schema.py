@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from apflow.core.bounds import MAX_CALL_SECONDS
 from apflow.core.schema import NAMED_ONLY
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -95,6 +96,7 @@ SCHEMA: dict[str, Any] = {
         "timeout": {
             "type": "number",
             "exclusiveMinimum": 0,
+            "maximum": MAX_CALL_SECONDS,
             "default": 30,
             "description": "Seconds for all of it, repetitions and redirects included.",
             "examples": [5],
@@ -116,9 +118,9 @@ SCHEMA: dict[str, Any] = {
             "type": "object",
             "properties": {
                 "max_attempts": {"type": "integer", "minimum": 1, "maximum": 100},
-                "delay": {"type": "number", "minimum": 0},
+                "delay": {"type": "number", "minimum": 0, "maximum": MAX_CALL_SECONDS},
                 "backoff": {"type": "number", "minimum": 1, "maximum": 100},
-                "max_delay": {"type": "number", "minimum": 0},
+                "max_delay": {"type": "number", "minimum": 0, "maximum": MAX_CALL_SECONDS},
                 "on_status": {"type": "array", "items": {"type": "integer", "minimum": 100, "maximum": 599}},
             },
             "additionalProperties": False,

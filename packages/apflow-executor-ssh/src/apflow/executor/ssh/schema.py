@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from apflow.core.bounds import MAX_CALL_SECONDS
 from apflow.core.schema import NAMED_ONLY
 from apflow.executor.ssh.plan import ACCEPT_NEW, OUTPUT_BYTES, STRICT
 
@@ -62,6 +63,7 @@ SCHEMA: dict[str, Any] = {
         "timeout": {
             "type": "number",
             "exclusiveMinimum": 0,
+            "maximum": MAX_CALL_SECONDS,
             "default": 30,
             "description": "Seconds after which it is ended there, with all that it started.",
             "examples": [300],

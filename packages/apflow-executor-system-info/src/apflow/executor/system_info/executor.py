@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, ClassVar, TypeVar
 
+from apflow.core.bounds import MAX_CALL_SECONDS
 from apflow.core.executor import BaseTask, InputsSchema
 from apflow.executor.system_info import figures
 
@@ -30,6 +31,7 @@ SCHEMA: dict[str, Any] = {
         "timeout": {
             "type": "number",
             "exclusiveMinimum": 0,
+            "maximum": MAX_CALL_SECONDS,
             "default": 30,
             "description": "Seconds after which the task fails when the system does not answer.",
             "examples": [5],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from apflow.core.bounds import MAX_CALL_SECONDS
 from apflow.core.executor import BaseTask, InputsSchema
 from apflow.core.schema import NAMED_ONLY
 from apflow.executor.websocket.address import masked_url
@@ -70,6 +71,7 @@ SCHEMA: dict[str, Any] = {
         "timeout": {
             "type": "number",
             "exclusiveMinimum": 0,
+            "maximum": MAX_CALL_SECONDS,
             "default": 30,
             "description": "Seconds for all of it: connecting, sending and receiving.",
             "examples": [5],
@@ -77,6 +79,7 @@ SCHEMA: dict[str, Any] = {
         "ping_interval": {
             "type": "number",
             "minimum": 0,
+            "maximum": MAX_CALL_SECONDS,
             "default": 20,
             "description": "Seconds between pings, and for the answer to each: a peer that does not answer "
             "is gone. 0 for no pings.",

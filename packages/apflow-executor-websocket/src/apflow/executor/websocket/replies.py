@@ -6,7 +6,8 @@ import base64
 from typing import Any
 
 from apflow.core.errors import InvalidInputError, QueryError
-from apflow.core.jsonvalue import MAX_DEPTH, is_deeper, loads
+from apflow.core.exactjson import loads_exactly
+from apflow.core.jsonvalue import MAX_DEPTH, is_deeper
 from apflow.core.query import Query
 from apflow.executor.websocket.errors import (
     WebSocketInputError,
@@ -102,7 +103,7 @@ def read_reply(message: Message) -> Any:
     if isinstance(message, bytes):
         return {"base64": base64.b64encode(message).decode()}
     try:
-        value = loads(message)
+        value = loads_exactly(message)
     except InvalidInputError:
         return message
     return message if is_deeper(value, _DEEPEST) else value

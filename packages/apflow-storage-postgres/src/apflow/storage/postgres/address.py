@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
+from apflow.core.bounds import MAX_COUNT, MAX_SECONDS
 from apflow.core.errors import InvalidInputError
 
 _FORM = "postgresql://USER:PASSWORD@HOST:5432/DATABASE?sslmode=require"
@@ -53,8 +54,10 @@ def read_address(url: str) -> Address:
         parts = urlsplit(f"postgresql://{rest}")
         parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
         _check(parts)
-        timeout = float(parameters.get("connect_timeout") or CONNECT_TIMEOUT)
+        timeout = _timeout(parameters)
         cache = _cache_size(parameters)
+    except InvalidInputError:
+        raise
     except ValueError:  # its text may hold a part of the password
         raise InvalidInputError(
             f"This PostgreSQL URL cannot be read; one looks like {_FORM}, "
@@ -86,7 +89,19 @@ def _cache_size(parameters: Mapping[str, str]) -> int:
     if parameters.get("pgbouncer") == "true":
         return 0
     named = parameters.get("statement_cache_size", parameters.get("prepared_statement_cache_size"))
-    return STATEMENTS if named is None else int(named)
+    size = STATEMENTS if named is None else int(named)
+    if not 0 <= size <= MAX_COUNT:
+        raise InvalidInputError(f"statement_cache_size in a PostgreSQL URL must be from 0 to {MAX_COUNT:,}.")
+    return size
+
+
+def _timeout(parameters: Mapping[str, str]) -> float:
+    seconds = float(parameters.get("connect_timeout") or CONNECT_TIMEOUT)
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise InvalidInputError(
+            f"connect_timeout in a PostgreSQL URL must be seconds from 0 to {MAX_SECONDS:,}."
+        )
+    return seconds
 
 
 def _ssl_mode(value: str) -> str:
