@@ -143,6 +143,11 @@ class TaskStore(ABC):
         """When a write last succeeded, by the monotonic clock."""
         return float("-inf")
 
+    @property
+    def is_forked(self) -> bool:
+        """Whether the process that this one was forked from has opened the store, which is of no use here."""
+        return False
+
     @abstractmethod
     async def write(self, change: Change) -> Moved:
         """Write one change, all or nothing, and return what became of its moves.

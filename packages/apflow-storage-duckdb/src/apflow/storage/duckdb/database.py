@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,7 +15,7 @@ from weakref import WeakSet
 import duckdb
 
 from apflow.core.errors import FormerDatabaseError, StoreError, StoreLockedError
-from apflow.core.process import ForkGuard, after_fork_in_child
+from apflow.core.process import ForkGuard, ForkLock, after_fork_in_child
 from apflow.core.task import utc_now
 from apflow.storage.duckdb.claim import OWNER_ONLY, FileClaim
 from apflow.storage.duckdb.failure import as_store_error
@@ -48,16 +47,20 @@ class Database:
     def __init__(self, url: str, path: Path | None, memory_limit: str) -> None:
         self.url, self.path = url, path
         self._memory_limit = memory_limit
-        self._lock = threading.Lock()  # guards the connection
+        self._lock = ForkLock()  # guards the connection
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._lasting: duckdb.DuckDBPyConnection | None = None  # of the writer
         self._parsed: dict[str, duckdb.Statement] = {}
         self._claim = None if path is None else FileClaim(path)
         self._has_checkpoints = True
         self._guard = ForkGuard(url)
         _databases.add(self)
 
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        """Return a connection of its own to the database, opening the file if nobody has.
+    def cursor(self, *, is_lasting: bool = False) -> duckdb.DuckDBPyConnection:
+        """Return a new connection to the database, and open the file if it is not open.
+
+        Args:
+            is_lasting: whether it is kept longer than for one operation.
 
         Raises:
             StoreLockedError: another process holds the file.
@@ -70,7 +73,10 @@ class Database:
         with self._lock:
             if self._connection is None:
                 self._connection = self._open()
-            return self._connection.cursor()
+            cursor = self._connection.cursor()
+            if is_lasting:
+                self._lasting = cursor
+            return cursor
 
     def execute(
         self, cursor: duckdb.DuckDBPyConnection, text: str, parameters: Sequence[Any]
@@ -86,7 +92,7 @@ class Database:
         """Let go of the file. The next need opens it again."""
         self._parsed.clear()
         with self._lock:
-            connection, self._connection = self._connection, None
+            connection, self._connection, self._lasting = self._connection, None, None
             if connection is not None:
                 connection.close()
                 self._has_checkpoints = True
@@ -100,12 +106,12 @@ class Database:
     def leave_to_parent(self) -> None:
         """In a forked process: use nothing, and write nothing, of what the first process has open.
 
-        Destroying the connection would write a checkpoint into a file that the first process still uses, so
-        the connection is kept beyond the end of the interpreter.
+        Destroying the connection would write a checkpoint into a file that the first process still uses, and
+        may wait for locks that its threads held. It is kept beyond the end of the interpreter.
         """
-        self._lock = threading.Lock()
-        if self._connection is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+        for connection in (self._connection, self._lasting):
+            if connection is not None:
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
         if self._claim is not None:
             self._claim.release()
 

@@ -122,7 +122,7 @@ class Writer:
     def _open(self) -> None:
         connection = self._connection
         if connection is None:
-            connection = self._database.cursor()
+            connection = self._database.cursor(is_lasting=True)
             [row] = connection.execute(statements.LAST_NUMBER).fetchall()
             self.ledger = Ledger(row[0] + 1)
             self._connection = connection

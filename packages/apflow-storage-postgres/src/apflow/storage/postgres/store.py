@@ -104,6 +104,10 @@ class PostgresStore(SqlRecordStore):
     def wrote_at(self) -> float:
         return self._group.wrote_at
 
+    @property
+    def is_forked(self) -> bool:
+        return self._group.guard.is_forked or self._io.guard.is_forked
+
     async def write(self, change: Change) -> Moved:
         return await self._group.submit(change)
 
