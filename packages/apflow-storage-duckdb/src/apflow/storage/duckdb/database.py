@@ -32,6 +32,7 @@ from apflow.storage.sql.migrations import (
 CHECKPOINT_THRESHOLD = "8MB"  # of the write-ahead log
 CHECKPOINT_SECONDS = 5.0  # to wait for readers
 TRIM_EVERY = 10_000  # rows read or written, after which memory is given back
+TRIM_SECONDS = 2.0  # after which it is given back in any case: few rows may be large
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Database:
         self._parsed: dict[str, duckdb.Statement] = {}
         self._claim = None if path is None else FileClaim(path)
         self._has_checkpoints = True
+        self._trimmed_at = time.monotonic()
         self._guard = ForkGuard(url)
         _databases.add(self)
 
@@ -178,12 +180,18 @@ class Database:
         except FileNotFoundError:
             pass
 
+    def trim_if_due(self) -> None:
+        """Give memory back, unless that was done just now."""
+        if time.monotonic() - self._trimmed_at >= TRIM_SECONDS:
+            self.trim()
+
     def trim(self) -> None:
         """Give memory that DuckDB has freed back to the system. Takes a millisecond.
 
         The threads that call DuckDB keep what statements needed, 100 MB after a few large ones, because
         only its own threads tidy up. Setting the memory limit, to what it is, tidies up after all (2.0).
         """
+        self._trimmed_at = time.monotonic()
         try:
             with self.cursor() as cursor:  # one of its own: a failure ends no transaction
                 cursor.execute(f"SET memory_limit = {_literal(self._memory_limit)}")

@@ -159,9 +159,15 @@ class DuckDBStore(SqlRecordStore):
         if task_columns() is not self._writer.columns:
             await self._group.submit(Change())  # adds the columns
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, read)
+            return await asyncio.get_running_loop().run_in_executor(self._readers, self._reading, read)
         except duckdb.Error as error:
             raise self._database.failed(error, "cannot be read") from error
+
+    def _reading(self, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        finally:
+            self._database.trim_if_due()
 
     def _snapshot(self, statement: Statement, roots: Sequence[str]) -> list[Task]:
         """Read tasks, and for those of `roots` the number of the last event."""

@@ -107,6 +107,7 @@ class Writer:
             _roll_back(connection)
             raise
         self._database.protect()
+        self._database.trim_if_due()
         return done
 
     def _run(self, text: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyConnection:
