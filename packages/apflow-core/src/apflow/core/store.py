@@ -135,7 +135,7 @@ class TaskStore(ABC):
 
     @property
     def trouble(self) -> StoreUnavailableError | None:
-        """Why the last write failed, where the store could not write; None since a write succeeded."""
+        """Why writes fail, while the store cannot write for the moment; None otherwise."""
         return None
 
     @property

@@ -78,7 +78,13 @@ async def problem_of(db: TaskStore) -> dict[str, str]:
 
 
 async def _check_writing(db: TaskStore) -> None:
-    """Write a small record, unless a write has succeeded a moment ago and none has failed since."""
+    """Write a small record, unless a write has succeeded a moment ago and none has failed since.
+
+    Raises:
+        StoreUnavailableError: the store cannot write, or has failed to a moment ago.
+    """
     is_fresh = time.monotonic() - db.wrote_at < WRITE_EVERY
     if db.capabilities.is_durable and (db.trouble is not None or not is_fresh):
         await db.put_record(KIND, KEY, "written by the probe")
+    if db.trouble is not None:  # larger writes fail
+        raise db.trouble
