@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import random
 import stat
 import subprocess
 import sys
@@ -338,3 +339,20 @@ async def test_memory_is_given_back_after_few_rows_too(tmp_path: Path, monkeypat
     times.append(store._database._trimmed_at)
     assert times == sorted(set(times))
     await store.close()
+
+
+async def test_small_rows_are_stored_apart_from_large_ones(tmp_path: Path):
+    """Reading a row among large compressed ones would decompress all of them."""
+    path = tmp_path / "tasks.duckdb"
+    for start in (0, 20):  # also when the file is opened again
+        store = DuckDBStore(url_of(path))
+        for number in range(start, start + 20):
+            large = {"text": random.Random(number).randbytes(50_000).hex()}
+            await store.add([a_task(f"r{number}", inputs=large)])
+        await store.close()
+    with duckdb.connect(str(path)) as connection:
+        kinds = connection.execute(
+            "SELECT DISTINCT compression FROM pragma_storage_info('apflow_tasks') "
+            "WHERE segment_type = 'VARCHAR'"
+        ).fetchall()
+    assert ("ZSTD",) not in kinds
