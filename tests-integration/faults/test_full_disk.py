@@ -230,7 +230,7 @@ def served_by_postgres(folder: Path, server: Server) -> Iterator[Process]:
 
 
 def postgres_campaign(folder: Path, times: int) -> None:
-    with a_small_disk(256) as disk:
+    with a_small_disk(256 + 64 * times) as disk:  # what the load stores has room; the log alone takes 64 MB
         settings = "max_wal_size = 64MB\nmin_wal_size = 32MB\n"
         with a_server(disk / "data", settings) as server, served_by_postgres(folder, server) as served:
 

@@ -73,7 +73,11 @@ async def problem_of(db: TaskStore) -> dict[str, str]:
         return {"status": "store unavailable", "reason": error.reason}
     except Exception as error:  # noqa: BLE001 - whatever it is, it is not ready
         logger.warning("The store does not answer: %s", error or type(error).__name__)
-        return {"status": "store unreachable"} | ({} if db.trouble is None else {"reason": db.trouble.reason})
+        if db.trouble is not None:
+            return {"status": "store unreachable", "reason": db.trouble.reason}
+        if isinstance(error, TimeoutError):
+            return {"status": "store unreachable", "reason": f"it did not answer within {TIMEOUT:g} s"}
+        return {"status": "store unreachable"}
     return {}
 
 
