@@ -32,6 +32,7 @@ SIZE = 99  # tasks below the root of each tree
 LARGE_RESULT = 1_000_000  # bytes
 LARGE_PAUSE = 0.5  # seconds between two trees with large results of a client
 SAMPLE_SECONDS = 2.0
+PRINT_SECONDS = 20.0
 REST_SECONDS = 20.0
 MAX_WAL_MB = 20.0
 MIN_THROUGHPUT = 0.9  # of the last minute, as a share of the first
@@ -60,10 +61,12 @@ class Load:
     def sample(self) -> Sample:
         """Look at the server."""
         log = self.file.with_name(f"{self.file.name}.wal")
+        process = psutil.Process(self.pid)
         return Sample(
             time.monotonic(),
             self.tasks,
-            psutil.Process(self.pid).memory_info().rss / (1 << 20),
+            sum(process.cpu_times()[:2]),
+            process.memory_info().rss / (1 << 20),
             (log.stat().st_size if log.exists() else 0) / 1e6,
         )
 
@@ -74,6 +77,7 @@ class Sample:
 
     at: float  # by the monotonic clock
     tasks: int  # completed so far
+    processor: float  # seconds that the server has used
     memory: float  # MiB
     wal: float  # MB
 
@@ -89,6 +93,8 @@ class Verdict:
     largest_wal_mb: float
     first_minute: float  # tasks per second
     last_minute: float
+    first_cost: float  # ms of the processor per task, which a busy machine changes less
+    last_cost: float
     memory_early: float  # MiB, mean of the second fifth of the time
     memory_late: float  # of the last fifth
     memory_at_rest: float  # after it
@@ -114,10 +120,13 @@ async def run_trees(client: httpx.AsyncClient, load: Load) -> None:
 
 
 async def run_large(client: httpx.AsyncClient, load: Load) -> None:
-    """Create and run trees whose tasks have large results."""
+    """Create and run trees whose tasks have large results.
+
+    The root has none: lists of the newest 100 roots would be 100 MB, and reading them the whole load.
+    """
     leaf: dict[str, Json] = {"schemas": {"method": trees.LARGE}, "inputs": {"size": LARGE_RESULT}}
-    array: list[dict[str, Json]] = [{"name": "root", **leaf}]
-    array += [{"name": f"leaf {n}", "parent_id": "root", **leaf} for n in range(2)]
+    array: list[dict[str, Json]] = [{"id": "root", "name": "large results"}]
+    array += [{"id": f"leaf{n}", "name": f"leaf {n}", "parent_id": "root", **leaf} for n in range(3)]
     while load.goes_on:
         await _run(client, load, array)
         await asyncio.sleep(LARGE_PAUSE)
@@ -157,9 +166,18 @@ async def read(client: httpx.AsyncClient, load: Load) -> None:
 
 
 async def watch(load: Load) -> None:
-    """Take samples."""
+    """Take samples, and print what each `PRINT_SECONDS` have shown."""
+    samples = load.samples
     while load.goes_on:
-        load.samples.append(load.sample())
+        samples.append(load.sample())
+        recent = samples[-1 - int(PRINT_SECONDS / SAMPLE_SECONDS) :]
+        if len(samples) > 1 and (len(samples) - 1) % int(PRINT_SECONDS / SAMPLE_SECONDS) == 0:
+            print(
+                f"{samples[-1].at - samples[0].at:6.0f} s: {_rate(recent):5.0f} tasks/s, "
+                f"{_cost(recent):5.2f} ms of the processor per task, {samples[-1].memory:4.0f} MiB, "
+                f"log at most {max(each.wal for each in recent):4.1f} MB",
+                flush=True,
+            )
         await asyncio.sleep(SAMPLE_SECONDS)
 
 
@@ -185,14 +203,18 @@ def judged(load: Load, rest: Sample, minutes: float) -> Verdict:
     samples = load.samples
     fifth = max(1, len(samples) // 5)
     minute = min(60.0, (samples[-1].at - samples[0].at) / 3)
+    first = [each for each in samples if each.at <= samples[0].at + minute]
+    last = [each for each in samples if each.at >= samples[-1].at - minute]
     return Verdict(
         minutes=minutes,
         tasks=load.tasks,
         events=load.events,
         reads=load.reads,
         largest_wal_mb=max(each.wal for each in samples),
-        first_minute=_rate([each for each in samples if each.at <= samples[0].at + minute]),
-        last_minute=_rate([each for each in samples if each.at >= samples[-1].at - minute]),
+        first_minute=_rate(first),
+        last_minute=_rate(last),
+        first_cost=_cost(first),
+        last_cost=_cost(last),
         memory_early=_mean([each.memory for each in samples[fifth : 2 * fifth]]),
         memory_late=_mean([each.memory for each in samples[-fifth:]]),
         memory_at_rest=rest.memory,
@@ -201,6 +223,12 @@ def judged(load: Load, rest: Sample, minutes: float) -> Verdict:
 
 def _rate(samples: Sequence[Sample]) -> float:
     return (samples[-1].tasks - samples[0].tasks) / (samples[-1].at - samples[0].at)
+
+
+def _cost(samples: Sequence[Sample]) -> float:
+    """Return the time of the processor that a task took, in milliseconds."""
+    used = samples[-1].processor - samples[0].processor
+    return 1000 * used / max(1, samples[-1].tasks - samples[0].tasks)
 
 
 def _mean(values: Sequence[float]) -> float:
