@@ -30,14 +30,18 @@ READY_WITHIN, REST_WITHIN = 1.5, 150.0  # seconds, MiB: what is asked for
 
 
 @contextmanager
-def server() -> Generator[tuple[str, int, float]]:
-    """Run a server on a fresh DuckDB file; give its URL, its pid, and the seconds until it was ready."""
+def server(file: Path | None = None) -> Generator[tuple[str, int, float]]:
+    """Run a server on a DuckDB file; yield its URL, its pid, and the seconds until it was ready.
+
+    Args:
+        file: the database; None for a new one, which is removed afterwards.
+    """
     with tempfile.TemporaryDirectory(prefix="apflow-benchmark-") as folder, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
         probe.close()
         settings = {
-            "APFLOW_DATABASE_URL": f"duckdb:///{Path(folder) / 'benchmark.duckdb'}",
+            "APFLOW_DATABASE_URL": f"duckdb:///{file or Path(folder) / 'benchmark.duckdb'}",
             "APFLOW_BIND": address,
             "APFLOW_RATE_LIMIT": "1000000",
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from apflow.core.task import Json
 NOTHING = "benchmark_nothing"
 SLEEP = "benchmark_sleep"
 WHEN = "benchmark_when"
+LARGE = "benchmark_large"
 
 
 def now() -> float:
@@ -62,6 +64,20 @@ class When(BaseTask):
         return {"at": now()}
 
 
+@executor_register()
+class Large(BaseTask):
+    """Returns a string of a given size."""
+
+    id = LARGE
+    name = "Large"
+    description = "Returns a large result"
+    effect = "pure"
+
+    async def execute(self, inputs: dict[str, Json]) -> dict[str, Json]:
+        """Return a result of `size` bytes that does not compress well."""
+        return {"text": random.Random(0).randbytes(inputs["size"] // 2).hex()}
+
+
 def fan_out(
     count: int, executor: str = NOTHING, inputs: dict[str, Json] | None = None
 ) -> list[dict[str, Json]]:
@@ -82,6 +98,13 @@ def fan_out(
         "schemas": {"method": "aggregate_results_executor"},
         "dependencies": [{"id": leaf["id"], "required": True} for leaf in leaves],
     }
+    return [root, *leaves]
+
+
+def group(count: int) -> list[dict[str, Json]]:
+    """Return `count` independent tasks below a root that needs none of them."""
+    root: dict[str, Json] = {"id": "root", "name": "root", "schemas": {"method": NOTHING}}
+    leaves = fan_out(count)[1:]
     return [root, *leaves]
 
 

@@ -5,9 +5,10 @@ import threading
 
 import pytest
 
-from apflow.core.errors import StoreError
+from apflow.core import groupcommit
+from apflow.core.errors import StoreError, StoreUnavailableError
 from apflow.core.groupcommit import GroupCommit
-from apflow.core.store import Change, Moved
+from apflow.core.store import Change, Move, Moved
 
 
 class Ledger:
@@ -168,3 +169,24 @@ async def test_closing_does_the_jobs_that_wait_and_takes_no_more():
     assert done == list(range(5))
     with pytest.raises(StoreError, match="closed"):
         await group.run(lambda: None)
+
+
+async def test_trouble_lasts_while_larger_writes_fail(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(groupcommit, "TROUBLE_LASTS", 0.05)
+    full = StoreUnavailableError("duckdb:///a", "No space left on device", "cannot be written now.")
+    group = GroupCommit(lambda changes: [full if change.remove else [()] for change in changes], "test")
+    small, large = Change(moves=[Move("a", "a", {}, {})]), Change(remove=["a"])
+    try:
+        await group.submit(small)
+        assert group.trouble is None
+        with pytest.raises(StoreUnavailableError):
+            await group.submit(large)
+        await asyncio.sleep(0.1)
+        assert group.trouble is full  # nothing was written since
+        with pytest.raises(StoreUnavailableError):
+            await group.submit(large)
+        await group.submit(small)
+        await asyncio.sleep(0.1)
+        assert group.trouble is None
+    finally:
+        group.close()

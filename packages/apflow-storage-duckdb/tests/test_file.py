@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import random
 import stat
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from apflow.core.errors import InvalidInputError, StoreError, StoreLockedError, StoreVersionError
 from apflow.core.settings import Settings
 from apflow.core.store import Change, Record, TaskQuery
-from apflow.storage.duckdb import DuckDBStore, create_store
+from apflow.storage.duckdb import DuckDBStore, create_store, database
 from apflow.storage.duckdb.database import migrate
 from apflow.storage.duckdb.statements import MAX_LISTED
 from apflow.storage.sql.migrations import LATEST
@@ -324,3 +325,34 @@ async def test_any_number_of_tasks_can_be_named(tmp_path: Path, count: int):
     assert len(results) == count
     assert all(result is not None for result in results)
     await again.close()
+
+
+async def test_memory_is_given_back_after_few_rows_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Large results are few rows: the time since the last return of memory counts as well."""
+    monkeypatch.setattr(database, "TRIM_SECONDS", 0.0)
+    store = DuckDBStore(url_of(tmp_path / "tasks.duckdb"))
+    await store.add([a_task("r")])
+    times = [store._database._trimmed_at]
+    await store.get(["r"])
+    times.append(store._database._trimmed_at)
+    await store.put_record("kind", "key", [1])
+    times.append(store._database._trimmed_at)
+    assert times == sorted(set(times))
+    await store.close()
+
+
+async def test_small_rows_are_stored_apart_from_large_ones(tmp_path: Path):
+    """Reading a row among large compressed ones would decompress all of them."""
+    path = tmp_path / "tasks.duckdb"
+    for start in (0, 20):  # also when the file is opened again
+        store = DuckDBStore(url_of(path))
+        for number in range(start, start + 20):
+            large = {"text": random.Random(number).randbytes(50_000).hex()}
+            await store.add([a_task(f"r{number}", inputs=large)])
+        await store.close()
+    with duckdb.connect(str(path)) as connection:
+        kinds = connection.execute(
+            "SELECT DISTINCT compression FROM pragma_storage_info('apflow_tasks') "
+            "WHERE segment_type = 'VARCHAR'"
+        ).fetchall()
+    assert ("ZSTD",) not in kinds

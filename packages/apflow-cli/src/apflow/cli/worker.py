@@ -23,9 +23,11 @@ def worker(ctx: click.Context) -> None:
     """
     from apflow.cli.draining import drain_on_signal
     from apflow.cli.work import perform_here
+    from apflow.core.collector import return_large_blocks
     from apflow.core.worker import Worker
 
     async def work(service: TaskService) -> None:
+        return_large_blocks()
         running = Worker(service.db)
         with drain_on_signal(running.drain):
             click.echo(

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary, ref
 from apflow.core.errors import NotFoundError
 from apflow.core.events import FINAL, LIVE, EventType, TaskEvent
 from apflow.core.jsonvalue import size_of
+from apflow.core.process import ForkLock
 from apflow.core.store import Notice, NoticeKind, TaskStore
 from apflow.core.task import Json, Task, utc_now
 from apflow.core.tree import TaskTreeNode
@@ -375,7 +376,7 @@ class Subscription:
         )
 
 
-_lock = threading.Lock()  # guards the line below
+_lock = ForkLock()  # guards the line below
 _buses: WeakKeyDictionary[TaskStore, EventBus] = WeakKeyDictionary()
 
 

@@ -21,6 +21,7 @@ from apflow.core.store import Change, Moved
 
 logger = logging.getLogger(__name__)
 
+TROUBLE_LASTS = 3.0  # seconds; a run repeats what failed more often
 T = TypeVar("T")
 Outcome = Moved | BaseException
 
@@ -60,12 +61,22 @@ class GroupCommit:
         self._thread: threading.Thread | None = None
         self._is_closed = False
         self._commits = self._changes = 0
-        self.trouble: StoreUnavailableError | None = None  # why the last write failed, if it did
-        self.wrote_at = float("-inf")  # when a write last succeeded, by the monotonic clock
+        self._trouble: StoreUnavailableError | None = None  # why a write failed last, if one did
+        self._failed_at = float("-inf")  # when that was, by the monotonic clock
+        self.wrote_at = float("-inf")  # when a write last succeeded
 
     def figures(self) -> dict[str, int]:
         """Return how many commits there were, and how many changes rode in them."""
         return {"commits": self._commits, "changes": self._changes}
+
+    @property
+    def trouble(self) -> StoreUnavailableError | None:
+        """Why writes fail, while they do: until one has succeeded, and none has failed for a few seconds.
+
+        On a full disk a small write may succeed while larger ones fail.
+        """
+        is_over = self.wrote_at > self._failed_at and time.monotonic() - self._failed_at > TROUBLE_LASTS
+        return None if is_over else self._trouble
 
     async def submit(self, change: Change) -> Moved:
         """Commit a change with whatever else waits, and return what became of its moves.
@@ -168,11 +179,10 @@ class GroupCommit:
     def _note(self, was_written: bool, outcomes: Sequence[Any]) -> None:
         """Remember whether the store can write: a write shows that it can."""
         if was_written:
-            self.trouble, self.wrote_at = None, time.monotonic()
-            return
+            self.wrote_at = time.monotonic()
         for outcome in outcomes:
             if isinstance(outcome, StoreUnavailableError):
-                self.trouble = outcome
+                self._trouble, self._failed_at = outcome, time.monotonic()
 
 
 def _was_written(change: Change, outcome: Outcome) -> bool:

@@ -5,9 +5,8 @@ They are kept in memory only: never stored, never returned by an interface, gone
 
 from __future__ import annotations
 
-import threading
-
 from apflow.core.errors import InvalidInputError
+from apflow.core.process import ForkLock
 
 MOST = 10_000  # keys of all users
 MOST_OF_A_USER = 50
@@ -15,7 +14,7 @@ LONGEST = 8192  # characters of a key
 LONGEST_PROVIDER = 100
 
 _keys: dict[tuple[str | None, str], str] = {}
-_lock = threading.Lock()
+_lock = ForkLock()
 
 
 def set_llm_key(user_id: str | None, provider: str, api_key: str) -> None:

@@ -5,7 +5,6 @@ It copies on the way in and on the way out, so that nobody shares an object with
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from apflow.core.errors import IdTakenError, InvalidInputError, MoveLostError, StoreError
 from apflow.core.events import TaskEvent
 from apflow.core.jsonvalue import copy_json, loads
+from apflow.core.process import ForkGuard, ForkLock
 from apflow.core.states import TaskStatus
 from apflow.core.store import Capabilities, Change, Move, Moved, Record, TaskQuery, TaskStore
 from apflow.core.storing import (
@@ -35,7 +35,8 @@ class MemoryStore(TaskStore):
     def __init__(self, url: str = "memory://") -> None:
         self.url = url
         self.is_closed = False
-        self._lock = threading.Lock()  # held by every operation; none waits while it holds it
+        self._guard = ForkGuard(url)
+        self._lock = ForkLock(self._guard)  # held by every operation; none waits while it holds it
         self._tasks: dict[str, Task] = {}
         self._trees: dict[str, dict[str, None]] = {}  # root id -> ids of its tasks, as added
         self._positions: dict[str, int] = {}  # root id -> the next position
@@ -134,9 +135,12 @@ class MemoryStore(TaskStore):
             del self._records[kind, key]
             return True
 
+    @property
+    def is_forked(self) -> bool:
+        return self._guard.is_forked
+
     async def close(self) -> None:
-        with self._lock:
-            self.is_closed = True
+        self.is_closed = True
 
     def _check_open(self) -> None:
         if self.is_closed:

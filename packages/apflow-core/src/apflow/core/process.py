@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+from weakref import WeakSet
 
 from apflow.core.errors import StoreForkedError
 
@@ -87,7 +90,47 @@ class ForkGuard:
             raise StoreForkedError(self._url, self._pid, pid)
 
 
+class ForkLock:
+    """A lock that is free in a forked process, whatever thread held it at the moment of the fork.
+
+    Args:
+        guard: checked before each use, where what the lock protects belongs to one process.
+    """
+
+    __slots__ = ("__weakref__", "_guard", "_lock")
+
+    def __init__(self, guard: ForkGuard | None = None) -> None:
+        self._lock = threading.Lock()
+        self._guard = guard
+        _locks.add(self)
+
+    def __enter__(self) -> None:
+        if self._guard is not None:
+            self._guard.check()
+        self._lock.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def renew(self) -> None:
+        """Forget who holds it."""
+        self._lock = threading.Lock()
+
+
+_locks: WeakSet[ForkLock] = WeakSet()
+
+
 def after_fork_in_child(call: Callable[[], object]) -> None:
     """Call a function in every process that is forked from this one, where the system forks."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=call)
+
+
+def _renew_locks() -> None:
+    for lock in list(_locks):
+        lock.renew()
+
+
+after_fork_in_child(_renew_locks)

@@ -6,11 +6,11 @@ import asyncio
 import os
 import secrets
 import socket
-import threading
 from concurrent.futures import Future
 from weakref import WeakKeyDictionary
 
 from apflow.core.errors import AlreadyRunningError
+from apflow.core.process import ForkLock
 from apflow.core.store import TaskStore
 from apflow.core.task import Task
 from apflow.core.treerun import TreeRun
@@ -18,7 +18,7 @@ from apflow.core.treerun import TreeRun
 _owner: tuple[int, str] | None = None
 # A claimed tree has a future of its run; None: it was left without one.
 _running: WeakKeyDictionary[TaskStore, dict[str, Future[TreeRun | None]]] = WeakKeyDictionary()
-_lock = threading.Lock()
+_lock = ForkLock()
 
 
 def owner_id() -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
-import threading
 import warnings
 from collections.abc import Callable
 from importlib import import_module
@@ -19,7 +18,7 @@ from typing import cast
 from apflow.core import plugins
 from apflow.core.errors import InvalidInputError, SettingsError
 from apflow.core.memory import MemoryStore
-from apflow.core.process import after_fork_in_child
+from apflow.core.process import ForkLock, after_fork_in_child
 from apflow.core.settings import Settings, get_settings
 from apflow.core.store import TaskStore
 from apflow.core.taskmodel import chosen_task_model_class, get_task_model_class, set_task_model_class
@@ -32,7 +31,7 @@ GROUP = "apflow.storages"
 StoreFactory = Callable[[str, Settings], TaskStore]
 
 _stores: dict[str, TaskStore] = {}
-_lock = threading.Lock()  # guards _stores
+_lock = ForkLock()  # guards _stores
 _inherited: list[TaskStore] = []  # stores of the process that this one was forked from, never closed here
 _NO_STORAGE = (
     "No storage is installed: tasks are kept in memory and are lost when this process ends. "
@@ -134,10 +133,8 @@ def _default_url() -> str:
 
 
 def _start_without_stores() -> None:
-    """In a forked process: leave the stores of the first one alone, and open new ones."""
-    global _lock
-    _lock = threading.Lock()
-    _inherited.extend(store for store in _stores.values() if store.capabilities.is_durable)
+    """In a forked process: leave alone what the first one has opened. Stores not yet opened open here."""
+    _inherited.extend(store for store in _stores.values() if store.is_forked)
     for store in _inherited:
         _stores.pop(store.url, None)
 

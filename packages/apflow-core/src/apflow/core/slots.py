@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from weakref import WeakValueDictionary
 
-from apflow.core.process import after_fork_in_child
+from apflow.core.process import ForkLock, after_fork_in_child
 
 Wake = Callable[[], None]
 
@@ -78,7 +78,7 @@ def _wake(woken: list[Wake]) -> None:
 
 
 _process: dict[str, Slots] = {}
-_lock = threading.Lock()
+_lock = ForkLock()
 
 
 def process_slots(limit: int) -> Slots:
@@ -128,8 +128,6 @@ async def host_slot(executor_id: str, host: str, limit: int) -> AsyncGenerator[N
 
 def _start_with_all_free() -> None:
     """In a forked process: the calls that hold places are not there."""
-    global _lock
-    _lock = threading.Lock()
     _process.clear()
     _of_hosts.clear()
 

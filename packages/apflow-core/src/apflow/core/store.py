@@ -136,13 +136,18 @@ class TaskStore(ABC):
 
     @property
     def trouble(self) -> StoreUnavailableError | None:
-        """Why the last write failed, where the store could not write; None since a write succeeded."""
+        """Why writes fail, while the store cannot write for the moment; None otherwise."""
         return None
 
     @property
     def wrote_at(self) -> float:
         """When a write last succeeded, by the monotonic clock."""
         return float("-inf")
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether the process that this one was forked from has opened the store, which is of no use here."""
+        return False
 
     @abstractmethod
     async def write(self, change: Change) -> Moved:

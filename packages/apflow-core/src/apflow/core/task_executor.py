@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,6 +13,7 @@ from apflow.core.driving import Driver, cancel
 from apflow.core.errors import InvalidInputError, NotFoundError
 from apflow.core.hooks import Hooks
 from apflow.core.manager import StreamingCallback, TaskManager
+from apflow.core.process import ForkLock, after_fork_in_child
 from apflow.core.session import get_default_session
 from apflow.core.settings import get_settings
 from apflow.core.store import TaskStore
@@ -39,7 +39,7 @@ class TaskExecutor:
     """
 
     _only: ClassVar[TaskExecutor | None] = None
-    _lock: ClassVar[threading.Lock] = threading.Lock()
+    _lock: ClassVar[ForkLock] = ForkLock()
     _running: list[RunningTree]  # several runs may have one key
 
     def __new__(cls) -> TaskExecutor:
@@ -245,3 +245,12 @@ async def _stored(db: TaskStore, task_id: str) -> Task:
     if task is None:
         raise NotFoundError(task_id)
     return task
+
+
+def _start_without_runs() -> None:
+    """In a forked process: the runs go on in the first one."""
+    if TaskExecutor._only is not None:  # noqa: SLF001 - this module's
+        TaskExecutor._only._running.clear()  # noqa: SLF001 - likewise
+
+
+after_fork_in_child(_start_without_runs)

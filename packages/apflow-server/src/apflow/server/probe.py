@@ -73,12 +73,22 @@ async def problem_of(db: TaskStore) -> dict[str, str]:
         return {"status": "store unavailable", "reason": error.reason}
     except Exception as error:  # noqa: BLE001 - whatever it is, it is not ready
         logger.warning("The store does not answer: %s", error or type(error).__name__)
-        return {"status": "store unreachable"} | ({} if db.trouble is None else {"reason": db.trouble.reason})
+        if db.trouble is not None:
+            return {"status": "store unreachable", "reason": db.trouble.reason}
+        if isinstance(error, TimeoutError):
+            return {"status": "store unreachable", "reason": f"it did not answer within {TIMEOUT:g} s"}
+        return {"status": "store unreachable"}
     return {}
 
 
 async def _check_writing(db: TaskStore) -> None:
-    """Write a small record, unless a write has succeeded a moment ago and none has failed since."""
+    """Write a small record, unless a write has succeeded a moment ago and none has failed since.
+
+    Raises:
+        StoreUnavailableError: the store cannot write, or has failed to a moment ago.
+    """
     is_fresh = time.monotonic() - db.wrote_at < WRITE_EVERY
     if db.capabilities.is_durable and (db.trouble is not None or not is_fresh):
         await db.put_record(KIND, KEY, "written by the probe")
+    if db.trouble is not None:  # larger writes fail
+        raise db.trouble

@@ -20,6 +20,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from apflow.core import fence
+from apflow.core.collector import return_large_blocks
 from apflow.core.settings import Settings
 from apflow.server.connection import HttpConnection, WebSocketConnection
 from apflow.server.message import LARGEST
@@ -84,6 +85,7 @@ def serve(
     Args:
         before_end: called when nothing runs any more, while the sockets still answer.
     """
+    return_large_blocks()
     DrainingServer(configuration(app), app, before_end).run(sockets)
 
 

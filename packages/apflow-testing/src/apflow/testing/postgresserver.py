@@ -47,6 +47,10 @@ class Server:
             assert time.monotonic() < until, [each.read_text()[-2000:] for each in self.data.glob("*.log")]
             time.sleep(0.1)
 
+    def is_running(self) -> bool:
+        """Return whether its main process is there."""
+        return self._control("status") == 0
+
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
         """Stop it; `immediate`: as a crash would."""
         self._control("stop", "-m", mode)

@@ -7,11 +7,11 @@ import os
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from threading import Lock
 from typing import Final
 
 from docker.errors import APIError, NotFound
 
+from apflow.core.process import ForkLock
 from apflow.executor.docker.connection import Line
 from apflow.executor.docker.engine import Address, Client, asking, connected
 from apflow.executor.docker.errors import DockerError
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 ATTEMPTS: Final = 3
 WAIT_SECONDS: Final = 0.2
 
-_lock = Lock()  # guards both below
+_lock = ForkLock()  # guards both below
 _active: set[str] = set()  # the runs of this process that go on
 _swept: set[tuple[str, int]] = set()  # engines, each with the process that has looked there
 

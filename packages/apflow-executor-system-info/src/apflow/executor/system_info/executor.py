@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 from apflow.core.bounds import MAX_CALL_SECONDS
 from apflow.core.executor import BaseTask, InputsSchema
+from apflow.core.process import after_fork_in_child
 from apflow.executor.system_info import figures
 
 Answer = TypeVar("Answer")
@@ -85,3 +86,6 @@ async def _in_thread(work: Callable[[], Answer]) -> Answer:
 def _threads() -> ThreadPoolExecutor:
     """Return the threads that ask the system, so that a slow answer holds up nobody else."""
     return ThreadPoolExecutor(THREADS, thread_name_prefix="apflow-system-info")
+
+
+after_fork_in_child(_threads.cache_clear)  # a forked process has none of the threads

@@ -13,12 +13,11 @@ import os
 import stat
 import struct
 import sys
-import threading
 from pathlib import Path
 
 from apflow.core.errors import StoreError, StoreLockedError
 from apflow.core.holder import find_holder
-from apflow.core.process import after_fork_in_child, started
+from apflow.core.process import ForkLock, after_fork_in_child, started
 from apflow.storage.duckdb.openfile import FileState, OpenFile
 
 OWNER_ONLY = 0o600
@@ -30,7 +29,7 @@ _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 # (device, inode) of the database files that this process has open: DuckDB opens a file twice under two names.
 _open_files: set[tuple[int, int]] = set()
 _open_paths: set[Path] = set()
-_open_lock = threading.Lock()  # guards both
+_open_lock = ForkLock()  # guards both
 
 
 class FileClaim:
@@ -149,8 +148,6 @@ def locked(path: Path, pid: int | None) -> StoreLockedError:
 
 def _start_without_claims() -> None:
     """In a forked process: the files belong to the first one."""
-    global _open_lock
-    _open_lock = threading.Lock()
     _open_paths.clear()
     _open_files.clear()
 

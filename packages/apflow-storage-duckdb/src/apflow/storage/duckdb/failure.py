@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 
@@ -73,7 +74,8 @@ def unavailable(url: str, error: BaseException) -> StoreError | None:
 def _lacking(error: duckdb.Error) -> str | None:
     """Return what the disk or the process lacks, in the words of the system, where that is the cause."""
     lines = [line.strip().rstrip(".") for line in str(error).splitlines()]
-    return next((text for text in _LACKS if any(line.endswith(text) for line in lines)), None)
+    lacks = (text for text, reason in _REASONS.items() if reason.passes)
+    return next((text for text in lacks if any(line.endswith(text) for line in lines)), None)
 
 
 def _as_lasting_error(error: duckdb.Error, url: str, path: Path | None, doing: str) -> StoreError:
@@ -137,10 +139,11 @@ def _read_version(match: re.Match[str], failure: Failure) -> StoreError:
 
 
 def _read_reason(match: re.Match[str], failure: Failure) -> StoreError:
-    advice = _REASONS.get(match["reason"].rstrip("."))
-    if advice is None:
-        advice = f"Check that {{file}} is a file that this user may write, {_OTHER}"
-    return failure.plain(advice.format(file=failure.file, directory=Path(failure.file).parent))
+    reason = _REASONS.get(
+        match["reason"].rstrip("."),
+        _Reason(f"Check that {{file}} is a file that this user may write, {_OTHER}"),
+    )
+    return failure.plain(reason.advice.format(file=failure.file, directory=Path(failure.file).parent))
 
 
 def _advise(advice: str) -> Read:
@@ -157,33 +160,39 @@ def _advise_damaged(advice: str) -> Read:
     return read
 
 
+class _Reason(NamedTuple):
+    """What to do about an error of the system."""
+
+    advice: str
+    passes: bool = False  # whether the disk or the process lacks something, and the same may succeed later
+
+
 _REASONS = {
-    os.strerror(code): advice
-    for codes, advice in (
-        ((errno.ENOENT, errno.ENOTDIR), f"Create the directory {{directory}}, {_OTHER}"),
+    os.strerror(code): reason
+    for codes, reason in (
+        ((errno.ENOENT, errno.ENOTDIR), _Reason(f"Create the directory {{directory}}, {_OTHER}")),
         (
             (errno.EACCES, errno.EPERM),
-            f"Give this user the right to read and write {{file}} and its directory, {_OTHER}",
+            _Reason(f"Give this user the right to read and write {{file}} and its directory, {_OTHER}"),
         ),
-        ((errno.EROFS,), f"The file system is mounted read-only: mount it for writing, {_OTHER}"),
-        ((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _MAKE_SPACE),
-        ((errno.EMFILE, errno.ENFILE), "Raise the limit of open files (ulimit -n)."),
+        (
+            (errno.EROFS,),
+            _Reason(f"The file system is mounted read-only: mount it for writing, {_OTHER}", passes=True),
+        ),
+        ((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _Reason(_MAKE_SPACE, passes=True)),
+        ((errno.EMFILE, errno.ENFILE), _Reason("Raise the limit of open files (ulimit -n).", passes=True)),
+        ((errno.ENOMEM,), _Reason("Give the process more memory.", passes=True)),
         (
             (errno.EIO,),
-            "The disk reports errors: check it, copy the file, and restore a backup if it is damaged.",
+            _Reason(
+                "The disk reports errors: check it, copy the file, and restore a backup if it is damaged.",
+                passes=True,
+            ),
         ),
-        ((errno.ELOOP, errno.ENAMETOOLONG), f"Correct the path, {_OTHER}"),
+        ((errno.ELOOP, errno.ENAMETOOLONG), _Reason(f"Correct the path, {_OTHER}")),
     )
     for code in codes
 }
-
-_LACKS = [
-    os.strerror(code)
-    for code in (
-        errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE,
-        errno.ENOMEM,
-    )
-]  # fmt: skip
 
 _KINDS: tuple[tuple[re.Pattern[str], Read], ...] = tuple(
     (re.compile(_PREFIX + pattern), read)

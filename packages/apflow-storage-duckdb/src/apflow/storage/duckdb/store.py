@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from apflow.core.errors import InvalidInputError, StoreError, StoreUnavailableError
+from apflow.core.errors import InvalidInputError, StoreError
 from apflow.core.events import TaskEvent
 from apflow.core.groupcommit import GroupCommit
 from apflow.core.settings import Settings
 from apflow.core.states import TaskStatus
-from apflow.core.store import Capabilities, Change, Moved, TaskQuery
+from apflow.core.store import Capabilities, Change, TaskQuery
 from apflow.core.task import Task
 from apflow.storage.duckdb.database import TRIM_EVERY, Database
 from apflow.storage.duckdb.statements import READ_EVENTS, SEQUENCES, among
@@ -78,17 +78,6 @@ class DuckDBStore(SqlRecordStore):
         # Also where nobody closes it, and at the end of the process.
         self._close = weakref.finalize(self, _close, self._group, self._readers, self._writer, self._database)
 
-    @property
-    def trouble(self) -> StoreUnavailableError | None:
-        return self._group.trouble
-
-    @property
-    def wrote_at(self) -> float:
-        return self._group.wrote_at
-
-    async def write(self, change: Change) -> Moved:
-        return await self._group.submit(change)
-
     async def get(self, ids: Sequence[str]) -> dict[str, Task]:
         statement = select_by_id(ids, among)
         return {task.id: task for task in await self._read(lambda: self._snapshot(statement, ids))}
@@ -128,9 +117,6 @@ class DuckDBStore(SqlRecordStore):
 
         return (await self._read(read))[:limit]
 
-    def figures(self) -> Mapping[str, int]:
-        return self._group.figures()
-
     async def close(self) -> None:
         self.is_closed = True
         if not self._group.guard.is_forked:
@@ -155,9 +141,15 @@ class DuckDBStore(SqlRecordStore):
         if task_columns() is not self._writer.columns:
             await self._group.submit(Change())  # adds the columns
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, read)
+            return await asyncio.get_running_loop().run_in_executor(self._readers, self._reading, read)
         except duckdb.Error as error:
             raise self._database.failed(error, "cannot be read") from error
+
+    def _reading(self, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        finally:
+            self._database.trim_if_due()
 
     def _snapshot(self, statement: Statement, roots: Sequence[str]) -> list[Task]:
         """Read tasks, and for those of `roots` the number of the last event."""

@@ -107,6 +107,7 @@ class Writer:
             _roll_back(connection)
             raise
         self._database.protect()
+        self._database.trim_if_due()
         return done
 
     def _run(self, text: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyConnection:
@@ -122,7 +123,7 @@ class Writer:
     def _open(self) -> None:
         connection = self._connection
         if connection is None:
-            connection = self._database.cursor()
+            connection = self._database.cursor(is_lasting=True)
             [row] = connection.execute(statements.LAST_NUMBER).fetchall()
             self.ledger = Ledger(row[0] + 1)
             self._connection = connection

@@ -50,6 +50,8 @@ class IoThread:
 
     def soon(self, call: Callable[[], object]) -> None:
         """Call a function in the thread, without waiting for it. Nothing happens where this is closed."""
+        if self.guard.is_forked:
+            return
         with self._lock:
             if self._loop is not None and not self._is_closed:
                 self._loop.call_soon_threadsafe(call)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 from functools import partial
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from apflow.core.errors import StoreError, StoreUnavailableError
+from apflow.core.errors import StoreError
 from apflow.core.events import TaskEvent
 from apflow.core.groupcommit import GroupCommit
 from apflow.core.settings import Settings
 from apflow.core.states import TaskStatus
-from apflow.core.store import Capabilities, Change, Moved, Notice, NoticeKind, TaskQuery
+from apflow.core.store import Capabilities, Change, Notice, NoticeKind, TaskQuery
 from apflow.core.task import Task
 from apflow.storage.postgres.address import read_address
 from apflow.storage.postgres.driver import Connection
@@ -97,15 +97,8 @@ class PostgresStore(SqlRecordStore):
         )
 
     @property
-    def trouble(self) -> StoreUnavailableError | None:
-        return self._group.trouble
-
-    @property
-    def wrote_at(self) -> float:
-        return self._group.wrote_at
-
-    async def write(self, change: Change) -> Moved:
-        return await self._group.submit(change)
+    def is_forked(self) -> bool:
+        return self._group.guard.is_forked or self._io.guard.is_forked
 
     async def get(self, ids: Sequence[str]) -> dict[str, Task]:
         statement = select_by_id(ids)
@@ -160,9 +153,6 @@ class PostgresStore(SqlRecordStore):
     def announce(self, event: TaskEvent) -> None:
         notice = Notice(NoticeKind.LIVE, event.root_task_id, event)
         self._io.soon(lambda: self._notices.tell([notice]))
-
-    def figures(self) -> Mapping[str, int]:
-        return self._group.figures()
 
     async def close(self) -> None:
         self.is_closed = True

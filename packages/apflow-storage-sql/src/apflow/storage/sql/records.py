@@ -1,4 +1,4 @@
-"""Records as SQL that DuckDB and PostgreSQL read alike, and the store that writes them so.
+"""Records as SQL that DuckDB and PostgreSQL read alike, and the part that both stores have in common.
 
 Each write is one statement with its condition in it, which gives back the version where it was written, and
 no row where another writer came first.
@@ -9,11 +9,13 @@ no row where another writer came first.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from apflow.core.errors import StoreUnavailableError
+from apflow.core.groupcommit import GroupCommit
 from apflow.core.jsonvalue import loads
-from apflow.core.store import Record, TaskStore
+from apflow.core.store import Change, Moved, Record, TaskStore
 from apflow.core.storing import check_record, check_records, record_text
 from apflow.core.task import Json, utc_now
 from apflow.storage.sql.columns import RECORDS, naive
@@ -41,7 +43,27 @@ READ = (
 
 
 class SqlRecordStore(TaskStore):
-    """The part of a store that keeps records by SQL; how a statement is run is the store's own."""
+    """The part of a store that commits changes in groups, and keeps records by SQL."""
+
+    _group: GroupCommit
+
+    @property
+    def is_forked(self) -> bool:
+        return self._group.guard.is_forked
+
+    @property
+    def trouble(self) -> StoreUnavailableError | None:
+        return self._group.trouble
+
+    @property
+    def wrote_at(self) -> float:
+        return self._group.wrote_at
+
+    async def write(self, change: Change) -> Moved:
+        return await self._group.submit(change)
+
+    def figures(self) -> Mapping[str, int]:
+        return self._group.figures()
 
     @abstractmethod
     async def _write_record(self, statement: Statement) -> int | None:

@@ -1,0 +1,263 @@
+"""A server under mixed load for many minutes, on a file that was opened before.
+
+    python -m benchmarks.endurance                 # 30 minutes
+    python -m benchmarks.endurance --minutes 4
+
+The load: clients that create and run trees of 100 tasks, clients whose tasks have results of 1 MB,
+subscribers that follow trees, and readers of lists and whole trees. The exit code is 1 where a limit is
+exceeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+from apflow.core.task import Json
+from benchmarks import trees
+from benchmarks.serving import ask, server
+
+CLIENTS, LARGE_CLIENTS, SUBSCRIBERS, READERS = 8, 2, 20, 2
+SIZE = 99  # tasks below the root of each tree
+LARGE_RESULT = 1_000_000  # bytes
+LARGE_PAUSE = 0.5  # seconds between two trees with large results of a client
+SAMPLE_SECONDS = 2.0
+PRINT_SECONDS = 20.0
+REST_SECONDS = 20.0
+MAX_WAL_MB = 20.0
+MIN_THROUGHPUT = 0.9  # of the last minute, as a share of the first
+MAX_GROWTH = 1.25  # of the memory in the last fifth, as a multiple of that in the second
+
+
+@dataclass
+class Load:
+    """What the clients have done, and what is seen of the server meanwhile."""
+
+    url: str
+    pid: int
+    file: Path
+    until: float
+    tasks: int = 0
+    events: int = 0
+    reads: int = 0
+    roots: list[str] = field(default_factory=list[str])  # of the newest trees
+    samples: list[Sample] = field(default_factory=list["Sample"])
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is time left."""
+        return time.monotonic() < self.until
+
+    def sample(self) -> Sample:
+        """Look at the server."""
+        log = self.file.with_name(f"{self.file.name}.wal")
+        process = psutil.Process(self.pid)
+        return Sample(
+            time.monotonic(),
+            self.tasks,
+            sum(process.cpu_times()[:2]),
+            process.memory_info().rss / (1 << 20),
+            (log.stat().st_size if log.exists() else 0) / 1e6,
+        )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The state at one moment."""
+
+    at: float  # by the monotonic clock
+    tasks: int  # completed so far
+    processor: float  # seconds that the server has used
+    memory: float  # MiB
+    wal: float  # MB
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the run has shown."""
+
+    minutes: float
+    tasks: int
+    events: int
+    reads: int
+    largest_wal_mb: float
+    first_minute: float  # tasks per second
+    last_minute: float
+    first_cost: float  # ms of the processor per task, which a busy machine changes less
+    last_cost: float
+    memory_early: float  # MiB, mean of the second fifth of the time
+    memory_late: float  # of the last fifth
+    memory_at_rest: float  # after it
+
+    def faults(self) -> list[str]:
+        """Return the limits that were exceeded."""
+        found: list[str] = []
+        if self.largest_wal_mb >= MAX_WAL_MB:
+            found.append(f"The write-ahead log reached {self.largest_wal_mb:.1f} MB, limit {MAX_WAL_MB:g}.")
+        if self.last_minute < MIN_THROUGHPUT * self.first_minute:
+            found.append(f"The last minute ran {self.last_minute / self.first_minute:.2f} of the first.")
+        if self.memory_late > MAX_GROWTH * self.memory_early:
+            found.append(f"Memory grew from {self.memory_early:.0f} to {self.memory_late:.0f} MiB.")
+        return found
+
+
+async def run_trees(client: httpx.AsyncClient, load: Load) -> None:
+    """Create and run trees of many small tasks, one after the other."""
+    array = trees.fan_out(SIZE)
+    while load.goes_on:
+        root_id = await _run(client, load, array)
+        load.roots = [*load.roots[1 - CLIENTS :], root_id]
+
+
+async def run_large(client: httpx.AsyncClient, load: Load) -> None:
+    """Create and run trees whose tasks have large results.
+
+    The root has none: lists of the newest 100 roots would be 100 MB, and reading them the whole load.
+    """
+    leaf: dict[str, Json] = {"schemas": {"method": trees.LARGE}, "inputs": {"size": LARGE_RESULT}}
+    array: list[dict[str, Json]] = [{"id": "root", "name": "large results"}]
+    array += [{"id": f"leaf{n}", "name": f"leaf {n}", "parent_id": "root", **leaf} for n in range(3)]
+    while load.goes_on:
+        await _run(client, load, array)
+        await asyncio.sleep(LARGE_PAUSE)
+
+
+async def _run(client: httpx.AsyncClient, load: Load, array: Sequence[dict[str, Json]]) -> str:
+    answer = await ask(client, "tasks.execute", tasks=array)
+    root_id = str(answer["root_task_id"])
+    async with client.stream("GET", f"/tasks/{root_id}/events", timeout=120) as stream:
+        async for _ in stream.aiter_raw():
+            pass
+    load.tasks += len(array)
+    return root_id
+
+
+async def subscribe(client: httpx.AsyncClient, load: Load) -> None:
+    """Follow one of the newest trees after the other."""
+    while load.goes_on:
+        if not load.roots:
+            await asyncio.sleep(0.1)
+            continue
+        root_id = load.roots[-1]
+        async with client.stream("GET", f"/tasks/{root_id}/events?after=0", timeout=120) as stream:
+            async for line in stream.aiter_lines():
+                load.events += line.startswith("event:")
+        await asyncio.sleep(0.5)
+
+
+async def read(client: httpx.AsyncClient, load: Load) -> None:
+    """List the newest roots, and read whole trees."""
+    while load.goes_on:
+        await ask(client, "tasks.list", limit=100)
+        if load.roots:
+            await ask(client, "tasks.tree", task_id=load.roots[0])
+        load.reads += 1
+        await asyncio.sleep(0.2)
+
+
+async def watch(load: Load) -> None:
+    """Take samples, and print what each `PRINT_SECONDS` have shown."""
+    samples = load.samples
+    while load.goes_on:
+        samples.append(load.sample())
+        recent = samples[-1 - int(PRINT_SECONDS / SAMPLE_SECONDS) :]
+        if len(samples) > 1 and (len(samples) - 1) % int(PRINT_SECONDS / SAMPLE_SECONDS) == 0:
+            print(
+                f"{samples[-1].at - samples[0].at:6.0f} s: {_rate(recent):5.0f} tasks/s, "
+                f"{_cost(recent):5.2f} ms of the processor per task, {samples[-1].memory:4.0f} MiB, "
+                f"log at most {max(each.wal for each in recent):4.1f} MB",
+                flush=True,
+            )
+        await asyncio.sleep(SAMPLE_SECONDS)
+
+
+async def endure(load: Load) -> Verdict:
+    """Put the load on the server, let it rest, and return what was seen."""
+    begin = time.monotonic()
+    work = [run_trees] * CLIENTS + [run_large] * LARGE_CLIENTS
+    work += [subscribe] * SUBSCRIBERS + [read] * READERS
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    async with (
+        httpx.AsyncClient(base_url=load.url, trust_env=False, limits=limits) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        group.create_task(watch(load), name="endurance:watch")
+        for number, each in enumerate(work):
+            group.create_task(each(client, load), name=f"endurance:{each.__name__}-{number}")
+    await asyncio.sleep(REST_SECONDS)
+    return judged(load, load.sample(), (time.monotonic() - begin - REST_SECONDS) / 60)
+
+
+def judged(load: Load, rest: Sample, minutes: float) -> Verdict:
+    """Return what the samples show."""
+    samples = load.samples
+    fifth = max(1, len(samples) // 5)
+    minute = min(60.0, (samples[-1].at - samples[0].at) / 3)
+    first = [each for each in samples if each.at <= samples[0].at + minute]
+    last = [each for each in samples if each.at >= samples[-1].at - minute]
+    return Verdict(
+        minutes=minutes,
+        tasks=load.tasks,
+        events=load.events,
+        reads=load.reads,
+        largest_wal_mb=max(each.wal for each in samples),
+        first_minute=_rate(first),
+        last_minute=_rate(last),
+        first_cost=_cost(first),
+        last_cost=_cost(last),
+        memory_early=_mean([each.memory for each in samples[fifth : 2 * fifth]]),
+        memory_late=_mean([each.memory for each in samples[-fifth:]]),
+        memory_at_rest=rest.memory,
+    )
+
+
+def _rate(samples: Sequence[Sample]) -> float:
+    return (samples[-1].tasks - samples[0].tasks) / (samples[-1].at - samples[0].at)
+
+
+def _cost(samples: Sequence[Sample]) -> float:
+    """Return the time of the processor that a task took, in milliseconds."""
+    used = samples[-1].processor - samples[0].processor
+    return 1000 * used / max(1, samples[-1].tasks - samples[0].tasks)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+async def prepare(url: str) -> None:
+    """Run some trees, so that the file is not empty when it is opened again."""
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        for _ in range(5):
+            await ask(client, "tasks.execute", tasks=trees.fan_out(SIZE), wait=True)
+
+
+def main() -> int:
+    """Run the load; print each limit that was exceeded, and the figures as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.endurance")
+    parser.add_argument("--minutes", type=float, default=30.0)
+    minutes: float = parser.parse_args().minutes
+    with tempfile.TemporaryDirectory(prefix="apflow-endurance-") as folder:
+        file = Path(folder) / "endurance.duckdb"
+        with server(file) as (url, _, _):
+            asyncio.run(prepare(url))
+        with server(file) as (url, pid, _):
+            verdict = asyncio.run(endure(Load(url, pid, file, time.monotonic() + minutes * 60)))
+    print(json.dumps(asdict(verdict), indent=2))
+    faults = verdict.faults()
+    print("\n".join(faults) or "All limits are kept.")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
