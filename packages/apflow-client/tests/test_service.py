@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from peers.apflowserver import ApflowServer, until
 
-from apflow.client import Client, RemoteService
+from apflow.client import Client, RemoteService, ServerUnreachableError
 from apflow.core.errors import InvalidInputError, NotFoundError
 from apflow.core.operations import OPERATIONS
 from apflow.core.service import TaskService
+from apflow.testing.proxy import a_proxy, at_most
 
 TREE = [
     {"id": "svc", "name": "svc"},
@@ -64,3 +67,23 @@ async def test_who_stops_waiting_cancels_the_run(server: ApflowServer, tmp_path:
         with pytest.raises(asyncio.CancelledError):
             await running
         assert await asyncio.to_thread(gone.exists)
+
+
+@pytest.mark.parametrize("key", [None, "order-17"])
+async def test_a_tree_is_created_once_though_the_answer_is_lost(server: ApflowServer, key: str | None):
+    """A client repeats what creates something only with a key, and the server honours it."""
+    address = urlsplit(server.url)
+    name = f"lost-{key}"
+    with a_proxy((str(address.hostname), address.port or 0)) as proxy:
+        proxy.cut_after = at_most(1, lambda piece: b"tasks.create" in piece)
+        async with Client(f"http://127.0.0.1:{proxy.port}") as client:
+            params: dict[str, Any] = {"tasks": [{"name": name}]}
+            if key is None:
+                with pytest.raises(ServerUnreachableError, match="not known"):
+                    await client.call("tasks.create", params)
+            else:
+                await client.call("tasks.create", {**params, "idempotency_key": key})
+        await until(lambda: proxy.lost_answers == 1)
+    async with Client(server.url) as client:
+        listed = await RemoteService(client).list(limit=100)
+    assert [each["name"] for each in listed].count(name) == 1

@@ -26,6 +26,7 @@ from apflow.executor.docker import (
     LimitNotHeldError,
 )
 from apflow.executor.docker import engine as engine_module
+from apflow.testing.proxy import a_proxy
 
 V1_MEMORY = Path("/sys/fs/cgroup/memory")
 
@@ -249,3 +250,33 @@ async def test_a_registry_is_judged_by_the_network_policy(engine: Engine, monkey
         assert registry.asked == []
         monkeypatch.setenv("APFLOW_NET_ALLOW", "127.0.0.1")
         assert (await run(image=f"{registry.host}/judged:1", pull="missing"))["success"]
+
+
+@pytest.mark.parametrize("lost", ["create", "start"])
+async def test_a_request_whose_answer_is_lost_is_not_sent_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, lost: str
+):
+    """The library keeps connections: a lost one must not create or start a second container."""
+    marks: list[bytes] = []
+
+    def is_lost(piece: bytes) -> bool:
+        # The body of a creation comes behind its head, in a piece of its own.
+        if (b'"Image"' if lost == "create" else b"/start") in piece:
+            marks.append(piece)
+            return True
+        return False
+
+    with a_proxy(engine.url.removeprefix("unix://")) as proxy:
+        proxy.cut_after = is_lost
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{proxy.port}")
+        with pytest.raises((EngineLostError, EngineUnavailableError)):
+            await run("true")
+        assert len(marks) == 1
+        async with asyncio.timeout(10):
+            while not proxy.lost_answers:
+                await asyncio.sleep(0.01)
+    left = engine.containers()
+    assert len(left) <= 1
+    with engine.client() as client:
+        for each in left:  # the executor cannot know the id of a container whose answer was lost
+            client.remove_container(each, force=True)

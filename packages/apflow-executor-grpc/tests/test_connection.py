@@ -21,6 +21,7 @@ from apflow.executor.grpc import (
     GrpcUnavailableError,
     channel,
 )
+from apflow.testing.proxy import a_proxy
 
 DEMO = {name: text for name, text in PROTOS.items() if name.startswith("demo/")}
 GREETING = {"text": "Hello you"}
@@ -454,3 +455,28 @@ def test_it_works_on_one_event_loop_after_the_other_and_on_several_at_once():
             thread.join(30)
     assert results == [[GREETING] * 20] * 5
     assert descriptors() <= before
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+@pytest.mark.parametrize("is_handled", [False, True])
+async def test_a_call_whose_connection_is_lost_is_not_sent_again(
+    peer: Peer, *, is_kept: bool, is_handled: bool
+):
+    """gRPC repeats by itself only what never reached a server: no service configuration permits more."""
+    with a_proxy(("127.0.0.1", peer.port)) as proxy:
+        inputs = peer.inputs("Greet", {"name": "you"}, protos=DEMO, timeout=10)
+        inputs |= {"server": f"127.0.0.1:{proxy.port}"}
+        if is_kept:
+            await run(inputs)
+        before = peer.calls["Greet"]
+
+        def is_call(piece: bytes) -> bool:
+            return b"you" in piece
+
+        if is_handled:
+            proxy.cut_after = is_call
+        else:
+            proxy.cut_before = is_call
+        with pytest.raises(GrpcUnavailableError):
+            await run(inputs)
+        assert peer.calls["Greet"] - before <= int(is_handled)

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 from peers.http import HttpPeer
 
-from apflow.executor.http import RestConnectionError, RestExecutor, RestStatusError, RestTimeoutError
+from apflow.executor.http import (
+    RestConnectionError,
+    RestExecutor,
+    RestOutcomeUnknownError,
+    RestStatusError,
+    RestTimeoutError,
+)
 
 QUICK = {"max_attempts": 3, "delay": 0.01}
 
@@ -79,10 +85,10 @@ async def test_an_empty_retry_means_three_attempts(peer: HttpPeer):
     assert result["json"] == {"calls": 3}
 
 
-async def test_what_is_not_safe_is_repeated_with_an_idempotency_key_only(peer: HttpPeer):
-    with pytest.raises(RestStatusError):
-        await call(peer, method="POST", retry=QUICK)
-    with pytest.raises(RestConnectionError):
-        await call(peer, method="POST", retry=QUICK, params={"how": "drop"})
-    result = await call(peer, method="POST", retry=QUICK, idempotency_key="task:1")
+async def test_a_lost_post_is_repeated_only_with_an_idempotency_key_of_the_user(peer: HttpPeer):
+    for key in (None, "task:1"):  # the key of the task: the service may not know the header
+        with pytest.raises(RestOutcomeUnknownError):
+            await call(peer, method="POST", retry=QUICK, params={"how": "drop"}, idempotency_key=key)
+    own = {"Idempotency-Key": "order-17"}
+    result = await call(peer, method="POST", retry=QUICK, params={"how": "drop"}, headers=own)
     assert result["json"] == {"calls": 2}

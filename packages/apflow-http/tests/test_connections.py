@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from apflow.core.errors import AddressRefusedError
-from apflow.http import GuardedTransport
+from apflow.http import IDEMPOTENT, SENDING, GuardedTransport, Sending
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -26,10 +26,12 @@ class Peer:
     def __init__(self, answers: int, *, lingers: bool, reads: bool) -> None:
         self.url = ""
         self.accepted = self.ended = 0
+        self.writers: list[asyncio.StreamWriter] = []
         self._answers, self._lingers, self._reads = answers, lingers, reads
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self.writers.append(writer)
         try:
             if not self._reads:
                 await self._wait_for_reset(writer)
@@ -96,18 +98,46 @@ async def test_a_connection_that_the_peer_has_closed_is_not_used_again():
         assert peer.accepted == 3
 
 
-@pytest.mark.parametrize("key", [None, "once"])
-async def test_what_meets_a_connection_that_is_being_closed_is_sent_again_where_that_is_safe(key: str | None):
-    # The race that a connection may lose which is kept: the peer closes it while the next request is sent.
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "POST", "PATCH"])
+@pytest.mark.parametrize("is_once", [False, True])
+async def test_a_request_that_meets_a_closing_connection_is_sent_again_if_it_is_idempotent(
+    method: str, is_once: bool
+):
+    # The race that a kept connection may lose: the peer closes it while the next request is sent.
     async with peer_that(answers=1, lingers=True) as peer, client() as http:
         await http.get(peer.url)
-        assert (await http.get(peer.url)).text == "ok"
-        assert peer.accepted == 2
-        if key is None:
-            with pytest.raises(httpx.TransportError):
-                await http.post(peer.url)
+        sending = Sending(is_once=is_once)
+        # A server that does not know the header acts twice: it permits nothing.
+        request = http.build_request(
+            method, peer.url, headers={"Idempotency-Key": "k"}, content=b"", extensions={SENDING: sending}
+        )
+        if method in IDEMPOTENT and not is_once:
+            assert (await http.send(request)).status_code == 200
+            assert peer.accepted == 2
         else:
-            assert (await http.post(peer.url, headers={"Idempotency-Key": key})).text == "ok"
+            with pytest.raises(httpx.TransportError):
+                await http.send(request)
+            assert peer.accepted == 1
+        assert sending.bytes_written > 0
+
+
+async def test_a_request_of_which_nothing_was_written_is_sent_again_whatever_it_is():
+    async with peer_that(answers=1, lingers=True) as peer, client() as http:
+        await http.get(peer.url)
+        writer = peer.writers[0]
+
+        async def lose(event: str, _: object) -> None:
+            # The connection has been taken from the idle ones, and is lost before the first write.
+            if event == "http11.send_request_headers.started" and peer.accepted == 1:
+                writer.transport.abort()
+                await peer.until(lambda: peer.ended == 1)
+                await asyncio.sleep(0.1)
+
+        sending = Sending(is_once=True)
+        extensions = {SENDING: sending, "trace": lose}
+        response = await http.post(peer.url, json={"amount": 1}, extensions=extensions)
+        assert response.text == "ok"
+        assert peer.accepted == 2
 
 
 async def test_a_connection_that_is_new_is_not_tried_twice():

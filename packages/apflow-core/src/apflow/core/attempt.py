@@ -412,6 +412,7 @@ class Attempt:
         executor.stored_task = task
         executor.attempts = task.attempts
         executor.idempotency_key = f"{task.id}:{task.generation}"
+        executor.policy_effect = task.policy.get("effect")
         executor.cancellation_checker = self.cancellation
         executor.event_queue = self.queue
         bench.instances[task.id] = executor

@@ -57,6 +57,7 @@ class ExecutableTask(ABC):
     stored_task: Task | None = None  # the run's own: `task` gives copies of it
     attempts: int = 0  # this one included
     idempotency_key: str | None = None  # the same for every attempt at one piece of work
+    policy_effect: str | None = None  # `effect` of the task's policy; None: the policy names none
     dependency_results: Mapping[str, Json] = NO_RESULTS  # of the completed dependencies, in order
     cancellation_checker: Callable[[], bool] | None = None
     event_queue: EventQueue | None = None

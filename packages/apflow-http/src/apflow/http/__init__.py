@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from apflow.http.transport import GuardedTransport, ssl_context
+from apflow.http.transport import IDEMPOTENT, SENDING, GuardedTransport, Sending, ssl_context
 
-__all__ = ["GuardedTransport", "ssl_context"]
+__all__ = ["IDEMPOTENT", "SENDING", "GuardedTransport", "Sending", "ssl_context"]

@@ -25,6 +25,7 @@ class Stream(httpcore.AsyncNetworkStream):
     def __init__(self, transport: asyncio.Transport, wire: Wire) -> None:
         self._transport = self._plain = transport
         self._wire = wire
+        self.bytes_written = 0  # by requests, before TLS
 
     @classmethod
     async def over(cls, sock: socket.socket) -> Stream:
@@ -53,6 +54,7 @@ class Stream(httpcore.AsyncNetworkStream):
         try:
             async with asyncio.timeout(timeout):
                 self._wire.check()
+                self.bytes_written += len(buffer)  # from here on the peer may receive it
                 self._transport.write(buffer)
                 await self._wire.has_room.wait()
                 self._wire.check()

@@ -5,6 +5,10 @@ again. TLS still verifies the name. Proxies of the environment are not used: the
 
 The pool is not httpcore's, which looks at every connection of every host twice for each request, and so takes
 milliseconds where fifty are open.
+
+A server may close a kept connection at any moment. A request that fails on one is sent again, on a new
+connection, if none of its bytes were written, or if its method is idempotent. An `Idempotency-Key` header
+permits nothing: the server may not know that header.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -33,7 +38,16 @@ CONNECTIONS = 100  # of one transport, in use at once
 KEPT = 64  # of one transport, idle
 KEEP_ALIVE = 15.0  # seconds that an idle connection is kept
 PORTS = {"http": 80, "https": 443}
-_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110, section 9.2.2
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110, section 9.2.2
+SENDING = "apflow.sending"  # the extension of a request that holds its `Sending`
+
+
+@dataclass
+class Sending:
+    """What the sender of a request permits, and what the transport reports: an extension of a request."""
+
+    is_once: bool = False  # never send a request again of which a byte was written, whatever its method
+    bytes_written: int = 0  # of all requests that share this object; 0: the server has received nothing
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
@@ -85,31 +99,27 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         check_host(url.host, url.port or PORTS.get(url.scheme))  # a kept connection resolves nothing
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         wanted = policy, target.scheme, target.host, target.origin.port
-        while True:
-            kept = await self._idle.take(wanted)
-            connection = kept or self._connection(target, policy)
+        kept = await self._idle.take(wanted)
+        connection = kept or _Connection(target.origin, self._context, policy)
+        try:
             try:
-                response = await connection.handle_async_request(_as_httpcore(request, target))
-            except BaseException as error:
+                response = await connection.send(request, target)
+            except (httpcore.NetworkError, httpcore.RemoteProtocolError):
+                if kept is None or not _may_repeat(request, connection):
+                    raise
                 await connection.aclose()
-                if kept is not None and _was_closed_before(error) and _can_repeat(request):
-                    continue
-                if isinstance(error, _ERRORS):
-                    raise _as_httpx(error, request) from error
-                raise
-            body = _Body(response.stream, request, partial(self._release, wanted, connection))
-            more = cast("Any", response).extensions
-            return httpx.Response(response.status, headers=response.headers, stream=body, extensions=more)
+                connection = _Connection(target.origin, self._context, policy)
+                response = await connection.send(request, target)
+        except BaseException as error:
+            await connection.aclose()
+            if isinstance(error, _ERRORS):
+                raise _as_httpx(error, request) from error
+            raise
+        body = _Body(response.stream, request, partial(self._release, wanted, connection))
+        more = cast("Any", response).extensions
+        return httpx.Response(response.status, headers=response.headers, stream=body, extensions=more)
 
-    def _connection(self, target: httpcore.URL, policy: NetPolicy) -> httpcore.AsyncHTTPConnection:
-        return httpcore.AsyncHTTPConnection(
-            target.origin,
-            ssl_context=self._context,
-            keepalive_expiry=KEEP_ALIVE,
-            network_backend=_GuardedBackend(policy),
-        )
-
-    async def _release(self, wanted: tuple[Any, ...], connection: httpcore.AsyncHTTPConnection) -> None:
+    async def _release(self, wanted: tuple[Any, ...], connection: _Connection) -> None:
         self._places.release()
         if connection.is_idle() and not self._is_closed:
             await self._idle.keep(wanted, connection)
@@ -134,11 +144,42 @@ def ssl_context(verify: Verify) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=Path(verify).expanduser())
 
 
+class _Connection(httpcore.AsyncHTTPConnection):
+    """A connection that counts the bytes of its last request."""
+
+    def __init__(self, origin: httpcore.Origin, context: ssl.SSLContext, policy: NetPolicy) -> None:
+        self._backend = _GuardedBackend(policy)
+        super().__init__(
+            origin,
+            ssl_context=context,
+            keepalive_expiry=KEEP_ALIVE,
+            network_backend=self._backend,
+        )
+        self.bytes_written = 0  # of the last request
+
+    async def send(self, request: httpx.Request, target: httpcore.URL) -> httpcore.Response:
+        """Send a request; add the bytes that were written to its `Sending`, also where it fails."""
+        before = self._backend.bytes_written
+        try:
+            return await self.handle_async_request(_as_httpcore(request, target))
+        finally:
+            self.bytes_written = self._backend.bytes_written - before
+            sending = request.extensions.get(SENDING)
+            if isinstance(sending, Sending):
+                sending.bytes_written += self.bytes_written
+
+
 class _GuardedBackend(httpcore.AsyncNetworkBackend):
     """Connects to an address that a policy permits."""
 
     def __init__(self, policy: NetPolicy) -> None:
         self._policy = policy
+        self._stream: Stream | None = None
+
+    @property
+    def bytes_written(self) -> int:
+        """Return how many bytes of requests were written to the connection."""
+        return 0 if self._stream is None else self._stream.bytes_written
 
     async def connect_tcp(
         self,
@@ -152,7 +193,8 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
         try:
             async with asyncio.timeout(timeout):
                 endpoints = await resolve(host, port, self._policy)
-                return await Stream.over(await connect(host, port, endpoints))
+                self._stream = await Stream.over(await connect(host, port, endpoints))
+                return self._stream
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(str(error)) from error
         except HostUnreachableError as error:
@@ -205,14 +247,14 @@ def _as_httpcore(request: httpx.Request, target: httpcore.URL) -> httpcore.Reque
     )
 
 
-def _was_closed_before(error: BaseException) -> bool:
-    """Say whether a connection that had been kept may have been closed by the peer in the meantime."""
-    return isinstance(error, (httpcore.NetworkError, httpcore.RemoteProtocolError))
-
-
-def _can_repeat(request: httpx.Request) -> bool:
-    is_known = isinstance(request.stream, httpx.ByteStream)
-    return is_known and (request.method in _REPEATABLE or "idempotency-key" in request.headers)
+def _may_repeat(request: httpx.Request, connection: _Connection) -> bool:
+    """Return whether a request that failed on a kept connection may be sent again."""
+    if not connection.bytes_written:
+        return True  # httpcore reads the body only after the head was written
+    sending = request.extensions.get(SENDING)
+    if isinstance(sending, Sending) and sending.is_once:
+        return False
+    return request.method.upper() in IDEMPOTENT and isinstance(request.stream, httpx.ByteStream)
 
 
 def _tells_no_headers(record: logging.LogRecord) -> bool:

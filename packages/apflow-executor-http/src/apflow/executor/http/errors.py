@@ -14,7 +14,12 @@ class RestInputError(RestError):
 
 
 class RestStatusError(RestError):
-    """The server answered with a status that was not expected."""
+    """The server answered with a status that was not expected.
+
+    `is_redirected`: the answer is that of another method, to which a redirect led.
+    """
+
+    is_redirected = False
 
     def __init__(self, method: str, url: str, status_code: int, body: str, retry_after: float | None) -> None:
         said = f" It said: {body}" if body else ""
@@ -29,9 +34,10 @@ class RestStatusError(RestError):
 class RestTimeoutError(RestError):
     """The answer was not complete in time."""
 
-    def __init__(self, method: str, url: str, seconds: float) -> None:
-        super().__init__(f"{method} {url} took longer than {seconds:g} s (timeout).")
-        self.method, self.url, self.seconds = method, url, seconds
+    def __init__(self, method: str, url: str, seconds: float, sent: int = 0) -> None:
+        unknown = f" {_unknown(sent)}" if sent else ""
+        super().__init__(f"{method} {url} took longer than {seconds:g} s (timeout).{unknown}")
+        self.method, self.url, self.seconds, self.sent = method, url, seconds, sent
 
 
 class RestConnectionError(RestError):
@@ -43,6 +49,18 @@ class RestConnectionError(RestError):
         self.method, self.url, self.was_sent = method, url, was_sent
 
 
+class RestOutcomeUnknownError(RestConnectionError):
+    """A request that must not be sent twice was lost after the server may have received it.
+
+    `sent` is how many bytes of the request were written.
+    """
+
+    def __init__(self, method: str, url: str, cause: str, sent: int) -> None:
+        super().__init__(method, url, cause, was_sent=True)
+        self.args = (f"{method} {url}: the connection was lost: {cause}. {_unknown(sent)}",)
+        self.sent = sent
+
+
 class RestTlsError(RestConnectionError):
     """The server's certificate is not trusted, or it speaks no TLS."""
 
@@ -51,6 +69,16 @@ class RestTlsError(RestConnectionError):
         self.args = (
             f"{method} {url}: no connection by TLS: {cause}. `verify` names a file with the CA to trust.",
         )
+
+
+def _unknown(sent: int) -> str:
+    """Return what the user must know and do about a request whose outcome is unknown."""
+    return (
+        f"The outcome is unknown: {sent} bytes of the request were sent, and the server may have acted on "
+        "them. Check the service before you run the task again. If the service acts only once on requests "
+        "with the same key, set `retry` and an own Idempotency-Key in `headers`; if a second request does "
+        'no harm, set `retry` and policy {"effect": "idempotent"}.'
+    )
 
 
 class RestResponseError(RestError):

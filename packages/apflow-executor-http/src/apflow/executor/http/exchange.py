@@ -15,6 +15,7 @@ from apflow.executor.http.body import Body, EncodingError
 from apflow.executor.http.errors import (
     RestConnectionError,
     RestError,
+    RestOutcomeUnknownError,
     RestRedirectError,
     RestResponseError,
     RestTlsError,
@@ -105,10 +106,12 @@ def _redirected(
     if method != request.method:
         for name in _OF_BODY:
             headers.pop(name, None)
-        following = httpx.Request(method, target, headers=headers)
+        following = httpx.Request(method, target, headers=headers, extensions=request.extensions)
     else:
         headers["Host"] = target.netloc.decode("ascii")  # httpx leaves it out where a stream is given
-        following = httpx.Request(method, target, headers=headers, stream=request.stream)
+        following = httpx.Request(
+            method, target, headers=headers, stream=request.stream, extensions=request.extensions
+        )
     if "cookie" not in following.headers:
         cookies.set_cookie_header(following)
     return following
@@ -125,18 +128,25 @@ def _told(method: str, url: str, plan: Plan) -> Generator[None]:
         yield
     except RestError:
         raise
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpcore.ConnectError) as error:
-        if isinstance(_root(error), ssl.SSLError):
-            raise RestTlsError(method, url, plan.told(_text(error))) from error
-        raise RestConnectionError(method, url, plan.told(_text(error)), was_sent=False) from error
-    except (httpx.NetworkError, httpx.TimeoutException) as error:
-        raise RestConnectionError(method, url, plan.told(_text(error)), was_sent=True) from error
+    except (httpx.NetworkError, httpx.TimeoutException, httpcore.ConnectError) as error:
+        raise _lost(method, url, plan, error) from error
     except httpx.RemoteProtocolError as error:
         if "disconnected" in str(error) or "incomplete" in str(error) or "closed connection" in str(error):
-            raise RestConnectionError(method, url, plan.told(_text(error)), was_sent=True) from error
+            raise _lost(method, url, plan, error) from error
         raise RestResponseError(method, url, plan.told(_text(error))) from error
     except (httpx.HTTPError, EncodingError, zlib.error) as error:
         raise RestResponseError(method, url, plan.told(_text(error))) from error
+
+
+def _lost(method: str, url: str, plan: Plan, error: BaseException) -> RestConnectionError:
+    """Return the error for a connection that was lost, or not made."""
+    cause = plan.told(_text(error))
+    if plan.is_outcome_unknown:
+        return RestOutcomeUnknownError(method, url, cause, plan.sending.bytes_written)
+    was_made = not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpcore.ConnectError))
+    if not was_made and isinstance(_root(error), ssl.SSLError):
+        return RestTlsError(method, url, cause)
+    return RestConnectionError(method, url, cause, was_sent=was_made and plan.sending.bytes_written > 0)
 
 
 def _root(error: BaseException) -> BaseException:

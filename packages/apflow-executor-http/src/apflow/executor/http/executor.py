@@ -18,7 +18,7 @@ from apflow.executor.http.errors import RestConnectionError, RestStatusError, Re
 from apflow.executor.http.exchange import Answer, exchange
 from apflow.executor.http.pool import transport_for
 from apflow.executor.http.request import Plan, plan_request
-from apflow.executor.http.schema import ONCE, RETRIED, SCHEMA
+from apflow.executor.http.schema import ONCE, REFUSALS, RETRIED, SCHEMA
 
 SHOWN_BODY = 300  # characters of a body in an error
 
@@ -41,11 +41,13 @@ class RestExecutor(BaseTask):
             RestInputError: the inputs describe no request that may be sent.
             AddressRefusedError: the network policy forbids the address.
             RestConnectionError, RestTlsError: the server cannot be reached, or was lost.
+            RestOutcomeUnknownError: it was lost, and may have acted on what must not happen twice.
             RestStatusError: its status is not one that was expected.
             RestResponseError, RestRedirectError: its answer cannot be read, or leads nowhere.
             RestTimeoutError: it took too long.
         """
-        plan, timeout = plan_request(inputs, self.idempotency_key), float(inputs.get("timeout", 30))
+        effect = self.policy_effect or ("once" if self.effect == "once" else None)
+        plan, timeout = plan_request(inputs, self.idempotency_key, effect), float(inputs.get("timeout", 30))
         started = time.monotonic()
         limit = asyncio.timeout(timeout)
         try:
@@ -53,7 +55,8 @@ class RestExecutor(BaseTask):
                 answer = await self._answer(plan, inputs, timeout)
         except TimeoutError as error:
             if limit.expired():
-                raise RestTimeoutError(plan.request.method, plan.shown_url, timeout) from error
+                sent = plan.sending.bytes_written if plan.is_outcome_unknown else 0
+                raise RestTimeoutError(plan.request.method, plan.shown_url, timeout, sent) from error
             raise
         return _result(answer, time.monotonic() - started)
 
@@ -63,7 +66,7 @@ class RestExecutor(BaseTask):
         most = retry.get("max_attempts", 3)
         if most == 1:
             return await _once(plan, inputs)
-        statuses = frozenset(retry.get("on_status", RETRIED))
+        statuses = frozenset(retry.get("on_status", RETRIED if plan.is_repeatable else REFUSALS))
         attempts = AsyncRetrying(
             stop=stop_after_attempt(most) | stop_before_delay(timeout),
             wait=lambda state: _wait(state, retry),
@@ -74,6 +77,7 @@ class RestExecutor(BaseTask):
 
 
 async def _once(plan: Plan, inputs: Mapping[str, Json]) -> Answer:
+    before = plan.sending.bytes_written
     transport = await transport_for(inputs.get("verify", True))
     answer = await exchange(
         transport,
@@ -86,7 +90,10 @@ async def _once(plan: Plan, inputs: Mapping[str, Json]) -> Answer:
         shown = plan.told(body) if isinstance(body, str) else ""
         shown = shown if len(shown) <= SHOWN_BODY else f"{shown[:SHOWN_BODY]}..."
         wait = read_retry_after(answer.response.headers.get("retry-after"), datetime.now(UTC))
-        raise RestStatusError(answer.method, answer.url, answer.response.status_code, shown, wait)
+        plan.sending.bytes_written = before  # the outcome of what was sent since then is known
+        refused = RestStatusError(answer.method, answer.url, answer.response.status_code, shown, wait)
+        refused.is_redirected = answer.method != plan.request.method
+        raise refused
     return answer
 
 
@@ -97,9 +104,11 @@ def _is_expected(status: int, expected: int | list[int] | None) -> bool:
 
 
 def _may_pass(error: BaseException, plan: Plan, statuses: frozenset[int]) -> bool:
-    """Say whether the same request may be sent again, and might be answered then."""
+    """Return whether the same request may be sent again, and might be answered then."""
     if isinstance(error, RestStatusError):
-        return plan.is_repeatable and error.status_code in statuses
+        # A POST that was answered with a redirect to its result has been acted on.
+        is_permitted = plan.is_repeatable or not (plan.sending.is_once or error.is_redirected)
+        return is_permitted and error.status_code in statuses
     if isinstance(error, RestTlsError):
         return False
     return isinstance(error, RestConnectionError) and (plan.is_repeatable or not error.was_sent)

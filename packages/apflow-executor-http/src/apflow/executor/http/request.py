@@ -13,8 +13,8 @@ import httpx
 from apflow.core.jsonvalue import dumps
 from apflow.core.secrets import is_secret_key, redact
 from apflow.executor.http.errors import RestInputError
+from apflow.http import IDEMPOTENT, SENDING, Sending
 
-UNSAFE = frozenset({"POST", "PATCH"})  # what a second time would do twice (RFC 9110, section 9.2.2)
 ENCODINGS = "gzip, deflate"  # what can be unpacked in bounds
 BODIES = ("json", "data", "form", "files")
 # What the connection itself is made of; and Host, by which another site behind the address would be reached.
@@ -31,16 +31,27 @@ class Plan:
     request: httpx.Request
     shown_url: str  # without the credential that is in its query
     credentials: frozenset[str]  # names of headers, in lower case, that do not leave the origin
-    is_repeatable: bool  # a second time does what the first did
+    is_repeatable: bool  # it may be sent again, though the outcome of the first time is unknown
+    sending: Sending  # of all requests that it leads to, redirects included
     secrets: tuple[str, ...]  # what nobody is told, though a server may repeat it
+
+    @property
+    def is_outcome_unknown(self) -> bool:
+        """Return whether the server may have acted in a way that must not happen twice."""
+        is_safe = self.request.method in IDEMPOTENT and not self.sending.is_once
+        return self.sending.bytes_written > 0 and not is_safe
 
     def told(self, text: str) -> str:
         """Return a text as it may be told."""
         return str(redact(text, self.secrets))
 
 
-def plan_request(inputs: Mapping[str, Json], idempotency_key: str | None) -> Plan:
+def plan_request(inputs: Mapping[str, Json], idempotency_key: str | None, effect: str | None = None) -> Plan:
     """Return the request that inputs describe.
+
+    Args:
+        idempotency_key: sent with POST and PATCH, unless the inputs name one.
+        effect: what the author of the task says that a second request would do; None: nothing.
 
     Raises:
         RestInputError: they describe none that may be sent; it names the input.
@@ -57,7 +68,8 @@ def plan_request(inputs: Mapping[str, Json], idempotency_key: str | None) -> Pla
         headers[name] = value
     elif place == "query":
         url = url.copy_merge_params(_merged(url, [(name, value)]))
-    if method in UNSAFE and idempotency_key is not None:
+    has_key = "Idempotency-Key" in headers
+    if method not in IDEMPOTENT and idempotency_key is not None:
         headers.setdefault("Idempotency-Key", idempotency_key)
     headers.setdefault("Accept", "*/*")
     headers.setdefault("Accept-Encoding", ENCODINGS)
@@ -69,11 +81,15 @@ def plan_request(inputs: Mapping[str, Json], idempotency_key: str | None) -> Pla
     told_nobody = [headers[each] for each in secret if each in headers]
     told_nobody += _secret_values(auth or {}, url.params.multi_items())
     try:
-        request = httpx.Request(method, url, headers=headers, **_body(inputs))
+        extensions = {SENDING: (sending := Sending(is_once=effect == "once"))}
+        request = httpx.Request(method, url, headers=headers, extensions=extensions, **_body(inputs))
     except (ValueError, TypeError, httpx.InvalidURL, UnicodeError) as error:
         raise RestInputError(f"The request cannot be written: {error}.") from error
-    is_repeatable = method not in UNSAFE or "idempotency-key" in request.headers
-    return Plan(request, without_secrets(shown), frozenset(secret), is_repeatable, tuple(told_nobody))
+    # The key that is sent by default does not count: the service may not know the header.
+    is_repeatable = not sending.is_once and (method in IDEMPOTENT or has_key or effect is not None)
+    return Plan(
+        request, without_secrets(shown), frozenset(secret), is_repeatable, sending, tuple(told_nobody)
+    )
 
 
 def _secret_values(auth: Mapping[str, str], params: Sequence[tuple[str, str]]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from apflow.core.schema import NAMED_ONLY
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 RETRIED: Final = (429, 502, 503, 504)
+REFUSALS: Final = (429, 503)  # by which a server says that it has not acted
 MAX_BYTES: Final = 4 << 20
 ONCE: Final[dict[str, Any]] = {"max_attempts": 1}
 
@@ -125,9 +126,11 @@ SCHEMA: dict[str, Any] = {
             },
             "additionalProperties": False,
             "default": ONCE,
-            "description": "Repeat what is safe to repeat after lost connections and `on_status` (429, 502, "
-            "503, 504): `max_attempts` (3) in all, after `delay` (0.5) seconds, each `backoff` (2) times the "
-            "one before, at most `max_delay` (30); `Retry-After` is heeded up to that.",
+            "description": "Repeat what is safe to send twice after lost connections, and any request after "
+            "`on_status` (429, 502, 503, 504; 429, 503 for POST and PATCH without an own Idempotency-Key): "
+            "`max_attempts` (3) in all, after `delay` (0.5) seconds, each `backoff` (2) times the one "
+            "before, at most `max_delay` (30); `Retry-After` is respected up to that. With policy effect "
+            "`once`, only what was never sent is repeated.",
             "examples": [{"max_attempts": 4, "delay": 0.2}],
         },
         "expect_status": {
