@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from apflow.core.errors import StoreForkedError
@@ -85,6 +85,19 @@ class ForkGuard:
             self._pid = pid
         elif self._pid != pid:
             raise StoreForkedError(self._url, self._pid, pid)
+
+
+def terminals() -> list[int]:
+    """Return the standard descriptors of this process that are terminals."""
+    return [fd for fd in (0, 1, 2) if os.isatty(fd)]
+
+
+def leave_terminals(descriptors: Sequence[int]) -> None:
+    """Redirect descriptors to the null device: writing to a terminal that has closed is an error."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in descriptors:
+        os.dup2(null, fd)
+    os.close(null)
 
 
 def after_fork_in_child(call: Callable[[], object]) -> None:
