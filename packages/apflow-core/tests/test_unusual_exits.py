@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -28,6 +28,7 @@ from apflow.core import (
 )
 from apflow.core.catalogue import describe_executor
 from apflow.core.driving import Driver, cancel
+from apflow.core.errors import InvalidInputError
 from apflow.core.hooks import clear_hooks, register_task_tree_hook
 from apflow.core.manager import TaskManager
 from apflow.core.runner import LocalRunner
@@ -393,6 +394,136 @@ async def test_an_executor_that_cannot_be_described_is_said_to_be_so(where: str,
     described = describe_executor("odd")
     assert not described["is_usable"]
     assert str(SYNC[how][1]) in described["problem"]
+
+
+ATTRIBUTES = ["effect", "max_concurrency", "cancelable", "uses_net_policy"]
+
+
+@pytest.mark.parametrize("how", SYNC)
+@pytest.mark.parametrize("name", ATTRIBUTES)
+@pytest.mark.parametrize("is_instance", [False, True])
+async def test_a_property_of_an_executor_decides_over_its_own_task_only(
+    name: str, how: str, is_instance: bool
+):
+    def read(_: object) -> object:
+        if place == "property":
+            SYNC[how][0]()
+        return None
+
+    kind = type("Odd", (Odd,), {name: property(read)})
+    executor_register(kind() if is_instance else kind, override=True)
+    arrange("property", lambda: None)
+    check(await run_odd(), None)
+    arrange("property", lambda: None)
+    assert str((await run_odd({"hang": True}, is_cancelled=True)).status) == "cancelled"
+
+
+class Never:
+    """Equal to nothing, and neither shown nor iterated."""
+
+    def _refuse(self, *_: object) -> Any:
+        raise Panic("no")
+
+    __eq__ = __str__ = __repr__ = __iter__ = __len__ = __bool__ = __float__ = model_dump = _refuse
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "2", 1.5, Never()])
+async def test_a_limit_that_is_none_is_taken_as_1(value: object):
+    executor_register(type("Odd", (Odd,), {"max_concurrency": value}), override=True)
+    check(await run_odd(), None)
+
+
+class UnshownError(Exception):
+    """Raises what is no `Exception` wherever somebody looks at it."""
+
+    def _refuse(self, *_: object) -> Any:
+        raise Panic("no")
+
+    __str__ = __repr__ = _refuse
+    __notes__ = __suppress_context__ = exceptions = violations = property(_refuse)
+
+
+class Odds(dict[str, Any]):
+    __eq__ = __iter__ = __len__ = keys = items = Never._refuse  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]
+
+
+class UnshownInputError(InvalidInputError):
+    violations = property(UnshownError._refuse, lambda *_: None)  # type: ignore[assignment]
+
+
+class UnshownTextError(Exception):
+    def __str__(self) -> str:
+        return type("Text", (str,), {"__bool__": Never._refuse, "__len__": Never._refuse})("no")
+
+
+UNSHOWN: dict[str, Callable[[], BaseException]] = {
+    "text": UnshownError,
+    "violations": lambda: UnshownInputError("no"),
+    "wrong violations": lambda: InvalidInputError("no", cast("Any", [Never()])),
+    "text of another type": UnshownTextError,
+    "code": lambda: SystemExit(Never()),
+    "group": lambda: ExceptionGroup("many", [UnshownError()]),
+}
+
+
+@pytest.mark.parametrize("where", ["execute", "__init__", "get_input_schema", "cancel"])
+@pytest.mark.parametrize("kind", UNSHOWN)
+async def test_an_error_that_cannot_be_shown_ends_its_own_task_alone(kind: str, where: str):
+    made = UNSHOWN[kind]()
+    arrange(where, raising(made))
+    task = await run_odd({"hang": where == "cancel"}, is_cancelled=where == "cancel")
+    if where == "cancel":
+        assert str(task.status) == "cancelled"
+    else:
+        check(task, type(made).__name__)
+
+
+@pytest.mark.parametrize("kind", UNSHOWN)
+@pytest.mark.parametrize("event", ["pre", "post", *TREE_HOOKS[:3]])
+async def test_an_error_of_a_hook_that_cannot_be_shown_is_logged(
+    event: str, kind: str, caplog: pytest.LogCaptureFixture
+):
+    class Hook(Never):
+        def __call__(self, task: Task, *_: Any) -> None:
+            if task.root_id == "odd":
+                raise UNSHOWN[kind]()
+
+    registering = {"pre": register_pre_hook, "post": register_post_hook}
+    hook = Hook()
+    hook_call = lambda *given: hook(*given)  # noqa: E731 - hooks must be hashable
+    if event in registering:
+        registering[event](hook_call)
+    else:
+        register_task_tree_hook(event, hook_call)
+    check(await run_odd(), None)
+    assert "Hook" in caplog.text
+
+
+RESULTS: dict[str, Callable[[], Any]] = {
+    "object": Never,
+    "object inside": lambda: {"a": [Never()]},
+    "mapping": lambda: Odds(a=1),
+    "key": lambda: {type("Key", (str,), {"__eq__": Never._refuse, "__hash__": str.__hash__})("a"): 1},
+    "error": lambda: {"error": UnshownError()},
+}
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+@pytest.mark.parametrize("where", ["execute", "cancel"])
+async def test_a_result_that_raises_when_it_is_read_fails_its_own_task_alone(where: str, kind: str):
+    class Returning(Odd):
+        async def execute(self, inputs: dict[str, Any]) -> Any:
+            await super().execute(inputs)
+            return RESULTS[kind]() if where == "execute" else {}
+
+        async def cancel(self) -> Any:
+            return {"partial_result": RESULTS[kind]()}
+
+    executor_register(Returning, executor_id="odd", override=True)
+    task = await run_odd({"hang": where == "cancel"}, is_cancelled=where == "cancel")
+    assert str(task.status) in ("cancelled" if where == "cancel" else ("failed", "completed"))
 
 
 async def test_code_that_returns_after_its_timeout_has_timed_out():

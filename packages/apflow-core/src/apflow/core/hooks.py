@@ -15,7 +15,14 @@ from functools import partial
 from typing import Any, TypeVar, cast, overload
 
 from apflow.core import plugins
-from apflow.core.containment import forget_cancellations, must_pass, run_apart
+from apflow.core.containment import (
+    call_contained,
+    forget_cancellations,
+    log_error,
+    must_pass,
+    read_attribute,
+    run_apart,
+)
 from apflow.core.errors import InvalidInputError, SettingsError
 from apflow.core.fence import enter_code, guard
 from apflow.core.relay import Begun
@@ -200,7 +207,8 @@ class Hooks:
         except BaseException as error:
             if must_pass(error, current, is_ended):
                 raise
-            _log.exception("Hook %s failed or took over %s s; the run goes on.", name_of(hook), self.timeout)
+            message = "Hook %s failed or took over %s s; the run goes on."
+            log_error(_log, message, name_of(hook), self.timeout, error=error)
         if current is not None and current.cancelling() and not is_ended():
             await forget_cancellations(current)
 
@@ -225,4 +233,8 @@ def _register_plugin(name: str) -> None:
 def name_of(function: Callable[..., Any]) -> str:
     """Return the name by which the log speaks of a function of the user's."""
     function = function.hook if isinstance(function, OfExecutor) else function
-    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"
+    try:
+        name = read_attribute(function, "__qualname__") or call_contained(lambda: repr(function))
+        return f"{read_attribute(function, '__module__', '?')}.{name}"
+    except Exception:  # noqa: BLE001 - the border to users' code
+        return f"an object of {type(function).__module__}.{type(function).__qualname__}"

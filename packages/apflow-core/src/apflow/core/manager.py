@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping,
 from operator import is_
 
 from apflow.core.adoption import adopt
-from apflow.core.containment import forget_cancellations, must_pass
+from apflow.core.containment import forget_cancellations, log_error, must_pass
 from apflow.core.driving import Driver, cancel
 from apflow.core.errors import NotFoundError
 from apflow.core.eventbus import Subscription
@@ -71,7 +71,7 @@ class StreamingCallbacks:
                     self.remove(callback)
                     logger.warning("Callback %s took over %s s: it is removed.", name_of(callback), seconds)
                 else:
-                    logger.exception("Callback %s failed; the run goes on.", name_of(callback))
+                    log_error(logger, "Callback %s failed; the run goes on.", name_of(callback), error=error)
             if current is not None and current.cancelling() and not is_ended():
                 await forget_cancellations(current)
 
