@@ -396,6 +396,85 @@ async def test_an_executor_that_cannot_be_described_is_said_to_be_so(where: str,
     assert str(SYNC[how][1]) in described["problem"]
 
 
+async def ignore() -> None:
+    """Wait without end, whatever is raised."""
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.05)
+
+
+async def wait_for_what_ignores() -> None:
+    """Wait for another asyncio task that ignores every cancellation: none arrives here."""
+    await asyncio.create_task(ignore_for(2))
+
+
+async def ignore_for(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.05)
+
+
+async def ignore_its_close() -> None:
+    while not is_over:
+        with suppress(BaseException):
+            await asyncio.sleep(0.05)
+
+
+is_over = False
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in")
+@pytest.mark.parametrize("wait", [ignore, wait_for_what_ignores, ignore_its_close])
+@pytest.mark.parametrize("event", ["pre", "post", "on_tree_created", "on_tree_started", "on_tree_completed"])
+async def test_a_run_goes_on_without_a_hook_that_ignores_its_cancellation(
+    event: str, wait: Callable[[], Any], caplog: pytest.LogCaptureFixture
+):
+    global is_over
+    is_over = False
+
+    async def stubborn_hook(task: Task, *_: Any) -> None:
+        if task.id in ("it", "odd") and (task.id == "odd") == event.startswith("on"):
+            await wait()
+
+    registering = {"pre": register_pre_hook, "post": register_post_hook}
+    if event in registering:
+        registering[event](stubborn_hook)
+    else:
+        register_task_tree_hook(event, stubborn_hook)
+    with overridden_defaults(hook_timeout=0.2, cancel_grace=0.3):
+        check(await run_odd(), None)
+    assert "stubborn_hook ignores its cancellation" in caplog.text
+    is_over = True
+
+
+async def test_a_hook_waits_as_any_coroutine_does():
+    heard: list[object] = []
+
+    async def hook(task: Task) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(5)
+        heard.append(await asyncio.wait_for(asyncio.sleep(0, "in time"), 5))
+        heard.extend(await asyncio.gather(asyncio.sleep(0.01, 1), asyncio.sleep(0, 2)))
+        anyio = pytest.importorskip("anyio")
+        with anyio.move_on_after(0.01) as scope:
+            await anyio.sleep(5)
+        heard.append(scope.cancelled_caught)
+        try:
+            await asyncio.shield(asyncio.create_task(failing()))
+        except ValueError as error:
+            heard.append(str(error))
+
+    async def failing() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("no")
+
+    register_pre_hook(lambda task: hook(task) if task.id == "it" else None)
+    check(await run_odd(), None)
+    assert heard == ["in time", 1, 2, True, "no"]
+
+
 ATTRIBUTES = ["effect", "max_concurrency", "cancelable", "uses_net_policy"]
 
 

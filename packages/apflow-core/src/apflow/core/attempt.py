@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from apflow.core import extensions
 from apflow.core.containment import (
+    INSIST_SECONDS,
     CodeTasks,
     call_contained,
     forget_cancellations,
@@ -31,7 +32,7 @@ from apflow.core.jsonvalue import copy_json
 from apflow.core.origin import Origin, authors_of, working_for
 from apflow.core.outcome import Outcome, cancelled, failed, read_exception, read_result
 from apflow.core.progress import ProgressQueue
-from apflow.core.runner import INSIST_SECONDS, Runner, timeout_message
+from apflow.core.runner import Runner, timeout_message
 from apflow.core.schema import InputSchema, compile_schema, narrowed
 from apflow.core.secrets import redact, resolve
 from apflow.core.settings import Settings

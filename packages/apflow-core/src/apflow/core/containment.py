@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+INSIST_SECONDS = 1.0  # between two cancellations of code that does not end
+
 
 def call_contained(call: Callable[[], T]) -> T:
     """Call a function of users' code.

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast, overload
 
 from apflow.core import plugins
 from apflow.core.containment import (
+    INSIST_SECONDS,
     call_contained,
     forget_cancellations,
     log_error,
@@ -25,7 +26,7 @@ from apflow.core.containment import (
 )
 from apflow.core.errors import InvalidInputError, SettingsError
 from apflow.core.fence import enter_code, guard
-from apflow.core.relay import Begun
+from apflow.core.relay import Abandonable
 from apflow.core.settings import get_settings
 from apflow.core.task import Json, Task
 
@@ -128,6 +129,7 @@ class Hooks:
     post: tuple[TaskPostHook, ...]
     tree: Mapping[str, tuple[TaskTreeHook, ...]]
     timeout: float
+    grace: float = 5.0  # seconds that a hook has to end after its timeout
 
     @classmethod
     def current(
@@ -149,6 +151,7 @@ class Hooks:
             post=tuple(dict.fromkeys([*_post_hooks, *(post_hooks or ())])),
             tree={event: tuple(hooks) for event, hooks in _tree_hooks.items()},
             timeout=settings.hook_timeout,
+            grace=settings.cancel_grace,
         )
 
     @property
@@ -196,14 +199,14 @@ class Hooks:
         current = asyncio.current_task()
         try:
             answer = hook(*arguments)
-            if inspect.iscoroutine(answer):
-                try:
-                    answer = Begun(answer, answer.send(None))
-                except StopIteration:
-                    return  # most hooks never wait: the time limit is only set up for those that do
             if answer is not None and inspect.isawaitable(answer):
-                async with asyncio.timeout(self.timeout):
-                    await answer
+                coroutine = answer if inspect.iscoroutine(answer) else _awaited(answer)
+                try:
+                    waits_for = coroutine.send(None)
+                except StopIteration:
+                    pass  # most hooks never wait: the time limit is only set up for those that do
+                else:
+                    await self._wait(hook, Abandonable(coroutine, waits_for))
         except BaseException as error:
             if must_pass(error, current, is_ended):
                 raise
@@ -211,6 +214,42 @@ class Hooks:
             log_error(_log, message, name_of(hook), self.timeout, error=error)
         if current is not None and current.cancelling() and not is_ended():
             await forget_cancellations(current)
+
+    async def _wait(self, hook: Callable[..., Any], waiting: Abandonable) -> None:
+        """Wait for a hook; cancel it after the timeout, and go on without it after the grace period.
+
+        Raises:
+            TimeoutError: the hook took longer than its timeout.
+        """
+        loop, current = asyncio.get_running_loop(), asyncio.current_task()
+        until = loop.time() + self.timeout + self.grace
+        has_passed = False
+
+        def end() -> None:
+            nonlocal has_passed, timer
+            has_passed = True
+            left = until - loop.time()
+            if left > 0:
+                waiting.cancel()
+                timer = loop.call_later(min(left, INSIST_SECONDS), end)
+            else:
+                _log.error("Hook %s ignores its cancellation; the run goes on without it.", name_of(hook))
+                waiting.abandon()
+
+        timer = loop.call_later(self.timeout, end)
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            if not has_passed or (current is not None and current.cancelling()):
+                raise
+        finally:
+            timer.cancel()
+        if has_passed:
+            raise TimeoutError
+
+
+async def _awaited(awaitable: Awaitable[object]) -> object:
+    return await awaitable
 
 
 def _register_plugin(name: str) -> None:
