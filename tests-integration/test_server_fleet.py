@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from serving import Process, serve_process, wait_for
+
+from apflow.core.process import has_ended
+from apflow.core.process import started as process_started
 
 MODULE = """
 from apflow.core import BaseTask, executor_register
@@ -53,6 +57,62 @@ def test_several_processes_serve_at_one_place_and_one_that_dies_is_replaced(
         wait_for(lambda: run(process) == "TEXT")
         assert process.end() == 0
     assert "Traceback" not in process.log.read_text()
+
+
+HOLDS = """
+import asyncio
+from pathlib import Path
+from apflow.core import BaseTask, executor_register
+
+@executor_register(override=True)
+class Holds(BaseTask):
+    id = "holds"
+    async def execute(self, inputs):
+        Path("begun").touch()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            Path("ended").touch()
+"""
+
+
+def hold(folder: Path, process: Process) -> str:
+    """Start a task that holds one process, and return its id."""
+    url = f"{process.url}/call/tasks.execute"
+    task_id = httpx.post(url, json={"tasks": [{"name": "holds"}]}, timeout=20).json()["task_id"]
+    wait_for((folder / "begun").exists)
+    return str(task_id)
+
+
+@pytest.mark.parametrize(
+    ("option", "number"),
+    [("--workers=2", signal.SIGKILL), ("--workers=2", signal.SIGHUP), ("--reload", signal.SIGKILL)],
+)
+def test_processes_drain_when_the_process_that_started_them_ends(
+    tmp_path: Path, postgres_url: str, option: str, number: signal.Signals
+):
+    (tmp_path / "holds.py").write_text(HOLDS)
+    environment = {"APFLOW_DATABASE_URL": postgres_url, "APFLOW_SHUTDOWN_TIMEOUT": "0"}
+    with serve_process(tmp_path, option, "--import", "holds", environment=environment) as process:
+        task_id = hold(tmp_path, process)
+        started = {pid: process_started(pid) for pid in children(process)}
+        process.end(number)
+        wait_for(lambda: all(has_ended(pid, when or "") for pid, when in started.items()), 40)
+    assert (tmp_path / "ended").exists()
+    with serve_process(tmp_path, environment=environment) as process:  # it lacks the executor
+        task = httpx.post(f"{process.url}/call/tasks.get", json={"id": task_id}, timeout=20).json()
+        assert (task["status"], task["attempts"]) == ("pending", 0)
+
+
+def test_a_terminal_that_closes_may_hang_up_several_times(tmp_path: Path, postgres_url: str):
+    (tmp_path / "holds.py").write_text(HOLDS)
+    environment = {"APFLOW_DATABASE_URL": postgres_url, "APFLOW_SHUTDOWN_TIMEOUT": "1"}
+    with serve_process(tmp_path, "--workers=2", "--import", "holds", environment=environment) as process:
+        hold(tmp_path, process)
+        process.popen.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+        assert process.end(signal.SIGHUP) == 0
+    assert (tmp_path / "ended").exists()
 
 
 def test_what_cannot_start_ends_all_of_them(tmp_path: Path, postgres_url: str):

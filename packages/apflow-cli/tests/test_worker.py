@@ -61,12 +61,15 @@ def test_what_is_submitted_waits_for_a_worker(apflow: Any, held: Any):
     assert (shown["status"], shown["result"]) == ("completed", {"order": "go"})
 
 
-def test_what_takes_too_long_goes_back_and_another_worker_goes_on(apflow: Any, held: Any):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_what_takes_too_long_goes_back_and_another_worker_goes_on(
+    apflow: Any, held: Any, number: signal.Signals
+):
     apflow.environment["APFLOW_SHUTDOWN_TIMEOUT"] = "0"
     submitted = submit(apflow, {"name": "hold", "schemas": {"method": "hold"}, "inputs": held.inputs})
     with worker(apflow) as process:
         held.wait_for_start()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert ended(process) == 0
     assert held.last_words() == "ended\n"
     assert apflow.json("tasks", "get", submitted["root_task_id"])["task"]["status"] == "pending"

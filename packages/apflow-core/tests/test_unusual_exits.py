@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -28,6 +28,7 @@ from apflow.core import (
 )
 from apflow.core.catalogue import describe_executor
 from apflow.core.driving import Driver, cancel
+from apflow.core.errors import InvalidInputError
 from apflow.core.hooks import clear_hooks, register_task_tree_hook
 from apflow.core.manager import TaskManager
 from apflow.core.runner import LocalRunner
@@ -393,6 +394,215 @@ async def test_an_executor_that_cannot_be_described_is_said_to_be_so(where: str,
     described = describe_executor("odd")
     assert not described["is_usable"]
     assert str(SYNC[how][1]) in described["problem"]
+
+
+async def ignore() -> None:
+    """Wait without end, whatever is raised."""
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.05)
+
+
+async def wait_for_what_ignores() -> None:
+    """Wait for another asyncio task that ignores every cancellation: none arrives here."""
+    await asyncio.create_task(ignore_for(2))
+
+
+async def ignore_for(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.05)
+
+
+async def ignore_its_close() -> None:
+    while not is_over:
+        with suppress(BaseException):
+            await asyncio.sleep(0.05)
+
+
+is_over = False
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in")
+@pytest.mark.parametrize("wait", [ignore, wait_for_what_ignores, ignore_its_close])
+@pytest.mark.parametrize("event", ["pre", "post", "on_tree_created", "on_tree_started", "on_tree_completed"])
+async def test_a_run_goes_on_without_a_hook_that_ignores_its_cancellation(
+    event: str, wait: Callable[[], Any], caplog: pytest.LogCaptureFixture
+):
+    global is_over
+    is_over = False
+
+    async def stubborn_hook(task: Task, *_: Any) -> None:
+        if task.id in ("it", "odd") and (task.id == "odd") == event.startswith("on"):
+            await wait()
+
+    registering = {"pre": register_pre_hook, "post": register_post_hook}
+    if event in registering:
+        registering[event](stubborn_hook)
+    else:
+        register_task_tree_hook(event, stubborn_hook)
+    with overridden_defaults(hook_timeout=0.2, cancel_grace=0.3):
+        check(await run_odd(), None)
+    assert "stubborn_hook ignores its cancellation" in caplog.text
+    is_over = True
+
+
+async def test_a_hook_waits_as_any_coroutine_does():
+    heard: list[object] = []
+
+    async def hook(task: Task) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(5)
+        heard.append(await asyncio.wait_for(asyncio.sleep(0, "in time"), 5))
+        heard.extend(await asyncio.gather(asyncio.sleep(0.01, 1), asyncio.sleep(0, 2)))
+        anyio = pytest.importorskip("anyio")
+        with anyio.move_on_after(0.01) as scope:
+            await anyio.sleep(5)
+        heard.append(scope.cancelled_caught)
+        try:
+            await asyncio.shield(asyncio.create_task(failing()))
+        except ValueError as error:
+            heard.append(str(error))
+
+    async def failing() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("no")
+
+    register_pre_hook(lambda task: hook(task) if task.id == "it" else None)
+    check(await run_odd(), None)
+    assert heard == ["in time", 1, 2, True, "no"]
+
+
+ATTRIBUTES = ["effect", "max_concurrency", "cancelable", "uses_net_policy"]
+
+
+@pytest.mark.parametrize("how", SYNC)
+@pytest.mark.parametrize("name", ATTRIBUTES)
+@pytest.mark.parametrize("is_instance", [False, True])
+async def test_a_property_of_an_executor_decides_over_its_own_task_only(
+    name: str, how: str, is_instance: bool
+):
+    def read(_: object) -> object:
+        if place == "property":
+            SYNC[how][0]()
+        return None
+
+    kind = type("Odd", (Odd,), {name: property(read)})
+    executor_register(kind() if is_instance else kind, override=True)
+    arrange("property", lambda: None)
+    check(await run_odd(), None)
+    arrange("property", lambda: None)
+    assert str((await run_odd({"hang": True}, is_cancelled=True)).status) == "cancelled"
+
+
+class Never:
+    """Equal to nothing, and neither shown nor iterated."""
+
+    def _refuse(self, *_: object) -> Any:
+        raise Panic("no")
+
+    __eq__ = __str__ = __repr__ = __iter__ = __len__ = __bool__ = __float__ = model_dump = _refuse
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "2", 1.5, Never()])
+async def test_a_limit_that_is_none_is_taken_as_1(value: object):
+    executor_register(type("Odd", (Odd,), {"max_concurrency": value}), override=True)
+    check(await run_odd(), None)
+
+
+class UnshownError(Exception):
+    """Raises what is no `Exception` wherever somebody looks at it."""
+
+    def _refuse(self, *_: object) -> Any:
+        raise Panic("no")
+
+    __str__ = __repr__ = _refuse
+    __notes__ = __suppress_context__ = exceptions = violations = property(_refuse)
+
+
+class Odds(dict[str, Any]):
+    __eq__ = __iter__ = __len__ = keys = items = Never._refuse  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]
+
+
+class UnshownInputError(InvalidInputError):
+    violations = property(UnshownError._refuse, lambda *_: None)  # type: ignore[assignment]
+
+
+class UnshownTextError(Exception):
+    def __str__(self) -> str:
+        return type("Text", (str,), {"__bool__": Never._refuse, "__len__": Never._refuse})("no")
+
+
+UNSHOWN: dict[str, Callable[[], BaseException]] = {
+    "text": UnshownError,
+    "violations": lambda: UnshownInputError("no"),
+    "wrong violations": lambda: InvalidInputError("no", cast("Any", [Never()])),
+    "text of another type": UnshownTextError,
+    "code": lambda: SystemExit(Never()),
+    "group": lambda: ExceptionGroup("many", [UnshownError()]),
+}
+
+
+@pytest.mark.parametrize("where", ["execute", "__init__", "get_input_schema", "cancel"])
+@pytest.mark.parametrize("kind", UNSHOWN)
+async def test_an_error_that_cannot_be_shown_ends_its_own_task_alone(kind: str, where: str):
+    made = UNSHOWN[kind]()
+    arrange(where, raising(made))
+    task = await run_odd({"hang": where == "cancel"}, is_cancelled=where == "cancel")
+    if where == "cancel":
+        assert str(task.status) == "cancelled"
+    else:
+        check(task, type(made).__name__)
+
+
+@pytest.mark.parametrize("kind", UNSHOWN)
+@pytest.mark.parametrize("event", ["pre", "post", *TREE_HOOKS[:3]])
+async def test_an_error_of_a_hook_that_cannot_be_shown_is_logged(
+    event: str, kind: str, caplog: pytest.LogCaptureFixture
+):
+    class Hook(Never):
+        def __call__(self, task: Task, *_: Any) -> None:
+            if task.root_id == "odd":
+                raise UNSHOWN[kind]()
+
+    registering = {"pre": register_pre_hook, "post": register_post_hook}
+    hook = Hook()
+    hook_call = lambda *given: hook(*given)  # noqa: E731 - hooks must be hashable
+    if event in registering:
+        registering[event](hook_call)
+    else:
+        register_task_tree_hook(event, hook_call)
+    check(await run_odd(), None)
+    assert "Hook" in caplog.text
+
+
+RESULTS: dict[str, Callable[[], Any]] = {
+    "object": Never,
+    "object inside": lambda: {"a": [Never()]},
+    "mapping": lambda: Odds(a=1),
+    "key": lambda: {type("Key", (str,), {"__eq__": Never._refuse, "__hash__": str.__hash__})("a"): 1},
+    "error": lambda: {"error": UnshownError()},
+}
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+@pytest.mark.parametrize("where", ["execute", "cancel"])
+async def test_a_result_that_raises_when_it_is_read_fails_its_own_task_alone(where: str, kind: str):
+    class Returning(Odd):
+        async def execute(self, inputs: dict[str, Any]) -> Any:
+            await super().execute(inputs)
+            return RESULTS[kind]() if where == "execute" else {}
+
+        async def cancel(self) -> Any:
+            return {"partial_result": RESULTS[kind]()}
+
+    executor_register(Returning, executor_id="odd", override=True)
+    task = await run_odd({"hang": where == "cancel"}, is_cancelled=where == "cancel")
+    assert str(task.status) in ("cancelled" if where == "cancel" else ("failed", "completed"))
 
 
 async def test_code_that_returns_after_its_timeout_has_timed_out():

@@ -65,11 +65,14 @@ def test_it_runs_what_a_named_module_registers_and_ends_with_0(folder: Path):
     assert "Traceback" not in process.log.read_text()
 
 
-def test_told_to_end_it_lets_code_end_answers_meanwhile_and_says_that_it_is_not_ready(folder: Path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_told_to_end_it_lets_code_end_answers_meanwhile_and_says_that_it_is_not_ready(
+    folder: Path, number: signal.Signals
+):
     with serve_process(folder, "--import", "of_tests", environment=MEMORY) as process:
         task = rpc(process, "tasks.execute", sleep_for(1.5))["task_id"]
         wait_for(lambda: rpc(process, "tasks.get", {"id": task})["status"] == "in_progress")
-        process.popen.send_signal(signal.SIGTERM)
+        process.popen.send_signal(number)
         wait_for(lambda: httpx.get(f"{process.url}/ready").status_code == 503)
         assert httpx.get(f"{process.url}/health").status_code == 200
         assert rpc(process, "tasks.get", {"id": task})["status"] == "in_progress"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import click
 
-from apflow.core import runs
+from apflow.core import process, runs
 from apflow.core.settings import get_settings
 from apflow.core.store import TaskStore
 
@@ -87,7 +87,7 @@ def _heeding(
     loop = asyncio.get_running_loop()
     # `nohup` ignores SIGHUP, and means it.
     heeded = [each for each in signals if signal.getsignal(each) is not signal.SIG_IGN]
-    terminals = [fd for fd in (0, 1, 2) if os.isatty(fd)]
+    terminals = process.terminals()
 
     def take(number: signal.Signals) -> None:
         for each in heeded:
@@ -95,7 +95,7 @@ def _heeding(
             # A terminal that closes may send SIGHUP several times: from the shell, and from the system.
             signal.signal(each, signal.SIG_IGN if each.name == "SIGHUP" else signal.SIG_DFL)
         if number.name == "SIGHUP":
-            _leave(terminals)
+            process.leave_terminals(terminals)
         _end_later(begin(number), number.name)
         drain()
 
@@ -117,11 +117,3 @@ def _end_later(code: int, name: str) -> None:
     timer = threading.Timer(wait + settings.cancel_grace + LAST_WAIT, os._exit, (code,))
     timer.daemon = True
     timer.start()
-
-
-def _leave(terminals: Sequence[int]) -> None:
-    """Write to nowhere what would go to a terminal that has closed, where writing is an error."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for fd in terminals:
-        os.dup2(nowhere, fd)
-    os.close(nowhere)

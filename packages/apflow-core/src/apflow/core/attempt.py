@@ -11,21 +11,28 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
-from traceback import format_exception
 from typing import Any, cast
 
 from apflow.core import extensions
-from apflow.core.containment import CodeTasks, call_contained, forget_cancellations, must_pass
+from apflow.core.containment import (
+    INSIST_SECONDS,
+    CodeTasks,
+    call_contained,
+    forget_cancellations,
+    must_pass,
+    read_attribute,
+    show_traceback,
+)
 from apflow.core.events import TaskEvent
 from apflow.core.executor import ExecutableTask, overrides_cancel
-from apflow.core.fence import enter_code
+from apflow.core.fence import enter_code, show
 from apflow.core.hooks import Hooks
 from apflow.core.inputs import build_inputs
 from apflow.core.jsonvalue import copy_json
 from apflow.core.origin import Origin, authors_of, working_for
 from apflow.core.outcome import Outcome, cancelled, failed, read_exception, read_result
 from apflow.core.progress import ProgressQueue
-from apflow.core.runner import INSIST_SECONDS, Runner, timeout_message
+from apflow.core.runner import Runner, timeout_message
 from apflow.core.schema import InputSchema, compile_schema, narrowed
 from apflow.core.secrets import redact, resolve
 from apflow.core.settings import Settings
@@ -89,8 +96,9 @@ class Bench:
         named = task.policy.get("effect")
         if named or task.executor is None:
             return str(named or ExecutableTask.effect)
+        executor_id = task.executor
         try:
-            return self.entry(task.executor).effect
+            return call_contained(lambda: self.entry(executor_id).effect)
         except Exception as error:
             if must_know and (isinstance(error, OSError | MemoryError) or getattr(error, "may_pass", False)):
                 raise
@@ -257,10 +265,10 @@ class Attempt:
 
     def _is_cancelable(self) -> bool:
         try:
-            return call_contained(lambda: self.executor is not None and bool(self.executor.cancelable))
+            return self.executor is not None and read_attribute(self.executor, "cancelable") is True
         except Exception as error:  # noqa: BLE001 - the border to users' code
             logger.error(  # noqa: TRY400 - the traceback may hold secrets
-                "`cancelable` of %s cannot be read: %s", self.task.executor, redact(str(error), self.secrets)
+                "`cancelable` of %s cannot be read: %s", self.task.executor, redact(show(error), self.secrets)
             )
             return False
 
@@ -279,7 +287,7 @@ class Attempt:
             except BaseException as error:
                 if must_pass(error, current, lambda: is_late or self.bench.is_over()):
                     raise
-                shown = redact("".join(format_exception(error)), self.secrets)
+                shown = redact(show_traceback(error), self.secrets)
                 logger.error(  # noqa: TRY400 - the traceback may hold secrets
                     "cancel() of %s failed; its code is cancelled from outside.\n%s",
                     self.task.executor,

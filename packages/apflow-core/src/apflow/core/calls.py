@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from apflow.core.attempt import Attempt, Bench
+from apflow.core.containment import call_contained
 from apflow.core.slots import Slots, executor_slots
 from apflow.core.states import TERMINAL
 from apflow.core.task import Task
@@ -118,9 +119,10 @@ class Calls:
         self._own_taken.clear()
 
     def _limit_of(self, task: Task) -> int | None:
-        if task.executor is None:
+        executor_id = task.executor
+        if executor_id is None:
             return None
         try:
-            return self._bench.entry(task.executor).max_concurrency
+            return call_contained(lambda: self._bench.entry(executor_id).max_concurrency)
         except Exception:  # noqa: BLE001 - what cannot be loaded fails when it is called
             return None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from apflow.core import plugins
-from apflow.core.containment import call_contained
+from apflow.core.containment import call_contained, read_attribute
 from apflow.core.errors import ApflowError
 from apflow.core.extensions import GROUP, ExecutorEntry, executor_ids, get_executor
+from apflow.core.fence import show
 from apflow.core.plugins import without_paths
 from apflow.core.task import Json
 
@@ -38,7 +39,7 @@ def describe_executor(executor_id: str) -> dict[str, Json]:
     except Exception as error:  # noqa: BLE001  the plugin's own code
         shown |= {
             "is_usable": False,
-            "problem": f"It cannot describe itself: {type(error).__name__}: {without_paths(str(error))}",
+            "problem": f"It cannot describe itself: {without_paths(show(error))}",
         }
     return shown
 
@@ -70,10 +71,10 @@ def _described(executor_id: str) -> dict[str, Json]:
 
 def _attribute(entry: ExecutorEntry, name: str) -> str | None:
     """Return a text attribute of the executor; where it needs an instance, of one made without params."""
-    value = getattr(entry.source, name, None)
-    if isinstance(entry.source, type) and not isinstance(value, str):
-        try:
+    try:
+        value = read_attribute(entry.source, name)
+        if isinstance(entry.source, type) and not isinstance(value, str):
             value = call_contained(lambda: getattr(entry.make({}), name, None))
-        except Exception:  # noqa: BLE001  the plugin's own code
-            return None
-    return value if isinstance(value, str) else None
+    except Exception:  # noqa: BLE001  the plugin's own code
+        return None
+    return str.__str__(value) if isinstance(value, str) else None

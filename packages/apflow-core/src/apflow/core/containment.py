@@ -10,16 +10,21 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import Context
+from contextvars import Context, copy_context
 from functools import partial
+from inspect import getattr_static
+from traceback import format_exception
 from typing import Any, TypeVar
 
-from apflow.core.fence import EscapedError, create_unfenced, guard
+from apflow.core.fence import EscapedError, create_unfenced, guard, show
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+INSIST_SECONDS = 1.0  # between two cancellations of code that does not end
 
 
 def call_contained(call: Callable[[], T]) -> T:
@@ -34,6 +39,57 @@ def call_contained(call: Callable[[], T]) -> T:
         raise
     except BaseException as error:
         raise EscapedError(error) from error
+
+
+def read_attribute(source: object, name: str, default: object = None) -> object:
+    """Return an attribute of an object of users' code.
+
+    A property runs where no asyncio task is current: it must not cancel the task that reads the attribute.
+
+    Raises:
+        EscapedError: the property raised what is not an `Exception`.
+    """
+    if _is_plain(source, name):
+        return getattr(source, name, default)
+    return call_contained(lambda: _without_task(lambda: getattr(source, name, default)))
+
+
+def _is_plain(source: object, name: str) -> bool:
+    """Whether reading an attribute runs no code of users."""
+    missing = object()
+    try:
+        found = getattr_static(source, name, missing)
+    except BaseException:  # noqa: BLE001 - the border to users' code
+        return False
+    return found is None or type(found) in (bool, int, float, str)
+
+
+def _without_task(call: Callable[[], T]) -> T:
+    """Call a function in a thread, where `asyncio.current_task()` is none."""
+    if not _has_task():
+        return call()
+    with ThreadPoolExecutor(1, "apflow:attribute") as pool:
+        return pool.submit(copy_context().run, call).result()
+
+
+def _has_task() -> bool:
+    try:
+        return asyncio.current_task() is not None
+    except RuntimeError:  # no event loop runs
+        return False
+
+
+def log_error(log: logging.Logger, message: str, *arguments: object, error: BaseException) -> None:
+    """Log an error of users' code with its traceback, whatever its attributes and its `__str__` do."""
+    log.error(f"{message}\n%s", *arguments, show_traceback(error))
+
+
+def show_traceback(error: BaseException) -> str:
+    """Return the traceback of an error of users' code as text."""
+    try:
+        return "".join(format_exception(error)).rstrip()
+    except BaseException as unreadable:  # noqa: BLE001 - the border to users' code
+        return f"{show(error)} (its traceback cannot be shown: {show(unreadable)})"
 
 
 def must_pass(error: BaseException, task: asyncio.Task[Any] | None, is_ended: Callable[[], bool]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import difflib
 import inspect
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Any, TypeVar, cast, overload
 
 from apflow.core import plugins
 from apflow.core.bounds import MAX_COUNT
+from apflow.core.containment import log_error, read_attribute
 from apflow.core.errors import (
     ExecutorNotFoundError,
     ExtensionTakenError,
@@ -32,7 +34,10 @@ from apflow.core.identifier import fault_of_extension_id
 from apflow.core.schema import InputSchema, compile_schema
 from apflow.core.task import Json, Task
 
+logger = logging.getLogger(__name__)
+
 GROUP = "apflow.executors"
+EFFECTS = ("pure", "idempotent", "once")
 
 FIRST_PARTY: Mapping[str, str] = {
     "system_info_executor": "apflow-executor-system-info",
@@ -145,23 +150,45 @@ class ExecutorEntry:
 
     @cached_property
     def effect(self) -> str:
-        """What a second run would do: "pure", "idempotent" or "once"."""
-        return cast("str", _attribute(self.source, "effect", ExecutableTask.effect))
+        """What a second run would do: "pure", "idempotent" or "once"; "once" where that cannot be read."""
+        found = self._read("effect", "once", ExecutableTask.effect)
+        if isinstance(found, str) and found in EFFECTS:
+            return found
+        self._log_unusable("effect", "pure, idempotent or once", "once")
+        return "once"
 
     @cached_property
     def cancelable(self) -> bool:
         """Whether it ends by itself when it is told to."""
-        return bool(_attribute(self.source, "cancelable", False))
+        return self._read("cancelable", False, False) is True
 
     @cached_property
     def max_concurrency(self) -> int | None:
-        """How many may run at once in this process."""
-        return cast("int | None", _attribute(self.source, "max_concurrency", None))
+        """How many may run at once in this process; 1 where that cannot be read."""
+        found = self._read("max_concurrency", 1, None)
+        if found is None or (type(found) is int and found > 0):
+            return found
+        self._log_unusable("max_concurrency", "a positive whole number or None", "1")
+        return 1
 
     @cached_property
     def uses_net_policy(self) -> bool:
         """Whether it sends inputs only over connections that the network policy judges."""
-        return bool(_attribute(self.source, "uses_net_policy", False))
+        return self._read("uses_net_policy", False, False) is True
+
+    def _read(self, name: str, unreadable: object, default: object) -> object:
+        """Return an attribute of plain type; `unreadable` where users' code raises."""
+        try:
+            found = _attribute(self.source, name, default)
+        except Exception as error:  # noqa: BLE001 - the border to users' code
+            message = "`%s` of executor %s cannot be read; %r is used."
+            log_error(logger, message, name, self.executor_id, unreadable, error=error)
+            return unreadable
+        return str.__str__(found) if isinstance(found, str) else found
+
+    def _log_unusable(self, name: str, expected: str, used: str) -> None:
+        message = "`%s` of executor %s is not %s; %s is used."
+        logger.error(message, name, self.executor_id, expected, used)
 
     @cached_property
     def _signature(self) -> inspect.Signature:
@@ -455,10 +482,10 @@ def _id_of_instance(cls: type[Any]) -> object:
 
 def _attribute(source: object, name: str, default: object) -> object:
     """Return an attribute of an instance, or of a class; there a property is asked without `__init__`."""
-    value = getattr(source, name, default)
+    value = read_attribute(source, name, default)
     if isinstance(source, type) and isinstance(value, property | cached_property):
         try:
-            return getattr(cast("Any", source).__new__(source), name)
+            return read_attribute(cast("Any", source).__new__(source), name)
         except (AttributeError, TypeError):  # the property needs what __init__ sets
             return default
     return value

@@ -24,16 +24,16 @@ class EscapedError(Exception):
     """Stands for what users' code raised that is not an `Exception`."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(_shown(error))
+        super().__init__(show(error))
         self.error = error
 
 
-def _shown(error: BaseException) -> str:
-    name = type(error).__name__
+def show(error: BaseException) -> str:
+    """Return type and text of an error of users' code, whatever its `__str__` does."""
     try:
-        return f"{name}: {error}"
+        return f"{type(error).__name__}: {error}"
     except BaseException:  # noqa: BLE001 - this runs users' code, too
-        return name
+        return str(type.__getattribute__(type(error), "__name__"))
 
 
 _is_code: ContextVar[bool] = ContextVar("apflow_is_users_code", default=False)

@@ -15,10 +15,18 @@ from functools import partial
 from typing import Any, TypeVar, cast, overload
 
 from apflow.core import plugins
-from apflow.core.containment import forget_cancellations, must_pass, run_apart
+from apflow.core.containment import (
+    INSIST_SECONDS,
+    call_contained,
+    forget_cancellations,
+    log_error,
+    must_pass,
+    read_attribute,
+    run_apart,
+)
 from apflow.core.errors import InvalidInputError, SettingsError
 from apflow.core.fence import enter_code, guard
-from apflow.core.relay import Begun
+from apflow.core.relay import Abandonable
 from apflow.core.settings import get_settings
 from apflow.core.task import Json, Task
 
@@ -121,6 +129,7 @@ class Hooks:
     post: tuple[TaskPostHook, ...]
     tree: Mapping[str, tuple[TaskTreeHook, ...]]
     timeout: float
+    grace: float = 5.0  # seconds that a hook has to end after its timeout
 
     @classmethod
     def current(
@@ -142,6 +151,7 @@ class Hooks:
             post=tuple(dict.fromkeys([*_post_hooks, *(post_hooks or ())])),
             tree={event: tuple(hooks) for event, hooks in _tree_hooks.items()},
             timeout=settings.hook_timeout,
+            grace=settings.cancel_grace,
         )
 
     @property
@@ -189,20 +199,57 @@ class Hooks:
         current = asyncio.current_task()
         try:
             answer = hook(*arguments)
-            if inspect.iscoroutine(answer):
-                try:
-                    answer = Begun(answer, answer.send(None))
-                except StopIteration:
-                    return  # most hooks never wait: the time limit is only set up for those that do
             if answer is not None and inspect.isawaitable(answer):
-                async with asyncio.timeout(self.timeout):
-                    await answer
+                coroutine = answer if inspect.iscoroutine(answer) else _awaited(answer)
+                try:
+                    waits_for = coroutine.send(None)
+                except StopIteration:
+                    pass  # most hooks never wait: the time limit is only set up for those that do
+                else:
+                    await self._wait(hook, Abandonable(coroutine, waits_for))
         except BaseException as error:
             if must_pass(error, current, is_ended):
                 raise
-            _log.exception("Hook %s failed or took over %s s; the run goes on.", name_of(hook), self.timeout)
+            message = "Hook %s failed or took over %s s; the run goes on."
+            log_error(_log, message, name_of(hook), self.timeout, error=error)
         if current is not None and current.cancelling() and not is_ended():
             await forget_cancellations(current)
+
+    async def _wait(self, hook: Callable[..., Any], waiting: Abandonable) -> None:
+        """Wait for a hook; cancel it after the timeout, and go on without it after the grace period.
+
+        Raises:
+            TimeoutError: the hook took longer than its timeout.
+        """
+        loop, current = asyncio.get_running_loop(), asyncio.current_task()
+        until = loop.time() + self.timeout + self.grace
+        has_passed = False
+
+        def end() -> None:
+            nonlocal has_passed, timer
+            has_passed = True
+            left = until - loop.time()
+            if left > 0:
+                waiting.cancel()
+                timer = loop.call_later(min(left, INSIST_SECONDS), end)
+            else:
+                _log.error("Hook %s ignores its cancellation; the run goes on without it.", name_of(hook))
+                waiting.abandon()
+
+        timer = loop.call_later(self.timeout, end)
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            if not has_passed or (current is not None and current.cancelling()):
+                raise
+        finally:
+            timer.cancel()
+        if has_passed:
+            raise TimeoutError
+
+
+async def _awaited(awaitable: Awaitable[object]) -> object:
+    return await awaitable
 
 
 def _register_plugin(name: str) -> None:
@@ -225,4 +272,8 @@ def _register_plugin(name: str) -> None:
 def name_of(function: Callable[..., Any]) -> str:
     """Return the name by which the log speaks of a function of the user's."""
     function = function.hook if isinstance(function, OfExecutor) else function
-    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"
+    try:
+        name = read_attribute(function, "__qualname__") or call_contained(lambda: repr(function))
+        return f"{read_attribute(function, '__module__', '?')}.{name}"
+    except Exception:  # noqa: BLE001 - the border to users' code
+        return f"an object of {type(function).__module__}.{type(function).__qualname__}"

@@ -10,7 +10,7 @@ from operator import is_
 
 from apflow.core.adoption import adopt
 from apflow.core.bounds import MAX_COUNT
-from apflow.core.containment import forget_cancellations, must_pass
+from apflow.core.containment import forget_cancellations, log_error, must_pass
 from apflow.core.driving import Driver, cancel
 from apflow.core.errors import InvalidInputError, NotFoundError
 from apflow.core.eventbus import Subscription
@@ -72,7 +72,7 @@ class StreamingCallbacks:
                     self.remove(callback)
                     logger.warning("Callback %s took over %s s: it is removed.", name_of(callback), seconds)
                 else:
-                    logger.exception("Callback %s failed; the run goes on.", name_of(callback))
+                    log_error(logger, "Callback %s failed; the run goes on.", name_of(callback), error=error)
             if current is not None and current.cancelling() and not is_ended():
                 await forget_cancellations(current)
 

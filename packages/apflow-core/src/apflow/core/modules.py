@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from apflow.core.errors import InvalidInputError
+from apflow.core.fence import show
 
 
 def import_modules(names: Iterable[str]) -> None:
@@ -33,4 +34,4 @@ def _why_not(name: str, here: str, error: BaseException) -> str:
             f"There is no module {name!r} to import (--import, APFLOW_IMPORT). Looked in {here} "
             "and on Python's path; give the name as in an import statement, without .py."
         )
-    return f"Importing {name!r} failed with {type(error).__name__}: {error}. --debug shows where."
+    return f"Importing {name!r} failed with {show(error)}. --debug shows where."

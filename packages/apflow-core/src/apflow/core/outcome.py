@@ -127,6 +127,14 @@ def _with_own_error(message: str, value: object) -> str:
 
 def read_exception(error: BaseException) -> Outcome:
     """Return the failure that an exception means: its class name is the error type."""
+    try:
+        return _read_exception(error)
+    except BaseException as unreadable:  # noqa: BLE001 - the border of an executor call: this runs its code
+        name = str(type.__getattribute__(type(error), "__name__"))
+        return failed(name, f"{name}, which cannot be shown ({type(unreadable).__name__})")
+
+
+def _read_exception(error: BaseException) -> Outcome:
     more: dict[str, Json] = {}
     if isinstance(error, EscapedError):
         error = error.error

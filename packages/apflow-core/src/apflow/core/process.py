@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from weakref import WeakSet
@@ -120,6 +120,19 @@ class ForkLock:
 
 
 _locks: WeakSet[ForkLock] = WeakSet()
+
+
+def terminals() -> list[int]:
+    """Return the standard descriptors of this process that are terminals."""
+    return [fd for fd in (0, 1, 2) if os.isatty(fd)]
+
+
+def leave_terminals(descriptors: Sequence[int]) -> None:
+    """Redirect descriptors to the null device: writing to a terminal that has closed is an error."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in descriptors:
+        os.dup2(null, fd)
+    os.close(null)
 
 
 def after_fork_in_child(call: Callable[[], object]) -> None:

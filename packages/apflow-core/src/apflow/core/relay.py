@@ -9,6 +9,7 @@ has kept a reference to: it may cancel that task later.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
@@ -16,7 +17,9 @@ from sys import getrefcount
 from types import CoroutineType
 from typing import Any, Protocol, cast
 
-from apflow.core.fence import enter_code
+from apflow.core.fence import enter_code, show
+
+logger = logging.getLogger(__name__)
 
 # What is to be run, given the task that it runs in, under the name that the task has while it waits.
 Named = tuple[str, Callable[["asyncio.Task[Any]"], Coroutine[Any, Any, None]]]
@@ -93,3 +96,89 @@ class Begun:
     def close(self) -> None:
         """End the coroutine."""
         self._coroutine.close()
+
+
+class Abandonable:
+    """A coroutine that has run up to its first wait in the present task, and that can be left there.
+
+    Awaiting this continues the coroutine in the present task, as `await` does, but waits by a future of its
+    own. So the caller can go on even where the coroutine, or a task that it waits for, ignores cancellations.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], waits_for: object) -> None:
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+        self._outer: asyncio.Future[None] | None = None
+        self._is_cancelled = self._is_abandoned = False
+
+    def cancel(self) -> None:
+        """Raise `CancelledError` where the coroutine waits. The present task is not cancelled."""
+        self._is_cancelled = True
+        _release(self._outer)
+
+    def abandon(self) -> None:
+        """Continue the coroutine no more: it is closed, and awaiting it ends."""
+        self._is_abandoned = True
+        _release(self._outer)
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        waits_for = self._waits_for
+        while True:
+            error = yield from self._wait(waits_for)
+            if self._is_abandoned:
+                self._close()
+                return
+            try:
+                waits_for = self._coroutine.send(None) if error is None else self._coroutine.throw(error)
+            except StopIteration:
+                return
+
+    def _wait(self, waits_for: Any) -> Generator[Any, Any, BaseException | None]:
+        """Wait for what the coroutine waits for; return what to raise in it."""
+        try:
+            if getattr(waits_for, "_asyncio_future_blocking", None) is None:
+                yield waits_for  # a turn of the event loop; the task refuses what is none
+                return self._take_cancellation()
+            waits_for._asyncio_future_blocking = False  # noqa: SLF001 - as a task does with what it waits for
+            while not (waits_for.done() or self._is_abandoned):
+                error = yield from self._wait_once(waits_for)
+                if error is not None and not waits_for.cancel(*error.args):
+                    return error
+        except GeneratorExit:
+            self._close()
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised where the coroutine waits
+            return error
+        return None
+
+    def _wait_once(self, waits_for: asyncio.Future[Any]) -> Generator[Any, Any, BaseException | None]:
+        """Wait for the future or a cancellation, and return the cancellation."""
+        outer = self._outer = asyncio.get_running_loop().create_future()
+
+        def release(_: object) -> None:
+            _release(outer)
+
+        waits_for.add_done_callback(release)
+        try:
+            yield from outer
+        except asyncio.CancelledError as error:
+            return error
+        finally:
+            waits_for.remove_done_callback(release)
+            self._outer = None
+        return self._take_cancellation()
+
+    def _take_cancellation(self) -> BaseException | None:
+        was_cancelled, self._is_cancelled = self._is_cancelled, False
+        return asyncio.CancelledError() if was_cancelled else None
+
+    def _close(self) -> None:
+        try:
+            self._coroutine.close()
+        except BaseException as error:  # noqa: BLE001 - the border to users' code
+            logger.error("%r does not end when it is closed: %s", self._coroutine, show(error))  # noqa: TRY400
+
+
+def _release(future: asyncio.Future[None] | None) -> None:
+    if future is not None and not future.done():
+        future.set_result(None)

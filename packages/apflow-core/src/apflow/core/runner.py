@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from apflow.core.containment import INSIST_SECONDS
 from apflow.core.executor import ExecutableTask
 from apflow.core.task import Json
 
@@ -24,9 +25,6 @@ class Runner(Protocol):
             TimeoutError: the time is over.
         """
         ...
-
-
-INSIST_SECONDS = 1.0  # between two cancellations of code that does not end
 
 
 def timeout_message(seconds: float) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Literal, cast
 
 from apflow.core import runs
+from apflow.core.containment import call_contained
 from apflow.core.creator import TaskCreator
 from apflow.core.driving import is_owned_elsewhere
 from apflow.core.errors import (
@@ -332,7 +333,7 @@ def _refused_secrets(task: Task, root: Task) -> list[str]:
     if executor is None:
         return []
     try:
-        can_bind = get_executor(executor).uses_net_policy
+        can_bind = call_contained(lambda: get_executor(executor).uses_net_policy)
     except Exception:  # noqa: BLE001 - a plugin that cannot be loaded fails its task when it starts
         can_bind = False
     origin, refused = Origin(authors_of(root), executor, can_bind=can_bind), list[str]()

@@ -50,6 +50,9 @@ def _check_protocol(ctx: click.Context, parameter: click.Parameter, value: str |
     hidden=True,
     help="A bound socket, given by the process that started this one.",
 )
+@click.option(
+    "--parent", type=int, hidden=True, help="A pipe that closes when the process that started this one dies."
+)
 def serve(
     action: str | None,  # noqa: ARG001 - `serve` and `serve start` are the same
     host: str | None,
@@ -59,16 +62,17 @@ def serve(
     modules: tuple[str, ...],
     insecure: bool,
     fd: int | None,
+    parent: int | None,
 ) -> None:
-    """Serve the database over HTTP, and run what is submitted, until told to stop.
+    """Serve the database over HTTP, and run what is submitted, until a signal comes.
 
-    On SIGTERM or Ctrl-C: take no more trees, let running code end within shutdown_timeout, give up the rest
-    for others to go on with, and end with 0. A second signal ends it at once; nothing is lost by that.
+    On SIGTERM, SIGHUP or Ctrl-C: take no more trees, let running code end within shutdown_timeout, give up
+    the rest for others to continue, and end with 0. A second signal ends it at once; nothing is lost by that.
     """
     from apflow.server.start import Start, start
 
     settings = _settings(modules, is_insecure=insecure)
-    start(settings, Start(host=host, port=port, workers=workers, has_reload=reload, fd=fd))
+    start(settings, Start(host=host, port=port, workers=workers, has_reload=reload, fd=fd, parent=parent))
 
 
 def _settings(modules: tuple[str, ...], *, is_insecure: bool) -> Settings:

@@ -1,8 +1,8 @@
 """The server as a process: started, told to stop, ended.
 
-At the first SIGTERM or SIGINT it takes no more trees and answers on, until what runs has ended or was given
-up; then streams end, and so does the process, with 0. A second signal ends it at once: nothing is lost by
-that.
+At the first SIGTERM, SIGHUP or SIGINT the server takes no more trees and still answers, until what runs has
+ended or was given up. Then streams end, and the process exits with 0. A second SIGTERM or SIGINT ends the
+process at once; nothing is lost by that.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
-from apflow.core import fence
+from apflow.core import fence, process
 from apflow.core.collector import return_large_blocks
 from apflow.core.settings import Settings
 from apflow.server.connection import HttpConnection, WebSocketConnection
@@ -28,6 +29,7 @@ from apflow.server.message import LARGEST
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+HANGUP = signal.Signals["SIGHUP"] if hasattr(signal, "SIGHUP") else None  # a terminal has closed
 LAST_WAIT = 5.0  # seconds beyond the time that code has to end: what ignores its cancellation is left behind
 ANSWERS = 5.0  # seconds that answers have to end when nothing runs any more
 KEEP_ALIVE = 30  # seconds that a connection may be idle
@@ -43,6 +45,7 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._app, self._before_end = app, before_end
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._terminals = process.terminals()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -64,9 +67,27 @@ class DrainingServer(uvicorn.Server):
         self._before_end()
         await super().shutdown(sockets)
 
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Handle SIGHUP as uvicorn handles SIGTERM. `nohup` ignores SIGHUP, which stays so."""
+        with super().capture_signals():
+            is_handled = threading.current_thread() is threading.main_thread() and heeds_hangup()
+            if not is_handled or HANGUP is None:
+                yield
+                return
+            former = signal.signal(HANGUP, self.handle_exit)
+            try:
+                yield
+            finally:
+                signal.signal(HANGUP, former)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signals give it
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
+        if HANGUP is not None:
+            signal.signal(HANGUP, signal.SIG_IGN)  # a terminal that closes may send it several times
+            if sig == HANGUP:
+                process.leave_terminals(self._terminals)
         settings: Settings = self._app.state.settings
         wait = settings.shutdown_timeout
         logger.info("%s: taking no more work; what runs has %g s to end.", signal.Signals(sig).name, wait)
@@ -87,6 +108,11 @@ def serve(
     """
     return_large_blocks()
     DrainingServer(configuration(app), app, before_end).run(sockets)
+
+
+def heeds_hangup() -> bool:
+    """Whether SIGHUP exists and is not ignored."""
+    return HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN
 
 
 def configuration(app: FastAPI) -> uvicorn.Config:

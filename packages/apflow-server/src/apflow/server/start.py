@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
+import signal
 import socket
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -19,7 +22,7 @@ from apflow.core.settings import Settings, get_settings
 from apflow.core.store import TaskStore
 from apflow.server import audit, running
 from apflow.server.app import create_app
-from apflow.server.fleet import Fleet
+from apflow.server.fleet import Fleet, drain_with_parent, drain_without_parent
 from apflow.server.listening import Place, check_place, listen, local_url, read_place
 from apflow.server.log import set_up as set_up_logs
 from apflow.server.protection import has_auth
@@ -36,6 +39,7 @@ class Start:
     workers: int = 1
     has_reload: bool = False
     fd: int | None = None  # a socket that is bound already
+    parent: int | None = None  # a pipe that closes when the process that started this one dies
 
 
 def start(settings: Settings, wanted: Start) -> None:
@@ -50,6 +54,8 @@ def start(settings: Settings, wanted: Start) -> None:
     """
     set_up_logs(settings)
     audit.logger.setLevel(logging.INFO)  # whatever else is logged
+    if wanted.parent is not None:
+        drain_with_parent(wanted.parent)
     if wanted.fd is not None:
         running.serve(create_app(settings), [socket.socket(fileno=wanted.fd)])
         return
@@ -118,10 +124,32 @@ def _reload(bound: socket.socket) -> None:
     """Serve in a process that is started anew when a file changes."""
     from uvicorn.supervisors import ChangeReload
 
+    class Reload(ChangeReload):
+        """Ends at SIGHUP as at SIGTERM, where `nohup` does not ignore it."""
+
+        def startup(self) -> None:
+            if running.HANGUP is not None and running.heeds_hangup():
+                signal.signal(running.HANGUP, self.signal_handler)
+            super().startup()
+
     # The application is a name here, because the configuration travels to the other process.
     config = uvicorn.Config("apflow.server.app:create_app", factory=True, reload=True, log_config=None)
-    ChangeReload(config, target=_serve_again, sockets=[bound]).run()
+    Reload(config, target=_serve_again, sockets=[bound]).run()
 
 
 def _serve_again(sockets: list[socket.socket] | None) -> None:
+    _drain_with_reload()
     running.serve(create_app(get_settings()), sockets or [])
+
+
+def _drain_with_reload() -> None:
+    """Drain this process when the one that restarts it has died."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        drain_without_parent()
+
+    threading.Thread(target=wait, name="apflow:server:parent", daemon=True).start()
