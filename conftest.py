@@ -41,7 +41,8 @@ def begin_page(namespace: dict[str, Any]) -> None:
 
 def end_page(namespace: dict[str, Any]) -> None:
     """Forget what the page registered, and leave its folder."""
-    from apflow.core import hooks, settings
+    from apflow.core import settings
+    from apflow.core.extensions import hooks
 
     hooks.clear_hooks()
     settings.reset_settings()

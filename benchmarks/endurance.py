@@ -23,7 +23,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from apflow.core.task import Json
+from apflow.core.model.task import Json
 from benchmarks import trees
 from benchmarks.serving import ask, server
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from apflow.core import create_session
-from apflow.core.store import TaskStore
+from apflow.core.store.base import TaskStore
 
 
 @asynccontextmanager

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from time import perf_counter
 
-from apflow.core.events import EventType, TaskEvent
+from apflow.core.model.event import EventType, TaskEvent
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json, Task, utc_now
 from apflow.core.settings import get_settings
-from apflow.core.states import TaskStatus
-from apflow.core.store import Move, TaskStore
-from apflow.core.task import Json, Task, utc_now
+from apflow.core.store.base import Move, TaskStore
 
 OWNER = "floor"
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 
 from apflow.core import TaskCreator, TaskManager
-from apflow.core.store import TaskQuery
+from apflow.core.store.base import TaskQuery
 from benchmarks import trees
 from benchmarks.files import fresh_store
 from benchmarks.floor import plain_tasks

@@ -15,7 +15,7 @@ from time import perf_counter
 import duckdb
 
 from apflow.core import TaskCreator, create_session
-from apflow.core.store import TaskQuery, TaskStore
+from apflow.core.store.base import TaskQuery, TaskStore
 from benchmarks import trees
 from benchmarks.files import fresh_store
 from benchmarks.keeping import timed

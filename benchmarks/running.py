@@ -8,9 +8,9 @@ from statistics import median, quantiles
 from time import perf_counter
 
 from apflow.core import TaskCreator, TaskManager, TaskTreeNode
+from apflow.core.model.task import Json, Task
 from apflow.core.settings import get_settings
-from apflow.core.store import TaskStore
-from apflow.core.task import Json, Task
+from apflow.core.store.base import TaskStore
 from benchmarks import trees
 from benchmarks.files import fresh_store
 from benchmarks.floor import completed, plain_tasks, push_in_batches, push_in_sequence, started

@@ -12,8 +12,8 @@ from statistics import median, quantiles
 from time import perf_counter
 
 from apflow.core import TaskCreator, TaskQuery, TaskStatus, create_session, submit
-from apflow.core.service import TaskService
-from apflow.core.store import TaskStore
+from apflow.core.service.task_service import TaskService
+from apflow.core.store.base import TaskStore
 from apflow.testing.postgres import a_database
 from apflow.testing.postgresserver import a_server
 from benchmarks import trees

@@ -8,7 +8,7 @@ import time
 from itertools import pairwise
 
 from apflow.core import BaseTask, executor_register
-from apflow.core.task import Json
+from apflow.core.model.task import Json
 
 NOTHING = "benchmark_nothing"
 SLEEP = "benchmark_sleep"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from apflow.core.executor import ExecutableTask
-from apflow.core.extensions import get_executor
-from apflow.core.inputs import build_inputs
-from apflow.core.schema import compile_schema
-from apflow.core.task import Task
+from apflow.core.extensions.executor import ExecutableTask
+from apflow.core.extensions.registry import get_executor
+from apflow.core.model.task import Task
+from apflow.core.payload.inputs import build_inputs
+from apflow.core.payload.schema import compile_schema
 
 
 async def executed(executor_id: str, given: dict[str, Any]) -> Any:

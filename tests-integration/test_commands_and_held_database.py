@@ -18,7 +18,7 @@ from peers.apflowserver import ApflowServer, apflow_server, free_port
 from peers.shell import Shell
 from peers.strangehttp import hang, strange_peer
 
-from apflow.core.holder import this_process, told, told_in
+from apflow.core.process.server_file import this_process, told, told_in
 
 SECRET = "a secret of tests that is long enough for every algorithm with a secret"
 ALONE = {"APFLOW_IMPORT": ""}  # so that a command could not run the executors of tests by itself
@@ -179,5 +179,5 @@ def test_where_no_server_is_told_nothing_of_one_is_loaded(tmp_path: Path):
         check=True,
     )
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "apflow.core.holder" in loaded
+    assert "apflow.core.process.server_file" in loaded
     assert loaded.isdisjoint({"apflow.client", "httpx"})

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from apflow.core.process import started
+from apflow.core.process.identity import started
 
 PROGRAM = "sh -c 'sh -c \"echo $$ >> {0}/pids; exec sleep 60\" & echo $$ >> {0}/pids; wait'"
 

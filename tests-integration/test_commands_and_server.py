@@ -11,11 +11,11 @@ import pytest
 from peers.apflowserver import apflow_server, wait_for
 from peers.shell import Shell
 
-from apflow.cli.failure import describe, exit_code_of
+from apflow.cli.errors.failure import describe, exit_code_of
 from apflow.client import Client, RemoteService
 from apflow.core import create_session
 from apflow.core.errors import ApflowError
-from apflow.core.service import TaskService
+from apflow.core.service.task_service import TaskService
 from apflow.core.settings import reset_settings
 
 TREE = [

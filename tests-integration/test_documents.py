@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from apflow.cli.exitcode import ExitCode
-from apflow.core.errordata import FACTS
+from apflow.cli.errors.exit_code import ExitCode
 from apflow.core.errors import ApflowError
+from apflow.core.service.error_json import FACTS
 from apflow.core.settings import Settings
-from apflow.server.fault import fault_of
+from apflow.server.http.api_error import fault_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]

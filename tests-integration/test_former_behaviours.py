@@ -27,6 +27,7 @@ from apflow.core import (
     register_pre_hook,
     register_task_tree_hook,
 )
+from apflow.core.authoring.former_task import import_rows
 from apflow.core.errors import (
     ConflictError,
     ForbiddenError,
@@ -35,12 +36,11 @@ from apflow.core.errors import (
     InvalidInputError,
     SettingsError,
 )
-from apflow.core.formertask import import_rows
-from apflow.core.operations import OPERATIONS
-from apflow.core.secrets import mask
-from apflow.core.service import TaskService
+from apflow.core.payload.secrets import mask
+from apflow.core.service.operations import OPERATIONS
+from apflow.core.service.task_service import TaskService
 from apflow.core.settings import Settings, check_former_variables, read_settings
-from apflow.core.store import TaskQuery, TaskStore
+from apflow.core.store.base import TaskQuery, TaskStore
 
 
 class Steps(BaseTask):

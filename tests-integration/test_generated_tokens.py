@@ -2,10 +2,10 @@
 
 import pytest
 
-from apflow.cli.bearing import make_token
+from apflow.cli.inputs.tokens import make_token
 from apflow.core.settings import Settings
-from apflow.server.fault import UnauthorizedFault
-from apflow.server.token import TokenCheck
+from apflow.server.auth.token import TokenCheck
+from apflow.server.http.api_error import UnauthorizedFault
 
 SECRET = "a secret of the server, which is long enough"
 

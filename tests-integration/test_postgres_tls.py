@@ -21,7 +21,7 @@ import trustme
 
 from apflow.core import create_session
 from apflow.core.errors import StoreError
-from apflow.core.store import TaskQuery
+from apflow.core.store.base import TaskQuery
 from apflow.storage.postgres import PostgresStore
 from apflow.testing.postgres import run_sql
 

@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from apflow.core import BaseTask, TaskCreator, TaskManager, TaskTreeNode, create_session, executor_register
-from apflow.core.store import TaskStore
-from apflow.core.task import Task
+from apflow.core.model.task import Task
+from apflow.core.store.base import TaskStore
 
 SEEN: list[dict[str, Any]] = []  # the inputs of each call, in order
 

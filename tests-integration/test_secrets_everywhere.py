@@ -17,8 +17,8 @@ from peers.sshd import Sshd, an_sshd
 from peers.websocket import WebSocketPeer, websocket_peer
 
 from apflow.core import TaskCreator, TaskManager, create_session
+from apflow.core.model.task import Json
 from apflow.core.settings import reset_settings
-from apflow.core.task import Json
 
 __all__ = ["docker_engine"]
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from serving import Process, serve_process, wait_for
 
-from apflow.core.process import has_ended
-from apflow.core.process import started as process_started
+from apflow.core.process.identity import has_ended
+from apflow.core.process.identity import started as process_started
 
 MODULE = """
 from apflow.core import BaseTask, executor_register

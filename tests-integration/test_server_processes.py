@@ -20,7 +20,7 @@ from reading import Watcher, client_of, follow, numbers
 from receiver import Receiver, receiving
 from serving import Process, answers, free_socket, serve_process, wait_for
 
-from apflow.core.task import Json
+from apflow.core.model.task import Json
 
 MODULE = '''
 import asyncio

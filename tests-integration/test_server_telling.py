@@ -11,7 +11,7 @@ import httpx
 import pytest
 from serving import SECRET, serve_process
 
-from apflow.core.holder import find_holder, told_in
+from apflow.core.process.server_file import find_holder, told_in
 
 
 @pytest.fixture

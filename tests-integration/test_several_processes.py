@@ -16,9 +16,9 @@ import pytest
 
 from apflow.core import EventType, TaskManager, TaskStatus, create_session, submit
 from apflow.core.errors import AlreadyRunningError
-from apflow.core.service import TaskService
-from apflow.core.store import TaskStore
-from apflow.core.task import Json, Task
+from apflow.core.model.task import Json, Task
+from apflow.core.service.task_service import TaskService
+from apflow.core.store.base import TaskStore
 
 LEASE = 2.0  # seconds
 EXECUTORS = '''

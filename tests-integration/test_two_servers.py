@@ -11,7 +11,7 @@ import pytest
 from peers.apflowserver import ApflowServer, apflow_server, until
 
 from apflow.client import Client
-from apflow.core.answers import Event
+from apflow.core.service.results import Event
 
 
 @pytest.fixture(scope="module")

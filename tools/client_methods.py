@@ -20,9 +20,9 @@ from typing import Any, get_args, get_origin
 
 from repository import ROOT, report
 
-from apflow.core import answers
-from apflow.core.operations import OPERATIONS, Operation
-from apflow.core.service import TaskService
+from apflow.core.service import results
+from apflow.core.service.operations import OPERATIONS, Operation
+from apflow.core.service.task_service import TaskService
 
 FOLDER = Path("packages/apflow-client/src/apflow/client")
 # What makes code one for asyncio, and what stands in its place elsewhere.
@@ -52,9 +52,9 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from apflow.core.answers import {answers}
-from apflow.core.states import TaskStatus
-from apflow.core.task import Json
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json
+from apflow.core.service.results import {answers}
 '''
 CLASS = '''
 
@@ -112,7 +112,7 @@ def method(operation: Operation) -> Iterator[str]:
 
 def operations() -> str:
     """Return the source of all methods, for the client and for its sister."""
-    named = sorted({name for name in dir(answers) for op in OPERATIONS.values() if name in type_names(op)})
+    named = sorted({name for name in dir(results) for op in OPERATIONS.values() if name in type_names(op)})
     methods = ["\n".join(method(operation)) for operation in OPERATIONS.values()]
     text = "\n\n".join([CLASS.rstrip(), *methods]) + "\n"
     return HEAD.format(answers=", ".join(named)) + text + without_asyncio(text)

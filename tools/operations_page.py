@@ -12,17 +12,17 @@ from typing import Any
 
 from repository import ROOT, report
 
-from apflow.core.operations import Operation
-from apflow.core.task import Json
-from apflow.server.dispatch import SERVED
+from apflow.core.model.task import Json
+from apflow.core.service.operations import Operation
+from apflow.server.api.dispatch import SERVED
 
 PAGE = ROOT / "docs" / "reference" / "operations.md"
 HEAD = """# Operations
 
 What an interface offers: a method of JSON-RPC 2.0 at `POST /tasks` and `POST /system` of a server, and a path
 of plain HTTP, `POST /call/<operation>`, which takes the parameters as an object and answers with the result.
-In Python they are the methods of `apflow.core.service.TaskService`. [Serve](../how-to/serve.md) tells how to
-call them, and `/openapi.json` of a server has their schemas in full.
+In Python they are the methods of `apflow.core.TaskService`. [Serve](../how-to/serve.md) tells how to call
+them, and `/openapi.json` of a server has their schemas in full.
 
 Operations that are *safe* change nothing and may be repeated. `id` stands for `task_id` wherever that is
 taken; unknown parameters are refused. By JSON-RPC, one task or the array may stand for the parameters of

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from apflow.cli.options import Seconds
+from apflow.cli.inputs.options import Seconds
 from apflow.cli.program import program
 
 

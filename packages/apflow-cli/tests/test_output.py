@@ -7,9 +7,9 @@ from typing import Any
 import click
 import pytest
 
-from apflow.cli.failure import describe, exit_code_of
-from apflow.cli.output import encode, one_line, save_json, write_table, write_tree
-from apflow.cli.source import parse
+from apflow.cli.display.output import encode, one_line, save_json, write_table, write_tree
+from apflow.cli.errors.failure import describe, exit_code_of
+from apflow.cli.inputs.source import parse
 from apflow.client import ServerError, ServerUnreachableError
 from apflow.core.errors import (
     ConflictError,

@@ -16,8 +16,8 @@ from hostilefiles import hostile_files
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apflow.cli.source import parse, read_source
-from apflow.cli.yamltext import EXPANSION, read_yaml
+from apflow.cli.inputs.source import parse, read_source
+from apflow.cli.inputs.yaml_text import EXPANSION, read_yaml
 from apflow.core.errors import MalformedTextError
 
 PARSERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])]
@@ -249,7 +249,7 @@ def test_a_device_that_never_ends_is_refused():
 
 
 def test_a_pipe_that_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("apflow.cli.source.LARGEST", 4 << 20)
+    monkeypatch.setattr("apflow.cli.inputs.source.LARGEST", 4 << 20)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from apflow.cli.view import View
+from apflow.cli.display.view import View
 
 
 def task(name: str, *children: Any, status: str = "pending") -> Any:

@@ -20,7 +20,7 @@ from apflow.core.errors import (
     NotFoundError,
     TreeInvalidError,
 )
-from apflow.core.operations import OPERATIONS
+from apflow.core.service.operations import OPERATIONS
 
 SAY = {"name": "far_say", "inputs": {"text": "hello"}}
 

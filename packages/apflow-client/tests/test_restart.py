@@ -9,7 +9,7 @@ from typing import Any
 from peers.apflowserver import apflow_server, until
 
 from apflow.client import Client
-from apflow.core.answers import Event
+from apflow.core.service.results import Event
 
 
 async def test_a_wait_and_a_watch_survive_kill_and_restart(tmp_path: Path):

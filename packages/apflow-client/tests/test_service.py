@@ -12,8 +12,8 @@ from peers.apflowserver import ApflowServer, until
 
 from apflow.client import Client, RemoteService, ServerUnreachableError
 from apflow.core.errors import InvalidInputError, NotFoundError
-from apflow.core.operations import OPERATIONS
-from apflow.core.service import TaskService
+from apflow.core.service.operations import OPERATIONS
+from apflow.core.service.task_service import TaskService
 from apflow.testing.proxy import a_proxy, at_most
 
 TREE = [

@@ -9,7 +9,7 @@ import pytest
 
 from apflow.core import MemoryStore, create_session, plugins
 from apflow.core.settings import reset_settings
-from apflow.core.store import TaskStore
+from apflow.core.store.base import TaskStore
 
 Install = Callable[..., None]
 GROUP = "apflow.executors"

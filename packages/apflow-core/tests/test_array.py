@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apflow.core.creator import TaskCreator, check_array
+from apflow.core.authoring.creator import TaskCreator, check_array
 from apflow.core.errors import TreeInvalidError
-from apflow.core.memory import MemoryStore
+from apflow.core.model.tree import TaskTreeNode
 from apflow.core.settings import Settings
-from apflow.core.store import TaskQuery
-from apflow.core.tree import TaskTreeNode
+from apflow.core.store.base import TaskQuery
+from apflow.core.store.memory import MemoryStore
 
 Array = list[dict[str, Any]]
 

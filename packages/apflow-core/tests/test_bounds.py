@@ -14,25 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from apflow.core import (
-    BaseTask,
-    MemoryStore,
-    TaskCreator,
-    TaskManager,
-    executor_register,
-    get_registry,
-    parameters,
-)
+from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, executor_register, get_registry
+from apflow.core.authoring.field_validation import Faults, read_policy, read_priority
 from apflow.core.bounds import MAX_SECONDS
-from apflow.core.catalogue import describe_executors
 from apflow.core.errors import InvalidInputError, SettingsError, TreeInvalidError
-from apflow.core.extensions import get_executor
-from apflow.core.retryafter import read_retry_after
+from apflow.core.extensions.description import describe_executors
+from apflow.core.extensions.registry import get_executor
+from apflow.core.model.task import Policy, Retry, utc_now
+from apflow.core.net.retry_after import read_retry_after
+from apflow.core.service import parameters
+from apflow.core.service.webhook import WebhookConfig
 from apflow.core.settings import Settings, check_setting
-from apflow.core.store import Move
-from apflow.core.task import Policy, Retry, utc_now
-from apflow.core.taskfield import Faults, read_policy, read_priority
-from apflow.core.webhook import WebhookConfig
+from apflow.core.store.base import Move
 
 HUGE = (1e12, 1e300, 10**30, 10**400, 2**63, math.inf, -math.inf, math.nan, True)
 numbers = (

@@ -7,10 +7,10 @@ import pytest
 
 from apflow.core.builder import TaskBuilder, result_of
 from apflow.core.errors import InvalidInputError, TreeInvalidError
-from apflow.core.executor import BaseTask
-from apflow.core.extensions import executor_register, get_registry
-from apflow.core.memory import MemoryStore
-from apflow.core.task import GROUP
+from apflow.core.extensions.executor import BaseTask
+from apflow.core.extensions.registry import executor_register, get_registry
+from apflow.core.model.task import GROUP
+from apflow.core.store.memory import MemoryStore
 
 
 class Add(BaseTask):

@@ -17,14 +17,14 @@ from apflow.core import (
     clear_hooks,
     executor_register,
     get_registry,
-    runs,
 )
-from apflow.core.cancelling import CancelRequest
-from apflow.core.hooks import register_pre_hook, register_task_tree_hook
-from apflow.core.recovery import recover
+from apflow.core.engine import active_runs
+from apflow.core.engine.cancellation import CancelRequest
+from apflow.core.engine.recovery import recover
+from apflow.core.extensions.hooks import register_pre_hook, register_task_tree_hook
+from apflow.core.model.task import GROUP, Task
 from apflow.core.settings import reset_settings
-from apflow.core.store import Change, Move, Moved
-from apflow.core.task import GROUP, Task
+from apflow.core.store.base import Change, Move, Moved
 
 
 class Waits(BaseTask):
@@ -314,7 +314,7 @@ class CancelledAtTheEnd(MemoryStore):
     async def write(self, change: Change) -> Moved:
         moved = await super().write(change)
         if any(move.sets.get("run_ended_at") for move in change.moves):
-            run = await runs.running(self, change.moves[0].root_id)
+            run = await active_runs.running(self, change.moves[0].root_id)
             assert run is not None
             run.cancel(CancelRequest([run.root_id], None, is_forced=False))
         return moved
@@ -512,8 +512,8 @@ def test_a_run_whose_event_loop_ends_is_resumed_on_the_next_one(db, once_more):
 
     async def abandon() -> None:
         node = await TaskCreator(db).create_task_tree_from_array([task("a", executor="slow")])
-        from apflow.core.driving import Driver
-        from apflow.core.request import has_unended_run
+        from apflow.core.engine.driver import Driver
+        from apflow.core.planning.run_start import has_unended_run
 
         driver = Driver(db)
         driver_task = asyncio.create_task(driver.run(node.task.id))

@@ -7,7 +7,7 @@ import pytest
 
 PROGRAM = """
 import ctypes, sys
-from apflow.core.collector import return_large_blocks
+from apflow.core.engine.gc_tuning import return_large_blocks
 
 names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
 

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apflow.core.copying import CopyPlan, as_array, copied_tasks, plan_copy
-from apflow.core.creator import TaskCreator, check_array
+from apflow.core.authoring.copy_plan import CopyPlan, as_array, copied_tasks, plan_copy
+from apflow.core.authoring.creator import TaskCreator, check_array
+from apflow.core.authoring.shape_validation import find_circle
 from apflow.core.errors import InvalidInputError, NotFoundError
-from apflow.core.inputs import find_references
-from apflow.core.jsonvalue import copy_json
-from apflow.core.memory import MemoryStore
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import GROUP, Task
+from apflow.core.model.tree import TaskTreeNode
+from apflow.core.payload.inputs import find_references
+from apflow.core.payload.json_value import copy_json
 from apflow.core.settings import Settings
-from apflow.core.states import TaskStatus
-from apflow.core.store import TaskQuery
-from apflow.core.task import GROUP, Task
-from apflow.core.tree import TaskTreeNode
-from apflow.core.treeshape import find_circle
+from apflow.core.store.base import TaskQuery
+from apflow.core.store.memory import MemoryStore
 
 STATUS = {"p": "pending", "i": "in_progress", "c": "completed", "f": "failed", "x": "cancelled"}
 

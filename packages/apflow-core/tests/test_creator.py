@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from apflow.core.creator import TaskCreator, check_array
+from apflow.core.authoring.creator import TaskCreator, check_array
 from apflow.core.errors import IdTakenError, InvalidInputError, TreeInvalidError
-from apflow.core.hooks import clear_hooks, register_task_tree_hook
-from apflow.core.memory import MemoryStore
+from apflow.core.extensions.hooks import clear_hooks, register_task_tree_hook
+from apflow.core.model.custom_columns import set_task_model_class
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json, Task
+from apflow.core.model.tree import TaskTreeNode
 from apflow.core.settings import Settings
-from apflow.core.states import TaskStatus
-from apflow.core.store import TaskQuery
-from apflow.core.task import Json, Task
-from apflow.core.taskmodel import set_task_model_class
-from apflow.core.tree import TaskTreeNode
+from apflow.core.store.base import TaskQuery
+from apflow.core.store.memory import MemoryStore
 
 
 async def test_given_ids_are_kept_while_they_are_free():

@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from apflow.core.deletion import plan_deletion
+from apflow.core.authoring.delete_plan import plan_deletion
 from apflow.core.errors import ConflictError
-from apflow.core.memory import MemoryStore
-from apflow.core.states import TaskStatus
-from apflow.core.store import Move
-from apflow.core.task import Task
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Task
+from apflow.core.store.base import Move
+from apflow.core.store.memory import MemoryStore
 
 
 def task(name: str, parent: str | None = "root", *needs: str, **more: object) -> Task:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import pytest
 
 from apflow.core import errors
-from apflow.core.errordata import FACTS, data_of, error_from
 from apflow.core.errors import (
     AddressRefusedError,
     AlreadyRunningError,
@@ -47,7 +46,8 @@ from apflow.core.errors import (
     TreeInvalidError,
     ValidationError,
 )
-from apflow.core.states import TaskStatus
+from apflow.core.model.status import TaskStatus
+from apflow.core.service.error_json import FACTS, data_of, error_from
 
 TOLD = [
     InvalidInputError("No.", ["a", "b"]),

@@ -24,13 +24,13 @@ from apflow.core import (
     executor_register,
     get_registry,
 )
+from apflow.core.authoring.repository import TaskRepository
 from apflow.core.errors import AlreadyRunningError, NotFoundError
-from apflow.core.eventbus import FIRST_PAGE, bus_of
-from apflow.core.events import EventType, TaskEvent
-from apflow.core.repository import TaskRepository
+from apflow.core.events.bus import FIRST_PAGE, bus_of
+from apflow.core.model.event import EventType, TaskEvent
+from apflow.core.model.task import Task, utc_now
 from apflow.core.settings import reset_settings
-from apflow.core.store import Change, Move
-from apflow.core.task import Task, utc_now
+from apflow.core.store.base import Change, Move
 
 
 class Talks(BaseTask):

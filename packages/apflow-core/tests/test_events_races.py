@@ -25,9 +25,9 @@ from apflow.core import (
     executor_register,
     get_registry,
 )
-from apflow.core.eventbus import bus_of
-from apflow.core.events import FINAL, LIVE, EventType, TaskEvent
-from apflow.core.task import Json, Task
+from apflow.core.events.bus import bus_of
+from apflow.core.model.event import FINAL, LIVE, EventType, TaskEvent
+from apflow.core.model.task import Json, Task
 
 
 class Waits(BaseTask):

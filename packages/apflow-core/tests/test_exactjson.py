@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apflow.core.errors import InvalidInputError
-from apflow.core.exactjson import loads_exactly
-from apflow.core.executor import BaseTask
-from apflow.core.extensions import executor_register, get_registry
-from apflow.core.memory import MemoryStore
-from apflow.core.outcome import NOT_SERIALIZABLE, read_result
-from apflow.core.states import TaskStatus
+from apflow.core.extensions.executor import BaseTask
+from apflow.core.extensions.registry import executor_register, get_registry
+from apflow.core.model.status import TaskStatus
+from apflow.core.payload.exact_json import loads_exactly
+from apflow.core.planning.outcome import NOT_SERIALIZABLE, read_result
+from apflow.core.store.memory import MemoryStore
 from apflow.core.task_executor import TaskExecutor
 
 KEPT = ("0", "-0", "9007199254740993", "9223372036854775808", "18446744073709551615", "-9223372036854775808")

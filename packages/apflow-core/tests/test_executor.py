@@ -2,7 +2,13 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from apflow.core.executor import BaseTask, ExecutableTask, InputsSchema, input_schema_of, overrides_cancel
+from apflow.core.extensions.executor import (
+    BaseTask,
+    ExecutableTask,
+    InputsSchema,
+    input_schema_of,
+    overrides_cancel,
+)
 
 
 class Greeting(BaseModel):

@@ -11,8 +11,8 @@ from apflow.core.errors import (
     PluginLoadError,
     ValidationError,
 )
-from apflow.core.executor import BaseTask, ExecutableTask
-from apflow.core.extensions import (
+from apflow.core.extensions.executor import BaseTask, ExecutableTask
+from apflow.core.extensions.registry import (
     FIRST_PARTY,
     Extension,
     ExtensionCategory,
@@ -23,7 +23,7 @@ from apflow.core.extensions import (
     get_executor,
     get_registry,
 )
-from apflow.core.task import Task
+from apflow.core.model.task import Task
 
 Install = Callable[..., None]
 
@@ -265,8 +265,8 @@ def test_storages_and_other_extensions_have_categories():
 
 
 PLUGIN = """
-from apflow.core.executor import BaseTask
-from apflow.core.extensions import executor_register
+from apflow.core.extensions.executor import BaseTask
+from apflow.core.extensions.registry import executor_register
 
 @executor_register()
 class Installed(BaseTask):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from apflow.core.errors import FileRefusedError
-from apflow.core.filepolicy import FilePolicy, file_policy, read_certificates, read_file
-from apflow.core.origin import Origin, working_for
-from apflow.core.secretpolicy import Author
+from apflow.core.permissions.file_policy import FilePolicy, file_policy, read_certificates, read_file
+from apflow.core.permissions.origin import Origin, working_for
+from apflow.core.permissions.secret_policy import Author
 
 LIMIT = 1000
 # What is no regular file, or what the kernel makes: reading it may block, or show what is nobody's to see.

@@ -32,9 +32,14 @@ PROGRAMS = {
             asyncio.run(store.add([a_task("child")]))
     """,
     "locks that threads of the parent hold are free": """
-        from apflow.core import eventbus, runs, llmkey, session, slots, task_executor
+        from apflow.core import task_executor
+        from apflow.core.concurrency import fair_semaphore
+        from apflow.core.engine import active_runs
+        from apflow.core.events import bus
+        from apflow.core.service import llm_keys
+        from apflow.core.store import session
         store = create_session("memory://")
-        locks = [eventbus._lock, runs._lock, llmkey._lock, session._lock, slots._lock,
+        locks = [bus._lock, active_runs._lock, llm_keys._lock, session._lock, fair_semaphore._lock,
                  task_executor.TaskExecutor._lock, store._lock]
         holding = threading.Event()
 
@@ -50,31 +55,33 @@ PROGRAMS = {
         assert holding.wait(20)
 
         def child():
-            runs.owner_id()
+            active_runs.owner_id()
             new = create_session("memory://")
             asyncio.run(new.add([a_task("r")]))
-            eventbus.bus_of(new)
+            bus.bus_of(new)
             task_executor.TaskExecutor()
-            slots.process_slots(4)
+            fair_semaphore.process_slots(4)
     """,
     "a child runs trees with threads and runs of its own": """
-        pool = threadpool.ThreadPool("pool", 1)
+        pool = thread_pool.ThreadPool("pool", 1)
         asyncio.run(pool.run(time.time))
         task_executor.TaskExecutor()._running.append("a run of the parent")
-        owner = runs.owner_id()
+        owner = active_runs.owner_id()
 
         def child():
             asyncio.run(asyncio.wait_for(pool.run(time.time), 20))
             assert task_executor.TaskExecutor()._running == []
-            assert runs.owner_id() != owner
+            assert active_runs.owner_id() != owner
     """,
 }
 
 FRAME = """
 import asyncio, contextlib, os, sys, threading, time, traceback, warnings
-from apflow.core import create_session, runs, task_executor, threadpool
+from apflow.core import create_session, task_executor
+from apflow.core.concurrency import thread_pool
+from apflow.core.engine import active_runs
 from apflow.core.errors import StoreForkedError
-from apflow.core.store import TaskQuery
+from apflow.core.store.base import TaskQuery
 from apflow.testing.building import a_task
 
 {program}

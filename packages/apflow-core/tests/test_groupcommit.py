@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
-from apflow.core import groupcommit
 from apflow.core.errors import StoreError, StoreUnavailableError
-from apflow.core.groupcommit import GroupCommit
-from apflow.core.store import Change, Move, Moved
+from apflow.core.store import group_commit
+from apflow.core.store.base import Change, Move, Moved
+from apflow.core.store.group_commit import GroupCommit
 
 
 class Ledger:
@@ -172,7 +172,7 @@ async def test_closing_does_the_jobs_that_wait_and_takes_no_more():
 
 
 async def test_trouble_lasts_while_larger_writes_fail(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(groupcommit, "TROUBLE_LASTS", 0.05)
+    monkeypatch.setattr(group_commit, "TROUBLE_LASTS", 0.05)
     full = StoreUnavailableError("duckdb:///a", "No space left on device", "cannot be written now.")
     group = GroupCommit(lambda changes: [full if change.remove else [()] for change in changes], "test")
     small, large = Change(moves=[Move("a", "a", {}, {})]), Change(remove=["a"])

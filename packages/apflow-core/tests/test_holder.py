@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from apflow.core.holder import find_holder, is_loopback, this_process, told, told_in
+from apflow.core.process.server_file import find_holder, is_loopback, this_process, told, told_in
 
 URL = "http://127.0.0.1:8000"
 
@@ -57,7 +57,7 @@ def test_the_next_one_replaces_what_is_left_and_the_earlier_one_leaves_it_alone(
 
 def test_what_a_process_left_that_was_killed_is_nothing(database: Path):
     program = (
-        "import os, sys; from pathlib import Path; from apflow.core.holder import *\n"
+        "import os, sys; from pathlib import Path; from apflow.core.process.server_file import *\n"
         f"with told(this_process(Path({str(database)!r}), {URL!r}, needs_token=False)):\n"
         "    print('told', flush=True); sys.stdin.read()"
     )

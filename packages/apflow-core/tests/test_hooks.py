@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 
 from apflow.core.errors import InvalidInputError, SettingsError
-from apflow.core.hooks import (
+from apflow.core.extensions.hooks import (
     Hooks,
     clear_hooks,
     register_post_hook,
     register_pre_hook,
     register_task_tree_hook,
 )
+from apflow.core.model.task import Json, Task
 from apflow.core.settings import reset_settings
-from apflow.core.task import Json, Task
 
 
 @pytest.fixture(autouse=True)
@@ -190,7 +190,7 @@ def test_an_unknown_tree_event_is_refused():
     [
         ("def hook(task): pass", "pre"),
         ("def hook(task, inputs, result): pass", "post"),
-        ("from apflow.core.hooks import register_pre_hook\n@register_pre_hook\ndef hook(*a): pass", "pre"),
+        ("from apflow.core import register_pre_hook\n@register_pre_hook\ndef hook(*a): pass", "pre"),
         ("def on_tree_failed(root, message): pass\nhook = on_tree_failed", "on_tree_failed"),
     ],
 )

@@ -16,8 +16,8 @@ import pytest
 from apflow.core import BaseTask, MemoryStore, TaskCreator, executor_register, get_registry
 from apflow.core.errors import InvalidInputError, ValidationError
 from apflow.core.manager import TaskManager
-from apflow.core.schema import compile_schema, narrowed
-from apflow.core.schemacost import weigh
+from apflow.core.payload.schema import compile_schema, narrowed
+from apflow.core.payload.schema_cost import weigh
 
 Schema = dict[str, Any]
 LONGEST = 1.0  # seconds for one schema; the machine may be busy: see `slowness`

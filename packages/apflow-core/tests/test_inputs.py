@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apflow.core.errors import InputsError, ValidationError
-from apflow.core.inputs import Reference, build_inputs, find_references, remap_references
-from apflow.core.schema import InputSchema, compile_schema
-from apflow.core.task import Task
+from apflow.core.model.task import Task
+from apflow.core.payload.inputs import Reference, build_inputs, find_references, remap_references
+from apflow.core.payload.schema import InputSchema, compile_schema
 
 
 def task(inputs: dict[str, Any] | None = None, needs: str = "") -> Task:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apflow.core import jsonvalue
 from apflow.core.errors import InvalidInputError
-from apflow.core.jsonvalue import (
+from apflow.core.payload import json_value
+from apflow.core.payload.json_value import (
     copy_json,
     dumps,
     encode,
@@ -58,8 +58,8 @@ def test_plain_json_is_stored_as_it_is_and_as_a_copy(value: object):
 @given(plain_json)
 def test_a_large_value_is_read_back_in_parts_as_it_would_be_at_once(value: object):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jsonvalue, "LARGE", 4)
-        patch.setattr(jsonvalue, "ITEMS", 2)
+        patch.setattr(json_value, "LARGE", 4)
+        patch.setattr(json_value, "ITEMS", 2)
         stored, size = encode(value)
     assert dumps(stored) == dumps(value)
     assert size == size_of(value)

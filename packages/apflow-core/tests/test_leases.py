@@ -20,7 +20,7 @@ from apflow.core import (
 )
 from apflow.core.errors import OwnerLostError
 from apflow.core.settings import reset_settings
-from apflow.core.store import Change, Move, Moved
+from apflow.core.store.base import Change, Move, Moved
 
 
 class Shared(MemoryStore):

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from apflow.core.memory import MemoryStore
-from apflow.core.store import TaskStore
+from apflow.core.store.base import TaskStore
+from apflow.core.store.memory import MemoryStore
 from apflow.testing.store import StoreContract
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from apflow.core.errors import InvalidInputError
-from apflow.core.modules import import_modules
+from apflow.core.extensions.user_modules import import_modules
 
 
 def test_a_module_of_the_working_folder_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

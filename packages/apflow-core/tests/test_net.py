@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from apflow.core.errors import AddressRefusedError, HostNotFoundError, HostUnreachableError
-from apflow.core.net import open_socket, resolve
+from apflow.core.net.connect import open_socket, resolve
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apflow.core.errors import AddressRefusedError, SettingsError
-from apflow.core.netpolicy import NetPolicy, read_policy
+from apflow.core.net.policy import NetPolicy, read_policy
 
 OPEN, PUBLIC = NetPolicy(), NetPolicy(is_public=True)
 

@@ -7,9 +7,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from apflow.core.errors import InvalidInputError
-from apflow.core.memory import MemoryStore
-from apflow.core.operations import OPERATIONS, Operation
-from apflow.core.service import TaskService
+from apflow.core.service.operations import OPERATIONS, Operation
+from apflow.core.service.task_service import TaskService
+from apflow.core.store.memory import MemoryStore
 
 EVERY = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 

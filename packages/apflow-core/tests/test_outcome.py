@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apflow.core.errors import ExecutorNotFoundError, InputsError, ValidationError
-from apflow.core.outcome import Outcome, failed, may_retry, read_exception, read_result
-from apflow.core.schema import compile_schema
-from apflow.core.states import TaskStatus
-from apflow.core.task import Policy, Retry
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Policy, Retry
+from apflow.core.payload.schema import compile_schema
+from apflow.core.planning.outcome import Outcome, failed, may_retry, read_exception, read_result
 
 
 def read(value: object, *, output: Any = None, max_bytes: int = 10_000) -> Outcome:

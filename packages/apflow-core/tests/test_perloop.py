@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from apflow.core.perloop import PerLoop
+from apflow.core.concurrency.loop_local import PerLoop
 
 
 class Thing:

@@ -7,10 +7,10 @@ import random
 
 import pytest
 
-from apflow.core.cycle import find_cycle
-from apflow.core.plan import Plan, Ruling, choose_executor
-from apflow.core.states import TaskStatus
-from apflow.core.task import GROUP, Task
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import GROUP, Task
+from apflow.core.planning.deadlock import find_cycle
+from apflow.core.planning.plan import Plan, Ruling, choose_executor
 
 COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED
 

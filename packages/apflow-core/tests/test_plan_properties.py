@@ -6,11 +6,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from model import Expected, Scenario, below, expect, is_free_of_cycles, scenarios
 
-from apflow.core.cycle import find_cycle
-from apflow.core.plan import Plan
-from apflow.core.states import TERMINAL, TaskStatus
-from apflow.core.task import GROUP, Task, utc_now
-from apflow.core.tree import tree_status
+from apflow.core.model.status import TERMINAL, TaskStatus
+from apflow.core.model.task import GROUP, Task, utc_now
+from apflow.core.model.tree import tree_status
+from apflow.core.planning.deadlock import find_cycle
+from apflow.core.planning.plan import Plan
 
 
 def stored(scenario: Scenario) -> list[Task]:

@@ -10,7 +10,7 @@ import unicodedata
 
 import pytest
 
-from apflow.core.printable import TextFormatter, printable, printable_json
+from apflow.core.process.printable import TextFormatter, printable, printable_json
 
 UNSAFE = [
     *map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u061c", "\u200e", "\u200f", "\u2028", "\u2029",

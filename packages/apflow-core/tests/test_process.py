@@ -2,7 +2,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from apflow.core.process import has_ended, host, started
+from apflow.core.process.identity import has_ended, host, started
 
 
 def test_a_process_is_known_by_its_number_and_start():

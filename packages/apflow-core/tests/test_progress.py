@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, executor_register, get_registry
-from apflow.core.events import EventType, TaskEvent
-from apflow.core.progress import ProgressQueue
-from apflow.core.states import TaskStatus
-from apflow.core.store import Change, Moved
-from apflow.core.task import Json, Task
+from apflow.core.events.progress import ProgressQueue
+from apflow.core.model.event import EventType, TaskEvent
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json, Task
+from apflow.core.store.base import Change, Moved
 
 
 class Clock:

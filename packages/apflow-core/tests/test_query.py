@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apflow.core.errors import QueryError
-from apflow.core.query import Query
+from apflow.core.payload.jmespath import Query
 
 DOCUMENT = {
     "items": [{"id": at, "tags": ["a", "b"], "price": at / 2} for at in range(5)],

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from apflow.core.process import started
+from apflow.core.process.identity import started
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 
 # Starts a program as the executors do, and says so; then it waits.
 PARENT = """
 import os, subprocess, sys, time
-from apflow.core.reaper import reaper
+from apflow.core.process.reaper import reaper
 end, output = os.pipe()
 watched = reaper.watch([output])
 program = subprocess.Popen(["/bin/sh", "-c", sys.argv[1]], stdout=output, start_new_session=True)

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, executor_register, get_registry
+from apflow.core.concurrency.fair_semaphore import process_slots
+from apflow.core.engine.recovery import recover
 from apflow.core.errors import NotFoundError, StoreError
-from apflow.core.hooks import clear_hooks, register_task_tree_hook
-from apflow.core.recovery import recover
+from apflow.core.extensions.hooks import clear_hooks, register_task_tree_hook
+from apflow.core.model.task import Task
 from apflow.core.settings import get_settings, reset_settings
-from apflow.core.slots import process_slots
-from apflow.core.store import Change, Move, Moved, TaskQuery
-from apflow.core.task import Task
+from apflow.core.store.base import Change, Move, Moved, TaskQuery
 
 
 class Resumed(BaseTask):

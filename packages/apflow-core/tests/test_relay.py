@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from apflow.core import relay
+from apflow.core.concurrency import eager_tasks
 
 seen: ContextVar[str] = ContextVar("seen", default="nothing")
 
 
 async def run(*coroutines: Any) -> None:
     async with asyncio.TaskGroup() as group:
-        relay.start(group, deque((each.__name__, lambda _, each=each: each()) for each in coroutines))
+        eager_tasks.start(group, deque((each.__name__, lambda _, each=each: each()) for each in coroutines))
 
 
 async def test_what_never_waits_shares_one_task_in_order():

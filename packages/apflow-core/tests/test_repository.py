@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from apflow.core.authoring.repository import TaskRepository
 from apflow.core.errors import ConflictError, IdTakenError, IllegalMoveError, InvalidInputError, NotFoundError
-from apflow.core.memory import MemoryStore
-from apflow.core.repository import TaskRepository
-from apflow.core.states import TaskStatus
-from apflow.core.store import Move
-from apflow.core.task import Json, Task, utc_now
-from apflow.core.taskmodel import set_task_model_class
+from apflow.core.model.custom_columns import set_task_model_class
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json, Task, utc_now
+from apflow.core.store.base import Move
+from apflow.core.store.memory import MemoryStore
 
 
 @pytest.fixture

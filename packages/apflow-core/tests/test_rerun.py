@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apflow.core.creator import TaskCreator
-from apflow.core.executor import BaseTask
-from apflow.core.extensions import executor_register, get_registry
-from apflow.core.memory import MemoryStore
-from apflow.core.reset import plan_rerun
-from apflow.core.states import TERMINAL, TaskStatus
-from apflow.core.store import TaskStore
-from apflow.core.task import Task
+from apflow.core.authoring.creator import TaskCreator
+from apflow.core.extensions.executor import BaseTask
+from apflow.core.extensions.registry import executor_register, get_registry
+from apflow.core.model.status import TERMINAL, TaskStatus
+from apflow.core.model.task import Task
+from apflow.core.planning.rerun import plan_rerun
+from apflow.core.store.base import TaskStore
+from apflow.core.store.memory import MemoryStore
 from apflow.core.task_executor import TaskExecutor
 
 

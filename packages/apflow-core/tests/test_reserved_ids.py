@@ -8,11 +8,11 @@ import pytest
 
 from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, TaskRepository, get_registry
 from apflow.core.errors import InvalidInputError
-from apflow.core.events import EventType
-from apflow.core.extensions import executor_is_known
-from apflow.core.identifier import fault_of_extension_id
-from apflow.core.states import TaskStatus
-from apflow.core.task import GROUP, PUBLIC_FIELDS
+from apflow.core.extensions.registry import executor_is_known
+from apflow.core.model.event import EventType
+from apflow.core.model.ids import fault_of_extension_id
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import GROUP, PUBLIC_FIELDS
 
 
 class Work(BaseTask):

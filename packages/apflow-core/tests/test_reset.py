@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from apflow.core.errors import NotFoundError
-from apflow.core.reset import plan_rerun
-from apflow.core.states import TaskStatus
-from apflow.core.task import GROUP, Task
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import GROUP, Task
+from apflow.core.planning.rerun import plan_rerun
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STATUS = {

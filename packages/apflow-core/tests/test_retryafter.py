@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from apflow.core.retryafter import read_retry_after
+from apflow.core.net.retry_after import read_retry_after
 
 
 @pytest.mark.parametrize(

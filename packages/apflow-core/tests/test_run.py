@@ -18,10 +18,10 @@ from apflow.core import (
     executor_register,
     get_registry,
     register_task_tree_hook,
-    runs,
 )
+from apflow.core.engine import active_runs
 from apflow.core.errors import AlreadyRunningError, NotFoundError, ValidationError
-from apflow.core.store import Change, Move
+from apflow.core.store.base import Change, Move
 
 
 class Echo(BaseTask):
@@ -481,9 +481,9 @@ async def test_code_of_an_executor_can_be_told_which_task_it_works_on(db: Memory
         id = "asking"
 
         async def execute(self, inputs: dict[str, Any]) -> Any:
-            seen = [runs.working_on()]
+            seen = [active_runs.working_on()]
             await asyncio.sleep(inputs.get("seconds", 0))
-            seen.append(runs.working_on())
+            seen.append(active_runs.working_on())
             return [each.id for each in seen if each is not None]
 
     executor_register(Asking, override=True)
@@ -497,4 +497,4 @@ async def test_code_of_an_executor_can_be_told_which_task_it_works_on(db: Memory
     finally:
         get_registry().unregister(Asking.id)
     assert [tasks[each["id"]].result for each in rest] == [[each["id"]] * 2 for each in rest]
-    assert runs.working_on() is None
+    assert active_runs.working_on() is None

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from model import Expected, Scenario, expect, scenarios
 
 from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, executor_register, get_registry
-from apflow.core.events import FINAL, EventType
-from apflow.core.task import GROUP
-from apflow.core.tree import tree_status
+from apflow.core.model.event import FINAL, EventType
+from apflow.core.model.task import GROUP
+from apflow.core.model.tree import tree_status
 
 
 class Scripted(BaseTask):

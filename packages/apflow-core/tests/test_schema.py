@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from apflow.core.errors import ValidationError
-from apflow.core.schema import InputSchema, check_schema, compile_schema
+from apflow.core.payload.schema import InputSchema, check_schema, compile_schema
 
 
 def compiled(source: Any) -> InputSchema:

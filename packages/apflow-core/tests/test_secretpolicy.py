@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from apflow.core.errors import SecretHostRefusedError, SecretRefusedError, SettingsError
-from apflow.core.net import resolve as resolve_host
-from apflow.core.origin import Origin, authors_of, check_host, with_author, working_for
-from apflow.core.secretpolicy import Author, Permission, read_policy, secret_policy
-from apflow.core.secrets import SecretNotFoundError, find_secret, resolve
+from apflow.core.model.task import Task
+from apflow.core.net.connect import resolve as resolve_host
+from apflow.core.payload.secrets import SecretNotFoundError, find_secret, resolve
+from apflow.core.permissions.origin import Origin, authors_of, check_host, with_author, working_for
+from apflow.core.permissions.secret_policy import Author, Permission, read_policy, secret_policy
 from apflow.core.settings import reset_settings
-from apflow.core.task import Task
 
 BOB, EVE, BILLING = Author("bob"), Author("eve"), Author("cy", ("billing",))
 ADMIN = Author("root", ("admin",))

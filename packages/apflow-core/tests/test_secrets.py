@@ -15,9 +15,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from apflow.core.errors import SecretNotFoundError, ValidationError
-from apflow.core.inputs import build_inputs
-from apflow.core.secrets import _finders, is_secret_key, mask, quoted, redact, refuse_masked, resolve
-from apflow.core.task import Task
+from apflow.core.model.task import Task
+from apflow.core.payload.inputs import build_inputs
+from apflow.core.payload.secrets import _finders, is_secret_key, mask, quoted, redact, refuse_masked, resolve
 
 KEY = 'p"ss wörd/+&%=\n1'
 

@@ -23,7 +23,7 @@ from apflow.core import (
     register_pre_hook,
     register_task_tree_hook,
 )
-from apflow.core.task import Task
+from apflow.core.model.task import Task
 
 SECRET = "hunter2-is-no-password"
 PARAM = "a-key-of-eighteen!"

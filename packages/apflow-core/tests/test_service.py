@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from apflow.core.engine.worker import Worker
 from apflow.core.errors import (
     AlreadyRunningError,
     ConflictError,
@@ -14,15 +15,14 @@ from apflow.core.errors import (
     NotFoundError,
     TreeInvalidError,
 )
-from apflow.core.executor import BaseTask
-from apflow.core.extensions import get_registry
-from apflow.core.identifier import ids_of_key
-from apflow.core.llmkey import MOST_OF_A_USER
-from apflow.core.memory import MemoryStore
-from apflow.core.operations import OPERATIONS
-from apflow.core.service import TaskService, as_array
-from apflow.core.store import TaskQuery
-from apflow.core.worker import Worker
+from apflow.core.extensions.executor import BaseTask
+from apflow.core.extensions.registry import get_registry
+from apflow.core.model.ids import ids_of_key
+from apflow.core.service.llm_keys import MOST_OF_A_USER
+from apflow.core.service.operations import OPERATIONS
+from apflow.core.service.task_service import TaskService, as_array
+from apflow.core.store.base import TaskQuery
+from apflow.core.store.memory import MemoryStore
 
 
 class Echo(BaseTask):

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from apflow.core.errors import InvalidInputError, StoreError
-from apflow.core.memory import MemoryStore
-from apflow.core.session import close_stores, create_session, set_task_model_class
-from apflow.core.store import Change, TaskQuery
-from apflow.core.task import Task
+from apflow.core.model.task import Task
+from apflow.core.store.base import Change, TaskQuery
+from apflow.core.store.memory import MemoryStore
+from apflow.core.store.session import close_stores, create_session, set_task_model_class
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, executor_register, get_registry
+from apflow.core.concurrency.fair_semaphore import Slots, executor_slots, host_slot, process_slots
+from apflow.core.engine.tree_run import TreeRun
 from apflow.core.errors import StoreError
 from apflow.core.settings import get_settings, reset_settings
-from apflow.core.slots import Slots, executor_slots, host_slot, process_slots
-from apflow.core.store import Change, Move, Moved
-from apflow.core.treerun import TreeRun
+from apflow.core.store.base import Change, Move, Moved
 
 
 def nobody() -> None:

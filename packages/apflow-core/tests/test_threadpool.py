@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from apflow.core.threadpool import ThreadPool
+from apflow.core.concurrency.thread_pool import ThreadPool
 
 
 async def test_a_call_returns_and_raises():

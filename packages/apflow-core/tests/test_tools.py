@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from apflow.core.errors import InvalidInputError, PluginLoadError
-from apflow.core.extensions import ExtensionCategory, get_registry
-from apflow.core.tools import Tool, get_tool, tool_ids, tool_register
+from apflow.core.extensions.registry import ExtensionCategory, get_registry
+from apflow.core.extensions.tools import Tool, get_tool, tool_ids, tool_register
 
 
 class Adder(Tool):
@@ -45,9 +45,7 @@ def test_an_unknown_tool_is_refused_by_name():
 
 
 async def test_an_installed_tool_is_loaded_when_used(install: Callable[..., None]):
-    code = (
-        "from apflow.core.tools import Tool\nclass T(Tool):\n    async def execute(self, inputs): return 7\n"
-    )
+    code = "from apflow.core import Tool\nclass T(Tool):\n    async def execute(self, inputs): return 7\n"
     install("tooling-one", "test_tool = tooling_one:T", code, group="apflow.tools")
     assert "test_tool" in tool_ids()
     assert await get_tool("test_tool").execute({}) == 7

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from apflow.core.errors import TreeInvalidError
-from apflow.core.states import TaskStatus
-from apflow.core.task import GROUP, Task, utc_now
-from apflow.core.tolerance import tolerated
-from apflow.core.tree import TaskTreeNode, tree_status
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import GROUP, Task, utc_now
+from apflow.core.model.tolerance import tolerated
+from apflow.core.model.tree import TaskTreeNode, tree_status
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -26,15 +26,15 @@ from apflow.core import (
     register_pre_hook,
     submit,
 )
-from apflow.core.catalogue import describe_executor
-from apflow.core.driving import Driver, cancel
+from apflow.core.engine.driver import Driver, cancel
 from apflow.core.errors import InvalidInputError
-from apflow.core.hooks import clear_hooks, register_task_tree_hook
+from apflow.core.extensions.description import describe_executor
+from apflow.core.extensions.hooks import clear_hooks, register_task_tree_hook
+from apflow.core.extensions.runner import LocalRunner
+from apflow.core.extensions.tools import Tool, get_tool, tool_register
 from apflow.core.manager import TaskManager
-from apflow.core.runner import LocalRunner
+from apflow.core.model.task import Task
 from apflow.core.settings import Settings, overridden_defaults
-from apflow.core.task import Task
-from apflow.core.tools import Tool, get_tool, tool_register
 
 
 class Panic(BaseException):
@@ -339,7 +339,9 @@ async def test_a_provider_of_secrets_fails_its_own_task_alone(how: str, monkeypa
         leaves()
         return "clear enough"
 
-    monkeypatch.setattr("apflow.core.secrets.find_secret", find)  # the provider of a plugin is called by it
+    monkeypatch.setattr(
+        "apflow.core.payload.secrets.find_secret", find
+    )  # the provider of a plugin is called by it
     if how == "cancels its task":
         error_type = "CancelledError"  # the executor waits afterwards
     check(await run_odd({"key": {"$secret": "NAME"}}), error_type)
@@ -508,9 +510,16 @@ class Never:
 
 
 @pytest.mark.parametrize("value", [0, -1, True, "2", 1.5, Never()])
-async def test_a_limit_that_is_none_is_taken_as_1(value: object):
-    executor_register(type("Odd", (Odd,), {"max_concurrency": value}), override=True)
+async def test_a_limit_that_is_not_valid_is_taken_as_1(value: object):
+    limited = type("Odd", (Odd,), {"max_concurrency": property(lambda _: value)})  # unknown until it is read
+    executor_register(limited, override=True)
     check(await run_odd(), None)
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "2", 1.5, Never()])
+def test_a_class_with_a_limit_that_is_not_valid_is_refused(value: object):
+    with pytest.raises(InvalidInputError, match="max_concurrency"):
+        executor_register(type("Odd", (Odd,), {"max_concurrency": value}), override=True)
 
 
 class UnshownError(Exception):

@@ -7,12 +7,12 @@ from contextlib import suppress
 
 import pytest
 
+from apflow.core.authoring.repository import TaskRepository
 from apflow.core.errors import ConflictError, NotFoundError
-from apflow.core.memory import MemoryStore
-from apflow.core.repository import TaskRepository
-from apflow.core.service import TaskService
-from apflow.core.store import TaskQuery
-from apflow.core.task import Json, Task
+from apflow.core.model.task import Json, Task
+from apflow.core.service.task_service import TaskService
+from apflow.core.store.base import TaskQuery
+from apflow.core.store.memory import MemoryStore
 
 TREE = [
     {"id": "r", "name": "root"},

@@ -10,10 +10,10 @@ import pytest
 
 from apflow.core import BaseTask, MemoryStore, executor_register, get_registry
 from apflow.core.errors import AlreadyRunningError, InvalidInputError, NotFoundError
-from apflow.core.operations import OPERATIONS
-from apflow.core.service import TaskService
-from apflow.core.store import Record
-from apflow.core.webhook import Webhook, key_of, made_secret
+from apflow.core.service.operations import OPERATIONS
+from apflow.core.service.task_service import TaskService
+from apflow.core.service.webhook import Webhook, key_of, made_secret
+from apflow.core.store.base import Record
 
 URL = "http://127.0.0.1:9/hook"
 ONE = {"id": "r", "name": "webhook_nothing"}
@@ -114,7 +114,7 @@ async def test_without_a_server_there_is_nobody_to_send_it():
 
 
 async def test_a_tree_has_a_limited_number_of_webhooks(service: TaskService, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("apflow.core.webhook.MOST_OF_A_TREE", 1)
+    monkeypatch.setattr("apflow.core.service.webhook.MOST_OF_A_TREE", 1)
     await execute(service, {})
     await service.cancel(["r"])
     with pytest.raises(InvalidInputError, match="no more"):

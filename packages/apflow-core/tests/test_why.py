@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from apflow.core.states import TaskStatus
-from apflow.core.task import GROUP, Task
-from apflow.core.why import Explanation, explain
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import GROUP, Task
+from apflow.core.planning.explain import Explanation, explain
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from apflow.core import BaseTask, MemoryStore, TaskCreator, Worker, executor_register, get_registry, submit
+from apflow.core.engine.active_runs import all_running, owner_id
 from apflow.core.errors import AlreadyRunningError, KeyUsedError, LimitExceededError, OwnerLostError
 from apflow.core.manager import TaskManager
-from apflow.core.runs import all_running, owner_id
-from apflow.core.service import TaskService
+from apflow.core.model.task import GROUP, Task
+from apflow.core.service.task_service import TaskService
 from apflow.core.settings import Settings, reset_settings
-from apflow.core.store import Capabilities, Change, Move, Moved, TaskQuery
-from apflow.core.task import GROUP, Task
+from apflow.core.store.base import Capabilities, Change, Move, Moved, TaskQuery
 
 
 class Work(BaseTask):

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from apflow.core.model.task import Task
 from apflow.core.settings import reset_settings
-from apflow.core.task import Task
 from apflow.executor.aggregate import AggregateError, AggregateResultsExecutor, AggregateTooLargeError
 
 

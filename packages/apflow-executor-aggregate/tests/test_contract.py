@@ -1,6 +1,6 @@
 from typing import Any
 
-from apflow.core.executor import ExecutableTask
+from apflow.core.extensions.executor import ExecutableTask
 from apflow.executor.aggregate import AggregateResultsExecutor
 from apflow.testing.executor import ExecutorContract
 

@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 from peers.engine import IMAGE, Engine
 
-from apflow.core.executor import BaseTask
-from apflow.core.extensions import executor_register, get_registry
-from apflow.core.memory import MemoryStore
+from apflow.core.extensions.executor import BaseTask
+from apflow.core.extensions.registry import executor_register, get_registry
+from apflow.core.store.memory import MemoryStore
 from apflow.core.task_executor import TaskExecutor
 
 

@@ -8,9 +8,9 @@ import pytest_asyncio
 import trustme
 from peers.grpcserver import Peer
 
-from apflow.core.executor import BaseTask
-from apflow.core.extensions import executor_register, get_registry
-from apflow.core.memory import MemoryStore
+from apflow.core.extensions.executor import BaseTask
+from apflow.core.extensions.registry import executor_register, get_registry
+from apflow.core.store.memory import MemoryStore
 from apflow.core.task_executor import TaskExecutor
 
 

@@ -12,7 +12,7 @@ import pytest
 from peers.http import HttpPeer
 
 from apflow.core.errors import AddressRefusedError, HostNotFoundError
-from apflow.core.memory import MemoryStore
+from apflow.core.store.memory import MemoryStore
 from apflow.core.task_executor import TaskExecutor
 from apflow.executor.http import (
     RestConnectionError,

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from peers.websocket import TOKEN, WebSocketPeer
 
-from apflow.core.net import AddressRefusedError
+from apflow.core.net.connect import AddressRefusedError
 from apflow.executor.websocket import (
     WebSocketExecutor,
     WebSocketHandshakeError,

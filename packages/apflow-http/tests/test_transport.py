@@ -12,7 +12,7 @@ import pytest
 from peers.http import HttpPeer, http_peer
 
 from apflow.core.errors import AddressRefusedError, HostNotFoundError
-from apflow.core.netpolicy import NetPolicy
+from apflow.core.net.policy import NetPolicy
 from apflow.http import GuardedTransport, ssl_context
 
 README = Path(__file__).parent.parent / "README.md"

@@ -24,11 +24,11 @@ import jwt
 import uvicorn
 from fastapi import FastAPI
 
-from apflow.core.memory import MemoryStore
 from apflow.core.settings import Settings
-from apflow.core.store import TaskStore
+from apflow.core.store.base import TaskStore
+from apflow.core.store.memory import MemoryStore
 from apflow.server.app import create_app
-from apflow.server.running import configuration
+from apflow.server.process.lifecycle import configuration
 
 SECRET = "a secret of tests that is long enough for every algorithm with a secret, HS512 included"
 START = 20.0  # seconds that a server may take to start on a busy machine

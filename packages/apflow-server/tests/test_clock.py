@@ -13,19 +13,20 @@ from receiver import Receiver, receiving
 from trees import steps, tree
 
 from apflow.core import MemoryStore
-from apflow.core.service import TaskService
+from apflow.core.engine.worker import Worker
+from apflow.core.model.task import utc_now
+from apflow.core.service.task_service import TaskService
+from apflow.core.service.webhook import Webhook
 from apflow.core.settings import Settings
-from apflow.core.store import TaskStore
-from apflow.core.task import utc_now
-from apflow.core.webhook import Webhook
-from apflow.core.worker import Worker
-from apflow.server import courier, limit
-from apflow.server.caller import Caller, expired
-from apflow.server.courier import Post, take
-from apflow.server.delivery import Deliveries
-from apflow.server.fault import TooManyFault
-from apflow.server.limit import Rate
-from apflow.server.verdict import Backoff
+from apflow.core.store.base import TaskStore
+from apflow.server.auth.caller import Caller, expired
+from apflow.server.http import limits
+from apflow.server.http.api_error import TooManyFault
+from apflow.server.http.limits import Rate
+from apflow.server.webhooks import sender
+from apflow.server.webhooks.delivery import Deliveries
+from apflow.server.webhooks.delivery_status import Backoff
+from apflow.server.webhooks.sender import Post, take
 
 HOUR = 3600.0
 SHORT = Backoff(first=0.01, factor=2, longest=0.1, jitter=0)
@@ -88,13 +89,13 @@ async def test_the_lease_of_a_webhook_is_over_when_it_ends_later_than_a_lease_ca
         "webhook", record.key, Webhook.of(record).to_json() | {"owner": "dead", "lease_until": until}
     )
     assert record is not None
-    post = Post(db, courier.httpx.AsyncHTTPTransport(), timeout=5.0, lease=2.0)
+    post = Post(db, sender.httpx.AsyncHTTPTransport(), timeout=5.0, lease=2.0)
     assert (await take(post, record) is not None) is is_taken
 
 
 async def test_a_token_expires_after_the_time_that_it_had_left(monkeypatch: pytest.MonkeyPatch):
     clock = WallClock()
-    monkeypatch.setattr("apflow.server.caller.time", clock)
+    monkeypatch.setattr("apflow.server.auth.caller.time", clock)
     expiring = asyncio.create_task(expired(Caller("ann", is_admin=False, until=clock.time() + 0.2)))
     await asyncio.sleep(0)
     clock.offset = -HOUR
@@ -106,7 +107,7 @@ def test_the_limit_of_requests_does_not_last_until_the_clock_catches_up(
     monkeypatch: pytest.MonkeyPatch,
 ):
     clock = WallClock()
-    for module in ("apflow.server.limit", "limits.storage.memory", "limits.strategies"):
+    for module in ("apflow.server.http.limits", "limits.storage.memory", "limits.strategies"):
         monkeypatch.setattr(f"{module}.time", clock)
     rate = Rate(Settings(rate_limit=3))
     check: Callable[[], None] = lambda: rate.check_user("ann")  # noqa: E731
@@ -116,7 +117,7 @@ def test_the_limit_of_requests_does_not_last_until_the_clock_catches_up(
         check()
     clock.offset = -HOUR
     check()
-    clock.offset = -HOUR - limit.SET_BACK / 2  # a clock that is only slowed down forgets nothing
+    clock.offset = -HOUR - limits.SET_BACK / 2  # a clock that is only slowed down forgets nothing
     for _ in range(2):
         check()
     with pytest.raises(TooManyFault):

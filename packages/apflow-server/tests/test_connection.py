@@ -12,8 +12,9 @@ import pytest
 from serving import Served, serving, wait_for
 from trees import Steps, steps, tree
 
-from apflow.core.service import TaskService
-from apflow.server import connection, socket, stream
+from apflow.core.service.task_service import TaskService
+from apflow.server.http import connection
+from apflow.server.streaming import event_stream, websocket
 
 HEAD = b"POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -121,7 +122,7 @@ async def test_who_takes_an_answer_slowly_gets_all_of_it(served: Served, monkeyp
 async def test_a_websocket_that_takes_nothing_leaves_nothing_behind(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(socket, "SEND_TIMEOUT", 0.3)
+    monkeypatch.setattr(websocket, "SEND_TIMEOUT", 0.3)
     await with_large_results(served)
     async with connected(served) as (reader, writer):
         writer.write(
@@ -139,7 +140,7 @@ async def test_a_websocket_that_takes_nothing_leaves_nothing_behind(
 async def test_a_stream_that_takes_nothing_leaves_no_connection(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(stream, "SEND_TIMEOUT", 0.3)
+    monkeypatch.setattr(event_stream, "SEND_TIMEOUT", 0.3)
     await with_large_results(served)
     async with connected(served) as (_, writer):
         writer.write(b"GET /tasks/r/events?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")

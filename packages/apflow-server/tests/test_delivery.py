@@ -17,14 +17,14 @@ from serving import wait_for
 from trees import Steps, steps, tree
 
 from apflow.core import MemoryStore
-from apflow.core.service import TaskService
+from apflow.core.engine.worker import Worker
+from apflow.core.service.task_service import TaskService
+from apflow.core.service.webhook import Webhook, made_secret
 from apflow.core.settings import Settings
-from apflow.core.store import TaskStore
-from apflow.core.webhook import Webhook, made_secret
-from apflow.core.worker import Worker
-from apflow.server import courier, delivery
-from apflow.server.delivery import Deliveries, tidy
-from apflow.server.verdict import Backoff
+from apflow.core.store.base import TaskStore
+from apflow.server.webhooks import delivery, sender
+from apflow.server.webhooks.delivery import Deliveries, tidy
+from apflow.server.webhooks.delivery_status import Backoff
 
 SOON = Backoff(first=0.01, factor=2, longest=0.1, jitter=0)
 Event = dict[str, Any]
@@ -33,7 +33,7 @@ Event = dict[str, Any]
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(delivery, "LOOK_EVERY", 0.02)
-    monkeypatch.setattr(courier, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(sender, "LOOK_EVERY", 0.02)
     with steps():
         yield
 
@@ -257,7 +257,7 @@ async def test_a_dead_receiver_does_not_hold_up_others_and_requests_at_once_are_
             async with asyncio.timeout(5):
                 assert (await ended(service))["status"] == "done"
             assert hanging.requests == [] or len(hanging.requests) < 40
-        assert 1 <= hanging.most_at_once <= 3 * courier.PER_HOST + 1  # those it was left with still sleep
+        assert 1 <= hanging.most_at_once <= 3 * sender.PER_HOST + 1  # those it was left with still sleep
 
 
 async def test_what_was_sent_is_not_sent_again_by_the_next_process(receiver: Receiver):

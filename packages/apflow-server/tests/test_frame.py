@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from apflow.core.events import EventType, TaskEvent
-from apflow.server.frame import FrameCache, comment, frame, named, pieces
+from apflow.core.model.event import EventType, TaskEvent
+from apflow.server.streaming.sse_frames import FrameCache, comment, frame, named, pieces
 
 
 def event(number: int, kind: EventType = EventType.TASK_STARTED, **more: Any) -> TaskEvent:

@@ -10,8 +10,8 @@ import jwt
 import pytest
 from issuer import Issuer, issuing
 
-from apflow.server.fault import UnauthorizedFault, UnavailableFault
-from apflow.server.keyring import KeyRing, read_keys
+from apflow.server.auth.jwks import KeyRing, read_keys
+from apflow.server.http.api_error import UnauthorizedFault, UnavailableFault
 
 AGAIN = 0.3  # seconds between two fetches, in these tests
 

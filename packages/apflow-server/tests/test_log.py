@@ -17,10 +17,10 @@ from websockets.asyncio.client import connect
 
 from apflow.core import BaseTask, MemoryStore, TaskExecutor, executor_register, get_registry
 from apflow.core.errors import SettingsError
-from apflow.core.service import TaskService
+from apflow.core.service.task_service import TaskService
 from apflow.core.settings import Settings
-from apflow.server import log
-from apflow.server.request import request_id
+from apflow.server.http.request_log import request_id
+from apflow.server.observability import logs
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def said(stream: io.StringIO) -> list[dict[str, Any]]:
 
 def set_up(**settings: Any) -> io.StringIO:
     stream = io.StringIO()
-    log.set_up(Settings(**settings), stream)
+    logs.set_up(Settings(**settings), stream)
     return stream
 
 
@@ -118,14 +118,14 @@ async def test_what_stands_in_the_query_of_a_websocket_is_not_logged(served: Ser
 @pytest.mark.parametrize("wrong", [{"log_format": "xml"}, {"log_level": "loud"}])
 def test_what_is_unknown_is_refused(wrong: dict[str, str]):
     with pytest.raises(SettingsError, match="APFLOW_LOG_"):
-        log.set_up(Settings(**wrong))
+        logs.set_up(Settings(**wrong))
 
 
 def test_text_of_tasks_forges_no_line_and_json_keeps_it():
     hostile = "a\x1b[2J\nERROR apflow: forged\r\x9b\u202e"
-    for kind in log.FORMATS:
+    for kind in logs.FORMATS:
         stream = io.StringIO()
-        log.set_up(Settings(log_format=kind, log_level="INFO"), stream)
+        logs.set_up(Settings(log_format=kind, log_level="INFO"), stream)
         logging.getLogger("apflow.core").warning("Task %s has ended", hostile)
         try:
             raise ValueError(hostile)  # noqa: TRY301 - as code of users does

@@ -13,9 +13,9 @@ from serving import SECRET, Served, bearer, serving, wait_for
 from trees import steps, tree
 
 from apflow.core import create_session
-from apflow.core.service import TaskService
+from apflow.core.service.task_service import TaskService
 from apflow.core.settings import Settings
-from apflow.server import metrics
+from apflow.server.observability import metrics
 
 Figures = dict[str, float]
 

@@ -14,7 +14,7 @@ import pytest
 from openapi_hooks import TASKS
 from serving import SECRET, Served, bearer, serving
 
-from apflow.core.operations import OPERATIONS
+from apflow.core.service.operations import OPERATIONS
 from apflow.core.settings import Settings, reset_settings
 
 TESTS = Path(__file__).parent

@@ -6,10 +6,10 @@ import pytest
 from serving import SECRET
 
 from apflow.core.errors import SettingsError
-from apflow.core.memory import MemoryStore
 from apflow.core.settings import Settings
+from apflow.core.store.memory import MemoryStore
 from apflow.server.app import create_app
-from apflow.server.precondition import check_settings
+from apflow.server.startup_checks import check_settings
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ import pytest
 from serving import SECRET, Process, free_socket, serve_process, wait_for
 
 from apflow.core.errors import InvalidInputError
-from apflow.core.memory import MemoryStore
 from apflow.core.settings import Settings
-from apflow.server.start import Start, check_sharing, place_of
+from apflow.core.store.memory import MemoryStore
+from apflow.server.process.start import Start, check_sharing, place_of
 
 MODULE = """
 import asyncio

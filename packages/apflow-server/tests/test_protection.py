@@ -10,10 +10,10 @@ import pytest
 from serving import SECRET, Served, bearer, serving
 
 from apflow.core.errors import SettingsError
-from apflow.core.net import net_policy
+from apflow.core.net.connect import net_policy
 from apflow.core.settings import Settings
-from apflow.server.listening import CannotListenError, Place, check_place, listen, read_place
-from apflow.server.protection import check_local, rate_key, read_address
+from apflow.server.http.listening import CannotListenError, Place, check_place, listen, read_place
+from apflow.server.http.protection import check_local, rate_key, read_address
 
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tasks.count"}
 
@@ -103,7 +103,7 @@ def test_its_public_name_is_one_of_its_own():
 
 @pytest.mark.parametrize("address", ["10.0.0.5", "8.8.8.8", "::2", "::ffff:10.0.0.5", "nonsense", ""])
 def test_without_authentication_no_other_machine_is_answered(address: str):
-    from apflow.server.fault import RefusedFault
+    from apflow.server.http.api_error import RefusedFault
 
     with pytest.raises(RefusedFault):
         check_local(read_address(address), ["localhost"], Settings())
@@ -198,7 +198,7 @@ def test_a_place_that_is_taken_is_named():
 def test_a_fault_of_a_plugin_is_told_without_what_it_says(caplog: pytest.LogCaptureFixture):
     from fastapi import APIRouter
 
-    from apflow.core.memory import MemoryStore
+    from apflow.core.store.memory import MemoryStore
     from apflow.server.app import create_app
 
     router = APIRouter()

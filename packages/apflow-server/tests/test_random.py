@@ -12,11 +12,11 @@ import httpx
 import pytest
 from serving import Served, serving
 
-from apflow.core.memory import MemoryStore
-from apflow.core.operations import OPERATIONS
+from apflow.core.service.operations import OPERATIONS
 from apflow.core.settings import Settings, reset_settings
-from apflow.core.store import Change
-from apflow.server.request import request_id
+from apflow.core.store.base import Change
+from apflow.core.store.memory import MemoryStore
+from apflow.server.http.request_log import request_id
 
 CODES = {-32700, -32600, -32601, -32602, -32001, -32003, -32009, -32010}
 TEXTS = [

@@ -15,8 +15,8 @@ from serving import Served, serving
 from trees import steps
 
 from apflow.core.errors import StoreLockedError
-from apflow.core.memory import MemoryStore
 from apflow.core.settings import Settings, reset_settings
+from apflow.core.store.memory import MemoryStore
 
 
 @pytest.fixture

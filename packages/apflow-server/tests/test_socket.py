@@ -16,12 +16,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
-from apflow.core.eventbus import bus_of
-from apflow.core.service import TaskService
+from apflow.core.events.bus import bus_of
+from apflow.core.service.task_service import TaskService
 from apflow.core.settings import Settings
-from apflow.server import socket as server_socket
-from apflow.server import stream
-from apflow.server.token import LEEWAY
+from apflow.server.auth.token import LEEWAY
+from apflow.server.streaming import event_stream
+from apflow.server.streaming import websocket as server_socket
 
 Said = dict[str, Any]
 
@@ -225,7 +225,7 @@ async def test_who_is_not_known_or_bears_a_bad_token_is_told_nothing(monkeypatch
 
 
 async def test_one_user_has_so_many_connections(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(stream, "MOST_OF_A_USER", 1)
+    monkeypatch.setattr(event_stream, "MOST_OF_A_USER", 1)
     with serving(Settings(jwt_secret=SECRET)) as served:
         async with talking(served, additional_headers=bearer("ann")) as first:
             await say(first, action="unwatch", task_id="none")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from serving import serve_process
 
-from apflow.server.listening import Place, local_url
+from apflow.server.http.listening import Place, local_url
 
 
 def test_a_database_in_memory_has_no_file(tmp_path: Path):

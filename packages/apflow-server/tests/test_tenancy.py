@@ -15,9 +15,9 @@ import httpx
 import pytest
 from serving import SECRET, Served, bearer, serving
 
-from apflow.core.operations import OPERATIONS
+from apflow.core.service.operations import OPERATIONS
 from apflow.core.settings import Settings
-from apflow.server.answer import RPC_PATHS
+from apflow.server.http.response import RPC_PATHS
 
 CALLERS: dict[str, dict[str, str]] = {
     "owner": bearer("ann"),

@@ -19,10 +19,10 @@ from issuer import Issuer, issuing
 from serving import SECRET, Served, bearer, serving
 
 from apflow.core.errors import SettingsError
-from apflow.core.memory import MemoryStore
 from apflow.core.settings import Settings
+from apflow.core.store.memory import MemoryStore
 from apflow.server.app import create_app
-from apflow.server.token import TokenCheck
+from apflow.server.auth.token import TokenCheck
 
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tasks.count"}
 AUDIENCE, ISSUER_NAME = "apflow-of-tests", "https://issuer.test"

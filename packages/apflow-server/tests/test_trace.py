@@ -17,14 +17,14 @@ from serving import serving, wait_for
 from trees import Steps, steps, tree
 
 from apflow.core import MemoryStore, TaskExecutor
+from apflow.core.engine.worker import Worker
 from apflow.core.errors import SettingsError
-from apflow.core.eventbus import bus_of
-from apflow.core.service import TaskService
+from apflow.core.events.bus import bus_of
+from apflow.core.service.task_service import TaskService
 from apflow.core.settings import Settings
-from apflow.core.worker import Worker
-from apflow.server import observation, trace
-from apflow.server.observation import Observation, Seen
-from apflow.server.trace import Tracing, tracing_of
+from apflow.server.observability import observation, trace
+from apflow.server.observability.observation import Observation, Seen
+from apflow.server.observability.trace import Tracing, tracing_of
 
 
 @pytest.fixture(autouse=True)

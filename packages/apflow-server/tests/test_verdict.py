@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from apflow.core.errors import AddressRefusedError, HostNotFoundError
-from apflow.core.webhook import Webhook
-from apflow.server.verdict import (
+from apflow.core.service.webhook import Webhook
+from apflow.server.webhooks.delivery_status import (
     MOST_REFUSED,
     Attempt,
     Backoff,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from apflow.core import BaseTask, executor_register, get_registry
-from apflow.core.task import Json
+from apflow.core.model.task import Json
 
 
 class Steps(BaseTask):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from apflow.core.errors import StoreError, StoreLockedError
-from apflow.core.store import Record, TaskQuery
+from apflow.core.store.base import Record, TaskQuery
 from apflow.storage.duckdb import DuckDBStore
 from apflow.testing.building import a_task, a_tree
 

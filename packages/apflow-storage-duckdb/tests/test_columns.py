@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import JSON, Boolean, Column, DateTime, Integer, String
 
 from apflow.core.errors import InvalidInputError
-from apflow.core.session import set_task_model_class
-from apflow.core.store import Move, TaskQuery
+from apflow.core.store.base import Move, TaskQuery
+from apflow.core.store.session import set_task_model_class
 from apflow.storage.duckdb import DuckDBStore
 from apflow.storage.sql import TaskModel
 from apflow.testing.building import a_task

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from apflow.core.store import TaskStore
+from apflow.core.store.base import TaskStore
 from apflow.storage.duckdb import DuckDBStore
 from apflow.testing.store import StoreContract
 

@@ -15,7 +15,7 @@ import pytest
 
 from apflow.core.errors import InvalidInputError, StoreError, StoreLockedError, StoreVersionError
 from apflow.core.settings import Settings
-from apflow.core.store import Change, Record, TaskQuery
+from apflow.core.store.base import Change, Record, TaskQuery
 from apflow.storage.duckdb import DuckDBStore, create_store, database
 from apflow.storage.duckdb.database import migrate
 from apflow.storage.duckdb.statements import MAX_LISTED
@@ -98,7 +98,7 @@ async def test_a_file_that_another_process_holds_names_that_process_and_what_it_
 
 SERVE = HOLD.replace(
     'print("held", flush=True)\nsys.stdin.readline()',
-    """from apflow.core.holder import this_process, told
+    """from apflow.core.process.server_file import this_process, told
 with told(this_process(store.file, "http://127.0.0.1:8000", needs_token=sys.argv[2] == "yes")):
     print("held", flush=True)
     sys.stdin.readline()""",

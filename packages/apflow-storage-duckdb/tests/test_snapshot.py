@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from apflow.core.task import Task
+from apflow.core.model.task import Task
 from apflow.storage.duckdb import DuckDBStore
 from apflow.testing.building import a_move, a_tree
 

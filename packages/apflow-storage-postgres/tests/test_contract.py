@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from apflow.core.store import TaskStore
+from apflow.core.store.base import TaskStore
 from apflow.storage.postgres import PostgresStore
 from apflow.testing.postgres import a_database, extended, run_sql
 from apflow.testing.store import StoreContract

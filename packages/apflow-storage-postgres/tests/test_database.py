@@ -11,10 +11,10 @@ import asyncpg
 import pytest
 from sqlalchemy import JSON, Column, Integer, String
 
-from apflow.core import session
 from apflow.core.errors import StoreError, StoreVersionError
 from apflow.core.settings import reset_settings
-from apflow.core.store import Move, Record, TaskQuery
+from apflow.core.store import session
+from apflow.core.store.base import Move, Record, TaskQuery
 from apflow.storage.postgres import PostgresStore
 from apflow.storage.postgres.schema import LATEST, migrate
 from apflow.storage.sql import TaskModel

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from apflow.core.errors import StoreError
-from apflow.core.store import Change, Move
-from apflow.core.task import utc_now
+from apflow.core.model.task import utc_now
+from apflow.core.store.base import Change, Move
 from apflow.storage.postgres import PostgresStore
 from apflow.testing.building import a_move, a_task, a_tree, an_event
 from apflow.testing.postgres import extended, is_commit, target_of, through

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from apflow.core.errors import InvalidInputError
-from apflow.core.store import TaskQuery
+from apflow.core.store.base import TaskQuery
 from apflow.storage.postgres import PostgresStore
 from apflow.storage.postgres.address import read_address
 from apflow.testing.building import a_move, a_task, a_tree
@@ -102,7 +102,7 @@ async def test_a_process_that_stops_inside_a_transaction_holds_others_up_for_les
 def test_a_program_that_closes_nothing_ends_without_a_word(postgres_url: str):
     program = (
         "import asyncio, sys\n"
-        "from apflow.core.session import create_session\n"
+        "from apflow.core.store.session import create_session\n"
         "from apflow.testing.building import a_task\n"
         "asyncio.run(create_session(sys.argv[1]).add([a_task('r')]))\n"
     )

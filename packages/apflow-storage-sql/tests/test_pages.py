@@ -2,9 +2,9 @@
 
 import pytest
 
-from apflow.core.events import TaskEvent
-from apflow.core.jsonvalue import dumps
-from apflow.core.task import Json
+from apflow.core.model.event import TaskEvent
+from apflow.core.model.task import Json
+from apflow.core.payload.json_value import dumps
 from apflow.storage.sql.pages import FIELDS, MAX_EVENTS, pages, read_page
 from apflow.testing.building import an_event
 

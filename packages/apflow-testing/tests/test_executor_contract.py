@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from apflow.core.executor import BaseTask, ExecutableTask, InputsSchema
+from apflow.core.extensions.executor import BaseTask, ExecutableTask, InputsSchema
 from apflow.testing.executor import ExecutorContract
 
 Fault = type[AssertionError] | type[BaseException]

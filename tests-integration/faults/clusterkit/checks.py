@@ -9,8 +9,8 @@ from typing import Any
 
 from faultkit.history import Line
 
-from apflow.core.events import FINAL
-from apflow.core.states import TERMINAL
+from apflow.core.model.event import FINAL
+from apflow.core.model.status import TERMINAL
 from clusterkit.trees import Array, fails_always, is_once, may_fail
 
 ENDS = {"task_completed": "completed", "task_failed": "failed", "task_cancelled": "cancelled"}

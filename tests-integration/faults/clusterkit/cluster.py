@@ -16,8 +16,8 @@ from typing import IO, Any
 from faultkit.history import History, Line
 
 from apflow.core import create_session
-from apflow.core.store import TaskQuery, TaskStore
-from apflow.core.task import to_json
+from apflow.core.model.task import to_json
+from apflow.core.store.base import TaskQuery, TaskStore
 from clusterkit.checks import Evidence
 from clusterkit.trees import Array
 

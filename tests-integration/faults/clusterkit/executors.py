@@ -13,11 +13,11 @@ from typing import Any
 from faultkit.history import History
 
 from apflow.core import BaseTask, executor_register, get_default_session, register_task_tree_hook
+from apflow.core.engine.active_runs import owner_id
 from apflow.core.errors import ApflowError
-from apflow.core.eventbus import Subscription, bus_of
-from apflow.core.events import LIVE
-from apflow.core.runs import owner_id
-from apflow.core.task import Task
+from apflow.core.events.bus import Subscription, bus_of
+from apflow.core.model.event import LIVE
+from apflow.core.model.task import Task
 
 history = History(os.environ["FAULTS_HISTORY"], os.getpid())
 _watchers: set[asyncio.Task[None]] = set()

@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from apflow.core import driving, leases
-from apflow.core.attempt import Bench
-from apflow.core.draining import Drain
-from apflow.core.moves import Batch
-from apflow.core.plan import Plan
-from apflow.core.states import TaskStatus
-from apflow.core.store import Change, Move, TaskQuery, TaskStore
-from apflow.core.task import Task
-from apflow.core.treerun import TreeRun
+from apflow.core.engine import driver, leases
+from apflow.core.engine.attempt import Bench
+from apflow.core.engine.drain import Drain
+from apflow.core.engine.tree_run import TreeRun
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Task
+from apflow.core.planning.batch import Batch
+from apflow.core.planning.plan import Plan
+from apflow.core.store.base import Change, Move, TaskQuery, TaskStore
 from apflow.storage.postgres.store import PostgresStore
 from apflow.storage.postgres.writer import Writer
 
@@ -53,7 +53,7 @@ def sweep_without_owner_check() -> None:
         return False
 
     PostgresStore.reserve = reserve
-    driving.is_owned_elsewhere = is_owned_elsewhere
+    driver.is_owned_elsewhere = is_owned_elsewhere
 
 
 def lease_never_renewed() -> None:

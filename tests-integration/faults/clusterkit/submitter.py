@@ -15,7 +15,7 @@ from faultkit.history import History
 
 from apflow.core import create_session
 from apflow.core.errors import ApflowError
-from apflow.core.service import TaskService
+from apflow.core.service.task_service import TaskService
 from clusterkit.trees import Array
 
 REST = 0.2  # seconds between two attempts

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from apflow.core.events import FINAL
-from apflow.core.states import TERMINAL
+from apflow.core.model.event import FINAL
+from apflow.core.model.status import TERMINAL
 from faultkit.history import Line
 from faultkit.trees import ROOT, Array
 

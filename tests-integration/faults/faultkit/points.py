@@ -4,10 +4,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from apflow.core.events import FINAL, TaskEvent
-from apflow.core.states import TaskStatus
-from apflow.core.store import Change, Move, Moved, Record, TaskQuery, TaskStore
-from apflow.core.task import Json, Task
+from apflow.core.model.event import FINAL, TaskEvent
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json, Task
+from apflow.core.store.base import Change, Move, Moved, Record, TaskQuery, TaskStore
 from faultkit.trees import LAST, RETRYING, TARGET
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from apflow.core import TaskCreator, TaskExecutor, TaskManager, create_session
-from apflow.core.events import LIVE, EventType, TaskEvent
-from apflow.core.recovery import recover
-from apflow.core.store import TaskStore
-from apflow.core.task import Task, to_json
+from apflow.core.engine.recovery import recover
+from apflow.core.model.event import LIVE, EventType, TaskEvent
+from apflow.core.model.task import Task, to_json
+from apflow.core.store.base import TaskStore
 from faultkit import executors, trees
 from faultkit.history import History
 from faultkit.points import Stop, StoppingStore

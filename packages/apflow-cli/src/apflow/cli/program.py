@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from apflow.cli.exitcode import ExitCode
-from apflow.cli.options import Session, debug_option
+from apflow.cli.errors.exit_code import ExitCode
+from apflow.cli.inputs.options import Session, debug_option
 from apflow.cli.release import VERSION
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = program.main(args=args, prog_name="apflow", standalone_mode=False, obj=session)
     except click.ClickException as error:
-        from apflow.cli.output import write_note  # here: `--help` imports nothing of the core
+        from apflow.cli.display.output import write_note  # here: `--help` imports nothing of the core
 
         shown = io.StringIO()
         error.show(shown)  # it may repeat the contents of a file
@@ -119,8 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def report(error: Exception, *, is_debug: bool) -> int:
     """Tell what went wrong on standard error and return the exit code for it."""
-    from apflow.cli.failure import describe, exit_code_of
-    from apflow.cli.output import write_note
+    from apflow.cli.display.output import write_note
+    from apflow.cli.errors.failure import describe, exit_code_of
 
     if is_debug:
         import traceback

@@ -9,8 +9,8 @@ from pydantic import TypeAdapter
 from pydantic import ValidationError as AnswerError
 
 from apflow.client.errors import ServerError
-from apflow.core.operations import OPERATIONS
-from apflow.core.task import Json
+from apflow.core.model.task import Json
+from apflow.core.service.operations import OPERATIONS
 
 
 def read_typed(name: str, result: Json) -> Any:

@@ -22,8 +22,8 @@ from apflow.client.outcome import outcome_of, read_execution
 from apflow.client.repetition import rules_of
 from apflow.client.target import check_seconds, target_of
 from apflow.client.watching import BoundedStream, Watching
-from apflow.core.answers import Event
-from apflow.core.task import Json
+from apflow.core.model.task import Json
+from apflow.core.service.results import Event
 
 
 class Client(AsyncOperations):

@@ -12,7 +12,6 @@ from typing import Any, Final, cast
 from pydantic_core import PydanticSerializationError, to_json
 
 from apflow.client.errors import ServerBusyError, ServerError, UnknownOperationError
-from apflow.core.errordata import error_from
 from apflow.core.errors import (
     ApflowError,
     ConflictError,
@@ -22,9 +21,10 @@ from apflow.core.errors import (
     LimitExceededError,
     NotFoundError,
 )
-from apflow.core.operations import OPERATIONS, Operation
-from apflow.core.retryafter import read_retry_after
-from apflow.core.task import Json
+from apflow.core.model.task import Json
+from apflow.core.net.retry_after import read_retry_after
+from apflow.core.service.error_json import error_from
+from apflow.core.service.operations import OPERATIONS, Operation
 
 SHOWN: Final = 200  # characters of what is no answer, in an error
 

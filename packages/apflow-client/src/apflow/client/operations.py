@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from apflow.core.answers import (
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json
+from apflow.core.service.results import (
     Cancelled,
     CopyArray,
     Counted,
@@ -29,8 +31,6 @@ from apflow.core.answers import (
     ShownWebhook,
     Standing,
 )
-from apflow.core.states import TaskStatus
-from apflow.core.task import Json
 
 
 class AsyncOperations:

@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Mapping
 from typing import cast
 
-from apflow.core.states import TaskStatus
-from apflow.core.task import Json
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json
 
 
 def read_execution(params: Mapping[str, Json]) -> tuple[dict[str, Json], bool]:

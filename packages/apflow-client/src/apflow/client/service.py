@@ -11,11 +11,11 @@ from typing import Any, Final, cast
 from apflow.client.asyncclient import Client
 from apflow.client.call import without_defaults
 from apflow.core.errors import ApflowError, InvalidInputError, NotFoundError
-from apflow.core.operations import OPERATIONS, Operation
-from apflow.core.service import TaskService
-from apflow.core.task import GROUP, Json, Task
-from apflow.core.tolerance import tolerated
-from apflow.core.treeservice import SHORTEST_PREFIX, as_array
+from apflow.core.model.task import GROUP, Json, Task
+from apflow.core.model.tolerance import tolerated
+from apflow.core.service.operations import OPERATIONS, Operation
+from apflow.core.service.task_service import TaskService
+from apflow.core.service.trees import SHORTEST_PREFIX, as_array
 
 PAGE: Final = 1000
 CANCEL: Final = 3.0  # seconds that a server has to cancel a run that nobody waits for any more

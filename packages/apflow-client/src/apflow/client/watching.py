@@ -11,8 +11,8 @@ from httpx_sse import ServerSentEvent
 
 from apflow.client.errors import ServerError
 from apflow.client.repetition import may_pass, wait_after
-from apflow.core.events import FINAL, LIVE
-from apflow.core.task import Json
+from apflow.core.model.event import FINAL, LIVE
+from apflow.core.model.task import Json
 
 
 class Watching:

@@ -9,21 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from apflow.core.authoring.creator import TaskCreator
+    from apflow.core.authoring.repository import TaskRepository
     from apflow.core.builder import TaskBuilder
-    from apflow.core.creator import TaskCreator
+    from apflow.core.engine.recovery import recover
+    from apflow.core.engine.submit import submit
+    from apflow.core.engine.worker import Worker
     from apflow.core.errors import ApflowError
-    from apflow.core.eventbus import Subscription
-    from apflow.core.events import EventType, TaskEvent
-    from apflow.core.executor import BaseTask, ExecutableTask
-    from apflow.core.extensions import (
-        Extension,
-        ExtensionCategory,
-        ExtensionRegistry,
-        StorageExtension,
-        executor_register,
-        get_registry,
-    )
-    from apflow.core.hooks import (
+    from apflow.core.events.bus import Subscription
+    from apflow.core.extensions.executor import BaseTask, ExecutableTask
+    from apflow.core.extensions.hooks import (
         TaskPostHook,
         TaskPreHook,
         clear_hooks,
@@ -31,31 +26,37 @@ if TYPE_CHECKING:
         register_pre_hook,
         register_task_tree_hook,
     )
+    from apflow.core.extensions.registry import (
+        Extension,
+        ExtensionCategory,
+        ExtensionRegistry,
+        StorageExtension,
+        executor_register,
+        get_registry,
+    )
+    from apflow.core.extensions.runner import LocalRunner, Runner
+    from apflow.core.extensions.tools import Tool
     from apflow.core.manager import TaskManager
-    from apflow.core.memory import MemoryStore
-    from apflow.core.recovery import recover
-    from apflow.core.repository import TaskRepository
-    from apflow.core.runner import LocalRunner, Runner
-    from apflow.core.session import create_session, get_default_session
+    from apflow.core.model.custom_columns import get_task_model_class, set_task_model_class
+    from apflow.core.model.event import EventType, TaskEvent
+    from apflow.core.model.status import TaskStatus
+    from apflow.core.model.task import Dependency, Policy, Retry, Task
+    from apflow.core.model.tree import TaskTreeNode
+    from apflow.core.service.task_service import TaskService
     from apflow.core.settings import Settings, get_settings
-    from apflow.core.states import TaskStatus
-    from apflow.core.store import Capabilities, Change, Move, TaskQuery, TaskStore
-    from apflow.core.submitting import submit
-    from apflow.core.task import Dependency, Policy, Retry, Task
+    from apflow.core.store.base import Capabilities, Change, Move, TaskQuery, TaskStore
+    from apflow.core.store.memory import MemoryStore
+    from apflow.core.store.session import create_session, get_default_session
     from apflow.core.task_executor import TaskExecutor
-    from apflow.core.taskmodel import get_task_model_class, set_task_model_class
-    from apflow.core.tools import Tool
-    from apflow.core.tree import TaskTreeNode
-    from apflow.core.worker import Worker
 
 _MODULES = {
     "apflow.core.builder": ("TaskBuilder",),
-    "apflow.core.creator": ("TaskCreator",),
+    "apflow.core.authoring.creator": ("TaskCreator",),
     "apflow.core.errors": ("ApflowError",),
-    "apflow.core.eventbus": ("Subscription",),
-    "apflow.core.events": ("EventType", "TaskEvent"),
-    "apflow.core.executor": ("BaseTask", "ExecutableTask"),
-    "apflow.core.extensions": (
+    "apflow.core.events.bus": ("Subscription",),
+    "apflow.core.model.event": ("EventType", "TaskEvent"),
+    "apflow.core.extensions.executor": ("BaseTask", "ExecutableTask"),
+    "apflow.core.extensions.registry": (
         "Extension",
         "ExtensionCategory",
         "ExtensionRegistry",
@@ -63,7 +64,7 @@ _MODULES = {
         "executor_register",
         "get_registry",
     ),
-    "apflow.core.hooks": (
+    "apflow.core.extensions.hooks": (
         "TaskPostHook",
         "TaskPreHook",
         "clear_hooks",
@@ -72,21 +73,22 @@ _MODULES = {
         "register_task_tree_hook",
     ),
     "apflow.core.manager": ("TaskManager",),
-    "apflow.core.memory": ("MemoryStore",),
-    "apflow.core.recovery": ("recover",),
-    "apflow.core.repository": ("TaskRepository",),
-    "apflow.core.runner": ("LocalRunner", "Runner"),
-    "apflow.core.session": ("create_session", "get_default_session"),
+    "apflow.core.store.memory": ("MemoryStore",),
+    "apflow.core.engine.recovery": ("recover",),
+    "apflow.core.authoring.repository": ("TaskRepository",),
+    "apflow.core.extensions.runner": ("LocalRunner", "Runner"),
+    "apflow.core.store.session": ("create_session", "get_default_session"),
     "apflow.core.settings": ("Settings", "get_settings"),
-    "apflow.core.states": ("TaskStatus",),
-    "apflow.core.store": ("Capabilities", "Change", "Move", "TaskQuery", "TaskStore"),
-    "apflow.core.task": ("Dependency", "Policy", "Retry", "Task"),
+    "apflow.core.model.status": ("TaskStatus",),
+    "apflow.core.service.task_service": ("TaskService",),
+    "apflow.core.store.base": ("Capabilities", "Change", "Move", "TaskQuery", "TaskStore"),
+    "apflow.core.model.task": ("Dependency", "Policy", "Retry", "Task"),
     "apflow.core.task_executor": ("TaskExecutor",),
-    "apflow.core.taskmodel": ("get_task_model_class", "set_task_model_class"),
-    "apflow.core.tools": ("Tool",),
-    "apflow.core.tree": ("TaskTreeNode",),
-    "apflow.core.submitting": ("submit",),
-    "apflow.core.worker": ("Worker",),
+    "apflow.core.model.custom_columns": ("get_task_model_class", "set_task_model_class"),
+    "apflow.core.extensions.tools": ("Tool",),
+    "apflow.core.model.tree": ("TaskTreeNode",),
+    "apflow.core.engine.submit": ("submit",),
+    "apflow.core.engine.worker": ("Worker",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -120,6 +122,7 @@ __all__ = [
     "TaskPreHook",
     "TaskQuery",
     "TaskRepository",
+    "TaskService",
     "TaskStatus",
     "TaskStore",
     "TaskTreeNode",

@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from apflow.core.creator import TaskCreator
+from apflow.core.authoring.creator import TaskCreator
 from apflow.core.errors import InvalidInputError
-from apflow.core.jsonvalue import copy_json
-from apflow.core.session import get_default_session
-from apflow.core.store import TaskStore
-from apflow.core.task import Json
+from apflow.core.model.task import Json
+from apflow.core.model.tree import TaskTreeNode
+from apflow.core.payload.json_value import copy_json
+from apflow.core.store.base import TaskStore
+from apflow.core.store.session import get_default_session
 from apflow.core.task_executor import TaskExecutor
-from apflow.core.tree import TaskTreeNode
 
 _NO_DEFAULT: Any = object()
 

@@ -8,24 +8,24 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
 from operator import is_
 
-from apflow.core.adoption import adopt
+from apflow.core.authoring.adoption import adopt
+from apflow.core.authoring.repository import TaskRepository
 from apflow.core.bounds import MAX_COUNT
-from apflow.core.containment import forget_cancellations, log_error, must_pass
-from apflow.core.driving import Driver, cancel
+from apflow.core.concurrency.containment import forget_cancellations, log_error, must_pass
+from apflow.core.concurrency.exit_fence import enter_code
+from apflow.core.engine.driver import Driver, cancel
 from apflow.core.errors import InvalidInputError, NotFoundError
-from apflow.core.eventbus import Subscription
-from apflow.core.events import TaskEvent
-from apflow.core.executor import ExecutableTask
-from apflow.core.fence import enter_code
-from apflow.core.hooks import Hooks, TaskPostHook, TaskPreHook, name_of
-from apflow.core.jsonvalue import clean_text, copy_json
-from apflow.core.repository import TaskRepository
-from apflow.core.runner import Runner
-from apflow.core.session import create_session
+from apflow.core.events.bus import Subscription
+from apflow.core.extensions.executor import ExecutableTask
+from apflow.core.extensions.hooks import Hooks, TaskPostHook, TaskPreHook, name_of
+from apflow.core.extensions.runner import Runner
+from apflow.core.model.event import TaskEvent
+from apflow.core.model.task import Json, Task
+from apflow.core.model.tree import TaskTreeNode
+from apflow.core.payload.json_value import clean_text, copy_json
 from apflow.core.settings import get_settings
-from apflow.core.store import TaskStore
-from apflow.core.task import Json, Task
-from apflow.core.tree import TaskTreeNode
+from apflow.core.store.base import TaskStore
+from apflow.core.store.session import create_session
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from functools import cache
 from typing import TYPE_CHECKING, cast
 
 from apflow.core.errors import PluginConflictError, PluginLoadError
-from apflow.core.fence import show
+from apflow.core.process.error_text import describe_error
 from apflow.core.settings import get_settings
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class _PassingFaultError(Exception):
     """An import failed for a reason that may be gone at the next attempt."""
 
     def __init__(self, fault: BaseException) -> None:
-        super().__init__(show(fault))
+        super().__init__(describe_error(fault))
         self.fault = fault
 
 
@@ -239,7 +239,7 @@ def _may_pass(error: BaseException) -> bool:
             return True
         if isinstance(each, OSError) and each.errno in _RESOURCE_ERRORS:
             return True
-        if any(text in show(each) for text in _RESOURCE_TEXTS):
+        if any(text in describe_error(each) for text in _RESOURCE_TEXTS):
             return True
         waiting += [each.__cause__, each.__context__]
         if isinstance(each, BaseExceptionGroup):
@@ -278,7 +278,7 @@ def _load_error(offer: _Offer, fault: BaseException, *, may_pass: bool) -> Plugi
 
 
 def _cause(fault: BaseException) -> str:
-    return without_paths(show(fault))
+    return without_paths(describe_error(fault))
 
 
 def _explain(owner: Distribution, fault: BaseException) -> str:

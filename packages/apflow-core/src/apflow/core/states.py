@@ -1,53 +1,5 @@
-"""The states of a task and the moves between them.
+"""The status of a task, under its short path. It is defined in `apflow.core.model.status`."""
 
-This is the only place that compares states. Every store enforces the table with conditional writes.
-"""
+from apflow.core.model.status import MOVES, TERMINAL, TaskStatus
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from enum import StrEnum
-
-from apflow.core.errors import IllegalMoveError
-
-
-class TaskStatus(StrEnum):
-    """The state of a task: a string (`task.status == "failed"`) with its constants and questions."""
-
-    PENDING = "pending"
-    IN_PROGRESS = "in_progress"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @staticmethod
-    def is_terminal(status: str) -> bool:
-        """Say whether a task in this state has ended."""
-        return status in TERMINAL
-
-    @staticmethod
-    def is_active(status: str) -> bool:
-        """Say whether a task in this state has started and not ended."""
-        return status == TaskStatus.IN_PROGRESS
-
-
-TERMINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
-
-MOVES: Mapping[TaskStatus, frozenset[TaskStatus]] = {
-    # pending -> failed: what it needs can never be had. pending -> completed: marked by hand.
-    TaskStatus.PENDING: frozenset(TaskStatus) - {TaskStatus.PENDING},
-    # in_progress -> in_progress: a retry waits or begins. in_progress -> pending: recovery and drain.
-    TaskStatus.IN_PROGRESS: frozenset(TaskStatus),
-    # A terminal state is left by explicit re-execution, or because a user marks the task as completed.
-    TaskStatus.COMPLETED: frozenset({TaskStatus.PENDING}),
-    TaskStatus.FAILED: frozenset({TaskStatus.PENDING, TaskStatus.COMPLETED}),
-    TaskStatus.CANCELLED: frozenset({TaskStatus.PENDING, TaskStatus.COMPLETED}),
-}
-
-MARKABLE = frozenset({TaskStatus.PENDING, TaskStatus.FAILED, TaskStatus.CANCELLED})  # by hand, as completed
-
-
-def check_move(task_id: str, old: TaskStatus, new: TaskStatus) -> None:
-    """Raise `IllegalMoveError` unless a task may go from `old` to `new`."""
-    if new not in MOVES[old]:
-        raise IllegalMoveError(task_id, old, new)
+__all__ = ["MOVES", "TERMINAL", "TaskStatus"]

@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from apflow.core.arraycheck import check_array, split_trees
-from apflow.core.creator import TaskCreator
-from apflow.core.driving import Driver, cancel
+from apflow.core.authoring.array_validation import check_array, split_trees
+from apflow.core.authoring.creator import TaskCreator
+from apflow.core.engine.driver import Driver, cancel
 from apflow.core.errors import InvalidInputError, NotFoundError
-from apflow.core.hooks import Hooks
+from apflow.core.extensions.hooks import Hooks
 from apflow.core.manager import StreamingCallback, TaskManager
-from apflow.core.process import ForkLock, after_fork_in_child
-from apflow.core.session import get_default_session
+from apflow.core.model.task import Json, Task
+from apflow.core.model.tree import TaskTreeNode, tree_status
+from apflow.core.process.identity import ForkLock, after_fork_in_child
 from apflow.core.settings import get_settings
-from apflow.core.store import TaskStore
-from apflow.core.task import Json, Task
-from apflow.core.tree import TaskTreeNode, tree_status
+from apflow.core.store.base import TaskStore
+from apflow.core.store.session import get_default_session
 
 
 @dataclass(slots=True, eq=False)

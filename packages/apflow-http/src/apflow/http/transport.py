@@ -1,7 +1,8 @@
 """A transport for httpx that asks the network policy where a connection is made, and keeps connections.
 
-A name is resolved and judged by `apflow.core.net`, and what was judged is connected to: nobody resolves it
-again. TLS still verifies the name. Proxies of the environment are not used: they would resolve it themselves.
+`apflow.core.net.connect` resolves a name and checks its addresses, and the connection goes to the address
+that was checked: the name is not resolved again. TLS still verifies the name. Proxies of the environment are
+not used, because they would resolve the name themselves.
 
 The pool is not httpcore's, which looks at every connection of every host twice for each request, and so takes
 milliseconds where fifty are open.
@@ -26,9 +27,9 @@ import httpcore
 import httpx
 
 from apflow.core.errors import HostUnreachableError
-from apflow.core.net import connect, net_policy, resolve
-from apflow.core.netpolicy import NetPolicy
-from apflow.core.origin import check_host
+from apflow.core.net.connect import connect, net_policy, resolve
+from apflow.core.net.policy import NetPolicy
+from apflow.core.permissions.origin import check_host
 from apflow.http.idle import IdleConnections
 from apflow.http.stream import Stream
 
@@ -79,7 +80,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         """Send a request; return the answer, whose body is read from its stream.
 
         Raises:
-            AddressRefusedError, HostNotFoundError, SecretHostRefusedError: see `apflow.core.net`.
+            AddressRefusedError, HostNotFoundError, SecretHostRefusedError: see `apflow.core.net.connect`.
             httpx.TransportError: no answer came.
         """
         await self._places.acquire()

@@ -19,24 +19,27 @@ from starlette.responses import Response
 
 from apflow.core import plugins
 from apflow.core.errors import ApflowError, InvalidInputError
-from apflow.core.modules import import_modules
-from apflow.core.session import create_session
+from apflow.core.extensions.user_modules import import_modules
 from apflow.core.settings import Settings, check_former_variables, get_settings, overridden_defaults
-from apflow.core.store import TaskStore
-from apflow.server import calling, docs, metrics, probe, rpc, socket, stream
-from apflow.server.answer import fault_response, tell_fault
-from apflow.server.delivery import Deliveries
+from apflow.core.store.base import TaskStore
+from apflow.core.store.session import create_session
+from apflow.server.api import docs, json_rpc, plain_http
 from apflow.server.drain import Drain
-from apflow.server.duty import Duties
-from apflow.server.fault import Code, HttpFault, InvalidFault
-from apflow.server.limit import Rate
-from apflow.server.precondition import check_settings
-from apflow.server.protection import Protection, has_auth, with_cors
-from apflow.server.request import RequestLog
+from apflow.server.duties import Duties
+from apflow.server.http import health
+from apflow.server.http.api_error import Code, HttpFault, InvalidFault
+from apflow.server.http.limits import Rate
+from apflow.server.http.protection import Protection, has_auth, with_cors
+from apflow.server.http.request_log import RequestLog
+from apflow.server.http.response import fault_response, tell_fault
+from apflow.server.observability import metrics
+from apflow.server.startup_checks import check_settings
+from apflow.server.streaming import event_stream, websocket
+from apflow.server.webhooks.delivery import Deliveries
 
 if TYPE_CHECKING:
-    from apflow.server.token import TokenCheck
-    from apflow.server.trace import Tracing
+    from apflow.server.auth.token import TokenCheck
+    from apflow.server.observability.trace import Tracing
 
 GROUP = "apflow.server"  # entry points: functions of the application that return a router
 
@@ -71,7 +74,7 @@ def create_app(settings: Settings | None = None, *, db: TaskStore | None = None)
     app.state.token_check = _token_check(settings) if has_auth(settings) else None
     app.state.drain = Drain()
     app.state.duties = None  # what it does beside answering, once it has started
-    app.state.streams = stream.Streams()
+    app.state.streams = event_stream.Streams()
     app.state.metrics = metrics.Metrics(app)
     _add_routes(app)
     _add_faults(app)
@@ -109,24 +112,26 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
 
 
 def _token_check(settings: Settings) -> TokenCheck:
-    from apflow.server.token import TokenCheck  # here: cryptography is slow to import
+    from apflow.server.auth.token import TokenCheck  # here: cryptography is slow to import
 
     return TokenCheck(settings)
 
 
 def _tracing(settings: Settings) -> Tracing | None:
-    from apflow.server.trace import tracing_of  # here: few servers trace, and all are to be ready soon
+    from apflow.server.observability.trace import (
+        tracing_of,  # here: few servers trace, and all are to be ready soon
+    )
 
     return tracing_of(settings)
 
 
 def _add_routes(app: FastAPI) -> None:
-    app.include_router(probe.router)
+    app.include_router(health.router)
     app.include_router(docs.router)
-    app.include_router(rpc.router)
-    app.include_router(calling.make_router())
-    app.include_router(stream.router)
-    app.include_router(socket.router)
+    app.include_router(json_rpc.router)
+    app.include_router(plain_http.make_router())
+    app.include_router(event_stream.router)
+    app.include_router(websocket.router)
     app.include_router(metrics.router)
     for name in plugins.names(GROUP):
         factory = plugins.load(GROUP, name)

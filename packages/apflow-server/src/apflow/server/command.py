@@ -69,7 +69,7 @@ def serve(
     On SIGTERM, SIGHUP or Ctrl-C: take no more trees, let running code end within shutdown_timeout, give up
     the rest for others to continue, and end with 0. A second signal ends it at once; nothing is lost by that.
     """
-    from apflow.server.start import Start, start
+    from apflow.server.process.start import Start, start
 
     settings = _settings(modules, is_insecure=insecure)
     start(settings, Start(host=host, port=port, workers=workers, has_reload=reload, fd=fd, parent=parent))

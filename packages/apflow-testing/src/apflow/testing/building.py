@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from apflow.core.events import EventType, TaskEvent
-from apflow.core.states import TaskStatus
-from apflow.core.store import Move
-from apflow.core.task import Json, Task, utc_now
+from apflow.core.model.event import EventType, TaskEvent
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json, Task, utc_now
+from apflow.core.store.base import Move
 
 
 def a_task(task_id: str, root_id: str | None = None, **fields: Any) -> Task:

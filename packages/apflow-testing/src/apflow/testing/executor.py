@@ -25,14 +25,14 @@ from typing import Any, cast
 import pytest
 
 from apflow.core.errors import ValidationError
-from apflow.core.executor import ExecutableTask, input_schema_of, overrides_cancel
-from apflow.core.extensions import ExecutorEntry, ExtensionCategory, get_registry
-from apflow.core.inputs import build_inputs
+from apflow.core.extensions.executor import ExecutableTask, input_schema_of, overrides_cancel
+from apflow.core.extensions.registry import ExecutorEntry, ExtensionCategory, get_registry
 from apflow.core.manager import TaskManager
-from apflow.core.memory import MemoryStore
-from apflow.core.schema import InputSchema, compile_schema
-from apflow.core.task import Task
-from apflow.core.tree import TaskTreeNode
+from apflow.core.model.task import Task
+from apflow.core.model.tree import TaskTreeNode
+from apflow.core.payload.inputs import build_inputs
+from apflow.core.payload.schema import InputSchema, compile_schema
+from apflow.core.store.memory import MemoryStore
 
 Inputs = dict[str, Any]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from apflow.core.memory import MemoryStore
-from apflow.core.store import TaskStore
+from apflow.core.store.base import TaskStore
+from apflow.core.store.memory import MemoryStore
 from apflow.testing.clock import FakeClock
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from apflow.core.store import TaskStore
+from apflow.core.store.base import TaskStore
 
 
 class StoreMaker(ABC):

@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from apflow.core.errors import InvalidInputError
-from apflow.core.states import TaskStatus
-from apflow.core.store import Change, TaskQuery, TaskStore
+from apflow.core.model.status import TaskStatus
+from apflow.core.store.base import Change, TaskQuery, TaskStore
 from apflow.testing.building import a_task
 from apflow.testing.storebase import StoreMaker
 

@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apflow.core.memory import MemoryStore
-from apflow.core.states import MOVES, TaskStatus
-from apflow.core.store import Change, Moved, TaskStore
+from apflow.core.model.status import MOVES, TaskStatus
+from apflow.core.store.base import Change, Moved, TaskStore
+from apflow.core.store.memory import MemoryStore
 from apflow.testing.building import a_move, a_task, a_tree
 from apflow.testing.storebase import StoreMaker
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apflow.core.errors import InvalidInputError, StoreError
-from apflow.core.store import Record, TaskStore
-from apflow.core.task import Json
+from apflow.core.model.task import Json
+from apflow.core.store.base import Record, TaskStore
 from apflow.testing.building import a_move, a_task, a_tree
 from apflow.testing.storebase import StoreMaker
 

@@ -13,10 +13,10 @@ from secrets import token_hex
 import pytest
 
 from apflow.core.errors import MoveLostError
-from apflow.core.events import EventType
-from apflow.core.states import TaskStatus
-from apflow.core.store import Change, Move, Notice, NoticeKind, TaskStore
-from apflow.core.task import Json, Task, utc_now
+from apflow.core.model.event import EventType
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json, Task, utc_now
+from apflow.core.store.base import Change, Move, Notice, NoticeKind, TaskStore
 from apflow.testing.building import a_move, a_task, a_tree, an_event
 from apflow.testing.storebase import StoreMaker
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from apflow.core.errors import ConflictError, IdTakenError, InvalidInputError, StoreError
-from apflow.core.events import EventType
-from apflow.core.states import TaskStatus
-from apflow.core.store import Change, Move, TaskQuery, TaskStore
-from apflow.core.task import PUBLIC_FIELDS, Task
+from apflow.core.model.event import EventType
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import PUBLIC_FIELDS, Task
+from apflow.core.store.base import Change, Move, TaskQuery, TaskStore
 from apflow.testing.building import a_move, a_task, a_tree, an_event
 from apflow.testing.storebase import StoreMaker
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 from apflow.core.errors import QueryError
-from apflow.core.query import Query
+from apflow.core.payload.jmespath import Query
 from apflow.executor.aggregate.errors import AggregateError
 
 Results = Mapping[str, Any]

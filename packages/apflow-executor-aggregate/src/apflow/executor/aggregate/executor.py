@@ -6,8 +6,8 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from apflow.core.executor import BaseTask, InputsSchema
-from apflow.core.jsonvalue import size_of
+from apflow.core.extensions.executor import BaseTask, InputsSchema
+from apflow.core.payload.json_value import size_of
 from apflow.core.settings import get_settings
 from apflow.executor.aggregate.combine import Results, concat, merge, part_of
 from apflow.executor.aggregate.errors import AggregateTooLargeError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apflow.core.perloop import PerLoop
+from apflow.core.concurrency.loop_local import PerLoop
 from apflow.http import GuardedTransport
 
 # The engine bounds how many tasks run. A lower bound here would let one slow server hold up all others.

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from apflow.client import Client
 from apflow.core.errors import InvalidInputError
-from apflow.core.events import EventType
-from apflow.core.executor import BaseTask, InputsSchema
-from apflow.core.task import Json
+from apflow.core.extensions.executor import BaseTask, InputsSchema
+from apflow.core.model.event import EventType
+from apflow.core.model.task import Json
 from apflow.executor.apflow.connection import transport
 from apflow.executor.apflow.errors import RemoteInputError, RemoteTimeoutError
 from apflow.executor.apflow.plan import WATCH, Plan, key_of, named_task, plan_call

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from apflow.core.errors import InvalidInputError
-from apflow.core.operations import OPERATIONS
-from apflow.core.task import Json, Task
+from apflow.core.model.task import Json, Task
+from apflow.core.service.operations import OPERATIONS
 from apflow.executor.apflow.errors import RemoteInputError
 
 RUNS: Final = ("tasks.execute", "tasks.submit")

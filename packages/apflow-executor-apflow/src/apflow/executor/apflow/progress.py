@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from apflow.core.events import LIVE
-from apflow.core.states import TaskStatus
-from apflow.core.task import Json
+from apflow.core.model.event import LIVE
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json
 
 Event = Mapping[str, Json]
 

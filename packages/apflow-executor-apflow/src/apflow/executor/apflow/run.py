@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from apflow.client import Client
 from apflow.core.errors import ApflowError
-from apflow.core.states import TaskStatus
-from apflow.core.task import Json
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json
 from apflow.executor.apflow.errors import RemoteTreeCancelledError, RemoteTreeFailedError
 from apflow.executor.apflow.plan import KEY, WATCH, Plan, ids_of
 

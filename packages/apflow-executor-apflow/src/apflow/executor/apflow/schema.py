@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from apflow.core.bounds import MAX_CALL_SECONDS
-from apflow.core.operations import OPERATIONS
-from apflow.core.schema import NAMED_ONLY
+from apflow.core.payload.schema import NAMED_ONLY
+from apflow.core.service.operations import OPERATIONS
 
 TIMEOUT: Final = 300
 POLL_INTERVAL: Final = 1

@@ -8,8 +8,8 @@ import time
 from typing import Any, ClassVar
 
 from apflow.core.bounds import MAX_CALL_SECONDS
-from apflow.core.executor import BaseTask, InputsSchema
-from apflow.core.schema import NAMED_ONLY
+from apflow.core.extensions.executor import BaseTask, InputsSchema
+from apflow.core.payload.schema import NAMED_ONLY
 from apflow.core.settings import read_settings
 from apflow.executor.command.errors import CommandFailedError, CommandTimeoutError
 from apflow.executor.command.policy import Policy, plan_launch

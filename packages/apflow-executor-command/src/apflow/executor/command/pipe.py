@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from apflow.core.output import Output
+from apflow.core.process.captured_output import Output
 
 CHUNK = 1 << 16
 CAPACITY = 1 << 20  # bytes that a pipe holds at most, unless an administrator has raised the limit

@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from apflow.core.output import Output
-from apflow.core.reaper import Watched, reaper
-from apflow.core.reaperprogram import members
+from apflow.core.process.captured_output import Output
+from apflow.core.process.reaper import Watched, reaper
+from apflow.core.process.reaper_program import members
 from apflow.executor.command.errors import CommandStartError
 from apflow.executor.command.pipe import OutputPipe
 from apflow.executor.command.policy import Launch

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from docker.errors import APIError, ImageNotFound
 from requests import Response
 
-from apflow.core.output import Output
+from apflow.core.process.captured_output import Output
 from apflow.executor.docker.connection import Line
 from apflow.executor.docker.engine import LOST, Address, Client, asking, connected, explained, socket_of
 from apflow.executor.docker.errors import (

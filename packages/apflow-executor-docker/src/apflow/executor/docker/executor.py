@@ -7,11 +7,11 @@ import time
 import uuid
 from typing import Any, ClassVar, Final
 
-from apflow.core.executor import BaseTask, InputsSchema
-from apflow.core.net import net_policy
+from apflow.core.concurrency.fair_semaphore import host_slot
+from apflow.core.concurrency.thread_pool import ThreadPool
+from apflow.core.extensions.executor import BaseTask, InputsSchema
+from apflow.core.net.connect import net_policy
 from apflow.core.settings import read_settings
-from apflow.core.slots import host_slot
-from apflow.core.threadpool import ThreadPool
 from apflow.executor.docker.container import Container, Ending
 from apflow.executor.docker.engine import Address, find_engine
 from apflow.executor.docker.errors import (

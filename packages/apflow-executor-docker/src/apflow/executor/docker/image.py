@@ -10,7 +10,7 @@ from docker.errors import APIError, DockerException
 from docker.utils import parse_repository_tag
 
 from apflow.core.errors import HostNotFoundError
-from apflow.core.net import net_policy, resolve
+from apflow.core.net.connect import net_policy, resolve
 from apflow.executor.docker.engine import Client, asking, explained
 from apflow.executor.docker.errors import ImagePullError
 

@@ -1,4 +1,4 @@
-"""Whose a container is: the labels that tell which process, as `apflow.core.process` knows them."""
+"""Whose a container is: the labels that tell which process, as `apflow.core.process.identity` knows them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
-from apflow.core.process import has_ended, host, started
+from apflow.core.process.identity import has_ended, host, started
 
 HOST, PID, STARTED = "apflow.host", "apflow.pid", "apflow.started"
 RUN, TASK, KEEP = "apflow.run", "apflow.task", "apflow.keep"

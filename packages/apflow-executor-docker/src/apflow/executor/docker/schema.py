@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from apflow.core.bounds import MAX_CALL_SECONDS, MAX_COUNT
-from apflow.core.schema import NAMED_ONLY
+from apflow.core.payload.schema import NAMED_ONLY
 
 MEMORY: Final = "1g"  # enough for most commands, and not the whole machine
 PIDS: Final = 256

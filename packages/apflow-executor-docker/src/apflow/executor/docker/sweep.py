@@ -11,7 +11,7 @@ from typing import Final
 
 from docker.errors import APIError, NotFound
 
-from apflow.core.process import ForkLock
+from apflow.core.process.identity import ForkLock
 from apflow.executor.docker.connection import Line
 from apflow.executor.docker.engine import Address, Client, asking, connected
 from apflow.executor.docker.errors import DockerError

@@ -13,9 +13,9 @@ import grpc.aio
 from google.protobuf.message import Message
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
-from apflow.core.jsonvalue import dumps, loads
-from apflow.core.task import Json
-from apflow.core.threadpool import ThreadPool
+from apflow.core.concurrency.thread_pool import ThreadPool
+from apflow.core.model.task import Json
+from apflow.core.payload.json_value import dumps, loads
 from apflow.executor.grpc.description import Description, Method
 from apflow.executor.grpc.errors import GrpcOutputError, GrpcResponseError
 from apflow.executor.grpc.message import decode, to_json, unknown_types

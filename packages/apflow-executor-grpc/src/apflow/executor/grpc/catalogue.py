@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from apflow.core.perloop import PerLoop
+from apflow.core.concurrency.loop_local import PerLoop
 from apflow.executor.grpc.description import Description
 
 MOST_DESCRIPTIONS = 64

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import grpc
 import grpc.aio
 
-from apflow.core.perloop import PerLoop
+from apflow.core.concurrency.loop_local import PerLoop
 from apflow.executor.grpc.errors import GrpcTimeoutError, GrpcUnavailableError
 from apflow.executor.grpc.target import Target, Tls
 

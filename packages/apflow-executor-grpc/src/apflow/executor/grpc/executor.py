@@ -10,8 +10,8 @@ from typing import Any, ClassVar, cast
 import grpc
 import grpc.aio
 
-from apflow.core.executor import BaseTask, InputsSchema
-from apflow.core.task import Json
+from apflow.core.extensions.executor import BaseTask, InputsSchema
+from apflow.core.model.task import Json
 from apflow.executor.grpc.call import Answer, Exchange
 from apflow.executor.grpc.catalogue import catalogues
 from apflow.executor.grpc.channel import channels

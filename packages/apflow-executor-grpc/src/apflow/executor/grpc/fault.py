@@ -13,7 +13,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from apflow.core.jsonvalue import copy_json
+from apflow.core.payload.json_value import copy_json
 from apflow.executor.grpc.description import MOST_NAMES, Description, is_name
 
 ANY = AnyMessage.DESCRIPTOR.full_name

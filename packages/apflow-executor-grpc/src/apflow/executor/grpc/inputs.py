@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apflow.core.bounds import MAX_CALL_SECONDS, MAX_COUNT
-from apflow.core.schema import NAMED_ONLY
+from apflow.core.payload.schema import NAMED_ONLY
 
 _PEM = "in PEM, or the path of a file with it."
 

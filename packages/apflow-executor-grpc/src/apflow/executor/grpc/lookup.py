@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc.aio
 
-from apflow.core.jsonvalue import dumps
+from apflow.core.payload.json_value import dumps
 from apflow.executor.grpc.catalogue import Catalogue
 from apflow.executor.grpc.description import Description, Method, read_descriptor_set
 from apflow.executor.grpc.errors import GrpcDescriptionError, GrpcInputError

@@ -7,7 +7,7 @@ import binascii
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from apflow.core.secrets import STARS, is_secret_key
+from apflow.core.payload.secrets import STARS, is_secret_key
 from apflow.executor.grpc.errors import GrpcInputError
 
 Pairs = tuple[tuple[str, str | bytes], ...]

@@ -11,8 +11,8 @@ from ipaddress import IPv6Address
 from typing import Any
 
 from apflow.core.errors import FileRefusedError
-from apflow.core.filepolicy import read_file
-from apflow.core.net import Endpoint, connect, resolve
+from apflow.core.net.connect import Endpoint, connect, resolve
+from apflow.core.permissions.file_policy import read_file
 from apflow.executor.grpc.errors import GrpcInputError
 
 LARGEST_PEM = 1 << 20

@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 
-from apflow.core.exactjson import loads_exactly
-from apflow.core.jsonvalue import MAX_DEPTH, is_deeper
+from apflow.core.payload.exact_json import loads_exactly
+from apflow.core.payload.json_value import MAX_DEPTH, is_deeper
 
 CHUNK = 1 << 16  # bytes that are unpacked at once
 GZIP = 0x1F  # how a member of a gzip file begins

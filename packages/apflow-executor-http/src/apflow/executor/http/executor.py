@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
 
-from apflow.core.executor import BaseTask, InputsSchema
-from apflow.core.retryafter import read_retry_after
+from apflow.core.extensions.executor import BaseTask, InputsSchema
+from apflow.core.net.retry_after import read_retry_after
 from apflow.executor.http.errors import RestConnectionError, RestStatusError, RestTimeoutError, RestTlsError
 from apflow.executor.http.exchange import Answer, exchange
 from apflow.executor.http.pool import transport_for

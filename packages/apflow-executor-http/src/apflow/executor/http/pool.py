@@ -6,8 +6,8 @@ import asyncio
 import ssl
 from functools import partial
 
-from apflow.core.filepolicy import read_certificates
-from apflow.core.perloop import PerLoop
+from apflow.core.concurrency.loop_local import PerLoop
+from apflow.core.permissions.file_policy import read_certificates
 from apflow.executor.http.errors import RestInputError
 from apflow.http import GuardedTransport
 

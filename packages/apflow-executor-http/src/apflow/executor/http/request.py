@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import httpx
 
-from apflow.core.jsonvalue import dumps
-from apflow.core.secrets import is_secret_key, redact
+from apflow.core.payload.json_value import dumps
+from apflow.core.payload.secrets import is_secret_key, redact
 from apflow.executor.http.errors import RestInputError
 from apflow.http import IDEMPOTENT, SENDING, Sending
 

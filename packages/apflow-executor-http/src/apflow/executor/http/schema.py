@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from apflow.core.bounds import MAX_CALL_SECONDS
-from apflow.core.schema import NAMED_ONLY
+from apflow.core.payload.schema import NAMED_ONLY
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 RETRIED: Final = (429, 502, 503, 504)

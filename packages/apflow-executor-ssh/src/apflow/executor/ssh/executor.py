@@ -8,10 +8,10 @@ import shlex
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
-from apflow.core.executor import BaseTask, InputsSchema
-from apflow.core.net import open_socket
-from apflow.core.slots import host_slot
-from apflow.core.threadpool import ThreadPool
+from apflow.core.concurrency.fair_semaphore import host_slot
+from apflow.core.concurrency.thread_pool import ThreadPool
+from apflow.core.extensions.executor import BaseTask, InputsSchema
+from apflow.core.net.connect import open_socket
 from apflow.executor.ssh.errors import SshCommandFailedError, SshDroppedError, SshTimeoutError
 from apflow.executor.ssh.plan import Plan, make_plan
 from apflow.executor.ssh.schema import SCHEMA

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from apflow.core.errors import FileRefusedError
-from apflow.core.filepolicy import file_policy
+from apflow.core.permissions.file_policy import file_policy
 from apflow.executor.ssh.errors import SshInputError
 
 LARGEST = 64 << 10  # a private key is a few KB

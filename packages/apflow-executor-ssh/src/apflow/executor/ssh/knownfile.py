@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from apflow.core.filepolicy import FilePolicy, file_policy
+from apflow.core.permissions.file_policy import FilePolicy, file_policy
 from apflow.executor.ssh.errors import SshInputError
 from apflow.executor.ssh.knownhost import HostKey, KnownHosts, is_lines, read_lines
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apflow.core.bounds import MAX_CALL_SECONDS
-from apflow.core.schema import NAMED_ONLY
+from apflow.core.payload.schema import NAMED_ONLY
 from apflow.executor.ssh.plan import ACCEPT_NEW, OUTPUT_BYTES, STRICT
 
 SCHEMA: dict[str, Any] = {

@@ -15,7 +15,7 @@ from threading import Timer
 
 import paramiko
 
-from apflow.core.output import Output
+from apflow.core.process.captured_output import Output
 from apflow.executor.ssh.connection import Connection, Stopped
 from apflow.executor.ssh.errors import SshConnectionError, SshError, SshShellError
 from apflow.executor.ssh.key import parse_key, read_key_file

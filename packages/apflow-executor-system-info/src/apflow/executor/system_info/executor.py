@@ -10,8 +10,8 @@ from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 from apflow.core.bounds import MAX_CALL_SECONDS
-from apflow.core.executor import BaseTask, InputsSchema
-from apflow.core.process import after_fork_in_child
+from apflow.core.extensions.executor import BaseTask, InputsSchema
+from apflow.core.process.identity import after_fork_in_child
 from apflow.executor.system_info import figures
 
 Answer = TypeVar("Answer")

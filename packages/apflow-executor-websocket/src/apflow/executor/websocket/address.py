@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote_plus, urlsplit, urlunsplit
 
-from apflow.core.secrets import STARS, is_secret_key
+from apflow.core.payload.secrets import STARS, is_secret_key
 from apflow.executor.websocket.errors import WebSocketInputError
 
 PORTS = {"ws": 80, "wss": 443}

@@ -17,7 +17,7 @@ from websockets.http11 import Response
 from websockets.protocol import Event, State
 from websockets.typing import Subprotocol
 
-from apflow.core.net import open_socket
+from apflow.core.net.connect import open_socket
 from apflow.executor.websocket.address import Address, read_address
 from apflow.executor.websocket.errors import (
     WebSocketError,
@@ -86,7 +86,7 @@ async def open_connection(request: Request) -> ClientConnection:
     """Return an open connection. The caller sets the time limit, and closes it with `close_connection`.
 
     Raises:
-        AddressRefusedError, HostNotFoundError, HostUnreachableError: see `apflow.core.net`.
+        AddressRefusedError, HostNotFoundError, HostUnreachableError: see `apflow.core.net.connect`.
         WebSocketInputError: `verify` names no certificates.
         WebSocketTlsError: the certificate is not trusted, or there is no TLS.
         WebSocketHandshakeError: the server refuses, or does not speak WebSocket.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from apflow.core.bounds import MAX_CALL_SECONDS
-from apflow.core.executor import BaseTask, InputsSchema
-from apflow.core.schema import NAMED_ONLY
+from apflow.core.extensions.executor import BaseTask, InputsSchema
+from apflow.core.payload.schema import NAMED_ONLY
 from apflow.executor.websocket.address import masked_url
 from apflow.executor.websocket.exchange import exchange
 from apflow.executor.websocket.replies import MOST_REPLIES, Replies, read_replies
@@ -128,7 +128,7 @@ class WebSocketExecutor(BaseTask):
             WebSocketTlsError, WebSocketHandshakeError: no connection came about.
             WebSocketClosedError, WebSocketTooLargeError, WebSocketUnmatchedError, WebSocketTimeoutError: it
                 ended before everything was said.
-            AddressRefusedError, HostNotFoundError, HostUnreachableError: see `apflow.core.net`.
+            AddressRefusedError, HostNotFoundError, HostUnreachableError: see `apflow.core.net.connect`.
         """
         request = read_request(inputs)
         replies = self._replies = read_replies(request.address.shown, inputs)

@@ -6,9 +6,9 @@ import base64
 from typing import Any
 
 from apflow.core.errors import InvalidInputError, QueryError
-from apflow.core.exactjson import loads_exactly
-from apflow.core.jsonvalue import MAX_DEPTH, is_deeper
-from apflow.core.query import Query
+from apflow.core.payload.exact_json import loads_exactly
+from apflow.core.payload.jmespath import Query
+from apflow.core.payload.json_value import MAX_DEPTH, is_deeper
 from apflow.executor.websocket.errors import (
     WebSocketInputError,
     WebSocketTooLargeError,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from apflow.core.errors import InvalidInputError
-from apflow.core.jsonvalue import dumps
+from apflow.core.payload.json_value import dumps
 from apflow.executor.websocket.address import Address, read_address
 from apflow.executor.websocket.errors import WebSocketInputError
 

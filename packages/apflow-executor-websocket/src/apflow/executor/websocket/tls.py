@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from functools import lru_cache
 
-from apflow.core.filepolicy import read_certificates
+from apflow.core.permissions.file_policy import read_certificates
 from apflow.executor.websocket.errors import WebSocketInputError
 
 

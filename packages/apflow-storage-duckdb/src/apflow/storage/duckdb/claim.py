@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 
 from apflow.core.errors import StoreError, StoreLockedError
-from apflow.core.holder import find_holder
-from apflow.core.process import ForkLock, after_fork_in_child, started
+from apflow.core.process.identity import ForkLock, after_fork_in_child, started
+from apflow.core.process.server_file import find_holder
 from apflow.storage.duckdb.openfile import FileState, OpenFile
 
 OWNER_ONLY = 0o600

@@ -15,8 +15,8 @@ from weakref import WeakSet
 import duckdb
 
 from apflow.core.errors import FormerDatabaseError, StoreError, StoreLockedError
-from apflow.core.process import ForkGuard, ForkLock, after_fork_in_child
-from apflow.core.task import utc_now
+from apflow.core.model.task import utc_now
+from apflow.core.process.identity import ForkGuard, ForkLock, after_fork_in_child
 from apflow.storage.duckdb.claim import OWNER_ONLY, FileClaim
 from apflow.storage.duckdb.failure import as_store_error
 from apflow.storage.duckdb.openfile import FileState, log_of

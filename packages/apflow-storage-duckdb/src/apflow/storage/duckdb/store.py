@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 import duckdb
 
 from apflow.core.errors import InvalidInputError, StoreError
-from apflow.core.events import TaskEvent
-from apflow.core.groupcommit import GroupCommit
+from apflow.core.model.event import TaskEvent
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Task
 from apflow.core.settings import Settings
-from apflow.core.states import TaskStatus
-from apflow.core.store import Capabilities, Change, TaskQuery
-from apflow.core.task import Task
+from apflow.core.store.base import Capabilities, Change, TaskQuery
+from apflow.core.store.group_commit import GroupCommit
 from apflow.storage.duckdb.database import TRIM_EVERY, Database
 from apflow.storage.duckdb.statements import READ_EVENTS, SEQUENCES, among
 from apflow.storage.duckdb.writer import Writer

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import duckdb
 
 from apflow.core.errors import ApflowError, StoreError, StoreUnavailableError
-from apflow.core.store import Change, Moved
-from apflow.core.task import utc_now
+from apflow.core.model.task import utc_now
+from apflow.core.store.base import Change, Moved
 from apflow.storage.duckdb import statements
 from apflow.storage.duckdb.database import TRIM_EVERY, Database
 from apflow.storage.duckdb.failure import unavailable

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from apflow.core.errors import StoreError
-from apflow.core.process import ForkGuard
+from apflow.core.process.identity import ForkGuard
 
 T = TypeVar("T")
 

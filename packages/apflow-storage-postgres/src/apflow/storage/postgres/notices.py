@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable
 
 import asyncpg
 
-from apflow.core.events import TaskEvent
-from apflow.core.jsonvalue import dumps, loads
-from apflow.core.states import TERMINAL, TaskStatus
-from apflow.core.store import Notice, NoticeKind
+from apflow.core.model.event import TaskEvent
+from apflow.core.model.status import TERMINAL, TaskStatus
+from apflow.core.payload.json_value import dumps, loads
+from apflow.core.store.base import Notice, NoticeKind
 from apflow.storage.postgres.server import FIRST_WAIT, Link, Server
 from apflow.storage.sql.ledger import Ledger, Writes
 from apflow.storage.sql.pages import pages, read_page

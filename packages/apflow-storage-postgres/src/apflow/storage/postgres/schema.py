@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from apflow.core.errors import FormerDatabaseError
-from apflow.core.task import utc_now
+from apflow.core.model.task import utc_now
 from apflow.storage.postgres.driver import Connection
 from apflow.storage.sql import migrations
 from apflow.storage.sql.columns import EVENTS, RECORDS, TASKS, TaskColumn, encode, naive, quoted

@@ -11,12 +11,12 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from apflow.core.errors import StoreError
-from apflow.core.events import TaskEvent
-from apflow.core.groupcommit import GroupCommit
+from apflow.core.model.event import TaskEvent
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Task
 from apflow.core.settings import Settings
-from apflow.core.states import TaskStatus
-from apflow.core.store import Capabilities, Change, Notice, NoticeKind, TaskQuery
-from apflow.core.task import Task
+from apflow.core.store.base import Capabilities, Change, Notice, NoticeKind, TaskQuery
+from apflow.core.store.group_commit import GroupCommit
 from apflow.storage.postgres.address import read_address
 from apflow.storage.postgres.driver import Connection
 from apflow.storage.postgres.iothread import IoThread

@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeVar
 from asyncpg import Record
 
 from apflow.core.errors import StoreError
-from apflow.core.store import Change, Moved, Notice
-from apflow.core.task import Json, utc_now
+from apflow.core.model.task import Json, utc_now
+from apflow.core.store.base import Change, Moved, Notice
 from apflow.storage.postgres import statements
 from apflow.storage.postgres.driver import Connection
 from apflow.storage.postgres.failure import explain, is_connection_lost, is_of_a_change

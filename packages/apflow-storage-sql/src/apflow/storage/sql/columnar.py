@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from apflow.core.task import Json
+from apflow.core.model.task import Json
 from apflow.storage.sql.columns import TaskColumn, encode, encoder
 from apflow.storage.sql.ledger import Added
 

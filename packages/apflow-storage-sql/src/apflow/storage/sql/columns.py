@@ -13,9 +13,9 @@ from enum import Enum
 from functools import cache
 from typing import Protocol, cast, runtime_checkable
 
-from apflow.core.jsonvalue import dumps, loads
-from apflow.core.task import Json
-from apflow.core.taskmodel import chosen_task_model_class
+from apflow.core.model.custom_columns import chosen_task_model_class
+from apflow.core.model.task import Json
+from apflow.core.payload.json_value import dumps, loads
 
 TASKS = "apflow_tasks"
 EVENTS = "apflow_events"

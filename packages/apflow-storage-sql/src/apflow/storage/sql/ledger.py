@@ -15,12 +15,12 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from apflow.core.errors import ApflowError, IdTakenError, MoveLostError
-from apflow.core.events import TaskEvent
-from apflow.core.states import TaskStatus
-from apflow.core.store import Change, Move, Moved
-from apflow.core.storing import check_names, created_event, repeated
-from apflow.core.task import Json, Task
-from apflow.core.taskmodel import custom_fields
+from apflow.core.model.custom_columns import custom_fields
+from apflow.core.model.event import TaskEvent
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json, Task
+from apflow.core.store.base import Change, Move, Moved
+from apflow.core.store.rules import check_names, created_event, repeated
 
 # The columns that moves expect something of. Others are read from the database when a move names them.
 GUARDS = (

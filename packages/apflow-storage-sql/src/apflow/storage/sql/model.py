@@ -11,7 +11,7 @@ from sqlalchemy.orm import registry
 from sqlalchemy.schema import ColumnDefault
 
 from apflow.core.errors import InvalidInputError
-from apflow.core.task import Json
+from apflow.core.model.task import Json
 from apflow.storage.sql.columns import BASE, TASKS, Kind, TaskColumn
 from apflow.storage.sql.tables import tasks
 

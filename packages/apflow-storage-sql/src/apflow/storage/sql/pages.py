@@ -14,10 +14,10 @@ from datetime import datetime
 from itertools import islice
 from typing import NamedTuple
 
-from apflow.core.events import EventType, TaskEvent
-from apflow.core.jsonvalue import dumps, loads
-from apflow.core.states import TaskStatus
-from apflow.core.task import Json
+from apflow.core.model.event import EventType, TaskEvent
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json
+from apflow.core.payload.json_value import dumps, loads
 
 FIELDS = (
     "sequence", "type", "task_id", "timestamp", "status", "progress", "message", "data", "result", "error",

@@ -13,10 +13,10 @@ from itertools import chain
 from typing import NamedTuple
 
 from apflow.core.errors import InvalidInputError
-from apflow.core.jsonvalue import clean_text
-from apflow.core.states import TaskStatus
-from apflow.core.store import TaskQuery
-from apflow.core.task import Json, Task
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json, Task
+from apflow.core.payload.json_value import clean_text
+from apflow.core.store.base import TaskQuery
 from apflow.storage.sql.columns import TASKS, encode, naive, quoted, task_columns
 from apflow.storage.sql.rows import task_rows
 

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apflow.core.errors import StoreUnavailableError
-from apflow.core.groupcommit import GroupCommit
-from apflow.core.jsonvalue import loads
-from apflow.core.store import Change, Moved, Record, TaskStore
-from apflow.core.storing import check_record, check_records, record_text
-from apflow.core.task import Json, utc_now
+from apflow.core.model.task import Json, utc_now
+from apflow.core.payload.json_value import loads
+from apflow.core.store.base import Change, Moved, Record, TaskStore
+from apflow.core.store.group_commit import GroupCommit
+from apflow.core.store.rules import check_record, check_records, record_text
 from apflow.storage.sql.columns import RECORDS, naive
 from apflow.storage.sql.queries import Statement
 

@@ -8,9 +8,9 @@ from datetime import UTC
 from functools import cache
 from typing import Any
 
-from apflow.core.jsonvalue import loads
-from apflow.core.states import TaskStatus
-from apflow.core.task import Json, Task
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json, Task
+from apflow.core.payload.json_value import loads
 from apflow.storage.sql.columns import Kind, TaskColumn, quoted, task_columns
 
 _STATUS = {str(status): status for status in TaskStatus}

@@ -1,0 +1,188 @@
+"""The commands of `apflow tasks` that change what is stored: cancel, copy, delete, resume."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from apflow.cli.commands.tasks_write import create, update, watch
+from apflow.cli.errors.exit_code import OF_STATUS, ExitCode
+from apflow.cli.inputs.options import (
+    finish,
+    server_option,
+    session_of,
+    with_runs,
+    with_service,
+    with_task,
+    with_tasks,
+)
+
+if TYPE_CHECKING:
+    from apflow.core.service.task_service import TaskService
+
+RESET_FIELDS = "name, inputs, params, schemas, policy"
+
+
+@click.command()
+@with_tasks
+@click.option("-f", "--force", is_flag=True, help="Give running code no time to end by itself.")
+@click.option("--message", metavar="TEXT", help="Why; kept as the error of what is cancelled.")
+@with_service
+@click.pass_context
+def cancel(ctx: click.Context, task_ids: tuple[str, ...], force: bool, message: str | None) -> None:
+    """Cancel tasks, with everything below them and what needs them."""
+    from apflow.cli.display.output import write_json, write_table
+    from apflow.cli.session.work import check_found, ids_as_given, perform
+
+    async def work(service: TaskService) -> list[dict[str, Any]]:
+        named = await ids_as_given(service, task_ids)
+        return await service.cancel(named, force=force, error_message=message)
+
+    found = perform(ctx, work)
+    check_found(found)
+    if session_of(ctx).is_json:
+        write_json({"tasks": found})
+    else:
+        write_table(
+            ("task_id", "status", "message"),
+            [[each["task_id"], each["status"], each.get("message")] for each in found],
+        )
+    statuses = {each["status"] for each in found}
+    if "not_found" in statuses:
+        finish(ExitCode.NOT_FOUND)
+    if "failed" in statuses:
+        finish(ExitCode.REFUSED)
+
+
+@click.command()
+@with_task
+@click.option("-f", "--force", is_flag=True, help="Also what has ended.")
+@with_service
+@click.pass_context
+def delete(ctx: click.Context, task_id: str, force: bool) -> None:
+    """Delete a task and everything below it, unless it has run."""
+    from apflow.cli.display.output import write_json, write_line
+    from apflow.cli.session.work import perform
+
+    async def work(service: TaskService) -> dict[str, Any]:
+        return await service.delete(await service.find_id(task_id), force=force)
+
+    found = perform(ctx, work)
+    if session_of(ctx).is_json:
+        write_json(found)
+    else:
+        write_line(f"Deleted {found['deleted_count']} task(s).")
+
+
+@click.command()
+@with_task
+@click.option(
+    "--children/--no-children",
+    default=None,
+    help="Also what is below the task, and what depends on that. By default for a root only.",
+)
+@click.option(
+    "--mode",
+    "--copy-mode",
+    "mode",
+    type=click.Choice(("minimal", "full", "custom")),
+    default="minimal",
+    show_default=True,
+    help="The task with what it needs; its whole tree; or the tasks of --task.",
+)
+@click.option(
+    "--task", "chosen", metavar="ID", multiple=True, help="With --mode custom: copy this task; repeatable."
+)
+@click.option(
+    "--reset",
+    "reset_fields",
+    metavar="FIELD",
+    multiple=True,
+    help="Leave this field at its default; repeatable.",
+)
+@click.option("--custom-task-ids", metavar="IDS", help="As --task, several with commas between them.")
+@click.option("--custom-include-children", is_flag=True, help="With --task: also what is below these tasks.")
+@click.option(
+    "--reset-fields", "reset_list", metavar="FIELDS", help="As --reset, several with commas between them."
+)
+@click.option("--dry-run", is_flag=True, help="Show the tasks that would be created, and create none.")
+@with_service
+@click.pass_context
+def copy(
+    ctx: click.Context,
+    task_id: str,
+    children: bool | None,
+    mode: Any,
+    chosen: tuple[str, ...],
+    reset_fields: tuple[str, ...],
+    custom_task_ids: str | None,
+    custom_include_children: bool,
+    reset_list: str | None,
+    dry_run: bool,
+) -> None:
+    """Copy a task into a tree of its own, ready to run."""
+    from apflow.cli.display.output import write_json, write_table, write_tree
+    from apflow.cli.session.work import ids, perform
+    from apflow.core.service.runs import split_ids
+
+    async def work(service: TaskService) -> dict[str, Any]:
+        return await service.copy(
+            await service.find_id(task_id),
+            children=children,
+            copy_mode=mode,
+            custom_task_ids=await ids(service, [*chosen, *split_ids(custom_task_ids or "")]),
+            custom_include_children=custom_include_children,
+            reset_fields=[*reset_fields, *split_ids(reset_list or "")],
+            save=not dry_run,
+        )
+
+    found = perform(ctx, work)
+    if session_of(ctx).is_json:
+        write_json(found if dry_run else {"saved": True, "root": found})
+    elif dry_run:
+        write_table(
+            ("id", "name", "status"),
+            [[each["id"], each["name"], each.get("status")] for each in found["tasks"]],
+        )
+    else:
+        write_tree(found)
+
+
+@click.command()
+@click.argument("task_ids", metavar="[ID...]", nargs=-1)
+@click.option(
+    "--all", "is_all", is_flag=True, help="Every tree that was left, and whose executors are known here."
+)
+@server_option
+@with_runs
+@click.pass_context
+def resume(ctx: click.Context, task_ids: tuple[str, ...], is_all: bool) -> None:
+    """Go on with runs that a dead process left."""
+    from apflow.cli.display.output import write_json, write_table
+    from apflow.cli.session.running import drained_on_signal
+    from apflow.cli.session.work import ids, perform
+
+    if bool(task_ids) == is_all:
+        raise click.UsageError("Name the trees to resume, or give --all.")
+
+    async def work(service: TaskService) -> list[dict[str, Any]]:
+        with drained_on_signal(service) as draining:
+            resumed = await service.resume(None if is_all else await ids(service, task_ids))
+        interrupted.append(draining.exit_code)
+        return resumed
+
+    interrupted: list[int] = []
+    found = perform(ctx, work)
+    if session_of(ctx).is_json:
+        write_json({"tasks": found})
+    else:
+        write_table(
+            ("task_id", "name", "status", "error"),
+            [[each[k] for k in ("task_id", "name", "status", "error")] for each in found],
+        )
+    codes = [OF_STATUS.get(each["status"], interrupted[0] or ExitCode.FAILED) for each in found]
+    finish(max(codes, default=ExitCode.DONE))
+
+
+CHANGES = (cancel, copy, create, delete, resume, update, watch)

@@ -1,0 +1,135 @@
+"""The commands of `apflow tasks` that write tasks, and the one that follows them: create, update, watch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from apflow.cli.errors.exit_code import OF_STATUS, ExitCode
+from apflow.cli.inputs.options import finish, session_of, with_service, with_task
+from apflow.core.bounds import MAX_COUNT
+
+if TYPE_CHECKING:
+    from apflow.core.service.task_service import TaskService
+
+JSON_FIELDS = ("inputs", "params", "schemas", "policy", "dependencies", "result")
+
+
+@click.command()
+@click.option("-t", "--tasks", metavar="JSON", help="The tasks: an array of objects, or one object.")
+@click.option(
+    "-f",
+    "--tasks-file",
+    "--file",
+    "tasks_file",
+    metavar="FILE",
+    help="A JSON or YAML file with the tasks; - is standard input.",
+)
+@click.option("-u", "--user-id", metavar="ID", help="The user whose tasks these are.")
+@with_service
+@click.pass_context
+def create(ctx: click.Context, tasks: str | None, tasks_file: str | None, user_id: str | None) -> None:
+    """Create a tree of tasks, and run nothing. `apflow tasks execute ID` runs it."""
+    from apflow.cli.display.output import write_json, write_tree
+    from apflow.cli.inputs.source import read_option, read_source, trees_of
+    from apflow.cli.session.work import perform
+
+    if (tasks is None) == (tasks_file is None):
+        raise click.UsageError("Give the tasks in one way: --tasks JSON or --tasks-file FILE.")
+    given = (
+        read_option("--tasks", tasks) if tasks is not None else read_source("--tasks-file", str(tasks_file))
+    )
+    trees = trees_of(given)
+
+    async def work(service: TaskService) -> list[dict[str, Any]]:
+        return [await service.create(each, user_id=user_id) for each in trees]
+
+    created = perform(ctx, work)
+    if session_of(ctx).is_json:
+        write_json({"root": created[0]} if len(created) == 1 else {"roots": created})
+    else:
+        for root in created:
+            write_tree(root)
+
+
+@click.command()
+@with_task
+@click.option("--name", help="A new name.")
+@click.option(
+    "-p", "--priority", type=click.IntRange(-(2**31), MAX_COUNT), help="0 urgent, 1 high, 2 normal, 3 low."
+)
+@click.option("-i", "--inputs", metavar="JSON", help="New inputs, in place of all the present ones.")
+@click.option("--params", metavar="JSON", help="New params.")
+@click.option("--schemas", metavar="JSON", help="New schemas.")
+@click.option("--policy", metavar="JSON", help="A new policy.")
+@click.option("--dependencies", metavar="JSON", help="New dependencies, of a pending task.")
+@click.option("-s", "--status", type=click.Choice(["completed"]), help="Mark the task as done by hand.")
+@click.option("--result", metavar="JSON", help="With --status completed: the result of the task.")
+@with_service
+@click.pass_context
+def update(ctx: click.Context, /, task_id: str, **fields: Any) -> None:
+    """Change fields of a task: all of them, or none. What is not named stays as it is."""
+    from apflow.cli.display.output import write_fields, write_json
+    from apflow.cli.inputs.source import read_option
+    from apflow.cli.session.work import perform
+
+    given = {name: value for name, value in fields.items() if value is not None}
+    if not given:
+        raise click.UsageError("Nothing to change: name a field, as in --priority 0.")
+    for name in JSON_FIELDS:
+        if name in given:
+            given[name] = read_option(f"--{name}", given[name])
+
+    async def work(service: TaskService) -> dict[str, Any]:
+        from apflow.core.service.operations import OPERATIONS
+
+        # Checked as a request is, because the JSON may be of any kind.
+        checked = OPERATIONS["tasks.update"].read({"task_id": await service.find_id(task_id), **given})
+        return await service.update(**checked)
+
+    found = perform(ctx, work)
+    if session_of(ctx).is_json:
+        write_json({"task": found})
+    else:
+        write_fields(found)
+
+
+@click.command()
+@with_task
+@with_service
+@click.pass_context
+def watch(ctx: click.Context, task_id: str) -> None:
+    """Write the events of a task's tree until its run ends, one per line; with --json, as JSON.
+
+    The exit code is that of the run.
+    """
+    import json
+
+    from apflow.cli.display.output import write_line
+    from apflow.cli.session.running import event_line
+    from apflow.cli.session.work import perform
+
+    is_json = session_of(ctx).is_json
+
+    async def work(service: TaskService) -> str:
+        named = await service.find_id(task_id)
+        async for event in service.watch(named):
+            write_line(json.dumps(event) if is_json else event_line(event))
+            if event["type"] == "snapshot" and _has_ended(event["data"]):
+                break  # no run is going on
+        [row] = await service.status([named])
+        return str(row["status"])
+
+    finish(OF_STATUS.get(perform(ctx, work), ExitCode.FAILED))
+
+
+def _has_ended(tree: dict[str, Any]) -> bool:
+    """Return whether every task of a nested tree has ended."""
+    waiting = [tree]
+    while waiting:
+        task = waiting.pop()
+        if task["status"] in ("pending", "in_progress"):
+            return False
+        waiting.extend(task["children"])
+    return True

@@ -1,0 +1,38 @@
+"""`apflow worker`: a process that runs what is submitted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from apflow.cli.inputs.options import with_runs
+
+if TYPE_CHECKING:
+    from apflow.core.service.task_service import TaskService
+
+
+@click.command()
+@with_runs
+@click.pass_context
+def worker(ctx: click.Context) -> None:
+    """Run the trees that are submitted to the database, until told to stop.
+
+    On SIGTERM, SIGHUP or Ctrl-C: take no more, let running code end within shutdown_timeout, give up the
+    rest for others to continue, and end with 0. A second signal ends it at once; nothing is lost by that.
+    """
+    from apflow.cli.session.signals import drain_on_signal
+    from apflow.cli.session.work import perform_here
+    from apflow.core.engine.gc_tuning import return_large_blocks
+    from apflow.core.engine.worker import Worker
+
+    async def work(service: TaskService) -> None:
+        return_large_blocks()
+        running = Worker(service.db)
+        with drain_on_signal(running.drain):
+            click.echo(
+                f"Running what is submitted to {service.db.url}. SIGTERM or Ctrl-C ends this.", err=True
+            )
+            await running.run()
+
+    perform_here(ctx, work)

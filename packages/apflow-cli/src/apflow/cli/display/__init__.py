@@ -1,0 +1,1 @@
+"""What the command line shows: data, tables and the live tree."""

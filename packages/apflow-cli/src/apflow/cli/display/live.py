@@ -1,0 +1,108 @@
+"""The live tree: what runs, shown on standard error while it runs, where that is a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Coroutine, Mapping
+from contextlib import suppress
+from typing import TypeVar
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from apflow.cli.display.output import STYLES
+from apflow.cli.display.view import Row, View
+from apflow.core.model.task import Json
+from apflow.core.service.task_service import TaskService
+
+Answer = TypeVar("Answer")
+
+INTERVAL = 0.1  # seconds between two pictures
+MARKS = {"pending": "·", "completed": "✓", "failed": "✗", "cancelled": "■"}
+
+
+def is_wanted() -> bool:
+    """Say whether there is a terminal to show a live tree on."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+async def shown(service: TaskService, root: Mapping[str, Json], work: Awaitable[Answer]) -> Answer:
+    """Do the work that runs a tree, and show the tree meanwhile."""
+    picture = _Picture(View(root), Console(stderr=True))
+    # Where the data goes to the same terminal, it tells how the tree ended: the picture makes room for it.
+    is_transient = sys.stdout.isatty()
+    with Live(
+        console=picture.console, get_renderable=picture.draw, auto_refresh=False, transient=is_transient
+    ) as live:
+        try:
+            answer = await _meanwhile(work, _follow(service, root["id"], picture.view), _refresh(live))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+        if not is_transient:
+            picture.view = View(await service.tree(root["id"]))
+        return answer
+
+
+async def _meanwhile(work: Awaitable[Answer], *others: Coroutine[None, None, None]) -> Answer:
+    """Do the work, and the others until it ends."""
+    async with asyncio.TaskGroup() as group:
+        started = [group.create_task(each, name="apflow:live") for each in others]
+        try:
+            return await work
+        finally:
+            for each in started:
+                each.cancel()
+
+
+async def _follow(service: TaskService, root_id: str, view: View) -> None:
+    """Keep a view up to date, from run to run: a tree that ended before may be about to run again."""
+    after = 0
+    while True:
+        async for event in service.watch(root_id, after):
+            view.apply(event)
+            after = event["sequence"]
+        await asyncio.sleep(INTERVAL)
+
+
+async def _refresh(live: Live) -> None:
+    while True:
+        with suppress(OSError):  # the terminal has closed; SIGHUP follows
+            live.refresh()
+        await asyncio.sleep(INTERVAL)
+
+
+class _Picture:
+    """A view, drawn to fit a terminal."""
+
+    def __init__(self, view: View, console: Console) -> None:
+        self.view = view
+        self.console = console
+        self.spinner = Spinner("dots")
+
+    def draw(self) -> Group:
+        """Draw the tree, and below it how far the whole is."""
+        lines = Table.grid(padding=(0, 1))
+        for row in self.view.visible(max(1, self.console.height - 3)):
+            lines.add_row(*self._line(row))
+        total = Table.grid(padding=(0, 1))
+        bar = ProgressBar(total=1.0, completed=self.view.fraction, width=30)
+        total.add_row(bar, f"{self.view.ended}/{len(self.view.rows)}", Text(self.view.counts(), "dim"))
+        return Group(lines, total)
+
+    def _line(self, row: Row) -> tuple[Text | Spinner, ...]:
+        style = STYLES[row.status]
+        is_active = row.status == "in_progress"
+        mark = self.spinner if is_active else Text(MARKS[row.status], style)
+        percent = f"{row.progress:.0%}" if is_active and row.progress else ""
+        return (
+            mark,
+            Text("  " * row.depth + row.name, style, no_wrap=True, overflow="ellipsis"),
+            Text(percent, style),
+            Text(row.note, "red" if row.status == "failed" else "dim", no_wrap=True, overflow="ellipsis"),
+        )

@@ -1,0 +1,170 @@
+"""Writing data: JSON for programs, plain lines for pipes, colours and tables for people at a terminal.
+
+Data goes to standard output, everything else to standard error. Nothing recurses with the size of a tree.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from apflow.core.model.task import Json
+from apflow.core.process.printable import printable, printable_json
+
+SCHEMA_VERSION = 1
+
+STYLES = {
+    "pending": "dim",
+    "in_progress": "cyan",
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+}
+
+
+def one_line(value: Json) -> str:
+    """Return a value as text of one line that no terminal takes for a command."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return printable(text.replace("\n", " ").replace("\t", " "))
+
+
+def write_json(document: Mapping[str, Json]) -> None:
+    """Write one JSON document of one line."""
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    is_terminal = sys.stdout.isatty()
+    for part in encode(document, is_ascii=not is_unicode):
+        _write(printable_json(part) if is_terminal else part)
+    _write("\n")
+
+
+def save_json(path: Path, document: Mapping[str, Json]) -> None:
+    """Write one JSON document into a file, whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.writelines(encode(document))
+        file.write("\n")
+    partial.replace(path)
+
+
+def encode(document: Mapping[str, Json], *, is_ascii: bool = False) -> Iterator[str]:
+    """Yield a document as JSON, its schema version first. `root` may hold a tree of any depth."""
+    plain = {name: value for name, value in document.items() if name != "root"}
+    head = json.dumps({"schema_version": SCHEMA_VERSION} | plain, ensure_ascii=is_ascii)
+    if "root" not in document:
+        yield head
+        return
+    yield f'{head[:-1]}, "root": '
+    yield from _encode_tree(document["root"], is_ascii)
+    yield "}"
+
+
+def _encode_tree(root: Mapping[str, Json], is_ascii: bool) -> Iterator[str]:
+    waiting: list[Mapping[str, Json] | str] = [root]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str):
+            yield part
+            continue
+        own = json.dumps(
+            {name: value for name, value in part.items() if name != "children"}, ensure_ascii=is_ascii
+        )
+        yield f'{own[:-1]}, "children": ['
+        waiting.append("]}")
+        children: list[Mapping[str, Json]] = part["children"]
+        for at in reversed(range(len(children))):
+            waiting.extend((children[at], ", ") if at else (children[at],))
+
+
+def write_line(text: str = "") -> None:
+    """Write lines of data, usually one. What a terminal would take for a command is escaped."""
+    _write(f"{printable(text, keeps_lines=True)}\n")
+
+
+def write_note(text: str) -> None:
+    """Write lines for people to standard error. What a terminal would take for a command is escaped."""
+    click.echo(printable(text, keeps_lines=True), err=True)
+
+
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[Json]]) -> None:
+    """Write rows: a table on a terminal, aligned columns in a pipe. A column "status" is coloured."""
+    cells = [[one_line(value) for value in row] for row in rows]
+    if sys.stdout.isatty():
+        _write_rich_table(columns, cells)
+        return
+    widths = [max(len(name), *(len(row[at]) for row in cells), 0) for at, name in enumerate(columns)]
+    for row in [[name.upper() for name in columns], *cells]:
+        padded = (text.ljust(width) for text, width in zip(row, widths, strict=True))
+        write_line("  ".join(padded).rstrip())
+
+
+def _write_rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for name in columns:
+        table.add_column(name, overflow="fold", no_wrap=name.endswith("id"))
+    for row in cells:
+        styled = zip(columns, row, strict=True)
+        table.add_row(
+            *(Text(text, STYLES.get(text, "") if name == "status" else "") for name, text in styled)
+        )
+    Console().print(table)
+
+
+def write_fields(fields: Mapping[str, Json]) -> None:
+    """Write one thing, a line for each of its fields that has a value."""
+    shown = {one_line(name): one_line(value) for name, value in fields.items()}
+    width = max(len(name) for name in shown)
+    for name, text in shown.items():
+        if text not in ("", "{}", "[]"):
+            _write(f"{name.ljust(width)}  {_coloured(name, text)}\n")
+
+
+def count(root: Mapping[str, Json]) -> int:
+    """Return how many tasks a tree has."""
+    found = 0
+    waiting = [root]
+    while waiting:
+        found += 1
+        waiting.extend(waiting.pop()["children"])
+    return found
+
+
+def write_tree(root: Mapping[str, Json]) -> None:
+    """Write a tree, a line for each task, indented below its parent."""
+    waiting: list[tuple[Mapping[str, Json], int]] = [(root, 0)]
+    while waiting:
+        task, depth = waiting.pop()
+        status = _coloured("status", one_line(task["status"]).ljust(11))
+        error = f"  {one_line(task['error'])}" if task["error"] else ""
+        own = f"{one_line(task['name'])}  {one_line(task['id'])}"
+        _write(f"{'  ' * depth}{status}  {own}{error}\n")
+        waiting.extend((child, depth + 1) for child in reversed(task["children"]))
+
+
+def _coloured(name: str, text: str) -> str:
+    style = STYLES.get(text.strip()) if name == "status" else None
+    if style is None or not _has_colours():
+        return text
+    return click.style(text, dim=True) if style == "dim" else click.style(text, fg=style)
+
+
+def _has_colours() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+    except UnicodeEncodeError:
+        encoding = sys.stdout.encoding
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))

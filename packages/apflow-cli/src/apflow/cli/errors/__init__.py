@@ -1,0 +1,1 @@
+"""Errors as people and scripts see them, and the exit codes."""

@@ -1,0 +1,1 @@
+"""What the command line accepts: options, task files, inputs and tokens."""

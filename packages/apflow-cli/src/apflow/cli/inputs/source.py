@@ -1,0 +1,120 @@
+"""Tasks and inputs as the command line takes them: JSON in an option, JSON or YAML in a file or a pipe."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import sys
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import click
+
+from apflow.core.errors import MalformedTextError
+from apflow.core.model.task import Json
+from apflow.core.payload.json_text import read_json
+from apflow.core.settings import get_settings
+
+STDIN: Final = "-"
+LARGEST: Final = 256 << 20  # bytes of a file
+CHUNK: Final = 1 << 20
+ENVELOPE: Final = 8  # levels of JSON around the values of a task
+YAML_NAMES: Final = (".yaml", ".yml")
+
+
+def read_option(name: str, text: str) -> Json:
+    """Read the JSON that an option was given.
+
+    Raises:
+        click.UsageError: the text is not JSON.
+    """
+    try:
+        return read_json(text, max_depth=_max_depth())
+    except MalformedTextError as error:
+        advice = (
+            " Quote the whole of it for the shell, as in --tasks '[{\"name\": ...}]'; or use a file."
+            if isinstance(error.__cause__, json.JSONDecodeError)
+            else ""
+        )
+        raise click.UsageError(f"{name} is not valid JSON: {error}{advice}") from error
+
+
+def read_source(name: str, path: str) -> Json:
+    """Read a JSON or YAML file; "-" is the standard input.
+
+    Raises:
+        click.UsageError: the file cannot be read, or is neither.
+    """
+    where = f"{name} {path}"
+    try:
+        if path == STDIN:
+            text = _read_text(sys.stdin.buffer, where)
+        else:
+            with Path(path).open("rb") as file:
+                text = _read_text(file, where)
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{where} is not text in UTF-8: {error.reason}. Save it as UTF-8.") from error
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"{where} cannot be read: {error}.") from error
+    return parse(text, where, suffix=Path(path).suffix.lower())
+
+
+def _read_text(file: BinaryIO, where: str) -> str:
+    """Read text in UTF-8, no further than its first fault: a device may never end."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    parts: list[str] = []
+    size = 0
+    while data := file.read(CHUNK):
+        size += len(data)
+        if size > LARGEST:
+            raise click.UsageError(f"{where} is larger than {LARGEST >> 20} MiB. Make several trees.")
+        parts.append(decoder.decode(data))
+        if "\0" in parts[-1]:
+            raise click.UsageError(f"{where} contains a null byte: it is not a text file.")
+    return "".join([*parts, decoder.decode(b"", final=True)])
+
+
+def parse(text: str, where: str, *, suffix: str = "") -> Json:
+    """Read text as JSON or, unless its suffix says JSON, as YAML.
+
+    Raises:
+        click.UsageError: it is neither, or is refused.
+    """
+    if not text.strip():
+        raise click.UsageError(f"{where} is empty.")
+    try:
+        return read_json(text, max_depth=_max_depth())
+    except MalformedTextError as error:
+        # Only text that breaks the grammar of JSON may be YAML. What is refused for another reason stays so.
+        if suffix == ".json" or not isinstance(error.__cause__, json.JSONDecodeError):
+            raise click.UsageError(f"{where} is not valid JSON: {error}") from error
+        as_json = error
+    from apflow.cli.inputs.yaml_text import read_yaml  # here: PyYAML takes its time, and most texts are JSON
+
+    try:
+        return read_yaml(text, max_depth=_max_depth())
+    except MalformedTextError as error:
+        if suffix not in YAML_NAMES and text.lstrip().startswith(("[", "{")):
+            raise click.UsageError(f"{where} is not valid JSON: {as_json}") from error
+        raise click.UsageError(f"{where} is not valid YAML: {error}") from error
+
+
+def _max_depth() -> int:
+    return get_settings().max_json_depth + ENVELOPE
+
+
+def trees_of(given: Json) -> list[Json]:
+    """Return the tasks of each tree of what was given: one array per root.
+
+    Raises:
+        TreeInvalidError: there are several roots, and one of the trees is wrong: none is to be created.
+    """
+    from apflow.core.authoring.array_validation import check_array, split_trees
+    from apflow.core.service.trees import as_array
+
+    trees = split_trees(as_array(given))
+    if len(trees) > 1:
+        for each in trees:
+            check_array(each, get_settings())
+        return list(trees)
+    return [given]

@@ -1,0 +1,190 @@
+"""Running one tree from a command: shown live, bounded in time, its outcome written and told by exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import NoReturn
+
+from apflow.cli.display import live
+from apflow.cli.display.output import (
+    count,
+    one_line,
+    save_json,
+    write_fields,
+    write_json,
+    write_note,
+    write_tree,
+)
+from apflow.cli.errors.exit_code import OF_STATUS, ExitCode
+from apflow.cli.inputs.options import finish
+from apflow.cli.session.signals import Draining, runs_drained_on_signal
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json
+from apflow.core.service.task_service import TaskService
+from apflow.core.store.base import TaskStore
+from apflow.core.task_executor import add_up
+
+LAST_EVENTS = 5.0  # seconds that the events of a run may take after its end
+MOST_TASKS = 200  # lines of a tree, and
+MOST_CHARACTERS = 4000  # of a result, that a terminal is given unasked
+
+Outcome = dict[str, Json]  # what a service's `execute` returns, with the whole tree as `root`
+
+
+async def run_tree(
+    service: TaskService,
+    task_id: str,
+    *,
+    force: bool = False,
+    seconds: float | None = None,
+    is_watched: bool = False,
+) -> Outcome:
+    """Execute a task's tree, show it live on a terminal, and return its outcome.
+
+    SIGTERM and SIGHUP drain a run of this process; the outcome of one that was given up so has the signal as
+    `interrupted_by`.
+
+    Args:
+        is_watched: write each event as a line to standard error, instead of the live view.
+
+    Raises:
+        TimeoutError: it took longer than `seconds`, and was cancelled.
+    """
+    root = await service.tree(task_id) if live.is_wanted() and not is_watched else None
+    run = service.run(task_id, force=force)
+    work = run if root is None else live.shown(service, root, run)
+    if is_watched:
+        work = watched(service, task_id, run)
+    limit = asyncio.timeout(seconds)
+    try:
+        with drained_on_signal(service) as draining:
+            async with limit:
+                outcome = await work
+    except TimeoutError as error:
+        if limit.expired():
+            raise TimeoutError(
+                f"The run took longer than {seconds:g} s (--timeout). {_became(task_id, error.__cause__)}"
+            ) from error
+        raise
+    except asyncio.CancelledError as error:
+        write_note(_became(task_id, error))
+        raise
+    if draining.signal is not None and not TaskStatus.is_terminal(outcome["status"]):
+        advice = f"The run was given up: `apflow tasks resume {task_id}` continues it."
+        write_note(f"{draining.signal.name}: {advice}")
+        outcome |= {"interrupted_by": draining.signal.name}
+    return outcome | {"root": await service.tree(task_id)}
+
+
+def drained_on_signal(service: TaskService) -> AbstractContextManager[Draining]:
+    """Let signals drain what a service runs in this process. A server's runs go on without this process."""
+    db: TaskStore | None = getattr(service, "db", None)
+    return nullcontext(Draining()) if db is None else runs_drained_on_signal(db)
+
+
+async def run_each(
+    service: TaskService,
+    trees: Sequence[Json],
+    *,
+    user_id: str | None,
+    seconds: float | None,
+    is_watched: bool,
+) -> Outcome:
+    """Create several trees, run them at the same time, and return what they add up to, each under `trees`."""
+    created = [await service.create(each, user_id=user_id) for each in trees]
+    with drained_on_signal(service):
+        async with asyncio.TaskGroup() as group:
+            running = [
+                group.create_task(
+                    _run_silently(service, each["id"], seconds=seconds, is_watched=is_watched),
+                    name=f"apflow:run:{each['id']}",
+                )
+                for each in created
+            ]
+    outcomes = [each.result() | {"ids": root["ids"]} for each, root in zip(running, created, strict=True)]
+    return add_up(outcomes)
+
+
+async def _run_silently(
+    service: TaskService, task_id: str, *, seconds: float | None, is_watched: bool
+) -> Outcome:
+    """Run one of several trees: they cannot all be shown live."""
+    try:
+        async with asyncio.timeout(seconds):
+            run = service.run(task_id)
+            outcome = await (watched(service, task_id, run) if is_watched else run)
+    except TimeoutError as error:
+        raise TimeoutError(
+            f"Tree {task_id} took longer than {seconds:g} s (--timeout), and was cancelled."
+        ) from error
+    return outcome | {"root": await service.tree(task_id)}
+
+
+async def watched(service: TaskService, task_id: str, run: Awaitable[Outcome]) -> Outcome:
+    """Wait for a run, and write its events to standard error meanwhile."""
+    watching = asyncio.create_task(_write_events(service, task_id), name=f"apflow:watch:{task_id}")
+    await asyncio.sleep(0)
+    try:
+        outcome = await run
+        await asyncio.wait({watching}, timeout=LAST_EVENTS)
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
+    return outcome
+
+
+async def _write_events(service: TaskService, task_id: str) -> None:
+    async for event in service.watch(task_id):
+        if event["type"] != "snapshot":
+            write_note(event_line(event))
+
+
+def event_line(event: Mapping[str, Json]) -> str:
+    """Return one line for an event."""
+    time = str(event["timestamp"])[11:19]
+    progress = "" if event.get("progress") is None else f" {event['progress']:.0%}"
+    said = event.get("error") or event.get("message")
+    return one_line(f"{time} {event['type']} {event['task_id']}{progress}{f': {said}' if said else ''}")
+
+
+def _became(task_id: str, stopped: BaseException | None) -> str:
+    """Say what became of a run that was stopped: a service notes on the error what it could not cancel."""
+    notes: list[str] = getattr(stopped, "__notes__", [])
+    return f"{' '.join(notes) or 'It was cancelled.'} `apflow tasks tree {task_id}` shows how far it came."
+
+
+def tell(outcome: Outcome, *, is_json: bool, output: Path | None) -> NoReturn:
+    """Write an outcome, and end the command with the exit code for it."""
+    if output is not None:
+        save_json(output, outcome)
+    if is_json:
+        write_json(outcome)
+    else:
+        _write_for_people(outcome)
+    if "interrupted_by" in outcome:
+        finish(128 + signal.Signals[outcome["interrupted_by"]])
+    finish(OF_STATUS.get(outcome["status"], ExitCode.FAILED))
+
+
+def _write_for_people(outcome: Mapping[str, Json]) -> None:
+    """Write the tree and what it came to; on a terminal, no more of them than a person reads."""
+    if "trees" in outcome:
+        for each in outcome["trees"]:
+            _write_for_people(each)
+        return
+    is_terminal = sys.stdout.isatty()
+    size = count(outcome["root"])
+    if is_terminal and size > MOST_TASKS:
+        write_note(f"{size} tasks; `apflow tasks tree {outcome['root']['id']}` shows them.")
+    else:
+        write_tree(outcome["root"])
+    result = one_line(outcome["result"])
+    if is_terminal and len(result) > MOST_CHARACTERS:
+        result = f"{result[:MOST_CHARACTERS]}... (the whole: apflow tasks get {outcome['root']['id']})"
+    shown = {name: outcome[name] for name in ("root_task_id", "status", "error")}
+    write_fields(shown | {"result": result})

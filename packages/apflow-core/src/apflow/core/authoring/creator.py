@@ -1,0 +1,249 @@
+"""Creating trees: from an array of descriptions, or as the copy of another tree.
+
+Everything is checked before the first write, and a tree is written in one transaction: what is refused
+leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, overload
+
+from apflow.core.authoring.array_validation import CheckedArray, check_array, read_array
+from apflow.core.authoring.copy_plan import CopyMode, CopyPlan, as_array, copied_tasks, plan_copy
+from apflow.core.errors import IdTakenError, InvalidInputError, KeyUsedError, NotFoundError
+from apflow.core.extensions.hooks import Hooks
+from apflow.core.extensions.registry import executor_is_known
+from apflow.core.model.custom_columns import custom_fields
+from apflow.core.model.ids import ids_of_key, new_ids
+from apflow.core.model.task import Dependency, Json, Task, utc_now
+from apflow.core.model.tree import TaskTreeNode
+from apflow.core.payload.inputs import remap_references
+from apflow.core.permissions.origin import as_json, with_author
+from apflow.core.permissions.secret_policy import Author
+from apflow.core.planning.plan import choose_executor
+from apflow.core.settings import get_settings
+from apflow.core.store.base import Move, TaskStore
+
+__all__ = ["TaskCreator", "check_array"]
+
+OnConflict = Literal["copy", "error"]
+ATTEMPTS = 5  # to write a tree while others take the ids of ours
+
+
+class TaskCreator:
+    """Creates trees of tasks in a store.
+
+    Args:
+        author: the caller of a server who writes them; None: this machine. See `origin`.
+    """
+
+    def __init__(self, db: TaskStore, author: Author | None = None) -> None:
+        self.db = db
+        self.author = author
+
+    async def create_task_tree_from_array(
+        self,
+        tasks: Sequence[Mapping[str, Any]],
+        on_conflict: OnConflict = "copy",
+        user_id: str | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> TaskTreeNode:
+        """Create the tree that an array describes, and return its root; `.ids` tells given -> real.
+
+        Args:
+            tasks: one object per task; see "Creating a tree" in the documentation.
+            on_conflict: what to do when a given id is taken: "copy" gives the whole array new ids,
+                "error" refuses it.
+            user_id: whose the tasks are that do not say so themselves.
+            idempotency_key: makes this safe to repeat: who gives the same key again gets the tree that it
+                made, as it is by now. Keys of different users have nothing to do with each other. All ids
+                of the tree are made from the key.
+
+        Raises:
+            TreeInvalidError: it is no tree; `violations` lists every fault. Nothing is written.
+            IdTakenError: an id is taken, and `on_conflict` is "error". Nothing is written.
+            ConflictError: other tasks were created with the key. Nothing is written.
+        """
+        if on_conflict not in ("copy", "error"):
+            raise InvalidInputError(f'on_conflict is "copy" or "error", not {on_conflict!r}.')
+        checked = read_array(tasks, get_settings(), user_id)
+        if idempotency_key is not None:
+            return await self._create_once(checked, idempotency_key, user_id)
+        written = _stamped(self._signed(checked.tasks))
+        for _ in range(ATTEMPTS):
+            try:
+                await self.db.add(written)
+                break
+            except IdTakenError:
+                if on_conflict == "error" and checked.has_ids:
+                    raise
+                written = with_new_ids(checked.tasks)
+        else:
+            raise IdTakenError([task.id for task in written])
+        return await self._created(written, _real_ids(checked, written))
+
+    async def _create_once(self, checked: CheckedArray, key: str, user_id: str | None) -> TaskTreeNode:
+        """Create the tree of an idempotency key, or return it where it exists."""
+        real = ids_of_key(key, user_id, len(checked.tasks))
+        written = _stamped(self._signed(with_ids(checked.tasks, real)))
+        ids = _real_ids(checked, written)
+        try:
+            await self.db.add(written)
+        except IdTakenError:
+            stored = await self.db.tree(written[0].root_id)
+            if [_told_by(task) for task in stored] != [_told_by(task) for task in written]:
+                raise KeyUsedError(key) from None
+            node = TaskTreeNode.build(stored)
+            node.ids = ids
+            return node
+        return await self._created(written, ids)
+
+    @overload
+    async def create_task_copy(
+        self,
+        original_task: Task,
+        children: bool | None = None,
+        copy_mode: CopyMode = "minimal",
+        custom_task_ids: Sequence[str] | None = None,
+        reset_fields: Sequence[str] | None = None,
+        save: Literal[True] = True,
+        *,
+        custom_include_children: bool = False,
+    ) -> TaskTreeNode: ...
+
+    @overload
+    async def create_task_copy(
+        self,
+        original_task: Task,
+        children: bool | None = None,
+        copy_mode: CopyMode = "minimal",
+        custom_task_ids: Sequence[str] | None = None,
+        reset_fields: Sequence[str] | None = None,
+        *,
+        save: bool,
+        custom_include_children: bool = False,
+    ) -> TaskTreeNode | list[dict[str, Json]]: ...
+
+    async def create_task_copy(
+        self,
+        original_task: Task,
+        children: bool | None = None,
+        copy_mode: CopyMode = "minimal",
+        custom_task_ids: Sequence[str] | None = None,
+        reset_fields: Sequence[str] | None = None,
+        save: bool = True,
+        *,
+        custom_include_children: bool = False,
+    ) -> TaskTreeNode | list[dict[str, Json]]:
+        """Copy a task, with what it needs to run, into a tree of its own.
+
+        Args:
+            original_task: any task of a stored tree. It stays as it is, but for `has_copy`.
+            children: copy what is below it, too, and what depends on that. Left out: the whole tree of a
+                root, else the task alone.
+            copy_mode: "minimal" the task; "full" its whole tree; "custom" the `custom_task_ids`.
+            custom_task_ids: tasks of the same tree.
+            custom_include_children: with "custom", also what is below these tasks.
+            reset_fields: fields that the copies do not take over: of inputs, params, schemas, policy,
+                priority, name and custom columns. They get their default.
+            save: False returns the array that would create the copy, and writes nothing.
+
+        Raises:
+            NotFoundError: a task that is named is not in the tree.
+            InvalidInputError: the options do not go together.
+        """
+        stored = (await self.db.get([original_task.id])).get(original_task.id)
+        if stored is None:
+            raise NotFoundError(original_task.id)
+        tasks = await self.db.existing_tree(stored.root_id, stored.id)
+        plan = plan_copy(
+            tasks,
+            stored.id,
+            children,
+            copy_mode,
+            custom_task_ids,
+            custom_include_children=custom_include_children,
+        )
+        if not save:
+            return as_array(copied_tasks(tasks, plan, reset_fields or ()))
+        return await self._save_copy(tasks, plan, reset_fields or ())
+
+    async def _save_copy(
+        self, tasks: Sequence[Task], plan: CopyPlan, reset_fields: Sequence[str]
+    ) -> TaskTreeNode:
+        copies = _stamped(copied_tasks(tasks, plan, reset_fields))
+        root = next(task for task in tasks if task.id == task.root_id)
+        next(copy for copy in copies if copy.parent_id is None).written_by = with_author(root, self.author)
+        # The root comes first: whoever changes a tree takes its row before any other.
+        originals = sorted(
+            (task for task in tasks if task.id in plan.kept), key=lambda task: task.id != task.root_id
+        )
+        marks = [Move(task.id, task.root_id, {}, {"has_copy": True}) for task in originals]
+        await self.db.add(copies, provided=marks)
+        return await self._created(copies, {copy.original_task_id or "": copy.id for copy in copies})
+
+    def _signed(self, tasks: list[Task]) -> list[Task]:
+        """Store the author of a new tree, if there is one, with its root."""
+        if self.author is not None:
+            next(task for task in tasks if task.parent_id is None).written_by = as_json((self.author,))
+        return tasks
+
+    async def _created(self, written: Sequence[Task], ids: dict[str, str]) -> TaskTreeNode:
+        """Return what was stored as nodes, after telling the hooks of it."""
+        node = TaskTreeNode.build(written)
+        node.ids = ids
+        await Hooks.current().run_tree("on_tree_created", node.task, node)
+        return node
+
+
+def _told_by(task: Task) -> tuple[str, str, str | None]:
+    """Return what must be equal in a tree that a key made, whose ids somebody else may have guessed."""
+    return task.id, task.name, task.user_id
+
+
+def _real_ids(checked: CheckedArray, written: Sequence[Task]) -> dict[str, str]:
+    """Return what each reference of an array became: given -> real."""
+    if written is checked.tasks:
+        return checked.ids
+    real = dict(zip((task.id for task in checked.tasks), (task.id for task in written), strict=True))
+    return {given: real[known] for given, known in checked.ids.items()}
+
+
+def _stamped(tasks: list[Task]) -> list[Task]:
+    """Give tasks what the store would give them, so that they need not be read back."""
+    now, custom = utc_now(), custom_fields()
+    for task in tasks:
+        task.created_at = task.updated_at = now
+        # A first guess, which saves a write at the start of a run that decides the same.
+        task.executor = choose_executor(task, executor_is_known)
+        if custom:
+            task.extra = {**custom, **task.extra}
+    return tasks
+
+
+def with_new_ids(tasks: Sequence[Task]) -> list[Task]:
+    """Return a tree under new ids; see `with_ids`."""
+    return with_ids(tasks, new_ids(len(tasks)))
+
+
+def with_ids(tasks: Sequence[Task], ids: Sequence[str]) -> list[Task]:
+    """Return a tree under other ids: parents, dependencies and references inside inputs follow."""
+    real = dict(zip((task.id for task in tasks), ids, strict=True))
+    return [
+        replace(
+            task,
+            id=real[task.id],
+            root_id=real[task.root_id],
+            parent_id=None if task.parent_id is None else real[task.parent_id],
+            dependencies=[_renamed(each, real) for each in task.dependencies],
+            inputs=remap_references(task.inputs, real),
+        )
+        for task in tasks
+    ]
+
+
+def _renamed(dependency: Dependency, real: Mapping[str, str]) -> Dependency:
+    return {**dependency, "id": real[dependency["id"]]}

@@ -1,0 +1,257 @@
+"""What users may change in stored tasks, and the one change that writes it. Pure.
+
+A change is conditional on what was looked at: who changes a tree takes the root's row first, and where
+that, or a task that matters, has moved meanwhile, nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from apflow.core.authoring.field_validation import (
+    READ_ONLY,
+    Faults,
+    check_sources,
+    near,
+    read_custom,
+    read_name,
+    read_object,
+    read_params,
+    read_policy,
+    read_priority,
+    read_schemas,
+)
+from apflow.core.authoring.shape_validation import find_circle
+from apflow.core.authoring.task_validation import read_dependencies, resolve_names
+from apflow.core.errors import ConflictError, InvalidInputError
+from apflow.core.model.custom_columns import custom_fields
+from apflow.core.model.event import TaskEvent
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Dependency, Json, Task, utc_now
+from apflow.core.model.tree_index import TreeIndex
+from apflow.core.permissions.origin import with_author
+from apflow.core.permissions.secret_policy import Author
+from apflow.core.settings import Settings
+from apflow.core.store.base import Change, Move
+
+UPDATABLE = ("name", "priority", "inputs", "params", "schemas", "policy", "dependencies")
+FIXED = ("id", "parent_id", "user_id", "original_task_id")
+
+
+class MoveSet:
+    """The moves of one change, at most one per task, the root's first."""
+
+    def __init__(self, root_id: str) -> None:
+        self._root_id = root_id
+        self._moves: dict[str, Move] = {root_id: Move(root_id, root_id, {}, {})}
+
+    def put(
+        self,
+        task_id: str,
+        expects: Mapping[str, Json] | None = None,
+        sets: Mapping[str, Json] | None = None,
+        *events: TaskEvent,
+    ) -> None:
+        """Add a condition on a task, and what is set in it."""
+        known = self._moves.get(task_id, Move(task_id, self._root_id, {}, {}))
+        self._moves[task_id] = Move(
+            task_id,
+            self._root_id,
+            {**known.expects, **(expects or {})},
+            {**known.sets, **(sets or {})},
+            known.events + events,
+        )
+
+    def moves(self) -> list[Move]:
+        """Return the moves."""
+        return list(self._moves.values())
+
+    def change(self) -> Change:
+        """Return the change that makes all of these moves, or none."""
+        return Change(moves=self.moves(), is_strict=True)
+
+
+def together(root_id: str, *changes: Change) -> Change:
+    """Return one change of a tree that makes the moves of several."""
+    moves = MoveSet(root_id)
+    for change in changes:
+        for move in change.moves:
+            moves.put(move.task_id, move.expects, move.sets, *move.events)
+    return moves.change()
+
+
+def plan_update(
+    tasks: Sequence[Task],
+    task_id: str,
+    fields: Mapping[str, object],
+    settings: Settings,
+    author: Author | None = None,
+) -> Change:
+    """Return the change that updates a task.
+
+    Args:
+        tasks: the whole tree; the task and its root are enough where dependencies stay.
+        task_id: the task to update.
+        fields: the new values of updatable fields and of custom columns.
+        settings: for the limits.
+        author: the caller of a server who makes the change; None: this machine.
+
+    Raises:
+        InvalidInputError: a value cannot be used; `violations` lists every fault.
+        ConflictError: the values are good, but the state of the tree forbids the change now.
+    """
+    index = TreeIndex(tasks)
+    task = index.by_id[task_id]
+    root = index.by_id[task.root_id]
+    faults, conflicts = Faults(), Faults()
+    sets = _read_fields(task, tasks, fields, settings, faults)
+    moves = MoveSet(root.id)
+    if "dependencies" in fields:
+        _check_dependencies(index, task, sets["dependencies"], faults, conflicts)
+        # Two such updates at once could each be right and together run in a circle.
+        moves.put(root.id, {"updated_at": root.updated_at}, {"updated_at": utc_now()})
+        for dependency in sets["dependencies"]:
+            moves.put(dependency["id"])
+    _check_sources(task, sets, faults)
+    _sign(moves, root, author)
+    if any(name in UPDATABLE and name != "name" for name in sets):
+        moves.put(root.id, expect_no_run(root, task, conflicts))
+        moves.put(task.id, {"status": task.status})
+        if TaskStatus.is_active(task.status):
+            conflicts.add("", "it is in progress: only its name and own columns may change now.")
+    refuse(task, "updated", faults, conflicts)
+    moves.put(task.id, None, {**sets, "updated_at": utc_now()})
+    return moves.change()
+
+
+def _sign(moves: MoveSet, root: Task, author: Author | None) -> None:
+    """Store an author of a change with the root, unless it is one of the tree's authors already."""
+    written_by = with_author(root, author)
+    if written_by != root.written_by:
+        # Two authors who write at the same moment must not drop each other.
+        moves.put(root.id, {"written_by": root.written_by}, {"written_by": written_by})
+
+
+def refuse(task: Task, what: str, faults: Faults, conflicts: Faults) -> None:
+    """Raise what was found against a change of a task, if anything."""
+    found = faults.found + conflicts.found
+    if found:
+        message = f"Task {task.name!r} ({task.id}) cannot be {what}: {' '.join(found)}"
+        raise InvalidInputError(message, found) if faults.found else ConflictError(message)
+
+
+def _read_fields(
+    task: Task, tasks: Sequence[Task], fields: Mapping[str, object], settings: Settings, faults: Faults
+) -> dict[str, Json]:
+    sets: dict[str, Json] = {}
+    custom = custom_fields()
+    for name, value in fields.items():
+        if name in READ_ONLY or (name in FIXED and value == getattr(task, name)):
+            continue
+        if name in FIXED:
+            faults.add("", f"{name} cannot be changed. Copy the task instead.")
+        elif name == "dependencies":
+            needed = read_dependencies(value, "", faults)
+            resolve_names(needed, tasks, faults)
+            sets[name] = _keep_names(task, [each for each in needed if each["id"]])
+        elif name in UPDATABLE:
+            sets[name] = _read_field(name, value, settings, faults)
+        elif name in custom:
+            sets[name] = read_custom(value, name, "", settings, faults)
+        else:
+            possible = [*UPDATABLE, *custom]
+            advice = near(name, possible) or f" There are: {', '.join(possible)}."
+            faults.add("", f"{name!r} is no field that can be updated.{advice}")
+    return sets
+
+
+def _read_field(name: str, value: object, settings: Settings, faults: Faults) -> Json:
+    match name:
+        case "name":
+            return read_name(value, "", faults)
+        case "priority":
+            return read_priority(value, "", faults)
+        case "inputs":
+            return read_object(value, "inputs", "", settings, faults)
+        case "params":
+            return read_params(value, "", settings, faults)
+        case "schemas":
+            return read_schemas(value, "", settings, faults)
+        case _:
+            return read_policy(value, "", faults)
+
+
+def _keep_names(task: Task, dependencies: list[Dependency]) -> list[Dependency]:
+    """Keep the second key of the dependencies that stay."""
+    names = {each["id"]: each["name"] for each in task.dependencies if "name" in each}
+    for each in dependencies:
+        if each["id"] in names:
+            each.setdefault("name", names[each["id"]])
+    return dependencies
+
+
+def _check_dependencies(
+    index: TreeIndex, task: Task, needed: Sequence[Dependency], faults: Faults, conflicts: Faults
+) -> None:
+    """Check that dependencies are in the tree and in no circle, and that nobody has begun to rely on them."""
+    for each in needed:
+        if each["id"] not in index.by_id:
+            advice = faults.near(each["id"], index.by_id) or " Use the id of a task of the same tree."
+            faults.add("", f"dependency {each['id']!r} is no task of this tree.{advice}")
+    leads_to = {each.id: [d["id"] for d in each.dependencies] for each in index.by_id.values()}
+    circle = find_circle(leads_to | {task.id: [each["id"] for each in needed]})
+    if circle:
+        chain = " -> ".join([*circle[:10], circle[0]])
+        faults.add("", f"dependencies would run in a circle: {chain}. Leave one of them out.")
+    if task.status != TaskStatus.PENDING:
+        conflicts.add("", f"dependencies can change only while it is pending; it is {task.status}.")
+    for dependent, _ in index.dependents.get(task.id, ()):
+        if TaskStatus.is_active(index.by_id[dependent].status):
+            conflicts.add(
+                "", f"{index.by_id[dependent].name!r} ({dependent}) depends on it and is in progress."
+            )
+
+
+def _check_sources(task: Task, sets: Mapping[str, Json], faults: Faults) -> None:
+    """Check that references inside inputs and dependencies go together as they will be."""
+    if "inputs" in sets or "dependencies" in sets:
+        declared = {each["id"] for each in sets.get("dependencies", task.dependencies)}
+        check_sources(sets.get("inputs", task.inputs), declared, "", faults)
+
+
+def expect_no_run(root: Task, task: Task, conflicts: Faults) -> dict[str, Json]:
+    """Return the condition that no run has, or gets, this task in its scope."""
+    is_in_scope = root.run_scope is None or task.id in root.run_scope
+    if root.run_requested_at is not None and is_in_scope:
+        conflicts.add("", "a run of its tree is requested. Wait for its end, or cancel it first.")
+    return {"run_requested_at": root.run_requested_at}
+
+
+def plan_addition(task: Task, found: Mapping[str, Task], author: Author | None = None) -> list[Move]:
+    """Return the conditions under which a new task may join its tree.
+
+    Args:
+        task: the new task, with `parent_id` and dependencies; not a root.
+        found: the tasks of these ids that exist, and the root.
+        author: the caller of a server who adds the task; None: this machine.
+
+    Raises:
+        ConflictError: a run of the tree is requested.
+        InvalidInputError: a dependency does not exist.
+    """
+    faults, conflicts = Faults(), Faults()
+    root = found[task.root_id]
+    for dependency in task.dependencies:
+        needed = found.get(dependency["id"])
+        if needed is None:
+            faults.add("", f"dependency {dependency['id']!r} does not exist.")
+    if root.run_requested_at is not None:
+        conflicts.add("", "a run of the tree is requested. Wait for its end, or cancel it first.")
+    refuse(task, "created", faults, conflicts)
+    moves = MoveSet(root.id)
+    moves.put(root.id, {"run_requested_at": None})
+    _sign(moves, root, author)
+    for task_id in [task.parent_id, *(each["id"] for each in task.dependencies)]:
+        if task_id is not None and found[task_id].root_id == root.id:
+            moves.put(task_id)
+    return moves.moves()

@@ -1,0 +1,304 @@
+"""What the fields of one task may hold, as a user gives them.
+
+Every function reads one value, returns it as it is to be stored, and writes each fault down instead of
+raising, so that a caller learns of all of them at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any, cast
+
+from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_ERROR_TYPES, MAX_SECONDS
+from apflow.core.errors import InvalidInputError
+from apflow.core.model.ids import fault_of_extension_id
+from apflow.core.model.task import PUBLIC_FIELDS, Json
+from apflow.core.payload.inputs import find_references
+from apflow.core.payload.json_value import clean_text, dumps, encode
+from apflow.core.payload.secrets import refuse_masked
+from apflow.core.settings import Settings
+
+MAX_TEXT = 255  # characters of an id; longer ones would not fit the index of every database
+MOST_FAULTS = 1000  # that are told: a hostile array has millions
+NEAR_FAULTS = 10  # for which similar words are looked for, and what that may cost: pairs of characters,
+NEAR_COST = 2_000_000  # of which difflib compares ten in a microsecond
+EFFECTS = ("pure", "idempotent", "once")
+
+# What an array may say of a task. `status` and `result` only of work that is done already: copies do that.
+KEYS = (
+    "id", "name", "parent_id", "user_id", "priority", "dependencies", "inputs", "params", "schemas", "policy",
+    "status", "result", "original_task_id",
+)  # fmt: skip
+
+# Fields that only the engine sets. Output of apflow can be given back as input: these are ignored in it.
+READ_ONLY = tuple(name for name in PUBLIC_FIELDS if name not in KEYS)
+
+# Keys that people write where something else is meant.
+_MEANT = {
+    "executor_id": "params.executor_id",
+    "executor": "params.executor_id",
+    "method": "schemas.method",
+    "input_schema": "schemas.input_schema",
+    "output_schema": "schemas.output_schema",
+    "timeout": "policy.timeout",
+    "retry": "policy.retry",
+    "retries": "policy.retry.max_attempts",
+    "effect": "policy.effect",
+    "depends_on": "dependencies",
+    "after": "dependencies",
+    "needs": "dependencies",
+    "children": "parent_id in each child",
+}
+
+
+class Faults:
+    """The faults found so far, each with the place where it is. Of very many, the first."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._found: list[str] = []
+
+    @property
+    def found(self) -> list[str]:
+        """Each fault as a sentence; and how many more there are, where they are too many."""
+        left_out = self.count - len(self._found)
+        return [*self._found, f"There are {left_out} more faults."] if left_out else list(self._found)
+
+    def add(self, where: str, fault: str) -> None:
+        self.count += 1
+        if self.count <= MOST_FAULTS:
+            self._found.append(f"{where}: {fault}" if where else fault)
+
+    def near(self, wrong: str, known: Collection[str]) -> str:
+        """Return what `near` does, for the first faults."""
+        return near(wrong, known) if self.count < NEAR_FAULTS else ""
+
+
+def near(wrong: str, known: Collection[str]) -> str:
+    """Return " Did you mean ...?" where something known is spelled like it, else ""."""
+    if len(wrong) * sum(map(len, known)) > NEAR_COST:
+        return ""
+    found = difflib.get_close_matches(wrong, list(known), n=1)
+    return f" Did you mean {found[0]!r}?" if found else ""
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: short, and without what might be secret inside."""
+    if isinstance(value, str | int | float | bool) or value is None:
+        text = repr(value)
+        return text if len(text) <= 60 else text[:57] + "..."
+    return {"dict": "an object", "list": "a list"}.get(type(value).__name__, f"a {type(value).__name__}")
+
+
+def check_keys(keys: Iterable[Any], custom: Mapping[str, Json], where: str, faults: Faults) -> None:
+    """Refuse keys that mean nothing in a task. Those of `READ_ONLY` are accepted, and ignored."""
+    for key in keys:
+        if key in KEYS or key in custom or key in READ_ONLY:
+            continue
+        if key in _MEANT:
+            faults.add(where, f"there is no key {key!r}. Use {_MEANT[key]}.")
+        else:
+            advice = faults.near(key, [*KEYS, *custom]) if isinstance(key, str) else ""
+            advice = advice or " Own columns are added by set_task_model_class()."
+            faults.add(where, f"there is no key {shown(key)}.{advice}")
+
+
+def read_text(value: object, name: str, where: str, faults: Faults) -> str | None:
+    """Read an id or a name of a user: text of 1 to 255 characters."""
+    if not isinstance(value, str) or not value.strip():
+        faults.add(where, f"{name} must be text that is not empty, not {shown(value)}.")
+        return None
+    if len(value) > MAX_TEXT:
+        faults.add(where, f"{name} has {len(value)} characters; at most {MAX_TEXT} are possible.")
+        return None
+    if value != clean_text(value):
+        faults.add(where, f"{name} holds characters that cannot be stored (U+0000 or a lone surrogate).")
+        return None
+    return value
+
+
+def read_name(value: object, where: str, faults: Faults) -> str:
+    """Read the name of a task."""
+    if not isinstance(value, str) or not value.strip():
+        faults.add(where, f"every task needs a name: text that is not empty, not {shown(value)}.")
+        return ""
+    return clean_text(value)
+
+
+def read_priority(value: object, where: str, faults: Faults) -> int:
+    """Read a priority: any integer of 32 bits, 2 where nothing is said."""
+    if value is None:
+        return 2
+    if isinstance(value, bool) or not isinstance(value, int):
+        kinds = "0 urgent, 1 high, 2 normal, 3 low"
+        faults.add(where, f"priority must be an integer ({kinds}), not {shown(value)}.")
+
+        return 2
+    if not -(2**31) <= value < 2**31:
+        faults.add(where, f"priority {shown(value)} is out of range: use 0 urgent to 3 low.")
+        return 2
+    return value
+
+
+def read_object(value: object, name: str, where: str, settings: Settings, faults: Faults) -> dict[str, Json]:
+    """Read `inputs`, `params` or the like: an object of plain JSON that can be stored."""
+    if value is None or value == {}:
+        return {}
+    if not isinstance(value, Mapping):
+        faults.add(where, f"{name} must be an object, not {shown(value)}.")
+        return {}
+    stored = read_json(dict(cast("Mapping[Any, Any]", value)), name, where, settings, faults)
+    return {} if stored is None else cast("dict[str, Json]", stored)
+
+
+def read_json(value: object, name: str, where: str, settings: Settings, faults: Faults) -> Json:
+    """Read plain JSON that can be stored; None where it cannot."""
+    max_bytes = settings.max_result_bytes if name == "result" else settings.max_inputs_bytes
+    try:
+        stored, size = encode(value, name, max_depth=settings.max_json_depth)
+        if name != "result" and b"***" in dumps(stored):
+            refuse_masked(stored, name)
+    except InvalidInputError as error:
+        faults.add(where, str(error))
+        return None
+    if size > max_bytes:
+        faults.add(where, f"{name} takes {size} bytes; {max_bytes} are possible. Store a reference instead.")
+        return None
+    return stored
+
+
+def check_sources(inputs: dict[str, Json], declared: Collection[str], where: str, faults: Faults) -> None:
+    """Check that references inside inputs can work, and only name declared dependencies."""
+    try:
+        references = find_references(inputs)
+    except InvalidInputError as error:
+        for violation in error.violations:
+            faults.add(where, f"{violation}.")
+        return
+    for each in references:
+        if each.source not in declared:
+            fault = f"{each.place}.$from names {shown(each.source)}, which is no dependency of this task."
+            faults.add(where, f"{fault}{faults.near(each.source, declared) or ' Add it to dependencies.'}")
+
+
+def read_schemas(value: object, where: str, settings: Settings, faults: Faults) -> dict[str, Json]:
+    """Read `schemas`: the method is an executor's id, the schemas are JSON Schemas."""
+    schemas = read_object(value, "schemas", where, settings, faults)
+    _check_executor_id(schemas.get("method"), "schemas.method", where, faults)
+    for name in ("input_schema", "output_schema"):
+        _check_schema(schemas.get(name), f"schemas.{name}", where, faults)
+    return schemas
+
+
+def _check_schema(schema: Json, name: str, where: str, faults: Faults) -> None:
+    if schema is None:
+        return
+    if not isinstance(schema, dict):
+        faults.add(where, f"{name} must be a JSON Schema, an object, not {shown(schema)}.")
+        return
+    from apflow.core.payload.schema import (
+        check_schema,  # few arrays bring a schema, and the validator is large
+    )
+
+    try:
+        check_schema(cast("dict[str, Json]", schema))
+    except InvalidInputError as error:
+        faults.add(where, f"{name}: {error}")
+
+
+def read_params(value: object, where: str, settings: Settings, faults: Faults) -> dict[str, Json]:
+    """Read `params`: what the executor is made with, and perhaps which."""
+    params = read_object(value, "params", where, settings, faults)
+    _check_executor_id(params.get("executor_id"), "params.executor_id", where, faults)
+    return params
+
+
+def _check_executor_id(value: Json, name: str, where: str, faults: Faults) -> None:
+    if value is None:
+        return
+    fault = fault_of_extension_id(value) if isinstance(value, str) else "it is not a string"
+    if fault is not None:
+        faults.add(where, f"{name} must be the id of an executor, not {shown(value)}: {fault}.")
+
+
+def read_custom(value: object, name: str, where: str, settings: Settings, faults: Faults) -> Json:
+    """Read the value of a custom column: plain JSON, or a time."""
+    if value is None or isinstance(value, datetime):
+        return value
+    return read_json(value, name, where, settings, faults)
+
+
+def read_policy(value: object, where: str, faults: Faults) -> dict[str, Json]:
+    """Read `policy`: types, ranges and keys; what is null is left out."""
+    policy = _members(value, "policy", ("timeout", "retry", "effect"), where, faults)
+    read: dict[str, Json] = {}
+    for name, each in policy.items():
+        if name == "timeout" and not _is_number(each, above=0, most=MAX_SECONDS):
+            what = f"a number of seconds above 0 and up to {MAX_SECONDS:,}"
+            faults.add(where, f"policy.timeout must be {what}, not {shown(each)}.")
+        elif name == "effect" and each not in EFFECTS:
+            faults.add(where, f"policy.effect must be one of {', '.join(EFFECTS)}, not {shown(each)}.")
+        else:
+            read[name] = _read_retry(each, where, faults) if name == "retry" else each
+    return read
+
+
+def _read_retry(value: object, where: str, faults: Faults) -> dict[str, Json]:
+    retry = _members(value, "policy.retry", tuple(_RETRY), where, faults)
+    for name, each in retry.items():
+        is_good, what = _RETRY[name]
+        if not is_good(each):
+            faults.add(where, f"policy.retry.{name} must be {what}, not {shown(each)}.")
+    return retry
+
+
+def _members(value: object, name: str, known: tuple[str, ...], where: str, faults: Faults) -> dict[str, Json]:
+    """Return the members of an object that are known and not null."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        faults.add(where, f"{name} must be an object, not {shown(value)}.")
+        return {}
+    members = cast("Mapping[Any, Json]", value)
+    for key in members:
+        if key not in known:
+            advice = faults.near(key, known) if isinstance(key, str) else ""
+            advice = advice or f" There are: {', '.join(known)}."
+            faults.add(where, f"{name} has no key {shown(key)}.{advice}")
+    return {key: members[key] for key in members if key in known and members[key] is not None}
+
+
+def _is_number(value: object, *, above: float, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and above < value <= most
+
+
+def _is_wait(value: object) -> bool:
+    return _is_number(value, above=-1, most=MAX_SECONDS) and cast("float", value) >= 0
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ATTEMPTS
+
+
+def _is_error_list(value: object) -> bool:
+    if not isinstance(value, list) or len(cast("list[object]", value)) > MAX_ERROR_TYPES:
+        return False
+    return all(isinstance(each, str) and len(each) <= MAX_TEXT for each in cast("list[object]", value))
+
+
+_WAIT = f"a number of seconds from 0 to {MAX_SECONDS:,}"
+
+
+_RETRY: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "max_attempts": (_is_count, f"an integer from 1 to {MAX_ATTEMPTS:,}"),
+    "delay": (_is_wait, _WAIT),
+    "backoff": (
+        lambda value: _is_number(value, above=0, most=MAX_BACKOFF),
+        f"a number above 0 and up to {MAX_BACKOFF:,}",
+    ),
+    "max_delay": (_is_wait, _WAIT),
+    "jitter": (lambda value: isinstance(value, bool), "true or false"),
+    "on": (_is_error_list, f"a list of up to {MAX_ERROR_TYPES} error types"),
+}

@@ -1,0 +1,147 @@
+"""Keeping `SystemExit` and `KeyboardInterrupt` of users' code away from the event loop.
+
+asyncio stops the loop, and so usually the process, when a task or a callback raises either of them. The tasks
+of apflow catch them. Those that users' code creates (`asyncio.create_task`, `gather`, in Python 3.11 also
+`wait_for`) raise `EscapedError` instead. Callbacks of users' code (`call_later`) are fenced only where apflow
+runs the loop itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import ContextVar
+from typing import Any, TypeVar, cast
+
+from apflow.core.process.error_text import describe_error
+
+T = TypeVar("T")
+TaskFactory = Callable[..., "asyncio.Future[Any]"]
+
+logger = logging.getLogger(__name__)
+
+
+class EscapedError(Exception):
+    """Stands for what users' code raised that is not an `Exception`."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(describe_error(error))
+        self.error = error
+
+
+_is_code: ContextVar[bool] = ContextVar("apflow_is_users_code", default=False)
+
+
+def enter_code() -> None:
+    """Note that users' code runs in the present task from here on: the tasks that it creates are fenced."""
+    _is_code.set(True)
+
+
+def create_unfenced(create: Callable[[], T]) -> T:
+    """Call a function that creates a task of apflow's own, wherever it is called."""
+    token = _is_code.set(False)
+    try:
+        return create()
+    finally:
+        _is_code.reset(token)
+
+
+def guard(loop: asyncio.AbstractEventLoop) -> None:
+    """Fence the tasks that users' code creates on a loop. A task factory that the loop has stays in use."""
+    present = cast("TaskFactory | None", loop.get_task_factory())
+    if not isinstance(present, _Factory):
+        loop.set_task_factory(cast("Any", _Factory(present)))
+
+
+class _Factory:
+    """Creates the tasks of a loop."""
+
+    def __init__(self, wrapped: TaskFactory | None) -> None:
+        self._wrapped = wrapped
+
+    def __call__(
+        self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **more: Any
+    ) -> asyncio.Future[Any]:
+        if _is_code.get() and asyncio.iscoroutine(coroutine):
+            coroutine = _Fenced(coroutine)
+        if self._wrapped is not None:
+            return self._wrapped(loop, coroutine, **more)
+        return asyncio.Task(coroutine, loop=loop, **more)
+
+
+class _Fenced(Coroutine[Any, Any, Any]):
+    """A coroutine that raises `EscapedError` for what would stop the event loop."""
+
+    __slots__ = ("_coroutine",)
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+
+    def send(self, value: Any) -> Any:
+        try:
+            return self._coroutine.send(value)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise EscapedError(error) from error
+
+    def throw(self, *error: Any) -> Any:
+        try:
+            return self._coroutine.throw(*error)
+        except (SystemExit, KeyboardInterrupt) as raised:
+            raise EscapedError(raised) from raised
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._coroutine.__await__()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._coroutine, name)  # `cr_frame` and its like, for what inspects tasks
+
+
+def run(main: Coroutine[Any, Any, T], *, loop_factory: Callable[[], Any] | None = None) -> T:
+    """Run a coroutine to its end, as `asyncio.run` does, whatever callbacks of users' code raise."""
+
+    def new_loop() -> asyncio.AbstractEventLoop:
+        loop = (loop_factory or asyncio.new_event_loop)()
+        contain(loop)
+        return cast("asyncio.AbstractEventLoop", loop)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        result, exit_of_main = runner.run(_without_exit(main))
+    if exit_of_main is not None:
+        raise exit_of_main
+    return cast("T", result)
+
+
+async def _without_exit(main: Coroutine[Any, Any, T]) -> tuple[T | None, SystemExit | None]:
+    try:
+        return await main, None
+    except SystemExit as error:  # meant: it comes from the program, and the loop must not take it for users'
+        return None, error
+
+
+def contain(loop: asyncio.AbstractEventLoop) -> None:
+    """Let a loop go on where a callback raises `SystemExit`. `KeyboardInterrupt` is Ctrl-C, and ends it."""
+    run_forever, stop = loop.run_forever, loop.stop
+    is_stopped = False
+
+    def stop_noted() -> None:
+        nonlocal is_stopped
+        is_stopped = True
+        stop()
+
+    def run_on() -> None:
+        nonlocal is_stopped
+        is_stopped = False
+        while True:
+            try:
+                return run_forever()
+            except SystemExit:
+                logger.exception("A callback raised SystemExit; the process goes on.")
+                if is_stopped:
+                    return None
+
+    setattr(loop, "run_forever", run_on)  # noqa: B010 - a method of this object alone
+    setattr(loop, "stop", stop_noted)  # noqa: B010

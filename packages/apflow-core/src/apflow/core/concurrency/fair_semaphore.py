@@ -1,0 +1,135 @@
+"""How many executor calls may run at once: in this process, over all its trees, per executor and host."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from itertools import islice
+from weakref import WeakValueDictionary
+
+from apflow.core.process.identity import ForkLock, after_fork_in_child
+
+Wake = Callable[[], None]
+
+
+class Slots:
+    """A count of free places, shared by runs on any event loop and thread.
+
+    Runs wait in line, each known by what wakes it, so that a large tree does not keep the others out: a
+    free place is left to whoever stands before. Who is woken takes a place or leaves the line.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._used = 0
+        self._line: dict[Wake, None] = {}
+        self._lock = threading.Lock()
+
+    def take(self, wanted: int, by: Wake) -> int:
+        """Take up to `wanted` places, one for each who waits before `by` left over; return how many."""
+        with self._lock:
+            before = 0
+            for each in islice(self._line, max(0, self.limit - self._used)):
+                if each == by:
+                    break
+                before += 1
+            taken = max(0, min(wanted, self.limit - self._used - before))
+            if not taken:
+                return 0
+            self._used += taken
+            self._line.pop(by, None)
+            woken = self._next()
+        _wake(woken)
+        return taken
+
+    def give_back(self, count: int = 1) -> None:
+        """Give places back and wake whoever waits for them."""
+        with self._lock:
+            self._used -= count
+            woken = self._next()
+        _wake(woken)
+
+    def wait(self, by: Wake) -> None:
+        """Stand in line: call `by`, from any thread, when there is a place for it, perhaps at once."""
+        with self._lock:
+            self._line.setdefault(by)
+            is_free = by in self._next()
+        if is_free:
+            by()
+
+    def leave(self, by: Wake) -> None:
+        """Leave the line, to those who stand behind."""
+        if by not in self._line:
+            return
+        with self._lock:
+            self._line.pop(by, None)
+            woken = self._next()
+        _wake(woken)
+
+    def _next(self) -> list[Wake]:
+        return list(islice(self._line, max(0, self.limit - self._used)))
+
+
+def _wake(woken: list[Wake]) -> None:
+    for wake in woken:
+        wake()
+
+
+_process: dict[str, Slots] = {}
+_lock = ForkLock()
+
+
+def process_slots(limit: int) -> Slots:
+    """Return the places of this process, `limit` of them."""
+    return _named("", limit)
+
+
+def executor_slots(executor_id: str, limit: int) -> Slots:
+    """Return the places of one executor in this process."""
+    return _named(executor_id, limit)
+
+
+def _named(name: str, limit: int) -> Slots:
+    with _lock:
+        slots = _process.setdefault(name, Slots(limit))
+        slots.limit = limit
+        return slots
+
+
+_of_hosts: WeakValueDictionary[str, Slots] = WeakValueDictionary()
+
+
+@asynccontextmanager
+async def host_slot(executor_id: str, host: str, limit: int) -> AsyncGenerator[None]:
+    """Hold a place among the `limit` calls of an executor that may be at one host at once; wait for it."""
+    with _lock:
+        slots = _of_hosts.setdefault(f"{executor_id} {host}", Slots(limit))
+    slots.limit = limit
+    loop, is_free = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(is_free.set)
+
+    try:
+        while not slots.take(1, wake):
+            slots.wait(wake)
+            await is_free.wait()
+            is_free.clear()
+    except BaseException:
+        slots.leave(wake)
+        raise
+    try:
+        yield
+    finally:
+        slots.give_back()
+
+
+def _start_with_all_free() -> None:
+    """In a forked process: the calls that hold places are not there."""
+    _process.clear()
+    _of_hosts.clear()
+
+
+after_fork_in_child(_start_with_all_free)

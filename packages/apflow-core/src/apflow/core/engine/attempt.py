@@ -1,0 +1,429 @@
+"""One call of a task's executor, from its inputs to its outcome.
+
+What happens here is not durable: the run writes it down before and after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from functools import partial
+from math import ceil
+from typing import Any, cast
+
+from apflow.core.concurrency.containment import (
+    INSIST_SECONDS,
+    CodeTasks,
+    call_contained,
+    forget_cancellations,
+    must_pass,
+    read_attribute,
+    show_traceback,
+)
+from apflow.core.concurrency.exit_fence import enter_code
+from apflow.core.events.progress import ProgressQueue
+from apflow.core.extensions import registry
+from apflow.core.extensions.executor import ExecutableTask, overrides_cancel
+from apflow.core.extensions.hooks import Hooks
+from apflow.core.extensions.runner import Runner, timeout_message
+from apflow.core.model.event import TaskEvent
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json, Policy, Task
+from apflow.core.payload.inputs import build_inputs
+from apflow.core.payload.json_value import copy_json
+from apflow.core.payload.schema import InputSchema, compile_schema, narrowed
+from apflow.core.payload.secrets import redact, resolve
+from apflow.core.permissions.origin import Origin, authors_of, working_for
+from apflow.core.planning.outcome import Outcome, cancelled, failed, read_exception, read_result
+from apflow.core.process.error_text import describe_error
+from apflow.core.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+CANCELLED = TaskStatus.CANCELLED
+KEPT_OF_A_CANCELLED = ("partial_result", "result", "token_usage")
+
+
+@dataclass(slots=True)
+class Bench:
+    """What the attempts of one run share: nothing of it belongs to a single task."""
+
+    hooks: Hooks
+    runner: Runner
+    settings: Settings
+    # Task id -> the instance that runs it now, for whoever gave the dict to `TaskManager`.
+    instances: MutableMapping[str, ExecutableTask]
+    entries: dict[str, registry.ExecutorEntry] = field(default_factory=dict[str, registry.ExecutorEntry])
+    # Set when a run begins.
+    loop: asyncio.AbstractEventLoop = field(init=False)
+    tasks: Mapping[str, Task] = field(init=False)
+    publish: Callable[[TaskEvent], None] = field(init=False)
+    note_progress: Callable[[str, float], None] = field(init=False)
+    ended: Callable[[Attempt], None] = field(init=False)
+    code: CodeTasks = field(init=False)  # what runs users' code
+
+    def join(
+        self,
+        tasks: Mapping[str, Task],
+        publish: Callable[[TaskEvent], None],
+        note_progress: Callable[[str, float], None],
+        ended: Callable[[Attempt], None],
+        code: CodeTasks,
+    ) -> None:
+        """Belong to a run: to its tasks, and to what hears its live events and the end of its attempts."""
+        self.loop = asyncio.get_running_loop()
+        self.tasks, self.publish, self.note_progress, self.ended = tasks, publish, note_progress, ended
+        self.code = code
+
+    def is_over(self) -> bool:
+        """Whether the run ends, and all its code was asked to."""
+        return self.code.is_ended
+
+    def entry(self, executor_id: str) -> registry.ExecutorEntry:
+        """Return an executor, looked up once per run."""
+        entry = self.entries.get(executor_id)
+        if entry is None:
+            entry = self.entries[executor_id] = registry.get_executor(executor_id)
+        return entry
+
+    def effect(self, task: Task, *, must_know: bool = False) -> str:
+        """Return what running the task twice would do: the policy's word, else the executor's.
+
+        `must_know`: raise where the executor cannot be loaded for want of a resource. It may be of effect
+        `once`, and the next attempt to load it tells.
+        """
+        named = task.policy.get("effect")
+        if named or task.executor is None:
+            return str(named or ExecutableTask.effect)
+        executor_id = task.executor
+        try:
+            return call_contained(lambda: self.entry(executor_id).effect)
+        except Exception as error:
+            if must_know and (isinstance(error, OSError | MemoryError) or getattr(error, "may_pass", False)):
+                raise
+            return ExecutableTask.effect  # a plugin that cannot be loaded fails its task when it starts
+
+
+class Cancellation:
+    """Whether an attempt is cancelled: the `cancellation_checker` of its executor.
+
+    An executor that held the attempt itself would be garbage that only the collector can free.
+    """
+
+    __slots__ = ("is_requested",)
+
+    def __init__(self) -> None:
+        self.is_requested = False
+
+    def __call__(self) -> bool:
+        return self.is_requested
+
+
+class Attempt:
+    """One attempt at one task. `bench.ended` is told once, when its code has ended."""
+
+    __slots__ = (
+        "answer", "asking", "bench", "cancellation", "executor", "generation", "has_answered", "has_begun",
+        "inputs", "is_ended", "message", "number", "outcome", "queue", "secrets", "task", "waiter",
+        "was_called",
+    )  # fmt: skip
+
+    def __init__(self, bench: Bench, task: Task) -> None:
+        self.bench = bench
+        self.task = task
+        self.number, self.generation = task.attempts, task.generation  # as they were when it started
+        self.executor: ExecutableTask | None = None
+        self.inputs: dict[str, Json] = {}  # those used, secrets still as references
+        self.secrets: list[str] = []
+        self.has_begun = False
+        self.is_ended = False  # its code was asked to end, from outside
+        self.outcome: Outcome | None = None  # once it has ended
+        self.was_called = False  # the executor's code has begun
+        self.cancellation = Cancellation()
+        self.message: str | None = None  # why it was cancelled
+        self.answer: Json = None  # what the executor's `cancel` returned
+        self.has_answered = False  # its `cancel` has returned, or it has none
+        self.asking: asyncio.Event | None = None  # somebody waits for that
+        self.queue: ProgressQueue | None = None
+        self.waiter: asyncio.Task[Any] | None = None  # what its code runs in
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether its only outcome is `cancelled` now."""
+        return self.cancellation.is_requested
+
+    async def run(self, within: asyncio.Task[Any]) -> None:
+        """Build the inputs, call the executor, and tell what became of it. `within`: what this runs in."""
+        if self.has_begun:
+            return  # it was ended before
+        self.has_begun = True
+        self.waiter = within
+        outcome = None
+        try:
+            outcome = await self._outcome(within)
+        finally:
+            self.waiter = None
+            if self.outcome is None:  # else it was left behind
+                self.outcome = outcome
+                self.bench.ended(self)
+        if within.cancelling() and not self.bench.is_over():
+            await forget_cancellations(within)
+
+    def end(self, why: str) -> None:
+        """End the code from outside."""
+        if self.outcome is not None:
+            return
+        self.is_ended = True
+        if self.waiter is not None:
+            self.waiter.cancel(why)
+            return
+        self.has_begun = True
+        self.outcome = self.cancelled()
+        self.bench.ended(self)
+
+    def leave_behind(self, outcome: Outcome) -> None:
+        """Go on without code that does not end, although it was asked to again and again."""
+        if self.outcome is not None:
+            return
+        logger.error(
+            "The code of task %s (%s) ignores its cancellation: the task ends without it, and it still runs.",
+            self.task.id,
+            self.task.executor,
+        )
+        self.outcome = outcome
+        self.bench.ended(self)
+
+    def was_ended(self) -> bool:
+        """Whether its code was asked to end, by itself or with its run."""
+        return self.is_ended or self.bench.is_over()
+
+    async def _outcome(self, within: asyncio.Task[Any]) -> Outcome:
+        """Return what became of the call. Raises nothing but the end that it was asked for."""
+        try:
+            outcome = await self._call()
+        except BaseException as error:
+            if must_pass(error, within, self.was_ended) and not self.is_cancelled:
+                raise  # the run, or this process, is being ended
+            outcome = read_exception(error)
+        finally:
+            self.bench.instances.pop(self.task.id, None)
+            if self.queue is not None:
+                self.queue.close()
+        if self.is_cancelled:
+            await self._wait_for_answer()
+        outcome = self._redacted(outcome)
+        return self.cancelled(outcome) if self.is_cancelled else outcome
+
+    def _redacted(self, outcome: Outcome) -> Outcome:
+        if not self.secrets:
+            return outcome
+        return Outcome(
+            outcome.status,
+            redact(outcome.result, self.secrets),
+            redact(outcome.error, self.secrets),
+            redact(outcome.error_type, self.secrets),
+        )
+
+    def cancelled(self, outcome: Outcome | None = None) -> Outcome:
+        """Return the outcome of a cancelled attempt: what its code still gave is kept."""
+        kept: dict[str, Json] = {}
+        result = None if outcome is None or outcome.status is TaskStatus.FAILED else outcome.result
+        if isinstance(result, dict):
+            kept.update(cast("dict[str, Json]", result))
+        answer = self.answer
+        if isinstance(answer, dict):
+            answer = cast("dict[str, Json]", answer)
+            kept.update({name: answer[name] for name in KEPT_OF_A_CANCELLED if answer.get(name) is not None})
+        return cancelled(self.message, kept or None)
+
+    async def _wait_for_answer(self) -> None:
+        """Wait, within the grace period, for what the executor's own `cancel` has to tell."""
+        if self.has_answered:
+            return
+        self.asking = asyncio.Event()
+        try:
+            async with asyncio.timeout(self.bench.settings.cancel_grace):
+                await self.asking.wait()
+        except (TimeoutError, asyncio.CancelledError):
+            logger.debug("Nothing more was told by the executor of task %s", self.task.id)
+
+    async def cancel(self, *, is_forced: bool) -> None:
+        """Let the code end: by the executor's own `cancel`, its grace period, then from outside."""
+        grace = self.bench.settings.cancel_grace
+        loop = asyncio.get_running_loop()
+        until = loop.time() + grace
+        if self.executor is not None and self.was_called and overrides_cancel(self.executor):
+            await self._ask(self.executor, until)
+        self.has_answered = True
+        if self.asking is not None:
+            self.asking.set()
+        is_given_time = not is_forced and self._is_cancelable()
+        if is_given_time and self.waiter is not None and self.outcome is None:
+            await asyncio.wait({self.waiter}, timeout=max(0.0, until - loop.time()))
+        await self._insist("cancelled by request")
+
+    def _is_cancelable(self) -> bool:
+        try:
+            return self.executor is not None and read_attribute(self.executor, "cancelable") is True
+        except Exception as error:  # noqa: BLE001 - the border to users' code
+            logger.error(  # noqa: TRY400 - the traceback may hold secrets
+                "`cancelable` of %s cannot be read: %s",
+                self.task.executor,
+                redact(describe_error(error), self.secrets),
+            )
+            return False
+
+    async def _ask(self, executor: ExecutableTask, until: float) -> None:
+        """Call the executor's own `cancel`, and wait for it until a time of the event loop's clock.
+
+        It has a task of its own, which is left behind where it does not end.
+        """
+        is_late = False
+
+        async def ask() -> None:
+            current = asyncio.current_task()
+            enter_code()
+            try:
+                self.answer = self._readable(await executor.cancel())
+            except BaseException as error:
+                if must_pass(error, current, lambda: is_late or self.bench.is_over()):
+                    raise
+                shown = redact(show_traceback(error), self.secrets)
+                logger.error(  # noqa: TRY400 - the traceback may hold secrets
+                    "cancel() of %s failed; its code is cancelled from outside.\n%s",
+                    self.task.executor,
+                    shown,
+                )
+
+        asking = self.bench.code.create_task(ask(), name=f"apflow:ask:{self.task.id}")
+        await asyncio.wait({asking}, timeout=max(0.0, until - asyncio.get_running_loop().time()))
+        if asking.done():
+            return
+        is_late = True
+        logger.error(
+            "cancel() of %s takes longer than %g s; its code is cancelled from outside.",
+            self.task.executor,
+            self.bench.settings.cancel_grace,
+        )
+        asking.cancel("the grace period is over")
+        await asyncio.wait({asking}, timeout=INSIST_SECONDS)
+
+    def _readable(self, answer: object) -> Json:
+        """Return what is kept of what an executor's `cancel` returned, as plain JSON."""
+        if not isinstance(answer, dict):
+            return None
+        answer = cast("dict[str, Json]", answer)
+        given = {name: answer[name] for name in KEPT_OF_A_CANCELLED if answer.get(name) is not None}
+        read = self._read(redact(given, self.secrets), has_schema=False)
+        return read.result if read.status is TaskStatus.COMPLETED else None
+
+    async def _insist(self, why: str) -> None:
+        """End the code, again where it swallows that; leave it behind where it never ends."""
+        waiter, settings = self.waiter, self.bench.settings
+        self.end(why)
+        for _ in range(ceil((settings.cancel_grace + settings.cancel_wait) / INSIST_SECONDS)):
+            if waiter is None or self.outcome is not None:
+                return
+            await asyncio.wait({waiter}, timeout=INSIST_SECONDS)
+            if self.outcome is None:
+                waiter.cancel(why)
+        self.leave_behind(self.cancelled())
+
+    async def _call(self) -> Outcome:
+        bench, task = self.bench, self.task
+        if task.executor is None:
+            return failed(
+                "ExecutorNotFound", f"No executor is called {task.name!r}. {registry.advise(task.name)}"
+            )
+        entry = bench.entry(task.executor)
+        origin = Origin(authors_of(bench.tasks[task.root_id]), task.executor, can_bind=entry.uses_net_policy)
+        with working_for(origin):
+            return await self._call_executor(entry, origin)
+
+    async def _call_executor(self, entry: registry.ExecutorEntry, origin: Origin) -> Outcome:
+        bench, task = self.bench, self.task
+        params = task.params
+        if params:
+            params, secrets = resolve(params, origin.permit)
+            self.secrets.extend(secrets)
+        executor = self.executor = entry.make(params)
+        own_schema = task.schemas.get("input_schema")
+        schema = narrowed(compile_schema(own_schema), entry.schema_of(executor))
+        inputs = await self._inputs(schema, origin)
+        self._prepare(executor)
+        if self.is_cancelled:
+            return Outcome(CANCELLED, None, None, None)
+        policy = Policy.from_json(task.policy)
+        self.was_called = True
+        if policy.timeout is None:
+            return self._read(await bench.runner.call(executor, inputs, None))
+        patience = policy.timeout + bench.settings.cancel_grace + bench.settings.cancel_wait
+        late = failed("TimeoutError", f"{timeout_message(policy.timeout)} Its code does not end.")
+        leaving = bench.loop.call_later(patience, self.leave_behind, late)
+        try:
+            return self._read(await bench.runner.call(executor, inputs, policy.timeout))
+        finally:
+            leaving.cancel()
+
+    def _read(self, value: Json, *, has_schema: bool = True) -> Outcome:
+        if asyncio.iscoroutine(value):
+            value.close()  # a call without `await`: it is no JSON, and nothing runs it
+        settings = self.bench.settings
+        schema = self.task.schemas.get("output_schema") if has_schema else None
+        return read_result(
+            value,
+            output_schema=compile_schema(schema) if schema else None,
+            max_bytes=settings.max_result_bytes,
+            max_depth=settings.max_json_depth,
+        )
+
+    async def _inputs(self, schema: InputSchema | None, origin: Origin) -> dict[str, Json]:
+        """Return the inputs for the call; those with secrets as references stay in `self.inputs`."""
+        task, tasks = self.task, self.bench.tasks
+        results: dict[str, Json] = {}
+        names: dict[str, str] = {}
+        for dependency in task.dependencies:
+            needed = tasks.get(dependency["id"])
+            if needed is not None and needed.status is TaskStatus.COMPLETED:
+                results[needed.id] = copy_json(needed.result)
+                if "name" in dependency:
+                    names[needed.id] = dependency["name"]
+        most = self.bench.settings.max_referenced_bytes
+        inputs = build_inputs(task, results, names, schema, most)
+        if self.bench.hooks.has_pre:
+            shown = task.copy()
+            shown.inputs = inputs
+            await self.bench.hooks.run_pre(shown, self.was_ended)
+            inputs = shown.inputs
+        clear, secrets = resolve(inputs, origin.permit)
+        self.secrets.extend(secrets)
+        if schema is not None:
+            clear = schema.validate(clear)
+        self.inputs = inputs if secrets else clear
+        if self.executor is not None:
+            self.executor.dependency_results = results
+        return cast("dict[str, Json]", clear)
+
+    def _prepare(self, executor: ExecutableTask) -> None:
+        """Give the executor what an execution sees."""
+        task, bench = self.task, self.bench
+        self.queue = ProgressQueue(
+            task,
+            bench.publish,
+            bench.note_progress,
+            partial(redact, secrets=self.secrets),
+            bench.settings.progress_interval,
+            bench.loop,
+        )
+        executor.task_id = task.id
+        executor.root_task_id = task.root_id
+        executor.user_id = task.user_id
+        executor.stored_task = task
+        executor.attempts = task.attempts
+        executor.idempotency_key = f"{task.id}:{task.generation}"
+        executor.policy_effect = task.policy.get("effect")
+        executor.cancellation_checker = self.cancellation
+        executor.event_queue = self.queue
+        bench.instances[task.id] = executor

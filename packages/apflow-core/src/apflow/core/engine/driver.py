@@ -1,0 +1,430 @@
+"""From a tree's id to its finished run, and to its cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import cast
+
+from apflow.core.concurrency.containment import run_apart
+from apflow.core.concurrency.fair_semaphore import process_slots
+from apflow.core.engine import active_runs, late_results, leases
+from apflow.core.engine.attempt import Bench
+from apflow.core.engine.cancellation import CancelRequest, request_elsewhere
+from apflow.core.engine.gc_tuning import collect_rarely
+from apflow.core.engine.store_retry import CALLERS_PATIENCE, Patience
+from apflow.core.engine.tree_run import TreeRun
+from apflow.core.errors import AlreadyRunningError, ConflictError, NotFoundError, OwnerLostError
+from apflow.core.events.bus import EventBus, bus_of
+from apflow.core.extensions import registry
+from apflow.core.extensions.executor import ExecutableTask
+from apflow.core.extensions.hooks import Hooks
+from apflow.core.extensions.runner import LocalRunner, Runner
+from apflow.core.model.status import TERMINAL, TaskStatus
+from apflow.core.model.task import Json, Task, utc_now
+from apflow.core.model.tree import TaskTreeNode, TreeSummary, tree_status
+from apflow.core.model.tree_index import TreeIndex
+from apflow.core.planning.batch import Batch
+from apflow.core.planning.deadlock import find_cycle
+from apflow.core.planning.plan import choose_executor
+from apflow.core.planning.run_start import begin_run, has_unended_run, has_work, in_scope, take_over
+from apflow.core.settings import Settings, get_settings
+from apflow.core.store.base import NoticeKind, TaskStore
+
+logger = logging.getLogger(__name__)
+
+SHORTEST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between looks for what another process was asked for
+ATTEMPTS = 10  # to request a run while others keep changing the tree
+
+
+@dataclass(slots=True)
+class Driver:
+    """What runs trees of one store: its hooks, its runner and its settings."""
+
+    store: TaskStore
+    hooks: Hooks = field(default_factory=Hooks.current)
+    runner: Runner = field(default_factory=LocalRunner)
+    settings: Settings = field(default_factory=get_settings)
+    instances: MutableMapping[str, ExecutableTask] = field(default_factory=dict[str, ExecutableTask])
+    max_concurrency: int | None = None  # narrows this run; the process has a limit of its own
+    # Seconds for which a write is repeated while the store is unavailable; None: without end.
+    patience: float | None = CALLERS_PATIENCE
+
+    @property
+    def bus(self) -> EventBus:
+        """Where events are told."""
+        return bus_of(self.store)
+
+    async def run(
+        self,
+        root_id: str,
+        *,
+        named_id: str | None = None,
+        force: bool = False,
+        resume_only: bool = False,
+        leave: Callable[[list[Task], Task], bool] | None = None,
+        on_read: Callable[[list[Task]], object] | None = None,
+    ) -> list[Task] | None:
+        """Run a tree, or one of its tasks with what it needs, and return all its tasks as they ended.
+
+        A run that a dead process left is taken over first.
+
+        Args:
+            resume_only: only take over and finish a run that was requested before.
+            leave: called with the tasks and the root of a requested run; where it returns true, `run`
+                returns None and changes nothing.
+            on_read: called with the stored tasks, which the run then keeps up to date: a caller who has
+                read the tree before can let go of its own copy.
+
+        Raises:
+            NotFoundError: there is no such tree.
+            AlreadyRunningError: a living owner runs it.
+            StoreError: the store failed, or was unavailable for too long; the run stays requested.
+        """
+        collect_rarely()
+        return await run_apart(
+            lambda _: self._run(root_id, named_id, force, resume_only, leave, on_read),
+            f"apflow:drive:{root_id}",
+        )
+
+    async def _run(
+        self,
+        root_id: str,
+        named_id: str | None,
+        force: bool,
+        resume_only: bool,
+        leave: Callable[[list[Task], Task], bool] | None,
+        on_read: Callable[[list[Task]], object] | None,
+    ) -> list[Task] | None:
+        active_runs.claim(self.store, root_id)
+        try:
+            tasks = await self.store.tree(root_id)
+            if not tasks:
+                raise NotFoundError(root_id)
+            if on_read is not None:
+                on_read(tasks)
+            root = _root_of(tasks, root_id)
+            if await is_owned_elsewhere(self.store, root):
+                raise AlreadyRunningError(root_id)
+            if leave is not None and has_unended_run(root) and leave(tasks, root):
+                return None
+            if _is_unannounced(root) and self.hooks.tree.get("on_tree_created"):
+                tree = TaskTreeNode.build([task.copy() for task in tasks])
+                await self.hooks.run_tree("on_tree_created", tree.task, tree)
+            tasks = await self._finish_last_run(tasks, root)
+            if resume_only:
+                return tasks
+            return await self._drive_requested(tasks, root_id, named_id, force)
+        finally:
+            active_runs.leave(self.store, root_id)
+
+    async def _drive_requested(
+        self, tasks: list[Task], root_id: str, named_id: str | None, force: bool
+    ) -> list[Task]:
+        """Request a run and drive it; plan anew where somebody changes the tree before it is requested."""
+        for _ in range(ATTEMPTS):
+            run = self._requested(tasks, _root_of(tasks, root_id), named_id, force)
+            if run is None:
+                return tasks
+            try:
+                return await self._drive(run)
+            except AlreadyRunningError:
+                if run.has_begun:
+                    raise
+                tasks = await self.store.tree(root_id)
+                if has_unended_run(_root_of(tasks, root_id)):
+                    raise AlreadyRunningError(root_id) from None
+        raise AlreadyRunningError(root_id)
+
+    async def _finish_last_run(self, tasks: list[Task], root: Task) -> list[Task]:
+        """Finish what a dead process left of a run: all of it, or only its end hooks."""
+        if has_unended_run(root):
+            return await self._drive(self._resumed(tasks, root))
+        if root.run_requested_at is not None:
+            await self.call_end_hooks(root, tree_status(tasks, root.id))
+        return tasks
+
+    def _requested(self, tasks: list[Task], root: Task, named_id: str | None, force: bool) -> TreeRun | None:
+        """Return the run that was asked for, or None where there is nothing to do."""
+        batch = Batch(root.id, active_runs.owner_id(), utc_now())
+        is_known = registry.executor_is_known
+        scope = begin_run(tasks, root, batch, named_id=named_id, force=force, is_known=is_known)
+        if not has_work(tasks, scope):
+            return None
+        return self._make(tasks, scope, batch)
+
+    def _resumed(self, tasks: list[Task], root: Task) -> TreeRun:
+        batch = Batch(root.id, active_runs.owner_id(), utc_now())
+        bench = self._bench()
+        take_over(
+            tasks,
+            root,
+            batch,
+            is_known=registry.executor_is_known,
+            effect=partial(bench.effect, must_know=True),
+            max_interruptions=self.settings.max_interruptions,
+        )
+        return self._make(tasks, root.run_scope, batch)
+
+    def closing(self, tasks: list[Task], root: Task) -> TreeRun:
+        """Return a run that starts nothing: it writes down what a cancellation ends in a tree nobody runs."""
+        fence = {"run_owner": root.run_owner, "lease_until": root.lease_until}  # nobody has taken it since
+        batch = Batch(root.id, active_runs.owner_id(), utc_now(), fence)
+        return self._make(tasks, root.run_scope if has_unended_run(root) else None, batch, is_closing=True)
+
+    def _bench(self) -> Bench:
+        return Bench(hooks=self.hooks, runner=self.runner, settings=self.settings, instances=self.instances)
+
+    def _make(
+        self, tasks: list[Task], scope: list[str] | None, batch: Batch, *, is_closing: bool = False
+    ) -> TreeRun:
+        fault = None if is_closing else _invalid_tree(tasks, scope)
+        run = TreeRun(
+            self.store,
+            self._bench(),
+            self.bus,
+            process_slots(self.settings.max_concurrency),
+            tasks=tasks,
+            scope=scope,
+            first=batch,
+            limit=self.max_concurrency,
+            is_closing=is_closing,
+            patience=self.patience,
+        )
+        if fault is not None:
+            run.refuse([task.id for task in in_scope(tasks, scope)], fault)
+        return run
+
+    async def _drive(self, run: TreeRun) -> list[Task]:
+        """Drive a run to its end. Cancelling this coroutine cancels the tree, and waits for its code."""
+        active_runs.enter(self.store, run)
+        with leases.kept(self.store, run, active_runs.owner_id(), self.settings.lease_seconds):
+            driving = asyncio.create_task(run.drive(), name=f"apflow:run:{run.root_id}")
+            try:
+                await self.hooks.run_tree("on_tree_started", run.by_id[run.root_id].copy())
+                with self.bus.heeding(NoticeKind.CANCEL, run.look_at):
+                    await asyncio.shield(driving)
+            except asyncio.CancelledError:
+                await self._give_up(run, driving)
+                raise
+            except OwnerLostError:
+                if run.hold.was_held():
+                    late = late_results.late_results(run.calls.running.values())
+                    await late_results.deliver(
+                        self.store, run.root_id, run.requested_at, active_runs.owner_id(), late
+                    )
+                raise
+        if run.summary is not None:
+            await self.call_end_hooks(run.by_id[run.root_id], run.summary)
+        return run.tasks
+
+    async def _give_up(self, run: TreeRun, driving: asyncio.Task[None]) -> None:
+        if driving.done():
+            return
+        run.cancel(CancelRequest([run.root_id], "The caller was cancelled.", is_forced=True))
+        await asyncio.wait({driving}, timeout=self.settings.cancel_grace + self.settings.cancel_wait)
+        driving.cancel()
+        if run.summary is not None:
+            await self.call_end_hooks(run.by_id[run.root_id], run.summary)
+
+    async def call_end_hooks(self, root: Task, summary: TreeSummary) -> None:
+        """Call the hooks of the tree's end, at least once, and note that they were called."""
+        if root.run_requested_at is None:
+            return
+        shown = root.copy()
+        if summary.status is TaskStatus.FAILED:
+            await self.hooks.run_tree("on_tree_failed", shown, summary.error or "")
+        elif summary.status is TaskStatus.CANCELLED:
+            await self.hooks.run_tree("on_tree_cancelled", shown, summary.error or "Cancelled.")
+        else:
+            await self.hooks.run_tree("on_tree_completed", shown, str(summary.status))
+        batch = Batch(root.id, active_runs.owner_id(), utc_now())
+        expects = {"run_requested_at": root.run_requested_at, "run_ended_at": root.run_ended_at}
+        batch.put(root, expects, {"run_requested_at": None, "run_owner": None})
+        change = batch.change()
+        patiently = Patience(f"The end of tree {root.id}", self.patience)
+        await patiently(lambda: self.store.write(change))
+
+
+async def is_owned_elsewhere(store: TaskStore, root: Task) -> bool:
+    """Say whether a living process other than this one owns the requested run of a tree."""
+    if not store.capabilities.is_shared or root.run_requested_at is None:
+        return False
+    if root.run_owner in (None, active_runs.owner_id()):
+        return False
+    return not await store.unowned(active_runs.owner_id(), 1, [root.id])
+
+
+def _is_unannounced(root: Task) -> bool:
+    """Return whether a tree grew task by task, so that no hook was told of its creation before the first run.
+
+    Trees that were created as a whole have their executors chosen; see `TaskCreator`.
+    """
+    is_new = root.run_ended_at is None and root.started_at is None and root.status is TaskStatus.PENDING
+    return is_new and root.executor is None and choose_executor(root, registry.executor_is_known) is not None
+
+
+def _root_of(tasks: Sequence[Task], root_id: str) -> Task:
+    root = next((task for task in tasks if task.id == root_id), None)
+    if root is None:
+        raise NotFoundError(root_id)  # it has been deleted meanwhile
+    return root
+
+
+async def cancel(driver: Driver, task_id: str, message: str | None, *, is_forced: bool) -> dict[str, Json]:
+    """Cancel a task, all below it and what needs them; wait until their code has ended.
+
+    Returns:
+        `{"status": "cancelled" | "cancelling" | "failed", "task_id", "message"}`, and what the executor kept:
+        `token_usage`, `result`.
+    """
+    store, settings = driver.store, driver.settings
+    task = (await store.get([task_id])).get(task_id)
+    if task is None:
+        return _nothing_to_cancel(task_id)
+    try:
+        tasks = await store.existing_tree(task.root_id, task_id)
+    except NotFoundError:
+        return _nothing_to_cancel(task_id)  # it has been deleted meanwhile
+    if not _is_open_below(tasks, task_id):
+        message = f"Nothing is left to cancel: task {task.name!r} is {task.status}."
+        return {"status": "failed", "task_id": task_id, "message": message}
+    request = CancelRequest([task_id], message, is_forced)
+    wait = settings.cancel_wait + (0 if is_forced else settings.cancel_grace)
+    try:
+        async with asyncio.timeout(wait):
+            has_cancelled = await _ask(driver, task.root_id, request)
+    except TimeoutError:
+        text = "The cancellation was requested; the task's code has not ended yet."
+        return {"status": "cancelling", "task_id": task_id, "message": text}
+    ended = (await store.get([task_id])).get(task_id, task)
+    if not has_cancelled:
+        text = f"Nothing is left to cancel: task {task.name!r} is {ended.status}."
+        return {"status": "failed", "task_id": task_id, "message": text}
+    return _answer(ended, message)
+
+
+async def _ask(driver: Driver, root_id: str, request: CancelRequest) -> bool:
+    """Hand a request to the run of the tree, or carry it out where nobody runs it; wait for its end."""
+    while True:
+        run = await active_runs.running(driver.store, root_id)
+        if run is not None:
+            run.cancel(request)
+            if await asyncio.shield(asyncio.wrap_future(request.done)):
+                return True
+            if not _is_open_below(
+                await driver.store.existing_tree(root_id, *request.task_ids), *request.task_ids
+            ):
+                return False
+            request = CancelRequest(request.task_ids, request.message, request.is_forced)
+            await asyncio.sleep(0)  # the run ended before the request reached it
+            continue
+        root = (await driver.store.get([root_id])).get(root_id)
+        if root is not None and await is_owned_elsewhere(driver.store, root):
+            ended = await _ask_elsewhere(driver.store, root_id, request)
+            if ended is not None:
+                return ended
+            continue  # its owner has died, or given it up
+        try:
+            await _cancel_unowned(driver, root_id, request)
+            return request.done.result()
+        except AlreadyRunningError:
+            continue  # somebody has begun to run it meanwhile
+
+
+async def _ask_elsewhere(store: TaskStore, root_id: str, request: CancelRequest) -> bool | None:
+    """Store a request for the owner of the tree and wait; None where nobody owns it any more.
+
+    Returns:
+        whether anything ended as cancelled.
+    """
+    wait = SHORTEST_WAIT
+    while True:
+        tasks = await store.tree(root_id)
+        batch = Batch(root_id, None, utc_now())
+        is_open = request_elsewhere(tasks, request, batch)
+        if not is_open:
+            return request.has_cancelled
+        if batch.moves:
+            try:
+                await store.write(batch.change())
+            except ConflictError:
+                continue
+        await asyncio.sleep(wait)
+        wait = min(LONGEST_WAIT, wait * 2)
+        if not await is_owned_elsewhere(store, _root_of(tasks, root_id)):
+            return None
+
+
+async def _cancel_unowned(driver: Driver, root_id: str, request: CancelRequest) -> None:
+    active_runs.claim(driver.store, root_id)
+    try:
+        tasks = await driver.store.tree(root_id)
+        root = _root_of(tasks, root_id)
+        run = driver.closing(tasks, root)
+        active_runs.enter(driver.store, run)
+        run.cancel(request)
+        await run.drive()
+        if run.summary is not None:
+            await driver.call_end_hooks(run.by_id[root.id], run.summary)
+    finally:
+        active_runs.leave(driver.store, root_id)
+
+
+def _invalid_tree(tasks: Sequence[Task], scope: Sequence[str] | None) -> str | None:
+    """Return why no run could ever finish this tree, or None."""
+    outside = _outside(tasks, scope)
+    if outside:
+        return outside
+    circle = find_cycle(tasks)
+    if not circle:
+        return None
+    names = {task.id: task.name for task in tasks}
+    shown = " -> ".join(repr(names[each]) for each in [*circle[:6], circle[0]])
+    return f"These tasks wait for each other: {shown}. Change a dependency, or move a task out of its group"
+
+
+def _outside(tasks: Sequence[Task], scope: Sequence[str] | None) -> str | None:
+    """Return which tasks that are to run depend on tasks outside the tree, or None."""
+    known = {task.id for task in tasks}
+    faults = [
+        f"{task.name!r} ({task.id}) depends on {dependency['id']!r}"
+        for task in in_scope(tasks, scope)
+        if task.status not in TERMINAL
+        for dependency in task.dependencies
+        if dependency["id"] not in known
+    ]
+    if not faults:
+        return None
+    more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
+    return (
+        f"Dependencies are outside the tree: {', '.join(faults[:5])}{more}. Create the missing tasks in this "
+        "tree (parent_id), or add them with TaskTreeNode.add_child before the run"
+    )
+
+
+def _is_open_below(tasks: Sequence[Task], *task_ids: str) -> bool:
+    below = set(TreeIndex(tasks).subtree(*task_ids))
+    return any(task.id in below and task.status not in TERMINAL for task in tasks)
+
+
+def _nothing_to_cancel(task_id: str) -> dict[str, Json]:
+    return {"status": "failed", "task_id": task_id, "message": str(NotFoundError(task_id))}
+
+
+def _answer(task: Task, message: str | None) -> dict[str, Json]:
+    answer: dict[str, Json] = {
+        "status": "cancelled",
+        "task_id": task.id,
+        "message": message or f"Task {task.name!r} is cancelled.",
+    }
+    result = task.result
+    if isinstance(result, dict):
+        result = cast("dict[str, Json]", result)
+        if result.get("token_usage") is not None:
+            answer["token_usage"] = result["token_usage"]
+        answer["result"] = result
+    return answer

@@ -1,0 +1,95 @@
+"""Results of code that held the interpreter for longer than the lease of its tree.
+
+While a C call holds the interpreter, no thread of the process renews a lease: another process takes the tree
+and runs the task again. The first result wins. It is stored although the tree has another owner by then, on
+condition that the task has not ended, is of the same generation, and no cancellation is requested. A task of
+effect `once` has failed as `Interrupted` when the tree was taken, so that its late result finds it ended.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from apflow.core.engine.attempt import Attempt
+from apflow.core.errors import ApflowError, ConflictError
+from apflow.core.model.status import TERMINAL, TaskStatus
+from apflow.core.model.task import Task, utc_now
+from apflow.core.planning.batch import Batch
+from apflow.core.store.base import TaskStore
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 5  # to store a result while the new owner changes the task
+
+
+@dataclass
+class Hold:
+    """What a run knows about a period in which the interpreter was held.
+
+    `was_held` returns whether the lease may have expired in such a period. `is_held` returns whether the
+    period lasts until now, so that the code that ends now may have held the interpreter.
+    """
+
+    was_held: Callable[[], bool] = lambda: False
+    is_held: Callable[[], bool] = lambda: False
+    grace: float = 0.0  # seconds that code which was delayed by the hold has to end
+    suspects: list[Task] = field(default_factory=list[Task])  # whose code ended as the hold ended
+
+
+def late_results(attempts: Iterable[Attempt]) -> list[Attempt]:
+    """Return the attempts whose result is worth storing."""
+    return [
+        each
+        for each in attempts
+        if each.outcome is not None
+        and each.outcome.status is TaskStatus.COMPLETED
+        and not each.is_cancelled
+        and each.bench.effect(each.task) != "once"
+    ]
+
+
+async def deliver(
+    store: TaskStore, root_id: str, requested_at: datetime | None, owner: str, attempts: Iterable[Attempt]
+) -> None:
+    """Store late results of a tree that has another owner by now. A failure is logged."""
+    for attempt in attempts:
+        task = attempt.task
+        try:
+            is_stored = await _deliver(store, root_id, requested_at, owner, attempt)
+        except ApflowError as error:
+            logger.warning("The late result of task %s (tree %s) is lost: %s", task.id, root_id, error)
+            continue
+        what = "is stored: no other attempt had ended" if is_stored else "is dropped: the task has ended"
+        logger.warning("The late result of task %s (%r, tree %s) %s.", task.id, task.name, root_id, what)
+
+
+async def _deliver(
+    store: TaskStore, root_id: str, requested_at: datetime | None, owner: str, attempt: Attempt
+) -> bool:
+    for _ in range(ATTEMPTS):
+        stored = await store.get([root_id, attempt.task.id])
+        root, task = stored.get(root_id), stored.get(attempt.task.id)
+        if root is None or task is None or root.run_requested_at != requested_at or root.run_ended_at:
+            return False
+        if task.status in TERMINAL or task.generation != attempt.generation or task.cancel_requested_at:
+            return False
+        try:
+            await store.write(_ending(task, root_id, owner, attempt).change())
+        except ConflictError:
+            continue
+        return True
+    return False
+
+
+def _ending(task: Task, root_id: str, owner: str, attempt: Attempt) -> Batch:
+    """Return the change that ends a task by a late result, and makes this process the task's owner."""
+    assert attempt.outcome is not None  # only such attempts are delivered
+    batch = Batch(root_id, owner, utc_now())
+    if task.status is TaskStatus.PENDING:  # the new owner has put it back, and not started it yet
+        batch.start(task)
+    batch.end(task, attempt.outcome)
+    batch.put(task, {}, {"owner": owner})
+    return batch

@@ -1,0 +1,228 @@
+"""A process that runs trees for a living: whatever is requested on its database and has no living owner."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from time import monotonic
+
+from apflow.core.concurrency.containment import shielded
+from apflow.core.concurrency.supervision import Supervised
+from apflow.core.engine import active_runs
+from apflow.core.engine.driver import Driver
+from apflow.core.engine.gc_tuning import collect_rarely
+from apflow.core.engine.recovery import lacks_executors
+from apflow.core.errors import ConflictError, NotFoundError
+from apflow.core.events.bus import bus_of
+from apflow.core.model.task import Task
+from apflow.core.planning.run_start import is_unstarted
+from apflow.core.settings import Settings, get_settings
+from apflow.core.store.base import Change, Move, NoticeKind, TaskStore
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY = 1.0  # seconds between sweeps, where no notice comes
+COURTESY = 0.01  # seconds that one with work leaves new work to those without
+LONGEST_REST = 10.0  # seconds, where the store fails
+MOST_AT_ONCE = 50  # trees that one sweep takes
+LONGEST_PAUSE = 60.0  # seconds until a tree is taken again whose run failed
+NOBODY = ""  # who asks for trees as no owner at all: those that this process has left are found, too
+
+
+@dataclass(frozen=True, slots=True)
+class _Lacking:
+    """A tree that needs an executor which this process lacks."""
+
+    requested_at: datetime | None  # its run: another request is another case
+    until: float  # by the monotonic clock: when it is run here all the same
+
+
+class Worker:
+    """Takes trees of one store, as many at once as there are places for calls, and runs them to their end.
+
+    It sweeps continuously: a submitted tree is taken at once, one whose owner died when the lease is over.
+    Any number of workers may sweep; of two that want a tree one gets it. A tree that another process had
+    begun is left to others where this process lacks one of its executors. A fresh one is left to them for
+    `executor_wait` seconds where the store admits other processes; then it runs here, and what no process
+    has an executor for fails.
+    """
+
+    def __init__(self, db: TaskStore, settings: Settings | None = None) -> None:
+        self.db = db
+        self._settings = settings or get_settings()
+        self._trees: dict[str, asyncio.Task[None]] = {}
+        self._lacking: dict[str, _Lacking] = {}  # left to others, by root id
+        # Whose run failed here: root id -> how often in a row, and when the tree is taken again.
+        self._failed: dict[str, tuple[int, float]] = {}
+        self._is_draining = False
+        self._is_cancelled = False  # and its trees with it
+        self._sweeping: Supervised | None = None
+        self._has_more = False  # the last sweep took all that it could
+        self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def running(self) -> int:
+        """How many trees it runs now."""
+        return len(self._trees)
+
+    @property
+    def is_sweeping(self) -> bool:
+        """Whether it looks for trees at present. False for as long as its sweep has to be started again."""
+        return self._sweeping is not None and self._sweeping.is_running
+
+    async def run(self) -> None:
+        """Sweep and run until `drain()`, then until the last tree has ended or was given up.
+
+        A store that fails is asked again, less and less often, up to every ten seconds. A sweep that ends in
+        any other way is logged as an error and started again; the trees that run go on meanwhile. Cancelling
+        this coroutine cancels the trees.
+        """
+        collect_rarely()
+        self._loop = asyncio.get_running_loop()
+        self._is_cancelled = False
+        self._sweeping = Supervised("apflow:worker:sweep", self._sweep_until_drained)
+        try:
+            with bus_of(self.db).heeding(NoticeKind.REQUESTED, self._heed):
+                await self._sweeping.run()
+        finally:
+            await self._end_trees()
+
+    async def _sweep_until_drained(self) -> None:
+        faults = 0
+        while not self._is_draining:
+            self._wake.clear()
+            try:
+                await self._look_at_lacking()
+                has_more = await self._sweep()
+                faults = 0
+            except Exception as error:  # noqa: BLE001 - a sweep that fails only delays
+                has_more, faults = False, faults + 1
+                logger.warning("The sweep for requested trees failed and is repeated: %s", error)
+            if not has_more:
+                await self._rest(min(LONGEST_REST, LOOK_EVERY * 2 ** max(0, faults - 1)))
+        await self._leave()
+
+    async def _end_trees(self) -> None:
+        """Cancel what still runs: the caller of `run` was cancelled."""
+        if not self._trees:
+            return
+        self._is_cancelled = True
+        for each in self._trees.values():
+            each.cancel()
+        with shielded():
+            await asyncio.wait(list(self._trees.values()))
+
+    def drain(self) -> None:
+        """Take no more trees, let running code end within `shutdown_timeout`, and give up what is left."""
+        self._is_draining = True
+        self._wake.set()
+
+    async def _leave(self) -> None:
+        while self._trees:
+            for run in active_runs.all_running(self.db):  # again and again: some are only about to begin
+                if run.root_id in self._trees:
+                    run.drain(self._settings.shutdown_timeout)
+            await asyncio.wait(self._trees.values(), timeout=0.1)
+
+    def _heed(self, _: str) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds * random.uniform(0.75, 1.25)):  # noqa: S311 - spreads sweeps
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        if self._trees and not self._is_draining:
+            await asyncio.sleep(COURTESY)
+
+    async def _sweep(self) -> bool:
+        """Take what is there, as far as there are places; say whether there may be more to take at once."""
+        places = min(MOST_AT_ONCE, self._settings.max_concurrency - len(self._trees))
+        if places <= 0:
+            self._has_more = True  # perhaps: the end of a tree makes it look
+            return False
+        now = monotonic()
+        failed = [root_id for root_id, (_, again_at) in self._failed.items() if again_at > now]
+        unwanted = {*self._left(), *self._trees, *failed, *active_runs.running_ids(self.db)}
+        found = await self.db.reserve(NOBODY, places, list(unwanted))
+        for root in found:
+            # Not in a task group: trees go on where the sweep fails.
+            taking = asyncio.create_task(self._take(root), name=f"apflow:worker:{root.id}")
+            self._trees[root.id] = taking
+            taking.add_done_callback(partial(self._forget, root.id))
+        self._has_more = len(found) == places
+        return self._has_more and places == MOST_AT_ONCE
+
+    async def _look_at_lacking(self) -> None:
+        """Forget what was left to others and is requested anew, or has ended."""
+        stored = await self.db.get(list(self._lacking)) if self._lacking else {}
+        for root_id, lacking in list(self._lacking.items()):
+            if root_id not in stored or stored[root_id].run_requested_at != lacking.requested_at:
+                del self._lacking[root_id]
+
+    def _left(self) -> list[str]:
+        """Return the trees that this worker leaves to others now."""
+        now = monotonic()
+        return [root_id for root_id, lacking in self._lacking.items() if now < lacking.until]
+
+    def _leaves(self, tasks: list[Task], root: Task) -> bool:
+        """Return whether a tree is left to others, because this process lacks an executor that it needs."""
+        if not is_unstarted(tasks, root):
+            until = math.inf
+        elif self.db.capabilities.is_shared:
+            until = monotonic() + self._settings.executor_wait
+        else:
+            return False  # no other process can ever run it
+        known = self._lacking.get(root.id)
+        if known is not None and known.requested_at == root.run_requested_at and known.until <= monotonic():
+            return False
+        if not lacks_executors(tasks, root):
+            return False
+        self._lacking[root.id] = _Lacking(root.run_requested_at, until)
+        return True
+
+    async def _free(self, root: Task) -> None:
+        """Give up the reservation of a tree that is left to others."""
+        if root.lease_until is not None:  # it was reserved
+            free = Move(root.id, root.id, {"lease_until": root.lease_until}, {"lease_until": None})
+            await self.db.write(Change(moves=[free]))
+
+    def _take_later(self, root_id: str) -> None:
+        """Let the run of a tree that failed be taken up again, later each time."""
+        times = self._failed.get(root_id, (0, 0.0))[0] + 1
+        pause = min(LONGEST_PAUSE, LOOK_EVERY * 2 ** min(times - 1, 10))
+        self._failed[root_id] = times, monotonic() + pause
+
+    async def _take(self, root: Task) -> None:
+        try:
+            driver = Driver(self.db, patience=None)
+            if await driver.run(root.id, resume_only=True, leave=self._leaves) is None:
+                await self._free(root)
+            self._failed.pop(root.id, None)
+            if self._has_more:
+                self._wake.set()
+        except (ConflictError, NotFoundError) as error:
+            self._failed.pop(root.id, None)
+            logger.debug("Tree %s is somebody else's by now: %s", root.id, error)
+        except asyncio.CancelledError:
+            if self._is_cancelled:
+                raise
+            logger.exception("The run of tree %s was cancelled by other code; it stays requested.", root.id)
+        except (Exception, SystemExit):
+            self._take_later(root.id)
+            logger.exception("Tree %s could not be run to its end; it stays requested.", root.id)
+        finally:
+            self._trees.pop(root.id, None)
+
+    def _forget(self, root_id: str, taking: asyncio.Task[None]) -> None:
+        """Note the end of a task that was cancelled before it began."""
+        if self._trees.get(root_id) is taking:
+            del self._trees[root_id]

@@ -1,0 +1,1 @@
+"""Publishing events of trees to subscribers in this process, and progress."""

@@ -1,0 +1,135 @@
+"""What an executor says while it runs, on its way to subscribers and to the task's row.
+
+Progress and log events of a task are coalesced to one per interval; of each kind the last one is always
+sent, held back if need be until the next interval or the end of the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from apflow.core.errors import InvalidInputError
+from apflow.core.model.event import EventType, TaskEvent
+from apflow.core.model.task import Json, Task, utc_now
+from apflow.core.payload.json_value import clean_text, storable
+
+logger = logging.getLogger(__name__)
+
+
+class ProgressQueue:
+    """The `event_queue` of one executor call. May be used from any thread.
+
+    Args:
+        publish: hears what is let through.
+        note: is told the fraction done, for the task's row.
+        redact: takes secrets out of what the executor says.
+        interval: seconds between two events.
+        loop: the event loop that this is made on.
+    """
+
+    __slots__ = (
+        "_held", "_interval", "_is_closed", "_loop", "_note", "_publish", "_redact", "_sent_at", "_task",
+        "_thread", "_timer",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        task: Task,
+        publish: Callable[[TaskEvent], None],
+        note: Callable[[str, float], None],
+        redact: Callable[[Json], Json],
+        interval: float,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._task = task
+        self._publish = publish
+        self._note = note
+        self._redact = redact
+        self._interval = interval
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._sent_at = float("-inf")
+        self._held: dict[EventType, TaskEvent] = {}  # the last of each kind, in the order to send them
+        self._timer: asyncio.TimerHandle | None = None  # set while anything is held
+        self._is_closed = False
+
+    async def put(self, event: Mapping[str, Json], /) -> None:
+        """Send one event; see `put_nowait`. Gives the event loop a turn."""
+        self.put_nowait(event)
+        await asyncio.sleep(0)
+
+    def put_nowait(self, event: Mapping[str, Json], /) -> None:
+        """Send one event: `type` ("progress" or "log"), `progress` (0.0 to 1.0), `message`, `data`.
+
+        The fraction may also stand in `data`; any other type counts as progress. `data` that is not JSON is
+        left out. After the end of the call nothing is sent.
+        """
+        if self._is_closed:
+            return
+        made = self._read(event)
+        if threading.get_ident() == self._thread:
+            self._take(made)
+        else:
+            self._loop.call_soon_threadsafe(self._take, made)
+
+    def close(self) -> None:
+        """Send what is held back, and take nothing more."""
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        held, self._held = self._held, {}
+        for event in held.values():
+            self._send(event)
+
+    def _take(self, event: TaskEvent) -> None:
+        if self._is_closed:
+            return
+        wait = self._sent_at + self._interval - self._loop.time()
+        if wait <= 0 and not self._held:
+            self._send(event)
+            return
+        self._held[event.type] = event
+        if self._timer is None:
+            self._timer = self._loop.call_later(wait, self._send_held)
+
+    def _send_held(self) -> None:
+        self._send(self._held.pop(next(iter(self._held))))
+        self._timer = self._loop.call_later(self._interval, self._send_held) if self._held else None
+
+    def _send(self, event: TaskEvent) -> None:
+        self._sent_at = self._loop.time()
+        if event.progress is not None:
+            self._note(event.task_id, event.progress)
+        self._publish(event)
+
+    def _read(self, event: Mapping[str, Json]) -> TaskEvent:
+        data, message, fraction = self._data(event.get("data")), event.get("message"), event.get("progress")
+        if fraction is None and isinstance(data, dict):
+            fraction = cast("dict[str, Json]", data).get("progress")
+        return TaskEvent(
+            type=EventType.LOG if event.get("type") == EventType.LOG else EventType.PROGRESS,
+            task_id=self._task.id,
+            root_task_id=self._task.root_id,
+            timestamp=utc_now(),
+            status=self._task.status,
+            progress=_fraction(fraction),
+            message=None if message is None else self._redact(clean_text(str(message))),
+            data=data,
+        )
+
+    def _data(self, data: Json) -> Json:
+        """Return a copy of what the executor sent: it may go on changing its own."""
+        try:
+            return self._redact(storable(data, "data"))
+        except InvalidInputError as error:
+            logger.warning("An event of task %s is sent without its data: %s", self._task.id, error)
+            return None
+
+
+def _fraction(value: Json) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(min(1.0, max(0.0, value))) if is_number else None

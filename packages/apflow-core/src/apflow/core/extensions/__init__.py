@@ -1,0 +1,1 @@
+"""What plugs in: executors, hooks, tools and runners, and the registry that finds them."""

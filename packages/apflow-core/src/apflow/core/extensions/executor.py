@@ -1,0 +1,178 @@
+"""What an executor is, and what it sees while it runs.
+
+An executor is written once and runs many times; every run gets an instance of its own, on which the
+engine sets the attributes listed in `ExecutableTask` before it calls `execute`. All of them have
+defaults on the class, so that a bare instance works in a unit test and no `super().__init__()` is needed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol, cast
+
+from apflow.core.errors import InvalidInputError
+from apflow.core.model.task import Json, Task
+from apflow.core.payload.json_value import copy_json
+
+# A pydantic model class, a JSON Schema, or nothing to check.
+InputsSchema = type[Any] | dict[str, Json] | None
+
+NO_RESULTS: Mapping[str, Json] = MappingProxyType({})
+
+
+class EventQueue(Protocol):
+    """Where an executor sends its progress and log events, as dicts."""
+
+    async def put(self, event: dict[str, Json], /) -> None:
+        """Send one event."""
+        ...
+
+    def put_nowait(self, event: dict[str, Json], /) -> None:
+        """Send one event from code that cannot wait."""
+        ...
+
+
+class ExecutableTask(ABC):
+    """Code that does the work of a task.
+
+    `id`, `name` and `description` may be class attributes, properties or set in `__init__`.
+    """
+
+    id: str = ""  # what tasks call it by; unique
+    name: str = ""  # for people
+    description: str = ""
+
+    cancelable: bool = False  # it ends by itself, within the grace period, when it is told to
+    effect: str = "idempotent"  # "pure", "idempotent" or "once": what a second run would do
+    max_concurrency: int | None = None  # of this executor, in one process
+    # It sends inputs only over connections of `apflow.core.net.connect`: a secret can be bound to hosts.
+    uses_net_policy: bool = False
+
+    # Set by the engine before `execute`.
+    task_id: str | None = None
+    root_task_id: str | None = None
+    user_id: str | None = None
+    stored_task: Task | None = None  # the run's own: `task` gives copies of it
+    attempts: int = 0  # this one included
+    idempotency_key: str | None = None  # the same for every attempt at one piece of work
+    policy_effect: str | None = None  # `effect` of the task's policy; None: the policy names none
+    dependency_results: Mapping[str, Json] = NO_RESULTS  # of the completed dependencies, in order
+    cancellation_checker: Callable[[], bool] | None = None
+    event_queue: EventQueue | None = None
+
+    @property
+    def task(self) -> Task | None:
+        """A copy of the task that is run; None without a run."""
+        return None if self.stored_task is None else self.stored_task.copy()
+
+    @abstractmethod
+    async def execute(self, inputs: dict[str, Any]) -> Any:
+        """Do the work and return plain JSON. Raise, or return `{"status": "failed"}`, to fail the task."""
+
+    def get_input_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of `inputs`. Unless overridden, everything is accepted."""
+        return {"type": "object", "properties": {}}
+
+    async def cancel(self) -> Any:
+        """Stop the running `execute`. What is returned may hold `partial_result` and `token_usage`."""
+        return None
+
+    async def report_progress(self, fraction: float, message: str | None = None, data: Json = None) -> None:
+        """Tell how far the work is, from 0.0 to 1.0. Without a run to tell it to, do nothing."""
+        if self.event_queue is None:
+            return
+        event = {"type": "progress", "task_id": self.task_id, "progress": fraction}
+        await self.event_queue.put(event | {"message": message, "data": data})
+
+
+class BaseTask(ExecutableTask):
+    """An executor whose inputs are described by `inputs_schema`: a pydantic model or a JSON Schema.
+
+    `MyExecutor(inputs={...})` and `super().__init__(inputs=..., task_id=...)` work as in the former base
+    class; a class needs neither.
+    """
+
+    inputs_schema: ClassVar[InputsSchema] = None
+
+    # For people and catalogues; the engine does not use them.
+    type: Any = ""
+    version: str = ""
+    tags: Sequence[str] = ()
+    examples: Sequence[Any] = ()
+    category: Any = ""
+    metadata: Mapping[str, Any] = MappingProxyType({})
+
+    _inputs: dict[str, Any] | None = None
+
+    def __init__(self, inputs: dict[str, Any] | None = None, **attributes: Any) -> None:
+        """Set what is given: `inputs`, and attributes such as `task_id`, `user_id` or `cancellation_checker`.
+
+        The engine gives none of it. `params` of a task go to an `__init__` of the class itself.
+        """
+        super().__init__()
+        if inputs is not None:
+            self.inputs = inputs
+        for name, value in attributes.items():
+            found = getattr(self.__class__, name, None)
+            if not isinstance(found, property) or found.fset is not None:
+                setattr(self, name, value)
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The inputs that the instance was made with, or was given by `set_inputs`."""
+        return {} if self._inputs is None else self._inputs
+
+    @inputs.setter
+    def inputs(self, inputs: dict[str, Any] | None) -> None:
+        self._inputs = dict(inputs or {})
+
+    def set_inputs(self, inputs: dict[str, Any]) -> None:
+        """Replace `inputs`."""
+        self.inputs = inputs
+
+    def check_input_schema(self, inputs: dict[str, Any] | None = None) -> bool:
+        """Return whether inputs, by default `self.inputs`, are as the schema wants them."""
+        try:
+            self.validate_input_schema(inputs)
+        except InvalidInputError:
+            return False
+        return True
+
+    def validate_input_schema(self, inputs: dict[str, Any] | None = None) -> bool:
+        """Return true if inputs, by default `self.inputs`, are as the schema wants them.
+
+        Raises:
+            InvalidInputError: they are not; `violations` lists every fault with its path.
+        """
+        from apflow.core.payload.schema import compile_schema  # pydantic and jsonschema_rs take their time
+
+        schema = compile_schema(input_schema_of(self))
+        if schema is not None:
+            schema.validate(copy_json(self.inputs if inputs is None else inputs))
+        return True
+
+    def get_input_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of `inputs_schema`."""
+        schema = self.inputs_schema
+        if schema is None:
+            return super().get_input_schema()
+        if isinstance(schema, dict):
+            return schema
+        return cast("dict[str, Any]", schema.model_json_schema())
+
+
+def input_schema_of(executor: ExecutableTask) -> InputsSchema:
+    """Return what validates the executor's inputs: its pydantic model where that is its schema."""
+    model = getattr(executor, "inputs_schema", None)
+    has_own_schema = type(executor).get_input_schema not in _INHERITED_SCHEMAS
+    return model if isinstance(model, type) and not has_own_schema else executor.get_input_schema()
+
+
+_INHERITED_SCHEMAS = (ExecutableTask.get_input_schema, BaseTask.get_input_schema)
+
+
+def overrides_cancel(executor: ExecutableTask) -> bool:
+    """Say whether the executor has a `cancel` of its own."""
+    return type(executor).cancel is not ExecutableTask.cancel

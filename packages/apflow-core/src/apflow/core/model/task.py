@@ -1,0 +1,172 @@
+"""A task, as plain data.
+
+A task is one row of work. What users see comes first; what the engine keeps beside it follows.
+All JSON fields hold plain JSON: dict, list, str, int, float, bool, None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+
+from apflow.core.bounds import MAX_SECONDS
+from apflow.core.model.status import TERMINAL, TaskStatus
+
+Json = Any
+
+
+class Dependency(TypedDict):
+    """One entry of `Task.dependencies`: what must end before the task starts.
+
+    `required`: whether it must have completed; an optional one may end in any way.
+    `name`: kept where an array named the dependency by it; the result is then also given under this name.
+    """
+
+    id: str
+    required: bool
+    name: NotRequired[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When and how often a failed attempt is repeated. Times in seconds."""
+
+    max_attempts: int = 1
+    delay: float = 1.0
+    backoff: float = 2.0
+    max_delay: float = 60.0
+    jitter: bool = True
+    on: tuple[str, ...] | None = None  # error types; None means every type that may be retried
+
+    def wait(self, attempt: int) -> float:
+        """Return the seconds to wait after the given attempt (the first is 1), before jitter.
+
+        Never more than `MAX_SECONDS`: a stored policy may be older than that bound.
+        """
+        longest = min(self.max_delay, MAX_SECONDS)
+        try:
+            return min(longest, self.delay * self.backoff ** (attempt - 1))
+        except OverflowError:
+            return longest
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a task is to be run: `Task.policy`, read."""
+
+    timeout: float | None = None  # seconds per attempt
+    retry: Retry = field(default_factory=Retry)
+    effect: str | None = None  # "pure", "idempotent" or "once"; None: the executor's
+
+    @classmethod
+    def from_json(cls, policy: Mapping[str, Json] | None) -> Policy:
+        """Read a policy that creation has checked; a stored one may be older than the bounds."""
+        if not policy:
+            return DEFAULT_POLICY
+        retry = dict(policy.get("retry") or {})
+        if retry.get("on") is not None:
+            retry["on"] = tuple(retry["on"])
+        timeout = policy.get("timeout")
+        if timeout is not None:
+            timeout = min(timeout, MAX_SECONDS)
+        return cls(timeout=timeout, retry=Retry(**retry), effect=policy.get("effect"))
+
+
+DEFAULT_POLICY = Policy()
+
+PUBLIC_FIELDS = (
+    "id", "parent_id", "root_id", "user_id", "name", "status", "priority", "dependencies", "inputs", "params",
+    "schemas", "policy", "result", "error", "progress", "has_children", "attempts", "created_at",
+    "started_at", "updated_at", "completed_at", "original_task_id", "has_copy",
+)  # fmt: skip
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One row of work.
+
+    Custom columns of a `TaskModel` subclass are in `extra`, and readable as attributes once
+    `set_task_model_class()` has made them known. Times are aware datetimes in UTC.
+    """
+
+    id: str
+    name: str
+    root_id: str  # a root's own id
+    parent_id: str | None = None  # organises and displays; never decides order
+    user_id: str | None = None
+    status: TaskStatus = TaskStatus.PENDING
+    priority: int = 2  # 0 urgent, 1 high, 2 normal, 3 low; lower starts first
+    dependencies: list[Dependency] = field(default_factory=list[Dependency])
+    inputs: dict[str, Json] = field(default_factory=dict[str, Json])
+    params: dict[str, Json] = field(default_factory=dict[str, Json])
+    schemas: dict[str, Json] = field(default_factory=dict[str, Json])
+    policy: dict[str, Json] = field(default_factory=dict[str, Json])
+    result: Json = None
+    error: str | None = None
+    progress: float = 0.0  # 0.0 to 1.0: what the executor last reported; shown as `fraction`
+    has_children: bool = False
+    attempts: int = 0
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    updated_at: datetime | None = None
+    completed_at: datetime | None = None
+    original_task_id: str | None = None
+    has_copy: bool = False
+
+    position: int = -1  # order of creation in the tree; -1: the store gives the next number
+    executor: str | None = None  # what was decided to run it: an executor id, or GROUP
+    generation: int = 0  # raised by each re-execution
+    interruptions: int = 0  # times that its process died during the call
+    not_before: datetime | None = None  # a retry waits until then
+    cancel_requested_at: datetime | None = None
+    owner: str | None = None  # who started it
+
+    # The run, on a root only.
+    run_requested_at: datetime | None = None
+    run_scope: list[str] | None = None  # None: the whole tree
+    run_owner: str | None = None
+    lease_until: datetime | None = None
+    run_ended_at: datetime | None = None
+    last_event: int = 0  # number of the last stored event of the tree
+
+    # On a root only: the callers of a server who wrote the tree (see `origin`). None: this machine.
+    written_by: list[dict[str, Json]] | None = None
+
+    extra: dict[str, Json] = field(default_factory=dict[str, Json])
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Json: ...  # custom columns
+
+    def copy(self) -> Task:
+        """Return a task with the same values; the JSON in it is shared."""
+        return Task(*_values(self))
+
+    @property
+    def fraction(self) -> float:
+        """The progress that every interface shows: an ended task counts as done, whatever way it ended."""
+        return 1.0 if self.status in TERMINAL else self.progress
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return what users see, as plain JSON: times in ISO 8601, custom columns beside the others."""
+        shown = {name: to_json(getattr(self, name)) for name in PUBLIC_FIELDS} | {"progress": self.fraction}
+        return shown | {name: to_json(value) for name, value in self.extra.items()}
+
+
+_values = attrgetter(*(each.name for each in fields(Task)))
+
+# Value of Task.executor for a task that only holds others. No executor can have an id that begins so.
+GROUP = ":group"
+
+
+def to_json(value: Json) -> Json:
+    """Return a column's value as JSON: a datetime as ISO 8601 text, all else unchanged."""
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def utc_now() -> datetime:
+    """Return the present moment as an aware datetime."""
+    return datetime.now(UTC)

@@ -1,0 +1,1 @@
+"""Network addresses that tasks may connect to, and connecting to them."""

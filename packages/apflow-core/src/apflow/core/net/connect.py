@@ -1,0 +1,99 @@
+"""Connecting to the outside: every connection of an executor is made to an address that was judged.
+
+The name is resolved here, once, and the connection made to what was judged. Whoever resolves it again is
+told something else, perhaps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from apflow.core.errors import AddressRefusedError, HostNotFoundError, HostUnreachableError
+from apflow.core.net.policy import NetPolicy, read_policy
+from apflow.core.permissions.origin import check_host
+from apflow.core.settings import read_settings, settings_state
+
+NEXT_AFTER = 0.25  # seconds until the next address is tried beside the one before (RFC 8305, section 5)
+
+
+class Endpoint(NamedTuple):
+    """An address that may be connected to."""
+
+    family: socket.AddressFamily
+    address: str  # without a zone
+    sockaddr: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+
+
+def net_policy() -> NetPolicy:
+    """Return the policy as it is set at this moment: nobody connects by an old one.
+
+    Raises:
+        SettingsError: `APFLOW_NET_POLICY` or `APFLOW_NET_ALLOW` cannot be read.
+    """
+    return _policy_at(settings_state("net_policy", "net_allow"))
+
+
+@lru_cache(maxsize=8)
+def _policy_at(_: object) -> NetPolicy:
+    settings = read_settings()
+    return read_policy(settings.net_policy, settings.net_allow)
+
+
+async def resolve(host: str, port: int, policy: NetPolicy | None = None) -> list[Endpoint]:
+    """Return the addresses of a host that may be connected to, best first (RFC 6724).
+
+    Args:
+        policy: `net_policy()` if None.
+
+    Raises:
+        SecretHostRefusedError: the task that runs holds a secret that is not granted for the host.
+        AddressRefusedError: the policy forbids all of them.
+        HostNotFoundError: it has none.
+    """
+    check_host(host, port)
+    policy = policy or net_policy()
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:  # UnicodeError: no host is called that
+        raise HostNotFoundError(host, str(error)) from error
+    permitted: list[Endpoint] = []
+    refused: list[AddressRefusedError] = []
+    for family, _, _, _, sockaddr in found:
+        address = str(sockaddr[0]).partition("%")[0]
+        try:
+            policy.check(host, address)
+        except AddressRefusedError as error:
+            refused.append(error)
+        else:
+            permitted.append(Endpoint(family, address, sockaddr))
+    if permitted:
+        return permitted
+    raise refused[0] if refused else HostNotFoundError(host, "it has no address")
+
+
+async def open_socket(host: str, port: int, policy: NetPolicy | None = None) -> socket.socket:
+    """Return a connected, non-blocking TCP socket. The caller closes it, and sets the time limit.
+
+    Raises:
+        AddressRefusedError: the policy forbids every address of the host.
+        HostNotFoundError: the host has no address.
+        HostUnreachableError: nobody answers at any of them.
+    """
+    return await connect(host, port, await resolve(host, port, policy))
+
+
+async def connect(host: str, port: int, endpoints: Sequence[Endpoint]) -> socket.socket:
+    """Return a socket that is connected to one of these endpoints; see `open_socket`."""
+    from aiohappyeyeballs import start_connection  # pyright: ignore[reportUnknownVariableType]
+
+    addresses = [
+        (each.family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", each.sockaddr) for each in endpoints
+    ]
+    try:
+        return await start_connection(addresses, happy_eyeballs_delay=NEXT_AFTER)
+    except OSError as error:
+        raise HostUnreachableError(host, port, error.strerror or str(error)) from error

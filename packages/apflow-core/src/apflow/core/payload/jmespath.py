@@ -1,0 +1,109 @@
+"""Searching JSON by JMESPath, bounded: whoever writes an expression decides neither how long it takes nor how
+much it makes.
+
+`[@,@]|[@,@]|...` doubles what it is given at each step. So a search counts its work, and weighs whatever it
+makes as JSON text before that is used.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+import jmespath
+from jmespath.visitor import TreeInterpreter
+
+from apflow.core.errors import QueryError
+from apflow.core.model.task import Json
+
+LARGEST: Final = 10 << 20  # characters of JSON that a search may make at once
+MOST_WORK: Final = 2_000_000  # nodes of the expression that are evaluated, and values looked at: 3 seconds
+MAKERS: Final = frozenset({
+    "filter_projection", "flatten", "function_expression", "multi_select_dict", "multi_select_list",
+    "projection", "slice", "value_projection",
+})  # fmt: skip
+
+
+class Query:
+    """A JMESPath expression.
+
+    Raises:
+        QueryError: it is none.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        try:
+            self._parsed: Any = cast("Any", jmespath.compile(text)).parsed
+        except (ValueError, RecursionError) as error:  # JMESPathError is a ValueError
+            raise QueryError(text, _first_line(error)) from error
+
+    def search(self, value: Json) -> Json:
+        """Return what the expression gives for a value: parts of it, and perhaps what is no JSON (NaN).
+
+        Raises:
+            QueryError: it fails on this value, takes too long, or makes too much.
+        """
+        try:
+            return _Search().visit(self._parsed, value)
+        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+            raise QueryError(self.text, _first_line(error)) from error
+
+
+class _Search(TreeInterpreter):
+    """One evaluation of an expression."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._work = 0
+        # What was made here, by its id, and what it weighs. It is held, so that its id stays its own.
+        self._made: dict[int, tuple[object, int]] = {}
+        self.COMPARATOR_FUNC = {  # type: ignore[misc]
+            **TreeInterpreter.COMPARATOR_FUNC,
+            "eq": self._compared("eq"),
+            "ne": self._compared("ne"),
+        }
+
+    def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:
+        self._charge(1)
+        found: object = super().visit(node, *args, **kwargs)
+        if node["type"] in MAKERS:
+            weight = self._weigh(found)
+            if weight > LARGEST:
+                raise ValueError(f"it makes more than {LARGEST} characters of JSON")
+            if isinstance(found, list | dict):
+                self._made[id(found)] = found, weight  # pyright: ignore[reportUnknownArgumentType]
+        return found  # pyright: ignore[reportUnknownVariableType]
+
+    def _compared(self, name: str) -> Any:
+        compare = TreeInterpreter.COMPARATOR_FUNC[name]
+
+        def weigh_and_compare(left: object, right: object) -> object:
+            if isinstance(left, list | dict) and isinstance(right, list | dict):
+                self._weigh(cast("object", left))
+            return compare(left, right)
+
+        return weigh_and_compare
+
+    def _charge(self, work: int) -> None:
+        self._work += work
+        if self._work > MOST_WORK:
+            raise ValueError("it takes too long on so large a value")
+
+    def _weigh(self, value: object) -> int:
+        """Return about how many characters a value has as JSON. What was made here is looked into once."""
+        if isinstance(value, str):
+            return len(value) + 2
+        if not isinstance(value, list | dict):
+            return 2
+        made = self._made.get(id(cast("object", value)))
+        if made is not None:
+            return made[1]
+        self._charge(len(cast("list[object]", value)))
+        if isinstance(value, list):
+            return 2 + sum(map(self._weigh, cast("list[object]", value)))
+        members = cast("dict[str, object]", value)
+        return 2 + sum(map(len, members)) + sum(map(self._weigh, members.values()))
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]

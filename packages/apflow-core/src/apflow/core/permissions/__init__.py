@@ -1,0 +1,1 @@
+"""What a tree may use, by who wrote it: secrets and files."""

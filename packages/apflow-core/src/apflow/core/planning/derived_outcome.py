@@ -1,0 +1,44 @@
+"""What a task's row says where its end follows from others, without a call of an executor. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import GROUP, Task
+from apflow.core.planning.outcome import CHILD_FAILED, DEPENDENCY_FAILED, Outcome, failed
+from apflow.core.planning.plan import Ruling
+
+
+def outcome_of(ruling: Ruling, tasks: Mapping[str, Task], children: Mapping[str, Sequence[str]]) -> Outcome:
+    """Return the outcome that a ruling means: of a group, or of what needs another task."""
+    task = tasks[ruling.task_id]
+    cause = tasks.get(ruling.cause) if ruling.cause else None
+    if task.executor == GROUP and task.status is TaskStatus.IN_PROGRESS:
+        return _with_children(_group_outcome(ruling, cause), task, tasks, children)
+    if ruling.status is TaskStatus.FAILED:
+        message = f"It needs {_shown(cause)}, which failed"
+        return failed(DEPENDENCY_FAILED, message, failed_task_id=ruling.cause)
+    message = f"Cancelled, because it needs {_shown(cause)}, which was cancelled."
+    return Outcome(ruling.status, None, message, None)
+
+
+def _group_outcome(ruling: Ruling, cause: Task | None) -> Outcome:
+    if ruling.status is TaskStatus.FAILED:
+        message = f"In this group {_shown(cause)} failed first"
+        return failed(CHILD_FAILED, message, failed_task_id=ruling.cause)
+    return Outcome(ruling.status, None, "Cancelled." if ruling.status is TaskStatus.CANCELLED else None, None)
+
+
+def _with_children(
+    outcome: Outcome, group: Task, tasks: Mapping[str, Task], children: Mapping[str, Sequence[str]]
+) -> Outcome:
+    """Add what became of the direct children."""
+    ends = {each: str(tasks[each].status) for each in children.get(group.id, ())}
+    return Outcome(
+        outcome.status, {**(outcome.result or {}), "children": ends}, outcome.error, outcome.error_type
+    )
+
+
+def _shown(task: Task | None) -> str:
+    return f"task {task.name!r} ({task.id})" if task is not None else "a task"

@@ -1,0 +1,165 @@
+"""Why a task is where it is, in words, and what would move it on.
+
+Pure: everything that is known is in the tasks of the tree and the two facts passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import GROUP, Task
+from apflow.core.model.tree import error_type
+from apflow.core.model.tree_index import TreeIndex
+
+SHOWN = 5  # tasks named in one sentence
+
+
+@dataclass
+class Explanation:
+    """Reasons, the nearest first, and commands worth trying."""
+
+    reasons: list[str] = field(default_factory=list[str])
+    advice: list[str] = field(default_factory=list[str])
+
+
+def explain(
+    tasks: Sequence[Task],
+    task_id: str,
+    *,
+    is_driven: bool,
+    is_known: Callable[[str], bool],
+    refusals: Sequence[str] = (),
+) -> Explanation:
+    """Say why a task of a tree has the status that it has.
+
+    Args:
+        tasks: the whole tree.
+        task_id: one of them.
+        is_driven: whether a living owner runs the tree.
+        is_known: whether an executor of an id is known in this process.
+        refusals: why the task may not use a secret that it names.
+    """
+    return _Question(tasks, task_id, is_driven, is_known, refusals).answer()
+
+
+class _Question:
+    """One task in its tree, and what has been found out so far."""
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        task_id: str,
+        is_driven: bool,
+        is_known: Callable[[str], bool],
+        refusals: Sequence[str],
+    ) -> None:
+        self.index = TreeIndex(tasks)
+        self.task = self.index.by_id[task_id]
+        self.root = self.index.by_id[self.task.root_id]
+        self.is_driven = is_driven
+        self.is_known = is_known
+        self.refusals = refusals
+        self.found = Explanation()
+
+    def answer(self) -> Explanation:
+        if self.task.status == TaskStatus.PENDING:
+            self._pending()
+        elif TaskStatus.is_active(self.task.status):
+            self._active()
+        else:
+            self._ended()
+        return self.found
+
+    def _say(self, reason: str, *advice: str) -> None:
+        self.found.reasons.append(reason)
+        self.found.advice.extend(each for each in advice if each not in self.found.advice)
+
+    def _ended(self) -> None:
+        kind = error_type(self.task)
+        if self.task.status == TaskStatus.COMPLETED:
+            self._say("It completed.")
+            return
+        said = self.task.error or "no error was stored"
+        self._say(f"It {'was cancelled' if self.task.status == TaskStatus.CANCELLED else 'failed'}: {said}")
+        if kind is not None and kind not in said:
+            self._say(f"The kind of error is {kind}.")
+        if self.task.attempts > 1:
+            self._say(f"It was tried {self.task.attempts} times.")
+        if kind == "ExecutorNotFound":
+            self._say_unknown()
+        self._say("Executing it again keeps what has completed.", f"apflow tasks execute {self.task.id}")
+
+    def _active(self) -> None:
+        if self.task.cancel_requested_at is not None:
+            self._say("Its cancellation is requested; it ends as cancelled when its code has ended.")
+        if self.task.not_before is not None:
+            self._say(
+                f"It waits for attempt {self.task.attempts + 1}, at {self.task.not_before:%H:%M:%S} UTC."
+            )
+        elif self.task.executor == GROUP:
+            self._say(f"It is a group and waits for what is in it: {self._below()}.")
+        elif self.is_driven:
+            self._say(f"It is running, attempt {self.task.attempts}.")
+        self._say_abandoned()
+
+    def _pending(self) -> None:
+        if self.root.run_requested_at is None:
+            self._say("No run of its tree is requested.", f"apflow tasks execute {self.root.id}")
+        elif self.root.run_scope is not None and self.task.id not in self.root.run_scope:
+            self._say("The requested run leaves it out.", f"apflow tasks execute {self.task.id}")
+        waits_for = self._waits_for()
+        if waits_for:
+            self._say(f"It waits for {_named(waits_for)}.")
+        if self.task.not_before is not None:
+            self._say(f"It waits for its retry, not before {self.task.not_before:%H:%M:%S} UTC.")
+        wanted = self._executor()
+        if wanted is not None and not self.is_known(wanted):
+            self._say_unknown()
+        for refusal in self.refusals:
+            self._say(f"It will fail when it starts. {refusal}")
+        if self.root.run_requested_at is not None:
+            if self.is_driven and not waits_for:
+                self._say("It is ready and waits for a free slot.")
+            self._say_abandoned()
+
+    def _waits_for(self) -> list[Task]:
+        needed = (self.index.by_id.get(each["id"]) for each in self.task.dependencies)
+        return [each for each in needed if each is not None and not TaskStatus.is_terminal(each.status)]
+
+    def _executor(self) -> str | None:
+        """Return the executor's id, decided or to be decided; None for a group."""
+        if self.task.executor is not None:
+            return None if self.task.executor == GROUP else self.task.executor
+        named = self.task.params.get("executor_id") or self.task.schemas.get("method")
+        if named is None and self.task.id in self.index.children and not self.is_known(self.task.name):
+            return None
+        return str(named or self.task.name)
+
+    def _say_unknown(self) -> None:
+        self._say(
+            f"No executor {self._executor()!r} is known here.",
+            "apflow executors list",
+            f"apflow tasks execute {self.task.id} --import MODULE",
+        )
+
+    def _say_abandoned(self) -> None:
+        if not self.is_driven and self.root.run_requested_at is not None:
+            self._say(
+                "No process runs its tree now: its last one ended early.",
+                f"apflow tasks resume {self.root.id}",
+            )
+
+    def _below(self) -> str:
+        open_ones = [self.index.by_id[each] for each in self.index.subtree(self.task.id)[1:]]
+        return _named([each for each in open_ones if not TaskStatus.is_terminal(each.status)])
+
+
+def _named(tasks: Sequence[Task]) -> str:
+    shown = ", ".join(f"{each.name!r} ({each.status})" for each in tasks[:SHOWN])
+    return (
+        shown + (f" and {len(tasks) - SHOWN} more" if len(tasks) > SHOWN else "")
+        if tasks
+        else "nothing any more"
+    )

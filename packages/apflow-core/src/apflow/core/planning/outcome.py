@@ -1,0 +1,190 @@
+"""How an execution ended: what its answer or its exception means for the task.
+
+Pure. What is stored is a plain JSON copy, so an executor that keeps its result cannot change it later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, cast
+
+from apflow.core.concurrency.exit_fence import EscapedError
+from apflow.core.errors import (
+    ExecutorNotFoundError,
+    FileRefusedError,
+    InputsError,
+    InvalidInputError,
+    SecretHostRefusedError,
+    SecretRefusedError,
+    ValidationError,
+)
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json, Policy
+from apflow.core.payload.json_value import ADVICE, MAX_DEPTH, clean_text, dumps, encode
+from apflow.core.payload.schema import InputSchema
+
+VALIDATION_ERROR: Final = "ValidationError"
+EXECUTOR_NOT_FOUND: Final = "ExecutorNotFound"
+DEPENDENCY_FAILED: Final = "DependencyFailed"
+CHILD_FAILED: Final = "ChildFailed"
+INTERRUPTED: Final = "Interrupted"
+RETURNED_FAILURE: Final = "ReturnedFailure"  # a returned {"status": "failed"} that names no error_type
+NOT_SERIALIZABLE: Final = "ResultNotSerializable"
+TOO_LARGE: Final = "ResultTooLarge"
+INVALID: Final = "ResultInvalid"
+
+NEVER_RETRIED: Final = frozenset({INTERRUPTED, DEPENDENCY_FAILED, CHILD_FAILED})
+# Trying again gives the same; a policy may name them all the same.
+_RETRIED_BY_NAME_ONLY: Final = frozenset(
+    {VALIDATION_ERROR, EXECUTOR_NOT_FOUND, NOT_SERIALIZABLE, TOO_LARGE, INVALID}
+    | {each.__name__ for each in (SecretRefusedError, SecretHostRefusedError, FileRefusedError)}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a task, or of one attempt: a terminal status and what is stored with it."""
+
+    status: TaskStatus
+    result: Json = None  # plain JSON
+    error: str | None = None  # for people
+    error_type: str | None = None  # for programs
+    size: int = 0  # bytes of the result as JSON text; 0 where nobody measured
+
+
+def failed(error_type: str, message: str, **more: Json) -> Outcome:
+    """Return a failure whose result tells programs its type; `more` is kept in the result."""
+    message = clean_text(message)
+    result = {"error_type": error_type, "error": message, **more}
+    return Outcome(TaskStatus.FAILED, result, message, error_type)
+
+
+def cancelled(message: str | None, result: Json = None) -> Outcome:
+    """Return the end of a cancelled task: why, and what its code still gave."""
+    return Outcome(TaskStatus.CANCELLED, result, message or "Cancelled.")
+
+
+def interrupted(how: str) -> Outcome:
+    """Return the failure of a task whose code was ended and may not run twice; `how` begins the message."""
+    return failed(INTERRUPTED, f"{how}; whether it took effect is unknown (effect: once)")
+
+
+def read_result(
+    value: object, *, output_schema: InputSchema | None = None, max_bytes: int, max_depth: int = MAX_DEPTH
+) -> Outcome:
+    """Return what the answer of an executor means."""
+    try:
+        result, size = encode(value, "result", max_depth=max_depth)
+    except InvalidInputError as error:
+        advice = " A service can send such a number as a string." if ADVICE in str(error) else ""
+        message = f"The result cannot be stored: {error}.{advice}"
+        return failed(NOT_SERIALIZABLE, _with_own_error(message, value))
+    if size > max_bytes:
+        message = (
+            f"The result has {size:,} bytes, more than {max_bytes:,}. Store it elsewhere and return where."
+        )
+        return failed(TOO_LARGE, _with_own_error(message, result))
+    if type(result) is dict and (status := cast("dict[str, Json]", result).get("status")) in _ENDED_BADLY:
+        return _ended_badly(TaskStatus(cast(str, status)), cast("dict[str, Json]", result), size)
+    if output_schema is not None:
+        try:
+            output_schema.validate(result, "result")
+        except ValidationError as error:
+            return failed(INVALID, str(error), violations=error.violations)
+    return Outcome(TaskStatus.COMPLETED, result, None, None, size)
+
+
+_ENDED_BADLY = ("failed", "cancelled")
+
+
+def _ended_badly(status: TaskStatus, result: dict[str, Json], size: int) -> Outcome:
+    error = _own_error(result) or f"The executor returned the status {status}."
+    if status is TaskStatus.CANCELLED:
+        return Outcome(status, result, error, None, size)
+    named = result.get("error_type")
+    error_type = named if isinstance(named, str) and named else RETURNED_FAILURE
+    return Outcome(status, result, error, error_type, size)
+
+
+def _own_error(result: dict[str, Json]) -> str | None:
+    for name in ("error", "message"):
+        told = result.get(name)
+        if told:
+            return told if isinstance(told, str) else dumps(told).decode()
+    return None
+
+
+def _with_own_error(message: str, value: object) -> str:
+    """Add the error that an unusable answer reports, so that it is not lost with it."""
+    if not isinstance(value, dict):
+        return message
+    told = cast("dict[str, object]", value).get("error")
+    if isinstance(told, BaseException):
+        told = _text_of(told)
+    return f"{message} It reports: {told[:2000]}" if isinstance(told, str) and told else message
+
+
+def read_exception(error: BaseException) -> Outcome:
+    """Return the failure that an exception means: its class name is the error type."""
+    try:
+        return _read_exception(error)
+    except BaseException as unreadable:  # noqa: BLE001 - the border of an executor call: this runs its code
+        name = str(type.__getattribute__(type(error), "__name__"))
+        return failed(name, f"{name}, which cannot be shown ({type(unreadable).__name__})")
+
+
+def _read_exception(error: BaseException) -> Outcome:
+    more: dict[str, Json] = {}
+    if isinstance(error, EscapedError):
+        error = error.error
+    if isinstance(error, InvalidInputError) and error.violations:
+        more["violations"] = [clean_text(each) for each in error.violations]
+    return failed(_type_of(error), _text_of(error), **more)
+
+
+def _type_of(error: BaseException) -> str:
+    if isinstance(error, InputsError):
+        return VALIDATION_ERROR
+    if isinstance(error, ExecutorNotFoundError):
+        return EXECUTOR_NOT_FOUND
+    return type(error).__name__
+
+
+def _text_of(error: BaseException) -> str:
+    name = type(error).__name__
+    try:
+        text = f"sys.exit({error.code!r}) was called." if isinstance(error, SystemExit) else str(error)
+    except BaseException as unreadable:  # noqa: BLE001 - the border of an executor call: this runs its code
+        return f"{name}, which cannot be shown ({type(unreadable).__name__})"
+    if isinstance(error, BaseExceptionGroup):
+        leaves = _leaves(cast("BaseExceptionGroup[BaseException]", error))
+        parts = [f"{type(leaf).__name__}: {_text_of(leaf)}" for leaf in leaves]
+        text = f"{text}: " + "; ".join(parts[:5]) + ("; ..." if len(parts) > 5 else "")
+    return text or name
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    waiting: list[BaseException] = [group]
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, EscapedError):
+            error = error.error
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(reversed(cast("BaseExceptionGroup[BaseException]", error).exceptions))
+        else:
+            yield error
+
+
+def may_retry(outcome: Outcome, policy: Policy, attempts: int, effect: str) -> bool:
+    """Say whether another attempt follows the given number of attempts.
+
+    `effect` is the executor's; the policy's wins.
+    """
+    if outcome.status is not TaskStatus.FAILED or outcome.error_type in NEVER_RETRIED:
+        return False
+    if (policy.effect or effect) == "once" or attempts >= policy.retry.max_attempts:
+        return False
+    if policy.retry.on is None:
+        return outcome.error_type not in _RETRIED_BY_NAME_ONLY
+    return outcome.error_type in policy.retry.on

@@ -1,0 +1,340 @@
+"""What may run now, what never can, and when a group ends, given what has finished.
+
+Pure: no await, no I/O. The whole run of a tree of V tasks and E dependencies costs O((V + E) log V),
+counted in `Plan.steps`. Nothing recurses.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from apflow.core.model.status import TERMINAL, TaskStatus
+from apflow.core.model.task import GROUP, Task
+
+PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
+COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED
+
+
+def choose_executor(task: Task, is_known: Callable[[str], bool]) -> str | None:
+    """Return the executor id that the task names, `GROUP`, or None where nothing can run it.
+
+    In this order: `params.executor_id`; `schemas.method`; the name, where such an executor is known;
+    a group, where the task has children. A named executor need not exist: starting it fails then.
+    """
+    named = task.params.get("executor_id") or task.schemas.get("method")
+    if named:
+        return str(named)
+    if is_known(task.name):
+        return task.name
+    return GROUP if task.has_children else None
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """A change of state that follows from others, without a call of an executor."""
+
+    task_id: str
+    status: TaskStatus
+    # For failed and cancelled: the task that failed, or was cancelled, first. None: the group itself.
+    cause: str | None = None
+
+
+class Node:
+    """One task in the plan. Fields are changed by `Plan` alone."""
+
+    __slots__ = (
+        "blame", "cancel_requested", "dependents", "first_failure", "has_cancelled", "has_started", "id",
+        "in_scope", "is_closed", "is_group", "is_queued", "not_ready", "open_children", "parent", "position",
+        "priority", "status",
+    )  # fmt: skip
+
+    def __init__(self, task: Task, in_scope: bool) -> None:
+        self.id = task.id
+        self.status = task.status
+        self.priority, self.position = task.priority, task.position
+        self.in_scope = in_scope
+        self.is_group = task.executor == GROUP
+        self.is_queued = False
+        self.cancel_requested = task.cancel_requested_at is not None
+        self.not_ready = 0  # dependencies that still hold it back
+        self.dependents: list[Edge] = []
+        self.parent: Node | None = None
+        self.open_children = 0  # children whose subtree has a task that has not ended
+        self.is_closed = False  # it and all below it have ended
+        self.blame: str | None = None  # the failure or cancellation that it stands for
+        self.first_failure: str | None = None  # in what is below it, tolerated ones left out
+        self.has_cancelled = False  # below it
+        self.has_started = False  # a group whose start released those that wait inside it
+
+
+Edge = tuple[Node, bool, bool]  # who waits, is it required, is the start of this group enough
+
+
+class Plan:
+    """The state of one run: give it what finished, take what follows and what is ready.
+
+    Args:
+        tasks: the whole tree, in order of position, with `executor` decided.
+        scope: ids that this run may start, fail or close; None means every task.
+    """
+
+    def __init__(self, tasks: Sequence[Task], scope: Collection[str] | None = None) -> None:
+        self.steps = 0
+        self._ready: list[tuple[int, int, str, Node]] = []
+        self._rulings: list[Ruling] = []
+        self._tolerated: dict[str, bool] = {}
+        self._ended: deque[Node] = deque()  # to be carried to those that wait for them
+        self._closing: deque[Node] = deque()  # ended and carried: their subtrees may be complete
+        self._released: deque[Node] = deque()  # perhaps ready now
+        within = None if scope is None else frozenset(scope)
+        self.nodes = {task.id: Node(task, within is None or task.id in within) for task in tasks}
+        self._open = sum(1 for node in self.nodes.values() if node.in_scope and node.status not in TERMINAL)
+        self._link(tasks)
+        self._begin()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every task in scope has ended."""
+        return self._open == 0
+
+    def take_ready(self, limit: int) -> list[str]:
+        """Return up to `limit` ids to start now, most urgent first. They count as started."""
+        taken: list[str] = []
+        while self._ready and len(taken) < limit:
+            self.steps += 1
+            node = heapq.heappop(self._ready)[3]
+            node.is_queued = False
+            if node.status is PENDING and not node.not_ready:
+                node.status = IN_PROGRESS
+                taken.append(node.id)
+        return taken
+
+    def has_ready(self) -> bool:
+        """Whether a task waits only for a free slot."""
+        while self._ready and self._ready[0][3].status is not PENDING:
+            heapq.heappop(self._ready)[3].is_queued = False
+        return bool(self._ready)
+
+    def take_rulings(self) -> list[Ruling]:
+        """Return what follows from all that was told so far, in order, each once."""
+        rulings, self._rulings = self._rulings, []
+        return rulings
+
+    def finish(self, task_id: str, status: TaskStatus) -> None:
+        """Take note that a task ended (or, pending, was cancelled)."""
+        node = self.nodes[task_id]
+        if node.status not in TERMINAL:
+            self._end(node, status, node.id if status is not COMPLETED else None)
+            self._settle()
+
+    def wait(self, task_id: str) -> None:
+        """Take note that a started task waits for its retry; `put_back` makes it ready again."""
+        self.nodes[task_id].status = PENDING
+        self.nodes[task_id].not_ready += 1
+
+    def put_back(self, task_id: str) -> None:
+        """Make a task that waited for its retry ready again."""
+        node = self.nodes[task_id]
+        node.not_ready -= 1
+        self._queue(node)
+        self._settle()
+
+    def request_cancel(self, task_id: str) -> None:
+        """Take note that a started group will end as cancelled, whatever is in it."""
+        self.nodes[task_id].cancel_requested = True
+
+    def stuck(self) -> list[str]:
+        """Return what is left when nothing runs and nothing is ready: tasks that wait for ever."""
+        return [node.id for node in self.nodes.values() if node.in_scope and node.status not in TERMINAL]
+
+    def _link(self, tasks: Sequence[Task]) -> None:
+        nodes = self.nodes
+        for task in tasks:
+            self.steps += 1
+            parent = nodes.get(task.parent_id) if task.parent_id else None
+            if parent is not None:
+                node = nodes[task.id]
+                node.parent = parent
+                # What is out of scope and has not ended cannot hold a group back: this run never ends it.
+                if node.in_scope or node.status in TERMINAL:
+                    parent.open_children += 1
+                else:
+                    node.is_closed = True
+        spans = number_spans(tasks) if any(node.is_group for node in nodes.values()) else {}
+        for task in tasks:
+            node = nodes[task.id]
+            edges: dict[tuple[bool, bool], Edge] = {}  # shared: a task may wait for all others
+            for dependency in task.dependencies:
+                self.steps += 1
+                other = nodes.get(dependency["id"])
+                if other is None:
+                    node.not_ready += 1
+                    continue
+                kind = dependency["required"], other.is_group and contains(spans, other.id, node.id)
+                other.dependents.append(edges.setdefault(kind, (node, *kind)))
+                node.not_ready += 1
+
+    def _begin(self) -> None:
+        """Bring the stored states into the plan: what has ended, which groups have started."""
+        for node in self.nodes.values():
+            self.steps += 1
+            if node.status in TERMINAL:
+                node.blame = node.id if node.status is not COMPLETED else None
+                self._ended.append(node)
+        self._settle()
+        for node in self.nodes.values():
+            if node.is_group and node.status is IN_PROGRESS:
+                self._group_started(node)
+            self._released.append(node)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Carry every consequence to its end, without recursion.
+
+        Failure spreads fully before any group looks at what is in it: whether a failure is tolerated
+        hangs on what became of its dependents.
+        """
+        while True:
+            if self._ended:
+                self._spread(self._ended.popleft())
+            elif self._closing:
+                self._close(self._closing.popleft())
+            elif self._released:
+                self._queue(self._released.popleft())
+            else:
+                return
+
+    def _queue(self, node: Node) -> None:
+        """Let a pending task start: a group at once, another when a slot is free."""
+        if node.status is not PENDING or node.not_ready or node.is_queued or not node.in_scope:
+            return
+        if node.is_group:
+            node.status = IN_PROGRESS
+            self._rulings.append(Ruling(node.id, IN_PROGRESS))
+            self._group_started(node)
+            return
+        self.steps += max(1, len(self._ready).bit_length())
+        node.is_queued = True
+        heapq.heappush(self._ready, (node.priority, node.position, node.id, node))
+
+    def _group_started(self, group: Node) -> None:
+        group.has_started = True
+        for waiting, _, on_start in group.dependents:
+            self.steps += 1
+            if on_start:
+                waiting.not_ready -= 1
+                self._released.append(waiting)
+        self._end_group_if_empty(group)
+
+    def _end_group_if_empty(self, group: Node) -> None:
+        if group.status is not IN_PROGRESS or group.open_children or not group.in_scope:
+            return
+        if group.cancel_requested:
+            status, blame = CANCELLED, None
+        elif group.first_failure:
+            status, blame = FAILED, group.first_failure
+        else:
+            status, blame = (CANCELLED if group.has_cancelled else COMPLETED), None
+        self._end(group, status, blame or group.id)
+        self._rulings.append(Ruling(group.id, status, blame))
+
+    def _end(self, node: Node, status: TaskStatus, blame: str | None) -> None:
+        node.status = status
+        node.blame = blame
+        if node.in_scope:
+            self._open -= 1
+        self._ended.append(node)
+
+    def _spread(self, node: Node) -> None:
+        """Carry an ended task to those that wait for it."""
+        for waiting, required, on_start in node.dependents:
+            self.steps += 1
+            if on_start and node.has_started:
+                continue
+            if not required or node.status is COMPLETED:
+                waiting.not_ready -= 1
+                if not waiting.not_ready:
+                    self._released.append(waiting)
+            elif waiting.in_scope and waiting.status is PENDING:
+                status = FAILED if node.status is FAILED else CANCELLED
+                self._end(waiting, status, node.blame)
+                self._rulings.append(Ruling(waiting.id, status, node.blame))
+        self._closing.append(node)
+
+    def _close(self, node: Node) -> None:
+        """Close a subtree in which all have ended, and what that completes above it."""
+        while node.status in TERMINAL and not node.open_children and not node.is_closed:
+            self.steps += 1
+            node.is_closed = True
+            parent = node.parent
+            if parent is None:
+                return
+            self._hand_up(node, parent)
+            parent.open_children -= 1
+            if parent.is_group and parent.status is IN_PROGRESS:
+                self._end_group_if_empty(parent)
+                return
+            node = parent
+
+    def _hand_up(self, node: Node, parent: Node) -> None:
+        """Tell the parent what counts of a closed subtree: its first failure, and any cancellation."""
+        failure, cancelled = node.first_failure, node.has_cancelled
+        if node.status is FAILED:
+            if not self.is_tolerated(node.id):
+                failure = node.blame if node.is_group and node.first_failure else node.id
+            elif node.is_group:
+                return  # what lies inside a tolerated failed group does not count either
+        if failure and not parent.first_failure:
+            parent.first_failure = failure
+        parent.has_cancelled |= cancelled or node.status is CANCELLED
+
+    def is_tolerated(self, task_id: str) -> bool:
+        """Whether a failed task has dependents, each optional on it or a tolerated failure itself."""
+        stack = [self.nodes[task_id]]
+        while stack:
+            node = stack[-1]
+            self.steps += 1
+            needing = [waiting for waiting, required, _ in node.dependents if required]
+            unknown = [w for w in needing if w.status is FAILED and w.id not in self._tolerated]
+            if unknown and node.id not in self._tolerated:
+                stack.extend(unknown)
+                self._tolerated[node.id] = False  # a guess that the second visit replaces
+                continue
+            stack.pop()
+            self._tolerated[node.id] = bool(node.dependents) and all(
+                w.status is FAILED and self._tolerated.get(w.id, False) for w in needing
+            )
+        return self._tolerated[task_id]
+
+
+def number_spans(tasks: Iterable[Task]) -> dict[str, tuple[int, int]]:
+    """Number the tasks by a walk, so that what is below a task has numbers within its span."""
+    children: dict[str, list[str]] = {}
+    roots: list[str] = []
+    for task in tasks:
+        (children.setdefault(task.parent_id, []) if task.parent_id else roots).append(task.id)
+    spans: dict[str, tuple[int, int]] = {}
+    count = 0
+    stack: list[tuple[str, int, Iterator[str]]] = []
+    for root in roots:
+        stack.append((root, count, iter(children.get(root, ()))))
+        while stack:
+            task_id, first, below = stack[-1]
+            child = next(below, None)
+            if child is None:
+                spans[task_id] = (first, count)
+                stack.pop()
+            else:
+                count += 1
+                stack.append((child, count, iter(children.get(child, ()))))
+        count += 1
+    return spans
+
+
+def contains(spans: dict[str, tuple[int, int]], group: str, inner: str) -> bool:
+    """Say whether one group lies inside another, by the spans of their positions."""
+    (first, last), (at, _) = spans[group], spans[inner]
+    return first < at <= last

@@ -1,0 +1,215 @@
+"""What a re-execution puts back to pending, and what it may then run.
+
+Pure. The run's scope is a list of ids, or None for the whole tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
+
+from apflow.core.errors import NotFoundError
+from apflow.core.model.status import TERMINAL, TaskStatus
+from apflow.core.model.task import Task
+from apflow.core.model.tolerance import error_type, tolerated, tolerated_failures
+from apflow.core.model.tree_index import TreeIndex
+
+PENDING, COMPLETED = TaskStatus.PENDING, TaskStatus.COMPLETED
+FAILED, CANCELLED = TaskStatus.FAILED, TaskStatus.CANCELLED
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """What goes back to pending, in order of position, and what the run may touch."""
+
+    reset: list[str]
+    scope: list[str] | None  # in order of position; None: the whole tree
+
+
+def plan_rerun(tasks: Sequence[Task], named_id: str | None = None, force: bool = False) -> Rerun:
+    """Decide what runs again when a task of a tree, or the whole tree, is executed.
+
+    Args:
+        tasks: the whole tree in order of position, with `executor` decided.
+        named_id: the task that was named; None or the root's id means the tree.
+        force: run what has completed below the named task again, and everything that depends on it.
+
+    Raises:
+        NotFoundError: the tree has no task of that id.
+    """
+    is_of_root = named_id is None or any(task.id == named_id == task.root_id for task in tasks)
+    if is_of_root and all(task.status == PENDING for task in tasks):
+        return Rerun([], None)  # a tree that has never run
+    index = TreeIndex(tasks)
+    roots = index.roots()
+    if named_id is not None and named_id not in index.by_id:
+        raise NotFoundError(named_id)
+    is_whole = named_id is None or named_id in roots
+    below = index.subtree(*(roots if named_id is None else [named_id]))
+    wanted = set(below) if is_whole else _with_what_it_needs(index, below)
+    open_elsewhere = [t.id for t in tasks if t.status not in TERMINAL and t.id not in wanted]
+    held_open = index.all_ancestors(open_elsewhere)
+
+    forced = _force(index, below, held_open) if force else set[str]()
+    staying = _staying(index, tolerated(tasks) - {named_id}, forced)
+    again = {t for t in wanted if index.by_id[t].status not in (PENDING, COMPLETED)} - staying
+    to_run = {t for t in wanted if index.by_id[t].status == PENDING}
+    reset = _carry_back(index, again | forced, to_run, held_open)
+    scope = None if is_whole else _scope(index, wanted, reset, held_open)
+    return Rerun([t for t in index.by_id if t in reset], scope)
+
+
+def _with_what_it_needs(index: TreeIndex, below: Iterable[str]) -> set[str]:
+    """Add, transitively, the dependencies that have not completed, and what such groups hold."""
+    found = set(below)
+    waiting = list(found)
+    while waiting:
+        task = index.by_id[waiting.pop()]
+        for dependency in task.dependencies:
+            needed = index.by_id.get(dependency["id"])
+            if needed is None or needed.id in found or needed.status == COMPLETED:
+                continue
+            # A group that contains the task need only have started: what else it holds stays out.
+            is_held = index.is_group(needed.id) and needed.id not in index.ancestors(task.id)
+            added = index.subtree(needed.id) if is_held else [needed.id]
+            new = [t for t in added if t not in found and index.by_id[t].status != COMPLETED]
+            found.update(new)
+            waiting.extend(new)
+    return found
+
+
+def _ended_groups_above(index: TreeIndex, task_id: str, held_open: Set[str], seen: set[str]) -> list[str]:
+    """Return the ended groups that hold a task and nothing else that has not ended."""
+    found: list[str] = []
+    for above in index.ancestors(task_id):
+        if above in seen:
+            break
+        seen.add(above)
+        if index.is_group(above) and index.by_id[above].status in TERMINAL and above not in held_open:
+            found.append(above)
+    return found
+
+
+def _force(index: TreeIndex, below: Iterable[str], held_open: Set[str]) -> set[str]:
+    """Return what has started of these, the groups that hold it, and everything that depends on either."""
+    waiting = [task_id for task_id in below if index.by_id[task_id].status != PENDING]
+    found = set(waiting)
+    seen: set[str] = set()
+    while waiting:
+        task_id = waiting.pop()
+        following = [dependent for dependent, _ in index.dependents.get(task_id, ())]
+        following += _ended_groups_above(index, task_id, held_open, seen)
+        for each in following:
+            if each not in found and index.by_id[each].status != PENDING:
+                found.add(each)
+                waiting.append(each)
+    return found
+
+
+def _carry_back(index: TreeIndex, reset: Set[str], to_run: Set[str], held_open: Set[str]) -> set[str]:
+    """Add what ended as it did only because of what goes back, and ended groups in which something runs."""
+    found = set(reset)
+    waiting = [*reset, *to_run]
+    causes: dict[str, int] = {}  # fallen task -> what it needs that ended badly and does not go back (yet)
+    seen: set[str] = set()
+    while waiting:
+        task_id = waiting.pop()
+        following = _ended_groups_above(index, task_id, held_open, seen)
+        if index.by_id[task_id].status in (FAILED, CANCELLED):
+            for dependent, required in index.dependents.get(task_id, ()):
+                if required and _fell_with_another(index.by_id[dependent]):
+                    if dependent not in causes:
+                        causes[dependent] = _count_causes(index, dependent)
+                    causes[dependent] -= 1
+                    if causes[dependent] == 0:
+                        following.append(dependent)
+        for each in following:
+            if each not in found:
+                found.add(each)
+                waiting.append(each)
+    return found
+
+
+def _fell_with_another(task: Task) -> bool:
+    """Say whether a task ended without a start, because of something it needs."""
+    if task.status == FAILED:
+        return error_type(task) == "DependencyFailed"
+    return task.status == CANCELLED and task.cancel_requested_at is None and task.started_at is None
+
+
+def _count_causes(index: TreeIndex, task_id: str) -> int:
+    needed = [index.by_id.get(d["id"]) for d in index.by_id[task_id].dependencies if d["required"]]
+    return sum(1 for each in needed if each is not None and each.status in (FAILED, CANCELLED))
+
+
+def _staying(index: TreeIndex, candidates: set[str], forced: Set[str]) -> set[str]:
+    """Return the tolerated failures that stay: all their dependents completed, or stay as well.
+
+    What ended badly inside a tolerated group stays with the group, and the group only with all of it.
+    """
+    if not candidates:
+        return set()
+    own = tolerated_failures(index) & candidates
+    held_by = _nearest_groups(index, candidates, own)
+    staying = set(candidates)
+    waiting = [t for t in candidates if _is_needed_again(index, t, candidates, forced)]
+    waiting += index.all_ancestors(forced) & candidates
+    waiting += [t for t in candidates if t not in own and t not in held_by]
+    holds: dict[str, list[str]] = {}
+    for task_id, group in held_by.items():
+        holds.setdefault(group, []).append(task_id)
+    while waiting:
+        task_id = waiting.pop()
+        if task_id not in staying:
+            continue
+        staying.discard(task_id)
+        waiting.extend(dependency["id"] for dependency in index.by_id[task_id].dependencies)
+        waiting.extend(each for each in holds.get(task_id, ()) if each not in own)
+        waiting.extend([held_by[task_id]] if task_id in held_by else [])
+    return staying
+
+
+def _is_needed_again(index: TreeIndex, task_id: str, candidates: Set[str], forced: Set[str]) -> bool:
+    for dependent, _ in index.dependents.get(task_id, ()):
+        is_done = index.by_id[dependent].status == COMPLETED and dependent not in forced
+        if not is_done and dependent not in candidates:
+            return True
+    return False
+
+
+def _nearest_groups(index: TreeIndex, candidates: Set[str], own: Set[str]) -> dict[str, str]:
+    """Map each candidate to the nearest tolerated group that holds it."""
+    nearest: dict[str, str] = {}
+    for task_id in index.subtree(*index.roots()):
+        parent = index.by_id[task_id].parent_id
+        if parent is None or parent not in index.by_id:
+            continue
+        if parent in own and index.is_group(parent):
+            nearest[task_id] = parent
+        elif parent in nearest:
+            nearest[task_id] = nearest[parent]
+    return {task_id: group for task_id, group in nearest.items() if task_id in candidates}
+
+
+def _scope(index: TreeIndex, wanted: Set[str], reset: Set[str], held_open: Set[str]) -> list[str]:
+    """Return what is pending among these, less what would wait for something outside."""
+    groups = index.all_ancestors(wanted | reset) - held_open
+    pending_groups = {t for t in groups if index.is_group(t) and index.by_id[t].status == PENDING}
+    inside = {t for t in wanted if t in reset or index.by_id[t].status == PENDING} | reset | pending_groups
+    waiting = [t for t in inside if t not in wanted and _waits_outside(index, t, inside, reset)]
+    while waiting:
+        task_id = waiting.pop()
+        if task_id in inside and task_id not in wanted:
+            inside.discard(task_id)
+            waiting.extend(dependent for dependent, _ in index.dependents.get(task_id, ()))
+    return [task_id for task_id in index.by_id if task_id in inside]
+
+
+def _waits_outside(index: TreeIndex, task_id: str, inside: Set[str], reset: Set[str]) -> bool:
+    for dependency in index.by_id[task_id].dependencies:
+        needed = index.by_id.get(dependency["id"])
+        if needed is None or needed.id in inside:
+            continue
+        if needed.status not in TERMINAL or needed.id in reset:
+            return True
+    return False

@@ -1,0 +1,131 @@
+"""What a run begins with: which tasks go back, what each executor is, and what a dead process left. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from apflow.core.model.event import EventType
+from apflow.core.model.status import TERMINAL, TaskStatus
+from apflow.core.model.task import GROUP, Json, Task
+from apflow.core.planning.batch import Batch
+from apflow.core.planning.outcome import INTERRUPTED, cancelled, failed, interrupted
+from apflow.core.planning.plan import choose_executor
+from apflow.core.planning.rerun import plan_rerun
+
+PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
+
+
+def has_unended_run(root: Task) -> bool:
+    """Say whether a run of the tree was requested and has not ended."""
+    return root.run_requested_at is not None and root.run_ended_at is None
+
+
+def is_unstarted(tasks: Sequence[Task], root: Task) -> bool:
+    """Return whether no task of the requested run has started: the run is fresh, not left by a process."""
+    return all(task.started_at is None for task in in_scope(tasks, root.run_scope))
+
+
+def begin_run(
+    tasks: Sequence[Task],
+    root: Task,
+    batch: Batch,
+    *,
+    named_id: str | None,
+    force: bool,
+    is_known: Callable[[str], bool],
+) -> list[str] | None:
+    """Put the request of a new run into the batch, and return its scope (None: the whole tree)."""
+    decide_executors(tasks, batch, is_known, again=True)
+    return request_run(tasks, root, batch, named_id=named_id, force=force)
+
+
+def request_run(
+    tasks: Sequence[Task], root: Task, batch: Batch, *, named_id: str | None, force: bool
+) -> list[str] | None:
+    """Put the request of a run into the batch and return its scope. Who takes it decides the executors."""
+    rerun = plan_rerun(tasks, named_id, force)
+    by_id = {task.id: task for task in tasks}
+    for task_id in rerun.reset:
+        batch.reset(by_id[task_id])
+    expects: dict[str, Json] = {"run_requested_at": root.run_requested_at, "run_ended_at": root.run_ended_at}
+    sets: dict[str, Json] = {
+        "run_requested_at": batch.now,
+        "run_scope": rerun.scope,
+        "run_owner": batch.owner,
+        "run_ended_at": None,
+    }
+    batch.put(root, expects, sets)
+    batch.moves[root.id].events += (batch.event(EventType.TREE_STARTED, root),)
+    return rerun.scope
+
+
+def take_over(
+    tasks: Sequence[Task],
+    root: Task,
+    batch: Batch,
+    *,
+    is_known: Callable[[str], bool],
+    effect: Callable[[Task], str],
+    max_interruptions: int,
+) -> None:
+    """Put what resuming a run takes into the batch: a new owner, and an end or a way back for what ran."""
+    decide_executors(tasks, batch, is_known, again=is_unstarted(tasks, root))
+    for task in tasks:
+        if task.status is IN_PROGRESS and task.executor != GROUP:
+            recover_task(task, batch, effect(task), max_interruptions)
+    names = ("run_owner", "run_requested_at", "lease_until")  # a lease that was renewed has a living owner
+    batch.put(root, {name: getattr(root, name) for name in names}, {"run_owner": batch.owner})
+
+
+def recover_task(task: Task, batch: Batch, effect: str, max_interruptions: int) -> None:
+    """Decide what becomes of a task that a dead process had started."""
+    if task.cancel_requested_at is not None:
+        batch.end(task, cancelled(task.error))
+    elif task.not_before is not None:
+        batch.put_back(task)
+    elif effect == "once":
+        batch.end(task, interrupted("Its process died, or gave no sign of life, during the call"))
+    elif task.interruptions >= max_interruptions:
+        message = f"Its process died during the call {task.interruptions + 1} times"
+        batch.end(task, failed(INTERRUPTED, message))
+    else:
+        batch.interrupt(task, counts=True)
+
+
+def decide_executors(
+    tasks: Sequence[Task], batch: Batch, is_known: Callable[[str], bool], *, again: bool
+) -> None:
+    """Store which executor runs each task that may start. On resuming, what was decided stays."""
+    for task in tasks:
+        if task.executor is not None and not again:
+            continue
+        executor = choose_executor(task, is_known)
+        if executor != task.executor and task.status is not IN_PROGRESS:
+            batch.put(task, {"status": task.status, "generation": task.generation}, {"executor": executor})
+
+
+def in_scope(tasks: Sequence[Task], scope: Sequence[str] | None) -> Sequence[Task]:
+    """Return the tasks of a run's scope; None means all of them."""
+    if scope is None:
+        return tasks
+    within = set(scope)
+    return [task for task in tasks if task.id in within]
+
+
+def has_work(tasks: Sequence[Task], scope: Sequence[str] | None) -> bool:
+    """Say whether a run of this scope would have anything to do."""
+    return any(task.status not in TERMINAL for task in in_scope(tasks, scope))
+
+
+def missing_executors(
+    tasks: Sequence[Task], scope: Sequence[str] | None, is_known: Callable[[str], bool]
+) -> list[str]:
+    """Return what this process lacks to run the scope: executor ids, and names that nothing runs."""
+    missing: dict[str, None] = {}
+    for task in in_scope(tasks, scope):
+        if task.status in TERMINAL:
+            continue
+        executor = task.executor or choose_executor(task, is_known) or task.name
+        if executor != GROUP and not is_known(executor):
+            missing[executor] = None
+    return list(missing)

@@ -1,0 +1,131 @@
+"""The server that holds a database which one process may open, told in a file beside it.
+
+Commands find it there, and let the server do their work. Whoever may write the file decides where tasks and
+tokens go, so it counts only where it is the user's own, and no one else may write it; and it leads to this
+machine only. A file that is not such a one, that came here with a copy of the database, or whose server has
+ended, counts as none, and does no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from apflow.core.process.identity import has_ended, host, started
+
+API: Final = 1  # of the server, as commands use it: those that know another one let it alone
+LARGEST: Final = 4096  # bytes of a file
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A server that holds a database."""
+
+    database: str  # its file, as an absolute path
+    url: str  # http, at a loopback address
+    needs_token: bool
+    pid: int
+    started: str  # see `apflow.core.process.identity`
+    host: str
+    api: int = API
+
+
+def told_in(database: Path) -> Path:
+    """Return the file in which the holder of a database is told."""
+    return database.with_name(f"{database.name}.server")
+
+
+def this_process(database: Path, url: str, *, needs_token: bool) -> Holder:
+    """Return this process as the server that holds a database.
+
+    Raises:
+        ValueError: the URL is not one of this machine's own.
+    """
+    if not is_loopback(url):
+        raise ValueError(f"{url!r} is not http at a loopback address.")
+    pid = os.getpid()
+    return Holder(str(database), url, needs_token, pid, started(pid) or "", host())
+
+
+@contextmanager
+def told(holder: Holder) -> Generator[None]:
+    """Tell who holds a database, while the context lasts. The database must be open already.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from apflow.core.process.atomic_file import write_whole  # here: commands only read
+
+    path = told_in(Path(holder.database))
+    text = json.dumps(asdict(holder))
+    write_whole(path, text)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if path.read_text() == text:  # else another process holds the database by now
+                path.unlink()
+
+
+def find_holder(database: Path) -> Holder | None:
+    """Return the living server that holds a database, where one is told; cheap where none is.
+
+    Args:
+        database: the file, as an absolute path without links, as a store has it.
+    """
+    try:
+        text = _read(told_in(database))
+    except OSError:
+        return None
+    holder = _parse(text) if text is not None else None
+    if holder is None or holder.database != str(database) or holder.host != host():
+        return None
+    return None if has_ended(holder.pid, holder.started) else holder
+
+
+def is_loopback(url: str) -> bool:
+    """Say whether a URL is that of a server at a loopback address, by its number."""
+    from ipaddress import ip_address
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        is_plain = parts.scheme == "http" and parts.port is not None and parts.netloc == url[len("http://") :]
+        return is_plain and parts.username is None and ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _read(path: Path) -> str | None:
+    """Return what is in a file that only this user may have written; None of any other."""
+    if sys.platform == "win32":
+        return None
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        is_own = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+        if not is_own or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return None
+        return file.read(LARGEST).decode(errors="replace")
+
+
+def _parse(text: str) -> Holder | None:
+    try:
+        read: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(read, dict) or cast("dict[str, Any]", read).get("api") != API:
+        return None
+    given = cast("dict[str, Any]", read)
+    kinds = {"database": str, "url": str, "needs_token": bool, "pid": int, "started": str, "host": str}
+    if not all(isinstance(given.get(name), kind) for name, kind in kinds.items()):
+        return None
+    holder = Holder(**{name: given[name] for name in kinds})
+    return holder if is_loopback(holder.url) else None

@@ -1,0 +1,102 @@
+"""Errors as JSON, and back: what is raised at one end of a connection can be raised at the other.
+
+Told are the name of the class, which stands in `apflow.core.errors`, and its facts, which are attributes
+there. Names and facts stay as they are: programs of other versions, and in other languages, go by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final, cast
+
+from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import ValidationError as DataError
+
+from apflow.core.errors import (
+    AlreadyRunningError,
+    ApflowError,
+    ConflictError,
+    ExecutorNotFoundError,
+    ExtensionTakenError,
+    ForbiddenError,
+    IdTakenError,
+    IllegalMoveError,
+    InputsError,
+    InvalidInputError,
+    KeyUsedError,
+    LimitExceededError,
+    MoveLostError,
+    NotFoundError,
+    OwnerLostError,
+    PluginConflictError,
+    PluginError,
+    PluginLoadError,
+    StoreError,
+    StoreUnavailableError,
+    TreeInvalidError,
+    ValidationError,
+)
+from apflow.core.model.task import Json
+
+VIOLATIONS: Final[Mapping[str, Any]] = {"violations": list[str]}
+
+# The errors that callers are told, each with its facts. Of one that is not here, the nearest class that is
+# stands for it.
+FACTS: Final[Mapping[type[ApflowError], Mapping[str, Any]]] = {
+    InvalidInputError: VIOLATIONS,
+    TreeInvalidError: VIOLATIONS,
+    ValidationError: VIOLATIONS,
+    InputsError: VIOLATIONS,
+    NotFoundError: {"task_id": str},
+    ExecutorNotFoundError: {"executor_id": str, "advice": str},
+    ForbiddenError: {},
+    ConflictError: {},
+    IllegalMoveError: {"task_id": str, "old": str, "new": str},
+    AlreadyRunningError: {"root_id": str},
+    OwnerLostError: {"root_id": str},
+    MoveLostError: {"task_ids": list[str]},
+    IdTakenError: {"task_ids": list[str]},
+    KeyUsedError: {"key": str},
+    LimitExceededError: {"limit": int, "user_id": str | None},
+    PluginError: {},
+    PluginLoadError: {"group": str, "name": str, "distribution": str, "version": str, "may_pass": bool},
+    PluginConflictError: {"group": str, "name": str, "distributions": list[str]},
+    ExtensionTakenError: {"extension_id": str, "holder": str, "newcomer": str},
+    StoreUnavailableError: {"reason": str},
+    StoreError: {},  # where the database is, and what is wrong with it, is told to nobody
+}
+NAMES: Final[Mapping[str, type[ApflowError]]] = {kind.__name__: kind for kind in FACTS}
+
+
+def data_of(error: ApflowError) -> dict[str, Json]:
+    """Return the `type` of an error, with its facts; nothing where no class of `FACTS` stands for it."""
+    kind = next((each for each in type(error).__mro__ if each in FACTS), None)
+    if kind is None:
+        return {}
+    return {"type": kind.__name__} | {name: getattr(error, name) for name in FACTS[kind]}
+
+
+def error_from(message: str, data: Json) -> ApflowError | None:
+    """Return the error that `data_of` has told, with its message.
+
+    None where the type is not known, or its facts are not what they should be.
+    """
+    name: Json = cast("dict[str, Json]", data).get("type") if isinstance(data, dict) else None
+    kind = NAMES.get(name) if isinstance(name, str) else None
+    if kind is None:
+        return None
+    try:
+        facts = _model(kind.__name__).model_validate(data).model_dump()
+    except DataError:
+        return None
+    error = kind.__new__(kind)  # not called: it would word the sentence anew
+    error.args = (message,)
+    vars(error).update(facts)
+    return error
+
+
+@cache
+def _model(type_name: str) -> type[BaseModel]:
+    fields: dict[str, Any] = {name: (hint, ...) for name, hint in FACTS[NAMES[type_name]].items()}
+    return create_model(type_name, __config__=ConfigDict(strict=True), **fields)

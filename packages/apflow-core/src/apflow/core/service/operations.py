@@ -1,0 +1,163 @@
+"""The table of operations: what every interface offers, described once.
+
+An operation is a method of `TaskService` with a name, parameters, a result and a rule for who may call it.
+Protocols, clients and their documentation are made from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic import ValidationError as ParametersError
+
+from apflow.core.errors import InvalidInputError
+from apflow.core.model.task import Json
+from apflow.core.service.parameters import (
+    Cancel,
+    Copy,
+    Count,
+    CountRunning,
+    Create,
+    Delete,
+    Execute,
+    List,
+    LlmKey,
+    OneExecutor,
+    OneTask,
+    Parameters,
+    Parent,
+    Resume,
+    Running,
+    SetLlmKey,
+    SeveralTasks,
+    Tree,
+    Update,
+    Watch,
+)
+from apflow.core.service.results import (
+    Cancelled,
+    CopyArray,
+    Counted,
+    Deleted,
+    Event,
+    Executed,
+    HasKey,
+    Health,
+    KeySet,
+    Metrics,
+    NestedTask,
+    Number,
+    Reason,
+    ShownExecutor,
+    ShownTask,
+    ShownWebhook,
+    Standing,
+)
+from apflow.core.service.task_service import TaskService
+
+MOST_PARAMETERS = 100  # so many names need not be looked at one by one
+LONGEST_SHOWN = 80  # characters of a name
+Who = Literal["anyone", "owner"]  # whoever may call at all; who may see the tasks that are named
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation, as interfaces need to know it."""
+
+    name: str
+    parameters: type[Parameters]
+    result: Any  # a type, for `TypeAdapter`
+    who: Who
+    method: str  # of `TaskService`
+    is_stream: bool = False  # it yields results one by one
+    is_safe: bool = False  # it changes nothing, and may be repeated
+
+    @property
+    def summary(self) -> str:
+        """What it does, in one line."""
+        return (getattr(TaskService, self.method).__doc__ or "").strip().splitlines()[0]
+
+    async def call(self, service: TaskService, given: Mapping[str, Json]) -> Json:
+        """Check the parameters and call the method.
+
+        Raises:
+            InvalidInputError: the parameters are not what they should be; every fault is listed.
+        """
+        return await getattr(service, self.method)(**self.read(given))
+
+    def stream(self, service: TaskService, given: Mapping[str, Json]) -> AsyncIterator[dict[str, Json]]:
+        """Check the parameters and return what the method yields; see `call`."""
+        stream: AsyncIterator[dict[str, Json]] = getattr(service, self.method)(**self.read(given))
+        return stream
+
+    def read(self, given: Mapping[str, Json]) -> dict[str, Any]:
+        """Return parameters as the method takes them; what is left out has the method's own default.
+
+        Raises:
+            InvalidInputError: the parameters are not what they should be; every fault is listed.
+        """
+        if len(given) > MOST_PARAMETERS:
+            fault = f"There are {len(given)} parameters. Give those that {self.name} has."
+            raise InvalidInputError(f"Parameters of {self.name} are wrong.", [fault])
+        try:
+            read = self.parameters.model_validate(dict(given))
+        except ParametersError as error:
+            raise InvalidInputError(f"Parameters of {self.name} are wrong.", _faults(error)) from error
+        return {name: _plain(getattr(read, name)) for name in read.model_fields_set}
+
+    def parameters_schema(self) -> dict[str, Json]:
+        """Return the JSON Schema of the parameters."""
+        return self.parameters.model_json_schema(by_alias=False)
+
+    def result_schema(self) -> dict[str, Json]:
+        """Return the JSON Schema of the result."""
+        return TypeAdapter(self.result).json_schema()
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(by_alias=True, exclude_unset=True) if isinstance(value, BaseModel) else value
+
+
+def _faults(error: ParametersError) -> list[str]:
+    return [
+        f"{'.'.join(str(part)[:LONGEST_SHOWN] for part in each['loc']) or 'parameters'}: {each['msg']}"
+        for each in error.errors()
+    ]
+
+
+OPERATIONS: dict[str, Operation] = {
+    each.name: each
+    for each in (
+        Operation("tasks.create", Create, NestedTask, "anyone", "create"),
+        Operation("tasks.submit", Create, NestedTask, "anyone", "submit"),
+        Operation("tasks.execute", Execute, Executed, "owner", "execute"),
+        Operation("tasks.watch", Watch, Event, "owner", "watch", is_stream=True, is_safe=True),
+        Operation("tasks.webhooks", OneTask, list[ShownWebhook], "owner", "webhooks", is_safe=True),
+        Operation("tasks.get", OneTask, ShownTask, "owner", "get", is_safe=True),
+        Operation("tasks.detail", OneTask, ShownTask, "owner", "get", is_safe=True),
+        Operation("tasks.list", List, list[ShownTask], "anyone", "list", is_safe=True),
+        Operation("tasks.children", Parent, list[ShownTask], "owner", "children", is_safe=True),
+        Operation("tasks.tree", Tree, NestedTask, "owner", "tree", is_safe=True),
+        Operation("tasks.count", Count, Counted, "anyone", "count", is_safe=True),
+        Operation("tasks.update", Update, ShownTask, "owner", "update"),
+        Operation("tasks.delete", Delete, Deleted, "owner", "delete"),
+        Operation("tasks.copy", Copy, NestedTask | CopyArray, "owner", "copy"),
+        Operation("tasks.cancel", Cancel, list[Cancelled], "owner", "cancel"),
+        Operation("tasks.running.cancel", Cancel, list[Cancelled], "owner", "cancel"),
+        Operation("tasks.running.list", Running, list[Standing], "anyone", "running", is_safe=True),
+        Operation("tasks.running.count", CountRunning, Number, "anyone", "count_running", is_safe=True),
+        Operation("tasks.running.status", SeveralTasks, list[Standing], "owner", "status", is_safe=True),
+        Operation("tasks.resume", Resume, list[Standing], "owner", "resume"),
+        Operation("tasks.why", OneTask, Reason, "owner", "why", is_safe=True),
+        Operation("system.health", Parameters, Health, "anyone", "health", is_safe=True),
+        Operation("system.metrics", Parameters, Metrics, "anyone", "metrics", is_safe=True),
+        Operation("system.executors", Parameters, list[ShownExecutor], "anyone", "executors", is_safe=True),
+        Operation("system.executor", OneExecutor, ShownExecutor, "anyone", "executor", is_safe=True),
+        Operation("config.llm_key.set", SetLlmKey, KeySet, "anyone", "set_llm_key"),
+        Operation("config.llm_key.get", LlmKey, HasKey, "anyone", "get_llm_key", is_safe=True),
+        Operation("config.llm_key.delete", LlmKey, KeySet, "anyone", "delete_llm_key"),
+    )
+}

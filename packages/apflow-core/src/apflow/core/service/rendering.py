@@ -1,0 +1,57 @@
+"""Tasks as every interface shows them: plain JSON, values under secret-like keys as ***."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from apflow.core.model.task import Json, Task, to_json, utc_now
+from apflow.core.payload.secrets import mask
+
+MASKED_FIELDS = ("inputs", "params")
+
+
+def masked(task: Mapping[str, Json]) -> dict[str, Json]:
+    """Return a task in which values under secret-like keys are shown as ***."""
+    return dict(task) | {name: mask(task[name]) for name in MASKED_FIELDS if task.get(name)}
+
+
+def shown(task: Task) -> dict[str, Json]:
+    """Return a task as an interface shows it."""
+    return masked(task.to_dict())
+
+
+def nested(tasks: Sequence[Task], root_id: str) -> dict[str, Json]:
+    """Return tasks as an interface shows them, each with its `children`, from one of them on down."""
+    by_id: dict[str, dict[str, Json]] = {task.id: shown(task) | {"children": []} for task in tasks}
+    for task in tasks:
+        if task.parent_id is not None and task.parent_id in by_id and task.id != root_id:
+            by_id[task.parent_id]["children"].append(by_id[task.id])
+    return by_id[root_id]
+
+
+def snapshot(tree: Mapping[str, Json], sequence: int) -> dict[str, Json]:
+    """Return a nested tree as an event that stands for all those up to a number."""
+    return {
+        "type": "snapshot",
+        "task_id": tree["id"],
+        "root_task_id": tree["id"],
+        "timestamp": to_json(utc_now()),
+        "status": tree["status"],
+        "progress": tree["progress"],
+        "message": None,
+        "data": masked_tree(tree),
+        "result": None,
+        "error": tree["error"],
+        "sequence": sequence,
+    }
+
+
+def masked_tree(tree: Mapping[str, Json]) -> dict[str, Json]:
+    """Return a nested tree as an interface shows it."""
+    shown_tree = masked(tree)
+    unseen = [shown_tree]
+    while unseen:
+        task = unseen.pop()
+        task["children"] = [masked(each) for each in task["children"]]
+        unseen.extend(task["children"])
+    return shown_tree

@@ -1,0 +1,377 @@
+"""Operations on runs: asking for them, following them, ending them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing
+from datetime import datetime
+from typing import Literal, cast
+
+from apflow.core.authoring.creator import TaskCreator
+from apflow.core.concurrency.containment import call_contained
+from apflow.core.engine import active_runs
+from apflow.core.engine.driver import is_owned_elsewhere
+from apflow.core.engine.recovery import recover
+from apflow.core.engine.submit import check_room, submit
+from apflow.core.errors import (
+    AlreadyRunningError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    SecretRefusedError,
+    StoreUnavailableError,
+)
+from apflow.core.events.bus import Subscription, bus_of
+from apflow.core.extensions.registry import executor_is_known, get_executor
+from apflow.core.manager import TaskManager
+from apflow.core.model.event import EventType, TaskEvent
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json, Task, to_json
+from apflow.core.model.tree import TreeSummary, tree_status
+from apflow.core.payload.secrets import named_secrets
+from apflow.core.permissions.origin import Origin, authors_of
+from apflow.core.planning.explain import explain
+from apflow.core.planning.plan import choose_executor
+from apflow.core.planning.run_start import has_unended_run
+from apflow.core.service.rendering import nested, snapshot
+from apflow.core.service.trees import Answers, TreeService
+from apflow.core.service.webhooks import WebhookService
+from apflow.core.settings import get_settings
+from apflow.core.store.base import TaskQuery
+from apflow.core.task_executor import TaskExecutor
+
+ANSWERED_AFTER = 1.0  # seconds that a run waits for its store, after which a waiting caller is answered
+
+
+class RunService(TreeService, WebhookService):
+    """What one caller may do with the runs of stored tasks."""
+
+    async def execute(
+        self,
+        task_id: str | None = None,
+        tasks: Json = None,
+        *,
+        wait: bool = False,
+        force: bool = False,
+        copy_execution: bool = False,
+        copy_children: bool | None = None,
+        user_id: str | None = None,
+        on_conflict: Literal["copy", "error"] = "copy",
+        idempotency_key: str | None = None,
+        use_streaming: bool = False,
+        webhook_config: Mapping[str, Json] | None = None,
+    ) -> dict[str, Json]:
+        """Ask for a run of a stored task, or of tasks that are created for it, and tell how it stands.
+
+        Whoever runs trees on this database takes it: a server, or `apflow worker`.
+
+        Args:
+            task_id: a root for the whole tree; any other task with what is below it and what it needs.
+            tasks: what to create and run instead.
+            wait: return when the run has ended.
+            force: run what has completed again.
+            copy_execution: leave the task as it is, and run a copy.
+            copy_children: copy what is below the task, too. Left out: the whole tree of a root.
+            user_id: whose the created tasks are.
+            on_conflict: what to do when a given id is taken.
+            idempotency_key: the same key creates nothing twice, and a run that goes on already is no error.
+            use_streaming: for interfaces that can answer with the events. The answer then says so: a run
+                that has not ended has the status "started", and `streaming` is true.
+            webhook_config: whom a server is to tell of the events; see `WebhookConfig`. The answer has the
+                `webhook_id`, and the `webhook_secret` where one was made.
+
+        Raises:
+            InvalidInputError: not just one of `task_id` and `tasks` is given, or they cannot be used.
+            AlreadyRunningError: a run of the tree is requested that has not ended.
+            LimitExceededError: too many runs are waiting or going on.
+            StoreUnavailableError: the database cannot be written for the moment. A run that was requested
+                stays requested, and goes on by itself.
+        """
+        if (task_id is None) == (tasks is None):
+            raise InvalidInputError("Give what to run in one way: task_id, or tasks.")
+        await check_room(self.db, self.user_id or user_id)
+        webhook = await self._read_webhook(webhook_config) if webhook_config is not None else None
+        more: dict[str, Json] = {"streaming": True} if use_streaming else {}
+        is_new = True
+        known: list[Task] | None = None
+        if task_id is None:
+            node = await self._create(tasks, user_id, on_conflict, idempotency_key)
+            task, known = node.task, [each.task for each in node.walk()]
+            is_new = _is_new(task)
+            more["ids"] = node.ids
+        else:
+            task = await self._task(task_id, with_tree=True)
+            if copy_execution:
+                if idempotency_key is not None:
+                    raise InvalidInputError("idempotency_key does not go with copy_execution.")
+                more["original_task_id"] = task.id
+                copied = await TaskCreator(self.db, self.author).create_task_copy(
+                    task, children=copy_children
+                )
+                task = copied.task
+        async with self._webhook(webhook, task.root_id, idempotency_key, is_new=is_new) as registered:
+            more |= registered
+            with contextlib.suppress(*([AlreadyRunningError] if idempotency_key is not None else [])):
+                if wait and not self.is_served:
+                    await TaskExecutor().execute_task_by_id(task.id, force=force, db_session=self.db)
+                elif is_new:
+                    await submit(self.db, task.id, force=force, known=known)
+        if wait:
+            await self._end_of(task.root_id)
+        if not wait and is_new and known is not None:
+            summary = tree_status(known)
+        else:
+            summary = tree_status(await self.db.existing_tree(task.root_id))
+        return _told(task, summary, has_result=wait, is_streaming=use_streaming) | more
+
+    async def run(self, task_id: str, *, force: bool = False) -> dict[str, Json]:
+        """Run a stored task here and wait for the end. Who stops waiting cancels the run.
+
+        Raises:
+            AlreadyRunningError: a living owner has the tree.
+        """
+        task = await self._task(task_id, with_tree=True)
+        outcome = await TaskExecutor().execute_task_by_id(task.id, force=force, db_session=self.db)
+        return {"task_id": task.id, **outcome}
+
+    async def submit(
+        self,
+        tasks: Json,
+        *,
+        user_id: str | None = None,
+        idempotency_key: str | None = None,
+        on_conflict: Literal["copy", "error"] = "copy",
+    ) -> dict[str, Json]:
+        """Create a tree, request its run durably, and return the tree at once, as `create` does.
+
+        Whoever runs trees on this database takes it. With an idempotency key this may be repeated: the same
+        key returns the first tree, and requests its run only if that was never done.
+
+        Raises:
+            TreeInvalidError: the array is no tree; nothing is written.
+            LimitExceededError: too many runs are waiting or going on; nothing is written.
+            ConflictError: other tasks were created with the key.
+        """
+        await check_room(self.db, self.user_id or user_id)
+        node = await self._create(tasks, user_id, on_conflict, idempotency_key)
+        root, known = node.task, [each.task for each in node.walk()]
+        if _is_new(root):
+            with contextlib.suppress(AlreadyRunningError):
+                await submit(self.db, root.id, known=known)
+        return nested(known, root.id) | {"ids": node.ids}
+
+    async def watch(self, task_id: str, after: int | None = None) -> AsyncIterator[dict[str, Json]]:
+        """Yield the events of a task's tree until its final one.
+
+        Where `after` does not say what is known, or too little is kept of what followed, the first event is
+        a `snapshot`, with the tree as `data`. Its number is the one to go on from.
+        """
+        state, subscription = await self.follow(task_id, after)
+        if state is not None:
+            yield state
+        async with aclosing(aiter(subscription)) as events:
+            async for event in events:
+                yield event.to_dict()
+
+    async def follow(
+        self, task_id: str, after: int | None = None
+    ) -> tuple[dict[str, Json] | None, Subscription]:
+        """Return the snapshot that `watch` begins with, if there is one, and what follows."""
+        task = await self._task(task_id, with_tree=True)
+        size = get_settings().event_queue_size
+        subscription = Subscription(bus_of(self.db), self.db, task.root_id, after=after, size=size)
+        tree = await subscription.begin()
+        return (snapshot(tree, subscription.position) if tree is not None else None), subscription
+
+    async def running(self, *, user_id: str | None = None, limit: int | None = 100) -> Answers:
+        """Return how the trees stand whose run was requested and has not ended, oldest first."""
+        query = TaskQuery(
+            user_id=self._whose(user_id), root_only=True, is_requested=True, limit=limit, order="created_at"
+        )
+        standing: Answers = []
+        for root in await self.db.find(query):
+            with contextlib.suppress(NotFoundError):  # it has been deleted meanwhile
+                standing.append(await self._status(root))
+        return standing
+
+    async def count_running(self, *, user_id: str | None = None) -> dict[str, Json]:
+        """Return of how many trees a run was requested that has not ended."""
+        query = TaskQuery(user_id=self._whose(user_id), root_only=True, is_requested=True)
+        return {"count": sum((await self.db.count(query)).values())}
+
+    async def status(self, task_ids: Iterable[str]) -> Answers:
+        """Return the status of tasks; for a root, of its tree.
+
+        A task that does not exist, or that the caller may not see, has the status "not_found".
+        """
+        return [
+            await self._status(task) if task is not None else _not_found(task_id) | _NO_STANDING
+            for task_id, task in await self._found(task_ids)
+        ]
+
+    async def cancel(
+        self, task_ids: Iterable[str], *, force: bool = False, error_message: str | None = None
+    ) -> Answers:
+        """Cancel tasks with all below them. `force` gives running code no time to end by itself.
+
+        A task that does not exist, or that the caller may not see, has the status "not_found".
+        """
+        manager = TaskManager(self.db)
+        return [
+            {"task_id": task_id} | await manager.cancel_task(task_id, error_message, force=force)
+            if task is not None
+            else _not_found(task_id)
+            for task_id, task in await self._found(task_ids, with_tree=True)
+        ]
+
+    async def _found(
+        self, task_ids: Iterable[str], *, with_tree: bool = False
+    ) -> list[tuple[str, Task | None]]:
+        """Return tasks that are named, with their ids; None for what the caller does not see."""
+        found: list[tuple[str, Task | None]] = []
+        for task_id in split_ids(task_ids):
+            try:
+                found.append((task_id, await self._task(task_id, with_tree=with_tree)))
+            except NotFoundError:
+                found.append((task_id, None))
+        return found
+
+    async def resume(self, task_ids: Iterable[str] | None = None) -> Answers:
+        """Resume trees whose run a process left: these, or all that this process has the executors for."""
+        roots = (
+            None if task_ids is None else [(await self._task(t, with_tree=True)).root_id for t in task_ids]
+        )
+        if roots is None and not self.is_admin:
+            raise ForbiddenError("Resuming every tree takes an admin. Name the tasks to resume.")
+        resumed = await recover(self.db, roots, force=roots is not None)
+        return await self.status(resumed)
+
+    async def why(self, task_id: str) -> dict[str, Json]:
+        """Say why a task has the status that it has, and what would move it on."""
+        task = await self._task(task_id, with_tree=True)
+        tasks = await self.db.existing_tree(task.root_id, task.id)
+        root = next(each for each in tasks if each.id == task.root_id)
+        found = explain(
+            tasks,
+            task.id,
+            is_driven=await self._is_driven(root),
+            is_known=executor_is_known,
+            refusals=_refused_secrets(task, root),
+        )
+        return {
+            "task_id": task.id,
+            "name": task.name,
+            "status": str(task.status),
+            "reasons": found.reasons,
+            "advice": found.advice,
+        }
+
+    async def _status(self, task: Task) -> dict[str, Json]:
+        found: dict[str, Json] = {"task_id": task.id, "context_id": task.root_id, "name": task.name}
+        found |= {"started_at": to_json(task.started_at), "updated_at": to_json(task.updated_at)}
+        if task.id != task.root_id:
+            found |= {"status": str(task.status), "progress": task.fraction, "error": task.error}
+            return found | {"is_running": TaskStatus.is_active(task.status)}
+        tasks = await self.db.existing_tree(task.id)
+        summary = tree_status(tasks)
+        found |= {"status": str(summary.status), "progress": summary.progress, "error": summary.error}
+        started = [each.started_at for each in tasks if each.started_at is not None]
+        updated = [each.updated_at for each in tasks if each.updated_at is not None]
+        found |= {"started_at": _time(min, started), "updated_at": _time(max, updated)}
+        return found | {"is_running": has_unended_run(task)}
+
+    async def _is_driven(self, root: Task) -> bool:
+        return active_runs.is_running(self.db, root.id) or await is_owned_elsewhere(self.db, root)
+
+    async def _end_of(self, root_id: str) -> None:
+        """Wait until no run of a tree is requested any more."""
+        root = (await self.db.get([root_id])).get(root_id)
+        if root is not None and root.run_requested_at is not None and root.run_ended_at is None:
+            async for event in TaskManager(self.db).subscribe(root_id, root.last_event):
+                _check_stall(event, root_id)
+
+
+def _check_stall(event: TaskEvent, root_id: str) -> None:
+    """Raise `StoreUnavailableError` where an event says that the run has waited long for its store."""
+    given: Json = event.data
+    data = cast("dict[str, Json]", given) if isinstance(given, dict) else {}
+    if event.type is not EventType.LOG or data.get("store") != "unavailable":
+        return
+    if data.get("seconds", 0) >= ANSWERED_AFTER:
+        raise StoreUnavailableError(
+            "The database",
+            str(data.get("reason")),
+            f"cannot be written now: {data.get('reason')}. The run of tree {root_id} stays requested and "
+            "continues by itself; tasks.watch follows it.",
+        )
+
+
+def split_ids(given: Iterable[str]) -> list[str]:
+    """Return ids that are given one by one, or several in one string with commas between them."""
+    parts = [given] if isinstance(given, str) else given
+    return [each.strip() for part in parts for each in part.split(",") if each.strip()]
+
+
+_NO_STANDING: dict[str, Json] = {
+    "context_id": None, "name": None, "progress": None, "error": None, "is_running": False,
+    "started_at": None, "updated_at": None,
+}  # fmt: skip
+
+
+def _not_found(task_id: str) -> dict[str, Json]:
+    return {"task_id": task_id, "status": "not_found", "message": str(NotFoundError(task_id))}
+
+
+def _time(choose: Callable[[list[datetime]], datetime], times: list[datetime]) -> Json:
+    return to_json(choose(times)) if times else None
+
+
+def _refused_secrets(task: Task, root: Task) -> list[str]:
+    """Return why a task may not use secrets that it names: the policy is asked as at its start."""
+    executor = task.executor or choose_executor(task, executor_is_known)
+    if executor is None:
+        return []
+    try:
+        can_bind = call_contained(lambda: get_executor(executor).uses_net_policy)
+    except Exception:  # noqa: BLE001 - a plugin that cannot be loaded fails its task when it starts
+        can_bind = False
+    origin, refused = Origin(authors_of(root), executor, can_bind=can_bind), list[str]()
+    for name in named_secrets([task.inputs, task.params]):
+        try:
+            origin.permit(name)
+        except SecretRefusedError as error:
+            refused.append(str(error))
+    return refused
+
+
+def _is_new(root: Task) -> bool:
+    """Say whether a run of a tree was never requested."""
+    return root.run_requested_at is None and root.run_ended_at is None
+
+
+def _told(
+    task: Task, summary: TreeSummary, *, has_result: bool, is_streaming: bool = False
+) -> dict[str, Json]:
+    """Return what is told of a run that was asked for, by how its tree stands."""
+    is_over = TaskStatus.is_terminal(summary.status)
+    answer: dict[str, Json] = {
+        "success": summary.status not in (TaskStatus.FAILED, TaskStatus.CANCELLED),
+        "root_task_id": task.root_id,
+        "task_id": task.id,
+        "status": "started" if is_streaming and not is_over else str(summary.status),
+        "progress": summary.progress,
+        "message": _message(summary),
+        "error": summary.error,
+    }
+    return answer | {"result": summary.result} if has_result else answer
+
+
+def _message(summary: TreeSummary) -> str:
+    match summary.status:
+        case TaskStatus.PENDING | TaskStatus.IN_PROGRESS:
+            return "The run is requested. tasks.watch follows it, tasks.running.status tells how it stands."
+        case TaskStatus.COMPLETED:
+            return "All of it has completed."
+        case _:
+            return summary.error or f"It was {summary.status}."

@@ -1,0 +1,136 @@
+"""Operations on webhooks: taking them with a run, and showing how they stand."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from apflow.core.errors import ExecutorError, InvalidInputError, NotFoundError, SecretRefusedError
+from apflow.core.model.task import Json, utc_now
+from apflow.core.net.connect import resolve
+from apflow.core.payload.secrets import named_secrets
+from apflow.core.permissions.origin import Origin
+from apflow.core.permissions.secret_policy import WEBHOOK
+from apflow.core.service.access import Access
+
+if TYPE_CHECKING:  # pydantic takes long to import, and most runs have no webhook
+    from apflow.core.service.webhook import Webhook, WebhookConfig
+
+PORTS = {"http": 80, "https": 443}
+
+
+class WebhookService(Access):
+    """What one caller may do with webhooks."""
+
+    async def webhooks(self, task_id: str) -> list[dict[str, Json]]:
+        """Return the webhooks of a task's tree: how far each is, and what ended it."""
+        task = await self._task(task_id, with_tree=True)
+        return [each.shown() for each in await self._webhooks_of(task.root_id)]
+
+    async def _read_webhook(self, config: Mapping[str, Json]) -> WebhookConfig:
+        """Check what a caller gave as a webhook, the address included.
+
+        Raises:
+            InvalidInputError: it cannot be used.
+        """
+        from apflow.core.service.webhook import read_config
+
+        if not self.is_served:
+            raise InvalidInputError("A webhook takes a server that sends it. Call one: `apflow serve`.")
+        read = read_config(config)
+        parts = urlsplit(read.url)
+        host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
+        self._check_secrets({"headers": config.get("headers"), "secret": config.get("secret")}, host, port)
+        try:
+            await resolve(host, port)
+        except ExecutorError as error:
+            raise InvalidInputError(
+                "The webhook cannot be used.", [f"webhook_config.url: {error}"]
+            ) from error
+        return read
+
+    def _check_secrets(self, given: Json, host: str, port: int) -> None:
+        """Check that the caller may have the secrets of a webhook sent to a host.
+
+        Raises:
+            InvalidInputError: one of them is refused.
+        """
+        origin = Origin(None if self.author is None else (self.author,), WEBHOOK, can_bind=True)
+        try:
+            for name in named_secrets(given):
+                origin.permit(name)
+            origin.check_host(host, port)
+        except SecretRefusedError as error:
+            raise InvalidInputError("The webhook cannot be used.", [f"webhook_config: {error}"]) from error
+
+    @asynccontextmanager
+    async def _webhook(
+        self, config: WebhookConfig | None, root_id: str, idempotency_key: str | None, *, is_new: bool
+    ) -> AsyncGenerator[dict[str, Json]]:
+        """Store a webhook for the run that is requested in this context, and forget it where that fails.
+
+        The same idempotency key stores one once. Gives what the caller is to be told of it.
+        """
+        if config is None:
+            yield {}
+            return
+        from apflow.core.service.webhook import KIND
+
+        made = secrets.token_hex(16)
+        if idempotency_key is not None:
+            made = hashlib.sha256(f"{root_id}\n{idempotency_key}".encode()).hexdigest()[:32]
+        known = await self._webhooks_of(root_id)
+        webhook = next((each for each in known if each.id == made), None)
+        is_stored = False
+        if webhook is None and is_new:
+            webhook, is_stored = await self._store_webhook(config, root_id, made, known)
+        try:
+            yield {} if webhook is None else _told(webhook, config)
+        except BaseException:
+            if webhook is not None and is_stored:
+                await self.db.remove_record(KIND, webhook.key)
+            raise
+
+    async def _store_webhook(
+        self, config: WebhookConfig, root_id: str, webhook_id: str, known: Sequence[Webhook]
+    ) -> tuple[Webhook, bool]:
+        """Return a webhook, and whether it was stored: another caller with the same key may come first."""
+        from apflow.core.service.webhook import KIND, MOST_OF_A_TREE, new_webhook
+
+        if len([each for each in known if each.status == "active"]) >= MOST_OF_A_TREE:
+            raise InvalidInputError(f"The tree has {MOST_OF_A_TREE} webhooks that have not ended: no more.")
+        root = (await self.db.get([root_id])).get(root_id)
+        if root is None:
+            raise NotFoundError(root_id)
+        webhook = new_webhook(
+            config,
+            webhook_id,
+            root_id=root_id,
+            user_id=root.user_id,
+            author=self.author,
+            sent=root.last_event,
+            now=utc_now(),
+        )
+        if await self.db.put_record(KIND, webhook.key, webhook.to_json(), version=0) is not None:
+            return webhook, True
+        first = await self._webhooks_of(root_id)
+        return next((each for each in first if each.id == webhook_id), webhook), False
+
+    async def _webhooks_of(self, root_id: str) -> list[Webhook]:
+        from apflow.core.service.webhook import ENDED_KIND, KIND, Webhook, keys_of
+
+        found = {
+            record.key: Webhook.of(record)
+            for kind in (KIND, ENDED_KIND)
+            for record in await self.db.records(kind, prefix=keys_of(root_id))
+        }
+        return [each for each in found.values() if each.root_id == root_id]
+
+
+def _told(webhook: Webhook, config: WebhookConfig) -> dict[str, Json]:
+    told: dict[str, Json] = {"webhook_id": webhook.id}
+    return told if config.secret is not None else told | {"webhook_secret": webhook.secret}

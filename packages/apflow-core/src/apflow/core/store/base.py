@@ -1,0 +1,317 @@
+"""What a store must offer: a few transactional operations on tasks.
+
+All changes go through `write`: a `Change` is one all-or-nothing unit of added tasks, moves and removed
+tasks. A `Move` is a conditional change of one task, stored together with its events. Of two writers of
+one task one wins, and the loser is told.
+
+Beside the tasks it keeps records: small JSON documents of interfaces, such as the webhooks of a server.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from apflow.core.errors import NotFoundError, StoreUnavailableError
+from apflow.core.model.event import TaskEvent
+from apflow.core.model.status import TaskStatus, check_move
+from apflow.core.model.task import Json, Task
+
+
+@dataclass(slots=True)
+class Move:
+    """A conditional change of one task.
+
+    It wins when the row exists and every field named in `expects` has that value (None matches null).
+    Then the fields of `sets` are written and `events` stored, numbered. A move with empty `sets` only
+    checks (and, where a store admits several processes, locks the row).
+
+    A move that sets `root_id` takes the task to another tree, as the last in it, whatever its position was;
+    `root_id` of the move is the tree that it leaves, and its events belong to the one that it joins. The
+    events of a tree go with its root.
+    """
+
+    task_id: str
+    root_id: str
+    expects: Mapping[str, Json]  # always names "status" where `sets` does
+    sets: Mapping[str, Json]
+    events: tuple[TaskEvent, ...] = ()
+
+    def __post_init__(self) -> None:
+        new = self.sets.get("status")
+        if new is not None:
+            check_move(self.task_id, self.expects["status"], new)
+
+
+@dataclass(slots=True)
+class Change:
+    """What is written in one transaction.
+
+    No two moves of one change name the same task. Where `is_strict`, a lost move refuses the whole
+    change with `ConflictError`; else lost moves are left out and the rest is written.
+    """
+
+    add: Sequence[Task] = ()
+    moves: Sequence[Move] = ()
+    remove: Sequence[str] = ()
+    is_strict: bool = False
+
+
+# For each move of a change, in order: its events as stored, with their numbers; None if it lost.
+Moved = list[tuple[TaskEvent, ...] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a store can do beyond the contract; contract tests and the engine ask these, never its name."""
+
+    is_durable: bool = False  # what was written is there after kill -9
+    is_shared: bool = False  # several processes may use it at once
+    has_custom_columns: bool = False  # columns of a TaskModel subclass become columns of the table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskQuery:
+    """Which tasks to find. None means: any. All conditions must hold."""
+
+    ids: Sequence[str] | None = None
+    user_id: str | None = None
+    status: TaskStatus | Sequence[TaskStatus] | None = None
+    name: str | None = None
+    root_only: bool = False
+    root_id: str | None = None
+    parent_id: str | None = None
+    original_task_id: str | None = None
+    created_after: datetime | None = None  # exclusive
+    created_before: datetime | None = None  # exclusive
+    is_requested: bool | None = None  # roots of which a run is requested (run_requested_at is set)
+    custom: Mapping[str, Json] = field(default_factory=dict[str, Json])  # custom columns, by equality
+    limit: int | None = None
+    offset: int = 0
+    after: Task | None = None  # only what follows this task in the order, whether or not it matches
+    # "created_at" (default, oldest first), "-created_at", "priority" (urgent first, then oldest), "name";
+    # ties by position, then id, so that pages never overlap.
+    order: str = "created_at"
+
+
+class NoticeKind(StrEnum):
+    """What another process tells of a tree. Each only makes somebody look sooner."""
+
+    EVENTS = "events"  # it has new stored events
+    LIVE = "live"  # a live event, which is stored nowhere
+    REQUESTED = "requested"  # a run was requested that nobody owns yet
+    # The cancellation of a started task was requested, or a task was ended by a late result: its owner looks.
+    CANCEL = "cancel"
+
+
+class Notice(NamedTuple):
+    """What another process did to a tree."""
+
+    kind: NoticeKind
+    root_id: str
+    event: TaskEvent | None = None  # a live one
+
+
+class Record(NamedTuple):
+    """A small JSON document that is kept beside the tasks."""
+
+    kind: str  # what it is: "webhook"
+    key: str  # unique within its kind
+    value: Json
+    version: int  # 1 at first, raised by each change; one that was removed begins at 1 again
+
+
+class TaskStore(ABC):
+    """Tasks, kept. Opens lazily at the first operation; bound to no event loop; safe from several threads."""
+
+    url: str
+    capabilities: Capabilities
+    file: Path | None = None  # that one process at a time may open, if the store is one; an absolute path
+    is_closed: bool = False  # set by close(); a closed store is not given out again
+
+    @property
+    def trouble(self) -> StoreUnavailableError | None:
+        """Why writes fail, while the store cannot write for the moment; None otherwise."""
+        return None
+
+    @property
+    def wrote_at(self) -> float:
+        """When a write last succeeded, by the monotonic clock."""
+        return float("-inf")
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether the process that this one was forked from has opened the store, which is of no use here."""
+        return False
+
+    @abstractmethod
+    async def write(self, change: Change) -> Moved:
+        """Write one change, all or nothing, and return what became of its moves.
+
+        An added task whose `position` is -1 gets the next number of its tree. Each added task stores a
+        `task_created` event. A parent named by an added task gets `has_children`.
+
+        Raises:
+            IdTakenError: a task of an added id exists; nothing is written.
+            ConflictError: the change is strict and a move lost; nothing is written.
+            StoreUnavailableError: the store cannot write for the moment, or it cannot be reached.
+        """
+
+    @abstractmethod
+    async def get(self, ids: Sequence[str]) -> dict[str, Task]:
+        """Return the tasks of these ids that exist, by id. Reading never waits behind writing.
+
+        The `last_event` of a root is as of the very moment of its row, here and in `tree`: who goes on from
+        that number misses nothing, and is told nothing that the row shows already.
+        """
+
+    @abstractmethod
+    async def tree(self, root_id: str) -> list[Task]:
+        """Return all tasks of a tree in order of position; [] if there is none."""
+
+    @abstractmethod
+    async def find(self, query: TaskQuery) -> list[Task]:
+        """Return the tasks that match, in the query's order."""
+
+    @abstractmethod
+    async def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
+        """Return how many tasks match, by status; limit, offset, after and order are ignored. No zeros."""
+
+    @abstractmethod
+    async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:
+        """Return the stored events of a tree with a number above `after`, in order."""
+
+    @abstractmethod
+    async def put_record(
+        self, kind: str, key: str, value: Json, *, version: int | None = None
+    ) -> Record | None:
+        """Store a record, durably, and return it as it is stored; None where another writer came first.
+
+        In the value, U+0000 and lone surrogates become U+FFFD, as everywhere in tasks.
+
+        Args:
+            version: what it must have now, else nothing is written; 0: it must not exist; None: whatever.
+
+        Raises:
+            InvalidInputError: the value is not JSON, or more than 1 MiB of it; `kind` or `key` is empty,
+                longer than 1000 bytes, or holds what cannot be stored.
+        """
+
+    @abstractmethod
+    async def records(self, kind: str, *, prefix: str = "", limit: int | None = None) -> list[Record]:
+        """Return the records of a kind whose keys begin with `prefix`, in order of the bytes of their keys.
+
+        Raises:
+            InvalidInputError: `kind` or `prefix` could be of no record.
+        """
+
+    @abstractmethod
+    async def remove_record(self, kind: str, key: str, *, version: int | None = None) -> bool:
+        """Remove a record, durably, and say whether it was there.
+
+        Args:
+            version: what it must have now, else it stays; None: whatever.
+
+        Raises:
+            InvalidInputError: `kind` or `key` could be of no record.
+        """
+
+    async def renew(self, owner: str, root_ids: Sequence[str]) -> dict[str, bool]:
+        """Prolong the leases of an owner's trees, whatever the caller's event loop or pool is busy with.
+
+        A lease belongs to `run_owner`: a shared store sets `lease_until` whenever a move sets that. A store
+        of one process knows no leases.
+
+        Returns:
+            the trees that are still the owner's, and whether a started task in it is to be cancelled.
+        """
+        del owner, root_ids
+        return {}
+
+    async def unowned(self, owner: str, limit: int, root_ids: Sequence[str] | None = None) -> Sequence[Task]:
+        """Return roots of which a run is requested and that no living process owns, most urgent first.
+
+        Args:
+            owner: who asks. On a store of one process every other owner is dead.
+            limit: how many roots at most.
+            root_ids: among which to look; None for all.
+        """
+        asked = await self.find(TaskQuery(ids=root_ids, root_only=True, is_requested=True, order="priority"))
+        return [root for root in asked if root.run_owner != owner][:limit]
+
+    async def reserve(self, owner: str, limit: int, without: Collection[str] = ()) -> Sequence[Task]:
+        """Return roots as `unowned` does, and keep everybody else from reserving them for a moment.
+
+        That is a lease without an owner: who takes the run expects `lease_until` as it is returned here. So
+        of many processes that look for work, each finds other work.
+
+        Args:
+            without: ids of roots that are not wanted.
+        """
+        found = await self.unowned(owner, limit + len(without))
+        return [root for root in found if root.id not in without][:limit]
+
+    def listen(self, hear: Callable[[Notice], object]) -> None:
+        """Call `hear`, from a thread of the store's, with what other processes do, until the store closes.
+
+        A notice may be lost: whoever listens looks from time to time by itself.
+        """
+        del hear
+
+    def announce(self, event: TaskEvent) -> None:
+        """Tell other processes of a live event. Never waits, and never fails."""
+        del event
+
+    def figures(self) -> Mapping[str, int]:
+        """Return what the store counts of its own work, for whoever watches it.
+
+        Where many changes ride in one commit: `commits`, and the `changes` that were in them.
+        """
+        return {}
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finish what is written and let go of the database. Closing twice does no harm."""
+
+    async def existing_tree(self, root_id: str, *task_ids: str) -> list[Task]:
+        """Return a tree that was there a moment ago, with these tasks in it.
+
+        Raises:
+            NotFoundError: it, or one of them, has been deleted meanwhile.
+        """
+        tasks = await self.tree(root_id)
+        for each in (root_id, *task_ids):
+            if not any(task.id == each for task in tasks):
+                raise NotFoundError(each)
+        return tasks
+
+    async def add(self, tasks: Sequence[Task], *, provided: Sequence[Move] = ()) -> None:
+        """Add tasks in one transaction, provided that every move of `provided` wins.
+
+        Raises:
+            IdTakenError: an id is taken; nothing is written.
+            ConflictError: a move of `provided` lost; nothing is written.
+        """
+        await self.write(Change(add=tasks, moves=provided, is_strict=True))
+
+    async def move(self, moves: Sequence[Move]) -> Moved:
+        """Apply moves in one transaction and return, for each, its stored events or None if it lost."""
+        return await self.write(Change(moves=moves))
+
+    async def remove(self, ids: Sequence[str], *, provided: Sequence[Move] = ()) -> None:
+        """Remove tasks in one transaction, provided that every move of `provided` wins.
+
+        The events of a tree go with its root. Raises `ConflictError` if a move lost.
+        """
+        await self.write(Change(moves=provided, remove=ids, is_strict=True))
+
+    async def __aenter__(self) -> TaskStore:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

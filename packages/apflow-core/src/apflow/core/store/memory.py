@@ -1,0 +1,292 @@
+"""Tasks in memory: the reference for what a store does.
+
+It copies on the way in and on the way out, so that nobody shares an object with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from apflow.core.errors import IdTakenError, InvalidInputError, MoveLostError, StoreError
+from apflow.core.model.custom_columns import COLUMNS, custom_fields
+from apflow.core.model.event import TaskEvent
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json, Task, utc_now
+from apflow.core.payload.json_value import copy_json, loads
+from apflow.core.process.identity import ForkGuard, ForkLock
+from apflow.core.store.base import Capabilities, Change, Move, Moved, Record, TaskQuery, TaskStore
+from apflow.core.store.rules import (
+    check_names,
+    check_record,
+    check_records,
+    created_event,
+    record_text,
+    repeated,
+)
+
+
+class MemoryStore(TaskStore):
+    """A store that ends with its process."""
+
+    capabilities = Capabilities()
+
+    def __init__(self, url: str = "memory://") -> None:
+        self.url = url
+        self.is_closed = False
+        self._guard = ForkGuard(url)
+        self._lock = ForkLock(self._guard)  # held by every operation; none waits while it holds it
+        self._tasks: dict[str, Task] = {}
+        self._trees: dict[str, dict[str, None]] = {}  # root id -> ids of its tasks, as added
+        self._positions: dict[str, int] = {}  # root id -> the next position
+        self._events: dict[str, list[TaskEvent]] = {}
+        self._sequences: dict[str, int] = {}  # root id -> number of its last event
+        self._records: dict[tuple[str, str], tuple[str, int]] = {}  # kind, key -> JSON text, version
+
+    async def write(self, change: Change) -> Moved:
+        with self._lock:
+            self._check_open()
+            check_names(change)
+            added = {task.id: task for task in change.add}
+            taken = [task_id for task_id in added if task_id in self._tasks] + repeated(change.add)
+            if taken:
+                raise IdTakenError(taken)
+            lost = self._lost(change.moves, added)
+            if lost and change.is_strict:
+                raise MoveLostError([change.moves[at].task_id for at in sorted(lost)])
+            self._add(change.add)
+            moved: Moved = [None if at in lost else self._apply(move) for at, move in enumerate(change.moves)]
+            for task_id in change.remove:
+                self._remove(task_id)
+            return moved
+
+    async def get(self, ids: Sequence[str]) -> dict[str, Task]:
+        with self._lock:
+            self._check_open()
+            return {each: self._copy_out(self._tasks[each]) for each in ids if each in self._tasks}
+
+    async def tree(self, root_id: str) -> list[Task]:
+        with self._lock:
+            self._check_open()
+            tasks = [self._tasks[task_id] for task_id in self._trees.get(root_id, ())]
+            tasks.sort(key=_among_ties)
+            return [self._copy_out(task) for task in tasks]
+
+    async def find(self, query: TaskQuery) -> list[Task]:
+        order, is_reversed = _order(query.order), query.order.startswith("-")
+        with self._lock:
+            self._check_open()
+            found = [task for task in self._candidates(query) if _matches(task, query)]
+            if query.after is not None:
+                found = [task for task in found if _follows(task, query.after, order, is_reversed)]
+            found.sort(key=_among_ties)
+            found.sort(key=order, reverse=is_reversed)
+            end = None if query.limit is None else query.offset + query.limit
+            return [self._copy_out(task) for task in found[query.offset : end]]
+
+    async def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
+        counts: dict[TaskStatus, int] = {}
+        with self._lock:
+            self._check_open()
+            for task in self._candidates(query):
+                if _matches(task, query):
+                    counts[task.status] = counts.get(task.status, 0) + 1
+        return counts
+
+    async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:
+        with self._lock:
+            self._check_open()
+            found = [event for event in self._events.get(root_id, ()) if event.sequence > after]
+            return [_copy_event(event) for event in found[:limit]]
+
+    async def put_record(
+        self, kind: str, key: str, value: Json, *, version: int | None = None
+    ) -> Record | None:
+        check_record(kind, key, version)
+        plain, text = record_text(value)
+        with self._lock:
+            self._check_open()
+            _, found = self._records.get((kind, key), ("", 0))
+            if version is not None and version != found:
+                return None
+            self._records[kind, key] = text, found + 1
+            return Record(kind, key, plain, found + 1)
+
+    async def records(self, kind: str, *, prefix: str = "", limit: int | None = None) -> list[Record]:
+        check_records(kind, prefix, limit)
+        with self._lock:
+            self._check_open()
+            found = [
+                (key, *stored)
+                for (each_kind, key), stored in self._records.items()
+                if each_kind == kind and key.startswith(prefix)
+            ]
+        found.sort()  # characters sort as their UTF-8 does
+        return [Record(kind, key, loads(text), version) for key, text, version in found[:limit]]
+
+    async def remove_record(self, kind: str, key: str, *, version: int | None = None) -> bool:
+        check_record(kind, key, version)
+        with self._lock:
+            self._check_open()
+            _, found = self._records.get((kind, key), ("", 0))
+            if not found or (version is not None and version != found):
+                return False
+            del self._records[kind, key]
+            return True
+
+    @property
+    def is_forked(self) -> bool:
+        return self._guard.is_forked
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise StoreError(f"The store {self.url} is closed.")
+
+    def _lost(self, moves: Sequence[Move], added: Mapping[str, Task]) -> set[int]:
+        """Return which moves lose, as indexes."""
+        return {
+            at
+            for at, move in enumerate(moves)
+            if not _wins(move, self._tasks.get(move.task_id) or added.get(move.task_id))
+        }
+
+    def _add(self, tasks: Sequence[Task]) -> None:
+        now = utc_now()
+        for task in tasks:
+            next_position = self._positions.get(task.root_id, 0)
+            stored = _copy_task(task)
+            stored.position = task.position if task.position >= 0 else next_position
+            stored.created_at = task.created_at or now
+            stored.updated_at = task.updated_at or stored.created_at
+            self._tasks[task.id] = stored
+            self._trees.setdefault(task.root_id, {})[task.id] = None
+            self._positions[task.root_id] = max(next_position, stored.position + 1)
+            self._number(created_event(stored, now))
+        for parent_id in {task.parent_id for task in tasks}:
+            if parent_id in self._tasks:
+                self._tasks[parent_id].has_children = True
+
+    def _apply(self, move: Move) -> tuple[TaskEvent, ...]:
+        task = self._tasks[move.task_id]
+        if "root_id" in move.sets:
+            self._leave(task)
+            task.position = self._positions.get(move.sets["root_id"], 0)
+            self._positions[move.sets["root_id"]] = task.position + 1
+            self._trees.setdefault(move.sets["root_id"], {})[task.id] = None
+        for name, value in move.sets.items():
+            if name == "status":
+                task.status = TaskStatus(value)
+            elif name in custom_fields():
+                task.extra[name] = copy_json(value)
+            else:
+                setattr(task, name, copy_json(value))
+        return tuple(self._number(event) for event in move.events)
+
+    def _number(self, event: TaskEvent) -> TaskEvent:
+        root_id = event.root_task_id
+        event.sequence = self._sequences[root_id] = self._sequences.get(root_id, 0) + 1
+        self._events.setdefault(root_id, []).append(_copy_event(event))
+        return event
+
+    def _remove(self, task_id: str) -> None:
+        task = self._tasks.pop(task_id, None)
+        if task is not None:
+            self._leave(task)
+
+    def _leave(self, task: Task) -> None:
+        """Take a task out of its tree, whose events and counters go with the root."""
+        del self._trees[task.root_id][task.id]
+        if not self._trees[task.root_id]:
+            del self._trees[task.root_id]
+        if task.id == task.root_id:
+            self._events.pop(task.id, None)
+            self._sequences.pop(task.id, None)
+            self._positions.pop(task.id, None)
+
+    def _candidates(self, query: TaskQuery) -> Iterable[Task]:
+        if query.ids is not None:
+            return [self._tasks[each] for each in dict.fromkeys(query.ids) if each in self._tasks]
+        if query.root_id is not None:
+            return [self._tasks[each] for each in self._trees.get(query.root_id, ())]
+        return self._tasks.values()
+
+    def _copy_out(self, task: Task) -> Task:
+        copied = _copy_task(task)
+        if task.id == task.root_id:
+            copied.last_event = self._sequences.get(task.id, 0)
+        return copied
+
+
+def _copy_task(task: Task) -> Task:
+    extra = {**custom_fields(), **task.extra}
+    return Task(**{name: copy_json(getattr(task, name)) for name in COLUMNS}, extra=copy_json(extra))
+
+
+def _copy_event(event: TaskEvent) -> TaskEvent:
+    return replace(event, data=copy_json(event.data), result=copy_json(event.result))
+
+
+def _field(task: Task, name: str) -> Json:
+    """Return a column's value, a custom one's default where the task is older than the column."""
+    custom = custom_fields()
+    return task.extra.get(name, custom[name]) if name in custom else getattr(task, name)
+
+
+def _wins(move: Move, task: Task | None) -> bool:
+    return task is not None and all(_field(task, name) == value for name, value in move.expects.items())
+
+
+def _order(name: str) -> Callable[[Task], Any]:
+    try:
+        return _ORDERS[name]
+    except KeyError:
+        raise InvalidInputError(f"Tasks cannot be ordered by {name!r}; by {', '.join(_ORDERS)}.") from None
+
+
+def _among_ties(task: Task) -> tuple[int, str]:
+    return task.position, task.id
+
+
+def _follows(task: Task, other: Task, order: Callable[[Task], Any], is_reversed: bool) -> bool:
+    mine, others = order(task), order(other)
+    if mine == others:
+        return _among_ties(task) > _among_ties(other)
+    return (mine > others) is not is_reversed
+
+
+_ORDERS: Mapping[str, Callable[[Task], Any]] = {
+    "created_at": lambda task: task.created_at,
+    "-created_at": lambda task: task.created_at,
+    "priority": lambda task: (task.priority, task.created_at),
+    "name": lambda task: task.name,
+}
+
+
+def _matches(task: Task, query: TaskQuery) -> bool:
+    """Say whether a task fulfils the conditions that `_candidates` has not looked at."""
+    assert task.created_at is not None  # given when it was added
+    return (
+        _is_any(query.user_id, task.user_id)
+        and (query.status is None or task.status in _statuses(query.status))
+        and _is_any(query.name, task.name)
+        and (not query.root_only or task.id == task.root_id)
+        and _is_any(query.root_id, task.root_id)
+        and _is_any(query.parent_id, task.parent_id)
+        and _is_any(query.original_task_id, task.original_task_id)
+        and (query.created_after is None or task.created_at > query.created_after)
+        and (query.created_before is None or task.created_at < query.created_before)
+        and _is_any(query.is_requested, task.run_requested_at is not None)
+        and all(_field(task, name) == value for name, value in query.custom.items())
+    )
+
+
+def _is_any(wanted: Json, value: Json) -> bool:
+    return wanted is None or wanted == value
+
+
+def _statuses(status: TaskStatus | Sequence[TaskStatus]) -> Sequence[TaskStatus]:
+    return [status] if isinstance(status, str) else status

@@ -1,0 +1,66 @@
+"""The description of the server, for programs (`/openapi.json`) and for people (`/docs`).
+
+The page for people is made here, of HTML alone: it loads nothing from elsewhere, and runs no script.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from apflow.core.payload.json_value import dumps
+from apflow.core.service.operations import Operation
+from apflow.server.api.dispatch import SERVED
+from apflow.server.api.openapi import make_document
+from apflow.server.http.response import JsonResponse
+
+STYLE: Final = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+    "code,pre{font:14px/1.4 ui-monospace,monospace}pre{overflow:auto;padding:.5rem 1rem;background:#8881}"
+    "table{border-collapse:collapse}td,th{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top}"
+)
+POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/openapi.json")
+async def openapi(request: Request) -> Response:
+    """Return the description in OpenAPI."""
+    return JsonResponse(make_document(request.app))
+
+
+@router.get("/docs")
+async def docs() -> Response:
+    """Return the description as a page."""
+    return HTMLResponse(page(), headers={"Content-Security-Policy": POLICY})
+
+
+def page() -> str:
+    """Return all operations as a page of HTML."""
+    parts = [_section(each) for each in SERVED.values()]
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>apflow</title><style>{STYLE}</style>"
+        "<h1>apflow</h1><p>Each operation is <code>POST /call/&lt;operation&gt;</code> with parameters as "
+        "JSON, and a method of JSON-RPC 2.0 at <code>POST /tasks</code> and <code>POST /system</code>. "
+        'For programs: <a href="openapi.json">openapi.json</a>.</p>' + "".join(parts)
+    )
+
+
+def _section(operation: Operation) -> str:
+    schema = operation.parameters_schema()
+    needed = schema.get("required", [])
+    rows = [
+        f"<tr><td><code>{escape(name)}</code></td><td>{'required' if name in needed else ''}</td>"
+        f"<td>{escape(field.get('description', ''))}</td></tr>"
+        for name, field in schema.get("properties", {}).items()
+    ]
+    example = dumps({"jsonrpc": "2.0", "id": 1, "method": operation.name, "params": {}}).decode()
+    return (
+        f"<h2 id={operation.name}><code>{operation.name}</code></h2><p>{escape(operation.summary)}</p>"
+        f"<table>{''.join(rows)}</table><pre>{escape(example)}</pre>"
+    )

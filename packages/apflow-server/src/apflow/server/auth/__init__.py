@@ -1,0 +1,1 @@
+"""Who calls: bearer tokens, their keys, and what a caller may do."""

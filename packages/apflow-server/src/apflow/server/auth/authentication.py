@@ -1,0 +1,67 @@
+"""Who calls, by the bearer token of a connection, and what that caller may do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.requests import HTTPConnection
+
+from apflow.core.service.task_service import TaskService
+from apflow.server.auth.caller import OWNER, Caller
+from apflow.server.http.api_error import UnauthorizedFault
+
+if TYPE_CHECKING:
+    from apflow.server.auth.token import (
+        TokenCheck,  # imported at run time where tokens are asked for: it is slow
+    )
+
+
+async def current_service(connection: HTTPConnection) -> TaskService:
+    """Return what the caller of a request, or of a WebSocket with the token in a header, may do.
+
+    Raises:
+        HttpFault: nobody is known by the token, or the caller asks too often.
+    """
+    return service_for(connection, await caller_of(connection.app.state.token_check, bearer(connection)))
+
+
+def service_for(connection: HTTPConnection, caller: Caller) -> TaskService:
+    """Return what a caller may do, and note who it is: for the log, and for the rate.
+
+    Raises:
+        TooManyFault: the caller asks too often.
+    """
+    connection.state.caller = caller
+    connection.app.state.rate.check_user(caller.user_id)
+    return TaskService(
+        connection.app.state.db, caller.user_id, caller.is_admin, author=caller.author, is_served=True
+    )
+
+
+async def caller_of(check: TokenCheck | None, token: str | None) -> Caller:
+    """Return who bears a token; the owner, where the server asks for none.
+
+    Raises:
+        UnauthorizedFault: there is no token, or it is not a good one.
+        UnavailableFault: the keys to check it with cannot be had now.
+    """
+    if check is None:
+        return OWNER
+    if not token:
+        raise UnauthorizedFault
+    return await check.caller(token)
+
+
+def bearer(connection: HTTPConnection) -> str | None:
+    """Return the bearer token of a request; None where it has no such header.
+
+    Raises:
+        UnauthorizedFault: there are several, or it is of another kind.
+    """
+    given = connection.headers.getlist("authorization")
+    if not given:
+        return None
+    scheme, _, token = given[0].strip().partition(" ")
+    if len(given) > 1 or scheme.lower() != "bearer" or not token.strip():
+        raise UnauthorizedFault("give one header: Authorization: Bearer TOKEN")
+    return token.strip()

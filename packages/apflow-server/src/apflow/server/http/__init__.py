@@ -1,0 +1,1 @@
+"""Requests and responses: limits, headers, error responses, request log and health."""

@@ -1,0 +1,1 @@
+"""Logs, audit log, Prometheus metrics and OpenTelemetry traces."""

@@ -1,0 +1,90 @@
+"""Logs of a process: lines for people, or JSON with the ids of the request, the task and the tree."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Final, TextIO, cast
+
+from apflow.core.engine import active_runs
+from apflow.core.errors import SettingsError
+from apflow.core.process.printable import TextFormatter
+from apflow.core.settings import Settings
+from apflow.server.http.request_log import request_id
+
+if TYPE_CHECKING:
+    from structlog.types import EventDict, Processor, WrappedLogger
+
+FORMATS: Final = ("text", "json")
+# What every record of `logging` has: the rest was given as `extra`.
+_OWN = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime"}
+
+
+def set_up(settings: Settings, stream: TextIO | None = None) -> None:
+    """Let this process log as the settings say.
+
+    Raises:
+        SettingsError: the format or the level is unknown.
+    """
+    level = logging.getLevelNamesMapping().get(settings.log_level.upper())
+    if level is None:
+        raise SettingsError(f"APFLOW_LOG_LEVEL is DEBUG, INFO, WARNING or ERROR, not {settings.log_level!r}.")
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(formatter_of(settings.log_format))
+    root = logging.getLogger()
+    for each in list(root.handlers):
+        root.removeHandler(each)
+    root.addHandler(handler)
+    root.setLevel(level)
+    # It tells of each WebSocket with its query, where somebody may have put a token.
+    logging.getLogger("uvicorn.error").setLevel(max(level, logging.WARNING))
+
+
+def formatter_of(kind: str) -> logging.Formatter:
+    """Return the formatter of a kind.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if kind == "text":
+        return TextFormatter()
+    if kind != "json":
+        raise SettingsError(f'APFLOW_LOG_FORMAT is "text" or "json", not {kind!r}.')
+    import structlog  # here: logs for people do without
+
+    before: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        _add_extra,
+        add_ids,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=before,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
+        ],
+    )
+
+
+def add_ids(_: WrappedLogger, __: str, told: EventDict) -> EventDict:
+    """Add what is being worked on: the request, the task and its tree, where there are such."""
+    current = request_id.get()
+    if current:
+        told.setdefault("request_id", current)
+    task = active_runs.working_on()
+    if task is not None:
+        told.setdefault("task_id", task.id)
+        told.setdefault("root_task_id", task.root_id)
+    return told
+
+
+def _add_extra(_: WrappedLogger, __: str, told: EventDict) -> EventDict:
+    record = cast("logging.LogRecord | None", told.get("_record"))
+    for name, value in vars(record).items() if record is not None else ():
+        if name not in _OWN:
+            told.setdefault(name, value)
+    return told

@@ -1,0 +1,1 @@
+"""The server as one or several processes: start, stop, reload."""

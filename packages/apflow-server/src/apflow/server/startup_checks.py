@@ -1,0 +1,69 @@
+"""What the settings of a server must be before it serves anybody: a mistake is told at the start. Pure.
+
+What would only show later is the worst of them: keys that are never found, origins that never match, a policy
+that fails each connection, tokens that nobody asks for.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import SplitResult, urlsplit
+
+from apflow.core.errors import SettingsError
+from apflow.core.net.policy import read_policy
+from apflow.core.permissions.secret_policy import secret_policy
+from apflow.core.settings import Settings
+from apflow.server.http.protection import has_auth
+
+URLS = ("jwks_url", "public_url", "otlp_endpoint")
+OF_TOKENS = ("jwt_algorithms", "jwt_audience", "jwt_issuer")
+
+
+def check_settings(settings: Settings) -> None:
+    """Check what a server can know of its settings before it uses them.
+
+    Raises:
+        SettingsError: one of them cannot be meant.
+    """
+    for name in URLS:
+        _check_url(name, getattr(settings, name))
+    for origin in settings.cors_origins:
+        _check_origin(origin)
+    read_policy(settings.net_policy, settings.net_allow)
+    secret_policy(settings)
+    given = [f"APFLOW_{name.upper()}" for name in OF_TOKENS if getattr(settings, name)]
+    if given and not has_auth(settings):
+        raise SettingsError(
+            f"{' and '.join(given)} tell what tokens must be, but nothing could check a token, so the server "
+            "would ask for none. Set APFLOW_JWT_SECRET or APFLOW_JWKS_URL too, or leave these out."
+        )
+
+
+def _check_url(name: str, url: str) -> None:
+    if url and not _is_of_http(_split(url)):
+        raise SettingsError(
+            f"APFLOW_{name.upper()} is {url!r}, which is no URL of a host: give one that begins with http:// "
+            "or https://."
+        )
+
+
+def _check_origin(origin: str) -> None:
+    parts = _split(origin)
+    is_bare = parts is not None and f"{parts.scheme}://{parts.netloc}" == origin
+    if origin != "*" and not (_is_of_http(parts) and is_bare):
+        raise SettingsError(
+            f"APFLOW_CORS_ORIGINS names {origin!r}, which is no origin as browsers send it: in lower case, "
+            "without a path, as https://page.example or http://localhost:3000; or * for all."
+        )
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises ValueError for what is no port
+    except ValueError:
+        return None
+    return parts
+
+
+def _is_of_http(parts: SplitResult | None) -> bool:
+    return parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname)

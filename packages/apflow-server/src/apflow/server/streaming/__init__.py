@@ -1,0 +1,1 @@
+"""Events of trees as server-sent events and over WebSockets."""

@@ -1,0 +1,82 @@
+"""What is said over a WebSocket: JSON texts, an `action` from the client, a `type` from the server. Pure.
+
+Events come as they are, so that the types of events and those below must stay apart: `watching`, `ended`,
+`unwatched`, `error`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import ValidationError as MessageError
+
+from apflow.core.errors import InvalidInputError, MalformedTextError
+from apflow.core.model.task import Json
+from apflow.core.payload.json_text import read_json
+from apflow.core.service.parameters import MOST
+from apflow.server.http.api_error import Code, HttpFault, InvalidFault, MalformedFault
+
+DEEPEST: Final = 8  # levels of JSON
+LARGEST: Final = 64 << 10  # characters of one message of a client
+
+
+class Authenticate(BaseModel):
+    """The first message, where the token is not in the handshake."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    action: Literal["authenticate"]
+    token: str = Field(repr=False)
+
+
+class Watch(BaseModel):
+    """Follow the tree of a task, from after an event that is known, else from a snapshot."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    action: Literal["watch"]
+    task_id: str
+    after: int | None = Field(None, ge=0, le=MOST)
+
+
+class Unwatch(BaseModel):
+    """Follow it no more."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    action: Literal["unwatch"]
+    task_id: str
+
+
+Message = Authenticate | Watch | Unwatch
+_MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="action")])
+
+
+def read_message(text: str) -> Message:
+    """Return what a client says.
+
+    Raises:
+        HttpFault: it is no message.
+    """
+    if len(text) > LARGEST:
+        raise MalformedFault(f"A message has at most {LARGEST} characters.")
+    try:
+        read_json(text, max_depth=DEEPEST)  # refuses a key that is repeated
+    except MalformedTextError as error:
+        raise MalformedFault(f"A message is a JSON object. {error}", Code.PARSE) from error
+    try:
+        return _MESSAGE.validate_json(text)
+    except MessageError as error:
+        if error.errors()[0]["type"] == "json_invalid":
+            raise MalformedFault("A message is a JSON object.", Code.PARSE) from error
+        faults = [
+            f"{'.'.join(str(part) for part in each['loc']) or 'message'}: {each['msg']}"
+            for each in error.errors(include_input=False, include_url=False)
+        ]
+        raise InvalidFault(InvalidInputError("The message cannot be used.", faults)) from error
+
+
+def told_fault(fault: HttpFault, task_id: str | None = None) -> dict[str, Json]:
+    """Return a fault as the server says it, and what it is about."""
+    return {"type": "error", "task_id": task_id, "error": fault.body()}

@@ -1,0 +1,182 @@
+"""Delivering to webhooks: finds those that have not ended, and has a courier for each.
+
+They are records beside the tasks, so whatever was not sent when a process ended is sent by the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from contextlib import AsyncExitStack
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from apflow.core.errors import StoreError
+from apflow.core.model.task import utc_now
+from apflow.core.service.webhook import ENDED_KIND, KIND, Webhook
+from apflow.core.settings import Settings
+from apflow.core.store.base import Record, TaskStore
+from apflow.server.webhooks.delivery_status import Backoff, LostError
+
+if TYPE_CHECKING:
+    from apflow.http import GuardedTransport
+    from apflow.server.webhooks.sender import Courier, Post
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY: Final = 0.5  # seconds between looks for new webhooks, or twenty times as long as one takes
+LONGEST_REST: Final = 10.0
+TIDY_EVERY: Final = 600.0  # seconds between looks for what is of no use any more
+LEAVE: Final = 5.0  # seconds to note how far everything is
+PAGE: Final = 500
+
+
+class Deliveries:
+    """Delivers what the webhooks of one store are to be told, while it runs."""
+
+    def __init__(self, db: TaskStore, settings: Settings, *, backoff: Backoff | None = None) -> None:
+        self._db = db
+        self._settings = settings
+        self._backoff = backoff or Backoff()
+        self._couriers: dict[str, tuple[Courier, asyncio.Task[None]]] = {}
+        self._stop = asyncio.Event()
+        self._post: Post | None = None  # once there is a webhook
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def active(self) -> int:
+        """How many webhooks are delivered to here."""
+        return len(self._couriers)
+
+    def stop(self) -> None:
+        """Send nothing more, once what is being sent is answered. The next process sends the rest."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Deliver until `stop()`."""
+        self._post = None  # what one run has opened, its end closes
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+            tidying = group.create_task(self._tidy(), name="apflow:webhooks:tidy")
+            await self._look_again_and_again(stack, group)
+            tidying.cancel()
+            await self._end()
+
+    async def _end(self) -> None:
+        delivering = [each for _, each in self._couriers.values()]
+        for courier, _ in list(self._couriers.values()):
+            courier.stop()
+        if delivering:
+            await asyncio.wait(delivering, timeout=LEAVE)
+        for each in delivering:
+            each.cancel()
+
+    async def _look_again_and_again(self, stack: AsyncExitStack, group: asyncio.TaskGroup) -> None:
+        rest = LOOK_EVERY
+        while not self._stop.is_set():
+            begun = time.monotonic()
+            try:
+                await self._look(stack, group)
+                rest = min(LONGEST_REST, max(LOOK_EVERY, 20 * (time.monotonic() - begun)))
+            except Exception as error:  # noqa: BLE001 - a look that fails only delays
+                rest = min(LONGEST_REST, 2 * rest)
+                logger.warning("Looking for webhooks failed and is repeated: %s", error)
+            try:
+                async with asyncio.timeout(rest):
+                    await self._stop.wait()
+            except TimeoutError:
+                continue
+
+    async def _look(self, stack: AsyncExitStack, group: asyncio.TaskGroup) -> None:
+        for record in await self._db.records(KIND):
+            if record.key in self._couriers:
+                continue
+            if self._post is None:
+                self._post = await self._open(stack)
+            courier = await _take(self._post, record)
+            if courier is not None:
+                name = f"apflow:webhook:{courier.webhook.id}"
+                delivering = group.create_task(self._deliver(record.key, courier), name=name)
+                self._couriers[record.key] = courier, delivering
+
+    async def _open(self, stack: AsyncExitStack) -> Post:
+        """Return what couriers share. Its HTTP client takes a quarter of a second to import."""
+        transport, make = await asyncio.to_thread(_imported)
+        await stack.enter_async_context(transport)
+        settings = self._settings
+        return make(
+            self._db,
+            transport,
+            settings.webhook_timeout,
+            settings.lease_seconds,
+            self._backoff,
+            self.counts,
+        )
+
+    async def _deliver(self, key: str, courier: Courier) -> None:
+        """Let a courier deliver. Where it fails, the webhook is found again by a later look."""
+        try:
+            await courier.run()
+        except Exception as error:
+            logger.warning("Delivering to webhook %s failed and is repeated: %s", courier.webhook.id, error)
+            if not isinstance(error, StoreError):
+                logger.debug("Why it failed", exc_info=True)
+            await asyncio.sleep(LOOK_EVERY)
+        finally:
+            await self._leave(courier)
+            del self._couriers[key]
+
+    async def _leave(self, courier: Courier) -> None:
+        try:
+            async with asyncio.timeout(LEAVE):
+                await courier.leave()
+        except LostError:
+            pass  # it was deleted, or others have it
+        except Exception as error:  # noqa: BLE001 - then some events are sent again
+            logger.warning("How far webhook %s is could not be noted: %s", courier.webhook.id, error)
+
+    async def _tidy(self) -> None:
+        """Forget, from time to time, webhooks of trees that were deleted, and what ended long ago."""
+        while True:
+            try:
+                for key in await tidy(self._db, self._settings.event_retention_days):
+                    if key in self._couriers:
+                        self._couriers[key][1].cancel()
+            except StoreError as error:
+                logger.warning("Tidying webhooks failed and is repeated: %s", error)
+            await asyncio.sleep(TIDY_EVERY)
+
+
+def _imported() -> tuple[GuardedTransport, type[Post]]:
+    from apflow.http import GuardedTransport
+    from apflow.server.webhooks.sender import IN_ALL, Post
+
+    return GuardedTransport(connections=IN_ALL), Post
+
+
+async def _take(post: Post, record: Record) -> Courier | None:
+    from apflow.server.webhooks.sender import take
+
+    return await take(post, record)
+
+
+async def tidy(db: TaskStore, keep_days: float) -> list[str]:
+    """Remove webhooks of trees that are there no more, and those that ended so many days ago.
+
+    Returns:
+        the keys of those that are sent nothing more.
+    """
+    oldest = utc_now() - timedelta(days=keep_days)
+    removed: list[str] = []
+    for kind in (KIND, ENDED_KIND):
+        records = await db.records(kind)
+        for at in range(0, len(records), PAGE):
+            webhooks = [Webhook.of(each) for each in records[at : at + PAGE]]
+            known = await db.get(list({each.root_id for each in webhooks}))
+            for each in webhooks:
+                is_old = each.ended_at is not None and datetime.fromisoformat(each.ended_at) < oldest
+                if each.root_id not in known or is_old:
+                    await db.remove_record(kind, each.key)
+                    removed.append(each.key)
+    return removed

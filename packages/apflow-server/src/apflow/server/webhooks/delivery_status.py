@@ -1,0 +1,130 @@
+"""What became of an attempt to tell a webhook of an event, and what follows from it. Pure.
+
+A receiver that cannot take an event now is asked again, later and later; one that does not want it is not. A
+webhook ends with the final event of the run, or where nobody is there to be told.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Final
+
+from apflow.core.errors import AddressRefusedError, SecretRefusedError
+from apflow.core.net.retry_after import read_retry_after
+from apflow.core.service.webhook import Webhook
+
+MOST_REFUSED: Final = 5  # events in a row
+LONGEST_ERROR: Final = 500  # characters
+
+
+class LostError(Exception):
+    """Another process delivers to the webhook now."""
+
+
+class Verdict(Enum):
+    """What became of an attempt."""
+
+    SENT = auto()
+    REFUSED = auto()  # not wanted: the next event may be
+    GONE = auto()  # nothing is wanted any more, or may be sent there
+    RETRY = auto()
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt, judged."""
+
+    verdict: Verdict
+    problem: str | None = None
+    retry_after: float | None = None  # seconds that the receiver asks for
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How long to wait before an event is sent again, in seconds."""
+
+    first: float = 1.0
+    factor: float = 4.0
+    longest: float = 300.0
+    jitter: float = 0.2  # a part of the wait
+
+    def wait(self, failures: int, asked: float | None) -> float:
+        """Return the seconds to wait after so many failures, at least as many as were asked for."""
+        wait = min(self.longest, self.first * self.factor ** (failures - 1))
+        spread = wait * (1 + random.uniform(-self.jitter, self.jitter))  # noqa: S311 - spreads load
+        return max(spread, min(asked or 0.0, self.longest))
+
+    def left(self, not_before: datetime, now: datetime) -> float:
+        """Return the seconds until a stored moment: never more than a wait can be.
+
+        The moment is that of a wall clock, which may have been set back since.
+        """
+        seconds = (not_before - now).total_seconds()
+        return min(max(0.0, seconds), self.longest * (1 + self.jitter))
+
+
+def judge_status(status: int, retry_after: str | None, now: datetime) -> Attempt:
+    """Return what an answer means. A redirect is not followed: it was not what was registered."""
+    if 200 <= status < 300:
+        return Attempt(Verdict.SENT)
+    problem = f"the receiver answered {status}"
+    if status == 410:
+        return Attempt(Verdict.GONE, problem)
+    if status >= 500 or status in (408, 425, 429):
+        return Attempt(Verdict.RETRY, problem, read_retry_after(retry_after, now))
+    return Attempt(Verdict.REFUSED, problem)
+
+
+def judge_error(error: Exception) -> Attempt:
+    """Return what it means that there was no answer."""
+    if isinstance(error, AddressRefusedError | SecretRefusedError):
+        return Attempt(Verdict.GONE, str(error))
+    import httpx  # here: a server is to be ready before it has anything to send
+
+    if isinstance(error, httpx.InvalidURL):
+        return Attempt(Verdict.GONE, f"the address cannot be used: {error}")
+    if isinstance(error, TimeoutError | httpx.TimeoutException):
+        return Attempt(Verdict.RETRY, "the receiver did not answer in time")
+    return Attempt(Verdict.RETRY, str(error) or type(error).__name__)
+
+
+def after_attempt(
+    webhook: Webhook, attempt: Attempt, sequence: int, *, is_final: bool, now: datetime, backoff: Backoff
+) -> Webhook:
+    """Return a webhook as it is after an attempt to send one event."""
+    error = attempt.problem and attempt.problem[:LONGEST_ERROR]
+    match attempt.verdict:
+        case Verdict.SENT:
+            sent = replace(webhook, sent=sequence, failures=0, not_before=None, refused=0, error=None)
+            return ended(sent, "done", now) if is_final else sent
+        case Verdict.REFUSED:
+            refused = replace(
+                webhook,
+                sent=sequence,
+                failures=0,
+                not_before=None,
+                refused=webhook.refused + 1,
+                error=error,
+            )
+            if refused.refused >= MOST_REFUSED:
+                return ended(refused, "dead", now)
+            return ended(refused, "done", now) if is_final else refused
+        case Verdict.GONE:
+            return ended(replace(webhook, error=error), "dead", now)
+        case Verdict.RETRY:
+            failures = webhook.failures + 1
+            failed = replace(webhook, failures=failures, error=error)
+            if failures > webhook.max_retries:
+                return ended(failed, "dead", now)
+            wait = backoff.wait(failures, attempt.retry_after)
+            return replace(failed, not_before=(now + timedelta(seconds=wait)).isoformat())
+
+
+def ended(webhook: Webhook, status: str, now: datetime) -> Webhook:
+    """Return a webhook that is sent nothing more."""
+    return replace(
+        webhook, status=status, not_before=None, ended_at=now.isoformat(), owner=None, lease_until=None
+    )
