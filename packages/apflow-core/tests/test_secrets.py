@@ -5,6 +5,7 @@ import html
 import json
 import re
 import shlex
+import string
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from apflow.core.errors import SecretNotFoundError, ValidationError
 from apflow.core.model.task import Task
 from apflow.core.payload.inputs import build_inputs
 from apflow.core.payload.secrets import _finders, is_secret_key, mask, quoted, redact, refuse_masked, resolve
+from apflow.core.process.captured_output import TAIL_BYTES, Output
 
 KEY = 'p"ss wörd/+&%=\n1'
 
@@ -327,3 +329,19 @@ def test_masking_a_large_result_with_a_secret_of_many_lines_takes_no_longer_than
     started = time.monotonic()
     assert redact({"a": "some other text " * 50_000}, [secret]) == {"a": "some other text " * 50_000}
     assert time.monotonic() - started < 10
+
+
+@given(st.text(string.ascii_letters + string.digits + '"/+ü', min_size=8, max_size=40), st.integers(0, 100))
+def test_no_part_of_a_secret_survives_the_limit_of_an_output(secret: str, limit: int):
+    output = Output(len("the key is ") + limit)
+    output.add(f"the key is {secret}, and more".encode())
+    shown = redact({"stdout": output.text}, [secret])
+    assert secret[:4] not in shown["stdout"].removeprefix("the key is")
+
+
+@given(st.text(string.ascii_letters + string.digits, min_size=8, max_size=40), st.integers(0, 60))
+def test_no_part_of_a_secret_survives_at_the_beginning_of_a_tail(secret: str, more: int):
+    output = Output(10)
+    output.add((secret + "." * (TAIL_BYTES - more)).encode())
+    shown = redact(output.tail, [secret])
+    assert secret[-4:] not in shown

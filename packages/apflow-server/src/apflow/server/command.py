@@ -51,7 +51,10 @@ def _check_protocol(ctx: click.Context, parameter: click.Parameter, value: str |
     help="A bound socket, given by the process that started this one.",
 )
 @click.option(
-    "--parent", type=int, hidden=True, help="A pipe that closes when the process that started this one dies."
+    "--parent",
+    type=click.IntRange(0, MAX_COUNT),
+    hidden=True,
+    help="A pipe that closes when the process that started this one dies.",
 )
 def serve(
     action: str | None,  # noqa: ARG001 - `serve` and `serve start` are the same

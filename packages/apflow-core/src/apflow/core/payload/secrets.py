@@ -23,6 +23,7 @@ from apflow.core.errors import SecretNotFoundError, SecretUnusableError, Validat
 from apflow.core.model.task import Json
 from apflow.core.payload.json_value import CONTAINERS, Place, dumps, loads, rewrite
 from apflow.core.permissions.secret_policy import PREFIX, identity, is_variable
+from apflow.core.process.captured_output import CUT, MISSING
 
 # A provider of the group "apflow.secrets": called with a name, returns the value or None.
 SecretProvider = Callable[[str], str | None]
@@ -117,7 +118,8 @@ def redact(value: Json, secrets: Sequence[str]) -> Json:
 
     Forms that programs commonly make of a secret count as the secret: without the white space around it, each
     of its lines, escaped for JSON, HTML, Python or a shell, encoded for URLs, in hexadecimal, and in base64,
-    also of a longer text that holds it (such as the `user:password` of basic authentication).
+    also of a longer text that holds it (such as the `user:password` of basic authentication). So does a part
+    of 4 characters or more that a limit of output has left, where the output is marked as cut.
     """
     known = tuple(each for each in secrets if len(each) >= _SHORTEST)
     if not known:
@@ -163,22 +165,48 @@ def _finders(secrets: tuple[str, ...]) -> tuple[_Finder, _Finder]:
 class _Finder:
     """Finds any of some forms in a text. Long ones are searched one by one: a pattern compiles slowly."""
 
-    __slots__ = ("_long", "_pattern")
+    __slots__ = ("_forms", "_long", "_pattern")
 
     def __init__(self, forms: Sequence[str]) -> None:
+        self._forms = forms
         long = (each for form in forms if len(form) > _LONG_FORM for each in _in_both_cases(form))
         self._long = list(dict.fromkeys(long))
         self._pattern = _any_of([form for form in forms if len(form) <= _LONG_FORM])
 
     def finds(self, text: str) -> bool:
         """Say whether a form is in a text."""
-        return any(form in text for form in self._long) or self._pattern.search(text) is not None
+        return (
+            any(form in text for form in self._long)
+            or self._pattern.search(text) is not None
+            or MISSING in text
+            or any(mark in text for mark in _CUTS)
+        )
 
     def masked(self, text: str) -> str:
         """Return a text with `***` in place of each form."""
         for form in self._long:
             text = text.replace(form, STARS)
-        return self._pattern.sub(STARS, text)
+        text = self._pattern.sub(STARS, text)
+        return self._without_parts(text)
+
+    def _without_parts(self, text: str) -> str:
+        """Return a text with `***` in place of each part of a form that is next to the mark of a cut."""
+        for mark in _CUTS:
+            if mark in text:
+                *before, last = text.split(mark)
+                text = mark.join([*(self._without_beginning(each) for each in before), last])
+        if MISSING in text:
+            first, *after = text.split(MISSING)
+            text = MISSING.join([first, *(self._without_end(each) for each in after)])
+        return text
+
+    def _without_beginning(self, text: str) -> str:
+        size = max((_common(form, text) for form in self._forms), default=0)
+        return text[: len(text) - size] + STARS if size else text
+
+    def _without_end(self, text: str) -> str:
+        size = max((_common(form[::-1], text[: len(form)][::-1]) for form in self._forms), default=0)
+        return STARS + text[size:] if size else text
 
     def is_form(self, text: str) -> bool:
         """Say whether a text is a form."""
@@ -186,6 +214,16 @@ class _Finder:
 
 
 _LONG_FORM: Final = 200  # characters
+_SHORTEST_PART: Final = 4  # characters of a secret next to a cut
+_CUTS: Final = (f"\n{CUT}", f"\\n{CUT}")  # in JSON text, the newline is escaped
+
+
+def _common(form: str, text: str) -> int:
+    """Return the length of the longest proper prefix of `form` that `text` ends with; 0 if it is short."""
+    for size in range(min(len(form) - 1, len(text)), _SHORTEST_PART - 1, -1):
+        if text.endswith(form[:size]):
+            return size
+    return 0
 
 
 def _any_of(forms: Sequence[str]) -> re.Pattern[str]:

@@ -6,6 +6,8 @@ import codecs
 from dataclasses import dataclass, field
 
 TAIL_BYTES = 4096
+CUT = "[cut here: "  # where the rest of an output is missing, after a newline
+MISSING = "[...]"  # where the beginning of an output is missing
 
 
 @dataclass(slots=True)
@@ -31,10 +33,10 @@ class Output:
             return self._head.decode("utf-8", "replace")
         # A character that the limit splits is dropped.
         kept = codecs.getincrementaldecoder("utf-8")("replace").decode(self._head)
-        return f"{kept}\n[cut here: {cut} more bytes]"
+        return f"{kept}\n{CUT}{cut} more bytes]"
 
     @property
     def tail(self) -> str:
         """The end as text, marked where something is missing before it."""
         kept = self._tail.decode("utf-8", "replace")
-        return kept if self.total <= len(self._tail) else f"[...]{kept}"
+        return kept if self.total <= len(self._tail) else f"{MISSING}{kept}"

@@ -13,6 +13,7 @@ import httpx
 
 from apflow.core.payload.exact_json import loads_exactly
 from apflow.core.payload.json_value import MAX_DEPTH, is_deeper
+from apflow.core.process.captured_output import CUT
 
 CHUNK = 1 << 16  # bytes that are unpacked at once
 GZIP = 0x1F  # how a member of a gzip file begins
@@ -64,7 +65,7 @@ class Body:
             text = _codec(charset).decode(self.content, final=not self.is_cut)
         except UnicodeError:
             return {"base64": base64.b64encode(self.content).decode()}
-        return f"{text}\n[cut here: more than {self._limit} bytes]" if self.is_cut else text
+        return f"{text}\n{CUT}more than {self._limit} bytes]" if self.is_cut else text
 
     def json(self) -> Any:
         """Return what it says as JSON; None where it is none, or was cut."""

@@ -23,6 +23,8 @@ Read = Callable[[re.Match[str], "Failure"], StoreError]
 _PREFIX = (
     r"^(?:\w[\w ]* Error: )?(?:Failed to (?:commit|create checkpoint because of error): )*(?:IO Error: )?"
 )
+# A checkpoint may succeed once other statements have returned their memory.
+_NO_MEMORY = re.compile(r"Failed to create checkpoint because of error: .*could not allocate block")
 _POSITION = re.compile(r"entry at byte position (\d+)")
 _OTHER = "or choose another database with APFLOW_DATABASE_URL."
 _MAKE_SPACE = "Free space on the disk, or raise the quota. What was acknowledged is stored."
@@ -74,6 +76,8 @@ def unavailable(url: str, error: BaseException) -> StoreError | None:
 def _lacking(error: duckdb.Error) -> str | None:
     """Return what the disk or the process lacks, in the words of the system, where that is the cause."""
     lines = [line.strip().rstrip(".") for line in str(error).splitlines()]
+    if isinstance(error, duckdb.FatalException) and _NO_MEMORY.search(lines[0]):
+        return "no memory for a checkpoint"
     lacks = (text for text, reason in _REASONS.items() if reason.passes)
     return next((text for text in lacks if any(line.endswith(text) for line in lines)), None)
 

@@ -47,7 +47,8 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         *migrations.MIGRATIONS[1],
         *(f'ALTER TABLE {RECORDS} ALTER COLUMN {name} TYPE VARCHAR COLLATE "C"' for name in ("kind", "key")),
     ),
-    *migrations.MIGRATIONS[2:],
+    *migrations.MIGRATIONS[2:4],
+    (),  # the index of events by tree is there since the first version
 )
 LATEST = len(MIGRATIONS)
 

@@ -73,6 +73,8 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
     # The marker of groups was a word that an executor can have as its id.
     ("UPDATE apflow_tasks SET executor = ':group' WHERE executor = 'group'",),
     ("ALTER TABLE apflow_tasks ADD COLUMN written_by VARCHAR",),
+    # Without it, DuckDB reads the events of all trees to find those of one. PostgreSQL has its own.
+    ("CREATE INDEX apflow_events_root ON apflow_events (root_id)",),
 )
 
 LATEST = len(MIGRATIONS)
