@@ -46,7 +46,7 @@ class Settings:
     event_queue_size: int = 1000  # of one subscriber
     event_retention_days: float = 30
     progress_interval: float = 0.25
-    duckdb_memory_limit: str = "256MB"
+    duckdb_memory_limit: str = "512MB"
     command_allow: tuple[str, ...] = ()  # programs that command_executor may run; "*": any
     command_shell: bool = False  # whether command_executor may use a shell
     docker_volume_roots: tuple[str, ...] = ()  # folders below which docker_executor may mount any

@@ -6,8 +6,8 @@ import ctypes
 import logging
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -31,6 +31,7 @@ from apflow.storage.sql.migrations import (
 
 CHECKPOINT_THRESHOLD = "8MB"  # of the write-ahead log
 CHECKPOINT_SECONDS = 5.0  # to wait for readers
+CLOSE_SECONDS = 10.0  # for statements to end before the database is closed
 TRIM_EVERY = 10_000  # rows read or written, after which memory is given back
 TRIM_SECONDS = 2.0  # after which it is given back in any case: few rows may be large
 # With it, DuckDB decompresses 2,048 rows to read one: among results of 1 MB, 160 ms instead of 0.5 ms, and
@@ -54,6 +55,7 @@ class Database:
         self._lock = ForkLock()  # guards the connection
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._lasting: duckdb.DuckDBPyConnection | None = None  # of the writer
+        self._cursors: dict[int, duckdb.DuckDBPyConnection] = {}  # in use, by identity
         self._parsed: dict[str, duckdb.Statement] = {}
         self._claim = None if path is None else FileClaim(path)
         self._has_checkpoints = True
@@ -61,11 +63,9 @@ class Database:
         self._guard = ForkGuard(url)
         _databases.add(self)
 
-    def cursor(self, *, is_lasting: bool = False) -> duckdb.DuckDBPyConnection:
-        """Return a new connection to the database, and open the file if it is not open.
-
-        Args:
-            is_lasting: whether it is kept longer than for one operation.
+    @contextmanager
+    def cursor(self) -> Generator[duckdb.DuckDBPyConnection]:
+        """Use a new connection to the database for one operation. Opens the file if it is not open.
 
         Raises:
             StoreLockedError: another process holds the file.
@@ -74,14 +74,33 @@ class Database:
             StoreForkedError: the process that opened it is the one that this process was forked from.
             StoreError: it cannot be opened for another reason.
         """
+        with self._open_lock():
+            cursor = self._opened_connection().cursor()
+            self._cursors[id(cursor)] = cursor
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+            self._cursors.pop(id(cursor), None)
+
+    def writing_cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return the connection of the writer, which lasts until the database is closed.
+
+        Raises:
+            StoreError: as `cursor`.
+        """
+        with self._open_lock():
+            self._lasting = self._opened_connection().cursor()
+            return self._lasting
+
+    def _open_lock(self) -> ForkLock:
         self._guard.check()
-        with self._lock:
-            if self._connection is None:
-                self._connection = self._open()
-            cursor = self._connection.cursor()
-            if is_lasting:
-                self._lasting = cursor
-            return cursor
+        return self._lock
+
+    def _opened_connection(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            self._connection = self._open()
+        return self._connection
 
     def execute(
         self, cursor: duckdb.DuckDBPyConnection, text: str, parameters: Sequence[Any]
@@ -94,15 +113,24 @@ class Database:
         return cursor.execute(parsed, parameters)
 
     def close(self) -> None:
-        """Let go of the file. The next need opens it again."""
+        """Close the file when the running statements have ended. The next use opens it again.
+
+        While one connection is open, DuckDB keeps the database open, even one that it has given up.
+        """
         self._parsed.clear()
         with self._lock:
             connection, self._connection, self._lasting = self._connection, None, None
-            if connection is not None:
-                connection.close()
-                self._has_checkpoints = True
-                if self._claim is not None:
-                    self._claim.release()
+            if connection is None:
+                return
+            until = time.monotonic() + CLOSE_SECONDS
+            while self._cursors and time.monotonic() < until:
+                time.sleep(0.005)
+            for cursor in list(self._cursors.values()):
+                cursor.interrupt()
+            connection.close()
+            self._has_checkpoints = True
+            if self._claim is not None:
+                self._claim.release()
 
     def failed(self, error: duckdb.Error, doing: str) -> StoreError:
         """Return what to raise for an error of DuckDB. `doing`: what failed, such as "cannot be read"."""
@@ -189,14 +217,14 @@ class Database:
             self.trim()
 
     def trim(self) -> None:
-        """Give memory that DuckDB has freed back to the system. Takes a millisecond.
+        """Return memory that DuckDB has freed to the system. Takes a millisecond.
 
         The threads that call DuckDB keep what statements needed, 100 MB after a few large ones, because
         only its own threads tidy up. Setting the memory limit, to what it is, tidies up after all (2.0).
         """
         self._trimmed_at = time.monotonic()
         try:
-            with self.cursor() as cursor:  # one of its own: a failure ends no transaction
+            with self.cursor() as cursor:  # a separate one: a failure ends no transaction
                 cursor.execute(f"SET memory_limit = {_literal(self._memory_limit)}")
         except (duckdb.Error, StoreError) as error:  # nothing is lost but the memory
             logger.debug("%s: memory was not given back: %s", self.url, error)
@@ -248,6 +276,8 @@ class Database:
             if self.path is not None and is_new:
                 self.path.chmod(OWNER_ONLY)
             migrate(connection, self.url)
+            self._checkpoint_log(connection)
+            connection.execute(f"SET memory_limit = {_literal(self._memory_limit)}")
             self.protect()
         except duckdb.Error as error:
             connection.close()
@@ -256,6 +286,15 @@ class Database:
             connection.close()
             raise
         return connection
+
+    def _checkpoint_log(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Write a checkpoint if a log was left, before the memory limit is set.
+
+        A checkpoint that finds no memory, such as one next to readers of large values, ends the database
+        (2.0). Its changes are in the log then: this writes them while nothing else needs memory.
+        """
+        if self.path is not None and log_of(self.path).exists():
+            connection.execute("CHECKPOINT")
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         try:
@@ -267,7 +306,6 @@ class Database:
 
     def _config(self) -> dict[str, str | bool | int | float | list[str]]:
         config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": self._memory_limit,
             # Statements here touch few rows: handing parts to other threads costs more than it gains.
             "threads": 1,
             # Half of DuckDB's own: with the largest commits, the write-ahead log stays below 20 MB.

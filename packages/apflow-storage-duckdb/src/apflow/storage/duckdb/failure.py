@@ -24,7 +24,9 @@ _PREFIX = (
     r"^(?:\w[\w ]* Error: )?(?:Failed to (?:commit|create checkpoint because of error): )*(?:IO Error: )?"
 )
 # A checkpoint may succeed once other statements have returned their memory.
-_NO_MEMORY = re.compile(r"Failed to create checkpoint because of error: .*could not allocate block")
+_NO_MEMORY = re.compile(
+    r"Failed to create checkpoint because of error: .*(?:could not allocate|failed to (?:allocate|pin)) "
+)
 _POSITION = re.compile(r"entry at byte position (\d+)")
 _OTHER = "or choose another database with APFLOW_DATABASE_URL."
 _MAKE_SPACE = "Free space on the disk, or raise the quota. What was acknowledged is stored."

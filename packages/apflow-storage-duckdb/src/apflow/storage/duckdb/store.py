@@ -64,7 +64,7 @@ class DuckDBStore(SqlRecordStore):
         self,
         url: str = f"duckdb:///{MEMORY}",
         *,
-        memory_limit: str = "256MB",
+        memory_limit: str = "512MB",
         event_retention: timedelta | None = None,
     ) -> None:
         path = _path_of(url)
@@ -140,8 +140,15 @@ class DuckDBStore(SqlRecordStore):
         self._group.guard.check()
         if task_columns() is not self._writer.columns:
             await self._group.submit(Change())  # adds the columns
+        loop = asyncio.get_running_loop()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, self._reading, read)
+            try:
+                return await loop.run_in_executor(self._readers, self._reading, read)
+            except (
+                duckdb.FatalException
+            ):  # of this read, or of a write meanwhile: once more, in an open database
+                await self._group.run(self._writer.reopen_if_given_up)
+                return await loop.run_in_executor(self._readers, self._reading, read)
         except duckdb.Error as error:
             raise self._database.failed(error, "cannot be read") from error
 
@@ -155,9 +162,9 @@ class DuckDBStore(SqlRecordStore):
         """Read tasks, and for those of `roots` the number of the last event."""
         with self._database.cursor() as cursor:
             tasks = self._as_of_one_moment(cursor, statement, roots)
-            if len(tasks) >= TRIM_EVERY:
-                self._database.trim()
-            return tasks
+        if len(tasks) >= TRIM_EVERY:
+            self._database.trim()
+        return tasks
 
     def _as_of_one_moment(
         self, cursor: duckdb.DuckDBPyConnection, statement: Statement, roots: Sequence[str]

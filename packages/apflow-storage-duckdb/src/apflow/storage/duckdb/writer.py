@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Outcome = Moved | BaseException
 MAX_ROWS = 10_000  # of one INSERT: what it holds in memory stays small
+COMMITTED = "COMMIT succeeded and is durable"  # in an error of the checkpoint after it
 MAX_PAGES = 10  # of events, likewise
 PRUNE_EVERY = timedelta(days=1)
 ATTEMPTS = 3  # of a batch that loses a race inside DuckDB: a column was added meanwhile
@@ -67,6 +68,7 @@ class Writer:
         self._database.check_file()
         outcomes: list[Outcome] = []
         while len(outcomes) < len(changes):
+            self._open()  # again, where DuckDB has given up the database
             rest = changes[len(outcomes) :] if outcomes else changes
             try:
                 outcomes += self._together(rest)
@@ -102,13 +104,35 @@ class Writer:
         connection.begin()
         try:
             done = work()
-            connection.commit()
+            self._commit(connection)
         except BaseException:
             _roll_back(connection)
             raise
         self._database.protect()
         self._database.trim_if_due()
         return done
+
+    def _commit(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Commit. Changes are stored even if the checkpoint after it fails: then open the database again."""
+        try:
+            connection.commit()
+        except duckdb.FatalException as error:
+            if COMMITTED not in str(error):
+                raise
+            self._reopen_later(error)
+
+    def reopen_if_given_up(self) -> None:
+        """Close the database if DuckDB has given it up, so that the next need opens it again."""
+        if self._connection is not None:
+            try:
+                self._connection.execute("SELECT 1").fetchall()
+            except duckdb.FatalException as error:
+                self._reopen_later(error)
+
+    def _reopen_later(self, error: duckdb.Error) -> None:
+        logger.error("%s: DuckDB gave up the database; it is opened again: %s", self._database.url, error)
+        self.close()
+        self._database.close()
 
     def _run(self, text: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyConnection:
         assert self._connection is not None  # opened before anything is run
@@ -123,7 +147,7 @@ class Writer:
     def _open(self) -> None:
         connection = self._connection
         if connection is None:
-            connection = self._database.cursor(is_lasting=True)
+            connection = self._database.writing_cursor()
             [row] = connection.execute(statements.LAST_NUMBER).fetchall()
             self.ledger = Ledger(row[0] + 1)
             self._connection = connection
@@ -159,10 +183,11 @@ class Writer:
 
     def _told(self, error: Exception) -> BaseException:
         """Return what the writer of a change that failed alone is told."""
-        if isinstance(error, (duckdb.FatalException, duckdb.InternalException)):
-            logger.error("%s: DuckDB gave up the database and opens it anew: %s", self._database.url, error)
-            self.close()
-            self._database.close()
+        if (
+            isinstance(error, (duckdb.FatalException, duckdb.InternalException))
+            and self._connection is not None
+        ):
+            self._reopen_later(error)
         if isinstance(error, ApflowError) or not isinstance(error, duckdb.Error):
             return error
         told = self._database.failed(error, "did not take a change")
@@ -173,6 +198,10 @@ class Writer:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._once(changes)
+            except duckdb.FatalException:
+                if attempt == ATTEMPTS:
+                    raise
+                self._open()
             except duckdb.TransactionException as error:
                 if attempt == ATTEMPTS or unavailable(self._database.url, error):
                     raise
@@ -181,15 +210,34 @@ class Writer:
     def _once(self, changes: Sequence[Change]) -> list[Outcome]:
         self._learn(self.ledger.needs(changes))
         now = utc_now()
+        outcomes: Sequence[Outcome] = ()
+        writes = Writes()
         try:
             outcomes, writes = self.ledger.decide(changes)
             if writes:
                 self._write(writes, now)
+        except duckdb.FatalException as error:
+            self._reopen_later(error)
+            self._open()
+            if not self._is_stored(writes):
+                raise
+            return list(outcomes)
         except BaseException:
             self.ledger.forget()
             raise
         self.ledger.keep(writes)
         return list(outcomes)
+
+    def _is_stored(self, writes: Writes) -> bool:
+        """Return whether a transaction with an unknown end was committed: look for one of its rows."""
+        for root_id, events in writes.events.items():
+            rows = self._run(statements.SEQUENCES, [[root_id]]).fetchall()
+            return bool(rows) and rows[0][1] >= events[-1].sequence
+        for task_id in writes.added:
+            return bool(self._run(statements.KNOW_ONE, [task_id]).fetchall())
+        for task_id in writes.removed:
+            return not self._run(statements.KNOW_ONE, [task_id]).fetchall()
+        return False
 
     def _learn(self, needs: Needs) -> None:
         if needs.rows:
