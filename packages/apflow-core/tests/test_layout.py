@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -57,3 +58,19 @@ def test_a_documented_module_has_its_names(module: str, names: list[str]):
 
 def test_every_public_name_is_found():
     assert [each for each in apflow.core.__all__ if not hasattr(apflow.core, each)] == []
+
+
+ROOT = CORE.parents[4]
+PAGE = ROOT / "docs/explanation/architecture.md"
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(re.findall(r"`(apflow\.(?:core|server|cli)\.[a-z_.]+)`", PAGE.read_text())))
+)
+def test_a_module_that_the_architecture_page_names_exists(name: str):
+    path = ROOT / f"packages/apflow-{name.split('.')[1]}/src" / name.replace(".", "/")
+    assert path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def test_the_architecture_page_names_every_package_of_the_core():
+    assert [each.name for each in PACKAGES if f"`apflow.core.{each.name}`" not in PAGE.read_text()] == []

@@ -1,6 +1,6 @@
 """Single tasks in a store: creating, reading, changing and deleting them.
 
-What may change is decided in `taskchange`; here it is read and written.
+What may change is decided in `edit_plan`; here it is read and written.
 """
 
 from __future__ import annotations

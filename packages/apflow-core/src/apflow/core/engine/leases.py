@@ -6,7 +6,7 @@ ends its code and writes nothing more. The fence of its changes holds in any cas
 
 Code that holds the interpreter (a C call that does not release the GIL) stops that thread, too. When it goes
 on, it renews at once, and names in the log the task that held the interpreter. Where another process has
-taken the tree meanwhile, see `lateresult`.
+taken the tree meanwhile, see `late_results`.
 """
 
 from __future__ import annotations

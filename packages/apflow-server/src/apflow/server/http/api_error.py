@@ -1,6 +1,6 @@
 """What callers are told when something cannot be done: a JSON-RPC code, a status of HTTP, a sentence.
 
-`fault_of` decides for each error. The core's own are told with their type and facts (`errordata`). What was
+`fault_of` decides for each error. The core's own are told with their type and facts (`error_json`). What was
 not foreseen is logged under an id, and only the id is told.
 """
 
