@@ -182,7 +182,7 @@ async def watch(load: Load) -> None:
 
 
 async def endure(load: Load) -> Verdict:
-    """Put the load on the server, let it rest, and return what was seen."""
+    """Run the load against the server, wait until it is idle, and return the measurements."""
     begin = time.monotonic()
     work = [run_trees] * CLIENTS + [run_large] * LARGE_CLIENTS
     work += [subscribe] * SUBSCRIBERS + [read] * READERS

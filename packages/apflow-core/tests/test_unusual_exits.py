@@ -523,7 +523,7 @@ def test_a_class_with_a_limit_that_is_not_valid_is_refused(value: object):
 
 
 class UnshownError(Exception):
-    """Raises what is no `Exception` wherever somebody looks at it."""
+    """Raises an error that is not an `Exception` whenever its text or attributes are read."""
 
     def _refuse(self, *_: object) -> Any:
         raise Panic("no")

@@ -50,12 +50,10 @@ class Settings:
     command_allow: tuple[str, ...] = ()  # programs that command_executor may run; "*": any
     command_shell: bool = False  # whether command_executor may use a shell
     docker_volume_roots: tuple[str, ...] = ()  # folders below which docker_executor may mount any
-    file_roots: tuple[
-        str, ...
-    ] = ()  # folders below which tasks may name files; see `permissions.file_policy`
-    secret_policy: str = (
-        ""  # JSON, or the path of a file: who may use which secret; see `permissions.secret_policy`
-    )
+    # Directories below which tasks may name files; see `permissions.file_policy`.
+    file_roots: tuple[str, ...] = ()
+    # JSON, or the path of a file: who may use which secret; see `permissions.secret_policy`.
+    secret_policy: str = ""
     net_policy: str = "open"  # or "public": what executors may connect to; see `net.policy`
     net_allow: tuple[str, ...] = ()  # hosts, addresses and networks that they may connect to all the same
     import_modules: tuple[str, ...] = ()  # modules that register executors; also APFLOW_IMPORT

@@ -118,9 +118,8 @@ def _token_check(settings: Settings) -> TokenCheck:
 
 
 def _tracing(settings: Settings) -> Tracing | None:
-    from apflow.server.observability.trace import (
-        tracing_of,  # here: few servers trace, and all are to be ready soon
-    )
+    # Imported here, because few servers trace and all must start quickly.
+    from apflow.server.observability.trace import tracing_of
 
     return tracing_of(settings)
 

@@ -10,12 +10,12 @@ import click
 from apflow.cli.commands.tasks_change import CHANGES
 from apflow.cli.errors.exit_code import ExitCode
 from apflow.cli.inputs.options import finish, session_of, with_outcome, with_service, with_task, with_tasks
+from apflow.core.bounds import MAX_COUNT
 
 if TYPE_CHECKING:
     from apflow.core.service.task_service import TaskService
 
 STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
-MOST = 2**31 - 1  # as `apflow.core.service.parameters` has it, which is slow to import
 ORDERS = ("-created_at", "created_at", "priority", "name")
 
 
@@ -47,8 +47,8 @@ for _change in CHANGES:
 @click.option("--original", metavar="ID", help="Only copies of this task.")
 @click.option("--created-after", type=click.DateTime(), help="In UTC.")
 @click.option("--created-before", type=click.DateTime(), help="In UTC.")
-@click.option("-l", "--limit", type=click.IntRange(1, MOST), default=100, show_default=True)
-@click.option("--offset", type=click.IntRange(0, MOST), default=0)
+@click.option("-l", "--limit", type=click.IntRange(1, MAX_COUNT), default=100, show_default=True)
+@click.option("--offset", type=click.IntRange(0, MAX_COUNT), default=0)
 @click.option("--cursor", metavar="ID", help="Begin after this task, the last of the page before.")
 @click.option("--order", type=click.Choice(ORDERS), default=ORDERS[0], show_default=True)
 @with_service

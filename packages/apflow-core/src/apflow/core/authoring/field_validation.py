@@ -14,7 +14,7 @@ from typing import Any, cast
 from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_ERROR_TYPES, MAX_SECONDS
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.ids import fault_of_extension_id
-from apflow.core.model.task import PUBLIC_FIELDS, Json
+from apflow.core.model.task import EFFECTS, PUBLIC_FIELDS, Json
 from apflow.core.payload.inputs import find_references
 from apflow.core.payload.json_value import clean_text, dumps, encode
 from apflow.core.payload.secrets import refuse_masked
@@ -24,7 +24,6 @@ MAX_TEXT = 255  # characters of an id; longer ones would not fit the index of ev
 MOST_FAULTS = 1000  # that are told: a hostile array has millions
 NEAR_FAULTS = 10  # for which similar words are looked for, and what that may cost: pairs of characters,
 NEAR_COST = 2_000_000  # of which difflib compares ten in a microsecond
-EFFECTS = ("pure", "idempotent", "once")
 
 # What an array may say of a task. `status` and `result` only of work that is done already: copies do that.
 KEYS = (
@@ -198,9 +197,8 @@ def _check_schema(schema: Json, name: str, where: str, faults: Faults) -> None:
     if not isinstance(schema, dict):
         faults.add(where, f"{name} must be a JSON Schema, an object, not {shown(schema)}.")
         return
-    from apflow.core.payload.schema import (
-        check_schema,  # few arrays bring a schema, and the validator is large
-    )
+    # Imported here, because few arrays include a schema and the validator is large.
+    from apflow.core.payload.schema import check_schema
 
     try:
         check_schema(cast("dict[str, Json]", schema))

@@ -98,9 +98,8 @@ class TreeRun:
         self._durable: list[tuple[Batch, Moved]] = []  # written, and not yet carried out
         self._last_number = 0  # of the last stored event that was told, or is older than this run
         self._conflicts = 0
-        self._to_run: deque[eager_tasks.Named] = (
-            deque()
-        )  # calls and post-hooks, once what led to them is told
+        # Calls and post-hooks that start after the events which lead to them are published.
+        self._to_run: deque[eager_tasks.Named] = deque()
         self._inbox: deque[Happened] = deque()
         self._rulings: deque[Ruling] = deque()
         self._wake = asyncio.Event()

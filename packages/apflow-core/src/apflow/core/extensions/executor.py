@@ -44,7 +44,7 @@ class ExecutableTask(ABC):
     name: str = ""  # for people
     description: str = ""
 
-    cancelable: bool = False  # it ends by itself, within the grace period, when it is told to
+    cancelable: bool = False  # whether `execute` ends within the grace period after `cancel` is called
     effect: str = "idempotent"  # "pure", "idempotent" or "once": what a second run would do
     max_concurrency: int | None = None  # of this executor, in one process
     # It sends inputs only over connections of `apflow.core.net.connect`: a secret can be bound to hosts.

@@ -37,13 +37,12 @@ from apflow.core.extensions.hooks import (
     register_pre_hook,
 )
 from apflow.core.model.ids import fault_of_extension_id
-from apflow.core.model.task import Json, Task
+from apflow.core.model.task import EFFECTS, Json, Task
 from apflow.core.payload.schema import InputSchema, compile_schema
 
 logger = logging.getLogger(__name__)
 
 GROUP = "apflow.executors"
-EFFECTS = ("pure", "idempotent", "once")
 
 FIRST_PARTY: Mapping[str, str] = {
     "system_info_executor": "apflow-executor-system-info",

@@ -30,6 +30,9 @@ class Dependency(TypedDict):
     name: NotRequired[str]
 
 
+EFFECTS = ("pure", "idempotent", "once")  # what a second run of a task would do
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """When and how often a failed attempt is repeated. Times in seconds."""

@@ -24,7 +24,6 @@ from apflow.core.model.task import Json
 from apflow.core.payload.json_value import whole
 from apflow.core.service.webhook import WebhookConfig
 
-MOST: Final = MAX_COUNT
 MOST_NAMED: Final = 1000  # tasks that one call names
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d")
 
@@ -43,9 +42,9 @@ def _in_utc(value: datetime) -> datetime:
         raise ValueError("give a time within the years 1 to 9999, also in UTC") from None
 
 
-AnyInteger = Annotated[int, Field(ge=-MOST, le=MOST), BeforeValidator(whole)]
-NotNegative = Annotated[int, Field(ge=0, le=MOST), BeforeValidator(whole)]
-Positive = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(whole)]
+AnyInteger = Annotated[int, Field(ge=-MAX_COUNT, le=MAX_COUNT), BeforeValidator(whole)]
+NotNegative = Annotated[int, Field(ge=0, le=MAX_COUNT), BeforeValidator(whole)]
+Positive = Annotated[int, Field(ge=1, le=MAX_COUNT), BeforeValidator(whole)]
 Status = Annotated[TaskStatus, Field(strict=False)]
 Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_check_text), AfterValidator(_in_utc)]
 

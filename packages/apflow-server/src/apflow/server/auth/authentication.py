@@ -11,9 +11,8 @@ from apflow.server.auth.caller import OWNER, Caller
 from apflow.server.http.api_error import UnauthorizedFault
 
 if TYPE_CHECKING:
-    from apflow.server.auth.token import (
-        TokenCheck,  # imported at run time where tokens are asked for: it is slow
-    )
+    # At run time it is imported only if the server requires tokens, because the import is slow.
+    from apflow.server.auth.token import TokenCheck
 
 
 async def current_service(connection: HTTPConnection) -> TaskService:

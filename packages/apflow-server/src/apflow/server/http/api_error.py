@@ -1,7 +1,7 @@
-"""What callers are told when something cannot be done: a JSON-RPC code, a status of HTTP, a sentence.
+"""Error responses: a JSON-RPC code, an HTTP status and a message.
 
-`fault_of` decides for each error. The core's own are told with their type and facts (`error_json`). What was
-not foreseen is logged under an id, and only the id is told.
+`fault_of` maps each error to its response. An error of the core is returned with its type and facts
+(`error_json`). An unexpected error is logged under an incident id, and the response contains only that id.
 """
 
 from __future__ import annotations

@@ -18,11 +18,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from apflow.core.bounds import MAX_COUNT
 from apflow.core.errors import StoreError
 from apflow.core.events.bus import Subscription
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.task import Json, utc_now
-from apflow.core.service.parameters import MOST
 from apflow.core.service.task_service import TaskService
 from apflow.core.store.base import TaskStore
 from apflow.server.auth.authentication import current_service
@@ -93,7 +93,7 @@ async def events(
     task_id: Annotated[str, Path()],
     service: Annotated[TaskService, Depends(current_service)],
     after: Annotated[
-        int | None, Query(ge=0, le=MOST, description="Number of the last event that is known")
+        int | None, Query(ge=0, le=MAX_COUNT, description="Number of the last event that is known")
     ] = None,
     last_event_id: Annotated[str | None, Header(description="The same; wins over `after`")] = None,
 ) -> Response:

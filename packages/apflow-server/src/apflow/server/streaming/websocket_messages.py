@@ -11,10 +11,10 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic import ValidationError as MessageError
 
+from apflow.core.bounds import MAX_COUNT
 from apflow.core.errors import InvalidInputError, MalformedTextError
 from apflow.core.model.task import Json
 from apflow.core.payload.json_text import read_json
-from apflow.core.service.parameters import MOST
 from apflow.server.http.api_error import Code, HttpFault, InvalidFault, MalformedFault
 
 DEEPEST: Final = 8  # levels of JSON
@@ -37,7 +37,7 @@ class Watch(BaseModel):
 
     action: Literal["watch"]
     task_id: str
-    after: int | None = Field(None, ge=0, le=MOST)
+    after: int | None = Field(None, ge=0, le=MAX_COUNT)
 
 
 class Unwatch(BaseModel):
