@@ -1,4 +1,4 @@
-"""Keeping coroutines running that must not end before they are asked to."""
+"""Restarting coroutines that end too early."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ STEADY = 60.0  # seconds after which an end counts as the first
 
 
 class Supervised:
-    """A coroutine that is started again where it raises or is cancelled, which is logged as an error.
+    """A coroutine that is restarted after it raises or is cancelled; each restart is logged as an error.
 
     Args:
-        name: of its asyncio task, and in the log.
-        make: returns the coroutine. It ends for good by returning.
-        is_owner: `end()` alone ends it: a cancellation of `run()` comes from code that has no right to it.
+        name: name of its asyncio task, also used in the log.
+        make: returns the coroutine. When the coroutine returns, it is not started again.
+        is_owner: only `end()` ends it; a cancellation of `run()` is logged and ignored.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Supervised:
         self.name = name
         self._make = make
         self._is_owner = is_owner
-        self._is_ended = False
+        self._ended = asyncio.Event()
         self._task: asyncio.Task[BaseException | None] | None = None
 
     @property
@@ -42,7 +42,7 @@ class Supervised:
         """Run the coroutine until it returns, or is ended. Cancelling this ends it, where it is not owned."""
         loop = asyncio.get_running_loop()
         pause = FIRST_PAUSE
-        while not self._is_ended:
+        while not self._ended.is_set():
             began = loop.time()
             error = await self._run_once()
             if error is None:
@@ -52,51 +52,57 @@ class Supervised:
             logger.error(
                 "%s ended unexpectedly and is started again in %g s.", self.name, pause, exc_info=error
             )
-            try:
-                await asyncio.sleep(pause)
-            except asyncio.CancelledError:
-                if not self._ignores():
-                    raise
+            await self._pause(pause)
             pause = min(LONGEST_PAUSE, 2 * pause)
 
     def end(self) -> None:
-        """Cancel the coroutine, and start it no more."""
-        self._is_ended = True
+        """Cancel the coroutine and do not start it again."""
+        self._ended.set()
         if self._task is not None:
             self._task.cancel()
 
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
+        except TimeoutError:
+            return
+        except asyncio.CancelledError:
+            if not self._ignores():
+                raise
+
     async def _run_once(self) -> BaseException | None:
-        """Return why the coroutine ended; None where it was to end."""
-        task = self._task = asyncio.create_task(_error_of(self._make()), name=self.name)
+        """Run the coroutine once and return why it ended; None if it was meant to end."""
+        task = self._task = asyncio.create_task(_error_of(self._make), name=self.name)
         while not task.done():
             try:
                 await asyncio.wait({task})
             except asyncio.CancelledError:
                 if self._ignores():
                     continue
-                self._is_ended = True
+                self._ended.set()
                 task.cancel()
                 with shielded():
                     await asyncio.wait({task})
                 raise
         try:
             return task.result()
-        except asyncio.CancelledError as error:
-            return None if self._is_ended else error
+        except (asyncio.CancelledError, GeneratorExit) as error:
+            return None if self._ended.is_set() else error
 
     def _ignores(self) -> bool:
-        """Take back a cancellation that nobody had a right to; say whether it was one."""
-        if self._is_ended or not self._is_owner:
+        """Undo the cancellation if only `end()` may end this coroutine; return whether it was undone."""
+        if self._ended.is_set() or not self._is_owner:
             return False
         uncancel()
         logger.error("%s was cancelled by other code, and goes on.", self.name)
         return True
 
 
-async def _error_of(coroutine: Coroutine[Any, Any, object]) -> BaseException | None:
-    """Return what a coroutine raises; asyncio would let some of it leave the event loop."""
+async def _error_of(make: Callable[[], Coroutine[Any, Any, object]]) -> BaseException | None:
+    """Run the coroutine and return the error it raises: some errors would otherwise stop the event loop."""
     try:
-        await coroutine
+        await make()
     except (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001 - logged with its traceback
