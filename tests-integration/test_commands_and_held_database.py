@@ -59,6 +59,22 @@ def test_an_interrupt_cancels_the_run_there(shell: Shell, tmp_path: Path):
     shell.interrupt(tmp_path, is_there=False, **ALONE)
 
 
+def test_an_unknown_executor_is_reported_at_once_with_its_name(shell: Shell):
+    """Also where the command has no executors itself, and where only one task of a tree names it."""
+    task = {"id": "t-nope", "name": "t", "schemas": {"method": "nope"}}
+    said = {"id": "t-said", "name": "far_say", "inputs": {"text": "hi"}, "parent_id": "t-root"}
+    tree = [{"id": "t-root", "name": "root"}, said, {**task, "parent_id": "t-root"}]
+    for given in (("nope",), ("--tasks", json.dumps([task])), ("--tasks", json.dumps(tree))):
+        code, out, err = shell("run", "flow", *given, is_there=False, **ALONE)
+        assert code in (1, 3), given
+        assert "nope" in out + err
+        assert "Traceback" not in err
+    counts = json.loads(shell("tasks", "count", "--json", is_there=False)[1])
+    assert counts.get("in_progress", 0) == counts.get("pending", 0) == 0
+    code, _, err = shell("tasks", "execute", "nope", is_there=False, **ALONE)
+    assert (code, "nope" in err) == (3, True)
+
+
 def test_a_server_that_is_named_comes_first(shell: Shell):
     for where in (("--server", "http://127.0.0.1:1"), ()):
         setting = {} if where else {"APFLOW_API_URL": "http://127.0.0.1:1"}

@@ -7,16 +7,22 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from types import FrameType
+from typing import Any, TypeVar
 
 import click
 
+from apflow.cli.errors.exit_code import ExitCode
+from apflow.core.concurrency import exit_fence
 from apflow.core.engine import active_runs
 from apflow.core.process import identity
 from apflow.core.settings import get_settings
 from apflow.core.store.base import TaskStore
+
+T = TypeVar("T")
 
 LAST_WAIT = 5.0  # seconds beyond the time that code has to end: what ignores its cancellation is left behind
 INTERVAL = 0.1  # seconds between two looks for runs that have begun meanwhile
@@ -40,6 +46,41 @@ def drain_on_signal(drain: Callable[[], object]) -> Generator[None]:
     """Call `drain` at the first SIGTERM, SIGHUP or SIGINT while the context lasts."""
     with _heeding((*TERMINATIONS, signal.SIGINT), drain, lambda _: 0):
         yield
+
+
+def run_until_interrupted(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a new event loop.
+
+    The first Ctrl-C cancels the coroutine and waits for its end. The second one ends the process at once,
+    also if code ignores its cancellation.
+    """
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        return exit_fence.run(main)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        return exit_fence.run(_with_second_interrupt(main))
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+async def _with_second_interrupt(main: Coroutine[Any, Any, T]) -> T:
+    cancel_main = signal.getsignal(signal.SIGINT)  # set by `asyncio.Runner`
+
+    def take(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, _exit_at_once)
+        if callable(cancel_main):
+            cancel_main(number, frame)
+
+    if callable(cancel_main):  # Ctrl-C is not ignored
+        signal.signal(signal.SIGINT, take)
+    return await main
+
+
+def _exit_at_once(*_: object) -> None:
+    with suppress(OSError, RuntimeError):  # standard error is closed, or is being written to
+        sys.stderr.write("Interrupted.\n")
+        sys.stderr.flush()
+    os._exit(ExitCode.INTERRUPTED)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import click
 
 from apflow.cli.inputs.options import Session, session_of
 from apflow.cli.session.preparation import prepare
-from apflow.core.concurrency import exit_fence
+from apflow.cli.session.signals import run_until_interrupted
 from apflow.core.errors import NotFoundError, StoreLockedError
 from apflow.core.model.task import Json
 from apflow.core.process.server_file import Holder, find_holder
@@ -36,19 +36,19 @@ LOCK_INTERVAL = 0.1  # seconds between two attempts at a locked database
 def perform(ctx: click.Context, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
     """Run a command's work: by the server that is named, or that holds the store of the settings; else here.
 
-    Ctrl-C cancels the work and waits for it.
+    Ctrl-C cancels the work and waits for it; a second Ctrl-C ends the process at once.
     """
     session = session_of(ctx)
     prepare(session)
     url = server_of(session)
-    return exit_fence.run(_perform_there(url, work) if url else _perform_by_holder(session, work))
+    return run_until_interrupted(_perform_there(url, work) if url else _perform_by_holder(session, work))
 
 
 def perform_here(ctx: click.Context, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
     """Run a command's work in this process, on the store that the settings name, whatever server there is."""
     session = session_of(ctx)
     prepare(session)
-    return exit_fence.run(_perform(session, work))
+    return run_until_interrupted(_perform(session, work))
 
 
 def server_of(session: Session) -> str:

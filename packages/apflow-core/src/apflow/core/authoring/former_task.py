@@ -192,6 +192,8 @@ def _json(row: Row, name: str, kind: type[object] | None = None) -> Json:
         except ValueError:
             if kind is not None:
                 raise InvalidInputError(f"Task {row['id']}: column {name} does not hold JSON.") from None
+        except RecursionError:
+            raise InvalidInputError(f"Task {row['id']}: column {name} is nested too deeply.") from None
     if isinstance(value, str) and kind is not None:  # text of JSON, inside a string of JSON
         return _json({**row, name: value}, name, kind)
     if value is not None and kind is not None and not isinstance(value, kind):

@@ -22,9 +22,7 @@ def read_former(path: Path, table: str = "apflow_tasks") -> list[dict[str, Any]]
     if not path.is_file():
         raise InvalidInputError(f"{path} does not exist, or is not a file. Name the old DuckDB file.")
     try:
-        with duckdb.connect(
-            str(path), read_only=True, config={"autoload_known_extensions": False}
-        ) as connection:
+        with duckdb.connect(str(path), read_only=True, config=_CONFIG) as connection:
             names = [row[0] for row in connection.execute(_TABLES).fetchall()]
             if "apflow_schema" in names:
                 raise InvalidInputError(
@@ -35,19 +33,28 @@ def read_former(path: Path, table: str = "apflow_tasks") -> list[dict[str, Any]]
                 raise InvalidInputError(
                     f"{path} has no table {table!r}. It has: {shown}. Name it with --table."
                 )
-            quoted = table.replace('"', '""')
             columns = dict(connection.execute(_COLUMNS, [table]).fetchall())
             # Times with a zone take a library that need not be installed: what is not plain is read as text.
             selected = ", ".join(
-                f'"{name}"' if kind in PLAIN else f'CAST("{name}" AS VARCHAR)'
+                _quote(name) if kind in PLAIN else f"CAST({_quote(name)} AS VARCHAR)"
                 for name, kind in columns.items()
             )
-            rows = connection.execute(f'SELECT {selected} FROM "{quoted}"').fetchall()  # noqa: S608
+            rows = connection.execute(f"SELECT {selected} FROM {_quote(table)}").fetchall()  # noqa: S608
     except duckdb.Error as error:
         raise StoreError(f"{path} cannot be read: {error}") from error
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
+def _quote(name: str) -> str:
+    quoted = name.replace('"', '""')
+    return f'"{quoted}"'
+
+
+# A view in the file can read no other file and load no extension.
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoload_known_extensions": False,
+    "enable_external_access": False,
+}
 _TABLES = "SELECT table_name FROM information_schema.tables"
 _COLUMNS = (
     "SELECT column_name, data_type FROM information_schema.columns "

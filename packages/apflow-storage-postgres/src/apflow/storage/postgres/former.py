@@ -38,12 +38,17 @@ async def _rows(connection: Any, url: str, table: str) -> list[dict[str, Any]]:
         raise InvalidInputError(f"{url} is a database of apflow itself: use it as APFLOW_DATABASE_URL.")
     if not columns:
         raise InvalidInputError(f"{url} has no table {table!r}. Name it with --table.")
-    quoted = table.replace('"', '""')
     selected = ", ".join(
-        f'"{name}"' if kind in PLAIN else f'"{name}"::TEXT AS "{name}"' for name, kind in columns.items()
+        _quote(name) if kind in PLAIN else f"{_quote(name)}::TEXT AS {_quote(name)}"
+        for name, kind in columns.items()
     )
-    rows = await connection.fetch(f'SELECT {selected} FROM "{quoted}"')  # noqa: S608
+    rows = await connection.fetch(f"SELECT {selected} FROM {_quote(table)}")  # noqa: S608
     return [dict(row) for row in rows]
+
+
+def _quote(name: str) -> str:
+    quoted = name.replace('"', '""')
+    return f'"{quoted}"'
 
 
 _COLUMNS = (
