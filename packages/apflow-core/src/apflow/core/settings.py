@@ -41,6 +41,9 @@ class Settings:
     max_referenced_bytes: int = 32 << 20  # of results that the inputs of one run refer to by `$from`
     max_json_depth: int = 64
     max_interruptions: int = 1  # times a task runs again after its process died during the call
+    isolation_seconds: float = (
+        10.0  # for how long, at most, such a task runs with no other one in its process
+    )
     max_requested: int = 10_000  # trees whose run was submitted and has not ended
     max_requested_per_user: int = 1000
     event_queue_size: int = 1000  # of one subscriber

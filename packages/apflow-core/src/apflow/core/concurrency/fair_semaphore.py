@@ -91,6 +91,11 @@ def executor_slots(executor_id: str, limit: int) -> Slots:
     return _named(executor_id, limit)
 
 
+def isolation_slots() -> Slots:
+    """Return the one place of this process for tasks whose process has died during their call."""
+    return _named(":isolation", 1)  # no executor can have this id
+
+
 def _named(name: str, limit: int) -> Slots:
     with _lock:
         slots = _process.setdefault(name, Slots(limit))

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
+from typing import Final
 
 from apflow.core.concurrency.containment import call_contained
-from apflow.core.concurrency.fair_semaphore import Slots, executor_slots
+from apflow.core.concurrency.fair_semaphore import Slots, executor_slots, isolation_slots
 from apflow.core.engine.attempt import Attempt, Bench
 from apflow.core.model.status import TERMINAL
 from apflow.core.model.task import Task
 
+ISOLATED: Final = ":isolated"  # the key of held tasks that must be isolated; no executor has this id
+SHORTEST_ISOLATION_SECONDS = 1.0
+
 
 class Calls:
     """The calls of one run, within the limits of the process, of the run and of each executor.
+
+    Of the tasks whose process has died during their call, a process runs one at a time. If that task ends
+    the process again, the others were not running, so that only this task is interrupted a second time.
 
     Args:
         slots: the places of the process.
@@ -30,7 +38,9 @@ class Calls:
         self._taken = 0  # places that this run has: of calls being made, and of those to be made
         # (executor, its limit) -> places of that executor
         self._own_taken: Counter[tuple[str, int]] = Counter()
-        self._held: dict[str, deque[Task]] = {}  # executor -> ready tasks that wait for a place of it
+        # Executor, or ISOLATED -> ready tasks that wait for a place of it.
+        self._held: dict[str, deque[Task]] = {}
+        self._isolated: dict[str, asyncio.TimerHandle] = {}  # task id -> the end of its isolation
 
     @property
     def has_held(self) -> bool:
@@ -61,48 +71,89 @@ class Calls:
         self._slots.leave(self._when_free)
 
     def admit(self, task: Task) -> bool:
-        """Take a place of the task's executor; where it has none left, hold the task and return False."""
-        limit = self._limit_of(task)
-        if limit is None:
-            return True
-        executor_id = str(task.executor)
-        own = executor_slots(executor_id, limit)
-        if executor_id not in self._held and own.take(1, self._when_free):
-            self._own_taken[executor_id, limit] += 1
-            return True
-        self._held.setdefault(executor_id, deque()).append(task)
-        own.wait(self._when_free)
-        return False
+        """Take a place of the task's executor; if none is free, hold the task and return False."""
+        key = _key_of(task)
+        if key in self._held:
+            self._held[key].append(task)
+            return False
+        lacking = self._take_own(task)
+        if lacking is not None:
+            self._held[key] = deque([task])
+            self._wait_own(task, lacking)
+        return lacking is None
 
     def take_held(self, count: int) -> list[Task]:
         """Return up to `count` tasks that were held and now have a place of their executor."""
         taken: list[Task] = []
-        for executor_id, tasks in list(self._held.items()):
-            limit = self._limit_of(tasks[0]) or 1
-            own = executor_slots(executor_id, limit)
+        for key, tasks in sorted(self._held.items(), key=lambda item: item[0] != ISOLATED):
+            last = tasks[0]
             while tasks and len(taken) < count:
-                if tasks[0].status in TERMINAL:
+                last = tasks[0]
+                if last.status in TERMINAL:
                     tasks.popleft()
-                elif own.take(1, self._when_free):
-                    self._own_taken[executor_id, limit] += 1
+                elif (lacking := self._take_own(last)) is None:
                     taken.append(tasks.popleft())
                 else:
-                    own.wait(self._when_free)
+                    self._wait_own(last, lacking)
                     break
             else:
-                own.leave(self._when_free)  # it has places, or nothing waits for them
+                self._leave_own(last)  # it has places, or nothing waits for them
             if not tasks:
-                del self._held[executor_id]
+                del self._held[key]
         return taken
+
+    def _take_own(self, task: Task) -> Slots | None:
+        """Take the places that the task needs beside one of the process; or return one that is missing."""
+        is_suspect = task.interruptions > 0
+        if is_suspect and not isolation_slots().take(1, self._when_free):
+            return isolation_slots()
+        limit = self._limit_of(task)
+        if limit is not None:
+            own = executor_slots(str(task.executor), limit)
+            if not own.take(1, self._when_free):
+                if is_suspect:
+                    isolation_slots().give_back()
+                return own
+            self._own_taken[str(task.executor), limit] += 1
+        if is_suspect:
+            seconds = _isolation_seconds(task, self._bench.settings.isolation_seconds)
+            self._isolated[task.id] = self._bench.loop.call_later(seconds, self._end_isolation, task.id)
+        return None
+
+    def _wait_own(self, task: Task, lacking: Slots) -> None:
+        """Let `when_free` be called when a place may be free that the task lacks."""
+        if lacking is isolation_slots() and str(task.executor) not in self._held:
+            self._leave_executor(task)
+        lacking.wait(self._when_free)
+
+    def _leave_own(self, task: Task) -> None:
+        """Wait no longer for the places that the task needs."""
+        if task.interruptions > 0:
+            isolation_slots().leave(self._when_free)
+        if task.interruptions == 0 or str(task.executor) not in self._held:
+            self._leave_executor(task)
+
+    def _leave_executor(self, task: Task) -> None:
+        limit = self._limit_of(task)
+        if limit is not None:
+            executor_slots(str(task.executor), limit).leave(self._when_free)
+
+    def _end_isolation(self, task_id: str) -> None:
+        """Let the next suspected task start: this one has ended, or has run for longer than before."""
+        end = self._isolated.pop(task_id, None)
+        if end is not None:
+            end.cancel()
+            isolation_slots().give_back()
 
     def forget_held(self) -> None:
         """Hold nothing any more: the tree was read anew."""
-        for executor_id, tasks in self._held.items():
-            executor_slots(executor_id, self._limit_of(tasks[0]) or 1).leave(self._when_free)
-        self._held.clear()
+        held, self._held = self._held, {}
+        for tasks in held.values():
+            self._leave_own(tasks[0])
 
     def dismiss(self, task: Task) -> None:
         """Give back the places of a call that has ended, or that was not made."""
+        self._end_isolation(task.id)
         limit = self._limit_of(task)
         if limit is not None:
             executor_slots(str(task.executor), limit).give_back()
@@ -113,6 +164,8 @@ class Calls:
         """Give back every place: a run that failed has places of calls that it will never make."""
         self.forget_held()
         self.want_no_place()
+        for task_id in list(self._isolated):
+            self._end_isolation(task_id)
         self.return_places(self._taken)
         for (executor_id, limit), count in self._own_taken.items():
             executor_slots(executor_id, limit).give_back(count)
@@ -126,3 +179,18 @@ class Calls:
             return call_contained(lambda: self._bench.entry(executor_id).max_concurrency)
         except Exception:  # noqa: BLE001 - what cannot be loaded fails when it is called
             return None
+
+
+def _key_of(task: Task) -> str:
+    return ISOLATED if task.interruptions > 0 else str(task.executor)
+
+
+def _isolation_seconds(task: Task, most: float) -> float:
+    """Return how long to isolate a task: for longer than it ran before its process died, within a bound.
+
+    A bound is necessary because a task may wait for a task of another tree that must be isolated, too.
+    """
+    ran = 0.0
+    if task.started_at is not None and task.updated_at is not None:
+        ran = (task.updated_at - task.started_at).total_seconds()  # until the task was found interrupted
+    return min(most, max(SHORTEST_ISOLATION_SECONDS, 1.5 * ran))
