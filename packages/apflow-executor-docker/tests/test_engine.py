@@ -275,8 +275,4 @@ async def test_a_request_whose_answer_is_lost_is_not_sent_again(
         async with asyncio.timeout(10):
             while not proxy.lost_answers:
                 await asyncio.sleep(0.01)
-    left = engine.containers()
-    assert len(left) <= 1
-    with engine.client() as client:
-        for each in left:  # the executor cannot know the id of a container whose answer was lost
-            client.remove_container(each, force=True)
+    assert engine.containers() == []  # removed by name: its id is unknown if the answer was lost

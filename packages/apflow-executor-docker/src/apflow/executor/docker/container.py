@@ -30,6 +30,7 @@ HEADER: Final = 8  # bytes before each piece of output: the stream, and how many
 READ_BYTES: Final = 1 << 16
 KILLED: Final = 137  # the exit code of what was killed
 OOM_SECONDS: Final = 0.5  # within which the engine hears of a kill for want of memory
+CREATION_SECONDS: Final = 2.0  # for which to look for a container after the answer to its creation is lost
 
 
 class Ending(NamedTuple):
@@ -45,6 +46,8 @@ class Container:
     def __init__(self, run_id: str, launch: Launch, address: Address) -> None:
         self.run_id, self.launch, self.address = run_id, launch, address
         self.id: str | None = None
+        self._name = f"apflow-{run_id}"
+        self._is_answer_lost = False  # the container may exist, and its id is unknown
         limit = launch.max_output_bytes
         self.stdout, self.stderr, self.logs = Output(limit), Output(limit), Output(limit)
         self._line = Line()
@@ -71,7 +74,9 @@ class Container:
                 return ending
             finally:
                 is_kept = self.launch.is_kept and ending is not None and not self._line.is_cut
-                if self.id is not None and not is_kept:
+                if self._is_answer_lost:
+                    remove(self.address, self._name, wait_seconds=CREATION_SECONDS)
+                elif self.id is not None and not is_kept:
                     remove(self.address, self.id)
 
     def _create(self, client: Client) -> str:
@@ -93,14 +98,15 @@ class Container:
         # A call that is cut here would leave a container that nobody knows of.
         with asking(self.address, "create the container"), self._line.protected():
             try:
-                created, self._warnings = client.create(self.launch.config, f"apflow-{self.run_id}")
+                created, self._warnings = client.create(self.launch.config, self._name)
             except APIError as error:
                 # Some engines answer 500 instead of 404.
                 if isinstance(error, ImageNotFound) or "no such image" in explained(error).lower():
                     raise ImageNotFoundError(self.launch.image, self.launch.pull) from error
                 raise
             except LOST:
-                sweep_again(self.address)
+                self._is_answer_lost = True
+                sweep_again(self.address)  # if the engine creates the container later than it is looked for
                 raise
         return created
 

@@ -14,7 +14,7 @@ import requests
 from docker import APIClient
 from docker.constants import MINIMUM_DOCKER_API_VERSION
 from docker.context import ContextAPI
-from docker.errors import APIError, DockerException, StreamParseError
+from docker.errors import APIError, DockerException, NotFound, StreamParseError
 from docker.transport import UnixHTTPAdapter
 from docker.utils import kwargs_from_env, parse_host
 from urllib3.exceptions import HTTPError
@@ -95,6 +95,14 @@ class Client:
     def inspect(self, container: str) -> dict[str, Any]:
         """Tell everything of a container."""
         return cast("dict[str, Any]", self._api.inspect_container(container))
+
+    def exists(self, container: str) -> bool:
+        """Return whether a container exists."""
+        try:
+            self.inspect(container)
+        except NotFound:
+            return False
+        return True
 
     def attach(self, container: str, **streams: int) -> requests.Response:
         """Open a container's streams; `socket_of` what is returned. It is closed with the client."""

@@ -72,21 +72,27 @@ def sweep(client: Client) -> int:
     return removed
 
 
-def remove(address: Address, container: str) -> None:
-    """Remove a container, whatever its state, with its anonymous volumes, on a connection of its own.
+def remove(address: Address, container: str, *, wait_seconds: float = 0) -> None:
+    """Remove a container, whatever its state, with its anonymous volumes, over a new connection.
 
-    Where that fails, it is said in the log, and tried again at the next use of the engine.
+    A failure is logged, and the next use of the engine tries again.
+
+    Args:
+        container: id or name.
+        wait_seconds: how long to wait for the container if the engine may still be creating it.
     """
     try:
         with connected(address, Line()) as client:
-            _remove(client, container)
+            _remove(client, container, time.monotonic() + wait_seconds)
     except DockerError as error:
         sweep_again(address)
         logger.warning("Container %s is not removed yet: %s", container[:12], error)
 
 
-def _remove(client: Client, container: str) -> None:
+def _remove(client: Client, container: str, appears_until: float = 0.0) -> None:
     with asking(client.address, f"remove container {container[:12]}"):
+        while time.monotonic() < appears_until and not client.exists(container):
+            time.sleep(WAIT_SECONDS)
         for left in reversed(range(ATTEMPTS)):
             try:
                 client.remove(container)
