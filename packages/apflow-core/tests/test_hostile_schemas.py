@@ -192,6 +192,7 @@ async def answer(schema: Schema) -> str:
 @pytest.mark.parametrize("part", range(10))
 async def test_each_is_answered_within_a_second_and_holds_up_nothing(part: int):
     slow: list[tuple[float, str]] = []
+    largest_answer = largest_gap = largest_factor = 0.0
     for schema in hostile_schemas()[part::10]:
         for attempt in range(3):  # again, where the machine stood still meanwhile
             beats: list[float] = [0.0]
@@ -200,12 +201,18 @@ async def test_each_is_answered_within_a_second_and_holds_up_nothing(part: int):
                 how = await answer(schema)
             taken, longest = time.perf_counter() - started, max(beats)
             factor = slowness()
+            largest_factor = max(largest_factor, factor)
             if taken <= LONGEST * factor and longest <= LONGEST_BEAT * factor:
                 break
             if attempt == 2:
                 slow.append(
                     (longest, f"{how} after {taken:.2f} s, held for {longest:.2f} s: {str(schema)[:200]}")
                 )
+        largest_answer, largest_gap = max(largest_answer, taken), max(largest_gap, longest)
+    print(  # shown by `-s`
+        f"largest answer time {largest_answer:.2f} s, largest heartbeat gap {largest_gap * 1000:.0f} ms, "
+        f"machine up to {largest_factor:.1f} times slower than idle"
+    )
     assert slow == []
 
 
