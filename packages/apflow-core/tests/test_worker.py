@@ -27,6 +27,7 @@ class Work(BaseTask):
     calls: list[str] = []
     ended: list[str] = []
     go_on: asyncio.Event
+    worker: Worker
 
     async def execute(self, inputs: dict[str, Any]) -> Any:
         assert self.task_id is not None
@@ -34,7 +35,9 @@ class Work(BaseTask):
         try:
             if inputs.get("do") == "wait":
                 await Work.go_on.wait()
-            elif inputs.get("do") == "hang":
+            elif inputs.get("do") in ("hang", "drain"):
+                if inputs["do"] == "drain":
+                    Work.worker.drain()
                 await asyncio.Event().wait()
         finally:
             Work.ended.append(self.task_id)
@@ -214,6 +217,26 @@ async def test_a_drained_task_of_effect_once_has_failed(db: MemoryStore):
         await until_called(2)
     failed = await task(db, "c")
     assert (failed.status, failed.result["error_type"]) == ("failed", "Interrupted")
+
+
+@pytest.mark.parametrize("effect", ["pure", "once"])
+async def test_a_drain_puts_tasks_back_whose_code_has_not_begun(db: MemoryStore, effect: str):
+    """The executors of a large tree are called over many turns of the event loop."""
+    children = [
+        {"id": f"c{n}", "inputs": {"do": "drain" if n == 0 else "hang"}, "policy": {"effect": effect}}
+        for n in range(200)
+    ]
+    await TaskService(db).submit(array("r", *children))
+    async with working(db) as worker:
+        Work.worker = worker
+        await until_called(1)
+    stored = [await task(db, f"c{n}") for n in range(200)]
+    called = set(Work.calls)
+    uncalled = [each for each in stored if each.id not in called]
+    assert uncalled
+    assert {(str(each.status), each.attempts, each.interruptions) for each in uncalled} == {("pending", 0, 0)}
+    ended = {str(each.status) for each in stored if each.id in called}
+    assert ended == ({"failed"} if effect == "once" else {"pending"})
 
 
 async def test_what_waits_for_its_retry_when_drained_keeps_its_attempts(db: MemoryStore):

@@ -179,8 +179,11 @@ class Attempt:
         if self.waiter is not None:
             self.waiter.cancel(why)
             return
-        self.has_begun = True
-        self.outcome = self.cancelled()
+        if self.has_begun:
+            return  # its code has ended
+        self.has_begun = True  # it does not begin later
+        if self.is_cancelled:
+            self.outcome = self.cancelled()
         self.bench.ended(self)
 
     def leave_behind(self, outcome: Outcome) -> None:

@@ -31,7 +31,8 @@ class Drain:
     def __init__(self, run: DrainedRun, bench: Bench) -> None:
         self._run = run
         self._bench = bench
-        self._interrupted: list[str] = []  # ids of tasks whose code was ended
+        # Ids of tasks whose code was ended or has not begun -> whether it has begun.
+        self._interrupted: dict[str, bool] = {}
 
     async def end_code(self, seconds: float) -> None:
         """Wait for the code that runs; end what takes longer, and let go of what does not even end then."""
@@ -42,22 +43,28 @@ class Drain:
         self._run.tell(lambda _: self._let_go())
 
     async def _wait(self, seconds: float) -> None:
-        waiters = [each.waiter for each in self._run.calls.running.values() if each.waiter is not None]
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        running = self._run.calls.running
+        while any(not attempt.has_begun for attempt in running.values()) and loop.time() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0)  # calls of many tasks begin over many turns of the loop
+        waiters = [attempt.waiter for attempt in running.values() if attempt.waiter is not None]
         if waiters:
-            await asyncio.wait(waiters, timeout=seconds)
+            await asyncio.wait(waiters, timeout=max(0.0, until - loop.time()))
 
     def _let_go(self) -> None:
         running = self._run.calls.running
-        for task_id in [each for each, attempt in running.items() if attempt.outcome is None]:
-            del running[task_id]
-            self._interrupted.append(task_id)
+        for task_id, attempt in list(running.items()):
+            if attempt.outcome is None:
+                del running[task_id]
+                self._interrupted[task_id] = attempt.was_called
 
     def give_up(self, batch: Batch) -> None:
         """Write back what was interrupted, and that nobody owns the run."""
         for task in [self._run.by_id[each] for each in self._interrupted if each in self._run.by_id]:
             if task.status is not TaskStatus.IN_PROGRESS or task.cancel_requested_at is not None:
                 continue
-            if self._bench.effect(task) == "once":
+            if self._interrupted[task.id] and self._bench.effect(task) == "once":
                 batch.end(task, interrupted("Its process was shut down during the call"))
             else:
                 batch.interrupt(task, counts=False)
