@@ -77,7 +77,7 @@ def run_of(store: TaskStore, root_id: str) -> TreeRun | None:
     return begun.result() if begun is not None and begun.done() else None
 
 
-def working_on() -> Task | None:
+def current_task() -> Task | None:
     """Return the task whose executor is being called in the present asyncio task; None elsewhere.
 
     It is looked for: this is for logs.

@@ -47,7 +47,7 @@ KEPT_OF_A_CANCELLED = ("partial_result", "result", "token_usage")
 
 
 @dataclass(slots=True)
-class Bench:
+class RunContext:
     """What the attempts of one run share: nothing of it belongs to a single task."""
 
     hooks: Hooks
@@ -130,7 +130,7 @@ class Attempt:
         "was_called",
     )  # fmt: skip
 
-    def __init__(self, bench: Bench, task: Task) -> None:
+    def __init__(self, bench: RunContext, task: Task) -> None:
         self.bench = bench
         self.task = task
         self.number, self.generation = task.attempts, task.generation  # as they were when it started

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from apflow.core.concurrency.containment import call_contained
 from apflow.core.concurrency.fair_semaphore import Slots, executor_slots
-from apflow.core.engine.attempt import Attempt, Bench
+from apflow.core.engine.attempt import Attempt, RunContext
 from apflow.core.model.status import TERMINAL
 from apflow.core.model.task import Task
 
 
-class Calls:
+class CallLimiter:
     """The calls of one run, within the limits of the process, of the run and of each executor.
 
     Args:
@@ -21,7 +21,9 @@ class Calls:
         when_free: called, from any thread, when a place that was wanted may be free.
     """
 
-    def __init__(self, bench: Bench, slots: Slots, limit: int | None, when_free: Callable[[], None]) -> None:
+    def __init__(
+        self, bench: RunContext, slots: Slots, limit: int | None, when_free: Callable[[], None]
+    ) -> None:
         self.running: dict[str, Attempt] = {}
         self._bench = bench
         self._slots = slots

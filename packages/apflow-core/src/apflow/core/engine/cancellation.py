@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from apflow.core.engine.attempt import Attempt
-from apflow.core.engine.call_admission import Calls
+from apflow.core.engine.call_admission import CallLimiter
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Task
 from apflow.core.model.tree_index import TreeIndex, subtree
-from apflow.core.planning.batch import Batch
+from apflow.core.planning.change_set import ChangeSet
 from apflow.core.planning.outcome import cancelled
 
 CANCELLED = TaskStatus.CANCELLED
@@ -39,7 +39,7 @@ class CancelledRun(Protocol):
     by_id: dict[str, Task]
     children: dict[str, list[str]]
     retrying: set[str]
-    calls: Calls
+    calls: CallLimiter
 
     def finish(self, task_id: str, status: TaskStatus) -> None:
         """Let the plan know that a task has ended."""
@@ -79,7 +79,7 @@ class Cancellations:
         """Take up every request anew: what was done for them is undone."""
         self._new, self._taken = [*self._taken, *self._new], []
 
-    def take(self, batch: Batch) -> None:
+    def take(self, batch: ChangeSet) -> None:
         """Cancel at once what does not run, and durably ask for the end of what does."""
         new, self._new = self._new, []
         for request in new:
@@ -95,7 +95,7 @@ class Cancellations:
         if new:
             self.answer(batch)
 
-    def answer(self, batch: Batch | None = None) -> None:
+    def answer(self, batch: ChangeSet | None = None) -> None:
         """Answer the requests whose tasks have ended, except by moves that are still to be written."""
         for request in list(self._taken):
             tasks = self._run.by_id
@@ -114,12 +114,12 @@ class Cancellations:
         for request in [*self._taken, *self._new]:
             _set(request)
 
-    def _mark_ended(self, task: Task, batch: Batch) -> None:
+    def _mark_ended(self, task: Task, batch: ChangeSet) -> None:
         """Note the request on a named task that has ended itself: it decides what the tree ends as."""
         if task.status in TERMINAL and task.cancel_requested_at is None and task.id not in batch.moves:
             batch.request_cancel(task)
 
-    def _cancel(self, task: Task, request: CancelRequest, batch: Batch) -> None:
+    def _cancel(self, task: Task, request: CancelRequest, batch: ChangeSet) -> None:
         run, ended = self._run, cancelled(request.message)
         if batch.changes_status(task.id):  # it is started, or waits for its retry, by this very change
             again = CancelRequest([task.id], request.message, request.is_forced)
@@ -138,7 +138,7 @@ class Cancellations:
             batch.end(task, ended)
             run.finish(task.id, CANCELLED)
 
-    def _cancel_running(self, task: Task, request: CancelRequest, batch: Batch) -> None:
+    def _cancel_running(self, task: Task, request: CancelRequest, batch: ChangeSet) -> None:
         attempt = self._run.calls.running[task.id]
         if task.cancel_requested_at is None:
             batch.request_cancel(task, request.message)
@@ -147,7 +147,7 @@ class Cancellations:
         batch.then.append(lambda: self._run.cancel_call(attempt, is_forced=request.is_forced))
 
 
-def request_elsewhere(tasks: Sequence[Task], request: CancelRequest, batch: Batch) -> bool:
+def request_elsewhere(tasks: Sequence[Task], request: CancelRequest, batch: ChangeSet) -> bool:
     """Put into a batch what may be done without owning the tree: end what has not started, ask the rest.
 
     Returns:

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from apflow.core.engine.attempt import Bench
-from apflow.core.engine.call_admission import Calls
+from apflow.core.engine.attempt import RunContext
+from apflow.core.engine.call_admission import CallLimiter
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Task
-from apflow.core.planning.batch import Batch
+from apflow.core.planning.change_set import ChangeSet
 from apflow.core.planning.outcome import interrupted
 
 
@@ -19,16 +19,16 @@ class DrainedRun(Protocol):
 
     root_id: str
     by_id: dict[str, Task]
-    calls: Calls
+    calls: CallLimiter
 
-    def tell(self, happened: Callable[[Batch], object]) -> None:
+    def tell(self, happened: Callable[[ChangeSet], object]) -> None:
         """Let the next turn begin with this."""
 
 
 class Drain:
     """The end of a run that leaves tasks to others: running code may end, for a while, and is ended then."""
 
-    def __init__(self, run: DrainedRun, bench: Bench) -> None:
+    def __init__(self, run: DrainedRun, bench: RunContext) -> None:
         self._run = run
         self._bench = bench
         self._interrupted: list[str] = []  # ids of tasks whose code was ended
@@ -52,7 +52,7 @@ class Drain:
             del running[task_id]
             self._interrupted.append(task_id)
 
-    def give_up(self, batch: Batch) -> None:
+    def give_up(self, batch: ChangeSet) -> None:
         """Write back what was interrupted, and that nobody owns the run."""
         for task in [self._run.by_id[each] for each in self._interrupted if each in self._run.by_id]:
             if task.status is not TaskStatus.IN_PROGRESS or task.cancel_requested_at is not None:

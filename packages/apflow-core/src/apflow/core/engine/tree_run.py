@@ -21,8 +21,8 @@ from typing import Any
 from apflow.core.concurrency import eager_tasks
 from apflow.core.concurrency.containment import CodeTasks
 from apflow.core.concurrency.fair_semaphore import Slots
-from apflow.core.engine.attempt import Attempt, Bench
-from apflow.core.engine.call_admission import Calls
+from apflow.core.engine.attempt import Attempt, RunContext
+from apflow.core.engine.call_admission import CallLimiter
 from apflow.core.engine.cancellation import Cancellations, CancelRequest
 from apflow.core.engine.drain import Drain
 from apflow.core.engine.late_results import Hold
@@ -33,12 +33,12 @@ from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Json, Policy, Task, utc_now
 from apflow.core.model.tree import TreeSummary, tree_status
-from apflow.core.planning.batch import TREE_ENDED, Batch
+from apflow.core.planning.change_set import TREE_ENDED, ChangeSet
 from apflow.core.planning.derived_outcome import outcome_of
 from apflow.core.planning.outcome import Outcome, failed, may_retry
-from apflow.core.planning.plan import Plan, Ruling
+from apflow.core.planning.plan import DerivedOutcome, Plan
 from apflow.core.planning.run_start import in_scope
-from apflow.core.store.base import Moved, TaskStore
+from apflow.core.store.base import TaskStore, TransitionResult
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
 COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED
 MAX_CONFLICTS = 20  # in a row: then somebody else keeps changing the tree, and the run gives up
 
-Happened = Callable[[Batch], object]
+Happened = Callable[[ChangeSet], object]
 
 
 class TreeRun:
@@ -64,13 +64,13 @@ class TreeRun:
     def __init__(
         self,
         store: TaskStore,
-        bench: Bench,
+        bench: RunContext,
         bus: EventBus,
         slots: Slots,
         *,
         tasks: list[Task],
         scope: list[str] | None,
-        first: Batch,
+        first: ChangeSet,
         limit: int | None = None,
         is_closing: bool = False,
         patience: float | None = CALLERS_PATIENCE,
@@ -84,7 +84,7 @@ class TreeRun:
         self.retrying: set[str] = set()  # waiting for the next attempt
         self.hooking: set[str] = set()  # ended and durable, their post-hooks running
         self.is_closing = is_closing
-        self.calls = Calls(bench, slots, limit, self._wake_from_elsewhere)
+        self.calls = CallLimiter(bench, slots, limit, self._wake_from_elsewhere)
         self._cancellations = Cancellations(self)
         self._store = store
         self._bench = bench
@@ -94,14 +94,14 @@ class TreeRun:
         )
         self._owner = first.owner
         self._fence = first.fence or {"run_owner": first.owner}
-        self._first: Batch | None = first
-        self._durable: list[tuple[Batch, Moved]] = []  # written, and not yet carried out
+        self._first: ChangeSet | None = first
+        self._durable: list[tuple[ChangeSet, TransitionResult]] = []  # written, and not yet carried out
         self._last_number = 0  # of the last stored event that was told, or is older than this run
         self._conflicts = 0
         # Calls and post-hooks that start after the events which lead to them are published.
         self._to_run: deque[eager_tasks.Named] = deque()
         self._inbox: deque[Happened] = deque()
-        self._rulings: deque[Ruling] = deque()
+        self._rulings: deque[DerivedOutcome] = deque()
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
@@ -182,7 +182,7 @@ class TreeRun:
     def _fail(self, error: BaseException) -> None:
         """End the run with an error of apflow's own, in the next turn."""
 
-        def fail(_: Batch) -> None:
+        def fail(_: ChangeSet) -> None:
             raise error
 
         self.tell(fail)
@@ -220,7 +220,7 @@ class TreeRun:
             StoreError: the store failed; the tree stays as it is, for `recover`.
         """
         try:
-            with self._bus.telling(self.root_id, lambda: self._last_number):
+            with self._bus.publishing(self.root_id, lambda: self._last_number):
                 async with asyncio.TaskGroup() as self.group:
                     try:
                         await self._turns()
@@ -250,7 +250,7 @@ class TreeRun:
         first, self._first = self._first, None
         if self._has_to_look and first is None:
             await self._look()
-        batch = first or Batch(self.root_id, self._owner, utc_now(), self._fence)
+        batch = first or ChangeSet(self.root_id, self._owner, utc_now(), self._fence)
         if any("status" in move.sets for move in batch.moves.values()):
             await self._write(batch)  # what goes back must be durable before it starts
             self._carry_out()
@@ -270,7 +270,7 @@ class TreeRun:
         elif not self._rulings:
             await self._rest()
 
-    def _close(self, batch: Batch) -> None:
+    def _close(self, batch: ChangeSet) -> None:
         """Put into the batch that the run ends, or that it is left to others, where either is so."""
         if self._plan.is_done:
             self._end(batch)
@@ -290,7 +290,7 @@ class TreeRun:
     def _leave(self) -> None:
         self._is_over = True
 
-    def _fill(self, batch: Batch) -> None:
+    def _fill(self, batch: ChangeSet) -> None:
         """Put into the batch all that follows from what has happened."""
         for _ in range(len(self._inbox)):
             self._inbox.popleft()(batch)
@@ -299,7 +299,7 @@ class TreeRun:
         if not self._rulings and not self.is_closing and self._drain is None:
             self._take_ready(batch)
 
-    async def _write_and_carry_out(self, batch: Batch) -> None:
+    async def _write_and_carry_out(self, batch: ChangeSet) -> None:
         """Write a batch and, meanwhile, do what the one before has made durable."""
         if not self._durable:
             await self._write(batch)
@@ -309,7 +309,7 @@ class TreeRun:
         self._carry_out()
         await writing
 
-    async def _write(self, batch: Batch) -> None:
+    async def _write(self, batch: ChangeSet) -> None:
         change = batch.change()
         try:
             moved = await self._patiently(lambda: self._store.write(change))
@@ -353,7 +353,7 @@ class TreeRun:
         if durable:
             self._cancellations.answer()
 
-    def _publish(self, moved: Moved) -> None:
+    def _publish(self, moved: TransitionResult) -> None:
         for events in reversed(moved):
             if events:
                 self._last_number = events[-1].sequence
@@ -390,13 +390,13 @@ class TreeRun:
         """Let the plan know that a started group will end as cancelled."""
         self._plan.request_cancel(task_id)
 
-    def _take_rulings(self, batch: Batch) -> None:
+    def _take_rulings(self, batch: ChangeSet) -> None:
         """Write down what follows from what has ended; a second move of one task waits for its turn."""
         self._rulings.extend(self._plan.take_rulings())
         while self._rulings and not batch.changes_status(self._rulings[0].task_id):
             self._rule(self._rulings.popleft(), batch)
 
-    def _rule(self, ruling: Ruling, batch: Batch) -> None:
+    def _rule(self, ruling: DerivedOutcome, batch: ChangeSet) -> None:
         task = self.by_id[ruling.task_id]
         if task.status in TERMINAL:
             return  # it was cancelled before its turn came
@@ -409,7 +409,7 @@ class TreeRun:
         else:
             batch.end_unstarted(task, outcome_of(ruling, self.by_id, self.children))
 
-    def _take_ready(self, batch: Batch) -> None:
+    def _take_ready(self, batch: ChangeSet) -> None:
         """Start what is ready, as far as there are places."""
         if not self._plan.has_ready() and not self.calls.has_held:
             self.calls.want_no_place()
@@ -426,7 +426,7 @@ class TreeRun:
         if self._plan.has_ready() or (self.calls.has_held and len(starting) == places):
             self.calls.wait_for_place()
 
-    def _start(self, task: Task, batch: Batch) -> None:
+    def _start(self, task: Task, batch: ChangeSet) -> None:
         if task.status is IN_PROGRESS:
             self.retrying.discard(task.id)
             batch.try_again(task)
@@ -435,7 +435,7 @@ class TreeRun:
         batch.then.append(partial(self._launch, task))
         batch.undo.append(partial(self.calls.dismiss, task))
 
-    def _end(self, batch: Batch) -> None:
+    def _end(self, batch: ChangeSet) -> None:
         """Write the end of the run: in the change of its last task, unless that is written already."""
         root = self.by_id[self.root_id]
         has_more = root.run_ended_at is not None or not all(map(self._has_ended, self.tasks))
@@ -470,7 +470,7 @@ class TreeRun:
         part = in_scope(self.tasks, self.scope)
         return tree_status(part, part[0].id) if part else whole
 
-    def _fail_all(self, task_ids: Iterable[str], message: str, batch: Batch) -> None:
+    def _fail_all(self, task_ids: Iterable[str], message: str, batch: ChangeSet) -> None:
         for task_id in task_ids:
             task = self.by_id[task_id]
             if task.status in TERMINAL:
@@ -500,7 +500,7 @@ class TreeRun:
         if attempt.outcome is not None:
             self.tell(partial(self._take_outcome, attempt))
 
-    def _take_outcome(self, attempt: Attempt, batch: Batch) -> None:
+    def _take_outcome(self, attempt: Attempt, batch: ChangeSet) -> None:
         task, outcome = attempt.task, attempt.outcome
         if self.calls.running.get(task.id) is not attempt or outcome is None:
             return  # it was given up
@@ -526,7 +526,7 @@ class TreeRun:
         self.retrying.discard(attempt.task.id)
         self.hooking.discard(attempt.task.id)
 
-    def _retry(self, task: Task, outcome: Outcome, batch: Batch) -> bool:
+    def _retry(self, task: Task, outcome: Outcome, batch: ChangeSet) -> bool:
         policy = Policy.from_json(task.policy)
         if not may_retry(outcome, policy, task.attempts, self._bench.effect(task)):
             return False
@@ -543,7 +543,7 @@ class TreeRun:
     def _put_back_later(self, task: Task, seconds: float) -> None:
         plan, generation = self._plan, task.generation
 
-        def put_back(_: Batch) -> None:
+        def put_back(_: ChangeSet) -> None:
             is_current = self._plan is plan and self.by_id[task.id].generation == generation
             if is_current and task.id in self.retrying:
                 plan.put_back(task.id)
@@ -561,11 +561,11 @@ class TreeRun:
         await self._bench.hooks.run_post(shown, attempt.inputs, outcome.result, is_ended)
         self.tell(partial(self._post_hooks_ended, attempt.task.id, outcome.status))
 
-    def _post_hooks_ended(self, task_id: str, status: TaskStatus, _: Batch) -> None:
+    def _post_hooks_ended(self, task_id: str, status: TaskStatus, _: ChangeSet) -> None:
         self.hooking.discard(task_id)
         self._plan.finish(task_id, status)
 
-    def _take_progress(self, task_id: str, fraction: float, batch: Batch) -> None:
+    def _take_progress(self, task_id: str, fraction: float, batch: ChangeSet) -> None:
         task = self.by_id[task_id]
         if task_id in self.calls.running and task.status is IN_PROGRESS and task_id not in batch.moves:
             batch.progress(task, fraction)
@@ -618,7 +618,7 @@ class TreeRun:
         self._due[task.id] = task.not_before, self._loop.time() + seconds
         return seconds
 
-    async def _read_again(self, batch: Batch, error: ConflictError) -> None:
+    async def _read_again(self, batch: ChangeSet, error: ConflictError) -> None:
         """A change was refused: somebody else changed the tree."""
         self._conflicts += 1
         logger.info("Tree %s was changed by somebody else; reading it again: %s", self.root_id, error)

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Task
 from apflow.core.planning.outcome import CHILD_FAILED, DEPENDENCY_FAILED, Outcome, failed
-from apflow.core.planning.plan import Ruling
+from apflow.core.planning.plan import DerivedOutcome
 
 
-def outcome_of(ruling: Ruling, tasks: Mapping[str, Task], children: Mapping[str, Sequence[str]]) -> Outcome:
+def outcome_of(
+    ruling: DerivedOutcome, tasks: Mapping[str, Task], children: Mapping[str, Sequence[str]]
+) -> Outcome:
     """Return the outcome that a ruling means: of a group, or of what needs another task."""
     task = tasks[ruling.task_id]
     cause = tasks.get(ruling.cause) if ruling.cause else None
@@ -23,7 +25,7 @@ def outcome_of(ruling: Ruling, tasks: Mapping[str, Task], children: Mapping[str,
     return Outcome(ruling.status, None, message, None)
 
 
-def _group_outcome(ruling: Ruling, cause: Task | None) -> Outcome:
+def _group_outcome(ruling: DerivedOutcome, cause: Task | None) -> Outcome:
     if ruling.status is TaskStatus.FAILED:
         message = f"In this group {_shown(cause)} failed first"
         return failed(CHILD_FAILED, message, failed_task_id=ruling.cause)

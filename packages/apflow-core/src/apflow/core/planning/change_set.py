@@ -13,7 +13,7 @@ from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task
 from apflow.core.planning.outcome import Outcome
-from apflow.core.store.base import Change, Move
+from apflow.core.store.base import Change, Transition
 
 PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
 ENDED = {
@@ -29,7 +29,7 @@ TREE_ENDED = {
 
 
 @dataclass(slots=True)
-class Batch:
+class ChangeSet:
     """The moves that one turn of a run writes together: at most one per task, all or nothing.
 
     The tasks are changed as the moves are put in; where the batch is refused, they are read again.
@@ -40,7 +40,7 @@ class Batch:
     now: datetime
     # What the root must hold for any of this to count: who owns the run, so that a late writer loses.
     fence: Mapping[str, Json] = field(default_factory=dict[str, Json])
-    moves: dict[str, Move] = field(default_factory=dict[str, Move])
+    moves: dict[str, Transition] = field(default_factory=dict[str, Transition])
     then: list[Callable[[], object]] = field(default_factory=list[Callable[[], object]])  # once it is durable
     undo: list[Callable[[], object]] = field(
         default_factory=list[Callable[[], object]]
@@ -54,13 +54,13 @@ class Batch:
             setattr(task, name, value)
         known = self.moves.get(task.id)
         if known is None:
-            self.moves[task.id] = Move(task.id, self.root_id, expects, sets, events)
+            self.moves[task.id] = Transition(task.id, self.root_id, expects, sets, events)
         else:
             # What the earlier part of the move sets is not in the store yet: it cannot be expected there.
             merged = {name: value for name, value in expects.items() if name not in known.sets}
             merged.update(known.expects)
             sets = {**known.sets, **sets}
-            self.moves[task.id] = Move(task.id, self.root_id, merged, sets, known.events + events)
+            self.moves[task.id] = Transition(task.id, self.root_id, merged, sets, known.events + events)
 
     def changes_status(self, task_id: str) -> bool:
         """Whether the batch moves this task already: its next move must wait for the next batch."""
@@ -69,7 +69,7 @@ class Batch:
 
     def change(self) -> Change:
         """Return what the store is to write. The end of the run is told last."""
-        root = self.moves.get(self.root_id) or Move(self.root_id, self.root_id, {}, {})
+        root = self.moves.get(self.root_id) or Transition(self.root_id, self.root_id, {}, {})
         if root.sets.get("run_ended_at") is not None:
             del self.moves[self.root_id]
         self.moves[self.root_id] = replace(root, expects={**self.fence, **root.expects})
