@@ -12,12 +12,12 @@ from typing import Any
 
 from apflow.core.engine import driver, leases
 from apflow.core.engine.attempt import RunContext
-from apflow.core.engine.drain import Drain
 from apflow.core.engine.tree_run import TreeRun
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Task
 from apflow.core.planning.change_set import ChangeSet
 from apflow.core.planning.plan import Plan
+from apflow.core.planning.run_machine import RunMachine
 from apflow.core.store.base import Change, TaskQuery, TaskStore, Transition
 from apflow.storage.postgres.store import PostgresStore
 from apflow.storage.postgres.writer import Writer
@@ -80,7 +80,7 @@ def told_before_commit() -> None:
 
     async def tell_first(run: TreeRun, batch: ChangeSet) -> None:
         events = [event for move in batch.moves.values() for event in move.events]
-        for number, event in enumerate(events, start=run._last_number + 1):
+        for number, event in enumerate(events, start=run.state.last_number + 1):
             event.sequence = number
         run._bus.publish(*events)
         await asyncio.sleep(PAUSE)
@@ -94,10 +94,10 @@ def called_before_commit() -> None:
     write = TreeRun._write
 
     async def call_first(run: TreeRun, batch: ChangeSet) -> None:
-        for act in batch.then:
-            act()
+        for instruction in batch.then:
+            run._do(instruction)
         batch.then.clear()
-        run.group.create_task(_start(run), name="planted")
+        run._group.create_task(_start(run), name="planted")
         await asyncio.sleep(PAUSE)
         await write(run, batch)
 
@@ -190,10 +190,10 @@ def commit_taken_for_done() -> None:
 def drain_forgets() -> None:
     """A drain gives the tree up, and does not write back what it has interrupted."""
 
-    def give_up(drain: Drain, batch: ChangeSet) -> None:
-        batch.put(drain._run.by_id[drain._run.root_id], {}, {"run_owner": None})
+    def release(machine: RunMachine[Any], batch: ChangeSet) -> None:
+        batch.put(machine.state.by_id[machine.state.root_id], {}, {"run_owner": None})
 
-    Drain.give_up = give_up
+    RunMachine.release = release
 
 
 PLANTED: dict[str, Callable[[], None]] = {

@@ -88,7 +88,7 @@ def current_task() -> Task | None:
         return None
     for store in list(_running) if current is not None else ():
         for run in all_running(store):
-            for attempt in list(run.calls.running.values()):
+            for attempt in list(run.state.running.values()):
                 if attempt.waiter is current and attempt.outcome is None:
                     return attempt.task
     return None

@@ -1,4 +1,4 @@
-"""The executor calls of one run: which are being made, and how many more may be."""
+"""How many executor calls one run may make, and which ready tasks wait for a place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from apflow.core.concurrency.containment import call_contained
 from apflow.core.concurrency.fair_semaphore import Slots, executor_slots
-from apflow.core.engine.attempt import Attempt, RunContext
+from apflow.core.engine.attempt import RunContext
 from apflow.core.model.status import TERMINAL
 from apflow.core.model.task import Task
 
@@ -22,10 +22,9 @@ class CallLimiter:
     """
 
     def __init__(
-        self, bench: RunContext, slots: Slots, limit: int | None, when_free: Callable[[], None]
+        self, context: RunContext, slots: Slots, limit: int | None, when_free: Callable[[], None]
     ) -> None:
-        self.running: dict[str, Attempt] = {}
-        self._bench = bench
+        self._context = context
         self._slots = slots
         self._limit = slots.limit if limit is None else limit
         self._when_free = when_free
@@ -125,6 +124,6 @@ class CallLimiter:
         if executor_id is None:
             return None
         try:
-            return call_contained(lambda: self._bench.entry(executor_id).max_concurrency)
+            return call_contained(lambda: self._context.entry(executor_id).max_concurrency)
         except Exception:  # noqa: BLE001 - what cannot be loaded fails when it is called
             return None

@@ -1,64 +1,30 @@
-"""Giving up a tree that runs, because its process is to end: somebody else shall go on with it."""
+"""The drain of a run: its process shuts down, and another one continues the tree."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol
 
-from apflow.core.engine.attempt import RunContext
-from apflow.core.engine.call_admission import CallLimiter
-from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import Task
-from apflow.core.planning.change_set import ChangeSet
-from apflow.core.planning.outcome import interrupted
+from apflow.core.engine.attempt import Attempt
+from apflow.core.engine.mailbox import Mailbox
+from apflow.core.planning.run_events import DrainExpired
+from apflow.core.planning.run_state import RunState
 
 
-class DrainedRun(Protocol):
-    """What a drain needs of the run of a tree."""
+async def end_code(state: RunState[Attempt], mailbox: Mailbox, seconds: float, grace: float) -> None:
+    """Wait for the code that runs, end what takes longer, and report when code does not even end then.
 
-    root_id: str
-    by_id: dict[str, Task]
-    calls: CallLimiter
+    Args:
+        seconds: for which code may run on.
+        grace: seconds that code may take to end once it is told to.
+    """
+    await _wait(state, seconds)
+    for attempt in list(state.running.values()):
+        attempt.end("the process is shutting down")
+    await _wait(state, grace)
+    mailbox.post(DrainExpired())
 
-    def tell(self, happened: Callable[[ChangeSet], object]) -> None:
-        """Let the next turn begin with this."""
 
-
-class Drain:
-    """The end of a run that leaves tasks to others: running code may end, for a while, and is ended then."""
-
-    def __init__(self, run: DrainedRun, bench: RunContext) -> None:
-        self._run = run
-        self._bench = bench
-        self._interrupted: list[str] = []  # ids of tasks whose code was ended
-
-    async def end_code(self, seconds: float) -> None:
-        """Wait for the code that runs; end what takes longer, and let go of what does not even end then."""
-        await self._wait(seconds)
-        for attempt in list(self._run.calls.running.values()):
-            attempt.end("the process is shutting down")
-        await self._wait(self._bench.settings.cancel_grace)
-        self._run.tell(lambda _: self._let_go())
-
-    async def _wait(self, seconds: float) -> None:
-        waiters = [each.waiter for each in self._run.calls.running.values() if each.waiter is not None]
-        if waiters:
-            await asyncio.wait(waiters, timeout=seconds)
-
-    def _let_go(self) -> None:
-        running = self._run.calls.running
-        for task_id in [each for each, attempt in running.items() if attempt.outcome is None]:
-            del running[task_id]
-            self._interrupted.append(task_id)
-
-    def give_up(self, batch: ChangeSet) -> None:
-        """Write back what was interrupted, and that nobody owns the run."""
-        for task in [self._run.by_id[each] for each in self._interrupted if each in self._run.by_id]:
-            if task.status is not TaskStatus.IN_PROGRESS or task.cancel_requested_at is not None:
-                continue
-            if self._bench.effect(task) == "once":
-                batch.end(task, interrupted("Its process was shut down during the call"))
-            else:
-                batch.interrupt(task, counts=False)
-        batch.put(self._run.by_id[self._run.root_id], {}, {"run_owner": None})
+async def _wait(state: RunState[Attempt], seconds: float) -> None:
+    waiters = [each.waiter for each in state.running.values() if each.waiter is not None]
+    if waiters:
+        await asyncio.wait(waiters, timeout=seconds)

@@ -158,13 +158,13 @@ class Driver:
 
     def _resumed(self, tasks: list[Task], root: Task) -> TreeRun:
         batch = ChangeSet(root.id, active_runs.owner_id(), utc_now())
-        bench = self._bench()
+        context = self._context()
         take_over(
             tasks,
             root,
             batch,
             is_known=registry.executor_is_known,
-            effect=partial(bench.effect, must_know=True),
+            effect=partial(context.effect, must_know=True),
             max_interruptions=self.settings.max_interruptions,
         )
         return self._make(tasks, root.run_scope, batch)
@@ -175,7 +175,7 @@ class Driver:
         batch = ChangeSet(root.id, active_runs.owner_id(), utc_now(), fence)
         return self._make(tasks, root.run_scope if has_unended_run(root) else None, batch, is_closing=True)
 
-    def _bench(self) -> RunContext:
+    def _context(self) -> RunContext:
         return RunContext(
             hooks=self.hooks, runner=self.runner, settings=self.settings, instances=self.instances
         )
@@ -186,7 +186,7 @@ class Driver:
         fault = None if is_closing else _invalid_tree(tasks, scope)
         run = TreeRun(
             self.store,
-            self._bench(),
+            self._context(),
             self.bus,
             process_slots(self.settings.max_concurrency),
             tasks=tasks,
@@ -214,7 +214,7 @@ class Driver:
                 raise
             except OwnerLostError:
                 if run.hold.was_held():
-                    late = late_results.late_results(run.calls.running.values())
+                    late = late_results.late_results(run.state.running.values())
                     await late_results.deliver(
                         self.store, run.root_id, run.requested_at, active_runs.owner_id(), late
                     )

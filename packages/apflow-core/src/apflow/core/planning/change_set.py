@@ -5,7 +5,7 @@ A move out of `in_progress` is fenced by owner, attempt and generation, so that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -13,6 +13,7 @@ from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task
 from apflow.core.planning.outcome import Outcome
+from apflow.core.planning.run_events import Instruction
 from apflow.core.store.base import Change, Transition
 
 PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
@@ -41,10 +42,8 @@ class ChangeSet:
     # What the root must hold for any of this to count: who owns the run, so that a late writer loses.
     fence: Mapping[str, Json] = field(default_factory=dict[str, Json])
     moves: dict[str, Transition] = field(default_factory=dict[str, Transition])
-    then: list[Callable[[], object]] = field(default_factory=list[Callable[[], object]])  # once it is durable
-    undo: list[Callable[[], object]] = field(
-        default_factory=list[Callable[[], object]]
-    )  # where it is refused
+    then: list[Instruction] = field(default_factory=list[Instruction])  # once they are durable
+    undo: list[Instruction] = field(default_factory=list[Instruction])  # where they are refused
 
     def put(
         self, task: Task, expects: Mapping[str, Json], sets: Mapping[str, Json], *events: TaskEvent
@@ -74,6 +73,15 @@ class ChangeSet:
             del self.moves[self.root_id]
         self.moves[self.root_id] = replace(root, expects={**self.fence, **root.expects})
         return Change(moves=list(self.moves.values()), is_strict=True)
+
+    def describe(self) -> Iterator[str]:
+        """Yield one line for each transition, for the log."""
+        for move in self.moves.values():
+            old, new = move.expects.get("status"), move.sets.get("status")
+            if new is not None:
+                yield f"{move.task_id}: {old} -> {new}"
+            elif move.sets:
+                yield f"{move.task_id}: {', '.join(move.sets)}"
 
     def event(self, kind: EventType, task: Task, **more: Json) -> TaskEvent:
         """Make an event about a task as it is now."""
