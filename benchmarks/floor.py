@@ -13,7 +13,7 @@ from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, utc_now
 from apflow.core.settings import get_settings
-from apflow.core.store.base import Move, TaskStore
+from apflow.core.store.base import TaskStore, Transition
 
 OWNER = "floor"
 
@@ -37,10 +37,10 @@ def plain_tasks(array: Sequence[dict[str, Json]]) -> list[Task]:
     ]
 
 
-def started(task: Task) -> Move:
+def started(task: Task) -> Transition:
     """Return the move that starts a task, with its event."""
     now = utc_now()
-    return Move(
+    return Transition(
         task_id=task.id,
         root_id=task.root_id,
         expects={"status": TaskStatus.PENDING, "generation": 0},
@@ -55,11 +55,11 @@ def started(task: Task) -> Move:
     )
 
 
-def completed(task: Task) -> Move:
+def completed(task: Task) -> Transition:
     """Return the move that completes a task, with its event."""
     now = utc_now()
     result = {"done": True}
-    return Move(
+    return Transition(
         task_id=task.id,
         root_id=task.root_id,
         expects={"status": TaskStatus.IN_PROGRESS, "owner": OWNER, "attempts": 1, "generation": 0},

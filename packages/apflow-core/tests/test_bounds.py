@@ -25,7 +25,7 @@ from apflow.core.net.retry_after import read_retry_after
 from apflow.core.service import parameters
 from apflow.core.service.webhook import WebhookConfig
 from apflow.core.settings import Settings, check_setting
-from apflow.core.store.base import Move
+from apflow.core.store.base import Transition
 
 HUGE = (1e12, 1e300, 10**30, 10**400, 2**63, math.inf, -math.inf, math.nan, True)
 numbers = (
@@ -94,7 +94,7 @@ async def test_a_stored_policy_without_bounds_does_not_end_a_run(delay: float):
         ]
         tree = await TaskCreator(db).create_task_tree_from_array(entries)
         stored = {"timeout": delay, "retry": {"max_attempts": 3, "delay": delay, "max_delay": delay}}
-        await db.move([Move("flaky", "root", {}, {"policy": stored})])
+        await db.move([Transition("flaky", "root", {}, {"policy": stored})])
         running = asyncio.create_task(TaskManager(db).distribute_task_tree(tree))
         async with asyncio.timeout(20):
             while (await db.get(["flaky"]))["flaky"].not_before is None:

@@ -24,7 +24,7 @@ from apflow.core.engine.recovery import recover
 from apflow.core.extensions.hooks import register_pre_hook, register_task_tree_hook
 from apflow.core.model.task import GROUP, Task
 from apflow.core.settings import reset_settings
-from apflow.core.store.base import Change, Move, Moved
+from apflow.core.store.base import Change, Transition, TransitionResult
 
 
 class Waits(BaseTask):
@@ -311,7 +311,7 @@ async def test_a_reason_is_stored_as_every_store_can(db):
 class CancelledAtTheEnd(MemoryStore):
     """Is asked to cancel just after the end of the run was written."""
 
-    async def write(self, change: Change) -> Moved:
+    async def write(self, change: Change) -> TransitionResult:
         moved = await super().write(change)
         if any(move.sets.get("run_ended_at") for move in change.moves):
             run = await active_runs.running(self, change.moves[0].root_id)
@@ -377,9 +377,12 @@ async def leave_behind(db: MemoryStore, *tasks: dict[str, Any], **sets: Any) -> 
     } | sets
     run = {"run_requested_at": now, "run_owner": "dead"}
     if root_id == "a":
-        moves = [Move("a", "a", {"status": "pending"}, started | run)]
+        moves = [Transition("a", "a", {"status": "pending"}, started | run)]
     else:
-        moves = [Move("a", root_id, {"status": "pending"}, started), Move(root_id, root_id, {}, run)]
+        moves = [
+            Transition("a", root_id, {"status": "pending"}, started),
+            Transition(root_id, root_id, {}, run),
+        ]
     await db.write(Change(moves=moves, is_strict=True))
 
 
@@ -438,7 +441,7 @@ async def test_a_retry_waits_no_longer_than_its_policy_when_the_clock_was_set_ba
     an_hour_ahead = datetime.now(UTC) + timedelta(hours=1)
     await leave_behind(db, task("a", executor="once_more", policy=policy), not_before=an_hour_ahead)
     if status == "pending":
-        await db.move([Move("a", "a", {"status": "in_progress"}, {"status": "pending"})])
+        await db.move([Transition("a", "a", {"status": "in_progress"}, {"status": "pending"})])
     async with asyncio.timeout(20):
         await recover(db)
     stored = (await db.get(["a"]))["a"]
@@ -471,7 +474,9 @@ async def test_of_a_run_that_had_ended_only_the_hook_is_called(db, once_more):
     await leave_behind(db, task("a", executor="once_more"))
     await db.write(
         Change(
-            moves=[Move("a", "a", {"status": "in_progress"}, {"status": "completed", "run_ended_at": now})]
+            moves=[
+                Transition("a", "a", {"status": "in_progress"}, {"status": "completed", "run_ended_at": now})
+            ]
         )
     )
     assert await recover(db) == ["a"]

@@ -8,7 +8,7 @@ from apflow.core.authoring.delete_plan import plan_deletion
 from apflow.core.errors import ConflictError
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Task
-from apflow.core.store.base import Move
+from apflow.core.store.base import Transition
 from apflow.core.store.memory import MemoryStore
 
 
@@ -55,7 +55,7 @@ async def test_a_task_that_started_meanwhile_is_kept():
     store = MemoryStore()
     await store.add([task("root", None), task("a")])
     change = plan_deletion(await store.tree("root"), "root")
-    await store.move([Move("a", "root", {"status": "pending"}, {"status": TaskStatus.IN_PROGRESS})])
+    await store.move([Transition("a", "root", {"status": "pending"}, {"status": TaskStatus.IN_PROGRESS})])
     with pytest.raises(ConflictError):
         await store.write(change)
     assert len(await store.tree("root")) == 2

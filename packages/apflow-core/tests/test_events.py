@@ -30,7 +30,7 @@ from apflow.core.events.bus import FIRST_PAGE, bus_of
 from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.task import Task, utc_now
 from apflow.core.settings import reset_settings
-from apflow.core.store.base import Change, Move
+from apflow.core.store.base import Change, Transition
 
 
 class Talks(BaseTask):
@@ -340,7 +340,7 @@ async def test_of_large_events_few_are_read_at_once_and_of_small_ones_many(
             timestamp=utc_now(),
             result="x" * size,
         )
-        await db.move([Move("r", "r", {}, {}, (ended,))])
+        await db.move([Transition("r", "r", {}, {}, (ended,))])
     told: list[int] = []
     async for batch in Subscription(bus_of(db), db, "r", after=1).batches():
         told += [event.sequence for event in batch]

@@ -7,7 +7,7 @@ import pytest
 
 from apflow.core.errors import StoreError, StoreUnavailableError
 from apflow.core.store import group_commit
-from apflow.core.store.base import Change, Move, Moved
+from apflow.core.store.base import Change, Transition, TransitionResult
 from apflow.core.store.group_commit import GroupCommit
 
 
@@ -19,7 +19,7 @@ class Ledger:
         self.has_begun = threading.Event()
         self.gate = threading.Event()
 
-    def commit(self, changes: list[Change]) -> list[Moved | BaseException]:
+    def commit(self, changes: list[Change]) -> list[TransitionResult | BaseException]:
         self.batches.append(changes)
         self.has_begun.set()
         assert self.gate.wait(10)
@@ -48,7 +48,7 @@ async def test_a_lonely_change_is_committed_at_once():
 
 
 async def test_each_writer_gets_its_own_outcome():
-    def commit(changes: list[Change]) -> list[Moved | BaseException]:
+    def commit(changes: list[Change]) -> list[TransitionResult | BaseException]:
         return [ValueError("bad") if change.remove else [()] for change in changes]
 
     group = GroupCommit(commit, "test")
@@ -61,7 +61,7 @@ async def test_each_writer_gets_its_own_outcome():
 
 
 async def test_a_commit_that_raises_is_told_to_its_writer_and_the_next_one_goes_on():
-    def commit(changes: list[Change]) -> list[Moved | BaseException]:
+    def commit(changes: list[Change]) -> list[TransitionResult | BaseException]:
         if changes[0].remove:
             raise OSError("disk full")
         return [[()] for _ in changes]
@@ -99,7 +99,7 @@ async def test_after_closing_nothing_is_taken():
 
 def test_several_event_loops_share_one_writer():
     group = GroupCommit(lambda changes: [[()]] * len(changes), "test")
-    told: list[Moved] = []
+    told: list[TransitionResult] = []
 
     async def write_many() -> None:
         told.extend(await asyncio.gather(*(group.submit(Change()) for _ in range(100))))
@@ -117,7 +117,7 @@ def test_several_event_loops_share_one_writer():
 async def test_a_job_is_done_in_the_thread_that_commits_and_its_result_comes_back():
     threads: list[str] = []
 
-    def commit(changes: list[Change]) -> list[Moved]:
+    def commit(changes: list[Change]) -> list[TransitionResult]:
         threads.append(threading.current_thread().name)
         return [[()] for _ in changes]
 
@@ -140,7 +140,7 @@ async def test_many_jobs_do_not_hold_up_a_change():
     done: list[str] = []
     gate = threading.Event()
 
-    def commit(changes: list[Change]) -> list[Moved]:
+    def commit(changes: list[Change]) -> list[TransitionResult]:
         done.extend("change" for _ in changes)
         return [[()] for _ in changes]
 
@@ -175,7 +175,7 @@ async def test_trouble_lasts_while_larger_writes_fail(monkeypatch: pytest.Monkey
     monkeypatch.setattr(group_commit, "TROUBLE_LASTS", 0.05)
     full = StoreUnavailableError("duckdb:///a", "No space left on device", "cannot be written now.")
     group = GroupCommit(lambda changes: [full if change.remove else [()] for change in changes], "test")
-    small, large = Change(moves=[Move("a", "a", {}, {})]), Change(remove=["a"])
+    small, large = Change(moves=[Transition("a", "a", {}, {})]), Change(remove=["a"])
     try:
         await group.submit(small)
         assert group.trouble is None

@@ -20,7 +20,7 @@ from apflow.core import (
 )
 from apflow.core.errors import OwnerLostError
 from apflow.core.settings import reset_settings
-from apflow.core.store.base import Change, Move, Moved
+from apflow.core.store.base import Change, Transition, TransitionResult
 
 
 class Shared(MemoryStore):
@@ -42,7 +42,7 @@ class Shared(MemoryStore):
 
     async def give_away(self, root_id: str) -> None:
         """Make another process the owner of a tree."""
-        await super().write(Change(moves=[Move(root_id, root_id, {}, {"run_owner": "another"})]))
+        await super().write(Change(moves=[Transition(root_id, root_id, {}, {"run_owner": "another"})]))
 
     async def lose_all(self) -> None:
         """Wait until the keeper of leases has asked, and has drawn its conclusion."""
@@ -55,7 +55,7 @@ class Shared(MemoryStore):
 class LosesAtTheEnd(Shared):
     """The end of a run is stored, and the answer to that is late."""
 
-    async def write(self, change: Change) -> Moved:
+    async def write(self, change: Change) -> TransitionResult:
         written = await super().write(change)
         if any(move.sets.get("run_ended_at") is not None for move in change.moves):
             await self.lose_all()

@@ -10,7 +10,7 @@ import pytest
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Task
 from apflow.core.planning.deadlock import find_cycle
-from apflow.core.planning.plan import Plan, Ruling, choose_executor
+from apflow.core.planning.plan import DerivedOutcome, Plan, choose_executor
 
 COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED
 
@@ -51,7 +51,7 @@ def test_a_failure_blocks_what_needs_it_and_nothing_else():
     plan = Plan(tree("a -", "b a a", "c a", "d a b"))
     assert plan.take_ready(10) == ["a", "c"]
     plan.finish("a", FAILED)
-    assert plan.take_rulings() == [Ruling("b", FAILED, "a"), Ruling("d", FAILED, "a")]
+    assert plan.take_derived() == [DerivedOutcome("b", FAILED, "a"), DerivedOutcome("d", FAILED, "a")]
     plan.finish("c", COMPLETED)
     assert plan.is_done
 
@@ -67,28 +67,28 @@ def test_what_needs_a_cancelled_task_is_cancelled():
     plan = Plan(tree("a -", "b a a", "c a b"))
     plan.take_ready(10)
     plan.finish("a", CANCELLED)
-    assert plan.take_rulings() == [Ruling("b", CANCELLED, "a"), Ruling("c", CANCELLED, "a")]
+    assert plan.take_derived() == [DerivedOutcome("b", CANCELLED, "a"), DerivedOutcome("c", CANCELLED, "a")]
 
 
 def test_a_group_ends_when_every_descendant_has_ended():
     plan = Plan(tree("G -", "a G", "b a"))
-    assert plan.take_rulings() == [Ruling("G", TaskStatus.IN_PROGRESS)]
+    assert plan.take_derived() == [DerivedOutcome("G", TaskStatus.IN_PROGRESS)]
     assert plan.take_ready(10) == ["a", "b"]
     plan.finish("a", COMPLETED)
-    assert plan.take_rulings() == []
+    assert plan.take_derived() == []
     plan.finish("b", COMPLETED)
-    assert plan.take_rulings() == [Ruling("G", COMPLETED)]
+    assert plan.take_derived() == [DerivedOutcome("G", COMPLETED)]
     assert plan.is_done
 
 
 def test_a_group_names_the_first_failure_in_it():
     plan = Plan(tree("G -", "H G", "a H", "b G"))
     plan.take_ready(10)
-    plan.take_rulings()
+    plan.take_derived()
     plan.finish("a", FAILED)
-    assert plan.take_rulings() == [Ruling("H", FAILED, "a")]
+    assert plan.take_derived() == [DerivedOutcome("H", FAILED, "a")]
     plan.finish("b", FAILED)
-    assert plan.take_rulings() == [Ruling("G", FAILED, "a")]
+    assert plan.take_derived() == [DerivedOutcome("G", FAILED, "a")]
 
 
 def test_a_tolerated_failure_does_not_fail_its_group():
@@ -97,7 +97,7 @@ def test_a_tolerated_failure_does_not_fail_its_group():
     plan.finish("a", FAILED)
     assert plan.take_ready(10) == ["c"]
     plan.finish("c", COMPLETED)
-    assert plan.take_rulings()[-1] == Ruling("G", COMPLETED)
+    assert plan.take_derived()[-1] == DerivedOutcome("G", COMPLETED)
 
 
 def test_the_start_of_a_group_is_enough_for_a_task_inside_it():
@@ -111,7 +111,7 @@ def test_a_group_whose_dependency_failed_ends_at_once_and_the_rest_inside_runs()
     plan = Plan(tree("r -", "G r r", "a G", "b G G"))
     assert plan.take_ready(10) == ["r", "a"]
     plan.finish("r", FAILED)
-    assert plan.take_rulings() == [Ruling("G", FAILED, "r"), Ruling("b", FAILED, "r")]
+    assert plan.take_derived() == [DerivedOutcome("G", FAILED, "r"), DerivedOutcome("b", FAILED, "r")]
     assert not plan.is_done
     plan.finish("a", COMPLETED)
     assert plan.is_done
@@ -164,7 +164,7 @@ def run_all(plan: Plan, limit: int = 256) -> int:
         for task_id in ready:
             plan.finish(task_id, COMPLETED)
         ended += len(ready)
-        plan.take_rulings()
+        plan.take_derived()
     return ended
 
 
@@ -178,7 +178,7 @@ def test_a_chain_of_100_000_and_a_join_of_10_000_do_not_recurse():
     plan = Plan(chain)
     plan.take_ready(1)
     plan.finish("0", FAILED)
-    assert plan.is_done and len(plan.take_rulings()) == 99_999
+    assert plan.is_done and len(plan.take_derived()) == 99_999
     join = [Task(id=str(i), name="x", root_id="0", position=i, executor="x") for i in range(10_001)]
     join[-1].dependencies = [{"id": str(i), "required": True} for i in range(10_000)]
     assert run_all(Plan(join)) == 10_001

@@ -49,7 +49,7 @@ class Driver:
         return self.tasks
 
     def take(self) -> None:
-        for ruling in self.plan.take_rulings():
+        for ruling in self.plan.take_derived():
             if self.by_id[ruling.task_id].status in TERMINAL:
                 # Between two cancelled tasks the plan saw a group start. A run's write is refused then,
                 # and it plans anew from what is stored.

@@ -15,7 +15,7 @@ from apflow.core.events.progress import ProgressQueue
 from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task
-from apflow.core.store.base import Change, Moved
+from apflow.core.store.base import Change, TransitionResult
 
 
 class Clock:
@@ -200,7 +200,7 @@ class Counting(MemoryStore):
         super().__init__()
         self.written: list[float] = []
 
-    async def write(self, change: Change) -> Moved:
+    async def write(self, change: Change) -> TransitionResult:
         self.written += [move.sets["progress"] for move in change.moves if "progress" in move.sets]
         return await super().write(change)
 

@@ -17,7 +17,7 @@ from apflow.core.errors import NotFoundError, StoreError
 from apflow.core.extensions.hooks import clear_hooks, register_task_tree_hook
 from apflow.core.model.task import Task
 from apflow.core.settings import get_settings, reset_settings
-from apflow.core.store.base import Change, Move, Moved, TaskQuery
+from apflow.core.store.base import Change, TaskQuery, Transition, TransitionResult
 
 
 class Resumed(BaseTask):
@@ -57,7 +57,7 @@ async def leave_behind(db: MemoryStore, root_id: str, executor: str = "test_resu
         "status": "in_progress", "owner": "dead", "attempts": 1, "started_at": now, "executor": executor,
         "run_requested_at": now, "run_owner": "dead",
     }  # fmt: skip
-    await db.write(Change(moves=[Move(root_id, root_id, {"status": "pending"}, sets)], is_strict=True))
+    await db.write(Change(moves=[Transition(root_id, root_id, {"status": "pending"}, sets)], is_strict=True))
 
 
 async def statuses(db: MemoryStore) -> dict[str, str]:
@@ -108,7 +108,7 @@ def takes_over(change: Change) -> bool:
 class Failing(MemoryStore):
     """Cannot write one of its trees."""
 
-    async def write(self, change: Change) -> Moved:
+    async def write(self, change: Change) -> TransitionResult:
         if takes_over(change) and change.moves[0].root_id == "bad":
             raise StoreError("no disk")
         return await super().write(change)
@@ -138,7 +138,7 @@ class Deleting(MemoryStore):
             await self.remove(["gone"])
         return found
 
-    async def write(self, change: Change) -> Moved:
+    async def write(self, change: Change) -> TransitionResult:
         if self.when == "written" and takes_over(change) and change.moves[0].root_id == "gone":
             await super().write(Change(remove=["gone"]))
         return await super().write(change)

@@ -10,7 +10,7 @@ from apflow.core.errors import ConflictError, IdTakenError, IllegalMoveError, In
 from apflow.core.model.custom_columns import set_task_model_class
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, utc_now
-from apflow.core.store.base import Move
+from apflow.core.store.base import Transition
 from apflow.core.store.memory import MemoryStore
 
 
@@ -33,7 +33,7 @@ def project_column() -> Iterator[None]:
 
 async def request_run(repository: TaskRepository, root: Task, scope: list[str] | None = None) -> None:
     sets = {"run_requested_at": utc_now(), "run_scope": scope}
-    await repository.store.move([Move(root.id, root.id, {}, sets)])
+    await repository.store.move([Transition(root.id, root.id, {}, sets)])
 
 
 async def test_a_created_task_is_a_root_with_all_that_was_said_of_it(repository: TaskRepository):

@@ -21,7 +21,7 @@ from apflow.core import (
 )
 from apflow.core.engine import active_runs
 from apflow.core.errors import AlreadyRunningError, NotFoundError, ValidationError
-from apflow.core.store.base import Change, Move
+from apflow.core.store.base import Change, Transition
 
 
 class Echo(BaseTask):
@@ -438,7 +438,7 @@ async def test_a_change_by_somebody_else_in_the_middle_is_taken_as_it_is(db):
         await asyncio.sleep(0)
     # Somebody fails the pending task behind the run's back.
     moved = await db.write(
-        Change(moves=[Move("b", "r", {"status": "pending"}, {"status": "failed", "error": "by hand"})])
+        Change(moves=[Transition("b", "r", {"status": "pending"}, {"status": "failed", "error": "by hand"})])
     )
     assert moved[0] is not None
     await running
@@ -469,7 +469,9 @@ async def test_a_run_whose_first_change_is_lost_is_planned_anew():
         async def write(self, change: Change) -> Any:
             if not self.is_done and any(move.sets.get("run_owner") for move in change.moves):
                 self.is_done = True
-                await super().write(Change(moves=[Move("b", "a", {"status": "pending"}, {"generation": 1})]))
+                await super().write(
+                    Change(moves=[Transition("b", "a", {"status": "pending"}, {"generation": 1})])
+                )
             return await super().write(change)
 
     tasks = await run(Interfering(), echo("a", None), echo("b", "a"))
@@ -481,9 +483,9 @@ async def test_code_of_an_executor_can_be_told_which_task_it_works_on(db: Memory
         id = "asking"
 
         async def execute(self, inputs: dict[str, Any]) -> Any:
-            seen = [active_runs.working_on()]
+            seen = [active_runs.current_task()]
             await asyncio.sleep(inputs.get("seconds", 0))
-            seen.append(active_runs.working_on())
+            seen.append(active_runs.current_task())
             return [each.id for each in seen if each is not None]
 
     executor_register(Asking, override=True)
@@ -497,4 +499,4 @@ async def test_code_of_an_executor_can_be_told_which_task_it_works_on(db: Memory
     finally:
         get_registry().unregister(Asking.id)
     assert [tasks[each["id"]].result for each in rest] == [[each["id"]] * 2 for each in rest]
-    assert active_runs.working_on() is None
+    assert active_runs.current_task() is None

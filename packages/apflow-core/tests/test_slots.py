@@ -14,7 +14,7 @@ from apflow.core.concurrency.fair_semaphore import Slots, executor_slots, host_s
 from apflow.core.engine.tree_run import TreeRun
 from apflow.core.errors import StoreError
 from apflow.core.settings import get_settings, reset_settings
-from apflow.core.store.base import Change, Move, Moved
+from apflow.core.store.base import Change, Transition, TransitionResult
 
 
 def nobody() -> None:
@@ -373,7 +373,7 @@ class Interfering(MemoryStore):
         self.at = at
         self.error = error
 
-    async def write(self, change: Change) -> Moved:
+    async def write(self, change: Change) -> TransitionResult:
         if any(move.sets.get("status") for move in change.moves):
             self.at -= 1
             if self.at == 0 and self.error is not None:
@@ -382,7 +382,9 @@ class Interfering(MemoryStore):
                 move = next(move for move in change.moves if move.sets.get("status"))
                 now = (await self.get([move.task_id]))[move.task_id]
                 sets = {"generation": now.generation + 1}
-                await super().write(Change(moves=[Move(now.id, now.root_id, {"status": now.status}, sets)]))
+                await super().write(
+                    Change(moves=[Transition(now.id, now.root_id, {"status": now.status}, sets)])
+                )
         return await super().write(change)
 
 

@@ -17,7 +17,7 @@ from apflow.core.manager import TaskManager
 from apflow.core.model.task import GROUP, Task
 from apflow.core.service.task_service import TaskService
 from apflow.core.settings import Settings, reset_settings
-from apflow.core.store.base import Capabilities, Change, Move, Moved, TaskQuery
+from apflow.core.store.base import Capabilities, Change, TaskQuery, Transition, TransitionResult
 
 
 class Work(BaseTask):
@@ -321,7 +321,7 @@ async def test_a_run_whose_tree_was_taken_over_ends_its_code_and_writes_nothing(
     running = asyncio.create_task(TaskManager(db).distribute_task_tree(node))
     await until_called(2)
     await until(db, "r", "completed")
-    taken = Move("r", "r", {"run_owner": owner_id()}, {"run_owner": "another"})
+    taken = Transition("r", "r", {"run_owner": owner_id()}, {"run_owner": "another"})
     await db.write(Change(moves=[taken], is_strict=True))
     Work.go_on.set()
     with pytest.raises(OwnerLostError):
@@ -349,7 +349,7 @@ class Silent(MemoryStore):
         self.answers = asyncio.Event()
         self.answers.set()
 
-    async def write(self, change: Change) -> Moved:
+    async def write(self, change: Change) -> TransitionResult:
         await self.answers.wait()
         return await super().write(change)
 
@@ -381,7 +381,7 @@ async def test_a_cancellation_that_another_process_stored_reaches_the_code(db: M
     )
     running = asyncio.create_task(TaskManager(db).distribute_task_tree(node))
     await until_called(2)
-    asked = Move("c", "r", {"status": "in_progress"}, {"cancel_requested_at": datetime.now(UTC)})
+    asked = Transition("c", "r", {"status": "in_progress"}, {"cancel_requested_at": datetime.now(UTC)})
     await db.write(Change(moves=[asked], is_strict=True))
     [run] = all_running(db)
     run.look()

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import JSON, Boolean, Column, DateTime, Integer, String
 
 from apflow.core.errors import InvalidInputError
-from apflow.core.store.base import Move, TaskQuery
+from apflow.core.store.base import TaskQuery, Transition
 from apflow.core.store.session import set_task_model_class
 from apflow.storage.duckdb import DuckDBStore
 from apflow.storage.sql import TaskModel
@@ -74,8 +74,8 @@ async def test_custom_columns_move_like_others(tmp_path: Path):
     store = DuckDBStore(f"duckdb:///{tmp_path}/tasks.duckdb")
     await store.add([a_task("r"), a_task("s", extra={"labels": [1], "due": NOON, "is_urgent": True})])
     sets = {"labels": {"a": None}, "due": NOON, "is_urgent": True}
-    assert await store.move([Move("r", "r", {"is_urgent": False, "due": None}, sets)]) == [()]
-    assert await store.move([Move("r", "r", {"is_urgent": False}, {"labels": None})]) == [None]
+    assert await store.move([Transition("r", "r", {"is_urgent": False, "due": None}, sets)]) == [()]
+    assert await store.move([Transition("r", "r", {"is_urgent": False}, {"labels": None})]) == [None]
     for task in (await store.get(["r", "s"])).values():
         assert (task.due, task.is_urgent) == (NOON, True)
     assert (await store.get(["r"]))["r"].labels == {"a": None}

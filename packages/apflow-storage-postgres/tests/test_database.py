@@ -14,7 +14,7 @@ from sqlalchemy import JSON, Column, Integer, String
 from apflow.core.errors import StoreError, StoreVersionError
 from apflow.core.settings import reset_settings
 from apflow.core.store import session
-from apflow.core.store.base import Move, Record, TaskQuery
+from apflow.core.store.base import Record, TaskQuery, Transition
 from apflow.storage.postgres import PostgresStore
 from apflow.storage.postgres.schema import LATEST, migrate
 from apflow.storage.sql import TaskModel
@@ -138,8 +138,10 @@ async def test_columns_are_added_when_the_class_is_chosen_also_to_an_open_store(
         await store.add([a_task("new", extra={"project_id": "p", "priority_level": 1, "labels": {"a": []}})])
         task = (await other.get(["new"]))["new"]
         assert (task.project_id, task.priority_level, task.labels) == ("p", 1, {"a": []})
-        assert await other.move([Move("new", "new", {"project_id": "q"}, {"labels": 1})]) == [None]
-        assert await other.move([Move("new", "new", {"labels": {"a": []}}, {"project_id": "q"})]) == [()]
+        assert await other.move([Transition("new", "new", {"project_id": "q"}, {"labels": 1})]) == [None]
+        assert await other.move([Transition("new", "new", {"labels": {"a": []}}, {"project_id": "q"})]) == [
+            ()
+        ]
         assert sum((await store.count(TaskQuery(custom={"project_id": "q"}))).values()) == 1
 
 
@@ -149,7 +151,7 @@ async def test_old_events_go_and_their_numbers_stay(postgres_url: str):
     await store.close()
     run_sql(postgres_url, "UPDATE apflow_events SET stored_at = '2020-01-01'")
     async with PostgresStore(postgres_url, event_retention=timedelta(days=1)) as store:
-        [events] = await store.move([Move("r", "r", {}, {}, (an_event("r", "r"),))])
+        [events] = await store.move([Transition("r", "r", {}, {}, (an_event("r", "r"),))])
         assert events is not None
         assert [event.sequence for event in await store.events("r")] == [2]
 
@@ -165,7 +167,7 @@ async def test_the_lease_is_counted_by_the_clock_of_the_database(postgres_url: s
     async with PostgresStore(postgres_url, lease=timedelta(seconds=40)) as store:
         await store.add([a_task("r")])
         before = await now_there(postgres_url)
-        await store.move([Move("r", "r", {}, {"run_owner": "me"})])
+        await store.move([Transition("r", "r", {}, {"run_owner": "me"})])
         after = await now_there(postgres_url)
         until = (await store.get(["r"]))["r"].lease_until
         assert until is not None

@@ -12,7 +12,7 @@ import pytest
 
 from apflow.core.errors import StoreError
 from apflow.core.model.task import utc_now
-from apflow.core.store.base import Change, Move
+from apflow.core.store.base import Change, Transition
 from apflow.storage.postgres import PostgresStore
 from apflow.testing.building import a_move, a_task, a_tree, an_event
 from apflow.testing.postgres import extended, is_commit, target_of, through
@@ -185,7 +185,7 @@ async def test_notices_are_heard_again_after_the_connection_was_lost(proxy: Prox
             heard.clear()
             async with asyncio.timeout(30):
                 while not heard.is_set():
-                    await other.move([Move("r", "r", {}, {}, (an_event("r", "r"),))])
+                    await other.move([Transition("r", "r", {}, {}, (an_event("r", "r"),))])
                     await asyncio.sleep(0.05)
             proxy.lose_all()
 
@@ -195,7 +195,7 @@ async def test_a_renewal_over_a_connection_that_says_nothing_ends_in_time_for_th
 ):
     async with PostgresStore(proxied, lease=timedelta(seconds=1.5)) as store:
         await store.add([a_task("r")])
-        await store.move([Move("r", "r", {}, {"run_owner": "me", "run_requested_at": utc_now()})])
+        await store.move([Transition("r", "r", {}, {"run_owner": "me", "run_requested_at": utc_now()})])
         assert await store.renew("me", ["r"]) == {"r": False}
         proxy.stall()
         with pytest.raises(StoreError, match="cannot be reached"):
@@ -280,7 +280,7 @@ async def test_a_server_that_is_killed_and_started_again_costs_patience_only(own
         assert [each.sequence for each in await store.events("r")] == list(range(1, 302))
 
 
-def start(root_id: str) -> Move:
+def start(root_id: str) -> Transition:
     return a_move(root_id, "pending", "in_progress", root_id=root_id)
 
 

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from apflow.core.engine import driver, leases
-from apflow.core.engine.attempt import Bench
-from apflow.core.engine.drain import Drain
+from apflow.core.engine.attempt import RunContext
 from apflow.core.engine.tree_run import TreeRun
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Task
-from apflow.core.planning.batch import Batch
+from apflow.core.planning.change_set import ChangeSet
 from apflow.core.planning.plan import Plan
-from apflow.core.store.base import Change, Move, TaskQuery, TaskStore
+from apflow.core.planning.run_machine import RunMachine
+from apflow.core.store.base import Change, TaskQuery, TaskStore, Transition
 from apflow.storage.postgres.store import PostgresStore
 from apflow.storage.postgres.writer import Writer
 
@@ -28,14 +28,16 @@ PAUSE = 0.3  # seconds: what is between two steps shall be easy to hit
 def fence_dropped() -> None:
     """A process that lost its tree goes on, and what it writes counts."""
 
-    def change(batch: Batch) -> Change:
-        moves = [Move(m.task_id, m.root_id, status_only(m), m.sets, m.events) for m in batch.moves.values()]
+    def change(batch: ChangeSet) -> Change:
+        moves = [
+            Transition(m.task_id, m.root_id, status_only(m), m.sets, m.events) for m in batch.moves.values()
+        ]
         return Change(moves=moves, is_strict=True)
 
-    def status_only(move: Move) -> dict[str, Any]:
+    def status_only(move: Transition) -> dict[str, Any]:
         return {name: value for name, value in move.expects.items() if name == "status"}
 
-    Batch.change = change
+    ChangeSet.change = change
     TreeRun.lose = lambda *_: None
     TreeRun._check_owner = lambda *_: None
 
@@ -76,9 +78,9 @@ def told_before_commit() -> None:
     """Subscribers hear of what is not durable yet."""
     write = TreeRun._write
 
-    async def tell_first(run: TreeRun, batch: Batch) -> None:
+    async def tell_first(run: TreeRun, batch: ChangeSet) -> None:
         events = [event for move in batch.moves.values() for event in move.events]
-        for number, event in enumerate(events, start=run._last_number + 1):
+        for number, event in enumerate(events, start=run.state.last_number + 1):
             event.sequence = number
         run._bus.publish(*events)
         await asyncio.sleep(PAUSE)
@@ -91,11 +93,11 @@ def called_before_commit() -> None:
     """Bodies start before their start is durable."""
     write = TreeRun._write
 
-    async def call_first(run: TreeRun, batch: Batch) -> None:
-        for act in batch.then:
-            act()
+    async def call_first(run: TreeRun, batch: ChangeSet) -> None:
+        for instruction in batch.then:
+            run._do(instruction)
         batch.then.clear()
-        run.group.create_task(_start(run), name="planted")
+        run._group.create_task(_start(run), name="planted")
         await asyncio.sleep(PAUSE)
         await write(run, batch)
 
@@ -132,7 +134,9 @@ def completed_twice() -> None:
         moved = await write(store, change)
         again = [m for m in change.moves if m.sets.get("status") is TaskStatus.COMPLETED]
         if again:
-            await write(store, Change(moves=[Move(m.task_id, m.root_id, {}, {}, m.events) for m in again]))
+            await write(
+                store, Change(moves=[Transition(m.task_id, m.root_id, {}, {}, m.events) for m in again])
+            )
         return moved
 
     PostgresStore.write = twice
@@ -140,7 +144,7 @@ def completed_twice() -> None:
 
 def once_again() -> None:
     """What may run only once is run again after a crash."""
-    Bench.effect = lambda *_, **__: "idempotent"
+    RunContext.effect = lambda *_, **__: "idempotent"
 
 
 def order_ignored() -> None:
@@ -186,10 +190,10 @@ def commit_taken_for_done() -> None:
 def drain_forgets() -> None:
     """A drain gives the tree up, and does not write back what it has interrupted."""
 
-    def give_up(drain: Drain, batch: Batch) -> None:
-        batch.put(drain._run.by_id[drain._run.root_id], {}, {"run_owner": None})
+    def release(machine: RunMachine[Any], batch: ChangeSet) -> None:
+        batch.put(machine.state.by_id[machine.state.root_id], {}, {"run_owner": None})
 
-    Drain.give_up = give_up
+    RunMachine.release = release
 
 
 PLANTED: dict[str, Callable[[], None]] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from apflow.core.model.event import FINAL, TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task
-from apflow.core.store.base import Change, Move, Moved, Record, TaskQuery, TaskStore
+from apflow.core.store.base import Change, Record, TaskQuery, TaskStore, Transition, TransitionResult
 from faultkit.trees import LAST, RETRYING, TARGET
 
 
@@ -44,7 +44,7 @@ def moves_to(task_id: str, status: TaskStatus) -> Callable[[Change], bool]:
 
 
 def starts(task_id: str) -> Callable[[Change], bool]:
-    def is_start(move: Move) -> bool:
+    def is_start(move: Transition) -> bool:
         is_pending = move.expects.get("status") == TaskStatus.PENDING
         return move.task_id == task_id and is_pending and move.sets.get("status") == TaskStatus.IN_PROGRESS
 
@@ -86,7 +86,7 @@ class StoppingStore(TaskStore):
         self.url = inner.url
         self.capabilities = inner.capabilities
 
-    async def write(self, change: Change) -> Moved:
+    async def write(self, change: Change) -> TransitionResult:
         is_here = self._write is not None and self._write.matches(change)
         if is_here and self._write and not self._write.is_after:
             self._stop.at(self._stop.point or "")

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from apflow.core.model.tree import TaskTreeNode
     from apflow.core.service.task_service import TaskService
     from apflow.core.settings import Settings, get_settings
-    from apflow.core.store.base import Capabilities, Change, Move, TaskQuery, TaskStore
+    from apflow.core.store.base import Capabilities, Change, Move, TaskQuery, TaskStore, Transition
     from apflow.core.store.memory import MemoryStore
     from apflow.core.store.session import create_session, get_default_session
     from apflow.core.task_executor import TaskExecutor
@@ -81,7 +81,7 @@ _MODULES = {
     "apflow.core.settings": ("Settings", "get_settings"),
     "apflow.core.model.status": ("TaskStatus",),
     "apflow.core.service.task_service": ("TaskService",),
-    "apflow.core.store.base": ("Capabilities", "Change", "Move", "TaskQuery", "TaskStore"),
+    "apflow.core.store.base": ("Capabilities", "Change", "Move", "TaskQuery", "TaskStore", "Transition"),
     "apflow.core.model.task": ("Dependency", "Policy", "Retry", "Task"),
     "apflow.core.task_executor": ("TaskExecutor",),
     "apflow.core.model.custom_columns": ("get_task_model_class", "set_task_model_class"),
@@ -127,6 +127,7 @@ __all__ = [
     "TaskStore",
     "TaskTreeNode",
     "Tool",
+    "Transition",
     "Worker",
     "clear_hooks",
     "create_session",

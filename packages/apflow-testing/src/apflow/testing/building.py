@@ -7,7 +7,7 @@ from typing import Any
 from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, utc_now
-from apflow.core.store.base import Move
+from apflow.core.store.base import Transition
 
 
 def a_task(task_id: str, root_id: str | None = None, **fields: Any) -> Task:
@@ -38,10 +38,10 @@ def a_move(
     root_id: str | None = None,
     expects: dict[str, Json] | None = None,
     sets: dict[str, Json] | None = None,
-) -> Move:
+) -> Transition:
     """Return a move between two states, with one event; of the tree `r` where only an id is given."""
     task_id, root = (task, root_id or "r") if isinstance(task, str) else (task.id, task.root_id)
-    return Move(
+    return Transition(
         task_id,
         root,
         {"status": TaskStatus(old), **(expects or {})},

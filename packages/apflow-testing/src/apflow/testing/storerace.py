@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apflow.core.model.status import MOVES, TaskStatus
-from apflow.core.store.base import Change, Moved, TaskStore
+from apflow.core.model.status import TRANSITIONS, TaskStatus
+from apflow.core.store.base import Change, TaskStore, TransitionResult
 from apflow.core.store.memory import MemoryStore
 from apflow.testing.building import a_move, a_task, a_tree
 from apflow.testing.storebase import StoreMaker
 
 # A step of a writer: which task, from which state, to which of those that the table allows.
-steps = st.sampled_from([(old, new) for old in TaskStatus for new in MOVES[old]]).flatmap(
+steps = st.sampled_from([(old, new) for old in TaskStatus for new in TRANSITIONS[old]]).flatmap(
     lambda move: st.tuples(st.sampled_from("abc"), st.just(move))
 )
 # A change: some steps, at most one per task; whether it is strict.
@@ -174,7 +174,7 @@ class StoreRaceContract(StoreMaker):
         for each in (store, model):
             await each.add(a_tree("r", "a", "b"))
         for batch in batches:
-            expected_outcomes: list[Moved | BaseException] = []
+            expected_outcomes: list[TransitionResult | BaseException] = []
             whole: list[AnyChange] = []
             for added, moves, removed, is_strict in batch:
                 # A tree has a root: it comes before the others and takes them with it.
@@ -203,7 +203,7 @@ class StoreRaceContract(StoreMaker):
         turns = [each for pair in zip(first, second, strict=False) for each in pair]
         turns += first[len(second) :] + second[len(first) :]
         writes = [store.write(as_change(*turn)) for turn in turns]
-        outcomes: list[Moved | BaseException] = []
+        outcomes: list[TransitionResult | BaseException] = []
         if together:
             outcomes = list(await asyncio.gather(*writes, return_exceptions=True))
         else:
@@ -225,7 +225,7 @@ async def _content(store: TaskStore) -> list[object]:
     return [*shown, *((event.sequence, event.type, event.task_id, event.status) for event in events)]
 
 
-def _told(outcomes: list[Moved | BaseException]) -> list[object]:
+def _told(outcomes: list[TransitionResult | BaseException]) -> list[object]:
     return [
         type(outcome).__name__
         if isinstance(outcome, BaseException)
@@ -234,7 +234,7 @@ def _told(outcomes: list[Moved | BaseException]) -> list[object]:
     ]
 
 
-async def _compare(store: TaskStore, turns: Writes, outcomes: list[Moved | BaseException]) -> None:
+async def _compare(store: TaskStore, turns: Writes, outcomes: list[TransitionResult | BaseException]) -> None:
     state = dict.fromkeys("rabc", TaskStatus.PENDING)
     number_of_events = len(state)
     for turn, outcome in zip(turns, outcomes, strict=True):

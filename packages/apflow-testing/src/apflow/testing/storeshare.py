@@ -16,7 +16,7 @@ from apflow.core.errors import MoveLostError
 from apflow.core.model.event import EventType
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, utc_now
-from apflow.core.store.base import Change, Move, Notice, NoticeKind, TaskStore
+from apflow.core.store.base import Change, Notice, NoticeKind, TaskStore, Transition
 from apflow.testing.building import a_move, a_task, a_tree, an_event
 from apflow.testing.storebase import StoreMaker
 
@@ -29,14 +29,14 @@ def a_request(root_id: str, **fields: Json) -> Task:
     return a_task(root_id, run_requested_at=OLD, **fields)
 
 
-def owning(root_id: str, owner: str | None, *, before: str | None = None) -> Move:
+def owning(root_id: str, owner: str | None, *, before: str | None = None) -> Transition:
     """Return the move that makes somebody the owner of a run."""
-    return Move(root_id, root_id, {"run_owner": before}, {"run_owner": owner})
+    return Transition(root_id, root_id, {"run_owner": before}, {"run_owner": owner})
 
 
-def lapse(root_id: str) -> Move:
+def lapse(root_id: str) -> Transition:
     """Return the move after which a lease is over."""
-    return Move(root_id, root_id, {}, {"lease_until": OLD})
+    return Transition(root_id, root_id, {}, {"lease_until": OLD})
 
 
 async def root_of(store: TaskStore, root_id: str = "r") -> Task:
@@ -90,7 +90,7 @@ class StoreShareContract(StoreMaker):
         [dead] = await other.reserve("me", 9)
         assert (dead.id, dead.run_owner) == ("d", None)
         expects = {"run_owner": None, "lease_until": dead.lease_until}
-        assert await mine.move([Move("d", "d", expects, {"run_owner": "me"})]) != [None]
+        assert await mine.move([Transition("d", "d", expects, {"run_owner": "me"})]) != [None]
         assert list(await other.reserve("me", 9)) == []
 
     async def test_a_lease_belongs_to_the_owner_of_a_run(self, store: TaskStore) -> None:
@@ -120,9 +120,9 @@ class StoreShareContract(StoreMaker):
         mine, other = two
         await mine.add([a_request("r"), a_task("a", "r"), a_task("b", "r")])
         await mine.move([owning("r", "me"), a_move("a", "pending", "in_progress")])
-        await other.move([Move("b", "r", {"status": "pending"}, {"cancel_requested_at": OLD})])
+        await other.move([Transition("b", "r", {"status": "pending"}, {"cancel_requested_at": OLD})])
         assert await mine.renew("me", ["r"]) == {"r": False}
-        await other.move([Move("a", "r", {"status": "in_progress"}, {"cancel_requested_at": OLD})])
+        await other.move([Transition("a", "r", {"status": "in_progress"}, {"cancel_requested_at": OLD})])
         assert await mine.renew("me", ["r"]) == {"r": True}
 
     async def test_a_renewal_never_touches_a_run_that_has_ended(
@@ -131,7 +131,7 @@ class StoreShareContract(StoreMaker):
         mine, _ = two
         await mine.add([a_request("r")])
         await mine.move([owning("r", "me")])
-        await mine.move([Move("r", "r", {}, {"run_ended_at": OLD})])
+        await mine.move([Transition("r", "r", {}, {"run_ended_at": OLD})])
         before = (await root_of(mine)).lease_until
         assert await mine.renew("me", ["r"]) == {"r": False}
         assert (await root_of(mine)).lease_until == before
@@ -147,7 +147,7 @@ class StoreShareContract(StoreMaker):
         [found] = await other.unowned("they", 9)
         expects = {"run_owner": found.run_owner, "lease_until": found.lease_until}
         take = [
-            Change(moves=[Move("r", "r", expects, {"run_owner": f"taker {each}"})], is_strict=True)
+            Change(moves=[Transition("r", "r", expects, {"run_owner": f"taker {each}"})], is_strict=True)
             for each in range(8)
         ]
         outcomes = await asyncio.gather(
@@ -164,7 +164,7 @@ class StoreShareContract(StoreMaker):
         mine, other = two
         await mine.add([a_request("r")])
         await mine.move([owning("r", "dead")])
-        await mine.move([Move("r", "r", {}, {"lease_until": utc_now() + timedelta(hours=1)})])
+        await mine.move([Transition("r", "r", {}, {"lease_until": utc_now() + timedelta(hours=1)})])
         assert [root.id for root in await other.unowned("they", 9)] == ["r"]
         assert [root.id for root in await other.unowned("they", 9, ["r"])] == ["r"]
         assert [root.id for root in await other.reserve("they", 9)] == ["r"]
@@ -177,7 +177,7 @@ class StoreShareContract(StoreMaker):
         [found] = await other.unowned("they", 9)
         await mine.renew("me", ["r"])
         expects = {"run_owner": "me", "lease_until": found.lease_until}
-        assert await other.move([Move("r", "r", expects, {"run_owner": "they"})]) == [None]
+        assert await other.move([Transition("r", "r", expects, {"run_owner": "they"})]) == [None]
         assert list(await other.unowned("they", 9)) == []
 
     async def test_who_lost_a_run_writes_nothing_any_more(self, two: tuple[TaskStore, TaskStore]) -> None:
@@ -185,7 +185,7 @@ class StoreShareContract(StoreMaker):
         await mine.add([a_request("r"), a_task("a", "r")])
         await mine.move([owning("r", "me")])
         await other.move([owning("r", "they", before="me")])
-        fence = Move("r", "r", {"run_owner": "me"}, {})
+        fence = Transition("r", "r", {"run_owner": "me"}, {})
         with pytest.raises(MoveLostError):
             await mine.write(Change(moves=[a_move("a", "pending", "in_progress"), fence], is_strict=True))
         assert (await other.get(["a"]))["a"].status == TaskStatus.PENDING
@@ -214,7 +214,7 @@ class StoreShareContract(StoreMaker):
         rounds = 40
         for _ in range(rounds):
             await asyncio.gather(
-                *(store.move([Move("r", "r", {}, {}, (an_event("r", "r"),))]) for store in two)
+                *(store.move([Transition("r", "r", {}, {}, (an_event("r", "r"),))]) for store in two)
             )
         numbers = [event.sequence for event in await two[0].events("r")]
         assert numbers == list(range(1, 2 * rounds + 2))
@@ -240,7 +240,9 @@ class StoreShareContract(StoreMaker):
         async with asyncio.timeout(60):
             moved = await asyncio.gather(
                 *(
-                    two[at % 2].move([Move(each, each, {}, {}, (an_event(each, each),)) for each in batch])
+                    two[at % 2].move(
+                        [Transition(each, each, {}, {}, (an_event(each, each),)) for each in batch]
+                    )
                     for at, batch in enumerate(batches)
                 )
             )
@@ -271,7 +273,7 @@ class StoreShareContract(StoreMaker):
             await asyncio.sleep(0.05)
         await other.add([a_request("r"), a_task("a", "r")])
         await other.move([a_move("a", "pending", "in_progress")])
-        await other.move([Move("a", "r", {"status": "in_progress"}, {"cancel_requested_at": OLD})])
+        await other.move([Transition("a", "r", {"status": "in_progress"}, {"cancel_requested_at": OLD})])
         wanted = {Notice(kind, "r") for kind in NoticeKind if kind is not NoticeKind.LIVE}
         await heard.until(lambda notices: wanted <= {each for each in notices if each.event is None})
         assert not [each for each in own.notices if each.root_id == "r"]

@@ -12,7 +12,7 @@ from apflow.core.errors import ConflictError, IdTakenError, InvalidInputError, S
 from apflow.core.model.event import EventType
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import PUBLIC_FIELDS, Task
-from apflow.core.store.base import Change, Move, TaskQuery, TaskStore
+from apflow.core.store.base import Change, TaskQuery, TaskStore, Transition
 from apflow.testing.building import a_move, a_task, a_tree, an_event
 from apflow.testing.storebase import StoreMaker
 
@@ -87,12 +87,17 @@ class StoreWriteContract(StoreMaker):
         await store.add(a_tree("r", "a"))
         await store.add(a_tree("s", "b"))
 
-        def joins(task_id: str, parent_id: str, **expects: object) -> Move:
+        def joins(task_id: str, parent_id: str, **expects: object) -> Transition:
             event = an_event(task_id, "r", EventType.TASK_CREATED)
-            return Move(task_id, "s", expects, {"root_id": "r", "parent_id": parent_id}, (event,))
+            return Transition(task_id, "s", expects, {"root_id": "r", "parent_id": parent_id}, (event,))
 
-        parent = Move("a", "r", {}, {"has_children": True})
-        moves = [Move("r", "r", {}, {}), parent, joins("s", "a", run_requested_at=None), joins("b", "s")]
+        parent = Transition("a", "r", {}, {"has_children": True})
+        moves = [
+            Transition("r", "r", {}, {}),
+            parent,
+            joins("s", "a", run_requested_at=None),
+            joins("b", "s"),
+        ]
         await store.write(Change(moves=moves, is_strict=True))
         tree = [(task.id, task.parent_id, task.position) for task in await store.tree("r")]
         assert tree == [("r", None, 0), ("a", "r", 1), ("s", "a", 2), ("b", "s", 3)]
@@ -158,7 +163,7 @@ class StoreWriteContract(StoreMaker):
             "r", "r", EventType.RETRYING, status=TaskStatus.IN_PROGRESS, progress=0.25, message="wait'",
             data={"wait": 1.5}, result=[None], error="e",
         )  # fmt: skip
-        await store.move([Move("r", "r", {"status": "pending"}, {}, (event,))])
+        await store.move([Transition("r", "r", {"status": "pending"}, {}, (event,))])
         [stored] = await store.events("r", after=1)
         assert stored.to_dict() == event.to_dict()
         assert stored.sequence == 2
@@ -178,7 +183,7 @@ class StoreWriteContract(StoreMaker):
     async def test_a_move_that_only_checks_writes_nothing(self, store: TaskStore) -> None:
         await store.add([a_task("r")])
         before = await store.get(["r"])
-        assert await store.move([Move("r", "r", {"status": "pending"}, {})]) == [()]
+        assert await store.move([Transition("r", "r", {"status": "pending"}, {})]) == [()]
         assert (await store.get(["r"]))["r"].to_dict() == before["r"].to_dict()
 
     @pytest.mark.parametrize(
@@ -196,7 +201,7 @@ class StoreWriteContract(StoreMaker):
         self, store: TaskStore, expects: dict[str, object]
     ) -> None:
         await store.add([a_task("r")])
-        move = Move("r", "r", expects, {"error": "lost"}, (an_event("r", "r"),))
+        move = Transition("r", "r", expects, {"error": "lost"}, (an_event("r", "r"),))
         assert await store.move([move]) == [None]
         assert (await store.get(["r"]))["r"].error is None
         assert len(await store.events("r")) == 1
@@ -205,9 +210,9 @@ class StoreWriteContract(StoreMaker):
         await store.add([full_task()])
         expects = {"status": "completed", "cancel_requested_at": NOON, "name": "näme \u2028 \U0001f600",
                    "priority": 0, "lease_until": NOON, "has_copy": True, "run_scope": ["t"]}  # fmt: skip
-        assert await store.move([Move("t", "r", expects, {"priority": 1, "lease_until": None})]) == [()]
+        assert await store.move([Transition("t", "r", expects, {"priority": 1, "lease_until": None})]) == [()]
         again = {"priority": 1, "lease_until": None}
-        assert await store.move([Move("t", "r", again, {"error": None})]) == [()]
+        assert await store.move([Transition("t", "r", again, {"error": None})]) == [()]
 
     async def test_a_move_of_a_task_that_is_not_there_loses(self, store: TaskStore) -> None:
         assert await store.move([a_move("ghost", "pending", "in_progress")]) == [None]
@@ -223,11 +228,11 @@ class StoreWriteContract(StoreMaker):
 
     async def test_adding_and_removing_provided_that_a_move_wins(self, store: TaskStore) -> None:
         await store.add([a_task("r")])
-        check = Move("r", "r", {"status": "pending"}, {})
+        check = Transition("r", "r", {"status": "pending"}, {})
         await store.add([a_task("a", "r")], provided=[check])
         await store.remove(["a"], provided=[check])
         assert [task.id for task in await store.tree("r")] == ["r"]
-        lost = Move("r", "r", {"status": "failed"}, {})
+        lost = Transition("r", "r", {"status": "failed"}, {})
         with pytest.raises(ConflictError):
             await store.add([a_task("a", "r")], provided=[lost])
         with pytest.raises(ConflictError):
@@ -235,7 +240,7 @@ class StoreWriteContract(StoreMaker):
         assert [task.id for task in await store.tree("r")] == ["r"]
 
     async def test_a_change_may_move_what_it_adds(self, store: TaskStore) -> None:
-        move = Move(
+        move = Transition(
             "r", "r", {"run_requested_at": None, "name": "r"}, {"run_requested_at": NOON, "error": "x"}
         )
         assert await store.write(Change(add=[a_task("r")], moves=[move])) == [()]
@@ -254,7 +259,7 @@ class StoreWriteContract(StoreMaker):
 
     async def test_an_unknown_field_is_refused_by_name(self, store: TaskStore) -> None:
         await store.add([a_task("r")])
-        for move in (Move("r", "r", {"colour": 1}, {}), Move("r", "r", {}, {"colour": 1})):
+        for move in (Transition("r", "r", {"colour": 1}, {}), Transition("r", "r", {}, {"colour": 1})):
             with pytest.raises(InvalidInputError, match="colour"):
                 await store.move([move])
         with pytest.raises(InvalidInputError, match="colour"):

@@ -14,7 +14,7 @@ from apflow.core.model.task import Json, Task, utc_now
 from apflow.core.model.tree import TaskTreeNode
 from apflow.core.permissions.origin import as_json, authors_of
 from apflow.core.settings import get_settings
-from apflow.core.store.base import Change, Move, TaskStore
+from apflow.core.store.base import Change, TaskStore, Transition
 from apflow.core.store.rules import created_event
 
 ADVICE = "Only the root of a stored tree that has never run, of the same user, can be added as a child."
@@ -104,7 +104,9 @@ def plan_adoption(
             f"A run of tree {root.name!r} ({root.id}) is requested, so that no task can join it. "
             "Wait for its end, or cancel it first."
         )
-    moves: dict[str, Move] = {root.id: _signed(root, [each for tree in others.values() for each in tree])}
+    moves: dict[str, Transition] = {
+        root.id: _signed(root, [each for tree in others.values() for each in tree])
+    }
     for task_id, parent_id in parents.items():
         for task in others[task_id]:
             new_parent = parent_id if task.id == task_id else task.parent_id
@@ -127,18 +129,18 @@ def _fault(root: Task, other: Sequence[Task]) -> str | None:
     return None
 
 
-def _signed(root: Task, joining: Sequence[Task]) -> Move:
+def _signed(root: Task, joining: Sequence[Task]) -> Transition:
     """Return the move of the root, which from now on has the authors of the trees that join as well."""
     written = [task for task in (root, *joining) if task.id == task.root_id]
     known = [authors_of(each) for each in written]
     expects: dict[str, Json] = {"run_requested_at": None, "written_by": root.written_by}
     if not any(authors is not None for authors in known):
-        return Move(root.id, root.id, expects, {})
+        return Transition(root.id, root.id, expects, {})
     together = dict.fromkeys(author for authors in known for author in authors or ())
-    return Move(root.id, root.id, expects, {"written_by": as_json(tuple(together))})
+    return Transition(root.id, root.id, expects, {"written_by": as_json(tuple(together))})
 
 
-def _joining(task: Task, root: Task, parent_id: str | None) -> Move:
+def _joining(task: Task, root: Task, parent_id: str | None) -> Transition:
     joined = task.copy()
     joined.root_id, joined.parent_id = root.id, parent_id
     expects: dict[str, Json] = {
@@ -149,10 +151,10 @@ def _joining(task: Task, root: Task, parent_id: str | None) -> Move:
         "root_id": root.id, "parent_id": parent_id, "user_id": task.user_id or root.user_id, "executor": None,
         "written_by": None, "updated_at": utc_now(),
     }  # fmt: skip
-    return Move(task.id, task.root_id, expects, sets, (created_event(joined, utc_now()),))
+    return Transition(task.id, task.root_id, expects, sets, (created_event(joined, utc_now()),))
 
 
-def _mark_parent(parent_id: str, root_id: str, moves: dict[str, Move]) -> None:
-    known = moves.get(parent_id, Move(parent_id, root_id, {}, {}))
+def _mark_parent(parent_id: str, root_id: str, moves: dict[str, Transition]) -> None:
+    known = moves.get(parent_id, Transition(parent_id, root_id, {}, {}))
     sets = {**known.sets, "has_children": True}
-    moves[parent_id] = Move(parent_id, known.root_id, known.expects, sets, known.events)
+    moves[parent_id] = Transition(parent_id, known.root_id, known.expects, sets, known.events)

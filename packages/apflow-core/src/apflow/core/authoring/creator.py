@@ -24,7 +24,7 @@ from apflow.core.permissions.origin import as_json, with_author
 from apflow.core.permissions.secret_policy import Author
 from apflow.core.planning.plan import choose_executor
 from apflow.core.settings import get_settings
-from apflow.core.store.base import Move, TaskStore
+from apflow.core.store.base import TaskStore, Transition
 
 __all__ = ["TaskCreator", "check_array"]
 
@@ -181,7 +181,7 @@ class TaskCreator:
         originals = sorted(
             (task for task in tasks if task.id in plan.kept), key=lambda task: task.id != task.root_id
         )
-        marks = [Move(task.id, task.root_id, {}, {"has_copy": True}) for task in originals]
+        marks = [Transition(task.id, task.root_id, {}, {"has_copy": True}) for task in originals]
         await self.db.add(copies, provided=marks)
         return await self._created(copies, {copy.original_task_id or "": copy.id for copy in copies})
 

@@ -8,7 +8,7 @@ from apflow.core.errors import ConflictError
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task
 from apflow.core.model.tree_index import TreeIndex
-from apflow.core.store.base import Change, Move
+from apflow.core.store.base import Change, Transition
 
 
 def plan_deletion(tasks: Sequence[Task], task_id: str, *, force: bool = False) -> Change:
@@ -31,11 +31,11 @@ def plan_deletion(tasks: Sequence[Task], task_id: str, *, force: bool = False) -
     return Change(moves=[*checks, *_above(index, task_id)], remove=doomed, is_strict=True)
 
 
-def _unchanged(task: Task) -> Move:
+def _unchanged(task: Task) -> Transition:
     expects: dict[str, Json] = {"status": task.status}
     if task.id == task.root_id:
         expects["run_requested_at"] = None
-    return Move(task.id, task.root_id, expects, {})
+    return Transition(task.id, task.root_id, expects, {})
 
 
 def _faults(index: TreeIndex, doomed: Sequence[str], force: bool) -> list[str]:
@@ -53,14 +53,14 @@ def _faults(index: TreeIndex, doomed: Sequence[str], force: bool) -> list[str]:
     return faults
 
 
-def _above(index: TreeIndex, task_id: str) -> list[Move]:
+def _above(index: TreeIndex, task_id: str) -> list[Transition]:
     """Return the moves on the tasks above: no run may begin, and a parent may lose its last child."""
     task = index.by_id[task_id]
     if task.parent_id is None:
         return []
     root = index.by_id[task.root_id]
-    moves = {root.id: Move(root.id, root.id, {"run_requested_at": None}, {})}
+    moves = {root.id: Transition(root.id, root.id, {"run_requested_at": None}, {})}
     if index.children[task.parent_id] == [task_id]:
         expects = {"run_requested_at": None} if task.parent_id == root.id else {}
-        moves[task.parent_id] = Move(task.parent_id, root.id, expects, {"has_children": False})
+        moves[task.parent_id] = Transition(task.parent_id, root.id, expects, {"has_children": False})
     return list(moves.values())

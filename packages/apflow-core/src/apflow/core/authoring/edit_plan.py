@@ -32,7 +32,7 @@ from apflow.core.model.tree_index import TreeIndex
 from apflow.core.permissions.origin import with_author
 from apflow.core.permissions.secret_policy import Author
 from apflow.core.settings import Settings
-from apflow.core.store.base import Change, Move
+from apflow.core.store.base import Change, Transition
 
 UPDATABLE = ("name", "priority", "inputs", "params", "schemas", "policy", "dependencies")
 FIXED = ("id", "parent_id", "user_id", "original_task_id")
@@ -43,7 +43,7 @@ class MoveSet:
 
     def __init__(self, root_id: str) -> None:
         self._root_id = root_id
-        self._moves: dict[str, Move] = {root_id: Move(root_id, root_id, {}, {})}
+        self._moves: dict[str, Transition] = {root_id: Transition(root_id, root_id, {}, {})}
 
     def put(
         self,
@@ -53,8 +53,8 @@ class MoveSet:
         *events: TaskEvent,
     ) -> None:
         """Add a condition on a task, and what is set in it."""
-        known = self._moves.get(task_id, Move(task_id, self._root_id, {}, {}))
-        self._moves[task_id] = Move(
+        known = self._moves.get(task_id, Transition(task_id, self._root_id, {}, {}))
+        self._moves[task_id] = Transition(
             task_id,
             self._root_id,
             {**known.expects, **(expects or {})},
@@ -62,7 +62,7 @@ class MoveSet:
             known.events + events,
         )
 
-    def moves(self) -> list[Move]:
+    def moves(self) -> list[Transition]:
         """Return the moves."""
         return list(self._moves.values())
 
@@ -227,7 +227,7 @@ def expect_no_run(root: Task, task: Task, conflicts: Faults) -> dict[str, Json]:
     return {"run_requested_at": root.run_requested_at}
 
 
-def plan_addition(task: Task, found: Mapping[str, Task], author: Author | None = None) -> list[Move]:
+def plan_addition(task: Task, found: Mapping[str, Task], author: Author | None = None) -> list[Transition]:
     """Return the conditions under which a new task may join its tree.
 
     Args:

@@ -8,7 +8,7 @@ from datetime import datetime
 from apflow.core.authoring.edit_plan import MoveSet, expect_no_run, refuse
 from apflow.core.authoring.field_validation import Faults, read_json, shown
 from apflow.core.model.event import EventType, TaskEvent
-from apflow.core.model.status import MARKABLE, TERMINAL, TaskStatus, check_move
+from apflow.core.model.status import MARKABLE, TERMINAL, TaskStatus, check_transition
 from apflow.core.model.task import Json, Task, utc_now
 from apflow.core.settings import Settings
 from apflow.core.store.base import Change
@@ -48,7 +48,7 @@ def plan_status(
         IllegalMoveError: the table does not know the move.
         ConflictError: a run has the task in its scope; for a mark, a run of the tree is requested.
     """
-    check_move(task.id, task.status, status)
+    check_transition(task.id, task.status, status)
     is_mark = status is TaskStatus.COMPLETED and task.status in MARKABLE
     faults, conflicts = Faults(), Faults()
     expected = _expect_no_run_at_all(root, conflicts) if is_mark else expect_no_run(root, task, conflicts)

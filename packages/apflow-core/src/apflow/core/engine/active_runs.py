@@ -77,7 +77,7 @@ def run_of(store: TaskStore, root_id: str) -> TreeRun | None:
     return begun.result() if begun is not None and begun.done() else None
 
 
-def working_on() -> Task | None:
+def current_task() -> Task | None:
     """Return the task whose executor is being called in the present asyncio task; None elsewhere.
 
     It is looked for: this is for logs.
@@ -88,7 +88,7 @@ def working_on() -> Task | None:
         return None
     for store in list(_running) if current is not None else ():
         for run in all_running(store):
-            for attempt in list(run.calls.running.values()):
+            for attempt in list(run.state.running.values()):
                 if attempt.waiter is current and attempt.outcome is None:
                     return attempt.task
     return None

@@ -1,6 +1,6 @@
 """One call of a task's executor, from its inputs to its outcome.
 
-What happens here is not durable: the run writes it down before and after.
+Nothing here is durable: the run writes the start of the attempt before, and its outcome after.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ from apflow.core.payload.json_value import copy_json
 from apflow.core.payload.schema import InputSchema, compile_schema, narrowed
 from apflow.core.payload.secrets import redact, resolve
 from apflow.core.permissions.origin import Origin, authors_of, working_for
-from apflow.core.planning.outcome import Outcome, cancelled, failed, read_exception, read_result
+from apflow.core.planning.outcome import Outcome, failed, read_exception, read_result
+from apflow.core.planning.run_state import KEPT_OF_A_CANCELLED, Call
 from apflow.core.process.error_text import describe_error
 from apflow.core.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 CANCELLED = TaskStatus.CANCELLED
-KEPT_OF_A_CANCELLED = ("partial_result", "result", "token_usage")
 
 
 @dataclass(slots=True)
-class Bench:
-    """What the attempts of one run share: nothing of it belongs to a single task."""
+class RunContext:
+    """What the attempts of one run share; nothing in it belongs to a single task."""
 
     hooks: Hooks
     runner: Runner
     settings: Settings
-    # Task id -> the instance that runs it now, for whoever gave the dict to `TaskManager`.
+    # Task id -> the instance that runs it now, for the caller that gave the dict to `TaskManager`.
     instances: MutableMapping[str, ExecutableTask]
     entries: dict[str, registry.ExecutorEntry] = field(default_factory=dict[str, registry.ExecutorEntry])
     # Set when a run begins.
@@ -72,7 +72,7 @@ class Bench:
         ended: Callable[[Attempt], None],
         code: CodeTasks,
     ) -> None:
-        """Belong to a run: to its tasks, and to what hears its live events and the end of its attempts."""
+        """Join a run: its tasks, and the functions that take its live events and the end of its attempts."""
         self.loop = asyncio.get_running_loop()
         self.tasks, self.publish, self.note_progress, self.ended = tasks, publish, note_progress, ended
         self.code = code
@@ -106,53 +106,26 @@ class Bench:
             return ExecutableTask.effect  # a plugin that cannot be loaded fails its task when it starts
 
 
-class Cancellation:
-    """Whether an attempt is cancelled: the `cancellation_checker` of its executor.
-
-    An executor that held the attempt itself would be garbage that only the collector can free.
-    """
-
-    __slots__ = ("is_requested",)
-
-    def __init__(self) -> None:
-        self.is_requested = False
-
-    def __call__(self) -> bool:
-        return self.is_requested
-
-
-class Attempt:
-    """One attempt at one task. `bench.ended` is told once, when its code has ended."""
+class Attempt(Call):
+    """One attempt at one task. It calls `context.ended` once, when its code has ended."""
 
     __slots__ = (
-        "answer", "asking", "bench", "cancellation", "executor", "generation", "has_answered", "has_begun",
-        "inputs", "is_ended", "message", "number", "outcome", "queue", "secrets", "task", "waiter",
-        "was_called",
+        "asking", "context", "executor", "has_answered", "has_begun", "inputs", "is_ended", "queue",
+        "secrets", "waiter",
     )  # fmt: skip
 
-    def __init__(self, bench: Bench, task: Task) -> None:
-        self.bench = bench
-        self.task = task
-        self.number, self.generation = task.attempts, task.generation  # as they were when it started
+    def __init__(self, context: RunContext, task: Task) -> None:
+        super().__init__(task)
+        self.context = context
         self.executor: ExecutableTask | None = None
         self.inputs: dict[str, Json] = {}  # those used, secrets still as references
         self.secrets: list[str] = []
         self.has_begun = False
         self.is_ended = False  # its code was asked to end, from outside
-        self.outcome: Outcome | None = None  # once it has ended
-        self.was_called = False  # the executor's code has begun
-        self.cancellation = Cancellation()
-        self.message: str | None = None  # why it was cancelled
-        self.answer: Json = None  # what the executor's `cancel` returned
-        self.has_answered = False  # its `cancel` has returned, or it has none
-        self.asking: asyncio.Event | None = None  # somebody waits for that
+        self.has_answered = False  # the executor's `cancel` has returned, or it has none
+        self.asking: asyncio.Event | None = None  # a coroutine waits for that
         self.queue: ProgressQueue | None = None
         self.waiter: asyncio.Task[Any] | None = None  # what its code runs in
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether its only outcome is `cancelled` now."""
-        return self.cancellation.is_requested
 
     async def run(self, within: asyncio.Task[Any]) -> None:
         """Build the inputs, call the executor, and tell what became of it. `within`: what this runs in."""
@@ -167,8 +140,8 @@ class Attempt:
             self.waiter = None
             if self.outcome is None:  # else it was left behind
                 self.outcome = outcome
-                self.bench.ended(self)
-        if within.cancelling() and not self.bench.is_over():
+                self.context.ended(self)
+        if within.cancelling() and not self.context.is_over():
             await forget_cancellations(within)
 
     def end(self, why: str) -> None:
@@ -184,7 +157,7 @@ class Attempt:
         self.has_begun = True  # it does not begin later
         if self.is_cancelled:
             self.outcome = self.cancelled()
-        self.bench.ended(self)
+        self.context.ended(self)
 
     def leave_behind(self, outcome: Outcome) -> None:
         """Go on without code that does not end, although it was asked to again and again."""
@@ -196,11 +169,11 @@ class Attempt:
             self.task.executor,
         )
         self.outcome = outcome
-        self.bench.ended(self)
+        self.context.ended(self)
 
     def was_ended(self) -> bool:
         """Whether its code was asked to end, by itself or with its run."""
-        return self.is_ended or self.bench.is_over()
+        return self.is_ended or self.context.is_over()
 
     async def _outcome(self, within: asyncio.Task[Any]) -> Outcome:
         """Return what became of the call. Raises nothing but the end that it was asked for."""
@@ -211,7 +184,7 @@ class Attempt:
                 raise  # the run, or this process, is being ended
             outcome = read_exception(error)
         finally:
-            self.bench.instances.pop(self.task.id, None)
+            self.context.instances.pop(self.task.id, None)
             if self.queue is not None:
                 self.queue.close()
         if self.is_cancelled:
@@ -229,32 +202,20 @@ class Attempt:
             redact(outcome.error_type, self.secrets),
         )
 
-    def cancelled(self, outcome: Outcome | None = None) -> Outcome:
-        """Return the outcome of a cancelled attempt: what its code still gave is kept."""
-        kept: dict[str, Json] = {}
-        result = None if outcome is None or outcome.status is TaskStatus.FAILED else outcome.result
-        if isinstance(result, dict):
-            kept.update(cast("dict[str, Json]", result))
-        answer = self.answer
-        if isinstance(answer, dict):
-            answer = cast("dict[str, Json]", answer)
-            kept.update({name: answer[name] for name in KEPT_OF_A_CANCELLED if answer.get(name) is not None})
-        return cancelled(self.message, kept or None)
-
     async def _wait_for_answer(self) -> None:
         """Wait, within the grace period, for what the executor's own `cancel` has to tell."""
         if self.has_answered:
             return
         self.asking = asyncio.Event()
         try:
-            async with asyncio.timeout(self.bench.settings.cancel_grace):
+            async with asyncio.timeout(self.context.settings.cancel_grace):
                 await self.asking.wait()
         except (TimeoutError, asyncio.CancelledError):
             logger.debug("Nothing more was told by the executor of task %s", self.task.id)
 
     async def cancel(self, *, is_forced: bool) -> None:
         """Let the code end: by the executor's own `cancel`, its grace period, then from outside."""
-        grace = self.bench.settings.cancel_grace
+        grace = self.context.settings.cancel_grace
         loop = asyncio.get_running_loop()
         until = loop.time() + grace
         if self.executor is not None and self.was_called and overrides_cancel(self.executor):
@@ -291,7 +252,7 @@ class Attempt:
             try:
                 self.answer = self._readable(await executor.cancel())
             except BaseException as error:
-                if must_pass(error, current, lambda: is_late or self.bench.is_over()):
+                if must_pass(error, current, lambda: is_late or self.context.is_over()):
                     raise
                 shown = redact(show_traceback(error), self.secrets)
                 logger.error(  # noqa: TRY400 - the traceback may hold secrets
@@ -300,7 +261,7 @@ class Attempt:
                     shown,
                 )
 
-        asking = self.bench.code.create_task(ask(), name=f"apflow:ask:{self.task.id}")
+        asking = self.context.code.create_task(ask(), name=f"apflow:ask:{self.task.id}")
         await asyncio.wait({asking}, timeout=max(0.0, until - asyncio.get_running_loop().time()))
         if asking.done():
             return
@@ -308,7 +269,7 @@ class Attempt:
         logger.error(
             "cancel() of %s takes longer than %g s; its code is cancelled from outside.",
             self.task.executor,
-            self.bench.settings.cancel_grace,
+            self.context.settings.cancel_grace,
         )
         asking.cancel("the grace period is over")
         await asyncio.wait({asking}, timeout=INSIST_SECONDS)
@@ -324,7 +285,7 @@ class Attempt:
 
     async def _insist(self, why: str) -> None:
         """End the code, again where it swallows that; leave it behind where it never ends."""
-        waiter, settings = self.waiter, self.bench.settings
+        waiter, settings = self.waiter, self.context.settings
         self.end(why)
         for _ in range(ceil((settings.cancel_grace + settings.cancel_wait) / INSIST_SECONDS)):
             if waiter is None or self.outcome is not None:
@@ -335,18 +296,20 @@ class Attempt:
         self.leave_behind(self.cancelled())
 
     async def _call(self) -> Outcome:
-        bench, task = self.bench, self.task
+        context, task = self.context, self.task
         if task.executor is None:
             return failed(
                 "ExecutorNotFound", f"No executor is called {task.name!r}. {registry.advise(task.name)}"
             )
-        entry = bench.entry(task.executor)
-        origin = Origin(authors_of(bench.tasks[task.root_id]), task.executor, can_bind=entry.uses_net_policy)
+        entry = context.entry(task.executor)
+        origin = Origin(
+            authors_of(context.tasks[task.root_id]), task.executor, can_bind=entry.uses_net_policy
+        )
         with working_for(origin):
             return await self._call_executor(entry, origin)
 
     async def _call_executor(self, entry: registry.ExecutorEntry, origin: Origin) -> Outcome:
-        bench, task = self.bench, self.task
+        context, task = self.context, self.task
         params = task.params
         if params:
             params, secrets = resolve(params, origin.permit)
@@ -361,19 +324,19 @@ class Attempt:
         policy = Policy.from_json(task.policy)
         self.was_called = True
         if policy.timeout is None:
-            return self._read(await bench.runner.call(executor, inputs, None))
-        patience = policy.timeout + bench.settings.cancel_grace + bench.settings.cancel_wait
+            return self._read(await context.runner.call(executor, inputs, None))
+        patience = policy.timeout + context.settings.cancel_grace + context.settings.cancel_wait
         late = failed("TimeoutError", f"{timeout_message(policy.timeout)} Its code does not end.")
-        leaving = bench.loop.call_later(patience, self.leave_behind, late)
+        leaving = context.loop.call_later(patience, self.leave_behind, late)
         try:
-            return self._read(await bench.runner.call(executor, inputs, policy.timeout))
+            return self._read(await context.runner.call(executor, inputs, policy.timeout))
         finally:
             leaving.cancel()
 
     def _read(self, value: Json, *, has_schema: bool = True) -> Outcome:
         if asyncio.iscoroutine(value):
             value.close()  # a call without `await`: it is no JSON, and nothing runs it
-        settings = self.bench.settings
+        settings = self.context.settings
         schema = self.task.schemas.get("output_schema") if has_schema else None
         return read_result(
             value,
@@ -384,7 +347,7 @@ class Attempt:
 
     async def _inputs(self, schema: InputSchema | None, origin: Origin) -> dict[str, Json]:
         """Return the inputs for the call; those with secrets as references stay in `self.inputs`."""
-        task, tasks = self.task, self.bench.tasks
+        task, tasks = self.task, self.context.tasks
         results: dict[str, Json] = {}
         names: dict[str, str] = {}
         for dependency in task.dependencies:
@@ -393,12 +356,12 @@ class Attempt:
                 results[needed.id] = copy_json(needed.result)
                 if "name" in dependency:
                     names[needed.id] = dependency["name"]
-        most = self.bench.settings.max_referenced_bytes
+        most = self.context.settings.max_referenced_bytes
         inputs = build_inputs(task, results, names, schema, most)
-        if self.bench.hooks.has_pre:
+        if self.context.hooks.has_pre:
             shown = task.copy()
             shown.inputs = inputs
-            await self.bench.hooks.run_pre(shown, self.was_ended)
+            await self.context.hooks.run_pre(shown, self.was_ended)
             inputs = shown.inputs
         clear, secrets = resolve(inputs, origin.permit)
         self.secrets.extend(secrets)
@@ -411,14 +374,14 @@ class Attempt:
 
     def _prepare(self, executor: ExecutableTask) -> None:
         """Give the executor what an execution sees."""
-        task, bench = self.task, self.bench
+        task, context = self.task, self.context
         self.queue = ProgressQueue(
             task,
-            bench.publish,
-            bench.note_progress,
+            context.publish,
+            context.note_progress,
             partial(redact, secrets=self.secrets),
-            bench.settings.progress_interval,
-            bench.loop,
+            context.settings.progress_interval,
+            context.loop,
         )
         executor.task_id = task.id
         executor.root_task_id = task.root_id
@@ -429,4 +392,4 @@ class Attempt:
         executor.policy_effect = task.policy.get("effect")
         executor.cancellation_checker = self.cancellation
         executor.event_queue = self.queue
-        bench.instances[task.id] = executor
+        context.instances[task.id] = executor

@@ -1,4 +1,4 @@
-"""The executor calls of one run: which are being made, and how many more may be."""
+"""How many executor calls one run may make, and which ready tasks wait for a place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from apflow.core.concurrency.containment import call_contained
 from apflow.core.concurrency.fair_semaphore import Slots, executor_slots, isolation_slots
-from apflow.core.engine.attempt import Attempt, Bench
+from apflow.core.engine.attempt import RunContext
 from apflow.core.model.status import TERMINAL
 from apflow.core.model.task import Task
 
@@ -17,7 +17,7 @@ ISOLATED: Final = ":isolated"  # the key of held tasks that must be isolated; no
 SHORTEST_ISOLATION_SECONDS = 1.0
 
 
-class Calls:
+class CallLimiter:
     """The calls of one run, within the limits of the process, of the run and of each executor.
 
     Of the tasks whose process has died during their call, a process runs one at a time. If that task ends
@@ -29,9 +29,10 @@ class Calls:
         when_free: called, from any thread, when a place that was wanted may be free.
     """
 
-    def __init__(self, bench: Bench, slots: Slots, limit: int | None, when_free: Callable[[], None]) -> None:
-        self.running: dict[str, Attempt] = {}
-        self._bench = bench
+    def __init__(
+        self, context: RunContext, slots: Slots, limit: int | None, when_free: Callable[[], None]
+    ) -> None:
+        self._context = context
         self._slots = slots
         self._limit = slots.limit if limit is None else limit
         self._when_free = when_free
@@ -116,8 +117,8 @@ class Calls:
                 return own
             self._own_taken[str(task.executor), limit] += 1
         if is_suspect:
-            seconds = _isolation_seconds(task, self._bench.settings.isolation_seconds)
-            self._isolated[task.id] = self._bench.loop.call_later(seconds, self._end_isolation, task.id)
+            seconds = _isolation_seconds(task, self._context.settings.isolation_seconds)
+            self._isolated[task.id] = self._context.loop.call_later(seconds, self._end_isolation, task.id)
         return None
 
     def _wait_own(self, task: Task, lacking: Slots) -> None:
@@ -176,7 +177,7 @@ class Calls:
         if executor_id is None:
             return None
         try:
-            return call_contained(lambda: self._bench.entry(executor_id).max_concurrency)
+            return call_contained(lambda: self._context.entry(executor_id).max_concurrency)
         except Exception:  # noqa: BLE001 - what cannot be loaded fails when it is called
             return None
 

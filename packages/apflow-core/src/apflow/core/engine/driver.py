@@ -12,7 +12,7 @@ from typing import cast
 from apflow.core.concurrency.containment import run_apart
 from apflow.core.concurrency.fair_semaphore import process_slots
 from apflow.core.engine import active_runs, late_results, leases
-from apflow.core.engine.attempt import Bench
+from apflow.core.engine.attempt import RunContext
 from apflow.core.engine.cancellation import CancelRequest, request_elsewhere
 from apflow.core.engine.gc_tuning import collect_rarely
 from apflow.core.engine.store_retry import CALLERS_PATIENCE, Patience
@@ -27,7 +27,7 @@ from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import Json, Task, utc_now
 from apflow.core.model.tree import TaskTreeNode, TreeSummary, tree_status
 from apflow.core.model.tree_index import TreeIndex
-from apflow.core.planning.batch import Batch
+from apflow.core.planning.change_set import ChangeSet
 from apflow.core.planning.deadlock import find_cycle
 from apflow.core.planning.plan import choose_executor
 from apflow.core.planning.run_start import begin_run, has_unended_run, has_work, in_scope, take_over
@@ -149,7 +149,7 @@ class Driver:
 
     def _requested(self, tasks: list[Task], root: Task, named_id: str | None, force: bool) -> TreeRun | None:
         """Return the run that was asked for, or None where there is nothing to do."""
-        batch = Batch(root.id, active_runs.owner_id(), utc_now())
+        batch = ChangeSet(root.id, active_runs.owner_id(), utc_now())
         is_known = registry.executor_is_known
         scope = begin_run(tasks, root, batch, named_id=named_id, force=force, is_known=is_known)
         if not has_work(tasks, scope):
@@ -157,14 +157,14 @@ class Driver:
         return self._make(tasks, scope, batch)
 
     def _resumed(self, tasks: list[Task], root: Task) -> TreeRun:
-        batch = Batch(root.id, active_runs.owner_id(), utc_now())
-        bench = self._bench()
+        batch = ChangeSet(root.id, active_runs.owner_id(), utc_now())
+        context = self._context()
         take_over(
             tasks,
             root,
             batch,
             is_known=registry.executor_is_known,
-            effect=partial(bench.effect, must_know=True),
+            effect=partial(context.effect, must_know=True),
             max_interruptions=self.settings.max_interruptions,
         )
         return self._make(tasks, root.run_scope, batch)
@@ -172,19 +172,21 @@ class Driver:
     def closing(self, tasks: list[Task], root: Task) -> TreeRun:
         """Return a run that starts nothing: it writes down what a cancellation ends in a tree nobody runs."""
         fence = {"run_owner": root.run_owner, "lease_until": root.lease_until}  # nobody has taken it since
-        batch = Batch(root.id, active_runs.owner_id(), utc_now(), fence)
+        batch = ChangeSet(root.id, active_runs.owner_id(), utc_now(), fence)
         return self._make(tasks, root.run_scope if has_unended_run(root) else None, batch, is_closing=True)
 
-    def _bench(self) -> Bench:
-        return Bench(hooks=self.hooks, runner=self.runner, settings=self.settings, instances=self.instances)
+    def _context(self) -> RunContext:
+        return RunContext(
+            hooks=self.hooks, runner=self.runner, settings=self.settings, instances=self.instances
+        )
 
     def _make(
-        self, tasks: list[Task], scope: list[str] | None, batch: Batch, *, is_closing: bool = False
+        self, tasks: list[Task], scope: list[str] | None, batch: ChangeSet, *, is_closing: bool = False
     ) -> TreeRun:
         fault = None if is_closing else _invalid_tree(tasks, scope)
         run = TreeRun(
             self.store,
-            self._bench(),
+            self._context(),
             self.bus,
             process_slots(self.settings.max_concurrency),
             tasks=tasks,
@@ -205,14 +207,14 @@ class Driver:
             driving = asyncio.create_task(run.drive(), name=f"apflow:run:{run.root_id}")
             try:
                 await self.hooks.run_tree("on_tree_started", run.by_id[run.root_id].copy())
-                with self.bus.heeding(NoticeKind.CANCEL, run.look_at):
+                with self.bus.on_notice(NoticeKind.CANCEL, run.look_at):
                     await asyncio.shield(driving)
             except asyncio.CancelledError:
                 await self._give_up(run, driving)
                 raise
             except OwnerLostError:
                 if run.hold.was_held():
-                    late = late_results.late_results(run.calls.running.values())
+                    late = late_results.late_results(run.state.running.values())
                     await late_results.deliver(
                         self.store, run.root_id, run.requested_at, active_runs.owner_id(), late
                     )
@@ -241,7 +243,7 @@ class Driver:
             await self.hooks.run_tree("on_tree_cancelled", shown, summary.error or "Cancelled.")
         else:
             await self.hooks.run_tree("on_tree_completed", shown, str(summary.status))
-        batch = Batch(root.id, active_runs.owner_id(), utc_now())
+        batch = ChangeSet(root.id, active_runs.owner_id(), utc_now())
         expects = {"run_requested_at": root.run_requested_at, "run_ended_at": root.run_ended_at}
         batch.put(root, expects, {"run_requested_at": None, "run_owner": None})
         change = batch.change()
@@ -344,7 +346,7 @@ async def _ask_elsewhere(store: TaskStore, root_id: str, request: CancelRequest)
     wait = SHORTEST_WAIT
     while True:
         tasks = await store.tree(root_id)
-        batch = Batch(root_id, None, utc_now())
+        batch = ChangeSet(root_id, None, utc_now())
         is_open = request_elsewhere(tasks, request, batch)
         if not is_open:
             return request.has_cancelled

@@ -17,7 +17,7 @@ from apflow.core.engine.attempt import Attempt
 from apflow.core.errors import ApflowError, ConflictError
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import Task, utc_now
-from apflow.core.planning.batch import Batch
+from apflow.core.planning.change_set import ChangeSet
 from apflow.core.store.base import TaskStore
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def late_results(attempts: Iterable[Attempt]) -> list[Attempt]:
         if each.outcome is not None
         and each.outcome.status is TaskStatus.COMPLETED
         and not each.is_cancelled
-        and each.bench.effect(each.task) != "once"
+        and each.context.effect(each.task) != "once"
     ]
 
 
@@ -84,12 +84,12 @@ async def _deliver(
     return False
 
 
-def _ending(task: Task, root_id: str, owner: str, attempt: Attempt) -> Batch:
+def _ending(task: Task, root_id: str, owner: str, attempt: Attempt) -> ChangeSet:
     """Return the change that ends a task by a late result, and makes this process the task's owner."""
     assert attempt.outcome is not None  # only such attempts are delivered
-    batch = Batch(root_id, owner, utc_now())
+    changes = ChangeSet(root_id, owner, utc_now())
     if task.status is TaskStatus.PENDING:  # the new owner has put it back, and not started it yet
-        batch.start(task)
-    batch.end(task, attempt.outcome)
-    batch.put(task, {}, {"owner": owner})
-    return batch
+        changes.start(task)
+    changes.end(task, attempt.outcome)
+    changes.put(task, {}, {"owner": owner})
+    return changes

@@ -149,7 +149,7 @@ def _holders(runs: Iterable[TreeRun]) -> str:
         surely += run.hold.suspects
         run.hold.suspects = []
         current = run.current_task()
-        for attempt in list(run.calls.running.values()):
+        for attempt in list(run.state.running.values()):
             if attempt.has_begun:
                 running.append(attempt.task)
                 surely += [attempt.task] if current is not None and attempt.waiter is current else []

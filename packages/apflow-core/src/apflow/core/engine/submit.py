@@ -8,7 +8,7 @@ from apflow.core.engine.driver import is_owned_elsewhere
 from apflow.core.errors import AlreadyRunningError, ConflictError, LimitExceededError, NotFoundError
 from apflow.core.events.bus import bus_of
 from apflow.core.model.task import Task, utc_now
-from apflow.core.planning.batch import Batch
+from apflow.core.planning.change_set import ChangeSet
 from apflow.core.planning.run_start import has_unended_run, has_work, request_run
 from apflow.core.settings import get_settings
 from apflow.core.store.base import Notice, NoticeKind, TaskQuery, TaskStore
@@ -39,7 +39,7 @@ async def submit(
         tasks = known or await _read(db, task_id)
         known = None
         root = next(each for each in tasks if each.id == each.root_id)
-        batch = Batch(root.id, None, utc_now())
+        batch = ChangeSet(root.id, None, utc_now())
         named = None if task_id == root.id else task_id
         scope = request_run(tasks, root, batch, named_id=named, force=force)
         if not has_work(tasks, scope):
@@ -48,7 +48,7 @@ async def submit(
             await db.write(batch.change())
         except ConflictError:
             continue
-        bus_of(db).hear(Notice(NoticeKind.REQUESTED, root.id))  # whoever runs trees in this process
+        bus_of(db).receive(Notice(NoticeKind.REQUESTED, root.id))  # whoever runs trees in this process
         return True
     raise AlreadyRunningError(task_id)
 

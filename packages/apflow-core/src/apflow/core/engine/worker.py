@@ -22,7 +22,7 @@ from apflow.core.events.bus import bus_of
 from apflow.core.model.task import Task
 from apflow.core.planning.run_start import is_unstarted
 from apflow.core.settings import Settings, get_settings
-from apflow.core.store.base import Change, Move, NoticeKind, TaskStore
+from apflow.core.store.base import Change, NoticeKind, TaskStore, Transition
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class Worker:
         self._is_cancelled = False
         self._sweeping = Supervised("apflow:worker:sweep", self._sweep_until_drained)
         try:
-            with bus_of(self.db).heeding(NoticeKind.REQUESTED, self._heed):
+            with bus_of(self.db).on_notice(NoticeKind.REQUESTED, self._heed):
                 await self._sweeping.run()
         finally:
             await self._end_trees()
@@ -192,7 +192,7 @@ class Worker:
     async def _free(self, root: Task) -> None:
         """Give up the reservation of a tree that is left to others."""
         if root.lease_until is not None:  # it was reserved
-            free = Move(root.id, root.id, {"lease_until": root.lease_until}, {"lease_until": None})
+            free = Transition(root.id, root.id, {"lease_until": root.lease_until}, {"lease_until": None})
             await self.db.write(Change(moves=[free]))
 
     def _take_later(self, root_id: str) -> None:

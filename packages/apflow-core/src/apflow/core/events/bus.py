@@ -54,11 +54,11 @@ class EventBus:
         for each in self._subscriptions.get(events[0].root_task_id, ()):
             subscription = each()
             if subscription is not None:
-                subscription.offer(*events)
+                subscription.enqueue(*events)
         for observe in self._observers:
             observe(events)
 
-    def hear(self, notice: Notice) -> None:
+    def receive(self, notice: Notice) -> None:
         """Pass on what another process did. From any thread."""
         if notice.event is not None:
             self.publish(notice.event)
@@ -71,7 +71,7 @@ class EventBus:
             heed(notice.root_id)
 
     @contextmanager
-    def heeding(self, kind: NoticeKind, heed: Callable[[str], object]) -> Generator[None]:
+    def on_notice(self, kind: NoticeKind, heed: Callable[[str], object]) -> Generator[None]:
         """Call `heed`, from any thread, with the root's id of each notice of a kind."""
         with self._lock:
             self._heeded[kind] = (*self._heeded.get(kind, ()), heed)
@@ -93,7 +93,7 @@ class EventBus:
                 self._observers = tuple(each for each in self._observers if each is not observe)
 
     @contextmanager
-    def telling(self, root_id: str, position: Callable[[], int]) -> Generator[None]:
+    def publishing(self, root_id: str, position: Callable[[], int]) -> Generator[None]:
         """Tell subscriptions where "now" is, for as long as a tree is run here.
 
         The store cannot say it: what it has by now may not be told yet.
@@ -114,7 +114,7 @@ class EventBus:
             with self._lock:
                 self._positions.pop(root_id, None)
 
-    def add(self, subscription: Subscription) -> None:
+    def subscribe(self, subscription: Subscription) -> None:
         """Let a subscription hear, as long as somebody holds it."""
         root_id = subscription.root_id
         added = ref(subscription, lambda _: self._keep(root_id))
@@ -124,7 +124,7 @@ class EventBus:
             if position is not None:
                 subscription.begin_at(position())  # asked for when nothing can be told without it any more
 
-    def remove(self, subscription: Subscription) -> None:
+    def unsubscribe(self, subscription: Subscription) -> None:
         """Let a subscription hear no more."""
         self._keep(subscription.root_id, without=subscription)
 
@@ -182,14 +182,14 @@ class Subscription:
         self._is_stopping = False
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        bus.add(self)
+        bus.subscribe(self)
 
     def begin_at(self, number: int) -> None:
         """Take note what the last event was when the subscription was made. Only the first word counts."""
         if self._made_at is None:
             self._made_at = number
 
-    def offer(self, *events: TaskEvent) -> None:
+    def enqueue(self, *events: TaskEvent) -> None:
         """Take events as far as there is room. May be called from any thread."""
         for event in events:
             if len(self._queue) < self._size:
@@ -267,7 +267,7 @@ class Subscription:
                 else:
                     self._has_gap = True
         finally:
-            self._bus.remove(self)
+            self._bus.unsubscribe(self)
 
     async def _wait(self) -> None:
         """Wait until there is something to tell; where others may store events, look from time to time."""
@@ -362,7 +362,7 @@ class Subscription:
         try:
             self._loop.call_soon_threadsafe(self._wake.set)
         except RuntimeError:  # the event loop is closed: nobody listens any more
-            self._bus.remove(self)
+            self._bus.unsubscribe(self)
 
     def _missing(self, count: int) -> TaskEvent:
         return TaskEvent(
@@ -386,5 +386,5 @@ def bus_of(store: TaskStore) -> EventBus:
         bus = _buses.get(store)
         if bus is None:
             bus = _buses[store] = EventBus()
-            store.listen(bus.hear)
+            store.listen(bus.receive)
         return bus

@@ -33,7 +33,7 @@ class TaskStatus(StrEnum):
 
 TERMINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
 
-MOVES: Mapping[TaskStatus, frozenset[TaskStatus]] = {
+TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
     # pending -> failed: what it needs can never be had. pending -> completed: marked by hand.
     TaskStatus.PENDING: frozenset(TaskStatus) - {TaskStatus.PENDING},
     # in_progress -> in_progress: a retry waits or begins. in_progress -> pending: recovery and drain.
@@ -47,7 +47,7 @@ MOVES: Mapping[TaskStatus, frozenset[TaskStatus]] = {
 MARKABLE = frozenset({TaskStatus.PENDING, TaskStatus.FAILED, TaskStatus.CANCELLED})  # by hand, as completed
 
 
-def check_move(task_id: str, old: TaskStatus, new: TaskStatus) -> None:
+def check_transition(task_id: str, old: TaskStatus, new: TaskStatus) -> None:
     """Raise `IllegalMoveError` unless a task may go from `old` to `new`."""
-    if new not in MOVES[old]:
+    if new not in TRANSITIONS[old]:
         raise IllegalMoveError(task_id, old, new)

@@ -7,27 +7,31 @@ from collections.abc import Mapping, Sequence
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Task
 from apflow.core.planning.outcome import CHILD_FAILED, DEPENDENCY_FAILED, Outcome, failed
-from apflow.core.planning.plan import Ruling
+from apflow.core.planning.plan import DerivedOutcome
 
 
-def outcome_of(ruling: Ruling, tasks: Mapping[str, Task], children: Mapping[str, Sequence[str]]) -> Outcome:
-    """Return the outcome that a ruling means: of a group, or of what needs another task."""
-    task = tasks[ruling.task_id]
-    cause = tasks.get(ruling.cause) if ruling.cause else None
+def outcome_of(
+    derived: DerivedOutcome, tasks: Mapping[str, Task], children: Mapping[str, Sequence[str]]
+) -> Outcome:
+    """Return what is stored for a derived end: of a group, or of a task that needs another one."""
+    task = tasks[derived.task_id]
+    cause = tasks.get(derived.cause) if derived.cause else None
     if task.executor == GROUP and task.status is TaskStatus.IN_PROGRESS:
-        return _with_children(_group_outcome(ruling, cause), task, tasks, children)
-    if ruling.status is TaskStatus.FAILED:
+        return _with_children(_group_outcome(derived, cause), task, tasks, children)
+    if derived.status is TaskStatus.FAILED:
         message = f"It needs {_shown(cause)}, which failed"
-        return failed(DEPENDENCY_FAILED, message, failed_task_id=ruling.cause)
+        return failed(DEPENDENCY_FAILED, message, failed_task_id=derived.cause)
     message = f"Cancelled, because it needs {_shown(cause)}, which was cancelled."
-    return Outcome(ruling.status, None, message, None)
+    return Outcome(derived.status, None, message, None)
 
 
-def _group_outcome(ruling: Ruling, cause: Task | None) -> Outcome:
-    if ruling.status is TaskStatus.FAILED:
+def _group_outcome(derived: DerivedOutcome, cause: Task | None) -> Outcome:
+    if derived.status is TaskStatus.FAILED:
         message = f"In this group {_shown(cause)} failed first"
-        return failed(CHILD_FAILED, message, failed_task_id=ruling.cause)
-    return Outcome(ruling.status, None, "Cancelled." if ruling.status is TaskStatus.CANCELLED else None, None)
+        return failed(CHILD_FAILED, message, failed_task_id=derived.cause)
+    return Outcome(
+        derived.status, None, "Cancelled." if derived.status is TaskStatus.CANCELLED else None, None
+    )
 
 
 def _with_children(

@@ -33,7 +33,7 @@ def choose_executor(task: Task, is_known: Callable[[str], bool]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class DerivedOutcome:
     """A change of state that follows from others, without a call of an executor."""
 
     task_id: str
@@ -84,7 +84,7 @@ class Plan:
     def __init__(self, tasks: Sequence[Task], scope: Collection[str] | None = None) -> None:
         self.steps = 0
         self._ready: list[tuple[int, int, str, Node]] = []
-        self._rulings: list[Ruling] = []
+        self._derived: list[DerivedOutcome] = []
         self._tolerated: dict[str, bool] = {}
         self._ended: deque[Node] = deque()  # to be carried to those that wait for them
         self._closing: deque[Node] = deque()  # ended and carried: their subtrees may be complete
@@ -118,10 +118,10 @@ class Plan:
             heapq.heappop(self._ready)[3].is_queued = False
         return bool(self._ready)
 
-    def take_rulings(self) -> list[Ruling]:
+    def take_derived(self) -> list[DerivedOutcome]:
         """Return what follows from all that was told so far, in order, each once."""
-        rulings, self._rulings = self._rulings, []
-        return rulings
+        derived, self._derived = self._derived, []
+        return derived
 
     def finish(self, task_id: str, status: TaskStatus) -> None:
         """Take note that a task ended (or, pending, was cancelled)."""
@@ -213,7 +213,7 @@ class Plan:
             return
         if node.is_group:
             node.status = IN_PROGRESS
-            self._rulings.append(Ruling(node.id, IN_PROGRESS))
+            self._derived.append(DerivedOutcome(node.id, IN_PROGRESS))
             self._group_started(node)
             return
         self.steps += max(1, len(self._ready).bit_length())
@@ -239,7 +239,7 @@ class Plan:
         else:
             status, blame = (CANCELLED if group.has_cancelled else COMPLETED), None
         self._end(group, status, blame or group.id)
-        self._rulings.append(Ruling(group.id, status, blame))
+        self._derived.append(DerivedOutcome(group.id, status, blame))
 
     def _end(self, node: Node, status: TaskStatus, blame: str | None) -> None:
         node.status = status
@@ -261,7 +261,7 @@ class Plan:
             elif waiting.in_scope and waiting.status is PENDING:
                 status = FAILED if node.status is FAILED else CANCELLED
                 self._end(waiting, status, node.blame)
-                self._rulings.append(Ruling(waiting.id, status, node.blame))
+                self._derived.append(DerivedOutcome(waiting.id, status, node.blame))
         self._closing.append(node)
 
     def _close(self, node: Node) -> None:

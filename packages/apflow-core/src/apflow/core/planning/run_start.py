@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from apflow.core.model.event import EventType
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Json, Task
-from apflow.core.planning.batch import Batch
+from apflow.core.planning.change_set import ChangeSet
 from apflow.core.planning.outcome import INTERRUPTED, cancelled, failed, interrupted
 from apflow.core.planning.plan import choose_executor
 from apflow.core.planning.rerun import plan_rerun
@@ -28,7 +28,7 @@ def is_unstarted(tasks: Sequence[Task], root: Task) -> bool:
 def begin_run(
     tasks: Sequence[Task],
     root: Task,
-    batch: Batch,
+    batch: ChangeSet,
     *,
     named_id: str | None,
     force: bool,
@@ -40,7 +40,7 @@ def begin_run(
 
 
 def request_run(
-    tasks: Sequence[Task], root: Task, batch: Batch, *, named_id: str | None, force: bool
+    tasks: Sequence[Task], root: Task, batch: ChangeSet, *, named_id: str | None, force: bool
 ) -> list[str] | None:
     """Put the request of a run into the batch and return its scope. Who takes it decides the executors."""
     rerun = plan_rerun(tasks, named_id, force)
@@ -62,7 +62,7 @@ def request_run(
 def take_over(
     tasks: Sequence[Task],
     root: Task,
-    batch: Batch,
+    batch: ChangeSet,
     *,
     is_known: Callable[[str], bool],
     effect: Callable[[Task], str],
@@ -77,7 +77,7 @@ def take_over(
     batch.put(root, {name: getattr(root, name) for name in names}, {"run_owner": batch.owner})
 
 
-def recover_task(task: Task, batch: Batch, effect: str, max_interruptions: int) -> None:
+def recover_task(task: Task, batch: ChangeSet, effect: str, max_interruptions: int) -> None:
     """Decide what becomes of a task that a dead process had started."""
     if task.cancel_requested_at is not None:
         batch.end(task, cancelled(task.error))
@@ -93,7 +93,7 @@ def recover_task(task: Task, batch: Batch, effect: str, max_interruptions: int) 
 
 
 def decide_executors(
-    tasks: Sequence[Task], batch: Batch, is_known: Callable[[str], bool], *, again: bool
+    tasks: Sequence[Task], batch: ChangeSet, is_known: Callable[[str], bool], *, again: bool
 ) -> None:
     """Store which executor runs each task that may start. On resuming, what was decided stays."""
     for task in tasks:

@@ -1,7 +1,7 @@
 """What a store must offer: a few transactional operations on tasks.
 
 All changes go through `write`: a `Change` is one all-or-nothing unit of added tasks, moves and removed
-tasks. A `Move` is a conditional change of one task, stored together with its events. Of two writers of
+tasks. A `Transition` is a conditional change of one task, stored together with its events. Of two writers of
 one task one wins, and the loser is told.
 
 Beside the tasks it keeps records: small JSON documents of interfaces, such as the webhooks of a server.
@@ -19,12 +19,12 @@ from typing import NamedTuple
 
 from apflow.core.errors import NotFoundError, StoreUnavailableError
 from apflow.core.model.event import TaskEvent
-from apflow.core.model.status import TaskStatus, check_move
+from apflow.core.model.status import TaskStatus, check_transition
 from apflow.core.model.task import Json, Task
 
 
 @dataclass(slots=True)
-class Move:
+class Transition:
     """A conditional change of one task.
 
     It wins when the row exists and every field named in `expects` has that value (None matches null).
@@ -45,7 +45,10 @@ class Move:
     def __post_init__(self) -> None:
         new = self.sets.get("status")
         if new is not None:
-            check_move(self.task_id, self.expects["status"], new)
+            check_transition(self.task_id, self.expects["status"], new)
+
+
+Move = Transition  # the name of version 0.1.0
 
 
 @dataclass(slots=True)
@@ -57,13 +60,13 @@ class Change:
     """
 
     add: Sequence[Task] = ()
-    moves: Sequence[Move] = ()
+    moves: Sequence[Transition] = ()
     remove: Sequence[str] = ()
     is_strict: bool = False
 
 
 # For each move of a change, in order: its events as stored, with their numbers; None if it lost.
-Moved = list[tuple[TaskEvent, ...] | None]
+TransitionResult = list[tuple[TaskEvent, ...] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,7 @@ class TaskStore(ABC):
         return False
 
     @abstractmethod
-    async def write(self, change: Change) -> Moved:
+    async def write(self, change: Change) -> TransitionResult:
         """Write one change, all or nothing, and return what became of its moves.
 
         An added task whose `position` is -1 gets the next number of its tree. Each added task stores a
@@ -290,7 +293,7 @@ class TaskStore(ABC):
                 raise NotFoundError(each)
         return tasks
 
-    async def add(self, tasks: Sequence[Task], *, provided: Sequence[Move] = ()) -> None:
+    async def add(self, tasks: Sequence[Task], *, provided: Sequence[Transition] = ()) -> None:
         """Add tasks in one transaction, provided that every move of `provided` wins.
 
         Raises:
@@ -299,11 +302,11 @@ class TaskStore(ABC):
         """
         await self.write(Change(add=tasks, moves=provided, is_strict=True))
 
-    async def move(self, moves: Sequence[Move]) -> Moved:
+    async def move(self, moves: Sequence[Transition]) -> TransitionResult:
         """Apply moves in one transaction and return, for each, its stored events or None if it lost."""
         return await self.write(Change(moves=moves))
 
-    async def remove(self, ids: Sequence[str], *, provided: Sequence[Move] = ()) -> None:
+    async def remove(self, ids: Sequence[str], *, provided: Sequence[Transition] = ()) -> None:
         """Remove tasks in one transaction, provided that every move of `provided` wins.
 
         The events of a tree go with its root. Raises `ConflictError` if a move lost.

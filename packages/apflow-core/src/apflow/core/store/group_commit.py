@@ -17,13 +17,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from apflow.core.errors import StoreError, StoreUnavailableError
 from apflow.core.process.identity import ForkGuard
-from apflow.core.store.base import Change, Moved
+from apflow.core.store.base import Change, TransitionResult
 
 logger = logging.getLogger(__name__)
 
 TROUBLE_LASTS = 3.0  # seconds; a run repeats what failed more often
 T = TypeVar("T")
-Outcome = Moved | BaseException
+Outcome = TransitionResult | BaseException
 
 
 class _Waiting(NamedTuple):
@@ -31,7 +31,7 @@ class _Waiting(NamedTuple):
 
     change: Change
     loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Moved]
+    future: asyncio.Future[TransitionResult]
 
 
 class _Job(NamedTuple):
@@ -78,7 +78,7 @@ class GroupCommit:
         is_over = self.wrote_at > self._failed_at and time.monotonic() - self._failed_at > TROUBLE_LASTS
         return None if is_over else self._trouble
 
-    async def submit(self, change: Change) -> Moved:
+    async def submit(self, change: Change) -> TransitionResult:
         """Commit a change with whatever else waits, and return what became of its moves.
 
         Raises:

@@ -16,7 +16,15 @@ from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, utc_now
 from apflow.core.payload.json_value import copy_json, loads
 from apflow.core.process.identity import ForkGuard, ForkLock
-from apflow.core.store.base import Capabilities, Change, Move, Moved, Record, TaskQuery, TaskStore
+from apflow.core.store.base import (
+    Capabilities,
+    Change,
+    Record,
+    TaskQuery,
+    TaskStore,
+    Transition,
+    TransitionResult,
+)
 from apflow.core.store.rules import (
     check_names,
     check_record,
@@ -44,7 +52,7 @@ class MemoryStore(TaskStore):
         self._sequences: dict[str, int] = {}  # root id -> number of its last event
         self._records: dict[tuple[str, str], tuple[str, int]] = {}  # kind, key -> JSON text, version
 
-    async def write(self, change: Change) -> Moved:
+    async def write(self, change: Change) -> TransitionResult:
         with self._lock:
             self._check_open()
             check_names(change)
@@ -56,7 +64,9 @@ class MemoryStore(TaskStore):
             if lost and change.is_strict:
                 raise MoveLostError([change.moves[at].task_id for at in sorted(lost)])
             self._add(change.add)
-            moved: Moved = [None if at in lost else self._apply(move) for at, move in enumerate(change.moves)]
+            moved: TransitionResult = [
+                None if at in lost else self._apply(move) for at, move in enumerate(change.moves)
+            ]
             for task_id in change.remove:
                 self._remove(task_id)
             return moved
@@ -146,7 +156,7 @@ class MemoryStore(TaskStore):
         if self.is_closed:
             raise StoreError(f"The store {self.url} is closed.")
 
-    def _lost(self, moves: Sequence[Move], added: Mapping[str, Task]) -> set[int]:
+    def _lost(self, moves: Sequence[Transition], added: Mapping[str, Task]) -> set[int]:
         """Return which moves lose, as indexes."""
         return {
             at
@@ -170,7 +180,7 @@ class MemoryStore(TaskStore):
             if parent_id in self._tasks:
                 self._tasks[parent_id].has_children = True
 
-    def _apply(self, move: Move) -> tuple[TaskEvent, ...]:
+    def _apply(self, move: Transition) -> tuple[TaskEvent, ...]:
         task = self._tasks[move.task_id]
         if "root_id" in move.sets:
             self._leave(task)
@@ -236,7 +246,7 @@ def _field(task: Task, name: str) -> Json:
     return task.extra.get(name, custom[name]) if name in custom else getattr(task, name)
 
 
-def _wins(move: Move, task: Task | None) -> bool:
+def _wins(move: Transition, task: Task | None) -> bool:
     return task is not None and all(_field(task, name) == value for name, value in move.expects.items())
 
 

@@ -75,7 +75,7 @@ def add_ids(_: WrappedLogger, __: str, told: EventDict) -> EventDict:
     current = request_id.get()
     if current:
         told.setdefault("request_id", current)
-    task = active_runs.working_on()
+    task = active_runs.current_task()
     if task is not None:
         told.setdefault("task_id", task.id)
         told.setdefault("root_task_id", task.root_id)

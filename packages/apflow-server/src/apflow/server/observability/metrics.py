@@ -118,7 +118,7 @@ class Metrics(Collector):
         """Return what is known at this moment, without asking anybody."""
         state = self._app.state
         running = active_runs.all_running(state.db)
-        calls = sum(len(run.calls.running) for run in running)
+        calls = sum(len(run.state.running) for run in running)
         figures = state.db.figures()
         open_streams = GaugeMetricFamily("apflow_streams_open", "Open streams of events", labels=["kind"])
         for kind in ("sse", "websocket"):

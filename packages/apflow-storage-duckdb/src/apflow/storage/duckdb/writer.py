@@ -12,7 +12,7 @@ import duckdb
 
 from apflow.core.errors import ApflowError, StoreError, StoreUnavailableError
 from apflow.core.model.task import utc_now
-from apflow.core.store.base import Change, Moved
+from apflow.core.store.base import Change, TransitionResult
 from apflow.storage.duckdb import statements
 from apflow.storage.duckdb.database import TRIM_EVERY, Database
 from apflow.storage.duckdb.failure import unavailable
@@ -33,7 +33,7 @@ from apflow.storage.sql.queries import Statement
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Outcome = Moved | BaseException
+Outcome = TransitionResult | BaseException
 MAX_ROWS = 10_000  # of one INSERT: what it holds in memory stays small
 COMMITTED = "COMMIT succeeded and is durable"  # in an error of the checkpoint after it
 MAX_PAGES = 10  # of events, likewise

@@ -14,7 +14,7 @@ from asyncpg import Record
 
 from apflow.core.errors import StoreError
 from apflow.core.model.task import Json, utc_now
-from apflow.core.store.base import Change, Moved, Notice
+from apflow.core.store.base import Change, Notice, TransitionResult
 from apflow.storage.postgres import statements
 from apflow.storage.postgres.driver import Connection
 from apflow.storage.postgres.failure import explain, is_connection_lost, is_of_a_change
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Mark = tuple[str, int]  # a writer, and the number of its batch
-Outcome = Moved | BaseException
+Outcome = TransitionResult | BaseException
 MAX_ROWS = 10_000  # of one statement: what it holds in memory stays small
 PRUNE_EVERY = timedelta(days=1)
 
@@ -44,7 +44,7 @@ _NEXT_POSITION = TaskColumn("next_position", "INTEGER")
 class Decided(NamedTuple):
     """What became of the first changes of a batch, and what was written for them."""
 
-    outcomes: list[Moved | BaseException]
+    outcomes: list[TransitionResult | BaseException]
     writes: Writes
     notices: list[Notice]  # for other processes
 

@@ -19,7 +19,7 @@ from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task
-from apflow.core.store.base import Change, Move, Moved
+from apflow.core.store.base import Change, Transition, TransitionResult
 from apflow.core.store.rules import check_names, created_event, repeated
 
 # The columns that moves expect something of. Others are read from the database when a move names them.
@@ -156,7 +156,7 @@ class Ledger:
             needs.rows.update(each for each in change.remove if each not in rows)
         return needs
 
-    def _need_values(self, move: Move, values: dict[str, list[str]]) -> None:
+    def _need_values(self, move: Transition, values: dict[str, list[str]]) -> None:
         row = self._rows.get(move.task_id)
         known: Collection[str] = row.others if row is not None and row.others else ()
         for name in move.expects.keys() - _IS_GUARD:
@@ -184,14 +184,14 @@ class Ledger:
             if row is not None:
                 row.others = {**(row.others or {}), name: value}
 
-    def decide(self, changes: Sequence[Change]) -> tuple[list[Moved | BaseException], Writes]:
+    def decide(self, changes: Sequence[Change]) -> tuple[list[TransitionResult | BaseException], Writes]:
         """Apply changes in order to what is known; return the outcome of each, and what to write.
 
         Fewer outcomes than changes: the next one adds an id that was removed just now, which takes a
         transaction of its own.
         """
         writes = Writes()
-        outcomes: list[Moved | BaseException] = []
+        outcomes: list[TransitionResult | BaseException] = []
         for change in changes:
             if writes.removed and any(task.id in writes.removed for task in change.add):
                 break
@@ -244,7 +244,7 @@ class Ledger:
         """Return the counters of a known tree, as the batch leaves them."""
         return self._trees[root_id]
 
-    def _decide(self, change: Change, writes: Writes) -> Moved:
+    def _decide(self, change: Change, writes: Writes) -> TransitionResult:
         check_names(change)
         added = {task.id: task for task in change.add}
         if added:
@@ -257,14 +257,14 @@ class Ledger:
             raise MoveLostError([change.moves[at].task_id for at in sorted(lost)])
         if added:
             self._add(change.add, writes)
-        moved: Moved = [
+        moved: TransitionResult = [
             None if at in lost else self._apply(move, writes) for at, move in enumerate(change.moves)
         ]
         for task_id in change.remove:
             self._remove(task_id, writes)
         return moved
 
-    def _wins(self, move: Move, added: Mapping[str, Task], writes: Writes) -> bool:
+    def _wins(self, move: Transition, added: Mapping[str, Task], writes: Writes) -> bool:
         row = self._rows[move.task_id]
         if row is None:
             task = added.get(move.task_id)
@@ -305,7 +305,7 @@ class Ledger:
             if row is not None and not row.guard("has_children"):
                 self._set(parent_id, row, {"has_children": True}, writes)
 
-    def _apply(self, move: Move, writes: Writes) -> tuple[TaskEvent, ...]:
+    def _apply(self, move: Transition, writes: Writes) -> tuple[TaskEvent, ...]:
         if move.sets:
             row = self._rows[move.task_id]
             assert row is not None  # else the move had lost
@@ -315,7 +315,7 @@ class Ledger:
             self._number(event, writes)
         return move.events
 
-    def _rehomed(self, move: Move, row: Row, writes: Writes) -> Mapping[str, Json]:
+    def _rehomed(self, move: Transition, row: Row, writes: Writes) -> Mapping[str, Json]:
         """Take a task to another tree, as the last in it, and return what is set in its row."""
         if move.task_id == row.root_id:
             self._end_tree(move.task_id, writes)

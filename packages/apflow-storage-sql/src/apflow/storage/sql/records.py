@@ -15,7 +15,7 @@ from typing import Any
 from apflow.core.errors import StoreUnavailableError
 from apflow.core.model.task import Json, utc_now
 from apflow.core.payload.json_value import loads
-from apflow.core.store.base import Change, Moved, Record, TaskStore
+from apflow.core.store.base import Change, Record, TaskStore, TransitionResult
 from apflow.core.store.group_commit import GroupCommit
 from apflow.core.store.rules import check_record, check_records, record_text
 from apflow.storage.sql.columns import RECORDS, naive
@@ -59,7 +59,7 @@ class SqlRecordStore(TaskStore):
     def wrote_at(self) -> float:
         return self._group.wrote_at
 
-    async def write(self, change: Change) -> Moved:
+    async def write(self, change: Change) -> TransitionResult:
         return await self._group.submit(change)
 
     def figures(self) -> Mapping[str, int]:

@@ -5,7 +5,7 @@ A move out of `in_progress` is fenced by owner, attempt and generation, so that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -13,7 +13,8 @@ from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task
 from apflow.core.planning.outcome import Outcome
-from apflow.core.store.base import Change, Move
+from apflow.core.planning.run_events import Instruction
+from apflow.core.store.base import Change, Transition
 
 PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
 ENDED = {
@@ -29,7 +30,7 @@ TREE_ENDED = {
 
 
 @dataclass(slots=True)
-class Batch:
+class ChangeSet:
     """The moves that one turn of a run writes together: at most one per task, all or nothing.
 
     The tasks are changed as the moves are put in; where the batch is refused, they are read again.
@@ -40,11 +41,9 @@ class Batch:
     now: datetime
     # What the root must hold for any of this to count: who owns the run, so that a late writer loses.
     fence: Mapping[str, Json] = field(default_factory=dict[str, Json])
-    moves: dict[str, Move] = field(default_factory=dict[str, Move])
-    then: list[Callable[[], object]] = field(default_factory=list[Callable[[], object]])  # once it is durable
-    undo: list[Callable[[], object]] = field(
-        default_factory=list[Callable[[], object]]
-    )  # where it is refused
+    moves: dict[str, Transition] = field(default_factory=dict[str, Transition])
+    then: list[Instruction] = field(default_factory=list[Instruction])  # once they are durable
+    undo: list[Instruction] = field(default_factory=list[Instruction])  # where they are refused
 
     def put(
         self, task: Task, expects: Mapping[str, Json], sets: Mapping[str, Json], *events: TaskEvent
@@ -54,13 +53,13 @@ class Batch:
             setattr(task, name, value)
         known = self.moves.get(task.id)
         if known is None:
-            self.moves[task.id] = Move(task.id, self.root_id, expects, sets, events)
+            self.moves[task.id] = Transition(task.id, self.root_id, expects, sets, events)
         else:
             # What the earlier part of the move sets is not in the store yet: it cannot be expected there.
             merged = {name: value for name, value in expects.items() if name not in known.sets}
             merged.update(known.expects)
             sets = {**known.sets, **sets}
-            self.moves[task.id] = Move(task.id, self.root_id, merged, sets, known.events + events)
+            self.moves[task.id] = Transition(task.id, self.root_id, merged, sets, known.events + events)
 
     def changes_status(self, task_id: str) -> bool:
         """Whether the batch moves this task already: its next move must wait for the next batch."""
@@ -69,11 +68,20 @@ class Batch:
 
     def change(self) -> Change:
         """Return what the store is to write. The end of the run is told last."""
-        root = self.moves.get(self.root_id) or Move(self.root_id, self.root_id, {}, {})
+        root = self.moves.get(self.root_id) or Transition(self.root_id, self.root_id, {}, {})
         if root.sets.get("run_ended_at") is not None:
             del self.moves[self.root_id]
         self.moves[self.root_id] = replace(root, expects={**self.fence, **root.expects})
         return Change(moves=list(self.moves.values()), is_strict=True)
+
+    def describe(self) -> Iterator[str]:
+        """Yield one line for each transition, for the log."""
+        for move in self.moves.values():
+            old, new = move.expects.get("status"), move.sets.get("status")
+            if new is not None:
+                yield f"{move.task_id}: {old} -> {new}"
+            elif move.sets:
+                yield f"{move.task_id}: {', '.join(move.sets)}"
 
     def event(self, kind: EventType, task: Task, **more: Json) -> TaskEvent:
         """Make an event about a task as it is now."""

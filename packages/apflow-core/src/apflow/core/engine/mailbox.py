@@ -1,0 +1,68 @@
+"""What happened in a run, and has not reached its loop yet.
+
+Events are posted in the event loop of the run. Signals come from any thread: of one kind, one is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from apflow.core.planning.run_events import RunEvent
+
+
+class Mailbox:
+    """The events and signals for one run. Made in the event loop of the run."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.events: deque[RunEvent] = deque()
+        self._signals: dict[type[RunEvent], RunEvent] = {}
+        self._wake = asyncio.Event()
+        self._thread_id = threading.get_ident()
+        self._is_called = False  # another thread has called, and the loop has not taken the call
+
+    def post(self, event: RunEvent) -> None:
+        """Let the next turn of the run take an event. From the event loop of the run."""
+        self.events.append(event)
+        self._wake.set()
+
+    def signal(self, event: RunEvent) -> None:
+        """Keep a signal until the run asks for it. From any thread."""
+        self._signals[type(event)] = event
+        self.wake()
+
+    def has_signal(self, kind: type[RunEvent]) -> bool:
+        """Whether there is a signal of a kind."""
+        return kind in self._signals
+
+    def take_signal(self, kind: type[RunEvent]) -> RunEvent | None:
+        """Return the signal of a kind, if there is one, and forget it."""
+        return self._signals.pop(kind, None)
+
+    def wake(self) -> None:
+        """Let the run take a turn. From any thread."""
+        if threading.get_ident() == self._thread_id:
+            self._wake.set()
+        elif not self._is_called:  # a call from another thread costs a system call
+            self._is_called = True
+            self.call(self._take_call)
+
+    def call(self, act: Callable[[], object]) -> None:
+        """Call a function in the event loop of the run. From any thread."""
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(act)
+
+    def begin_turn(self) -> None:
+        """Sleep at the next `wait`, unless something happens until then."""
+        self._wake.clear()
+
+    async def wait(self) -> None:
+        """Wait until something has happened since the turn began."""
+        await self._wake.wait()
+
+    def _take_call(self) -> None:
+        self._is_called = False
+        self._wake.set()

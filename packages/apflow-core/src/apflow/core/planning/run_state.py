@@ -1,0 +1,168 @@
+"""The state of one run: its phase, its tasks, and what it waits for. Pure.
+
+The run, its cancellations and its drain share one `RunState`. `RunPhase` and `PHASES` say how a run goes on:
+only `RunState.enter` changes the phase.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, TypeVar, cast
+
+from apflow.core.model.status import TERMINAL, TaskStatus
+from apflow.core.model.task import Json, Task
+from apflow.core.model.tree import TreeSummary
+from apflow.core.planning.outcome import Outcome, cancelled
+from apflow.core.planning.plan import DerivedOutcome, Plan
+
+logger = logging.getLogger(__name__)
+
+KEPT_OF_A_CANCELLED = ("partial_result", "result", "token_usage")
+
+
+class RunPhase(StrEnum):
+    """Where a run is on its way."""
+
+    STARTING = "starting"  # its request is not durable yet
+    RUNNING = "running"  # starts what is ready
+    DRAINING = "draining"  # starts nothing, and releases the tree when its code has ended
+    CLOSING = "closing"  # no process owns the tree: writes what a cancellation ends, and starts nothing
+    ENDING = "ending"  # its end, or the release of the tree, is being written or is durable
+    LOST = "lost"  # another process may own the tree: writes nothing more
+    OVER = "over"
+
+
+PHASES: Mapping[RunPhase, frozenset[RunPhase]] = {
+    RunPhase.STARTING: frozenset({RunPhase.RUNNING, RunPhase.DRAINING, RunPhase.LOST}),
+    RunPhase.RUNNING: frozenset({RunPhase.DRAINING, RunPhase.ENDING, RunPhase.LOST}),
+    RunPhase.DRAINING: frozenset({RunPhase.ENDING, RunPhase.LOST}),
+    RunPhase.CLOSING: frozenset({RunPhase.ENDING, RunPhase.LOST, RunPhase.OVER}),
+    # Back, where the end is refused because another process has changed the tree.
+    RunPhase.ENDING: frozenset({RunPhase.OVER, RunPhase.RUNNING, RunPhase.DRAINING, RunPhase.CLOSING}),
+    RunPhase.LOST: frozenset(),
+    RunPhase.OVER: frozenset(),
+}
+
+
+class Cancellation:
+    """Whether an attempt is cancelled: the `cancellation_checker` of its executor.
+
+    If an executor held the attempt itself, only the garbage collector could free the two.
+    """
+
+    __slots__ = ("is_requested",)
+
+    def __init__(self) -> None:
+        self.is_requested = False
+
+    def __call__(self) -> bool:
+        return self.is_requested
+
+
+class Call:
+    """What is known about the call of a task's executor."""
+
+    __slots__ = ("answer", "cancellation", "generation", "message", "number", "outcome", "task", "was_called")
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.number, self.generation = task.attempts, task.generation  # as they were when it started
+        self.outcome: Outcome | None = None  # once it has ended
+        self.was_called = False  # the executor's code has begun
+        self.cancellation = Cancellation()
+        self.message: str | None = None  # why it was cancelled
+        self.answer: Json = None  # what the executor's `cancel` returned
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether its only outcome is `cancelled` now."""
+        return self.cancellation.is_requested
+
+    def request_cancel(self, message: str | None) -> None:
+        """Make `cancelled` its only outcome."""
+        self.cancellation.is_requested = True
+        self.message = message
+
+    def cancelled(self, outcome: Outcome | None = None) -> Outcome:
+        """Return the outcome of a cancelled attempt, with the results that its code still returned."""
+        kept: dict[str, Json] = {}
+        result = None if outcome is None or outcome.status is TaskStatus.FAILED else outcome.result
+        if isinstance(result, dict):
+            kept.update(cast("dict[str, Json]", result))
+        answer = self.answer
+        if isinstance(answer, dict):
+            answer = cast("dict[str, Json]", answer)
+            kept.update({name: answer[name] for name in KEPT_OF_A_CANCELLED if answer.get(name) is not None})
+        return cancelled(self.message, kept or None)
+
+
+CallT = TypeVar("CallT", bound=Call)
+
+
+@dataclass(eq=False)
+class RunState(Generic[CallT]):
+    """What the parts of one run share. `take_tree` fills it from the stored tree."""
+
+    root_id: str
+    owner: str | None
+    scope: list[str] | None  # ids that this run may start; None: all
+    phase: RunPhase = RunPhase.STARTING
+    tasks: list[Task] = field(default_factory=list[Task])
+    by_id: dict[str, Task] = field(default_factory=dict[str, Task])
+    children: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    plan: Plan = field(default_factory=lambda: Plan(()))
+    reading: int = 0  # how many times the tree was read
+    # Task id -> its call; the task is in progress, also where the call has ended and that is not written.
+    running: dict[str, CallT] = field(default_factory=dict[str, CallT])
+    hooking: dict[str, CallT] = field(default_factory=dict[str, CallT])  # ended, their post-hooks running
+    retrying: set[str] = field(default_factory=set[str])  # waiting for the next attempt
+    derived: deque[DerivedOutcome] = field(default_factory=deque[DerivedOutcome])  # not written yet
+    # Abandoned by a drain: task id -> whether the executor's code had begun.
+    interrupted: dict[str, bool] = field(default_factory=dict[str, bool])
+    changes_written: int = 0
+    last_number: int = 0  # of the last stored event that was published, or is older than this run
+    summary: TreeSummary | None = None  # once the end of the run is durable
+
+    def enter(self, phase: RunPhase) -> None:
+        """Go on to another phase; the present one must allow it."""
+        if phase not in PHASES[self.phase]:
+            raise RuntimeError(f"The run of tree {self.root_id} cannot go from {self.phase} to {phase}.")
+        logger.debug("Tree %s: phase %s -> %s", self.root_id, self.phase, phase)
+        self.phase = phase
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the run only writes what a cancellation ends."""
+        return self.phase is RunPhase.CLOSING
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether code of executors or post-hooks has not ended."""
+        return bool(self.running or self.hooking)
+
+    @property
+    def may_start(self) -> bool:
+        """Whether ready tasks are started."""
+        return self.phase in (RunPhase.STARTING, RunPhase.RUNNING) and not self.derived
+
+    def take_tree(self, tasks: Iterable[Task]) -> None:
+        """Take the tree as it is stored, and plan anew."""
+        self.reading += 1
+        self.tasks[:] = tasks
+        self.by_id.clear()
+        self.by_id.update((task.id, task) for task in self.tasks)
+        self.children.clear()
+        for task in self.tasks:
+            if task.parent_id is not None:
+                self.children.setdefault(task.parent_id, []).append(task.id)
+        self.derived.clear()
+        self.retrying.clear()
+        self.plan = Plan(self.tasks, self.scope)
+
+    def has_ended(self, task: Task) -> bool:
+        """Whether a task has ended, or is none that this run ends."""
+        return task.status in TERMINAL or (self.scope is not None and task.id not in self.scope)
