@@ -126,14 +126,21 @@ def without_asyncio(source: str) -> str:
 
 
 def formatted(source: str, file: Path) -> str:
-    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(file), "-"]
-    return subprocess.run(command, cwd=ROOT, input=source, capture_output=True, text=True, check=True).stdout
+    """Return source text with its imports sorted and its lines laid out."""
+    for arguments in (["check", "--select", "I", "--fix", "--quiet"], ["format"]):
+        command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", str(file), "-"]
+        done = subprocess.run(command, cwd=ROOT, input=source, capture_output=True, text=True, check=True)
+        source = done.stdout
+    return source
 
 
 def files() -> dict[Path, str]:
     """Return what is written, by file."""
-    sync_client = without_asyncio((ROOT / FOLDER / "asyncclient.py").read_text())
-    written = {FOLDER / "operations.py": operations(), FOLDER / "syncclient.py": sync_client}
+    sync_client = without_asyncio((ROOT / FOLDER / "async_client.py").read_text())
+    written = {
+        FOLDER / "_generated_operations.py": operations(),
+        FOLDER / "_generated_sync_client.py": sync_client,
+    }
     return {file: formatted(source, file) for file, source in written.items()}
 
 

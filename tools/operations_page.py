@@ -30,7 +30,7 @@ taken; unknown parameters are refused. By JSON-RPC, one task or the array may st
 
 <!-- Made by tools/operations_page.py from the table of operations. -->
 """
-TASKS = {"ShownTask": "a [task](task.md)", "NestedTask": "a [task](task.md), with its `children`"}
+TASKS = {"TaskResult": "a [task](task.md)", "TreeResult": "a [task](task.md), with its `children`"}
 
 
 def kind(schema: Mapping[str, Json]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, cast
 
-from apflow.client.asyncclient import Client
+from apflow.client.async_client import Client
 from apflow.client.call import without_defaults
 from apflow.core.errors import ApflowError, InvalidInputError, NotFoundError
 from apflow.core.model.task import GROUP, Json, Task

@@ -17,7 +17,7 @@ class Result(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class ShownTask(Result):
+class TaskResult(Result):
     """A task, with values under secret-like keys as ***."""
 
     id: str
@@ -45,13 +45,13 @@ class ShownTask(Result):
     has_copy: bool
 
 
-class NestedTask(ShownTask):
+class TreeResult(TaskResult):
     """A task, with what is below it."""
 
     children: list[dict[str, Json]]  # of this same form: not declared, because validation would recurse
 
 
-class Executed(Result):
+class RunResult(Result):
     """How a run stands; with `result`, where its end was waited for."""
 
     success: bool  # it has not failed
@@ -63,7 +63,7 @@ class Executed(Result):
     error: str | None
 
 
-class ShownWebhook(Result):
+class WebhookResult(Result):
     """A webhook, and how far it is."""
 
     id: str
@@ -82,7 +82,7 @@ class ShownWebhook(Result):
     ended_at: datetime | None
 
 
-class Standing(Result):
+class StatusResult(Result):
     """How a task, or the tree of a root, is doing."""
 
     task_id: str
@@ -96,14 +96,14 @@ class Standing(Result):
     updated_at: datetime | None
 
 
-class Counted(Result):
+class CountResult(Result):
     """How many tasks there are."""
 
     total: int
     by_status: dict[str, int]
 
 
-class Deleted(Result):
+class DeleteResult(Result):
     """What was deleted."""
 
     success: bool
@@ -111,14 +111,14 @@ class Deleted(Result):
     deleted_count: int
 
 
-class CopyArray(Result):
+class CopyPreviewResult(Result):
     """The array that would make the copy."""
 
     tasks: list[dict[str, Json]]
     saved: Literal[False]
 
 
-class Cancelled(Result):
+class CancelResult(Result):
     """What became of a cancellation."""
 
     task_id: str
@@ -126,7 +126,7 @@ class Cancelled(Result):
     message: str | None = None
 
 
-class Reason(Result):
+class WhyResult(Result):
     """Why a task is where it is."""
 
     task_id: str
@@ -136,7 +136,7 @@ class Reason(Result):
     advice: list[str]
 
 
-class ShownExecutor(Result):
+class ExecutorResult(Result):
     """An executor, and whether it can be used."""
 
     id: str
@@ -166,7 +166,7 @@ class Event(Result):
     final: bool | None = None  # true in the event with which the run of a tree ends
 
 
-class Number(Result):
+class RunningCountResult(Result):
     """How many."""
 
     count: int
@@ -179,7 +179,7 @@ class Storage(Result):
     is_shared: bool
 
 
-class Health(Result):
+class HealthResult(Result):
     """That this process can do its work."""
 
     status: Literal["healthy"]
@@ -191,7 +191,7 @@ class Health(Result):
     uptime_seconds: float
 
 
-class Metrics(Result):
+class MetricsResult(Result):
     """How much there is to do."""
 
     tasks: dict[str, int]
@@ -200,14 +200,14 @@ class Metrics(Result):
     uptime_seconds: float
 
 
-class KeySet(Result):
+class KeyChangeResult(Result):
     """Whether a key was set, or deleted."""
 
     success: bool
     provider: str
 
 
-class HasKey(Result):
+class KeyStatusResult(Result):
     """Whether there is a key."""
 
     provider: str

@@ -13,11 +13,11 @@ import httpx
 from httpx_sse import EventSource, SSEError
 from tenacity import AsyncRetrying
 
+from apflow.client._generated_operations import AsyncOperations
 from apflow.client.answer import read_typed
 from apflow.client.call import Call, call_of, error_of, read_answer, without_defaults
 from apflow.client.errors import ServerBusyError, ServerError
 from apflow.client.exchange import async_transport, too_large, unreachable
-from apflow.client.operations import AsyncOperations
 from apflow.client.outcome import outcome_of, read_execution
 from apflow.client.repetition import rules_of
 from apflow.client.target import check_seconds, target_of

@@ -13,23 +13,23 @@ from typing import Any, Literal
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.service.results import (
-    Cancelled,
-    CopyArray,
-    Counted,
-    Deleted,
+    CancelResult,
+    CopyPreviewResult,
+    CountResult,
+    DeleteResult,
     Event,
-    Executed,
-    HasKey,
-    Health,
-    KeySet,
-    Metrics,
-    NestedTask,
-    Number,
-    Reason,
-    ShownExecutor,
-    ShownTask,
-    ShownWebhook,
-    Standing,
+    ExecutorResult,
+    HealthResult,
+    KeyChangeResult,
+    KeyStatusResult,
+    MetricsResult,
+    RunningCountResult,
+    RunResult,
+    StatusResult,
+    TaskResult,
+    TreeResult,
+    WebhookResult,
+    WhyResult,
 )
 
 
@@ -51,9 +51,9 @@ class AsyncOperations:
         user_id: str | None = None,
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
-    ) -> NestedTask:
+    ) -> TreeResult:
         """Create a tree from an array of tasks, and return it nested, with `ids` (given -> real)."""
-        answer: NestedTask = await self._ask(
+        answer: TreeResult = await self._ask(
             "tasks.create",
             {
                 "tasks": tasks,
@@ -71,9 +71,9 @@ class AsyncOperations:
         user_id: str | None = None,
         idempotency_key: str | None = None,
         on_conflict: Literal["copy", "error"] = "copy",
-    ) -> NestedTask:
+    ) -> TreeResult:
         """Create a tree, request its run durably, and return the tree at once, as `create` does."""
-        answer: NestedTask = await self._ask(
+        answer: TreeResult = await self._ask(
             "tasks.submit",
             {
                 "tasks": tasks,
@@ -98,9 +98,9 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         use_streaming: bool = False,
         webhook_config: Mapping[str, Json] | None = None,
-    ) -> Executed:
+    ) -> RunResult:
         """Ask for a run of a stored task, or of tasks that are created for it, and tell how it stands."""
-        answer: Executed = await self._ask(
+        answer: RunResult = await self._ask(
             "tasks.execute",
             {
                 "task_id": task_id,
@@ -122,19 +122,19 @@ class AsyncOperations:
         """Yield the events of a task's tree until its final one."""
         return self.watch(task_id, after)
 
-    async def tasks_webhooks(self, task_id: str) -> list[ShownWebhook]:
+    async def tasks_webhooks(self, task_id: str) -> list[WebhookResult]:
         """Return the webhooks of a task's tree: how far each is, and what ended it."""
-        answer: list[ShownWebhook] = await self._ask("tasks.webhooks", {"task_id": task_id})
+        answer: list[WebhookResult] = await self._ask("tasks.webhooks", {"task_id": task_id})
         return answer
 
-    async def tasks_get(self, task_id: str) -> ShownTask:
+    async def tasks_get(self, task_id: str) -> TaskResult:
         """Return one task."""
-        answer: ShownTask = await self._ask("tasks.get", {"task_id": task_id})
+        answer: TaskResult = await self._ask("tasks.get", {"task_id": task_id})
         return answer
 
-    async def tasks_detail(self, task_id: str) -> ShownTask:
+    async def tasks_detail(self, task_id: str) -> TaskResult:
         """Return one task."""
-        answer: ShownTask = await self._ask("tasks.detail", {"task_id": task_id})
+        answer: TaskResult = await self._ask("tasks.detail", {"task_id": task_id})
         return answer
 
     async def tasks_list(
@@ -151,9 +151,9 @@ class AsyncOperations:
         offset: int = 0,
         cursor: str | None = None,
         order: str = "-created_at",
-    ) -> list[ShownTask]:
+    ) -> list[TaskResult]:
         """Return the tasks that match; only roots, unless told otherwise."""
-        answer: list[ShownTask] = await self._ask(
+        answer: list[TaskResult] = await self._ask(
             "tasks.list",
             {
                 "user_id": user_id,
@@ -171,14 +171,14 @@ class AsyncOperations:
         )
         return answer
 
-    async def tasks_children(self, parent_id: str) -> list[ShownTask]:
+    async def tasks_children(self, parent_id: str) -> list[TaskResult]:
         """Return the direct children of a task, in order."""
-        answer: list[ShownTask] = await self._ask("tasks.children", {"parent_id": parent_id})
+        answer: list[TaskResult] = await self._ask("tasks.children", {"parent_id": parent_id})
         return answer
 
-    async def tasks_tree(self, task_id: str) -> NestedTask:
+    async def tasks_tree(self, task_id: str) -> TreeResult:
         """Return the whole tree of any of its tasks, nested."""
-        answer: NestedTask = await self._ask("tasks.tree", {"task_id": task_id})
+        answer: TreeResult = await self._ask("tasks.tree", {"task_id": task_id})
         return answer
 
     async def tasks_count(
@@ -188,9 +188,9 @@ class AsyncOperations:
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         name: str | None = None,
         root_only: bool = False,
-    ) -> Counted:
+    ) -> CountResult:
         """Return how many tasks match, in all and by status."""
-        answer: Counted = await self._ask(
+        answer: CountResult = await self._ask(
             "tasks.count", {"user_id": user_id, "status": status, "name": name, "root_only": root_only}
         )
         return answer
@@ -211,9 +211,9 @@ class AsyncOperations:
         parent_id: str | None = None,
         user_id: str | None = None,
         original_task_id: str | None = None,
-    ) -> ShownTask:
+    ) -> TaskResult:
         """Change fields of a task that no run has in its scope: all of them, or none."""
-        answer: ShownTask = await self._ask(
+        answer: TaskResult = await self._ask(
             "tasks.update",
             {
                 "task_id": task_id,
@@ -233,9 +233,9 @@ class AsyncOperations:
         )
         return answer
 
-    async def tasks_delete(self, task_id: str, *, force: bool = False) -> Deleted:
+    async def tasks_delete(self, task_id: str, *, force: bool = False) -> DeleteResult:
         """Delete a task and all below it."""
-        answer: Deleted = await self._ask("tasks.delete", {"task_id": task_id, "force": force})
+        answer: DeleteResult = await self._ask("tasks.delete", {"task_id": task_id, "force": force})
         return answer
 
     async def tasks_copy(
@@ -248,9 +248,9 @@ class AsyncOperations:
         custom_include_children: bool = False,
         reset_fields: Sequence[str] | None = None,
         save: bool = True,
-    ) -> NestedTask | CopyArray:
+    ) -> TreeResult | CopyPreviewResult:
         """Copy a task with what it needs into a new tree, or return the array that would."""
-        answer: NestedTask | CopyArray = await self._ask(
+        answer: TreeResult | CopyPreviewResult = await self._ask(
             "tasks.copy",
             {
                 "task_id": task_id,
@@ -266,86 +266,96 @@ class AsyncOperations:
 
     async def tasks_cancel(
         self, task_ids: Iterable[str], *, force: bool = False, error_message: str | None = None
-    ) -> list[Cancelled]:
+    ) -> list[CancelResult]:
         """Cancel tasks with all below them. `force` gives running code no time to end by itself."""
-        answer: list[Cancelled] = await self._ask(
+        answer: list[CancelResult] = await self._ask(
             "tasks.cancel", {"task_ids": task_ids, "force": force, "error_message": error_message}
         )
         return answer
 
     async def tasks_running_cancel(
         self, task_ids: Iterable[str], *, force: bool = False, error_message: str | None = None
-    ) -> list[Cancelled]:
+    ) -> list[CancelResult]:
         """Cancel tasks with all below them. `force` gives running code no time to end by itself."""
-        answer: list[Cancelled] = await self._ask(
+        answer: list[CancelResult] = await self._ask(
             "tasks.running.cancel", {"task_ids": task_ids, "force": force, "error_message": error_message}
         )
         return answer
 
     async def tasks_running_list(
         self, *, user_id: str | None = None, limit: int | None = 100
-    ) -> list[Standing]:
+    ) -> list[StatusResult]:
         """Return how the trees stand whose run was requested and has not ended, oldest first."""
-        answer: list[Standing] = await self._ask("tasks.running.list", {"user_id": user_id, "limit": limit})
+        answer: list[StatusResult] = await self._ask(
+            "tasks.running.list", {"user_id": user_id, "limit": limit}
+        )
         return answer
 
-    async def tasks_running_count(self, *, user_id: str | None = None) -> Number:
+    async def tasks_running_count(self, *, user_id: str | None = None) -> RunningCountResult:
         """Return of how many trees a run was requested that has not ended."""
-        answer: Number = await self._ask("tasks.running.count", {"user_id": user_id})
+        answer: RunningCountResult = await self._ask("tasks.running.count", {"user_id": user_id})
         return answer
 
-    async def tasks_running_status(self, task_ids: Iterable[str]) -> list[Standing]:
+    async def tasks_running_status(self, task_ids: Iterable[str]) -> list[StatusResult]:
         """Return the status of tasks; for a root, of its tree."""
-        answer: list[Standing] = await self._ask("tasks.running.status", {"task_ids": task_ids})
+        answer: list[StatusResult] = await self._ask("tasks.running.status", {"task_ids": task_ids})
         return answer
 
-    async def tasks_resume(self, task_ids: Iterable[str] | None = None) -> list[Standing]:
+    async def tasks_resume(self, task_ids: Iterable[str] | None = None) -> list[StatusResult]:
         """Resume trees whose run a process left: these, or all that this process has the executors for."""
-        answer: list[Standing] = await self._ask("tasks.resume", {"task_ids": task_ids})
+        answer: list[StatusResult] = await self._ask("tasks.resume", {"task_ids": task_ids})
         return answer
 
-    async def tasks_why(self, task_id: str) -> Reason:
+    async def tasks_why(self, task_id: str) -> WhyResult:
         """Say why a task has the status that it has, and what would move it on."""
-        answer: Reason = await self._ask("tasks.why", {"task_id": task_id})
+        answer: WhyResult = await self._ask("tasks.why", {"task_id": task_id})
         return answer
 
-    async def system_health(self) -> Health:
+    async def system_health(self) -> HealthResult:
         """Say whether the database answers, with version, storage and time since the start in seconds."""
-        answer: Health = await self._ask("system.health", {})
+        answer: HealthResult = await self._ask("system.health", {})
         return answer
 
-    async def system_metrics(self) -> Metrics:
+    async def system_metrics(self) -> MetricsResult:
         """Return how many tasks there are by status, how many runs are requested, and how many run here."""
-        answer: Metrics = await self._ask("system.metrics", {})
+        answer: MetricsResult = await self._ask("system.metrics", {})
         return answer
 
-    async def system_executors(self) -> list[ShownExecutor]:
+    async def system_executors(self) -> list[ExecutorResult]:
         """Return every executor with its input schema, where it comes from, and whether it can be used."""
-        answer: list[ShownExecutor] = await self._ask("system.executors", {})
+        answer: list[ExecutorResult] = await self._ask("system.executors", {})
         return answer
 
-    async def system_executor(self, executor_id: str) -> ShownExecutor:
+    async def system_executor(self, executor_id: str) -> ExecutorResult:
         """Return one executor."""
-        answer: ShownExecutor = await self._ask("system.executor", {"executor_id": executor_id})
+        answer: ExecutorResult = await self._ask("system.executor", {"executor_id": executor_id})
         return answer
 
     async def config_llm_key_set(
         self, api_key: str, provider: str = "openai", *, user_id: str | None = None
-    ) -> KeySet:
+    ) -> KeyChangeResult:
         """Keep a user's key for a provider of language models, in the memory of this process."""
-        answer: KeySet = await self._ask(
+        answer: KeyChangeResult = await self._ask(
             "config.llm_key.set", {"api_key": api_key, "provider": provider, "user_id": user_id}
         )
         return answer
 
-    async def config_llm_key_get(self, provider: str = "openai", *, user_id: str | None = None) -> HasKey:
+    async def config_llm_key_get(
+        self, provider: str = "openai", *, user_id: str | None = None
+    ) -> KeyStatusResult:
         """Return whether a user has a key for a provider, and for which. Keys are never returned."""
-        answer: HasKey = await self._ask("config.llm_key.get", {"provider": provider, "user_id": user_id})
+        answer: KeyStatusResult = await self._ask(
+            "config.llm_key.get", {"provider": provider, "user_id": user_id}
+        )
         return answer
 
-    async def config_llm_key_delete(self, provider: str = "openai", *, user_id: str | None = None) -> KeySet:
+    async def config_llm_key_delete(
+        self, provider: str = "openai", *, user_id: str | None = None
+    ) -> KeyChangeResult:
         """Delete a user's key for a provider."""
-        answer: KeySet = await self._ask("config.llm_key.delete", {"provider": provider, "user_id": user_id})
+        answer: KeyChangeResult = await self._ask(
+            "config.llm_key.delete", {"provider": provider, "user_id": user_id}
+        )
         return answer
 
 
@@ -367,9 +377,9 @@ class SyncOperations:
         user_id: str | None = None,
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
-    ) -> NestedTask:
+    ) -> TreeResult:
         """Create a tree from an array of tasks, and return it nested, with `ids` (given -> real)."""
-        answer: NestedTask = self._ask(
+        answer: TreeResult = self._ask(
             "tasks.create",
             {
                 "tasks": tasks,
@@ -387,9 +397,9 @@ class SyncOperations:
         user_id: str | None = None,
         idempotency_key: str | None = None,
         on_conflict: Literal["copy", "error"] = "copy",
-    ) -> NestedTask:
+    ) -> TreeResult:
         """Create a tree, request its run durably, and return the tree at once, as `create` does."""
-        answer: NestedTask = self._ask(
+        answer: TreeResult = self._ask(
             "tasks.submit",
             {
                 "tasks": tasks,
@@ -414,9 +424,9 @@ class SyncOperations:
         idempotency_key: str | None = None,
         use_streaming: bool = False,
         webhook_config: Mapping[str, Json] | None = None,
-    ) -> Executed:
+    ) -> RunResult:
         """Ask for a run of a stored task, or of tasks that are created for it, and tell how it stands."""
-        answer: Executed = self._ask(
+        answer: RunResult = self._ask(
             "tasks.execute",
             {
                 "task_id": task_id,
@@ -438,19 +448,19 @@ class SyncOperations:
         """Yield the events of a task's tree until its final one."""
         return self.watch(task_id, after)
 
-    def tasks_webhooks(self, task_id: str) -> list[ShownWebhook]:
+    def tasks_webhooks(self, task_id: str) -> list[WebhookResult]:
         """Return the webhooks of a task's tree: how far each is, and what ended it."""
-        answer: list[ShownWebhook] = self._ask("tasks.webhooks", {"task_id": task_id})
+        answer: list[WebhookResult] = self._ask("tasks.webhooks", {"task_id": task_id})
         return answer
 
-    def tasks_get(self, task_id: str) -> ShownTask:
+    def tasks_get(self, task_id: str) -> TaskResult:
         """Return one task."""
-        answer: ShownTask = self._ask("tasks.get", {"task_id": task_id})
+        answer: TaskResult = self._ask("tasks.get", {"task_id": task_id})
         return answer
 
-    def tasks_detail(self, task_id: str) -> ShownTask:
+    def tasks_detail(self, task_id: str) -> TaskResult:
         """Return one task."""
-        answer: ShownTask = self._ask("tasks.detail", {"task_id": task_id})
+        answer: TaskResult = self._ask("tasks.detail", {"task_id": task_id})
         return answer
 
     def tasks_list(
@@ -467,9 +477,9 @@ class SyncOperations:
         offset: int = 0,
         cursor: str | None = None,
         order: str = "-created_at",
-    ) -> list[ShownTask]:
+    ) -> list[TaskResult]:
         """Return the tasks that match; only roots, unless told otherwise."""
-        answer: list[ShownTask] = self._ask(
+        answer: list[TaskResult] = self._ask(
             "tasks.list",
             {
                 "user_id": user_id,
@@ -487,14 +497,14 @@ class SyncOperations:
         )
         return answer
 
-    def tasks_children(self, parent_id: str) -> list[ShownTask]:
+    def tasks_children(self, parent_id: str) -> list[TaskResult]:
         """Return the direct children of a task, in order."""
-        answer: list[ShownTask] = self._ask("tasks.children", {"parent_id": parent_id})
+        answer: list[TaskResult] = self._ask("tasks.children", {"parent_id": parent_id})
         return answer
 
-    def tasks_tree(self, task_id: str) -> NestedTask:
+    def tasks_tree(self, task_id: str) -> TreeResult:
         """Return the whole tree of any of its tasks, nested."""
-        answer: NestedTask = self._ask("tasks.tree", {"task_id": task_id})
+        answer: TreeResult = self._ask("tasks.tree", {"task_id": task_id})
         return answer
 
     def tasks_count(
@@ -504,9 +514,9 @@ class SyncOperations:
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         name: str | None = None,
         root_only: bool = False,
-    ) -> Counted:
+    ) -> CountResult:
         """Return how many tasks match, in all and by status."""
-        answer: Counted = self._ask(
+        answer: CountResult = self._ask(
             "tasks.count", {"user_id": user_id, "status": status, "name": name, "root_only": root_only}
         )
         return answer
@@ -527,9 +537,9 @@ class SyncOperations:
         parent_id: str | None = None,
         user_id: str | None = None,
         original_task_id: str | None = None,
-    ) -> ShownTask:
+    ) -> TaskResult:
         """Change fields of a task that no run has in its scope: all of them, or none."""
-        answer: ShownTask = self._ask(
+        answer: TaskResult = self._ask(
             "tasks.update",
             {
                 "task_id": task_id,
@@ -549,9 +559,9 @@ class SyncOperations:
         )
         return answer
 
-    def tasks_delete(self, task_id: str, *, force: bool = False) -> Deleted:
+    def tasks_delete(self, task_id: str, *, force: bool = False) -> DeleteResult:
         """Delete a task and all below it."""
-        answer: Deleted = self._ask("tasks.delete", {"task_id": task_id, "force": force})
+        answer: DeleteResult = self._ask("tasks.delete", {"task_id": task_id, "force": force})
         return answer
 
     def tasks_copy(
@@ -564,9 +574,9 @@ class SyncOperations:
         custom_include_children: bool = False,
         reset_fields: Sequence[str] | None = None,
         save: bool = True,
-    ) -> NestedTask | CopyArray:
+    ) -> TreeResult | CopyPreviewResult:
         """Copy a task with what it needs into a new tree, or return the array that would."""
-        answer: NestedTask | CopyArray = self._ask(
+        answer: TreeResult | CopyPreviewResult = self._ask(
             "tasks.copy",
             {
                 "task_id": task_id,
@@ -582,82 +592,88 @@ class SyncOperations:
 
     def tasks_cancel(
         self, task_ids: Iterable[str], *, force: bool = False, error_message: str | None = None
-    ) -> list[Cancelled]:
+    ) -> list[CancelResult]:
         """Cancel tasks with all below them. `force` gives running code no time to end by itself."""
-        answer: list[Cancelled] = self._ask(
+        answer: list[CancelResult] = self._ask(
             "tasks.cancel", {"task_ids": task_ids, "force": force, "error_message": error_message}
         )
         return answer
 
     def tasks_running_cancel(
         self, task_ids: Iterable[str], *, force: bool = False, error_message: str | None = None
-    ) -> list[Cancelled]:
+    ) -> list[CancelResult]:
         """Cancel tasks with all below them. `force` gives running code no time to end by itself."""
-        answer: list[Cancelled] = self._ask(
+        answer: list[CancelResult] = self._ask(
             "tasks.running.cancel", {"task_ids": task_ids, "force": force, "error_message": error_message}
         )
         return answer
 
-    def tasks_running_list(self, *, user_id: str | None = None, limit: int | None = 100) -> list[Standing]:
+    def tasks_running_list(
+        self, *, user_id: str | None = None, limit: int | None = 100
+    ) -> list[StatusResult]:
         """Return how the trees stand whose run was requested and has not ended, oldest first."""
-        answer: list[Standing] = self._ask("tasks.running.list", {"user_id": user_id, "limit": limit})
+        answer: list[StatusResult] = self._ask("tasks.running.list", {"user_id": user_id, "limit": limit})
         return answer
 
-    def tasks_running_count(self, *, user_id: str | None = None) -> Number:
+    def tasks_running_count(self, *, user_id: str | None = None) -> RunningCountResult:
         """Return of how many trees a run was requested that has not ended."""
-        answer: Number = self._ask("tasks.running.count", {"user_id": user_id})
+        answer: RunningCountResult = self._ask("tasks.running.count", {"user_id": user_id})
         return answer
 
-    def tasks_running_status(self, task_ids: Iterable[str]) -> list[Standing]:
+    def tasks_running_status(self, task_ids: Iterable[str]) -> list[StatusResult]:
         """Return the status of tasks; for a root, of its tree."""
-        answer: list[Standing] = self._ask("tasks.running.status", {"task_ids": task_ids})
+        answer: list[StatusResult] = self._ask("tasks.running.status", {"task_ids": task_ids})
         return answer
 
-    def tasks_resume(self, task_ids: Iterable[str] | None = None) -> list[Standing]:
+    def tasks_resume(self, task_ids: Iterable[str] | None = None) -> list[StatusResult]:
         """Resume trees whose run a process left: these, or all that this process has the executors for."""
-        answer: list[Standing] = self._ask("tasks.resume", {"task_ids": task_ids})
+        answer: list[StatusResult] = self._ask("tasks.resume", {"task_ids": task_ids})
         return answer
 
-    def tasks_why(self, task_id: str) -> Reason:
+    def tasks_why(self, task_id: str) -> WhyResult:
         """Say why a task has the status that it has, and what would move it on."""
-        answer: Reason = self._ask("tasks.why", {"task_id": task_id})
+        answer: WhyResult = self._ask("tasks.why", {"task_id": task_id})
         return answer
 
-    def system_health(self) -> Health:
+    def system_health(self) -> HealthResult:
         """Say whether the database answers, with version, storage and time since the start in seconds."""
-        answer: Health = self._ask("system.health", {})
+        answer: HealthResult = self._ask("system.health", {})
         return answer
 
-    def system_metrics(self) -> Metrics:
+    def system_metrics(self) -> MetricsResult:
         """Return how many tasks there are by status, how many runs are requested, and how many run here."""
-        answer: Metrics = self._ask("system.metrics", {})
+        answer: MetricsResult = self._ask("system.metrics", {})
         return answer
 
-    def system_executors(self) -> list[ShownExecutor]:
+    def system_executors(self) -> list[ExecutorResult]:
         """Return every executor with its input schema, where it comes from, and whether it can be used."""
-        answer: list[ShownExecutor] = self._ask("system.executors", {})
+        answer: list[ExecutorResult] = self._ask("system.executors", {})
         return answer
 
-    def system_executor(self, executor_id: str) -> ShownExecutor:
+    def system_executor(self, executor_id: str) -> ExecutorResult:
         """Return one executor."""
-        answer: ShownExecutor = self._ask("system.executor", {"executor_id": executor_id})
+        answer: ExecutorResult = self._ask("system.executor", {"executor_id": executor_id})
         return answer
 
     def config_llm_key_set(
         self, api_key: str, provider: str = "openai", *, user_id: str | None = None
-    ) -> KeySet:
+    ) -> KeyChangeResult:
         """Keep a user's key for a provider of language models, in the memory of this process."""
-        answer: KeySet = self._ask(
+        answer: KeyChangeResult = self._ask(
             "config.llm_key.set", {"api_key": api_key, "provider": provider, "user_id": user_id}
         )
         return answer
 
-    def config_llm_key_get(self, provider: str = "openai", *, user_id: str | None = None) -> HasKey:
+    def config_llm_key_get(self, provider: str = "openai", *, user_id: str | None = None) -> KeyStatusResult:
         """Return whether a user has a key for a provider, and for which. Keys are never returned."""
-        answer: HasKey = self._ask("config.llm_key.get", {"provider": provider, "user_id": user_id})
+        answer: KeyStatusResult = self._ask("config.llm_key.get", {"provider": provider, "user_id": user_id})
         return answer
 
-    def config_llm_key_delete(self, provider: str = "openai", *, user_id: str | None = None) -> KeySet:
+    def config_llm_key_delete(
+        self, provider: str = "openai", *, user_id: str | None = None
+    ) -> KeyChangeResult:
         """Delete a user's key for a provider."""
-        answer: KeySet = self._ask("config.llm_key.delete", {"provider": provider, "user_id": user_id})
+        answer: KeyChangeResult = self._ask(
+            "config.llm_key.delete", {"provider": provider, "user_id": user_id}
+        )
         return answer

@@ -15,11 +15,11 @@ import httpx
 from httpx_sse import EventSource, SSEError
 from tenacity import Retrying
 
+from apflow.client._generated_operations import SyncOperations
 from apflow.client.answer import read_typed
 from apflow.client.call import Call, call_of, error_of, read_answer, without_defaults
 from apflow.client.errors import ServerBusyError, ServerError
 from apflow.client.exchange import sync_transport, too_large, unreachable
-from apflow.client.operations import SyncOperations
 from apflow.client.outcome import outcome_of, read_execution
 from apflow.client.repetition import rules_of
 from apflow.client.target import check_seconds, target_of
