@@ -107,11 +107,9 @@ class Client(AsyncOperations):
             ServerUnreachableError: nobody answers.
             ServerError: the answer cannot be used.
         """
-        if name != "tasks.execute":
-            return await self._call(call_of(name, params or {}), patience)
-        sent, is_waited_for = read_execution(params or {})
-        executed = await self._call(call_of(name, sent), patience)
-        return await self.end_of(executed) if is_waited_for else executed
+        sent, is_waiting = read_execution(call_of(name, params or {}))
+        result = await self._call(sent, patience)
+        return await self.end_of(result) if is_waiting else result
 
     async def end_of(self, executed: Mapping[str, Json]) -> dict[str, Json]:
         """Follow a run that was requested to its end, and return how it has ended.
@@ -191,7 +189,7 @@ class Client(AsyncOperations):
 
     async def _once(self, call: Call) -> Json:
         target, body = self._target, call.body()
-        timeout = target.timeout_of(call.operation.name)
+        timeout = target.timeout_of(call.operation)
         headers = {"Content-Type": "application/json"}
         try:
             async with self._http.stream(

@@ -45,7 +45,7 @@ class Call:
     @property
     def is_repeatable(self) -> bool:
         """Whether to do it twice is the same as to do it once."""
-        return self.operation.is_safe or bool(self.params.get("idempotency_key"))
+        return self.operation.is_read_only or bool(self.params.get("idempotency_key"))
 
     def body(self) -> bytes:
         """Return the request as JSON-RPC writes it.

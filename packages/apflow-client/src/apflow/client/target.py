@@ -12,10 +12,10 @@ import httpx
 
 from apflow.core.bounds import MAX_CALL_SECONDS, MAX_COUNT
 from apflow.core.errors import InvalidInputError
+from apflow.core.service.operations import Operation
 from apflow.core.settings import read_settings
 
 RPC: Final = "/tasks"
-CANCELLING: Final = 60.0  # seconds that a server may take to end running code
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,9 @@ class Target:
         """Return where the events of a task's tree are."""
         return f"{self.url}/tasks/{quote(task_id, safe='')}/events"
 
-    def timeout_of(self, name: str) -> httpx.Timeout:
-        """Return the timeouts of a call. Cancelling waits for code to end."""
-        is_cancelling = name in ("tasks.cancel", "tasks.running.cancel")
-        return httpx.Timeout(self.timeout, read=self.timeout + CANCELLING * is_cancelling)
+    def timeout_of(self, operation: Operation) -> httpx.Timeout:
+        """Return the timeouts of a call of an operation."""
+        return httpx.Timeout(self.timeout, read=self.timeout + operation.extra_seconds)
 
 
 def check_seconds(name: str, seconds: float) -> float:

@@ -35,11 +35,11 @@ def of(
         outcome = "done"
     except HttpFault as fault:
         outcome = fault.code.name.lower()
-        if operation.is_safe and fault.code not in REFUSALS:
+        if operation.is_read_only and fault.code not in REFUSALS:
             outcome = "done"  # a question that could not be answered
         raise
     finally:
-        if not operation.is_safe or outcome != "done":
+        if not operation.is_read_only or outcome != "done":
             note(request, service.user_id, operation.name, outcome, tasks_in(arguments))
 
 
