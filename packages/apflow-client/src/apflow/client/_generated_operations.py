@@ -376,7 +376,7 @@ class AsyncOperations:
             task_id: ID of the task.
             children: Also copy the descendants of the task. By default, only if the task is a root.
             copy_mode: `minimal` copies the task and what it needs, `full` its whole tree, `custom` the tasks
-                of `custom_task_ids`.
+                that are named.
             custom_task_ids: IDs of the tasks to copy in mode `custom`.
             custom_include_children: In mode `custom`: also copy the descendants of these tasks.
             reset_fields: Fields that get their default value in the copy.
@@ -896,7 +896,7 @@ class SyncOperations:
             task_id: ID of the task.
             children: Also copy the descendants of the task. By default, only if the task is a root.
             copy_mode: `minimal` copies the task and what it needs, `full` its whole tree, `custom` the tasks
-                of `custom_task_ids`.
+                that are named.
             custom_task_ids: IDs of the tasks to copy in mode `custom`.
             custom_include_children: In mode `custom`: also copy the descendants of these tasks.
             reset_fields: Fields that get their default value in the copy.

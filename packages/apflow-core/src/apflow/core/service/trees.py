@@ -257,7 +257,7 @@ class TreeService(Access):
             Literal["minimal", "full", "custom"],
             Field(
                 description="`minimal` copies the task and what it needs, `full` its whole tree, `custom` "
-                "the tasks of `custom_task_ids`."
+                "the tasks that are named."
             ),
         ] = "minimal",
         custom_task_ids: Annotated[
