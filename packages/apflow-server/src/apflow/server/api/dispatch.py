@@ -19,7 +19,13 @@ from apflow.core.model.task import Json
 from apflow.core.service.operations import OPERATIONS, Operation
 from apflow.core.service.task_service import TaskService
 from apflow.server.drain import Drain
-from apflow.server.http.api_error import Code, HttpFault, InvalidFault, UnavailableFault, fault_of
+from apflow.server.http.api_error import (
+    ApiError,
+    Code,
+    InvalidParametersError,
+    UnavailableError,
+    api_error_of,
+)
 from apflow.server.observability import audit
 
 PROTOCOL: Final = "jsonrpc"
@@ -47,29 +53,29 @@ def parse(name: str, params: Json) -> ParsedCall:
     """Find an operation and validate its parameters.
 
     Raises:
-        HttpFault: the operation does not exist, or its parameters are invalid.
+        ApiError: the operation does not exist, or its parameters are invalid.
     """
     operation = OPERATIONS.get(name)
     if operation is None:
-        raise HttpFault(404, Code.UNKNOWN_METHOD, f"Method {name[:100]!r} does not exist.")
+        raise ApiError(404, Code.UNKNOWN_METHOD, f"Method {name[:100]!r} does not exist.")
     named = named_parameters(operation, params)
     try:
         return ParsedCall(operation, operation.read(named))
     except InvalidInputError as error:
-        raise InvalidFault(error) from error
+        raise InvalidParametersError(error) from error
 
 
 def named_parameters(operation: Operation, params: Json) -> dict[str, Json]:
     """Return the parameters by name, with the shorthand of the operation expanded.
 
     Raises:
-        HttpFault: the parameters are an array, and the operation has no shorthand.
+        ApiError: the parameters are an array, and the operation has no shorthand.
     """
     shorthand = operation.shorthand
     if isinstance(params, list):
         if shorthand is not None:
             return {shorthand.parameter: params}
-        raise InvalidFault(InvalidInputError(f"{operation.name} takes its parameters by name."))
+        raise InvalidParametersError(InvalidInputError(f"{operation.name} takes its parameters by name."))
     named = cast("dict[str, Json]", params)
     if shorthand is None or shorthand.parameter in named:
         return named
@@ -82,13 +88,13 @@ async def call(service: TaskService, parsed: ParsedCall, request: Request) -> Js
     """Call an operation and return its result. A call answered with events is for `prepare_stream`.
 
     Raises:
-        HttpFault: the call failed.
+        ApiError: the call failed.
     """
     with audit.of(request, service, parsed.operation, parsed.arguments):
         try:
             return await _call(service, parsed, request)
         except Exception as error:
-            raise fault_of(error) from error
+            raise api_error_of(error) from error
 
 
 async def prepare_stream(
@@ -101,7 +107,7 @@ async def prepare_stream(
         which precedes the events.
 
     Raises:
-        HttpFault: the call failed.
+        ApiError: the call failed.
     """
     request.app.state.streams.check(request.state.caller)
     operation = parsed.operation
@@ -124,7 +130,7 @@ async def cancel_on_disconnect(calling: Coroutine[Any, Any, Json], drain: Drain,
     """Return the result of a call; cancel the call if the client disconnects or the server shuts down.
 
     Raises:
-        UnavailableFault: the call was cancelled.
+        UnavailableError: the call was cancelled.
     """
     answer = asyncio.ensure_future(calling)
     others = [asyncio.ensure_future(drain.over()), asyncio.ensure_future(_disconnected(request))]
@@ -137,7 +143,7 @@ async def cancel_on_disconnect(calling: Coroutine[Any, Any, Json], drain: Drain,
             each.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await each
-    raise UnavailableFault("The server ends before the run does. The run stays requested.", Code.LIMIT)
+    raise UnavailableError("The server ends before the run does. The run stays requested.", Code.LIMIT)
 
 
 async def _disconnected(request: Request) -> None:

@@ -17,7 +17,13 @@ from apflow.core.model.task import Json
 from apflow.core.service.task_service import TaskService
 from apflow.server.api import dispatch
 from apflow.server.auth.authentication import current_service
-from apflow.server.http.api_error import Code, HttpFault, MalformedFault, TooLargeFault, fault_of
+from apflow.server.http.api_error import (
+    ApiError,
+    Code,
+    MalformedRequestError,
+    RequestTooLargeError,
+    api_error_of,
+)
 from apflow.server.http.limits import BATCH, read_json
 from apflow.server.http.response import RPC_PATHS, JsonResponse
 from apflow.server.streaming.event_stream import watch_response
@@ -54,7 +60,7 @@ async def serve_rpc(request: Request, service: TaskService = Depends(current_ser
             return await watch_response(service, task_id, after, head)
         result = await dispatch.call(service, parsed, request)
     except Exception as error:  # noqa: BLE001 - the border: every error becomes a response
-        return _error_response(call, fault_of(error))
+        return _error_response(call, api_error_of(error))
     return Response(status_code=204) if call.is_notification else JsonResponse(answered(call, result))
 
 
@@ -70,9 +76,9 @@ for _path in RPC_PATHS:
 
 async def _serve_batch(given: list[Json], service: TaskService, request: Request) -> Response:
     if not given:
-        raise MalformedFault("A batch must contain at least one request.")
+        raise MalformedRequestError("A batch must contain at least one request.")
     if len(given) > BATCH:
-        raise TooLargeFault(f"A batch may contain at most {BATCH} requests.")
+        raise RequestTooLargeError(f"A batch may contain at most {BATCH} requests.")
     request.app.state.rate.check_user(service.user_id, len(given) - 1)
     answers = [await _answer_one(each, service, request) for each in given]
     sent = [each for each in answers if each is not None]
@@ -87,7 +93,7 @@ async def _answer_one(given: Json, service: TaskService, request: Request) -> di
         parsed = parse_without_stream(call)
         result = await dispatch.call(service, parsed, request)
     except Exception as error:  # noqa: BLE001 - as above
-        return None if call is not None and call.is_notification else failed(call, fault_of(error))
+        return None if call is not None and call.is_notification else failed(call, api_error_of(error))
     return None if call.is_notification else answered(call, result)
 
 
@@ -95,11 +101,13 @@ def parse_without_stream(call: Call) -> dispatch.ParsedCall:
     """Parse a request of a batch.
 
     Raises:
-        HttpFault: the call is invalid, or its answer is a stream of events.
+        ApiError: the call is invalid, or its answer is a stream of events.
     """
     parsed = dispatch.parse(call.method, call.params)
     if parsed.is_stream:
-        raise MalformedFault("A batch cannot contain a call that returns events. Send that call separately.")
+        raise MalformedRequestError(
+            "A batch cannot contain a call that returns events. Send that call separately."
+        )
     return parsed
 
 
@@ -107,20 +115,20 @@ def read_call(given: Json) -> Call:
     """Read a JSON-RPC request.
 
     Raises:
-        MalformedFault: the value is not a valid request.
+        MalformedRequestError: the value is not a valid request.
     """
     if not isinstance(given, dict):
-        raise MalformedFault("A JSON-RPC request must be an object.")
+        raise MalformedRequestError("A JSON-RPC request must be an object.")
     read = cast("dict[str, Json]", given)
     if read.get("jsonrpc") != VERSION:
-        raise MalformedFault('A JSON-RPC request must contain "jsonrpc": "2.0".')
+        raise MalformedRequestError('A JSON-RPC request must contain "jsonrpc": "2.0".')
     if not isinstance(read.get("method"), str):
-        raise MalformedFault("`method` must be a string.")
+        raise MalformedRequestError("`method` must be a string.")
     if not is_id(read.get("id")):
-        raise MalformedFault("`id` must be a string, a number of at most 64 bits, or null.")
+        raise MalformedRequestError("`id` must be a string, a number of at most 64 bits, or null.")
     params = read.get("params", {})
     if not isinstance(params, dict | list):
-        raise MalformedFault("`params` must be an object or an array.")
+        raise MalformedRequestError("`params` must be an object or an array.")
     return Call(read["method"], params, read.get("id"), is_notification="id" not in read)
 
 
@@ -138,19 +146,19 @@ def answered(call: Call, result: Json) -> dict[str, Json]:
     return {"jsonrpc": VERSION, "id": call.id, "result": result}
 
 
-def failed(call: Call | None, fault: HttpFault) -> dict[str, Json]:
+def failed(call: Call | None, error: ApiError) -> dict[str, Json]:
     """Return the error response to a call."""
-    return {"jsonrpc": VERSION, "id": call.id if call else None, "error": fault.body()}
+    return {"jsonrpc": VERSION, "id": call.id if call else None, "error": error.body()}
 
 
-def status_of(fault: HttpFault) -> int:
+def status_of(error: ApiError) -> int:
     """Return the HTTP status: 200 if the request is valid and only the call failed."""
-    if fault.code in (Code.PARSE, Code.INVALID_REQUEST) or fault.status in (413, 429, 503):
-        return fault.status
+    if error.code in (Code.PARSE, Code.INVALID_REQUEST) or error.status in (413, 429, 503):
+        return error.status
     return 200
 
 
-def _error_response(call: Call | None, fault: HttpFault) -> Response:
+def _error_response(call: Call | None, error: ApiError) -> Response:
     if call is not None and call.is_notification:
         return Response(status_code=204)
-    return JsonResponse(failed(call, fault), status_of(fault), fault.headers)
+    return JsonResponse(failed(call, error), status_of(error), error.headers)

@@ -18,7 +18,7 @@ from apflow.core.service.task_service import TaskService
 from apflow.server.api import dispatch
 from apflow.server.api.openapi import PREFIX
 from apflow.server.auth.authentication import current_service
-from apflow.server.http.api_error import MalformedFault
+from apflow.server.http.api_error import MalformedRequestError
 from apflow.server.http.limits import read_json
 from apflow.server.http.response import JsonResponse
 from apflow.server.streaming.event_stream import watch_response
@@ -44,7 +44,7 @@ def _endpoint(operation: Operation) -> Callable[..., Awaitable[Response]]:
     async def serve(request: Request, service: TaskService = Depends(current_service)) -> Response:  # noqa: B008
         given = await read_json(request, request.app.state.settings)
         if not isinstance(given, dict):
-            raise MalformedFault("The parameters must be an object.")
+            raise MalformedRequestError("The parameters must be an object.")
         parsed = dispatch.parse(operation.name, cast("dict[str, Json]", given))
         if parsed.is_stream:
             stream = await dispatch.prepare_stream(service, parsed, request)
