@@ -1,4 +1,4 @@
-"""What operations return: one pydantic model each."""
+"""Results of operations: one pydantic model for each."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from apflow.core.model.task import Json
 
 
 class Result(BaseModel):
-    """What an operation returns. Fields that are not declared here may come with it."""
+    """The result of an operation. It may contain fields that the model does not declare."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class TaskResult(Result):
-    """A task, with values under secret-like keys as ***."""
+    """A task; values of secret-like keys are masked as ***."""
 
     id: str
     parent_id: str | None
@@ -46,25 +46,25 @@ class TaskResult(Result):
 
 
 class TreeResult(TaskResult):
-    """A task, with what is below it."""
+    """A task with its descendants."""
 
-    children: list[dict[str, Json]]  # of this same form: not declared, because validation would recurse
+    children: list[dict[str, Json]]  # each a `TreeResult`; not declared, because validation would recurse
 
 
 class RunResult(Result):
-    """How a run stands; with `result`, where its end was waited for."""
+    """The status of a run; it has `result` if the call waited for the end."""
 
-    success: bool  # it has not failed
+    success: bool  # the run has not failed
     root_task_id: str
     task_id: str
-    status: TaskStatus | Literal["started"]  # "started": the events are streamed
+    status: TaskStatus | Literal["started"]  # "started": the events follow as a stream
     progress: float
     message: str
     error: str | None
 
 
 class WebhookResult(Result):
-    """A webhook, and how far it is."""
+    """A webhook and the progress of its deliveries."""
 
     id: str
     url: str
@@ -73,7 +73,7 @@ class WebhookResult(Result):
     timeout: float
     max_retries: int
     status: Literal["active", "done", "dead"]
-    sent: int  # number of the last event that was sent or given up
+    sent: int  # number of the last event that was delivered or given up
     failures: int
     not_before: datetime | None
     refused: int
@@ -83,7 +83,7 @@ class WebhookResult(Result):
 
 
 class StatusResult(Result):
-    """How a task, or the tree of a root, is doing."""
+    """The status of a task; for a root, of its tree."""
 
     task_id: str
     context_id: str | None  # the root of its tree
@@ -97,14 +97,14 @@ class StatusResult(Result):
 
 
 class CountResult(Result):
-    """How many tasks there are."""
+    """Numbers of tasks."""
 
     total: int
     by_status: dict[str, int]
 
 
 class DeleteResult(Result):
-    """What was deleted."""
+    """The outcome of a deletion."""
 
     success: bool
     task_id: str
@@ -112,14 +112,14 @@ class DeleteResult(Result):
 
 
 class CopyPreviewResult(Result):
-    """The array that would make the copy."""
+    """The array of tasks that a copy would create."""
 
     tasks: list[dict[str, Json]]
     saved: Literal[False]
 
 
 class CancelResult(Result):
-    """What became of a cancellation."""
+    """The outcome of a cancellation, for one task."""
 
     task_id: str
     status: str
@@ -127,7 +127,7 @@ class CancelResult(Result):
 
 
 class WhyResult(Result):
-    """Why a task is where it is."""
+    """Why a task has its status, and what changes it."""
 
     task_id: str
     name: str
@@ -137,7 +137,7 @@ class WhyResult(Result):
 
 
 class ExecutorResult(Result):
-    """An executor, and whether it can be used."""
+    """An executor, and whether it is usable."""
 
     id: str
     name: str | None
@@ -150,7 +150,7 @@ class ExecutorResult(Result):
 
 
 class Event(Result):
-    """What has happened to a tree."""
+    """An event of a tree."""
 
     type: str
     task_id: str
@@ -163,24 +163,24 @@ class Event(Result):
     data: Json
     result: Json
     error: str | None
-    final: bool | None = None  # true in the event with which the run of a tree ends
+    final: bool | None = None  # true for the last event of a run
 
 
 class RunningCountResult(Result):
-    """How many."""
+    """The number of trees with an unfinished run."""
 
     count: int
 
 
 class Storage(Result):
-    """Where tasks are kept."""
+    """The database."""
 
     kind: str
     is_shared: bool
 
 
 class HealthResult(Result):
-    """That this process can do its work."""
+    """The health of the process that answers."""
 
     status: Literal["healthy"]
     message: str
@@ -192,7 +192,7 @@ class HealthResult(Result):
 
 
 class MetricsResult(Result):
-    """How much there is to do."""
+    """Numbers of tasks and runs."""
 
     tasks: dict[str, int]
     runs_requested: int
@@ -201,15 +201,15 @@ class MetricsResult(Result):
 
 
 class KeyChangeResult(Result):
-    """Whether a key was set, or deleted."""
+    """Whether a key was stored or deleted."""
 
     success: bool
     provider: str
 
 
 class KeyStatusResult(Result):
-    """Whether there is a key."""
+    """Whether a user has a key for a provider."""
 
     provider: str
     has_key: bool
-    providers: dict[str, bool]  # every provider for which there is a key
+    providers: dict[str, bool]  # every provider with a key
