@@ -57,9 +57,9 @@ def interrupted(process: subprocess.Popen[str]) -> str:
         (die, "gave no answer"),
         (answer({"error": {"code": -32603, "message": "See 1f.", "data": {"incident": "1f"}}}), "See 1f."),
         (answer({"error": {"code": -32601, "message": "No method."}}), "No method."),
-        (answer(b"<h1>It works!</h1>"), "no apflow server"),
-        (answer(b"away", 503), "no apflow server"),
-        (answer(b"", 302), "no apflow server"),
+        (answer(b"<h1>It works!</h1>"), "not that of a working apflow server"),
+        (answer(b"away", 503), "not that of a working apflow server"),
+        (answer(b"", 302), "not that of a working apflow server"),
     ],
     ids=["dies", "fails", "older", "html", "away", "moved"],
 )
@@ -100,7 +100,7 @@ def test_a_connection_that_is_lost_without_an_answer_is_no_failed_task(tmp_path:
         connection.close()
         out, said = process.communicate(timeout=30)
     assert (process.returncode, out) == (5, "")
-    assert "Whether it did what it was asked is not known." in said
+    assert "It is not known whether it executed the call." in said
 
 
 def test_ctrl_c_ends_a_run_whose_server_never_says_that_it_cancels(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Running and waiting as a client does it: a request, a stream, and a look at how it ended. Pure."""
+"""Run and wait in a client: request the run, follow its events, and read its outcome. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _has_ids(tasks: Json) -> bool:
 
 
 def outcome_of(executed: Mapping[str, Json], standing: Mapping[str, Json], root: Json) -> dict[str, Json]:
-    """Return how a run has ended, as `tasks.execute` with `wait` tells it."""
+    """Return the outcome of a run, in the form of `tasks.execute` with `wait`."""
     status = standing["status"]
     is_done = status == TaskStatus.COMPLETED
     return {
