@@ -57,9 +57,9 @@ def interrupted(process: subprocess.Popen[str]) -> str:
         (die, "gave no answer"),
         (answer({"error": {"code": -32603, "message": "See 1f.", "data": {"incident": "1f"}}}), "See 1f."),
         (answer({"error": {"code": -32601, "message": "No method."}}), "No method."),
-        (answer(b"<h1>It works!</h1>"), "no apflow server"),
-        (answer(b"away", 503), "no apflow server"),
-        (answer(b"", 302), "no apflow server"),
+        (answer(b"<h1>It works!</h1>"), "not that of a working apflow server"),
+        (answer(b"away", 503), "not that of a working apflow server"),
+        (answer(b"", 302), "not that of a working apflow server"),
     ],
     ids=["dies", "fails", "older", "html", "away", "moved"],
 )
@@ -100,7 +100,7 @@ def test_a_connection_that_is_lost_without_an_answer_is_no_failed_task(tmp_path:
         connection.close()
         out, said = process.communicate(timeout=30)
     assert (process.returncode, out) == (5, "")
-    assert "Whether it did what it was asked is not known." in said
+    assert "It is not known whether it executed the call." in said
 
 
 def test_ctrl_c_ends_a_run_whose_server_never_says_that_it_cancels(tmp_path: Path):
@@ -108,7 +108,7 @@ def test_ctrl_c_ends_a_run_whose_server_never_says_that_it_cancels(tmp_path: Pat
         process = start(tmp_path, peer.url, "run", "flow", "far_say")
         wait_for(lambda: len(peer.requests) == 2, 30)
         said = interrupted(process)
-    assert f"Its run may go on at {peer.url}" in said
+    assert f"The run may continue at {peer.url}" in said
     assert "was cancelled" not in said
 
 
@@ -119,7 +119,7 @@ def test_ctrl_c_cancels_what_is_followed_and_does_not_wait_for_ever(tmp_path: Pa
         wait_for(lambda: len(peer.requests) == 3, 30)
         said = interrupted(process)
     assert peer.requests[3][2]["method"] == "tasks.cancel"
-    assert f"Its run may go on at {peer.url}" in said
+    assert f"The run may continue at {peer.url}" in said
 
 
 def test_a_timeout_ends_a_run_whose_server_never_answers(tmp_path: Path):
@@ -128,4 +128,4 @@ def test_a_timeout_ends_a_run_whose_server_never_answers(tmp_path: Path):
         out, said = process.communicate(timeout=30)
     assert (process.returncode, out) == (6, "")
     assert "--timeout" in said
-    assert f"may go on at {peer.url}" in said
+    assert f"may continue at {peer.url}" in said

@@ -155,7 +155,7 @@ def test_an_absent_server_is_said_to_be_absent(shell: Shell):
     assert "cannot be reached" in said
     code, _, said = shell("tasks", "list", "--server", "nowhere", is_there=False)
     assert code == 2
-    assert "no address" in said
+    assert "not a valid address" in said
 
 
 def test_what_is_refused_is_told_the_same_here_and_there(shared: Shell):

@@ -12,7 +12,7 @@ from apflow.cli.errors.exit_code import ExitCode
 from apflow.core.errors import ApflowError
 from apflow.core.service.error_json import FACTS
 from apflow.core.settings import Settings
-from apflow.server.http.api_error import fault_of
+from apflow.server.http.api_error import api_error_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -52,7 +52,7 @@ def code_of(kind: type[ApflowError]) -> int:
     error = kind.__new__(kind)
     error.args = ("",)
     vars(error).update(dict.fromkeys(FACTS[kind]))
-    return int(fault_of(error).code)
+    return int(api_error_of(error).code)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

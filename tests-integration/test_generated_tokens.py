@@ -5,7 +5,7 @@ import pytest
 from apflow.cli.inputs.tokens import make_token
 from apflow.core.settings import Settings
 from apflow.server.auth.token import TokenCheck
-from apflow.server.http.api_error import UnauthorizedFault
+from apflow.server.http.api_error import UnauthorizedError
 
 SECRET = "a secret of the server, which is long enough"
 
@@ -27,5 +27,5 @@ async def test_a_server_with_the_same_settings_takes_it(settings: Settings, is_a
 
 async def test_a_server_with_another_secret_does_not():
     made = make_token(Settings(jwt_secret=SECRET), "ann", is_admin=True, seconds=60)
-    with pytest.raises(UnauthorizedFault):
+    with pytest.raises(UnauthorizedError):
         await TokenCheck(Settings(jwt_secret=SECRET[::-1])).caller(made["token"])

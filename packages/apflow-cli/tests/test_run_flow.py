@@ -106,14 +106,14 @@ def test_the_user_of_new_tasks_can_be_named(apflow):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "in one way"),
-        (["add", "--tasks", "[]"], "in one way"),
+        ([], "Give exactly one of"),
+        (["add", "--tasks", "[]"], "Give exactly one of"),
         (["--tasks", "[{]"], "--tasks is not valid JSON"),
         (["--tasks", "[]"], "task"),
         (["--tasks", "3"], "array of objects"),
         (["--tasks", '[{"inputs": {}}]'], "name"),
         (["--tasks-file", "none.json"], "cannot be read"),
-        (["--tasks", "[]", "--inputs", "{}"], "goes with an EXECUTOR"),
+        (["--tasks", "[]", "--inputs", "{}"], "requires an EXECUTOR"),
         (["add", "--inputs", "{"], "--inputs is not valid JSON"),
         (["add", "--timeout", "0"], "--timeout"),
         (["add", "--import", "nowhere"], "no module 'nowhere'"),

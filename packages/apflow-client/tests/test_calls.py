@@ -82,7 +82,7 @@ async def test_what_the_server_refuses_is_the_error_of_the_core(server: ApflowSe
             await client.call("tasks.gett")
         with pytest.raises(InvalidInputError, match="use `watch`"):
             await client.call("tasks.watch", {"task_id": "a"})
-        with pytest.raises(InvalidInputError, match="no JSON"):
+        with pytest.raises(InvalidInputError, match="cannot be converted to JSON"):
             await client.call("tasks.create", {"tasks": {"name": object()}})
 
 

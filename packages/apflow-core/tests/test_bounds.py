@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, executor_register, get_registry
-from apflow.core.authoring.field_validation import Faults, read_policy, read_priority
+from apflow.core.authoring.field_validation import Violations, read_policy, read_priority
 from apflow.core.bounds import MAX_SECONDS
 from apflow.core.errors import InvalidInputError, SettingsError, TreeInvalidError
 from apflow.core.extensions.description import describe_executors
@@ -46,7 +46,7 @@ def policy_with(field: str, value: object) -> dict[str, Any]:
 @settings(deadline=None)
 @given(st.sampled_from(POLICY_NUMBERS), numbers)
 def test_a_number_of_a_policy_is_refused_or_can_be_used(field: str, value: Any):
-    faults = Faults()
+    faults = Violations()
     policy = read_policy(policy_with(field, value), "", faults)
     if faults.found:
         assert f"policy.{field} must be" in faults.found[0]
@@ -133,7 +133,7 @@ def test_a_wait_of_a_policy_that_was_stored_without_bounds_is_bounded():
 @settings(deadline=None)
 @given(numbers)
 def test_a_priority_is_refused_or_can_be_stored(value: Any):
-    faults = Faults()
+    faults = Violations()
     read = read_priority(value, "", faults)
     assert -(2**31) <= read < 2**31
     assert faults.found or read == value

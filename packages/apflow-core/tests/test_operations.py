@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from apflow.core.errors import InvalidInputError
+from apflow.core.model.task import Json
 from apflow.core.service.operations import OPERATIONS, Operation
 from apflow.core.service.task_service import TaskService
 from apflow.core.store.memory import MemoryStore
@@ -15,14 +16,9 @@ EVERY = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS
 
 
 @EVERY
-def test_the_table_and_the_methods_name_the_same_parameters(operation: Operation):
+def test_the_model_has_the_parameters_and_the_defaults_of_the_signature(operation: Operation):
     signature = inspect.signature(getattr(TaskService, operation.method))
-    assert set(signature.parameters) - {"self"} == set(operation.parameters.model_fields)
-
-
-@EVERY
-def test_a_parameter_that_may_be_left_out_has_the_default_of_the_method(operation: Operation):
-    signature = inspect.signature(getattr(TaskService, operation.method))
+    assert list(signature.parameters)[1:] == list(operation.parameters.model_fields)
     for name, described in operation.parameters.model_fields.items():
         default = signature.parameters[name].default
         assert described.is_required() == (default is inspect.Parameter.empty), name
@@ -30,8 +26,24 @@ def test_a_parameter_that_may_be_left_out_has_the_default_of_the_method(operatio
 
 
 @EVERY
-def test_every_operation_says_what_it_does_and_has_schemas(operation: Operation):
-    assert operation.summary.endswith((".", ",", "`"))
+def test_the_signature_describes_every_parameter_and_the_docstring_none(operation: Operation):
+    for name, field in operation.parameters.model_fields.items():
+        assert (field.description or "").endswith("."), name
+    assert "Args:" not in str(operation.function.__doc__)
+
+
+@EVERY
+def test_columns_name_parameters_of_the_operation(operation: Operation):
+    named = {operation.wait_parameter, operation.stream_parameter} - {None}
+    shorthand = operation.shorthand
+    assert named | ({shorthand.parameter} if shorthand else set()) <= set(operation.parameters.model_fields)
+
+
+@EVERY
+def test_every_operation_has_a_description_and_schemas(operation: Operation):
+    assert operation.summary.endswith(".")
+    assert operation.description.startswith(operation.summary)
+    assert "Raises:" not in operation.description
     assert operation.parameters_schema()["type"] == "object"
     assert operation.result_schema()
 
@@ -143,8 +155,34 @@ async def test_times_and_states_are_given_as_text_and_whole_numbers_in_any_form(
     assert await OPERATIONS["tasks.list"].call(TaskService(MemoryStore()), given) == []
 
 
+async def test_a_parameter_in_a_signature_is_one_of_the_operation(monkeypatch: pytest.MonkeyPatch):
+    async def paint(
+        self: TaskService, colour: Annotated[str, Field(max_length=4, description="Of the paint.")] = "red"
+    ) -> dict[str, Json]:
+        """Paint the tree."""
+        return {"colour": colour}
+
+    monkeypatch.setattr(TaskService, "paint", paint, raising=False)
+    operation = Operation("tasks.paint", paint, dict[str, Json], "any", "change")
+    assert operation.parameters.__name__ == "PaintParams"
+    assert operation.parameters_schema()["properties"] == {
+        "colour": {
+            "default": "red",
+            "description": "Of the paint.",
+            "maxLength": 4,
+            "title": "Colour",
+            "type": "string",
+        }
+    }
+    service = TaskService(MemoryStore())
+    assert await operation.call(service, {}) == {"colour": "red"}
+    with pytest.raises(InvalidInputError) as caught:
+        await operation.call(service, {"colour": "green", "size": 3})
+    assert [each.partition(":")[0] for each in caught.value.violations] == ["colour", "size"]
+
+
 @EVERY
-async def test_a_safe_operation_changes_nothing(operation: Operation):
+async def test_a_read_only_operation_changes_nothing(operation: Operation):
     reads = ("get", "list", "children", "tree", "count", "running", "status", "why", "webhooks", "watch")
     asks = ("health", "metrics", "executor", "executors", "get_llm_key", "count_running")
-    assert operation.is_safe == (operation.method in (*reads, *asks))
+    assert operation.is_read_only == (operation.method in (*reads, *asks))

@@ -250,7 +250,7 @@ async def answered(service: TaskService, method: str) -> Any:
 
 
 def test_every_operation_for_owners_is_tried_by_a_stranger():
-    assert set(NAMED) == {each.method for each in OPERATIONS.values() if each.who == "owner"}
+    assert set(NAMED) == {each.method for each in OPERATIONS.values() if each.access == "owner"}
 
 
 @pytest.mark.parametrize("method", [each for each in NAMED if each not in ("status", "cancel")])

@@ -117,7 +117,7 @@ async def test_a_tree_has_a_limited_number_of_webhooks(service: TaskService, mon
     monkeypatch.setattr("apflow.core.service.webhook.MOST_OF_A_TREE", 1)
     await execute(service, {})
     await service.cancel(["r"])
-    with pytest.raises(InvalidInputError, match="no more"):
+    with pytest.raises(InvalidInputError, match="maximum of 1"):
         await service.execute("r", webhook_config={"url": URL})
 
 

@@ -21,7 +21,7 @@ from apflow.core.settings import Settings
 from apflow.core.store.base import TaskStore
 from apflow.server.auth.caller import Caller, expired
 from apflow.server.http import limits
-from apflow.server.http.api_error import TooManyFault
+from apflow.server.http.api_error import TooManyRequestsError
 from apflow.server.http.limits import Rate
 from apflow.server.webhooks import sender
 from apflow.server.webhooks.delivery import Deliveries
@@ -113,12 +113,12 @@ def test_the_limit_of_requests_does_not_last_until_the_clock_catches_up(
     check: Callable[[], None] = lambda: rate.check_user("ann")  # noqa: E731
     for _ in range(3):
         check()
-    with pytest.raises(TooManyFault):
+    with pytest.raises(TooManyRequestsError):
         check()
     clock.offset = -HOUR
     check()
     clock.offset = -HOUR - limits.SET_BACK / 2  # a clock that is only slowed down forgets nothing
     for _ in range(2):
         check()
-    with pytest.raises(TooManyFault):
+    with pytest.raises(TooManyRequestsError):
         check()

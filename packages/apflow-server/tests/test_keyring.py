@@ -11,7 +11,7 @@ import pytest
 from issuer import Issuer, issuing
 
 from apflow.server.auth.jwks import KeyRing, read_keys
-from apflow.server.http.api_error import UnauthorizedFault, UnavailableFault
+from apflow.server.http.api_error import UnauthorizedError, UnavailableError
 
 AGAIN = 0.3  # seconds between two fetches, in these tests
 
@@ -62,7 +62,7 @@ async def test_a_flood_of_unknown_keys_does_not_become_one_at_the_issuer(ring: K
     await ring.find(issuer.kid, "RS256")
     asked = [ring.find(f"invented-{at}", "RS256") for at in range(500)]
     answers = await asyncio.gather(*asked, return_exceptions=True)
-    assert {type(each) for each in answers} == {UnauthorizedFault}
+    assert {type(each) for each in answers} == {UnauthorizedError}
     assert issuer.asked == 2
 
 
@@ -76,7 +76,7 @@ async def test_keys_stay_good_while_the_issuer_is_away_and_unknown_ones_are_not_
         await ring.find(issuer.kid, "RS256")
         await asyncio.sleep(0.1)
     assert issuer.asked >= 2
-    with pytest.raises(UnavailableFault):
+    with pytest.raises(UnavailableError):
         await ring.find("new", "RS256")
     issuer.is_down = False
     issuer.rotate()
@@ -91,7 +91,7 @@ async def test_a_key_that_was_withdrawn_is_forgotten(ring: KeyRing, issuer: Issu
     await asyncio.sleep(1.1)
     await ring.find(old, "RS256")  # this one makes it look
     await ring.find(issuer.kid, "RS256")
-    with pytest.raises(UnauthorizedFault):
+    with pytest.raises(UnauthorizedError):
         await ring.find(old, "RS256")
 
 
@@ -102,7 +102,7 @@ async def test_only_a_key_of_the_kind_that_an_algorithm_needs_is_found(ring: Key
         ("oct", "RS256"),
         ("broken", "RS256"),
     ]:
-        with pytest.raises(UnauthorizedFault):
+        with pytest.raises(UnauthorizedError):
             await ring.find(kid, algorithm)
 
 
@@ -124,7 +124,7 @@ async def test_without_an_id_the_only_key_is_taken_and_none_of_several():
 async def test_keys_that_cannot_be_read_are_as_if_the_issuer_were_away(ring: KeyRing, issuer: Issuer):
     await ring.find(issuer.kid, "RS256")
     issuer.document = lambda: b"[" * 200_000  # type: ignore[method-assign]
-    with pytest.raises(UnavailableFault):
+    with pytest.raises(UnavailableError):
         await ring.find("new", "RS256")
     assert await ring.find(issuer.kid, "RS256")
 

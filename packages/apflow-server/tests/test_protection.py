@@ -103,9 +103,9 @@ def test_its_public_name_is_one_of_its_own():
 
 @pytest.mark.parametrize("address", ["10.0.0.5", "8.8.8.8", "::2", "::ffff:10.0.0.5", "nonsense", ""])
 def test_without_authentication_no_other_machine_is_answered(address: str):
-    from apflow.server.http.api_error import RefusedFault
+    from apflow.server.http.api_error import RefusedError
 
-    with pytest.raises(RefusedFault):
+    with pytest.raises(RefusedError):
         check_local(read_address(address), ["localhost"], Settings())
     check_local(read_address("::ffff:127.0.0.1"), ["localhost"], Settings())
 

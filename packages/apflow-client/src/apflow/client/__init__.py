@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from apflow.client.asyncclient import Client
+from apflow.client._generated_sync_client import SyncClient
+from apflow.client.async_client import Client
 from apflow.client.errors import (
     ServerBusyError,
     ServerError,
@@ -10,7 +11,6 @@ from apflow.client.errors import (
     UnknownOperationError,
 )
 from apflow.client.service import RemoteService
-from apflow.client.syncclient import SyncClient
 
 __all__ = [
     "Client",

@@ -1,4 +1,4 @@
-"""Results as the models that the table of operations names."""
+"""Convert results to the models of the table of operations."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from apflow.core.service.operations import OPERATIONS
 
 
 def read_typed(name: str, result: Json) -> Any:
-    """Return a result as what the operation says it returns.
+    """Return a result as the result type of the operation.
 
     Raises:
-        ServerError: it is something else; the server is of another version.
+        ServerError: the result does not match, because the server has another version.
     """
     try:
         return _adapter(name).validate_python(result)
     except AnswerError as error:
-        where = ", ".join(".".join(map(str, each["loc"])) or "all of it" for each in error.errors()[:5])
+        where = ", ".join(
+            ".".join(map(str, each["loc"])) or "the whole result" for each in error.errors()[:5]
+        )
         raise ServerError(
-            f"The result of {name} is not what this version of apflow expects ({where}). "
-            "`call` returns it as it is.",
+            f"The result of {name} does not match this version of apflow ({where}). "
+            "Use `call`, which returns it without validation.",
             200,
         ) from error
 

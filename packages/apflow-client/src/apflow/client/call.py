@@ -1,4 +1,4 @@
-"""One call of an operation by JSON-RPC: how it is worded, and how its answer is read. Pure."""
+"""One JSON-RPC call of an operation: build the request and read the answer. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from apflow.core.net.retry_after import read_retry_after
 from apflow.core.service.error_json import error_from
 from apflow.core.service.operations import OPERATIONS, Operation
 
-SHOWN: Final = 200  # characters of what is no answer, in an error
+SHOWN: Final = 200  # characters of an unreadable answer in an error
 
 INVALID_PARAMS: Final = -32602
 NOT_FOUND: Final = -32001
@@ -37,47 +37,49 @@ INTERNAL: Final = -32603
 
 @dataclass(frozen=True)
 class Call:
-    """An operation and what it is given."""
+    """An operation with its parameters."""
 
     operation: Operation
     params: Mapping[str, Json]
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether to do it twice is the same as to do it once."""
-        return self.operation.is_safe or bool(self.params.get("idempotency_key"))
+        """Whether the client may repeat the call without a second effect."""
+        return self.operation.is_read_only or bool(self.params.get("idempotency_key"))
 
     def body(self) -> bytes:
-        """Return the request as JSON-RPC writes it.
+        """Return the body of the request.
 
         Raises:
-            InvalidInputError: a parameter is no JSON.
+            InvalidInputError: a parameter cannot be converted to JSON.
         """
         request = {"jsonrpc": "2.0", "id": 1, "method": self.operation.name, "params": self.params}
         try:
             return to_json(request)
         except (PydanticSerializationError, UnicodeError) as error:
-            raise InvalidInputError(f"Parameters of {self.operation.name} are no JSON: {error}") from error
+            raise InvalidInputError(
+                f"Parameters of {self.operation.name} cannot be converted to JSON: {error}"
+            ) from error
 
 
 def call_of(name: str, params: Mapping[str, Json]) -> Call:
-    """Return a call of the operation of a name.
+    """Return a call of an operation.
 
     Raises:
-        UnknownOperationError: there is none.
-        InvalidInputError: it yields events, and is not to be called but watched.
+        UnknownOperationError: the operation does not exist.
+        InvalidInputError: the operation yields events.
     """
     operation = OPERATIONS.get(name)
     if operation is None:
         near = difflib.get_close_matches(name, OPERATIONS, 1)
         raise UnknownOperationError(name, near[0] if near else "")
     if operation.is_stream:
-        raise InvalidInputError(f"{name} yields events, and has no one result: use `watch`, or `events`.")
+        raise InvalidInputError(f"{name} yields events: use `watch` or `events`.")
     return Call(operation, params)
 
 
 def without_defaults(name: str, given: Mapping[str, Json]) -> dict[str, Json]:
-    """Return parameters without those that say what the operation does anyway."""
+    """Return the parameters that differ from their defaults."""
     fields = OPERATIONS[name].parameters.model_fields
     return {
         each: value
@@ -87,10 +89,10 @@ def without_defaults(name: str, given: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def read_answer(call: Call, status: int, headers: Mapping[str, str], body: bytes) -> Json:
-    """Return what a call has led to.
+    """Return the result of a call.
 
     Raises:
-        ApflowError: what the server says instead: the core's error for it, or `ServerError`.
+        ApflowError: the error that the server returned: the core's class for it, or `ServerError`.
     """
     answer = _read_object(body)
     if status == 200 and "result" in answer:
@@ -99,12 +101,12 @@ def read_answer(call: Call, status: int, headers: Mapping[str, str], body: bytes
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes, params: Mapping[str, Json]) -> ApflowError:
-    """Return the error that an answer tells."""
-    told = _read_object(body).get("error")
+    """Return the error that an answer contains."""
+    given = _read_object(body).get("error")
     retry_after = read_retry_after(headers.get("retry-after"), datetime.now(UTC))
-    if not isinstance(told, dict) or not isinstance(cast("dict[str, Json]", told).get("message"), str):
+    if not isinstance(given, dict) or not isinstance(cast("dict[str, Json]", given).get("message"), str):
         return _no_answer(status, body, retry_after)
-    error = cast("dict[str, Json]", told)
+    error = cast("dict[str, Json]", given)
     code, message, data = error.get("code"), error["message"], error.get("data")
     known = error_from(message, data)
     if status == 429:
@@ -120,7 +122,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, params: Mappi
 
 
 def _by_code(code: Json, message: str, data: Json, params: Mapping[str, Json]) -> ApflowError | None:
-    """Return the error of a server that tells no type, or one that is not known here."""
+    """Return the error of a server that sends no type, or an unknown one."""
     if code == INVALID_PARAMS:
         return InvalidInputError(message, _violations(data))
     if code == NOT_FOUND:
@@ -146,9 +148,9 @@ def _not_found(message: str, params: Mapping[str, Json]) -> ApflowError:
 def _no_answer(status: int, body: bytes, retry_after: float | None) -> ServerError:
     text = " ".join(body[: SHOWN * 4].decode(errors="replace").split())
     shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-    said = f" It says: {shown}" if shown else ""
+    quoted = f" It answered: {shown}" if shown else ""
     return ServerError(
-        f"What answers with status {status} there is no apflow server, or none that can answer now.{said}",
+        f"The answer with status {status} is not that of a working apflow server.{quoted}",
         status,
         retry_after=retry_after,
     )

@@ -1,7 +1,7 @@
-"""What can go wrong between a client and its server.
+"""Errors of the connection between a client and its server.
 
-What the server says of a call comes as the core's own errors (`NotFoundError`, `ConflictError`, ...), with
-the server's words. Here stand those that only a client meets.
+An error that the server returns is raised as the core's class for it (`NotFoundError`, `ConflictError`, ...),
+with the message of the server. The classes of this module exist in a client only.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from apflow.core.errors import ApflowError, LimitExceededError
 
 
 class ServerError(ApflowError, RuntimeError):
-    """The server could not do its work, or answers what is no answer. `code` is that of JSON-RPC."""
+    """The server failed, or its answer is invalid. `code` is the JSON-RPC error code."""
 
     def __init__(
         self, message: str, status: int, code: int | None = None, retry_after: float | None = None
@@ -20,10 +20,10 @@ class ServerError(ApflowError, RuntimeError):
 
 
 class ServerBusyError(LimitExceededError):
-    """The server takes no more at this moment. Nothing was done.
+    """The server refused the call because a limit is exceeded; it did nothing.
 
-    `limit` and `user_id` are those of the core's error where too many runs are waiting or going on; else 0
-    and None. `retry_after` is in seconds.
+    `limit` and `user_id` are those of the core's error if too many runs are waiting or in progress, otherwise
+    0 and None. `retry_after` is in seconds.
     """
 
     def __init__(
@@ -35,22 +35,22 @@ class ServerBusyError(LimitExceededError):
 
 
 class ServerUnreachableError(ApflowError, ConnectionError):
-    """No server answers, or the connection was lost before it did."""
+    """The server does not answer, or the connection was lost before the answer."""
 
     def __init__(self, url: str, cause: str, *, was_sent: bool) -> None:
         what = "gave no answer" if was_sent else "cannot be reached"
-        unknown = " Whether it did what it was asked is not known." if was_sent else ""
+        unknown = " It is not known whether it executed the call." if was_sent else ""
         super().__init__(
-            f"The server at {url} {what}: {cause}.{unknown} Check that it runs (`apflow serve`) and that "
-            "this is its address."
+            f"The server at {url} {what}: {cause}.{unknown} Check that it is running (`apflow serve`) and "
+            "that the address is correct."
         )
         self.url, self.was_sent = url, was_sent
 
 
 class UnknownOperationError(ApflowError, LookupError):
-    """The table of operations has none of this name."""
+    """No operation has this name."""
 
     def __init__(self, name: str, near: str) -> None:
         advice = f" Did you mean {near!r}?" if near else ""
-        super().__init__(f"There is no operation {name!r}.{advice}")
+        super().__init__(f"Operation {name!r} does not exist.{advice}")
         self.name = name

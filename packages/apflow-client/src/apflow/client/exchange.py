@@ -1,4 +1,4 @@
-"""What both clients need of httpx."""
+"""What both clients use of httpx."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.
 
 
 class LentTransport(httpx.AsyncBaseTransport):
-    """A transport that others may use, too: whoever lent it closes it."""
+    """A transport of the caller, which the client does not close."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         self._transport = transport
@@ -22,7 +22,7 @@ class LentTransport(httpx.AsyncBaseTransport):
 
 
 class LentSyncTransport(httpx.BaseTransport):
-    """The same, without asyncio."""
+    """A transport of the caller without asyncio, which the client does not close."""
 
     def __init__(self, transport: httpx.BaseTransport) -> None:
         self._transport = transport
@@ -33,25 +33,25 @@ class LentSyncTransport(httpx.BaseTransport):
 
 
 def async_transport(target: Target, lent: httpx.AsyncBaseTransport | None) -> httpx.AsyncBaseTransport | None:
-    """Return what sends requests to a server; None: httpx's own, by way of the environment's proxies."""
+    """Return the transport to a server; None: that of httpx, which uses the proxies of the environment."""
     if lent is not None:
         return LentTransport(lent)
     return httpx.AsyncHTTPTransport() if target.is_local else None
 
 
 def sync_transport(target: Target, lent: httpx.BaseTransport | None) -> httpx.BaseTransport | None:
-    """Return the same, without asyncio."""
+    """Return the transport to a server, without asyncio."""
     if lent is not None:
         return LentSyncTransport(lent)
     return httpx.HTTPTransport() if target.is_local else None
 
 
 def unreachable(url: str, error: httpx.RequestError) -> ServerUnreachableError:
-    """Return what a fault of the network means."""
+    """Return the error for a failed exchange."""
     cause = str(error).rstrip(".") or type(error).__name__
     return ServerUnreachableError(url, cause, was_sent=not isinstance(error, _NOT_SENT))
 
 
 def too_large(status: int, most: int) -> ServerError:
-    """Return what is raised where an answer has no end."""
-    return ServerError(f"The answer is larger than the {most} bytes that are taken. Ask for less.", status)
+    """Return the error for an answer that exceeds the limit."""
+    return ServerError(f"The answer is larger than the limit of {most} bytes. Request less.", status)

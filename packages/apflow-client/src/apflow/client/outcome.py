@@ -1,26 +1,31 @@
-"""Running and waiting as a client does it: a request, a stream, and a look at how it ended. Pure."""
+"""Run and wait in a client: request the run, follow its events, and read its outcome. Pure."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
+from apflow.client.call import Call
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 
 
-def read_execution(params: Mapping[str, Json]) -> tuple[dict[str, Json], bool]:
-    """Return what is sent to request a run, and whether its end is waited for.
+def read_execution(call: Call) -> tuple[Call, bool]:
+    """Return the call to send, and whether the client then waits for the end of the run.
 
-    Nothing waits on one long request: the client follows the events. Tasks that are created get a key, so
-    that the request may be repeated; unless they have ids, which a key would replace by others.
+    A client does not wait on one long request: it follows the events. Tasks to create get a key, so that
+    the request may be repeated; unless they have IDs, which a key would replace.
     """
-    sent = {name: value for name, value in params.items() if name not in ("wait", "use_streaming")}
+    waits, streams = call.operation.wait_parameter, call.operation.stream_parameter
+    if waits is None:
+        return call, False
+    sent = {name: value for name, value in call.params.items() if name not in (waits, streams)}
     tasks = sent.get("tasks")
     if tasks is not None and not _has_ids(tasks):
         sent.setdefault("idempotency_key", uuid.uuid4().hex)
-    return sent, params.get("wait") is True
+    return replace(call, params=sent), call.params.get(waits) is True
 
 
 def _has_ids(tasks: Json) -> bool:
@@ -29,7 +34,7 @@ def _has_ids(tasks: Json) -> bool:
 
 
 def outcome_of(executed: Mapping[str, Json], standing: Mapping[str, Json], root: Json) -> dict[str, Json]:
-    """Return how a run has ended, as `tasks.execute` with `wait` tells it."""
+    """Return the outcome of a run, in the form of `tasks.execute` with `wait`."""
     status = standing["status"]
     is_done = status == TaskStatus.COMPLETED
     return {

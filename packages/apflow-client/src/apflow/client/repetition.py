@@ -1,4 +1,4 @@
-"""When what went wrong is tried again, and after how long. Pure."""
+"""Which failed calls the client repeats, and after how long. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tenacity.stop import stop_base
 from apflow.client.call import Call
 from apflow.client.errors import ServerBusyError, ServerError, ServerUnreachableError
 
-AWAY: Final = (502, 503, 504)  # statuses of a server, or of what stands before it, that may pass
-LONGEST: Final = 5.0  # seconds between two attempts, where the server asks for nothing else
+AWAY: Final = (502, 503, 504)  # statuses of a server or a proxy that is unavailable for a while
+LONGEST: Final = 5.0  # maximum seconds between two attempts, unless the server asks for more
 
 
 class Rules(TypedDict):
-    """What `tenacity` takes, with and without asyncio."""
+    """Arguments of `tenacity`, with and without asyncio."""
 
     stop: stop_base
     wait: Any
@@ -26,7 +26,7 @@ class Rules(TypedDict):
 
 
 def rules_of(call: Call, patience: float) -> Rules:
-    """Return when a call is repeated, within so many seconds."""
+    """Return the rules for repeating a call within `patience` seconds."""
     return {
         "stop": stop_before_delay(patience),
         "wait": _wait,
@@ -36,26 +36,26 @@ def rules_of(call: Call, patience: float) -> Rules:
 
 
 def may_be_repeated(call: Call, error: BaseException) -> bool:
-    """Say whether a call may be repeated after an error, and might be answered then."""
+    """Return whether to repeat a call after an error."""
     if isinstance(error, ServerUnreachableError):
         return call.is_repeatable or not error.was_sent
     return may_pass(error) and (call.is_repeatable or isinstance(error, ServerBusyError))
 
 
 def may_pass(error: BaseException) -> bool:
-    """Say whether an error is one of the moment."""
+    """Return whether an error is temporary."""
     if isinstance(error, ServerError):
         return error.status in AWAY
     return isinstance(error, ServerBusyError | ServerUnreachableError)
 
 
 def wait_after(error: BaseException | None, attempt: int) -> float:
-    """Return the seconds until the next attempt: what the server asks for, or a growing time with jitter."""
+    """Return the seconds until the next attempt: as the server asks, or a back-off with jitter."""
     asked = getattr(error, "retry_after", None)
     if isinstance(asked, float):
         return asked
     grown: float = min(LONGEST, 0.1 * 2 ** min(attempt - 1, 10))
-    return grown * random.uniform(0.5, 1)  # noqa: S311 - so that clients do not meet
+    return grown * random.uniform(0.5, 1)  # noqa: S311 - jitter
 
 
 def _wait(state: RetryCallState) -> float:

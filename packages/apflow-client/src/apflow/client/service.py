@@ -1,4 +1,4 @@
-"""The operations of a server, called as `TaskService` is: what is thin over the one works with the other."""
+"""The operations of a server with the interface of `TaskService`: code for one works with the other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, cast
 
-from apflow.client.asyncclient import Client
+from apflow.client.async_client import Client
 from apflow.client.call import without_defaults
 from apflow.core.errors import ApflowError, InvalidInputError, NotFoundError
 from apflow.core.model.task import GROUP, Json, Task
@@ -18,28 +18,28 @@ from apflow.core.service.task_service import TaskService
 from apflow.core.service.trees import SHORTEST_PREFIX, as_array
 
 PAGE: Final = 1000
-CANCEL: Final = 3.0  # seconds that a server has to cancel a run that nobody waits for any more
+CANCEL: Final = 3.0  # seconds that a server has to cancel a run
 
 
 class RemoteService(TaskService):
-    """What the caller of a server may do there. Answers are plain JSON; errors are those of the core.
+    """The operations of one server. Results are plain JSON; errors are those of the core.
 
-    The operations of the table are methods as they are there; what `TaskService` has beside them is here.
+    The operations of the table get their methods below; the class defines the other methods of `TaskService`.
     """
 
     def __init__(self, client: Client) -> None:
         self.client = client
 
     async def watch(self, task_id: str, after: int | None = None) -> AsyncGenerator[dict[str, Json], None]:
-        """Yield the events of a task's tree until its final one."""
+        """Yield the events of a task's tree until the final event."""
         async with aclosing(self.client.events(task_id, after)) as events:
             async for event in events:
                 yield event
 
     async def run(self, task_id: str, *, force: bool = False) -> dict[str, Json]:
-        """Have a stored task run there and wait for the end. Who stops waiting cancels the run.
+        """Run a stored task on the server and wait for the end. Cancelling the call cancels the run.
 
-        Where the server does not cancel it in time, a note on the `CancelledError` says so.
+        If the server does not cancel the run in time, a note on the `CancelledError` says so.
         """
         params = without_defaults("tasks.execute", {"task_id": task_id, "force": force})
         requesting = asyncio.ensure_future(self.client.call("tasks.execute", params))
@@ -55,22 +55,24 @@ class RemoteService(TaskService):
     async def _cancel(
         self, task_id: str, requesting: asyncio.Future[Json], stopped: asyncio.CancelledError
     ) -> None:
-        """Cancel what was requested: not before it is, and nothing where that was refused."""
+        """Cancel a run after its request has been answered; do nothing if the server refused it."""
         try:
             async with asyncio.timeout(CANCEL):
                 await requesting
                 await self.client.call("tasks.cancel", {"task_ids": [task_id], "force": True})
         except TimeoutError:
-            stopped.add_note(f"Its run may go on at {self.client.url}: no answer came within {CANCEL:g} s.")
+            stopped.add_note(
+                f"The run may continue at {self.client.url}: no answer within {CANCEL:g} seconds."
+            )
         except ApflowError as error:
-            stopped.add_note(f"Its run may go on at {self.client.url}: {error}")
+            stopped.add_note(f"The run may continue at {self.client.url}: {error}")
 
     async def find_id(self, given: str) -> str:
-        """Return the id that a text stands for: itself, or the only one that it begins.
+        """Return the ID that a string stands for: itself, or the only ID that starts with it.
 
         Raises:
-            NotFoundError: no task's id begins so.
-            InvalidInputError: several do.
+            NotFoundError: no ID starts with it.
+            InvalidInputError: several IDs do.
         """
         if len(given) < SHORTEST_PREFIX:
             return given
@@ -80,7 +82,7 @@ class RemoteService(TaskService):
             found = [each async for each in self._every_id() if each.startswith(given)]
         if len(found) > 1:
             raise InvalidInputError(
-                f"{given!r} begins {len(found)} task ids: {', '.join(found[:5])}. Give more of it."
+                f"{given!r} begins {len(found)} task IDs: {', '.join(found[:5])}. Give a longer prefix."
             )
         if not found:
             raise NotFoundError(given)
@@ -95,7 +97,7 @@ class RemoteService(TaskService):
 
 
 def tolerated_in(root: Mapping[str, Json]) -> list[str]:
-    """Return the ids of the failures that do not count against a nested tree."""
+    """Return the IDs of the failed tasks of a nested tree that the tree tolerates."""
     tasks: list[Task] = []
     waiting = [root]
     while waiting:
@@ -120,16 +122,16 @@ def tolerated_in(root: Mapping[str, Json]) -> list[str]:
 
 
 def _calling(operation: Operation) -> Callable[..., Any]:
-    signature = inspect.signature(getattr(TaskService, operation.method))
+    signature = inspect.signature(operation.function)
 
     async def call(self: RemoteService, *args: Any, **kwargs: Any) -> Json:
         given = dict(signature.bind(self, *args, **kwargs).arguments)
         del given["self"]
         if given.get("tasks") is not None:
-            as_array(given["tasks"])  # said here, it is said as of a database that is here
+            as_array(given["tasks"])  # so that the error is that of a local database
         return await self.client.call(operation.name, without_defaults(operation.name, given))
 
-    call.__name__, call.__doc__ = operation.method, getattr(TaskService, operation.method).__doc__
+    call.__name__, call.__doc__ = operation.method, operation.function.__doc__
     return call
 
 

@@ -1,4 +1,4 @@
-"""Where a server is, and how it is spoken to. Pure."""
+"""The address of a server, and the settings of requests to it. Pure."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import httpx
 
 from apflow.core.bounds import MAX_CALL_SECONDS, MAX_COUNT
 from apflow.core.errors import InvalidInputError
+from apflow.core.service.operations import Operation
 from apflow.core.settings import read_settings
 
 RPC: Final = "/tasks"
-CANCELLING: Final = 60.0  # seconds that a server may take to end running code
 
 
 @dataclass(frozen=True)
 class Target:
-    """A server, and what is sent with every request. Headers may hold a credential: they are not shown."""
+    """A server and the settings of requests to it. `repr` omits headers: they may contain a credential."""
 
     url: str
     headers: httpx.Headers
     timeout: float  # seconds for each step of a call: to connect, to send, to be answered
-    patience: float  # seconds in which a call is repeated
-    reconnect_for: float  # seconds in which a lost stream is taken up again
-    silence: float  # seconds without a sign of life after which a stream counts as lost
+    patience: float  # seconds during which a call is repeated
+    reconnect_for: float  # seconds during which a lost stream is resumed
+    silence: float  # seconds without a heartbeat after which a stream counts as lost
     max_bytes: int  # of an answer, and of an event
 
     def __repr__(self) -> str:
@@ -35,7 +35,7 @@ class Target:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is on this machine, where no proxy leads to."""
+        """Whether the server is on this machine, so that no proxy is used."""
         host = httpx.URL(self.url).host
         try:
             return ip_address(host).is_loopback
@@ -44,24 +44,23 @@ class Target:
 
     @property
     def rpc_url(self) -> str:
-        """Where calls are sent."""
+        """The URL for calls."""
         return self.url + RPC
 
     def events_url(self, task_id: str) -> str:
-        """Return where the events of a task's tree are."""
+        """Return the URL of the events of a task's tree."""
         return f"{self.url}/tasks/{quote(task_id, safe='')}/events"
 
-    def timeout_of(self, name: str) -> httpx.Timeout:
-        """Return the timeouts of a call. Cancelling waits for code to end."""
-        is_cancelling = name in ("tasks.cancel", "tasks.running.cancel")
-        return httpx.Timeout(self.timeout, read=self.timeout + CANCELLING * is_cancelling)
+    def timeout_of(self, operation: Operation) -> httpx.Timeout:
+        """Return the timeouts of a call of an operation."""
+        return httpx.Timeout(self.timeout, read=self.timeout + operation.extra_seconds)
 
 
 def check_seconds(name: str, seconds: float) -> float:
-    """Return the seconds that a client is given.
+    """Validate a number of seconds and return it.
 
     Raises:
-        InvalidInputError: they are out of range.
+        InvalidInputError: the number is out of range.
     """
     if isinstance(seconds, bool) or not 0 <= seconds <= MAX_CALL_SECONDS:
         raise InvalidInputError(f"{name} must be seconds from 0 to {MAX_CALL_SECONDS:,}.")
@@ -79,10 +78,10 @@ def target_of(
     silence: float,
     max_bytes: int,
 ) -> Target:
-    """Return what is meant by what a client is given; without an address, that of the settings.
+    """Validate the arguments of a client; the settings give the address if it is omitted.
 
     Raises:
-        InvalidInputError: the address is not that of a server, a header cannot be sent, or a number is
+        InvalidInputError: the address is invalid, a header cannot be sent, or a number is
             out of range.
     """
     seconds = {"timeout": timeout, "patience": patience, "reconnect_for": reconnect_for, "silence": silence}
@@ -95,7 +94,7 @@ def target_of(
     if not base_url and token is None:
         token = settings.api_token
     if not given:
-        raise InvalidInputError("Which server? Give base_url, or set APFLOW_API_URL.")
+        raise InvalidInputError("The address of the server is missing. Give base_url, or set APFLOW_API_URL.")
     return Target(
         read_url(given),
         read_headers(token, headers),
@@ -108,25 +107,27 @@ def target_of(
 
 
 def read_url(given: str) -> str:
-    """Return the address of a server without a slash at its end.
+    """Return the address of a server without a trailing slash.
 
     Raises:
-        InvalidInputError: it is none.
+        InvalidInputError: the address is invalid.
     """
-    advice = "Give it as http://HOST:PORT or https://HOST, with the path that it is mounted at, if any."
+    advice = "Give it as http://HOST:PORT or https://HOST, with the path of the server, if it has one."
     try:
         url = httpx.URL(given)
     except httpx.InvalidURL as error:
-        raise InvalidInputError(f"The address of the server cannot be read: {error}. {advice}") from error
+        raise InvalidInputError(f"The address of the server is invalid: {error}. {advice}") from error
     if url.userinfo:
-        raise InvalidInputError("The address of a server holds no user name and no password. Give a token.")
+        raise InvalidInputError(
+            "The address of a server must not contain a user name or a password. Give a token."
+        )
     if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
-        raise InvalidInputError(f"{given!r} is no address of a server. {advice}")
+        raise InvalidInputError(f"{given!r} is not a valid address of a server. {advice}")
     return str(url).rstrip("/")
 
 
 def read_headers(token: str | None, given: Mapping[str, str] | None) -> httpx.Headers:
-    """Return what is sent with every request. Nothing of it is in an error.
+    """Return the headers of every request. Errors never contain their values.
 
     Raises:
         InvalidInputError: a header cannot be sent.
@@ -137,7 +138,7 @@ def read_headers(token: str | None, given: Mapping[str, str] | None) -> httpx.He
     for name, value in named.items():
         if not _is_sendable(name, value):
             raise InvalidInputError(
-                f"The header {name[:80]!r} cannot be sent: ASCII text without line breaks is what can."
+                f"The header {name[:80]!r} cannot be sent: use ASCII characters without line breaks."
             )
     return httpx.Headers({"Accept-Encoding": "identity"} | named)
 

@@ -1,4 +1,4 @@
-"""Following a tree over connections that come and go: where to go on, and when it is over. Pure."""
+"""Follow a tree over several connections: where to resume, and when to stop. Pure."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from apflow.core.model.task import Json
 
 
 class Watching:
-    """How far a reader of events is.
+    """The position of a reader of events.
 
     Args:
-        after: number of the last event that is known; None: begin with the state.
-        reconnect_for: seconds for which a server may be away.
+        after: number of the last event that the reader has; None: start with the state of the tree.
+        reconnect_for: how many seconds the server may be unreachable.
     """
 
     def __init__(self, after: int | None, reconnect_for: float) -> None:
@@ -33,15 +33,15 @@ class Watching:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What is sent to go on after the last event."""
+        """The request headers that resume after the last event."""
         resume = {} if self._last is None else {"Last-Event-ID": str(self._last)}
         return {"Accept": "text/event-stream", "Cache-Control": "no-store"} | resume
 
     def take(self, sent: ServerSentEvent) -> dict[str, Json] | None:
-        """Return the event that was sent; None where it is only a sign of life.
+        """Return the event of a message; None for a heartbeat.
 
         Raises:
-            ServerError: it is no event.
+            ServerError: the message is not an event.
         """
         self._lost_at = None
         if not sent.data:
@@ -50,7 +50,7 @@ class Watching:
             event = json.loads(sent.data)
             kind, number = str(event["type"]), int(event["sequence"])
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise ServerError("What is sent there is no event of a tree.", 200) from error
+            raise ServerError("The server sent something that is not an event of a tree.", 200) from error
         self._attempts = 0
         if kind not in LIVE:
             self._last = number
@@ -58,18 +58,18 @@ class Watching:
         return cast("dict[str, Json]", event)
 
     def note_end(self) -> None:
-        """Note that the server ended a stream in good order: after the final event, or to end itself."""
+        """Record that the server closed the stream: after the final event, or because it shuts down."""
         self.is_over = self._has_ended
 
     def note_nothing_follows(self) -> None:
-        """Note that the run has ended, and that all of it was told."""
+        """Record that the run has ended and that no events follow."""
         self.is_over = True
 
     def wait_after(self, error: Exception | None, now: float) -> float:
-        """Return the seconds until the stream is to be taken up again.
+        """Return the seconds until the next attempt to resume the stream.
 
         Raises:
-            Exception: the error, if it is none that passes, or has lasted too long.
+            Exception: the error, if it is not temporary or has lasted too long.
         """
         if error is not None and not may_pass(error):
             raise error
@@ -83,7 +83,7 @@ class Watching:
 
 
 class BoundedStream(httpx.AsyncByteStream, httpx.SyncByteStream):
-    """A stream of events of which none is larger than can be taken."""
+    """A stream that fails at an event that is larger than the limit."""
 
     END: Final = b"\n\n"
 
@@ -102,15 +102,15 @@ class BoundedStream(httpx.AsyncByteStream, httpx.SyncByteStream):
             yield piece
 
     def close(self) -> None:
-        """Close it."""
+        """Close the stream."""
         cast("httpx.SyncByteStream", self._stream).close()
 
     async def aclose(self) -> None:
-        """Close it."""
+        """Close the stream."""
         await cast("httpx.AsyncByteStream", self._stream).aclose()
 
     def _count(self, piece: bytes) -> None:
         end = piece.rfind(self.END)
         self._held = self._held + len(piece) if end < 0 else len(piece) - end
         if self._held > self._most:
-            raise ServerError(f"An event is larger than the {self._most} bytes that are taken.", 200)
+            raise ServerError(f"An event is larger than the limit of {self._most} bytes.", 200)

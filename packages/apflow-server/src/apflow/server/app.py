@@ -27,11 +27,11 @@ from apflow.server.api import docs, json_rpc, plain_http
 from apflow.server.drain import Drain
 from apflow.server.duties import Duties
 from apflow.server.http import health
-from apflow.server.http.api_error import Code, HttpFault, InvalidFault
+from apflow.server.http.api_error import ApiError, Code, InvalidParametersError
 from apflow.server.http.limits import Rate
 from apflow.server.http.protection import Protection, has_auth, with_cors
 from apflow.server.http.request_log import RequestLog
-from apflow.server.http.response import fault_response, tell_fault
+from apflow.server.http.response import error_response, handle_error
 from apflow.server.observability import metrics
 from apflow.server.startup_checks import check_settings
 from apflow.server.streaming import event_stream, websocket
@@ -77,7 +77,7 @@ def create_app(settings: Settings | None = None, *, db: TaskStore | None = None)
     app.state.streams = event_stream.Streams()
     app.state.metrics = metrics.Metrics(app)
     _add_routes(app)
-    _add_faults(app)
+    _add_error_handlers(app)
     app.add_middleware(Protection, settings=settings, rate=app.state.rate)
     app.add_middleware(with_cors, settings=settings)
     app.add_middleware(RequestLog)
@@ -139,24 +139,27 @@ def _add_routes(app: FastAPI) -> None:
         app.include_router(cast("APIRouter", factory(app)))
 
 
-def _add_faults(app: FastAPI) -> None:
-    app.add_exception_handler(HttpFault, tell_fault)
-    app.add_exception_handler(ApflowError, tell_fault)
-    app.add_exception_handler(HTTPException, _tell_refusal)
-    app.add_exception_handler(RequestValidationError, _tell_violations)
+def _add_error_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(ApiError, handle_error)
+    app.add_exception_handler(ApflowError, handle_error)
+    app.add_exception_handler(HTTPException, _handle_http_exception)
+    app.add_exception_handler(RequestValidationError, _handle_invalid_request)
 
 
-async def _tell_refusal(request: Request, error: Exception) -> Response:
-    """Tell what Starlette refuses by itself: a path or a method that is not there."""
+async def _handle_http_exception(request: Request, error: Exception) -> Response:
+    """Return the response for what Starlette refuses: an unknown path or method."""
     refusal = cast("HTTPException", error)
     code = Code.NOT_FOUND if refusal.status_code == 404 else Code.INVALID_REQUEST
-    fault = HttpFault(refusal.status_code, code, str(refusal.detail), headers=refusal.headers)
-    return fault_response(request, fault)
+    return error_response(
+        request, ApiError(refusal.status_code, code, str(refusal.detail), headers=refusal.headers)
+    )
 
 
-async def _tell_violations(request: Request, error: Exception) -> Response:
-    faults = [
+async def _handle_invalid_request(request: Request, error: Exception) -> Response:
+    violations = [
         f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}"
         for each in cast("RequestValidationError", error).errors()
     ]
-    return fault_response(request, InvalidFault(InvalidInputError("Parameters are wrong.", faults)))
+    return error_response(
+        request, InvalidParametersError(InvalidInputError("Invalid parameters.", violations))
+    )

@@ -1,4 +1,4 @@
-"""`apflow run`: trees of tasks, created and run at once."""
+"""`apflow run`: create trees of tasks and run them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from apflow.cli.inputs.options import session_of, with_outcome
+from apflow.cli.inputs.parameter import parameter_option
 
 if TYPE_CHECKING:
     from apflow.core.service.task_service import TaskService
@@ -20,7 +21,7 @@ def run() -> None:
 
 @run.command()
 @click.argument("executor", required=False)
-@click.option("-t", "--tasks", metavar="JSON", help="The tasks: an array of objects, or one object.")
+@parameter_option("tasks.create", "tasks", "-t", "--tasks", metavar="JSON")
 @click.option(
     "-f", "--tasks-file", metavar="FILE", help="A JSON or YAML file with the tasks; - is standard input."
 )
@@ -28,11 +29,16 @@ def run() -> None:
 @click.option(
     "--inputs-file", metavar="FILE", help="A JSON or YAML file with the inputs; - is standard input."
 )
-@click.option("-u", "--user-id", metavar="ID", help="Whose tasks these are.")
-@click.option("-b", "--background", is_flag=True, help="Only request the run: `apflow worker` runs the tree.")
-@click.option("-w", "--watch", is_flag=True, help="Write each event of the run to standard error.")
+@parameter_option("tasks.create", "user_id", "-u", "--user-id", metavar="ID")
 @click.option(
-    "--idempotency-key", metavar="KEY", help="With --background: the same key submits nothing twice."
+    "-b",
+    "--background",
+    is_flag=True,
+    help="Request the run and return; a server or `apflow worker` runs the tree.",
+)
+@click.option("-w", "--watch", is_flag=True, help="Write each event of the run to standard error.")
+@parameter_option(
+    "tasks.submit", "idempotency_key", "--idempotency-key", metavar="KEY", more="Requires --background."
 )
 @with_outcome
 @click.pass_context
@@ -50,10 +56,10 @@ def flow(
     output: Path | None,
     timeout: float | None,
 ) -> None:
-    """Create a tree of tasks and run it to its end.
+    """Create a tree of tasks and run it until it has ended.
 
     Give the tasks (--tasks, --tasks-file), or one EXECUTOR and its inputs. Tasks with several roots are
-    several trees: each is run, and the outcome lists them.
+    several trees: the command runs each, and the outcome lists them.
     """
     from apflow.cli.inputs.source import trees_of
     from apflow.cli.session.running import Outcome, run_each, run_tree, tell
@@ -63,14 +69,14 @@ def flow(
     trees = trees_of(given)
     if background:
         if watch:
-            raise click.UsageError("--watch does not go with --background. Use `apflow tasks watch ID`.")
+            raise click.UsageError("--watch cannot be used with --background. Use `apflow tasks watch ID`.")
         if len(trees) > 1:
             _submit_each(ctx, trees, user_id=user_id, idempotency_key=idempotency_key, output=output)
         else:
             _submit(ctx, given, user_id=user_id, idempotency_key=idempotency_key, output=output)
         return
     if idempotency_key is not None:
-        raise click.UsageError("--idempotency-key goes with --background.")
+        raise click.UsageError("--idempotency-key requires --background.")
 
     async def work(service: TaskService) -> Outcome:
         if len(trees) > 1:
@@ -129,7 +135,7 @@ def _submit_each(
 
 
 def _write_as_json(ctx: click.Context, submitted: dict[str, Any], output: Path | None) -> bool:
-    """Save what was submitted where a file is named, and print it where JSON is asked for; say if it was."""
+    """Write the submitted trees to the output file, and as JSON if requested; return whether it was."""
     from apflow.cli.display.output import save_json, write_json
 
     if output is not None:
@@ -150,17 +156,17 @@ def _given(
     from apflow.cli.inputs.source import read_option, read_source
 
     if sum(each is not None for each in (executor, tasks, tasks_file)) != 1:
-        raise click.UsageError("Give what to run in one way: an EXECUTOR, --tasks JSON or --tasks-file FILE.")
+        raise click.UsageError("Give exactly one of EXECUTOR, --tasks JSON and --tasks-file FILE.")
     if tasks is not None or tasks_file is not None:
         if inputs is not None or inputs_file is not None:
-            raise click.UsageError("--inputs goes with an EXECUTOR; tasks carry their own inputs.")
+            raise click.UsageError("--inputs requires an EXECUTOR; tasks have their own inputs.")
         return (
             read_option("--tasks", tasks)
             if tasks is not None
             else read_source("--tasks-file", str(tasks_file))
         )
     if inputs is not None and inputs_file is not None:
-        raise click.UsageError("Give the inputs in one way: --inputs JSON or --inputs-file FILE.")
+        raise click.UsageError("Give either --inputs JSON or --inputs-file FILE.")
     read: Any = {}
     if inputs is not None:
         read = read_option("--inputs", inputs)

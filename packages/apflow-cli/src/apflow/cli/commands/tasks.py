@@ -1,4 +1,4 @@
-"""`apflow tasks`: stored tasks, seen and run. The commands that change them stand in `changing.py`."""
+"""`apflow tasks`: commands that show and run stored tasks. `tasks_change` has those that change tasks."""
 
 from __future__ import annotations
 
@@ -10,20 +10,17 @@ import click
 from apflow.cli.commands.tasks_change import CHANGES
 from apflow.cli.errors.exit_code import ExitCode
 from apflow.cli.inputs.options import finish, session_of, with_outcome, with_service, with_task, with_tasks
-from apflow.core.bounds import MAX_COUNT
+from apflow.cli.inputs.parameter import parameter_option
 
 if TYPE_CHECKING:
     from apflow.core.service.task_service import TaskService
-
-STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
-ORDERS = ("-created_at", "created_at", "priority", "name")
 
 
 @click.group()
 def tasks() -> None:
     """List, inspect, run, cancel, copy and delete stored tasks.
 
-    An ID may be shortened to its first 8 or more characters, while no other id begins with them.
+    An ID may be shortened to its first 8 or more characters, if no other ID starts with them.
     """
 
 
@@ -32,30 +29,27 @@ for _change in CHANGES:
 
 
 @tasks.command("list")
-@click.option(
-    "-s", "--status", type=click.Choice(STATUSES), multiple=True, help="Only tasks in this state; repeatable."
+@parameter_option("tasks.list", "status", "-s", "--status", multiple=True, more="Repeatable.")
+@parameter_option("tasks.list", "user_id", "-u", "--user-id", metavar="ID")
+@parameter_option("tasks.list", "name", "--name")
+@parameter_option(
+    "tasks.list",
+    "root_only",
+    "--root-only/--all",
+    " /--all-tasks",
+    default=True,
+    more="This is the default; with --all, every task.",
 )
-@click.option("-u", "--user-id", metavar="ID", help="Only tasks of this user.")
-@click.option("--name", help="Only tasks of this name.")
-@click.option(
-    "--all/--root-only",
-    "--all-tasks/ ",
-    "is_all",
-    default=False,
-    help="Every task; else only the roots of trees.",
-)
-@click.option("--original", metavar="ID", help="Only copies of this task.")
-@click.option("--created-after", type=click.DateTime(), help="In UTC.")
-@click.option("--created-before", type=click.DateTime(), help="In UTC.")
-@click.option("-l", "--limit", type=click.IntRange(1, MAX_COUNT), default=100, show_default=True)
-@click.option("--offset", type=click.IntRange(0, MAX_COUNT), default=0)
-@click.option("--cursor", metavar="ID", help="Begin after this task, the last of the page before.")
-@click.option("--order", type=click.Choice(ORDERS), default=ORDERS[0], show_default=True)
+@parameter_option("tasks.list", "original_task_id", "--original", metavar="ID")
+@parameter_option("tasks.list", "created_after", "--created-after", type=click.DateTime(), more="In UTC.")
+@parameter_option("tasks.list", "created_before", "--created-before", type=click.DateTime(), more="In UTC.")
+@parameter_option("tasks.list", "limit", "-l", "--limit")
+@parameter_option("tasks.list", "offset", "--offset")
+@parameter_option("tasks.list", "cursor", "--cursor", metavar="ID")
+@parameter_option("tasks.list", "order", "--order")
 @with_service
 @click.pass_context
-def list_tasks(
-    ctx: click.Context, /, status: tuple[str, ...], is_all: bool, original: str | None, **options: Any
-) -> None:
+def list_tasks(ctx: click.Context, /, status: tuple[str, ...], **options: Any) -> None:
     """List tasks, the newest first."""
     from datetime import UTC
 
@@ -67,12 +61,7 @@ def list_tasks(
         options[name] = options[name] and options[name].replace(tzinfo=UTC)
 
     async def work(service: TaskService) -> list[dict[str, Any]]:
-        return await service.list(
-            status=[TaskStatus(each) for each in status] or None,
-            root_only=not is_all,
-            original_task_id=original,
-            **options,
-        )
+        return await service.list(status=[TaskStatus(each) for each in status] or None, **options)
 
     found = perform(ctx, work)
     if session_of(ctx).is_json:
@@ -93,7 +82,7 @@ def _shown(task: dict[str, Any], column: str) -> Any:
 @with_service
 @click.pass_context
 def get(ctx: click.Context, task_id: str) -> None:
-    """Show one task, every field of it."""
+    """Show all fields of a task."""
     from apflow.cli.display.output import write_fields, write_json
     from apflow.cli.session.work import perform
 
@@ -112,7 +101,7 @@ def get(ctx: click.Context, task_id: str) -> None:
 @with_service
 @click.pass_context
 def status(ctx: click.Context, task_ids: tuple[str, ...]) -> None:
-    """Show how tasks are doing; for a root, how its tree is."""
+    """Show the status of tasks; for a root, of its tree."""
     from apflow.cli.display.output import write_json, write_table
     from apflow.cli.session.work import check_found, ids_as_given, perform
 
@@ -142,7 +131,7 @@ def _percent(progress: float | None) -> str | None:
 @with_service
 @click.pass_context
 def tree(ctx: click.Context, task_id: str) -> None:
-    """Show the whole tree that a task is in."""
+    """Show the whole tree that a task belongs to."""
     from apflow.cli.display.output import write_json, write_tree
     from apflow.cli.session.work import perform
 
@@ -161,7 +150,7 @@ def tree(ctx: click.Context, task_id: str) -> None:
 @with_service
 @click.pass_context
 def children(ctx: click.Context, task_id: str) -> None:
-    """Show the tasks directly below a task."""
+    """Show the direct children of a task."""
     from apflow.cli.display.output import write_json, write_table
     from apflow.cli.session.work import perform
 
@@ -177,25 +166,21 @@ def children(ctx: click.Context, task_id: str) -> None:
 
 
 @tasks.command()
-@click.option("-u", "--user-id", metavar="ID", help="Only tasks of this user.")
-@click.option(
-    "-s", "--status", type=click.Choice(STATUSES), multiple=True, help="Only tasks in this state; repeatable."
-)
-@click.option("--name", help="Only tasks of this name.")
-@click.option("--roots/--all-tasks", "--root-only/ ", "roots", default=False, help="Only the roots of trees.")
+@parameter_option("tasks.count", "user_id", "-u", "--user-id", metavar="ID")
+@parameter_option("tasks.count", "status", "-s", "--status", multiple=True, more="Repeatable.")
+@parameter_option("tasks.count", "name", "--name")
+@parameter_option("tasks.count", "root_only", "--roots/--all-tasks", "--root-only/ ", default=False)
 @with_service
 @click.pass_context
-def count(
-    ctx: click.Context, user_id: str | None, status: tuple[str, ...], name: str | None, roots: bool
-) -> None:
-    """Count tasks, in all and by status."""
+def count(ctx: click.Context, /, status: tuple[str, ...], **options: Any) -> None:
+    """Count tasks, in total and by status."""
     from apflow.cli.display.output import write_json, write_line
     from apflow.cli.session.work import perform
     from apflow.core.model.status import TaskStatus
 
     async def work(service: TaskService) -> dict[str, Any]:
         chosen = [TaskStatus(each) for each in status] or None
-        return await service.count(user_id=user_id, status=chosen, name=name, root_only=roots)
+        return await service.count(status=chosen, **options)
 
     found = perform(ctx, work)
     if session_of(ctx).is_json:
@@ -210,7 +195,7 @@ def count(
 @with_service
 @click.pass_context
 def why(ctx: click.Context, task_id: str) -> None:
-    """Say why a task is where it is, and what would move it on."""
+    """Explain why a task has its status, and what to do to change it."""
     from apflow.cli.display.output import one_line, write_json, write_line
     from apflow.cli.session.work import perform
 
@@ -230,9 +215,9 @@ def why(ctx: click.Context, task_id: str) -> None:
 
 @tasks.command()
 @with_task
-@click.option("-f", "--force", is_flag=True, help="Run what has completed again.")
-@click.option("--copy", "is_copy", is_flag=True, help="Leave the task as it is, and run a copy.")
-@click.option("--copy-children", is_flag=True, help="Copy what is below the task, too; implies --copy.")
+@parameter_option("tasks.execute", "force", "-f", "--force", is_flag=True)
+@parameter_option("tasks.execute", "copy_execution", "--copy", dest="is_copy", is_flag=True)
+@click.option("--copy-children", is_flag=True, help="Also copy the descendants of the task; implies --copy.")
 @with_outcome
 @click.pass_context
 def execute(
@@ -244,7 +229,7 @@ def execute(
     output: Path | None,
     timeout: float | None,
 ) -> None:
-    """Run a stored tree; or a task, with what it needs. What has completed is kept."""
+    """Run a stored tree, or a task with what it needs. Completed tasks are not run again."""
     from apflow.cli.session.running import Outcome, run_tree, tell
     from apflow.cli.session.work import perform
 

@@ -17,27 +17,26 @@ from apflow.cli.inputs.options import (
     with_task,
     with_tasks,
 )
+from apflow.cli.inputs.parameter import parameter_option
 
 if TYPE_CHECKING:
     from apflow.core.service.task_service import TaskService
 
-RESET_FIELDS = "name, inputs, params, schemas, policy"
-
 
 @click.command()
 @with_tasks
-@click.option("-f", "--force", is_flag=True, help="Give running code no time to end by itself.")
-@click.option("--message", metavar="TEXT", help="Why; kept as the error of what is cancelled.")
+@parameter_option("tasks.cancel", "force", "-f", "--force", is_flag=True)
+@parameter_option("tasks.cancel", "error_message", "--message", metavar="TEXT")
 @with_service
 @click.pass_context
-def cancel(ctx: click.Context, task_ids: tuple[str, ...], force: bool, message: str | None) -> None:
-    """Cancel tasks, with everything below them and what needs them."""
+def cancel(ctx: click.Context, task_ids: tuple[str, ...], force: bool, error_message: str | None) -> None:
+    """Cancel tasks, with their descendants and the tasks that need them."""
     from apflow.cli.display.output import write_json, write_table
     from apflow.cli.session.work import check_found, ids_as_given, perform
 
     async def work(service: TaskService) -> list[dict[str, Any]]:
         named = await ids_as_given(service, task_ids)
-        return await service.cancel(named, force=force, error_message=message)
+        return await service.cancel(named, force=force, error_message=error_message)
 
     found = perform(ctx, work)
     check_found(found)
@@ -57,11 +56,11 @@ def cancel(ctx: click.Context, task_ids: tuple[str, ...], force: bool, message: 
 
 @click.command()
 @with_task
-@click.option("-f", "--force", is_flag=True, help="Also what has ended.")
+@parameter_option("tasks.delete", "force", "-f", "--force", is_flag=True)
 @with_service
 @click.pass_context
 def delete(ctx: click.Context, task_id: str, force: bool) -> None:
-    """Delete a task and everything below it, unless it has run."""
+    """Delete a task and its descendants. Without --force, all of them must be pending."""
     from apflow.cli.display.output import write_json, write_line
     from apflow.cli.session.work import perform
 
@@ -77,34 +76,19 @@ def delete(ctx: click.Context, task_id: str, force: bool) -> None:
 
 @click.command()
 @with_task
-@click.option(
-    "--children/--no-children",
-    default=None,
-    help="Also what is below the task, and what depends on that. By default for a root only.",
+@parameter_option("tasks.copy", "children", "--children/--no-children", default=None)
+@parameter_option("tasks.copy", "copy_mode", "--mode", "--copy-mode")
+@parameter_option(
+    "tasks.copy", "custom_task_ids", "--task", dest="chosen", metavar="ID", multiple=True, more="Repeatable."
 )
+@parameter_option("tasks.copy", "reset_fields", "--reset", metavar="FIELD", multiple=True, more="Repeatable.")
+@click.option("--custom-task-ids", metavar="IDS", help="Like --task: several IDs, separated by commas.")
+@parameter_option("tasks.copy", "custom_include_children", "--custom-include-children", is_flag=True)
 @click.option(
-    "--mode",
-    "--copy-mode",
-    "mode",
-    type=click.Choice(("minimal", "full", "custom")),
-    default="minimal",
-    show_default=True,
-    help="The task with what it needs; its whole tree; or the tasks of --task.",
-)
-@click.option(
-    "--task", "chosen", metavar="ID", multiple=True, help="With --mode custom: copy this task; repeatable."
-)
-@click.option(
-    "--reset",
-    "reset_fields",
-    metavar="FIELD",
-    multiple=True,
-    help="Leave this field at its default; repeatable.",
-)
-@click.option("--custom-task-ids", metavar="IDS", help="As --task, several with commas between them.")
-@click.option("--custom-include-children", is_flag=True, help="With --task: also what is below these tasks.")
-@click.option(
-    "--reset-fields", "reset_list", metavar="FIELDS", help="As --reset, several with commas between them."
+    "--reset-fields",
+    "reset_list",
+    metavar="FIELDS",
+    help="Like --reset: several fields, separated by commas.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the tasks that would be created, and create none.")
 @with_service
@@ -113,7 +97,7 @@ def copy(
     ctx: click.Context,
     task_id: str,
     children: bool | None,
-    mode: Any,
+    copy_mode: Any,
     chosen: tuple[str, ...],
     reset_fields: tuple[str, ...],
     custom_task_ids: str | None,
@@ -121,7 +105,7 @@ def copy(
     reset_list: str | None,
     dry_run: bool,
 ) -> None:
-    """Copy a task into a tree of its own, ready to run."""
+    """Copy a task and what it needs into a new tree, ready to run."""
     from apflow.cli.display.output import write_json, write_table, write_tree
     from apflow.cli.session.work import ids, perform
     from apflow.core.service.runs import split_ids
@@ -130,7 +114,7 @@ def copy(
         return await service.copy(
             await service.find_id(task_id),
             children=children,
-            copy_mode=mode,
+            copy_mode=copy_mode,
             custom_task_ids=await ids(service, [*chosen, *split_ids(custom_task_ids or "")]),
             custom_include_children=custom_include_children,
             reset_fields=[*reset_fields, *split_ids(reset_list or "")],
@@ -152,13 +136,13 @@ def copy(
 @click.command()
 @click.argument("task_ids", metavar="[ID...]", nargs=-1)
 @click.option(
-    "--all", "is_all", is_flag=True, help="Every tree that was left, and whose executors are known here."
+    "--all", "is_all", is_flag=True, help="Every interrupted tree whose executors this process has."
 )
 @server_option
 @with_runs
 @click.pass_context
 def resume(ctx: click.Context, task_ids: tuple[str, ...], is_all: bool) -> None:
-    """Go on with runs that a dead process left."""
+    """Resume runs that were interrupted because their process ended."""
     from apflow.cli.display.output import write_json, write_table
     from apflow.cli.session.running import drained_on_signal
     from apflow.cli.session.work import ids, perform

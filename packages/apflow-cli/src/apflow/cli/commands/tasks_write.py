@@ -1,4 +1,4 @@
-"""The commands of `apflow tasks` that write tasks, and the one that follows them: create, update, watch."""
+"""The commands `create`, `update` and `watch` of `apflow tasks`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from apflow.cli.errors.exit_code import OF_STATUS, ExitCode
 from apflow.cli.inputs.options import finish, session_of, with_service, with_task
-from apflow.core.bounds import MAX_COUNT
+from apflow.cli.inputs.parameter import parameter_option
 
 if TYPE_CHECKING:
     from apflow.core.service.task_service import TaskService
@@ -17,7 +17,7 @@ JSON_FIELDS = ("inputs", "params", "schemas", "policy", "dependencies", "result"
 
 
 @click.command()
-@click.option("-t", "--tasks", metavar="JSON", help="The tasks: an array of objects, or one object.")
+@parameter_option("tasks.create", "tasks", "-t", "--tasks", metavar="JSON")
 @click.option(
     "-f",
     "--tasks-file",
@@ -26,17 +26,17 @@ JSON_FIELDS = ("inputs", "params", "schemas", "policy", "dependencies", "result"
     metavar="FILE",
     help="A JSON or YAML file with the tasks; - is standard input.",
 )
-@click.option("-u", "--user-id", metavar="ID", help="The user whose tasks these are.")
+@parameter_option("tasks.create", "user_id", "-u", "--user-id", metavar="ID")
 @with_service
 @click.pass_context
 def create(ctx: click.Context, tasks: str | None, tasks_file: str | None, user_id: str | None) -> None:
-    """Create a tree of tasks, and run nothing. `apflow tasks execute ID` runs it."""
+    """Create a tree of tasks without running it. `apflow tasks execute ID` runs it."""
     from apflow.cli.display.output import write_json, write_tree
     from apflow.cli.inputs.source import read_option, read_source, trees_of
     from apflow.cli.session.work import perform
 
     if (tasks is None) == (tasks_file is None):
-        raise click.UsageError("Give the tasks in one way: --tasks JSON or --tasks-file FILE.")
+        raise click.UsageError("Give either --tasks JSON or --tasks-file FILE.")
     given = (
         read_option("--tasks", tasks) if tasks is not None else read_source("--tasks-file", str(tasks_file))
     )
@@ -55,21 +55,19 @@ def create(ctx: click.Context, tasks: str | None, tasks_file: str | None, user_i
 
 @click.command()
 @with_task
-@click.option("--name", help="A new name.")
-@click.option(
-    "-p", "--priority", type=click.IntRange(-(2**31), MAX_COUNT), help="0 urgent, 1 high, 2 normal, 3 low."
-)
-@click.option("-i", "--inputs", metavar="JSON", help="New inputs, in place of all the present ones.")
-@click.option("--params", metavar="JSON", help="New params.")
-@click.option("--schemas", metavar="JSON", help="New schemas.")
-@click.option("--policy", metavar="JSON", help="A new policy.")
-@click.option("--dependencies", metavar="JSON", help="New dependencies, of a pending task.")
-@click.option("-s", "--status", type=click.Choice(["completed"]), help="Mark the task as done by hand.")
-@click.option("--result", metavar="JSON", help="With --status completed: the result of the task.")
+@parameter_option("tasks.update", "name", "--name")
+@parameter_option("tasks.update", "priority", "-p", "--priority")
+@parameter_option("tasks.update", "inputs", "-i", "--inputs", metavar="JSON")
+@parameter_option("tasks.update", "params", "--params", metavar="JSON")
+@parameter_option("tasks.update", "schemas", "--schemas", metavar="JSON")
+@parameter_option("tasks.update", "policy", "--policy", metavar="JSON")
+@parameter_option("tasks.update", "dependencies", "--dependencies", metavar="JSON")
+@parameter_option("tasks.update", "status", "-s", "--status", type=click.Choice(["completed"]))
+@parameter_option("tasks.update", "result", "--result", metavar="JSON")
 @with_service
 @click.pass_context
 def update(ctx: click.Context, /, task_id: str, **fields: Any) -> None:
-    """Change fields of a task: all of them, or none. What is not named stays as it is."""
+    """Change fields of a task: all of the given fields, or none. Other fields keep their values."""
     from apflow.cli.display.output import write_fields, write_json
     from apflow.cli.inputs.source import read_option
     from apflow.cli.session.work import perform
@@ -84,7 +82,7 @@ def update(ctx: click.Context, /, task_id: str, **fields: Any) -> None:
     async def work(service: TaskService) -> dict[str, Any]:
         from apflow.core.service.operations import OPERATIONS
 
-        # Checked as a request is, because the JSON may be of any kind.
+        # Validated like a request, because the JSON may have any type.
         checked = OPERATIONS["tasks.update"].read({"task_id": await service.find_id(task_id), **given})
         return await service.update(**checked)
 

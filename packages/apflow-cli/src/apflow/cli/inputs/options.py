@@ -67,7 +67,7 @@ json_option = click.option(
     is_flag=True,
     expose_value=False,
     callback=_keep("is_json"),
-    help="Write JSON, stable, with schema_version.",
+    help="Write JSON with schema_version; its format is stable.",
 )
 wait_lock_option = click.option(
     "--wait-lock",
@@ -75,14 +75,14 @@ wait_lock_option = click.option(
     metavar="SECONDS",
     expose_value=False,
     callback=_keep("wait_lock"),
-    help="Wait so long for a database that another process holds.",
+    help="How long to wait for a database that another process holds.",
 )
 server_option = click.option(
     "--server",
     metavar="URL",
     expose_value=False,
     callback=_keep("server"),
-    help="Let this server do it, not this process. Also APFLOW_API_URL.",
+    help="Run the command on this server instead of in this process. Also APFLOW_API_URL.",
 )
 import_option = click.option(
     "--import",
@@ -126,20 +126,22 @@ def with_outcome(command: Command) -> Command:
         "-o",
         type=click.Path(dir_okay=False, writable=True, path_type=Path),
         callback=_check_folder,
-        help="Also write the outcome into a file, as JSON.",
+        help="Also write the outcome to a file, as JSON.",
     )
     timeout = click.option(
         "--timeout",
         type=Seconds(min=0, max=MAX_SECONDS, min_open=True),
         metavar="SECONDS",
-        help="Cancel the run when it takes longer.",
+        help="Cancel the run if it takes longer.",
     )
     return output(timeout(server_option(with_runs(command))))
 
 
 def _check_folder(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
     if path is not None and not path.absolute().parent.is_dir():
-        raise click.BadParameter(f"{path.absolute().parent} is no folder; make it first.", ctx, parameter)
+        raise click.BadParameter(
+            f"Directory {path.absolute().parent} does not exist; create it first.", ctx, parameter
+        )
     return path
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
 
-from apflow.core.authoring.field_validation import Faults, check_sources, read_name, read_text, shown
+from apflow.core.authoring.field_validation import Violations, check_sources, read_name, read_text, shown
 from apflow.core.authoring.shape_validation import check_shape
 from apflow.core.authoring.task_validation import Entry, read_dependencies, read_entry
 from apflow.core.errors import TreeInvalidError
@@ -44,7 +44,7 @@ def check_array(tasks: Sequence[Entry], settings: Settings, user_id: str | None 
 
 def read_array(tasks: Sequence[Entry], settings: Settings, user_id: str | None = None) -> CheckedArray:
     """Read an array as `check_array` does, and keep what each reference became."""
-    faults = Faults()
+    faults = Violations()
     if user_id is not None:
         read_text(user_id, "user_id", "", faults)
     entries = _entries(tasks, settings, faults)
@@ -96,7 +96,7 @@ def split_trees(tasks: Sequence[Entry]) -> list[list[Entry]]:
     return [[entries[at] for at in tree] for tree in trees]
 
 
-def _stop_at(faults: Faults) -> None:
+def _stop_at(faults: Violations) -> None:
     found = faults.found
     if found:
         more = f" (and {faults.count - SHOWN} more)" if faults.count > SHOWN else ""
@@ -110,7 +110,7 @@ def _place(at: int, entry: Entry) -> str:
     return f"tasks[{at}] ({name!r})" if isinstance(name, str) and len(name) <= 80 else f"tasks[{at}]"
 
 
-def _entries(tasks: object, settings: Settings, faults: Faults) -> list[Entry]:
+def _entries(tasks: object, settings: Settings, faults: Violations) -> list[Entry]:
     if isinstance(tasks, str | bytes | Mapping) or not isinstance(tasks, Sequence):
         faults.add("", f"tasks must be a list of objects, not {shown(cast('object', tasks))}.")
         return []
@@ -150,7 +150,7 @@ def _flat(tasks: Sequence[object]) -> Sequence[object]:
     return flat
 
 
-def _check_names(entries: Sequence[Entry], faults: Faults) -> bool:
+def _check_names(entries: Sequence[Entry], faults: Violations) -> bool:
     """Check names, and ids on all or none; return whether there are ids."""
     with_id = [at for at, entry in enumerate(entries) if entry.get("id") is not None]
     known = set(with_id)
@@ -177,7 +177,7 @@ class References:
     """
 
     def __init__(
-        self, entries: Sequence[Entry], places: Sequence[str], has_ids: bool, faults: Faults
+        self, entries: Sequence[Entry], places: Sequence[str], has_ids: bool, faults: Violations
     ) -> None:
         self.has_ids = has_ids
         self.names = [cast("str", entry["name"]) for entry in entries]
@@ -192,7 +192,7 @@ class References:
                 if has_ids:
                     faults.add(places[at], f"id {reference!r} is that of tasks[{first}]. Choose another one.")
 
-    def resolve(self, reference: object, what: str, where: str, faults: Faults) -> str | None:
+    def resolve(self, reference: object, what: str, where: str, faults: Violations) -> str | None:
         """Return the id that a reference stands for, or None and a fault."""
         if not isinstance(reference, str) or not reference:
             kind = "id" if self.has_ids else "name"
@@ -208,7 +208,7 @@ class References:
             faults.add(where, f"{what} {reference!r} could be {same}. Make the name unique, or give ids.")
         return self.ids[at]
 
-    def resolve_name(self, name: object, what: str, where: str, faults: Faults) -> str | None:
+    def resolve_name(self, name: object, what: str, where: str, faults: Violations) -> str | None:
         """Return the id of the only task of that name, or None and a fault."""
         if not self.has_ids or not isinstance(name, str) or not name:
             return self.resolve(name, what, where, faults)
@@ -228,7 +228,7 @@ class References:
         """Where each name stands first."""
         return {name: at for at, name in reversed(list(enumerate(self.names)))}
 
-    def _advice(self, reference: str, faults: Faults) -> str:
+    def _advice(self, reference: str, faults: Violations) -> str:
         if self.has_ids:
             at = self._places_of_names.get(reference)
             if at is not None:
@@ -240,7 +240,7 @@ class References:
 
 
 def _read(
-    entry: Entry, task_id: str, where: str, references: References, settings: Settings, faults: Faults
+    entry: Entry, task_id: str, where: str, references: References, settings: Settings, faults: Violations
 ) -> Task:
     """Read one task with its references, as the ids that they stand for."""
     task = read_entry(entry, task_id, where, settings, faults)

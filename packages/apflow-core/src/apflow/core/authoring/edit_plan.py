@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from apflow.core.authoring.field_validation import (
     READ_ONLY,
-    Faults,
+    Violations,
     check_sources,
     near,
     read_custom,
@@ -103,7 +103,7 @@ def plan_update(
     index = TreeIndex(tasks)
     task = index.by_id[task_id]
     root = index.by_id[task.root_id]
-    faults, conflicts = Faults(), Faults()
+    faults, conflicts = Violations(), Violations()
     sets = _read_fields(task, tasks, fields, settings, faults)
     moves = MoveSet(root.id)
     if "dependencies" in fields:
@@ -132,7 +132,7 @@ def _sign(moves: MoveSet, root: Task, author: Author | None) -> None:
         moves.put(root.id, {"written_by": root.written_by}, {"written_by": written_by})
 
 
-def refuse(task: Task, what: str, faults: Faults, conflicts: Faults) -> None:
+def refuse(task: Task, what: str, faults: Violations, conflicts: Violations) -> None:
     """Raise what was found against a change of a task, if anything."""
     found = faults.found + conflicts.found
     if found:
@@ -141,7 +141,7 @@ def refuse(task: Task, what: str, faults: Faults, conflicts: Faults) -> None:
 
 
 def _read_fields(
-    task: Task, tasks: Sequence[Task], fields: Mapping[str, object], settings: Settings, faults: Faults
+    task: Task, tasks: Sequence[Task], fields: Mapping[str, object], settings: Settings, faults: Violations
 ) -> dict[str, Json]:
     sets: dict[str, Json] = {}
     custom = custom_fields()
@@ -165,7 +165,7 @@ def _read_fields(
     return sets
 
 
-def _read_field(name: str, value: object, settings: Settings, faults: Faults) -> Json:
+def _read_field(name: str, value: object, settings: Settings, faults: Violations) -> Json:
     match name:
         case "name":
             return read_name(value, "", faults)
@@ -191,7 +191,7 @@ def _keep_names(task: Task, dependencies: list[Dependency]) -> list[Dependency]:
 
 
 def _check_dependencies(
-    index: TreeIndex, task: Task, needed: Sequence[Dependency], faults: Faults, conflicts: Faults
+    index: TreeIndex, task: Task, needed: Sequence[Dependency], faults: Violations, conflicts: Violations
 ) -> None:
     """Check that dependencies are in the tree and in no circle, and that nobody has begun to rely on them."""
     for each in needed:
@@ -212,14 +212,14 @@ def _check_dependencies(
             )
 
 
-def _check_sources(task: Task, sets: Mapping[str, Json], faults: Faults) -> None:
+def _check_sources(task: Task, sets: Mapping[str, Json], faults: Violations) -> None:
     """Check that references inside inputs and dependencies go together as they will be."""
     if "inputs" in sets or "dependencies" in sets:
         declared = {each["id"] for each in sets.get("dependencies", task.dependencies)}
         check_sources(sets.get("inputs", task.inputs), declared, "", faults)
 
 
-def expect_no_run(root: Task, task: Task, conflicts: Faults) -> dict[str, Json]:
+def expect_no_run(root: Task, task: Task, conflicts: Violations) -> dict[str, Json]:
     """Return the condition that no run has, or gets, this task in its scope."""
     is_in_scope = root.run_scope is None or task.id in root.run_scope
     if root.run_requested_at is not None and is_in_scope:
@@ -239,7 +239,7 @@ def plan_addition(task: Task, found: Mapping[str, Task], author: Author | None =
         ConflictError: a run of the tree is requested.
         InvalidInputError: a dependency does not exist.
     """
-    faults, conflicts = Faults(), Faults()
+    faults, conflicts = Violations(), Violations()
     root = found[task.root_id]
     for dependency in task.dependencies:
         needed = found.get(dependency["id"])

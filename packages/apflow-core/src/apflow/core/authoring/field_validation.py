@@ -52,8 +52,8 @@ _MEANT = {
 }
 
 
-class Faults:
-    """The faults found so far, each with the place where it is. Of very many, the first."""
+class Violations:
+    """The violations that a validation has found, each with its place; only the first are kept."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -61,9 +61,9 @@ class Faults:
 
     @property
     def found(self) -> list[str]:
-        """Each fault as a sentence; and how many more there are, where they are too many."""
+        """Each violation as a sentence, then how many were left out."""
         left_out = self.count - len(self._found)
-        return [*self._found, f"There are {left_out} more faults."] if left_out else list(self._found)
+        return [*self._found, f"There are {left_out} more violations."] if left_out else list(self._found)
 
     def add(self, where: str, fault: str) -> None:
         self.count += 1
@@ -71,7 +71,7 @@ class Faults:
             self._found.append(f"{where}: {fault}" if where else fault)
 
     def near(self, wrong: str, known: Collection[str]) -> str:
-        """Return what `near` does, for the first faults."""
+        """Return what `near` returns, for the first violations only."""
         return near(wrong, known) if self.count < NEAR_FAULTS else ""
 
 
@@ -91,7 +91,7 @@ def shown(value: object) -> str:
     return {"dict": "an object", "list": "a list"}.get(type(value).__name__, f"a {type(value).__name__}")
 
 
-def check_keys(keys: Iterable[Any], custom: Mapping[str, Json], where: str, faults: Faults) -> None:
+def check_keys(keys: Iterable[Any], custom: Mapping[str, Json], where: str, faults: Violations) -> None:
     """Refuse keys that mean nothing in a task. Those of `READ_ONLY` are accepted, and ignored."""
     for key in keys:
         if key in KEYS or key in custom or key in READ_ONLY:
@@ -104,7 +104,7 @@ def check_keys(keys: Iterable[Any], custom: Mapping[str, Json], where: str, faul
             faults.add(where, f"there is no key {shown(key)}.{advice}")
 
 
-def read_text(value: object, name: str, where: str, faults: Faults) -> str | None:
+def read_text(value: object, name: str, where: str, faults: Violations) -> str | None:
     """Read an id or a name of a user: text of 1 to 255 characters."""
     if not isinstance(value, str) or not value.strip():
         faults.add(where, f"{name} must be text that is not empty, not {shown(value)}.")
@@ -118,7 +118,7 @@ def read_text(value: object, name: str, where: str, faults: Faults) -> str | Non
     return value
 
 
-def read_name(value: object, where: str, faults: Faults) -> str:
+def read_name(value: object, where: str, faults: Violations) -> str:
     """Read the name of a task."""
     if not isinstance(value, str) or not value.strip():
         faults.add(where, f"every task needs a name: text that is not empty, not {shown(value)}.")
@@ -126,7 +126,7 @@ def read_name(value: object, where: str, faults: Faults) -> str:
     return clean_text(value)
 
 
-def read_priority(value: object, where: str, faults: Faults) -> int:
+def read_priority(value: object, where: str, faults: Violations) -> int:
     """Read a priority: any integer of 32 bits, 2 where nothing is said."""
     if value is None:
         return 2
@@ -141,7 +141,9 @@ def read_priority(value: object, where: str, faults: Faults) -> int:
     return value
 
 
-def read_object(value: object, name: str, where: str, settings: Settings, faults: Faults) -> dict[str, Json]:
+def read_object(
+    value: object, name: str, where: str, settings: Settings, faults: Violations
+) -> dict[str, Json]:
     """Read `inputs`, `params` or the like: an object of plain JSON that can be stored."""
     if value is None or value == {}:
         return {}
@@ -152,7 +154,7 @@ def read_object(value: object, name: str, where: str, settings: Settings, faults
     return {} if stored is None else cast("dict[str, Json]", stored)
 
 
-def read_json(value: object, name: str, where: str, settings: Settings, faults: Faults) -> Json:
+def read_json(value: object, name: str, where: str, settings: Settings, faults: Violations) -> Json:
     """Read plain JSON that can be stored; None where it cannot."""
     max_bytes = settings.max_result_bytes if name == "result" else settings.max_inputs_bytes
     try:
@@ -168,7 +170,7 @@ def read_json(value: object, name: str, where: str, settings: Settings, faults: 
     return stored
 
 
-def check_sources(inputs: dict[str, Json], declared: Collection[str], where: str, faults: Faults) -> None:
+def check_sources(inputs: dict[str, Json], declared: Collection[str], where: str, faults: Violations) -> None:
     """Check that references inside inputs can work, and only name declared dependencies."""
     try:
         references = find_references(inputs)
@@ -182,7 +184,7 @@ def check_sources(inputs: dict[str, Json], declared: Collection[str], where: str
             faults.add(where, f"{fault}{faults.near(each.source, declared) or ' Add it to dependencies.'}")
 
 
-def read_schemas(value: object, where: str, settings: Settings, faults: Faults) -> dict[str, Json]:
+def read_schemas(value: object, where: str, settings: Settings, faults: Violations) -> dict[str, Json]:
     """Read `schemas`: the method is an executor's id, the schemas are JSON Schemas."""
     schemas = read_object(value, "schemas", where, settings, faults)
     _check_executor_id(schemas.get("method"), "schemas.method", where, faults)
@@ -191,7 +193,7 @@ def read_schemas(value: object, where: str, settings: Settings, faults: Faults) 
     return schemas
 
 
-def _check_schema(schema: Json, name: str, where: str, faults: Faults) -> None:
+def _check_schema(schema: Json, name: str, where: str, faults: Violations) -> None:
     if schema is None:
         return
     if not isinstance(schema, dict):
@@ -206,14 +208,14 @@ def _check_schema(schema: Json, name: str, where: str, faults: Faults) -> None:
         faults.add(where, f"{name}: {error}")
 
 
-def read_params(value: object, where: str, settings: Settings, faults: Faults) -> dict[str, Json]:
+def read_params(value: object, where: str, settings: Settings, faults: Violations) -> dict[str, Json]:
     """Read `params`: what the executor is made with, and perhaps which."""
     params = read_object(value, "params", where, settings, faults)
     _check_executor_id(params.get("executor_id"), "params.executor_id", where, faults)
     return params
 
 
-def _check_executor_id(value: Json, name: str, where: str, faults: Faults) -> None:
+def _check_executor_id(value: Json, name: str, where: str, faults: Violations) -> None:
     if value is None:
         return
     fault = fault_of_extension_id(value) if isinstance(value, str) else "it is not a string"
@@ -221,14 +223,14 @@ def _check_executor_id(value: Json, name: str, where: str, faults: Faults) -> No
         faults.add(where, f"{name} must be the id of an executor, not {shown(value)}: {fault}.")
 
 
-def read_custom(value: object, name: str, where: str, settings: Settings, faults: Faults) -> Json:
+def read_custom(value: object, name: str, where: str, settings: Settings, faults: Violations) -> Json:
     """Read the value of a custom column: plain JSON, or a time."""
     if value is None or isinstance(value, datetime):
         return value
     return read_json(value, name, where, settings, faults)
 
 
-def read_policy(value: object, where: str, faults: Faults) -> dict[str, Json]:
+def read_policy(value: object, where: str, faults: Violations) -> dict[str, Json]:
     """Read `policy`: types, ranges and keys; what is null is left out."""
     policy = _members(value, "policy", ("timeout", "retry", "effect"), where, faults)
     read: dict[str, Json] = {}
@@ -243,7 +245,7 @@ def read_policy(value: object, where: str, faults: Faults) -> dict[str, Json]:
     return read
 
 
-def _read_retry(value: object, where: str, faults: Faults) -> dict[str, Json]:
+def _read_retry(value: object, where: str, faults: Violations) -> dict[str, Json]:
     retry = _members(value, "policy.retry", tuple(_RETRY), where, faults)
     for name, each in retry.items():
         is_good, what = _RETRY[name]
@@ -252,7 +254,9 @@ def _read_retry(value: object, where: str, faults: Faults) -> dict[str, Json]:
     return retry
 
 
-def _members(value: object, name: str, known: tuple[str, ...], where: str, faults: Faults) -> dict[str, Json]:
+def _members(
+    value: object, name: str, known: tuple[str, ...], where: str, faults: Violations
+) -> dict[str, Json]:
     """Return the members of an object that are known and not null."""
     if value is None:
         return {}

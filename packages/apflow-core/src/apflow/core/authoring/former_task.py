@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from apflow.core.authoring.field_validation import Faults, read_priority
+from apflow.core.authoring.field_validation import Violations, read_priority
 from apflow.core.authoring.task_validation import read_dependencies, resolve_names
 from apflow.core.errors import IdTakenError, InvalidInputError
 from apflow.core.model.custom_columns import custom_fields
@@ -110,7 +110,7 @@ def read_tree(root_id: str, rows: Sequence[Row]) -> list[Task]:
         )
     tasks[0].parent_id = None
     holding = {task.parent_id for task in tasks}
-    faults = Faults()
+    faults = Violations()
     for task, row in zip(tasks, rows, strict=True):
         task.has_children = task.id in holding
         needed = read_dependencies(_json(row, "dependencies", list) or [], f"task {task.id}", faults)
@@ -165,7 +165,7 @@ def _status(value: Any) -> TaskStatus:
 
 
 def _priority(row: Row) -> int:
-    faults = Faults()
+    faults = Violations()
     priority = read_priority(row.get("priority"), f"Task {row['id']}", faults)
     if faults.found:
         raise InvalidInputError(faults.found[0])

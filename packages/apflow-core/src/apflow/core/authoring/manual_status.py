@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from apflow.core.authoring.edit_plan import MoveSet, expect_no_run, refuse
-from apflow.core.authoring.field_validation import Faults, read_json, shown
+from apflow.core.authoring.field_validation import Violations, read_json, shown
 from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.status import MARKABLE, TERMINAL, TaskStatus, check_transition
 from apflow.core.model.task import Json, Task, utc_now
@@ -50,7 +50,7 @@ def plan_status(
     """
     check_transition(task.id, task.status, status)
     is_mark = status is TaskStatus.COMPLETED and task.status in MARKABLE
-    faults, conflicts = Faults(), Faults()
+    faults, conflicts = Violations(), Violations()
     expected = _expect_no_run_at_all(root, conflicts) if is_mark else expect_no_run(root, task, conflicts)
     now = utc_now()
     sets: dict[str, Json] = _status_fields(task, status, now) | _read_given(given, settings, faults)
@@ -73,7 +73,7 @@ def plan_status(
     return moves.change()
 
 
-def _expect_no_run_at_all(root: Task, conflicts: Faults) -> dict[str, Json]:
+def _expect_no_run_at_all(root: Task, conflicts: Violations) -> dict[str, Json]:
     if root.run_requested_at is not None:
         conflicts.add("", "a run of its tree is requested. Wait for its end, or cancel it first.")
     return {"run_requested_at": None}
@@ -94,7 +94,7 @@ def _status_fields(task: Task, status: TaskStatus, now: datetime) -> dict[str, J
 _FORGOTTEN = ("result", "error", "started_at", "completed_at", "not_before", "cancel_requested_at", "owner")
 
 
-def _read_given(given: Mapping[str, object], settings: Settings, faults: Faults) -> dict[str, Json]:
+def _read_given(given: Mapping[str, object], settings: Settings, faults: Violations) -> dict[str, Json]:
     sets: dict[str, Json] = {name: value for name, value in given.items() if value is not None}
     if "result" in sets:
         sets["result"] = read_json(sets["result"], "result", "", settings, faults)

@@ -11,7 +11,7 @@ from typing import Any
 
 from apflow.core.authoring.delete_plan import plan_deletion
 from apflow.core.authoring.edit_plan import plan_addition, plan_update, together
-from apflow.core.authoring.field_validation import READ_ONLY, Faults, check_sources, read_text
+from apflow.core.authoring.field_validation import READ_ONLY, Violations, check_sources, read_text
 from apflow.core.authoring.manual_status import plan_status
 from apflow.core.authoring.task_validation import read_dependencies, read_entry, resolve_names
 from apflow.core.errors import ConflictError, InvalidInputError, MoveLostError, NotFoundError
@@ -321,7 +321,7 @@ def _read_single(
     Args:
         tree: the tasks that dependencies may name by their names.
     """
-    faults = Faults()
+    faults = Violations()
     if entry["id"] is not None:
         read_text(entry["id"], "id", "", faults)
     task = read_entry(entry, entry["id"] or new_ids(1)[0], "", get_settings(), faults)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from apflow.core.authoring.field_validation import Faults
+from apflow.core.authoring.field_validation import Violations
 from apflow.core.model.task import Task
 
 SHOWN = 10  # tasks of a circle that are spelled out
 
 
-def check_shape(tasks: Sequence[Task], places: Sequence[str], faults: Faults) -> None:
+def check_shape(tasks: Sequence[Task], places: Sequence[str], faults: Violations) -> None:
     """Check one root, and that neither parents nor dependencies run in circles."""
     roots = [at for at, task in enumerate(tasks) if task.parent_id is None]
     if len(roots) > 1:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from apflow.core.authoring.field_validation import (
-    Faults,
+    Violations,
     check_keys,
     read_custom,
     read_json,
@@ -30,7 +30,7 @@ Entry = Mapping[str, Any]
 DEPENDENCY_KEYS = ("id", "required", "name", "type")
 
 
-def read_entry(entry: Entry, task_id: str, where: str, settings: Settings, faults: Faults) -> Task:
+def read_entry(entry: Entry, task_id: str, where: str, settings: Settings, faults: Violations) -> Task:
     """Return the task that an entry describes, as a root without dependencies."""
     custom = custom_fields()
     check_keys(entry, custom, where, faults)
@@ -52,7 +52,7 @@ def read_entry(entry: Entry, task_id: str, where: str, settings: Settings, fault
     return task
 
 
-def _read_end(task: Task, entry: Entry, where: str, settings: Settings, faults: Faults) -> None:
+def _read_end(task: Task, entry: Entry, where: str, settings: Settings, faults: Violations) -> None:
     """Read the status and the result of work that is done already, as copies bring it.
 
     A task that was exported in another status is created as pending, without its result.
@@ -68,7 +68,7 @@ def _read_end(task: Task, entry: Entry, where: str, settings: Settings, faults: 
         faults.add(where, 'a task has a result only with "status": "completed". Leave it out.')
 
 
-def read_dependencies(value: object, where: str, faults: Faults) -> list[Dependency]:
+def read_dependencies(value: object, where: str, faults: Violations) -> list[Dependency]:
     """Read dependencies, each named once; whether such tasks exist is not known here."""
     if value is None:
         return []
@@ -87,7 +87,7 @@ def read_dependencies(value: object, where: str, faults: Faults) -> list[Depende
     return list(found.values())
 
 
-def read_dependency(given: object, where: str, faults: Faults) -> Dependency | None:
+def read_dependency(given: object, where: str, faults: Violations) -> Dependency | None:
     """Read one dependency: `"id"`, or `{"id": ..., "required": true}`.
 
     `{"name": ...}` names a task by its name; what is returned then has an empty id, see `resolve_names`.
@@ -119,7 +119,7 @@ def read_dependency(given: object, where: str, faults: Faults) -> Dependency | N
     return read
 
 
-def resolve_names(dependencies: Sequence[Dependency], tasks: Sequence[Task], faults: Faults) -> None:
+def resolve_names(dependencies: Sequence[Dependency], tasks: Sequence[Task], faults: Violations) -> None:
     """Give dependencies that were named by a task's name the id of that task of the tree."""
     for each in dependencies:
         if each["id"]:

@@ -1,6 +1,6 @@
-"""What a caller may see: its own tasks, or everybody's.
+"""Authorization: a caller may see its own tasks; an admin may see all tasks.
 
-A foreign task answers exactly as a missing one.
+A task that the caller may not see gives the same answer as a missing task.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from apflow.core.store.base import TaskStore
 
 
 class Access:
-    """One caller's way to one store.
+    """The access of one caller to one store.
 
     Args:
-        user_id: who calls; None means the owner of the database.
-        is_admin: sees everything, and acts for everybody; by default the owner of the database alone.
-        author: who is stored as an author of the trees that the caller writes; None: this machine.
-        is_served: whether this process runs what is submitted, so that runs need nobody who waits for them.
+        user_id: the caller; None means the owner of the database.
+        is_admin: whether the caller may see all tasks and act for every user; by default only the owner of
+            the database may.
+        author: the author to store with the trees that the caller writes; None means this machine.
+        is_served: whether this process runs submitted trees, so that a caller need not wait for its runs.
     """
 
     def __init__(
@@ -43,21 +44,21 @@ class Access:
         return task if task is not None and (self.is_admin or task.user_id == self.user_id) else None
 
     async def _task(self, task_id: str, *, with_tree: bool = False) -> Task:
-        """Return a task that the caller may see; `with_tree`: and whose tree is the caller's."""
+        """Return a task that the caller may see; `with_tree` also requires access to its root."""
         task = await self._seen(task_id)
         if task is None or (with_tree and task.id != task.root_id and await self._seen(task.root_id) is None):
             raise NotFoundError(task_id)
         return task
 
     def _whose(self, user_id: str | None) -> str | None:
-        """Return whose tasks to look among; None means everybody's."""
+        """Return the user whose tasks to search; None means all users."""
         if self.is_admin:
             return user_id
         if user_id not in (None, self.user_id):
-            raise ForbiddenError("Tasks of another user take an admin.")
+            raise ForbiddenError("Only an admin may access tasks of another user.")
         return self.user_id
 
     def _owner(self, claimed: Iterable[Json]) -> str | None:
         if not self.is_admin and any(each not in (None, self.user_id) for each in claimed):
-            raise ForbiddenError("Creating tasks for another user takes an admin.")
+            raise ForbiddenError("Only an admin may create tasks for another user.")
         return self.user_id

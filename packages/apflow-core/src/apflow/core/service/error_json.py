@@ -1,7 +1,7 @@
-"""Errors as JSON, and back: what is raised at one end of a connection can be raised at the other.
+"""Convert errors to JSON and back, so that a client can raise the error that the server raised.
 
-Told are the name of the class, which stands in `apflow.core.errors`, and its facts, which are attributes
-there. Names and facts stay as they are: programs of other versions, and in other languages, go by them.
+The JSON contains the name of the class in `apflow.core.errors` and the values of its attributes. Both are
+stable: clients of other versions and in other languages depend on them.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from apflow.core.model.task import Json
 
 VIOLATIONS: Final[Mapping[str, Any]] = {"violations": list[str]}
 
-# The errors that callers are told, each with its facts. Of one that is not here, the nearest class that is
-# stands for it.
+# The errors that clients receive, each with its attributes. A class that is not listed is sent as its nearest
+# listed base class.
 FACTS: Final[Mapping[type[ApflowError], Mapping[str, Any]]] = {
     InvalidInputError: VIOLATIONS,
     TreeInvalidError: VIOLATIONS,
@@ -64,13 +64,13 @@ FACTS: Final[Mapping[type[ApflowError], Mapping[str, Any]]] = {
     PluginConflictError: {"group": str, "name": str, "distributions": list[str]},
     ExtensionTakenError: {"extension_id": str, "holder": str, "newcomer": str},
     StoreUnavailableError: {"reason": str},
-    StoreError: {},  # where the database is, and what is wrong with it, is told to nobody
+    StoreError: {},  # the location and the state of the database are not disclosed
 }
 NAMES: Final[Mapping[str, type[ApflowError]]] = {kind.__name__: kind for kind in FACTS}
 
 
 def data_of(error: ApflowError) -> dict[str, Json]:
-    """Return the `type` of an error, with its facts; nothing where no class of `FACTS` stands for it."""
+    """Return the `type` of an error with its attributes; empty if no base class is listed in `FACTS`."""
     kind = next((each for each in type(error).__mro__ if each in FACTS), None)
     if kind is None:
         return {}
@@ -78,9 +78,9 @@ def data_of(error: ApflowError) -> dict[str, Json]:
 
 
 def error_from(message: str, data: Json) -> ApflowError | None:
-    """Return the error that `data_of` has told, with its message.
+    """Return the error that `data_of` described, with its message.
 
-    None where the type is not known, or its facts are not what they should be.
+    None if the type is unknown or its attributes are invalid.
     """
     name: Json = cast("dict[str, Json]", data).get("type") if isinstance(data, dict) else None
     kind = NAMES.get(name) if isinstance(name, str) else None
@@ -90,7 +90,7 @@ def error_from(message: str, data: Json) -> ApflowError | None:
         facts = _model(kind.__name__).model_validate(data).model_dump()
     except DataError:
         return None
-    error = kind.__new__(kind)  # not called: it would word the sentence anew
+    error = kind.__new__(kind)  # `__init__` is not called, because it would build the message again
     error.args = (message,)
     vars(error).update(facts)
     return error

@@ -1,6 +1,6 @@
-"""Keys for providers of language models that users leave with this process.
+"""Keys of users for providers of language models.
 
-They are kept in memory only: never stored, never returned by an interface, gone with the process.
+Keys are kept in the memory of the process only: they are neither stored nor returned by an interface.
 """
 
 from __future__ import annotations
@@ -18,23 +18,27 @@ _lock = ForkLock()
 
 
 def set_llm_key(user_id: str | None, provider: str, api_key: str) -> None:
-    """Keep the key of a user for a provider, in place of the one before.
+    """Store the key of a user for a provider, replacing the previous key.
 
     Raises:
-        InvalidInputError: the key or the provider is empty or too long, or too many keys are kept.
+        InvalidInputError: the key or the provider is empty or too long, or too many keys are stored.
     """
     if not api_key.strip() or not provider.strip():
-        raise InvalidInputError("A key has a provider and a text: neither may be empty.")
+        raise InvalidInputError("Neither the key nor the provider may be empty.")
     if len(api_key) > LONGEST or len(provider) > LONGEST_PROVIDER:
         raise InvalidInputError(
-            f"A key has at most {LONGEST} characters, and the name of its provider {LONGEST_PROVIDER}."
+            f"A key may have at most {LONGEST} characters, and a provider at most {LONGEST_PROVIDER}."
         )
     place = user_id, provider.strip().lower()
     with _lock:
         if place not in _keys and sum(whose == user_id for whose, _ in _keys) >= MOST_OF_A_USER:
-            raise InvalidInputError(f"You have left {MOST_OF_A_USER} keys, which is the limit. Delete some.")
+            raise InvalidInputError(
+                f"You have stored {MOST_OF_A_USER} keys, which is the limit. Delete some of them."
+            )
         if len(_keys) >= MOST and place not in _keys:
-            raise InvalidInputError(f"This process keeps {MOST} keys and takes no more. Delete some.")
+            raise InvalidInputError(
+                f"The server has stored {MOST} keys, which is the limit. Delete some of them."
+            )
         _keys[place] = api_key.strip()
 
 
@@ -44,12 +48,12 @@ def llm_key(user_id: str | None, provider: str) -> str | None:
 
 
 def providers_of(user_id: str | None) -> list[str]:
-    """Return the providers for which a user has left a key, sorted."""
+    """Return the providers for which a user has stored a key, sorted."""
     with _lock:
         return sorted(provider for whose, provider in _keys if whose == user_id)
 
 
 def delete_llm_key(user_id: str | None, provider: str) -> bool:
-    """Forget the key of a user for a provider; say whether there was one."""
+    """Delete the key of a user for a provider; return whether there was one."""
     with _lock:
         return _keys.pop((user_id, provider.strip().lower()), None) is not None

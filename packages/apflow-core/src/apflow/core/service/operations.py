@@ -1,66 +1,62 @@
 """The table of operations: what every interface offers, described once.
 
-An operation is a method of `TaskService` with a name, parameters, a result and a rule for who may call it.
-Protocols, clients and their documentation are made from this table.
+An operation is a method of `TaskService`. Its name, effect, access rule and special features are columns of
+the table; its parameters come from the signature of the method, its summary and description from the
+docstring. Protocols, clients, the command line and the reference documentation are made from this table.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import inspect
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic import ValidationError as ParametersError
 
+from apflow.core.authoring.field_validation import READ_ONLY
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.task import Json
-from apflow.core.service.parameters import (
-    Cancel,
-    Copy,
-    Count,
-    CountRunning,
-    Create,
-    Delete,
-    Execute,
-    List,
-    LlmKey,
-    OneExecutor,
-    OneTask,
-    Parameters,
-    Parent,
-    Resume,
-    Running,
-    SetLlmKey,
-    SeveralTasks,
-    Tree,
-    Update,
-    Watch,
-)
+from apflow.core.service.parameters import Parameters, parameters_model
 from apflow.core.service.results import (
-    Cancelled,
-    CopyArray,
-    Counted,
-    Deleted,
+    CancelResult,
+    CopyPreviewResult,
+    CountResult,
+    DeleteResult,
     Event,
-    Executed,
-    HasKey,
-    Health,
-    KeySet,
-    Metrics,
-    NestedTask,
-    Number,
-    Reason,
-    ShownExecutor,
-    ShownTask,
-    ShownWebhook,
-    Standing,
+    ExecutorResult,
+    HealthResult,
+    KeyChangeResult,
+    KeyStatusResult,
+    MetricsResult,
+    RunningCountResult,
+    RunResult,
+    StatusResult,
+    TaskResult,
+    TreeResult,
+    WebhookResult,
+    WhyResult,
 )
 from apflow.core.service.task_service import TaskService
 
-MOST_PARAMETERS = 100  # so many names need not be looked at one by one
-LONGEST_SHOWN = 80  # characters of a name
-Who = Literal["anyone", "owner"]  # whoever may call at all; who may see the tasks that are named
+MAX_PARAMETERS = 100  # more are refused without validating each
+MAX_SHOWN = 80  # characters of a name in an error
+CANCEL_SECONDS = 60.0
+
+Access = Literal["any", "owner"]
+Effect = Literal["read", "add", "change"]
+
+_SECTION = re.compile(r"^(Args|Returns|Raises):$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shorthand:
+    """`params` that are the value of one parameter instead of an object with all of them."""
+
+    parameter: str
+    options: frozenset[str]  # keys that stay parameters where `params` is one object
 
 
 @dataclass(frozen=True)
@@ -68,44 +64,94 @@ class Operation:
     """One operation, as interfaces need to know it."""
 
     name: str
-    parameters: type[Parameters]
+    function: Callable[..., Any]  # of `TaskService`
     result: Any  # a type, for `TypeAdapter`
-    who: Who
-    method: str  # of `TaskService`
-    is_stream: bool = False  # it yields results one by one
-    is_safe: bool = False  # it changes nothing, and may be repeated
+    # "any": any authenticated caller, for its own tasks. "owner": the caller must be able to see the tasks
+    # that the parameters name.
+    access: Access = "owner"
+    # "read": changes nothing and may be repeated. "add": only creates. "change": alters, ends or deletes what
+    # exists.
+    effect: Effect = "read"
+    # Repeating the call with the same parameters has no further effect.
+    is_idempotent: bool = False
+    # Yields results one by one.
+    is_stream: bool = False
+    # The parameter that asks for a stream of events as the answer.
+    stream_parameter: str | None = None
+    # The parameter that makes the call wait for the end of a run.
+    wait_parameter: str | None = None
+    # The result names the protocol that was used.
+    reports_protocol: bool = False
+    # Every call requests a run, and the result names its root.
+    starts_run: bool = False
+    # Seconds that a call may take beyond the usual, because code of executors has to end.
+    extra_seconds: float = 0.0
+    shorthand: Shorthand | None = None
+    # Parameters that are accepted and ignored.
+    ignored: frozenset[str] = frozenset()
+
+    @property
+    def method(self) -> str:
+        """The name of the method of `TaskService`."""
+        return self.function.__name__
+
+    @property
+    def parameters(self) -> type[Parameters]:
+        """The model of the parameters."""
+        return parameters_model(self.function)
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the operation changes nothing."""
+        return self.effect == "read"
+
+    @property
+    def is_destructive(self) -> bool:
+        """Whether the operation alters, ends or deletes what exists."""
+        return self.effect == "change"
 
     @property
     def summary(self) -> str:
-        """What it does, in one line."""
-        return (getattr(TaskService, self.method).__doc__ or "").strip().splitlines()[0]
+        """The first line of the description."""
+        return self.description.partition("\n")[0]
+
+    @property
+    def description(self) -> str:
+        """What the operation does: the docstring of the method, up to its first section."""
+        return _SECTION.split(inspect.getdoc(self.function) or "")[0].strip()
 
     async def call(self, service: TaskService, given: Mapping[str, Json]) -> Json:
         """Check the parameters and call the method.
 
         Raises:
-            InvalidInputError: the parameters are not what they should be; every fault is listed.
+            InvalidInputError: a parameter is invalid; `violations` lists every fault.
         """
-        return await getattr(service, self.method)(**self.read(given))
+        return await self.bound_to(service)(**self.read(given))
 
     def stream(self, service: TaskService, given: Mapping[str, Json]) -> AsyncIterator[dict[str, Json]]:
         """Check the parameters and return what the method yields; see `call`."""
-        stream: AsyncIterator[dict[str, Json]] = getattr(service, self.method)(**self.read(given))
+        stream: AsyncIterator[dict[str, Json]] = self.bound_to(service)(**self.read(given))
         return stream
 
+    def bound_to(self, service: TaskService) -> Callable[..., Any]:
+        """Return the method of a service."""
+        method: Callable[..., Any] = getattr(service, self.method)
+        return method
+
     def read(self, given: Mapping[str, Json]) -> dict[str, Any]:
-        """Return parameters as the method takes them; what is left out has the method's own default.
+        """Return the parameters that are given, converted to what the method takes.
 
         Raises:
-            InvalidInputError: the parameters are not what they should be; every fault is listed.
+            InvalidInputError: a parameter is invalid; `violations` lists every fault.
         """
-        if len(given) > MOST_PARAMETERS:
-            fault = f"There are {len(given)} parameters. Give those that {self.name} has."
-            raise InvalidInputError(f"Parameters of {self.name} are wrong.", [fault])
+        if len(given) > MAX_PARAMETERS:
+            violation = f"There are {len(given)} parameters. {self.name} takes at most {MAX_PARAMETERS}."
+            raise InvalidInputError(f"Invalid parameters of {self.name}.", [violation])
+        known = {name: value for name, value in given.items() if name not in self.ignored}
         try:
-            read = self.parameters.model_validate(dict(given))
+            read = self.parameters.model_validate(known)
         except ParametersError as error:
-            raise InvalidInputError(f"Parameters of {self.name} are wrong.", _faults(error)) from error
+            raise InvalidInputError(f"Invalid parameters of {self.name}.", _violations(error)) from error
         return {name: _plain(getattr(read, name)) for name in read.model_fields_set}
 
     def parameters_schema(self) -> dict[str, Json]:
@@ -121,43 +167,73 @@ def _plain(value: Any) -> Any:
     return value.model_dump(by_alias=True, exclude_unset=True) if isinstance(value, BaseModel) else value
 
 
-def _faults(error: ParametersError) -> list[str]:
+def _violations(error: ParametersError) -> list[str]:
     return [
-        f"{'.'.join(str(part)[:LONGEST_SHOWN] for part in each['loc']) or 'parameters'}: {each['msg']}"
+        f"{'.'.join(str(part)[:MAX_SHOWN] for part in each['loc']) or 'parameters'}: {each['msg']}"
         for each in error.errors()
     ]
 
 
+_TREE = Shorthand(parameter="tasks", options=frozenset({"execute", "on_conflict", "idempotency_key"}))
+_S = TaskService
+
 OPERATIONS: dict[str, Operation] = {
-    each.name: each
-    for each in (
-        Operation("tasks.create", Create, NestedTask, "anyone", "create"),
-        Operation("tasks.submit", Create, NestedTask, "anyone", "submit"),
-        Operation("tasks.execute", Execute, Executed, "owner", "execute"),
-        Operation("tasks.watch", Watch, Event, "owner", "watch", is_stream=True, is_safe=True),
-        Operation("tasks.webhooks", OneTask, list[ShownWebhook], "owner", "webhooks", is_safe=True),
-        Operation("tasks.get", OneTask, ShownTask, "owner", "get", is_safe=True),
-        Operation("tasks.detail", OneTask, ShownTask, "owner", "get", is_safe=True),
-        Operation("tasks.list", List, list[ShownTask], "anyone", "list", is_safe=True),
-        Operation("tasks.children", Parent, list[ShownTask], "owner", "children", is_safe=True),
-        Operation("tasks.tree", Tree, NestedTask, "owner", "tree", is_safe=True),
-        Operation("tasks.count", Count, Counted, "anyone", "count", is_safe=True),
-        Operation("tasks.update", Update, ShownTask, "owner", "update"),
-        Operation("tasks.delete", Delete, Deleted, "owner", "delete"),
-        Operation("tasks.copy", Copy, NestedTask | CopyArray, "owner", "copy"),
-        Operation("tasks.cancel", Cancel, list[Cancelled], "owner", "cancel"),
-        Operation("tasks.running.cancel", Cancel, list[Cancelled], "owner", "cancel"),
-        Operation("tasks.running.list", Running, list[Standing], "anyone", "running", is_safe=True),
-        Operation("tasks.running.count", CountRunning, Number, "anyone", "count_running", is_safe=True),
-        Operation("tasks.running.status", SeveralTasks, list[Standing], "owner", "status", is_safe=True),
-        Operation("tasks.resume", Resume, list[Standing], "owner", "resume"),
-        Operation("tasks.why", OneTask, Reason, "owner", "why", is_safe=True),
-        Operation("system.health", Parameters, Health, "anyone", "health", is_safe=True),
-        Operation("system.metrics", Parameters, Metrics, "anyone", "metrics", is_safe=True),
-        Operation("system.executors", Parameters, list[ShownExecutor], "anyone", "executors", is_safe=True),
-        Operation("system.executor", OneExecutor, ShownExecutor, "anyone", "executor", is_safe=True),
-        Operation("config.llm_key.set", SetLlmKey, KeySet, "anyone", "set_llm_key"),
-        Operation("config.llm_key.get", LlmKey, HasKey, "anyone", "get_llm_key", is_safe=True),
-        Operation("config.llm_key.delete", LlmKey, KeySet, "anyone", "delete_llm_key"),
+    operation.name: operation
+    for operation in (
+        Operation("tasks.create", _S.create, TreeResult, "any", "add", shorthand=_TREE),
+        Operation("tasks.submit", _S.submit, TreeResult, "any", "add", starts_run=True, shorthand=_TREE),
+        Operation(
+            "tasks.execute",
+            _S.execute,
+            RunResult,
+            effect="change",
+            starts_run=True,
+            stream_parameter="use_streaming",
+            wait_parameter="wait",
+            reports_protocol=True,
+        ),
+        Operation("tasks.watch", _S.watch, Event, is_stream=True),
+        Operation("tasks.webhooks", _S.webhooks, list[WebhookResult]),
+        Operation("tasks.get", _S.get, TaskResult),
+        Operation("tasks.detail", _S.get, TaskResult),
+        Operation("tasks.list", _S.list, list[TaskResult], "any"),
+        Operation("tasks.children", _S.children, list[TaskResult]),
+        Operation("tasks.tree", _S.tree, TreeResult),
+        Operation("tasks.count", _S.count, CountResult, "any"),
+        Operation(
+            "tasks.update",
+            _S.update,
+            TaskResult,
+            effect="change",
+            is_idempotent=True,
+            ignored=frozenset(READ_ONLY),  # so that a task can be sent back as it was read
+        ),
+        Operation("tasks.delete", _S.delete, DeleteResult, effect="change", is_idempotent=True),
+        Operation("tasks.copy", _S.copy, TreeResult | CopyPreviewResult, effect="add"),
+        *(
+            Operation(
+                name,
+                _S.cancel,
+                list[CancelResult],
+                effect="change",
+                is_idempotent=True,
+                extra_seconds=CANCEL_SECONDS,
+            )
+            for name in ("tasks.cancel", "tasks.running.cancel")
+        ),
+        Operation("tasks.running.list", _S.running, list[StatusResult], "any"),
+        Operation("tasks.running.count", _S.count_running, RunningCountResult, "any"),
+        Operation("tasks.running.status", _S.status, list[StatusResult]),
+        Operation("tasks.resume", _S.resume, list[StatusResult], effect="add", is_idempotent=True),
+        Operation("tasks.why", _S.why, WhyResult),
+        Operation("system.health", _S.health, HealthResult, "any"),
+        Operation("system.metrics", _S.metrics, MetricsResult, "any"),
+        Operation("system.executors", _S.executors, list[ExecutorResult], "any"),
+        Operation("system.executor", _S.executor, ExecutorResult, "any"),
+        Operation("config.llm_key.set", _S.set_llm_key, KeyChangeResult, "any", "change", is_idempotent=True),
+        Operation("config.llm_key.get", _S.get_llm_key, KeyStatusResult, "any"),
+        Operation(
+            "config.llm_key.delete", _S.delete_llm_key, KeyChangeResult, "any", "change", is_idempotent=True
+        ),
     )
 }

@@ -1,10 +1,20 @@
-"""What operations take: one pydantic model each, from which interfaces make their own descriptions."""
+"""Parameters of operations: the types that signatures of `TaskService` use, and models made from signatures.
+
+The signature of a method is the only place that describes its parameters: name, type, default, and a
+`Field` with the description and the limits. `parameters_model` turns a signature into a pydantic model, and
+every interface uses that model. The service modules import the types of this module for type checkers only,
+because pydantic takes long to import; `parameters_model` resolves the annotations.
+"""
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Final, Literal, cast
+from functools import cache
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -14,248 +24,141 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    model_validator,
+    create_model,
 )
 
-from apflow.core.authoring.field_validation import READ_ONLY
 from apflow.core.bounds import MAX_COUNT
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.payload.json_value import whole
 from apflow.core.service.webhook import WebhookConfig
 
-MOST_NAMED: Final = 1000  # tasks that one call names
+MAX_TASK_IDS: Final = 1000  # in one call
+MAX_STATUSES: Final = 100
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d")
 
 
-def _check_text(value: object) -> object:
+@dataclass(frozen=True)
+class JsonType:
+    """Annotation of a parameter whose type in JSON differs from its type in Python."""
+
+    type: Any
+
+
+def _check_time(value: object) -> object:
     if not isinstance(value, datetime) and not (isinstance(value, str) and _TIME.match(value)):
-        raise ValueError("give a time as text, as in ISO 8601")
+        raise ValueError("give a time as a string in ISO 8601 format")
     return value
 
 
-def _in_utc(value: datetime) -> datetime:
-    """Return the time as stores compare it: at the ends of the calendar there is none."""
+def _to_utc(value: datetime) -> datetime:
+    """Convert a time to UTC, in which stores compare times."""
     try:
         return value.astimezone(UTC)
     except OverflowError:
         raise ValueError("give a time within the years 1 to 9999, also in UTC") from None
 
 
-AnyInteger = Annotated[int, Field(ge=-MAX_COUNT, le=MAX_COUNT), BeforeValidator(whole)]
-NotNegative = Annotated[int, Field(ge=0, le=MAX_COUNT), BeforeValidator(whole)]
-Positive = Annotated[int, Field(ge=1, le=MAX_COUNT), BeforeValidator(whole)]
-Status = Annotated[TaskStatus, Field(strict=False)]
-Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_check_text), AfterValidator(_in_utc)]
-
-
 def _split(value: object) -> object:
-    """Return the ids of a string, which may name several: "a,b"."""
+    """Split a string of IDs: "a,b"."""
     return [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
 
 
-# Of a list only the first fault is told: a hostile one has millions.
-Ids = Annotated[list[str], Field(fail_fast=True)]
-Tasks = Annotated[list[dict[str, Json]], Field(fail_fast=True)]
-Dependencies = Annotated[list[str | dict[str, Json]], Field(fail_fast=True)]
+# fail_fast: a hostile list has millions of invalid items, and the error must stay short.
+JsonIds = Annotated[list[str], Field(fail_fast=True)]
+JsonTasks = Annotated[list[dict[str, Json]], Field(fail_fast=True)] | dict[str, Json]
+JsonDependencies = Annotated[list[str | dict[str, Json]], Field(fail_fast=True)]
+JsonStatus = Annotated[TaskStatus, Field(strict=False)]
+JsonStatuses = Annotated[list[JsonStatus], Field(fail_fast=True, max_length=MAX_STATUSES)]
+_JsonId = Annotated[str, Field(pattern=r"[^,\s]")]  # contains more than separators
+JsonIdList = Annotated[list[_JsonId], Field(min_length=1, max_length=MAX_TASK_IDS)] | _JsonId
+
+AnyInteger = Annotated[int, Field(ge=-MAX_COUNT, le=MAX_COUNT), BeforeValidator(whole)]
+NotNegative = Annotated[int, Field(ge=0, le=MAX_COUNT), BeforeValidator(whole)]
+Positive = Annotated[int, Field(ge=1, le=MAX_COUNT), BeforeValidator(whole)]
+JsonTime = Annotated[
+    AwareDatetime, Field(strict=False), BeforeValidator(_check_time), AfterValidator(_to_utc)
+]
+Time = Annotated[datetime | None, JsonType(JsonTime | None)]
+
+TaskId = Annotated[str, Field(validation_alias=AliasChoices("task_id", "id"), description="ID of the task.")]
+TaskIds = Annotated[
+    Iterable[str],
+    JsonType(
+        Annotated[
+            list[str],
+            Field(fail_fast=True, min_length=1, max_length=MAX_TASK_IDS),
+            BeforeValidator(_split, json_schema_input_type=JsonIdList),
+        ]
+    ),
+    Field(
+        validation_alias=AliasChoices("task_ids", "context_ids"),
+        description="IDs of tasks: a list, or one string with commas between the IDs.",
+    ),
+]
+Tasks = Annotated[
+    Json, JsonType(JsonTasks), Field(description="The tasks to create: an array of objects, or one object.")
+]
+Statuses = Annotated[
+    TaskStatus | Sequence[TaskStatus] | None,
+    JsonType(JsonStatus | JsonStatuses | None),
+    Field(description="Only tasks with this status, or with one of these."),
+]
+OfUser = Annotated[str | None, Field(description="Only tasks of this user.")]
+OfName = Annotated[str | None, Field(description="Only tasks with this name.")]
+Owner = Annotated[str | None, Field(description="The user who owns the created tasks.")]
+OnConflict = Annotated[
+    Literal["copy", "error"],
+    Field(description="If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails."),
+]
+CreationKey = Annotated[
+    str | None,
+    Field(description="Makes the call repeatable: the same key returns the tree that it created first."),
+]
+CopyChildren = Annotated[
+    bool | None,
+    Field(description="Also copy the descendants of the task. By default, only if the task is a root."),
+]
+KeyOwner = Annotated[
+    str | None,
+    Field(description="The user who owns the key; by default the caller. Another user requires an admin."),
+]
+Provider = Annotated[str, Field(description="Name of the provider of language models.")]
+WebhookParameter = Annotated[
+    Mapping[str, Json] | None,
+    JsonType(WebhookConfig | None),
+    Field(description="Where the server sends the events of the run."),
+]
 
 
 class Parameters(BaseModel):
-    """Parameters of an operation. Unknown ones are refused, and so is text where a number is due."""
+    """Base class of the models. They refuse unknown parameters, and strings in place of numbers."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class OneTask(Parameters):
-    """One task, by its id."""
-
-    task_id: str = Field(validation_alias=AliasChoices("task_id", "id"), description="Id of a task")
-
-
-class Tree(Parameters):
-    """A tree, by the id of any of its tasks."""
-
-    task_id: str = Field(
-        validation_alias=AliasChoices("task_id", "id", "root_id"), description="Any task of the tree"
-    )
+@cache
+def parameters_model(method: Callable[..., Any]) -> type[Parameters]:
+    """Return the model of a method's parameters, made from its signature."""
+    hints = get_type_hints(method, localns=globals(), include_extras=True)
+    fields: dict[str, Any] = {
+        name: (_json_type(hints[name]), ... if given.default is given.empty else given.default)
+        for name, given in inspect.signature(method).parameters.items()
+        if name != "self"
+    }
+    return create_model(model_name(method), __base__=Parameters, __module__=method.__module__, **fields)
 
 
-class Parent(Parameters):
-    """A task, by its id, of which the children are wanted."""
-
-    parent_id: str = Field(validation_alias=AliasChoices("parent_id", "task_id", "id"))
-
-
-_GivenId = Annotated[str, Field(pattern=r"[^,\s]")]  # it has more than separators
-GivenIds = Annotated[list[_GivenId], Field(min_length=1, max_length=MOST_NAMED)] | _GivenId
+def model_name(method: Callable[..., Any]) -> str:
+    """Return the name of a method's model: `ListParams` for `list`."""
+    return "".join(part.capitalize() for part in method.__name__.split("_")) + "Params"
 
 
-class SeveralTasks(Parameters):
-    """Tasks or trees, by their ids."""
-
-    task_ids: Annotated[Ids, BeforeValidator(_split, json_schema_input_type=GivenIds)] = Field(
-        validation_alias=AliasChoices("task_ids", "context_ids"),
-        min_length=1,
-        max_length=MOST_NAMED,
-        description="Ids, as a list or as one string with commas between them",
-    )
-
-
-class Create(Parameters):
-    """Tasks that make a new tree."""
-
-    tasks: Tasks | dict[str, Json] = Field(description="The array of tasks, or one task")
-    user_id: str | None = None
-    on_conflict: Literal["copy", "error"] = Field("copy", description="What to do when a given id is taken")
-    idempotency_key: str | None = Field(None, description="The same key gives the tree that it made first")
-
-
-class Update(OneTask):
-    """What to change; what is left out stays as it is."""
-
-    name: str | None = None
-    priority: AnyInteger | None = None
-    inputs: dict[str, Json] | None = None
-    params: dict[str, Json] | None = None
-    schemas: dict[str, Json] | None = None
-    policy: dict[str, Json] | None = None
-    dependencies: Dependencies | None = Field(None, description="Only of a pending task")
-    status: Status | None = Field(None, description="completed: marks the task as done by hand")
-    result: Json = Field(None, description="Of a task that is marked as completed")
-    parent_id: str | None = Field(None, description="Cannot change; accepted where it is the task's")
-    user_id: str | None = Field(None, description="Cannot change; accepted where it is the task's")
-    original_task_id: str | None = Field(None, description="Cannot change; accepted where it is the task's")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _leave_out_what_the_engine_sets(cls, given: Json) -> Json:
-        """Accept a task as it was read: what only the engine sets is ignored."""
-        if not isinstance(given, dict):
-            return given
-        return {
-            name: value for name, value in cast("dict[str, Json]", given).items() if name not in READ_ONLY
-        }
-
-
-class Execute(Parameters):
-    """What to run, and how."""
-
-    task_id: str | None = Field(
-        None, validation_alias=AliasChoices("task_id", "id"), description="A stored task; else give tasks"
-    )
-    tasks: Tasks | dict[str, Json] | None = Field(None, description="What to create and run")
-    wait: bool = Field(False, description="Return when the run has ended")
-    force: bool = Field(False, description="Run what has completed again")
-    copy_execution: bool = Field(False, description="Leave the task as it is, and run a copy")
-    copy_children: bool | None = Field(
-        None, description="Copy what is below the task, too; left out: the whole tree of a root"
-    )
-    user_id: str | None = Field(None, description="Whose the created tasks are")
-    on_conflict: Literal["copy", "error"] = Field("copy", description="What to do when a given id is taken")
-    idempotency_key: str | None = Field(None, description="The same key creates and requests nothing twice")
-    use_streaming: bool = Field(False, description="Answer with the events, where the interface can")
-    webhook_config: WebhookConfig | None = Field(None, description="Whom to tell of the events")
-
-
-class Watch(OneTask):
-    """Whose events to follow, and from where."""
-
-    after: NotNegative | None = Field(
-        None,
-        description="Number of the last event that is known; left out: the state, then what follows",
-    )
-
-
-class Running(Parameters):
-    """Whose runs to list, and how many."""
-
-    user_id: str | None = None
-    limit: Positive | None = 100
-
-
-class CountRunning(Parameters):
-    """Whose runs to count."""
-
-    user_id: str | None = None
-
-
-class SetLlmKey(Parameters):
-    """A key, and what it is for."""
-
-    api_key: str = Field(min_length=1, repr=False)
-    provider: str = "openai"
-    user_id: str | None = Field(None, description="Whose key it is; that of another user takes an admin")
-
-
-class LlmKey(Parameters):
-    """Which key."""
-
-    provider: str = "openai"
-    user_id: str | None = Field(None, description="Whose key it is; that of another user takes an admin")
-
-
-class Filters(Parameters):
-    """Which tasks; what is left out does not matter."""
-
-    user_id: str | None = None
-    status: Status | Annotated[list[Status], Field(fail_fast=True, max_length=100)] | None = None
-    name: str | None = None
-
-
-class Count(Filters):
-    """Which tasks to count."""
-
-    root_only: bool = False
-
-
-class List(Filters):
-    """Which tasks to list, in which order."""
-
-    root_only: bool = True
-    original_task_id: str | None = None
-    created_after: Time | None = None
-    created_before: Time | None = None
-    limit: Positive | None = 100
-    offset: NotNegative = 0
-    cursor: str | None = Field(None, description="The id of the last task of the page before")
-    order: Literal["created_at", "-created_at", "priority", "name"] = "-created_at"
-
-
-class Delete(OneTask):
-    """What to delete."""
-
-    force: bool = Field(False, description="Also what has ended")
-
-
-class Copy(OneTask):
-    """What to copy, and how."""
-
-    children: bool | None = Field(
-        None, description="Copy what is below the task, too; left out: the whole tree of a root"
-    )
-    copy_mode: Literal["minimal", "full", "custom"] = "minimal"
-    custom_task_ids: Ids | None = None
-    custom_include_children: bool = Field(False, description="Copy what is below custom_task_ids, too")
-    reset_fields: Ids | None = None
-    save: bool = Field(True, description="False returns the array that would be created")
-
-
-class Cancel(SeveralTasks):
-    """What to cancel, and how."""
-
-    force: bool = Field(False, description="Give running code no time to end by itself")
-    error_message: str | None = Field(None, max_length=10_000, description="Becomes the error of each task")
-
-
-class Resume(Parameters):
-    """Which left runs to go on with."""
-
-    task_ids: Ids | None = Field(
-        None, max_length=MOST_NAMED, description="Trees to resume; all that can be, when left out"
-    )
-
-
-class OneExecutor(Parameters):
-    """One executor, by its id."""
-
-    executor_id: str = Field(validation_alias=AliasChoices("executor_id", "id"))
+def _json_type(hint: Any) -> Any:
+    """Return the type of a parameter in JSON, with the other annotations kept."""
+    if get_origin(hint) is not Annotated:
+        return hint
+    python_type, *annotations = get_args(hint)
+    kept = [each for each in annotations if not isinstance(each, JsonType)]
+    types = [each.type for each in annotations if isinstance(each, JsonType)]
+    return Annotated[(types[0] if types else python_type, *kept)] if kept else (types or [python_type])[0]

@@ -1,4 +1,4 @@
-"""Tasks as every interface shows them: plain JSON, values under secret-like keys as ***."""
+"""Tasks as plain JSON, as every interface returns them; values of secret-like keys are masked as ***."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ MASKED_FIELDS = ("inputs", "params")
 
 
 def masked(task: Mapping[str, Json]) -> dict[str, Json]:
-    """Return a task in which values under secret-like keys are shown as ***."""
+    """Return a task with the values of secret-like keys masked as ***."""
     return dict(task) | {name: mask(task[name]) for name in MASKED_FIELDS if task.get(name)}
 
 
 def shown(task: Task) -> dict[str, Json]:
-    """Return a task as an interface shows it."""
+    """Return a task as interfaces return it."""
     return masked(task.to_dict())
 
 
 def nested(tasks: Sequence[Task], root_id: str) -> dict[str, Json]:
-    """Return tasks as an interface shows them, each with its `children`, from one of them on down."""
+    """Return a task with its descendants as interfaces return them, each with its `children`."""
     by_id: dict[str, dict[str, Json]] = {task.id: shown(task) | {"children": []} for task in tasks}
     for task in tasks:
         if task.parent_id is not None and task.parent_id in by_id and task.id != root_id:
@@ -30,7 +30,7 @@ def nested(tasks: Sequence[Task], root_id: str) -> dict[str, Json]:
 
 
 def snapshot(tree: Mapping[str, Json], sequence: int) -> dict[str, Json]:
-    """Return a nested tree as an event that stands for all those up to a number."""
+    """Return the snapshot event of a nested tree, which replaces all events up to a sequence number."""
     return {
         "type": "snapshot",
         "task_id": tree["id"],
@@ -47,7 +47,7 @@ def snapshot(tree: Mapping[str, Json], sequence: int) -> dict[str, Json]:
 
 
 def masked_tree(tree: Mapping[str, Json]) -> dict[str, Json]:
-    """Return a nested tree as an interface shows it."""
+    """Return a nested tree as interfaces return it."""
     shown_tree = masked(tree)
     unseen = [shown_tree]
     while unseen:

@@ -1,4 +1,4 @@
-"""What operations return: one pydantic model each."""
+"""Results of operations: one pydantic model for each."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from apflow.core.model.task import Json
 
 
 class Result(BaseModel):
-    """What an operation returns. Fields that are not declared here may come with it."""
+    """The result of an operation. It may contain fields that the model does not declare."""
 
     model_config = ConfigDict(extra="allow")
 
 
-class ShownTask(Result):
-    """A task, with values under secret-like keys as ***."""
+class TaskResult(Result):
+    """A task; values of secret-like keys are masked as ***."""
 
     id: str
     parent_id: str | None
@@ -45,26 +45,26 @@ class ShownTask(Result):
     has_copy: bool
 
 
-class NestedTask(ShownTask):
-    """A task, with what is below it."""
+class TreeResult(TaskResult):
+    """A task with its descendants."""
 
-    children: list[dict[str, Json]]  # of this same form: not declared, because validation would recurse
+    children: list[dict[str, Json]]  # each a `TreeResult`; not declared, because validation would recurse
 
 
-class Executed(Result):
-    """How a run stands; with `result`, where its end was waited for."""
+class RunResult(Result):
+    """The status of a run; it has `result` if the call waited for the end."""
 
-    success: bool  # it has not failed
+    success: bool  # the run has not failed
     root_task_id: str
     task_id: str
-    status: TaskStatus | Literal["started"]  # "started": the events are streamed
+    status: TaskStatus | Literal["started"]  # "started": the events follow as a stream
     progress: float
     message: str
     error: str | None
 
 
-class ShownWebhook(Result):
-    """A webhook, and how far it is."""
+class WebhookResult(Result):
+    """A webhook and the progress of its deliveries."""
 
     id: str
     url: str
@@ -73,7 +73,7 @@ class ShownWebhook(Result):
     timeout: float
     max_retries: int
     status: Literal["active", "done", "dead"]
-    sent: int  # number of the last event that was sent or given up
+    sent: int  # number of the last event that was delivered or given up
     failures: int
     not_before: datetime | None
     refused: int
@@ -82,8 +82,8 @@ class ShownWebhook(Result):
     ended_at: datetime | None
 
 
-class Standing(Result):
-    """How a task, or the tree of a root, is doing."""
+class StatusResult(Result):
+    """The status of a task; for a root, of its tree."""
 
     task_id: str
     context_id: str | None  # the root of its tree
@@ -96,38 +96,38 @@ class Standing(Result):
     updated_at: datetime | None
 
 
-class Counted(Result):
-    """How many tasks there are."""
+class CountResult(Result):
+    """Numbers of tasks."""
 
     total: int
     by_status: dict[str, int]
 
 
-class Deleted(Result):
-    """What was deleted."""
+class DeleteResult(Result):
+    """The outcome of a deletion."""
 
     success: bool
     task_id: str
     deleted_count: int
 
 
-class CopyArray(Result):
-    """The array that would make the copy."""
+class CopyPreviewResult(Result):
+    """The array of tasks that a copy would create."""
 
     tasks: list[dict[str, Json]]
     saved: Literal[False]
 
 
-class Cancelled(Result):
-    """What became of a cancellation."""
+class CancelResult(Result):
+    """The outcome of a cancellation, for one task."""
 
     task_id: str
     status: str
     message: str | None = None
 
 
-class Reason(Result):
-    """Why a task is where it is."""
+class WhyResult(Result):
+    """Why a task has its status, and what changes it."""
 
     task_id: str
     name: str
@@ -136,8 +136,8 @@ class Reason(Result):
     advice: list[str]
 
 
-class ShownExecutor(Result):
-    """An executor, and whether it can be used."""
+class ExecutorResult(Result):
+    """An executor, and whether it is usable."""
 
     id: str
     name: str | None
@@ -150,7 +150,7 @@ class ShownExecutor(Result):
 
 
 class Event(Result):
-    """What has happened to a tree."""
+    """An event of a tree."""
 
     type: str
     task_id: str
@@ -163,24 +163,24 @@ class Event(Result):
     data: Json
     result: Json
     error: str | None
-    final: bool | None = None  # true in the event with which the run of a tree ends
+    final: bool | None = None  # true for the last event of a run
 
 
-class Number(Result):
-    """How many."""
+class RunningCountResult(Result):
+    """The number of trees with an unfinished run."""
 
     count: int
 
 
 class Storage(Result):
-    """Where tasks are kept."""
+    """The database."""
 
     kind: str
     is_shared: bool
 
 
-class Health(Result):
-    """That this process can do its work."""
+class HealthResult(Result):
+    """The health of the process that answers."""
 
     status: Literal["healthy"]
     message: str
@@ -191,8 +191,8 @@ class Health(Result):
     uptime_seconds: float
 
 
-class Metrics(Result):
-    """How much there is to do."""
+class MetricsResult(Result):
+    """Numbers of tasks and runs."""
 
     tasks: dict[str, int]
     runs_requested: int
@@ -200,16 +200,16 @@ class Metrics(Result):
     uptime_seconds: float
 
 
-class KeySet(Result):
-    """Whether a key was set, or deleted."""
+class KeyChangeResult(Result):
+    """Whether a key was stored or deleted."""
 
     success: bool
     provider: str
 
 
-class HasKey(Result):
-    """Whether there is a key."""
+class KeyStatusResult(Result):
+    """Whether a user has a key for a provider."""
 
     provider: str
     has_key: bool
-    providers: dict[str, bool]  # every provider for which there is a key
+    providers: dict[str, bool]  # every provider with a key

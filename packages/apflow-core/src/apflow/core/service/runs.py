@@ -1,12 +1,12 @@
-"""Operations on runs: asking for them, following them, ending them."""
+"""Operations on runs: create trees, request runs, follow and cancel them."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from datetime import datetime
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 from apflow.core.authoring.creator import TaskCreator
 from apflow.core.concurrency.containment import call_contained
@@ -41,55 +41,106 @@ from apflow.core.settings import get_settings
 from apflow.core.store.base import TaskQuery
 from apflow.core.task_executor import TaskExecutor
 
-ANSWERED_AFTER = 1.0  # seconds that a run waits for its store, after which a waiting caller is answered
+if TYPE_CHECKING:  # see `parameters`
+    from pydantic import AliasChoices, Field
+
+    from apflow.core.service.parameters import (
+        MAX_TASK_IDS,
+        CopyChildren,
+        CreationKey,
+        JsonIds,
+        JsonTasks,
+        JsonType,
+        NotNegative,
+        OfUser,
+        OnConflict,
+        Owner,
+        Positive,
+        TaskId,
+        TaskIds,
+        Tasks,
+        WebhookParameter,
+    )
+
+ANSWERED_AFTER = 1.0  # seconds that a run waits for its store before a waiting caller gets an error
 
 
 class RunService(TreeService, WebhookService):
     """What one caller may do with the runs of stored tasks."""
 
-    async def execute(
+    async def create(
         self,
-        task_id: str | None = None,
-        tasks: Json = None,
+        tasks: Tasks,
         *,
-        wait: bool = False,
-        force: bool = False,
-        copy_execution: bool = False,
-        copy_children: bool | None = None,
-        user_id: str | None = None,
-        on_conflict: Literal["copy", "error"] = "copy",
-        idempotency_key: str | None = None,
-        use_streaming: bool = False,
-        webhook_config: Mapping[str, Json] | None = None,
+        user_id: Owner = None,
+        on_conflict: OnConflict = "copy",
+        idempotency_key: CreationKey = None,
+        execute: Annotated[bool, Field(description="Also request a run, as tasks.submit does.")] = False,
     ) -> dict[str, Json]:
-        """Ask for a run of a stored task, or of tasks that are created for it, and tell how it stands.
+        """Create a tree of tasks and return it, nested.
 
-        Whoever runs trees on this database takes it: a server, or `apflow worker`.
-
-        Args:
-            task_id: a root for the whole tree; any other task with what is below it and what it needs.
-            tasks: what to create and run instead.
-            wait: return when the run has ended.
-            force: run what has completed again.
-            copy_execution: leave the task as it is, and run a copy.
-            copy_children: copy what is below the task, too. Left out: the whole tree of a root.
-            user_id: whose the created tasks are.
-            on_conflict: what to do when a given id is taken.
-            idempotency_key: the same key creates nothing twice, and a run that goes on already is no error.
-            use_streaming: for interfaces that can answer with the events. The answer then says so: a run
-                that has not ended has the status "started", and `streaming` is true.
-            webhook_config: whom a server is to tell of the events; see `WebhookConfig`. The answer has the
-                `webhook_id`, and the `webhook_secret` where one was made.
+        `ids` of the result maps the given IDs to the IDs that the tasks have.
 
         Raises:
-            InvalidInputError: not just one of `task_id` and `tasks` is given, or they cannot be used.
-            AlreadyRunningError: a run of the tree is requested that has not ended.
-            LimitExceededError: too many runs are waiting or going on.
-            StoreUnavailableError: the database cannot be written for the moment. A run that was requested
-                stays requested, and goes on by itself.
+            TreeInvalidError: the tasks are not a valid tree; nothing is created.
+            ForbiddenError: the tasks belong to another user.
+        """
+        if execute:
+            return await self.submit(
+                tasks, user_id=user_id, on_conflict=on_conflict, idempotency_key=idempotency_key
+            )
+        node = await self._create(tasks, user_id, on_conflict, idempotency_key)
+        return nested([each.task for each in node.walk()], node.task.id) | {"ids": node.ids}
+
+    async def execute(
+        self,
+        task_id: Annotated[
+            str | None,
+            Field(
+                validation_alias=AliasChoices("task_id", "id"),
+                description="ID of a stored task. A root runs its whole tree; any other task runs with its "
+                "descendants and what they need.",
+            ),
+        ] = None,
+        tasks: Annotated[
+            Json,
+            JsonType(JsonTasks | None),
+            Field(description="The tasks to create and run, instead of `task_id`: an array, or one object."),
+        ] = None,
+        *,
+        wait: Annotated[bool, Field(description="Return when the run has ended.")] = False,
+        force: Annotated[bool, Field(description="Run completed tasks again.")] = False,
+        copy_execution: Annotated[bool, Field(description="Run a copy and keep the task as it is.")] = False,
+        copy_children: CopyChildren = None,
+        user_id: Owner = None,
+        on_conflict: OnConflict = "copy",
+        idempotency_key: Annotated[
+            str | None,
+            Field(
+                description="Makes the call repeatable: the same key creates no second tree and requests no "
+                "second run."
+            ),
+        ] = None,
+        use_streaming: Annotated[
+            bool, Field(description="Answer with the events of the run, if the interface can.")
+        ] = False,
+        webhook_config: WebhookParameter = None,
+    ) -> dict[str, Json]:
+        """Request a run of a stored task, or of tasks that are created for it, and return its status.
+
+        A server or `apflow worker` on the same database runs the tree. With `use_streaming`, the result has
+        `streaming`, and the status "started" until the run has ended. With `webhook_config`, it has the
+        `webhook_id`, and the `webhook_secret` if the server generated one.
+
+        Raises:
+            InvalidInputError: not exactly one of `task_id` and `tasks` is given, or a value is invalid.
+            AlreadyRunningError: a run of the tree is requested and has not ended.
+            LimitExceededError: too many runs are waiting or in progress.
+            StoreUnavailableError: the database cannot be written now. A run that was requested stays
+                requested and continues later.
         """
         if (task_id is None) == (tasks is None):
-            raise InvalidInputError("Give what to run in one way: task_id, or tasks.")
+            raise InvalidInputError("Give either task_id or tasks.")
         await check_room(self.db, self.user_id or user_id)
         webhook = await self._read_webhook(webhook_config) if webhook_config is not None else None
         more: dict[str, Json] = {"streaming": True} if use_streaming else {}
@@ -104,7 +155,7 @@ class RunService(TreeService, WebhookService):
             task = await self._task(task_id, with_tree=True)
             if copy_execution:
                 if idempotency_key is not None:
-                    raise InvalidInputError("idempotency_key does not go with copy_execution.")
+                    raise InvalidInputError("idempotency_key cannot be used with copy_execution.")
                 more["original_task_id"] = task.id
                 copied = await TaskCreator(self.db, self.author).create_task_copy(
                     task, children=copy_children
@@ -123,13 +174,13 @@ class RunService(TreeService, WebhookService):
             summary = tree_status(known)
         else:
             summary = tree_status(await self.db.existing_tree(task.root_id))
-        return _told(task, summary, has_result=wait, is_streaming=use_streaming) | more
+        return _run_result(task, summary, has_result=wait, is_streaming=use_streaming) | more
 
     async def run(self, task_id: str, *, force: bool = False) -> dict[str, Json]:
-        """Run a stored task here and wait for the end. Who stops waiting cancels the run.
+        """Run a stored task in this process and wait for the end. Cancelling the call cancels the run.
 
         Raises:
-            AlreadyRunningError: a living owner has the tree.
+            AlreadyRunningError: another live process runs the tree.
         """
         task = await self._task(task_id, with_tree=True)
         outcome = await TaskExecutor().execute_task_by_id(task.id, force=force, db_session=self.db)
@@ -137,21 +188,21 @@ class RunService(TreeService, WebhookService):
 
     async def submit(
         self,
-        tasks: Json,
+        tasks: Tasks,
         *,
-        user_id: str | None = None,
-        idempotency_key: str | None = None,
-        on_conflict: Literal["copy", "error"] = "copy",
+        user_id: Owner = None,
+        on_conflict: OnConflict = "copy",
+        idempotency_key: CreationKey = None,
     ) -> dict[str, Json]:
-        """Create a tree, request its run durably, and return the tree at once, as `create` does.
+        """Create a tree of tasks, request its run durably, and return the tree at once.
 
-        Whoever runs trees on this database takes it. With an idempotency key this may be repeated: the same
-        key returns the first tree, and requests its run only if that was never done.
+        A server or `apflow worker` on the same database runs the tree. A repeated call with the same
+        idempotency key requests the run only if no run was ever requested.
 
         Raises:
-            TreeInvalidError: the array is no tree; nothing is written.
-            LimitExceededError: too many runs are waiting or going on; nothing is written.
-            ConflictError: other tasks were created with the key.
+            TreeInvalidError: the tasks are not a valid tree; nothing is created.
+            LimitExceededError: too many runs are waiting or in progress; nothing is created.
+            ConflictError: the key was used for other tasks.
         """
         await check_room(self.db, self.user_id or user_id)
         node = await self._create(tasks, user_id, on_conflict, idempotency_key)
@@ -161,11 +212,18 @@ class RunService(TreeService, WebhookService):
                 await submit(self.db, root.id, known=known)
         return nested(known, root.id) | {"ids": node.ids}
 
-    async def watch(self, task_id: str, after: int | None = None) -> AsyncIterator[dict[str, Json]]:
-        """Yield the events of a task's tree until its final one.
+    async def watch(
+        self,
+        task_id: TaskId,
+        after: Annotated[
+            NotNegative | None,
+            Field(description="Sequence number of the last event that the caller has; start after it."),
+        ] = None,
+    ) -> AsyncIterator[dict[str, Json]]:
+        """Yield the events of a task's tree until the final event.
 
-        Where `after` does not say what is known, or too little is kept of what followed, the first event is
-        a `snapshot`, with the tree as `data`. Its number is the one to go on from.
+        Without `after`, or if some of the events that followed are not kept any more, the first event is a
+        `snapshot` with the tree as `data`. Its sequence number is the one to continue from.
         """
         state, subscription = await self.follow(task_id, after)
         if state is not None:
@@ -177,43 +235,56 @@ class RunService(TreeService, WebhookService):
     async def follow(
         self, task_id: str, after: int | None = None
     ) -> tuple[dict[str, Json] | None, Subscription]:
-        """Return the snapshot that `watch` begins with, if there is one, and what follows."""
+        """Return the snapshot that `watch` starts with, if there is one, and the events that follow."""
         task = await self._task(task_id, with_tree=True)
         size = get_settings().event_queue_size
         subscription = Subscription(bus_of(self.db), self.db, task.root_id, after=after, size=size)
         tree = await subscription.begin()
         return (snapshot(tree, subscription.position) if tree is not None else None), subscription
 
-    async def running(self, *, user_id: str | None = None, limit: int | None = 100) -> Answers:
-        """Return how the trees stand whose run was requested and has not ended, oldest first."""
+    async def running(
+        self,
+        *,
+        user_id: OfUser = None,
+        limit: Annotated[Positive | None, Field(description="The maximum number of trees to return.")] = 100,
+    ) -> Answers:
+        """Return the status of the trees with an unfinished run, oldest first."""
         query = TaskQuery(
             user_id=self._whose(user_id), root_only=True, is_requested=True, limit=limit, order="created_at"
         )
-        standing: Answers = []
+        statuses: Answers = []
         for root in await self.db.find(query):
-            with contextlib.suppress(NotFoundError):  # it has been deleted meanwhile
-                standing.append(await self._status(root))
-        return standing
+            with contextlib.suppress(NotFoundError):  # deleted meanwhile
+                statuses.append(await self._status(root))
+        return statuses
 
-    async def count_running(self, *, user_id: str | None = None) -> dict[str, Json]:
-        """Return of how many trees a run was requested that has not ended."""
+    async def count_running(self, *, user_id: OfUser = None) -> dict[str, Json]:
+        """Count the trees with an unfinished run."""
         query = TaskQuery(user_id=self._whose(user_id), root_only=True, is_requested=True)
         return {"count": sum((await self.db.count(query)).values())}
 
-    async def status(self, task_ids: Iterable[str]) -> Answers:
+    async def status(self, task_ids: TaskIds) -> Answers:
         """Return the status of tasks; for a root, of its tree.
 
         A task that does not exist, or that the caller may not see, has the status "not_found".
         """
         return [
-            await self._status(task) if task is not None else _not_found(task_id) | _NO_STANDING
+            await self._status(task) if task is not None else _not_found(task_id) | _NO_STATUS
             for task_id, task in await self._found(task_ids)
         ]
 
     async def cancel(
-        self, task_ids: Iterable[str], *, force: bool = False, error_message: str | None = None
+        self,
+        task_ids: TaskIds,
+        *,
+        force: Annotated[
+            bool, Field(description="Stop running code at once, without time to end by itself.")
+        ] = False,
+        error_message: Annotated[
+            str | None, Field(max_length=10_000, description="The reason, stored as the error of each task.")
+        ] = None,
     ) -> Answers:
-        """Cancel tasks with all below them. `force` gives running code no time to end by itself.
+        """Cancel tasks, with their descendants and the tasks that need them.
 
         A task that does not exist, or that the caller may not see, has the status "not_found".
         """
@@ -228,7 +299,7 @@ class RunService(TreeService, WebhookService):
     async def _found(
         self, task_ids: Iterable[str], *, with_tree: bool = False
     ) -> list[tuple[str, Task | None]]:
-        """Return tasks that are named, with their ids; None for what the caller does not see."""
+        """Return the named tasks with their IDs; None for a task that the caller may not see."""
         found: list[tuple[str, Task | None]] = []
         for task_id in split_ids(task_ids):
             try:
@@ -237,18 +308,28 @@ class RunService(TreeService, WebhookService):
                 found.append((task_id, None))
         return found
 
-    async def resume(self, task_ids: Iterable[str] | None = None) -> Answers:
-        """Resume trees whose run a process left: these, or all that this process has the executors for."""
+    async def resume(
+        self,
+        task_ids: Annotated[
+            Iterable[str] | None,
+            JsonType(JsonIds | None),
+            Field(
+                max_length=MAX_TASK_IDS,
+                description="IDs of the trees to resume. By default, every tree that can be resumed.",
+            ),
+        ] = None,
+    ) -> Answers:
+        """Resume trees whose run was interrupted because its process ended."""
         roots = (
             None if task_ids is None else [(await self._task(t, with_tree=True)).root_id for t in task_ids]
         )
         if roots is None and not self.is_admin:
-            raise ForbiddenError("Resuming every tree takes an admin. Name the tasks to resume.")
+            raise ForbiddenError("Only an admin may resume every tree. Name the tasks to resume.")
         resumed = await recover(self.db, roots, force=roots is not None)
         return await self.status(resumed)
 
-    async def why(self, task_id: str) -> dict[str, Json]:
-        """Say why a task has the status that it has, and what would move it on."""
+    async def why(self, task_id: TaskId) -> dict[str, Json]:
+        """Explain why a task has its status, and what to do to change it."""
         task = await self._task(task_id, with_tree=True)
         tasks = await self.db.existing_tree(task.root_id, task.id)
         root = next(each for each in tasks if each.id == task.root_id)
@@ -285,7 +366,7 @@ class RunService(TreeService, WebhookService):
         return active_runs.is_running(self.db, root.id) or await is_owned_elsewhere(self.db, root)
 
     async def _end_of(self, root_id: str) -> None:
-        """Wait until no run of a tree is requested any more."""
+        """Wait until the run of a tree has ended."""
         root = (await self.db.get([root_id])).get(root_id)
         if root is not None and root.run_requested_at is not None and root.run_ended_at is None:
             async for event in TaskManager(self.db).subscribe(root_id, root.last_event):
@@ -293,7 +374,7 @@ class RunService(TreeService, WebhookService):
 
 
 def _check_stall(event: TaskEvent, root_id: str) -> None:
-    """Raise `StoreUnavailableError` where an event says that the run has waited long for its store."""
+    """Raise `StoreUnavailableError` if an event reports that the run has waited long for its store."""
     given: Json = event.data
     data = cast("dict[str, Json]", given) if isinstance(given, dict) else {}
     if event.type is not EventType.LOG or data.get("store") != "unavailable":
@@ -303,17 +384,17 @@ def _check_stall(event: TaskEvent, root_id: str) -> None:
             "The database",
             str(data.get("reason")),
             f"cannot be written now: {data.get('reason')}. The run of tree {root_id} stays requested and "
-            "continues by itself; tasks.watch follows it.",
+            "continues later; follow it with tasks.watch.",
         )
 
 
 def split_ids(given: Iterable[str]) -> list[str]:
-    """Return ids that are given one by one, or several in one string with commas between them."""
+    """Split strings that contain several IDs with commas between them."""
     parts = [given] if isinstance(given, str) else given
     return [each.strip() for part in parts for each in part.split(",") if each.strip()]
 
 
-_NO_STANDING: dict[str, Json] = {
+_NO_STATUS: dict[str, Json] = {
     "context_id": None, "name": None, "progress": None, "error": None, "is_running": False,
     "started_at": None, "updated_at": None,
 }  # fmt: skip
@@ -328,7 +409,7 @@ def _time(choose: Callable[[list[datetime]], datetime], times: list[datetime]) -
 
 
 def _refused_secrets(task: Task, root: Task) -> list[str]:
-    """Return why a task may not use secrets that it names: the policy is asked as at its start."""
+    """Return why a task may not use secrets that it names, by the policy that applies at its start."""
     executor = task.executor or choose_executor(task, executor_is_known)
     if executor is None:
         return []
@@ -346,14 +427,14 @@ def _refused_secrets(task: Task, root: Task) -> list[str]:
 
 
 def _is_new(root: Task) -> bool:
-    """Say whether a run of a tree was never requested."""
+    """Return whether no run of a tree was ever requested."""
     return root.run_requested_at is None and root.run_ended_at is None
 
 
-def _told(
+def _run_result(
     task: Task, summary: TreeSummary, *, has_result: bool, is_streaming: bool = False
 ) -> dict[str, Json]:
-    """Return what is told of a run that was asked for, by how its tree stands."""
+    """Return the result of a request for a run, from the status of its tree."""
     is_over = TaskStatus.is_terminal(summary.status)
     answer: dict[str, Json] = {
         "success": summary.status not in (TaskStatus.FAILED, TaskStatus.CANCELLED),
@@ -370,7 +451,9 @@ def _told(
 def _message(summary: TreeSummary) -> str:
     match summary.status:
         case TaskStatus.PENDING | TaskStatus.IN_PROGRESS:
-            return "The run is requested. tasks.watch follows it, tasks.running.status tells how it stands."
+            return (
+                "The run is requested. Use tasks.watch to follow it, or tasks.running.status for its status."
+            )
         case TaskStatus.COMPLETED:
             return "All of it has completed."
         case _:

@@ -1,9 +1,10 @@
-"""Operations on what stands around the tasks: executors, the process, keys of callers."""
+"""Operations on the system: executors, health, metrics, and the keys of callers."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from typing import TYPE_CHECKING, Annotated
 
 from apflow.core import plugins
 from apflow.core.engine import active_runs
@@ -16,22 +17,33 @@ from apflow.core.service.access import Access
 from apflow.core.service.trees import Answers
 from apflow.core.store.base import TaskQuery
 
+if TYPE_CHECKING:  # see `parameters`
+    from pydantic import AliasChoices, Field
+
+    from apflow.core.service.parameters import KeyOwner, Provider
+
 _STARTED = time.monotonic()
 
 
 class SystemService(Access):
-    """What one caller may learn of the system, and leave with it."""
+    """What one caller may read of the system, and the keys that it may store."""
 
     async def executors(self) -> Answers:
-        """Return every executor with its input schema, where it comes from, and whether it can be used."""
-        return await asyncio.to_thread(describe_executors)  # they are imported, which takes its time
+        """Return every executor with its input schema, its distribution, and whether it is usable."""
+        return await asyncio.to_thread(describe_executors)  # imports the executors, which takes long
 
-    async def executor(self, executor_id: str) -> dict[str, Json]:
-        """Return one executor."""
+    async def executor(
+        self,
+        executor_id: Annotated[
+            str,
+            Field(validation_alias=AliasChoices("executor_id", "id"), description="ID of the executor."),
+        ],
+    ) -> dict[str, Json]:
+        """Return one executor, as system.executors does."""
         return await asyncio.to_thread(describe_executor, executor_id)
 
     async def health(self) -> dict[str, Json]:
-        """Say whether the database answers, with version, storage and time since the start in seconds."""
+        """Check the database, and return the version, the storage and the uptime in seconds."""
         await self.db.get(["any"])
         scheme = self.db.url.partition(":")[0]
         running = len(active_runs.all_running(self.db))
@@ -46,9 +58,9 @@ class SystemService(Access):
         }
 
     async def metrics(self) -> dict[str, Json]:
-        """Return how many tasks there are by status, how many runs are requested, and how many run here.
+        """Count the tasks by status, the requested runs, and the runs of this process.
 
-        Who is no admin is told of its own tasks.
+        A caller that is not an admin gets the numbers of its own tasks.
         """
         whose = self._whose(None)
         found = await self.db.count(TaskQuery(user_id=whose))
@@ -62,34 +74,36 @@ class SystemService(Access):
         }
 
     async def set_llm_key(
-        self, api_key: str, provider: str = "openai", *, user_id: str | None = None
+        self,
+        api_key: Annotated[str, Field(min_length=1, repr=False, description="The key.")],
+        provider: Provider = "openai",
+        *,
+        user_id: KeyOwner = None,
     ) -> dict[str, Json]:
-        """Keep a user's key for a provider of language models, in the memory of this process.
-
-        Args:
-            user_id: whose key it is; by default the caller's. That of another user takes an admin.
-        """
+        """Keep a user's key for a provider of language models, in the memory of this process."""
         llm_keys.set_llm_key(self._holder(user_id), provider, api_key)
         return {"success": True, "provider": provider}
 
-    async def get_llm_key(self, provider: str = "openai", *, user_id: str | None = None) -> dict[str, Json]:
-        """Return whether a user has a key for a provider, and for which. Keys are never returned."""
+    async def get_llm_key(
+        self, provider: Provider = "openai", *, user_id: KeyOwner = None
+    ) -> dict[str, Json]:
+        """Return whether a user has a key for a provider, and the providers with a key; never the keys."""
         holder = self._holder(user_id)
         has_key = llm_keys.llm_key(holder, provider) is not None
         providers = dict.fromkeys(llm_keys.providers_of(holder), True)
         return {"provider": provider, "has_key": has_key, "providers": providers}
 
     async def delete_llm_key(
-        self, provider: str = "openai", *, user_id: str | None = None
+        self, provider: Provider = "openai", *, user_id: KeyOwner = None
     ) -> dict[str, Json]:
         """Delete a user's key for a provider."""
         success = llm_keys.delete_llm_key(self._holder(user_id), provider)
         return {"success": success, "provider": provider}
 
     def _holder(self, user_id: str | None) -> str | None:
-        """Return whose keys are meant."""
+        """Return the user whose keys a call is about."""
         if user_id is None or user_id == self.user_id:
             return self.user_id
         if not self.is_admin:
-            raise ForbiddenError("The keys of another user take an admin.")
+            raise ForbiddenError("Only an admin may use the keys of another user.")
         return user_id

@@ -1,7 +1,7 @@
-"""Every operation that an interface offers, and who may do it.
+"""`TaskService`: all operations that interfaces offer, with their authorization.
 
-The command line and the protocols are thin over `TaskService`; `operations` describes it to them. What it
-returns is plain JSON in which values under secret-like keys are shown as ***.
+The command line and the protocols are thin layers over `TaskService`; the table in `operations` describes it
+to them. Results are plain JSON; values of secret-like keys are masked as ***.
 """
 
 from __future__ import annotations
@@ -14,4 +14,4 @@ __all__ = ["TaskService", "as_array"]
 
 
 class TaskService(RunService, SystemService):
-    """What one caller may do with the tasks of one store."""
+    """The operations of one caller on one store."""

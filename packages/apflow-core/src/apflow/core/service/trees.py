@@ -1,10 +1,9 @@
-"""Operations on stored tasks: creating, reading, changing, copying and deleting them."""
+"""Operations on stored tasks: read, change, copy and delete them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from apflow.core.authoring.creator import TaskCreator
 from apflow.core.authoring.delete_plan import plan_deletion
@@ -19,7 +18,27 @@ from apflow.core.service.access import Access
 from apflow.core.service.rendering import MASKED_FIELDS, masked, nested, shown
 from apflow.core.store.base import TaskQuery
 
-SHORTEST_PREFIX = 8  # characters of an id that may stand for it
+if TYPE_CHECKING:  # see `parameters`
+    from pydantic import AliasChoices, Field
+
+    from apflow.core.service.parameters import (
+        AnyInteger,
+        CopyChildren,
+        JsonDependencies,
+        JsonIds,
+        JsonStatus,
+        JsonType,
+        NotNegative,
+        OfName,
+        OfUser,
+        OnConflict,
+        Positive,
+        Statuses,
+        TaskId,
+        Time,
+    )
+
+SHORTEST_PREFIX = 8  # characters
 PAGE = 5000
 
 Answers = list[dict[str, Json]]  # a name, because `list` is a method below
@@ -28,30 +47,11 @@ Answers = list[dict[str, Json]]  # a name, because `list` is a method below
 class TreeService(Access):
     """What one caller may do with stored tasks."""
 
-    async def create(
-        self,
-        tasks: Json,
-        *,
-        user_id: str | None = None,
-        on_conflict: Literal["copy", "error"] = "copy",
-        idempotency_key: str | None = None,
-    ) -> dict[str, Json]:
-        """Create a tree from an array of tasks, and return it nested, with `ids` (given -> real).
-
-        The same idempotency key returns the tree that was created with it first.
-
-        Raises:
-            TreeInvalidError: the array is no tree; nothing is written.
-            ForbiddenError: the tasks are to belong to somebody else.
-        """
-        node = await self._create(tasks, user_id, on_conflict, idempotency_key)
-        return nested([each.task for each in node.walk()], node.task.id) | {"ids": node.ids}
-
     async def _create(
         self,
         tasks: Json,
         user_id: str | None,
-        on_conflict: Literal["copy", "error"],
+        on_conflict: OnConflict,
         idempotency_key: str | None,
     ) -> TaskTreeNode:
         array = as_array(tasks)
@@ -63,32 +63,37 @@ class TreeService(Access):
             array, on_conflict, user_id or owner, idempotency_key=idempotency_key
         )
 
-    async def get(self, task_id: str) -> dict[str, Json]:
+    async def get(self, task_id: TaskId) -> dict[str, Json]:
         """Return one task."""
         return shown(await self._task(task_id))
 
     async def list(
         self,
         *,
-        user_id: str | None = None,
-        status: TaskStatus | Sequence[TaskStatus] | None = None,
-        name: str | None = None,
-        root_only: bool = True,
-        original_task_id: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        limit: int | None = 100,
-        offset: int = 0,
-        cursor: str | None = None,
-        order: str = "-created_at",
+        user_id: OfUser = None,
+        status: Statuses = None,
+        name: OfName = None,
+        root_only: Annotated[bool, Field(description="Only the roots of trees.")] = True,
+        original_task_id: Annotated[str | None, Field(description="Only copies of this task.")] = None,
+        created_after: Annotated[Time, Field(description="Only tasks created after this time.")] = None,
+        created_before: Annotated[Time, Field(description="Only tasks created before this time.")] = None,
+        limit: Annotated[Positive | None, Field(description="The maximum number of tasks to return.")] = 100,
+        offset: Annotated[NotNegative, Field(description="The number of tasks to skip.")] = 0,
+        cursor: Annotated[
+            str | None, Field(description="ID of the last task of the previous page: start after it.")
+        ] = None,
+        order: Annotated[
+            Literal["created_at", "-created_at", "priority", "name"],
+            Field(description="The sort order; `-` means descending."),
+        ] = "-created_at",
     ) -> Answers:
-        """Return the tasks that match; only roots, unless told otherwise.
+        """Return the tasks that match the filters; by default only the roots of trees.
 
-        Pages by `cursor`, the id of the last task of the page before, miss nothing and repeat nothing,
-        however many tasks are created or deleted meanwhile. Pages by `offset` may.
+        Paging by `cursor` neither skips nor repeats a task, even if tasks are created or deleted between
+        the calls. Paging by `offset` can do both.
 
         Raises:
-            NotFoundError: the task of `cursor` is no more.
+            NotFoundError: the task of `cursor` does not exist any more.
         """
         query = TaskQuery(
             user_id=self._whose(user_id),
@@ -108,12 +113,12 @@ class TreeService(Access):
     async def count(
         self,
         *,
-        user_id: str | None = None,
-        status: TaskStatus | Sequence[TaskStatus] | None = None,
-        name: str | None = None,
-        root_only: bool = False,
+        user_id: OfUser = None,
+        status: Statuses = None,
+        name: OfName = None,
+        root_only: Annotated[bool, Field(description="Only the roots of trees.")] = False,
     ) -> dict[str, Json]:
-        """Return how many tasks match, in all and by status."""
+        """Count the tasks that match the filters, in total and by status."""
         query = TaskQuery(user_id=self._whose(user_id), status=status, name=name, root_only=root_only)
         found = await self.db.count(query)
         return {
@@ -121,47 +126,86 @@ class TreeService(Access):
             "by_status": {str(each): found.get(each, 0) for each in TaskStatus},
         }
 
-    async def children(self, parent_id: str) -> Answers:
+    async def children(
+        self,
+        parent_id: Annotated[
+            str,
+            Field(
+                validation_alias=AliasChoices("parent_id", "task_id", "id"), description="ID of the parent."
+            ),
+        ],
+    ) -> Answers:
         """Return the direct children of a task, in order."""
         await self._task(parent_id)
         found = await self.db.find(TaskQuery(parent_id=parent_id, user_id=self._whose(None)))
         return [shown(task) for task in sorted(found, key=lambda task: task.position)]
 
-    async def tree(self, task_id: str) -> dict[str, Json]:
-        """Return the whole tree of any of its tasks, nested."""
+    async def tree(
+        self,
+        task_id: Annotated[
+            str,
+            Field(
+                validation_alias=AliasChoices("task_id", "id", "root_id"),
+                description="ID of any task of the tree.",
+            ),
+        ],
+    ) -> dict[str, Json]:
+        """Return the whole tree that a task belongs to, nested."""
         task = await self._task(task_id, with_tree=True)
         return nested(await self.db.existing_tree(task.root_id), task.root_id)
 
     async def update(
         self,
-        task_id: str,
+        task_id: TaskId,
         *,
-        name: str | None = None,
-        priority: int | None = None,
-        inputs: dict[str, Json] | None = None,
-        params: dict[str, Json] | None = None,
-        schemas: dict[str, Json] | None = None,
-        policy: dict[str, Json] | None = None,
-        dependencies: Sequence[Json] | None = None,
-        status: TaskStatus | None = None,
-        result: Json = None,
-        parent_id: str | None = None,
-        user_id: str | None = None,
-        original_task_id: str | None = None,
+        name: Annotated[str | None, Field(description="A new name.")] = None,
+        priority: Annotated[
+            AnyInteger | None,
+            Field(description="A new priority: 0 is urgent, 1 high, 2 normal, 3 low."),
+        ] = None,
+        inputs: Annotated[
+            dict[str, Json] | None, Field(description="New inputs; they replace all present inputs.")
+        ] = None,
+        params: Annotated[
+            dict[str, Json] | None, Field(description="New params; they replace all present params.")
+        ] = None,
+        schemas: Annotated[
+            dict[str, Json] | None, Field(description="New schemas; they replace all present schemas.")
+        ] = None,
+        policy: Annotated[
+            dict[str, Json] | None, Field(description="A new policy; it replaces the present policy.")
+        ] = None,
+        dependencies: Annotated[
+            Sequence[Json] | None,
+            JsonType(JsonDependencies | None),
+            Field(description="New dependencies; the task must be pending."),
+        ] = None,
+        status: Annotated[
+            JsonStatus | None,
+            Field(
+                description="`completed` marks a pending, failed or cancelled task as completed by hand. "
+                "No run of its tree may be requested."
+            ),
+        ] = None,
+        result: Annotated[Json, Field(description="The result of the task, with status `completed`.")] = None,
+        parent_id: Annotated[
+            str | None, Field(description="Cannot change: accepted only if it is the present value.")
+        ] = None,
+        user_id: Annotated[
+            str | None, Field(description="Cannot change: accepted only if it is the present value.")
+        ] = None,
+        original_task_id: Annotated[
+            str | None, Field(description="Cannot change: accepted only if it is the present value.")
+        ] = None,
     ) -> dict[str, Json]:
-        """Change fields of a task that no run has in its scope: all of them, or none.
+        """Change fields of a task that is not part of a run: all of the given fields, or none.
 
-        What is None stays as it is. Dependencies change only while the task is pending.
-
-        Args:
-            status: "completed" marks a task that is pending, failed or cancelled as done by hand, while no
-                run of its tree is requested. What depends on it goes on in the next run.
-            result: with that status, the result of the task.
-            parent_id: accepted where it is what the task has, as are the two that follow.
+        A field that is None or omitted keeps its value. Tasks that depend on a task marked as completed
+        continue in the next run.
 
         Raises:
-            InvalidInputError: a value cannot be used; `violations` lists every fault.
-            ConflictError: the state of the task forbids it.
+            InvalidInputError: a value is invalid; `violations` lists every fault.
+            ConflictError: the state of the task forbids the change.
         """
         given: dict[str, Json] = {
             "name": name,
@@ -187,11 +231,16 @@ class TreeService(Access):
             await TaskRepository(self.db, self.author).update_fields(task.id, fields, by=self.user_id)
         )
 
-    async def delete(self, task_id: str, *, force: bool = False) -> dict[str, Json]:
-        """Delete a task and all below it.
+    async def delete(
+        self,
+        task_id: TaskId,
+        *,
+        force: Annotated[bool, Field(description="Also delete tasks that have ended.")] = False,
+    ) -> dict[str, Json]:
+        """Delete a task and its descendants.
 
         Raises:
-            ConflictError: some of it may not be deleted; every reason is named.
+            ConflictError: a task cannot be deleted; the message lists every reason.
         """
         task = await self._task(task_id, with_tree=True)
         tasks = await self.db.existing_tree(task.root_id, task.id)
@@ -201,19 +250,36 @@ class TreeService(Access):
 
     async def copy(
         self,
-        task_id: str,
+        task_id: TaskId,
         *,
-        children: bool | None = None,
-        copy_mode: Literal["minimal", "full", "custom"] = "minimal",
-        custom_task_ids: Sequence[str] | None = None,
-        custom_include_children: bool = False,
-        reset_fields: Sequence[str] | None = None,
-        save: bool = True,
+        children: CopyChildren = None,
+        copy_mode: Annotated[
+            Literal["minimal", "full", "custom"],
+            Field(
+                description="`minimal` copies the task and what it needs, `full` its whole tree, `custom` "
+                "the tasks that are named."
+            ),
+        ] = "minimal",
+        custom_task_ids: Annotated[
+            Sequence[str] | None,
+            JsonType(JsonIds | None),
+            Field(description="IDs of the tasks to copy in mode `custom`."),
+        ] = None,
+        custom_include_children: Annotated[
+            bool, Field(description="In mode `custom`: also copy the descendants of these tasks.")
+        ] = False,
+        reset_fields: Annotated[
+            Sequence[str] | None,
+            JsonType(JsonIds | None),
+            Field(description="Fields that get their default value in the copy."),
+        ] = None,
+        save: Annotated[
+            bool, Field(description="If false, return the tasks that would be created, and create none.")
+        ] = True,
     ) -> dict[str, Json]:
-        """Copy a task with what it needs into a new tree, or return the array that would.
+        """Copy a task and what it needs into a new tree, ready to run.
 
-        Args:
-            children: copy what is below it, too. Left out: the whole tree of a root, else the task alone.
+        The result is the new tree or, without `save`, the array of tasks that would be created.
         """
         task = await self._task(task_id, with_tree=True)
         for each in custom_task_ids or ():
@@ -232,18 +298,18 @@ class TreeService(Access):
         return {"tasks": [masked(each) for each in copied], "saved": False}
 
     async def find_id(self, given: str) -> str:
-        """Return the id that a text stands for: itself, or the only one that it begins.
+        """Return the ID that a string stands for: itself, or the only ID that starts with it.
 
         Raises:
-            NotFoundError: no task's id begins so.
-            InvalidInputError: several do.
+            NotFoundError: no ID starts with it.
+            InvalidInputError: several IDs do.
         """
         if await self._seen(given) is not None or len(given) < SHORTEST_PREFIX:
             return given
         found = [task.id async for task in self._every() if task.id.startswith(given)]
         if len(found) > 1:
             raise InvalidInputError(
-                f"{given!r} begins {len(found)} task ids: {', '.join(found[:5])}. Give more of it."
+                f"{given!r} begins {len(found)} task IDs: {', '.join(found[:5])}. Give a longer prefix."
             )
         if not found:
             raise NotFoundError(given)
@@ -258,7 +324,7 @@ class TreeService(Access):
 
 
 def as_array(tasks: Json) -> list[dict[str, Json]]:
-    """Return an array of tasks, given as such, as one task, or as {"tasks": [...]}."""
+    """Return an array of tasks, which is given as an array, as one task or as {"tasks": [...]}."""
     if isinstance(tasks, Mapping):
         given = cast("Mapping[str, Json]", tasks)
         tasks = given["tasks"] if set(given) == {"tasks"} else [dict(given)]

@@ -1,7 +1,7 @@
-"""Webhooks: who is to be told of the events of a tree, by HTTP, and how far that has come.
+"""Webhooks: receivers of the events of a tree over HTTP, and the progress of their deliveries.
 
-A webhook is a record beside the tasks, so that it outlives the process that took it. A server delivers to it;
-`Webhook` is what both sides know of one. Secrets that are given as `{"$secret": NAME}` stay such references.
+A webhook is stored as a record beside the tasks, so that it outlives the process that registered it. A server
+delivers the events. Secrets that are given as `{"$secret": NAME}` are stored as references.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from apflow.core.permissions.secret_policy import WEBHOOK, Author
 from apflow.core.store.base import Record
 
 KIND = "webhook"
-ENDED_KIND = "webhook.ended"  # apart, so that who delivers does not read them again and again
+ENDED_KIND = "webhook.ended"  # a separate kind, so that the sender does not read ended webhooks again
 MOST_OF_A_TREE = 20
-LONGEST_ID = 900  # bytes of an id that stands in a key as it is
+LONGEST_ID = 900  # bytes of an ID that is part of a key; a longer one is hashed
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what every such secret begins with (Standard Webhooks)
-MADE_BYTES = 32  # of a secret that is made here
+MADE_BYTES = 32  # of a generated secret
 
-# What a request is made of, or is signed with, is not the caller's to set.
+# Headers that the server sets; a caller cannot.
 KEPT_HEADERS = frozenset({
     "connection", "content-length", "content-type", "expect", "host", "keep-alive", "te", "trailer",
     "transfer-encoding", "upgrade", "webhook-id", "webhook-signature", "webhook-timestamp",
 })  # fmt: skip
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]{0,8192}")  # RFC 9110, section 5.5: others are of old
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]{0,8192}")  # RFC 9110, section 5.5, without obs-text
 _NOT_OF_URL = re.compile(r"[\x00-\x20\x7f]")
-MOST_VALUES = 1000  # in what a caller gives: of more, not each is judged
+MOST_VALUES = 1000  # in a configuration; a larger one is refused without validating its values
 
 
 class SecretReference(BaseModel):
-    """A secret by its name: it is looked up when it is needed, and never stored."""
+    """A reference to a secret. The secret is resolved on delivery and is never stored."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
@@ -55,14 +55,14 @@ class SecretReference(BaseModel):
 
 def _check_url(url: str) -> str:
     if _NOT_OF_URL.search(url):
-        raise ValueError("write spaces and control characters as %20 and the like")
+        raise ValueError("encode spaces and control characters, as in %20")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("give a URL that begins with http:// or https:// and names a host")
+        raise ValueError("give a URL that starts with http:// or https:// and has a host")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("give credentials as headers, not in the URL, where they would be shown")
-    if parts.port == 0:  # asking raises ValueError for what is no port
-        raise ValueError("nothing listens at port 0")
+        raise ValueError("give credentials in headers, not in the URL, which is shown")
+    if parts.port == 0:  # reading `port` raises ValueError for an invalid port
+        raise ValueError("port 0 cannot receive requests")
     return url
 
 
@@ -71,11 +71,11 @@ def _check_headers(
 ) -> dict[str, str | SecretReference]:
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no name of a header")
+            raise ValueError(f"{name!r} is not a valid header name")
         if name.lower() in KEPT_HEADERS:
             raise ValueError(f"the header {name!r} is set by the server")
         if isinstance(value, str) and not _HEADER_VALUE.fullmatch(value):
-            raise ValueError(f"the value of {name!r} holds what no header can")
+            raise ValueError(f"the value of {name!r} contains characters that a header cannot contain")
     return headers
 
 
@@ -86,25 +86,27 @@ def _check_secret(secret: str | SecretReference | None) -> str | SecretReference
 
 
 class WebhookConfig(BaseModel):
-    """Whom to tell of the events of a run, and how."""
+    """The configuration of a webhook: where and how the server sends the events of a run."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     url: Annotated[str, AfterValidator(_check_url)] = Field(
-        max_length=2000, description="Where each event is sent, as JSON"
+        max_length=2000, description="URL that receives each event as JSON."
     )
     headers: Annotated[dict[str, str | SecretReference], AfterValidator(_check_headers)] = Field(
-        default_factory=dict, max_length=50, description='Sent along; a secret one as {"$secret": NAME}'
+        default_factory=dict,
+        max_length=50,
+        description='Headers of each request; give a secret value as {"$secret": NAME}.',
     )
-    method: Literal["POST", "PUT"] = "POST"
-    timeout: float = Field(30, gt=0, le=300, description="Seconds that one attempt may take")
+    method: Literal["POST", "PUT"] = Field("POST", description="HTTP method.")
+    timeout: float = Field(30, gt=0, le=300, description="Timeout of one attempt in seconds.")
     max_retries: Annotated[int, BeforeValidator(whole)] = Field(
-        3, ge=0, le=20, description="Of one event, after a 5xx, a 429 or a network fault"
+        3, ge=0, le=20, description="Maximum retries per event, after status 5xx or 429, or a network error."
     )
     secret: Annotated[str | SecretReference | None, AfterValidator(_check_secret)] = Field(
         None,
         repr=False,
-        description="What deliveries are signed with: whsec_ and 24 to 64 bytes as base64; made if left out",
+        description="Signing secret: whsec_ and 24 to 64 bytes in base64; generated by default.",
     )
 
     @model_validator(mode="before")
@@ -117,14 +119,14 @@ class WebhookConfig(BaseModel):
                 inside = cast("dict[str, object] | list[object]", each)
                 count += len(inside)
                 if count > MOST_VALUES:
-                    raise ValueError(f"more than {MOST_VALUES} values are in it")
+                    raise ValueError(f"it contains more than {MOST_VALUES} values")
                 waiting += inside.values() if isinstance(inside, dict) else inside
         return given
 
 
 @dataclass(slots=True, kw_only=True)
 class Webhook:
-    """A webhook as it is stored."""
+    """A stored webhook."""
 
     id: str
     root_id: str
@@ -136,17 +138,17 @@ class Webhook:
     timeout: float = 30
     max_retries: int = 3
     secret: Json = field(default=None, repr=False)
-    # The callers who wrote it, as a root stores them; None: it comes from this machine.
+    # The callers who registered it, in the format of a root task; None: this machine.
     written_by: list[dict[str, Json]] | None = None
-    # Up to which event of the tree all was sent, or given up.
+    # Sequence number of the last event that was delivered or given up.
     sent: int = 0
-    status: str = "active"  # then "done": the final event was sent; or "dead": see `error`
-    failures: int = 0  # attempts to send the next event
-    not_before: str | None = None  # the next attempt
-    refused: int = 0  # events in a row that the receiver answered with an error that is not retried
-    error: str | None = None  # of the last attempt that failed
+    status: str = "active"  # then "done": the final event was delivered; or "dead": see `error`
+    failures: int = 0  # failed attempts to deliver the next event
+    not_before: str | None = None  # time of the next attempt
+    refused: int = 0  # consecutive events that the receiver refused with a status that is not retried
+    error: str | None = None  # of the last failed attempt
     ended_at: str | None = None
-    # Who delivers, where several processes might, and until when nobody else does.
+    # The process that delivers, and the end of its lease.
     owner: str | None = None
     lease_until: str | None = None
 
@@ -157,21 +159,21 @@ class Webhook:
 
     @classmethod
     def of(cls, record: Record) -> Webhook:
-        """Return the webhook that a record holds. What a newer version has added is left out."""
+        """Return the webhook of a record, without fields of newer versions."""
         known = {each.name for each in fields(cls)}
         return cls(**{name: value for name, value in record.value.items() if name in known})
 
     @property
     def origin(self) -> Origin:
-        """Whose secrets its delivery may use."""
+        """The origin that decides which secrets its delivery may use."""
         return Origin(authors_of(self), WEBHOOK, can_bind=True)
 
     def to_json(self) -> dict[str, Json]:
-        """Return it as it is stored."""
+        """Return the webhook as it is stored."""
         return asdict(self)
 
     def shown(self) -> dict[str, Json]:
-        """Return it as it may be shown: without the secret, and headers that are secret as ***."""
+        """Return the webhook for callers: without the secret, and with secret headers masked as ***."""
         hidden = ("secret", "written_by", "owner", "lease_until", "root_id", "user_id")
         return {name: value for name, value in self.to_json().items() if name not in hidden} | {
             "headers": mask(self.headers)
@@ -179,16 +181,16 @@ class Webhook:
 
 
 def keys_of(root_id: str) -> str:
-    """Return what the keys of a tree's webhooks begin with. An id may take more bytes than a key has."""
+    """Return the prefix of the keys of a tree's webhooks; an ID that is too long for a key is hashed."""
     raw = root_id.encode()
     return f"{root_id}/" if len(raw) <= LONGEST_ID else f"sha256:{hashlib.sha256(raw).hexdigest()}/"
 
 
 def read_config(config: Mapping[str, Json]) -> WebhookConfig:
-    """Return what a caller gave, checked.
+    """Validate the configuration of a webhook.
 
     Raises:
-        InvalidInputError: it cannot be used; every fault is listed.
+        InvalidInputError: the configuration is invalid; `violations` lists every fault.
     """
     refuse_masked(dict(config), "webhook_config")
     try:
@@ -198,7 +200,7 @@ def read_config(config: Mapping[str, Json]) -> WebhookConfig:
             f"webhook_config.{'.'.join(str(part) for part in each['loc'])}: {each['msg']}"
             for each in error.errors()
         ]
-        raise InvalidInputError("The webhook cannot be used.", faults) from error
+        raise InvalidInputError("Invalid webhook.", faults) from error
 
 
 def new_webhook(
@@ -211,7 +213,7 @@ def new_webhook(
     sent: int,
     now: datetime,
 ) -> Webhook:
-    """Return a webhook that is to be told what follows the event `sent`, with a secret in any case."""
+    """Return a webhook for the events after number `sent`; without a given secret, with a generated one."""
     given: dict[str, Any] = config.model_dump(by_alias=True)
     given["secret"] = given["secret"] or made_secret()
     return Webhook(
@@ -226,17 +228,17 @@ def new_webhook(
 
 
 def made_secret() -> str:
-    """Return a new secret to sign with."""
+    """Return a new signing secret."""
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(MADE_BYTES)).decode()
 
 
 def key_of(secret: str) -> bytes:
-    """Return the key that a secret stands for.
+    """Return the signing key of a secret.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the secret is invalid.
     """
-    advice = f"a secret is {SECRET_PREFIX} and 24 to 64 bytes as base64"
+    advice = f"a secret is {SECRET_PREFIX} followed by 24 to 64 bytes in base64"
     try:
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except ValueError as error:

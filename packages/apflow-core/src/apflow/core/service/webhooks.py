@@ -1,4 +1,4 @@
-"""Operations on webhooks: taking them with a run, and showing how they stand."""
+"""Operations on webhooks: register them with a run, and return their state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from apflow.core.permissions.origin import Origin
 from apflow.core.permissions.secret_policy import WEBHOOK
 from apflow.core.service.access import Access
 
-if TYPE_CHECKING:  # pydantic takes long to import, and most runs have no webhook
+if TYPE_CHECKING:  # see `parameters`
+    from apflow.core.service.parameters import TaskId
     from apflow.core.service.webhook import Webhook, WebhookConfig
 
 PORTS = {"http": 80, "https": 443}
@@ -26,21 +27,23 @@ PORTS = {"http": 80, "https": 443}
 class WebhookService(Access):
     """What one caller may do with webhooks."""
 
-    async def webhooks(self, task_id: str) -> list[dict[str, Json]]:
-        """Return the webhooks of a task's tree: how far each is, and what ended it."""
+    async def webhooks(self, task_id: TaskId) -> list[dict[str, Json]]:
+        """Return the webhooks of a task's tree, each with its progress and its last error."""
         task = await self._task(task_id, with_tree=True)
         return [each.shown() for each in await self._webhooks_of(task.root_id)]
 
     async def _read_webhook(self, config: Mapping[str, Json]) -> WebhookConfig:
-        """Check what a caller gave as a webhook, the address included.
+        """Validate the configuration of a webhook, including its address.
 
         Raises:
-            InvalidInputError: it cannot be used.
+            InvalidInputError: the configuration is invalid.
         """
         from apflow.core.service.webhook import read_config
 
         if not self.is_served:
-            raise InvalidInputError("A webhook takes a server that sends it. Call one: `apflow serve`.")
+            raise InvalidInputError(
+                "Only a server sends webhooks. Start one with `apflow serve`, and call it."
+            )
         read = read_config(config)
         parts = urlsplit(read.url)
         host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
@@ -48,16 +51,14 @@ class WebhookService(Access):
         try:
             await resolve(host, port)
         except ExecutorError as error:
-            raise InvalidInputError(
-                "The webhook cannot be used.", [f"webhook_config.url: {error}"]
-            ) from error
+            raise InvalidInputError("Invalid webhook.", [f"webhook_config.url: {error}"]) from error
         return read
 
     def _check_secrets(self, given: Json, host: str, port: int) -> None:
-        """Check that the caller may have the secrets of a webhook sent to a host.
+        """Check that the caller may send the secrets of a webhook to a host.
 
         Raises:
-            InvalidInputError: one of them is refused.
+            InvalidInputError: the policy refuses one of the secrets.
         """
         origin = Origin(None if self.author is None else (self.author,), WEBHOOK, can_bind=True)
         try:
@@ -65,15 +66,15 @@ class WebhookService(Access):
                 origin.permit(name)
             origin.check_host(host, port)
         except SecretRefusedError as error:
-            raise InvalidInputError("The webhook cannot be used.", [f"webhook_config: {error}"]) from error
+            raise InvalidInputError("Invalid webhook.", [f"webhook_config: {error}"]) from error
 
     @asynccontextmanager
     async def _webhook(
         self, config: WebhookConfig | None, root_id: str, idempotency_key: str | None, *, is_new: bool
     ) -> AsyncGenerator[dict[str, Json]]:
-        """Store a webhook for the run that is requested in this context, and forget it where that fails.
+        """Store a webhook for the run that is requested in this context, and remove it if that fails.
 
-        The same idempotency key stores one once. Gives what the caller is to be told of it.
+        The same idempotency key stores one webhook only. Yields the fields of the result that describe it.
         """
         if config is None:
             yield {}
@@ -89,7 +90,7 @@ class WebhookService(Access):
         if webhook is None and is_new:
             webhook, is_stored = await self._store_webhook(config, root_id, made, known)
         try:
-            yield {} if webhook is None else _told(webhook, config)
+            yield {} if webhook is None else _webhook_fields(webhook, config)
         except BaseException:
             if webhook is not None and is_stored:
                 await self.db.remove_record(KIND, webhook.key)
@@ -98,11 +99,11 @@ class WebhookService(Access):
     async def _store_webhook(
         self, config: WebhookConfig, root_id: str, webhook_id: str, known: Sequence[Webhook]
     ) -> tuple[Webhook, bool]:
-        """Return a webhook, and whether it was stored: another caller with the same key may come first."""
+        """Return a webhook, and whether this call stored it: a concurrent call with the same key may have."""
         from apflow.core.service.webhook import KIND, MOST_OF_A_TREE, new_webhook
 
         if len([each for each in known if each.status == "active"]) >= MOST_OF_A_TREE:
-            raise InvalidInputError(f"The tree has {MOST_OF_A_TREE} webhooks that have not ended: no more.")
+            raise InvalidInputError(f"The tree already has the maximum of {MOST_OF_A_TREE} active webhooks.")
         root = (await self.db.get([root_id])).get(root_id)
         if root is None:
             raise NotFoundError(root_id)
@@ -131,6 +132,6 @@ class WebhookService(Access):
         return [each for each in found.values() if each.root_id == root_id]
 
 
-def _told(webhook: Webhook, config: WebhookConfig) -> dict[str, Json]:
-    told: dict[str, Json] = {"webhook_id": webhook.id}
-    return told if config.secret is not None else told | {"webhook_secret": webhook.secret}
+def _webhook_fields(webhook: Webhook, config: WebhookConfig) -> dict[str, Json]:
+    shown: dict[str, Json] = {"webhook_id": webhook.id}
+    return shown if config.secret is not None else shown | {"webhook_secret": webhook.secret}

@@ -13,7 +13,7 @@ from apflow.core.model.event import EventType
 from apflow.core.model.task import Json
 from apflow.executor.apflow.connection import transport
 from apflow.executor.apflow.errors import RemoteInputError, RemoteTimeoutError
-from apflow.executor.apflow.plan import WATCH, Plan, key_of, named_task, plan_call
+from apflow.executor.apflow.plan import Plan, key_of, named_task, plan_call
 from apflow.executor.apflow.progress import TreeProgress, told
 from apflow.executor.apflow.run import FarRun
 from apflow.executor.apflow.schema import POLL_INTERVAL, SCHEMA, TIMEOUT
@@ -63,7 +63,7 @@ class ApFlowApiExecutor(BaseTask):
     async def _perform(
         self, client: Client, plan: Plan, inputs: Mapping[str, Any], timeout: float
     ) -> dict[str, Any]:
-        if not plan.is_run and plan.method != WATCH:
+        if not plan.is_run and not plan.is_watch:
             answer = await client.call(plan.method, plan.params)
             return _result(client, answer, named_task(plan.params, answer), "completed")
         run = self._run = FarRun(client, plan, self.attempts > 1, timeout)

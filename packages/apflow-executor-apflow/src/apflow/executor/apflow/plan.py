@@ -12,8 +12,6 @@ from apflow.core.model.task import Json, Task
 from apflow.core.service.operations import OPERATIONS
 from apflow.executor.apflow.errors import RemoteInputError
 
-RUNS: Final = ("tasks.execute", "tasks.submit")
-WATCH: Final = "tasks.watch"
 KEY: Final = "idempotency_key"
 
 
@@ -27,8 +25,13 @@ class Plan:
 
     @property
     def is_run(self) -> bool:
-        """Whether it makes something run there."""
-        return self.method in RUNS
+        """Whether the call starts a run there."""
+        return OPERATIONS[self.method].starts_run
+
+    @property
+    def is_watch(self) -> bool:
+        """Whether the answer to the call is a stream of events."""
+        return OPERATIONS[self.method].is_stream
 
     @property
     def key(self) -> str | None:
@@ -45,17 +48,17 @@ def plan_call(inputs: Mapping[str, Any], key: str | None) -> Plan:
     method, params = inputs["method"], dict(inputs["params"])
     if method == "tasks.create" and params.pop("execute", False):
         method = "tasks.submit"  # the same, and in the table
-    if method == "tasks.execute":
-        params.pop("wait", None)
-        params.pop("use_streaming", None)
-    takes_key = KEY in OPERATIONS[method].parameters.model_fields and not params.get("copy_execution")
+    operation = OPERATIONS[method]
+    for name in (operation.wait_parameter, operation.stream_parameter):
+        params.pop(name, None)
+    takes_key = KEY in operation.parameters.model_fields and not params.get("copy_execution")
     if key is not None and takes_key:
         params.setdefault(KEY, key)
     try:
-        OPERATIONS[method].read(params)
+        operation.read(params)
     except InvalidInputError as error:
         raise RemoteInputError(str(error), error.violations) from error
-    return Plan(method, params, has_wait=inputs.get("wait_for_completion", True) or method == WATCH)
+    return Plan(method, params, has_wait=inputs.get("wait_for_completion", True) or operation.is_stream)
 
 
 def key_of(key: str | None, task: Task | None) -> str | None:

@@ -14,7 +14,7 @@ from apflow.core.errors import ApflowError
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.executor.apflow.errors import RemoteTreeCancelledError, RemoteTreeFailedError
-from apflow.executor.apflow.plan import KEY, WATCH, Plan, ids_of
+from apflow.executor.apflow.plan import KEY, Plan, ids_of
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class FarRun:
         Raises:
             ApflowError: the server refuses, or cannot be reached.
         """
-        if self.plan.method == WATCH:
+        if self.plan.is_watch:
             task: dict[str, Json] = await self.client.call(
                 "tasks.get", {"task_id": self.plan.params["task_id"]}
             )
@@ -112,7 +112,7 @@ class FarRun:
 
     async def cancel(self) -> None:
         """Cancel what was requested there; not what was only watched. What cannot be done is logged."""
-        if not self.task_id or self.plan.method == WATCH:
+        if not self.task_id or self.plan.is_watch:
             return
         params: dict[str, Any] = {
             "task_ids": [self.task_id],

@@ -1,6 +1,7 @@
-"""Operations as the server offers them: those of the core's table, checked, called and audited.
+"""Operations of the core's table over HTTP: parsed, called and audited.
 
-Here stands what interfaces over HTTP share; how a request is worded is theirs.
+JSON-RPC, plain HTTP and the WebSocket share this module; each reads its own requests and writes its own
+responses. What is special about an operation is a column of the table.
 """
 
 from __future__ import annotations
@@ -11,133 +12,128 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
-from pydantic import Field
 from starlette.requests import Request
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.task import Json
 from apflow.core.service.operations import OPERATIONS, Operation
-from apflow.core.service.parameters import Create
 from apflow.core.service.task_service import TaskService
 from apflow.server.drain import Drain
-from apflow.server.http.api_error import Code, HttpFault, InvalidFault, UnavailableFault, fault_of
+from apflow.server.http.api_error import (
+    ApiError,
+    Code,
+    InvalidParametersError,
+    UnavailableError,
+    api_error_of,
+)
 from apflow.server.observability import audit
 
-
-class ServedCreate(Create):
-    """Tasks that make a new tree, and whether it is to run."""
-
-    execute: bool = Field(False, description="Also request its run, as tasks.submit does")
-
-
-SERVED: Final[dict[str, Operation]] = OPERATIONS | {
-    "tasks.create": replace(OPERATIONS["tasks.create"], parameters=ServedCreate)
-}
-OPTIONS: Final = frozenset({"execute", "on_conflict", "idempotency_key"})  # of tasks.create, beside one task
+PROTOCOL: Final = "jsonrpc"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """An operation that is called, with its parameters read."""
+class ParsedCall:
+    """A call of an operation, with validated arguments."""
 
     operation: Operation
-    given: Mapping[str, Json]
     arguments: Mapping[str, Any]
 
     @property
     def is_stream(self) -> bool:
-        """Whether the answer is to be a stream of events."""
-        return self.operation.is_stream or self.arguments.get("use_streaming") is True
+        """Whether the answer is a stream of events."""
+        return self.operation.is_stream or self.arguments.get(self.operation.stream_parameter or "") is True
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the answer waits for the end of a run."""
+        return bool(self.arguments.get(self.operation.wait_parameter or ""))
 
 
-def read(name: str, given: Json) -> Wanted:
-    """Return the operation of a name, with its parameters checked.
+def parse(name: str, params: Json) -> ParsedCall:
+    """Find an operation and validate its parameters.
 
     Raises:
-        HttpFault: there is no such operation, or its parameters are not what they should be.
+        ApiError: the operation does not exist, or its parameters are invalid.
     """
-    operation = SERVED.get(name)
+    operation = OPERATIONS.get(name)
     if operation is None:
-        raise HttpFault(404, Code.UNKNOWN_METHOD, f"There is no method {name[:100]!r}.")
-    named = named_parameters(operation, given)
+        raise ApiError(404, Code.UNKNOWN_METHOD, f"Method {name[:100]!r} does not exist.")
+    named = named_parameters(operation, params)
     try:
-        return Wanted(operation, named, operation.read(named))
+        return ParsedCall(operation, operation.read(named))
     except InvalidInputError as error:
-        raise InvalidFault(error) from error
+        raise InvalidParametersError(error) from error
 
 
-def named_parameters(operation: Operation, given: Json) -> dict[str, Json]:
-    """Return parameters by name. To create tasks, the array or one task may stand alone.
+def named_parameters(operation: Operation, params: Json) -> dict[str, Json]:
+    """Return the parameters by name, with the shorthand of the operation expanded.
 
     Raises:
-        HttpFault: they are given by position.
+        ApiError: the parameters are an array, and the operation has no shorthand.
     """
-    takes_tasks = issubclass(operation.parameters, Create)
-    if isinstance(given, list):
-        if takes_tasks:
-            return {"tasks": given}
-        raise InvalidFault(InvalidInputError(f"{operation.name} takes its parameters by name."))
-    named = cast("dict[str, Json]", given)
-    if not takes_tasks or "tasks" in named:
+    shorthand = operation.shorthand
+    if isinstance(params, list):
+        if shorthand is not None:
+            return {shorthand.parameter: params}
+        raise InvalidParametersError(InvalidInputError(f"{operation.name} takes its parameters by name."))
+    named = cast("dict[str, Json]", params)
+    if shorthand is None or shorthand.parameter in named:
         return named
-    task = {name: value for name, value in named.items() if name not in OPTIONS}
-    options = {name: value for name, value in named.items() if name in OPTIONS}
-    return ({"tasks": task} if task else {}) | options
+    value = {name: given for name, given in named.items() if name not in shorthand.options}
+    options = {name: given for name, given in named.items() if name in shorthand.options}
+    return ({shorthand.parameter: value} if value else {}) | options
 
 
-async def perform(service: TaskService, wanted: Wanted, request: Request) -> Json:
-    """Call an operation and return its answer; `prepare_stream` is for those that answer with events.
+async def call(service: TaskService, parsed: ParsedCall, request: Request) -> Json:
+    """Call an operation and return its result. A call answered with events is for `prepare_stream`.
 
     Raises:
-        HttpFault: whatever went wrong, as the caller is told it.
+        ApiError: the call failed.
     """
-    with audit.of(request, service, wanted.operation, wanted.arguments):
+    with audit.of(request, service, parsed.operation, parsed.arguments):
         try:
-            return await _call(service, wanted, request)
+            return await _call(service, parsed, request)
         except Exception as error:
-            raise fault_of(error) from error
+            raise api_error_of(error) from error
 
 
 async def prepare_stream(
-    service: TaskService, wanted: Wanted, request: Request
+    service: TaskService, parsed: ParsedCall, request: Request
 ) -> tuple[str, int | None, dict[str, Json] | None]:
-    """Request what is to run, and return what the stream is made of.
+    """Request the run, if the call requests one, and return what the stream of its events needs.
 
     Returns:
-        whose events, the number of the last one that is known, and what is told before all of them.
+        the ID of the task, the number of the last event that the client has, and the result of the call,
+        which precedes the events.
 
     Raises:
-        HttpFault: whatever went wrong, as the caller is told it.
+        ApiError: the call failed.
     """
     request.app.state.streams.check(request.state.caller)
-    if wanted.operation.is_stream:
-        return wanted.arguments["task_id"], wanted.arguments.get("after"), None
-    without_wait = replace(wanted, arguments={**wanted.arguments, "wait": False})
-    executed = await perform(service, without_wait, request)
-    return executed["root_task_id"], None, executed
+    operation = parsed.operation
+    if operation.is_stream:
+        return parsed.arguments["task_id"], parsed.arguments.get("after"), None
+    arguments = {name: value for name, value in parsed.arguments.items() if name != operation.wait_parameter}
+    result = await call(service, replace(parsed, arguments=arguments), request)
+    return result["root_task_id"], None, result
 
 
-async def _call(service: TaskService, wanted: Wanted, request: Request) -> Json:
-    arguments = dict(wanted.arguments)
-    method = wanted.operation.method
-    if method == "create" and arguments.pop("execute", False):
-        method = "submit"
-    calling = getattr(service, method)(**arguments)
-    if method != "execute":
-        return await calling
-    if arguments.get("wait"):
-        calling = until_over(calling, request.app.state.drain, request)
-    return {"protocol": "jsonrpc"} | await calling
+async def _call(service: TaskService, parsed: ParsedCall, request: Request) -> Json:
+    calling = parsed.operation.bound_to(service)(**parsed.arguments)
+    if parsed.is_waiting:
+        calling = cancel_on_disconnect(calling, request.app.state.drain, request)
+    result = await calling
+    return {"protocol": PROTOCOL} | result if parsed.operation.reports_protocol else result
 
 
-async def until_over(calling: Coroutine[Any, Any, Json], drain: Drain, request: Request) -> Json:
-    """Wait for an answer while the server runs trees, and the caller is there.
+async def cancel_on_disconnect(calling: Coroutine[Any, Any, Json], drain: Drain, request: Request) -> Json:
+    """Return the result of a call; cancel the call if the client disconnects or the server shuts down.
 
     Raises:
-        UnavailableFault: the server is about to end, or the caller has gone.
+        UnavailableError: the call was cancelled.
     """
     answer = asyncio.ensure_future(calling)
-    others = [asyncio.ensure_future(drain.over()), asyncio.ensure_future(_gone(request))]
+    others = [asyncio.ensure_future(drain.over()), asyncio.ensure_future(_disconnected(request))]
     try:
         await asyncio.wait([answer, *others], return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
@@ -147,9 +143,9 @@ async def until_over(calling: Coroutine[Any, Any, Json], drain: Drain, request: 
             each.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await each
-    raise UnavailableFault("The server ends before the run does. The run stays requested.", Code.LIMIT)
+    raise UnavailableError("The server ends before the run does. The run stays requested.", Code.LIMIT)
 
 
-async def _gone(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,6 +1,6 @@
 """The description of the server, for programs (`/openapi.json`) and for people (`/docs`).
 
-The page for people is made here, of HTML alone: it loads nothing from elsewhere, and runs no script.
+`/docs` is plain HTML: it runs no script and loads no other resource.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from apflow.core.payload.json_value import dumps
-from apflow.core.service.operations import Operation
-from apflow.server.api.dispatch import SERVED
+from apflow.core.service.operations import OPERATIONS, Operation
 from apflow.server.api.openapi import make_document
 from apflow.server.http.response import JsonResponse
 
@@ -30,37 +29,38 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
-    """Return the description in OpenAPI."""
+    """Return the description as OpenAPI."""
     return JsonResponse(make_document(request.app))
 
 
 @router.get("/docs")
 async def docs() -> Response:
-    """Return the description as a page."""
+    """Return the description as an HTML page."""
     return HTMLResponse(page(), headers={"Content-Security-Policy": POLICY})
 
 
 def page() -> str:
-    """Return all operations as a page of HTML."""
-    parts = [_section(each) for each in SERVED.values()]
+    """Return the HTML page of all operations."""
+    parts = [_section(each) for each in OPERATIONS.values()]
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>apflow</title><style>{STYLE}</style>"
-        "<h1>apflow</h1><p>Each operation is <code>POST /call/&lt;operation&gt;</code> with parameters as "
-        "JSON, and a method of JSON-RPC 2.0 at <code>POST /tasks</code> and <code>POST /system</code>. "
-        'For programs: <a href="openapi.json">openapi.json</a>.</p>' + "".join(parts)
+        "<h1>apflow</h1><p>Call an operation by <code>POST /call/&lt;operation&gt;</code> with its "
+        "parameters as JSON, or as a method of JSON-RPC 2.0 at <code>POST /tasks</code> or "
+        "<code>POST /system</code>. "
+        'OpenAPI: <a href="openapi.json">openapi.json</a>.</p>' + "".join(parts)
     )
 
 
 def _section(operation: Operation) -> str:
     schema = operation.parameters_schema()
-    needed = schema.get("required", [])
+    required = schema.get("required", [])
     rows = [
-        f"<tr><td><code>{escape(name)}</code></td><td>{'required' if name in needed else ''}</td>"
+        f"<tr><td><code>{escape(name)}</code></td><td>{'required' if name in required else ''}</td>"
         f"<td>{escape(field.get('description', ''))}</td></tr>"
         for name, field in schema.get("properties", {}).items()
     ]
     example = dumps({"jsonrpc": "2.0", "id": 1, "method": operation.name, "params": {}}).decode()
     return (
-        f"<h2 id={operation.name}><code>{operation.name}</code></h2><p>{escape(operation.summary)}</p>"
+        f"<h2 id={operation.name}><code>{operation.name}</code></h2><p>{escape(operation.description)}</p>"
         f"<table>{''.join(rows)}</table><pre>{escape(example)}</pre>"
     )

@@ -1,6 +1,6 @@
-"""JSON-RPC 2.0 (https://www.jsonrpc.org/specification): requests read, answers worded.
+"""JSON-RPC 2.0 (https://www.jsonrpc.org/specification): read requests and write responses.
 
-`serve_rpc` does what a request asks; the rest is pure.
+Only `serve_rpc` and its batches call operations; the rest is pure.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from apflow.core.model.task import Json
 from apflow.core.service.task_service import TaskService
 from apflow.server.api import dispatch
 from apflow.server.auth.authentication import current_service
-from apflow.server.http.api_error import Code, HttpFault, MalformedFault, TooLargeFault, fault_of
+from apflow.server.http.api_error import (
+    ApiError,
+    Code,
+    MalformedRequestError,
+    RequestTooLargeError,
+    api_error_of,
+)
 from apflow.server.http.limits import BATCH, read_json
 from apflow.server.http.response import RPC_PATHS, JsonResponse
 from apflow.server.streaming.event_stream import watch_response
@@ -29,7 +35,7 @@ router = APIRouter(tags=["JSON-RPC"])
 
 @dataclass(frozen=True)
 class Call:
-    """One request of JSON-RPC."""
+    """A JSON-RPC request."""
 
     method: str
     params: Json
@@ -38,23 +44,23 @@ class Call:
 
 
 async def serve_rpc(request: Request, service: TaskService = Depends(current_service)) -> Response:  # noqa: B008
-    """Call operations by JSON-RPC 2.0: one, or a batch. Without an `id` there is no answer (204)."""
+    """Call one operation, or a batch, by JSON-RPC 2.0. A request without an `id` gets no answer (204)."""
     given = await read_json(request, request.app.state.settings)
     if isinstance(given, list):
         return await _serve_batch(cast("list[Json]", given), service, request)
     call: Call | None = None
     try:
         call = read_call(given)
-        wanted = dispatch.read(call.method, call.params)
-        if wanted.is_stream:
-            task_id, after, first = await dispatch.prepare_stream(service, wanted, request)
+        parsed = dispatch.parse(call.method, call.params)
+        if parsed.is_stream:
+            task_id, after, first = await dispatch.prepare_stream(service, parsed, request)
             if call.is_notification:
                 return Response(status_code=204)
-            told = answered(call, first) if first is not None else None
-            return await watch_response(service, task_id, after, told)
-        result = await dispatch.perform(service, wanted, request)
-    except Exception as error:  # noqa: BLE001 - the border: whatever it is, it is told in one form
-        return _told(call, fault_of(error))
+            head = answered(call, first) if first is not None else None
+            return await watch_response(service, task_id, after, head)
+        result = await dispatch.call(service, parsed, request)
+    except Exception as error:  # noqa: BLE001 - the border: every error becomes a response
+        return _error_response(call, api_error_of(error))
     return Response(status_code=204) if call.is_notification else JsonResponse(answered(call, result))
 
 
@@ -70,62 +76,64 @@ for _path in RPC_PATHS:
 
 async def _serve_batch(given: list[Json], service: TaskService, request: Request) -> Response:
     if not given:
-        raise MalformedFault("A batch holds at least one request.")
+        raise MalformedRequestError("A batch must contain at least one request.")
     if len(given) > BATCH:
-        raise TooLargeFault(f"A batch holds at most {BATCH} requests.")
+        raise RequestTooLargeError(f"A batch may contain at most {BATCH} requests.")
     request.app.state.rate.check_user(service.user_id, len(given) - 1)
     answers = [await _answer_one(each, service, request) for each in given]
-    told = [each for each in answers if each is not None]
-    return JsonResponse(told) if told else Response(status_code=204)
+    sent = [each for each in answers if each is not None]
+    return JsonResponse(sent) if sent else Response(status_code=204)
 
 
 async def _answer_one(given: Json, service: TaskService, request: Request) -> dict[str, Json] | None:
-    """Return the answer to one request of a batch; none to a notification."""
+    """Return the answer to one request of a batch; None for a notification."""
     call: Call | None = None
     try:
         call = read_call(given)
-        wanted = read_without_stream(call)
-        result = await dispatch.perform(service, wanted, request)
+        parsed = parse_without_stream(call)
+        result = await dispatch.call(service, parsed, request)
     except Exception as error:  # noqa: BLE001 - as above
-        return None if call is not None and call.is_notification else failed(call, fault_of(error))
+        return None if call is not None and call.is_notification else failed(call, api_error_of(error))
     return None if call.is_notification else answered(call, result)
 
 
-def read_without_stream(call: Call) -> dispatch.Wanted:
-    """Return what a call in a batch asks for.
+def parse_without_stream(call: Call) -> dispatch.ParsedCall:
+    """Parse a request of a batch.
 
     Raises:
-        HttpFault: there is no such thing, or it is answered with events.
+        ApiError: the call is invalid, or its answer is a stream of events.
     """
-    wanted = dispatch.read(call.method, call.params)
-    if wanted.is_stream:
-        raise MalformedFault("A batch cannot be answered with events. Ask for them alone.")
-    return wanted
+    parsed = dispatch.parse(call.method, call.params)
+    if parsed.is_stream:
+        raise MalformedRequestError(
+            "A batch cannot contain a call that returns events. Send that call separately."
+        )
+    return parsed
 
 
 def read_call(given: Json) -> Call:
-    """Return a request of JSON-RPC.
+    """Read a JSON-RPC request.
 
     Raises:
-        MalformedFault: it is none.
+        MalformedRequestError: the value is not a valid request.
     """
     if not isinstance(given, dict):
-        raise MalformedFault("A request of JSON-RPC is an object.")
+        raise MalformedRequestError("A JSON-RPC request must be an object.")
     read = cast("dict[str, Json]", given)
     if read.get("jsonrpc") != VERSION:
-        raise MalformedFault('A request of JSON-RPC says "jsonrpc": "2.0".')
+        raise MalformedRequestError('A JSON-RPC request must contain "jsonrpc": "2.0".')
     if not isinstance(read.get("method"), str):
-        raise MalformedFault("method is a text.")
+        raise MalformedRequestError("`method` must be a string.")
     if not is_id(read.get("id")):
-        raise MalformedFault("id is a text, a number of 64 bits, or null.")
+        raise MalformedRequestError("`id` must be a string, a number of at most 64 bits, or null.")
     params = read.get("params", {})
     if not isinstance(params, dict | list):
-        raise MalformedFault("params is an object or an array.")
+        raise MalformedRequestError("`params` must be an object or an array.")
     return Call(read["method"], params, read.get("id"), is_notification="id" not in read)
 
 
 def is_id(given: Json) -> bool:
-    """Say whether a value may be the id of a request: also the answer must be able to carry it."""
+    """Return whether a value is a valid request ID, which the response can repeat exactly."""
     if isinstance(given, float):
         return math.isfinite(given)
     if isinstance(given, int):
@@ -134,23 +142,23 @@ def is_id(given: Json) -> bool:
 
 
 def answered(call: Call, result: Json) -> dict[str, Json]:
-    """Return the answer to a call."""
+    """Return the response to a call."""
     return {"jsonrpc": VERSION, "id": call.id, "result": result}
 
 
-def failed(call: Call | None, fault: HttpFault) -> dict[str, Json]:
-    """Return what a call is told instead of an answer."""
-    return {"jsonrpc": VERSION, "id": call.id if call else None, "error": fault.body()}
+def failed(call: Call | None, error: ApiError) -> dict[str, Json]:
+    """Return the error response to a call."""
+    return {"jsonrpc": VERSION, "id": call.id if call else None, "error": error.body()}
 
 
-def status_of(fault: HttpFault) -> int:
-    """Return the status of HTTP: 200 where the exchange is a valid one, and only the call failed."""
-    if fault.code in (Code.PARSE, Code.INVALID_REQUEST) or fault.status in (413, 429, 503):
-        return fault.status
+def status_of(error: ApiError) -> int:
+    """Return the HTTP status: 200 if the request is valid and only the call failed."""
+    if error.code in (Code.PARSE, Code.INVALID_REQUEST) or error.status in (413, 429, 503):
+        return error.status
     return 200
 
 
-def _told(call: Call | None, fault: HttpFault) -> Response:
+def _error_response(call: Call | None, error: ApiError) -> Response:
     if call is not None and call.is_notification:
         return Response(status_code=204)
-    return JsonResponse(failed(call, fault), status_of(fault), fault.headers)
+    return JsonResponse(failed(call, error), status_of(error), error.headers)

@@ -1,4 +1,4 @@
-"""The description of the server in OpenAPI, made from the table of operations."""
+"""The OpenAPI document of the server, made from the table of operations."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from pydantic.json_schema import JsonSchemaMode
 
 from apflow.core.model.task import Json
 from apflow.core.service.error_json import NAMES
-from apflow.core.service.operations import Operation
-from apflow.server.api.dispatch import SERVED
+from apflow.core.service.operations import OPERATIONS, Operation
 from apflow.server.http.api_error import Code
 from apflow.server.http.limits import BATCH
 from apflow.server.http.protection import PROBES, has_auth
@@ -22,17 +21,17 @@ from apflow.server.http.response import RPC_PATHS
 REFERENCE: Final = "#/components/schemas/{model}"
 ERROR: Final = {"$ref": "#/components/schemas/Error"}
 REASONS: Final[Mapping[int, str]] = {
-    400: "The request, or its parameters, are not what they should be.",
-    401: "A token is needed, or the one given is not a good one.",
-    403: "The caller may not do this.",
-    404: "There is no such task or executor, or the caller may not see it.",
+    400: "The request or its parameters are invalid.",
+    401: "The token is missing or invalid.",
+    403: "The caller is not allowed to do this.",
+    404: "The task or executor does not exist, or the caller may not see it.",
     408: "The request took too long to arrive.",
-    409: "The state of a task forbids it now.",
-    413: "There is too much in the request.",
-    415: "The request is not declared as JSON.",
-    422: "The parameters are in order, and what they describe cannot be used.",
-    429: "More than is taken at this moment: try again later.",
-    503: "What is needed for an answer cannot be had now: try again later.",
+    409: "The present state of a task forbids the operation.",
+    413: "The request is too large.",
+    415: "The content type of the request is not JSON.",
+    422: "The parameters are valid, but what they describe cannot be used.",
+    429: "The caller has exceeded a limit. Try again later.",
+    503: "The server or its database is unavailable. Try again later.",
 }
 ERROR_SCHEMA: Final[dict[str, Json]] = {
     "type": "object",
@@ -46,11 +45,15 @@ ERROR_SCHEMA: Final[dict[str, Json]] = {
                 "message": {"type": "string"},
                 "data": {
                     "type": "object",
-                    "description": "What kind of error it is, with its facts",
+                    "description": "The type of the error, with its attributes",
                     "properties": {
-                        "type": {"type": "string", "description": "Its class", "examples": sorted(NAMES)},
+                        "type": {
+                            "type": "string",
+                            "description": "Name of the class",
+                            "examples": sorted(NAMES),
+                        },
                         "violations": {"type": "array", "items": {"type": "string"}},
-                        "incident": {"type": "string", "description": "Look for it in the log"},
+                        "incident": {"type": "string", "description": "ID of the entry in the server log"},
                     },
                 },
             },
@@ -62,9 +65,9 @@ RPC_REQUEST: Final[dict[str, Json]] = {
     "required": ["jsonrpc", "method"],
     "properties": {
         "jsonrpc": {"const": "2.0"},
-        "method": {"type": "string", "description": "The name of an operation", "examples": ["tasks.list"]},
+        "method": {"type": "string", "description": "Name of an operation", "examples": ["tasks.list"]},
         "params": {"type": ["object", "array"]},
-        "id": {"type": ["string", "number", "null"], "description": "Without one there is no answer"},
+        "id": {"type": ["string", "number", "null"], "description": "A request without an ID gets no answer"},
     },
 }
 RPC_ANSWER: Final[dict[str, Json]] = {
@@ -82,24 +85,26 @@ PREFIX: Final = "/call/"  # of the paths of operations
 
 
 def described(operation: Operation) -> dict[str, Json]:
-    """Return what OpenAPI says of the path of one operation."""
+    """Return the OpenAPI description of the path of one operation."""
     requests, answers, _ = _schemas()
     media = "text/event-stream" if operation.is_stream else "application/json"
     success: dict[str, Json] = {"description": "The result", "content": {media: {}}}
     if not operation.is_stream:
         success["content"][media]["schema"] = answers[operation.name]
-    if operation.name == "tasks.execute":
+    if operation.stream_parameter is not None:
         success["content"]["text/event-stream"] = {}
     body = {"required": True, "content": {"application/json": {"schema": requests[operation.name]}}}
-    more: dict[str, Json] = {"204": {"description": "Its run has ended."}} if operation.is_stream else {}
+    more: dict[str, Json] = (
+        {"204": {"description": "The run has ended; no events follow."}} if operation.is_stream else {}
+    )
     return {"requestBody": body, "responses": {"200": success} | more | refusals()}
 
 
 def described_rpc() -> dict[str, Json]:
-    """Return what OpenAPI says of the paths of JSON-RPC."""
+    """Return the OpenAPI description of the JSON-RPC paths."""
     request = {"$ref": REFERENCE.format(model="RpcRequest")}
     answer = {"$ref": REFERENCE.format(model="RpcAnswer")}
-    # In a batch each request is judged for itself: one that is none is told so among the answers.
+    # The server validates each request of a batch separately: an invalid request has an error as its answer.
     batch = {"type": "array", "minItems": 1, "maxItems": BATCH, "items": {"description": "A request"}}
     answers: dict[str, Json] = {"anyOf": [answer, {"type": "array", "items": answer}]}
     content = {"application/json": {"schema": answers}, "text/event-stream": {}}
@@ -107,25 +112,25 @@ def described_rpc() -> dict[str, Json]:
     return {
         "requestBody": {"required": True, "content": body},
         "responses": {
-            "200": {"description": "The answer, also where the call has failed", "content": content},
-            "204": {"description": "Nothing was to be answered."},
+            "200": {"description": "The answer, even if the call failed", "content": content},
+            "204": {"description": "The request contains notifications only."},
         }
         | refusals(answers),
     }
 
 
 def refusals(schema: Mapping[str, Json] | None = None) -> dict[str, Json]:
-    """Return what OpenAPI says of answers that tell why there is no result."""
+    """Return the OpenAPI descriptions of error responses."""
     content = {"application/json": {"schema": schema or ERROR}}
     return {str(status): {"description": why, "content": content} for status, why in REASONS.items()}
 
 
 def make_document(app: FastAPI) -> dict[str, Json]:
-    """Return the document: what FastAPI finds, with the schemas of the operations and the way to be known."""
+    """Return the document: FastAPI's, with the schemas of the operations and the security scheme."""
     document = FastAPI.openapi(app)
     for path, methods in document["paths"].items():
         if path.startswith(PREFIX):
-            methods["post"] |= described(SERVED[path.removeprefix(PREFIX)])
+            methods["post"] |= described(OPERATIONS[path.removeprefix(PREFIX)])
         elif path in RPC_PATHS:
             methods["post"] |= described_rpc()
     components = document.setdefault("components", {})
@@ -143,12 +148,12 @@ def make_document(app: FastAPI) -> dict[str, Json]:
 
 @cache
 def _schemas() -> tuple[dict[str, Json], dict[str, Json], dict[str, Json]]:
-    """Return the schemas of what operations take and give, by name, and what those refer to."""
+    """Return the schemas of requests and of results, by operation, and the definitions they refer to."""
     every: list[tuple[tuple[str, str], JsonSchemaMode, TypeAdapter[Any]]] = []
-    for each in SERVED.values():
+    for each in OPERATIONS.values():
         every.append(((each.name, "request"), "validation", TypeAdapter(each.parameters)))
         every.append(((each.name, "answer"), "serialization", TypeAdapter(each.result)))
     found, shared = TypeAdapter.json_schemas(every, by_alias=False, ref_template=REFERENCE)
-    requests = {name: found[(name, "request"), "validation"] for name in SERVED}
-    answers = {name: found[(name, "answer"), "serialization"] for name in SERVED}
+    requests = {name: found[(name, "request"), "validation"] for name in OPERATIONS}
+    answers = {name: found[(name, "answer"), "serialization"] for name in OPERATIONS}
     return requests, answers, shared.get("$defs", {})

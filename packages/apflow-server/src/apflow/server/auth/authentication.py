@@ -8,7 +8,7 @@ from starlette.requests import HTTPConnection
 
 from apflow.core.service.task_service import TaskService
 from apflow.server.auth.caller import OWNER, Caller
-from apflow.server.http.api_error import UnauthorizedFault
+from apflow.server.http.api_error import UnauthorizedError
 
 if TYPE_CHECKING:
     # At run time it is imported only if the server requires tokens, because the import is slow.
@@ -19,7 +19,7 @@ async def current_service(connection: HTTPConnection) -> TaskService:
     """Return what the caller of a request, or of a WebSocket with the token in a header, may do.
 
     Raises:
-        HttpFault: nobody is known by the token, or the caller asks too often.
+        ApiError: nobody is known by the token, or the caller asks too often.
     """
     return service_for(connection, await caller_of(connection.app.state.token_check, bearer(connection)))
 
@@ -28,7 +28,7 @@ def service_for(connection: HTTPConnection, caller: Caller) -> TaskService:
     """Return what a caller may do, and note who it is: for the log, and for the rate.
 
     Raises:
-        TooManyFault: the caller asks too often.
+        TooManyRequestsError: the caller asks too often.
     """
     connection.state.caller = caller
     connection.app.state.rate.check_user(caller.user_id)
@@ -41,13 +41,13 @@ async def caller_of(check: TokenCheck | None, token: str | None) -> Caller:
     """Return who bears a token; the owner, where the server asks for none.
 
     Raises:
-        UnauthorizedFault: there is no token, or it is not a good one.
-        UnavailableFault: the keys to check it with cannot be had now.
+        UnauthorizedError: there is no token, or it is not a good one.
+        UnavailableError: the keys to check it with cannot be had now.
     """
     if check is None:
         return OWNER
     if not token:
-        raise UnauthorizedFault
+        raise UnauthorizedError
     return await check.caller(token)
 
 
@@ -55,12 +55,12 @@ def bearer(connection: HTTPConnection) -> str | None:
     """Return the bearer token of a request; None where it has no such header.
 
     Raises:
-        UnauthorizedFault: there are several, or it is of another kind.
+        UnauthorizedError: there are several, or it is of another kind.
     """
     given = connection.headers.getlist("authorization")
     if not given:
         return None
     scheme, _, token = given[0].strip().partition(" ")
     if len(given) > 1 or scheme.lower() != "bearer" or not token.strip():
-        raise UnauthorizedFault("give one header: Authorization: Bearer TOKEN")
+        raise UnauthorizedError("give one header: Authorization: Bearer TOKEN")
     return token.strip()

@@ -18,7 +18,7 @@ import httpx
 import jwt
 
 from apflow.core.payload.json_value import loads
-from apflow.server.http.api_error import UnauthorizedFault, UnavailableFault
+from apflow.server.http.api_error import UnauthorizedError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -51,18 +51,18 @@ class KeyRing:
         """Return the key of an id that checks tokens of an algorithm.
 
         Raises:
-            UnauthorizedFault: the issuer has no such key.
-            UnavailableFault: the issuer cannot be asked.
+            UnauthorizedError: the issuer has no such key.
+            UnavailableError: the issuer cannot be asked.
         """
         if kid is not None and (not isinstance(kid, str) or len(kid) > LONGEST_KID):
-            raise UnauthorizedFault("its kid is no name of a key")
+            raise UnauthorizedError("its kid is no name of a key")
         found = self._known(kid, algorithm)
         if found is not None:
             if time.monotonic() - self._fetched_at > self._fresh:
                 self._fetch_soon()  # nobody waits for that
             return found
         if self._waiting >= MOST_WAITING:
-            raise UnavailableFault("Too many callers wait for the keys of the issuer.")
+            raise UnavailableError("Too many callers wait for the keys of the issuer.")
         self._waiting += 1
         try:
             is_late = self._is_asking  # what is answered now may be older than the key
@@ -76,8 +76,8 @@ class KeyRing:
         if found is not None:
             return found
         if not is_fetched:
-            raise UnavailableFault("The keys to check tokens with cannot be fetched now.")
-        raise UnauthorizedFault("its key is not known")
+            raise UnavailableError("The keys to check tokens with cannot be fetched now.")
+        raise UnauthorizedError("its key is not known")
 
     async def close(self) -> None:
         """Let go of connections."""

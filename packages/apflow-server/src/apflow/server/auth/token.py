@@ -17,7 +17,7 @@ from apflow.core.errors import SettingsError
 from apflow.core.permissions.secret_policy import ADMIN
 from apflow.core.settings import SHORTEST_SECRET, Settings
 from apflow.server.auth.caller import Caller
-from apflow.server.http.api_error import UnauthorizedFault
+from apflow.server.http.api_error import UnauthorizedError
 
 if TYPE_CHECKING:
     from apflow.server.auth.jwks import KeyRing
@@ -51,13 +51,13 @@ class TokenCheck:
         """Return who bears a token.
 
         Raises:
-            UnauthorizedFault: it is not a good one.
-            UnavailableFault: the keys cannot be fetched now.
+            UnauthorizedError: it is not a good one.
+            UnavailableError: the keys cannot be fetched now.
         """
         header = read_header(token)
         algorithm = header.get("alg")
         if not isinstance(algorithm, str) or algorithm not in self._algorithms:
-            raise UnauthorizedFault("its algorithm is not accepted")
+            raise UnauthorizedError("its algorithm is not accepted")
         return read_claims(self._decode(token, algorithm, await self._key(algorithm, header)))
 
     async def close(self) -> None:
@@ -89,9 +89,9 @@ class TokenCheck:
                 },
             )
         except jwt.ExpiredSignatureError as error:
-            raise UnauthorizedFault("it has expired") from error
+            raise UnauthorizedError("it has expired") from error
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
-            raise UnauthorizedFault(_PROBLEMS.get(type(error), "it is not a valid token")) from error
+            raise UnauthorizedError(_PROBLEMS.get(type(error), "it is not a valid token")) from error
 
 
 _PROBLEMS: Mapping[type[Exception], str] = {
@@ -131,21 +131,21 @@ def read_header(token: str) -> dict[str, Any]:
     """Return the header of a token, believed for nothing but the choice of a key.
 
     Raises:
-        UnauthorizedFault: it is none, or asks for what is not understood here.
+        UnauthorizedError: it is none, or asks for what is not understood here.
     """
     if len(token) > LONGEST_TOKEN:
-        raise UnauthorizedFault("it is too long")
+        raise UnauthorizedError("it is too long")
     if token.count(".") != 2 or not all(token.split(".")) or not token.isascii():
-        raise UnauthorizedFault("it is not a signed token")
+        raise UnauthorizedError("it is not a signed token")
     try:
         jwt.get_unverified_header(token)
         head = token.partition(".")[0]
         text = base64.urlsafe_b64decode(head + "=" * (-len(head) % 4))
         header = json.loads(text, object_pairs_hook=_without_repetition)
     except (jwt.PyJWTError, ValueError, RecursionError) as error:
-        raise UnauthorizedFault("it is not a valid token") from error
+        raise UnauthorizedError("it is not a valid token") from error
     if "crit" in header or "b64" in header:
-        raise UnauthorizedFault("it demands what is not understood here")
+        raise UnauthorizedError("it demands what is not understood here")
     return cast("dict[str, Any]", header)
 
 
@@ -155,13 +155,13 @@ def read_claims(claims: Mapping[str, Any]) -> Caller:
     An admin is whoever has the role: `roles` (a list or a text), `role`, or a word of `scope`.
 
     Raises:
-        UnauthorizedFault: the claims do not say.
+        UnauthorizedError: the claims do not say.
     """
     user_id, ends = claims.get("sub"), claims.get("exp")
     if not isinstance(user_id, str) or not is_name(user_id):
-        raise UnauthorizedFault("its sub is no usable name")
+        raise UnauthorizedError("its sub is no usable name")
     if isinstance(ends, bool) or not isinstance(ends, int | float) or not abs(ends) <= LATEST:
-        raise UnauthorizedFault("its exp is no time")
+        raise UnauthorizedError("its exp is no time")
     roles = _roles(claims)
     return Caller(user_id, is_admin=ADMIN in roles, roles=roles, until=ends + LEEWAY)
 

@@ -1,6 +1,6 @@
 """Error responses: a JSON-RPC code, an HTTP status and a message.
 
-`fault_of` maps each error to its response. An error of the core is returned with its type and facts
+`api_error_of` maps each error to its response. An error of the core is returned with its type and facts
 (`error_json`). An unexpected error is logged under an incident id, and the response contains only that id.
 """
 
@@ -29,11 +29,11 @@ from apflow.core.service.error_json import data_of
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER = 5  # seconds, where nothing better is known
+RETRY_AFTER = 5  # seconds, by default
 
 
 class Code(IntEnum):
-    """The codes of errors, as JSON-RPC knows them or leaves them to us."""
+    """JSON-RPC error codes: those of the specification, and those of apflow."""
 
     PARSE = -32700
     INVALID_REQUEST = -32600
@@ -46,8 +46,8 @@ class Code(IntEnum):
     LIMIT = -32010
 
 
-class HttpFault(Exception):  # noqa: N818 - an answer, seen from the caller
-    """Something that a caller is told instead of an answer."""
+class ApiError(Exception):
+    """An error response: a JSON-RPC code, an HTTP status and a message."""
 
     def __init__(
         self,
@@ -62,67 +62,67 @@ class HttpFault(Exception):  # noqa: N818 - an answer, seen from the caller
         self.headers = dict(headers or {})
 
     def body(self) -> dict[str, Json]:
-        """Return it as the error object of JSON-RPC."""
+        """Return the error object of JSON-RPC."""
         error: dict[str, Json] = {"code": int(self.code), "message": self.message}
         return error if self.data is None else error | {"data": self.data}
 
 
-class UnauthorizedFault(HttpFault):
-    """Nobody is known by what was presented (RFC 6750, section 3)."""
+class UnauthorizedError(ApiError):
+    """The token is missing or invalid (RFC 6750, section 3)."""
 
     def __init__(self, problem: str = "") -> None:
         challenge = 'Bearer realm="apflow"'
         if problem:
             challenge += f', error="invalid_token", error_description="{problem}"'
-        message = f"The token is refused: {problem}." if problem else "A bearer token is needed."
+        message = f"The token is refused: {problem}." if problem else "A bearer token is required."
         super().__init__(401, Code.FORBIDDEN, message, headers={"WWW-Authenticate": challenge})
 
 
-class RefusedFault(HttpFault):
-    """Not served at all: this caller, or this way of calling."""
+class RefusedError(ApiError):
+    """The server does not serve this caller, or this kind of request."""
 
     def __init__(self, message: str) -> None:
         super().__init__(403, Code.FORBIDDEN, message)
 
 
-class MalformedFault(HttpFault):
-    """A request that is not what its protocol says."""
+class MalformedRequestError(ApiError):
+    """The request violates its protocol."""
 
     def __init__(self, message: str, code: Code = Code.INVALID_REQUEST, status: int = 400) -> None:
         super().__init__(status, code, message)
 
 
-class InvalidFault(HttpFault):
-    """Parameters that are not what they should be."""
+class InvalidParametersError(ApiError):
+    """The parameters are invalid."""
 
     def __init__(self, error: InvalidInputError) -> None:
         super().__init__(400, Code.INVALID_PARAMS, str(error), data_of(error))
 
 
-class TooLargeFault(HttpFault):
-    """A request with more in it than is taken."""
+class RequestTooLargeError(ApiError):
+    """The request is larger than the server accepts."""
 
     def __init__(self, message: str) -> None:
         super().__init__(413, Code.LIMIT, message)
 
 
-class TooManyFault(HttpFault):
-    """More than is taken at this moment."""
+class TooManyRequestsError(ApiError):
+    """The caller has exceeded a limit for the moment."""
 
     def __init__(self, message: str, retry_after: float = RETRY_AFTER, data: Json = None) -> None:
         seconds = max(1, round(retry_after))
         super().__init__(429, Code.LIMIT, message, data, {"Retry-After": str(seconds)})
 
 
-class UnavailableFault(HttpFault):
-    """What is needed for an answer cannot be had now."""
+class UnavailableError(ApiError):
+    """The server, or something that it needs, is unavailable for the moment."""
 
     def __init__(self, message: str, code: Code = Code.INTERNAL) -> None:
         super().__init__(503, code, message, headers={"Retry-After": str(RETRY_AFTER)})
 
 
-# The first that fits. A setting that cannot be read is the server's fault, not the caller's.
-_FAULTS: tuple[tuple[type[Exception], int, Code], ...] = (
+# The first match counts. An invalid setting is an internal error: the caller cannot correct it.
+_RESPONSES: tuple[tuple[type[Exception], int, Code], ...] = (
     (InvalidInputError, 422, Code.INVALID_PARAMS),
     (NotFoundError, 404, Code.NOT_FOUND),
     (ExecutorNotFoundError, 404, Code.NOT_FOUND),
@@ -132,28 +132,28 @@ _FAULTS: tuple[tuple[type[Exception], int, Code], ...] = (
 )
 
 
-def fault_of(error: Exception) -> HttpFault:
-    """Return what a caller is told of an error."""
-    if isinstance(error, HttpFault):
+def api_error_of(error: Exception) -> ApiError:
+    """Return the response to an error."""
+    if isinstance(error, ApiError):
         return error
     if isinstance(error, LimitExceededError):
-        return TooManyFault(str(error), data=data_of(error))
+        return TooManyRequestsError(str(error), data=data_of(error))
     if isinstance(error, StoreUnavailableError):
         logger.warning("The database is unavailable: %s", error)
         what = f"The database cannot be used now: {error.reason}. Try again later; a requested run goes on."
-        return HttpFault(503, Code.INTERNAL, what, data_of(error), {"Retry-After": str(RETRY_AFTER)})
+        return ApiError(503, Code.INTERNAL, what, data_of(error), {"Retry-After": str(RETRY_AFTER)})
     if isinstance(error, StoreError):
-        return _unforeseen(error, 503, "The database cannot do its work now.", data_of(error))
+        return _unexpected(error, 503, "The database is unavailable.", data_of(error))
     if isinstance(error, ApflowError) and not isinstance(error, SettingsError):
-        for kind, status, code in _FAULTS:
+        for kind, status, code in _RESPONSES:
             if isinstance(error, kind):
-                return HttpFault(status, code, str(error), data_of(error))
-    return _unforeseen(error, 500, "Something failed that should not.", {})
+                return ApiError(status, code, str(error), data_of(error))
+    return _unexpected(error, 500, "Internal error.", {})
 
 
-def _unforeseen(error: Exception, status: int, what: str, data: Mapping[str, Json]) -> HttpFault:
+def _unexpected(error: Exception, status: int, what: str, data: Mapping[str, Json]) -> ApiError:
     incident = secrets.token_hex(8)
     logger.error("Incident %s", incident, exc_info=error)
-    message = f"{what} The log of the server says more, under {incident}."
+    message = f"{what} See incident {incident} in the server log."
     headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 else None
-    return HttpFault(status, Code.INTERNAL, message, {**data, "incident": incident}, headers)
+    return ApiError(status, Code.INTERNAL, message, {**data, "incident": incident}, headers)

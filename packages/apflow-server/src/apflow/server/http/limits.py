@@ -20,7 +20,12 @@ from apflow.core.model.task import Json
 from apflow.core.payload.json_text import read_json as read_json_text
 from apflow.core.payload.json_value import is_deeper
 from apflow.core.settings import Settings
-from apflow.server.http.api_error import Code, MalformedFault, TooLargeFault, TooManyFault
+from apflow.server.http.api_error import (
+    Code,
+    MalformedRequestError,
+    RequestTooLargeError,
+    TooManyRequestsError,
+)
 
 BATCH: Final = 100  # requests in one batch
 ENVELOPE: Final = 8  # levels of JSON around the values of a task
@@ -45,7 +50,7 @@ class Rate:
         """Count requests of a user. Who has no name is counted by address alone.
 
         Raises:
-            TooManyFault: it is one too many.
+            TooManyRequestsError: it is one too many.
         """
         if user_id is not None and requests:
             self._check("user", user_id, requests)
@@ -54,7 +59,7 @@ class Rate:
         """Count a request from an address.
 
         Raises:
-            TooManyFault: it is one too many.
+            TooManyRequestsError: it is one too many.
         """
         self._check("address", address, 1)
 
@@ -62,7 +67,7 @@ class Rate:
         self._heed_clock()
         if not self._limiter.hit(self._limit, kind, who, cost=requests):
             wait = self._limiter.get_window_stats(self._limit, kind, who).reset_time
-            raise TooManyFault(
+            raise TooManyRequestsError(
                 f"More than {self._limit.amount} requests a minute from one {kind}.", wait - time.time()
             )
 
@@ -79,18 +84,21 @@ async def read_json(request: Request, settings: Settings) -> Json:
     """Return the JSON that a request carries. It is read no further than the limit of its size.
 
     Raises:
-        MalformedFault: it is not declared as plain JSON, is no JSON, is nested too deeply, or takes too long.
-        TooLargeFault: there is too much of it.
+        MalformedRequestError: the body is not declared as JSON, is not valid JSON, is nested too deeply, or
+            arrives too slowly.
+        RequestTooLargeError: there is too much of it.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise MalformedFault("Content-Type must be application/json.", status=415)
+        raise MalformedRequestError("Content-Type must be application/json.", status=415)
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise MalformedFault("A request is not to be compressed: leave Content-Encoding out.", status=415)
+        raise MalformedRequestError(
+            "A request is not to be compressed: leave Content-Encoding out.", status=415
+        )
     try:
         async with asyncio.timeout(BODY_TIME):
             body = await _read(request, settings.max_request_bytes)
     except TimeoutError as error:
-        raise MalformedFault("The request took too long to arrive.", status=408) from error
+        raise MalformedRequestError("The request took too long to arrive.", status=408) from error
     return parse(body, settings.max_json_depth + ENVELOPE)
 
 
@@ -100,9 +108,9 @@ async def _read(request: Request, limit: int) -> bytearray:
         async for chunk in request.stream():
             body += chunk
             if len(body) > limit:
-                raise TooLargeFault(f"A request has at most {limit} bytes (APFLOW_MAX_REQUEST_BYTES).")
+                raise RequestTooLargeError(f"A request has at most {limit} bytes (APFLOW_MAX_REQUEST_BYTES).")
     except ClientDisconnect as error:
-        raise MalformedFault("The caller went away before the end of the request.") from error
+        raise MalformedRequestError("The caller went away before the end of the request.") from error
     return body
 
 
@@ -110,7 +118,7 @@ def parse(body: bytes | bytearray, depth: int) -> Json:
     """Read JSON text, as strictly as its standard; a key that an object repeats is refused.
 
     Raises:
-        MalformedFault: it is not JSON, or nested too deeply.
+        MalformedRequestError: it is not JSON, or nested too deeply.
     """
     try:
         text = body.decode()
@@ -118,7 +126,9 @@ def parse(body: bytes | bytearray, depth: int) -> Json:
             from_json(text)  # refuses the half of a pair, which no text in UTF-8 can hold
         value = read_json_text(text, max_depth=DEEPEST, is_located=len(body) <= LOCATED)
     except ValueError as error:
-        raise MalformedFault(f"This is not valid JSON: {str(error).rstrip('.')}.", Code.PARSE) from error
+        raise MalformedRequestError(
+            f"This is not valid JSON: {str(error).rstrip('.')}.", Code.PARSE
+        ) from error
     if is_deeper(value, depth):
-        raise MalformedFault(f"The JSON is nested more than {depth} levels deep.")
+        raise MalformedRequestError(f"The JSON is nested more than {depth} levels deep.")
     return value

@@ -18,10 +18,10 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from apflow.core.settings import Settings
-from apflow.server.http.api_error import HttpFault, RefusedFault, fault_of
+from apflow.server.http.api_error import ApiError, RefusedError, api_error_of
 from apflow.server.http.limits import Rate
 from apflow.server.http.request_log import HEADER
-from apflow.server.http.response import fault_response
+from apflow.server.http.response import error_response
 
 SECURITY: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
@@ -72,7 +72,7 @@ class Protection:
         except Exception as error:  # the border: whatever it is, it is told in one form, and logged
             if has_begun:
                 raise
-            await refuse(fault_of(error), scope, receive, send_protected)
+            await refuse(api_error_of(error), scope, receive, send_protected)
 
     def _check(self, scope: Scope) -> None:
         address = read_address((scope.get("client") or ("",))[0])
@@ -85,27 +85,27 @@ class Protection:
             self._rate.check_address(rate_key(address))
 
 
-async def refuse(fault: HttpFault, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request, or a WebSocket that has not begun, with a fault."""
+async def refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request, or a WebSocket that has not begun, with an error."""
     if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": fault.message[:100]})
+        await send({"type": "websocket.close", "code": 1008, "reason": error.message[:100]})
     else:
-        await fault_response(HTTPConnection(scope), fault)(scope, receive, send)
+        await error_response(HTTPConnection(scope), error)(scope, receive, send)
 
 
 def check_local(address: IPv4Address | IPv6Address | None, hosts: list[str], settings: Settings) -> None:
     """Check that a caller is on this machine, and calls it by one of its own names.
 
     Raises:
-        RefusedFault: it does not.
+        RefusedError: it does not.
     """
     if address is None or not address.is_loopback:
-        raise RefusedFault(
+        raise RefusedError(
             "Without authentication this server answers its own machine only. Set APFLOW_JWT_SECRET or "
             "APFLOW_JWKS_URL; or --insecure (APFLOW_INSECURE), where everybody may do everything."
         )
     if len(hosts) > 1 or any(not is_own_name(each, settings) for each in hosts):
-        raise RefusedFault(
+        raise RefusedError(
             "Without authentication this server answers to localhost and the name in APFLOW_PUBLIC_URL only."
         )
 
@@ -165,11 +165,11 @@ def check_origin(headers: Headers, settings: Settings) -> None:
     Of some requests (a WebSocket, a simple POST) they ask nobody before. Who sends no Origin is no browser.
 
     Raises:
-        RefusedFault: one does.
+        RefusedError: one does.
     """
     own = {headers.get("host", "").lower(), urlsplit(settings.public_url).netloc}
     for origin in headers.getlist("origin"):
         is_named = "*" in settings.cors_origins or origin in settings.cors_origins
         place = origin.partition("://")[2]
         if not is_named and (place == "" or place not in own):
-            raise RefusedFault(FOREIGN)
+            raise RefusedError(FOREIGN)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from apflow.core.model.task import Json
 from apflow.core.payload.json_value import dumps
-from apflow.server.http.api_error import HttpFault, fault_of
+from apflow.server.http.api_error import ApiError, api_error_of
 
 RPC_PATHS: Final = ("/tasks", "/system")
 
@@ -26,14 +26,14 @@ class JsonResponse(Response):
         return dumps(_ANY.dump_python(content, mode="json"))
 
 
-def fault_response(connection: HTTPConnection, fault: HttpFault) -> Response:
-    """Return a fault as the path that was called tells it: JSON-RPC has its own form."""
-    error: dict[str, Json] = {"error": fault.body()}
+def error_response(connection: HTTPConnection, error: ApiError) -> Response:
+    """Return the response for an error, in the format of the requested path: JSON-RPC has its own."""
+    body: dict[str, Json] = {"error": error.body()}
     if connection.url.path.removeprefix(connection.scope.get("root_path", "")) in RPC_PATHS:
-        error = {"jsonrpc": "2.0", "id": None} | error
-    return JsonResponse(error, fault.status, fault.headers)
+        body = {"jsonrpc": "2.0", "id": None} | body
+    return JsonResponse(body, error.status, error.headers)
 
 
-async def tell_fault(request: Request, error: Exception) -> Response:
-    """Return any error as a response; what was not foreseen is logged, and not told."""
-    return fault_response(request, fault_of(error))
+async def handle_error(request: Request, error: Exception) -> Response:
+    """Return the response for any exception; an unexpected one is logged and not described."""
+    return error_response(request, api_error_of(error))

@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection
 from apflow.core.model.task import Json
 from apflow.core.service.operations import Operation
 from apflow.core.service.task_service import TaskService
-from apflow.server.http.api_error import Code, HttpFault
+from apflow.server.http.api_error import ApiError, Code
 
 logger = logging.getLogger("apflow.audit")
 
@@ -33,13 +33,13 @@ def of(
     try:
         yield
         outcome = "done"
-    except HttpFault as fault:
-        outcome = fault.code.name.lower()
-        if operation.is_safe and fault.code not in REFUSALS:
+    except ApiError as error:
+        outcome = error.code.name.lower()
+        if operation.is_read_only and error.code not in REFUSALS:
             outcome = "done"  # a question that could not be answered
         raise
     finally:
-        if not operation.is_safe or outcome != "done":
+        if not operation.is_read_only or outcome != "done":
             note(request, service.user_id, operation.name, outcome, tasks_in(arguments))
 
 

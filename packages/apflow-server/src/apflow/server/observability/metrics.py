@@ -32,7 +32,7 @@ from apflow.core.model.task import GROUP
 from apflow.core.service.task_service import TaskService
 from apflow.core.store.base import TaskQuery
 from apflow.server.auth.authentication import current_service
-from apflow.server.http.api_error import RefusedFault
+from apflow.server.http.api_error import RefusedError
 from apflow.server.observability.observation import Seen
 
 FRESH: Final = 5.0  # seconds that figures of the store are good for
@@ -50,7 +50,7 @@ router = APIRouter(tags=["probes"])
 async def metrics(request: Request, service: Annotated[TaskService, Depends(current_service)]) -> Response:
     """Return figures for Prometheus. Where callers bear tokens this takes an admin's."""
     if not service.is_admin:
-        raise RefusedFault("Figures of the whole server take an admin.")
+        raise RefusedError("Figures of the whole server take an admin.")
     measured = cast("Metrics", request.app.state.metrics)
     await measured.refresh()
     encode, content_type = choose_encoder(request.headers.get("accept", ""))

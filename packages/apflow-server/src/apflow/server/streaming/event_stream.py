@@ -28,7 +28,7 @@ from apflow.core.store.base import TaskStore
 from apflow.server.auth.authentication import current_service
 from apflow.server.auth.caller import Caller, expired
 from apflow.server.drain import Drain
-from apflow.server.http.api_error import TooManyFault
+from apflow.server.http.api_error import TooManyRequestsError
 from apflow.server.streaming.sse_frames import HEARTBEAT, FrameCache, comment, frame, named, pieces
 
 logger = logging.getLogger(__name__)
@@ -54,10 +54,12 @@ class Streams:
         """Check that a user may open one more. The owner of the database always may.
 
         Raises:
-            TooManyFault: it has too many.
+            TooManyRequestsError: it has too many.
         """
         if caller.user_id is not None and self._of_users[caller.user_id] >= MOST_OF_A_USER:
-            raise TooManyFault(f"More than {MOST_OF_A_USER} open streams of one user. A WebSocket has many.")
+            raise TooManyRequestsError(
+                f"More than {MOST_OF_A_USER} open streams of one user. A WebSocket has many."
+            )
 
     @contextmanager
     def opened(self, kind: str, caller: Caller) -> Generator[None]:

@@ -22,7 +22,7 @@ from apflow.core.service.task_service import TaskService
 from apflow.server.auth.authentication import bearer, caller_of, service_for
 from apflow.server.auth.caller import Caller, expired
 from apflow.server.drain import Drain
-from apflow.server.http.api_error import Code, HttpFault, TooManyFault, UnauthorizedFault, fault_of
+from apflow.server.http.api_error import ApiError, Code, TooManyRequestsError, UnauthorizedError, api_error_of
 from apflow.server.http.protection import check_origin
 from apflow.server.streaming.event_stream import Streams, is_deleted
 from apflow.server.streaming.websocket_messages import (
@@ -30,8 +30,8 @@ from apflow.server.streaming.websocket_messages import (
     Message,
     Unwatch,
     Watch,
+    error_message,
     read_message,
-    told_fault,
 )
 
 logger = logging.getLogger(__name__)
@@ -61,9 +61,9 @@ async def follow(socket: WebSocket) -> None:
         if service is None:
             service = await _authenticated(socket)
         await Conversation(socket, service).run()
-    except HttpFault as fault:
-        is_unknown = isinstance(fault, UnauthorizedFault)
-        await _close(socket, UNAUTHORIZED if is_unknown else POLICY, fault.message)
+    except ApiError as error:
+        is_unknown = isinstance(error, UnauthorizedError)
+        await _close(socket, UNAUTHORIZED if is_unknown else POLICY, error.message)
     except TimeoutError:
         await _close(socket, SLOW, "nothing was read, or said, in time")
     except WebSocketDisconnect:
@@ -116,7 +116,7 @@ class Conversation:
                 return
             except Exception as error:  # noqa: BLE001 - told, and logged where it was not foreseen
                 self._faults += 1
-                await self._say(told_fault(fault_of(error), task_id))
+                await self._say(error_message(api_error_of(error), task_id))
                 if self._faults >= FAULTS:
                     await _close(self._socket, POLICY, "too many messages that cannot be used")
                     return
@@ -131,13 +131,13 @@ class Conversation:
                     watch.cancel()
                 await self._say({"type": "unwatched", "task_id": task_id})
             case Authenticate():
-                raise HttpFault(400, Code.INVALID_REQUEST, "It is known already who calls.")
+                raise ApiError(400, Code.INVALID_REQUEST, "It is known already who calls.")
 
     async def _watch(self, task_id: str, after: int | None, group: asyncio.TaskGroup) -> None:
         if task_id in self._watches:
-            raise fault_of(ConflictError(f"Task {task_id!r} is watched already."))
+            raise api_error_of(ConflictError(f"Task {task_id!r} is watched already."))
         if len(self._watches) >= WATCHES:
-            raise TooManyFault(f"One connection watches at most {WATCHES} trees.")
+            raise TooManyRequestsError(f"One connection watches at most {WATCHES} trees.")
         state, subscription = await self._service.follow(task_id, after)
         told: dict[str, Json] = {"type": "watching", "task_id": task_id, "root_task_id": subscription.root_id}
         self._watches[task_id] = group.create_task(
@@ -164,7 +164,7 @@ class Conversation:
         elif isinstance(error, WebSocketDisconnect | RuntimeError | TimeoutError):
             raise error
         elif isinstance(error, Exception):
-            await self._say(told_fault(fault_of(error), task_id))
+            await self._say(error_message(api_error_of(error), task_id))
 
     async def _tell_all(self, subscription: Subscription, before: list[dict[str, Json]]) -> None:
         for each in before:
@@ -198,7 +198,7 @@ def _offered(socket: WebSocket) -> tuple[str | None, bool]:
     if token is not None or not tokens:
         return token, SUBPROTOCOL in offered
     if SUBPROTOCOL not in offered:
-        raise UnauthorizedFault(f"offer the subprotocol {SUBPROTOCOL} beside it")
+        raise UnauthorizedError(f"offer the subprotocol {SUBPROTOCOL} beside it")
     return tokens[0], True
 
 
@@ -207,7 +207,7 @@ async def _authenticated(socket: WebSocket) -> TaskService:
     async with asyncio.timeout(TOKEN_TIME):
         message = read_message(await _receive(socket))
     if not isinstance(message, Authenticate):
-        raise UnauthorizedFault
+        raise UnauthorizedError
     return await _service(socket, message.token)
 
 
@@ -221,7 +221,7 @@ async def _receive(socket: WebSocket) -> str:
         raise WebSocketDisconnect(received.get("code", 1005))
     text = received.get("text")
     if text is None:
-        raise HttpFault(400, Code.INVALID_REQUEST, "Messages are texts, not bytes.")
+        raise ApiError(400, Code.INVALID_REQUEST, "Messages are texts, not bytes.")
     return str(text)
 
 

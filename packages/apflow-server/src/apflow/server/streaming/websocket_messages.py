@@ -15,7 +15,7 @@ from apflow.core.bounds import MAX_COUNT
 from apflow.core.errors import InvalidInputError, MalformedTextError
 from apflow.core.model.task import Json
 from apflow.core.payload.json_text import read_json
-from apflow.server.http.api_error import Code, HttpFault, InvalidFault, MalformedFault
+from apflow.server.http.api_error import ApiError, Code, InvalidParametersError, MalformedRequestError
 
 DEEPEST: Final = 8  # levels of JSON
 LARGEST: Final = 64 << 10  # characters of one message of a client
@@ -57,26 +57,26 @@ def read_message(text: str) -> Message:
     """Return what a client says.
 
     Raises:
-        HttpFault: it is no message.
+        ApiError: it is no message.
     """
     if len(text) > LARGEST:
-        raise MalformedFault(f"A message has at most {LARGEST} characters.")
+        raise MalformedRequestError(f"A message has at most {LARGEST} characters.")
     try:
         read_json(text, max_depth=DEEPEST)  # refuses a key that is repeated
     except MalformedTextError as error:
-        raise MalformedFault(f"A message is a JSON object. {error}", Code.PARSE) from error
+        raise MalformedRequestError(f"A message is a JSON object. {error}", Code.PARSE) from error
     try:
         return _MESSAGE.validate_json(text)
     except MessageError as error:
         if error.errors()[0]["type"] == "json_invalid":
-            raise MalformedFault("A message is a JSON object.", Code.PARSE) from error
+            raise MalformedRequestError("A message is a JSON object.", Code.PARSE) from error
         faults = [
             f"{'.'.join(str(part) for part in each['loc']) or 'message'}: {each['msg']}"
             for each in error.errors(include_input=False, include_url=False)
         ]
-        raise InvalidFault(InvalidInputError("The message cannot be used.", faults)) from error
+        raise InvalidParametersError(InvalidInputError("The message cannot be used.", faults)) from error
 
 
-def told_fault(fault: HttpFault, task_id: str | None = None) -> dict[str, Json]:
-    """Return a fault as the server says it, and what it is about."""
-    return {"type": "error", "task_id": task_id, "error": fault.body()}
+def error_message(error: ApiError, task_id: str | None = None) -> dict[str, Json]:
+    """Return the message for an error, with the task that it is about."""
+    return {"type": "error", "task_id": task_id, "error": error.body()}

@@ -13,11 +13,11 @@ import httpx
 from httpx_sse import EventSource, SSEError
 from tenacity import AsyncRetrying
 
+from apflow.client._generated_operations import AsyncOperations
 from apflow.client.answer import read_typed
 from apflow.client.call import Call, call_of, error_of, read_answer, without_defaults
 from apflow.client.errors import ServerBusyError, ServerError
 from apflow.client.exchange import async_transport, too_large, unreachable
-from apflow.client.operations import AsyncOperations
 from apflow.client.outcome import outcome_of, read_execution
 from apflow.client.repetition import rules_of
 from apflow.client.target import check_seconds, target_of
@@ -27,21 +27,21 @@ from apflow.core.service.results import Event
 
 
 class Client(AsyncOperations):
-    """A server's operations, as methods: `await client.tasks_get(task_id)`. Use it as a context manager.
+    """The operations of a server as methods: `await client.tasks_get(task_id)`. Use it as a context manager.
 
     Args:
-        base_url: where the server is; APFLOW_API_URL, if None.
-        token: the bearer token, where the server asks for one; APFLOW_API_TOKEN, where both are None.
-        timeout: seconds for each step of a call: to connect, to send, to be answered.
-        headers: what else is sent with every request.
-        transport: what sends the requests, instead of a pool of connections of its own. It stays open.
-        patience: seconds in which a call is repeated that may be.
-        reconnect_for: seconds for which a server may be away in the middle of a `watch`.
-        silence: seconds without a sign of life after which a stream is taken up again.
-        max_bytes: how large an answer may be, and an event.
+        base_url: address of the server; by default APFLOW_API_URL.
+        token: bearer token; by default APFLOW_API_TOKEN, if `base_url` is None as well.
+        timeout: seconds for each step of a call: connect, send, receive.
+        headers: additional headers of every request.
+        transport: a transport to use instead of a connection pool; the client does not close it.
+        patience: seconds during which a repeatable call is repeated.
+        reconnect_for: seconds for which the server may be unreachable during a `watch`.
+        silence: seconds without a heartbeat after which a stream is resumed.
+        max_bytes: maximum size of an answer, and of an event.
 
     Raises:
-        InvalidInputError: `base_url` is no address of a server, or a header cannot be sent.
+        InvalidInputError: `base_url` is not a valid address, or a header cannot be sent.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Client(AsyncOperations):
 
     @property
     def url(self) -> str:
-        """Where the server is."""
+        """The address of the server."""
         return self._target.url
 
     async def __aenter__(self) -> Self:
@@ -88,39 +88,37 @@ class Client(AsyncOperations):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def call(
         self, name: str, params: Mapping[str, Json] | None = None, *, patience: float | None = None
     ) -> Json:
-        """Call the operation of a name, and return its result as plain JSON.
+        """Call an operation by name and return its result as plain JSON.
 
-        `tasks.execute` with `wait` requests the run and follows it, so that it survives a restart of the
-        server. Operations that yield events are for `events`.
+        `tasks.execute` with `wait` requests the run and follows its events, so that the call survives a
+        restart of the server. For an operation that yields events, use `events`.
 
         Args:
-            patience: as that of the client, for this call.
+            patience: replaces the patience of the client for this call.
 
         Raises:
-            ApflowError: what the server says instead of a result, as the core's error for it.
-            ServerUnreachableError: nobody answers.
-            ServerError: the answer cannot be used.
+            ApflowError: the error that the server returned, as the core's class for it.
+            ServerUnreachableError: the server does not answer.
+            ServerError: the server failed, or its answer is invalid.
         """
-        if name != "tasks.execute":
-            return await self._call(call_of(name, params or {}), patience)
-        sent, is_waited_for = read_execution(params or {})
-        executed = await self._call(call_of(name, sent), patience)
-        return await self.end_of(executed) if is_waited_for else executed
+        sent, is_waiting = read_execution(call_of(name, params or {}))
+        result = await self._call(sent, patience)
+        return await self.end_of(result) if is_waiting else result
 
     async def end_of(self, executed: Mapping[str, Json]) -> dict[str, Json]:
-        """Follow a run that was requested to its end, and return how it has ended.
+        """Follow a requested run until it has ended, and return its outcome.
 
         Args:
-            executed: the answer of `tasks.execute`.
+            executed: the result of `tasks.execute`.
 
         Raises:
-            ServerUnreachableError: the server was away for too long.
+            ServerUnreachableError: the server was unreachable for too long.
         """
         root_id = executed["root_task_id"]
         async with aclosing(self.events(root_id)) as events:
@@ -132,20 +130,20 @@ class Client(AsyncOperations):
         return outcome_of(executed, standing, root)
 
     async def watch(self, task_id: str, after: int | None = None) -> AsyncGenerator[Event, None]:
-        """Yield the events of a task's tree until its final one, over any number of connections.
+        """Yield the events of a task's tree until the final event, over several connections if necessary.
 
-        Without `after`, the number of the last event that is known, the first is a `snapshot`.
+        Without `after`, the number of the last event that the caller has, the first event is a `snapshot`.
 
         Raises:
-            NotFoundError: there is no such task, or it was deleted.
-            ServerUnreachableError: the server was away for too long.
+            NotFoundError: the task does not exist, or was deleted.
+            ServerUnreachableError: the server was unreachable for too long.
         """
         async with aclosing(self.events(task_id, after)) as events:
             async for event in events:
                 yield Event.model_validate(event)
 
     async def events(self, task_id: str, after: int | None = None) -> AsyncGenerator[dict[str, Json], None]:
-        """Yield what `watch` does, as plain JSON."""
+        """Yield the same events as `watch`, as plain JSON."""
         watching = Watching(after, self._target.reconnect_for)
         while not watching.is_over:
             fault: Exception | None = None
@@ -179,7 +177,7 @@ class Client(AsyncOperations):
                     if event is not None:
                         yield event
             except SSEError as error:
-                raise ServerError(f"What answers there sends no events: {error}.", 200) from error
+                raise ServerError(f"The server did not send an event stream: {error}.", 200) from error
         watching.note_end()
 
     async def _ask(self, name: str, params: Mapping[str, Json]) -> Json:
@@ -191,7 +189,7 @@ class Client(AsyncOperations):
 
     async def _once(self, call: Call) -> Json:
         target, body = self._target, call.body()
-        timeout = target.timeout_of(call.operation.name)
+        timeout = target.timeout_of(call.operation)
         headers = {"Content-Type": "application/json"}
         try:
             async with self._http.stream(
