@@ -14,8 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+# A busy machine exceeds Hypothesis's default deadline of 200 ms for one example.
+settings.register_profile("apflow", deadline=None)
+settings.load_profile("apflow")
 
 
 @pytest.fixture(scope="session", autouse=True)
