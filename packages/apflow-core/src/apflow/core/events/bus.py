@@ -8,24 +8,36 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 from weakref import WeakKeyDictionary, ref
 
 from apflow.core.model.event import TaskEvent
 from apflow.core.process.identity import ForkLock
 from apflow.core.store.base import Notice, NoticeKind, TaskStore
 
-if TYPE_CHECKING:
-    from apflow.core.events.subscription import Subscription
-
 Observe = Callable[[tuple[TaskEvent, ...]], object]
+
+
+class Subscriber(Protocol):
+    """What events are published to; see `subscription`. Every method may be called from any thread."""
+
+    root_id: str
+
+    def begin_at(self, number: int) -> None:
+        """Record the last event that was published before the subscription was made."""
+
+    def enqueue(self, *events: TaskEvent) -> None:
+        """Take events as far as there is room. Never waits."""
+
+    def look(self) -> None:
+        """Read what has been stored since."""
 
 
 class EventBus:
     """The subscribers of one store, by tree. It keeps none of them alive."""
 
     def __init__(self) -> None:
-        self._subscriptions: dict[str, tuple[ref[Subscription], ...]] = {}
+        self._subscriptions: dict[str, tuple[ref[Subscriber], ...]] = {}
         # Trees that this process runs -> the number of the last stored event that was published.
         self._positions: dict[str, Callable[[], int]] = {}
         self._on_notice: dict[NoticeKind, tuple[Callable[[str], object], ...]] = {}
@@ -107,7 +119,7 @@ class EventBus:
             with self._lock:
                 self._positions.pop(root_id, None)
 
-    def subscribe(self, subscription: Subscription) -> None:
+    def subscribe(self, subscription: Subscriber) -> None:
         """Publish to a subscription for as long as it is referenced."""
         root_id = subscription.root_id
         added = ref(subscription, lambda _: self._keep(root_id))
@@ -117,11 +129,11 @@ class EventBus:
             if position is not None:
                 subscription.begin_at(position())  # asked for after it is added, so that no event is missed
 
-    def unsubscribe(self, subscription: Subscription) -> None:
+    def unsubscribe(self, subscription: Subscriber) -> None:
         """Stop publishing to a subscription."""
         self._keep(subscription.root_id, without=subscription)
 
-    def _keep(self, root_id: str, *added: ref[Subscription], without: Subscription | None = None) -> None:
+    def _keep(self, root_id: str, *added: ref[Subscriber], without: Subscriber | None = None) -> None:
         with self._lock:
             known = self._subscriptions.get(root_id, ())
             kept = (*(each for each in known if each() not in (None, without)), *added)
