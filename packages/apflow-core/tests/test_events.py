@@ -26,7 +26,8 @@ from apflow.core import (
 )
 from apflow.core.authoring.repository import TaskRepository
 from apflow.core.errors import AlreadyRunningError, NotFoundError
-from apflow.core.events.bus import FIRST_PAGE, bus_of
+from apflow.core.events.bus import bus_of
+from apflow.core.events.subscription import FIRST_PAGE
 from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.task import Task, utc_now
 from apflow.core.settings import reset_settings

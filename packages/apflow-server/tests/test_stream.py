@@ -112,7 +112,7 @@ async def test_a_slow_reader_is_told_how_many_live_events_it_missed():
             for _ in range(1500)
         ]
         bus_of(served.db).publish(*more)
-        assert len(subscription._queue) == 1000
+        assert len(subscription._queue.events) == 1000
         await TaskService(served.db).submit({"id": "other", "name": "group"})
         told: list[Any] = []
         async for batch in subscription.batches():

@@ -15,7 +15,8 @@ from faultkit.history import History
 from apflow.core import BaseTask, executor_register, get_default_session, register_task_tree_hook
 from apflow.core.engine.active_runs import owner_id
 from apflow.core.errors import ApflowError
-from apflow.core.events.bus import Subscription, bus_of
+from apflow.core.events.bus import bus_of
+from apflow.core.events.subscription import Subscription
 from apflow.core.model.event import LIVE
 from apflow.core.model.task import Task
 

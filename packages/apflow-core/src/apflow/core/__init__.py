@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from apflow.core.engine.submit import submit
     from apflow.core.engine.worker import Worker
     from apflow.core.errors import ApflowError
-    from apflow.core.events.bus import Subscription
+    from apflow.core.events.subscription import Subscription
     from apflow.core.extensions.executor import BaseTask, ExecutableTask
     from apflow.core.extensions.hooks import (
         TaskPostHook,
@@ -53,7 +53,7 @@ _MODULES = {
     "apflow.core.builder": ("TaskBuilder",),
     "apflow.core.authoring.creator": ("TaskCreator",),
     "apflow.core.errors": ("ApflowError",),
-    "apflow.core.events.bus": ("Subscription",),
+    "apflow.core.events.subscription": ("Subscription",),
     "apflow.core.model.event": ("EventType", "TaskEvent"),
     "apflow.core.extensions.executor": ("BaseTask", "ExecutableTask"),
     "apflow.core.extensions.registry": (

@@ -15,7 +15,7 @@ from apflow.core.concurrency.containment import forget_cancellations, log_error,
 from apflow.core.concurrency.exit_fence import enter_code
 from apflow.core.engine.driver import Driver, cancel
 from apflow.core.errors import InvalidInputError, NotFoundError
-from apflow.core.events.bus import Subscription
+from apflow.core.events.subscription import Subscription
 from apflow.core.extensions.executor import ExecutableTask
 from apflow.core.extensions.hooks import Hooks, TaskPostHook, TaskPreHook, name_of
 from apflow.core.extensions.runner import Runner

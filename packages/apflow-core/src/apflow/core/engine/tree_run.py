@@ -408,9 +408,9 @@ class TreeRun:
             case ScheduleRetry(task_id, seconds):
                 self._timers.schedule(self.by_id[task_id], seconds, self.state.reading)
             case CancelCall(task_id, is_forced):
-                attempt = self.state.running.get(task_id)
-                if attempt is not None:
-                    self._cancel_call(attempt, is_forced=is_forced)
+                running = self.state.running.get(task_id)
+                if running is not None:
+                    self._cancel_call(running, is_forced=is_forced)
             case CancelAgain(event):
                 self.cancel(CancelRequest(list(event.task_ids), event.message, event.is_forced))
             case EndRun(summary):

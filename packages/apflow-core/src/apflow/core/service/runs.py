@@ -22,7 +22,8 @@ from apflow.core.errors import (
     SecretRefusedError,
     StoreUnavailableError,
 )
-from apflow.core.events.bus import Subscription, bus_of
+from apflow.core.events.bus import bus_of
+from apflow.core.events.subscription import Subscription
 from apflow.core.extensions.registry import executor_is_known, get_executor
 from apflow.core.manager import TaskManager
 from apflow.core.model.event import EventType, TaskEvent

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from apflow.core.bounds import MAX_COUNT
 from apflow.core.errors import StoreError
-from apflow.core.events.bus import Subscription
+from apflow.core.events.subscription import Subscription
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.task import Json, utc_now
 from apflow.core.service.task_service import TaskService

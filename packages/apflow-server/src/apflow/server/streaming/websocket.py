@@ -15,7 +15,7 @@ from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from apflow.core.errors import ConflictError
-from apflow.core.events.bus import Subscription
+from apflow.core.events.subscription import Subscription
 from apflow.core.model.task import Json
 from apflow.core.payload.json_value import dumps
 from apflow.core.service.task_service import TaskService

@@ -22,7 +22,8 @@ import httpx
 from apflow.core.concurrency.fair_semaphore import host_slot
 from apflow.core.engine import active_runs
 from apflow.core.errors import NotFoundError
-from apflow.core.events.bus import Subscription, bus_of
+from apflow.core.events.bus import bus_of
+from apflow.core.events.subscription import Subscription
 from apflow.core.model.event import FINAL, LIVE, TaskEvent
 from apflow.core.model.task import utc_now
 from apflow.core.service.webhook import ENDED_KIND, KIND, Webhook
