@@ -42,6 +42,10 @@ TRIM_SECONDS = 2.0  # after which it is given back in any case: few rows may be 
 # hundreds of megabytes. As an option of `connect` it has no effect (2.0).
 NO_ZSTD = "SET disabled_compression_methods = 'zstd'"
 
+# A checkpoint does not merge small row groups of tables without an index, which rewrites what they hold, again
+# and again. It still returns the space of deleted rows.
+NO_MERGING = "SET max_vacuum_tasks = 0"
+
 logger = logging.getLogger(__name__)
 
 _databases: WeakSet[Database] = WeakSet()
@@ -320,6 +324,7 @@ class Database:
             raise self.failed(error, "cannot be opened") from error
         try:
             connection.execute(NO_ZSTD)
+            connection.execute(NO_MERGING)
             if self.path is not None:
                 connection.execute(
                     f"ATTACH {_literal(str(self.path))} AS {NAME} (ROW_GROUP_SIZE {ROW_GROUP_SIZE})"

@@ -1,9 +1,11 @@
 """Large values: JSON of tasks and pages of events that are stored outside the row that they belong to.
 
 A checkpoint rewrites each column of a row group in which a row was added or changed, and a read of one row
-may load what its 2,048 neighbors hold. A value longer than `MAX_INLINE` is therefore split into rows of
+may load what its neighbors hold. A value longer than `MAX_INLINE` is therefore split into rows of
 `apflow_values`, and its column holds a reference. That table has no index: a checkpoint only appends to it,
 and the numbers ascend, so that a lookup reads the row groups that hold them and no others.
+
+Values that an earlier version has stored in their rows stay there, and are read as they are.
 """
 
 # ruff: noqa: S608  # only names of our own are put in; values are parameters
@@ -22,7 +24,8 @@ from apflow.storage.sql.columnar import Column
 from apflow.storage.sql.columns import BASE, EVENTS, TASKS, Kind
 
 VALUES = "apflow_values"
-MAX_INLINE = 4000  # characters; DuckDB stores strings of more than 4,096 bytes in separate blocks
+MAX_INLINE = 16_000  # characters
+PART = 4000  # characters; DuckDB stores strings of more than 4,096 bytes in separate blocks
 MAX_PARTS = 5000  # of one INSERT: 20 MB
 MARK = "~"  # before the number of a value. JSON and pages begin with lower characters: minima and maxima of
 # row groups show where there are references.
@@ -84,8 +87,8 @@ class ValueWriter:
         if len(text) <= MAX_INLINE:
             return text
         self.last_number += 1
-        starts = range(0, len(text), MAX_INLINE)
-        self._parts += ((self.last_number, at, text[at : at + MAX_INLINE]) for at in starts)
+        starts = range(0, len(text), PART)
+        self._parts += ((self.last_number, at, text[at : at + PART]) for at in starts)
         return f"{MARK}{self.last_number}"
 
     def insert(self, run: Run) -> None:
