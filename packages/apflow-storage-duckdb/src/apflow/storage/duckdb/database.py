@@ -41,9 +41,8 @@ TRIM_SECONDS = 2.0  # after which it is given back in any case: few rows may be 
 # With it, DuckDB decompresses 2,048 rows to read one: among results of 1 MB, 160 ms instead of 0.5 ms, and
 # hundreds of megabytes. As an option of `connect` it has no effect (2.0).
 NO_ZSTD = "SET disabled_compression_methods = 'zstd'"
-
-# A checkpoint does not merge small row groups of tables without an index, which rewrites what they hold, again
-# and again. It still returns the space of deleted rows.
+# A checkpoint does not merge small row groups of tables without an index, which would rewrite what they hold
+# again and again. It still returns the space of deleted rows.
 NO_MERGING = "SET max_vacuum_tasks = 0"
 
 logger = logging.getLogger(__name__)
