@@ -29,9 +29,10 @@ from apflow.storage.sql.migrations import (
     migrations_after,
 )
 
-# Rows that a checkpoint rewrites when one of them was added or changed, with all that they hold. DuckDB's own
-# 122,880 make each checkpoint rewrite hundreds of megabytes where rows hold kilobytes. This is the minimum.
-ROW_GROUP_SIZE = 2048
+# A checkpoint rewrites the columns of a row group, with all its rows, when one of them was added or changed.
+# DuckDB's own size of 122,880 makes that hundreds of megabytes where rows hold kilobytes; with a small one,
+# scans of a million rows take longer.
+ROW_GROUP_SIZE = 8192
 NAME = "apflow"  # of the attached file: only ATTACH takes the size of row groups
 CHECKPOINT_THRESHOLD = "8MB"  # of the write-ahead log
 CHECKPOINT_SECONDS = 5.0  # to wait for readers
