@@ -266,12 +266,15 @@ class Database:
     def _opened_file(self, claim: FileClaim) -> duckdb.DuckDBPyConnection:
         is_new = not claim.path.exists()
         try:
-            return self._opened_beside_lock(claim)
+            connection = self._opened_beside_lock(claim)
+            if is_new:
+                claim.path.chmod(OWNER_ONLY)
         except BaseException:
             if is_new:  # what exists of it could never be opened
                 for each in (claim.path, log_of(claim.path)):
                     each.unlink(missing_ok=True)
             raise
+        return connection
 
     def _opened_beside_lock(self, claim: FileClaim) -> duckdb.DuckDBPyConnection:
         try:
@@ -291,11 +294,8 @@ class Database:
             ) from error
 
     def _opened(self) -> duckdb.DuckDBPyConnection:
-        is_new = self.path is not None and not self.path.exists()
         connection = self._connect()
         try:
-            if self.path is not None and is_new:
-                self.path.chmod(OWNER_ONLY)
             migrate(connection, self.url)
             self._checkpoint_log(connection)
             connection.execute(f"SET memory_limit = {_literal(self._memory_limit)}")
