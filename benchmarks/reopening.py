@@ -8,14 +8,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from time import perf_counter
 
-import duckdb
-
 from apflow.core import TaskCreator, create_session
 from apflow.core.store.base import TaskQuery, TaskStore
+from apflow.storage.duckdb.database import Database
 from benchmarks import trees
 from benchmarks.files import fresh_store
 from benchmarks.keeping import timed
@@ -119,7 +118,8 @@ def _multiply(file: Path, copies: int) -> None:
         "row_number": "row_number + n * 10000",
         "created_at": "created_at + n * INTERVAL 1 MINUTE",
     }
-    with duckdb.connect(str(file)) as connection:
+    database = Database(f"duckdb:///{file}", file, "2GB")  # which writes row groups of the size of the store
+    with closing(database), database.cursor() as connection:
         names = [
             row[0]
             for row in connection.execute("SELECT name FROM pragma_table_info('apflow_tasks')").fetchall()

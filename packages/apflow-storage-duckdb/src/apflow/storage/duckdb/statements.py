@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
+from apflow.storage.duckdb.large_values import HAS_REFERENCE
 from apflow.storage.sql.columnar import Slot
 from apflow.storage.sql.columns import EVENTS, TASKS, quoted
 from apflow.storage.sql.ledger import GUARDS
@@ -52,7 +53,8 @@ def update_one(names: tuple[str, ...]) -> str:
 
 
 _GUARDS = ", ".join(GUARDS)
-KNOW_ONE = f"SELECT id, row_number, root_id, {_GUARDS} FROM {TASKS} WHERE id = $1"
+_KNOWN = f"id, row_number, root_id, {HAS_REFERENCE}, {_GUARDS}"
+KNOW_ONE = f"SELECT {_KNOWN} FROM {TASKS} WHERE id = $1"
 POSITIONS = (
     f"SELECT root_id, max(position) + 1, max(last_event) FROM {TASKS} "
     "WHERE root_id IN (SELECT unnest($1::VARCHAR[])) GROUP BY root_id"
@@ -90,7 +92,7 @@ def among(column: str, parameter: str, length: int) -> str:
 
 def know_many(ids: Sequence[str]) -> str:
     """Return the statement that reads what the ledger keeps of rows, by a list of their ids."""
-    return f"SELECT id, row_number, root_id, {_GUARDS} FROM {TASKS} WHERE {among('id', '$1', len(ids))}"
+    return f"SELECT {_KNOWN} FROM {TASKS} WHERE {among('id', '$1', len(ids))}"
 
 
 def value_of(name: str, ids: Sequence[str]) -> str:

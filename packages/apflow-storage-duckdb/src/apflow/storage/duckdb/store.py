@@ -7,6 +7,7 @@ import re
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from operator import attrgetter
@@ -23,6 +24,7 @@ from apflow.core.settings import Settings
 from apflow.core.store.base import Capabilities, Change, TaskQuery
 from apflow.core.store.group_commit import GroupCommit
 from apflow.storage.duckdb.database import TRIM_EVERY, Database
+from apflow.storage.duckdb.large_values import JsonReader, ValueMissingError, full_texts
 from apflow.storage.duckdb.statements import READ_EVENTS, SEQUENCES, among
 from apflow.storage.duckdb.writer import Writer
 from apflow.storage.sql.columns import task_columns
@@ -110,12 +112,21 @@ class DuckDBStore(SqlRecordStore):
 
         def read() -> list[TaskEvent]:
             with self._database.cursor() as cursor:
-                bodies = self._database.execute(cursor, READ_EVENTS, [root_id, after, limit]).fetchall()
-            return [
-                event for (body,) in bodies for event in read_page(root_id, body) if event.sequence > after
-            ]
+                try:
+                    bodies = self._pages(cursor, root_id, after, limit)
+                except ValueMissingError:  # the tree was deleted meanwhile
+                    cursor.begin()
+                    bodies = self._pages(cursor, root_id, after, limit)
+                    cursor.commit()
+            return [event for body in bodies for event in read_page(root_id, body) if event.sequence > after]
 
         return (await self._read(read))[:limit]
+
+    def _pages(
+        self, cursor: duckdb.DuckDBPyConnection, root_id: str, after: int, limit: int | None
+    ) -> list[str]:
+        run = partial(self._database.execute, cursor)
+        return full_texts([row[0] for row in run(READ_EVENTS, [root_id, after, limit]).fetchall()], run)
 
     async def close(self) -> None:
         self.is_closed = True
@@ -176,10 +187,11 @@ class DuckDBStore(SqlRecordStore):
         """
         known = self._known(roots)
         if None not in known.values():
-            tasks = self._fetch(cursor, statement)
-            before, known = known, self._known(roots)
-            if known == before:
-                return _numbered(tasks, known)
+            with suppress(ValueMissingError):  # a row has changed before its value was read
+                tasks = self._fetch(cursor, statement)
+                before, known = known, self._known(roots)
+                if known == before:
+                    return _numbered(tasks, known)
         cursor.begin()  # the moment; what is known is from before it
         tasks = self._fetch(cursor, statement)
         found = [task.id for task in tasks if task.id == task.root_id and task.id in known]
@@ -195,9 +207,11 @@ class DuckDBStore(SqlRecordStore):
         return {root_id: self._writer.ledger.sequence(root_id) for root_id in roots}
 
     def _fetch(self, cursor: duckdb.DuckDBPyConnection, statement: Statement) -> list[Task]:
-        rows = task_rows()
+        rows, read_json = task_rows(), JsonReader()
         self._database.execute(cursor, *statement)
-        return rows.tasks(iter(lambda: cursor.fetchmany(PAGE), []))
+        tasks = rows.tasks(iter(lambda: cursor.fetchmany(PAGE), []), read_json)
+        read_json.resolve(tasks, partial(self._database.execute, cursor))
+        return tasks
 
 
 def _close(group: GroupCommit, readers: ThreadPoolExecutor, writer: Writer, database: Database) -> None:

@@ -16,6 +16,16 @@ from apflow.core.store.base import Change, TransitionResult
 from apflow.storage.duckdb import statements
 from apflow.storage.duckdb.database import TRIM_EVERY, Database
 from apflow.storage.duckdb.failure import unavailable
+from apflow.storage.duckdb.large_values import (
+    COLUMNS,
+    DELETE_OF_OLD_EVENTS,
+    DELETE_OF_TREES,
+    LAST_VALUE,
+    ValueWriter,
+    delete_unreferenced,
+    full_texts,
+    referenced,
+)
 from apflow.storage.sql.columnar import Column, Slot, columns_of_added, columns_of_sets
 from apflow.storage.sql.columns import (
     BASE,
@@ -53,6 +63,7 @@ class Writer:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._rows_since_trim = 0
         self.ledger = Ledger(0)
+        self._values = ValueWriter(0)
         self.columns: tuple[TaskColumn, ...] = BASE  # those that the table is known to have
 
     def commit(self, changes: list[Change]) -> list[Outcome]:
@@ -150,6 +161,8 @@ class Writer:
             connection = self._database.writing_cursor()
             [row] = connection.execute(statements.LAST_NUMBER).fetchall()
             self.ledger = Ledger(row[0] + 1)
+            [value] = connection.execute(LAST_VALUE).fetchall()
+            self._values = ValueWriter(value[0])
             self._connection = connection
         if task_columns() is not self.columns:
             self._add_columns(connection)
@@ -175,6 +188,7 @@ class Writer:
         connection.begin()
         try:
             connection.execute(statements.KEEP_NUMBERS, [naive(before)])
+            connection.execute(DELETE_OF_OLD_EVENTS, [naive(before)])
             connection.execute(statements.DELETE_OLD_EVENTS, [naive(before)])
             connection.commit()
         except BaseException:
@@ -271,18 +285,27 @@ class Writer:
         kind = next((column.kind for column in self.columns if column.name == name), None)
         if kind is not None:  # else the change that names it is refused
             rows = self._run(statements.value_of(name, ids), [ids]).fetchall()
-            self.ledger.learn_values(name, {row[0]: decode(kind, row[1]) for row in rows})
+            stored = [row[1] for row in rows]
+            if name in COLUMNS:
+                stored = full_texts(stored, self._run)
+            values = {row[0]: decode(kind, value) for row, value in zip(rows, stored, strict=True)}
+            self.ledger.learn_values(name, values)
 
     def _write(self, writes: Writes, now: datetime) -> None:
         def work() -> None:
+            unused = referenced(COLUMNS, list(writes.removed.values()), self._run)
             self._insert_tasks(writes, now)
-            self._update_tasks(writes)
+            unused |= self._update_tasks(writes)
             if writes.removed:
                 _expect(self._run(statements.DELETE, [list(writes.removed.values())]), writes.removed)
+            delete_unreferenced(unused, self._run)
             if writes.ended:
+                self._run(DELETE_OF_TREES, [writes.ended])
                 self._run(statements.DELETE_EVENTS, [writes.ended])
             self._insert_events(writes, now)
+            self._values.insert(self._run)
 
+        self._values.clear()  # of a batch that failed
         self._in_transaction(work)
         self._rows_since_trim += len(writes.added) + len(writes.sets)
         if self._rows_since_trim >= TRIM_EVERY:
@@ -293,20 +316,37 @@ class Writer:
         added = list(writes.added.values())
         sets = {task_id: writes.sets.pop(task_id) for task_id in writes.added if task_id in writes.sets}
         for start in range(0, len(added), MAX_ROWS):
-            columns = columns_of_added(added[start : start + MAX_ROWS], sets, self.columns, now)
+            rows = added[start : start + MAX_ROWS]
+            columns = self._inline(
+                columns_of_added(rows, sets, self.columns, now), [each.task.id for each in rows]
+            )
             self._run(statements.insert(_slots(columns)), [column.value for column in columns])
             if len(added) > MAX_ROWS:
                 self._database.trim()
 
-    def _update_tasks(self, writes: Writes) -> None:
-        """Change rows, those alike in one statement."""
+    def _inline(self, columns: Iterable[Column], ids: Iterable[str]) -> list[Column]:
+        """Return columns with references instead of large values, and record which rows may have them."""
+        last = self._values.last_number
+        inlined = [self._values.column(column) for column in columns]
+        if self._values.last_number != last:
+            for task_id in ids:
+                row = self.ledger.row(task_id)
+                if row is not None:
+                    row.has_references = True
+        return inlined
+
+    def _update_tasks(self, writes: Writes) -> set[int]:
+        """Change rows, those alike in one statement. Return the values to which they referred."""
+        unused: set[int] = set()
         groups: dict[tuple[str, ...], list[str]] = {}
         for task_id, sets in writes.sets.items():
             groups.setdefault(tuple(sets), []).append(task_id)
         by_name = {column.name: column for column in self.columns}
         for names, ids in groups.items():
-            columns = columns_of_sets(
-                [writes.sets[task_id] for task_id in ids], [by_name[each] for each in names]
+            unused |= self._referenced(names, ids)
+            columns = self._inline(
+                columns_of_sets([writes.sets[task_id] for task_id in ids], [by_name[each] for each in names]),
+                ids,
             )
             values = [column.value for column in columns]
             if len(ids) == 1:
@@ -315,9 +355,20 @@ class Writer:
                 numbers = [self.ledger.number_of(task_id) for task_id in ids]
                 result = self._run(statements.update(_slots(columns)), [*values, numbers])
             _expect(result, ids)
+        return unused
+
+    def _referenced(self, names: Sequence[str], ids: Sequence[str]) -> set[int]:
+        """Return the values to which these columns of some rows refer before they are changed."""
+        rows = (self.ledger.row(task_id) for task_id in ids)
+        numbers = [row.number for row in rows if row is not None and row.has_references]
+        return referenced(names, numbers, self._run)
 
     def _insert_events(self, writes: Writes, now: datetime) -> None:
-        found = (page for root_id in writes.events for page in pages(root_id, writes.events_of(root_id, now)))
+        found = (
+            page._replace(body=self._values.inline(page.body))
+            for root_id in writes.events
+            for page in pages(root_id, writes.events_of(root_id, now))
+        )
         while rows := list(islice(found, MAX_PAGES)):
             if len(rows) == 1:
                 self._run(_INSERT_PAGE, [*rows[0], naive(now)])
@@ -326,8 +377,8 @@ class Writer:
 
 
 def _row(row: Sequence[Any]) -> Row:
-    guards = (decode(kind, value) for kind, value in zip(_GUARD_KINDS, row[3:], strict=True))
-    return Row(row[1], row[2], tuple(guards))
+    guards = (decode(kind, value) for kind, value in zip(_GUARD_KINDS, row[4:], strict=True))
+    return Row(row[1], row[2], tuple(guards), has_references=row[3])
 
 
 def _slots(columns: Iterable[Column]) -> tuple[Slot, ...]:

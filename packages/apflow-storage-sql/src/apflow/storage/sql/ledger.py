@@ -47,12 +47,16 @@ Guards = tuple[Json, ...]  # one value for each of GUARDS; rows that are alike s
 
 
 class Row:
-    """What is known of a row: its number, its tree, the guards, and columns that were asked for once."""
+    """What is known of a row: its number, its tree, the guards, and columns that were asked for once.
 
-    __slots__ = ("guards", "number", "others", "root_id")
+    `has_references`: whether its columns may refer to values that the store keeps outside the row.
+    """
 
-    def __init__(self, number: int, root_id: str, guards: Guards) -> None:
+    __slots__ = ("guards", "has_references", "number", "others", "root_id")
+
+    def __init__(self, number: int, root_id: str, guards: Guards, *, has_references: bool = False) -> None:
         self.number, self.root_id, self.guards = number, root_id, guards
+        self.has_references = has_references
         self.others: dict[str, Json] | None = None
 
     def guard(self, name: str) -> Json:

@@ -75,6 +75,15 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
     ("ALTER TABLE apflow_tasks ADD COLUMN written_by VARCHAR",),
     # Without it, DuckDB reads the events of all trees to find those of one. PostgreSQL has its own.
     ("CREATE INDEX apflow_events_root ON apflow_events (root_id)",),
+    # Large values, in parts, for DuckDB: PostgreSQL itself stores large values outside their rows.
+    # Compressing them would take most of the time of a checkpoint.
+    (
+        """CREATE TABLE apflow_values (
+            number BIGINT NOT NULL,
+            part BIGINT NOT NULL,
+            body VARCHAR USING COMPRESSION uncompressed NOT NULL
+        )""",
+    ),
 )
 
 LATEST = len(MIGRATIONS)

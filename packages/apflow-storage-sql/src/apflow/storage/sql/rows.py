@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC
 from functools import cache
@@ -12,6 +12,8 @@ from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task
 from apflow.core.payload.json_value import loads
 from apflow.storage.sql.columns import Kind, TaskColumn, quoted, task_columns
+
+ReadJson = Callable[[str], Json]
 
 _STATUS = {str(status): status for status in TaskStatus}
 _ORDER = {each.name: at for at, each in enumerate(fields(Task))}  # in which a Task takes its values
@@ -28,21 +30,29 @@ class TaskRows:
         self._custom = tuple(each.name for each in custom)
         self.selected = ", ".join(quoted(each.name) for each in self._columns)  # what stands after SELECT
 
-    def tasks(self, pages: Iterable[Sequence[Sequence[Any]]]) -> list[Task]:
-        """Return the tasks that the rows of some pages are. What many rows have in common is held once."""
-        shared: dict[Any, Any] = {}
-        return [task for page in pages if page for task in self._page(page, shared)]
+    def tasks(self, pages: Iterable[Sequence[Sequence[Any]]], read_json: ReadJson = loads) -> list[Task]:
+        """Return the tasks that the rows of some pages are. What many rows have in common is held once.
 
-    def _page(self, rows: Sequence[Sequence[Any]], shared: dict[Any, Any]) -> Iterator[Task]:
+        Args:
+            read_json: decodes the JSON of a column, where a store does that in another way.
+        """
+        shared: dict[Any, Any] = {}
+        return [task for page in pages if page for task in self._page(page, shared, read_json)]
+
+    def _page(
+        self, rows: Sequence[Sequence[Any]], shared: dict[Any, Any], read_json: ReadJson
+    ) -> Iterator[Task]:
         """Make the tasks of a page, column by column, which is several times as fast as row by row."""
         columns = zip(self._columns, zip(*rows, strict=True), strict=True)
-        values = [_read(column, each, shared) for column, each in columns]
+        values = [_read(column, each, shared, read_json) for column, each in columns]
         names, count = self._custom, len(self._columns) - len(self._custom)
         custom = zip(*values[count:], strict=True) if names else [()] * len(rows)
         return map(Task, *values[:count], (dict(zip(names, each, strict=True)) for each in custom))
 
 
-def _read(column: TaskColumn, values: Sequence[Any], shared: dict[Any, Any]) -> Iterable[Json]:
+def _read(
+    column: TaskColumn, values: Sequence[Any], shared: dict[Any, Any], read_json: ReadJson
+) -> Iterable[Json]:
     """Return what a task holds of each value of a column; `shared` are texts and times of earlier rows."""
     match column.kind:
         case Kind.STATUS:
@@ -53,11 +63,12 @@ def _read(column: TaskColumn, values: Sequence[Any], shared: dict[Any, Any]) -> 
                     shared[value] = value.replace(tzinfo=UTC)
             return map(shared.get, values)
         case Kind.JSON:
-            return [None if value is None else loads(value) for value in values]
+            read_json = loads if column.is_custom else read_json
+            return [None if value is None else read_json(value) for value in values]
         case Kind.OBJECT:
-            return [loads(value) if value else {} for value in values]
+            return [read_json(value) if value else {} for value in values]
         case Kind.LIST:
-            return [loads(value) if value else [] for value in values]
+            return [read_json(value) if value else [] for value in values]
         case Kind.PLAIN:
             return map(shared.setdefault, values, values) if column.name in _SHARED else values
 
