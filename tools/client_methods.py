@@ -25,7 +25,7 @@ from apflow.core.service.operations import OPERATIONS, Operation
 from apflow.core.service.task_service import TaskService
 
 FOLDER = Path("packages/apflow-client/src/apflow/client")
-# What makes code one for asyncio, and what stands in its place elsewhere.
+# Patterns of asyncio code, and their replacements in synchronous code.
 WITHOUT_ASYNCIO = {
     r"\b(async|await) ": "",
     r"\b(__)?a(close|closing|enter__|exit__|iter_\w+)\b": r"\1\2",

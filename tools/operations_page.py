@@ -19,14 +19,15 @@ from apflow.server.api.dispatch import SERVED
 PAGE = ROOT / "docs" / "reference" / "operations.md"
 HEAD = """# Operations
 
-What an interface offers: a method of JSON-RPC 2.0 at `POST /tasks` and `POST /system` of a server, and a path
-of plain HTTP, `POST /call/<operation>`, which takes the parameters as an object and answers with the result.
-In Python they are the methods of `apflow.core.TaskService`. [Serve](../how-to/serve.md) tells how to call
-them, and `/openapi.json` of a server has their schemas in full.
+The operations that every interface offers. A server provides each as a method of JSON-RPC 2.0 at
+`POST /tasks` or `POST /system`, and as `POST /call/<operation>`, which takes the parameters as a JSON object
+and returns the result. In Python, they are the methods of `apflow.core.TaskService`.
+[Serve](../how-to/serve.md) explains how to call them, and `/openapi.json` of a server contains their
+complete schemas.
 
-Operations that are *safe* change nothing and may be repeated. `id` stands for `task_id` wherever that is
-taken; unknown parameters are refused. By JSON-RPC, one task or the array may stand for the parameters of
-`tasks.create`.
+Operations that are *safe* change nothing and may be repeated. `id` is an alias of `task_id` in every
+operation; unknown parameters are refused. In JSON-RPC, the parameters of `tasks.create` may also be a single
+task or an array of tasks.
 
 <!-- Made by tools/operations_page.py from the table of operations. -->
 """

@@ -46,6 +46,14 @@ def is_offered(group: str, name: str) -> bool:
     return name in _scan().get(group, {})
 
 
+def names_by_target(group: str) -> dict[str, str]:
+    """Return the names that the group offers by object reference ("package.module:object").
+
+    Reads entry points only: the metadata of their distributions takes longer to parse.
+    """
+    return {offer.entry.value: name for name, offers in _scan().get(group, {}).items() for offer in offers}
+
+
 def listing(group: str) -> list[PluginInfo]:
     """Return every plugin of the group by name; two of one name are both there."""
     return [offer.describe() for name in names(group) for offer in _rivals(group, name)]

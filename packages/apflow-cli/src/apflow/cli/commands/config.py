@@ -17,7 +17,7 @@ MAX_TOKEN_SECONDS = 100 * 365 * DAY
 
 @click.group()
 def config() -> None:
-    """Show and change settings, and make tokens for a server."""
+    """Show and change settings, and create tokens for a server."""
 
 
 @config.command("list")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def db() -> None:
-    """Look at the database, and bring it up to date."""
+    """Inspect the database, and upgrade its schema."""
 
 
 @db.command()

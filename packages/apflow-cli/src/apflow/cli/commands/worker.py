@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @with_runs
 @click.pass_context
 def worker(ctx: click.Context) -> None:
-    """Run the trees that are submitted to the database, until told to stop.
+    """Run the trees that are submitted to the database, until stopped.
 
     On SIGTERM, SIGHUP or Ctrl-C: take no more, let running code end within shutdown_timeout, give up the
     rest for others to continue, and end with 0. A second signal ends it at once; nothing is lost by that.
