@@ -27,6 +27,7 @@ FOLDERS = ("packages", "docs", "tools", "benchmarks", "tests-integration", "chan
 # Programs of users, copied unchanged; the rules; generated modules, which repeat other docstrings.
 SKIPPED = re.compile(r"tests-integration/seeds/|tools/prose_rules\.py|/template/|/node_modules/|/_generated_")
 STRINGS = {tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1)}
+BYTES = re.compile(r"r?b", re.IGNORECASE)
 # Paths that `--check` does not cover yet. Remove a path as soon as it has no findings; add none.
 PENDING = (
     "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "benchmarks", "changelog.d", "docs", "packages",
@@ -78,7 +79,7 @@ def _python_passages(text: str) -> Iterator[tuple[int, str]]:
                 comments = []
             last = line
             comments.append(CODE.sub(_blank, token.string))
-        elif token.type in STRINGS and " " in token.string:
+        elif token.type in STRINGS and " " in token.string and not BYTES.match(token.string):
             yield line, CODE.sub(_blank, token.string)
     if comments:
         yield last - len(comments) + 1, "\n".join(comments)

@@ -260,7 +260,7 @@ async def test_a_request_whose_answer_is_lost_is_not_sent_again(
     marks: list[bytes] = []
 
     def is_lost(piece: bytes) -> bool:
-        # The body of a creation comes behind its head, in a piece of its own.
+        # The body of a creation arrives after its head, as a separate piece.
         if (b'"Image"' if lost == "create" else b"/start") in piece:
             marks.append(piece)
             return True

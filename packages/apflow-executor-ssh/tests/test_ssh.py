@@ -108,7 +108,7 @@ async def test_what_no_program_can_be_given_is_refused_before_anything_is_done(
 
 
 def injections() -> list[str]:
-    """200 texts that a shell, a splitter or an encoder would get wrong."""
+    """200 strings that a shell, a splitter or an encoder could handle incorrectly."""
     classics = [
         "; rm -rf /", "$(id)", "`id`", "| cat", "&& id", "|| id", "> out", "< in", "2>&1", "\n id", "}",
         "\r", "\t", "*", "?", "[a-z]", "{a,b}", "~", "~root", "$HOME", "${IFS}", "$'\\x41'", "'", "\n}\n",

@@ -23,7 +23,7 @@ ATTEMPTS: Final = 3
 WAIT_SECONDS: Final = 0.2
 
 _lock = ForkLock()  # guards both below
-_active: set[str] = set()  # the runs of this process that go on
+_active: set[str] = set()  # the current runs of this process
 _swept: set[tuple[str, int]] = set()  # engines, each with the process that has looked there
 
 
@@ -73,9 +73,9 @@ def sweep(client: Client) -> int:
 
 
 def remove(address: Address, container: str) -> None:
-    """Remove a container, whatever its state, with its anonymous volumes, on a connection of its own.
+    """Remove a container, whatever its state, with its anonymous volumes, on a new connection.
 
-    Where that fails, it is said in the log, and tried again at the next use of the engine.
+    A failure is logged, and removal is tried again at the next use of the engine.
     """
     try:
         with connected(address, Line()) as client:
