@@ -74,7 +74,7 @@ def set_setting(ctx: click.Context, /, name: str, value: str, project: bool) -> 
     elif found.source == str(path):
         write_line(f"{found.name} is {as_text(shown(found))!r} by {path}.")
     else:
-        write_line(f"{path} is written, but {found.source} wins over it: {found.name} stays as it is.")
+        write_line(f"{path} is written, but {found.source} overrides it: {found.name} is unchanged.")
 
 
 @config.command("gen-token")

@@ -1,4 +1,4 @@
-"""`apflow tasks`: stored tasks, seen and run. The commands that change them stand in `changing.py`."""
+"""`apflow tasks`: the commands that show and run stored tasks."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def count(
 @with_service
 @click.pass_context
 def why(ctx: click.Context, task_id: str) -> None:
-    """Say why a task is where it is, and what would move it on."""
+    """Explain the status of a task, and what would change it."""
     from apflow.cli.display.output import one_line, write_json, write_line
     from apflow.cli.session.work import perform
 
@@ -231,7 +231,7 @@ def why(ctx: click.Context, task_id: str) -> None:
 @tasks.command()
 @with_task
 @click.option("-f", "--force", is_flag=True, help="Run what has completed again.")
-@click.option("--copy", "is_copy", is_flag=True, help="Leave the task as it is, and run a copy.")
+@click.option("--copy", "is_copy", is_flag=True, help="Run a copy, and leave the task unchanged.")
 @click.option("--copy-children", is_flag=True, help="Copy what is below the task, too; implies --copy.")
 @with_outcome
 @click.pass_context

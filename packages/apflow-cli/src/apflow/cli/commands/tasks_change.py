@@ -121,7 +121,7 @@ def copy(
     reset_list: str | None,
     dry_run: bool,
 ) -> None:
-    """Copy a task into a tree of its own, ready to run."""
+    """Copy a task into a new tree, ready to run."""
     from apflow.cli.display.output import write_json, write_table, write_tree
     from apflow.cli.session.work import ids, perform
     from apflow.core.service.runs import split_ids
@@ -158,7 +158,7 @@ def copy(
 @with_runs
 @click.pass_context
 def resume(ctx: click.Context, task_ids: tuple[str, ...], is_all: bool) -> None:
-    """Go on with runs that a dead process left."""
+    """Continue the runs of processes that have died."""
     from apflow.cli.display.output import write_json, write_table
     from apflow.cli.session.running import drained_on_signal
     from apflow.cli.session.work import ids, perform

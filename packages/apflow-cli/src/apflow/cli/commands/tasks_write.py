@@ -69,7 +69,7 @@ def create(ctx: click.Context, tasks: str | None, tasks_file: str | None, user_i
 @with_service
 @click.pass_context
 def update(ctx: click.Context, /, task_id: str, **fields: Any) -> None:
-    """Change fields of a task: all of them, or none. What is not named stays as it is."""
+    """Change fields of a task: all of them, or none. Other fields are unchanged."""
     from apflow.cli.display.output import write_fields, write_json
     from apflow.cli.inputs.source import read_option
     from apflow.cli.session.work import perform
@@ -117,7 +117,7 @@ def watch(ctx: click.Context, task_id: str) -> None:
         async for event in service.watch(named):
             write_line(json.dumps(event) if is_json else event_line(event))
             if event["type"] == "snapshot" and _has_ended(event["data"]):
-                break  # no run is going on
+                break  # no run is active
         [row] = await service.status([named])
         return str(row["status"])
 

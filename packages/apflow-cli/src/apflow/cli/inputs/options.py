@@ -82,7 +82,7 @@ server_option = click.option(
     metavar="URL",
     expose_value=False,
     callback=_keep("server"),
-    help="Let this server do it, not this process. Also APFLOW_API_URL.",
+    help="Send requests to this server instead of a database. Also APFLOW_API_URL.",
 )
 import_option = click.option(
     "--import",
@@ -120,7 +120,7 @@ def with_runs(command: Command) -> Command:
 
 
 def with_outcome(command: Command) -> Command:
-    """Add what a command takes that runs one tree and tells how it ended."""
+    """Add the options of a command that runs one tree and shows its result."""
     output = click.option(
         "--output",
         "-o",
@@ -139,7 +139,9 @@ def with_outcome(command: Command) -> Command:
 
 def _check_folder(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
     if path is not None and not path.absolute().parent.is_dir():
-        raise click.BadParameter(f"{path.absolute().parent} is no folder; make it first.", ctx, parameter)
+        raise click.BadParameter(
+            f"Directory {path.absolute().parent} does not exist; create it first.", ctx, parameter
+        )
     return path
 
 
