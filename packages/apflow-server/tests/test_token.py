@@ -117,10 +117,10 @@ HOSTILE: dict[str, Callable[[Issuer], str]] = {
     "a detached payload": lambda i: by_hand({"alg": "HS256", "b64": False, "crit": ["b64"]}, claims()),
     "a header with two algorithms": lambda i: by_hand(b'{"alg":"none","alg":"HS256"}', claims()),
     "a header that is a list": lambda i: by_hand(["HS256"], claims()),
-    "a header that is no JSON": lambda i: by_hand(b"{", claims()),
+    "a header that is not JSON": lambda i: by_hand(b"{", claims()),
     "a deep header": lambda i: by_hand(b'{"alg":' + b"[" * 2000, claims()),
     "a payload that is a list": lambda i: by_hand({"alg": "HS256"}, ["ann"]),
-    "a payload that is no JSON": lambda i: by_hand({"alg": "HS256"}, b"\xff\xfe"),
+    "a payload that is not JSON": lambda i: by_hand({"alg": "HS256"}, b"\xff\xfe"),
     "too long": lambda i: with_secret(padding="x" * 10_000),
     "expired": lambda i: with_secret(exp=time.time() - 60),
     "expired, of the issuer": lambda i: own(i, exp=time.time() - 60),
@@ -151,12 +151,10 @@ HOSTILE: dict[str, Callable[[Issuer], str]] = {
 
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_token_is_refused(strict: Served, issuer: Issuer, hostile: Callable[[Issuer], str]):
-    given = b"Bearer " + hostile(issuer).encode()
-    answer = httpx.post(f"{strict.url}/tasks", json=CALL, headers={"Authorization": given}, timeout=10)  # type: ignore[dict-item]
-    assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="apflow"')
-    assert "error" in answer.json()
-    assert "result" not in answer.json()
+    given = b"Bearer " + hostile(issuer).encode() answer = httpx.post(f"{strict.url}/tasks", json=CALL,
+    headers={"Authorization": given}, timeout=10)  # type: ignore[dict-item] assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="apflow"') assert "error" in
+    answer.json() assert "result" not in answer.json()
 
 
 def test_there_are_at_least_forty_of_them():

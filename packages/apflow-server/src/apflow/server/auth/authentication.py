@@ -1,4 +1,4 @@
-"""Who calls, by the bearer token of a connection, and what that caller may do."""
+"""Identifies the caller by the bearer token of a connection, and determines its permissions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def current_service(connection: HTTPConnection) -> TaskService:
     """Return what the caller of a request, or of a WebSocket with the token in a header, may do.
 
     Raises:
-        HttpFault: nobody is known by the token, or the caller asks too often.
+        HttpFault: the token does not identify a user, or the caller exceeds its rate limit.
     """
     return service_for(connection, await caller_of(connection.app.state.token_check, bearer(connection)))
 
@@ -42,7 +42,7 @@ async def caller_of(check: TokenCheck | None, token: str | None) -> Caller:
 
     Raises:
         UnauthorizedFault: there is no token, or it is not a good one.
-        UnavailableFault: the keys to check it with cannot be had now.
+        UnavailableFault: the keys to check it with are not available now.
     """
     if check is None:
         return OWNER

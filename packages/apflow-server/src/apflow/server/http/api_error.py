@@ -47,7 +47,7 @@ class Code(IntEnum):
 
 
 class HttpFault(Exception):  # noqa: N818 - an answer, seen from the caller
-    """Something that a caller is told instead of an answer."""
+    """An error response."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class HttpFault(Exception):  # noqa: N818 - an answer, seen from the caller
 
 
 class UnauthorizedFault(HttpFault):
-    """Nobody is known by what was presented (RFC 6750, section 3)."""
+    """The credentials do not identify a caller (RFC 6750, section 3)."""
 
     def __init__(self, problem: str = "") -> None:
         challenge = 'Bearer realm="apflow"'
@@ -115,7 +115,7 @@ class TooManyFault(HttpFault):
 
 
 class UnavailableFault(HttpFault):
-    """What is needed for an answer cannot be had now."""
+    """A resource that the response needs is not available now."""
 
     def __init__(self, message: str, code: Code = Code.INTERNAL) -> None:
         super().__init__(503, code, message, headers={"Retry-After": str(RETRY_AFTER)})
@@ -133,14 +133,14 @@ _FAULTS: tuple[tuple[type[Exception], int, Code], ...] = (
 
 
 def fault_of(error: Exception) -> HttpFault:
-    """Return what a caller is told of an error."""
+    """Return the error response for an exception."""
     if isinstance(error, HttpFault):
         return error
     if isinstance(error, LimitExceededError):
         return TooManyFault(str(error), data=data_of(error))
     if isinstance(error, StoreUnavailableError):
         logger.warning("The database is unavailable: %s", error)
-        what = f"The database cannot be used now: {error.reason}. Try again later; a requested run goes on."
+        what = f"The database cannot be used now: {error.reason}. Try again later; a requested run continues."
         return HttpFault(503, Code.INTERNAL, what, data_of(error), {"Retry-After": str(RETRY_AFTER)})
     if isinstance(error, StoreError):
         return _unforeseen(error, 503, "The database cannot do its work now.", data_of(error))

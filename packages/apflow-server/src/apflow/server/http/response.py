@@ -27,7 +27,7 @@ class JsonResponse(Response):
 
 
 def fault_response(connection: HTTPConnection, fault: HttpFault) -> Response:
-    """Return a fault as the path that was called tells it: JSON-RPC has its own form."""
+    """Return an error in the format of the requested path: JSON-RPC has its own."""
     error: dict[str, Json] = {"error": fault.body()}
     if connection.url.path.removeprefix(connection.scope.get("root_path", "")) in RPC_PATHS:
         error = {"jsonrpc": "2.0", "id": None} | error
