@@ -100,11 +100,13 @@ def receiving(**more: Any) -> Generator[Receiver]:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering) server.daemon_threads = True server.handle_error
-    = lambda *_: None  # type: ignore[method-assign]  # a client that disconnects is not an error receiver.url
-    = f"http://127.0.0.1:{server.server_address[1]}/hook" thread =
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="receiver")
-    thread.start() try:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+    server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that disconnects is not an error
+    receiver.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="receiver")
+    thread.start()
+    try:
         yield receiver
     finally:
         server.shutdown()

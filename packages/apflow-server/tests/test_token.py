@@ -151,10 +151,12 @@ HOSTILE: dict[str, Callable[[Issuer], str]] = {
 
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_token_is_refused(strict: Served, issuer: Issuer, hostile: Callable[[Issuer], str]):
-    given = b"Bearer " + hostile(issuer).encode() answer = httpx.post(f"{strict.url}/tasks", json=CALL,
-    headers={"Authorization": given}, timeout=10)  # type: ignore[dict-item] assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="apflow"') assert "error" in
-    answer.json() assert "result" not in answer.json()
+    given = b"Bearer " + hostile(issuer).encode()
+    answer = httpx.post(f"{strict.url}/tasks", json=CALL, headers={"Authorization": given}, timeout=10)  # type: ignore[dict-item]
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="apflow"')
+    assert "error" in answer.json()
+    assert "result" not in answer.json()
 
 
 def test_there_are_at_least_forty_of_them():

@@ -67,7 +67,7 @@ class Rate:
             )
 
     def _heed_clock(self) -> None:
-        """Begin anew where the wall clock was set back: what was counted would last until it catches up."""
+        """Reset the counts after the wall clock is set back; otherwise they would last until it catches up."""
         ahead = time.time() - time.monotonic()
         if ahead < self._ahead - SET_BACK:
             self._storage.reset()
@@ -76,11 +76,11 @@ class Rate:
 
 
 async def read_json(request: Request, settings: Settings) -> Json:
-    """Return the JSON that a request carries. It is read no further than the limit of its size.
+    """Return the JSON that a request carries. Reads at most the permitted size.
 
     Raises:
-        MalformedFault: it is not declared as plain JSON, is no JSON, is nested too deeply, or takes too long.
-        TooLargeFault: there is too much of it.
+        MalformedFault: it is not declared as plain JSON, is not valid JSON, is nested too deeply, or takes
+        too long. TooLargeFault: there is too much of it.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise MalformedFault("Content-Type must be application/json.", status=415)
@@ -115,7 +115,7 @@ def parse(body: bytes | bytearray, depth: int) -> Json:
     try:
         text = body.decode()
         if _SURROGATE.search(text):
-            from_json(text)  # refuses the half of a pair, which no text in UTF-8 can hold
+            from_json(text)  # refuses a lone surrogate, which UTF-8 cannot encode
         value = read_json_text(text, max_depth=DEEPEST, is_located=len(body) <= LOCATED)
     except ValueError as error:
         raise MalformedFault(f"This is not valid JSON: {str(error).rstrip('.')}.", Code.PARSE) from error

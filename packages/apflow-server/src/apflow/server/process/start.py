@@ -125,8 +125,7 @@ def _reload(bound: socket.socket) -> None:
     """Serve in a process that is restarted when a file changes."""
     from uvicorn.supervisors import ChangeReload
 
-    class Reload(ChangeReload):  # type: ignore[valid-type, misc]  # which of two classes is decided at run
-    time
+    class Reload(ChangeReload):  # type: ignore[valid-type, misc]  # which of two classes is decided at run time
         """Ends at SIGHUP as at SIGTERM, where `nohup` does not ignore it."""
 
         def startup(self) -> None:
