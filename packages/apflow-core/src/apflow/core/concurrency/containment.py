@@ -94,7 +94,7 @@ def show_traceback(error: BaseException) -> str:
 
 
 def must_pass(error: BaseException, task: asyncio.Task[Any] | None, is_ended: Callable[[], bool]) -> bool:
-    """Say whether an error may leave users' code: nothing that the code has caused itself does.
+    """Return whether an error may leave users' code: nothing that the code has caused itself does.
 
     Args:
         task: the asyncio task that the code began in.
@@ -190,13 +190,13 @@ async def run_apart(make: Callable[[Callable[[], bool]], Coroutine[Any, Any, T]]
         with shielded():
             await asyncio.wait({task})
         if not task.cancelled():
-            task.exception()  # seen: the caller was cancelled, and learns nothing else
+            task.exception()  # retrieved: the cancelled caller does not see it
         raise
 
 
 def shielded() -> AbstractContextManager[object]:
     """Keep cancel scopes of anyio around the caller away from what is awaited here."""
-    anyio = sys.modules.get("anyio")  # where it was never imported, nobody has a scope
+    anyio = sys.modules.get("anyio")  # if it was never imported, there is no scope
     return nullcontext() if anyio is None else anyio.CancelScope(shield=True)
 
 

@@ -60,7 +60,7 @@ class Supervised:
             pause = min(LONGEST_PAUSE, 2 * pause)
 
     def end(self) -> None:
-        """Cancel the coroutine, and start it no more."""
+        """Cancel the coroutine, and do not restart it."""
         self._is_ended = True
         if self._task is not None:
             self._task.cancel()
@@ -85,11 +85,11 @@ class Supervised:
             return None if self._is_ended else error
 
     def _ignores(self) -> bool:
-        """Take back a cancellation that nobody had a right to; say whether it was one."""
+        """Undo a cancellation by other code; return whether it was one."""
         if self._is_ended or not self._is_owner:
             return False
         uncancel()
-        logger.error("%s was cancelled by other code, and goes on.", self.name)
+        logger.error("%s was cancelled by other code, and continues.", self.name)
         return True
 
 

@@ -67,7 +67,7 @@ class Rate:
             )
 
     def _heed_clock(self) -> None:
-        """Reset the counts after the wall clock is set back; otherwise they would last until it catches up."""
+        """Reset the counts if the wall clock was set back: they would last until it catches up."""
         ahead = time.time() - time.monotonic()
         if ahead < self._ahead - SET_BACK:
             self._storage.reset()
