@@ -59,7 +59,7 @@ async def test_where_no_engine_answers_it_is_said_what_to_start(host: str, monke
 @pytest.mark.parametrize("host", ["ftp://x", "tcp://", "tcp://user:passw0rd@x:1", "tcp://x:y", "fd://3"])
 async def test_what_is_no_address_is_told_without_its_password(host: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DOCKER_HOST", host)
-    with pytest.raises(EngineUnavailableError, match="no address") as caught:
+    with pytest.raises(EngineUnavailableError, match="not a valid address") as caught:
         await run()
     assert "passw0rd" not in str(caught.value)
 

@@ -90,7 +90,7 @@ async def test_no_value_of_a_variable_stands_in_a_list_of_processes(server: Sshd
 @pytest.mark.parametrize(
     ("inputs", "reason"),
     [
-        ({"env": {"A=B": "x"}}, "no name of an environment variable"),
+        ({"env": {"A=B": "x"}}, "not a valid name of an environment variable"),
         ({"env": {"A": "x\0"}}, "null byte"),
         ({"command": "a\0b"}, "null byte"),
         ({"command": ["a", "\ud800"]}, "not Unicode"),

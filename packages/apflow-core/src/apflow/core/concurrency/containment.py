@@ -66,7 +66,7 @@ def _is_plain(source: object, name: str) -> bool:
 
 
 def _without_task(call: Callable[[], T]) -> T:
-    """Call a function in a thread, where `asyncio.current_task()` is none."""
+    """Call a function in a thread, where `asyncio.current_task()` is `None`."""
     if not _has_task():
         return call()
     with ThreadPoolExecutor(1, "apflow:attribute") as pool:
@@ -170,13 +170,13 @@ class CodeTasks:
 
 
 async def run_apart(make: Callable[[Callable[[], bool]], Coroutine[Any, Any, T]], name: str) -> T:
-    """Run a coroutine in a task of its own, and return what it returns.
+    """Run a coroutine in a separate task, and return its result.
 
     Cancelling the caller, however often, cancels the coroutine once and waits for its end: by a timeout, by
     Ctrl-C, or by a cancel scope of anyio, which cancels again and again.
 
     Args:
-        make: given a function that tells whether the coroutine was asked to end, returns the coroutine.
+        make: takes a function that returns whether the coroutine was asked to end; returns the coroutine.
     """
     has_ended = False
     task = asyncio.create_task(make(lambda: has_ended), name=name)

@@ -28,7 +28,7 @@ class Slots:
         self._lock = threading.Lock()
 
     def take(self, wanted: int, by: Wake) -> int:
-        """Take up to `wanted` places, leaving one for each earlier waiter; return the number taken."""
+        """Acquire up to `wanted` places, leaving one for each earlier waiter; return their number."""
         with self._lock:
             before = 0
             for each in islice(self._line, max(0, self.limit - self._used)):

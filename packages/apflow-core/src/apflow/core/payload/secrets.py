@@ -346,7 +346,7 @@ def is_secret_key(key: str) -> bool:
 
 
 def mask(value: Json) -> Json:
-    """Return `value` as it may be shown: what stands in clear under secret keys becomes `***`."""
+    """Return `value` for display: plain values under secret keys become `***`."""
 
     def change(node: Json, place: Place | None) -> Json:
         if _is_secret(node):

@@ -268,7 +268,7 @@ class TaskStore(ABC):
         del event
 
     def figures(self) -> Mapping[str, int]:
-        """Return the store's counters of its own work, for monitoring.
+        """Return counters of the store's work, for monitoring.
 
         Where many changes ride in one commit: `commits`, and the `changes` that were in them.
         """
