@@ -30,9 +30,16 @@ STRINGS = {tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1)}
 BYTES = re.compile(r"r?b", re.IGNORECASE)
 # Paths that `--check` does not cover yet. Remove a path as soon as it has no findings; add none.
 PENDING = (
-    "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "benchmarks", "changelog.d", "docs", "packages",
-    "tests-integration", "tools",
-)  # fmt: skip
+    "docs/reference/operations.md",
+    "packages/apflow-client",
+    "packages/apflow-core/src/apflow/core/engine",
+    "packages/apflow-core/src/apflow/core/events",
+    "packages/apflow-core/src/apflow/core/planning",
+    "packages/apflow-core/src/apflow/core/service",
+    "packages/apflow-server/src/apflow/server/api",
+    "packages/apflow-storage-duckdb",
+    "tests-integration/test_commands_and_failing_servers.py",
+)
 
 
 @dataclass(frozen=True)

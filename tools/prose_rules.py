@@ -44,7 +44,7 @@ RULES = (
     ),
     _rule(
         "a text",
-        rf"\b(a|an|one|each|every|another|no) text\b(?! ({_COMPOUND})\b)|\btexts\b(?!\.)",
+        rf"\b(a|an|one|each|every|another|no) text\b(?! ({_COMPOUND})\b)|(?<!help\s)\btexts\b(?!\.)",
         "a string",
     ),
     _rule("number of seconds that", r"\bnumber of seconds that\b", "seconds until"),
