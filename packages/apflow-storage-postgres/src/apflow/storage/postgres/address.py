@@ -60,7 +60,7 @@ def read_address(url: str) -> Address:
         raise
     except ValueError:  # its text may hold a part of the password
         raise InvalidInputError(
-            f"This PostgreSQL URL cannot be read; one looks like {_FORM}, "
+            f"This PostgreSQL URL cannot be parsed. Expected something like {_FORM}, "
             f"with @ : / ? # % in a name or password written as %40 %3A %2F %3F %23 %25."
         ) from None
     if "ssl" in parameters:  # as other drivers call it
