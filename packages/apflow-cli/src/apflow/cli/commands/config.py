@@ -57,7 +57,7 @@ def get_setting(ctx: click.Context, name: str) -> None:
 @config.command("set")
 @click.argument("name")
 @click.argument("value")
-@click.option("--project", is_flag=True, help="In the working folder, not in your configuration folder.")
+@click.option("--project", is_flag=True, help="Use the current directory, not your configuration directory.")
 @with_output
 @click.pass_context
 def set_setting(ctx: click.Context, /, name: str, value: str, project: bool) -> None:
@@ -78,15 +78,15 @@ def set_setting(ctx: click.Context, /, name: str, value: str, project: bool) -> 
 
 
 @config.command("gen-token")
-@click.option("--user-id", metavar="ID", required=True, help="Who bears it: the `sub` of the token.")
-@click.option("--admin", "is_admin", is_flag=True, help="It may do everything, for everybody.")
+@click.option("--user-id", metavar="ID", required=True, help="The user that the token identifies: its `sub`.")
+@click.option("--admin", "is_admin", is_flag=True, help="Create a token for an administrator.")
 @click.option(
     "--expires-in",
     type=Seconds(min=1, max=MAX_TOKEN_SECONDS),
     default=DAY,
     show_default=True,
     metavar="SECONDS",
-    help="How long it is good.",
+    help="Lifetime of the token.",
 )
 @with_output
 @click.pass_context

@@ -28,11 +28,11 @@ def run() -> None:
 @click.option(
     "--inputs-file", metavar="FILE", help="A JSON or YAML file with the inputs; - is standard input."
 )
-@click.option("-u", "--user-id", metavar="ID", help="Whose tasks these are.")
+@click.option("-u", "--user-id", metavar="ID", help="The owner of the tasks.")
 @click.option("-b", "--background", is_flag=True, help="Only request the run: `apflow worker` runs the tree.")
 @click.option("-w", "--watch", is_flag=True, help="Write each event of the run to standard error.")
 @click.option(
-    "--idempotency-key", metavar="KEY", help="With --background: the same key submits nothing twice."
+    "--idempotency-key", metavar="KEY", help="With --background: submit only once for the same key."
 )
 @with_outcome
 @click.pass_context

@@ -36,20 +36,20 @@ for _change in CHANGES:
     "-s", "--status", type=click.Choice(STATUSES), multiple=True, help="Only tasks in this state; repeatable."
 )
 @click.option("-u", "--user-id", metavar="ID", help="Only tasks of this user.")
-@click.option("--name", help="Only tasks of this name.")
+@click.option("--name", help="Only tasks with this name.")
 @click.option(
     "--all/--root-only",
     "--all-tasks/ ",
     "is_all",
     default=False,
-    help="Every task; else only the roots of trees.",
+    help="List every task, not only the roots of trees.",
 )
 @click.option("--original", metavar="ID", help="Only copies of this task.")
 @click.option("--created-after", type=click.DateTime(), help="In UTC.")
 @click.option("--created-before", type=click.DateTime(), help="In UTC.")
 @click.option("-l", "--limit", type=click.IntRange(1, MAX_COUNT), default=100, show_default=True)
 @click.option("--offset", type=click.IntRange(0, MAX_COUNT), default=0)
-@click.option("--cursor", metavar="ID", help="Begin after this task, the last of the page before.")
+@click.option("--cursor", metavar="ID", help="Start after this task, the last one of the previous page.")
 @click.option("--order", type=click.Choice(ORDERS), default=ORDERS[0], show_default=True)
 @with_service
 @click.pass_context
@@ -181,7 +181,7 @@ def children(ctx: click.Context, task_id: str) -> None:
 @click.option(
     "-s", "--status", type=click.Choice(STATUSES), multiple=True, help="Only tasks in this state; repeatable."
 )
-@click.option("--name", help="Only tasks of this name.")
+@click.option("--name", help="Only tasks with this name.")
 @click.option("--roots/--all-tasks", "--root-only/ ", "roots", default=False, help="Only the roots of trees.")
 @with_service
 @click.pass_context
@@ -230,9 +230,9 @@ def why(ctx: click.Context, task_id: str) -> None:
 
 @tasks.command()
 @with_task
-@click.option("-f", "--force", is_flag=True, help="Run what has completed again.")
+@click.option("-f", "--force", is_flag=True, help="Run completed tasks again.")
 @click.option("--copy", "is_copy", is_flag=True, help="Run a copy, and leave the task unchanged.")
-@click.option("--copy-children", is_flag=True, help="Copy what is below the task, too; implies --copy.")
+@click.option("--copy-children", is_flag=True, help="Also copy the tasks below it; implies --copy.")
 @with_outcome
 @click.pass_context
 def execute(

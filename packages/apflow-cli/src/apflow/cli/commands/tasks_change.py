@@ -26,8 +26,8 @@ RESET_FIELDS = "name, inputs, params, schemas, policy"
 
 @click.command()
 @with_tasks
-@click.option("-f", "--force", is_flag=True, help="Give running code no time to end by itself.")
-@click.option("--message", metavar="TEXT", help="Why; kept as the error of what is cancelled.")
+@click.option("-f", "--force", is_flag=True, help="Do not wait for running code to end on its own.")
+@click.option("--message", metavar="TEXT", help="The reason, stored as the error of the cancelled tasks.")
 @with_service
 @click.pass_context
 def cancel(ctx: click.Context, task_ids: tuple[str, ...], force: bool, message: str | None) -> None:
@@ -57,7 +57,7 @@ def cancel(ctx: click.Context, task_ids: tuple[str, ...], force: bool, message: 
 
 @click.command()
 @with_task
-@click.option("-f", "--force", is_flag=True, help="Also what has ended.")
+@click.option("-f", "--force", is_flag=True, help="Also delete trees that have ended.")
 @with_service
 @click.pass_context
 def delete(ctx: click.Context, task_id: str, force: bool) -> None:
@@ -80,7 +80,7 @@ def delete(ctx: click.Context, task_id: str, force: bool) -> None:
 @click.option(
     "--children/--no-children",
     default=None,
-    help="Also what is below the task, and what depends on that. By default for a root only.",
+    help="Also copy the tasks below it and their dependents. Default: only for a root.",
 )
 @click.option(
     "--mode",
@@ -89,7 +89,7 @@ def delete(ctx: click.Context, task_id: str, force: bool) -> None:
     type=click.Choice(("minimal", "full", "custom")),
     default="minimal",
     show_default=True,
-    help="The task with what it needs; its whole tree; or the tasks of --task.",
+    help="Copy the task and its dependencies, its whole tree, or the tasks of --task.",
 )
 @click.option(
     "--task", "chosen", metavar="ID", multiple=True, help="With --mode custom: copy this task; repeatable."
@@ -101,12 +101,12 @@ def delete(ctx: click.Context, task_id: str, force: bool) -> None:
     multiple=True,
     help="Leave this field at its default; repeatable.",
 )
-@click.option("--custom-task-ids", metavar="IDS", help="As --task, several with commas between them.")
-@click.option("--custom-include-children", is_flag=True, help="With --task: also what is below these tasks.")
+@click.option("--custom-task-ids", metavar="IDS", help="Like --task, as a comma-separated list.")
+@click.option("--custom-include-children", is_flag=True, help="With --task: also copy the tasks below these.")
 @click.option(
-    "--reset-fields", "reset_list", metavar="FIELDS", help="As --reset, several with commas between them."
+    "--reset-fields", "reset_list", metavar="FIELDS", help="Like --reset, as a comma-separated list."
 )
-@click.option("--dry-run", is_flag=True, help="Show the tasks that would be created, and create none.")
+@click.option("--dry-run", is_flag=True, help="Show the tasks that would be created, without creating them.")
 @with_service
 @click.pass_context
 def copy(
@@ -152,7 +152,10 @@ def copy(
 @click.command()
 @click.argument("task_ids", metavar="[ID...]", nargs=-1)
 @click.option(
-    "--all", "is_all", is_flag=True, help="Every tree that was left, and whose executors are known here."
+    "--all",
+    "is_all",
+    is_flag=True,
+    help="All interrupted trees whose executors are available in this process.",
 )
 @server_option
 @with_runs

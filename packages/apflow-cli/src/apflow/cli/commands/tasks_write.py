@@ -26,7 +26,7 @@ JSON_FIELDS = ("inputs", "params", "schemas", "policy", "dependencies", "result"
     metavar="FILE",
     help="A JSON or YAML file with the tasks; - is standard input.",
 )
-@click.option("-u", "--user-id", metavar="ID", help="The user whose tasks these are.")
+@click.option("-u", "--user-id", metavar="ID", help="The owner of the tasks.")
 @with_service
 @click.pass_context
 def create(ctx: click.Context, tasks: str | None, tasks_file: str | None, user_id: str | None) -> None:
@@ -59,12 +59,12 @@ def create(ctx: click.Context, tasks: str | None, tasks_file: str | None, user_i
 @click.option(
     "-p", "--priority", type=click.IntRange(-(2**31), MAX_COUNT), help="0 urgent, 1 high, 2 normal, 3 low."
 )
-@click.option("-i", "--inputs", metavar="JSON", help="New inputs, in place of all the present ones.")
+@click.option("-i", "--inputs", metavar="JSON", help="New inputs, which replace all current ones.")
 @click.option("--params", metavar="JSON", help="New params.")
 @click.option("--schemas", metavar="JSON", help="New schemas.")
 @click.option("--policy", metavar="JSON", help="A new policy.")
-@click.option("--dependencies", metavar="JSON", help="New dependencies, of a pending task.")
-@click.option("-s", "--status", type=click.Choice(["completed"]), help="Mark the task as done by hand.")
+@click.option("--dependencies", metavar="JSON", help="New dependencies; only for a pending task.")
+@click.option("-s", "--status", type=click.Choice(["completed"]), help="Mark the task as completed.")
 @click.option("--result", metavar="JSON", help="With --status completed: the result of the task.")
 @with_service
 @click.pass_context

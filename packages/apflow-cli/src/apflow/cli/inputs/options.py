@@ -60,14 +60,14 @@ debug_option = click.option(
     is_flag=True,
     expose_value=False,
     callback=_keep("is_debug"),
-    help="Show the traceback of an error.",
+    help="Show the traceback of errors.",
 )
 json_option = click.option(
     "--json",
     is_flag=True,
     expose_value=False,
     callback=_keep("is_json"),
-    help="Write JSON, stable, with schema_version.",
+    help="Write stable JSON with a schema_version.",
 )
 wait_lock_option = click.option(
     "--wait-lock",
@@ -75,7 +75,7 @@ wait_lock_option = click.option(
     metavar="SECONDS",
     expose_value=False,
     callback=_keep("wait_lock"),
-    help="Wait so long for a database that another process holds.",
+    help="Time to wait for a database that another process holds.",
 )
 server_option = click.option(
     "--server",
@@ -126,13 +126,13 @@ def with_outcome(command: Command) -> Command:
         "-o",
         type=click.Path(dir_okay=False, writable=True, path_type=Path),
         callback=_check_folder,
-        help="Also write the outcome into a file, as JSON.",
+        help="Also write the outcome to a file, as JSON.",
     )
     timeout = click.option(
         "--timeout",
         type=Seconds(min=0, max=MAX_SECONDS, min_open=True),
         metavar="SECONDS",
-        help="Cancel the run when it takes longer.",
+        help="Cancel the run after this time.",
     )
     return output(timeout(server_option(with_runs(command))))
 
