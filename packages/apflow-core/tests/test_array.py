@@ -186,7 +186,7 @@ FAULTS = [
     Fault("parent_id must be", _set("parent_id", 5)),
     Fault("contain each other", _contain_itself),
     Fault("exactly one root", _two_roots, names_index=False),
-    Fault("no dependency of this task", _set("inputs", {"x": {"$from": "nobody"}})),
+    Fault("not a dependency of this task", _set("inputs", {"x": {"$from": "nobody"}})),
     Fault("is not a valid JMESPath", _set("inputs", {"x": {"$from": "nobody", "path": "a["}})),
     Fault("user_id must be text", _set("user_id", 5)),
     Fault("status must be one of pending", _set("status", "done")),
