@@ -1,4 +1,4 @@
-"""The command: measures each row in a process of its own, one after the other, and prints one table."""
+"""The command: measures the rows one after the other, each in a separate process, and prints a table."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def chosen(names: Iterable[str], wanted: list[str]) -> list[str]:
 
 
 def measured_apart(name: str, is_quick: bool) -> list[Line]:
-    """Measure one row in a process of its own, so that no row inherits another's memory or caches.
+    """Measure one row in a separate process, so that no row inherits another's memory or caches.
 
     A row that fails has no lines; its traceback is on stderr, and the others are measured all the same.
     """

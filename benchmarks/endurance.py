@@ -137,7 +137,7 @@ async def run_trees(client: httpx.AsyncClient, load: Load) -> None:
 async def run_large(client: httpx.AsyncClient, load: Load) -> None:
     """Create and run trees whose tasks have large results.
 
-    The root has none: lists of the newest 100 roots would be 100 MB, and reading them the whole load.
+    The root has no large result: lists of the newest 100 roots would be 100 MB, and dominate the load.
     """
     leaf: dict[str, Json] = {"schemas": {"method": trees.LARGE}, "inputs": {"size": LARGE_RESULT}}
     array: list[dict[str, Json]] = [{"id": "root", "name": "large results"}]

@@ -1,6 +1,6 @@
 """The floor of the throughput rows: the same durable changes, pushed through the store's own `move`.
 
-No engine stands above it: no plan, no inputs, no executor, no hook, no subscriber.
+There is no engine: no plan, no inputs, no executor, no hook, no subscriber.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows about memory: each figure is the peak of a process that does nothing else."""
+"""Rows about memory: each figure is the peak of a dedicated process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def memory(count: int) -> list[Line]:
 
 
 def peak_of(what: str, count: int) -> int:
-    """Run this module in a process of its own and return its peak in bytes."""
+    """Run this module in a separate process and return its peak in bytes."""
     command = [sys.executable, "-m", "benchmarks.memory", what, str(count)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return int(done.stdout)

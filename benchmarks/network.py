@@ -21,7 +21,7 @@ AT_ONCE = 50
 
 @contextmanager
 def server() -> Generator[str]:
-    """Give the URL of a web server in a process of its own."""
+    """Yield the URL of a web server in a separate process."""
     command = [sys.executable, "-m", "benchmarks.webserver"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

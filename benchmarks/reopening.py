@@ -110,7 +110,7 @@ async def _create(store: TaskStore) -> None:
 
 
 def _multiply(file: Path, copies: int) -> None:
-    """Store copies of the tree in a file, each with ids of its own and a minute later than the one before."""
+    """Store copies of the tree in a file, each with new ids and a minute later than the one before."""
     other = {
         "id": "id || '-' || n",
         "root_id": "root_id || '-' || n",

@@ -70,7 +70,7 @@ async def create_and_run(store: TaskStore, array: Array) -> float:
 
 
 async def best(timed: Timed, array: Array, repeats: int) -> float:
-    """Return the shortest of some runs, each on a file of its own."""
+    """Return the shortest of some runs, each on a new file."""
     times: list[float] = []
     for _ in range(repeats):
         async with fresh_store() as store:

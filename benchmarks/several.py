@@ -43,7 +43,7 @@ async def fresh_database(server: str) -> AsyncGenerator[TaskStore]:
 
 @contextmanager
 def workers(count: int, url: str) -> Generator[None]:
-    """Run so many workers, each a process of its own, on a database."""
+    """Run `count` workers on a database, each in a separate process."""
     command = [sys.executable, "-m", "apflow.cli", "worker", "--import", "benchmarks.trees"]
     environment = os.environ | {"APFLOW_DATABASE_URL": url}
     running = [

@@ -37,7 +37,7 @@ class Nothing(BaseTask):
 
 @executor_register()
 class Sleep(BaseTask):
-    """Waits as many seconds as it is told."""
+    """Waits for a given number of seconds."""
 
     id = SLEEP
     name = "Sleep"
@@ -52,11 +52,11 @@ class Sleep(BaseTask):
 
 @executor_register()
 class When(BaseTask):
-    """Tells when it was called."""
+    """Returns the time of its call."""
 
     id = WHEN
     name = "When"
-    description = "Tells the time"
+    description = "Returns the time"
     effect = "pure"
 
     async def execute(self, inputs: dict[str, Json]) -> dict[str, Json]:  # noqa: ARG002

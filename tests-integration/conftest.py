@@ -1,4 +1,4 @@
-"""The programs of the documents, run in a folder of their own."""
+"""Runs the programs of the documents, each test in its own directory."""
 
 import json
 import os
@@ -24,7 +24,7 @@ FORMER, PRESENT = "aipartnerupflow", "apflow.core"
 
 
 class Seeds:
-    """A folder for one program, with a database of its own, and the name under which it imports apflow."""
+    """A directory and a database for one program, and the name under which it imports apflow."""
 
     def __init__(self, folder: Path, name: str, database_url: str) -> None:
         self.folder = folder
@@ -36,7 +36,7 @@ class Seeds:
     def bring(self, printed: str, file: str | None = None, replaced: Mapping[str, str] | None = None) -> str:
         """Copy a printed program into the folder and return its name there.
 
-        `replaced` tells what is put in place of what: the gaps and the faults of the document.
+        `replaced` lists replacements for gaps and faults of the document.
         """
         text = (PRINTED / printed).read_text()
         for old, new in (replaced or {}).items():
@@ -96,7 +96,7 @@ def seeds(request: pytest.FixtureRequest, tmp_path: Path) -> Seeds:
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Tells what it was asked, as JSON."""
+    """Returns its request as JSON."""
 
     def do_GET(self) -> None:
         self.answer(None)

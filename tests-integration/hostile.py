@@ -1,4 +1,4 @@
-"""Hosts that lead to where nobody may connect: every notation that resolvers and libraries take."""
+"""Hosts that lead to forbidden addresses, in every notation that resolvers and libraries accept."""
 
 from __future__ import annotations
 

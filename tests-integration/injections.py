@@ -1,4 +1,4 @@
-"""Texts by which somebody who may fill in an argument would like to do more than that."""
+"""Strings with which an attacker who controls an argument tries to run other code."""
 
 from __future__ import annotations
 

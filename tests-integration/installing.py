@@ -1,4 +1,4 @@
-"""Wheels of this repository, and fresh environments that hold nothing but what was asked for.
+"""Wheels of this repository, and new environments that contain only the requested packages.
 
 Our own distributions come from the wheels alone, never from an index, where their names may be taken.
 """
@@ -101,7 +101,7 @@ class Environment:
         return run("uv", "pip", "install", "--quiet", "--python", self.python, *options, *wheels)
 
     def apflow(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Run the program, in a database that nothing else uses."""
+        """Run the program, on a database of this environment."""
         ours = {
             "APFLOW_DATABASE_URL": f"duckdb:///{self.folder}/test.duckdb",
             "XDG_CONFIG_HOME": str(self.folder),

@@ -1,4 +1,4 @@
-"""A program for a network of its own: a name server that changes its mind, and who is connected to then.
+"""A program for a separate network namespace: a name server with changing answers, and its clients.
 
 python rebinding.py EXECUTOR      prints what was seen, as JSON
 """
@@ -59,7 +59,7 @@ async def main(name: str) -> dict[str, object]:
         executor_id, given = CALLS[name]("changing.example", port)
         try:
             said.append(str(await executed(executor_id, given | {"timeout": 5})))
-        except Exception as error:  # noqa: BLE001 - what it is, is told
+        except Exception as error:  # noqa: BLE001 - the type is the result
             said.append(type(error).__name__)
     for server in (outside, inside):
         server.close()

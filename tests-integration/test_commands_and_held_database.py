@@ -1,4 +1,4 @@
-"""A database that a server holds: commands find the server beside it, and let it do their work."""
+"""A database that a server holds: commands find the server, and send their requests to it."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_without_the_server_the_command_does_its_work_itself_again(tmp_path: Pat
         assert before[0] == 0
         assert server.process is not None
         server.process.send_signal(number)
-        os.waitid(os.P_PID, server.process.pid, os.WEXITED | os.WNOWAIT)  # nobody has taken notice of its end
+        os.waitid(os.P_PID, server.process.pid, os.WEXITED | os.WNOWAIT)  # its parent has not reaped it yet
         assert told_in(database_of(server)).exists() is (number == signal.SIGKILL)
         assert shell("run", "flow", "far_say", is_there=False)[0] == 0
         code, out, said = shell("tasks", "count", "--json", is_there=False)
@@ -166,7 +166,7 @@ def test_a_waiting_command_gets_the_database_of_a_server_that_ends(tmp_path: Pat
 
 
 def test_a_server_that_takes_no_requests_any_more_is_not_waited_for(tmp_path: Path):
-    """A process that lives, was told to be a server, and closed its socket."""
+    """A running process that was announced as a server, and closed its socket."""
     database = tmp_path.resolve() / "left.duckdb"
     holder = this_process(database, f"http://127.0.0.1:{free_port()}", needs_token=False)
     with told(holder):

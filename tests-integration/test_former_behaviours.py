@@ -44,7 +44,7 @@ from apflow.core.store.base import TaskQuery, TaskStore
 
 
 class Steps(BaseTask):
-    """Returns its inputs, or fails where it is told to."""
+    """Returns its inputs, or fails on request."""
 
     id = "former_steps"
     calls: ClassVar[list[str]] = []

@@ -20,7 +20,7 @@ from apflow.core.errors import AddressRefusedError, ApflowError
 
 Call = Callable[[str, int], tuple[str, dict[str, Any]]]
 
-# How each executor is told where to go: by a URL, or by a host.
+# The target of each executor: a URL, or a host.
 CALLS: dict[str, Call] = {
     "http": lambda host, port: ("rest_executor", {"url": f"http://{host}:{port}/"}),
     "websocket": lambda host, port: ("websocket_executor", {"url": f"ws://{host}:{port}/", "message": "m"}),
@@ -83,7 +83,7 @@ async def test_metadata_is_refused_also_where_all_else_is_open(name: str, monkey
     assert refused >= len(METADATA) - 3
 
 
-# A host that answers differently each time it is asked for. It takes a network of one's own, with a name
+# A host that answers differently each time it is asked for. It needs a separate network, with a name
 # server in it and a public address that is really there.
 REBINDING = Path(__file__).parent / "rebinding.py"
 CAN_UNSHARE = os.getuid() == 0 and shutil.which("unshare") and shutil.which("ip")

@@ -1,4 +1,4 @@
-"""What a task gives as an argument arrives as that argument, byte for byte, and does nothing else."""
+"""Arguments of tasks arrive unchanged, byte for byte, and have no other effect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from peers.sshd import an_sshd
 
 __all__ = ["docker_engine"]
 
-# Prints each of its arguments on a line of its own, in base64: whatever is in it, it stands on one line.
+# Prints each of its arguments on a separate line, in base64, so that any argument fits on one line.
 PRINT = 'for each; do printf %s "$each" | base64 | tr -d "\\n"; echo; done'
 ARGUMENTS = ["/bin/sh", "-c", PRINT, "print", *INJECTIONS]
 EVIDENCE = Path("/tmp/apflow-injected")

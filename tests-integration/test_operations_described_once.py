@@ -43,7 +43,7 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
 
 @pytest.fixture
 def painting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Operation]:
-    """One more method of the service, and its row in the table: nothing else."""
+    """One more method of the service, and its row in the table."""
 
     async def paint(
         self: TaskService,

@@ -120,4 +120,4 @@ async def test_none_of_fifty_secrets_is_found_anywhere(
         **files_below(tmp_path),
     }
     assert [(secret, place) for secret in known for place, text in places.items() if secret in text] == []
-    assert "***" in places["tasks"], "they were told, and taken out"
+    assert "***" in places["tasks"], "they were reported, and removed"

@@ -1,7 +1,7 @@
 """The programs of the seed documents run as printed, on DuckDB, and give what they promise.
 
 Each runs twice: under the former name, and with only the package's name changed to `apflow.core`. What a
-piece takes for granted (a task manager, an executor to call, an answer of the network) stands in front of it.
+piece takes for granted (a task manager, an executor to call, an answer of the network) is prepended.
 
 | document | program | runs |
 | --- | --- | --- |
@@ -15,7 +15,7 @@ piece takes for granted (a task manager, an executor to call, an answer of the n
 | | best practices 1 to 5 | no: two lines each, no program |
 | | unit testing | no: asserts result["status"], which its executor does not return |
 | | integration testing | yes |
-| | built-in executors | system information only: the others are distributions of their own |
+| | built-in executors | system information only: the others are separate distributions |
 | extending | methods 1 and 2, registering | yes |
 | | custom storage, custom tool | yes |
 | | pre-hook, post-hook | yes |
@@ -33,7 +33,7 @@ piece takes for granted (a task manager, an executor to call, an answer of the n
 | | unit and integration testing | yes |
 | readme | as a library; custom task | yes |
 | | command line: run flow | yes |
-| | crews, batches, servers, daemon | no: distributions of their own |
+| | crews, batches, servers, daemon | no: separate distributions |
 """
 
 

@@ -1,4 +1,4 @@
-"""Several processes of one server, and one that starts anew when a file changes: both on PostgreSQL."""
+"""Several processes of one server, and one that restarts when a file changes: both on PostgreSQL."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from apflow.core import BaseTask, executor_register
 
 @executor_register()
 class Pause(BaseTask):
-    """Takes a moment, tells of its progress, and waits at a gate if it is told to."""
+    """Takes a moment, reports its progress, and waits at a gate on request."""
 
     id = "pause"
     effect = "idempotent"
@@ -163,7 +163,7 @@ def done(watcher: Watcher) -> int:
 
 
 async def look_at(watcher: Watcher, url: str, receiver: Receiver) -> None:
-    """Check that a tree has ended, and that its watcher and its webhook were told all of it."""
+    """Check that a tree has ended, and that its watcher and its webhook received all events."""
     async with client_of(url) as client:
         stored = await follow(client, watcher.root_id, params={"after": 0})
     assert stored[-1]["event"] == "tree_completed"
@@ -252,7 +252,7 @@ async def test_an_embedded_application_ends_its_streams_when_uvicorn_ends(folder
 
 @pytest.fixture
 def postgres(postgres_url: str) -> dict[str, str]:
-    """What servers are told that share a database."""
+    """The settings of servers that share a database."""
     return {"APFLOW_DATABASE_URL": postgres_url, "APFLOW_LEASE_SECONDS": "2"}
 
 

@@ -1,4 +1,4 @@
-"""A server of a DuckDB file tells commands where it is."""
+"""A server of a DuckDB file announces its address to commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes on one PostgreSQL: each tree has one owner, and all hear of it."""
+"""Several processes on one PostgreSQL: each tree has one owner, and all processes get its events."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Quick(BaseTask):
 
 @executor_register()
 class Hold(BaseTask):
-    """Goes on until there is a file of the task's name."""
+    """Runs until there is a file with the task's name."""
 
     id = "hold"
 
@@ -108,7 +108,7 @@ class Processes:
                 await asyncio.sleep(0.01)
 
     def open(self, task_id: str) -> None:
-        """Let a `hold` go on."""
+        """Release a `hold`."""
         (self.folder / "gates" / task_id).touch()
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -157,3 +158,60 @@ def run("""
     left = [process.status() for process in psutil.process_iter() if process.pid == int(pid_file.read_text())]
     assert left in ([], [psutil.STATUS_ZOMBIE])
     assert tool(repository, "nightly", "--only", "good").stdout.rstrip().endswith("PASSED")
+
+
+PROSE = {
+    "page.md": "A task is told of this.\n\n`is told` and\n\n```\nis told\n```\n",  # prose: allow
+    "docstring.py": '"""A module.\n\nWhoever calls it waits.\n"""\n',  # prose: allow
+    "comment.py": "x = 1\n# The lock is held for\n# ever by then.\n",  # prose: allow
+    "message.py": 'def f(name):\n    raise ValueError(f"{name} is no folder.")\n',  # prose: allow
+    "good.py": '"""Telling."""  # prose: allow\nwhoever = "nobody"\nassert whoever is None\n',
+}
+PROSE_FOUND = [
+    "docs/comment.py:2: 'for ever'",  # prose: allow
+    "docs/docstring.py:3: 'Whoever'",  # prose: allow
+    "docs/message.py:2: 'is no folder'",  # prose: allow
+    "docs/page.md:1: 'is told'",  # prose: allow
+]
+
+
+@pytest.fixture
+def written(repository: Path) -> Path:
+    """A repository whose only prose is known, with a list of pending paths that can be set."""
+    shutil.rmtree(repository / "packages")
+    shutil.rmtree(repository / "changelog.d")
+    (repository / "CHANGELOG.md").unlink()
+    set_pending(repository, "")
+    for name, text in PROSE.items():
+        (repository / "docs").mkdir(exist_ok=True)
+        (repository / "docs" / name).write_text(text)
+    return repository
+
+
+def set_pending(repository: Path, paths: str) -> None:
+    program = repository / "tools/prose.py"
+    text, count = re.subn(
+        r"(?ms)^PENDING\b.*?(?=^\n|^@)", f"PENDING: tuple[str, ...] = ({paths})\n", program.read_text()
+    )
+    assert count == 1
+    program.write_text(text)
+
+
+def test_an_expression_of_the_list_is_found_in_each_kind_of_prose_and_not_in_code(written: Path):
+    checked = tool(written, "prose", "--check", str(written / "docs"))
+    assert checked.returncode == 1, checked.stderr
+    assert [line.partition(" (")[0] for line in checked.stdout.splitlines()] == PROSE_FOUND
+    assert "(whoever). Write instead: the caller" in checked.stdout  # prose: allow
+
+
+def test_expressions_are_counted_by_rule(written: Path):
+    counted = tool(written, "prose", "--count", str(written / "docs"))
+    assert (counted.returncode, counted.stdout.split()[-3:]) == (0, ["4", "in", "total"])
+    assert "     1  whoever\n" in counted.stdout  # prose: allow
+
+
+def test_a_pending_path_is_not_checked_until_it_is_clean(written: Path):
+    set_pending(written, '"docs", "tools"')
+    assert tool(written, "prose", "--check", str(written / "docs")).stdout.splitlines() == [
+        "tools/prose.py: PENDING contains tools, which has no findings. Remove it."
+    ]

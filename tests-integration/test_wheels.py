@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
     folder = tmp_path_factory.mktemp("wheels")
     for name in NAMES:
         build(ROOT / "packages" / name, folder)
-    for plugin in ("broken", "rival", "future"):
+    for plugin in ("broken", "rival", "future", "greeting"):
         build(PLUGINS / plugin, folder)
     return Wheels(folder)
 
@@ -86,6 +87,18 @@ def test_the_demonstration_runs_from_wheels(everything: Environment):
 def test_the_former_name_starts_the_same_program(everything: Environment):
     ours, former = (everything.python.with_name(name) for name in ("apflow", "aipartnerupflow"))
     assert must_run(ours, "version", "--json") == must_run(former, "version", "--json")
+
+
+def test_help_describes_the_commands_of_an_installed_plugin_without_importing_it(
+    wheels: Wheels, with_program: Environment
+):
+    with_program.install(wheels["greeting-plugin"].path, is_forced=True)
+    helped = with_program.apflow("--help")
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert re.search(r"(?m)^  greet +Print a greeting: one line\.$", helped.stdout)
+    assert re.search(r"(?m)^  greet-quietly +From greeting-plugin 1\.0\.0\.$", helped.stdout)
+    greeted = with_program.apflow("greet")
+    assert (greeted.stdout, greeted.stderr) == ("hello\n", "greeting_plugin is imported\n")
 
 
 def test_a_broken_plugin_is_listed_and_takes_nothing_down(wheels: Wheels, with_program: Environment):

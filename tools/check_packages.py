@@ -31,19 +31,29 @@ DISTRIBUTION_OF = {
     "pytest_asyncio": "pytest-asyncio",
     "yaml": "pyyaml",
 }
-# Modules that hold modules of several owners: what is imported from them tells whose it is.
+# Modules that contain modules of several distributions: the imported name shows which one is used.
 PARENTS = ("apflow", "apflow.executor", "apflow.storage", "importlib")
-# What stands at the other end of what a package does: its tests run it, and it is no dependency.
+# The peers that a package communicates with: its tests run them, but the package does not depend on them.
 PEERS = {
     "apflow-client": ("apflow-server", "apflow-storage-duckdb"),
     "apflow-executor-apflow": ("apflow-server", "apflow-storage-duckdb"),
 }
-GROUPS = ("executors", "storages", "runners", "hooks", "tools", "secrets", "commands", "server")
+GROUPS = (
+    "executors",
+    "storages",
+    "runners",
+    "hooks",
+    "tools",
+    "secrets",
+    "commands",
+    "command_summaries",
+    "server",
+)
 KNOWN_GROUPS = {f"apflow.{group}" for group in GROUPS} | {"console_scripts", "pytest11"}
 
 
 def check_files(package: Package) -> Iterator[str]:
-    """A package stands in its own corner of the namespace, and says what it is."""
+    """A package has its own part of the namespace, and the required files."""
     for file in ("README.md", "LICENSE"):
         if not (package.folder / file).is_file():
             yield f"{package.name}: {file} is missing"
@@ -161,7 +171,7 @@ def closure(package: Package, by_name: dict[str, Package]) -> set[str]:
 
 
 def check_environments(found: list[Package]) -> Iterator[str]:
-    """Each package has an environment that holds what it declares, the test kit, and nothing else of ours."""
+    """Each package has an environment with only the siblings that it declares and the test kit."""
     by_name = {package.name: package for package in found}
     environments = tomllib.loads((ROOT / "hatch.toml").read_text())["envs"]
     kit = closure(by_name["apflow-testing"], by_name)

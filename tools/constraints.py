@@ -37,7 +37,7 @@ def check(text: str, requirements: list[str]) -> list[str]:
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     pinned = {requirement_name(line) for line in lines if "==" in line}
     faults = [
-        f"constraints.txt: {line!r} is no pinned version"
+        f"constraints.txt: {line!r} is not a pinned version"
         for line in lines
         if "==" not in line or "://" in line
     ]

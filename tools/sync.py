@@ -29,7 +29,7 @@ def wanted_files(package: Package, version: str) -> dict[Path, str]:
         package.module_folder / "py.typed": "",
         pyproject: with_version(pyproject.read_text(), version),
     }
-    if release.is_file():  # where the version must be had without reading metadata
+    if release.is_file():  # where the version is needed without reading metadata
         wanted[release] = re.sub(r'(?m)^VERSION = ".*"$', f'VERSION = "{version}"', release.read_text())
     return wanted
 

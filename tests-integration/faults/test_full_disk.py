@@ -1,6 +1,6 @@
 """The disk of a server's database is filled and emptied while trees are submitted and run.
 
-The server goes on: `/ready` names the reason while it lasts, waiting callers are answered, and every
+The server continues: `/ready` names the reason while it lasts, waiting callers are answered, and every
 acknowledged tree ends without a restart.
 """
 

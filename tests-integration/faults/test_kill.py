@@ -16,7 +16,7 @@ SEED = int(os.environ.get("APFLOW_FAULT_SEED", "2026"))
 TASKS = 2000
 SHORT = 5
 LONG = 50
-LINES = 4 * TASKS  # of history, if nobody kills it: called, hooked, told of the start and of the end
+LINES = 4 * TASKS  # of history, without a kill: called, hooked, and the events of the start and of the end
 
 
 def killed_at(point: str, folder: Path) -> Evidence:

@@ -13,7 +13,7 @@ from apflow.testing.proxy import a_proxy
 
 
 def told(story: Story, server: Server, folder: Path, planted: str = "") -> Evidence:
-    """Let a story happen, and return what it left."""
+    """Run a scenario, and return its evidence."""
     environment = {"FAULTS_PLANTED": planted, "FAULTS_WATCH": "1"}
     with (
         a_database(server.url()) as url,

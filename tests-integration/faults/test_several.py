@@ -34,7 +34,7 @@ CAMPAIGNS = int(os.environ.get("APFLOW_FAULT_CAMPAIGNS", "10"))
 
 
 def campaign(server: Server, folder: Path, name: str, counts: Mapping[str, int], *, size: int) -> Evidence:
-    """Let a campaign happen on a database of its own, and return what it left."""
+    """Run a campaign on a new database, and return its evidence."""
     with (
         a_database(server.url()) as url,
         a_proxy(target_of(url)) as proxy,
@@ -47,10 +47,12 @@ def campaign(server: Server, folder: Path, name: str, counts: Mapping[str, int],
 
 
 def told(name: str, evidence: Evidence, proxy: Proxy) -> str:
-    """Return what a campaign came to, for whoever watches (`-s`)."""
+    """Return a summary of a campaign, to print (`-s`)."""
     kinds = Counter(line["kind"] for line in evidence.history)
     rests = [seconds for _, seconds in restarts(evidence)]
-    rested = f"; after {len(rests)} kills in quiet, work went on within {max(rests):.2f} s" if rests else ""
+    rested = (
+        f"; after {len(rests)} undisturbed kills, work continued within {max(rests):.2f} s" if rests else ""
+    )
     return (
         f"seed {SEED}/{name}: {kinds['killed']} kills, {kinds['frozen']} freezes, {kinds['drained']} drains, "
         f"{kinds['server']} faults of server and network ({proxy.lost_answers} answers and "
@@ -126,7 +128,7 @@ def test_twenty_killed_workers_trees_go_on_within_the_lease_and_two_seconds(serv
     assert faults(evidence) == {}
     seconds = sorted(seconds for _, seconds in restarts(evidence))
     assert len(seconds) >= 20
-    print(f"Went on after a kill: median {seconds[len(seconds) // 2]:.2f} s, at most {seconds[-1]:.2f} s")
+    print(f"Continued after a kill: median {seconds[len(seconds) // 2]:.2f} s, at most {seconds[-1]:.2f} s")
     assert seconds[-1] <= evidence.lease + RESTART
 
 

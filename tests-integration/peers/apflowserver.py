@@ -1,4 +1,4 @@
-"""Servers of apflow: `apflow serve` in a process of its own, which a test may end and start again."""
+"""Servers of apflow: `apflow serve` in a separate process, which a test may end and start again."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def apflow_server(
 ) -> Generator[ApflowServer]:
     """Run a server on a free port, with executors of the modules that are named.
 
-    Its database is the one that is given; else a file, where that is to be durable; else in memory.
+    Its database is the given one; otherwise a file if `is_durable`, else memory.
     """
     own = f"duckdb:///{folder / 'far.duckdb'}" if is_durable else "memory://"
     server = ApflowServer(folder, database or own, modules, environment or {})
@@ -95,7 +95,7 @@ def apflow_server(
 
 
 def is_ready(url: str) -> bool:
-    """Say whether a server answers that it is ready."""
+    """Return whether a server answers that it is ready."""
     try:
         return httpx.get(f"{url}/ready", timeout=1).status_code == 200
     except httpx.TransportError:
@@ -119,7 +119,7 @@ def wait_for(condition: Callable[[], object], timeout: float = 10.0) -> None:
 
 
 async def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
-    """Wait until a condition holds, and let others work meanwhile."""
+    """Wait until a condition holds, without blocking the event loop."""
     async with asyncio.timeout(timeout):
         while not condition():  # noqa: ASYNC110 - files and processes send no event
             await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""A real Docker engine for tests: `dockerd`, with all that it keeps in a folder of its own, and one image.
+"""A real Docker engine for tests: `dockerd`, with its data in a temporary directory, and one image.
 
 It listens at a Unix socket and, where a test says so, at a port of the loopback interface. It changes neither
 the firewall nor the interfaces of this machine: its containers have no network. The image is a busybox.
@@ -68,10 +68,10 @@ class Engine:
             client.ping()
 
     def kill(self) -> None:
-        """Kill it as a crash would: its containers go on."""
+        """Kill it as a crash would: its containers continue."""
         self.process.kill()
         self.process.wait()
-        # containerd dies with it, and where nobody takes it away, its number would count as alive.
+        # containerd dies with it; until it is reaped, its process id would count as alive.
         (self.folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
 
     def stop(self) -> None:
@@ -89,7 +89,7 @@ class Engine:
 
     @contextmanager
     def client(self) -> Generator[docker.APIClient]:
-        """Give a client of our own, to look at what is there."""
+        """Yield a client to inspect the engine."""
         client = docker.APIClient(base_url=self.url, version="auto", timeout=30)
         try:
             yield client
@@ -107,7 +107,7 @@ class Engine:
             return [each["Id"] for each in client.containers()]
 
     def _listens(self) -> bool:
-        # Not asked of the library: it leaves its socket open where nobody listens (docker 7.2).
+        # Not by the library, which leaves its socket open if the connection is refused (docker 7.2).
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(f"{self.folder}/d.sock") == 0
 
@@ -205,7 +205,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def busybox_image() -> bytes:
-    """Return the tar of a file system: busybox under all its names, and one file that is no program."""
+    """Return the tar of a file system: busybox under all its names, and one file that is not a program."""
     names = subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout.split()
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as tar:

@@ -15,7 +15,7 @@ class FarFault(ExecutorError):  # noqa: N818 - a fault, as tests name it
 
 
 def is_there(path: str) -> bool:
-    """Say whether there is a file."""
+    """Return whether there is a file."""
     return Path(path).exists()
 
 
@@ -40,7 +40,7 @@ class Say(BaseTask):
 
 @executor_register(override=True)
 class Fail(BaseTask):
-    """Fails with a text; the first time only, where `once` names a file."""
+    """Fails with a message; only the first time if `once` names a file."""
 
     id = "far_fail"
     name = "fail"
@@ -57,11 +57,11 @@ class Fail(BaseTask):
 
 @executor_register(override=True)
 class Hold(BaseTask):
-    """Tells of progress, step by step, until a file says to end; notes in another that it was cancelled."""
+    """Reports progress in steps until a file says to end; records in another that it was cancelled."""
 
     id = "far_hold"
     name = "hold"
-    description = "Works until it is told to end."
+    description = "Works until a file says to end."
 
     async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Work until the file `until` is there."""

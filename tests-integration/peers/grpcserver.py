@@ -1,6 +1,6 @@
 """A gRPC server with all four kinds of method, for tests: no generated code, the protos are compiled here.
 
-`serve` runs it on the running loop; `python grpcserver.py` runs it in a process of its own, which can be
+`serve` runs it on the running loop; `python grpcserver.py` runs it in a separate process, which can be
 killed, and prints its port.
 """
 
@@ -165,7 +165,7 @@ class Peer:
 
     port: int = 0
     token: str = "let-me-in-please"  # what Private wants: authorization: Bearer TOKEN
-    active: Counter[str] = field(default_factory=Counter[str])  # calls that go on, by method
+    active: Counter[str] = field(default_factory=Counter[str])  # active calls, by method
     calls: Counter[str] = field(default_factory=Counter[str])
     cancelled: Counter[str] = field(default_factory=Counter[str])
     connections: set[str] = field(default_factory=set[str])  # who has called
@@ -183,7 +183,7 @@ class Peer:
         return call | more
 
     async def until_active(self, method: str, count: int, seconds: float = 10.0) -> None:
-        """Wait until so many calls of a method go on."""
+        """Wait until a method has `count` active calls."""
         async with asyncio.timeout(seconds):
             while self.active[method] != count:  # noqa: ASYNC110 - the calls are counted, not announced
                 await asyncio.sleep(0.005)
@@ -408,7 +408,7 @@ async def serve(
 
 @contextmanager
 def serve_in_process(port: int = 0) -> Generator[tuple[subprocess.Popen[str], int]]:
-    """Run the server in a process of its own; yield that and its port. Killing it is allowed."""
+    """Run the server in a separate process; yield that and its port. Killing it is allowed."""
     command = [sys.executable, __file__, str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as process:
         try:
@@ -421,7 +421,7 @@ def serve_in_process(port: int = 0) -> Generator[tuple[subprocess.Popen[str], in
 async def _main(port: int) -> None:
     async with serve(port=port) as peer:
         print(peer.port, flush=True)
-        # Ends with whoever started it: its input is closed then.
+        # Ends with the process that started it, which closes its input.
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 

@@ -1,6 +1,6 @@
 """A web server on loopback that behaves well or badly, as the path says; plain and with TLS.
 
-It runs in a thread of its own, with its own event loop, so that tests of any kind can use it:
+It runs in a separate thread with its own event loop, so that tests of any kind can use it:
 
 ```python
 with http_peer() as peer:
@@ -43,7 +43,7 @@ class HttpPeer:
     other_port: int = 0  # the same, of another origin
     tls_port: int = 0
     mute_port: int = 0  # accepts connections and never says a word
-    garbage_port: int = 0  # answers with what is no HTTP
+    garbage_port: int = 0  # answers with data that is not HTTP
     ca_file: Path = Path()
     requests: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     seen: Counter[str] = field(default_factory=Counter[str])  # requests so far, by path

@@ -16,7 +16,7 @@ from peers.apflowserver import HERE, ApflowServer, wait_for
 
 @dataclass
 class Shell:
-    """The program, in processes of its own, in the folder of a server and with its database."""
+    """The program, in separate processes, in the directory of a server and with its database."""
 
     server: ApflowServer
 
@@ -48,7 +48,7 @@ class Shell:
         """Press Ctrl-C in a run that the server does, and check that it is cancelled there.
 
         Args:
-            folder: in which the program works, and the run tells how far it is.
+            folder: in which the program works, and the run reports its progress.
             is_there: name the server to it.
             more: variables of the environment.
         """

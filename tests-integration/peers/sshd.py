@@ -1,4 +1,4 @@
-"""A real OpenSSH server for tests, on a loopback port, with keys and a configuration of its own.
+"""A real OpenSSH server for tests, on a loopback port, with its own keys and configuration.
 
 It runs as the user of the tests, and lets that user in; as root, others too. Where it is not installed, the
 test is skipped, except in CI.
@@ -63,7 +63,7 @@ class Sshd:
         }
 
     def commands(self, line: str) -> list[int]:
-        """The processes of this machine that run this command line, whoever started them."""
+        """The processes of this machine that run this command line, regardless of their parents."""
         wanted = line.replace(" ", "\0").encode() + b"\0"
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -170,7 +170,7 @@ def _write_key(path: Path, kind: str, passphrase: str = "") -> Path:
 def _generate(name: str, kind: str, passphrase: str) -> tuple[str, str]:
     """Make a key, one for each name: the servers of a process share them, since an RSA key takes time."""
     bits = ["-b", "2048"] if kind == "rsa" else []
-    rounds = ["-a", "1"]  # of deriving the passphrase's key: nobody is to wait for it here
+    rounds = ["-a", "1"]  # of deriving the passphrase's key: few, to save time
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, name)
         command = ["ssh-keygen", "-q", "-t", kind, *bits, *rounds, "-N", passphrase, "-f", str(path)]
@@ -186,7 +186,7 @@ def _configuration(folder: Path, port: int, settings: Sequence[str], hosts: Sequ
         *(f"HostKey {folder / f'host_{kind}'}" for kind in hosts),
         f"AuthorizedKeysFile {folder / 'authorized_keys'}",
         f"PidFile {folder / 'pid'}",
-        "StrictModes no",  # the folder lies below one that everybody may write to
+        "StrictModes no",  # the directory is below a world-writable one
         "UsePAM no",
         "PermitRootLogin yes",
         "PasswordAuthentication yes",

@@ -1,4 +1,4 @@
-"""A peer that answers as a test tells it: what a server does when it is not well."""
+"""A peer with configurable responses: the behaviour of a faulty server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class StrangePeer:
-    """Answers each request with the next of `answers`, and the last of them for ever."""
+    """Answers each request with the next of `answers`, and the last of them repeatedly."""
 
     def __init__(self, url: str, answers: list[Answer]) -> None:
         self.url, self.answers = url, answers

@@ -1,6 +1,6 @@
 """A WebSocket server on loopback that behaves well or badly, as the path says; plain and with TLS.
 
-It runs in a thread of its own, with its own event loop, so that tests of any kind can use it:
+It runs in a separate thread with its own event loop, so that tests of any kind can use it:
 
 ```python
 with websocket_peer() as peer:
@@ -37,7 +37,7 @@ from websockets.http11 import Request, Response
 
 TOKEN = "Bearer let-me-in-5f2c"
 _ESTABLISHED = 1  # of tcp(7)
-# What the peer itself logs is no business of a test that searches the log.
+# Tests that search the log must not find the log of the peer.
 _SILENCE = logging.Logger("silence", logging.CRITICAL + 1)  # noqa: LOG001
 
 Options = dict[str, str]
@@ -51,7 +51,7 @@ class WebSocketPeer:
     port: int = 0
     tls_port: int = 0
     mute_port: int = 0  # accepts connections and never says a word
-    garbage_port: int = 0  # answers with what is no HTTP
+    garbage_port: int = 0  # answers with data that is not HTTP
     ca_file: Path = Path()
     other_ca_file: Path = Path()  # of a CA that has signed nothing here
     headers: list[dict[str, str]] = field(default_factory=list[dict[str, str]])  # of each handshake
@@ -333,7 +333,7 @@ async def _fragments(connection: ServerConnection, options: Options) -> None:
 
 
 async def _pings(connection: ServerConnection, options: Options) -> None:
-    """Ask for ever more pongs and read none."""
+    """Send pings continuously, and read no pongs."""
     del options
     connection.transport.pause_reading()
     while not connection.transport.is_closing():
@@ -343,7 +343,7 @@ async def _pings(connection: ServerConnection, options: Options) -> None:
 
 
 async def _bomb(connection: ServerConnection, options: Options) -> None:
-    """Send compressed messages that nobody has agreed to."""
+    """Send compressed messages without negotiation."""
     del options
     pack = zlib.compressobj(wbits=-15)
     data = (pack.compress(b"\0" * 1_000_000) + pack.flush(zlib.Z_SYNC_FLUSH))[:-4]
@@ -352,7 +352,7 @@ async def _bomb(connection: ServerConnection, options: Options) -> None:
 
 
 async def _broken_text(connection: ServerConnection, options: Options) -> None:
-    """Send a text frame that is no UTF-8."""
+    """Send a text frame that is not UTF-8."""
     del options
     _raw(connection, b"\x81\x02\xff\xfe")
     await connection.wait_closed()

@@ -1,4 +1,4 @@
-"""Runs `tree.yaml` beside it, as you would from the command line, in a database of its own.
+"""Runs the `tree.yaml` next to it, as from the command line, in a new database.
 
 Commands are off until they are allowed by name: `wc` is all that this tree may run.
 """

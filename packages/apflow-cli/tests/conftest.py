@@ -52,7 +52,7 @@ class GiveUp(BaseTask):
 
 @executor_register()
 class Hold(BaseTask):
-    """Runs until a socket lets it go, and tells it when it starts and when it ends."""
+    """Runs until a socket releases it, and reports its start and its end there."""
 
     id = "hold"
 
@@ -71,7 +71,7 @@ class Hold(BaseTask):
 
 @dataclass
 class Program:
-    """The real program, in processes of its own, in one folder with one database."""
+    """The real program, run in separate processes, in one directory with one database."""
 
     folder: Path
     url: str
@@ -133,7 +133,7 @@ class Program:
 
 @pytest.fixture(scope="session")
 def program_type() -> type[Program]:
-    """For fixtures that need a program of their own: test modules cannot import this file."""
+    """For fixtures that need another program: test modules cannot import this file."""
     return Program
 
 
@@ -150,7 +150,7 @@ def bare(tmp_path: Path) -> Program:
 
 
 class Held:
-    """The test's end of what a `hold` executor tells."""
+    """The test's end of the connection of a `hold` executor."""
 
     def __init__(self) -> None:
         self._server = socket.create_server(("127.0.0.1", 0))

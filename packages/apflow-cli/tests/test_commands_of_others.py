@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -17,6 +18,9 @@ ENTRY_POINTS = """
 hello = elsewhere:hello
 broken = elsewhere_broken:command
 odd = elsewhere:HELLO
+
+[apflow.command_summaries]
+Greet: print one line, without a task. = elsewhere:hello
 """
 
 
@@ -34,8 +38,20 @@ def extended(bare: Any) -> Any:
 
 
 def test_a_command_of_another_distribution_is_listed_and_runs(extended):
-    assert "From elsewhere 1.5." in extended("--help").stdout
+    helped = extended("--help")
+    assert re.search(r"(?m)^  hello +Greet: print one line, without a task\.$", helped.stdout)
     assert extended("hello").stdout == "hello from elsewhere\n"
+
+
+def test_help_describes_a_command_without_importing_it(extended):
+    (extended.folder / "site" / "elsewhere.py").write_text("raise SystemExit('imported')\n")
+    helped = extended("--help")
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert "Greet: print one line" in helped.stdout
+
+
+def test_help_names_the_distribution_of_a_command_without_a_summary(extended):
+    assert re.search(r"(?m)^  odd +From elsewhere 1\.5\.$", extended("--help").stdout)
 
 
 def test_a_broken_command_is_listed_and_takes_nothing_down(extended):
@@ -48,8 +64,8 @@ def test_a_broken_command_is_listed_and_takes_nothing_down(extended):
     assert extended("version").returncode == 0
 
 
-def test_what_is_no_command_is_told_as_such(extended):
-    assert "is no click command but a int" in extended("odd").stderr
+def test_an_object_that_is_not_a_command_is_reported(extended):
+    assert "'odd' must be a click command, not a int" in extended("odd").stderr
 
 
 def test_doctor_names_the_broken_command(extended):

@@ -92,7 +92,7 @@ def test_what_else_a_file_holds_stays_as_it_is(bare):
 def test_what_wins_over_a_file_is_told(bare):
     bare.environment["APFLOW_RATE_LIMIT"] = "9"
     done = bare("config", "set", "rate_limit", "10")
-    assert (done.returncode, "APFLOW_RATE_LIMIT wins" in done.stdout) == (0, True)
+    assert (done.returncode, "APFLOW_RATE_LIMIT overrides it" in done.stdout) == (0, True)
 
 
 @pytest.mark.parametrize("content", [None, "max_concurrency = 7\n"])

@@ -40,7 +40,7 @@ class Terminal:
         self.seen = ""
 
     def read_until(self, text: str) -> None:
-        """Read what is shown until it holds a text; fail when the program ends before."""
+        """Read the display until it contains a string; fail if the program ends before."""
         while text not in self.plain:
             more = self._read()
             assert more, f"{text!r} was not shown: {self.seen!r}"

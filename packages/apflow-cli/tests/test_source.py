@@ -268,7 +268,7 @@ def test_a_pipe_that_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.M
     writer.join()
 
 
-# Answers each file as the program does, and tells what the answer cost.
+# Reads each file as the program does, and reports what that cost.
 ANSWER_ALL = """
 import contextlib, io, json, sys, time
 from pathlib import Path

@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from apflow.cli.program import COMMANDS, SHORT_HELP, program
+from apflow.cli.program import COMMANDS, SUMMARIES, program
 from apflow.cli.release import VERSION
 from apflow.core import plugins
 
@@ -54,10 +54,12 @@ def test_the_version_shown_is_the_one_released():
     assert described["project"]["version"] == VERSION
 
 
-def test_the_short_help_of_the_list_is_that_of_the_commands():
-    ours = [each.name for each in plugins.listing(COMMANDS) if each.distribution == "apflow-cli"]
-    commands: dict[str, Any] = {name: plugins.load(COMMANDS, name) for name in ours}
-    assert {name: command.get_short_help_str(limit=100) for name, command in commands.items()} == SHORT_HELP
+def test_the_summaries_in_the_metadata_are_the_short_help_of_the_commands():
+    ours = [each for each in plugins.listing(COMMANDS) if each.distribution.startswith("apflow-")]
+    commands: dict[str, Any] = {each.value: plugins.load(COMMANDS, each.name) for each in ours}
+    assert {command.get_short_help_str(limit=100): value for value, command in commands.items()} == {
+        each.name: each.value for each in plugins.listing(SUMMARIES)
+    }
 
 
 def every_command(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -1,8 +1,8 @@
 """A naive model of how a tree of tasks runs, to compare the engine with, and trees to try it on.
 
 It shares nothing with `Plan`: it looks at every task again after each step, until nothing changes. Tasks
-run one at a time in order of `(priority, position)`, so with a cancellation the engine must be told
-`max_concurrency=1`; without one the final states do not hang on the order.
+run one at a time in order of `(priority, position)`, so with a cancellation the engine must run with
+`max_concurrency=1`; without one the final states do not depend on the order.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class _Model:
 def below(scenario: Scenario, top: str) -> list[str]:
     """Return a task and all below it."""
     found = [top]
-    for task in scenario.tasks:  # parents stand before their children
+    for task in scenario.tasks:  # parents precede their children
         if task.parent in found:
             found.append(task.id)
     return found
@@ -234,7 +234,7 @@ def _tasks(draw: st.DrawFn, number: int, parents: list[int | None], with_cancel:
 
 
 def is_free_of_cycles(tasks: Sequence[Scripted]) -> bool:
-    """Say whether the tree can finish: a task inside a group may need its start, all else needs ends."""
+    """Return whether the tree can finish: a task inside a group may need its start, others need ends."""
     model = _Model(Scenario(tuple(tasks)))
     waits = {(task.id, "start"): set(_causes(model, task)) for task in tasks}
     for task in tasks:

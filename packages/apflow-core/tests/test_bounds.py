@@ -151,7 +151,7 @@ def test_a_huge_number_of_a_setting_is_refused(name: str, value: object):
 
 
 def numbers_in(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the subschemas of a schema that take numbers, but for those of free data."""
+    """Yield the subschemas of a schema that take numbers, except those of free data."""
     if isinstance(schema, dict):
         found = cast("dict[str, Any]", schema)
         kinds = found.get("type")

@@ -1,4 +1,4 @@
-"""Cancelling: what ends, how its code is told, and what is kept."""
+"""Cancelling: what ends, how its code is notified, and what is kept."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from apflow.core.store.base import Change, Transition, TransitionResult
 
 
 class Waits(BaseTask):
-    """Waits until it is told to end; `mode` says how it takes that."""
+    """Waits until it is cancelled; `mode` says how it reacts."""
 
     id = "waits"
     started: asyncio.Event
@@ -61,7 +61,7 @@ class Checks(Waits):
 
 
 class Tells(Waits):
-    """Has a `cancel` of its own."""
+    """Overrides `cancel`."""
 
     id = "tells"
 
@@ -71,7 +71,7 @@ class Tells(Waits):
 
 
 class Finishes(Waits):
-    """Completes although it was told to end."""
+    """Completes although it was cancelled."""
 
     id = "finishes"
     cancelable = True
@@ -329,7 +329,7 @@ async def test_a_cancel_that_meets_the_end_of_the_run_does_not_keep_it_from_endi
 
 
 class RunMeanwhile(MemoryStore):
-    """Has a tree run to its end just after somebody has read it."""
+    """Runs a tree to its end just after it was read."""
 
     node: TaskTreeNode | None = None
 

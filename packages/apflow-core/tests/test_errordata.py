@@ -52,7 +52,7 @@ from apflow.core.service.error_json import FACTS, data_of, error_from
 TOLD = [
     InvalidInputError("No.", ["a", "b"]),
     TreeInvalidError("No tree."),
-    ValidationError("No.", ["/a: is no number"]),
+    ValidationError("No.", ["/a: is not a number"]),
     InputsError("No.", ["no such task"]),
     NotFoundError("a"),
     ExecutorNotFoundError("rest", "Did you mean 'rest_executor'?"),

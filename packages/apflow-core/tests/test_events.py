@@ -35,7 +35,7 @@ from apflow.core.store.base import Change, Transition
 
 
 class Talks(BaseTask):
-    """Says what it is told to, waits where it is told to, and ends as it is told to."""
+    """Logs, waits and ends as its inputs request."""
 
     id = "test_talks"
     started: asyncio.Event
@@ -283,7 +283,7 @@ async def test_a_tree_that_does_not_exist_cannot_be_heard(db: TaskStore):
 async def test_a_slow_subscriber_blocks_nothing_and_is_told_all_stored_events(db: TaskStore):
     node = await create(db, task("r"), *(task(f"t{at}", "r") for at in range(50)))
     subscription = Subscription(bus_of(db), db, "r", after=0, size=3)
-    await run(db, node)  # nobody listens meanwhile
+    await run(db, node)  # there is no listener meanwhile
     events = await heard(aiter(subscription))
     assert numbers(events) == list(range(1, 51 + 1 + 51 * 2 + 1 + 1))
     assert events[-1].type == "tree_completed"
@@ -307,7 +307,7 @@ async def test_a_slow_subscriber_is_told_how_many_live_events_it_missed(db: Task
 async def test_who_was_too_slow_for_the_end_is_told_what_it_missed_before_it(db: TaskStore):
     node = await create(db, task("a", says=10))
     subscription = Subscription(bus_of(db), db, "a", after=1, size=4)
-    await run(db, node)  # nobody listens meanwhile
+    await run(db, node)  # there is no listener meanwhile
     told = kinds(await heard(aiter(subscription)))
     assert told == ["tree_started", "task_started", *["log"] * 3, "task_completed", "tree_completed"]
 
@@ -391,7 +391,7 @@ async def test_live_events_carry_the_number_of_the_stored_one_before_them(db: Ta
     async with asyncio.timeout(10):
         while len(events) < 2:
             await asyncio.sleep(0.01)
-    await asyncio.sleep(0.2)  # it has looked for more: a live event is told to whom is not behind
+    await asyncio.sleep(0.2)  # it has polled: only a subscriber that is up to date gets live events
     await run(db, node)
     await listening
     assert kinds(events).count("log") == 2

@@ -31,7 +31,7 @@ from apflow.core.model.task import Json, Task
 
 
 class Waits(BaseTask):
-    """Waits until it may go on."""
+    """Waits until it may continue."""
 
     id = "test_waits"
     started: asyncio.Event
@@ -71,14 +71,14 @@ async def signals() -> None:
 
 
 class Point:
-    """Where a call stops: its work is done, and its caller has not been told."""
+    """Where a call stops: its work is done, and it has not returned."""
 
     def __init__(self) -> None:
         self.reached, self.go_on = asyncio.Event(), asyncio.Event()
 
 
 def stop_after(db: TaskStore, name: str) -> Point:
-    """Let the next call of an operation stop before it returns."""
+    """Make the next call of an operation stop before it returns."""
     call: Callable[..., Awaitable[Any]] = getattr(db, name)
     point = Point()
 

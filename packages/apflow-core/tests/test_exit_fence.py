@@ -148,9 +148,9 @@ def test_a_callback_that_raises_system_exit_is_logged_and_the_loop_continues(
         for delay in (0, 0.001, 0.002):
             loop.call_later(delay, exit_now)
         await asyncio.sleep(0.02)
-        return "went on"
+        return "continued"
 
-    assert run(main()) == "went on"
+    assert run(main()) == "continued"
     records = [record for record in caplog.records if "SystemExit" in record.getMessage()]
     assert len(records) == 3
     assert all(record.exc_info for record in records)

@@ -302,6 +302,6 @@ def test_a_registered_class_and_an_installed_one_of_the_same_id_are_an_error_on_
 
 def test_a_plugin_that_is_no_executor_is_a_load_error_that_names_it(install: Install):
     install("installed-one", "test_installed = installed_one:Installed", "Installed = 3")
-    with pytest.raises(PluginLoadError, match=r"installed-one 1\.2.*no ExecutableTask"):
+    with pytest.raises(PluginLoadError, match=r"installed-one 1\.2.*not an ExecutableTask class"):
         get_executor("test_installed")
     assert get_registry().list_by_category(ExtensionCategory.EXECUTOR) is not None

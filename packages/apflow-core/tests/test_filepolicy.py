@@ -14,7 +14,7 @@ from apflow.core.permissions.origin import Origin, working_for
 from apflow.core.permissions.secret_policy import Author
 
 LIMIT = 1000
-# What is no regular file, or what the kernel makes: reading it may block, or show what is nobody's to see.
+# Files that are not regular, or are made by the kernel: reading one may block, or disclose data.
 SPECIAL = [
     "/dev/stdin", "/dev/fd/0", "/dev/zero", "/dev/null", "/dev/tty", "/dev/random", "/proc/kmsg",
     "/proc/self/environ", "/proc/self/mem", "/proc/self/fd/0", "/proc/1/environ", "/sys/kernel/notes",

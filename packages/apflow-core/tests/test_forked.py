@@ -62,7 +62,7 @@ PROGRAMS = {
             task_executor.TaskExecutor()
             fair_semaphore.process_slots(4)
     """,
-    "a child runs trees with threads and runs of its own": """
+    "a child runs trees with its own threads and runs": """
         pool = thread_pool.ThreadPool("pool", 1)
         asyncio.run(pool.run(time.time))
         task_executor.TaskExecutor()._running.append("a run of the parent")

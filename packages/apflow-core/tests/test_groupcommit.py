@@ -1,4 +1,4 @@
-"""Group commit: what waits rides together, everyone is told, and nobody waits for company."""
+"""Group commit: waiting changes are committed together, each writer gets its result, without extra delay."""
 
 import asyncio
 import threading

@@ -50,8 +50,8 @@ def test_the_next_one_replaces_what_is_left_and_the_earlier_one_leaves_it_alone(
             pass
         with told(other):
             assert find_holder(database) == other
-            told_in(database).write_text("somebody else's")
-        assert told_in(database).read_text() == "somebody else's"
+            told_in(database).write_text("of another process")
+        assert told_in(database).read_text() == "of another process"
     assert told_in(database).exists()
 
 
@@ -72,7 +72,7 @@ def test_what_a_process_left_that_was_killed_is_nothing(database: Path):
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert told_in(database).exists()
-        assert find_holder(database) is None  # also while nobody has taken notice of its end
+        assert find_holder(database) is None  # also before its parent has waited for it
     assert find_holder(database) is None
 
 
@@ -132,7 +132,7 @@ def test_what_is_no_regular_file_is_nothing(database: Path):
     assert find_holder(database) is None
     path.rmdir()
     os.mkfifo(path, 0o600)
-    assert find_holder(database) is None  # and nobody waits for somebody to write into it
+    assert find_holder(database) is None  # and opening it does not wait for a writer
 
 
 def test_a_link_is_replaced_and_not_followed(database: Path):

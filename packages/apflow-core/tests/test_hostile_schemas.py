@@ -194,7 +194,7 @@ async def test_each_is_answered_within_a_second_and_holds_up_nothing(part: int):
     slow: list[tuple[float, str]] = []
     largest_answer = largest_gap = largest_factor = 0.0
     for schema in hostile_schemas()[part::10]:
-        for attempt in range(3):  # again, where the machine stood still meanwhile
+        for attempt in range(3):  # again, if the machine stalled meanwhile
             beats: list[float] = [0.0]
             started = time.perf_counter()
             async with asyncio.timeout(60), heartbeat(beats):

@@ -24,7 +24,7 @@ from apflow.core.store.base import Change, Transition, TransitionResult
 
 
 class Shared(MemoryStore):
-    """A store of several processes, which says of runs that they are nobody's here, once it is told to."""
+    """A store of several processes, which reports on request that all runs are lost."""
 
     capabilities = replace(MemoryStore.capabilities, is_shared=True)
 

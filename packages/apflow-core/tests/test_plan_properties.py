@@ -52,7 +52,7 @@ class Driver:
         for ruling in self.plan.take_derived():
             if self.by_id[ruling.task_id].status in TERMINAL:
                 # Between two cancelled tasks the plan saw a group start. A run's write is refused then,
-                # and it plans anew from what is stored.
+                # and it plans again from the stored tasks.
                 self.plan = Plan(self.tasks)
                 self.take()
                 return

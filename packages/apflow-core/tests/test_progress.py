@@ -19,7 +19,7 @@ from apflow.core.store.base import Change, TransitionResult
 
 
 class Clock:
-    """The event loop's clock, that goes on only when it is told to."""
+    """The event loop's clock, which advances only on request."""
 
     def __init__(self) -> None:
         self.now = 1000.0

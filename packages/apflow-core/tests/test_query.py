@@ -79,7 +79,7 @@ def test_a_hostile_expression_ends_soon(name: str):
     started = time.process_time()
     with pytest.raises(QueryError, match=r"it makes more than|it takes too long"):
         Query(text).search(value)
-    assert time.process_time() - started < 30  # 3 s where nothing else runs
+    assert time.process_time() - started < 30  # 3 s on an idle machine
 
 
 def test_a_large_value_is_searched_in_good_time():

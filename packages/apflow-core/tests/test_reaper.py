@@ -1,4 +1,4 @@
-"""What becomes of programs when the process that started them dies."""
+"""Programs end when the process that started them dies."""
 
 import os
 import signal

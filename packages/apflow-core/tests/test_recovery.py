@@ -126,7 +126,7 @@ async def test_a_tree_that_fails_stops_none_of_the_others_and_is_logged(caplog: 
 
 
 class Deleting(MemoryStore):
-    """Deletes a tree as soon as somebody has found it, or begins to write it."""
+    """Deletes a tree as soon as it was found, or when a write of it begins."""
 
     def __init__(self, when: str) -> None:
         super().__init__()

@@ -190,7 +190,7 @@ async def test_dependencies_change_only_while_pending_and_without_circles(reposi
         await repository.update_task_dependencies(first.id, [second.id])
     with pytest.raises(InvalidInputError, match="circle"):
         await repository.update_task_dependencies(first.id, [first.id])
-    with pytest.raises(InvalidInputError, match="no task of this tree"):
+    with pytest.raises(InvalidInputError, match="not a task of this tree"):
         await repository.update_task_dependencies(first.id, ["nobody"])
     updated = await repository.update_task_dependencies(second.id, [{"id": root.id, "required": False}])
     assert updated.dependencies == [{"id": root.id, "required": False}]
@@ -206,7 +206,7 @@ async def test_a_dependency_that_inputs_refer_to_cannot_be_dropped(repository: T
     child = await repository.create_task(
         "child", parent_id=root.id, dependencies=[root.id], inputs={"x": {"$from": root.id}}
     )
-    with pytest.raises(InvalidInputError, match="no dependency of this task"):
+    with pytest.raises(InvalidInputError, match="not a dependency of this task"):
         await repository.update_task_dependencies(child.id, [])
 
 

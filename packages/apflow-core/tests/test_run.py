@@ -436,7 +436,7 @@ async def test_a_change_by_somebody_else_in_the_middle_is_taken_as_it_is(db):
     running = asyncio.create_task(TaskManager(db).distribute_task_tree(node))
     while not Echo.calls:
         await asyncio.sleep(0)
-    # Somebody fails the pending task behind the run's back.
+    # Another writer fails the pending task during the run.
     moved = await db.write(
         Change(moves=[Transition("b", "r", {"status": "pending"}, {"status": "failed", "error": "by hand"})])
     )

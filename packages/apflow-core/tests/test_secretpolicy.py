@@ -27,7 +27,7 @@ def known(monkeypatch: pytest.MonkeyPatch):
 
 
 def is_permitted(policy: dict[str, Any], *authors: Author, executor: str = "rest_executor") -> bool:
-    """Say whether a tree of these authors, none for one of this machine, may use PAY_KEY."""
+    """Return whether a tree of these authors may use PAY_KEY. Without authors, it is a local tree."""
     try:
         read_policy(policy, "policy").permit("PAY_KEY", authors or None, executor)
     except SecretRefusedError:

@@ -30,7 +30,7 @@ PARAM = "a-key-of-eighteen!"
 
 
 class Leaks(BaseTask):
-    """Tells its secrets in every way that it has."""
+    """Leaks its secrets in every possible way."""
 
     id = "test_leaks"
     started: asyncio.Event
@@ -68,7 +68,7 @@ class Leaks(BaseTask):
 
 
 class FailsToCancel(Leaks):
-    """Tells its secret in the log of a failed `cancel`."""
+    """Leaks its secret in the log of a failed `cancel`."""
 
     id = "test_fails_to_cancel"
 

@@ -222,7 +222,7 @@ async def test_executors_are_described_with_schema_and_origin(service: TaskServi
 
 @pytest.fixture
 async def of_ann(service: TaskService) -> TaskService:
-    """Ann has a tree; Bob, a service of his own over the same store, is returned."""
+    """Ann has a tree; the returned service is Bob's, on the same store."""
     await TaskService(service.db, "ann").create(TREE)
     return TaskService(service.db, "bob")
 

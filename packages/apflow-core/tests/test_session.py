@@ -41,7 +41,7 @@ def test_a_store_lives_through_several_event_loops():
 
 @pytest.mark.parametrize("url", ["apflow.duckdb", "", "://x"])
 def test_a_url_without_a_scheme_is_refused(url: str):
-    with pytest.raises(InvalidInputError, match="no database URL"):
+    with pytest.raises(InvalidInputError, match="not a valid database URL"):
         create_session(url or "?")
 
 

@@ -187,7 +187,7 @@ async def run(db: MemoryStore, tasks: list[dict[str, Any]], **options: Any) -> A
 
 
 async def many_turns() -> None:
-    """Let everything happen that needs nobody else."""
+    """Yield to the event loop until all ready callbacks have run."""
     for _ in range(100):
         await asyncio.sleep(0)
 
@@ -366,7 +366,7 @@ async def test_no_place_is_lost_whenever_the_caller_is_cancelled(db: MemoryStore
 
 
 class Interfering(MemoryStore):
-    """Lets somebody else change a task just before one of the writes of a run."""
+    """Makes another writer change a task just before one of the writes of a run."""
 
     def __init__(self, at: int, error: Exception | None = None) -> None:
         super().__init__()

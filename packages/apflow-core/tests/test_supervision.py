@@ -228,4 +228,4 @@ async def test_the_supervision_of_an_owner_ignores_cancellations_of_other_code(
     await asyncio.sleep(0.01)
     assert supervised.is_running
     assert not running.done()
-    assert "the work was cancelled by other code, and goes on." in caplog.text
+    assert "the work was cancelled by other code, and continues." in caplog.text

@@ -1,7 +1,7 @@
 """Users' code that leaves by an unusual door, at every place where it is called.
 
 Each place is tried with each way of leaving, in a worker that runs a second tree at the same time and a third
-one afterwards: the task ends as it should, and nothing else notices.
+one afterwards: the task ends as it should, and no other task is affected.
 """
 
 from __future__ import annotations
@@ -615,7 +615,7 @@ async def test_a_result_that_raises_when_it_is_read_fails_its_own_task_alone(whe
 
 
 async def test_code_that_returns_after_its_timeout_has_timed_out():
-    """Also where it has leaked cancellations of its own before."""
+    """Also if it has leaked cancellations before."""
 
     async def slow() -> None:
         with suppress(asyncio.CancelledError):

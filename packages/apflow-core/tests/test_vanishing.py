@@ -24,7 +24,7 @@ READS = 6  # more than any of the operations makes before it writes
 
 
 class Vanishing(MemoryStore):
-    """Somebody deletes its tree before a read."""
+    """A store whose tree is deleted before a read."""
 
     reads_left = -1
 

@@ -1,4 +1,4 @@
-"""Submitted trees: requested durably, run by a worker, given up by one that is told to stop."""
+"""Submitted trees: requested durably, run by a worker, released by one that is stopped."""
 
 from __future__ import annotations
 
@@ -342,7 +342,7 @@ async def test_a_run_that_may_have_lost_its_tree_ends_its_code(db: MemoryStore):
 
 
 class Silent(MemoryStore):
-    """Does not answer any more, once it is told so."""
+    """Stops responding on request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -361,7 +361,7 @@ async def test_code_of_a_tree_that_may_be_lost_ends_though_the_store_does_not_an
     running = asyncio.create_task(TaskManager(db).distribute_task_tree(node))
     await until_called(3)
     db.answers.clear()
-    Work.go_on.set()  # its end is to be written now
+    Work.go_on.set()  # its end must be written now
     [run] = all_running(db)
     while "a" not in Work.ended:
         await asyncio.sleep(0.001)

@@ -137,7 +137,7 @@ async def test_a_shell_needs_the_policys_permission(monkeypatch: pytest.MonkeyPa
         await run("echo a | tr a b", shell=True)
     monkeypatch.setenv("APFLOW_COMMAND_SHELL", "true")
     assert (await run("echo a | tr a b", shell=True))["stdout"] == "b\n"
-    with pytest.raises(CommandStartError, match="one text"):
+    with pytest.raises(CommandStartError, match="must be a string, not a list"):
         await run(["echo"], shell=True)
     monkeypatch.setenv("APFLOW_COMMAND_ALLOW", "echo")
     with pytest.raises(CommandRefusedError, match="/bin/sh"):
@@ -145,7 +145,7 @@ async def test_a_shell_needs_the_policys_permission(monkeypatch: pytest.MonkeyPa
 
 
 def injections() -> list[str]:
-    """200 texts that a shell, a splitter or an encoder would get wrong."""
+    """200 strings that a shell, a splitter or an encoder could handle incorrectly."""
     classics = [
         "; rm -rf /", "$(id)", "`id`", "| cat", "&& id", "|| id", "> out", "< in", "2>&1", "\n id",
         "\r", "\t", "*", "?", "[a-z]", "{a,b}", "~", "~root", "$HOME", "${IFS}", "$'\\x41'", "'",

@@ -70,7 +70,7 @@ async def test_a_text_is_split_as_a_shell_would_and_not_given_to_one(engine: Eng
 
 
 def injections() -> list[str]:
-    """200 texts that a shell, a splitter or an encoder would get wrong."""
+    """200 strings that a shell, a splitter or an encoder could handle incorrectly."""
     classics = [
         "; rm -rf /", "$(id)", "`id`", "| cat", "&& id", "|| id", "> out", "< in", "2>&1", "\n id",
         "\r", "\t", "*", "?", "[a-z]", "{a,b}", "~", "~root", "$HOME", "${IFS}", "$'\\x41'", "'",
@@ -276,7 +276,7 @@ async def test_a_network_of_the_machine_is_refused_also_by_its_id(engine: Engine
 
 async def test_a_named_network_may_be_used(engine: Engine):
     assert (await run(["true"], network="none"))["success"]
-    with pytest.raises(EngineRefusedError, match="bridge"):  # this engine has none
+    with pytest.raises(EngineRefusedError, match="bridge"):  # this engine has no bridge
         await run(["true"], network="bridge")
 
 

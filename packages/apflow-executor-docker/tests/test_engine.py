@@ -59,7 +59,7 @@ async def test_where_no_engine_answers_it_is_said_what_to_start(host: str, monke
 @pytest.mark.parametrize("host", ["ftp://x", "tcp://", "tcp://user:passw0rd@x:1", "tcp://x:y", "fd://3"])
 async def test_what_is_no_address_is_told_without_its_password(host: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DOCKER_HOST", host)
-    with pytest.raises(EngineUnavailableError, match="no address") as caught:
+    with pytest.raises(EngineUnavailableError, match="not a valid address") as caught:
         await run()
     assert "passw0rd" not in str(caught.value)
 
@@ -260,7 +260,7 @@ async def test_a_request_whose_answer_is_lost_is_not_sent_again(
     marks: list[bytes] = []
 
     def is_lost(piece: bytes) -> bool:
-        # The body of a creation comes behind its head, in a piece of its own.
+        # The body of a creation arrives after its head, as a separate piece.
         if (b'"Image"' if lost == "create" else b"/start") in piece:
             marks.append(piece)
             return True

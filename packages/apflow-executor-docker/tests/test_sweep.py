@@ -66,7 +66,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def foreign(engine: Engine, labels: Mapping[str, str]) -> str:
-    """Create a container that somebody else may have made."""
+    """Create a container with any labels, as another program could."""
     with engine.client() as client:
         made = client.create_container_from_config({"Image": IMAGE, "Cmd": ["true"], "Labels": dict(labels)})
         return str(made["Id"])

@@ -416,7 +416,7 @@ async def test_100_failed_connections_leave_nothing_behind(peer: Peer):
         with pytest.raises(GrpcTimeoutError):
             await run(peer.inputs("Sleep", "60s", timeout=0.005))
     await peer.until_active("Sleep", 0)
-    async with asyncio.timeout(2):  # the library closes sockets in threads of its own
+    async with asyncio.timeout(2):  # the library closes sockets in its own threads
         while descriptors() > before[0] + 2:
             await asyncio.sleep(0.01)
     assert threads() == before[1]

@@ -18,7 +18,7 @@ def server() -> Iterator[Sshd]:
 
 @pytest.fixture(scope="session")
 def own_server() -> Iterator[Sshd]:
-    """A server where the user of the tests logs in, with a shell of its own; it takes no variables."""
+    """A server where the current user logs in with their shell; it accepts no environment variables."""
     with an_sshd("AcceptEnv NONE") as server:
         yield server
 

@@ -31,7 +31,7 @@ def ran(*command: str) -> str:
 
 
 async def log_in(server: Sshd, **inputs: Any) -> str:
-    """Log in by what is given, and by nothing else; return what the server takes the user for."""
+    """Log in only with the given credentials; return the user name on the server."""
     given: dict[str, Any] = {**server.inputs, "command": ["id", "-un"], **inputs}
     if {"key", "password"} & inputs.keys():
         del given["key_file"]
@@ -129,7 +129,7 @@ async def test_neither_an_agent_nor_the_keys_of_the_user_are_used(
         ({}, "No credential"),
         ({"key": "x", "key_file": "/x"}, "Give one"),
         ({"password": "x", "passphrase": "x"}, "no key"),
-        ({"key": "secret words"}, "is none"),
+        ({"key": "secret words"}, "not a private key"),
         ({"password": "secret words\udc80"}, "password contains"),
         ({"key": "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END"}, "is damaged"),
         ({"key": "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"}, "is damaged"),
@@ -196,7 +196,7 @@ async def test_without_known_hosts_those_of_the_user_are_read(
     with pytest.raises(SshHostKeyUnknownError, match=r"~/\.ssh/known_hosts"):
         await SshExecutor().execute(given)
     assert (await SshExecutor().execute(given | {"host_key_policy": "accept-new"}))["success"]
-    assert names(tmp_path) == []  # nobody named a file to add to
+    assert names(tmp_path) == []  # no known_hosts file was named
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh" / "known_hosts").write_text(server.known_hosts)
     assert (await SshExecutor().execute(given))["success"]

@@ -90,7 +90,7 @@ async def test_no_value_of_a_variable_stands_in_a_list_of_processes(server: Sshd
 @pytest.mark.parametrize(
     ("inputs", "reason"),
     [
-        ({"env": {"A=B": "x"}}, "no name of an environment variable"),
+        ({"env": {"A=B": "x"}}, "not a valid name of an environment variable"),
         ({"env": {"A": "x\0"}}, "null byte"),
         ({"command": "a\0b"}, "null byte"),
         ({"command": ["a", "\ud800"]}, "not Unicode"),
@@ -108,7 +108,7 @@ async def test_what_no_program_can_be_given_is_refused_before_anything_is_done(
 
 
 def injections() -> list[str]:
-    """200 texts that a shell, a splitter or an encoder would get wrong."""
+    """200 strings that a shell, a splitter or an encoder could handle incorrectly."""
     classics = [
         "; rm -rf /", "$(id)", "`id`", "| cat", "&& id", "|| id", "> out", "< in", "2>&1", "\n id", "}",
         "\r", "\t", "*", "?", "[a-z]", "{a,b}", "~", "~root", "$HOME", "${IFS}", "$'\\x41'", "'", "\n}\n",

@@ -54,7 +54,7 @@ async def test_a_refusal_tells_its_status(peer: WebSocketPeer, code: int):
 
 
 async def test_what_answers_is_no_websocket_server(peer: WebSocketPeer):
-    with pytest.raises(WebSocketHandshakeError, match="no WebSocket server"):
+    with pytest.raises(WebSocketHandshakeError, match="not from a WebSocket server"):
         await run(f"ws://localhost:{peer.garbage_port}/")
     with pytest.raises(WebSocketHandshakeError, match="no extensions supported"):
         await run(peer.url("/claims-compression"))

@@ -18,7 +18,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class Peer:
-    """Counts connections, and answers the requests of each as often as it is told to.
+    """Counts connections, and answers a given number of requests on each.
 
     Then it closes, at once or, if it `lingers`, when it has heard the beginning of another request.
     """

@@ -1,4 +1,4 @@
-"""What schemathesis is told of the server: which tasks there are, and that some answers have no end."""
+"""Hooks for schemathesis: the existing tasks, and the responses that do not end."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 
 
 def existing(text: str) -> str:
-    """Return the id of some task, always the same for a text."""
+    """Return the id of a task, always the same for the same string."""
     at = sum(text.encode("utf-8", "surrogatepass"))
     return TASKS[at % len(TASKS)] + ("-c" if at % 3 == 0 else "")

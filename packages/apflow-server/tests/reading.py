@@ -22,7 +22,7 @@ def client_of(url: str, **more: Any) -> httpx.AsyncClient:
 
 
 async def read(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
-    """Yield what a stream tells: `id`, `event`, `data`; comments as `comment`."""
+    """Yield the frames of a stream: `id`, `event`, `data`; comments as `comment`."""
     found: Event = {}
     async for line in lines:
         name, _, value = line.partition(": ")
@@ -39,7 +39,7 @@ async def read(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
 async def follow(
     client: httpx.AsyncClient, task_id: str, *, count: int | None = None, **more: Any
 ) -> list[Event]:
-    """Return the events of a tree as a stream tells them: all, or the first so many."""
+    """Return the events of a tree from a stream: all, or the first `count`."""
     found: list[Event] = []
     async with client.stream("GET", f"/tasks/{task_id}/events", **more) as response:
         assert response.status_code == 200, response.status_code

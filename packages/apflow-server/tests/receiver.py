@@ -1,4 +1,4 @@
-"""A receiver of webhooks: a real HTTP server on the loopback address, that answers as it is told to."""
+"""A receiver of webhooks: a real HTTP server on the loopback address, with configurable responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import standardwebhooks
 
 @dataclass
 class Receiver:
-    """What was received, and how to answer: the first answers one by one, then the last of them for ever."""
+    """The received requests, and the responses to send: in order, then the last one repeatedly."""
 
     url: str = ""
     answers: list[int] = field(default_factory=lambda: [200])
@@ -49,7 +49,7 @@ class Request:
 
     @property
     def event(self) -> dict[str, Any]:
-        """The event that it tells."""
+        """The event in the body."""
         event: dict[str, Any] = json.loads(self.body)
         return event
 
@@ -102,7 +102,7 @@ def receiving(**more: Any) -> Generator[Receiver]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
     server.daemon_threads = True
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # who gave up is no fault
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that disconnects is not an error
     receiver.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="receiver")
     thread.start()

@@ -1,7 +1,7 @@
 """Servers for tests: real ones, on a free port of the loopback address.
 
 `serving` runs an application in a thread of this process, so that a test sees its store and its logs.
-`serve_process` runs `apflow serve` in a process of its own, which a test may end as it likes.
+`serve_process` runs `apflow serve` in a separate process, which a test may end in any way.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Served:
 
 @dataclass
 class Process:
-    """A server in a process of its own."""
+    """A server in a separate process."""
 
     url: str
     popen: subprocess.Popen[str]
@@ -128,7 +128,7 @@ def serve_process(
 
 
 def answers(url: str) -> bool:
-    """Say whether a server is ready."""
+    """Return whether a server is ready."""
     try:
         return httpx.get(f"{url}/ready", timeout=1).status_code == 200
     except httpx.TransportError:

@@ -1,4 +1,4 @@
-"""The wall clock is set back by an hour: whatever waits goes on as if it had not been."""
+"""The wall clock is set back by an hour: waits are not affected."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHORT = Backoff(first=0.01, factor=2, longest=0.1, jitter=0)
 
 
 class WallClock:
-    """The wall clock of the module under test. It goes on by itself and may be set."""
+    """The wall clock of the module under test. It advances by itself and can be set."""
 
     def __init__(self) -> None:
         self.offset = 0.0

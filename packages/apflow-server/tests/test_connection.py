@@ -1,4 +1,4 @@
-"""Connections on which nothing goes on: they are left, and those that are only slow are not."""
+"""Idle connections are closed; slow ones are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhooks: every event, in order, signed; what is retried and what is not; nobody holds up others."""
+"""Webhooks: every event, in order, signed; what is retried and what is not; no webhook delays others."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def ended(service: TaskService, root_id: str = "r") -> Event:
 
 
 async def stored(service: TaskService, root_id: str = "r") -> list[Event]:
-    """Return the events of a tree since its run was requested, as they are to be told."""
+    """Return the events of a tree since its run was requested, as they must be delivered."""
     events = [event.to_dict() for event in await service.db.events(root_id)]
     return [event for event in events if event["type"] != "task_created"]
 

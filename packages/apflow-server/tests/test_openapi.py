@@ -18,7 +18,7 @@ from apflow.core.service.operations import OPERATIONS
 from apflow.core.settings import Settings, reset_settings
 
 TESTS = Path(__file__).parent
-# What is well formed may still describe what cannot be had (422), as a tree with a cycle.
+# Well-formed data may still be unusable (422), such as a tree with a cycle.
 CONFIG = """
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "401", "403", "404", "409", "422", "429"]
@@ -26,7 +26,7 @@ expected-statuses = ["2xx", "401", "403", "404", "409", "422", "429"]
 [checks.negative_data_rejection]
 expected-statuses = ["400", "401", "403", "404", "405", "409", "413", "415", "422", "429"]
 
-# What is a URL or a name of a header, no schema tells.
+# A schema cannot describe valid URLs and header names.
 [[operations]]
 include-name = "POST /call/tasks.execute"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "422", "429"]

@@ -129,7 +129,7 @@ def test_a_second_signal_ends_it_at_once(folder: Path):
         (["--import", "nowhere_at_all"], {}, "There is no module 'nowhere_at_all'"),
         ([], {"APFLOW_RATE_LIMIT": "many"}, "APFLOW_RATE_LIMIT is 'many', which is not a whole number"),
         ([], {"APFLOW_JWKS_URL": "file:///keys"}, "APFLOW_JWKS_URL is 'file:///keys'"),
-        ([], {"APFLOW_DATABASE_URL": "nonsense"}, "'nonsense' is no database URL"),
+        ([], {"APFLOW_DATABASE_URL": "nonsense"}, "'nonsense' is not a valid database URL"),
     ],
     ids=str,
 )

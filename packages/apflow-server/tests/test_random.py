@@ -171,7 +171,7 @@ def ask(served: Served, count: int, seed: int, caplog: pytest.LogCaptureFixture)
             before = db.written
             with client.stream("POST", chance.pick(["/tasks", "/system"]), content=body) as answer:
                 if answer.headers.get("content-type", "").startswith("text/event-stream"):
-                    continue  # it may have no end, and has tests of its own
+                    continue  # it may not end, and has separate tests
                 answer.read()
             check(body, answer, is_written=db.written != before)
     assert caplog.text == ""

@@ -184,7 +184,7 @@ async def test_when_the_server_ends_a_stream_ends_with_a_comment(served: Served)
                 served.app.state.drain.begin()
                 Steps.go_on.set()
             found.append(event)
-    # The run may end within the drain; then its final event is told, else that the server ends.
+    # The run may end within the drain; then its final event is sent, else that the server ends.
     assert found[-1].get("event") == "tree_completed" or found[-1]["comment"].startswith("the server ends")
 
 

@@ -1,4 +1,4 @@
-"""A server of a database that one process may open tells commands where it is."""
+"""A server of a single-process database announces its address to commands."""
 
 from __future__ import annotations
 

@@ -35,10 +35,8 @@ class Row:
     """Parameters of an operation that name the owner's tasks, or act for the owner."""
 
     params: Callable[[str], Any]
-    about_tasks: bool = True  # a stranger is told that there is no such task
-    other: int | None = (
-        None  # the code that a stranger gets where no task is named; None: an answer of its own
-    )
+    about_tasks: bool = True  # another user gets the error that there is no such task
+    other: int | None = None  # the code that a stranger gets where no task is named; None: a separate answer
     more: list[Callable[[str], Any]] = field(default_factory=list[Callable[[str], Any]])
 
 
@@ -97,13 +95,13 @@ OPEN = {"/health", "/ready", "/docs", "/openapi.json"}
 PATHS: dict[str, Callable[[str], str]] = {
     "/tasks/{task_id:path}/events": lambda t: f"/tasks/{t}/events",
 }
-GUARDED = {"/metrics"}  # a token, and no more; or an admin
+GUARDED = {"/metrics"}  # any token, or an admin
 
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("APFLOW_NET_ALLOW", "203.0.113.9")  # nobody is there
+        patch.setenv("APFLOW_NET_ALLOW", "203.0.113.9")  # no host has this address
         with serving(Settings(jwt_secret=SECRET, rate_limit=1_000_000)) as found:
             yield found
 

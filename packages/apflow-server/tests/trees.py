@@ -1,4 +1,4 @@
-"""Trees for the tests of streams and webhooks, and an executor that waits until it is told to go on."""
+"""Trees for the tests of streams and webhooks, and an executor that waits for a signal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from apflow.core.model.task import Json
 
 
 class Steps(BaseTask):
-    """Says what it is told to, waits where it is told to, and fails where it is told to."""
+    """Reports, waits and fails as its inputs request."""
 
     id = "server_steps"
     cancelable = False

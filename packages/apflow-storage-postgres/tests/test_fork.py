@@ -63,7 +63,7 @@ asyncio.run(store.close())
 
 
 def test_a_forked_process_is_refused_the_open_store_and_opens_its_own(postgres_url: str):
-    """The first process goes on: the child neither uses nor closes its connections."""
+    """The first process continues: the child neither uses nor closes its connections."""
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PROGRAM, postgres_url]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""Pages of events, as they stand in the table."""
+"""Pages of events, as they are stored in the table."""
 
 import pytest
 

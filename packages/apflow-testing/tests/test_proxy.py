@@ -1,4 +1,4 @@
-"""A proxy loses, delays and withholds what it is told to, and is a wire otherwise."""
+"""A proxy drops, delays and withholds the selected data, and forwards everything else unchanged."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Campaign:
             self._submitted += 1
 
     def _wait(self, seconds: float, *, all_of_them: bool = False) -> None:
-        """Wait, and let frozen workers go on when their time has come."""
+        """Wait, and continue frozen workers when their time has come."""
         until = time.monotonic() + seconds
         while True:
             self.cluster.start_again()
@@ -89,20 +89,20 @@ class Campaign:
     # --- faults ----------------------------------------------------------------------------------
 
     def kill(self) -> None:
-        """A worker is killed, and started anew."""
+        """A worker is killed, and started again."""
         slot = self._any_slot()
         self.cluster.kill(slot)
         self.cluster.start_worker(slot)
 
     def freeze(self) -> None:
-        """A worker stands still for longer than its leases last, and goes on."""
+        """A worker is frozen for longer than its leases last, and continues."""
         if len(self._frozen) == WORKERS - 1:
             self._wait(0, all_of_them=True)
         slot, seconds = self._any_slot(), self.cluster.lease + self._dice.uniform(0.2, 1.5)
         self._frozen[slot] = (time.monotonic() + seconds, self.cluster.freeze(slot))
 
     def drain(self) -> None:
-        """A worker is told to end, and another one is started."""
+        """A worker gets SIGTERM, and another one is started."""
         slot = self._any_slot()
         self.cluster.drain(slot)
         self.cluster.start_worker(slot)
@@ -151,7 +151,7 @@ class Campaign:
         self.proxy.pass_on()
 
     def strand(self) -> None:
-        """Clients lose their connections, and the server does not hear of it for a while."""
+        """Clients lose their connections, and the server does not notice for a while."""
         self._to_server("strand", self.proxy.strand)
         self._wait(self._dice.uniform(0.5, 2 * self.cluster.lease))
         self.proxy.pass_on()

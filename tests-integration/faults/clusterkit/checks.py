@@ -17,7 +17,7 @@ ENDS = {"task_completed": "completed", "task_failed": "failed", "task_cancelled"
 CRASHES = ("killed", "frozen", "server")
 DISTURBANCES = (*CRASHES, "drained")
 AROUND = 15.0  # seconds: a disturbance explains what happens until so much later
-RESTART = 2.0  # seconds beyond the lease, within which work goes on after a kill
+RESTART = 2.0  # seconds beyond the lease, within which work continues after a kill
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Evidence:
         return [event for event in self.stored.get(task_id, []) if event["type"] in types]
 
     def is_disturbed(self, pids: set[int], begin: float, end: float, *kinds: str) -> bool:
-        """Say whether anything befell one of these processes, or the server, that explains what follows."""
+        """Return whether a disturbance of one of these processes, or of the server, explains the result."""
         return any(
             begin - AROUND <= line["time"] <= end
             for line in self.lines(*kinds)
@@ -106,7 +106,7 @@ def nothing_is_submitted_twice(evidence: Evidence) -> Iterator[str]:
 def everything_ends(evidence: Evidence) -> Iterator[str]:
     for task in evidence.tasks.values():
         if task["root_id"] not in evidence.acknowledged.values():
-            continue  # its submitter was told nothing
+            continue  # its submitter got no answer
         if task["status"] not in TERMINAL:
             yield f"{task['id']} is {task['status']}"
         if task["id"] == task["root_id"]:
@@ -137,7 +137,7 @@ def each_ends_once(evidence: Evidence) -> Iterator[str]:
         if task["status"] in TERMINAL and len(ends) != 1:
             yield f"{task_id} has {len(ends)} ends: {[event['type'] for event in ends]}"
         elif ends and (ENDS[ends[0]["type"]] != task["status"] or ends[0]["result"] != task["result"]):
-            yield f"{task_id} is {task['status']} with {task['result']}; its event tells {ends[0]}"
+            yield f"{task_id} is {task['status']} with {task['result']}; its event says {ends[0]}"
 
 
 def what_is_stored_is_its_owners(evidence: Evidence) -> Iterator[str]:
@@ -193,7 +193,7 @@ def nothing_living_is_robbed(evidence: Evidence) -> Iterator[str]:
 
 
 def work_that_was_lost_is_ended(evidence: Evidence) -> Iterator[str]:
-    """A process that stood still ends its bodies in trees that others have taken meanwhile."""
+    """A process that was frozen ends its bodies in trees that others have taken meanwhile."""
     for thaw in evidence.lines("thawed"):
         for line in evidence.lines("ended"):
             if line["life"] != thaw["pid"] or line["time"] < thaw["time"] + evidence.lease:
@@ -203,13 +203,13 @@ def work_that_was_lost_is_ended(evidence: Evidence) -> Iterator[str]:
             if mine[-1]["time"] < thaw["time"] and any(
                 mine[-1]["time"] < each["time"] < thaw["time"] for each in others
             ):
-                yield f"{thaw['pid']} went on with {line['task_id']} after others had taken it"
+                yield f"{thaw['pid']} continued {line['task_id']} after others had taken it"
 
 
 def a_drain_interrupts_nothing(evidence: Evidence) -> Iterator[str]:
     for task_id, task in evidence.tasks.items():
         if task["interruptions"] and not evidence.lines(*CRASHES):
-            yield f"{task_id} counts {task['interruptions']} interruptions; nobody died"
+            yield f"{task_id} counts {task['interruptions']} interruptions; no process died"
 
 
 def numbers_have_no_gaps(evidence: Evidence) -> Iterator[str]:
@@ -228,13 +228,13 @@ def what_is_told_is_stored(evidence: Evidence) -> Iterator[str]:
         found = events[at] if 0 <= at < len(events) else {"type": None, "task_id": None}
         if (found["type"], found["task_id"]) != (line["type"], line["task_id"]):
             stored = f"stored is {found['type']} of {found['task_id']}"
-            yield f"{line['task_id']}: {line['type']} was told as {line['sequence']}; {stored}"
+            yield f"{line['task_id']}: {line['type']} was published as {line['sequence']}; {stored}"
 
 
 def work_goes_on_after_a_kill(evidence: Evidence) -> Iterator[str]:
     for root_id, seconds in restarts(evidence):
         if seconds > evidence.lease + RESTART:
-            yield f"{root_id} went on {seconds:.2f} s after its worker was killed"
+            yield f"{root_id} continued {seconds:.2f} s after its worker was killed"
 
 
 def nothing_is_left(evidence: Evidence) -> Iterator[str]:
@@ -263,7 +263,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def restarts(evidence: Evidence) -> list[tuple[str, float]]:
-    """Return how long the trees of killed workers stood still, where nothing else befell anybody."""
+    """Return how long the trees of killed workers made no progress, without other disturbances."""
     found: list[tuple[str, float]] = []
     trees: dict[str, list[Line]] = defaultdict(list)
     for line in evidence.lines("started"):
@@ -278,7 +278,7 @@ def restarts(evidence: Evidence) -> list[tuple[str, float]]:
 
 
 def _is_quiet(evidence: Evidence, kill: Line, after: Line) -> bool:
-    """Say whether nothing else explains how long it took from a kill until work went on."""
+    """Return whether no other disturbance explains the time from a kill until work continued."""
     begin, end = kill["time"], after["time"]
     lasting = evidence.lines("server", "frozen", "thawed")
     return not any(begin - AROUND / 3 < line["time"] < end for line in lasting) and not any(

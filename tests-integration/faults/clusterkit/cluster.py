@@ -23,7 +23,7 @@ from clusterkit.trees import Array
 
 PATIENCE = 120.0  # seconds for anything to happen
 LOOK_EVERY = 0.01  # seconds between looks at the history
-READY = "SIGTERM or Ctrl-C ends this"  # is said by a worker that heeds signals
+READY = "SIGTERM or Ctrl-C ends this"  # is printed by a worker that handles signals
 HERE = Path(__file__).parents[1]
 
 
@@ -62,7 +62,7 @@ class Cluster:
         self._environment = environment or {}
         self._submitter: subprocess.Popen[bytes] | None = None
         self._started: list[subprocess.Popen[bytes]] = []
-        self._codes: list[str] = []  # ends of workers and submitters that are no success
+        self._codes: list[str] = []  # unsuccessful exits of workers and submitters
 
     # --- processes -------------------------------------------------------------------------------
 
@@ -86,7 +86,7 @@ class Cluster:
         self.kills += 1
 
     def freeze(self, slot: int) -> Callable[[], None]:
-        """Stop a worker with SIGSTOP; what is returned lets it go on."""
+        """Stop a worker with SIGSTOP; return a function that continues it."""
         worker = self.workers[slot]
         self.note("frozen", pid=worker.pid)
         worker.send_signal(signal.SIGSTOP)
@@ -140,7 +140,7 @@ class Cluster:
         self._own.close()
 
     def wait_until_ready(self, slot: int) -> None:
-        """Wait until a worker heeds signals."""
+        """Wait until a worker handles signals."""
         until = time.monotonic() + PATIENCE
         while not self._is_ready(self.workers[slot]):
             assert time.monotonic() < until, self.log()
@@ -181,7 +181,7 @@ class Cluster:
     # --- trees -----------------------------------------------------------------------------------
 
     def submit(self, key: str, array: Array) -> None:
-        """Give a tree to the submitter, and go on."""
+        """Give a tree to the submitter, without waiting."""
         self.arrays[key] = array
         if self._submitter is None:
             self._submitter = self.start_submitter()
@@ -307,7 +307,7 @@ class Cluster:
 
 @contextmanager
 def a_cluster(folder: Path, url: str, **more: Any) -> Iterator[Cluster]:
-    """Make a cluster without workers, and let nothing of it go on at the end."""
+    """Make a cluster without workers, and stop all of it at the end."""
     cluster = Cluster(folder, url, **more)
     try:
         yield cluster

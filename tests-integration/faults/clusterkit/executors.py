@@ -1,7 +1,7 @@
 """What the workers run (`--import clusterkit.executors`): bodies that write down each start and each end.
 
 The history is a file outside the store: one line for each start and end, handed to the operating system
-before the body goes on.
+before the body continues.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ executor_register()(Noted)
 
 
 async def watch(root: Task) -> None:
-    """Write down what a subscriber in this process is told."""
+    """Write down the events that a subscriber in this process receives."""
     if "FAULTS_WATCH" in os.environ:
         task = asyncio.create_task(_told(root.id), name=f"watch:{root.id}")
         _watchers.add(task)

@@ -22,11 +22,11 @@ from apflow.core.store.base import Change, TaskQuery, TaskStore, Transition
 from apflow.storage.postgres.store import PostgresStore
 from apflow.storage.postgres.writer import Writer
 
-PAUSE = 0.3  # seconds: what is between two steps shall be easy to hit
+PAUSE = 0.3  # seconds between two steps, so that the gap is easy to hit
 
 
 def fence_dropped() -> None:
-    """A process that lost its tree goes on, and what it writes counts."""
+    """A process that lost its tree continues, and its writes take effect."""
 
     def change(batch: ChangeSet) -> Change:
         moves = [
@@ -43,7 +43,7 @@ def fence_dropped() -> None:
 
 
 def sweep_without_owner_check() -> None:
-    """Whoever sees a requested run takes it, whoever owns it by then."""
+    """A process that sees a requested run takes it, even if it has an owner by then."""
 
     async def reserve(
         store: PostgresStore, owner: str, limit: int, without: Sequence[str] = ()
@@ -68,14 +68,14 @@ def lease_never_renewed() -> None:
 
 
 def lease_never_checked() -> None:
-    """A process that was away for longer than its leases goes on with its work."""
+    """A process that was away for longer than its leases continues its work."""
     leases.Keeper._take = lambda *_: None
     TreeRun.lose = lambda *_: None
     TreeRun._check_owner = lambda *_: None
 
 
 def told_before_commit() -> None:
-    """Subscribers hear of what is not durable yet."""
+    """Events are published before they are durable."""
     write = TreeRun._write
 
     async def tell_first(run: TreeRun, batch: ChangeSet) -> None:
@@ -188,7 +188,7 @@ def commit_taken_for_done() -> None:
 
 
 def drain_forgets() -> None:
-    """A drain gives the tree up, and does not write back what it has interrupted."""
+    """A drain releases the tree, without writing back the tasks that it has interrupted."""
 
     def release(machine: RunMachine[Any], batch: ChangeSet) -> None:
         batch.put(machine.state.by_id[machine.state.root_id], {}, {"run_owner": None})

@@ -64,7 +64,7 @@ def nothing_happens(stage: Stage) -> None:
 
 
 def one_stands_still(stage: Stage, middle: float = LEASE) -> None:
-    """A worker stands still for longer than its lease; when another one has begun its work, it goes on."""
+    """A worker is frozen for longer than its lease; it continues when another one has begun its work."""
     stage.submit(middle)
     pid = stage.wait_for_middle()
     after = stage.cluster.seen()
@@ -92,7 +92,7 @@ def one_dies_as_a_body_starts(stage: Stage) -> None:
 
 
 def one_dies_as_an_end_is_told(stage: Stage) -> None:
-    """A worker dies a moment after a subscriber was told of an end."""
+    """A worker dies a moment after a subscriber received an end event."""
     slot = stage.submit(middle=0.1)
     stage.cluster.wait_for("told", type="task_completed")
     stage.cluster.kill(slot)
@@ -100,7 +100,7 @@ def one_dies_as_an_end_is_told(stage: Stage) -> None:
 
 
 def one_is_drained(stage: Stage) -> None:
-    """A worker is told to end while a body runs that takes longer than it is given."""
+    """A worker gets SIGTERM while a body runs that exceeds the shutdown timeout."""
     stage.submit(middle=2.0)
     stage.cluster.drain(stage.cluster.slot_of(stage.wait_for_middle()))
     stage.finish()

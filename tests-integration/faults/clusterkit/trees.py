@@ -11,8 +11,8 @@ ONCE, FAILING, LONG = 0.08, 0.03, 0.01  # shares of the tasks
 def make(name: str, seed: str, count: int) -> Array:
     """Return a tree of `count` tasks, whose ids begin with `name`; the root's id is the name itself.
 
-    A task needs some of those before it. What may fail by design, or because it ran only once and was
-    interrupted, is needed by nobody, except optionally: so every other task must complete.
+    A task needs some of those before it. Only optional dependencies point to tasks that may fail, by design
+    or because they run only once and were interrupted: so every other task must complete.
     """
     dice = random.Random(seed)
     array: Array = [{"id": name, "name": name}]
@@ -60,15 +60,15 @@ def _task(task_id: str, groups: list[str], before: Array, dice: random.Random) -
 
 
 def may_fail(task: dict[str, Any]) -> bool:
-    """Say whether the end of a task may be a failure."""
+    """Return whether the end of a task may be a failure."""
     return fails_always(task) or is_once(task)
 
 
 def fails_always(task: dict[str, Any]) -> bool:
-    """Say whether it fails by design."""
+    """Return whether it fails by design."""
     return bool(task.get("inputs", {}).get("fails", 0) > 1)
 
 
 def is_once(task: dict[str, Any]) -> bool:
-    """Say whether its body may start at most once."""
+    """Return whether its body may start at most once."""
     return (task.get("policy") or {}).get("effect") == "once"

@@ -86,7 +86,7 @@ def next_life(work: Work) -> Work:
 
 
 def recovered(work: Work) -> Evidence:
-    """Let another worker take up what the last one left, and return all that is known then."""
+    """Resume in another worker what the last one left, and return all evidence."""
     after = next_life(work)
     subprocess.run(command(after), cwd=HERE, env=environment(), check=True, timeout=PATIENCE)
     return Evidence(

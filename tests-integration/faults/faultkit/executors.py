@@ -42,7 +42,7 @@ def register(history: History, stop: Stop) -> None:
         async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
             await super().execute(inputs)
             await asyncio.Event().wait()
-            raise AssertionError("nobody sets that event")
+            raise AssertionError("that event is never set")
 
     for executor in (Noting, Flaky, Holding):
         executor_register()(executor)

@@ -1,6 +1,6 @@
 """What happened in a worker, kept outside the store: one line of JSON each.
 
-A line is handed to the operating system before the worker goes on, so no kill can take it back.
+A line is handed to the operating system before the worker continues, so no kill can take it back.
 """
 
 import json

@@ -12,14 +12,14 @@ from faultkit.trees import LAST, RETRYING, TARGET
 
 
 class Stop:
-    """Where a worker stops for ever: it tells the parent through a pipe and waits to be killed."""
+    """Where a worker stops: it notifies the parent through a pipe and waits to be killed."""
 
     def __init__(self, point: str | None, pipe: int) -> None:
         self.point = point
         self._pipe = pipe
 
     def say(self, word: str) -> None:
-        if self._pipe >= 0:  # else nobody listens
+        if self._pipe >= 0:  # else there is no listener
             os.write(self._pipe, f"{word}\n".encode())
 
     def at(self, point: str) -> None:

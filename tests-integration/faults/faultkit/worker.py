@@ -20,7 +20,7 @@ from faultkit.points import Stop, StoppingStore
 
 @dataclass
 class Work:
-    """What a worker is told, as JSON in its only argument."""
+    """The job of a worker, passed as JSON in its only argument."""
 
     folder: str
     life: int
@@ -43,7 +43,7 @@ class Work:
 
 
 class First:
-    """The first life: creates the tree, runs it, and writes down all that it is told."""
+    """The first life: creates the tree, runs it, and writes down all events."""
 
     def __init__(self, work: Work, store: TaskStore, history: History, stop: Stop) -> None:
         self.work, self.history, self.stop = work, history, stop
@@ -81,7 +81,7 @@ class First:
 async def next_life(work: Work, store: TaskStore, stop: Stop) -> None:
     """Write down what is found, recover, and write down how it ends.
 
-    A tree of which no run was requested is no business of recovery: somebody has to ask for a run.
+    Recovery ignores a tree without a requested run: a run must be requested first.
     """
     await dump(store, work.path / "found.json")
     stop.say("running")

@@ -1,7 +1,6 @@
-"""The program: its commands, found by entry-point name, and the border where errors become exit codes.
+"""The program: finds commands by entry-point name, and turns errors into exit codes.
 
-Nothing but click is imported before a command is called, so `--version` and `--help` cost what Python and
-click cost.
+Only click is imported before a command is called, so that `--version` and `--help` start quickly.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
@@ -18,22 +16,9 @@ from apflow.cli.errors.exit_code import ExitCode
 from apflow.cli.inputs.options import Session, debug_option
 from apflow.cli.release import VERSION
 
-if TYPE_CHECKING:
-    from apflow.core.plugins import PluginInfo
-
 COMMANDS = "apflow.commands"
-
-# Shown by `--help` without loading the commands; a test holds them equal to what the commands say.
-SHORT_HELP = {
-    "config": "Show and change settings, and make tokens for a server.",
-    "db": "Look at the database, and bring it up to date.",
-    "doctor": "Check the installation: plugins, settings, the database.",
-    "executors": "List and describe the executors that tasks can use.",
-    "run": "Run trees of tasks.",
-    "tasks": "List, inspect, run, cancel, copy and delete stored tasks.",
-    "version": "Show the versions of everything installed.",
-    "worker": "Run the trees that are submitted to the database, until told to stop.",
-}
+# The group whose entry points describe commands: the name is the summary, the target is that of the command.
+SUMMARIES = "apflow.command_summaries"
 
 
 class Program(click.Group):
@@ -52,15 +37,17 @@ class Program(click.Group):
         command = plugins.load(COMMANDS, cmd_name)
         if not isinstance(command, click.Command):
             raise click.ClickException(
-                f"The command {cmd_name!r} is no click command but a {type(command).__name__}."
+                f"The command {cmd_name!r} must be a click command, not a {type(command).__name__}."
             )
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         from apflow.core import plugins
 
+        summaries = plugins.names_by_target(SUMMARIES)
         rows = [
-            (each.name, short_help(each)) for each in sorted(plugins.listing(COMMANDS), key=lambda p: p.name)
+            (each.name, summaries.get(each.value) or f"From {each.distribution} {each.version}.")
+            for each in sorted(plugins.listing(COMMANDS), key=lambda p: p.name)
         ]
         if rows:
             with formatter.section("Commands"):
@@ -69,19 +56,12 @@ class Program(click.Group):
     def invoke(self, ctx: click.Context) -> None:
         try:
             try:
-                super().invoke(ctx)  # what a command returns is no exit code: `finish` is
+                super().invoke(ctx)  # a command's return value is not an exit code
             finally:
                 sys.stdout.flush()
         except BrokenPipeError:  # click would end with 1, as if a task had failed
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
             raise click.exceptions.Exit(ExitCode.CLOSED_PIPE) from None
-
-
-def short_help(command: PluginInfo) -> str:
-    """Return one line on a command, without importing it."""
-    if command.distribution == "apflow-cli" and command.name in SHORT_HELP:
-        return SHORT_HELP[command.name]
-    return f"From {command.distribution} {command.version}."
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -118,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def report(error: Exception, *, is_debug: bool) -> int:
-    """Tell what went wrong on standard error and return the exit code for it."""
+    """Print the error to standard error and return its exit code."""
     from apflow.cli.display.output import write_note
     from apflow.cli.errors.failure import describe, exit_code_of
 

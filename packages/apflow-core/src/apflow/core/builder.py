@@ -103,10 +103,10 @@ class TaskBuilder:
         return [copy_json(entry) for entry in self._array]
 
     async def create(self, db: TaskStore | None = None) -> TaskTreeNode:
-        """Create the tree and return its root; `.ids` tells name -> id.
+        """Create the tree and return its root; `.ids` maps names to ids.
 
         Raises:
-            TreeInvalidError: it is no tree; `violations` lists every fault. Nothing is written.
+            TreeInvalidError: it is not a valid tree; `violations` lists every fault. Nothing is written.
         """
         creator = TaskCreator(db or get_default_session())
         return await creator.create_task_tree_from_array(self._array, user_id=self.user_id)
@@ -115,7 +115,7 @@ class TaskBuilder:
         """Create the tree, run it, and return what `TaskExecutor.execute_tasks` returns.
 
         Raises:
-            TreeInvalidError: it is no tree; `violations` lists every fault. Nothing is written.
+            TreeInvalidError: it is not a valid tree; `violations` lists every fault. Nothing is written.
         """
         return await TaskExecutor().execute_tasks(self._array, db_session=db, user_id=self.user_id)
 

@@ -3,10 +3,10 @@
 ```text
 ApflowError
 ├── InvalidInputError (ValueError)   what the caller gave cannot be used
-│   ├── TreeInvalidError             an array of tasks that is no tree
+│   ├── TreeInvalidError             an array of tasks that is not a valid tree
 │   ├── ValidationError              inputs that break the executor's schema
 │   │   └── InputsError              inputs that cannot be built: a reference that finds nothing
-│   ├── QueryError                   a JMESPath that is none, or fails on what it is applied to
+│   ├── QueryError                   a JMESPath expression that is invalid, or fails on its value
 │   ├── MalformedTextError           text that is not JSON or YAML, or repeats a key
 │   └── SettingsError                a setting that cannot be read
 ├── NotFoundError (KeyError)         no such task
@@ -15,7 +15,7 @@ ApflowError
 │   ├── IllegalMoveError             not in the table of moves
 │   ├── AlreadyRunningError          a living owner has the tree
 │   │   └── OwnerLostError           another process has taken it over
-│   ├── MoveLostError                somebody else changed the task first
+│   ├── MoveLostError                another writer changed the task first
 │   ├── IdTakenError                 a task of that id exists
 │   └── KeyUsedError                 an idempotency key stands for other tasks
 ├── LimitExceededError (RuntimeError) no more runs are taken now
@@ -39,7 +39,7 @@ ApflowError
     ├── AddressRefusedError          the network policy forbids the address
     ├── FileRefusedError             the file policy forbids the path
     ├── HostNotFoundError            a host that has no address
-    └── HostUnreachableError         nobody answers there
+    └── HostUnreachableError         none of its addresses can be reached
 ```
 
 An error takes facts and builds its sentence: what happened, why, what to do. The facts stay attributes.
@@ -76,7 +76,7 @@ class InputsError(ValidationError):
 
 
 class QueryError(InvalidInputError):
-    """A JMESPath expression that is none, or that fails on the value that it is applied to."""
+    """A JMESPath expression that is invalid, or that fails on its value."""
 
     def __init__(self, text: str, cause: str) -> None:
         shown = text if len(text) <= 100 else f"{text[:97]}..."
@@ -85,7 +85,7 @@ class QueryError(InvalidInputError):
 
 
 class MalformedTextError(InvalidInputError):
-    """A text that cannot be read as JSON or YAML. Carries the fault and, where it is known, its place."""
+    """Text that cannot be parsed as JSON or YAML. Carries the fault and, if known, its place."""
 
     def __init__(self, fault: str, line: int | None = None, column: int | None = None) -> None:
         place = "" if line is None else f"line {line}, column {column}: "
@@ -143,7 +143,7 @@ class OwnerLostError(AlreadyRunningError):
 
 
 class MoveLostError(ConflictError):
-    """Somebody else changed these tasks first, so nothing was written."""
+    """Another writer changed these tasks first, so nothing was written."""
 
     def __init__(self, task_ids: Sequence[str]) -> None:
         shown = ", ".join(repr(each) for each in task_ids[:5]) + (", ..." if len(task_ids) > 5 else "")
@@ -171,12 +171,12 @@ class KeyUsedError(ConflictError):
 
 
 class LimitExceededError(ApflowError, RuntimeError):
-    """So many runs are waiting or going on that no more are taken now."""
+    """The limit of waiting and active runs is reached."""
 
     def __init__(self, limit: int, user_id: str | None = None) -> None:
         whose = "" if user_id is None else f" of user {user_id!r}"
         super().__init__(
-            f"{limit} runs{whose} are waiting or going on, which is the limit. Try again "
+            f"{limit} runs{whose} are waiting or active, which is the limit. Try again "
             "when some have ended, or raise max_requested or max_requested_per_user."
         )
         self.limit, self.user_id = limit, user_id
@@ -197,7 +197,7 @@ class StoreLockedError(StoreError):
         if url:
             holder += f", the server at {url}"
             token = ", and in APFLOW_API_TOKEN a token that it takes" if needs_token else ""
-            ask = f"let that server do it (--server {url}{token}), "
+            ask = f"send requests to that server (--server {url}{token}), "
         super().__init__(
             f"{path} is in use by {holder}. DuckDB admits one process: {ask}"
             f"wait (--wait-lock SECONDS), stop that process, or use another APFLOW_DATABASE_URL."
@@ -252,7 +252,7 @@ class FormerDatabaseError(StoreError):
     def __init__(self, url: str) -> None:
         source = url.removeprefix("duckdb:///")
         super().__init__(
-            f"{url} was written by aipartnerupflow, the system before apflow, and is left as it is. Choose "
+            f"{url} was written by aipartnerupflow, the predecessor of apflow, and is not changed. Choose "
             f"another database (APFLOW_DATABASE_URL) and copy the trees into it: apflow db import {source}"
         )
         self.url = url
@@ -381,7 +381,7 @@ class HostNotFoundError(ExecutorError):
 
 
 class HostUnreachableError(ExecutorError):
-    """Nobody answers at a host's addresses."""
+    """None of a host's addresses can be reached."""
 
     def __init__(self, host: str, port: int, cause: str) -> None:
         super().__init__(

@@ -47,14 +47,14 @@ class StreamingCallbacks:
         self.callbacks.append(callback)
 
     def remove(self, callback: StreamingCallback) -> None:
-        """Call it no more."""
+        """Stop calling it."""
         self.callbacks.remove(callback)
 
     async def send(self, event: TaskEvent, is_ended: Callable[[], bool] = lambda: True) -> None:
         """Call every callback with its own copy of an event.
 
         Args:
-            is_ended: whether apflow has asked the caller to end: only then may a cancellation go on.
+            is_ended: whether apflow has asked the caller to end: only then is a cancellation propagated.
         """
         seconds = get_settings().hook_timeout
         current = asyncio.current_task()
@@ -72,7 +72,9 @@ class StreamingCallbacks:
                     self.remove(callback)
                     logger.warning("Callback %s took over %s s: it is removed.", name_of(callback), seconds)
                 else:
-                    log_error(logger, "Callback %s failed; the run goes on.", name_of(callback), error=error)
+                    log_error(
+                        logger, "Callback %s failed; the run continues.", name_of(callback), error=error
+                    )
             if current is not None and current.cancelling() and not is_ended():
                 await forget_cancellations(current)
 
@@ -87,7 +89,7 @@ class TaskManager:
         post_hooks: called after each task, after the registered ones.
         executor_instances: filled, while a task runs, with task id -> executor instance.
         runner: where executors are called; in this process by default.
-        max_concurrency: executor calls at once in each run; the process has a limit of its own.
+        max_concurrency: concurrent executor calls of each run; the process has a separate limit.
     """
 
     def __init__(
@@ -226,4 +228,4 @@ class TaskManager:
             async for event in events:
                 await self.streaming_callbacks.send(event, is_ended)
         except Exception:
-            logger.exception("The events of tree %s cannot be read; its run goes on.", events.root_id)
+            logger.exception("The events of tree %s cannot be read; its run continues.", events.root_id)

@@ -76,7 +76,7 @@ class Settings:
     ] = ()  # of tokens; by default HS256 with a secret, RS256 and ES256 with keys
     jwt_audience: str = ""  # that tokens must name
     jwt_issuer: str = ""  # that tokens must come from
-    insecure: bool = False  # serve other machines without knowing who calls
+    insecure: bool = False  # allow access from other machines without authentication
     cors_origins: tuple[str, ...] = ()  # pages that browsers let call the server
     rate_limit: int = 6000  # requests a minute of one caller, and of one address
     max_request_bytes: int = 16 << 20  # of one request to the server
@@ -106,7 +106,7 @@ class Setting:
 
     @property
     def is_secret(self) -> bool:
-        """Whether the value is to be shown to nobody."""
+        """Whether the value must not be shown."""
         return not next(each.repr for each in fields(Settings) if each.name == self.name)
 
 
@@ -162,7 +162,7 @@ def reset_settings() -> None:
 
 
 def explain_settings() -> list[Setting]:
-    """Return every setting with where it came from, read afresh."""
+    """Read all settings again, and return each with its source."""
     values = {each.name: Setting(each.name, _default(each.name), "default") for each in fields(Settings)}
     for path in reversed(_files()):
         values.update((each.name, each) for each in _from_file(path))
@@ -184,7 +184,7 @@ def find_setting(given: str) -> Setting:
 
 
 def check_setting(name: str, value: object, source: str) -> object:
-    """Return a value as the kind that a setting has; a text is read as one of the environment is.
+    """Return a value as the type of a setting; a string is parsed like an environment variable.
 
     Args:
         source: what the message of an error calls it.
@@ -202,7 +202,7 @@ def file_of_settings(*, of_project: bool) -> Path:
 
 
 def read_settings() -> Settings:
-    """Return the settings as they are at this moment: for what must not go by an old policy."""
+    """Return the current settings, for code that must not use an outdated policy."""
     values: dict[str, Any] = {each.name: each.value for each in explain_settings()}
     return Settings(**values)
 
@@ -221,7 +221,7 @@ def settings_now(*names: str) -> Settings:
 
 @contextmanager
 def overridden_defaults(**values: object) -> Generator[None]:
-    """Let settings have other defaults in this process for a while: whoever sets them still wins."""
+    """Override defaults of settings in this process temporarily. Explicit settings still win."""
     checked = {name: _checked(name, value, name) for name, value in values.items()}
     _overridden.append(checked)
     reset_settings()
@@ -356,7 +356,7 @@ def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
                 yield variable, name
             elif name not in READ_ELSEWHERE and not name.startswith("secret_") and not _INJECTED.match(name):
                 advice = _advice(name) or _suggest(variable, [f"APFLOW_{each.upper()}" for each in _names()])
-                warnings.warn(f"{variable} is no setting of apflow and is ignored.{advice}", stacklevel=2)
+                warnings.warn(f"{variable} is not a setting of apflow and is ignored.{advice}", stacklevel=2)
 
 
 def _warn_of_replaced(environment: Mapping[str, str]) -> None:
@@ -392,7 +392,7 @@ def _suggest(key: str, known: Any) -> str:
 
 
 def _checked(name: str, value: object, source: str) -> object:
-    """Return the value as the setting's kind. A text from the environment is parsed."""
+    """Return the value as the setting's type. A string from the environment is parsed."""
     kind = str if name == "database_url" else cast("type[object]", type(_declared_default(name)))
     try:
         read = _READERS[kind](value)
@@ -476,10 +476,10 @@ _READERS: Mapping[type, Callable[[object], object]] = {
     dict: _read_mapping,
 }
 _KINDS: Mapping[type, str] = {
-    str: "a text",
+    str: "a string",
     bool: "true or false",
     float: "a number of 0 or more",
     int: "a whole number of 1 or more",
-    tuple: "a list of texts (comma separated in the environment)",
+    tuple: "a list of strings (comma-separated in the environment)",
     dict: "a table (NAME=VALUE,... in the environment)",
 }

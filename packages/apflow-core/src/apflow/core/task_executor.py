@@ -71,7 +71,7 @@ class TaskExecutor:
                 event as a dict, or anything with an async `put`.
 
         Raises:
-            TreeInvalidError: the array is no tree. Nothing is created.
+            TreeInvalidError: the array is not a valid tree. Nothing is created.
             InvalidInputError: the context is neither of these.
         """
         _check_context(use_streaming, streaming_callbacks_context)
@@ -182,7 +182,7 @@ class TaskExecutor:
         return list(dict.fromkeys(run.key for run in list(self._running)))
 
     def is_task_running(self, task_id: str) -> bool:
-        """Say whether a run of this key, or of the tree with this root, goes on in this process."""
+        """Return whether this process runs the tree with this key or root."""
         return any(task_id in (run.key, run.root_task_id) for run in list(self._running))
 
     async def _run(self, db: TaskStore, task: Task, force: bool) -> list[Task]:
@@ -248,7 +248,7 @@ async def _stored(db: TaskStore, task_id: str) -> Task:
 
 
 def _start_without_runs() -> None:
-    """In a forked process: the runs go on in the first one."""
+    """Forget the runs in a forked process: they continue in the parent."""
     if TaskExecutor._only is not None:  # noqa: SLF001 - this module's
         TaskExecutor._only._running.clear()  # noqa: SLF001 - likewise
 

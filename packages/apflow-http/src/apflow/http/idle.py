@@ -1,4 +1,4 @@
-"""Connections that nobody uses at the moment, kept for whoever wants the same."""
+"""A pool of idle connections, kept for later requests to the same origin."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One TCP connection on asyncio, as httpcore reads and writes it: with TLS or without.
+"""A TCP connection on asyncio, with or without TLS, as a network stream of httpcore.
 
-httpcore's own (1.0.9) leaves a connection open that is cancelled while TLS is agreed upon, and cannot be
-given a socket that is connected already.
+The stream of httpcore 1.0.9 leaves the connection open when it is cancelled during the TLS handshake, and
+cannot wrap a socket that is already connected.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import httpcore
 
-AHEAD = 1 << 18  # bytes that are received before anybody reads them
+AHEAD = 1 << 18  # bytes that are received before they are read
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: drop what is not sent yet
 
 
@@ -64,9 +64,9 @@ class Stream(httpcore.AsyncNetworkStream):
             raise httpcore.WriteError(_text(error)) from error
 
     async def aclose(self) -> None:
-        """Drop the connection at once, whatever the peer does."""
+        """Close the connection immediately, without waiting for the peer."""
         if self._plain.get_write_buffer_size() and not self._wire.is_lost:
-            # A peer that reads nothing would not hear of the end behind what it has not read.
+            # A peer that does not read would not see the end of the stream behind unread data.
             sock = self._plain.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._plain.abort()
@@ -75,7 +75,7 @@ class Stream(httpcore.AsyncNetworkStream):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
-        """Agree upon TLS."""
+        """Perform the TLS handshake."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
@@ -160,7 +160,7 @@ class Wire(asyncio.Protocol):
         self._wake()
 
     def eof_received(self) -> None:
-        """Note that the peer says no more. The transport closes itself then."""
+        """Record that the peer has closed its side. The transport then closes itself."""
         self._is_over = True
         self._wake()
 
@@ -179,7 +179,7 @@ class Wire(asyncio.Protocol):
         self.has_room.clear()
 
     def resume_writing(self) -> None:
-        """Let who sends go on."""
+        """Resume senders that wait for room in the buffer."""
         self.has_room.set()
 
     def _wake(self) -> None:
@@ -188,7 +188,7 @@ class Wire(asyncio.Protocol):
 
 
 def _is_readable(sock: Any) -> bool:
-    """Say whether the system has received what asyncio has not seen yet: the end, mostly."""
+    """Return whether the socket has unread data, which is usually the end of the stream."""
     if sock is None or sock.fileno() < 0:
         return True
     if not hasattr(select, "poll"):  # Windows

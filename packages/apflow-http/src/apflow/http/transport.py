@@ -33,7 +33,7 @@ from apflow.core.permissions.origin import check_host
 from apflow.http.idle import IdleConnections
 from apflow.http.stream import Stream
 
-Verify = bool | str  # the system's CAs, nobody's, or those of a file
+Verify = bool | str  # the system's CAs, no verification, or the CAs of a file
 
 CONNECTIONS = 100  # of one transport, in use at once
 KEPT = 64  # of one transport, idle
@@ -91,7 +91,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             raise
 
     async def aclose(self) -> None:
-        """Close the connections that are idle, and those in use when they are not any more."""
+        """Close idle connections now, and those in use when they become idle."""
         self._is_closed = True
         await self._idle.close()
 
@@ -133,7 +133,7 @@ def ssl_context(verify: Verify) -> ssl.SSLContext:
 
     Raises:
         OSError: the file cannot be read, or holds no certificate (`ssl.SSLError`).
-        ValueError: it is no path.
+        ValueError: it is not a valid path.
     """
     if verify is True:
         return ssl.create_default_context()
@@ -190,7 +190,7 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        del local_address, socket_options  # nobody gives any
+        del local_address, socket_options  # httpcore passes these, but no caller sets them
         try:
             async with asyncio.timeout(timeout):
                 endpoints = await resolve(host, port, self._policy)

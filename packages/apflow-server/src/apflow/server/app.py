@@ -1,7 +1,7 @@
 """The application: everything that answers over HTTP, around one store.
 
-It may be run by any ASGI server (`uvicorn app:app`). While it runs, so does a worker: whatever is submitted
-to the store is run here, and given up in good order at the end.
+It may be run by any ASGI server (`uvicorn app:app`). While it runs, so does a worker: it runs the trees
+that are submitted to the store, and releases them cleanly at shutdown.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _add_routes(app: FastAPI) -> None:
     for name in plugins.names(GROUP):
         factory = plugins.load(GROUP, name)
         if not callable(factory):
-            raise TypeError(f"{name!r} ({GROUP}) is no function of the application.")
+            raise TypeError(f"{name!r} ({GROUP}) must be a function that takes the application.")
         app.include_router(cast("APIRouter", factory(app)))
 
 

@@ -1,4 +1,4 @@
-"""`apflow serve`, and the same as a program of its own: `apflow-server`."""
+"""The command `apflow serve`, also installed as the program `apflow-server`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ if TYPE_CHECKING:
 
 
 def _check_protocol(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    """Refuse protocols that this server does not speak."""
+    """Refuse protocols that the server does not support."""
     if value is not None and value.lower() not in ("jsonrpc", "json-rpc"):
         raise click.BadParameter(
-            f"this server does not speak {value!r}. The only protocol is jsonrpc, at POST /tasks; "
-            "leave the option out.",
+            f"{value!r} is not supported. The only protocol is jsonrpc, at POST /tasks; omit the option.",
             ctx,
             parameter,
         )
@@ -25,10 +24,16 @@ def _check_protocol(ctx: click.Context, parameter: click.Parameter, value: str |
 
 @click.command()
 @click.argument("action", type=click.Choice(["start"]), required=False)
-@click.option("--host", metavar="HOST", help="Where to listen; else as APFLOW_BIND says, or 127.0.0.1.")
-@click.option("-p", "--port", type=click.IntRange(0, 65535), metavar="PORT", help="By default 8000.")
-@click.option("-w", "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
-@click.option("--reload", is_flag=True, help="Start again when a Python file below this folder changes.")
+@click.option("--host", metavar="HOST", help="Address to listen on. Default: APFLOW_BIND, or 127.0.0.1.")
+@click.option(
+    "-p", "--port", type=click.IntRange(0, 65535), metavar="PORT", help="Port to listen on. Default: 8000."
+)
+@click.option(
+    "-w", "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Number of processes."
+)
+@click.option(
+    "--reload", is_flag=True, help="Restart when a Python file below the current directory changes."
+)
 @click.option(
     "--import",
     "modules",
@@ -43,18 +48,18 @@ def _check_protocol(ctx: click.Context, parameter: click.Parameter, value: str |
     metavar="NAME",
     help="The protocol of the API: jsonrpc, which is the only one.",
 )
-@click.option("--insecure", is_flag=True, help="Serve other machines without knowing who calls.")
+@click.option("--insecure", is_flag=True, help="Allow access from other machines without authentication.")
 @click.option(
     "--fd",
     type=click.IntRange(0, MAX_COUNT),
     hidden=True,
-    help="A bound socket, given by the process that started this one.",
+    help="File descriptor of a bound socket, inherited from the parent process.",
 )
 @click.option(
     "--parent",
     type=click.IntRange(0, MAX_COUNT),
     hidden=True,
-    help="A pipe that closes when the process that started this one dies.",
+    help="File descriptor of a pipe that closes when the parent process exits.",
 )
 def serve(
     action: str | None,  # noqa: ARG001 - `serve` and `serve start` are the same
@@ -67,10 +72,11 @@ def serve(
     fd: int | None,
     parent: int | None,
 ) -> None:
-    """Serve the database over HTTP, and run what is submitted, until a signal comes.
+    """Serve the database over HTTP and run submitted trees.
 
-    On SIGTERM, SIGHUP or Ctrl-C: take no more trees, let running code end within shutdown_timeout, give up
-    the rest for others to continue, and end with 0. A second signal ends it at once; nothing is lost by that.
+    On SIGTERM, SIGHUP or Ctrl-C the server stops accepting trees, waits up to shutdown_timeout for running
+    tasks, releases the remaining trees so that other processes can continue them, and exits with status 0. A
+    second signal ends it immediately; no stored data is lost.
     """
     from apflow.server.process.start import Start, start
 

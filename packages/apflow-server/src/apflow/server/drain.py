@@ -1,4 +1,4 @@
-"""The end of a server, in two steps: it takes no more work, then it has none left."""
+"""The shutdown of a server in two steps: it accepts no new work, then its work has ended."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import suppress
 class Drain:
     """How far the end of a server has come.
 
-    First it `has_begun`: no new trees are taken, and what runs may end. Then it `is_over`: nothing runs
-    here any more, and who still follows a tree is to be told good-bye.
+    First it `has_begun`: no new trees are accepted, and running tasks may end. Then it `is_over`: nothing
+    runs any longer, and the remaining event streams must be closed.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Drain:
         self._begun.set()
 
     def end(self) -> None:
-        """Say that nothing runs here any more."""
+        """Record that nothing runs in this process any longer."""
         self._begun.set()
         self._over.set()
 
@@ -47,9 +47,10 @@ class Drain:
 
 
 async def begin_with_uvicorn(drain: Drain, every: float = 0.25) -> None:
-    """Begin the drain as soon as uvicorn is told to end, where it runs the application by itself.
+    """Begin the drain as soon as uvicorn receives a shutdown signal, if it runs the application itself.
 
-    It waits for open streams before it tells the application, and they wait for the end of the drain.
+    uvicorn waits for open streams before it notifies the application, and streams wait for the end of the
+    drain.
     """
     while not drain.has_begun:
         server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)

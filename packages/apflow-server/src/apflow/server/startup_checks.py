@@ -1,7 +1,7 @@
-"""What the settings of a server must be before it serves anybody: a mistake is told at the start. Pure.
+"""Checks of the settings of a server before it starts. Pure.
 
-What would only show later is the worst of them: keys that are never found, origins that never match, a policy
-that fails each connection, tokens that nobody asks for.
+They find mistakes that would show only later: keys that are never found, origins that never match, a policy
+that fails each connection, tokens that are never checked.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def check_settings(settings: Settings) -> None:
 def _check_url(name: str, url: str) -> None:
     if url and not _is_of_http(_split(url)):
         raise SettingsError(
-            f"APFLOW_{name.upper()} is {url!r}, which is no URL of a host: give one that begins with http:// "
-            "or https://."
+            f"APFLOW_{name.upper()} is {url!r}, which is not a valid URL. It must begin with http:// or "
+            "https:// and name a host."
         )
 
 
@@ -51,15 +51,15 @@ def _check_origin(origin: str) -> None:
     is_bare = parts is not None and f"{parts.scheme}://{parts.netloc}" == origin
     if origin != "*" and not (_is_of_http(parts) and is_bare):
         raise SettingsError(
-            f"APFLOW_CORS_ORIGINS names {origin!r}, which is no origin as browsers send it: in lower case, "
-            "without a path, as https://page.example or http://localhost:3000; or * for all."
+            f"APFLOW_CORS_ORIGINS names {origin!r}, which is not an origin. Expected lower case and no path, "
+            "such as https://page.example or http://localhost:3000, or * for all."
         )
 
 
 def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises ValueError for what is no port
+        _ = parts.port  # raises ValueError for an invalid port
     except ValueError:
         return None
     return parts

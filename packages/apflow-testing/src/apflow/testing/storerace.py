@@ -1,4 +1,4 @@
-"""The contract of a store: of two writers of one task one wins, and the loser is told."""
+"""The contract of a store: of two writers of one task, one succeeds and the other gets a conflict."""
 
 from __future__ import annotations
 

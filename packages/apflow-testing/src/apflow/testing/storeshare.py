@@ -30,7 +30,7 @@ def a_request(root_id: str, **fields: Json) -> Task:
 
 
 def owning(root_id: str, owner: str | None, *, before: str | None = None) -> Transition:
-    """Return the move that makes somebody the owner of a run."""
+    """Return the move that sets the owner of a run."""
     return Transition(root_id, root_id, {"run_owner": before}, {"run_owner": owner})
 
 

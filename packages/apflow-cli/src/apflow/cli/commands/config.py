@@ -17,7 +17,7 @@ MAX_TOKEN_SECONDS = 100 * 365 * DAY
 
 @click.group()
 def config() -> None:
-    """Show and change settings, and make tokens for a server."""
+    """Show and change settings, and create tokens for a server."""
 
 
 @config.command("list")
@@ -57,7 +57,7 @@ def get_setting(ctx: click.Context, name: str) -> None:
 @config.command("set")
 @click.argument("name")
 @click.argument("value")
-@click.option("--project", is_flag=True, help="In the working folder, not in your configuration folder.")
+@click.option("--project", is_flag=True, help="Use the current directory, not your configuration directory.")
 @with_output
 @click.pass_context
 def set_setting(ctx: click.Context, /, name: str, value: str, project: bool) -> None:
@@ -74,19 +74,19 @@ def set_setting(ctx: click.Context, /, name: str, value: str, project: bool) -> 
     elif found.source == str(path):
         write_line(f"{found.name} is {as_text(shown(found))!r} by {path}.")
     else:
-        write_line(f"{path} is written, but {found.source} wins over it: {found.name} stays as it is.")
+        write_line(f"{path} is written, but {found.source} overrides it: {found.name} is unchanged.")
 
 
 @config.command("gen-token")
-@click.option("--user-id", metavar="ID", required=True, help="Who bears it: the `sub` of the token.")
-@click.option("--admin", "is_admin", is_flag=True, help="It may do everything, for everybody.")
+@click.option("--user-id", metavar="ID", required=True, help="The user that the token identifies: its `sub`.")
+@click.option("--admin", "is_admin", is_flag=True, help="Create a token for an administrator.")
 @click.option(
     "--expires-in",
     type=Seconds(min=1, max=MAX_TOKEN_SECONDS),
     default=DAY,
     show_default=True,
     metavar="SECONDS",
-    help="How long it is good.",
+    help="Lifetime of the token.",
 )
 @with_output
 @click.pass_context

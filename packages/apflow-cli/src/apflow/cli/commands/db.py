@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def db() -> None:
-    """Look at the database, and bring it up to date."""
+    """Inspect the database, and upgrade its schema."""
 
 
 @db.command()
@@ -68,7 +68,7 @@ def import_(ctx: click.Context, source: str, table: str) -> None:
     """Copy the trees of a database of aipartnerupflow, which came before apflow, into this one.
 
     SOURCE is a DuckDB file or a PostgreSQL URL. It is only read. Trees that were copied before are left out,
-    and no run is requested: `apflow tasks execute ID` goes on with what had not ended.
+    and no run is requested: `apflow tasks execute ID` continues unfinished trees.
     """
     from apflow.cli.display.output import write_fields, write_json
     from apflow.cli.session.work import perform_here

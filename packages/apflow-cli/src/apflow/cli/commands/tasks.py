@@ -1,4 +1,4 @@
-"""`apflow tasks`: commands that show and run stored tasks. `tasks_change` has those that change tasks."""
+"""`apflow tasks`: the commands that show and run stored tasks."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def count(ctx: click.Context, /, status: tuple[str, ...], **options: Any) -> Non
 @with_service
 @click.pass_context
 def why(ctx: click.Context, task_id: str) -> None:
-    """Explain why a task has its status, and what to do to change it."""
+    """Explain the status of a task, and what would change it."""
     from apflow.cli.display.output import one_line, write_json, write_line
     from apflow.cli.session.work import perform
 

@@ -90,7 +90,7 @@ def delete(ctx: click.Context, task_id: str, force: bool) -> None:
     metavar="FIELDS",
     help="Like --reset: several fields, separated by commas.",
 )
-@click.option("--dry-run", is_flag=True, help="Show the tasks that would be created, and create none.")
+@click.option("--dry-run", is_flag=True, help="Show the tasks that would be created, without creating them.")
 @with_service
 @click.pass_context
 def copy(
@@ -105,7 +105,7 @@ def copy(
     reset_list: str | None,
     dry_run: bool,
 ) -> None:
-    """Copy a task and what it needs into a new tree, ready to run."""
+    """Copy a task into a new tree, ready to run."""
     from apflow.cli.display.output import write_json, write_table, write_tree
     from apflow.cli.session.work import ids, perform
     from apflow.core.service.runs import split_ids
@@ -136,13 +136,16 @@ def copy(
 @click.command()
 @click.argument("task_ids", metavar="[ID...]", nargs=-1)
 @click.option(
-    "--all", "is_all", is_flag=True, help="Every interrupted tree whose executors this process has."
+    "--all",
+    "is_all",
+    is_flag=True,
+    help="All interrupted trees whose executors are available in this process.",
 )
 @server_option
 @with_runs
 @click.pass_context
 def resume(ctx: click.Context, task_ids: tuple[str, ...], is_all: bool) -> None:
-    """Resume runs that were interrupted because their process ended."""
+    """Continue the runs of processes that have died."""
     from apflow.cli.display.output import write_json, write_table
     from apflow.cli.session.running import drained_on_signal
     from apflow.cli.session.work import ids, perform

@@ -115,7 +115,7 @@ def watch(ctx: click.Context, task_id: str) -> None:
         async for event in service.watch(named):
             write_line(json.dumps(event) if is_json else event_line(event))
             if event["type"] == "snapshot" and _has_ended(event["data"]):
-                break  # no run is going on
+                break  # no run is active
         [row] = await service.status([named])
         return str(row["status"])
 

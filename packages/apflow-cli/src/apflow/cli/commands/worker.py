@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 @with_runs
 @click.pass_context
 def worker(ctx: click.Context) -> None:
-    """Run the trees that are submitted to the database, until told to stop.
+    """Run the trees that are submitted to the database, until stopped.
 
-    On SIGTERM, SIGHUP or Ctrl-C: take no more, let running code end within shutdown_timeout, give up the
-    rest for others to continue, and end with 0. A second signal ends it at once; nothing is lost by that.
+    On SIGTERM, SIGHUP or Ctrl-C the worker stops claiming trees, waits up to shutdown_timeout for running
+    tasks, releases the remaining trees so that other processes can continue them, and exits with status 0. A
+    second signal ends it immediately; no stored data is lost.
     """
     from apflow.cli.session.signals import drain_on_signal
     from apflow.cli.session.work import perform_here

@@ -28,14 +28,14 @@ MARKS = {"pending": "·", "completed": "✓", "failed": "✗", "cancelled": "■
 
 
 def is_wanted() -> bool:
-    """Say whether there is a terminal to show a live tree on."""
+    """Return whether there is a terminal for a live view of the tree."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 async def shown(service: TaskService, root: Mapping[str, Json], work: Awaitable[Answer]) -> Answer:
     """Do the work that runs a tree, and show the tree meanwhile."""
     picture = _Picture(View(root), Console(stderr=True))
-    # Where the data goes to the same terminal, it tells how the tree ended: the picture makes room for it.
+    # If standard output is the same terminal, the final result replaces the live view.
     is_transient = sys.stdout.isatty()
     with Live(
         console=picture.console, get_renderable=picture.draw, auto_refresh=False, transient=is_transient

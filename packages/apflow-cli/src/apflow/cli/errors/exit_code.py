@@ -1,4 +1,4 @@
-"""What the program's exit code tells."""
+"""The exit codes of the program."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class ExitCode(IntEnum):
     STORE = 5  # the store is locked, unreachable or too new; or the server is, or has failed
     TIMEOUT = 6
     CANCELLED = 7
-    HUNG_UP = 129  # SIGHUP: the run was given up, to be resumed
+    HUNG_UP = 129  # SIGHUP: the run was released, and can be resumed
     INTERRUPTED = 130  # Ctrl-C
-    CLOSED_PIPE = 141  # whoever read the output has gone
-    TERMINATED = 143  # SIGTERM: the run was given up, to be resumed
+    CLOSED_PIPE = 141  # the reader of the output has closed it
+    TERMINATED = 143  # SIGTERM: the run was released, and can be resumed
 
 
 OF_STATUS = {

@@ -31,7 +31,7 @@ EXIT_CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
 
 
 def exit_code_of(error: Exception) -> ExitCode:
-    """Return the exit code that tells of an error."""
+    """Return the exit code for an error."""
     known = next((code for kind, code in EXIT_CODES if isinstance(error, kind)), None)
     if known is not None:
         return known
@@ -39,7 +39,7 @@ def exit_code_of(error: Exception) -> ExitCode:
 
 
 def is_of_server(error: Exception) -> bool:
-    """Say whether a server that is to do the work could not."""
+    """Return whether the error is that a server could not handle the request."""
     if not isinstance(error, ApflowError):
         return False
     from apflow.client import ServerError  # here: few errors come so far, and httpx takes its time

@@ -60,14 +60,14 @@ debug_option = click.option(
     is_flag=True,
     expose_value=False,
     callback=_keep("is_debug"),
-    help="Show the traceback of an error.",
+    help="Show the traceback of errors.",
 )
 json_option = click.option(
     "--json",
     is_flag=True,
     expose_value=False,
     callback=_keep("is_json"),
-    help="Write JSON with schema_version; its format is stable.",
+    help="Write stable JSON with a schema_version.",
 )
 wait_lock_option = click.option(
     "--wait-lock",
@@ -75,14 +75,14 @@ wait_lock_option = click.option(
     metavar="SECONDS",
     expose_value=False,
     callback=_keep("wait_lock"),
-    help="How long to wait for a database that another process holds.",
+    help="Time to wait for a database that another process holds.",
 )
 server_option = click.option(
     "--server",
     metavar="URL",
     expose_value=False,
     callback=_keep("server"),
-    help="Run the command on this server instead of in this process. Also APFLOW_API_URL.",
+    help="Send requests to this server instead of a database. Also APFLOW_API_URL.",
 )
 import_option = click.option(
     "--import",
@@ -120,7 +120,7 @@ def with_runs(command: Command) -> Command:
 
 
 def with_outcome(command: Command) -> Command:
-    """Add what a command takes that runs one tree and tells how it ended."""
+    """Add the options of a command that runs one tree and shows its result."""
     output = click.option(
         "--output",
         "-o",
@@ -132,7 +132,7 @@ def with_outcome(command: Command) -> Command:
         "--timeout",
         type=Seconds(min=0, max=MAX_SECONDS, min_open=True),
         metavar="SECONDS",
-        help="Cancel the run if it takes longer.",
+        help="Cancel the run after this time.",
     )
     return output(timeout(server_option(with_runs(command))))
 

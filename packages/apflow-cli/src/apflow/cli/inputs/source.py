@@ -89,7 +89,9 @@ def parse(text: str, where: str, *, suffix: str = "") -> Json:
         if suffix == ".json" or not isinstance(error.__cause__, json.JSONDecodeError):
             raise click.UsageError(f"{where} is not valid JSON: {error}") from error
         as_json = error
-    from apflow.cli.inputs.yaml_text import read_yaml  # here: PyYAML takes its time, and most texts are JSON
+    from apflow.cli.inputs.yaml_text import (
+        read_yaml,
+    )  # here: PyYAML is slow to import, and most inputs are JSON
 
     try:
         return read_yaml(text, max_depth=_max_depth())
@@ -107,7 +109,7 @@ def trees_of(given: Json) -> list[Json]:
     """Return the tasks of each tree of what was given: one array per root.
 
     Raises:
-        TreeInvalidError: there are several roots, and one of the trees is wrong: none is to be created.
+        TreeInvalidError: there are several roots, and one of the trees is invalid: none will be created.
     """
     from apflow.core.authoring.array_validation import check_array, split_trees
     from apflow.core.service.trees import as_array

@@ -23,7 +23,7 @@ def make_token(settings: Settings, user_id: str, *, is_admin: bool, seconds: flo
     if len(settings.jwt_secret.encode()) < SHORTEST_SECRET:
         raise SettingsError(
             f"Tokens are signed with APFLOW_JWT_SECRET, which takes {SHORTEST_SECRET} bytes or more: set it "
-            "to what the server has. Where the server goes by APFLOW_JWKS_URL, its issuer makes the tokens."
+            "to what the server has. Where the server uses APFLOW_JWKS_URL, its issuer makes the tokens."
         )
     algorithm = next((each for each in settings.jwt_algorithms or ("HS256",) if each.startswith("HS")), None)
     if algorithm is None:

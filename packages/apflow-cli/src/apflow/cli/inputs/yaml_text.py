@@ -65,7 +65,7 @@ def _fastest() -> Callable[[str], Any]:
 
 
 def _check_directives(text: str) -> None:
-    """Refuse a text with so many directives that libyaml compares them for minutes."""
+    """Refuse a document with so many directives that libyaml compares them for minutes."""
     found = 0
     for line in re.finditer(r"[^\n]*\n?", text):
         if line[0].startswith("%"):

@@ -1,4 +1,4 @@
-"""What there is to tell of a store."""
+"""Facts about a store, for `db` and `doctor`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def shown_url(url: str) -> str:
 
 
 def schema_version(db: TaskStore) -> int | None:
-    """Return the version of the tables, None for a store that has none."""
+    """Return the version of the tables, or None for a store without versions."""
     version = getattr(db, "schema_version", None)
     return version if isinstance(version, int) else None
 

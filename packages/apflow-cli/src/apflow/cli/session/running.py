@@ -82,7 +82,7 @@ async def run_tree(
 
 
 def drained_on_signal(service: TaskService) -> AbstractContextManager[Draining]:
-    """Let signals drain what a service runs in this process. A server's runs go on without this process."""
+    """Drain the local runs of a service on signals. Runs of a server do not depend on this process."""
     db: TaskStore | None = getattr(service, "db", None)
     return nullcontext(Draining()) if db is None else runs_drained_on_signal(db)
 
@@ -153,7 +153,7 @@ def event_line(event: Mapping[str, Json]) -> str:
 
 
 def _became(task_id: str, stopped: BaseException | None) -> str:
-    """Say what became of a run that was stopped: a service notes on the error what it could not cancel."""
+    """Describe the outcome of a stopped run. A service adds a note to the error if it could not cancel."""
     notes: list[str] = getattr(stopped, "__notes__", [])
     return f"{' '.join(notes) or 'It was cancelled.'} `apflow tasks tree {task_id}` shows how far it came."
 

@@ -27,7 +27,7 @@ def shown(setting: Setting) -> object:
 
 
 def as_text(value: object) -> str:
-    """Return a value as it stands in the environment."""
+    """Return a value in the form of an environment variable."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -40,7 +40,7 @@ def as_text(value: object) -> str:
 
 
 def write_setting(path: Path, name: str, value: str) -> None:
-    """Write a setting into a file, whole or not at all; all else in it stays as it is, comments too.
+    """Write a setting into a file atomically; the rest of the file is unchanged, including comments.
 
     Raises:
         SettingsError: the value is of the wrong kind, or the file cannot be read or written.

@@ -151,7 +151,7 @@ def _heeding(
 
 
 def _end_later(code: int, name: str) -> None:
-    """Say what happens, and end the process where code does not end in time."""
+    """Report the shutdown, and end the process if code does not end in time."""
     settings = get_settings()
     wait = settings.shutdown_timeout
     with suppress(OSError):

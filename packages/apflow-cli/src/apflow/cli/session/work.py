@@ -86,7 +86,7 @@ def _holder() -> Holder | None:
 
 
 async def _is_there(client: Client) -> bool:
-    """Say whether a server takes requests still: it may just have ended."""
+    """Return whether a server still accepts requests: it may have just ended."""
     from apflow.client import ServerUnreachableError
 
     try:
@@ -123,7 +123,7 @@ async def open_store(db: TaskStore, wait: float) -> None:
 
 
 async def ids(service: TaskService, given: Iterable[str]) -> list[str]:
-    """Return the ids that texts stand for: full ids, or prefixes that only one id begins with."""
+    """Return the full ids for the given ids, each of which is complete or a unique prefix."""
     return [await service.find_id(each) for each in given]
 
 

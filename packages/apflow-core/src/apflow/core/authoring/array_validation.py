@@ -1,4 +1,4 @@
-"""Reading an array of task descriptions: a tree that can be stored, or every reason why it is none.
+"""Reads an array of task descriptions, and returns a tree that can be stored, or all faults.
 
 Pure, and linear in the array. Ids stand on all tasks or on none; without ids, unique names are the
 references. Nothing is written before all of this has passed.
@@ -37,7 +37,7 @@ def check_array(tasks: Sequence[Entry], settings: Settings, user_id: str | None 
     """Return the tasks that an array describes, ready to be stored, in its order.
 
     Raises:
-        TreeInvalidError: it is no tree; `violations` lists every fault that was found.
+        TreeInvalidError: it is not a valid tree; `violations` lists every fault found.
     """
     return read_array(tasks, settings, user_id).tasks
 
@@ -201,7 +201,7 @@ class References:
         at = self._index.get(reference)
         if at is None:
             advice = self._advice(reference, faults)
-            faults.add(where, f"{what} {shown(reference)} is no task of the array.{advice}")
+            faults.add(where, f"{what} {shown(reference)} is not a task of the array.{advice}")
             return None
         if reference in self._others and not self.has_ids:
             same = ", ".join(f"tasks[{each}]" for each in [at, *self._others[reference][: SHOWN - 1]])

@@ -1,7 +1,7 @@
 """What the copy of a task takes along, and the tasks that it consists of. Pure.
 
-A copy is a tree of its own, with new ids: what is to run again is pending, and what only lends its result
-is copied as completed. The originals are not changed here.
+A copy is a separate tree with new ids: tasks to run again are pending, and tasks of which only the result is
+needed are copied as completed. The originals are not changed here.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _with_contents(index: TreeIndex, task_id: str) -> list[str]:
 
 
 def _may_be_group(index: TreeIndex, task_id: str) -> bool:
-    """Say whether a task is a group, or could turn out to be one when it is run first."""
+    """Return whether a task is a group, or could become one when it first runs."""
     task = index.by_id[task_id]
     if task.executor is not None:
         return task.executor == GROUP
@@ -124,7 +124,7 @@ def _may_be_group(index: TreeIndex, task_id: str) -> bool:
 
 
 def _whole(index: TreeIndex, related: Set[str]) -> CopyPlan:
-    """Copy everything: pending, but for what has completed and has nothing to do with the task."""
+    """Copy everything as pending, except completed tasks that are unrelated to the task."""
     holding = {each for each in index.all_ancestors(related) if _may_be_group(index, each)}
     completed = frozenset(
         task.id
@@ -176,7 +176,7 @@ def copied_tasks(tasks: Sequence[Task], plan: CopyPlan, reset_fields: Sequence[s
     """Return the copies under new ids, in the order of the originals.
 
     Raises:
-        InvalidInputError: a field to reset is none that a copy takes over.
+        InvalidInputError: a field to reset is not a field that a copy keeps.
     """
     _check_reset_fields(reset_fields)
     kept = plan.kept
@@ -259,7 +259,7 @@ def _renamed(dependency: Dependency, real: Mapping[str, str]) -> Dependency:
 
 
 def _remapped(copy: Task, real: Mapping[str, str]) -> dict[str, Json]:
-    """Return the inputs of a copy. References to what was not copied are kept by nobody: they become null."""
+    """Return the inputs of a copy. References to tasks that were not copied become null."""
     inputs = remap_references(copy.inputs, real)
     declared = {each["id"] for each in copy.dependencies}
     lost = {each.source for each in find_references(inputs)} - declared

@@ -51,7 +51,7 @@ class TaskCreator:
         *,
         idempotency_key: str | None = None,
     ) -> TaskTreeNode:
-        """Create the tree that an array describes, and return its root; `.ids` tells given -> real.
+        """Create the tree that an array describes, and return its root; `.ids` maps given ids to real ones.
 
         Args:
             tasks: one object per task; see "Creating a tree" in the documentation.
@@ -63,7 +63,7 @@ class TaskCreator:
                 of the tree are made from the key.
 
         Raises:
-            TreeInvalidError: it is no tree; `violations` lists every fault. Nothing is written.
+            TreeInvalidError: it is not a valid tree; `violations` lists every fault. Nothing is written.
             IdTakenError: an id is taken, and `on_conflict` is "error". Nothing is written.
             ConflictError: other tasks were created with the key. Nothing is written.
         """
@@ -138,10 +138,10 @@ class TaskCreator:
         *,
         custom_include_children: bool = False,
     ) -> TaskTreeNode | list[dict[str, Json]]:
-        """Copy a task, with what it needs to run, into a tree of its own.
+        """Copy a task, with what it needs to run, into a new tree.
 
         Args:
-            original_task: any task of a stored tree. It stays as it is, but for `has_copy`.
+            original_task: any task of a stored tree. Only its `has_copy` changes.
             children: copy what is below it, too, and what depends on that. Left out: the whole tree of a
                 root, else the task alone.
             copy_mode: "minimal" the task; "full" its whole tree; "custom" the `custom_task_ids`.
@@ -177,7 +177,7 @@ class TaskCreator:
         copies = _stamped(copied_tasks(tasks, plan, reset_fields))
         root = next(task for task in tasks if task.id == task.root_id)
         next(copy for copy in copies if copy.parent_id is None).written_by = with_author(root, self.author)
-        # The root comes first: whoever changes a tree takes its row before any other.
+        # The root comes first: every change of a tree locks the root's row first.
         originals = sorted(
             (task for task in tasks if task.id in plan.kept), key=lambda task: task.id != task.root_id
         )
@@ -192,7 +192,7 @@ class TaskCreator:
         return tasks
 
     async def _created(self, written: Sequence[Task], ids: dict[str, str]) -> TaskTreeNode:
-        """Return what was stored as nodes, after telling the hooks of it."""
+        """Return the stored tasks as nodes, after calling the hooks."""
         node = TaskTreeNode.build(written)
         node.ids = ids
         await Hooks.current().run_tree("on_tree_created", node.task, node)
@@ -200,7 +200,7 @@ class TaskCreator:
 
 
 def _told_by(task: Task) -> tuple[str, str, str | None]:
-    """Return what must be equal in a tree that a key made, whose ids somebody else may have guessed."""
+    """Return the fields that must match in a tree created with a key, as others may guess its ids."""
     return task.id, task.name, task.user_id
 
 
@@ -213,7 +213,7 @@ def _real_ids(checked: CheckedArray, written: Sequence[Task]) -> dict[str, str]:
 
 
 def _stamped(tasks: list[Task]) -> list[Task]:
-    """Give tasks what the store would give them, so that they need not be read back."""
+    """Set the values that the store would set, so that the tasks do not have to be read again."""
     now, custom = utc_now(), custom_fields()
     for task in tasks:
         task.created_at = task.updated_at = now

@@ -161,7 +161,7 @@ def _read_fields(
         else:
             possible = [*UPDATABLE, *custom]
             advice = near(name, possible) or f" There are: {', '.join(possible)}."
-            faults.add("", f"{name!r} is no field that can be updated.{advice}")
+            faults.add("", f"{name!r} is not a field that can be updated.{advice}")
     return sets
 
 
@@ -193,11 +193,11 @@ def _keep_names(task: Task, dependencies: list[Dependency]) -> list[Dependency]:
 def _check_dependencies(
     index: TreeIndex, task: Task, needed: Sequence[Dependency], faults: Violations, conflicts: Violations
 ) -> None:
-    """Check that dependencies are in the tree and in no circle, and that nobody has begun to rely on them."""
+    """Check that dependencies are in the tree, form no cycle, and that no dependent has started."""
     for each in needed:
         if each["id"] not in index.by_id:
             advice = faults.near(each["id"], index.by_id) or " Use the id of a task of the same tree."
-            faults.add("", f"dependency {each['id']!r} is no task of this tree.{advice}")
+            faults.add("", f"dependency {each['id']!r} is not a task of this tree.{advice}")
     leads_to = {each.id: [d["id"] for d in each.dependencies] for each in index.by_id.values()}
     circle = find_circle(leads_to | {task.id: [each["id"] for each in needed]})
     if circle:

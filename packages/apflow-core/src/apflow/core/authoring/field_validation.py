@@ -1,7 +1,7 @@
-"""What the fields of one task may hold, as a user gives them.
+"""Validation of the fields of one task, as given by a user.
 
-Every function reads one value, returns it as it is to be stored, and writes each fault down instead of
-raising, so that a caller learns of all of them at once.
+Every function reads one value, returns it in the form to store, and records faults instead of raising, so
+that the caller gets all of them together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from apflow.core.payload.secrets import refuse_masked
 from apflow.core.settings import Settings
 
 MAX_TEXT = 255  # characters of an id; longer ones would not fit the index of every database
-MOST_FAULTS = 1000  # that are told: a hostile array has millions
+MOST_FAULTS = 1000  # reported at most: a hostile array has millions
 NEAR_FAULTS = 10  # for which similar words are looked for, and what that may cost: pairs of characters,
 NEAR_COST = 2_000_000  # of which difflib compares ten in a microsecond
 
@@ -133,7 +133,6 @@ def read_priority(value: object, where: str, faults: Violations) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         kinds = "0 urgent, 1 high, 2 normal, 3 low"
         faults.add(where, f"priority must be an integer ({kinds}), not {shown(value)}.")
-
         return 2
     if not -(2**31) <= value < 2**31:
         faults.add(where, f"priority {shown(value)} is out of range: use 0 urgent to 3 low.")
@@ -144,7 +143,7 @@ def read_priority(value: object, where: str, faults: Violations) -> int:
 def read_object(
     value: object, name: str, where: str, settings: Settings, faults: Violations
 ) -> dict[str, Json]:
-    """Read `inputs`, `params` or the like: an object of plain JSON that can be stored."""
+    """Read a field such as `inputs` or `params`: an object of plain JSON that can be stored."""
     if value is None or value == {}:
         return {}
     if not isinstance(value, Mapping):
@@ -180,7 +179,7 @@ def check_sources(inputs: dict[str, Json], declared: Collection[str], where: str
         return
     for each in references:
         if each.source not in declared:
-            fault = f"{each.place}.$from names {shown(each.source)}, which is no dependency of this task."
+            fault = f"{each.place}.$from names {shown(each.source)}, which is not a dependency of this task."
             faults.add(where, f"{fault}{faults.near(each.source, declared) or ' Add it to dependencies.'}")
 
 

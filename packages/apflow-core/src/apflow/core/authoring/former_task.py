@@ -32,7 +32,7 @@ _KNOWN = frozenset({
 
 @dataclass
 class Imported:
-    """What became of an import."""
+    """The result of an import."""
 
     trees: int = 0
     tasks: int = 0
@@ -49,7 +49,7 @@ class Imported:
 
 
 async def import_rows(db: TaskStore, rows: Sequence[Row]) -> Imported:
-    """Copy trees into a store, each in one write. A tree whose ids are taken is left as it is.
+    """Copy trees into a store, each in one write. A tree whose ids are taken is skipped.
 
     What was running when the old system ended is pending in the copy. No run is requested.
     """

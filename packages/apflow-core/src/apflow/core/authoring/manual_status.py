@@ -34,13 +34,13 @@ def plan_status(
     """Return the change that moves a task by hand, by the table of moves.
 
     A task that has not run, or has ended badly, can be marked as completed while no run of its tree is
-    requested: its work was done elsewhere. What depends on it goes on in the next run.
+    requested: its work was done elsewhere. Its dependents continue in the next run.
 
     Args:
-        task: the task as it is.
+        task: the stored task.
         root: the root of its tree.
         status: the new status.
-        given: error, result, progress, started_at and completed_at, as far as they are to be set.
+        given: error, result, progress, started_at and completed_at, where they must be set.
         settings: for the limits.
         by: the user who asks for it; the event of a mark names them.
 

@@ -31,7 +31,7 @@ DependencyLike = str | Dependency | dict[str, Any]
 class TaskRepository:
     """The tasks of one store.
 
-    Changes raise `ConflictError` where the state of the tree forbids them, or somebody else was faster.
+    Changes raise `ConflictError` where the state of the tree forbids them, or a concurrent change came first.
 
     Args:
         author: the caller of a server who makes the changes; None: this machine. See `origin`.
@@ -194,7 +194,7 @@ class TaskRepository:
         """Move a task by hand, by the table of moves. Back to pending, it forgets what it did.
 
         A task that is pending, failed or cancelled can be marked as completed, with a result: its work was
-        done elsewhere, and what depends on it goes on in the next run.
+        done elsewhere, and its dependents continue in the next run.
 
         Args:
             by: the user who marks it; the event `task_marked` names them.
@@ -310,7 +310,9 @@ class TaskRepository:
 
 
 def _overtaken(error: MoveLostError) -> ConflictError:
-    return ConflictError(f"Somebody changed the tree at the same moment, or asked for a run of it. {error}")
+    return ConflictError(
+        f"Another caller changed the tree at the same time, or requested a run of it. {error}"
+    )
 
 
 def _read_single(

@@ -66,7 +66,7 @@ def _is_plain(source: object, name: str) -> bool:
 
 
 def _without_task(call: Callable[[], T]) -> T:
-    """Call a function in a thread, where `asyncio.current_task()` is none."""
+    """Call a function in a thread, where `asyncio.current_task()` is `None`."""
     if not _has_task():
         return call()
     with ThreadPoolExecutor(1, "apflow:attribute") as pool:
@@ -94,7 +94,7 @@ def show_traceback(error: BaseException) -> str:
 
 
 def must_pass(error: BaseException, task: asyncio.Task[Any] | None, is_ended: Callable[[], bool]) -> bool:
-    """Say whether an error may leave users' code: nothing that the code has caused itself does.
+    """Return whether an error may leave users' code: nothing that the code has caused itself does.
 
     Args:
         task: the asyncio task that the code began in.
@@ -170,13 +170,13 @@ class CodeTasks:
 
 
 async def run_apart(make: Callable[[Callable[[], bool]], Coroutine[Any, Any, T]], name: str) -> T:
-    """Run a coroutine in a task of its own, and return what it returns.
+    """Run a coroutine in a separate task, and return its result.
 
     Cancelling the caller, however often, cancels the coroutine once and waits for its end: by a timeout, by
     Ctrl-C, or by a cancel scope of anyio, which cancels again and again.
 
     Args:
-        make: given a function that tells whether the coroutine was asked to end, returns the coroutine.
+        make: takes a function that returns whether the coroutine was asked to end; returns the coroutine.
     """
     has_ended = False
     task = asyncio.create_task(make(lambda: has_ended), name=name)
@@ -190,13 +190,13 @@ async def run_apart(make: Callable[[Callable[[], bool]], Coroutine[Any, Any, T]]
         with shielded():
             await asyncio.wait({task})
         if not task.cancelled():
-            task.exception()  # seen: the caller was cancelled, and learns nothing else
+            task.exception()  # retrieved: the cancelled caller does not see it
         raise
 
 
 def shielded() -> AbstractContextManager[object]:
     """Keep cancel scopes of anyio around the caller away from what is awaited here."""
-    anyio = sys.modules.get("anyio")  # where it was never imported, nobody has a scope
+    anyio = sys.modules.get("anyio")  # if it was never imported, there is no scope
     return nullcontext() if anyio is None else anyio.CancelScope(shield=True)
 
 

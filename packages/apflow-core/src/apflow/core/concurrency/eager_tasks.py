@@ -1,7 +1,7 @@
 """Running many coroutines in few asyncio tasks: those that never wait share one.
 
-An asyncio task costs more than a short coroutine does. So a task takes one coroutine after the other until
-one waits: that one keeps the task, and the others go on in a new one. Each coroutine runs in one task from
+An asyncio task costs more than a short coroutine does. So a task runs one coroutine after the other until
+one waits: that one keeps the task, and the others continue in a new one. Each coroutine runs in one task from
 beginning to end, and none sees what another has put into a context variable, or runs in a task that another
 has kept a reference to: it may cancel that task later.
 """
@@ -22,7 +22,7 @@ from apflow.core.process.error_text import describe_error
 
 logger = logging.getLogger(__name__)
 
-# What is to be run, given the task that it runs in, under the name that the task has while it waits.
+# The name of the task while it waits, and the function that returns the coroutine for its task.
 Named = tuple[str, Callable[["asyncio.Task[Any]"], Coroutine[Any, Any, None]]]
 
 
@@ -65,7 +65,7 @@ async def _run(group: Group, waiting: deque[Named]) -> None:
 
 
 class Begun:
-    """A coroutine that has run up to its first wait in the present task: awaiting it goes on from there."""
+    """A coroutine that has run up to its first wait in the present task: awaiting it continues from there."""
 
     __slots__ = ("_coroutine", "_is_first", "_waits_for")
 
@@ -84,14 +84,14 @@ class Begun:
         return self.send(None)
 
     def send(self, value: object) -> object:
-        """Hand on what it waits for; from then on, go on with the coroutine."""
+        """Return the awaited future first; afterwards continue the coroutine."""
         if self._is_first:
             self._is_first = False
             return self._waits_for
         return self._coroutine.send(value)
 
     def throw(self, error: BaseException, *_: object) -> object:
-        """Let an error, a cancellation above all, arrive where the coroutine waits."""
+        """Raise an error, usually a cancellation, where the coroutine waits."""
         return self._coroutine.throw(error)
 
     def close(self) -> None:
@@ -102,8 +102,9 @@ class Begun:
 class Abandonable:
     """A coroutine that has run up to its first wait in the present task, and that can be left there.
 
-    Awaiting this continues the coroutine in the present task, as `await` does, but waits by a future of its
-    own. So the caller can go on even where the coroutine, or a task that it waits for, ignores cancellations.
+    Awaiting this continues the coroutine in the present task, as `await` does, but waits by a separate
+    future. So the caller can continue even if the coroutine, or a task that it waits for, ignores
+    cancellations.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], waits_for: object) -> None:
@@ -138,7 +139,7 @@ class Abandonable:
         """Wait for what the coroutine waits for; return what to raise in it."""
         try:
             if getattr(waits_for, "_asyncio_future_blocking", None) is None:
-                yield waits_for  # a turn of the event loop; the task refuses what is none
+                yield waits_for  # one iteration of the event loop; the task refuses other values
                 return self._take_cancellation()
             waits_for._asyncio_future_blocking = False  # noqa: SLF001 - as a task does with what it waits for
             while not (waits_for.done() or self._is_abandoned):

@@ -123,7 +123,7 @@ async def _without_exit(main: Coroutine[Any, Any, T]) -> tuple[T | None, SystemE
 
 
 def contain(loop: asyncio.AbstractEventLoop) -> None:
-    """Let a loop go on where a callback raises `SystemExit`. `KeyboardInterrupt` is Ctrl-C, and ends it."""
+    """Keep a loop running after a callback raises `SystemExit`. `KeyboardInterrupt` (Ctrl-C) ends it."""
     run_forever, stop = loop.run_forever, loop.stop
     is_stopped = False
 
@@ -139,7 +139,7 @@ def contain(loop: asyncio.AbstractEventLoop) -> None:
             try:
                 return run_forever()
             except SystemExit:
-                logger.exception("A callback raised SystemExit; the process goes on.")
+                logger.exception("A callback raised SystemExit; the process continues.")
                 if is_stopped:
                     return None
 

@@ -18,7 +18,7 @@ class Slots:
     """A count of free places, shared by runs on any event loop and thread.
 
     Runs wait in line, each known by what wakes it, so that a large tree does not keep the others out: a
-    free place is left to whoever stands before. Who is woken takes a place or leaves the line.
+    free place is left to earlier waiters. A woken waiter takes a place or leaves the line.
     """
 
     def __init__(self, limit: int) -> None:
@@ -28,7 +28,7 @@ class Slots:
         self._lock = threading.Lock()
 
     def take(self, wanted: int, by: Wake) -> int:
-        """Take up to `wanted` places, one for each who waits before `by` left over; return how many."""
+        """Acquire up to `wanted` places, leaving one for each earlier waiter; return their number."""
         with self._lock:
             before = 0
             for each in islice(self._line, max(0, self.limit - self._used)):
@@ -45,14 +45,14 @@ class Slots:
         return taken
 
     def give_back(self, count: int = 1) -> None:
-        """Give places back and wake whoever waits for them."""
+        """Release places and wake the waiters."""
         with self._lock:
             self._used -= count
             woken = self._next()
         _wake(woken)
 
     def wait(self, by: Wake) -> None:
-        """Stand in line: call `by`, from any thread, when there is a place for it, perhaps at once."""
+        """Join the line: `by` is called, from any thread, when there is a place, possibly immediately."""
         with self._lock:
             self._line.setdefault(by)
             is_free = by in self._next()
@@ -60,7 +60,7 @@ class Slots:
             by()
 
     def leave(self, by: Wake) -> None:
-        """Leave the line, to those who stand behind."""
+        """Leave the line, and wake the next waiters."""
         if by not in self._line:
             return
         with self._lock:

@@ -35,7 +35,7 @@ class PerLoop(Generic[T]):
         return held[1]
 
     async def close(self) -> None:
-        """Close the thing of the running loop, if there is one. The next need makes it anew."""
+        """Close the object of the running loop, if there is one. The next use creates a new one."""
         held = self._held.get(asyncio.get_running_loop())
         if held is not None:
             await held[0].aclose()

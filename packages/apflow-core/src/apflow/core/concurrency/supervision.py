@@ -95,7 +95,7 @@ class Supervised:
         if self._ended.is_set() or not self._is_owner:
             return False
         uncancel()
-        logger.error("%s was cancelled by other code, and goes on.", self.name)
+        logger.error("%s was cancelled by other code, and continues.", self.name)
         return True
 
 

@@ -1,4 +1,4 @@
-"""Threads for libraries that block: so many and no more, apart from those that asyncio shares with all."""
+"""A bounded thread pool for blocking libraries, separate from asyncio's default pool."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ThreadPool:
         """Call a function in a thread and wait for it.
 
         If this is cancelled, `stop` is called, in another thread, and is to make the call end; the end of
-        the call is waited for, some seconds long, before `CancelledError` goes on. A call that has not
+        the call is waited for, some seconds long, before `CancelledError` is raised. A call that has not
         begun by then never does.
         """
         future = self._threads().submit(copy_context().run, call)

@@ -70,7 +70,7 @@ def _described(executor_id: str) -> dict[str, Json]:
 
 
 def _attribute(entry: ExecutorEntry, name: str) -> str | None:
-    """Return a text attribute of the executor; where it needs an instance, of one made without params."""
+    """Return a string attribute of the executor, from an instance without params if necessary."""
     try:
         value = read_attribute(entry.source, name)
         if isinstance(entry.source, type) and not isinstance(value, str):

@@ -1,6 +1,6 @@
 """What an executor is, and what it sees while it runs.
 
-An executor is written once and runs many times; every run gets an instance of its own, on which the
+An executor is written once and runs many times; every run gets a new instance, on which the
 engine sets the attributes listed in `ExecutableTask` before it calls `execute`. All of them have
 defaults on the class, so that a bare instance works in a unit test and no `super().__init__()` is needed.
 """
@@ -80,7 +80,7 @@ class ExecutableTask(ABC):
         return None
 
     async def report_progress(self, fraction: float, message: str | None = None, data: Json = None) -> None:
-        """Tell how far the work is, from 0.0 to 1.0. Without a run to tell it to, do nothing."""
+        """Report the progress of the work, from 0.0 to 1.0. Outside of a run, do nothing."""
         if self.event_queue is None:
             return
         event = {"type": "progress", "task_id": self.task_id, "progress": fraction}
@@ -174,5 +174,5 @@ _INHERITED_SCHEMAS = (ExecutableTask.get_input_schema, BaseTask.get_input_schema
 
 
 def overrides_cancel(executor: ExecutableTask) -> bool:
-    """Say whether the executor has a `cancel` of its own."""
+    """Return whether the executor overrides `cancel`."""
     return type(executor).cancel is not ExecutableTask.cancel

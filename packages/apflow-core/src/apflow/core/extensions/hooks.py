@@ -1,7 +1,7 @@
 """Functions that users hang on the life of tasks and trees.
 
 A hook never decides the fate of a task: one that raises, or takes too long, is logged by name and the run
-goes on. A hook that is no coroutine function runs on the event loop, so it must be quick.
+continues. A hook that is not a coroutine function runs on the event loop, so it must be fast.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from apflow.core.settings import get_settings
 TaskPreHook = Callable[[Task], Awaitable[object] | object]
 # Called with the task as it ended, the inputs used, and the result.
 TaskPostHook = Callable[[Task, dict[str, Json], Json], Awaitable[object] | object]
-# Called with the root, and for all but `on_tree_started` what the event tells: see TREE_EVENTS.
+# Called with the root and, except for `on_tree_started`, the detail of the event: see TREE_EVENTS.
 TaskTreeHook = Callable[..., Awaitable[object] | object]
 
 IsEnded = Callable[[], bool]
@@ -168,7 +168,7 @@ class Hooks:
         """Call the pre-hooks with a copy of a task, which they may change.
 
         Args:
-            is_ended: whether apflow has asked the caller to end: only then may a cancellation go on.
+            is_ended: whether apflow has asked the caller to end: only then is a cancellation propagated.
         """
         for hook in self.pre:
             await self._call(is_ended, hook, task)
@@ -181,7 +181,7 @@ class Hooks:
             await self._call(is_ended, hook, task, inputs, result)
 
     async def run_tree(self, event: str, root: Task, detail: object = None) -> None:
-        """Call the hooks of a tree's event, in a task of their own: it may be the caller's that is here."""
+        """Call the hooks of a tree's event in a separate task, because this may be the caller's task."""
         hooks = self.tree.get(event, ())
         if not hooks:
             return
@@ -210,13 +210,13 @@ class Hooks:
         except BaseException as error:
             if must_pass(error, current, is_ended):
                 raise
-            message = "Hook %s failed or took over %s s; the run goes on."
+            message = "Hook %s failed or took over %s s; the run continues."
             log_error(_log, message, name_of(hook), self.timeout, error=error)
         if current is not None and current.cancelling() and not is_ended():
             await forget_cancellations(current)
 
     async def _wait(self, hook: Callable[..., Any], waiting: Abandonable) -> None:
-        """Wait for a hook; cancel it after the timeout, and go on without it after the grace period.
+        """Wait for a hook; cancel it after the timeout, and abandon it after the grace period.
 
         Raises:
             TimeoutError: the hook took longer than its timeout.
@@ -234,7 +234,7 @@ class Hooks:
                 waiting.cancel()
                 timer = loop.call_later(min(left, INSIST_SECONDS), end)
             else:
-                _log.error("Hook %s ignores its cancellation; the run goes on without it.", name_of(hook))
+                _log.error("Hook %s ignores its cancellation; the run continues without it.", name_of(hook))
                 waiting.abandon()
 
         timer = loop.call_later(self.timeout, end)
@@ -254,7 +254,7 @@ async def _awaited(awaitable: Awaitable[object]) -> object:
 
 
 def _register_plugin(name: str) -> None:
-    """Load a hook plugin. One that has not registered itself is told by its name or its parameters."""
+    """Load a hook plugin. If it does not register itself, its name or parameters decide its kind."""
     if not plugins.is_offered(GROUP, name):
         known = ", ".join(plugins.names(GROUP)) or "none"
         raise SettingsError(f"The setting hooks names {name!r}; the installed hooks are: {known}.")

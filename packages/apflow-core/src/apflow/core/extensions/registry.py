@@ -1,7 +1,7 @@
 """What extends apflow in this process: executors, storages, hooks and tools, by id.
 
-Executors come from two sides, registered in code or offered by installed distributions. Both are had
-through `get_executor`, which imports nothing but the one that is asked for.
+Executors come from two sides, registered in code or offered by installed distributions. Both are returned
+by `get_executor`, which imports only the requested one.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class ExtensionCategory(StrEnum):
 
 
 class Extension:
-    """Something with an id that can be registered. Executors need not inherit from it."""
+    """Something with an id that can be registered. Executors do not have to inherit from it."""
 
     id: str = ""
     name: str = ""
@@ -81,7 +81,7 @@ class Extension:
 
 
 class StorageExtension(Extension, ABC):
-    """A place of one's own to keep tasks beside the store that runs them."""
+    """A custom place to keep tasks, in addition to the store that runs them."""
 
     category = ExtensionCategory.STORAGE
 
@@ -145,7 +145,7 @@ class ExecutorEntry:
         """Return what validates the inputs of an instance.
 
         Raises:
-            ValidationError: the executor's schema is none.
+            ValidationError: the executor's schema is invalid.
         """
         if not self._is_plain:
             return compile_schema(input_schema_of(executor))
@@ -164,7 +164,7 @@ class ExecutorEntry:
 
     @cached_property
     def cancelable(self) -> bool:
-        """Whether it ends by itself when it is told to."""
+        """Whether it ends on its own when it is cancelled."""
         return self._read("cancelable", False, False) is True
 
     @cached_property
@@ -281,7 +281,7 @@ class ExtensionRegistry:
         return self.entry(extension_id).source if is_executor and self.knows(extension_id) else None
 
     def is_registered(self, extension_id: str) -> bool:
-        """Say whether something is registered in code under an id."""
+        """Return whether something is registered in code under an id."""
         return any(extension_id in held for held in self._held.values())
 
     def ids(self, category: ExtensionCategory) -> list[str]:
@@ -309,7 +309,7 @@ class ExtensionRegistry:
         return made
 
     def knows(self, executor_id: str) -> bool:
-        """Say whether an executor of this id is registered or installed. Imports nothing."""
+        """Return whether an executor of this id is registered or installed. Imports nothing."""
         return executor_id in self._held[ExtensionCategory.EXECUTOR] or plugins.is_offered(GROUP, executor_id)
 
     def executor_ids(self) -> list[str]:
@@ -337,7 +337,7 @@ class ExtensionRegistry:
         info = None if executor_id in self._overrides else plugins.find(GROUP, executor_id)
         if info is None:
             return ExecutorEntry(executor_id, source, factory=self._factories.get(executor_id))
-        # A plugin that also registers itself is no rival of itself.
+        # A plugin that also registers itself does not conflict with itself.
         if _class_name(plugins.load(GROUP, executor_id)) != _class_name(held):
             installed = f"{info.value} of {info.distribution} {info.version}"
             raise ExtensionTakenError(executor_id, installed, _class_name(held))
@@ -412,7 +412,7 @@ def executor_register(
 
 
 def executor_is_known(executor_id: str) -> bool:
-    """Say whether an executor of this id is registered or installed. Imports nothing."""
+    """Return whether an executor of this id is registered or installed. Imports nothing."""
     return _registry.knows(executor_id)
 
 
@@ -427,9 +427,9 @@ def executor_ids() -> list[str]:
 
 
 def advise(executor_id: str) -> str:
-    """Say what to do about an unknown executor id: what to install, or which ids are near."""
+    """Return advice on an unknown executor id: what to install, or similar ids."""
     if executor_id in FIRST_PARTY:
-        return f"It comes with a distribution of its own: pip install {FIRST_PARTY[executor_id]}"
+        return f"It is in a separate distribution: pip install {FIRST_PARTY[executor_id]}"
     known = executor_ids()
     near = difflib.get_close_matches(executor_id, {*known, *FIRST_PARTY}, n=3)
     named = [each if each in known else f"{each} (pip install {FIRST_PARTY[each]})" for each in near]
@@ -446,7 +446,7 @@ def _load(executor_id: str) -> ExecutorEntry:
         raise ExecutorNotFoundError(executor_id, advise(executor_id))
     loaded = plugins.load(GROUP, executor_id)
     if not (isinstance(loaded, ExecutableTask) or _is_executor_class(loaded)):
-        cause = f"{info.value} is no ExecutableTask class"
+        cause = f"{info.value} is not an ExecutableTask class"
         raise PluginLoadError(GROUP, executor_id, info.distribution, info.version, cause)
     source = cast("ExecutableTask | type[ExecutableTask]", loaded)
     return ExecutorEntry(executor_id, source, info.distribution)

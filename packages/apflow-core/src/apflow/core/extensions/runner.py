@@ -28,7 +28,7 @@ class Runner(Protocol):
 
 
 def timeout_message(seconds: float) -> str:
-    """Say that an attempt has exceeded its limit."""
+    """Return the message for an attempt that exceeded its timeout."""
     return f"The attempt took longer than {seconds:g} s (policy.timeout)."
 
 
@@ -73,5 +73,5 @@ class _Deadline:
         self._timer = self._loop.call_later(INSIST_SECONDS, self._pass)
 
     def close(self) -> None:
-        """Cancel no more."""
+        """Stop cancelling."""
         self._timer.cancel()

@@ -78,4 +78,6 @@ def _load(tool_id: str) -> Tool | type[Tool]:
     loaded = plugins.load(GROUP, tool_id)
     if isinstance(loaded, Tool) or (isinstance(loaded, type) and issubclass(loaded, Tool)):
         return loaded
-    raise PluginLoadError(GROUP, tool_id, info.distribution, info.version, f"{info.value} is no Tool class")
+    raise PluginLoadError(
+        GROUP, tool_id, info.distribution, info.version, f"{info.value} is not a Tool class"
+    )

@@ -1,4 +1,4 @@
-"""Columns of one's own: the class that adds them, known to the whole process.
+"""Custom columns: the class that adds them, registered for the whole process.
 
 The class comes from a storage distribution (`TaskModel` of `apflow.storage.sql`, subclassed). The core only
 asks it for the names and defaults of what was added.

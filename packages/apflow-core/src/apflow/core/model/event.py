@@ -15,7 +15,7 @@ from apflow.core.model.task import Json, to_json
 
 
 class EventType(StrEnum):
-    """What an event tells."""
+    """The types of events."""
 
     TREE_STARTED = "tree_started"
     TASK_CREATED = "task_created"

@@ -22,19 +22,19 @@ class TaskStatus(StrEnum):
 
     @staticmethod
     def is_terminal(status: str) -> bool:
-        """Say whether a task in this state has ended."""
+        """Return whether a task in this state has ended."""
         return status in TERMINAL
 
     @staticmethod
     def is_active(status: str) -> bool:
-        """Say whether a task in this state has started and not ended."""
+        """Return whether a task in this state has started and not ended."""
         return status == TaskStatus.IN_PROGRESS
 
 
 TERMINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
 
 TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
-    # pending -> failed: what it needs can never be had. pending -> completed: marked by hand.
+    # pending -> failed: a dependency cannot complete. pending -> completed: marked by hand.
     TaskStatus.PENDING: frozenset(TaskStatus) - {TaskStatus.PENDING},
     # in_progress -> in_progress: a retry waits or begins. in_progress -> pending: recovery and drain.
     TaskStatus.IN_PROGRESS: frozenset(TaskStatus),

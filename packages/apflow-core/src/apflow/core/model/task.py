@@ -58,7 +58,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How a task is to be run: `Task.policy`, read."""
+    """How to run a task: the parsed form of `Task.policy`."""
 
     timeout: float | None = None  # seconds per attempt
     retry: Retry = field(default_factory=Retry)

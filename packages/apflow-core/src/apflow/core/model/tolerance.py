@@ -1,4 +1,4 @@
-"""Which failures of a tree do not count: somebody had the choice to go on without them, and did."""
+"""Tolerated failures of a tree: those whose dependents are optional on them, and continued."""
 
 from __future__ import annotations
 

@@ -37,14 +37,14 @@ class TreeSummary:
 class TaskTreeNode:
     """A task with its children. Answers `["status"]`, `["progress"]`, `["result"]` and `["error"]`.
 
-    `ids` tells, on the root of a tree that was just created, given id -> real id.
+    On the root of a tree that was just created, `ids` maps given ids to real ids.
     """
 
     __slots__ = ("_children", "_ids", "task")
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        # None: there are none. Most nodes of a large tree have none, and never get an object for it.
+        # None: no children. Most nodes of a large tree are leaves, and never allocate a list.
         self._children: list[TaskTreeNode] | None = None
         self._ids: dict[str, str] | None = None
 
@@ -159,7 +159,7 @@ class TaskTreeNode:
 
 
 def _link(nodes: dict[str, TaskTreeNode]) -> list[TaskTreeNode]:
-    """Hang every node below its parent; return the nodes that have none."""
+    """Append every node to its parent's children; return the nodes without a parent."""
     roots: list[TaskTreeNode] = []
     for node in nodes.values():
         parent = nodes.get(node.task.parent_id) if node.task.parent_id is not None else None

@@ -50,7 +50,7 @@ class TreeIndex:
         return found
 
     def is_group(self, task_id: str) -> bool:
-        """Say whether a task only holds others."""
+        """Return whether a task only holds others."""
         return self.by_id[task_id].executor == GROUP
 
 

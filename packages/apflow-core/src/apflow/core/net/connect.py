@@ -1,7 +1,7 @@
-"""Connecting to the outside: every connection of an executor is made to an address that was judged.
+"""Outgoing connections: every connection of an executor is made to an address that the policy has checked.
 
-The name is resolved here, once, and the connection made to what was judged. Whoever resolves it again is
-told something else, perhaps.
+The name is resolved here, once, and the connection is made to the checked address. Resolving it again could
+return another address.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Endpoint(NamedTuple):
 
 
 def net_policy() -> NetPolicy:
-    """Return the policy as it is set at this moment: nobody connects by an old one.
+    """Return the current policy, so that no connection uses an outdated one.
 
     Raises:
         SettingsError: `APFLOW_NET_POLICY` or `APFLOW_NET_ALLOW` cannot be read.
@@ -52,7 +52,7 @@ async def resolve(host: str, port: int, policy: NetPolicy | None = None) -> list
     Raises:
         SecretHostRefusedError: the task that runs holds a secret that is not granted for the host.
         AddressRefusedError: the policy forbids all of them.
-        HostNotFoundError: it has none.
+        HostNotFoundError: the host has no address.
     """
     check_host(host, port)
     policy = policy or net_policy()
@@ -81,7 +81,7 @@ async def open_socket(host: str, port: int, policy: NetPolicy | None = None) -> 
     Raises:
         AddressRefusedError: the policy forbids every address of the host.
         HostNotFoundError: the host has no address.
-        HostUnreachableError: nobody answers at any of them.
+        HostUnreachableError: none of its addresses can be reached.
     """
     return await connect(host, port, await resolve(host, port, policy))
 

@@ -35,7 +35,7 @@ def _rules(*lines: str) -> tuple[Rule, ...]:
     )  # fmt: skip
 
 
-# Where clouds hand out credentials to whoever asks from inside.
+# Where clouds return credentials to any local client.
 METADATA = _rules(
     "a metadata address of a cloud: 169.254.169.254 169.254.170.2 169.254.170.23 169.254.169.253 "
     "169.254.0.23 100.100.100.200 168.63.129.16 192.0.0.192 fd00:ec2::254 fd00:ec2::23 fd20:ce::254",

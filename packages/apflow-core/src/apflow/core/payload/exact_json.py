@@ -1,7 +1,7 @@
 """Reading JSON text of other systems without changing a number in silence.
 
 orjson reads an integer beyond 64 bits as a float. A search of the bytes decides whether the text may have
-one; only such a text is read by the slower `json`, which keeps every integer.
+one; only then is it read by the slower `json`, which keeps every integer.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def loads_exactly(text: str | bytes | bytearray) -> Json:
 
 
 def _has_large_integer(text: bytes | bytearray) -> bool:
-    """Say whether JSON text may have an integer beyond 64 bits. Digits in a string may count as one."""
+    """Return whether JSON text may have an integer beyond 64 bits. Digits in a string may count as one."""
     if b"000" not in text[::_STRIDE].translate(_DIGITS_AS_0):
         return False
     digits = text.translate(_DIGITS_AS_0)

@@ -201,7 +201,7 @@ def _is_free(
     wanted: set[str],
     schema: InputSchema | None,
 ) -> bool:
-    """Say whether a whole result may be put under `key`: what the task says itself is never overwritten."""
+    """Return whether a result may be stored under `key`. Values of the task are never overwritten."""
     if key in wanted:
         return True
     if schema is not None and schema.is_named_only and key in schema.properties:
@@ -228,7 +228,7 @@ def _part_of(result: Json, name: str) -> Json:
 
 
 def is_empty(value: Json) -> bool:
-    """Say whether a value only holds a place: None, [] or {}."""
+    """Return whether a value only holds a place: None, [] or {}."""
     return value is None or (type(value) in CONTAINERS and not value)
 
 
@@ -298,7 +298,9 @@ def _check_query(reference: Reference) -> None:
     try:
         _query(reference.query)
     except QueryError as error:
-        raise _fault(f"{reference.place}.path", f"is no JMESPath: {error.cause}") from error
+        raise _fault(
+            f"{reference.place}.path", f"is not a valid JMESPath expression: {error.cause}"
+        ) from error
 
 
 def _fault(place: str, why: str) -> InputsError:

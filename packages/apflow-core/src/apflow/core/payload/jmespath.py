@@ -1,5 +1,5 @@
-"""Searching JSON by JMESPath, bounded: whoever writes an expression decides neither how long it takes nor how
-much it makes.
+"""Searching JSON by JMESPath, with limits on the time and the size of the result, so that expressions of
+untrusted users are safe.
 
 `[@,@]|[@,@]|...` doubles what it is given at each step. So a search counts its work, and weighs whatever it
 makes as JSON text before that is used.
@@ -27,7 +27,7 @@ class Query:
     """A JMESPath expression.
 
     Raises:
-        QueryError: it is none.
+        QueryError: it is not a valid expression.
     """
 
     def __init__(self, text: str) -> None:
@@ -38,7 +38,7 @@ class Query:
             raise QueryError(text, _first_line(error)) from error
 
     def search(self, value: Json) -> Json:
-        """Return what the expression gives for a value: parts of it, and perhaps what is no JSON (NaN).
+        """Return the result of the expression for a value. It may contain values that are not JSON (NaN).
 
         Raises:
             QueryError: it fails on this value, takes too long, or makes too much.

@@ -1,6 +1,6 @@
 """Reading JSON text from outside, more strictly than `json.loads` and with the place of what is refused.
 
-The text is parsed in C. Only a text that is refused is read a second time, token by token, to find the line
+The text is parsed in C. Only refused text is read a second time, token by token, to find the line
 and the column. Nothing here recurses, so the nesting of a hostile text meets a limit.
 """
 
@@ -50,7 +50,7 @@ def read_json(text: str, *, max_depth: int, is_located: bool = True) -> Json:
 
 
 def too_deep(max_depth: int) -> str:
-    """Return the message for a text that is nested too deeply."""
+    """Return the message for text that is nested too deeply."""
     return f"it is nested more than {max_depth} levels deep"
 
 
@@ -104,7 +104,7 @@ class _Container:
         self.expects_key = self.keys is not None
 
     def take(self, part: str) -> str | None:
-        """Take a comma or a text directly in this container, and return what is wrong with it."""
+        """Process a comma or a string directly in this container, and return its fault, if any."""
         if part == ",":
             self.expects_key = self.keys is not None
         elif part[0] == '"' and self.keys is not None and self.expects_key:
@@ -117,7 +117,7 @@ class _Container:
 
 
 def _locate(text: str, max_depth: int) -> MalformedTextError | None:
-    """Return the first fault of a text that is JSON by its grammar, with its place."""
+    """Return the first fault of grammatically valid JSON, with its place."""
     containers: list[_Container] = []
     for found in _TOKEN.finditer(text):
         fault = _take(found[0], containers, max_depth)

@@ -1,7 +1,7 @@
 """JSON values: what may be stored, and how it becomes text.
 
-Plain JSON is dict, list, str, int, float, bool and None, exactly these types. The fast path is one round
-trip through orjson, in C; whatever that changes or refuses is walked, and refused by its path or mended.
+Plain JSON is dict, list, str, int, float, bool and None, exactly these types. The fast path is one round trip
+through orjson, in C; a value that it changes or refuses is walked, and is repaired or refused with its path.
 Nothing here recurses, so hostile nesting meets an error and not the end of the stack.
 """
 
@@ -29,7 +29,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_$][\w$-]*", re.ASCII)
 
 
 class Place(NamedTuple):
-    """Where a node stands: made for every container, written out only when somebody must be told."""
+    """The place of a node: created for every container, and formatted only for messages."""
 
     parent: Place | None
     key: str | int
@@ -76,7 +76,7 @@ def encode(value: object, path: str = "", *, max_depth: int = MAX_DEPTH) -> tupl
     else:
         plain = _read_back(text, value)
         is_shallow = text.count(b"{") + text.count(b"[") <= max_depth or not is_deeper(plain, max_depth)
-        # A value that comes back equal was plain JSON: NaN, tuples, dates and the like do not.
+        # A value that comes back equal was plain JSON: NaN, tuples, dates and so on do not.
         if is_shallow and b"\\u0000" not in text and plain == value:
             return plain, len(text)
     plain = _mended(value, path, max_depth)
@@ -112,7 +112,7 @@ def _read_back_items(items: list[object], levels: int) -> list[Json]:
 
 
 def is_deeper(value: Json, limit: int) -> bool:
-    """Say whether containers are nested in each other more than `limit` times."""
+    """Return whether containers are nested in each other more than `limit` times."""
     if type(value) not in CONTAINERS:
         return False
     level: list[Json] = [value]
@@ -125,7 +125,7 @@ def is_deeper(value: Json, limit: int) -> bool:
 
 
 def is_larger(value: Json, most: int) -> bool:
-    """Say whether a value has more than so many values in it: scalars, objects and arrays."""
+    """Return whether a value has more than so many values in it: scalars, objects and arrays."""
     count = 0
     waiting: list[Json] = [value]
     while waiting:
@@ -147,7 +147,7 @@ def rewrite(
 ) -> Json:
     """Return a copy of `value` in which each node is what `change` makes of it.
 
-    A container that `change` returns as it is, is copied and descended into; what it replaces is not.
+    A container that `change` returns unchanged is copied and descended into; a replacement is not.
     `rename` does the same for the keys of objects, given the place of the object.
     """
     holder: list[Json] = [None]

@@ -1,7 +1,7 @@
 """Schemas of inputs and results: what they declare, their defaults, and who breaks them.
 
 A schema is a JSON Schema (a dict) or a pydantic class; both compile to an `InputSchema`. Compiling is
-cached by content, so an executor may build its dict anew for every call.
+cached by content, so an executor may build its dict again for every call.
 """
 
 from __future__ import annotations
@@ -264,9 +264,9 @@ def _plain(source: Schema) -> Schema:
     try:
         plain = storable(source, "schema")
     except InvalidInputError as error:
-        raise ValidationError(f"This is no JSON Schema: {error}", error.violations) from error
+        raise ValidationError(f"Not a valid JSON Schema: {error}", error.violations) from error
     if not isinstance(plain, dict):
-        raise ValidationError("This is no JSON Schema: it is not an object.", ["schema: is not an object"])
+        raise ValidationError("Not a valid JSON Schema: it is not an object.", ["schema: is not an object"])
     return cast(Schema, plain)
 
 
@@ -291,9 +291,9 @@ def _validator(schema: Schema, mask: str | None = None) -> Validator:
     except jsonschema_rs.ValidationError as error:
         where = path_of("schema", error.instance_path)
         fault = f"{where}: {error.message}"
-        raise ValidationError(f"This is no usable JSON Schema: {fault}", [fault]) from error
+        raise ValidationError(f"Not a usable JSON Schema: {fault}", [fault]) from error
     except (ValueError, jsonschema_rs.ReferencingError) as error:
-        raise ValidationError(f"This is no usable JSON Schema: {error}", [str(error)]) from error
+        raise ValidationError(f"Not a usable JSON Schema: {error}", [str(error)]) from error
 
 
 def _schema_of_model(model: type[BaseModel]) -> Schema:
@@ -306,7 +306,7 @@ def _schema_of_model(model: type[BaseModel]) -> Schema:
 
 
 def _allows_additional(part: Schema) -> bool:
-    """Say whether properties that nobody declared may be added."""
+    """Return whether undeclared properties may be added."""
     restricts = any(word in part for word in ("propertyNames", "maxProperties"))
     closed = any(part.get(word, True) not in (True, {}) for word in _CLOSING)
     return not restricts and not closed

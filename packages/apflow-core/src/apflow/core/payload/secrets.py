@@ -154,7 +154,7 @@ def _as_text(value: Json) -> str | None:
 
 @lru_cache(maxsize=128)
 def _finders(secrets: tuple[str, ...]) -> tuple[_Finder, _Finder]:
-    """Return what finds the secrets in a text, and what finds them in the JSON text of a value."""
+    """Return a finder of the secrets in a string, and one for the JSON text of a value."""
     found = {form for secret in secrets for form in _forms(secret) if len(form) >= _SHORTEST}
     forms = sorted(found, key=len, reverse=True)  # the longer of two goes first
     escaped = [dumps(form).decode()[1:-1] for form in forms]
@@ -163,7 +163,7 @@ def _finders(secrets: tuple[str, ...]) -> tuple[_Finder, _Finder]:
 
 
 class _Finder:
-    """Finds any of some forms in a text. Long ones are searched one by one: a pattern compiles slowly."""
+    """Finds forms of secrets in a string. Long ones are searched separately: a pattern compiles slowly."""
 
     __slots__ = ("_forms", "_long", "_pattern")
 
@@ -174,7 +174,7 @@ class _Finder:
         self._pattern = _any_of([form for form in forms if len(form) <= _LONG_FORM])
 
     def finds(self, text: str) -> bool:
-        """Say whether a form is in a text."""
+        """Return whether a string contains a form."""
         return (
             any(form in text for form in self._long)
             or self._pattern.search(text) is not None
@@ -183,14 +183,14 @@ class _Finder:
         )
 
     def masked(self, text: str) -> str:
-        """Return a text with `***` in place of each form."""
+        """Return a string with `***` in place of each form."""
         for form in self._long:
             text = text.replace(form, STARS)
         text = self._pattern.sub(STARS, text)
         return self._without_parts(text)
 
     def _without_parts(self, text: str) -> str:
-        """Return a text with `***` in place of each part of a form that is next to the mark of a cut."""
+        """Return a string with `***` in place of each part of a form next to a truncation mark."""
         for mark in _CUTS:
             if mark in text:
                 *before, last = text.split(mark)
@@ -209,7 +209,7 @@ class _Finder:
         return STARS + text[size:] if size else text
 
     def is_form(self, text: str) -> bool:
-        """Say whether a text is a form."""
+        """Return whether a string is a form."""
         return self._pattern.fullmatch(text) is not None
 
 
@@ -272,7 +272,9 @@ def _forms(secret: str) -> Iterator[str]:
             yield from _encoded(line) if len(secret_lines) <= _ENCODED_LINES else _written(line)
 
 
-_PEM_BORDER = re.compile(r"-+ ?(BEGIN|END) [^-]*-+")  # holds nothing secret, and stands in public files too
+_PEM_BORDER = re.compile(
+    r"-+ ?(BEGIN|END) [^-]*-+"
+)  # contains nothing secret, and occurs in public files too
 _ENCODED_LINES: Final = 10  # of a longer secret, lines are looked for as text only
 
 
@@ -301,7 +303,7 @@ def _base64_forms(secret: bytes) -> Iterator[str]:
     """Yield the middle that base64 of any text holding the secret must show, for each alignment."""
     for shift in range(3):
         text = base64.b64encode(b"\0" * shift + secret).decode()
-        first = (0, 2, 3)[shift]  # characters that also depend on what stands before
+        first = (0, 2, 3)[shift]  # characters that also depend on the preceding bytes
         last = len(text) - (0, 3, 2)[(shift + len(secret)) % 3]  # less those that depend on what follows
         for each in {text[first:last], text[first:].rstrip("=") if shift == 0 else text[first:last]}:
             yield each
@@ -333,7 +335,7 @@ _HARMLESS: Final = frozenset(
 
 @lru_cache(maxsize=4096)
 def is_secret_key(key: str) -> bool:
-    """Say whether a key names a secret: by whole words, in any of the usual spellings."""
+    """Return whether a key names a secret: by whole words, in any of the usual spellings."""
     words = tuple(word.lower() for word in _WORDS.findall(key[:200]))
     for names in _SECRET_NAMES:
         size = len(names)
@@ -344,7 +346,7 @@ def is_secret_key(key: str) -> bool:
 
 
 def mask(value: Json) -> Json:
-    """Return `value` as it may be shown: what stands in clear under secret keys becomes `***`."""
+    """Return `value` for display: plain values under secret keys become `***`."""
 
     def change(node: Json, place: Place | None) -> Json:
         if _is_secret(node):

@@ -120,10 +120,10 @@ class FilePolicy:
             found = [entry.path for _, entry in zip(range(MAX_CERTIFICATES + 1), entries, strict=False)]
         if len(found) > MAX_CERTIFICATES:
             raise FileRefusedError(path, f"it holds more than {MAX_CERTIFICATES:,} entries")
-        return [each for each in sorted(found) if os.path.isfile(each)]  # noqa: PTH113 - as texts
+        return [each for each in sorted(found) if os.path.isfile(each)]  # noqa: PTH113 - strings
 
     def _is_folder(self, path: str) -> bool:
-        return os.path.isdir(self._permitted(path))  # noqa: PTH112 - as texts
+        return os.path.isdir(self._permitted(path))  # noqa: PTH112 - strings
 
     def _permitted(self, path: str) -> str:
         """Return the real path of what a path leads to, provided that the policy permits it."""

@@ -52,12 +52,12 @@ class Grant:
     hosts: tuple[str, ...] = ()  # name, *.name, address or network; each may end in :port
 
     def is_for(self, author: Author) -> bool:
-        """Say whether the grant names an author. It covers administrators in any case."""
+        """Return whether the grant names an author. It covers administrators in any case."""
         is_named = author.user in self.users or ANY in self.users
         return is_named or author.is_admin or not set(self.roles).isdisjoint(author.roles)
 
     def covers(self, executor: str, *, can_bind: bool) -> bool:
-        """Say whether the grant extends to an executor.
+        """Return whether the grant extends to an executor.
 
         Only an executor that connects through the network policy can be kept from sending a secret to other
         hosts. Another one is covered where the grant names it, or names no hosts.
@@ -74,7 +74,7 @@ class Permission:
     hosts: tuple[str, ...] | None = None
 
     def allows_host(self, host: str, port: int | None) -> bool:
-        """Say whether the secret may be sent to a host."""
+        """Return whether the secret may be sent to a host."""
         return self.hosts is None or any(_is_host(each, host, port) for each in self.hosts)
 
     def narrowed(self, other: Permission) -> Permission:
@@ -149,7 +149,7 @@ def identity(name: str) -> str:
 
 
 def is_variable(name: str) -> bool:
-    """Say whether a variable of the environment holds the secret of this name."""
+    """Return whether a variable of the environment holds the secret of this name."""
     return PREFIX + name in os.environ and PREFIX + name not in VARIABLES
 
 

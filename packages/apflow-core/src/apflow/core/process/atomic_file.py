@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: whoever reads one finds the old text, or the new one."""
+"""Atomic writes of files: a reader finds either the old content or the new one."""
 
 from __future__ import annotations
 

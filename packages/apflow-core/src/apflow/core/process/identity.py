@@ -24,7 +24,7 @@ PROC = Path("/proc")
 
 
 def host() -> str:
-    """Return what tells this host from any other."""
+    """Return an identifier of this host."""
     import platform  # here: few processes ask
 
     try:
@@ -47,7 +47,7 @@ def started(pid: int) -> str | None:
 
 
 def has_ended(pid: int, when: str) -> bool:
-    """Say whether the process of this host that had a number has ended. What cannot be known is no.
+    """Return whether a process of this host has ended; False if that is unknown.
 
     Args:
         when: what `started` said of it then; empty where that could not be seen.

@@ -1,7 +1,7 @@
 """Text for terminals and text logs: what would control a terminal, or look like another line, is escaped.
 
-Names, ids, errors and other text from tasks may hold any character. Files, JSON and the database keep them as
-they are.
+Names, ids, errors and other text from tasks may hold any character. Files, JSON and the database keep them
+unchanged.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Ending the programs of a process that dies, however it dies.
 
-A program in a process group of its own outlives a parent that is killed. So a process that starts programs
+A program in a separate process group outlives a parent that is killed. So a process that starts programs
 also starts one small helper (`reaper_program.py`), which waits at a pipe. The other end of the pipe is open
 in this process alone: when it closes, the helper ends every program that this process has named and not
 taken back.
@@ -45,11 +45,11 @@ class Watched:
         self._reaper.tell(self, f"= {self._number} {group}")
 
     def ended(self) -> None:
-        """Take the program back: nothing is left of it, or it may go on. May be repeated."""
+        """Unregister the program: it has ended, or may continue. Can be called repeatedly."""
         self._reaper.forget(self, f"- {self._number}")
 
     def lines(self) -> list[str]:
-        """Return what tells a helper of this program."""
+        """Return the lines that register this program with a helper."""
         named = [f"+ {self._number} {' '.join(map(str, self._outputs))}"]
         return named if self._group is None else [*named, f"= {self._number} {self._group}"]
 
@@ -84,7 +84,7 @@ class Reaper:
                 self._send(line)
 
     def forget(self, watched: Watched, line: str) -> None:
-        """Tell the helper that a program is its business no more."""
+        """Unregister a program from the helper."""
         with self._lock:
             if watched in self._watched:
                 self._watched.remove(watched)
@@ -99,14 +99,14 @@ class Reaper:
             try:
                 helper.wait(EXIT_SECONDS)
             except subprocess.TimeoutExpired:
-                helper.returncode = 0  # it goes on without this process
+                helper.returncode = 0  # it continues without this process
 
     def after_fork(self) -> None:
-        """Leave the helper to the parent: what a forked child starts takes a helper of its own."""
+        """Leave the helper to the parent: a forked child starts another helper for its programs."""
         self._lock = threading.RLock()
         self._leave()
         if self._helper is not None:
-            self._helper.returncode = 0  # it is no child of this process
+            self._helper.returncode = 0  # it is not a child of this process
         self._helper = None
         self._watched = set()
 

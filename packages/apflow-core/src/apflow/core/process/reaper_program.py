@@ -79,7 +79,7 @@ def members(group: int) -> int:
 
 
 def is_member(name: str, group: int) -> bool:
-    """Say whether a process is in a group and runs: one that was not waited for does not."""
+    """Return whether a process is in a group and runs: one that was not waited for does not."""
     try:
         with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123  pathlib takes longer to import
             state, _, found = file.read().rpartition(b")")[2].split()[:3]
@@ -99,7 +99,7 @@ def holders(pipes: set[str]) -> set[int]:
 
 
 def holds(name: str, pipes: set[str]) -> bool:
-    """Say whether a process writes to one of the pipes."""
+    """Return whether a process writes to one of the pipes."""
     for descriptor in ("1", "2"):
         with suppress(OSError):
             if os.readlink(f"/proc/{name}/fd/{descriptor}") in pipes:  # noqa: PTH115
@@ -108,7 +108,7 @@ def holds(name: str, pipes: set[str]) -> bool:
 
 
 def own_group(pid: int, session: int) -> set[int]:
-    """Return the group of a process, where it is in a session of its own."""
+    """Return the group of a process, if it has a session other than `session`."""
     with suppress(OSError):
         if os.getsid(pid) != session:
             return {os.getpgid(pid)}

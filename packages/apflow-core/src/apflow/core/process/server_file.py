@@ -1,9 +1,8 @@
-"""The server that holds a database which one process may open, told in a file beside it.
+"""The file next to a single-process database that names the server which holds it.
 
-Commands find it there, and let the server do their work. Whoever may write the file decides where tasks and
-tokens go, so it counts only where it is the user's own, and no one else may write it; and it leads to this
-machine only. A file that is not such a one, that came here with a copy of the database, or whose server has
-ended, counts as none, and does no harm.
+Commands read it, and send their requests to that server. The writer of the file decides where tasks and
+tokens go, so it is used only if it belongs to the user, other users cannot write it, and the URL is on this
+machine. A file of another kind, one copied with its database, or one whose server has ended is ignored.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Any, Final, cast
 
 from apflow.core.process.identity import has_ended, host, started
 
-API: Final = 1  # of the server, as commands use it: those that know another one let it alone
+API: Final = 1  # of the server, as commands use it: commands with another version ignore the file
 LARGEST: Final = 4096  # bytes of a file
 
 
@@ -38,7 +37,7 @@ class Holder:
 
 
 def told_in(database: Path) -> Path:
-    """Return the file in which the holder of a database is told."""
+    """Return the path of the server file of a database."""
     return database.with_name(f"{database.name}.server")
 
 
@@ -75,7 +74,7 @@ def told(holder: Holder) -> Generator[None]:
 
 
 def find_holder(database: Path) -> Holder | None:
-    """Return the living server that holds a database, where one is told; cheap where none is.
+    """Return the running server that holds a database, from its server file; fast if there is no file.
 
     Args:
         database: the file, as an absolute path without links, as a store has it.
@@ -91,7 +90,7 @@ def find_holder(database: Path) -> Holder | None:
 
 
 def is_loopback(url: str) -> bool:
-    """Say whether a URL is that of a server at a loopback address, by its number."""
+    """Return whether a URL is that of a server at a loopback address, by its number."""
     from ipaddress import ip_address
     from urllib.parse import urlsplit
 

@@ -1,8 +1,8 @@
 """What a store must offer: a few transactional operations on tasks.
 
-All changes go through `write`: a `Change` is one all-or-nothing unit of added tasks, moves and removed
+All changes go through `write`: a `Change` is one all-or-nothing unit of added tasks, transitions and removed
 tasks. A `Transition` is a conditional change of one task, stored together with its events. Of two writers of
-one task one wins, and the loser is told.
+one task, one succeeds and the other gets an error.
 
 Beside the tasks it keeps records: small JSON documents of interfaces, such as the webhooks of a server.
 """
@@ -103,11 +103,11 @@ class TaskQuery:
 
 
 class NoticeKind(StrEnum):
-    """What another process tells of a tree. Each only makes somebody look sooner."""
+    """What another process reports of a tree. Each notice only makes its receiver poll sooner."""
 
     EVENTS = "events"  # it has new stored events
     LIVE = "live"  # a live event, which is stored nowhere
-    REQUESTED = "requested"  # a run was requested that nobody owns yet
+    REQUESTED = "requested"  # a run was requested, and has no owner yet
     # The cancellation of a started task was requested, or a task was ended by a late result: its owner looks.
     CANCEL = "cancel"
 
@@ -154,7 +154,7 @@ class TaskStore(ABC):
 
     @abstractmethod
     async def write(self, change: Change) -> TransitionResult:
-        """Write one change, all or nothing, and return what became of its moves.
+        """Write one change, all or nothing, and return the results of its transitions.
 
         An added task whose `position` is -1 gets the next number of its tree. Each added task stores a
         `task_created` event. A parent named by an added task gets `has_children`.
@@ -169,8 +169,8 @@ class TaskStore(ABC):
     async def get(self, ids: Sequence[str]) -> dict[str, Task]:
         """Return the tasks of these ids that exist, by id. Reading never waits behind writing.
 
-        The `last_event` of a root is as of the very moment of its row, here and in `tree`: who goes on from
-        that number misses nothing, and is told nothing that the row shows already.
+        The `last_event` of a root is consistent with its row, here and in `tree`: a reader that continues
+        from that number misses no event, and gets none that the row already reflects.
         """
 
     @abstractmethod
@@ -231,7 +231,7 @@ class TaskStore(ABC):
         of one process knows no leases.
 
         Returns:
-            the trees that are still the owner's, and whether a started task in it is to be cancelled.
+            the trees that are still the owner's, and whether a started task in it must be cancelled.
         """
         del owner, root_ids
         return {}
@@ -262,7 +262,7 @@ class TaskStore(ABC):
     def listen(self, hear: Callable[[Notice], object]) -> None:
         """Call `hear`, from a thread of the store's, with what other processes do, until the store closes.
 
-        A notice may be lost: whoever listens looks from time to time by itself.
+        A notice may be lost: a listener must also poll.
         """
         del hear
 
@@ -271,7 +271,7 @@ class TaskStore(ABC):
         del event
 
     def figures(self) -> Mapping[str, int]:
-        """Return what the store counts of its own work, for whoever watches it.
+        """Return counters of the store's work, for monitoring.
 
         Where many changes ride in one commit: `commits`, and the `changes` that were in them.
         """

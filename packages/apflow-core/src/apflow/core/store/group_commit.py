@@ -35,7 +35,7 @@ class _Waiting(NamedTuple):
 
 
 class _Job(NamedTuple):
-    """What is to be done between two commits, and where its result is to go."""
+    """A function to call between two commits, and the receiver of its result."""
 
     call: Callable[[], Any]
     loop: asyncio.AbstractEventLoop
@@ -45,8 +45,8 @@ class _Job(NamedTuple):
 class GroupCommit:
     """One writer thread that commits what waits, together and in order.
 
-    `commit` is called in that thread with the waiting changes, and returns for each what became of its
-    moves, or the error that its writer is to be told. What it raises is told to every writer of the batch.
+    `commit` is called in that thread with the waiting changes, and returns for each the results of
+    its moves, or the error for its writer. An exception that it raises goes to every writer of the batch.
     A submitted change is written even where its writer is cancelled meanwhile.
     """
 
@@ -56,7 +56,7 @@ class GroupCommit:
         self.guard = ForkGuard(name)
         self._queue: SimpleQueue[_Waiting | _Job | None] = SimpleQueue()  # None: closed, nothing follows
         self._jobs: deque[_Job] = deque()  # taken from the queue; the thread's own
-        self._is_open = True  # whether the thread has not come upon the None; its own
+        self._is_open = True  # whether the thread has not reached the None; its own
         self._lock = threading.Lock()  # guards the two below, and keeps what is put before the None
         self._thread: threading.Thread | None = None
         self._is_closed = False
@@ -79,7 +79,7 @@ class GroupCommit:
         return None if is_over else self._trouble
 
     async def submit(self, change: Change) -> TransitionResult:
-        """Commit a change with whatever else waits, and return what became of its moves.
+        """Commit a change with whatever else waits, and return the results of its transitions.
 
         Raises:
             StoreError: this was closed before.
@@ -165,13 +165,13 @@ class GroupCommit:
     def _outcomes(self, changes: list[Change]) -> Sequence[Outcome]:
         try:
             return self._commit(changes)
-        except Exception as error:  # noqa: BLE001  told to those who wait: nobody is above this thread
+        except Exception as error:  # noqa: BLE001  passed to the waiting writers
             return [error] * len(changes)
 
     def _do(self, job: _Job) -> None:
         try:
             outcome = job.call()
-        except Exception as error:  # noqa: BLE001  told to whoever waits: nobody is above this thread
+        except Exception as error:  # noqa: BLE001  passed to the waiting caller
             outcome = error
         self._note(not isinstance(outcome, BaseException | None), [outcome])
         _hand_back([job], [outcome])
@@ -186,7 +186,7 @@ class GroupCommit:
 
 
 def _was_written(change: Change, outcome: Outcome) -> bool:
-    """Say whether a change has put anything into the store."""
+    """Return whether a change has put anything into the store."""
     if isinstance(outcome, BaseException):
         return False
     return bool(change.add or change.remove) or any(moved is not None for moved in outcome)
@@ -200,7 +200,7 @@ def _hand_back(batch: Sequence[_Waiting | _Job], outcomes: Sequence[Any]) -> Non
     for loop, told in by_loop.items():
         try:
             loop.call_soon_threadsafe(_tell, told)
-        except RuntimeError:  # the loop was closed: what was written stays, and nobody waits
+        except RuntimeError:  # the loop was closed: the write stays, and no caller waits
             logger.debug("A commit ended after the event loop of its writers")
 
 

@@ -1,6 +1,6 @@
 """Tasks in memory: the reference for what a store does.
 
-It copies on the way in and on the way out, so that nobody shares an object with it.
+It copies on the way in and on the way out, so that callers never share an object with it.
 """
 
 from __future__ import annotations
@@ -277,7 +277,7 @@ _ORDERS: Mapping[str, Callable[[Task], Any]] = {
 
 
 def _matches(task: Task, query: TaskQuery) -> bool:
-    """Say whether a task fulfils the conditions that `_candidates` has not looked at."""
+    """Return whether a task fulfils the conditions that `_candidates` has not looked at."""
     assert task.created_at is not None  # given when it was added
     return (
         _is_any(query.user_id, task.user_id)

@@ -96,7 +96,7 @@ def _make(url: str, settings: Settings) -> TaskStore:
     scheme = url.partition(":")[0].partition("+")[0].lower()
     if "://" not in url or not scheme:
         raise InvalidInputError(
-            f"{_without_password(url)!r} is no database URL; one looks like duckdb:///apflow.duckdb."
+            f"{_without_password(url)!r} is not a valid database URL. Expected something like duckdb:///apflow.duckdb."
         )
     if scheme == "memory":
         return MemoryStore(url)
@@ -160,5 +160,5 @@ async def _close_each(stores: list[TaskStore]) -> None:
     for store in stores:
         try:
             await store.close()
-        except Exception:  # the others are to be closed all the same
+        except Exception:  # the others must still be closed
             logger.exception("%s could not be closed", store.url)

@@ -17,14 +17,14 @@ def part_of(path: str | None) -> Part:
     """Return the function that takes the part of a result that a JMESPath names; null where it finds none.
 
     Raises:
-        AggregateError: the path is no JMESPath.
+        AggregateError: the path is not a valid JMESPath expression.
     """
     if path is None:
         return lambda _, result: result
     try:
         query = Query(path)
     except QueryError as error:
-        raise AggregateError(f"`path` {path!r} is no JMESPath: {error.cause}") from error
+        raise AggregateError(f"`path` {path!r} is not a valid JMESPath expression: {error.cause}") from error
 
     def take(dependency_id: str, result: Any) -> Any:
         try:
@@ -41,7 +41,7 @@ def merge(results: Results) -> dict[str, Any]:
     """Return one object of all properties; of two with one name the later result's wins. Null adds nothing.
 
     Raises:
-        AggregateError: a result is no object.
+        AggregateError: a result is not an object.
     """
     merged: dict[str, Any] = {}
     for dependency_id, result in results.items():
@@ -57,7 +57,7 @@ def merge(results: Results) -> dict[str, Any]:
 
 
 def concat(results: Iterable[Any]) -> list[Any]:
-    """Return one list: of the items of lists, and of what is no list as one item. Null adds nothing."""
+    """Return one list: lists are flattened one level, other values are appended, and null is skipped."""
     joined: list[Any] = []
     for result in results:
         if isinstance(result, list):

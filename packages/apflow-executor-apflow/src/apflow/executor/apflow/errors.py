@@ -32,7 +32,7 @@ class RemoteTreeFailedError(RemoteError):
 
 
 class RemoteTreeCancelledError(RemoteError):
-    """The tree there was cancelled, by somebody else."""
+    """The remote tree was cancelled, but not by this task."""
 
     def __init__(self, base_url: str, task_id: str, error: str | None) -> None:
         why = f": {error}" if error else ""

@@ -18,7 +18,7 @@ from apflow.executor.apflow.progress import TreeProgress, told
 from apflow.executor.apflow.run import FarRun
 from apflow.executor.apflow.schema import POLL_INTERVAL, SCHEMA, TIMEOUT
 
-PATIENCE = 10.0  # seconds in which a server is to be reached at first
+PATIENCE = 10.0  # seconds within which the first connection must succeed
 
 
 class ApFlowApiExecutor(BaseTask):

@@ -64,8 +64,8 @@ def plan_call(inputs: Mapping[str, Any], key: str | None) -> Plan:
 def key_of(key: str | None, task: Task | None) -> str | None:
     """Return the key of a piece of work as another server may know it.
 
-    There, tasks of many databases meet, and ids are chosen by people: the moment at which the task was
-    created tells tasks of one id apart.
+    A server may receive tasks of many databases, and users choose ids: the creation time distinguishes tasks
+    with the same id.
     """
     if key is None:
         return None

@@ -25,7 +25,7 @@ class TreeProgress:
         return min(1.0, max(0.0, self._sum / len(self._by_task))) if self._by_task else 0.0
 
     def apply(self, event: Event) -> None:
-        """Take in an event. Those of the tree as a whole change nothing, but for a snapshot."""
+        """Apply an event. Of the events of the whole tree, only a snapshot has an effect."""
         if event["type"] == "snapshot":
             self._by_task, self._sum = {}, 0.0
             waiting: list[dict[str, Any]] = [event["data"]]
@@ -45,7 +45,7 @@ class TreeProgress:
 
 
 def told(event: Event) -> tuple[str, dict[str, Json]]:
-    """Return an event as the task here tells of it: a message, and what happened to which task there."""
+    """Return an event of the remote tree as the message and the data of a local event."""
     shown = {name: event.get(name) for name in ("type", "task_id", "status", "progress", "error")}
     if event["type"] in LIVE:
         shown["data"] = event.get("data")

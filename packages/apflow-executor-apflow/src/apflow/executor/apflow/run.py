@@ -124,4 +124,4 @@ class FarRun:
                 await self.client.call("tasks.cancel", params)
         except (TimeoutError, ApflowError) as error:
             cause = str(error) or "it took too long"
-            logger.warning("Task %r at %s may go on there: %s", self.task_id, self.client.url, cause)
+            logger.warning("Task %r at %s may still be running: %s", self.task_id, self.client.url, cause)

@@ -1,4 +1,4 @@
-"""What a task tells of a call of another server."""
+"""The JSON Schema of the inputs that describe a call of another server."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "command": {
-            "description": "The program and its arguments: a list, or a text that is split as a shell would, "
-            "without being given to one.",
+            "description": "The program and its arguments: a list, or a string that is split as in a shell. "
+            "No shell is started.",
             "anyOf": [
                 {"type": "string", "minLength": 1},
                 {"type": "array", "items": {"type": "string"}, "minItems": 1},

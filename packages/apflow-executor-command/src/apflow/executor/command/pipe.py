@@ -50,7 +50,7 @@ class OutputPipe(asyncio.Protocol):
             self.given = -1
 
     def close(self) -> None:
-        """Read what is there, and close."""
+        """Read the remaining data, and close."""
         self.give()
         if self._transport is None:
             with suppress(OSError):

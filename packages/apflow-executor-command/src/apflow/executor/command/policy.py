@@ -22,7 +22,7 @@ SHELL = "/bin/sh"
 # One file that is many programs, by the name it is called: of these the name must match as well.
 MULTI_CALL = frozenset({"busybox", "toybox", "coreutils", "toolbox"})
 
-# What every program is given of this process's environment, and nothing else.
+# The only variables of this process's environment that a program inherits.
 PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "SHELL", "TERM")
 
 # Variables by which a program loads other code than its own.
@@ -56,7 +56,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What is to be started, checked."""
+    """A validated description of the program to start."""
 
     argv: list[str]  # argv[0] as it was given
     executable: str  # the path to execute: absolute, and not in the hands of a task
@@ -98,7 +98,7 @@ def plan_launch(
 
 
 def split(command: str | Sequence[str]) -> list[str]:
-    """Return the arguments of a command: a list as it is, a text by the rules of shlex."""
+    """Return the arguments of a command: a list unchanged, a string split by the rules of shlex."""
     try:
         argv = shlex.split(command) if isinstance(command, str) else list(command)
     except ValueError as error:
@@ -111,8 +111,8 @@ def split(command: str | Sequence[str]) -> list[str]:
 def resolve(program: str, policy: Policy, cwd: str | None) -> tuple[str, str | None]:
     """Return the path by which to execute a program that the policy allows, and the name if it has another.
 
-    A link that the policy names is executed as it is. Any other link may lead elsewhere by the time it is
-    executed: in its place stands the real file, and the name of the link.
+    A link that the policy names is executed directly. Any other link could point elsewhere by the time it is
+    executed: the result is the real file, and the name of the link.
     """
     located = _locate(program, cwd)
     if located is None:
@@ -135,14 +135,14 @@ def build_environment(env: Mapping[str, str], policy: Policy, inherited: Mapping
     for name, value in env.items():
         _refuse_null(f"env.{name}", name, value)
         if not name or "=" in name:
-            raise CommandRefusedError(f"{name!r} is no name of an environment variable.")
+            raise CommandRefusedError(f"{name!r} is not a valid name of an environment variable.")
         if name.startswith(LOADER_PREFIXES) or name in LOADER_NAMES:
             raise CommandRefusedError(
                 f"env.{name} is refused: it makes programs load other code than their own."
             )
         if name in INTERPRETER_NAMES and not policy.allows_any:
             raise CommandRefusedError(
-                f"env.{name} is refused: it would let an allowed program run other code. "
+                f"env.{name} is refused: an allowed program could run other code with it. "
                 f"It is accepted where APFLOW_COMMAND_ALLOW is *."
             )
     passed = {name: inherited[name] for name in inherited if name in PASSED_ON or name.startswith("LC_")}
@@ -151,7 +151,7 @@ def build_environment(env: Mapping[str, str], policy: Policy, inherited: Mapping
 
 def _shell_arguments(command: str | Sequence[str]) -> list[str]:
     if not isinstance(command, str):
-        raise CommandStartError("With a shell the command must be one text, not a list.")
+        raise CommandStartError("With a shell, the command must be a string, not a list.")
     return [SHELL, "-c", command]
 
 

@@ -26,7 +26,7 @@ SHORTEST_WAIT, LONGEST_WAIT = 0.01, 0.1  # seconds between two looks at a group
 
 
 class Process(asyncio.SubprocessProtocol):
-    """A process as asyncio tells of it, and what it has said."""
+    """A process of asyncio, and its output."""
 
     def __init__(self, limit: int) -> None:
         self.stdout, self.stderr = Output(limit), Output(limit)
@@ -46,15 +46,15 @@ class Process(asyncio.SubprocessProtocol):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a process ended, and what became of the processes that it had started."""
+    """How a process ended, and what happened to the processes that it had started."""
 
     return_code: int
     left: int = 0  # processes of its group that were ended after it
-    is_held: bool = False  # a process outside the group goes on to hold the output
+    is_held: bool = False  # a process outside the group still holds the output
 
     @property
     def note(self) -> str:
-        """What there is to say about these, for people; empty if nothing."""
+        """A message about these processes, or an empty string."""
         what = "1 process" if self.left == 1 else f"{self.left} processes"
         ended = f"Ended {what} that the program had left running."
         held = "A process outside the program's group holds its output, which is no longer read."
@@ -130,7 +130,7 @@ class _Running:
         return Ending(-signal.SIGKILL if code is None else code, left, not self.process.is_silent.is_set())
 
     async def _wait_for(self, group: int, seconds: float) -> None:
-        """Wait until nothing holds the output, and the group has no members: no event tells of that."""
+        """Wait until nothing holds the output, and the group is empty. There is no event to wait for."""
         deadline = time.monotonic() + seconds
         wait = SHORTEST_WAIT
         while not self.process.is_silent.is_set() or members(group):
@@ -159,12 +159,12 @@ async def _start(
             stderr=pipes[1].given,
             cwd=launch.cwd,
             env=launch.environment,
-            start_new_session=True,  # a group of its own, which can be killed whole
+            start_new_session=True,  # so that the whole group can be killed
         )
     )
     try:
         transport, _ = await asyncio.shield(starting)
-    except asyncio.CancelledError:  # it takes milliseconds, and what was started is to be ended
+    except asyncio.CancelledError:  # the start takes milliseconds, and the process must be ended
         with suppress(OSError, ValueError):
             transport, _ = await starting
             await _Running(process, transport, watched).end()
@@ -182,7 +182,7 @@ async def _start(
 
 @contextmanager
 def _file_of(launch: Launch) -> Generator[str]:
-    """Yield the path to execute: where a link of the task's names the program, a link of our own."""
+    """Yield the path to execute: a temporary link where the task names the program by a link."""
     if launch.alias is None:
         yield launch.executable
         return

@@ -23,7 +23,7 @@ class ConnectionCutError(ConnectionError):
 
 
 class Line:
-    """The connections of one call. Once cut, it admits no more."""
+    """The connections of one call. After it is cut, it refuses new ones."""
 
     def __init__(self) -> None:
         self._lock = Lock()  # guards all below
@@ -77,7 +77,7 @@ class UnixConnection(UnixHTTPConnection):
         self._line = line
 
     def connect(self) -> None:
-        # Not the library's: that leaves the socket open where nobody listens (docker 7.2).
+        # The library's own method leaves the socket open if the connection is refused (docker 7.2).
         opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             opened.settimeout(cast("float | None", self.timeout))

@@ -29,7 +29,7 @@ STDOUT: Final = 1  # the number of a stream; any other is of errors
 HEADER: Final = 8  # bytes before each piece of output: the stream, and how many follow
 READ_BYTES: Final = 1 << 16
 KILLED: Final = 137  # the exit code of what was killed
-OOM_SECONDS: Final = 0.5  # within which the engine hears of a kill for want of memory
+OOM_SECONDS: Final = 0.5  # within which the engine learns of an out-of-memory kill
 CREATION_SECONDS: Final = 2.0  # for which to look for a container after the answer to its creation is lost
 
 
@@ -41,7 +41,7 @@ class Ending(NamedTuple):
 
 
 class Container:
-    """A container that is to be run once. Its output grows while it runs."""
+    """A container that runs once. Its output grows while it runs."""
 
     def __init__(self, run_id: str, launch: Launch, address: Address) -> None:
         self.run_id, self.launch, self.address = run_id, launch, address
@@ -58,7 +58,7 @@ class Container:
         self._line.cut()
 
     def run(self) -> Ending:
-        """Run it to its end. However this ends, the container is removed, unless it is to be kept.
+        """Run it to its end. The container is always removed, unless it must be kept.
 
         Raises:
             DockerError: it cannot be run.
@@ -95,7 +95,7 @@ class Container:
         return self._ask_to_create(client)
 
     def _ask_to_create(self, client: Client) -> str:
-        # A call that is cut here would leave a container that nobody knows of.
+        # Cutting this call would leave a container whose id is unknown.
         with asking(self.address, "create the container"), self._line.protected():
             try:
                 created, self._warnings = client.create(self.launch.config, self._name)
@@ -145,7 +145,7 @@ def read_frames(source: socket) -> Iterator[tuple[int, bytes]]:
 
 
 def start_fault(explanation: str) -> str:
-    """Return the part of an engine's explanation that tells why a program was not started."""
+    """Return the part of an engine's explanation that says why a program was not started."""
     return explanation.rpartition("unable to start container process: ")[2].removesuffix(": unknown")
 
 
@@ -187,7 +187,7 @@ def _check_network(client: Client, network: str) -> None:
 
 
 def _is_out_of_memory(client: Client, container: str, exit_code: int) -> bool:
-    """Say whether a container was killed for want of memory. The engine may hear of it after the end."""
+    """Return whether a container was killed for lack of memory. The engine may report it late."""
     until = time.monotonic() + OOM_SECONDS
     while not client.inspect(container)["State"].get("OOMKilled"):
         if exit_code != KILLED or time.monotonic() > until:

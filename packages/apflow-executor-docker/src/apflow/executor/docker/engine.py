@@ -47,7 +47,7 @@ def find_engine() -> Address:
     """Return the engine that the environment names now: DOCKER_HOST and its kind, or Docker's context.
 
     Raises:
-        EngineUnavailableError: what it names is no address that is used, or the certificates are not there.
+        EngineUnavailableError: the address is not supported, or its certificates are missing.
     """
     try:
         options: dict[str, Any] = {**kwargs_from_env()}
@@ -56,7 +56,9 @@ def find_engine() -> Address:
         url = parse_host(options.get("base_url"), tls=bool(options.get("tls")))
     except (DockerException, ValueError) as error:  # whose text may hold a password
         where = "what DOCKER_HOST, DOCKER_CERT_PATH or Docker's context names"
-        raise EngineUnavailableError(where, "that is no address, or its certificates are missing") from error
+        raise EngineUnavailableError(
+            where, "that is not a valid address, or its certificates are missing"
+        ) from error
     url = url.removeprefix("http+")
     if not url.startswith(("unix://", "http://", "https://")):
         # What is waited for there cannot be ended from outside.
@@ -76,7 +78,7 @@ class Client:
         """Ask for the engine's version, and use it.
 
         Raises:
-            EngineUnavailableError: nobody answers, or not as an engine does.
+            EngineUnavailableError: no response, or not one of a Docker engine.
         """
         try:
             self._api.greet()
@@ -162,7 +164,7 @@ class _Library(APIClient):
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         self._line.check()
         options["timeout"] = (HELLO_SECONDS, options.get("timeout"))
-        options["verify"] = self.verify  # requests 2 would rather go by REQUESTS_CA_BUNDLE
+        options["verify"] = self.verify  # requests 2 would otherwise use REQUESTS_CA_BUNDLE
         response = super().send(request, **options)
         if options.get("stream"):
             self._streams.append(response)
@@ -204,7 +206,7 @@ def connected(address: Address, line: Line) -> Generator[Client]:
 
 @contextmanager
 def asking(address: Address, what: str) -> Generator[None]:
-    """Say what it means when the engine refuses, or falls silent.
+    """Translate refusals and timeouts of the engine into errors.
 
     Raises:
         EngineRefusedError: it refuses to do `what`.

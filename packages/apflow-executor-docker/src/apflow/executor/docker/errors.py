@@ -56,7 +56,7 @@ class EngineAccessError(EngineUnavailableError):
 
 
 class EngineLostError(EngineUnavailableError):
-    """The engine has stopped answering in the middle. What has become of the container is not known."""
+    """The engine stopped responding during the call. The state of the container is unknown."""
 
     def __init__(self, where: str, cause: str) -> None:
         super().__init__(where, cause)
@@ -93,7 +93,7 @@ class ImageNotFoundError(DockerError):
     def __init__(self, image: str, policy: str) -> None:
         super().__init__(
             f"The Docker engine has no image {image!r}, and pull is {policy!r}. "
-            'Pull or build it first, or let it be pulled: pull: "missing".'
+            'Pull or build it first, or set pull: "missing".'
         )
         self.image = image
 

@@ -31,7 +31,7 @@ _threads = ThreadPool("apflow-docker", AT_ONCE)
 
 
 class DockerExecutor(BaseTask):
-    """Runs one command in a container of its own, with no more rights than it needs."""
+    """Runs one command in a new container, with minimal privileges."""
 
     id = "docker_executor"
     name = "Docker"

@@ -30,7 +30,7 @@ def pull(client: Client, image: str) -> None:
     try:
         registry, _ = resolve_repository_name(repository)
     except (DockerException, IndexError) as error:
-        raise ImagePullError(image, f"that is no name of an image: {error}") from error
+        raise ImagePullError(image, f"it is not a valid image name: {error}") from error
     check_registry(registry)
     with asking(client.address, f"pull {image!r}"):
         try:
@@ -56,4 +56,4 @@ def check_registry(registry: str) -> None:
         if policy.is_public:
             raise
     except ValueError as error:
-        raise ImagePullError(registry, "that is no name of a registry") from error
+        raise ImagePullError(registry, "it is not a valid registry name") from error

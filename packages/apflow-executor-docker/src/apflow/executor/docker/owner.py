@@ -36,10 +36,10 @@ def this_process() -> Owner:
 
 
 def is_left(labels: Mapping[str, str], state: str, here: Owner, active: Set[str]) -> bool:
-    """Say whether a container was left behind, and by a process of this host.
+    """Return whether a process of this host has left the container behind.
 
     Args:
-        active: the runs of this process that go on.
+        active: the current runs of this process.
     """
     if labels.get(HOST) != here.host or RUN not in labels:
         return False

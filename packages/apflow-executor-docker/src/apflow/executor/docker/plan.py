@@ -57,7 +57,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A container that is to be run, checked."""
+    """A validated description of the container to run."""
 
     image: str
     shown: str  # the command, for people
@@ -152,9 +152,9 @@ def read_memory(given: int | str | None) -> int | None:
 def plan_environment(env: Mapping[str, str]) -> list[str]:
     """Return variables as the engine's API takes them."""
     for name, value in env.items():
-        # The name of a variable is no secret; its value may be one.
+        # The name of a variable is not secret; its value may be.
         if not name or "=" in name:
-            raise DockerRefusedError(f"env: {name!r} is no name of an environment variable.")
+            raise DockerRefusedError(f"env: {name!r} is not a valid name of an environment variable.")
         _text(f"env.{name}", name, value)
     return [f"{name}={value}" for name, value in env.items()]
 
@@ -163,14 +163,14 @@ def check_network(network: str) -> None:
     """Raise `DockerRefusedError` for a network that is this machine's, or another container's."""
     if network == "host" or not _NETWORK.fullmatch(network):
         raise DockerRefusedError(
-            f"The network {network!r} is refused: a container would stand in the network of this machine or "
+            f"The network {network!r} is refused: a container would share the network of this machine or "
             'of another container, with all that listens there. "none", "bridge" and networks made for it by '
             "name are allowed."
         )
 
 
 def split(what: str, command: str | Sequence[str]) -> list[str]:
-    """Return the arguments of a command: a list as it is, a text by the rules of shlex."""
+    """Return the arguments of a command: a list unchanged, a string split by the rules of shlex."""
     try:
         argv = shlex.split(command) if isinstance(command, str) else list(command)
     except ValueError as error:
@@ -186,7 +186,7 @@ def check_length(config: Mapping[str, Any]) -> None:
     for what, key in (("entrypoint", "Entrypoint"), ("command", "Cmd"), ("env", "Env")):
         if any(len(each.encode()) > LONGEST_TEXT for each in config.get(key, ())):
             raise DockerRefusedError(
-                f"{what} holds a text of over {LONGEST_TEXT} bytes, which no program is given. Use stdin."
+                f"{what} contains a string longer than {LONGEST_TEXT} bytes, the kernel's limit. Use stdin."
             )
     texts = [each for key in ("Entrypoint", "Cmd", "Env") for each in config.get(key, ())]
     if sum(len(each.encode()) + 9 for each in texts) > LONGEST_IN_ALL:  # its end, and a pointer to it
@@ -203,7 +203,7 @@ def shown(command: str | Sequence[str]) -> str:
 
 
 def _text(what: str, *texts: str) -> str:
-    """Return the last of texts that can be given to a program by way of the engine."""
+    """Return the last string after checking that the engine can pass each to a program."""
     for text in texts:
         if "\0" in text:
             raise DockerRefusedError(f"{what} contains a null byte, which no program can be given.")
@@ -215,4 +215,4 @@ def _bytes(what: str, text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:  # which holds the text, perhaps a secret
-        raise DockerRefusedError(f"{what} contains half a character, which is no text.") from None
+        raise DockerRefusedError(f"{what} contains a lone surrogate, which is not valid Unicode.") from None

@@ -32,13 +32,13 @@ SCHEMA: dict[str, Any] = {
             "examples": ["python:3.12-slim"],
         },
         "command": {
-            "description": "The program and its arguments: a list, or a text that is split as a shell would, "
-            "without being given to one.",
+            "description": "The program and its arguments: a list, or a string that is split as in a shell. "
+            "No shell is started.",
             **_COMMAND,
             "examples": ["ls -l /", ["python", "-c", "print(1)"]],
         },
         "entrypoint": {
-            "description": "What stands before the command, instead of the image's own entry point.",
+            "description": "What precedes the command, instead of the image's entry point.",
             **_COMMAND,
             "examples": [["/bin/sh", "-c"]],
         },

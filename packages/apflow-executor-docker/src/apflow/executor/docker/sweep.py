@@ -23,7 +23,7 @@ ATTEMPTS: Final = 3
 WAIT_SECONDS: Final = 0.2
 
 _lock = ForkLock()  # guards both below
-_active: set[str] = set()  # the runs of this process that go on
+_active: set[str] = set()  # the current runs of this process
 _swept: set[tuple[str, int]] = set()  # engines, each with the process that has looked there
 
 

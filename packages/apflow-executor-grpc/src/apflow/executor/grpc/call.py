@@ -134,7 +134,7 @@ def _show(description: Description, message: Message) -> tuple[Json, int]:
 
 
 async def _write(call: _Call, requests: Sequence[bytes]) -> None:
-    """Write messages until the call ends, which is told to whoever reads.
+    """Write messages until the call ends. The reader receives the status.
 
     Not by `call.write`: where the server ends the call before it has read everything, that puts INTERNAL
     in the place of what the server says (grpcio 1.85, https://github.com/grpc/grpc/issues/36066).

@@ -18,7 +18,7 @@ KEPT_SECONDS = 300.0
 
 @dataclass(slots=True)
 class Entry:
-    """A description in the making, or made. Whoever adds to it holds its lock."""
+    """A description, possibly incomplete. The task that adds to it holds its lock."""
 
     description: Description = field(default_factory=Description)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -34,7 +34,7 @@ class Catalogue:
 
     @asynccontextmanager
     async def entry(self, source: Hashable) -> AsyncGenerator[Description]:
-        """Hold what is known from a source, alone: the others wait, and need not ask again."""
+        """Lock the description of a source: other tasks wait, and do not have to ask the server again."""
         entry = self._entries.get(source)
         if entry is None or time.monotonic() - entry.made_at > KEPT_SECONDS:
             entry = self._entries[source] = Entry()
@@ -45,7 +45,7 @@ class Catalogue:
             yield entry.description
 
     def forget(self, source: Hashable, description: Description) -> None:
-        """Ask again next time, unless somebody already has."""
+        """Discard a description, unless another task has already replaced it."""
         entry = self._entries.get(source)
         if entry is not None and entry.description is description:
             del self._entries[source]

@@ -1,7 +1,7 @@
 """Channels: connections to servers, shared by the tasks of an event loop.
 
 Making one costs a call about a millisecond more, and the handshake with TLS; a thousand tasks in a row share
-one. A channel that has failed is never used again: gRPC would wait, longer each time, before it tries anew.
+one. A channel that has failed is never used again: gRPC would wait, longer each time, before it reconnects.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Channels:
             await self._close_unused(held)
 
     async def close(self) -> None:
-        """Close all of them, whoever uses them."""
+        """Close all channels, including those in use."""
         held = list(self._held.values())
         self._held.clear()
         for each in held:

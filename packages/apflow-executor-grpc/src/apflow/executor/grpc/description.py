@@ -1,4 +1,4 @@
-"""What is known of services and messages: a pool of descriptors of its own for each source of them."""
+"""Descriptions of services and messages, with a separate descriptor pool for each source."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ class Description:
             self.pool.AddSerializedFile(each.DESCRIPTOR.serialized_pb)
 
     def has_file(self, name: str) -> bool:
-        """Say whether a file is known."""
+        """Return whether a file is known."""
         return name in self._files
 
     def add(self, files: Iterable[FileDescriptorProto]) -> None:
-        """Add files in any order, together with all that they import. Known ones are left as they are.
+        """Add files in any order, together with all that they import. Known files are not changed.
 
         Raises:
             GrpcDescriptionError: an import is missing, or a file cannot be used.
@@ -98,16 +98,16 @@ class Description:
             self._files.add(each.name)
 
     def has_service(self, name: str) -> bool:
-        """Say whether a service is known."""
+        """Return whether a service is known."""
         return _find(self.pool.FindServiceByName, name) is not None
 
     def has_method(self, service: str, name: str) -> bool:
-        """Say whether a method is known."""
+        """Return whether a method is known."""
         found = _find(self.pool.FindServiceByName, service)
         return found is not None and name in found.methods_by_name
 
     def has_message(self, name: str) -> bool:
-        """Say whether a message is known."""
+        """Return whether a message is known."""
         return _find(self.pool.FindMessageTypeByName, name) is not None
 
     def method(self, service: str, name: str) -> Method:
@@ -145,7 +145,7 @@ class Description:
 
 
 def is_name(text: str) -> bool:
-    """Say whether something may be called that: a service, a method or a message."""
+    """Return whether this is a valid name of a service, a method or a message."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -153,13 +153,13 @@ def read_descriptor_set(text: str) -> list[FileDescriptorProto]:
     """Return the files of a FileDescriptorSet in base64.
 
     Raises:
-        GrpcDescriptionError: that is none.
+        GrpcDescriptionError: it is not a FileDescriptorSet.
     """
     try:
         return list(FileDescriptorSet.FromString(base64.b64decode(text, validate=True)).file)
     except (binascii.Error, ValueError, DecodeError) as error:
         raise GrpcDescriptionError(
-            "descriptor_set is no FileDescriptorSet in base64. Make one with: "
+            "descriptor_set is not a FileDescriptorSet in base64. Make one with: "
             "protoc --include_imports --descriptor_set_out=FILE ..., and base64 FILE."
         ) from error
 

@@ -10,7 +10,7 @@ ExecutorError
     ├── GrpcOutputError           what came back is larger than permitted
     └── GrpcCallError             the call ended with another status than OK
         ├── GrpcTimeoutError      it took too long and was cancelled
-        └── GrpcUnavailableError  nobody answers there, or the connection broke
+        └── GrpcUnavailableError  the server cannot be reached, or the connection broke
 ```
 """
 
@@ -86,6 +86,6 @@ class GrpcTimeoutError(GrpcCallError):
 
 
 class GrpcUnavailableError(GrpcCallError):
-    """Nobody answers at the server's addresses, the connection broke, or the server says it cannot serve."""
+    """The server cannot be reached, the connection broke, or the server reports that it is unavailable."""
 
     advice = " Check that the server runs and listens there, and whether it wants TLS (tls)."

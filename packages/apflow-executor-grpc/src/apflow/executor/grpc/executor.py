@@ -53,7 +53,9 @@ class GrpcExecutor(BaseTask):
         """
         for name in ("service", "method"):
             if not is_name(inputs[name]):
-                raise GrpcInputError(f"{name} {inputs[name][:LONGEST_NAME]!r}", f"is no name of a {name}.")
+                raise GrpcInputError(
+                    f"{name} {inputs[name][:LONGEST_NAME]!r}", f"is not a valid {name} name."
+                )
         server = await read_server(inputs["server"], inputs.get("tls"))
         metadata = read_metadata(inputs.get("metadata", {}))
         source = read_source(inputs, server)

@@ -36,7 +36,7 @@ WELL_KNOWN_FORMS = {
     ANY: 'an object with "@type" and the fields of that type (or "value")',
     "google.protobuf.BoolValue": "true or false",
     "google.protobuf.BytesValue": "bytes as base64",
-    "google.protobuf.StringValue": "a text",
+    "google.protobuf.StringValue": "a string",
     "google.protobuf.DoubleValue": "a number",
     "google.protobuf.FloatValue": "a number",
     "google.protobuf.Int32Value": "a whole number of 32 bits",
@@ -52,7 +52,7 @@ _SCALAR_FORMS = {
     FieldDescriptor.CPPTYPE_DOUBLE: "a number",
     FieldDescriptor.CPPTYPE_FLOAT: "a number",
     FieldDescriptor.CPPTYPE_BOOL: "true or false",
-    FieldDescriptor.CPPTYPE_STRING: "a text",
+    FieldDescriptor.CPPTYPE_STRING: "a string",
 }
 # What the parser raises, beside its own error, where a value is of a kind that it does not expect.
 PARSE_ERRORS = (json_format.ParseError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError,
@@ -154,12 +154,12 @@ class _Search:
         if name in WELL_KNOWN_FORMS:
             return path, f"is not {WELL_KNOWN_FORMS[name]}"
         if not isinstance(value, dict):
-            return path, f"is no object, as {name} is"
+            return path, f"is not an object, as {name} requires"
         for key, each in cast("dict[str, Any]", value).items():
             field = _field(descriptor, key)
             if field is None and not key.startswith("["):
                 names = [field.name for field in descriptor.fields]
-                return f"{path}.{key[:200]}", f"is no field of {name}, which has {_listed(names)}"
+                return f"{path}.{key[:200]}", f"is not a field of {name}, which has {_listed(names)}"
             if not self._fits(descriptor, {key: each}):
                 return self._in_field(descriptor, field, key, each, f"{path}.{key}")
         return path, f"gives a field or a choice (oneof) twice in {name}, or is nested too deep"
@@ -177,11 +177,11 @@ class _Search:
         self, descriptor: Descriptor, field: FieldDescriptor | None, key: str, value: Any, path: str
     ) -> Fault:
         if field is None:
-            return path, "is no known extension, or does not fit it"
+            return path, "is not a known extension, or does not match it"
         if _is_map(field) and not isinstance(value, dict):
-            return path, "is no object, as a map is"
+            return path, "is not an object, as a map requires"
         if _is_repeated(field) and not _is_map(field) and not isinstance(value, list):
-            return path, "is no list"
+            return path, "is not a list"
         for part in _parts(field, value, path):
             if not self._fits(descriptor, {key: part.alone}):
                 return self._in_part(part, is_in_map=_is_map(field))

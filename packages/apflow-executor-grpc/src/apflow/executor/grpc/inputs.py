@@ -48,7 +48,7 @@ SCHEMA: dict[str, Any] = {
             "exclusiveMinimum": 0,
             "maximum": MAX_CALL_SECONDS,
             "default": 30,
-            "description": "Seconds for everything; the server is told of this deadline.",
+            "description": "Seconds for everything; sent to the server as the deadline.",
             "examples": [5],
         },
         "tls": {
@@ -76,8 +76,8 @@ SCHEMA: dict[str, Any] = {
                 {"type": "string", "minLength": 1},
                 {"type": "object", "minProperties": 1, "additionalProperties": {"type": "string"}},
             ],
-            "description": "The text of the .proto file that describes the service; with several files an "
-            "object of their texts, by the names under which they import each other. Without it, and "
+            "description": "The content of the .proto file that describes the service; for several files, an "
+            "object that maps file names, as used in imports, to contents. Without it, and "
             "without descriptor_set, the server is asked (server reflection).",
             "examples": [
                 'syntax = "proto3"; message A {} service S { rpc M(A) returns (A); }',

@@ -1,4 +1,4 @@
-"""Finding what describes a method: what the task gives, else what the server tells."""
+"""Finding the description of a method: from the task, otherwise from the server's reflection."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def encode(description: Description, descriptor: Descriptor, value: Any, path: s
     """Return JSON as an encoded message.
 
     Raises:
-        GrpcRequestError: it does not fit, with the path of the first fault. No value is told.
+        GrpcRequestError: it does not fit, with the path of the first fault. The message contains no values.
     """
     try:
         if not isinstance(value, dict) and descriptor.full_name not in WELL_KNOWN_FORMS:
@@ -63,7 +63,7 @@ def decode(description: Description, descriptor: Descriptor, data: bytes) -> Mes
 
 
 def to_json(description: Description, message: Message) -> Any:
-    """Return a message as JSON: 64-bit integers are texts, bytes are base64, zeros and empty lists are there.
+    """Return a message as JSON: 64-bit integers are strings, bytes are base64, default values are included.
 
     Raises:
         GrpcResponseError: it holds an `Any` of an unknown type, or what has no JSON.

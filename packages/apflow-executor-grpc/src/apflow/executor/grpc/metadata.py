@@ -33,7 +33,7 @@ def read_metadata(given: Mapping[str, str | Sequence[str]]) -> Pairs:
     for name, values in given.items():
         key = name.lower()
         if not _KEY.fullmatch(key):
-            raise GrpcInputError(f"metadata: {name!r}", "is no key: letters, digits, _ - and . make one.")
+            raise GrpcInputError(f"metadata: {name!r}", "is not a valid key: use letters, digits, _ - and .")
         if key in RESERVED or key.startswith("grpc-"):
             raise GrpcInputError(f"metadata: {name!r}", "is set by gRPC itself. Leave it out.")
         each_value = [values] if isinstance(values, str) else values

@@ -1,4 +1,4 @@
-"""Compiling `.proto` texts, in a process of its own.
+"""Compiling `.proto` files, in a separate process.
 
 The compiler writes its errors to the standard error of its process and could take that down with it; in a
 child both are contained, and it can be ended. It sees a temporary folder and what Google publishes as common.
@@ -37,16 +37,16 @@ _LOG = re.compile(r"^(WARNING: All log messages before |[IWEF]\d{4} ).*\n?", re.
 
 
 def read_protos(given: str | Mapping[str, str]) -> dict[str, str]:
-    """Return texts by file name.
+    """Return file contents by file name.
 
     Raises:
-        GrpcDescriptionError: a name that is no path below a folder.
+        GrpcDescriptionError: a name is not a relative path.
     """
     texts = {SINGLE_NAME: given} if isinstance(given, str) else dict(given)
     for name in texts:
         if not _NAME.fullmatch(name) or {".", ".."} & set(PurePosixPath(name).parts) or len(name) > 200:
             raise GrpcDescriptionError(
-                f"proto_file: {name[:200]!r} is no name of a file. "
+                f"proto_file: {name[:200]!r} is not a valid file name. "
                 "Name it as others import it: folder/name.proto."
             )
     own = {name: text for name, text in texts.items() if name not in WELL_KNOWN_FILES}

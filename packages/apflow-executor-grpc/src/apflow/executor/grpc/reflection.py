@@ -71,7 +71,7 @@ class Reflection:
 
     async def _ask(self, method: str, request: ServerReflectionRequest) -> ServerReflectionResponse:
         # A call for each question, whose stream of requests ends with the first. Questions on one stream
-        # would have to be written one by one, and what that does to the status is told in `call`.
+        # would have to be written one by one, and `call` explains what that does to the status.
         start = self.channel.unary_stream(
             method, ServerReflectionRequest.SerializeToString, ServerReflectionResponse.FromString
         )
@@ -115,7 +115,7 @@ class Reflection:
                 each = FileDescriptorProto.FromString(data)
             except DecodeError as error:
                 raise GrpcDescriptionError(
-                    "The server describes itself in bytes that are no file."
+                    "The server's description is not a valid FileDescriptorProto."
                 ) from error
             files.setdefault(each.name, each)
 

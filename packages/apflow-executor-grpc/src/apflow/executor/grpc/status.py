@@ -67,7 +67,7 @@ def error_of(
 def _details(error: grpc.aio.AioRpcError, pools: list[DescriptorPool]) -> list[dict[str, Any]]:
     try:
         status = cast("Any", rpc_status).from_call(error)
-    except (ValueError, DecodeError):  # it contradicts the status of the call, or is none
+    except (ValueError, DecodeError):  # it contradicts the status of the call, or is invalid
         return []
     return [_show(each, pools) for each in status.details] if status else []
 

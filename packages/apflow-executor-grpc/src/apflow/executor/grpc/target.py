@@ -74,19 +74,19 @@ async def read_server(text: str, tls: Mapping[str, Any] | None) -> Server:
     """Return the server that a task names.
 
     Raises:
-        GrpcInputError: that is no server, or `tls` cannot be used.
+        GrpcInputError: it is not a valid address, or `tls` cannot be used.
     """
     found = _SERVER.fullmatch(text)
     if found is None or not 0 < int(found["port"]) < 1 << 16:
         raise GrpcInputError(
             f"server {text[:200]!r}",
-            "is no address. Write host:port or [IPv6 address]:port; other schemes than TCP are refused.",
+            "is not a valid address. Write host:port or [IPv6 address]:port; only TCP is supported.",
         )
     if found["six"]:
         try:
             IPv6Address(found["six"])
         except ValueError as error:
-            raise GrpcInputError(f"server {text!r}", f"is no address: {error}.") from error
+            raise GrpcInputError(f"server {text!r}", f"is not a valid address: {error}.") from error
     secured = None if tls is None else await read_tls(tls)
     return Server(found["six"] or found["name"], int(found["port"]), secured)
 
@@ -107,10 +107,10 @@ async def read_tls(given: Mapping[str, Any]) -> Tls | None:
         if certificates is not None:
             _check_certificates(name, certificates)
     if key is not None and (b"PRIVATE KEY-----" not in key or b"ENCRYPTED" in key):
-        raise GrpcInputError("tls.key", "is no private key in PEM, or is encrypted.")
+        raise GrpcInputError("tls.key", "is not a private key in PEM, or is encrypted.")
     server_name = given.get("server_name")
     if server_name is not None and not _NAME.fullmatch(server_name):
-        raise GrpcInputError(f"tls.server_name {server_name[:200]!r}", "is no name of a host.")
+        raise GrpcInputError(f"tls.server_name {server_name[:200]!r}", "is not a valid host name.")
     return Tls(ca, cert, key, None if server_name is None else server_name.strip("[]"))
 
 
@@ -126,9 +126,7 @@ async def _pem(name: str, given: str | None) -> bytes | None:
     except FileRefusedError as error:
         raise FileRefusedError(f"tls.{name}", error.reason) from None
     except (FileNotFoundError, NotADirectoryError):
-        raise GrpcInputError(
-            f"tls.{name}", "is neither a text in PEM nor the path of a file with one."
-        ) from None
+        raise GrpcInputError(f"tls.{name}", "is neither a PEM string nor the path of a PEM file.") from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "no path"
         raise GrpcInputError(f"tls.{name}", f"cannot be read: {why}.") from None
@@ -146,7 +144,7 @@ async def judge(server: Server) -> Target:
 
     Raises:
         AddressRefusedError: the network policy forbids all its addresses.
-        HostNotFoundError: it has none.
+        HostNotFoundError: the name does not resolve.
         HostUnreachableError: it has addresses of both families and answers at none.
     """
     endpoints = await resolve(server.host, server.port)

@@ -18,7 +18,7 @@ from apflow.core.process.captured_output import CUT
 CHUNK = 1 << 16  # bytes that are unpacked at once
 GZIP = 0x1F  # how a member of a gzip file begins
 MOST_ENCODINGS = 3  # one inside the other
-# Charsets of texts. Python knows more, some of which take for ever, or give what is no text.
+# Charsets of text. Python has more codecs; some take unbounded time, or do not return a string.
 _CHARSETS = re.compile(
     r"(ascii|utf-(8|16|32)(-[bl]e|-sig)?|iso(8859|2022).*|cp\d+|koi8.*|mac.*|shift.*|euc.*|gb.*|big5.*|hz|johab|"
     r"tis-620|kz1048|ptcp154)"
@@ -26,7 +26,7 @@ _CHARSETS = re.compile(
 
 
 class EncodingError(ValueError):
-    """The body is encoded in a way that nobody asked for, or not to its end."""
+    """The body has an encoding that was not requested, or is incomplete."""
 
 
 class Body:
@@ -41,7 +41,7 @@ class Body:
         """Take the body of an answer; stop where there is no more room.
 
         Raises:
-            EncodingError: its Content-Encoding is none that was asked for, or it ends early.
+            EncodingError: its Content-Encoding was not requested, or it ends early.
             zlib.error: it is not what its Content-Encoding says.
         """
         encodings = _encodings(response)
@@ -59,7 +59,7 @@ class Body:
             raise EncodingError("what is packed in it ends early")
 
     def text(self, charset: str | None) -> str | dict[str, str]:
-        """Return it as text, marked where it was cut; as `{"base64": ...}` where it is none."""
+        """Return it as a string, marked where it was cut; as `{"base64": ...}` if it is binary."""
         try:
             # A character that the limit splits is dropped.
             text = _codec(charset).decode(self.content, final=not self.is_cut)
@@ -68,7 +68,7 @@ class Body:
         return f"{text}\n{CUT}more than {self._limit} bytes]" if self.is_cut else text
 
     def json(self) -> Any:
-        """Return what it says as JSON; None where it is none, or was cut."""
+        """Return the parsed JSON; None if the body is not JSON, or was cut."""
         if self.is_cut or not self.content:
             return None
         try:
@@ -79,7 +79,7 @@ class Body:
 
 
 def _codec(charset: str | None) -> codecs.IncrementalDecoder:
-    """Return what reads a charset; UTF-8, where the server names none of texts."""
+    """Return the codec of a charset; UTF-8 unless the server names a charset of text."""
     try:
         name = codecs.lookup(charset or "utf-8").name
     except (LookupError, ValueError):  # ValueError: a null character

@@ -32,7 +32,7 @@ _OF_BODY = ("Content-Length", "Content-Type", "Content-Encoding", "Transfer-Enco
 class Answer:
     """What a server answered in the end."""
 
-    url: str  # as it may be told
+    url: str  # without secrets
     method: str
     response: httpx.Response
     body: Body
@@ -70,7 +70,7 @@ async def exchange(transport: GuardedTransport, plan: Plan, *, follows: bool, ma
 
 
 def _target(response: httpx.Response) -> httpx.URL | None:
-    """Return where an answer points to; None where it is no redirect."""
+    """Return the target of a redirect; None for any other response."""
     if not response.has_redirect_location:
         return None
     request, text = response.request, response.headers["Location"]

@@ -26,14 +26,14 @@ Json = Any
 
 @dataclass(frozen=True)
 class Plan:
-    """A request that may be sent, and what is told of it."""
+    """A validated request, and how to report it."""
 
     request: httpx.Request
     shown_url: str  # without the credential that is in its query
     credentials: frozenset[str]  # names of headers, in lower case, that do not leave the origin
     is_repeatable: bool  # it may be sent again, though the outcome of the first time is unknown
     sending: Sending  # of all requests that it leads to, redirects included
-    secrets: tuple[str, ...]  # what nobody is told, though a server may repeat it
+    secrets: tuple[str, ...]  # removed from everything reported, as a server may repeat them
 
     @property
     def is_outcome_unknown(self) -> bool:
@@ -42,7 +42,7 @@ class Plan:
         return self.sending.bytes_written > 0 and not is_safe
 
     def told(self, text: str) -> str:
-        """Return a text as it may be told."""
+        """Return a string without the secrets."""
         return str(redact(text, self.secrets))
 
 
@@ -98,7 +98,7 @@ def _secret_values(auth: Mapping[str, str], params: Sequence[tuple[str, str]]) -
 
 
 def without_secrets(url: httpx.URL) -> str:
-    """Return a URL as it may be told: values of the query under names of secrets are `***`."""
+    """Return a URL for logs and errors: query values under names of secrets become `***`."""
     pairs = url.params.multi_items()
     if not any(is_secret_key(name) for name, _ in pairs):
         return str(url)
@@ -110,7 +110,9 @@ def _url(text: str) -> httpx.URL:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:
         # What is wrong with it is not repeated: it may be a part of a password.
-        raise RestInputError("url is no URL: its host, its port or a character is none.") from error
+        raise RestInputError(
+            "url is not a valid URL: the host, the port or a character is invalid."
+        ) from error
     if url.scheme not in ("http", "https") or not url.host:
         raise RestInputError("url begins with http:// or https:// and names a host.")
     if url.port is not None and not 0 < url.port < 1 << 16:
@@ -129,7 +131,7 @@ def _merged(url: httpx.URL, more: list[tuple[str, str]]) -> httpx.QueryParams:
 def _headers(given: Mapping[str, str]) -> httpx.Headers:
     for name, value in given.items():
         if not name or not all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name) or not name.isascii():
-            raise RestInputError(f"headers: {name!r} is no name of a header (RFC 9110, section 5.1).")
+            raise RestInputError(f"headers: {name!r} is not a valid header name (RFC 9110, section 5.1).")
         _check_value(f"headers.{name}", value)
         if name.lower() in REFUSED:
             raise RestInputError(f"headers.{name} belongs to the connection and cannot be given.")
@@ -232,7 +234,7 @@ def _bytes(text: str, where: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error as error:
-        raise RestInputError(f"{where} is no base64: {error}.") from error
+        raise RestInputError(f"{where} is not valid base64: {error}.") from error
 
 
 def _fields(given: Mapping[str, Json]) -> Iterator[tuple[str, str | list[str]]]:

@@ -1,4 +1,4 @@
-"""What a task tells of a request."""
+"""The JSON Schema of the inputs that describe a request."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SCHEMA: dict[str, Any] = {
                     "additionalProperties": False,
                 },
             ],
-            "description": "The body, as it is: a text, or bytes in base64.",
+            "description": "The body, sent unchanged: a string, or bytes in base64.",
             "examples": ["one line\n", {"base64": "AAEC"}],
         },
         "form": {
@@ -105,8 +105,8 @@ SCHEMA: dict[str, Any] = {
         "verify": {
             "type": ["boolean", "string"],
             "default": True,
-            "description": "Whose certificates are trusted: true the system's CAs, a path those in that "
-            "file, false anybody's.",
+            "description": "The trusted certificates: true for the system's CAs, a path for those in that "
+            "file, false to accept any certificate.",
             "examples": ["/etc/ssl/company-ca.pem"],
         },
         "follow_redirects": {

@@ -1,6 +1,6 @@
 """One connection: opened, the host checked, the user logged in, and closed. All of it blocks, in a thread.
 
-Whatever waits here ends at once when the connection is lost or somebody stops it.
+Every wait ends immediately when the connection is lost or is stopped.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ LONGEST_CAUSE = 200
 GREETING, KEYS = "waiting for its greeting", "agreeing on keys"
 
 
-class Stopped(Exception):  # noqa: N818 - no error: somebody wanted it
-    """What was going on has been stopped."""
+class Stopped(Exception):  # noqa: N818 - not an error: it was requested
+    """The operation has been stopped."""
 
 
 class Connection:
@@ -45,7 +45,7 @@ class Connection:
 
     @property
     def stage(self) -> str:
-        """What goes on."""
+        """The current stage, for messages."""
         has_greeted = self._transport is not None and self._transport.remote_version
         return KEYS if self._stage == GREETING and has_greeted else self._stage
 
@@ -125,7 +125,7 @@ class Connection:
             within: seconds, for what is done after all that may be stopped; None: until it is stopped.
 
         Raises:
-            Stopped: somebody does not want it any more.
+            Stopped: the connection was stopped.
             SshConnectionError: the connection was lost, or the server gives no sign of life.
         """
         deadline = None if within is None else time.monotonic() + within
@@ -146,27 +146,27 @@ class Connection:
                 self._ask_for_a_sign()
 
     def has_ended(self) -> bool:
-        """Say whether the connection has ended, where it may be doing so: its sessions are closed first."""
+        """Return whether the connection has ended. Waits briefly, as its sessions are closed first."""
         self._opened.join(ENDING_SECONDS)
         return not self._opened.is_active()
 
     def again(self) -> None:
-        """Let whoever waits look at its claim once more."""
+        """Wake the waiting thread, so that it checks its condition again."""
         self._happened.set()
 
     @contextmanager
     def telling_of_loss(self) -> Generator[None]:
-        """Turn the ways in which paramiko tells of a lost connection into one."""
+        """Raise one type of error for all errors of paramiko that mean a lost connection."""
         try:
             yield
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise self.lost(str(error)) from error
 
     def lost(self, cause: str = "", otherwise: str = "the server closed it") -> Exception:
-        """Return what is to be raised where the connection has ended.
+        """Return the exception to raise after the connection has ended.
 
         Args:
-            otherwise: the cause, where nobody knows a better one.
+            otherwise: the cause if no better one is known.
         """
         if self.is_stopped:
             return Stopped()

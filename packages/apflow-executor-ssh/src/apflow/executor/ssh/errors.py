@@ -6,7 +6,7 @@ ExecutorError
 └── SshError
     ├── SshInputError            a credential or a file that cannot be used; nothing was connected
     ├── SshHostKeyError          the host is not who it should be
-    │   ├── SshHostKeyUnknownError   nobody has said what its key is
+    │   ├── SshHostKeyUnknownError   its key is not in known_hosts
     │   └── SshHostKeyChangedError   it has another key than the known one, or a revoked one
     ├── SshLoginError            it refuses the user or the credential
     ├── SshShellError            it runs no commands, or has no POSIX shell to run them
@@ -41,7 +41,7 @@ class SshHostKeyError(SshError):
 
 
 class SshHostKeyUnknownError(SshHostKeyError):
-    """Nobody has said what the key of this host is. `line` is what would make it known."""
+    """The host key is not known. `line` is the known_hosts line that would make it known."""
 
     def __init__(self, host: str, key_type: str, fingerprint: str, where: str, line: str) -> None:
         super().__init__(
@@ -56,13 +56,13 @@ class SshHostKeyUnknownError(SshHostKeyError):
 
 
 class SshHostKeyChangedError(SshHostKeyError):
-    """The host has another key than the known one: somebody else may be answering in its place."""
+    """The host key differs from the known one: another host may be impersonating it."""
 
     def __init__(self, host: str, key_type: str, fingerprint: str, where: str, known: Sequence[str]) -> None:
         expected = f"expected was {', '.join(known)}" if known else "that key is marked as revoked"
         super().__init__(
             f"The host key of {host} is not the one in {where}: it shows {key_type} {fingerprint}; "
-            f"{expected}. Somebody may be answering in its place. If its key was changed on purpose, remove "
+            f"{expected}. Another host may be impersonating it. If its key was changed on purpose, remove "
             f"the old line from known_hosts. No policy accepts a changed key.",
             host,
             key_type,

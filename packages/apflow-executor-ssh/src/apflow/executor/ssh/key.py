@@ -1,4 +1,4 @@
-"""Private keys: read from a file that nobody else can read, or from text, and made ready to sign with."""
+"""Loading private keys from a string, or from a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_key_file(path: str) -> bytes:
         given = Path(path).expanduser()
         real = given.resolve(strict=True)
         # Links within a folder are how mounted secrets are kept up to date; one that leads out of it is
-        # somebody's wish to have another file read.
+        # may be an attempt to read another file.
         if not real.is_relative_to(given.parent.resolve()):
             raise SshInputError(f"The key file {path} is a link out of its folder, to {real}. Name the file.")
         file = policy.open(str(real))
@@ -57,10 +57,10 @@ def parse_key(data: bytes, passphrase: str | None) -> paramiko.PKey:
     """Return the key that signs logins.
 
     Raises:
-        SshInputError: it is no RSA, Ed25519 or ECDSA key, or the passphrase is missing or wrong.
+        SshInputError: it is not an RSA, Ed25519 or ECDSA key, or the passphrase is missing or wrong.
     """
     if len(data) > LARGEST or b"PRIVATE KEY-----" not in data:
-        raise SshInputError("What was given as the private key is none. It begins with -----BEGIN.")
+        raise SshInputError("The value is not a private key. Private keys begin with -----BEGIN.")
     loaded = _load(data.replace(b"\r\n", b"\n").strip() + b"\n", passphrase)
     kind = next((ours for theirs, ours in _KINDS if isinstance(loaded, theirs)), None)
     if kind is None:

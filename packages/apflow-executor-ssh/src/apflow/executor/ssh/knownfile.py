@@ -11,9 +11,9 @@ from apflow.executor.ssh.errors import SshInputError
 from apflow.executor.ssh.knownhost import HostKey, KnownHosts, is_lines, read_lines
 
 LARGEST = 16 << 20
-# What ssh reads without being told.
+# The files that ssh reads by default.
 USUAL = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
-# Only such a file is ever added to: any other that this program may write is none of a task's business.
+# Lines are added only to such a file, even if this program can write others.
 NAME_HAS = "known_hosts"
 
 
@@ -49,10 +49,10 @@ def read_known_hosts(given: str | None, *, accepts_new: bool = False) -> KnownHo
 
 
 def add_known_host(given: str, name: str, key: HostKey) -> None:
-    """Add a host that is new to the file, unless somebody else has done so meanwhile.
+    """Add a new host to the file, unless another process has added it meanwhile.
 
     Raises:
-        SshHostKeyChangedError: somebody else has added another key.
+        SshHostKeyChangedError: another process has added a different key.
         SshInputError: the file cannot be written.
         FileRefusedError: the file policy does not permit it.
     """

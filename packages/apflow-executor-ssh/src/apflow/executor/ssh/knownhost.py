@@ -1,6 +1,6 @@
 """Which key a host must have: the lines of a known_hosts file, and what they say of a key that is shown.
 
-Keys are compared as they are on the wire, byte for byte. Marked lines: `@revoked` is heeded, a certificate
+Keys are compared as they are on the wire, byte for byte. Marked lines: `@revoked` is respected, a certificate
 authority (`@cert-authority`) is not, and its hosts count as unknown.
 """
 
@@ -55,7 +55,7 @@ class KnownHost:
     key: HostKey
 
     def is_about(self, name: str) -> bool:
-        """Say whether the line is about the host of this name."""
+        """Return whether the line is about the host of this name."""
         wanted = [each for each in self.patterns if not each.startswith("!")]
         unwanted = [each[1:] for each in self.patterns if each.startswith("!")]
         return any(_matches(each, name) for each in wanted) and not any(
@@ -109,7 +109,7 @@ def name_of(host: str, port: int) -> str:
 
 
 def is_lines(text: str) -> bool:
-    """Say whether a text holds lines of a known_hosts file, rather than the path of one."""
+    """Return whether a string contains lines of a known_hosts file, rather than the path of one."""
     return "\n" in text.strip() or next(read_lines(text), None) is not None
 
 

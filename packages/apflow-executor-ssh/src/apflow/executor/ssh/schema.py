@@ -36,7 +36,7 @@ SCHEMA: dict[str, Any] = {
         "key_file": {
             "type": "string",
             "minLength": 1,
-            "description": "The path of a private key here, which nobody else may read.",
+            "description": "The path of a local private key, which only its owner may read.",
             "examples": ["~/.ssh/deploy"],
         },
         "passphrase": {
@@ -45,7 +45,7 @@ SCHEMA: dict[str, Any] = {
             "writeOnly": True,
         },
         "command": {
-            "description": "What to run: a text for the user's shell there, or a program with its arguments "
+            "description": "A string for the user's remote shell, or a program and its arguments "
             "as a list, which no shell reads.",
             "anyOf": [
                 {"type": "string", "minLength": 1},

@@ -1,12 +1,12 @@
-"""What the remote side is asked to run: the command, and a keeper that ends it when nobody waits for it.
+"""The remote scripts: one runs the command, the keeper ends it when the connection is lost.
 
 A server without a terminal leaves a command running when its connection ends. So each connection has two
 sessions: in one a shell turns itself into the command, in the other a shell waits. When that one's input ends
-before it was told that all is done, it ends the command's process group: also when this program is killed, or
-the network is cut.
+without the final message, it ends the command's process group. This also happens when this program is
+killed, or the network fails.
 
-Both shells tell that they are there before anything is sent to them. What to run, with its environment, is
-sent over the command's input, so that no variable stands in a list of processes. The two lines below are read
+Both shells report that they are ready before anything is sent to them. The command and its environment
+are sent over standard input, so that no variable appears in process lists. The two lines below are read
 by the user's login shell, whichever it is (csh and fish, too): between their quotes there are no single
 quotes, no `!` and no backslash.
 """
@@ -24,7 +24,7 @@ LONGEST = 128 << 10  # of command and environment: about what systems give a pro
 # Read byte by byte: what follows is the command's own input. A script that does not arrive whole is a `{`
 # that is not closed, which no shell runs.
 _LEADER = 'echo %s $$; s=$(dd bs=1 count=%d 2>/dev/null); eval "${s:-exit 126}"'
-# `read x` ends well only if there was a line to read. A group is asked to end, and after 0.8 s killed.
+# `read x` succeeds only if there was a line to read. A group receives SIGTERM, and after 0.8 s SIGKILL.
 _KEEPER = (
     "exec 2>/dev/null; echo %s $$; read g || exit; read x && exit; "
     "k() { kill -$1 -$g || kill -$1 $g; }; k TERM; "
@@ -47,8 +47,8 @@ def keeper_line(mark: str) -> str:
 def command_script(command: str | Sequence[str], env: Mapping[str, str]) -> bytes:
     """Return the script that sets the environment and turns the shell into the command.
 
-    A text is given to the user's own shell, as the server would; a list is a program and its arguments, which
-    no shell reads again.
+    A string is passed to the user's login shell, as the server would do. A list is a program and its
+    arguments, which no shell interprets.
 
     Raises:
         SshInputError: something in it cannot be given to a program.
@@ -77,5 +77,5 @@ def command_script(command: str | Sequence[str], env: Mapping[str, str]) -> byte
 
 def _assignment(name: str, value: str) -> str:
     if not _NAME.fullmatch(name):
-        raise SshInputError(f"{name!r} is no name of an environment variable.")
+        raise SshInputError(f"{name!r} is not a valid name of an environment variable.")
     return f"{name}={shlex.quote(value)}"

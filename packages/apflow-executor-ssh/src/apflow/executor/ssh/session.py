@@ -48,13 +48,13 @@ class Session:
         self._known: KnownHosts | None = None
         self._key: paramiko.PKey | None = None
         self._pending = memoryview(plan.script + plan.stdin)
-        self.note = ""  # what there is to say about processes that the command left running
+        self.note = ""  # a message about processes that the command left running
         self._is_running = False
         self._timer: Timer | None = None
 
     @property
     def stage(self) -> str:
-        """What goes on, for people."""
+        """The current stage, for messages."""
         return self._connection.stage
 
     def load(self) -> None:
@@ -119,7 +119,7 @@ class Session:
             self.close()
 
     def stop(self) -> None:
-        """End whatever goes on, the command included. To be called from another thread."""
+        """End the current operation and the command. Call this from another thread."""
         self._connection.is_stopped = True
         if self._is_running:
             # Only a server that takes nothing any more lets it come to that.
@@ -145,9 +145,9 @@ class Session:
         self._keeper.sendall(b"%d\n" % group)
 
     def _read_greeting(self, channel: paramiko.Channel, mark: str) -> int:
-        """Wait until a shell tells that it is there, and return its number.
+        """Wait until a shell reports that it is ready, and return its process id.
 
-        What comes before is what the user's startup files say, and no output of the command.
+        Earlier output comes from the user's startup files, not from the command.
         """
         said = bytearray()
         pattern = re.compile(rb"%b (\d+)\r?\n" % mark.encode())
@@ -208,7 +208,7 @@ class Session:
         return self.stdout.total + self.stderr.total
 
     def _dismiss(self) -> None:
-        """Tell the keeper that all is done: what holds no output of the command may go on."""
+        """Notify the keeper that the session is over: processes that do not hold the output may continue."""
         with suppress(OSError, EOFError, paramiko.SSHException, SshConnectionError):
             self._keeper.sendall(b"done\n")
             self._connection.wait_until(lambda: self._keeper.closed, within=END_SECONDS)

@@ -42,7 +42,7 @@ class Transport(paramiko.Transport):
         tables._channel_handler_table = self._telling(of_channels)
 
     def run(self) -> None:
-        """Receive until the connection ends. paramiko calls this in a thread of its own."""
+        """Receive until the connection ends. paramiko calls this in a separate thread."""
         try:
             super().run()
         finally:

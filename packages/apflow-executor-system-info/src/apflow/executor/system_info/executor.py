@@ -1,4 +1,4 @@
-"""The executor that tells how the machine does."""
+"""The executor that reports figures of the machine: CPU, memory, disks."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ async def _in_thread(work: Callable[[], Answer]) -> Answer:
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    """Return the threads that ask the system, so that a slow answer holds up nobody else."""
+    """Return a thread pool for system calls, so that a slow one does not delay other work."""
     return ThreadPoolExecutor(THREADS, thread_name_prefix="apflow-system-info")
 
 
-after_fork_in_child(_threads.cache_clear)  # a forked process has none of the threads
+after_fork_in_child(_threads.cache_clear)  # threads do not survive a fork

@@ -1,7 +1,7 @@
-"""What psutil tells of this machine, as plain JSON with the units in the names.
+"""Figures of the machine from psutil, as plain JSON with the units in the names.
 
-Each function may block for some milliseconds and is to be called from a thread. What a machine or a
-container does not tell is null.
+Each function may block for some milliseconds: call it in a thread. Figures that a machine or a container
+does not provide are null.
 """
 
 from __future__ import annotations

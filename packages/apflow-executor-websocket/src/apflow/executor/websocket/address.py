@@ -33,7 +33,8 @@ def read_address(url: str, name: str = "url") -> Address:
     """Return where a URL leads.
 
     Raises:
-        WebSocketInputError: it is no WebSocket URL. The URL is not repeated: it may hold a password.
+        WebSocketInputError: it is not a WebSocket URL. The message omits the URL,
+            which may contain a password.
     """
     if _UNSAFE.search(url):
         raise WebSocketInputError(name, "holds a space, a backslash or a control character: encode it (%20)")
@@ -41,7 +42,7 @@ def read_address(url: str, name: str = "url") -> Address:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:  # its text may hold a password
-        raise WebSocketInputError(name, "is no URL: its host or port cannot be read") from None
+        raise WebSocketInputError(name, "is not a valid URL: its host or port cannot be parsed") from None
     _check(parts, port, name)
     host = _host_of(parts, name)
     netloc = f"[{host}]" if ":" in host else host
@@ -58,7 +59,7 @@ def read_address(url: str, name: str = "url") -> Address:
 
 
 def masked_url(url: str) -> str:
-    """Return the URL with `***` for what stands in its query under names of secrets."""
+    """Return the URL with `***` for query values under names of secrets."""
     before, mark, query = url.partition("?")
     return before + mark + "&".join(map(_masked_parameter, query.split("&")))
 

@@ -44,8 +44,8 @@ class Connection(ClientConnection):
     """A connection that ends soon once it has to, also where the peer keeps it open.
 
     websockets 17.4 waits without a limit for the peer to close, after a close frame or a breach of the
-    protocol has come in; its `close_timeout` binds only whoever is sending. It also piles up answers to the
-    pings of a peer that reads none of them; earlier ones, any number of small fragments of a message.
+    protocol has come in; its `close_timeout` applies only to the sending side. It also queues answers to
+    the pings of a peer that does not read; earlier ones, any number of small fragments of a message.
     """
 
     _ending: asyncio.TimerHandle | None = None
@@ -76,7 +76,7 @@ class Connection(ClientConnection):
             self._ending = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take note of the end."""
+        """Record the end of the connection."""
         if self._ending is not None:
             self._ending.cancel()
         super().connection_lost(exc)
@@ -168,7 +168,9 @@ def _fault_of(error: Exception, address: Address) -> WebSocketError:
         return WebSocketTlsError(address.shown, cause, is_untrusted=False)
     if isinstance(error, (OSError, ConnectionClosed)) or isinstance(error.__cause__, EOFError):
         return WebSocketHandshakeError(address.shown, "the connection was lost during the handshake")
-    return WebSocketHandshakeError(address.shown, f"what answers is no WebSocket server: {str(error)[:200]}")
+    return WebSocketHandshakeError(
+        address.shown, f"the response is not from a WebSocket server: {str(error)[:200]}"
+    )
 
 
 def _response_in(error: Exception) -> Response | None:

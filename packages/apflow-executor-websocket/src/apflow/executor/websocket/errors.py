@@ -5,13 +5,13 @@ ExecutorError
 └── WebSocketError
     ├── WebSocketInputError             the inputs cannot be used; nothing was connected to
     ├── WebSocketTlsError               no trusted TLS connection came about
-    ├── WebSocketHandshakeError         what answers there does not speak WebSocket as it was asked to
+    ├── WebSocketHandshakeError         the server does not support WebSocket as requested
     │   └── WebSocketRefusedError       the server refuses, with a status code
     │       ├── WebSocketUnauthorizedError   because of the credentials
     │       └── WebSocketRedirectedError     and points elsewhere
     ├── WebSocketClosedError            the connection ended before everything was said
     ├── WebSocketTooLargeError          the replies are larger than allowed
-    ├── WebSocketUnmatchedError         as many replies as were to be looked at, and none matched
+    ├── WebSocketUnmatchedError         none of the expected number of replies matched
     └── WebSocketTimeoutError           it took too long
 ```
 
@@ -51,7 +51,7 @@ class WebSocketTlsError(WebSocketError):
 
 
 class WebSocketHandshakeError(WebSocketError):
-    """What answers there does not speak WebSocket as it was asked to."""
+    """The server does not support WebSocket as requested."""
 
     def __init__(self, where: str, fault: str) -> None:
         super().__init__(f"No WebSocket connection to {where}: {fault}.")
@@ -94,7 +94,7 @@ class WebSocketClosedError(WebSocketError):
 
 
 class WebSocketTooLargeError(WebSocketError):
-    """The replies are larger than allowed. A part of a message is no message, so nothing is cut off."""
+    """The replies are larger than allowed. Messages are never truncated."""
 
     def __init__(self, where: str, limit: int, said: str) -> None:
         super().__init__(
@@ -105,7 +105,7 @@ class WebSocketTooLargeError(WebSocketError):
 
 
 class WebSocketUnmatchedError(WebSocketError):
-    """As many replies came as were to be looked at, and `until` was true for none."""
+    """The expected number of replies came, and `until` was true for none of them."""
 
     def __init__(self, where: str, until: str, count: int, fault: str | None) -> None:
         failing = f" On the last one it failed: {fault}." if fault else ""

@@ -68,7 +68,7 @@ async def _send_and_receive(
         dropping = group.create_task(drop_messages(connection), name="apflow:websocket:drop")
         await sending
         if not replies.received:
-            # Nobody will answer: the pong shows that the peer has read everything.
+            # No reply is expected: the pong shows that the peer has read everything.
             await (await connection.ping())
         dropping.cancel()
 
@@ -100,4 +100,4 @@ def _ending_of(error: ConnectionClosed, request: Request, replies: Replies) -> W
 
 
 def _named(code: int) -> str:
-    return f"{int(code)} ({CLOSE_CODE_EXPLANATIONS.get(code, 'a code of its own')})"
+    return f"{int(code)} ({CLOSE_CODE_EXPLANATIONS.get(code, 'a custom code')})"

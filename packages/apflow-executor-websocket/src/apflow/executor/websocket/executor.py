@@ -22,7 +22,7 @@ SCHEMA: dict[str, Any] = {
             "examples": ["wss://example.com/live"],
         },
         "message": {
-            "description": "What to send: a text as it is, anything else as JSON. An object of exactly the "
+            "description": "What to send: a string unchanged, anything else as JSON. An object with only the "
             "key `base64` is sent as the bytes that it encodes. Without it, or with null, nothing is sent.",
             "examples": ["hello", {"subscribe": "prices"}, {"base64": "AAEC"}],
         },
@@ -86,8 +86,8 @@ SCHEMA: dict[str, Any] = {
             "examples": [5],
         },
         "verify": {
-            "description": "Whose TLS certificates are trusted: true for the CAs of this system, a path for "
-            "those in a file or folder, false for anybody's.",
+            "description": "The trusted TLS certificates: true for the CAs of this system, a path for those "
+            "in a file or directory, false to accept any certificate.",
             "anyOf": [{"type": "boolean"}, {"type": "string", "minLength": 1}],
             "default": True,
             "examples": ["/etc/ssl/my-ca.pem", False],

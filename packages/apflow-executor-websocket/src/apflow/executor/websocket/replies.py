@@ -25,16 +25,18 @@ class Condition:
     """A JMESPath that a reply makes true: by its own rule, everything but false, null and what is empty."""
 
     def __init__(self, text: str) -> None:
-        """Compile `text`. Raises `WebSocketInputError` if it is no JMESPath."""
+        """Compile `text`. Raises `WebSocketInputError` if it is not a valid JMESPath expression."""
         self.text = text
-        self.fault: str | None = None  # why it could not be told from the reply that was looked at last
+        self.fault: str | None = None  # why the last reply could not be evaluated
         try:
             self._query = Query(text)
         except QueryError as error:
-            raise WebSocketInputError("until", f"is no JMESPath: {error.cause}") from error
+            raise WebSocketInputError(
+                "until", f"is not a valid JMESPath expression: {error.cause}"
+            ) from error
 
     def holds(self, reply: Any) -> bool:
-        """Say whether a reply makes it true. One that it does not fit, such as a text, does not."""
+        """Return whether a reply makes it true. A reply of another type, such as a string, does not."""
         self.fault = None
         try:
             found = self._query.search(reply)
@@ -86,7 +88,7 @@ def read_replies(where: str, inputs: dict[str, Any]) -> Replies:
     """Return what takes the replies that the inputs ask for.
 
     Raises:
-        WebSocketInputError: `until` is no JMESPath.
+        WebSocketInputError: `until` is not a valid JMESPath expression.
     """
     until, limit = inputs.get("until"), inputs.get("max_output_bytes", 1 << 20)
     condition = None if until is None else Condition(until)

@@ -64,7 +64,7 @@ def sent_of(inputs: Mapping[str, Any]) -> Any:
 
 def _read_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     for number, (name, value) in enumerate(headers.items(), 1):
-        if not _TOKEN.fullmatch(name):  # not repeated: a whole line may stand there, with a credential
+        if not _TOKEN.fullmatch(name):  # not repeated: it may be a whole line with a credential
             raise WebSocketInputError("headers", f"holds a name that no header can have, number {number}")
         place = f"headers.{name}"
         if name.lower() in _RESERVED or name.lower().startswith(_RESERVED_BEGIN):
@@ -98,9 +98,9 @@ def _encoded(message: Any, name: str) -> Message:
         text = message if isinstance(message, str) else dumps(message).decode()
         text.encode()
     except InvalidInputError as error:
-        raise WebSocketInputError(name, f"is no JSON: {error}") from error
+        raise WebSocketInputError(name, f"is not valid JSON: {error}") from error
     except UnicodeEncodeError as error:
-        raise WebSocketInputError(name, "holds half a character (a lone surrogate)") from error
+        raise WebSocketInputError(name, "contains a lone surrogate, which is not valid Unicode") from error
     return text
 
 
@@ -108,4 +108,4 @@ def _decoded(content: Any, name: str) -> bytes:
     try:
         return base64.b64decode(content, validate=True)
     except (TypeError, ValueError, binascii.Error) as error:
-        raise WebSocketInputError(f"{name}.base64", "is no base64") from error
+        raise WebSocketInputError(f"{name}.base64", "is not valid base64") from error

@@ -11,7 +11,7 @@ from apflow.executor.websocket.errors import WebSocketInputError
 
 
 async def tls_context(verify: bool | str) -> ssl.SSLContext:
-    """Return the context for `verify`: True for the CAs of the system, False for anybody, or a path of CAs.
+    """Return the context for `verify`: True for the system's CAs, False to accept any, or a path of CAs.
 
     Raises:
         WebSocketInputError: the path leads to no certificates.

@@ -1,1 +1,1 @@
-"""Who calls: bearer tokens, their keys, and what a caller may do."""
+"""Authentication and authorization: bearer tokens, their keys, and the permissions of callers."""

@@ -1,4 +1,4 @@
-"""Who calls, by the bearer token of a connection, and what that caller may do."""
+"""Identifies the caller by the bearer token of a connection, and determines its permissions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def current_service(connection: HTTPConnection) -> TaskService:
     """Return what the caller of a request, or of a WebSocket with the token in a header, may do.
 
     Raises:
-        ApiError: nobody is known by the token, or the caller asks too often.
+        ApiError: the token does not identify a user, or the caller exceeds its rate limit.
     """
     return service_for(connection, await caller_of(connection.app.state.token_check, bearer(connection)))
 
@@ -41,8 +41,8 @@ async def caller_of(check: TokenCheck | None, token: str | None) -> Caller:
     """Return who bears a token; the owner, where the server asks for none.
 
     Raises:
-        UnauthorizedError: there is no token, or it is not a good one.
-        UnavailableError: the keys to check it with cannot be had now.
+        UnauthorizedError: there is no token, or it is not valid.
+        UnavailableError: the keys that verify it are not available now.
     """
     if check is None:
         return OWNER

@@ -13,7 +13,7 @@ LONGEST_SLEEP = 60.0  # seconds until the clock is asked again: it may be set
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls. Without a `user_id` it is the owner of the database."""
+    """The caller of an operation. Without a `user_id` it is the owner of the database."""
 
     user_id: str | None
     is_admin: bool

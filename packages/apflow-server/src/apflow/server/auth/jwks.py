@@ -1,9 +1,8 @@
 """The public keys of an issuer of tokens, fetched from its JWKS address and kept.
 
-A key that is not known makes the ring look again, but not more often than every few seconds, whoever asks
-and however many do: those that come in between wait for that look. So a key that has just been added is
-found, and a flood of invented keys costs the issuer nothing. What was fetched stays good while the issuer
-cannot be reached.
+An unknown key triggers another fetch, but at most one every few seconds for all callers together: requests in
+between wait for that fetch. So a key that has just been added is found, and a flood of invented keys costs
+the issuer nothing. What was fetched stays good while the issuer cannot be reached.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from apflow.server.http.api_error import UnauthorizedError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
-FETCH_AGAIN: Final = 2.0  # seconds that must lie between two fetches
-FRESH: Final = 300.0  # seconds after which keys are fetched anew, so that those withdrawn go
+FETCH_AGAIN: Final = 2.0  # minimum seconds between two fetches
+FRESH: Final = 300.0  # seconds after which keys are fetched again, to remove withdrawn ones
 TIMEOUT: Final = 5.0
 LARGEST: Final = 1 << 20  # bytes of a document
 LONGEST_KID: Final = 256
@@ -55,11 +54,11 @@ class KeyRing:
             UnavailableError: the issuer cannot be asked.
         """
         if kid is not None and (not isinstance(kid, str) or len(kid) > LONGEST_KID):
-            raise UnauthorizedError("its kid is no name of a key")
+            raise UnauthorizedError("its kid is not a valid key id")
         found = self._known(kid, algorithm)
         if found is not None:
             if time.monotonic() - self._fetched_at > self._fresh:
-                self._fetch_soon()  # nobody waits for that
+                self._fetch_soon()  # in the background
             return found
         if self._waiting >= MOST_WAITING:
             raise UnavailableError("Too many callers wait for the keys of the issuer.")
@@ -97,7 +96,7 @@ class KeyRing:
         return made
 
     def _fetch_soon(self) -> asyncio.Task[bool]:
-        """Return the fetch that goes on, or else begins now."""
+        """Return the running fetch, or start one."""
         if self._fetching is None or self._fetching.done():
             self._fetching = asyncio.create_task(self._fetch(), name="apflow:server:keys")
         return self._fetching
@@ -140,7 +139,7 @@ def read_keys(document: bytes) -> list[Mapping[str, Any]]:
     read = loads(document)
     keys = cast("dict[str, Any]", read).get("keys") if isinstance(read, dict) else None
     if not isinstance(keys, list):
-        raise ValueError("it is no JWKS document")  # noqa: TRY004 - what is wrong is the document
+        raise ValueError("it is not a JWKS document")  # noqa: TRY004 - what is wrong is the document
     named = [cast("dict[str, Any]", key) for key in cast("list[object]", keys) if isinstance(key, dict)]
     return [key for key in named if key.get("use", "sig") == "sig" and key.get("kty") in FAMILIES.values()]
 

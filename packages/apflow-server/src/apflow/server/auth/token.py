@@ -1,4 +1,4 @@
-"""Bearer tokens: what must be true of one before anybody believes what it says.
+"""Bearer tokens: the checks that a token must pass before its claims are used.
 
 The algorithm decides which kind of key may check it, so that a public key is never taken for a secret.
 Whatever a token says of where its key is (`jku`, `x5u`, `jwk`, `x5c`) is not looked at.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LONGEST_TOKEN: Final = 8192  # characters
 LONGEST_USER: Final = 255  # characters
 LEEWAY: Final = 5  # seconds between the clocks of two machines
-LATEST: Final = 1e12  # seconds since 1970 that a token may be good for: what is later is no time
+LATEST: Final = 1e12  # seconds since 1970, the latest valid expiry
 
 WITH_SECRET = frozenset({"HS256", "HS384", "HS512"})
 WITH_KEYS = frozenset({
@@ -37,7 +37,7 @@ class TokenCheck:
     """Says who bears a token.
 
     Raises:
-        SettingsError: the secret is short, or an algorithm is none that its keys can check.
+        SettingsError: the secret is too short, or an algorithm does not match the keys.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -106,7 +106,7 @@ def check_algorithms(settings: Settings) -> frozenset[str]:
     """Return the algorithms that tokens may be signed with.
 
     Raises:
-        SettingsError: the secret is short, or an algorithm is none that its keys can check.
+        SettingsError: the secret is too short, or an algorithm does not match the keys.
     """
     if settings.jwt_secret and len(settings.jwt_secret.encode()) < SHORTEST_SECRET:
         raise SettingsError(
@@ -128,10 +128,10 @@ def check_algorithms(settings: Settings) -> frozenset[str]:
 
 
 def read_header(token: str) -> dict[str, Any]:
-    """Return the header of a token, believed for nothing but the choice of a key.
+    """Return the header of a token, which is used only to choose a key.
 
     Raises:
-        UnauthorizedError: it is none, or asks for what is not understood here.
+        UnauthorizedError: it is malformed, or requires unsupported extensions.
     """
     if len(token) > LONGEST_TOKEN:
         raise UnauthorizedError("it is too long")
@@ -152,16 +152,16 @@ def read_header(token: str) -> dict[str, Any]:
 def read_claims(claims: Mapping[str, Any]) -> Caller:
     """Return who a checked token stands for.
 
-    An admin is whoever has the role: `roles` (a list or a text), `role`, or a word of `scope`.
+    A caller is an admin if it has that role: in `roles` (a list or a string), `role`, or a word of `scope`.
 
     Raises:
         UnauthorizedError: the claims do not say.
     """
     user_id, ends = claims.get("sub"), claims.get("exp")
     if not isinstance(user_id, str) or not is_name(user_id):
-        raise UnauthorizedError("its sub is no usable name")
+        raise UnauthorizedError("its sub is not a valid user name")
     if isinstance(ends, bool) or not isinstance(ends, int | float) or not abs(ends) <= LATEST:
-        raise UnauthorizedError("its exp is no time")
+        raise UnauthorizedError("its exp is not a valid time")
     roles = _roles(claims)
     return Caller(user_id, is_admin=ADMIN in roles, roles=roles, until=ends + LEEWAY)
 
@@ -175,7 +175,7 @@ def _roles(claims: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def is_name(text: str) -> bool:
-    """Say whether a user may be called so."""
+    """Return whether this is a valid user name."""
     return 0 < len(text) <= LONGEST_USER and text.isprintable() and not text.isspace()
 
 

@@ -47,7 +47,7 @@ class Code(IntEnum):
 
 
 class ApiError(Exception):
-    """An error response: a JSON-RPC code, an HTTP status and a message."""
+    """An error response."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class ApiError(Exception):
 
 
 class UnauthorizedError(ApiError):
-    """The token is missing or invalid (RFC 6750, section 3)."""
+    """The credentials do not identify a caller (RFC 6750, section 3)."""
 
     def __init__(self, problem: str = "") -> None:
         challenge = 'Bearer realm="apflow"'
@@ -115,7 +115,7 @@ class TooManyRequestsError(ApiError):
 
 
 class UnavailableError(ApiError):
-    """The server, or something that it needs, is unavailable for the moment."""
+    """A resource that the response needs is not available now."""
 
     def __init__(self, message: str, code: Code = Code.INTERNAL) -> None:
         super().__init__(503, code, message, headers={"Retry-After": str(RETRY_AFTER)})
@@ -133,14 +133,14 @@ _RESPONSES: tuple[tuple[type[Exception], int, Code], ...] = (
 
 
 def api_error_of(error: Exception) -> ApiError:
-    """Return the response to an error."""
+    """Return the error response for an exception."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, LimitExceededError):
         return TooManyRequestsError(str(error), data=data_of(error))
     if isinstance(error, StoreUnavailableError):
         logger.warning("The database is unavailable: %s", error)
-        what = f"The database cannot be used now: {error.reason}. Try again later; a requested run goes on."
+        what = f"The database cannot be used now: {error.reason}. Try again later; a requested run continues."
         return ApiError(503, Code.INTERNAL, what, data_of(error), {"Retry-After": str(RETRY_AFTER)})
     if isinstance(error, StoreError):
         return _unexpected(error, 503, "The database is unavailable.", data_of(error))

@@ -1,7 +1,7 @@
-"""Connections as uvicorn serves them, but bounded in time: whoever says or takes nothing is left.
+"""Connections of uvicorn with time limits: peers that do not send or do not read are disconnected.
 
-uvicorn (0.54) waits for ever for the head of a request that does not end, and keeps what a reader does not
-take until that reader goes. Both cost nothing but a socket on the other side.
+uvicorn (0.54) waits indefinitely for the head of a request, and buffers data for a reader that does not read
+until it disconnects. An attacker needs only a socket for either.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PATIENCE: Final = 3  # looks in a row at which it may have taken less
 
 
 class _Watched(asyncio.Protocol):
-    """What any connection tells its watch."""
+    """The state of a connection that its watch reads."""
 
     _watch: Watch | None = None
 
@@ -57,7 +57,7 @@ class HttpConnection(_Watched, H11Protocol):
     def _awaited(self) -> object | None:
         """Return what the next request follows, while it is waited for; None where uvicorn limits the wait.
 
-        The same thing at two looks tells that no request has begun between them.
+        The same object in two checks means that no request has begun between them.
         """
         if self.timeout_keep_alive_task is not None:
             return None
@@ -75,7 +75,7 @@ class WebSocketConnection(_Watched, WebSocketsSansIOProtocol):
 
 
 class Watch:
-    """Looks at a connection from time to time, and drops it where nothing goes on.
+    """Checks a connection periodically, and closes it if it makes no progress.
 
     Args:
         transport: the connection.
@@ -92,7 +92,7 @@ class Watch:
         self._schedule()
 
     def end(self) -> None:
-        """Look no more."""
+        """Stop the checks."""
         self._timer.cancel()
 
     def _schedule(self) -> None:
@@ -109,7 +109,7 @@ class Watch:
         self._schedule()
 
     def _takes_nothing(self) -> bool:
-        """Say whether a reader has taken too little for too long of what waits for it."""
+        """Return whether the reader has read too little of the buffered data for too long."""
         if not self.is_full and not self._transport.is_closing():
             self._waits_to_be_taken, self._idle_looks = None, 0
             return False

@@ -1,4 +1,4 @@
-"""Whether the server lives, and whether it is to be given work."""
+"""Liveness and readiness of the server."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ router = APIRouter(tags=["probes"])
 @router.head("/health", include_in_schema=False)
 @router.get(
     "/health",
-    summary="Say that the process answers, and runs trees.",
+    summary="Report that the process responds and runs trees.",
     responses={503: {"description": "It runs no trees, or sends no webhooks."}},
 )
 async def health(request: Request) -> Response:
-    """Say that the process answers and does its work; whether the store answers is not asked."""
+    """Report that the process responds and runs trees. Does not check the store."""
     problem = idleness_of(request)
     if problem:
         return JsonResponse({"status": problem, "version": plugins.version("apflow-server")}, 503, RETRY)
@@ -49,11 +49,11 @@ def idleness_of(request: Request) -> str:
 @router.head("/ready", include_in_schema=False)
 @router.get(
     "/ready",
-    summary="Say whether the server can do its work.",
+    summary="Report whether the server can do its work.",
     responses={503: {"description": "It cannot, or is about to end."}},
 )
 async def ready(request: Request) -> Response:
-    """Say whether the store answers, and the server is not about to end."""
+    """Report whether the store responds, and the server is not shutting down."""
     state = request.app.state
     idle = "draining" if state.drain.has_begun else idleness_of(request)
     problem = {"status": idle} if idle else await problem_of(state.db)

@@ -72,7 +72,7 @@ class Rate:
             )
 
     def _heed_clock(self) -> None:
-        """Begin anew where the wall clock was set back: what was counted would last until it catches up."""
+        """Reset the counts if the wall clock was set back: they would last until it catches up."""
         ahead = time.time() - time.monotonic()
         if ahead < self._ahead - SET_BACK:
             self._storage.reset()
@@ -81,7 +81,7 @@ class Rate:
 
 
 async def read_json(request: Request, settings: Settings) -> Json:
-    """Return the JSON that a request carries. It is read no further than the limit of its size.
+    """Return the JSON that a request carries. Reads at most the permitted size.
 
     Raises:
         MalformedRequestError: the body is not declared as JSON, is not valid JSON, is nested too deeply, or
@@ -123,7 +123,7 @@ def parse(body: bytes | bytearray, depth: int) -> Json:
     try:
         text = body.decode()
         if _SURROGATE.search(text):
-            from_json(text)  # refuses the half of a pair, which no text in UTF-8 can hold
+            from_json(text)  # refuses a lone surrogate, which UTF-8 cannot encode
         value = read_json_text(text, max_depth=DEEPEST, is_located=len(body) <= LOCATED)
     except ValueError as error:
         raise MalformedRequestError(

@@ -34,7 +34,7 @@ class CannotListenError(InvalidInputError, OSError):
 
 
 def read_place(text: str) -> Place:
-    """Return `host:port` as its parts; an IPv6 address stands in brackets.
+    """Return the parts of `host:port`. An IPv6 address is enclosed in brackets.
 
     Raises:
         SettingsError: it is something else.
@@ -55,7 +55,7 @@ def local_url(place: Place) -> str | None:
 
 
 def check_place(place: Place, settings: Settings) -> None:
-    """Check that nobody from outside is served without being known.
+    """Check that callers from other machines must authenticate.
 
     Raises:
         SettingsError: that would be so.
@@ -64,8 +64,8 @@ def check_place(place: Place, settings: Settings) -> None:
     is_local = place.host == "localhost" or (address is not None and address.is_loopback)
     if not is_local and not has_auth(settings) and not settings.insecure:
         raise SettingsError(
-            f"Whoever reaches {place} could run anything here, because nobody has to prove who they are. Set "
-            "APFLOW_JWT_SECRET or APFLOW_JWKS_URL, or listen at 127.0.0.1, or mean it: --insecure."
+            f"Any client that reaches {place} could run anything here, because authentication is off. Set "
+            "APFLOW_JWT_SECRET or APFLOW_JWKS_URL, listen on 127.0.0.1, or allow this with --insecure."
         )
 
 
@@ -73,7 +73,7 @@ def listen(place: Place) -> socket.socket:
     """Return a socket that is bound to a place; connections to it wait until it is served.
 
     Raises:
-        CannotListenError: it cannot be had.
+        CannotListenError: the address is not available.
     """
     try:
         family, kind, proto, _, address = socket.getaddrinfo(

@@ -39,7 +39,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]{0,5})?")
 
 
 def has_auth(settings: Settings) -> bool:
-    """Say whether callers must bear tokens."""
+    """Return whether callers must present tokens."""
     return bool(settings.jwt_secret or settings.jwks_url)
 
 
@@ -69,7 +69,7 @@ class Protection:
         try:
             self._check(scope)
             await self.app(scope, receive, send_protected)
-        except Exception as error:  # the border: whatever it is, it is told in one form, and logged
+        except Exception as error:  # the border: every error is reported in one form, and logged
             if has_begun:
                 raise
             await refuse(api_error_of(error), scope, receive, send_protected)
@@ -94,7 +94,7 @@ async def refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) ->
 
 
 def check_local(address: IPv4Address | IPv6Address | None, hosts: list[str], settings: Settings) -> None:
-    """Check that a caller is on this machine, and calls it by one of its own names.
+    """Check that a caller is on this machine, and uses one of the machine's names.
 
     Raises:
         RefusedError: it does not.
@@ -111,7 +111,7 @@ def check_local(address: IPv4Address | IPv6Address | None, hosts: list[str], set
 
 
 def is_own_name(host: str, settings: Settings) -> bool:
-    """Say whether a Host header is this machine as it calls itself, or the public name of the server."""
+    """Return whether a Host header names this machine, or is the public name of the server."""
     if not _HOST.fullmatch(host):
         return False
     name = host_of(host)
@@ -147,7 +147,7 @@ def rate_key(address: IPv4Address | IPv6Address | None) -> str:
 
 
 def with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """Let pages of the origins that the settings name call the server; nobody else's."""
+    """Allow only pages of the origins in the settings to call the server."""
     if not settings.cors_origins:
         return app
     return CORSMiddleware(
@@ -162,7 +162,8 @@ def with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
 def check_origin(headers: Headers, settings: Settings) -> None:
     """Check that no page of another origin calls, as far as browsers say so.
 
-    Of some requests (a WebSocket, a simple POST) they ask nobody before. Who sends no Origin is no browser.
+    Browsers send some requests without a preflight (a WebSocket, a simple POST). A client without an Origin
+    header is not a browser.
 
     Raises:
         RefusedError: one does.

@@ -21,7 +21,7 @@ _OWN = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"messag
 
 
 def set_up(settings: Settings, stream: TextIO | None = None) -> None:
-    """Let this process log as the settings say.
+    """Configure the logging of this process by the settings.
 
     Raises:
         SettingsError: the format or the level is unknown.
@@ -36,7 +36,7 @@ def set_up(settings: Settings, stream: TextIO | None = None) -> None:
         root.removeHandler(each)
     root.addHandler(handler)
     root.setLevel(level)
-    # It tells of each WebSocket with its query, where somebody may have put a token.
+    # It logs each WebSocket with its query, which may contain a token.
     logging.getLogger("uvicorn.error").setLevel(max(level, logging.WARNING))
 
 

@@ -1,7 +1,7 @@
 """Figures for Prometheus, at `/metrics`.
 
-What runs here is counted from its events; what the store holds is asked for when somebody looks, and not more
-often than every few seconds. Who looks has to be an admin, where callers bear tokens.
+Local runs are counted from their events. The store is queried when metrics are requested, at most once every
+few seconds. If callers need tokens, only an admin may read metrics.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Metrics(Collector):
         self._requested.set(sum(requested.values()))
 
     def collect(self) -> list[Metric]:
-        """Return what is known at this moment, without asking anybody."""
+        """Return the current values, without queries."""
         state = self._app.state
         running = active_runs.all_running(state.db)
         calls = sum(len(run.state.running) for run in running)
@@ -124,7 +124,7 @@ class Metrics(Collector):
         for kind in ("sse", "websocket"):
             open_streams.add_metric([kind], state.streams.open[kind])
         attempts = CounterMetricFamily(
-            "apflow_webhook_attempts", "Requests to webhooks, by what became of them", labels=["outcome"]
+            "apflow_webhook_attempts", "Requests to webhooks, by outcome", labels=["outcome"]
         )
         for outcome in ("sent", "retry", "refused", "gone"):
             attempts.add_metric([outcome], state.deliveries.counts[outcome])

@@ -31,9 +31,9 @@ class Seen:
     """An event of a tree that runs here, and what is known of its task."""
 
     event: TaskEvent
-    task: Task | None  # None: another process has the tree, or nobody
+    task: Task | None  # None: this process does not own the tree
     root: Task | None
-    requested_at: datetime | None  # when the run was requested, which tells it from others of the tree
+    requested_at: datetime | None  # when the run was requested; identifies it among the runs of the tree
 
 
 Take = Callable[[Seen], object]
@@ -62,7 +62,7 @@ class Observation:
                     pass
 
     def _note(self, events: tuple[TaskEvent, ...]) -> None:
-        """Keep what a run tells, with its tasks. In the run's own thread: this is all that it waits for."""
+        """Record the events of a run with its tasks. Called in the run's thread, so it must be fast."""
         run = active_runs.run_of(self._db, events[0].root_task_id)
         if run is None:
             self._waiting.append((events, None, None))

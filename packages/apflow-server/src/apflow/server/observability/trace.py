@@ -40,7 +40,7 @@ MOST_RETRIES: Final = 10_000  # that are kept until their tasks end
 
 
 class Tracing:
-    """Makes spans of what it is told, and gives them to a processor of the SDK."""
+    """Makes spans of observed events, and passes them to a processor of the SDK."""
 
     def __init__(self, processor: SpanProcessor) -> None:
         self._ids = _GivenIds()
@@ -152,7 +152,7 @@ def run_of(seen: Seen) -> str:
 
 
 def number(text: str, size: int) -> int:
-    """Return an id of so many bytes that stands for a text. It is never 0."""
+    """Return an id of `size` bytes, derived from a string. It is never 0."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:size]) or 1
 
 
@@ -162,7 +162,7 @@ def nanoseconds(moment: datetime) -> int:
 
 
 def attributes_of(event: TaskEvent, task: Task | None) -> dict[str, AttributeValue]:
-    """Return what a span tells of its task: nothing of its inputs and results."""
+    """Return the attributes of a task's span, without its inputs and results."""
     found: dict[str, AttributeValue] = {
         "apflow.task.id": event.task_id,
         "apflow.tree.id": event.root_task_id,
@@ -180,7 +180,7 @@ def attributes_of(event: TaskEvent, task: Task | None) -> dict[str, AttributeVal
 
 
 def retry_attributes(event: TaskEvent) -> dict[str, AttributeValue]:
-    """Return what is told of an attempt that failed."""
+    """Return the attributes of a failed attempt."""
     data = cast("dict[str, AttributeValue | None]", event.data)
     told: dict[str, AttributeValue | None] = {
         "apflow.attempt": data.get("attempt"),
@@ -192,7 +192,7 @@ def retry_attributes(event: TaskEvent) -> dict[str, AttributeValue]:
 
 
 def status_of(event: TaskEvent) -> Status:
-    """Return whether it went well, as OpenTelemetry tells it."""
+    """Return the OpenTelemetry status of an outcome."""
     if event.type in (EventType.TASK_COMPLETED, EventType.TREE_COMPLETED):
         return Status(StatusCode.OK)
     if event.type in (EventType.TASK_FAILED, EventType.TREE_FAILED):

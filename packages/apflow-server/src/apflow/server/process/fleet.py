@@ -1,6 +1,6 @@
 """Several processes that serve at one socket.
 
-Each is a server of its own, on a store that they share. A process that dies is replaced; a process that
+Each is a separate server, on a shared store. A process that dies is replaced; a process that
 cannot start ends all of them.
 
 Each process holds the reading end of a pipe whose writing end only the parent has open. The pipe closes when

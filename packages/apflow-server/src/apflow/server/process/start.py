@@ -47,10 +47,10 @@ def start(settings: Settings, wanted: Start) -> None:
     """Serve until a signal comes.
 
     Raises:
-        SettingsError: nobody may be served so, or a setting has no such value.
+        SettingsError: the settings are unsafe, or a value is invalid.
         InvalidInputError: the database admits one process only, and several were asked for; or a module
             cannot be imported.
-        CannotListenError: the place cannot be had.
+        CannotListenError: the address is not available.
         StoreError: the database cannot be opened.
     """
     set_up_logs(settings)
@@ -65,7 +65,7 @@ def start(settings: Settings, wanted: Start) -> None:
     db = create_session(settings.database_url)
     check_sharing(db, wanted)
     import_modules(settings.import_modules)
-    app = create_app(settings)  # what is wrong with the settings is told here, before anything is opened
+    app = create_app(settings)  # raises for invalid settings, before anything is opened
     with listen(place) as bound:
         host, port = bound.getsockname()[:2]
         if wanted.workers == 1 and not wanted.has_reload:
@@ -122,7 +122,7 @@ async def _open(db: TaskStore) -> None:
 
 
 def _reload(bound: socket.socket) -> None:
-    """Serve in a process that is started anew when a file changes."""
+    """Serve in a process that is restarted when a file changes."""
     from uvicorn.supervisors import ChangeReload
 
     class Reload(ChangeReload):  # type: ignore[valid-type, misc]  # which of two classes is decided at run time

@@ -1,7 +1,7 @@
 """Streams of events over HTTP: `text/event-stream`, from a snapshot or from the last event that is known.
 
-A stream ends after the final event of the tree's run, or when the server ends; then whoever watches comes
-back with `Last-Event-ID`. A slow reader holds up nobody: what waits for it is bounded.
+A stream ends after the final event of the tree's run, or when the server ends; the client then
+reconnects with `Last-Event-ID`. A slow reader does not delay others: its buffer is bounded.
 """
 
 from __future__ import annotations
@@ -111,14 +111,14 @@ async def watch_response(
 
     Args:
         after: number of the last event that is known.
-        first: what is told before all events, under the name `answer`.
+        first: data to send before all events, as an event named `answer`.
 
     Raises:
         NotFoundError: the caller sees no such task.
     """
     state, subscription = await service.follow(task_id, after)
     if subscription.is_over and first is None:
-        return Response(status_code=204)  # a browser that is told so does not come back
+        return Response(status_code=204)  # a browser does not reconnect after this status
     before = [COME_BACK]
     if first is not None:
         before.append(named("answer", first))
@@ -144,7 +144,7 @@ class EventStream(StreamingResponse):
         self._db = db
         self._subscription = subscription
         self._before = before
-        self._farewell: bytes | None = b""  # None: nobody is there to hear it
+        self._farewell: bytes | None = b""  # None: the client has disconnected
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         streams: Streams = scope["app"].state.streams
@@ -218,7 +218,7 @@ class EventStream(StreamingResponse):
 
 
 async def is_deleted(db: TaskStore, root_id: str) -> bool:
-    """Say whether a tree is there no more, as far as the store can tell."""
+    """Return whether a tree has been deleted, as far as the store knows."""
     try:
         return not await db.get([root_id])
     except StoreError:

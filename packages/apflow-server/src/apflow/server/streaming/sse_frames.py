@@ -1,7 +1,7 @@
 """Events as `text/event-stream` writes them (HTML Living Standard, section 9.2). Pure.
 
-Only stored events have an `id`, which is their number, so that `Last-Event-ID` names one from which a stream
-can go on; and a snapshot, which stands for all those before it.
+Only stored events have an `id`, which is their number, so that a stream can
+continue from `Last-Event-ID`; and a snapshot, which replaces all earlier events.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ PIECE: Final = 64 << 10  # bytes that are sent at once, unless one event is larg
 
 
 def frame(event: Mapping[str, Json]) -> bytes:
-    """Return an event as it stands in a stream."""
+    """Return an event in the format of the stream."""
     number = b"" if event["type"] in LIVE else b"id: %d\n" % event["sequence"]
     return number + named(str(event["type"]), event)
 
 
 def named(name: str, data: Json) -> bytes:
-    """Return something else than an event of a tree, under a name of its own. JSON text has no newlines."""
+    """Return a frame with a custom event name. JSON text contains no newlines."""
     return b"event: %s\ndata: %s\n\n" % (name.encode(), dumps(data))
 
 
@@ -59,11 +59,11 @@ class FrameCache:
     def __init__(self, size: int = 8 << 20) -> None:
         self._size = size
         self._held = 0
-        # A tree that was deleted and made anew counts from 1 again: the time tells its events apart.
+        # A tree that was deleted and created again counts from 1 again: the time distinguishes its events.
         self._frames: OrderedDict[tuple[str, int, datetime], bytes] = OrderedDict()
 
     def frame(self, event: TaskEvent) -> bytes:
-        """Return an event as it stands in a stream."""
+        """Return an event in the format of the stream."""
         if event.type in LIVE:
             return frame(event.to_dict())
         key = (event.root_task_id, event.sequence, event.timestamp)

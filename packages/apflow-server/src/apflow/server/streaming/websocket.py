@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 SUBPROTOCOL: Final = "apflow"
 TOKEN_PREFIX: Final = "bearer."  # noqa: S105 - of a subprotocol that is a token
-TOKEN_TIME: Final = 10.0  # seconds to say who calls
+TOKEN_TIME: Final = 10.0  # seconds for the client to authenticate
 SEND_TIMEOUT: Final = 60.0  # seconds that a reader may take nothing
 LOOK_EVERY: Final = 15.0  # seconds between looks whether a tree was deleted
 WATCHES: Final = 100  # of one connection
@@ -71,7 +71,7 @@ async def follow(socket: WebSocket) -> None:
 
 
 class Conversation:
-    """What is said over one connection, once it is known who calls."""
+    """The messages of one authenticated connection."""
 
     def __init__(self, socket: WebSocket, service: TaskService) -> None:
         self._socket = socket
@@ -81,7 +81,7 @@ class Conversation:
         self._faults = 0
 
     async def run(self) -> None:
-        """Answer until the client leaves, its token is good no more, or the server ends."""
+        """Answer until the client disconnects, its token expires, or the server ends."""
         drain: Drain = self._socket.app.state.drain
         caller: Caller = self._socket.state.caller
         is_expired = False
@@ -131,7 +131,7 @@ class Conversation:
                     watch.cancel()
                 await self._say({"type": "unwatched", "task_id": task_id})
             case Authenticate():
-                raise ApiError(400, Code.INVALID_REQUEST, "It is known already who calls.")
+                raise ApiError(400, Code.INVALID_REQUEST, "This connection is already authenticated.")
 
     async def _watch(self, task_id: str, after: int | None, group: asyncio.TaskGroup) -> None:
         if task_id in self._watches:
@@ -221,7 +221,7 @@ async def _receive(socket: WebSocket) -> str:
         raise WebSocketDisconnect(received.get("code", 1005))
     text = received.get("text")
     if text is None:
-        raise ApiError(400, Code.INVALID_REQUEST, "Messages are texts, not bytes.")
+        raise ApiError(400, Code.INVALID_REQUEST, "Messages must be text frames, not binary.")
     return str(text)
 
 

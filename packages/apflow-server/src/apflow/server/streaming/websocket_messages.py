@@ -1,6 +1,6 @@
-"""What is said over a WebSocket: JSON texts, an `action` from the client, a `type` from the server. Pure.
+"""The messages of a WebSocket, in JSON: an `action` from the client, a `type` from the server. Pure.
 
-Events come as they are, so that the types of events and those below must stay apart: `watching`, `ended`,
+Events are sent unchanged, so the types of events must differ from those below: `watching`, `ended`,
 `unwatched`, `error`.
 """
 
@@ -41,7 +41,7 @@ class Watch(BaseModel):
 
 
 class Unwatch(BaseModel):
-    """Follow it no more."""
+    """Stop following a tree."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -57,7 +57,7 @@ def read_message(text: str) -> Message:
     """Return what a client says.
 
     Raises:
-        ApiError: it is no message.
+        ApiError: it is not a valid message.
     """
     if len(text) > LARGEST:
         raise MalformedRequestError(f"A message has at most {LARGEST} characters.")

@@ -25,7 +25,7 @@ READ: Final = 64 << 10  # bytes of an answer that are read, so that its connecti
 async def send(
     transport: httpx.AsyncBaseTransport, webhook: Webhook, event: TaskEvent, timeout: float
 ) -> Attempt:
-    """Send one event and return what became of it. Only a cancellation is raised."""
+    """Send one event and return the outcome. Only a cancellation is raised."""
     secrets: list[str] = []
     try:
         async with asyncio.timeout(min(timeout, webhook.timeout)):
@@ -49,10 +49,10 @@ async def send(
 
 
 def signed(webhook: Webhook, event: TaskEvent, resolved: Mapping[str, Json], now: datetime) -> httpx.Request:
-    """Return the request that tells an event.
+    """Return the request that delivers an event.
 
     Raises:
-        ValueError: the secret is none, or a header cannot be sent.
+        ValueError: the secret is invalid, or a header cannot be sent.
     """
     body = dumps(event.to_dict())
     message_id = f"{webhook.id}.{event.sequence}"  # the same at each attempt: who gets it twice can tell

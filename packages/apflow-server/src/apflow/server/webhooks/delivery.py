@@ -34,7 +34,7 @@ PAGE: Final = 500
 
 
 class Deliveries:
-    """Delivers what the webhooks of one store are to be told, while it runs."""
+    """Delivers events to the webhooks of one store, while it runs."""
 
     def __init__(self, db: TaskStore, settings: Settings, *, backoff: Backoff | None = None) -> None:
         self._db = db
@@ -115,7 +115,7 @@ class Deliveries:
         )
 
     async def _deliver(self, key: str, courier: Courier) -> None:
-        """Let a courier deliver. Where it fails, the webhook is found again by a later look."""
+        """Run a sender. If it fails, a later poll finds the webhook again."""
         try:
             await courier.run()
         except Exception as error:
@@ -162,7 +162,7 @@ async def _take(post: Post, record: Record) -> Courier | None:
 
 
 async def tidy(db: TaskStore, keep_days: float) -> list[str]:
-    """Remove webhooks of trees that are there no more, and those that ended so many days ago.
+    """Remove webhooks of deleted trees, and those that ended more than `keep_days` ago.
 
     Returns:
         the keys of those that are sent nothing more.

@@ -1,7 +1,7 @@
-"""What became of an attempt to tell a webhook of an event, and what follows from it. Pure.
+"""The outcome of an attempt to deliver an event, and what follows from it. Pure.
 
-A receiver that cannot take an event now is asked again, later and later; one that does not want it is not. A
-webhook ends with the final event of the run, or where nobody is there to be told.
+Delivery to a receiver that is temporarily unavailable is retried with growing delays; a refusal is not
+retried. A webhook ends with the final event of the run, or if its receiver is gone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class LostError(Exception):
 
 
 class Verdict(Enum):
-    """What became of an attempt."""
+    """The outcome of an attempt."""
 
     SENT = auto()
     REFUSED = auto()  # not wanted: the next event may be
@@ -82,7 +82,7 @@ def judge_error(error: Exception) -> Attempt:
     """Return what it means that there was no answer."""
     if isinstance(error, AddressRefusedError | SecretRefusedError):
         return Attempt(Verdict.GONE, str(error))
-    import httpx  # here: a server is to be ready before it has anything to send
+    import httpx  # here: the server must start without waiting for this import
 
     if isinstance(error, httpx.InvalidURL):
         return Attempt(Verdict.GONE, f"the address cannot be used: {error}")

@@ -1,4 +1,4 @@
-"""Telling one webhook of the events of its tree, in order, from where that was left.
+"""Delivers the events of a tree to one webhook, in order, from the last delivered one.
 
 How far it has come is noted in its record: after a crash the events since the last note are sent again. Where
 several processes might deliver, the record has an owner, and no request outlives the owner's lease.
@@ -78,7 +78,7 @@ class Post:
 
 
 class _StoppedError(Exception):
-    """Nothing more is to be sent."""
+    """Delivery must stop."""
 
 
 class Courier:
@@ -119,7 +119,7 @@ class Courier:
             self._running.cancel()
 
     async def leave(self) -> None:
-        """Note how far it is, and let others deliver."""
+        """Record the progress, and release the webhook to other processes."""
         if self.webhook.status == "active":
             self.webhook = replace(self.webhook, owner=None, lease_until=None)
             self._is_noted = False
@@ -206,7 +206,7 @@ class Courier:
                 return
             if self.webhook.owner is not None:
                 self.webhook = replace(self.webhook, lease_until=self._post.lease_of(self.webhook))
-            self._is_noted = True  # before it is: what is sent meanwhile is to be noted, too
+            self._is_noted = True  # set before the write: events sent meanwhile must be recorded, too
             try:
                 record = await self._db.put_record(
                     KIND, self.webhook.key, self.webhook.to_json(), version=self._version

@@ -1,4 +1,4 @@
-"""The URL of a PostgreSQL server, in any usual form, and what the driver is to be told. Pure."""
+"""Parses the URL of a PostgreSQL server, in any usual form, into the driver's arguments. Pure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def read_address(url: str) -> Address:
     """
     scheme, colon, rest = url.partition("://")
     if not colon or scheme.partition("+")[0].lower() not in ("postgresql", "postgres"):
-        raise InvalidInputError(f"This is no PostgreSQL URL; one looks like {_FORM}.")
+        raise InvalidInputError(f"This is not a valid PostgreSQL URL. Expected something like {_FORM}.")
     try:
         parts = urlsplit(f"postgresql://{rest}")
         parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -60,7 +60,7 @@ def read_address(url: str) -> Address:
         raise
     except ValueError:  # its text may hold a part of the password
         raise InvalidInputError(
-            f"This PostgreSQL URL cannot be read; one looks like {_FORM}, "
+            f"This PostgreSQL URL cannot be parsed. Expected something like {_FORM}, "
             f"with @ : / ? # % in a name or password written as %40 %3A %2F %3F %23 %25."
         ) from None
     if "ssl" in parameters:  # as other drivers call it
@@ -82,7 +82,7 @@ def _check(parts: SplitResult) -> None:
     if parts.netloc.count("@") > 1:
         raise ValueError("there is more than one @")
     if "," not in parts.netloc:
-        _ = parts.port  # raises where it is no number
+        _ = parts.port  # raises if it is not a number
 
 
 def _cache_size(parameters: Mapping[str, str]) -> int:

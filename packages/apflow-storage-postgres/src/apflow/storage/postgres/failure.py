@@ -1,4 +1,4 @@
-"""What an error of the driver means: whether it passes by itself, and what people are told. Pure."""
+"""Classifies errors of the driver: whether they are transient, and the message for users. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from asyncpg import exceptions as pg
 
 from apflow.core.errors import ApflowError, StoreError, StoreUnavailableError
 
-# The connection is gone, or none can be had for the moment.
+# The connection is lost, or none is available at the moment.
 _LOST = (
     pg.PostgresConnectionError,
     pg.ConnectionDoesNotExistError,
@@ -30,7 +30,7 @@ _RACES = (pg.SerializationError, pg.DeadlockDetectedError, pg.UniqueViolationErr
 
 
 def is_connection_lost(error: BaseException) -> bool:
-    """Say whether the connection ended, or none could be made, for a reason that may pass."""
+    """Return whether the connection ended, or could not be made, for a transient reason."""
     if isinstance(error, ssl.SSLError):
         return False
     if isinstance(error, asyncpg.InterfaceError):
@@ -39,17 +39,17 @@ def is_connection_lost(error: BaseException) -> bool:
 
 
 def is_lost_race(error: BaseException) -> bool:
-    """Say whether a transaction was refused because another one ran at the same time."""
+    """Return whether a transaction was refused because of a concurrent one."""
     return isinstance(error, _RACES)
 
 
 def is_of_a_change(error: BaseException) -> bool:
-    """Say whether an error comes from what was to be written, not from the connection or the store."""
+    """Return whether an error is caused by the data to write, not by the connection or the store."""
     return not isinstance(error, (ApflowError, *_LACKING)) and not is_connection_lost(error)
 
 
 def explain(error: BaseException, url: str) -> BaseException:
-    """Return what a caller is told of an error: what happened, where, and what to do."""
+    """Return the error to raise to the caller: what happened, where, and what to do."""
     if isinstance(error, ApflowError) or not isinstance(
         error, asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError | OSError
     ):
@@ -88,9 +88,7 @@ def _what(error: BaseException) -> str:  # noqa: C901 - one case for each kind o
         case pg.InvalidCatalogNameError():
             return f"is not there: {_text(error)}. Create it (createdb), or correct the URL."
         case pg.InsufficientPrivilegeError():
-            return (
-                f"does not let this user work: {_text(error)}. Grant it CREATE on the schema, and the tables."
-            )
+            return f"denies this user access: {_text(error)}. Grant it CREATE on the schema, and the tables."
         case pg.TooManyConnectionsError():
             return f"has no connection free: {_text(error)}. Raise max_connections, or use a pooler."
         case pg.DiskFullError() | pg.OutOfMemoryError() | pg.PostgresIOError():

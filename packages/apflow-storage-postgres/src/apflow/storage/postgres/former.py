@@ -18,7 +18,7 @@ async def read_former(url: str, table: str = "apflow_tasks") -> list[dict[str, A
 
     Raises:
         InvalidInputError: the URL cannot be read, there is no such table, or the database is one of apflow.
-        StoreError: the server cannot be reached, or does not let the table be read.
+        StoreError: the server cannot be reached, or denies access to the table.
     """
     address = read_address(url)
     try:

@@ -1,7 +1,7 @@
-"""A thread with an event loop of its own.
+"""A thread that runs an event loop.
 
-The driver's connections live there, so that the store is bound to no loop of the user's, is safe from
-several threads, and goes on where a loop of the user's is blocked.
+The driver's connections live there, so that the store is not bound to a loop of the user, can be used from
+several threads, and continues while a loop of the user is blocked.
 """
 
 from __future__ import annotations

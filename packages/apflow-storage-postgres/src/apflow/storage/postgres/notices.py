@@ -1,7 +1,7 @@
-"""What processes tell each other: that there is something new to read, never what it is.
+"""Notifications between processes: that there is something new to read, without the content.
 
-Only live events, which are stored nowhere, travel whole. A notice that is lost makes somebody look later:
-nothing waits for one to arrive. They are sent after the commit and on a connection of their own, because
+Only live events, which are not stored, are sent in full. A lost notice only delays the reader, because
+nothing depends on its arrival. Notices are sent after the commit and on a separate connection, because
 PostgreSQL lets transactions that notify commit one after the other only.
 """
 
@@ -31,7 +31,7 @@ MAX_WAITING = 10_000  # notices; what comes then is dropped
 PAUSE = 0.02  # seconds between two sends: what comes meanwhile goes together, unless it is urgent
 ASKING = frozenset({"run_requested_at", "run_owner", "lease_until"})  # what makes a run free to be taken
 URGENT = frozenset({NoticeKind.REQUESTED, NoticeKind.CANCEL})
-LONGEST_WAIT = 5.0  # seconds until a lost connection is made anew
+LONGEST_WAIT = 5.0  # seconds until a lost connection is opened again
 CHECK_EVERY = 30.0  # seconds: a connection that says nothing may be dead
 SEND_TIMEOUT = 5.0  # seconds
 
@@ -67,7 +67,7 @@ class Notices:
             self._sending = loop.create_task(self._send(), name="apflow:notices")
 
     async def listen(self, hear: Hear) -> None:
-        """Call `hear` with what other processes send, for ever."""
+        """Call `hear` with each notice of another process, indefinitely."""
         wait = FIRST_WAIT
         while True:
             try:
@@ -77,8 +77,8 @@ class Notices:
                     await self._hear(connection, hear)
                 finally:
                     connection.terminate()
-            except Exception as error:  # noqa: BLE001  it is tried again; a poll stands behind each use
-                logger.info("%s: notices are not heard for the moment: %s", self._server.url, error)
+            except Exception as error:  # noqa: BLE001  it is retried, and readers also poll
+                logger.info("%s: notices cannot be received for the moment: %s", self._server.url, error)
             await asyncio.sleep(wait)
             wait = min(LONGEST_WAIT, wait * 2)
 
@@ -93,7 +93,7 @@ class Notices:
             try:
                 async with self._link.connection() as connection:
                     await connection.execute(_SEND, CHANNEL, payloads, timeout=SEND_TIMEOUT)
-            except Exception as error:  # noqa: BLE001  nobody waits for a notice
+            except Exception as error:  # noqa: BLE001  nothing depends on a notice
                 logger.info("%s: %d notices are lost: %s", self._server.url, len(payloads), error)
                 return
             with contextlib.suppress(TimeoutError):
@@ -120,7 +120,7 @@ class Notices:
 
 
 def notices_of(writes: Writes, ledger: Ledger) -> list[Notice]:
-    """Return what other processes are to be told of a batch, once it is committed. Pure."""
+    """Return the notices for other processes, to send after the batch is committed. Pure."""
     notices: dict[Notice, None] = {Notice(NoticeKind.EVENTS, root_id): None for root_id in writes.events}
     for task_id in {**writes.added, **writes.sets}:
         row = ledger.row(task_id)
@@ -148,13 +148,13 @@ def write_notice(sender: str, notice: Notice) -> str:
 
 
 def read_notice(sender: str, payload: str) -> Notice | None:
-    """Return the notice of a text; None for one of `sender` itself, and for what is none."""
+    """Parse a notice; None if it is from `sender` itself, or invalid."""
     try:
         head, _, body = payload.partition("\n")
         by, kind, root_id = loads(head)
         event: TaskEvent | None = next(read_page(root_id, body)) if body else None
         return None if by == sender else Notice(NoticeKind(kind), root_id, event)
-    except (ValueError, TypeError) as error:  # somebody else uses the channel, or a newer apflow
+    except (ValueError, TypeError) as error:  # another program uses the channel, or a newer apflow
         logger.debug("A notice cannot be read: %s", error)
         return None
 
@@ -162,5 +162,5 @@ def read_notice(sender: str, payload: str) -> Notice | None:
 def _call(hear: Hear, notice: Notice) -> None:
     try:
         hear(notice)
-    except Exception:  # the next notice is to be heard all the same
-        logger.exception("A notice could not be taken: %s", notice)
+    except Exception:  # the next notice must still be processed
+        logger.exception("A notice could not be processed: %s", notice)

@@ -1,10 +1,10 @@
 """The schema in PostgreSQL, version by version, and the columns that a project adds.
 
-Whoever changes the schema holds an advisory lock, so that processes that start at once do it one after
-the other. A database that is up to date is only read: that takes no right to create anything.
+A process that changes the schema holds an advisory lock, so that concurrent processes do it one after the
+other. A database that is up to date is only read, which requires no CREATE privilege.
 """
 
-# ruff: noqa: S608  # only names of our own columns are put in; values are parameters
+# ruff: noqa: S608  # only trusted column names are interpolated; values are parameters
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
 )
 LATEST = len(MIGRATIONS)
 
-# Not to_regclass(): it may go by what was cached before another process made the table.
+# Not to_regclass(): it may use a cache from before another process created the table.
 _HAS_SCHEMA = (
     "SELECT EXISTS (SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
     "WHERE relname = 'apflow_schema' AND nspname = ANY(current_schemas(false)))"

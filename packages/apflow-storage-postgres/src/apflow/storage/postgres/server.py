@@ -1,4 +1,4 @@
-"""Connections to the server: made at the first need, and made anew where they were lost."""
+"""Connections to the server: opened on first use, and reopened after they are lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COMMAND_TIMEOUT = 75.0  # seconds; more than the server's own: where it says not
 
 
 class Server:
-    """A database on a server, brought to the newest version by whoever connects first.
+    """A database on a server. The first connection migrates it to the newest version.
 
     Everything here runs in one event loop. `patience`: seconds for which a lost server is tried again;
     one that was never there is not waited for.
@@ -174,7 +174,7 @@ class Links:
 
 
 def _is_answer(error: BaseException) -> bool:
-    """Say whether the connection is in order after this: the server, or the driver, refused something."""
+    """Return whether the connection is still usable: the server or the driver refused a statement."""
     return isinstance(error, asyncpg.PostgresError | asyncpg.DataError | StoreError) and not (
         is_connection_lost(error)
     )

@@ -1,6 +1,6 @@
 """The SQL of the store, made once per form and kept. Of many rows, each column comes as a list."""
 
-# ruff: noqa: S608  # only names of our own columns are put in; values are parameters
+# ruff: noqa: S608  # only trusted column names are interpolated; values are parameters
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from apflow.storage.sql.ledger import GUARDS
 
 NOW = "(clock_timestamp() AT TIME ZONE 'UTC')"
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
-# An older request counts as more urgent, by one priority a minute, so that none waits for ever.
+# An older request counts as more urgent, by one priority a minute, so that none waits indefinitely.
 URGENCY = f"priority - extract(epoch FROM {NOW} - run_requested_at) / 60, created_at, id"
 
 
@@ -149,7 +149,7 @@ RENEW = (
     f") SELECT own.id, EXISTS (SELECT FROM {TASKS} AS t WHERE t.root_id = own.id "
     "AND t.cancel_requested_at IS NOT NULL AND t.status = 'in_progress') FROM own"
 )
-# Waits for a transaction of this writer that still goes on: it holds the row from its first statement.
+# Waits for a running transaction of this writer, which locks the row from its first statement.
 LAST_BATCH = (
     f"INSERT INTO apflow_writers (id, batch, seen_at) VALUES ($1, 0, {NOW}) "
     "ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at RETURNING batch"

@@ -38,7 +38,7 @@ from apflow.storage.sql.rows import task_rows
 
 T = TypeVar("T")
 READERS = 3
-RESERVED = timedelta(seconds=2)  # at most, for somebody who looked for work, to take it
+RESERVED = timedelta(seconds=2)  # the limit for a process that looked for work to take it
 MARGIN, LONG_LEASE = 4, timedelta(seconds=60)
 PAGE = 2048  # rows that are decoded at once
 
@@ -86,12 +86,12 @@ class PostgresStore(SqlRecordStore):
         # A lease with more left was given before the server's clock was set back. The margin is wide,
         # because processes of one database may differ in their settings.
         self._longest_lease = max(LONG_LEASE, MARGIN * lease)
-        self._keeper = Link(self._server)  # of its own: a lease waits neither for readers nor for a writer
+        self._keeper = Link(self._server)  # separate: a lease must not wait for readers or a writer
         self._notices = Notices(self._server)
         writer = Writer(self._server, lease, event_retention, self._notices.tell)
         self._commit = _Commit(self._io, writer)
         self._group = GroupCommit(self._commit, self.url)
-        # Also where nobody closes it, and at the end of the process.
+        # Also if the store is not closed, and at the end of the process.
         self._close = weakref.finalize(
             self, _close, self._group, self._io, (writer, self._readers, self._keeper, self._notices)
         )

@@ -35,14 +35,14 @@ MAX_ROWS = 10_000  # of one statement: what it holds in memory stays small
 PRUNE_EVERY = timedelta(days=1)
 
 _KINDS = {column.name: column.kind for column in BASE}
-# Which guards are times; all others are stored as they are.
+# The guards that are times; all others are stored unchanged.
 _TIMES = [at for at, name in enumerate(GUARDS) if _KINDS[name] is Kind.TIME]
 _FIRST = 5 + len(GUARDS)  # of a locked row: where the columns beyond the guards begin
 _NEXT_POSITION = TaskColumn("next_position", "INTEGER")
 
 
 class Decided(NamedTuple):
-    """What became of the first changes of a batch, and what was written for them."""
+    """The outcomes of the first changes of a batch, and what was written for them."""
 
     outcomes: list[TransitionResult | BaseException]
     writes: Writes
@@ -52,7 +52,7 @@ class Decided(NamedTuple):
 class Writer:
     """Commits batches of changes, and records, one after the other.
 
-    `hear` is given what other processes are to be told, once it is committed.
+    `hear` is called after each commit with the notices for other processes.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class Writer:
     async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
         """Write a batch, and return the outcome of each change.
 
-        A batch that fails by what is in it is repeated change by change, so that only the guilty one's
-        writer is told.
+        A batch that fails because of its data is repeated change by change, so that only the writer of the
+        invalid change gets the error.
         """
         outcomes: list[Outcome] = []
         while len(outcomes) < len(changes):
@@ -147,10 +147,10 @@ class Writer:
         return await self._in_transaction(work)
 
     async def _was_committed(self, batch: int) -> bool:
-        """Find out what became of a batch whose COMMIT was not answered.
+        """Return whether a batch was committed whose COMMIT was not acknowledged.
 
         Raises:
-            StoreError: nobody knows. It must not be repeated.
+            StoreError: the outcome is unknown. The batch must not be repeated.
         """
         try:
             return await self._server.patiently(lambda: self._is_committed(batch))
@@ -172,7 +172,7 @@ class Writer:
     async def _prune(self, connection: Connection) -> None:
         """Remove, once a day, events that are too old, and the marks of writers that are gone.
 
-        The roots of the events keep the number of the last. Nobody's change waits for this to work.
+        The roots keep the number of their last event. No change depends on the success of this.
         """
         if utc_now() < self._prune_at:
             return
@@ -203,7 +203,7 @@ class Transaction:
         self._now = utc_now()
         self._ledger = Ledger(0)
         self._trees: dict[str, Tree] = {}  # their counters as they are stored
-        self._sequences: dict[str, int] = {}  # of trees of which the root changes in nothing else
+        self._sequences: dict[str, int] = {}  # of trees whose root has no other change
         self._mark = mark
 
     async def decide(self, changes: Sequence[Change], roots: set[str]) -> Decided:
@@ -236,7 +236,7 @@ class Transaction:
         await self._insert_events(writes)
 
     def _count(self, writes: Writes) -> None:
-        """Have the counters of trees written where they went on, on the root if there is one."""
+        """Write the advanced counters of trees, on the root if there is one."""
         for root_id, before in self._trees.items():
             after = self._ledger.tree(root_id)
             if after != before and not self._ledger.is_known_missing(root_id):
@@ -262,7 +262,7 @@ class Transaction:
         self._trees = trees
 
     async def _give_leases(self, changes: Sequence[Change]) -> None:
-        """Let the lease follow the owner of a run, by the database's clock."""
+        """Set the lease of each new owner of a run, by the database's clock."""
         taking = [move for change in changes for move in change.moves if "run_owner" in move.sets]
         if not taking:
             return
@@ -345,4 +345,4 @@ def _stored(kind: Kind, values: list[Json]) -> list[Json]:
 def _expect(told: str, rows: int) -> None:
     """Raise unless a statement changed that many rows: they were locked, so they are there."""
     if told != f"UPDATE {rows}":
-        raise StoreError(f"{told} rows, not {rows}: somebody else changes the tables.")
+        raise StoreError(f"{told} rows, not {rows}: another program changes the tables.")

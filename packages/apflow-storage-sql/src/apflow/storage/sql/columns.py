@@ -136,7 +136,7 @@ def naive(value: datetime) -> datetime:
 
 
 def encoder(kind: Kind) -> Callable[[Json], Json] | None:
-    """Return what turns a value other than None into SQL, or None where it stays as it is."""
+    """Return the conversion of values other than None to SQL, or None if none is needed."""
     return _ENCODERS.get(kind)
 
 

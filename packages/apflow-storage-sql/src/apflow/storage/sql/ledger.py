@@ -1,8 +1,8 @@
 """What a batch of changes comes to: who wins, and what is written for it. Pure, no SQL.
 
-One process holds the file and one thread writes, so what this thread knows of a row is what the row is.
-Moves are decided here, on the known rows, and the database is told the outcome alone: no statement has a
-condition to check, and several changes of a row in one batch become one.
+One process holds the file and one thread writes, so this thread's copy of a row is always current.
+Moves are decided here, on the cached rows, and only the outcome is written to the database: no statement
+has a condition to check, and several changes of a row in one batch become one.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Added(NamedTuple):
 
 @dataclass(slots=True)
 class Writes:
-    """What is to be written for a batch: each row once."""
+    """The rows to write for a batch, each once."""
 
     added: dict[str, Added] = field(default_factory=dict[str, Added])
     sets: dict[str, dict[str, Json]] = field(default_factory=dict[str, dict[str, Json]])
@@ -168,21 +168,21 @@ class Ledger:
                 values.setdefault(name, []).append(move.task_id)
 
     def is_known_missing(self, task_id: str) -> bool:
-        """Say whether no task of this id is stored."""
+        """Return whether it is known that no task of this id is stored."""
         return task_id in self._rows and self._rows[task_id] is None
 
     def learn_rows(self, asked: Iterable[str], found: Mapping[str, Row]) -> None:
-        """Take note of rows as they are in the database; what was asked for and not found is not there."""
+        """Record rows as stored in the database. Ids that were requested but not found do not exist."""
         for task_id in asked:
             self._rows[task_id] = found.get(task_id)
 
     def learn_tree(self, root_id: str, tree: Tree) -> None:
-        """Take note of the counters of a tree."""
+        """Record the counters of a tree."""
         self._trees[root_id] = tree
         self._sequences[root_id] = tree.sequence
 
     def learn_values(self, name: str, values: Mapping[str, Json]) -> None:
-        """Take note of a column beyond the guards."""
+        """Record the values of a column other than the guards."""
         for task_id, value in values.items():
             row = self._rows.get(task_id)
             if row is not None:
@@ -191,8 +191,8 @@ class Ledger:
     def decide(self, changes: Sequence[Change]) -> tuple[list[TransitionResult | BaseException], Writes]:
         """Apply changes in order to what is known; return the outcome of each, and what to write.
 
-        Fewer outcomes than changes: the next one adds an id that was removed just now, which takes a
-        transaction of its own.
+        Fewer outcomes than changes: the next one adds an id that was removed just now, which requires a
+        separate transaction.
         """
         writes = Writes()
         outcomes: list[TransitionResult | BaseException] = []
@@ -207,7 +207,7 @@ class Ledger:
         return outcomes, writes
 
     def keep(self, writes: Writes) -> None:
-        """Take note that a batch is on disk. What is not likely to move again is forgotten."""
+        """Record that a batch is on disk, and drop rows that are unlikely to change again."""
         for root_id in writes.events:
             self._sequences[root_id] = self._trees[root_id].sequence
         for task_id in writes.sets:
@@ -226,7 +226,7 @@ class Ledger:
             _limit(known, self._max_rows)
 
     def forget(self) -> None:
-        """Take note that a batch failed: what is known goes beyond the database, so it is read anew."""
+        """Drop the cached state after a failed batch: it is ahead of the database, and is read again."""
         self._rows.clear()
         self._trees.clear()
         for root_id in self._in_writing:

@@ -1,7 +1,7 @@
 """The schema, version by version.
 
-A migration is never edited once it was released: a database may stand at any version, and goes through all
-that follow. The statements are such as DuckDB and PostgreSQL both take.
+A migration is never edited after its release: a database can be at any version, and applies all later
+migrations. The statements work on both DuckDB and PostgreSQL.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`TaskModel`: the table of tasks as a declarative class, to be subclassed for columns of one's own."""
+"""`TaskModel`: the table of tasks as a declarative class. Subclass it to add custom columns."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TaskModel:
         table_name = cls.__dict__.get("__tablename__", TASKS)
         if table_name != TASKS:
             raise InvalidInputError(f"{cls.__name__}: columns are added to {TASKS!r}, not to {table_name!r}.")
-        # Mapped to a table of its own of that name, in a registry of its own: the same class may be defined
+        # Mapped to a separate table of that name, in a separate registry: the same class may be defined
         # again, as a notebook does, and other classes may add other columns.
         inherited: Table = cls.__table__
         declared: dict[str, Any] = {

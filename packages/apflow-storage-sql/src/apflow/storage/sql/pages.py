@@ -1,7 +1,7 @@
 """Stored events: pages of the stream of one tree.
 
-All events of a tree that one commit stores stand in one row, so that storing many costs what storing one
-does. A page is JSON: a list of events, each a list of `FIELDS`. A long one is compressed, to a tenth: a
+All events of a tree that one commit stores share one row, so that storing many costs as much as storing
+one. A page is JSON: a list of events, each a list of `FIELDS`. A long one is compressed, to a tenth: a
 database may rewrite what it has many times, as DuckDB does at each checkpoint, and holds it in memory then.
 """
 

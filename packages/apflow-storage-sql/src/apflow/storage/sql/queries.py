@@ -1,10 +1,10 @@
-"""Questions about tasks, as SQL that DuckDB and PostgreSQL read alike.
+"""Queries of tasks, in SQL that both DuckDB and PostgreSQL accept.
 
-Parameters are numbered (`$1`), and lists are one parameter each, so that a question has one text however
-many ids it names.
+Parameters are numbered (`$1`), and each list is one parameter, so that the SQL of a query does not depend on
+the number of ids.
 """
 
-# ruff: noqa: S608  # only names of our own columns are put in; values are parameters
+# ruff: noqa: S608  # only trusted column names are interpolated; values are parameters
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _custom_terms(query: TaskQuery) -> Iterator[tuple[Json, ...]]:
 
 
 def possible(texts: Sequence[str]) -> list[str]:
-    """Return those of some texts that a row may hold. PostgreSQL takes no others as parameters."""
+    """Return the strings that a row can contain. PostgreSQL accepts no others as parameters."""
     return [each for each in texts if clean_text(each) == each]
 
 

@@ -4,7 +4,7 @@ Each write is one statement with its condition in it, which gives back the versi
 no row where another writer came first.
 """
 
-# ruff: noqa: S608  # only names of our own are put in; values are parameters
+# ruff: noqa: S608  # only trusted names are interpolated; values are parameters
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class TaskRows:
 def _read(
     column: TaskColumn, values: Sequence[Any], shared: dict[Any, Any], read_json: ReadJson
 ) -> Iterable[Json]:
-    """Return what a task holds of each value of a column; `shared` are texts and times of earlier rows."""
+    """Return the task's value for each value of a column; `shared` has strings and times of earlier rows."""
     match column.kind:
         case Kind.STATUS:
             return [_STATUS[value] for value in values]
