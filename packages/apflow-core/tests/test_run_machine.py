@@ -13,7 +13,7 @@ from apflow.core import BaseTask, MemoryStore, Task, TaskCreator, TaskManager, T
 from apflow.core.extensions.registry import get_registry
 from apflow.core.model.task import utc_now
 from apflow.core.planning.change_set import ChangeSet
-from apflow.core.planning.run_events import CancelRequested, EndRun, RunEvent, StartCall
+from apflow.core.planning.run_events import CancelRequested, EndRun, RunEvent, StartCalls
 from apflow.core.planning.run_machine import RunMachine
 from apflow.core.planning.run_start import begin_run
 from apflow.core.planning.run_state import PHASES, Call, RunPhase, RunState
@@ -93,8 +93,9 @@ def replay(tasks: list[Task], recorded: list[Turn]) -> tuple[list[list[str]], Ru
         if state.phase is RunPhase.STARTING:
             state.enter(RunPhase.RUNNING)
         for instruction in changes.then:
-            if isinstance(instruction, StartCall):
-                state.running[instruction.task_id] = Call(state.by_id[instruction.task_id])
+            if isinstance(instruction, StartCalls):
+                for task_id in instruction.task_ids:
+                    state.running[task_id] = Call(state.by_id[task_id])
             elif isinstance(instruction, EndRun):
                 state.enter(RunPhase.OVER)
     return written, state
