@@ -67,6 +67,15 @@ def turns(records: list[logging.LogRecord]) -> list[Turn]:
     return found
 
 
+def carry_out(changes: ChangeSet, state: RunState[Call]) -> None:
+    """Do what a replayed run does once changes are durable."""
+    for instruction in changes.then:
+        if isinstance(instruction, StartCalls):
+            state.running.update((each, Call(state.by_id[each])) for each in instruction.task_ids)
+        elif isinstance(instruction, EndRun):
+            state.enter(RunPhase.OVER)
+
+
 def replay(tasks: list[Task], recorded: list[Turn]) -> tuple[list[list[str]], RunState[Call]]:
     """Give recorded events to a machine, turn by turn, without an event loop; return what it writes."""
     root = tasks[0]
@@ -92,12 +101,7 @@ def replay(tasks: list[Task], recorded: list[Turn]) -> tuple[list[list[str]], Ru
         written.append(list(changes.describe()))
         if state.phase is RunPhase.STARTING:
             state.enter(RunPhase.RUNNING)
-        for instruction in changes.then:
-            if isinstance(instruction, StartCalls):
-                for task_id in instruction.task_ids:
-                    state.running[task_id] = Call(state.by_id[task_id])
-            elif isinstance(instruction, EndRun):
-                state.enter(RunPhase.OVER)
+        carry_out(changes, state)
     return written, state
 
 
