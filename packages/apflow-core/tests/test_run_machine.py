@@ -13,7 +13,7 @@ from apflow.core import BaseTask, MemoryStore, Task, TaskCreator, TaskManager, T
 from apflow.core.extensions.registry import get_registry
 from apflow.core.model.task import utc_now
 from apflow.core.planning.change_set import ChangeSet
-from apflow.core.planning.run_events import CancelRequested, EndRun, RunEvent, StartCall
+from apflow.core.planning.run_events import CancelRequested, EndRun, RunEvent, StartCalls
 from apflow.core.planning.run_machine import RunMachine
 from apflow.core.planning.run_start import begin_run
 from apflow.core.planning.run_state import PHASES, Call, RunPhase, RunState
@@ -67,6 +67,15 @@ def turns(records: list[logging.LogRecord]) -> list[Turn]:
     return found
 
 
+def carry_out(changes: ChangeSet, state: RunState[Call]) -> None:
+    """Do what a replayed run does once changes are durable."""
+    for instruction in changes.then:
+        if isinstance(instruction, StartCalls):
+            state.running.update((each, Call(state.by_id[each])) for each in instruction.task_ids)
+        elif isinstance(instruction, EndRun):
+            state.enter(RunPhase.OVER)
+
+
 def replay(tasks: list[Task], recorded: list[Turn]) -> tuple[list[list[str]], RunState[Call]]:
     """Give recorded events to a machine, turn by turn, without an event loop; return what it writes."""
     root = tasks[0]
@@ -92,11 +101,7 @@ def replay(tasks: list[Task], recorded: list[Turn]) -> tuple[list[list[str]], Ru
         written.append(list(changes.describe()))
         if state.phase is RunPhase.STARTING:
             state.enter(RunPhase.RUNNING)
-        for instruction in changes.then:
-            if isinstance(instruction, StartCall):
-                state.running[instruction.task_id] = Call(state.by_id[instruction.task_id])
-            elif isinstance(instruction, EndRun):
-                state.enter(RunPhase.OVER)
+        carry_out(changes, state)
     return written, state
 
 

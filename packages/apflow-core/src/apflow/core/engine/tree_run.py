@@ -48,12 +48,12 @@ from apflow.core.planning.run_events import (
     ProgressReported,
     RestoreCall,
     RestorePhase,
-    ReturnPlace,
+    ReturnPlaces,
     RunEvent,
     RunFailed,
     RunPostHooks,
     ScheduleRetry,
-    StartCall,
+    StartCalls,
     TasksAdmitted,
     TasksRefused,
     TreeChanged,
@@ -397,9 +397,10 @@ class TreeRun:
 
     def _do(self, instruction: Instruction) -> None:
         match instruction:
-            case StartCall(task_id):
-                attempt = self.state.running[task_id] = Attempt(self._context, self.by_id[task_id])
-                self._to_run.append((f"apflow:{task_id}", attempt.run))
+            case StartCalls(task_ids):
+                for task_id in task_ids:
+                    attempt = self.state.running[task_id] = Attempt(self._context, self.by_id[task_id])
+                    self._to_run.append((f"apflow:{task_id}", attempt.run))
             case RunPostHooks(task_id, outcome):
                 attempt = self.state.hooking[task_id]
                 self._to_run.append(
@@ -423,8 +424,9 @@ class TreeRun:
         """Take back what was decided for changes that were refused."""
         for instruction in changes.undo:
             match instruction:
-                case ReturnPlace(task_id):
-                    self._calls.dismiss(self.by_id[task_id])
+                case ReturnPlaces(task_ids):
+                    for task_id in task_ids:
+                        self._calls.dismiss(self.by_id[task_id])
                 case RestoreCall(call):
                     self._machine.restore(cast(Attempt, call))
                 case RestorePhase(phase):

@@ -121,10 +121,10 @@ class OwnershipLost(RunEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class StartCall:
-    """Call the executor of a task."""
+class StartCalls:
+    """Call the executors of tasks."""
 
-    task_id: str
+    task_ids: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +166,10 @@ class EndRun:
 
 
 @dataclass(frozen=True, slots=True)
-class ReturnPlace:
-    """Return the place of a call that is not made."""
+class ReturnPlaces:
+    """Return the places of calls that are not made."""
 
-    task_id: str
+    task_ids: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,13 +187,13 @@ class RestorePhase:
 
 
 Instruction = (
-    StartCall
+    StartCalls
     | RunPostHooks
     | ScheduleRetry
     | CancelCall
     | CancelAgain
     | EndRun
-    | ReturnPlace
+    | ReturnPlaces
     | RestoreCall
     | RestorePhase
 )

@@ -32,12 +32,12 @@ from apflow.core.planning.run_events import (
     RestoreCall,
     RestorePhase,
     RetryDue,
-    ReturnPlace,
+    ReturnPlaces,
     RunEvent,
     RunFailed,
     RunPostHooks,
     ScheduleRetry,
-    StartCall,
+    StartCalls,
     TasksAdmitted,
     TasksRefused,
 )
@@ -202,8 +202,8 @@ class RunMachine(Generic[CallT]):
                 changes.try_again(task)
             else:
                 changes.start(task)
-            changes.then.append(StartCall(task_id))
-            changes.undo.append(ReturnPlace(task_id))
+        changes.then.append(StartCalls(event.task_ids))
+        changes.undo.append(ReturnPlaces(event.task_ids))
 
     def _refuse(self, event: TasksRefused, changes: ChangeSet) -> None:
         outcome = failed("TreeInvalid", event.message)
