@@ -84,7 +84,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DeliveryStatus:
     """What the run has shown."""
 
     minutes: float
@@ -196,7 +196,7 @@ async def watch(load: Load) -> None:
         await asyncio.sleep(SAMPLE_SECONDS)
 
 
-async def endure(load: Load) -> Verdict:
+async def endure(load: Load) -> DeliveryStatus:
     """Run the load against the server, wait until it is idle, and return the measurements."""
     begin = time.monotonic()
     work = [run_trees] * CLIENTS + [run_large] * LARGE_CLIENTS
@@ -213,14 +213,14 @@ async def endure(load: Load) -> Verdict:
     return judged(load, load.sample(), (time.monotonic() - begin - REST_SECONDS) / 60)
 
 
-def judged(load: Load, rest: Sample, minutes: float) -> Verdict:
+def judged(load: Load, rest: Sample, minutes: float) -> DeliveryStatus:
     """Return what the samples show."""
     samples = load.samples
     fifth = max(1, len(samples) // 5)
     minute = min(60.0, (samples[-1].at - samples[0].at) / 3)
     first = [each for each in samples if each.at <= samples[0].at + minute]
     last = [each for each in samples if each.at >= samples[-1].at - minute]
-    return Verdict(
+    return DeliveryStatus(
         minutes=minutes,
         tasks=load.tasks,
         events=load.events,

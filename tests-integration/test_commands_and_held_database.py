@@ -18,7 +18,7 @@ from peers.apflowserver import ApflowServer, apflow_server, free_port
 from peers.shell import Shell
 from peers.strangehttp import hang, strange_peer
 
-from apflow.core.process.server_file import this_process, told, told_in
+from apflow.core.process.server_file import server_file_of, this_process, told
 
 SECRET = "a secret of tests that is long enough for every algorithm with a secret"
 ALONE = {"APFLOW_IMPORT": ""}  # so that a command could not run the executors of tests by itself
@@ -85,8 +85,10 @@ def test_a_server_that_is_named_comes_first(shell: Shell):
 
 def test_another_database_is_another_matter(shell: Shell, tmp_path: Path):
     other = tmp_path.resolve() / "other.duckdb"
-    told_in(other).write_bytes(told_in(database_of(shell.server)).read_bytes())  # as a copied folder has it
-    told_in(other).chmod(0o600)
+    server_file_of(other).write_bytes(
+        server_file_of(database_of(shell.server)).read_bytes()
+    )  # as a copied folder has it
+    server_file_of(other).chmod(0o600)
     database = {"APFLOW_DATABASE_URL": f"duckdb:///{other}"}
     assert shell("run", "flow", "far_say", is_there=False, **database)[0] == 0
     code, out, _ = shell("tasks", "count", "--json", is_there=False, **database)
@@ -108,7 +110,7 @@ def test_a_proxy_of_the_environment_is_not_asked(shell: Shell):
 
 
 def test_a_file_that_others_may_write_leads_nowhere(shell: Shell):
-    path = told_in(database_of(shell.server))
+    path = server_file_of(database_of(shell.server))
     kept = path.read_text()
     token = {"APFLOW_API_TOKEN": "of-mine"}
     with strange_peer(hang) as thief:
@@ -149,7 +151,7 @@ def test_without_the_server_the_command_does_its_work_itself_again(tmp_path: Pat
         assert server.process is not None
         server.process.send_signal(number)
         os.waitid(os.P_PID, server.process.pid, os.WEXITED | os.WNOWAIT)  # its parent has not reaped it yet
-        assert told_in(database_of(server)).exists() is (number == signal.SIGKILL)
+        assert server_file_of(database_of(server)).exists() is (number == signal.SIGKILL)
         assert shell("run", "flow", "far_say", is_there=False)[0] == 0
         code, out, said = shell("tasks", "count", "--json", is_there=False)
         assert (code, json.loads(out)["total"], said) == (0, 2, "")

@@ -19,7 +19,7 @@ from serving import Process, serve_process, wait_for
 
 from apflow.testing.postgresserver import Server, a_server
 
-PATIENCE = 120.0
+TIMEOUT_SECONDS = 120.0
 MODULE = """
 import asyncio
 import os
@@ -77,7 +77,7 @@ class Load:
 
     def _run(self, name: str) -> None:
         number = 0
-        with httpx.Client(timeout=PATIENCE) as http:
+        with httpx.Client(timeout=TIMEOUT_SECONDS) as http:
             while not self._is_over.wait(0.02):
                 number += 1
                 with suppress(httpx.TransportError):
@@ -97,18 +97,18 @@ def call(http: httpx.Client, url: str, method: str, **params: Any) -> dict[str, 
 
 
 def ready(url: str) -> tuple[int, dict[str, str]]:
-    answer = httpx.get(f"{url}/ready", timeout=PATIENCE)
+    answer = httpx.get(f"{url}/ready", timeout=TIMEOUT_SECONDS)
     return answer.status_code, answer.json()
 
 
 def until_ready(url: str, status: int) -> dict[str, str]:
-    wait_for(lambda: ready(url)[0] == status, PATIENCE)
+    wait_for(lambda: ready(url)[0] == status, TIMEOUT_SECONDS)
     return ready(url)[1]
 
 
 def statuses(url: str, ids: list[str]) -> Counter[str]:
     found: Counter[str] = Counter()
-    with httpx.Client(timeout=PATIENCE) as http:
+    with httpx.Client(timeout=TIMEOUT_SECONDS) as http:
         for at in range(0, len(ids), 100):
             answer = call(http, url, "tasks.running.status", task_ids=ids[at : at + 100])
             found.update(each["status"] for each in answer["result"])
@@ -119,7 +119,7 @@ def check_all_end(load: Load) -> None:
     """Wait until every acknowledged tree has completed."""
     ids = list(load.acknowledged)
     with suppress(AssertionError):
-        wait_for(lambda: not statuses(load.url, ids).keys() - {"completed", "failed"}, PATIENCE)
+        wait_for(lambda: not statuses(load.url, ids).keys() - {"completed", "failed"}, TIMEOUT_SECONDS)
     assert statuses(load.url, ids) == {"completed": len(ids)}
 
 
@@ -148,13 +148,13 @@ def fill_and_empty(
     with Load(server.url, size) as load:
         for _ in range(times):
             before = len(load.acknowledged)
-            wait_for(lambda before=before: len(load.acknowledged) > before + 5, PATIENCE)
+            wait_for(lambda before=before: len(load.acknowledged) > before + 5, TIMEOUT_SECONDS)
             fill(disk / "ballast")
             problem = until_ready(server.url, 503)
             reasons[problem["reason"]] += 1
             time.sleep(0.5)
             (disk / "ballast").unlink()
-            wait_for(lambda: repair() is None and ready(server.url)[0] == 200, PATIENCE)
+            wait_for(lambda: repair() is None and ready(server.url)[0] == 200, TIMEOUT_SECONDS)
     check_all_end(load)
     assert server.popen.poll() is None
     ended, refused = len(load.acknowledged), dict(load.refusals)
@@ -173,33 +173,35 @@ def test_twenty_full_disks_lose_no_tree(tmp_path: Path):
 
 
 def test_callers_that_wait_are_told_of_a_full_disk(tmp_path: Path):
-    with served_by_duckdb(tmp_path) as (server, disk), httpx.Client(timeout=PATIENCE) as http:
+    with served_by_duckdb(tmp_path) as (server, disk), httpx.Client(timeout=TIMEOUT_SECONDS) as http:
         answers: list[Any] = []
         body = {
             "jsonrpc": "2.0", "id": 1, "method": "tasks.execute",
             "params": {"tasks": tree("waited", 3, seconds=3.0), "wait": True},
         }  # fmt: skip
         waiting = threading.Thread(
-            target=lambda: answers.append(httpx.post(f"{server.url}/tasks", json=body, timeout=PATIENCE))
+            target=lambda: answers.append(
+                httpx.post(f"{server.url}/tasks", json=body, timeout=TIMEOUT_SECONDS)
+            )
         )
         told: list[str] = []
         waiting.start()
-        wait_for(lambda: statuses_of(http, server.url, "waited") == "in_progress", PATIENCE)
+        wait_for(lambda: statuses_of(http, server.url, "waited") == "in_progress", TIMEOUT_SECONDS)
         following = threading.Thread(target=follow, args=(server.url, "waited", told))
         following.start()
-        wait_for(lambda: bool(told), PATIENCE)
+        wait_for(lambda: bool(told), TIMEOUT_SECONDS)
         fill(disk / "ballast")
         assert until_ready(server.url, 503) == {
             "status": "store unavailable", "reason": "No space left on device",
         }  # fmt: skip
-        waiting.join(PATIENCE)
+        waiting.join(TIMEOUT_SECONDS)
         error = answers[0].json()["error"]
         assert "No space left on device" in error["message"], error
         assert error["data"]["type"] == "StoreUnavailableError"
-        wait_for(lambda: any("No space left on device" in line for line in told), PATIENCE)
+        wait_for(lambda: any("No space left on device" in line for line in told), TIMEOUT_SECONDS)
         (disk / "ballast").unlink()
-        wait_for(lambda: statuses_of(http, server.url, "waited") == "completed", PATIENCE)
-        following.join(PATIENCE)
+        wait_for(lambda: statuses_of(http, server.url, "waited") == "completed", TIMEOUT_SECONDS)
+        following.join(TIMEOUT_SECONDS)
         assert any("tree_completed" in line for line in told)
 
 
@@ -210,7 +212,7 @@ def statuses_of(http: httpx.Client, url: str, root_id: str) -> str:
 
 def follow(url: str, root_id: str, told: list[str]) -> None:
     with (
-        httpx.Client(timeout=PATIENCE) as http,
+        httpx.Client(timeout=TIMEOUT_SECONDS) as http,
         http.stream("GET", f"{url}/tasks/{root_id}/events") as answer,
     ):
         for line in answer.iter_lines():

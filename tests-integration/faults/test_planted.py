@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from clusterkit.checks import Evidence, faults
 from clusterkit.cluster import a_cluster
-from clusterkit.scenarios import CAUGHT, END, LEASE, PATIENCE, Stage, Story
+from clusterkit.scenarios import CAUGHT, END, LEASE, TIMEOUT_SECONDS, Stage, Story
 
 from apflow.testing.postgres import a_database, target_of, through
 from apflow.testing.postgresserver import Server
@@ -26,7 +26,7 @@ def told(story: Story, server: Server, folder: Path, planted: str = "") -> Evide
             environment=environment,
         ) as cluster,
     ):
-        story(Stage(cluster, proxy, PATIENCE if planted else END))
+        story(Stage(cluster, proxy, TIMEOUT_SECONDS if planted else END))
         cluster.stop()
         return cluster.evidence(url)
 

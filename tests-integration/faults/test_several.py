@@ -18,7 +18,7 @@ from apflow.testing.postgresserver import Server, a_server
 from apflow.testing.proxy import Proxy, a_proxy
 
 SEED = os.environ.get("APFLOW_FAULT_SEED", "2026")
-PATIENCE = 10.0  # seconds for a server to notice that its clients have gone
+TIMEOUT_SECONDS = 10.0  # seconds for a server to notice that its clients have gone
 
 SHORT = {
     "kill": 5, "freeze": 2, "drain": 1, "roll": 1, "restart_fast": 1, "restart_immediate": 1,
@@ -64,7 +64,7 @@ def told(name: str, evidence: Evidence, proxy: Proxy) -> str:
 def left_at(url: str) -> list[str]:
     """Return the connections to a database that are still there when all clients have ended."""
     others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT_SECONDS
     while (found := run_sql(url, f"SELECT pid, state, query {others}")) and time.monotonic() < until:
         time.sleep(0.1)
     return [f"a connection is left: {each}" for each in found]

@@ -249,7 +249,7 @@ def test_a_device_that_never_ends_is_refused():
 
 
 def test_a_pipe_that_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("apflow.cli.inputs.source.LARGEST", 4 << 20)
+    monkeypatch.setattr("apflow.cli.inputs.source.MAX_SIZE", 4 << 20)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
 

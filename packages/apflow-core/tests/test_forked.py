@@ -60,7 +60,7 @@ PROGRAMS = {
             asyncio.run(new.add([a_task("r")]))
             bus.bus_of(new)
             task_executor.TaskExecutor()
-            fair_semaphore.process_slots(4)
+            fair_semaphore.process_semaphore(4)
     """,
     "a child runs trees with its own threads and runs": """
         pool = thread_pool.ThreadPool("pool", 1)

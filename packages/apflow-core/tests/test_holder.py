@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from apflow.core.process.server_file import find_holder, is_loopback, this_process, told, told_in
+from apflow.core.process.server_file import find_server, is_loopback, server_file_of, this_process, told
 
 URL = "http://127.0.0.1:8000"
 
@@ -21,24 +21,24 @@ def database(tmp_path: Path) -> Path:
 def write(database: Path, /, **changed: Any) -> Path:
     """Write what this process would tell of itself, with something changed."""
     with told(this_process(database, URL, needs_token=False)):
-        kept = json.loads(told_in(database).read_text())
-    path = told_in(database)
+        kept = json.loads(server_file_of(database).read_text())
+    path = server_file_of(database)
     path.write_text(json.dumps(kept | changed))
     path.chmod(0o600)
     return path
 
 
 def test_a_holder_is_found_while_it_tells_and_not_after(database: Path):
-    assert find_holder(database) is None
+    assert find_server(database) is None
     holder = this_process(database, URL, needs_token=True)
     with told(holder):
-        assert find_holder(database) == holder
-        assert stat.S_IMODE(told_in(database).stat().st_mode) == 0o600
+        assert find_server(database) == holder
+        assert stat.S_IMODE(server_file_of(database).stat().st_mode) == 0o600
         assert [path.name for path in database.parent.iterdir()] == ["tasks.duckdb.server"]
-        content = json.loads(told_in(database).read_text())
+        content = json.loads(server_file_of(database).read_text())
         assert (content["api"], content["url"], content["pid"]) == (1, URL, os.getpid())
         assert content["started"]
-    assert find_holder(database) is None
+    assert find_server(database) is None
     assert list(database.parent.iterdir()) == []
 
 
@@ -49,10 +49,10 @@ def test_the_next_one_replaces_what_is_left_and_the_earlier_one_leaves_it_alone(
         with told(other):
             pass
         with told(other):
-            assert find_holder(database) == other
-            told_in(database).write_text("of another process")
-        assert told_in(database).read_text() == "of another process"
-    assert told_in(database).exists()
+            assert find_server(database) == other
+            server_file_of(database).write_text("of another process")
+        assert server_file_of(database).read_text() == "of another process"
+    assert server_file_of(database).exists()
 
 
 def test_what_a_process_left_that_was_killed_is_nothing(database: Path):
@@ -66,14 +66,14 @@ def test_what_a_process_left_that_was_killed_is_nothing(database: Path):
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "told\n"
-        found = find_holder(database)
+        found = find_server(database)
         assert found is not None
         assert found.pid == process.pid
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert told_in(database).exists()
-        assert find_holder(database) is None  # also before its parent has waited for it
-    assert find_holder(database) is None
+        assert server_file_of(database).exists()
+        assert find_server(database) is None  # also before its parent has waited for it
+    assert find_server(database) is None
 
 
 @pytest.mark.parametrize(
@@ -96,51 +96,51 @@ def test_what_a_process_left_that_was_killed_is_nothing(database: Path):
 )
 def test_what_is_not_this_servers_is_nothing(database: Path, changed: dict[str, Any]):
     write(database)
-    assert find_holder(database) is not None
+    assert find_server(database) is not None
     write(database, **changed)
-    assert find_holder(database) is None
+    assert find_server(database) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 4000, "\xff", '{"api": 1}' + " " * 10_000])
 def test_what_is_no_such_file_is_nothing(database: Path, text: str):
-    told_in(database).write_text(text, encoding="latin-1")
-    assert find_holder(database) is None
+    server_file_of(database).write_text(text, encoding="latin-1")
+    assert find_server(database) is None
 
 
 @pytest.mark.parametrize("mode", [0o660, 0o606, 0o622])
 def test_a_file_that_others_may_write_is_nothing(database: Path, mode: int):
     path = write(database)
     path.chmod(mode)
-    assert find_holder(database) is None
+    assert find_server(database) is None
     path.chmod(0o644)
-    assert find_holder(database) is not None
+    assert find_server(database) is not None
 
 
 def test_a_file_of_another_user_is_nothing(database: Path, monkeypatch: pytest.MonkeyPatch):
     write(database)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    assert find_holder(database) is None
+    assert find_server(database) is None
 
 
 def test_what_is_no_regular_file_is_nothing(database: Path):
     path = write(database)
     kept = path.rename(database.with_name("kept"))
     path.symlink_to(kept)
-    assert find_holder(database) is None
+    assert find_server(database) is None
     path.unlink()
     path.mkdir()
-    assert find_holder(database) is None
+    assert find_server(database) is None
     path.rmdir()
     os.mkfifo(path, 0o600)
-    assert find_holder(database) is None  # and opening it does not wait for a writer
+    assert find_server(database) is None  # and opening it does not wait for a writer
 
 
 def test_a_link_is_replaced_and_not_followed(database: Path):
     other = database.with_name("other")
     other.write_text("precious")
-    told_in(database).symlink_to(other)
+    server_file_of(database).symlink_to(other)
     with told(this_process(database, URL, needs_token=False)):
-        assert find_holder(database) is not None
+        assert find_server(database) is not None
     assert other.read_text() == "precious"
 
 

@@ -18,7 +18,7 @@ from apflow.core import (
     executor_register,
     get_registry,
 )
-from apflow.core.concurrency.fair_semaphore import isolation_slots
+from apflow.core.concurrency.fair_semaphore import isolation_semaphore
 from apflow.core.engine.recovery import recover
 from apflow.core.model.status import TERMINAL
 from apflow.core.settings import overridden_defaults
@@ -63,7 +63,7 @@ async def executors() -> AsyncIterator[None]:
     yield
     for each in (Long, Single):
         get_registry().unregister(each.id)
-    lane = isolation_slots()
+    lane = isolation_semaphore()
     assert lane.take(1, lambda: None) == 1, "a task that has ended keeps the place"
     lane.give_back()
 

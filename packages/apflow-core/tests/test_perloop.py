@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from apflow.core.concurrency.loop_local import PerLoop
+from apflow.core.concurrency.loop_local import LoopLocal
 
 
 class Thing:
@@ -15,7 +15,7 @@ class Thing:
 
 
 def test_a_loop_has_one_and_closes_it_at_its_end():
-    things = PerLoop(Thing, Thing.close)
+    things = LoopLocal(Thing, Thing.close)
 
     async def use() -> Thing:
         first, second = await asyncio.gather(things.get(), things.get())
@@ -30,7 +30,7 @@ def test_a_loop_has_one_and_closes_it_at_its_end():
 
 
 async def test_what_was_closed_is_made_anew():
-    things = PerLoop(Thing, Thing.close)
+    things = LoopLocal(Thing, Thing.close)
     first = await things.get()
     await things.close()
     assert first.is_closed
@@ -47,7 +47,7 @@ async def test_what_cannot_be_made_is_tried_again():
             raise ValueError("not yet")
         return Thing()
 
-    things = PerLoop(make, Thing.close)
+    things = LoopLocal(make, Thing.close)
     with pytest.raises(ValueError, match="not yet"):
         await things.get()
     await things.get()

@@ -168,7 +168,7 @@ async def test_what_an_executor_changes_after_sending_changes_no_event(clock: Cl
 
 
 async def test_secrets_are_taken_out_of_message_and_data():
-    class Holder:
+    class ServerInfo:
         def __str__(self) -> str:
             return "holds s3cr3t"
 
@@ -176,7 +176,7 @@ async def test_secrets_are_taken_out_of_message_and_data():
         return value.replace("s3cr3t", "***") if isinstance(value, str) else {"x": "***"}
 
     heard = Heard(redact)
-    heard.put("log", message=Holder(), data={"x": "s3cr3t"})
+    heard.put("log", message=ServerInfo(), data={"x": "s3cr3t"})
     assert (heard.messages, heard.events[0].data) == (["holds ***"], {"x": "***"})
 
 

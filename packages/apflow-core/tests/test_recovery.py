@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, executor_register, get_registry
-from apflow.core.concurrency.fair_semaphore import process_slots
+from apflow.core.concurrency.fair_semaphore import process_semaphore
 from apflow.core.engine.recovery import recover
 from apflow.core.errors import NotFoundError, StoreError
 from apflow.core.extensions.hooks import clear_hooks, register_task_tree_hook
@@ -98,7 +98,7 @@ def few_places(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     monkeypatch.undo()
     reset_settings()
-    process_slots(get_settings().max_concurrency)
+    process_semaphore(get_settings().max_concurrency)
 
 
 def takes_over(change: Change) -> bool:

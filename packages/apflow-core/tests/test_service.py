@@ -18,7 +18,7 @@ from apflow.core.errors import (
 from apflow.core.extensions.executor import BaseTask
 from apflow.core.extensions.registry import get_registry
 from apflow.core.model.ids import ids_of_key
-from apflow.core.service.llm_keys import MOST_OF_A_USER
+from apflow.core.service.llm_keys import MAX_PER_USER
 from apflow.core.service.operations import OPERATIONS
 from apflow.core.service.task_service import TaskService, as_array
 from apflow.core.store.base import TaskQuery
@@ -410,14 +410,14 @@ async def test_one_user_leaves_few_and_short_keys_and_others_still_can(service: 
         for key, provider in (("k" * 10_000, "p"), ("k", "p" * 200)):
             with pytest.raises(InvalidInputError, match="at most"):
                 await ann.set_llm_key(key, provider)
-        for at in range(MOST_OF_A_USER):
+        for at in range(MAX_PER_USER):
             await ann.set_llm_key("k", f"provider{at}")
         with pytest.raises(InvalidInputError, match="limit"):
             await ann.set_llm_key("k", "one more")
         await ann.set_llm_key("new", "provider0")
         await bob.set_llm_key("k", "one more")
     finally:
-        for at in range(MOST_OF_A_USER):
+        for at in range(MAX_PER_USER):
             await ann.delete_llm_key(f"provider{at}")
         await bob.delete_llm_key("one more")
 

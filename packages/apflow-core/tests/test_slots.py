@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 
 from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, executor_register, get_registry
-from apflow.core.concurrency.fair_semaphore import Slots, executor_slots, host_slot, process_slots
+from apflow.core.concurrency.fair_semaphore import (
+    FairSemaphore,
+    executor_semaphore,
+    host_semaphore,
+    process_semaphore,
+)
 from apflow.core.engine.tree_run import TreeRun
 from apflow.core.errors import StoreError
 from apflow.core.settings import get_settings, reset_settings
@@ -22,7 +27,7 @@ def nobody() -> None:
 
 
 def test_no_more_places_are_taken_than_there_are():
-    slots = Slots(3)
+    slots = FairSemaphore(3)
     assert [slots.take(2, nobody), slots.take(2, nobody), slots.take(2, nobody), slots.take(0, nobody)] == [
         2,
         1,
@@ -44,7 +49,7 @@ class Waiting:
 
 
 def test_a_free_place_is_left_to_whoever_waits_longest():
-    slots, first, second = Slots(1), Waiting(), Waiting()
+    slots, first, second = FairSemaphore(1), Waiting(), Waiting()
     slots.take(1, nobody)
     slots.wait(first.wake)
     slots.wait(second.wake)
@@ -59,7 +64,7 @@ def test_a_free_place_is_left_to_whoever_waits_longest():
 
 
 def test_who_takes_less_than_is_free_or_leaves_wakes_the_next():
-    slots, first, second, third = Slots(2), Waiting(), Waiting(), Waiting()
+    slots, first, second, third = FairSemaphore(2), Waiting(), Waiting(), Waiting()
     slots.take(2, nobody)
     for each in (first, second, third):
         slots.wait(each.wake)
@@ -73,28 +78,28 @@ def test_who_takes_less_than_is_free_or_leaves_wakes_the_next():
 
 
 def test_who_begins_to_wait_when_a_place_is_free_is_woken_at_once():
-    slots, waiting = Slots(1), Waiting()
+    slots, waiting = FairSemaphore(1), Waiting()
     slots.wait(waiting.wake)
     assert waiting.woken == 1
 
 
 def test_a_lower_limit_holds_from_now_on():
-    slots = process_slots(2)
+    slots = process_semaphore(2)
     taken = slots.take(2, nobody)
-    assert process_slots(1) is slots
+    assert process_semaphore(1) is slots
     slots.give_back(1)
     assert slots.take(1, nobody) == 0
     slots.give_back(taken - 1)
-    process_slots(get_settings().max_concurrency)
+    process_semaphore(get_settings().max_concurrency)
 
 
 def test_executors_have_places_of_their_own():
-    assert executor_slots("test_a", 2) is executor_slots("test_a", 2)
-    assert executor_slots("test_a", 2) is not executor_slots("test_b", 2)
+    assert executor_semaphore("test_a", 2) is executor_semaphore("test_a", 2)
+    assert executor_semaphore("test_a", 2) is not executor_semaphore("test_b", 2)
 
 
 def test_threads_never_take_more_than_there_are():
-    slots, most, in_use = Slots(3), list[int](), list[None]()
+    slots, most, in_use = FairSemaphore(3), list[int](), list[None]()
 
     def work() -> None:
         for _ in range(300):
@@ -167,7 +172,7 @@ def executors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         get_registry().unregister(each.id)
     monkeypatch.undo()
     reset_settings()
-    process_slots(get_settings().max_concurrency)
+    process_semaphore(get_settings().max_concurrency)
 
 
 @pytest.fixture
@@ -193,7 +198,7 @@ async def many_turns() -> None:
 
 
 def assert_all_free() -> None:
-    for slots, limit in ((process_slots(3), 3), (executor_slots("test_lonely", 2), 2)):
+    for slots, limit in ((process_semaphore(3), 3), (executor_semaphore("test_lonely", 2), 2)):
         assert slots.take(100, nobody) == limit
         slots.give_back(limit)
 
@@ -206,7 +211,7 @@ async def test_the_limit_holds_over_all_trees_of_the_process(db: MemoryStore):
 
 
 def test_the_limit_holds_over_all_event_loops(db: MemoryStore):
-    slots = process_slots(3)
+    slots = process_semaphore(3)
     most: list[int] = []
     take = slots.take
 
@@ -410,7 +415,7 @@ async def test_calls_at_one_host_wait_for_a_place_and_those_at_another_do_not():
     leave = asyncio.Event()
 
     async def call(host: str) -> None:
-        async with host_slot("rest_executor", host, 2):
+        async with host_semaphore("rest_executor", host, 2):
             entered.append(host)
             await leave.wait()
 
@@ -426,7 +431,7 @@ async def test_who_no_longer_waits_for_a_host_leaves_the_place_to_others():
     leave = asyncio.Event()
 
     async def call() -> None:
-        async with host_slot("rest_executor", "a", 1):
+        async with host_semaphore("rest_executor", "a", 1):
             await leave.wait()
 
     calls = [asyncio.ensure_future(call()) for _ in range(3)]

@@ -143,7 +143,7 @@ async def test_the_pause_before_a_restart_grows_to_its_limit(
     monkeypatch: pytest.MonkeyPatch,
     run_all: Callable[[Supervised], asyncio.Task[None]],
 ):
-    monkeypatch.setattr(supervision, "LONGEST_PAUSE", 0.04)
+    monkeypatch.setattr(supervision, "MAX_PAUSE_SECONDS", 0.04)
     work = Work(*[ENDS["Exception"]] * 5)
     run_all(Supervised("the work", work.run))
     await in_time(work.is_steady)

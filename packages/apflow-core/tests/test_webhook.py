@@ -114,7 +114,7 @@ async def test_without_a_server_there_is_nobody_to_send_it():
 
 
 async def test_a_tree_has_a_limited_number_of_webhooks(service: TaskService, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("apflow.core.service.webhook.MOST_OF_A_TREE", 1)
+    monkeypatch.setattr("apflow.core.service.webhook.MAX_PER_TREE", 1)
     await execute(service, {})
     await service.cancel(["r"])
     with pytest.raises(InvalidInputError, match="maximum of 1"):

@@ -423,7 +423,7 @@ async def test_100_failed_connections_leave_nothing_behind(peer: Peer):
 
 
 async def test_unused_channels_are_closed_when_they_are_many(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(channel, "MOST_CHANNELS", 2)
+    monkeypatch.setattr(channel, "MAX_CHANNELS", 2)
     async with serve(host="0.0.0.0") as peer:
         for number in range(1, 6):
             assert await greet(peer, server=f"127.0.0.{number}:{peer.port}") == GREETING

@@ -112,7 +112,7 @@ async def test_the_server_is_asked_again_after_some_time(peer: Peer, monkeypatch
 
 
 async def test_descriptions_are_bounded(peer: Peer, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(catalogue, "MOST_DESCRIPTIONS", 2)
+    monkeypatch.setattr(catalogue, "MAX_DESCRIPTIONS", 2)
     for number in range(4):
         await run(peer.inputs("Greet", {"name": "x"}, proto_file=f"{GREETER}// {number}"))
     assert len((await catalogue.catalogues.get())._entries) == 2

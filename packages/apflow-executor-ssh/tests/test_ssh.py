@@ -16,7 +16,7 @@ from peers.sshd import Sshd, a_system_user, an_sshd
 
 from apflow.core.errors import AddressRefusedError, HostNotFoundError, HostUnreachableError
 from apflow.executor.ssh import SshCommandFailedError, SshExecutor, SshInputError, SshShellError
-from apflow.executor.ssh.script import LONGEST, command_script
+from apflow.executor.ssh.script import MAX_COMMAND_BYTES, command_script
 
 PRINT_ARGUMENTS = "import json, os, sys; print(json.dumps([os.fsencode(a).hex() for a in sys.argv[1:]]))"
 
@@ -96,7 +96,7 @@ async def test_no_value_of_a_variable_stands_in_a_list_of_processes(server: Sshd
         ({"command": ["a", "\ud800"]}, "not Unicode"),
         ({"command": ["-x"]}, "names no program"),
         ({"command": [""]}, "names no program"),
-        ({"command": "x" * LONGEST}, "as stdin"),
+        ({"command": "x" * MAX_COMMAND_BYTES}, "as stdin"),
     ],
 )
 async def test_what_no_program_can_be_given_is_refused_before_anything_is_done(

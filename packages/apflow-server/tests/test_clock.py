@@ -26,7 +26,7 @@ from apflow.server.http.limits import Rate
 from apflow.server.webhooks import sender
 from apflow.server.webhooks.delivery import Deliveries
 from apflow.server.webhooks.delivery_status import Backoff
-from apflow.server.webhooks.sender import Post, take
+from apflow.server.webhooks.sender import DeliveryContext, take
 
 HOUR = 3600.0
 SHORT = Backoff(first=0.01, factor=2, longest=0.1, jitter=0)
@@ -89,7 +89,7 @@ async def test_the_lease_of_a_webhook_is_over_when_it_ends_later_than_a_lease_ca
         "webhook", record.key, Webhook.of(record).to_json() | {"owner": "dead", "lease_until": until}
     )
     assert record is not None
-    post = Post(db, sender.httpx.AsyncHTTPTransport(), timeout=5.0, lease=2.0)
+    post = DeliveryContext(db, sender.httpx.AsyncHTTPTransport(), timeout=5.0, lease=2.0)
     assert (await take(post, record) is not None) is is_taken
 
 

@@ -23,7 +23,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """A server that looks at its connections ten times a second."""
-    monkeypatch.setattr(connection, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(connection, "POLL_INTERVAL_SECONDS", 0.1)
     with steps(), serving() as found:
         yield found
 
@@ -116,7 +116,7 @@ async def test_who_takes_an_answer_slowly_gets_all_of_it(served: Served, monkeyp
         taken = 0
         while taken < 12_000_000:
             taken += len(await reader.read(200_000))
-            await asyncio.sleep(0.01)  # in all it takes more than PATIENCE looks
+            await asyncio.sleep(0.01)  # in all it takes more than MAX_SLOW_CHECKS checks
 
 
 async def test_a_websocket_that_takes_nothing_leaves_nothing_behind(

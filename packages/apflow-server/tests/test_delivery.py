@@ -32,8 +32,8 @@ Event = dict[str, Any]
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(delivery, "LOOK_EVERY", 0.02)
-    monkeypatch.setattr(sender, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(delivery, "POLL_INTERVAL_SECONDS", 0.02)
+    monkeypatch.setattr(sender, "POLL_INTERVAL_SECONDS", 0.02)
     with steps():
         yield
 

@@ -70,7 +70,7 @@ def restarts(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 def test_the_probes_report_a_worker_that_fails_until_it_runs_again(
     error: BaseException, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(supervision, "LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr(supervision, "MAX_PAUSE_SECONDS", 0.5)
     with served_store() as (_, db, http):
         assert status_of(http, "/health") == (200, "ok")
         db.error = error

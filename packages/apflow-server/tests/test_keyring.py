@@ -10,7 +10,7 @@ import jwt
 import pytest
 from issuer import Issuer, issuing
 
-from apflow.server.auth.jwks import KeyRing, read_keys
+from apflow.server.auth.jwks import JwksClient, read_keys
 from apflow.server.http.api_error import UnauthorizedError, UnavailableError
 
 AGAIN = 0.3  # seconds between two fetches, in these tests
@@ -23,19 +23,19 @@ def issuer() -> Iterator[Issuer]:
 
 
 @pytest.fixture
-async def ring(issuer: Issuer) -> AsyncIterator[KeyRing]:
-    made = KeyRing(issuer.url, fetch_again=AGAIN, fresh=1.0)
+async def ring(issuer: Issuer) -> AsyncIterator[JwksClient]:
+    made = JwksClient(issuer.url, fetch_again=AGAIN, fresh=1.0)
     yield made
     await made.close()
 
 
-async def test_a_key_is_fetched_once_however_many_ask(ring: KeyRing, issuer: Issuer):
+async def test_a_key_is_fetched_once_however_many_ask(ring: JwksClient, issuer: Issuer):
     await asyncio.gather(*(ring.find(issuer.kid, "RS256") for _ in range(200)))
     await ring.find(issuer.kid, "RS256")
     assert issuer.asked == 1
 
 
-async def test_keys_change_under_load_without_one_false_refusal(ring: KeyRing, issuer: Issuer):
+async def test_keys_change_under_load_without_one_false_refusal(ring: JwksClient, issuer: Issuer):
     until = time.monotonic() + 2.0
     checked = 0
 
@@ -58,7 +58,7 @@ async def test_keys_change_under_load_without_one_false_refusal(ring: KeyRing, i
     assert issuer.asked <= 3 + 2.0 / AGAIN
 
 
-async def test_a_flood_of_unknown_keys_does_not_become_one_at_the_issuer(ring: KeyRing, issuer: Issuer):
+async def test_a_flood_of_unknown_keys_does_not_become_one_at_the_issuer(ring: JwksClient, issuer: Issuer):
     await ring.find(issuer.kid, "RS256")
     asked = [ring.find(f"invented-{at}", "RS256") for at in range(500)]
     answers = await asyncio.gather(*asked, return_exceptions=True)
@@ -67,7 +67,7 @@ async def test_a_flood_of_unknown_keys_does_not_become_one_at_the_issuer(ring: K
 
 
 async def test_keys_stay_good_while_the_issuer_is_away_and_unknown_ones_are_not_judged(
-    ring: KeyRing, issuer: Issuer
+    ring: JwksClient, issuer: Issuer
 ):
     await ring.find(issuer.kid, "RS256")
     issuer.is_down = True
@@ -83,7 +83,7 @@ async def test_keys_stay_good_while_the_issuer_is_away_and_unknown_ones_are_not_
     await ring.find(issuer.kid, "RS256")
 
 
-async def test_a_key_that_was_withdrawn_is_forgotten(ring: KeyRing, issuer: Issuer):
+async def test_a_key_that_was_withdrawn_is_forgotten(ring: JwksClient, issuer: Issuer):
     old = issuer.kid
     await ring.find(old, "RS256")
     issuer.rotate()
@@ -95,7 +95,7 @@ async def test_a_key_that_was_withdrawn_is_forgotten(ring: KeyRing, issuer: Issu
         await ring.find(old, "RS256")
 
 
-async def test_only_a_key_of_the_kind_that_an_algorithm_needs_is_found(ring: KeyRing, issuer: Issuer):
+async def test_only_a_key_of_the_kind_that_an_algorithm_needs_is_found(ring: JwksClient, issuer: Issuer):
     for kid, algorithm in [
         (issuer.kid, "ES256"),
         (issuer.kid, "PS256"),
@@ -108,7 +108,7 @@ async def test_only_a_key_of_the_kind_that_an_algorithm_needs_is_found(ring: Key
 
 async def test_without_an_id_the_only_key_is_taken_and_none_of_several():
     with issuing() as issuer:
-        ring = KeyRing(issuer.url, fetch_again=AGAIN)
+        ring = JwksClient(issuer.url, fetch_again=AGAIN)
         issuer.keys = {"one": issuer.key}
         issuer.kid = "one"
         issuer.document = lambda: (
@@ -121,7 +121,7 @@ async def test_without_an_id_the_only_key_is_taken_and_none_of_several():
         await ring.close()
 
 
-async def test_keys_that_cannot_be_read_are_as_if_the_issuer_were_away(ring: KeyRing, issuer: Issuer):
+async def test_keys_that_cannot_be_read_are_as_if_the_issuer_were_away(ring: JwksClient, issuer: Issuer):
     await ring.find(issuer.kid, "RS256")
     issuer.document = lambda: b"[" * 200_000  # type: ignore[method-assign]
     with pytest.raises(UnavailableError):

@@ -180,7 +180,7 @@ async def test_when_the_server_ends_the_connection_is_closed_with_a_reason(serve
 
 
 async def test_the_watch_of_a_deleted_tree_ends(served: Served, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(server_socket, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(server_socket, "POLL_INTERVAL_SECONDS", 0.02)
     await TaskService(served.db).create(tree("r", 2))
     async with talking(served) as connection:
         await say(connection, action="watch", task_id="r")
@@ -225,7 +225,7 @@ async def test_who_is_not_known_or_bears_a_bad_token_is_told_nothing(monkeypatch
 
 
 async def test_one_user_has_so_many_connections(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(event_stream, "MOST_OF_A_USER", 1)
+    monkeypatch.setattr(event_stream, "MAX_PER_USER", 1)
     with serving(Settings(jwt_secret=SECRET)) as served:
         async with talking(served, additional_headers=bearer("ann")) as first:
             await say(first, action="unwatch", task_id="none")

@@ -152,7 +152,7 @@ async def test_who_goes_away_leaves_no_subscription(served: Served):
 
 
 async def test_a_silent_stream_gives_signs_of_life(served: Served, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(event_stream, "HEART", 0.05)
+    monkeypatch.setattr(event_stream, "HEARTBEAT_SECONDS", 0.05)
     root_id = await begin(served, tree("r", 2, waits=True))
     async with client_of(served.url) as client, client.stream("GET", f"/tasks/{root_id}/events") as response:
         beats = 0
@@ -164,7 +164,7 @@ async def test_a_silent_stream_gives_signs_of_life(served: Served, monkeypatch: 
 
 
 async def test_the_stream_of_a_deleted_tree_ends(served: Served, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(event_stream, "HEART", 0.05)
+    monkeypatch.setattr(event_stream, "HEARTBEAT_SECONDS", 0.05)
     await TaskService(served.db).create(tree("r", 2))
     async with client_of(served.url) as client, client.stream("GET", "/tasks/r/events") as response:
         found: list[Event] = []
@@ -217,7 +217,7 @@ async def test_a_stream_ends_with_the_token_that_it_was_asked_for_with():
 async def test_one_user_has_so_many_streams_and_what_would_open_one_more_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(event_stream, "MOST_OF_A_USER", 1)
+    monkeypatch.setattr(event_stream, "MAX_PER_USER", 1)
     call = {"jsonrpc": "2.0", "id": 1, "method": "tasks.execute"}
     call |= {"params": {"task_id": "r", "use_streaming": True}}
     with serving(Settings(jwt_secret=SECRET)) as served:

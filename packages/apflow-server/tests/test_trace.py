@@ -175,7 +175,7 @@ async def test_a_fault_in_recording_is_logged_and_holds_up_nobody(caplog: pytest
 
 
 async def test_what_waits_to_be_recorded_is_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(observation, "MOST", 3)
+    monkeypatch.setattr(observation, "MAX_WAITING", 3)
     db, seen = MemoryStore(), list[Seen]()
     watching = Observation(db, [seen.append])
     await TaskService(db).create(tree("r", 50))

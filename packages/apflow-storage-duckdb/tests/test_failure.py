@@ -18,7 +18,7 @@ from apflow.storage.duckdb import DuckDBStore
 from apflow.storage.duckdb.failure import as_store_error
 from apflow.testing.building import a_task, a_tree
 
-NOBODY = 65534
+NO_OWNER = 65534
 BLOCK, FIRST_DATA, DATA_BLOCK = 4096, 12288, 262144  # bytes of a DuckDB file
 
 
@@ -232,7 +232,7 @@ def test_a_file_that_the_user_may_not_write_says_so(mode: int):
             capture_output=True,
             text=True,
             check=False,
-            user=NOBODY,
+            user=NO_OWNER,
             timeout=60,
         )
         if "Permission denied" in ended.stderr:

@@ -13,7 +13,7 @@ import pytest
 
 from apflow.testing.proxy import Proxy, a_proxy, at_most
 
-PATIENCE = 10.0  # seconds for anything to happen
+TIMEOUT_SECONDS = 10.0  # seconds for anything to happen
 
 
 class Echo(ThreadingTCPServer):
@@ -65,7 +65,7 @@ def connect(proxy: Proxy) -> Iterator[Callable[[], Ask]]:
     with ExitStack() as stack:
 
         def connect() -> Ask:
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", proxy.port), PATIENCE))
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", proxy.port), TIMEOUT_SECONDS))
 
             def ask(piece: bytes) -> bytes:
                 try:
@@ -95,7 +95,7 @@ def test_what_is_cut_after_reaches_the_server_and_its_answer_not_the_client(
     ask = connect()
     proxy.cut_after = at_most(1, lambda _: True)
     assert ask(b"lose the answer") == b""
-    assert echo.is_left.wait(PATIENCE)
+    assert echo.is_left.wait(TIMEOUT_SECONDS)
     assert echo.heard == [b"hello", b"lose the answer"]
     assert (proxy.lost_pieces, proxy.lost_answers) == (0, 1)
 
@@ -109,7 +109,7 @@ def test_a_server_hears_of_a_stranded_client_once_everything_is_passed_on(
     assert connect()(b"another one") == b"another one"
     assert not echo.is_left.is_set()
     proxy.pass_on()
-    assert echo.is_left.wait(PATIENCE)
+    assert echo.is_left.wait(TIMEOUT_SECONDS)
 
 
 def test_what_is_stalled_arrives_later(echo: Echo, proxy: Proxy, connect: Callable[[], Ask]):
@@ -121,7 +121,7 @@ def test_what_is_stalled_arrives_later(echo: Echo, proxy: Proxy, connect: Callab
     asking.join(0.1)
     assert (answers, echo.heard) == ([], [b"hello"])
     proxy.pass_on()
-    asking.join(PATIENCE)
+    asking.join(TIMEOUT_SECONDS)
     assert answers == [b"one"]
 
 

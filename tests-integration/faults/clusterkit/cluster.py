@@ -21,8 +21,8 @@ from apflow.core.store.base import TaskQuery, TaskStore
 from clusterkit.checks import Evidence
 from clusterkit.trees import Array
 
-PATIENCE = 120.0  # seconds for anything to happen
-LOOK_EVERY = 0.01  # seconds between looks at the history
+TIMEOUT_SECONDS = 120.0  # seconds for anything to happen
+POLL_INTERVAL_SECONDS = 0.01  # seconds between looks at the history
 READY = "SIGTERM or Ctrl-C ends this"  # is printed by a worker that handles signals
 HERE = Path(__file__).parents[1]
 
@@ -82,7 +82,7 @@ class Cluster:
         worker = self.workers.pop(slot)
         self.note("killed", pid=worker.pid)
         worker.kill()
-        worker.wait(PATIENCE)
+        worker.wait(TIMEOUT_SECONDS)
         self.kills += 1
 
     def freeze(self, slot: int) -> Callable[[], None]:
@@ -141,17 +141,17 @@ class Cluster:
 
     def wait_until_ready(self, slot: int) -> None:
         """Wait until a worker handles signals."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + TIMEOUT_SECONDS
         while not self._is_ready(self.workers[slot]):
             assert time.monotonic() < until, self.log()
             self.start_again()
-            time.sleep(LOOK_EVERY)
+            time.sleep(POLL_INTERVAL_SECONDS)
 
     def _is_ready(self, worker: subprocess.Popen[bytes]) -> bool:
         return READY in self._logs[worker.pid].read_text()
 
     def _wait_for_end(self, process: subprocess.Popen[bytes]) -> None:
-        if code := process.wait(PATIENCE):
+        if code := process.wait(TIMEOUT_SECONDS):
             self._codes.append(f"process {process.pid} ended with {code}")
 
     def _start(self, command: Sequence[str], stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
@@ -201,21 +201,21 @@ class Cluster:
         """Kill the submitter with SIGKILL."""
         assert self._submitter is not None
         self._submitter.kill()
-        self._submitter.wait(PATIENCE)
+        self._submitter.wait(TIMEOUT_SECONDS)
         self._submitter = None
 
     def submit_by_command(self, key: str, array: Array) -> None:
         """Submit a tree by `apflow run flow --background`, again until it is acknowledged."""
         self.arrays[key] = array
         options = ["--background", "--idempotency-key", key, "--tasks-file", str(self._write(key, array))]
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + TIMEOUT_SECONDS
         while True:
             done = subprocess.run(
                 [sys.executable, "-m", "apflow.cli", "run", "flow", *options, "--json"],
                 cwd=self.folder,
                 env=self.environment(),
                 capture_output=True,
-                timeout=PATIENCE,
+                timeout=TIMEOUT_SECONDS,
                 check=False,
             )
             if done.returncode == 0:
@@ -249,7 +249,7 @@ class Cluster:
 
         `but`: facts of which none is in the line.
         """
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + TIMEOUT_SECONDS
         while time.monotonic() < until:
             for line in self.history()[after:]:
                 if line["kind"] != kind or (but and but.items() & line.items()):
@@ -257,7 +257,7 @@ class Cluster:
                 if facts.items() <= line.items():
                     return line
             self.start_again()
-            time.sleep(LOOK_EVERY)
+            time.sleep(POLL_INTERVAL_SECONDS)
         raise AssertionError(f"{kind} {facts} never happened.\n{self.log()}")
 
     def log(self) -> str:
@@ -269,7 +269,7 @@ class Cluster:
         """Return how many lines the history has: what is waited for may be beyond these."""
         return len(self.history())
 
-    def wait_for_ends(self, keys: Sequence[str] | None = None, patience: float = PATIENCE) -> bool:
+    def wait_for_ends(self, keys: Sequence[str] | None = None, patience: float = TIMEOUT_SECONDS) -> bool:
         """Wait until trees have ended, all that were submitted; say whether they did."""
         until = time.monotonic() + patience
         while True:

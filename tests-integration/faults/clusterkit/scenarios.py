@@ -9,7 +9,7 @@ from clusterkit.cluster import Cluster
 from clusterkit.trees import Array
 
 LEASE = 1.5  # seconds
-PATIENCE = 5.0  # seconds to wait for the end where a planted fault may prevent it
+TIMEOUT_SECONDS = 5.0  # seconds to wait for the end where a planted fault may prevent it
 END = 60.0  # seconds to wait where nothing prevents it: the longest story takes 15 on an idle machine
 
 

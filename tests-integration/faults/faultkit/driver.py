@@ -14,7 +14,7 @@ from faultkit.checks import Evidence
 from faultkit.history import read
 from faultkit.worker import Work
 
-PATIENCE = 120.0  # seconds for anything to happen
+TIMEOUT_SECONDS = 120.0  # seconds for anything to happen
 HERE = Path(__file__).parents[1]
 
 
@@ -40,7 +40,7 @@ class Worker:
 
     def listen(self) -> bool:
         """Hear more of the worker; say whether there was more."""
-        readable, _, _ = select.select([self.pipe], [], [], PATIENCE)
+        readable, _, _ = select.select([self.pipe], [], [], TIMEOUT_SECONDS)
         more = os.read(self.pipe, 4096) if readable else b""
         self.heard += more
         return bool(more)
@@ -56,7 +56,7 @@ class Worker:
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT_SECONDS)
         os.close(self.pipe)
 
 
@@ -88,7 +88,7 @@ def next_life(work: Work) -> Work:
 def recovered(work: Work) -> Evidence:
     """Resume in another worker what the last one left, and return all evidence."""
     after = next_life(work)
-    subprocess.run(command(after), cwd=HERE, env=environment(), check=True, timeout=PATIENCE)
+    subprocess.run(command(after), cwd=HERE, env=environment(), check=True, timeout=TIMEOUT_SECONDS)
     return Evidence(
         array=work.array(),
         history=read(work.path / "history.jsonl"),

@@ -13,7 +13,7 @@ from apflow.client.call import Call
 from apflow.client.errors import ServerBusyError, ServerError, ServerUnreachableError
 
 AWAY: Final = (502, 503, 504)  # statuses of a server or a proxy that is unavailable for a while
-LONGEST: Final = 5.0  # maximum seconds between two attempts, unless the server asks for more
+MAX_WAIT_SECONDS: Final = 5.0  # maximum seconds between two attempts, unless the server asks for more
 
 
 class Rules(TypedDict):
@@ -54,7 +54,7 @@ def wait_after(error: BaseException | None, attempt: int) -> float:
     asked = getattr(error, "retry_after", None)
     if isinstance(asked, float):
         return asked
-    grown: float = min(LONGEST, 0.1 * 2 ** min(attempt - 1, 10))
+    grown: float = min(MAX_WAIT_SECONDS, 0.1 * 2 ** min(attempt - 1, 10))
     return grown * random.uniform(0.5, 1)  # noqa: S311 - jitter
 
 

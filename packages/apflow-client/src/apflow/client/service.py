@@ -15,7 +15,7 @@ from apflow.core.model.task import GROUP, Json, Task
 from apflow.core.model.tolerance import tolerated
 from apflow.core.service.operations import OPERATIONS, Operation
 from apflow.core.service.task_service import TaskService
-from apflow.core.service.trees import SHORTEST_PREFIX, as_array
+from apflow.core.service.trees import MIN_PREFIX_LENGTH, as_array
 
 PAGE: Final = 1000
 CANCEL: Final = 3.0  # seconds that a server has to cancel a run
@@ -74,7 +74,7 @@ class RemoteService(TaskService):
             NotFoundError: no ID starts with it.
             InvalidInputError: several IDs do.
         """
-        if len(given) < SHORTEST_PREFIX:
+        if len(given) < MIN_PREFIX_LENGTH:
             return given
         try:
             return str((await self.client.call("tasks.get", {"task_id": given}))["id"])

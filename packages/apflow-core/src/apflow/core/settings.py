@@ -110,9 +110,9 @@ class Setting:
         return not next(each.repr for each in fields(Settings) if each.name == self.name)
 
 
-SHORTEST_SECRET: Final = 32  # bytes of `jwt_secret` (RFC 7518, section 3.2)
+MIN_SECRET_LENGTH: Final = 32  # bytes of `jwt_secret` (RFC 7518, section 3.2)
 FILE_NAME = "apflow.toml"
-DEEPEST = 20  # words of a setting's name: of more, no part is looked at
+MAX_DEPTH = 20  # words of a setting's name: of more, no part is looked at
 _PREFIXES = ("AIPARTNERUPFLOW_", "APFLOW_")  # of variables, the more important last
 # Variables of settings, for those that read other variables with the same prefix.
 VARIABLES = frozenset(f"APFLOW_{each.name.upper()}" for each in fields(Settings))
@@ -283,7 +283,7 @@ def _flatten(prefix: str, content: Mapping[str, Any]) -> Iterator[tuple[str, Any
     """Yield settings by name: `[plugins] prefer = ...` is `plugins_prefer`."""
     for key, value in content.items():
         name = prefix + key.replace("-", "_")
-        if isinstance(value, dict) and name not in _names() and name.count("_") < DEEPEST:
+        if isinstance(value, dict) and name not in _names() and name.count("_") < MAX_DEPTH:
             yield from _flatten(f"{name}_", cast("dict[str, Any]", value))
         else:
             yield name, value
@@ -398,7 +398,7 @@ def _checked(name: str, value: object, source: str) -> object:
         read = _READERS[kind](value)
     except (TypeError, ValueError, OverflowError) as error:
         raise SettingsError(f"{source} is {_shortened(value)}, which is not {_KINDS[kind]}.") from error
-    most = _MOST.get(name, MAX_SECONDS if kind is float else MAX_COUNT)
+    most = _MAX.get(name, MAX_SECONDS if kind is float else MAX_COUNT)
     if kind in (int, float) and cast("float", read) > most:
         raise SettingsError(f"{source} is {_shortened(value)}; at most {most:,} is possible.")
     return read
@@ -461,7 +461,7 @@ def _read_mapping(value: object) -> Mapping[str, str]:
     return {name: _read_text(other) for name, other in cast("dict[str, object]", value).items()}
 
 
-_MOST: Mapping[str, int] = {
+_MAX: Mapping[str, int] = {
     "max_json_depth": 200,  # more cannot be written as text
     "event_retention_days": 36_500,
 }

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import httpcore
 
-AHEAD = 1 << 18  # bytes that are received before they are read
+BUFFER_BYTES = 1 << 18  # bytes that are received before they are read
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: drop what is not sent yet
 
 
@@ -137,7 +137,7 @@ class Wire(asyncio.Protocol):
             raise self._fault
         taken = bytes(self._received[:most])
         del self._received[:most]
-        if self._is_paused and len(self._received) < AHEAD and not self._is_over:
+        if self._is_paused and len(self._received) < BUFFER_BYTES and not self._is_over:
             self._is_paused = False
             self.transport.resume_reading()
         return taken
@@ -154,7 +154,7 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Keep what was received; hold the peer up where it is much."""
         self._received += data
-        if len(self._received) >= AHEAD and not self._is_paused:
+        if len(self._received) >= BUFFER_BYTES and not self._is_paused:
             self._is_paused = True
             self.transport.pause_reading()
         self._wake()

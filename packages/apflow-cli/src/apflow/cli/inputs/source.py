@@ -16,7 +16,7 @@ from apflow.core.payload.json_text import read_json
 from apflow.core.settings import get_settings
 
 STDIN: Final = "-"
-LARGEST: Final = 256 << 20  # bytes of a file
+MAX_SIZE: Final = 256 << 20  # bytes of a file
 CHUNK: Final = 1 << 20
 ENVELOPE: Final = 8  # levels of JSON around the values of a task
 YAML_NAMES: Final = (".yaml", ".yml")
@@ -66,8 +66,8 @@ def _read_text(file: BinaryIO, where: str) -> str:
     size = 0
     while data := file.read(CHUNK):
         size += len(data)
-        if size > LARGEST:
-            raise click.UsageError(f"{where} is larger than {LARGEST >> 20} MiB. Make several trees.")
+        if size > MAX_SIZE:
+            raise click.UsageError(f"{where} is larger than {MAX_SIZE >> 20} MiB. Make several trees.")
         parts.append(decoder.decode(data))
         if "\0" in parts[-1]:
             raise click.UsageError(f"{where} contains a null byte: it is not a text file.")

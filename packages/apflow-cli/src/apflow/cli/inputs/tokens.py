@@ -8,7 +8,7 @@ import jwt
 
 from apflow.core.errors import SettingsError
 from apflow.core.model.task import Json
-from apflow.core.settings import SHORTEST_SECRET, Settings
+from apflow.core.settings import MIN_SECRET_LENGTH, Settings
 
 
 def make_token(settings: Settings, user_id: str, *, is_admin: bool, seconds: float) -> dict[str, Json]:
@@ -20,9 +20,9 @@ def make_token(settings: Settings, user_id: str, *, is_admin: bool, seconds: flo
     Raises:
         SettingsError: there is no secret, it is short, or tokens are not signed with it.
     """
-    if len(settings.jwt_secret.encode()) < SHORTEST_SECRET:
+    if len(settings.jwt_secret.encode()) < MIN_SECRET_LENGTH:
         raise SettingsError(
-            f"Tokens are signed with APFLOW_JWT_SECRET, which takes {SHORTEST_SECRET} bytes or more: set it "
+            f"Tokens are signed with APFLOW_JWT_SECRET, of at least {MIN_SECRET_LENGTH} bytes: set it "
             "to what the server has. Where the server uses APFLOW_JWKS_URL, its issuer makes the tokens."
         )
     algorithm = next((each for each in settings.jwt_algorithms or ("HS256",) if each.startswith("HS")), None)

@@ -30,8 +30,8 @@ from apflow.core.store.base import TaskStore
 from apflow.core.task_executor import add_up
 
 LAST_EVENTS = 5.0  # seconds that the events of a run may take after its end
-MOST_TASKS = 200  # lines of a tree, and
-MOST_CHARACTERS = 4000  # of a result, that a terminal is given unasked
+MAX_TASKS = 200  # lines of a tree, and
+MAX_CHARACTERS = 4000  # of a result, that a terminal is given unasked
 
 Outcome = dict[str, Json]  # what a service's `execute` returns, with the whole tree as `root`
 
@@ -179,12 +179,12 @@ def _write_for_people(outcome: Mapping[str, Json]) -> None:
         return
     is_terminal = sys.stdout.isatty()
     size = count(outcome["root"])
-    if is_terminal and size > MOST_TASKS:
+    if is_terminal and size > MAX_TASKS:
         write_note(f"{size} tasks; `apflow tasks tree {outcome['root']['id']}` shows them.")
     else:
         write_tree(outcome["root"])
     result = one_line(outcome["result"])
-    if is_terminal and len(result) > MOST_CHARACTERS:
-        result = f"{result[:MOST_CHARACTERS]}... (the whole: apflow tasks get {outcome['root']['id']})"
+    if is_terminal and len(result) > MAX_CHARACTERS:
+        result = f"{result[:MAX_CHARACTERS]}... (the whole: apflow tasks get {outcome['root']['id']})"
     shown = {name: outcome[name] for name in ("root_task_id", "status", "error")}
     write_fields(shown | {"result": result})

@@ -15,7 +15,7 @@ from apflow.cli.session.preparation import prepare
 from apflow.cli.session.signals import run_until_interrupted
 from apflow.core.errors import NotFoundError, StoreLockedError
 from apflow.core.model.task import Json
-from apflow.core.process.server_file import Holder, find_holder
+from apflow.core.process.server_file import ServerInfo, find_server
 from apflow.core.service.runs import split_ids
 from apflow.core.service.task_service import TaskService
 from apflow.core.settings import get_settings
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-PATIENCE = 2.0  # seconds in which a server must be reached
+CONNECT_TIMEOUT_SECONDS = 2.0  # seconds in which a server must be reached
 LOCK_INTERVAL = 0.1  # seconds between two attempts at a locked database
 
 
@@ -59,7 +59,7 @@ def server_of(session: Session) -> str:
 async def _perform_there(url: str, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
     from apflow.client import Client, RemoteService
 
-    async with Client(url, get_settings().api_token, patience=PATIENCE) as client:
+    async with Client(url, get_settings().api_token, patience=CONNECT_TIMEOUT_SECONDS) as client:
         return await work(RemoteService(client))
 
 
@@ -70,17 +70,17 @@ async def _perform_by_holder(session: Session, work: Callable[[TaskService], Awa
     from apflow.client import Client, RemoteService
 
     token = get_settings().api_token if holder.needs_token else ""
-    async with Client(holder.url, token, patience=PATIENCE) as client:
+    async with Client(holder.url, token, patience=CONNECT_TIMEOUT_SECONDS) as client:
         if await _is_there(client):
             logger.info("Done by the server at %s (process %d), which holds it.", holder.url, holder.pid)
             return await work(RemoteService(client))
     return await _perform(session, work)
 
 
-def _holder() -> Holder | None:
+def _holder() -> ServerInfo | None:
     """Return the server that holds the store that the settings name, if this command may ask it."""
     file = get_default_session().file
-    holder = find_holder(file) if file is not None else None
+    holder = find_server(file) if file is not None else None
     may_ask = holder is not None and (not holder.needs_token or bool(get_settings().api_token))
     return holder if may_ask else None
 

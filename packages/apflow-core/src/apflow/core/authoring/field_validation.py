@@ -21,7 +21,7 @@ from apflow.core.payload.secrets import refuse_masked
 from apflow.core.settings import Settings
 
 MAX_TEXT = 255  # characters of an id; longer ones would not fit the index of every database
-MOST_FAULTS = 1000  # reported at most: a hostile array has millions
+MAX_FAULTS = 1000  # reported at most: a hostile array has millions
 NEAR_FAULTS = 10  # for which similar words are looked for, and what that may cost: pairs of characters,
 NEAR_COST = 2_000_000  # of which difflib compares ten in a microsecond
 
@@ -67,7 +67,7 @@ class Violations:
 
     def add(self, where: str, fault: str) -> None:
         self.count += 1
-        if self.count <= MOST_FAULTS:
+        if self.count <= MAX_FAULTS:
             self._found.append(f"{where}: {fault}" if where else fault)
 
     def near(self, wrong: str, known: Collection[str]) -> str:

@@ -61,10 +61,10 @@ async def _run(group: Group, waiting: deque[Named]) -> None:
             start(group, waiting, context)
             waiting = deque[Named]()
         current.set_name(name)
-        await Begun(coroutine, waits_for)
+        await StartedCoroutine(coroutine, waits_for)
 
 
-class Begun:
+class StartedCoroutine:
     """A coroutine that has run up to its first wait in the present task: awaiting it continues from there."""
 
     __slots__ = ("_coroutine", "_is_first", "_waits_for")
@@ -77,7 +77,7 @@ class Begun:
     def __await__(self) -> Generator[Any, Any, Any]:
         return cast("Generator[Any, Any, Any]", self)
 
-    def __iter__(self) -> Begun:
+    def __iter__(self) -> StartedCoroutine:
         return self
 
     def __next__(self) -> object:

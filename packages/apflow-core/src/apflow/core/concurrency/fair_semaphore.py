@@ -14,7 +14,7 @@ from apflow.core.process.identity import ForkLock, after_fork_in_child
 Wake = Callable[[], None]
 
 
-class Slots:
+class FairSemaphore:
     """A count of free places, shared by runs on any event loop and thread.
 
     Runs wait in line, each known by what wakes it, so that a large tree does not keep the others out: a
@@ -77,40 +77,40 @@ def _wake(woken: list[Wake]) -> None:
         wake()
 
 
-_process: dict[str, Slots] = {}
+_process: dict[str, FairSemaphore] = {}
 _lock = ForkLock()
 
 
-def process_slots(limit: int) -> Slots:
+def process_semaphore(limit: int) -> FairSemaphore:
     """Return the places of this process, `limit` of them."""
     return _named("", limit)
 
 
-def executor_slots(executor_id: str, limit: int) -> Slots:
+def executor_semaphore(executor_id: str, limit: int) -> FairSemaphore:
     """Return the places of one executor in this process."""
     return _named(executor_id, limit)
 
 
-def isolation_slots() -> Slots:
+def isolation_semaphore() -> FairSemaphore:
     """Return the one place of this process for tasks whose process has died during their call."""
     return _named(":isolation", 1)  # no executor can have this id
 
 
-def _named(name: str, limit: int) -> Slots:
+def _named(name: str, limit: int) -> FairSemaphore:
     with _lock:
-        slots = _process.setdefault(name, Slots(limit))
+        slots = _process.setdefault(name, FairSemaphore(limit))
         slots.limit = limit
         return slots
 
 
-_of_hosts: WeakValueDictionary[str, Slots] = WeakValueDictionary()
+_of_hosts: WeakValueDictionary[str, FairSemaphore] = WeakValueDictionary()
 
 
 @asynccontextmanager
-async def host_slot(executor_id: str, host: str, limit: int) -> AsyncGenerator[None]:
+async def host_semaphore(executor_id: str, host: str, limit: int) -> AsyncGenerator[None]:
     """Hold a place among the `limit` calls of an executor that may be at one host at once; wait for it."""
     with _lock:
-        slots = _of_hosts.setdefault(f"{executor_id} {host}", Slots(limit))
+        slots = _of_hosts.setdefault(f"{executor_id} {host}", FairSemaphore(limit))
     slots.limit = limit
     loop, is_free = asyncio.get_running_loop(), asyncio.Event()
 

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 T = TypeVar("T")
 
 
-class PerLoop(Generic[T]):
+class LoopLocal(Generic[T]):
     """One thing for each event loop: `make` makes it, on the loop and without waiting; `close` closes it."""
 
     def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[object]]) -> None:

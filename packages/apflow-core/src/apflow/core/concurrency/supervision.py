@@ -11,7 +11,7 @@ from apflow.core.concurrency.containment import shielded, uncancel
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds before a coroutine is started again
+FIRST_PAUSE, MAX_PAUSE_SECONDS = 0.1, 5.0  # seconds before a coroutine is started again
 STEADY = 60.0  # seconds after which an end counts as the first
 
 
@@ -53,7 +53,7 @@ class Supervised:
                 "%s ended unexpectedly and is started again in %g s.", self.name, pause, exc_info=error
             )
             await self._pause(pause)
-            pause = min(LONGEST_PAUSE, 2 * pause)
+            pause = min(MAX_PAUSE_SECONDS, 2 * pause)
 
     def end(self) -> None:
         """Cancel the coroutine and do not start it again."""

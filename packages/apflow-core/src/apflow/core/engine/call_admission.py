@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Final
 
 from apflow.core.concurrency.containment import call_contained
-from apflow.core.concurrency.fair_semaphore import Slots, executor_slots, isolation_slots
+from apflow.core.concurrency.fair_semaphore import FairSemaphore, executor_semaphore, isolation_semaphore
 from apflow.core.engine.attempt import RunContext
 from apflow.core.model.status import TERMINAL
 from apflow.core.model.task import Task
 
 ISOLATED: Final = ":isolated"  # the key of held tasks that must be isolated; no executor has this id
-SHORTEST_ISOLATION_SECONDS = 1.0
+MIN_ISOLATION_SECONDS = 1.0
 
 
 class CallLimiter:
@@ -30,7 +30,7 @@ class CallLimiter:
     """
 
     def __init__(
-        self, context: RunContext, slots: Slots, limit: int | None, when_free: Callable[[], None]
+        self, context: RunContext, slots: FairSemaphore, limit: int | None, when_free: Callable[[], None]
     ) -> None:
         self._context = context
         self._slots = slots
@@ -103,17 +103,17 @@ class CallLimiter:
                 del self._held[key]
         return taken
 
-    def _take_own(self, task: Task) -> Slots | None:
+    def _take_own(self, task: Task) -> FairSemaphore | None:
         """Take the places that the task needs beside one of the process; or return one that is missing."""
         is_suspect = task.interruptions > 0
-        if is_suspect and not isolation_slots().take(1, self._when_free):
-            return isolation_slots()
+        if is_suspect and not isolation_semaphore().take(1, self._when_free):
+            return isolation_semaphore()
         limit = self._limit_of(task)
         if limit is not None:
-            own = executor_slots(str(task.executor), limit)
+            own = executor_semaphore(str(task.executor), limit)
             if not own.take(1, self._when_free):
                 if is_suspect:
-                    isolation_slots().give_back()
+                    isolation_semaphore().give_back()
                 return own
             self._own_taken[str(task.executor), limit] += 1
         if is_suspect:
@@ -121,30 +121,30 @@ class CallLimiter:
             self._isolated[task.id] = self._context.loop.call_later(seconds, self._end_isolation, task.id)
         return None
 
-    def _wait_own(self, task: Task, lacking: Slots) -> None:
+    def _wait_own(self, task: Task, lacking: FairSemaphore) -> None:
         """Let `when_free` be called when a place may be free that the task lacks."""
-        if lacking is isolation_slots() and str(task.executor) not in self._held:
+        if lacking is isolation_semaphore() and str(task.executor) not in self._held:
             self._leave_executor(task)
         lacking.wait(self._when_free)
 
     def _leave_own(self, task: Task) -> None:
         """Wait no longer for the places that the task needs."""
         if task.interruptions > 0:
-            isolation_slots().leave(self._when_free)
+            isolation_semaphore().leave(self._when_free)
         if task.interruptions == 0 or str(task.executor) not in self._held:
             self._leave_executor(task)
 
     def _leave_executor(self, task: Task) -> None:
         limit = self._limit_of(task)
         if limit is not None:
-            executor_slots(str(task.executor), limit).leave(self._when_free)
+            executor_semaphore(str(task.executor), limit).leave(self._when_free)
 
     def _end_isolation(self, task_id: str) -> None:
         """Let the next suspected task start: this one has ended, or has run for longer than before."""
         end = self._isolated.pop(task_id, None)
         if end is not None:
             end.cancel()
-            isolation_slots().give_back()
+            isolation_semaphore().give_back()
 
     def forget_held(self) -> None:
         """Hold nothing any more: the tree was read anew."""
@@ -157,7 +157,7 @@ class CallLimiter:
         self._end_isolation(task.id)
         limit = self._limit_of(task)
         if limit is not None:
-            executor_slots(str(task.executor), limit).give_back()
+            executor_semaphore(str(task.executor), limit).give_back()
             self._own_taken[str(task.executor), limit] -= 1
         self.return_places(1)
 
@@ -169,7 +169,7 @@ class CallLimiter:
             self._end_isolation(task_id)
         self.return_places(self._taken)
         for (executor_id, limit), count in self._own_taken.items():
-            executor_slots(executor_id, limit).give_back(count)
+            executor_semaphore(executor_id, limit).give_back(count)
         self._own_taken.clear()
 
     def _limit_of(self, task: Task) -> int | None:
@@ -194,4 +194,4 @@ def _isolation_seconds(task: Task, most: float) -> float:
     ran = 0.0
     if task.started_at is not None and task.updated_at is not None:
         ran = (task.updated_at - task.started_at).total_seconds()  # until the task was found interrupted
-    return min(most, max(SHORTEST_ISOLATION_SECONDS, 1.5 * ran))
+    return min(most, max(MIN_ISOLATION_SECONDS, 1.5 * ran))

@@ -10,12 +10,12 @@ from functools import partial
 from typing import cast
 
 from apflow.core.concurrency.containment import run_apart
-from apflow.core.concurrency.fair_semaphore import process_slots
+from apflow.core.concurrency.fair_semaphore import process_semaphore
 from apflow.core.engine import active_runs, late_results, leases
 from apflow.core.engine.attempt import RunContext
 from apflow.core.engine.cancellation import CancelRequest, request_elsewhere
 from apflow.core.engine.gc_tuning import collect_rarely
-from apflow.core.engine.store_retry import CALLERS_PATIENCE, Patience
+from apflow.core.engine.store_retry import CALLER_TIMEOUT_SECONDS, Patience
 from apflow.core.engine.tree_run import TreeRun
 from apflow.core.errors import AlreadyRunningError, ConflictError, NotFoundError, OwnerLostError
 from apflow.core.events.bus import EventBus, bus_of
@@ -36,7 +36,7 @@ from apflow.core.store.base import NoticeKind, TaskStore
 
 logger = logging.getLogger(__name__)
 
-SHORTEST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between looks for what another process was asked for
+MIN_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.02, 1.0  # seconds between looks for what another process was asked for
 ATTEMPTS = 10  # to request a run while others keep changing the tree
 
 
@@ -51,7 +51,7 @@ class Driver:
     instances: MutableMapping[str, ExecutableTask] = field(default_factory=dict[str, ExecutableTask])
     max_concurrency: int | None = None  # narrows this run; the process has a limit of its own
     # Seconds for which a write is repeated while the store is unavailable; None: without end.
-    patience: float | None = CALLERS_PATIENCE
+    patience: float | None = CALLER_TIMEOUT_SECONDS
 
     @property
     def bus(self) -> EventBus:
@@ -188,7 +188,7 @@ class Driver:
             self.store,
             self._context(),
             self.bus,
-            process_slots(self.settings.max_concurrency),
+            process_semaphore(self.settings.max_concurrency),
             tasks=tasks,
             scope=scope,
             first=batch,
@@ -343,7 +343,7 @@ async def _ask_elsewhere(store: TaskStore, root_id: str, request: CancelRequest)
     Returns:
         whether anything ended as cancelled.
     """
-    wait = SHORTEST_WAIT
+    wait = MIN_WAIT_SECONDS
     while True:
         tasks = await store.tree(root_id)
         batch = ChangeSet(root_id, None, utc_now())
@@ -356,7 +356,7 @@ async def _ask_elsewhere(store: TaskStore, root_id: str, request: CancelRequest)
             except ConflictError:
                 continue
         await asyncio.sleep(wait)
-        wait = min(LONGEST_WAIT, wait * 2)
+        wait = min(MAX_WAIT_SECONDS, wait * 2)
         if not await is_owned_elsewhere(store, _root_of(tasks, root_id)):
             return None
 

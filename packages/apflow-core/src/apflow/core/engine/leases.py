@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 HELD = 0.5  # of a lease without a beat; the thread runs at least every third of it
 
 
-class Keeper:
+class LeaseRenewer:
     """What renews the leases of one store's runs in this process, while there are any."""
 
     def __init__(self, store: TaskStore, owner: str, seconds: float) -> None:
@@ -167,7 +167,7 @@ def _lose(run: TreeRun, message: str) -> None:
         run.lose()
 
 
-_keepers: WeakKeyDictionary[TaskStore, Keeper] = WeakKeyDictionary()
+_keepers: WeakKeyDictionary[TaskStore, LeaseRenewer] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -176,7 +176,7 @@ def kept(store: TaskStore, run: TreeRun, owner: str, seconds: float) -> Generato
     if not store.capabilities.is_shared:
         yield
         return
-    keeper = _keepers.setdefault(store, Keeper(store, owner, seconds))
+    keeper = _keepers.setdefault(store, LeaseRenewer(store, owner, seconds))
     keeper.keep(run)
     try:
         yield

@@ -14,10 +14,10 @@ from apflow.core.errors import StoreUnavailableError
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between attempts
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 2.0  # seconds between attempts
 # Seconds of a stall after which it is reported, the last again and again.
 REPORTED_AFTER: Final = (0.0, 2.0, 30.0)
-CALLERS_PATIENCE: Final = 30.0  # seconds for which a run repeats a write, where its caller waits for it
+CALLER_TIMEOUT_SECONDS: Final = 30.0  # seconds for which a run repeats a write, where its caller waits for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Patience:
             return await self._again(work, error)
 
     async def _again(self, work: Callable[[], Awaitable[T]], error: StoreUnavailableError) -> T:
-        begun, pause, reports = monotonic(), SHORTEST_PAUSE, 0
+        begun, pause, reports = monotonic(), MIN_PAUSE_SECONDS, 0
         while True:
             passed = monotonic() - begun
             if self._is_over(passed):
@@ -87,7 +87,7 @@ class Patience:
                 logger.warning("%s waits for its store (%.0f s so far): %s", self._what, passed, error)
                 self._report(Stall(error.reason, passed))
             await self._rest(pause)
-            pause = min(LONGEST_PAUSE, 2 * pause)
+            pause = min(MAX_PAUSE_SECONDS, 2 * pause)
             self._check()
             try:
                 done = await work()

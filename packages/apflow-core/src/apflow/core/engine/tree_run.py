@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from apflow.core.concurrency import eager_tasks
 from apflow.core.concurrency.containment import CodeTasks
-from apflow.core.concurrency.fair_semaphore import Slots
+from apflow.core.concurrency.fair_semaphore import FairSemaphore
 from apflow.core.engine import drain
 from apflow.core.engine.attempt import Attempt, RunContext
 from apflow.core.engine.call_admission import CallLimiter
@@ -27,7 +27,7 @@ from apflow.core.engine.cancellation import Cancellations, CancelRequest
 from apflow.core.engine.late_results import Hold
 from apflow.core.engine.mailbox import Mailbox
 from apflow.core.engine.retry_timers import RetryTimers
-from apflow.core.engine.store_retry import CALLERS_PATIENCE, Patience, Stall
+from apflow.core.engine.store_retry import CALLER_TIMEOUT_SECONDS, Patience, Stall
 from apflow.core.errors import ConflictError, OwnerLostError
 from apflow.core.events.bus import EventBus
 from apflow.core.model.event import EventType, TaskEvent
@@ -86,14 +86,14 @@ class TreeRun:
         store: TaskStore,
         context: RunContext,
         bus: EventBus,
-        slots: Slots,
+        slots: FairSemaphore,
         *,
         tasks: list[Task],
         scope: list[str] | None,
         first: ChangeSet,
         limit: int | None = None,
         is_closing: bool = False,
-        patience: float | None = CALLERS_PATIENCE,
+        patience: float | None = CALLER_TIMEOUT_SECONDS,
     ) -> None:
         self.root_id = first.root_id
         phase = RunPhase.CLOSING if is_closing else RunPhase.STARTING

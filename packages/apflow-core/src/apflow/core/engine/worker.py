@@ -26,12 +26,12 @@ from apflow.core.store.base import Change, NoticeKind, TaskStore, Transition
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY = 1.0  # seconds between sweeps, where no notice comes
-COURTESY = 0.01  # seconds that one with work leaves new work to those without
-LONGEST_REST = 10.0  # seconds, where the store fails
-MOST_AT_ONCE = 50  # trees that one sweep takes
-LONGEST_PAUSE = 60.0  # seconds until a tree is taken again whose run failed
-NOBODY = ""  # who asks for trees as no owner at all: those that this process has left are found, too
+POLL_INTERVAL_SECONDS = 1.0  # seconds between sweeps, where no notice comes
+YIELD_SECONDS = 0.01  # seconds that one with work leaves new work to those without
+MAX_REST_SECONDS = 10.0  # seconds, where the store fails
+MAX_TREES_PER_SWEEP = 50  # trees that one sweep takes
+MAX_PAUSE_SECONDS = 60.0  # seconds until a tree is taken again whose run failed
+NO_OWNER = ""  # who asks for trees as no owner at all: those that this process has left are found, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Worker:
                 has_more, faults = False, faults + 1
                 logger.warning("The sweep for requested trees failed and is repeated: %s", error)
             if not has_more:
-                await self._rest(min(LONGEST_REST, LOOK_EVERY * 2 ** max(0, faults - 1)))
+                await self._rest(min(MAX_REST_SECONDS, POLL_INTERVAL_SECONDS * 2 ** max(0, faults - 1)))
         await self._leave()
 
     async def _end_trees(self) -> None:
@@ -141,25 +141,25 @@ class Worker:
         except TimeoutError:
             return
         if self._trees and not self._is_draining:
-            await asyncio.sleep(COURTESY)
+            await asyncio.sleep(YIELD_SECONDS)
 
     async def _sweep(self) -> bool:
         """Take what is there, as far as there are places; say whether there may be more to take at once."""
-        places = min(MOST_AT_ONCE, self._settings.max_concurrency - len(self._trees))
+        places = min(MAX_TREES_PER_SWEEP, self._settings.max_concurrency - len(self._trees))
         if places <= 0:
             self._has_more = True  # perhaps: the end of a tree makes it look
             return False
         now = monotonic()
         failed = [root_id for root_id, (_, again_at) in self._failed.items() if again_at > now]
         unwanted = {*self._left(), *self._trees, *failed, *active_runs.running_ids(self.db)}
-        found = await self.db.reserve(NOBODY, places, list(unwanted))
+        found = await self.db.reserve(NO_OWNER, places, list(unwanted))
         for root in found:
             # Not in a task group: trees go on where the sweep fails.
             taking = asyncio.create_task(self._take(root), name=f"apflow:worker:{root.id}")
             self._trees[root.id] = taking
             taking.add_done_callback(partial(self._forget, root.id))
         self._has_more = len(found) == places
-        return self._has_more and places == MOST_AT_ONCE
+        return self._has_more and places == MAX_TREES_PER_SWEEP
 
     async def _look_at_lacking(self) -> None:
         """Forget what was left to others and is requested anew, or has ended."""
@@ -198,7 +198,7 @@ class Worker:
     def _take_later(self, root_id: str) -> None:
         """Let the run of a tree that failed be taken up again, later each time."""
         times = self._failed.get(root_id, (0, 0.0))[0] + 1
-        pause = min(LONGEST_PAUSE, LOOK_EVERY * 2 ** min(times - 1, 10))
+        pause = min(MAX_PAUSE_SECONDS, POLL_INTERVAL_SECONDS * 2 ** min(times - 1, 10))
         self._failed[root_id] = times, monotonic() + pause
 
     async def _take(self, root: Task) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from apflow.core.bounds import MAX_SECONDS
 
-MOST_DIGITS = 9  # of a number of seconds
+MAX_DIGITS = 9  # of a number of seconds
 
 
 def read_retry_after(text: str | None, now: datetime) -> float | None:
@@ -17,7 +17,7 @@ def read_retry_after(text: str | None, now: datetime) -> float | None:
     """
     if text is None:
         return None
-    if text.strip().isdecimal() and len(text.strip()) <= MOST_DIGITS:
+    if text.strip().isdecimal() and len(text.strip()) <= MAX_DIGITS:
         return float(min(MAX_SECONDS, int(text)))
     try:
         moment = email.utils.parsedate_to_datetime(text)

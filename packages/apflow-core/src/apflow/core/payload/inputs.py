@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _FROM: Final = "$from"
 _KEYS: Final = frozenset({"$from", "path", "default"})
-_LONGEST_QUERY: Final = 2000
-_DEEPEST_RESULT: Final = 200
+_MAX_QUERY_LENGTH: Final = 2000
+_MAX_RESULT_DEPTH: Final = 200
 _NOTHING: Final = object()
 
 
@@ -151,9 +151,9 @@ def _value_of(reference: Reference, results: Mapping[str, Json], declared: set[s
         return copy_json(reference.default)
     # An expression can make what is not JSON (NaN, a function).
     if type(found) in CONTAINERS:
-        found = storable(found, reference.place, max_depth=_DEEPEST_RESULT)
+        found = storable(found, reference.place, max_depth=_MAX_RESULT_DEPTH)
     size.add(found, reference.place, is_result=False)
-    return quoted(storable(found, reference.place, max_depth=_DEEPEST_RESULT))
+    return quoted(storable(found, reference.place, max_depth=_MAX_RESULT_DEPTH))
 
 
 def _search(reference: Reference, result: Json) -> Json:
@@ -285,8 +285,8 @@ def _read(node: Mapping[str, Json], place: Place | None) -> Reference:
     source, query = node[_FROM], node.get("path")
     if not isinstance(source, str) or not source:
         raise _fault(f"{where}.$from", "must be the id of a dependency")
-    if "path" in node and (not isinstance(query, str) or not 0 < len(query) <= _LONGEST_QUERY):
-        raise _fault(f"{where}.path", f"must be a JMESPath of 1 to {_LONGEST_QUERY} characters")
+    if "path" in node and (not isinstance(query, str) or not 0 < len(query) <= _MAX_QUERY_LENGTH):
+        raise _fault(f"{where}.path", f"must be a JMESPath of 1 to {_MAX_QUERY_LENGTH} characters")
     if "default" in node and _may_refer({"default": node["default"]}):
         raise _fault(f"{where}.default", "may not hold a reference itself")
     return Reference(where, source, query, node.get("default"), "default" in node)

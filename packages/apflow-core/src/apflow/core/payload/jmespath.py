@@ -15,8 +15,8 @@ from jmespath.visitor import TreeInterpreter
 from apflow.core.errors import QueryError
 from apflow.core.model.task import Json
 
-LARGEST: Final = 10 << 20  # characters of JSON that a search may make at once
-MOST_WORK: Final = 2_000_000  # nodes of the expression that are evaluated, and values looked at: 3 seconds
+MAX_SIZE: Final = 10 << 20  # characters of JSON that a search may make at once
+MAX_WORK: Final = 2_000_000  # nodes of the expression that are evaluated, and values looked at: 3 seconds
 MAKERS: Final = frozenset({
     "filter_projection", "flatten", "function_expression", "multi_select_dict", "multi_select_list",
     "projection", "slice", "value_projection",
@@ -68,8 +68,8 @@ class _Search(TreeInterpreter):
         found: object = super().visit(node, *args, **kwargs)
         if node["type"] in MAKERS:
             weight = self._weigh(found)
-            if weight > LARGEST:
-                raise ValueError(f"it makes more than {LARGEST} characters of JSON")
+            if weight > MAX_SIZE:
+                raise ValueError(f"it makes more than {MAX_SIZE} characters of JSON")
             if isinstance(found, list | dict):
                 self._made[id(found)] = found, weight  # pyright: ignore[reportUnknownArgumentType]
         return found  # pyright: ignore[reportUnknownVariableType]
@@ -86,7 +86,7 @@ class _Search(TreeInterpreter):
 
     def _charge(self, work: int) -> None:
         self._work += work
-        if self._work > MOST_WORK:
+        if self._work > MAX_WORK:
             raise ValueError("it takes too long on so large a value")
 
     def _weigh(self, value: object) -> int:

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 Schema = dict[str, Json]
 
 # A built value holds results inside inputs, each within MAX_DEPTH; beyond this the validator's stack ends.
-_DEEPEST: Final = 200
-_MOST_VIOLATIONS: Final = 100
-_LONGEST_MESSAGE: Final = 200
+_MAX_DEPTH: Final = 200
+_MAX_VIOLATIONS: Final = 100
+_MAX_MESSAGE_LENGTH: Final = 200
 # A pattern that needs look-around or back-references may try this often, then it counts as not matching.
 _BACKTRACK_LIMIT: Final = 10_000
 _PATTERN_BYTES: Final = 8 << 20  # of one compiled pattern
 # Evaluations of one validation, at some tens of nanoseconds: it holds the interpreter for that long.
-_MOST_EVALUATIONS: Final = 4_000_000
+_MAX_EVALUATIONS: Final = 4_000_000
 _CHEAP: Final = 8  # evaluations of one value, with which no value of the size of inputs is too large
 # Of what is larger, only the first violation is sought: each one holds a copy of the value.
 _MANY_VALUES: Final = 20_000
@@ -93,8 +93,8 @@ class InputSchema(ABC):
 
         Raises `ValidationError` with every violation, each as "path: message".
         """
-        if value and type(value) in CONTAINERS and is_deeper(value, _DEEPEST):
-            fault = f"{path}: is nested more than {_DEEPEST} deep"
+        if value and type(value) in CONTAINERS and is_deeper(value, _MAX_DEPTH):
+            fault = f"{path}: is nested more than {_MAX_DEPTH} deep"
             raise ValidationError(fault, [fault])
         return self._validate(value, path)
 
@@ -126,7 +126,7 @@ class JsonInputSchema(InputSchema):
         return value
 
     def _check_size(self, value: Json, path: str) -> None:
-        most = _MOST_EVALUATIONS // self._weight
+        most = _MAX_EVALUATIONS // self._weight
         if is_larger(value, most):
             fault = (
                 f"{path}: has more than {most:,} values, too many for this schema, which evaluates each up "
@@ -139,17 +139,17 @@ class JsonInputSchema(InputSchema):
         if is_larger(value, _MANY_VALUES) or weight > _MANY_BYTES:
             yield self._first_violation(value, path)
             return
-        errors = list(self._is_valid_to_rs.iter_errors(value))[:_MOST_VIOLATIONS]
+        errors = list(self._is_valid_to_rs.iter_errors(value))[:_MAX_VIOLATIONS]
         # The second validator hides values: a long one would drown the message, and half a secret
         # that was cut off could not be recognised any more.
         masked = (
             list(_validator(self.json_schema, mask="value").iter_errors(value))
-            if any(len(error.message) > _LONGEST_MESSAGE for error in errors)
+            if any(len(error.message) > _MAX_MESSAGE_LENGTH for error in errors)
             else errors
         )
         for shown, hidden in zip(errors, masked, strict=False):
-            message = shown.message if len(shown.message) <= _LONGEST_MESSAGE else hidden.message
-            yield f"{path_of(path, shown.instance_path)}: {message[: 5 * _LONGEST_MESSAGE]}"
+            message = shown.message if len(shown.message) <= _MAX_MESSAGE_LENGTH else hidden.message
+            yield f"{path_of(path, shown.instance_path)}: {message[: 5 * _MAX_MESSAGE_LENGTH]}"
 
     def _first_violation(self, value: Json, path: str) -> str:
         import jsonschema_rs
@@ -157,7 +157,7 @@ class JsonInputSchema(InputSchema):
         try:
             _validator(self.json_schema, mask="value").validate(value)
         except jsonschema_rs.ValidationError as error:
-            message = f"{error.message[: 5 * _LONGEST_MESSAGE]} (the first violation of a large value)"
+            message = f"{error.message[: 5 * _MAX_MESSAGE_LENGTH]} (the first violation of a large value)"
             return f"{path_of(path, error.instance_path)}: {message}"
         return f"{path}: breaks the schema"
 

@@ -31,7 +31,7 @@ SecretProvider = Callable[[str], str | None]
 STARS: Final = "***"
 GROUP: Final = "apflow.secrets"
 _KEY: Final = "$secret"
-_SHORTEST: Final = 8  # a shorter value would turn ordinary text into stars
+_MIN_LENGTH: Final = 8  # a shorter value would turn ordinary text into stars
 _LARGE: Final = 1 << 16  # from here on a walk through the value would hold up the event loop
 
 
@@ -121,7 +121,7 @@ def redact(value: Json, secrets: Sequence[str]) -> Json:
     also of a longer text that holds it (such as the `user:password` of basic authentication). So does a part
     of 4 characters or more that a limit of output has left, where the output is marked as cut.
     """
-    known = tuple(each for each in secrets if len(each) >= _SHORTEST)
+    known = tuple(each for each in secrets if len(each) >= _MIN_LENGTH)
     if not known:
         return value
     finder, in_json = _finders(known)
@@ -155,7 +155,7 @@ def _as_text(value: Json) -> str | None:
 @lru_cache(maxsize=128)
 def _finders(secrets: tuple[str, ...]) -> tuple[_Finder, _Finder]:
     """Return a finder of the secrets in a string, and one for the JSON text of a value."""
-    found = {form for secret in secrets for form in _forms(secret) if len(form) >= _SHORTEST}
+    found = {form for secret in secrets for form in _forms(secret) if len(form) >= _MIN_LENGTH}
     forms = sorted(found, key=len, reverse=True)  # the longer of two goes first
     escaped = [dumps(form).decode()[1:-1] for form in forms]
     finder = _Finder(forms)
@@ -214,13 +214,13 @@ class _Finder:
 
 
 _LONG_FORM: Final = 200  # characters
-_SHORTEST_PART: Final = 4  # characters of a secret next to a cut
+_MIN_PART_LENGTH: Final = 4  # characters of a secret next to a cut
 _CUTS: Final = (f"\n{CUT}", f"\\n{CUT}")  # in JSON text, the newline is escaped
 
 
 def _common(form: str, text: str) -> int:
     """Return the length of the longest proper prefix of `form` that `text` ends with; 0 if it is short."""
-    for size in range(min(len(form) - 1, len(text)), _SHORTEST_PART - 1, -1):
+    for size in range(min(len(form) - 1, len(text)), _MIN_PART_LENGTH - 1, -1):
         if text.endswith(form[:size]):
             return size
     return 0

@@ -22,7 +22,7 @@ from apflow.core.settings import VARIABLES, Settings, settings_now
 ADMIN: Final = "admin"
 ANY: Final = "*"
 PREFIX: Final = "APFLOW_SECRET_"
-LARGEST_FILE: Final = 1 << 20  # bytes
+MAX_FILE_BYTES: Final = 1 << 20  # bytes
 WEBHOOK: Final = "webhook"  # stands for the delivery of webhooks where a grant names executors
 
 _HOST = re.compile(r"(?:(?:\*\.)?[\w-]+(?:\.[\w-]+)*\.?|\*)")
@@ -186,8 +186,8 @@ def _read_inline(text: str) -> SecretPolicy:
 def _read_file(path: Path, modified: int, size: int) -> SecretPolicy:
     del modified
     where = f"The secret policy {path}"
-    if size > LARGEST_FILE:
-        raise SettingsError(f"{where} has {size:,} bytes; at most {LARGEST_FILE:,} are read.")
+    if size > MAX_FILE_BYTES:
+        raise SettingsError(f"{where} has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read.")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:

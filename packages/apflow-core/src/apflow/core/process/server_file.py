@@ -20,11 +20,11 @@ from typing import Any, Final, cast
 from apflow.core.process.identity import has_ended, host, started
 
 API: Final = 1  # of the server, as commands use it: commands with another version ignore the file
-LARGEST: Final = 4096  # bytes of a file
+MAX_SIZE: Final = 4096  # bytes of a file
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class ServerInfo:
     """A server that holds a database."""
 
     database: str  # its file, as an absolute path
@@ -36,12 +36,12 @@ class Holder:
     api: int = API
 
 
-def told_in(database: Path) -> Path:
+def server_file_of(database: Path) -> Path:
     """Return the path of the server file of a database."""
     return database.with_name(f"{database.name}.server")
 
 
-def this_process(database: Path, url: str, *, needs_token: bool) -> Holder:
+def this_process(database: Path, url: str, *, needs_token: bool) -> ServerInfo:
     """Return this process as the server that holds a database.
 
     Raises:
@@ -50,11 +50,11 @@ def this_process(database: Path, url: str, *, needs_token: bool) -> Holder:
     if not is_loopback(url):
         raise ValueError(f"{url!r} is not http at a loopback address.")
     pid = os.getpid()
-    return Holder(str(database), url, needs_token, pid, started(pid) or "", host())
+    return ServerInfo(str(database), url, needs_token, pid, started(pid) or "", host())
 
 
 @contextmanager
-def told(holder: Holder) -> Generator[None]:
+def told(holder: ServerInfo) -> Generator[None]:
     """Tell who holds a database, while the context lasts. The database must be open already.
 
     Raises:
@@ -62,7 +62,7 @@ def told(holder: Holder) -> Generator[None]:
     """
     from apflow.core.process.atomic_file import write_whole  # here: commands only read
 
-    path = told_in(Path(holder.database))
+    path = server_file_of(Path(holder.database))
     text = json.dumps(asdict(holder))
     write_whole(path, text)
     try:
@@ -73,14 +73,14 @@ def told(holder: Holder) -> Generator[None]:
                 path.unlink()
 
 
-def find_holder(database: Path) -> Holder | None:
+def find_server(database: Path) -> ServerInfo | None:
     """Return the running server that holds a database, from its server file; fast if there is no file.
 
     Args:
         database: the file, as an absolute path without links, as a store has it.
     """
     try:
-        text = _read(told_in(database))
+        text = _read(server_file_of(database))
     except OSError:
         return None
     holder = _parse(text) if text is not None else None
@@ -112,10 +112,10 @@ def _read(path: Path) -> str | None:
         is_own = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
         if not is_own or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return None
-        return file.read(LARGEST).decode(errors="replace")
+        return file.read(MAX_SIZE).decode(errors="replace")
 
 
-def _parse(text: str) -> Holder | None:
+def _parse(text: str) -> ServerInfo | None:
     try:
         read: object = json.loads(text)
     except (ValueError, RecursionError):
@@ -126,5 +126,5 @@ def _parse(text: str) -> Holder | None:
     kinds = {"database": str, "url": str, "needs_token": bool, "pid": int, "started": str, "host": str}
     if not all(isinstance(given.get(name), kind) for name, kind in kinds.items()):
         return None
-    holder = Holder(**{name: given[name] for name in kinds})
+    holder = ServerInfo(**{name: given[name] for name in kinds})
     return holder if is_loopback(holder.url) else None

@@ -8,10 +8,10 @@ from __future__ import annotations
 from apflow.core.errors import InvalidInputError
 from apflow.core.process.identity import ForkLock
 
-MOST = 10_000  # keys of all users
-MOST_OF_A_USER = 50
-LONGEST = 8192  # characters of a key
-LONGEST_PROVIDER = 100
+MAX_KEYS = 10_000  # keys of all users
+MAX_PER_USER = 50
+MAX_KEY_LENGTH = 8192  # characters of a key
+MAX_PROVIDER_LENGTH = 100
 
 _keys: dict[tuple[str | None, str], str] = {}
 _lock = ForkLock()
@@ -25,19 +25,20 @@ def set_llm_key(user_id: str | None, provider: str, api_key: str) -> None:
     """
     if not api_key.strip() or not provider.strip():
         raise InvalidInputError("Neither the key nor the provider may be empty.")
-    if len(api_key) > LONGEST or len(provider) > LONGEST_PROVIDER:
+    if len(api_key) > MAX_KEY_LENGTH or len(provider) > MAX_PROVIDER_LENGTH:
         raise InvalidInputError(
-            f"A key may have at most {LONGEST} characters, and a provider at most {LONGEST_PROVIDER}."
+            f"A key may have at most {MAX_KEY_LENGTH} characters, "
+            f"and a provider at most {MAX_PROVIDER_LENGTH}."
         )
     place = user_id, provider.strip().lower()
     with _lock:
-        if place not in _keys and sum(whose == user_id for whose, _ in _keys) >= MOST_OF_A_USER:
+        if place not in _keys and sum(whose == user_id for whose, _ in _keys) >= MAX_PER_USER:
             raise InvalidInputError(
-                f"You have stored {MOST_OF_A_USER} keys, which is the limit. Delete some of them."
+                f"You have stored {MAX_PER_USER} keys, which is the limit. Delete some of them."
             )
-        if len(_keys) >= MOST and place not in _keys:
+        if len(_keys) >= MAX_KEYS and place not in _keys:
             raise InvalidInputError(
-                f"The server has stored {MOST} keys, which is the limit. Delete some of them."
+                f"The server has stored {MAX_KEYS} keys, which is the limit. Delete some of them."
             )
         _keys[place] = api_key.strip()
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # see `parameters`
         Time,
     )
 
-SHORTEST_PREFIX = 8  # characters
+MIN_PREFIX_LENGTH = 8  # characters
 PAGE = 5000
 
 Answers = list[dict[str, Json]]  # a name, because `list` is a method below
@@ -304,7 +304,7 @@ class TreeService(Access):
             NotFoundError: no ID starts with it.
             InvalidInputError: several IDs do.
         """
-        if await self._seen(given) is not None or len(given) < SHORTEST_PREFIX:
+        if await self._seen(given) is not None or len(given) < MIN_PREFIX_LENGTH:
             return given
         found = [task.id async for task in self._every() if task.id.startswith(given)]
         if len(found) > 1:

@@ -29,8 +29,8 @@ from apflow.core.store.base import Record
 
 KIND = "webhook"
 ENDED_KIND = "webhook.ended"  # a separate kind, so that the sender does not read ended webhooks again
-MOST_OF_A_TREE = 20
-LONGEST_ID = 900  # bytes of an ID that is part of a key; a longer one is hashed
+MAX_PER_TREE = 20
+MAX_ID_LENGTH = 900  # bytes of an ID that is part of a key; a longer one is hashed
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what every such secret begins with (Standard Webhooks)
 MADE_BYTES = 32  # of a generated secret
 
@@ -42,7 +42,7 @@ KEPT_HEADERS = frozenset({
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]{0,8192}")  # RFC 9110, section 5.5, without obs-text
 _NOT_OF_URL = re.compile(r"[\x00-\x20\x7f]")
-MOST_VALUES = 1000  # in a configuration; a larger one is refused without validating its values
+MAX_VALUES = 1000  # in a configuration; a larger one is refused without validating its values
 
 
 class SecretReference(BaseModel):
@@ -118,8 +118,8 @@ class WebhookConfig(BaseModel):
             if isinstance(each, dict | list):
                 inside = cast("dict[str, object] | list[object]", each)
                 count += len(inside)
-                if count > MOST_VALUES:
-                    raise ValueError(f"it contains more than {MOST_VALUES} values")
+                if count > MAX_VALUES:
+                    raise ValueError(f"it contains more than {MAX_VALUES} values")
                 waiting += inside.values() if isinstance(inside, dict) else inside
         return given
 
@@ -183,7 +183,7 @@ class Webhook:
 def keys_of(root_id: str) -> str:
     """Return the prefix of the keys of a tree's webhooks; an ID that is too long for a key is hashed."""
     raw = root_id.encode()
-    return f"{root_id}/" if len(raw) <= LONGEST_ID else f"sha256:{hashlib.sha256(raw).hexdigest()}/"
+    return f"{root_id}/" if len(raw) <= MAX_ID_LENGTH else f"sha256:{hashlib.sha256(raw).hexdigest()}/"
 
 
 def read_config(config: Mapping[str, Json]) -> WebhookConfig:

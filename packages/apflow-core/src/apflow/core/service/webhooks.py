@@ -100,10 +100,10 @@ class WebhookService(Access):
         self, config: WebhookConfig, root_id: str, webhook_id: str, known: Sequence[Webhook]
     ) -> tuple[Webhook, bool]:
         """Return a webhook, and whether this call stored it: a concurrent call with the same key may have."""
-        from apflow.core.service.webhook import KIND, MOST_OF_A_TREE, new_webhook
+        from apflow.core.service.webhook import KIND, MAX_PER_TREE, new_webhook
 
-        if len([each for each in known if each.status == "active"]) >= MOST_OF_A_TREE:
-            raise InvalidInputError(f"The tree already has the maximum of {MOST_OF_A_TREE} active webhooks.")
+        if len([each for each in known if each.status == "active"]) >= MAX_PER_TREE:
+            raise InvalidInputError(f"The tree already has the maximum of {MAX_PER_TREE} active webhooks.")
         root = (await self.db.get([root_id])).get(root_id)
         if root is None:
             raise NotFoundError(root_id)

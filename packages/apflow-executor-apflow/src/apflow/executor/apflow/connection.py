@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from apflow.core.concurrency.loop_local import PerLoop
+from apflow.core.concurrency.loop_local import LoopLocal
 from apflow.http import GuardedTransport
 
 # The engine bounds how many tasks run. A lower bound here would let one slow server hold up all others.
 CONNECTIONS = 1 << 16
 
-_transports = PerLoop(lambda: GuardedTransport(connections=CONNECTIONS), GuardedTransport.aclose)
+_transports = LoopLocal(lambda: GuardedTransport(connections=CONNECTIONS), GuardedTransport.aclose)
 
 
 async def transport() -> GuardedTransport:

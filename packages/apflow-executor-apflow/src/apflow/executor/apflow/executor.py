@@ -18,7 +18,7 @@ from apflow.executor.apflow.progress import TreeProgress, told
 from apflow.executor.apflow.run import FarRun
 from apflow.executor.apflow.schema import POLL_INTERVAL, SCHEMA, TIMEOUT
 
-PATIENCE = 10.0  # seconds within which the first connection must succeed
+CONNECT_TIMEOUT_SECONDS = 10.0  # seconds within which the first connection must succeed
 
 
 class ApFlowApiExecutor(BaseTask):
@@ -104,7 +104,7 @@ async def _client(inputs: Mapping[str, Any], timeout: float) -> Client:
             inputs.get("auth_token"),
             headers=inputs.get("headers"),
             transport=await transport(),
-            patience=min(PATIENCE, timeout),
+            patience=min(CONNECT_TIMEOUT_SECONDS, timeout),
             reconnect_for=timeout,
         )
     except InvalidInputError as error:

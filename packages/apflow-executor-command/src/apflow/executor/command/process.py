@@ -22,7 +22,7 @@ from apflow.executor.command.policy import Launch
 GRACE_SECONDS = 0.5  # for what a program leaves running to end by itself
 TERMINATE_SECONDS = 2.0  # between the request to end and the kill
 REAP_SECONDS = 5.0  # for the system to take a killed process away
-SHORTEST_WAIT, LONGEST_WAIT = 0.01, 0.1  # seconds between two looks at a group
+MIN_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.01, 0.1  # seconds between two looks at a group
 
 
 class Process(asyncio.SubprocessProtocol):
@@ -132,7 +132,7 @@ class _Running:
     async def _wait_for(self, group: int, seconds: float) -> None:
         """Wait until nothing holds the output, and the group is empty. There is no event to wait for."""
         deadline = time.monotonic() + seconds
-        wait = SHORTEST_WAIT
+        wait = MIN_WAIT_SECONDS
         while not self.process.is_silent.is_set() or members(group):
             left = deadline - time.monotonic()
             if left <= 0:
@@ -141,7 +141,7 @@ class _Running:
                 await asyncio.sleep(min(wait, left))
             else:
                 await _within(min(wait, left), self.process.is_silent)
-            wait = min(LONGEST_WAIT, wait * 2)
+            wait = min(MAX_WAIT_SECONDS, wait * 2)
 
 
 async def _start(

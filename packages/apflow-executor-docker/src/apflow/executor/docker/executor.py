@@ -7,7 +7,7 @@ import time
 import uuid
 from typing import Any, ClassVar, Final
 
-from apflow.core.concurrency.fair_semaphore import host_slot
+from apflow.core.concurrency.fair_semaphore import host_semaphore
 from apflow.core.concurrency.thread_pool import ThreadPool
 from apflow.core.extensions.executor import BaseTask, InputsSchema
 from apflow.core.net.connect import net_policy
@@ -25,9 +25,9 @@ from apflow.executor.docker.plan import NO_NETWORK, Launch, plan_launch
 from apflow.executor.docker.schema import SCHEMA, TIMEOUT
 from apflow.executor.docker.volume import plan_volumes
 
-AT_ONCE: Final = 32  # containers of this process; each holds a thread while it runs
+MAX_CONTAINERS: Final = 32  # containers of this process; each holds a thread while it runs
 
-_threads = ThreadPool("apflow-docker", AT_ONCE)
+_threads = ThreadPool("apflow-docker", MAX_CONTAINERS)
 
 
 class DockerExecutor(BaseTask):
@@ -49,7 +49,7 @@ class DockerExecutor(BaseTask):
         address, run_id = find_engine(), uuid.uuid4().hex
         launch = self._plan(inputs, address, run_id)
         container = self._container = Container(run_id, launch, address)
-        async with host_slot(self.id, "", AT_ONCE):
+        async with host_semaphore(self.id, "", MAX_CONTAINERS):
             started = time.monotonic()
             ending = await _run(container, inputs.get("timeout", TIMEOUT))
         _check(container, ending, is_strict=inputs.get("check", True))

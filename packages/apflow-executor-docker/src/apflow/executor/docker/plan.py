@@ -19,7 +19,7 @@ NO_NETWORK = "none"
 SHOWN_LENGTH = 200
 # What Linux takes: of one argument or variable, and of all together (what the image adds is in the margin).
 # More is refused here, because engines do not always notice (runc 1.1 hangs).
-LONGEST_TEXT, LONGEST_IN_ALL = (128 << 10) - 1, (2 << 20) - (128 << 10)
+MAX_TEXT_LENGTH, MAX_TOTAL_LENGTH = (128 << 10) - 1, (2 << 20) - (128 << 10)
 # Of a container that is kept, what it says stays with the engine, too; of any other nothing does.
 KEPT_LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "1"}}
 
@@ -184,14 +184,15 @@ def split(what: str, command: str | Sequence[str]) -> list[str]:
 def check_length(config: Mapping[str, Any]) -> None:
     """Raise `DockerRefusedError` for more arguments and variables than a program can be given."""
     for what, key in (("entrypoint", "Entrypoint"), ("command", "Cmd"), ("env", "Env")):
-        if any(len(each.encode()) > LONGEST_TEXT for each in config.get(key, ())):
+        if any(len(each.encode()) > MAX_TEXT_LENGTH for each in config.get(key, ())):
             raise DockerRefusedError(
-                f"{what} contains a string longer than {LONGEST_TEXT} bytes, the kernel's limit. Use stdin."
+                f"{what} contains a string longer than {MAX_TEXT_LENGTH} bytes, the kernel's limit. "
+                "Use stdin."
             )
     texts = [each for key in ("Entrypoint", "Cmd", "Env") for each in config.get(key, ())]
-    if sum(len(each.encode()) + 9 for each in texts) > LONGEST_IN_ALL:  # its end, and a pointer to it
+    if sum(len(each.encode()) + 9 for each in texts) > MAX_TOTAL_LENGTH:  # its end, and a pointer to it
         raise DockerRefusedError(
-            f"The command and env are over {LONGEST_IN_ALL} bytes together, which no program is given. "
+            f"The command and env are over {MAX_TOTAL_LENGTH} bytes together, which no program is given. "
             "Use stdin."
         )
 

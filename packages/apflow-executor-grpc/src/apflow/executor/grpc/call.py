@@ -22,7 +22,7 @@ from apflow.executor.grpc.message import decode, to_json, unknown_types
 from apflow.executor.grpc.metadata import Pairs, show_metadata
 
 LARGE = 1 << 15  # bytes of a message from which on making JSON of it would hold up the event loop
-MOST_ROUNDS = 5  # of asking for what is inside an `Any` inside an `Any`
+MAX_ROUNDS = 5  # of asking for what is inside an `Any` inside an `Any`
 
 Learn = Callable[[set[str]], Awaitable[bool]]
 _InternalError: type[Exception] = cast("Any", cygrpc).InternalError
@@ -118,7 +118,7 @@ class Exchange:
         message = decode(self.description, self.method.response, data)
         show = partial(_show, self.description, message)
         unknown: set[str] = set()
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             try:
                 return await threads.run(show) if len(data) > LARGE else show()
             except GrpcResponseError:

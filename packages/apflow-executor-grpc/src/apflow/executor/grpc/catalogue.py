@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from apflow.core.concurrency.loop_local import PerLoop
+from apflow.core.concurrency.loop_local import LoopLocal
 from apflow.executor.grpc.description import Description
 
-MOST_DESCRIPTIONS = 64
+MAX_DESCRIPTIONS = 64
 KEPT_SECONDS = 300.0
 
 
@@ -39,7 +39,7 @@ class Catalogue:
         if entry is None or time.monotonic() - entry.made_at > KEPT_SECONDS:
             entry = self._entries[source] = Entry()
         self._entries.move_to_end(source)
-        while len(self._entries) > MOST_DESCRIPTIONS:
+        while len(self._entries) > MAX_DESCRIPTIONS:
             self._entries.popitem(last=False)
         async with entry.lock:
             yield entry.description
@@ -55,4 +55,4 @@ class Catalogue:
         self._entries.clear()
 
 
-catalogues: PerLoop[Catalogue] = PerLoop(Catalogue, Catalogue.close)
+catalogues: LoopLocal[Catalogue] = LoopLocal(Catalogue, Catalogue.close)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import grpc
 import grpc.aio
 
-from apflow.core.concurrency.loop_local import PerLoop
+from apflow.core.concurrency.loop_local import LoopLocal
 from apflow.executor.grpc.errors import GrpcTimeoutError, GrpcUnavailableError
 from apflow.executor.grpc.target import Target, Tls
 
-MOST_CHANNELS = 64  # that are kept without being in use
+MAX_CHANNELS = 64  # that are kept without being in use
 IDLE_SECONDS = 60.0  # until the connection of an unused one is closed
 
 
@@ -70,14 +70,14 @@ class Channels:
     async def _close_unused(self, held: _Held) -> None:
         unused = [] if held.is_kept or held.users else [held]
         spare = [(key, each) for key, each in self._held.items() if not each.users]
-        for key, each in spare[: max(0, len(spare) - MOST_CHANNELS)]:
+        for key, each in spare[: max(0, len(spare) - MAX_CHANNELS)]:
             self._drop(key, each)
             unused.append(each)
         for each in unused:
             await each.channel.close()
 
 
-channels: PerLoop[Channels] = PerLoop(Channels, Channels.close)
+channels: LoopLocal[Channels] = LoopLocal(Channels, Channels.close)
 
 
 def open_channel(target: Target, receive_bytes: int) -> grpc.aio.Channel:

@@ -37,9 +37,9 @@ WELL_KNOWN = (
 )  # fmt: skip
 WELL_KNOWN_FILES = frozenset(each.DESCRIPTOR.name for each in WELL_KNOWN)
 
-MOST_FILES = 2000
-MOST_NAMES = 20  # in an error
-LONGEST_NAME = 200
+MAX_FILES = 2000
+MAX_NAMES = 20  # in an error
+MAX_NAME_LENGTH = 200
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
@@ -86,8 +86,8 @@ class Description:
             GrpcDescriptionError: an import is missing, or a file cannot be used.
         """
         new = {each.name: each for each in files if each.name not in self._files}
-        if len(self._files) + len(new) > MOST_FILES:
-            raise GrpcDescriptionError(f"The description has more than {MOST_FILES} files.")
+        if len(self._files) + len(new) > MAX_FILES:
+            raise GrpcDescriptionError(f"The description has more than {MAX_FILES} files.")
         for each in _by_import(new, self._files):
             try:
                 self.pool.AddSerializedFile(each.SerializeToString())
@@ -119,11 +119,11 @@ class Description:
         found = _find(self.pool.FindServiceByName, service)
         if found is None:
             has = _named(self._services())
-            raise GrpcDescriptionError(f"The description has no service {service[:LONGEST_NAME]!r}{has}.")
+            raise GrpcDescriptionError(f"The description has no service {service[:MAX_NAME_LENGTH]!r}{has}.")
         methods = {each.name: each for each in found.methods}
         if name not in methods:
             raise GrpcDescriptionError(
-                f"The service {service!r} has no method {name[:LONGEST_NAME]!r}{_named(methods)}."
+                f"The service {service!r} has no method {name[:MAX_NAME_LENGTH]!r}{_named(methods)}."
             )
         method = methods[name]
         return Method(
@@ -200,5 +200,5 @@ def _find(look_up: Any, name: str) -> Any:
 
 def _named(names: Iterable[str]) -> str:
     shown = sorted(names)
-    more = ", ..." if len(shown) > MOST_NAMES else ""
-    return f" (it has: {', '.join(shown[:MOST_NAMES])}{more})" if shown else ""
+    more = ", ..." if len(shown) > MAX_NAMES else ""
+    return f" (it has: {', '.join(shown[:MAX_NAMES])}{more})" if shown else ""

@@ -22,7 +22,7 @@ from typing import Any
 
 from apflow.core.errors import ExecutorError
 
-LONGEST_MESSAGE = 4000
+MAX_MESSAGE_LENGTH = 4000
 
 
 class GrpcError(ExecutorError):
@@ -74,8 +74,8 @@ class GrpcCallError(GrpcError):
     def __init__(
         self, server: str, method: str, code: str, message: str, details: Sequence[dict[str, Any]] = ()
     ) -> None:
-        said = message.strip()[:LONGEST_MESSAGE].rstrip(".!") or "no reason given"
-        shown = f" Details: {json.dumps(list(details))[:LONGEST_MESSAGE]}" if details else ""
+        said = message.strip()[:MAX_MESSAGE_LENGTH].rstrip(".!") or "no reason given"
+        shown = f" Details: {json.dumps(list(details))[:MAX_MESSAGE_LENGTH]}" if details else ""
         super().__init__(f"{method} at {server} failed with {code}: {said}.{self.advice}{shown}")
         self.server, self.method, self.code = server, method, code
         self.message, self.details = message, list(details)

@@ -15,7 +15,7 @@ from apflow.core.model.task import Json
 from apflow.executor.grpc.call import Answer, Exchange
 from apflow.executor.grpc.catalogue import catalogues
 from apflow.executor.grpc.channel import channels
-from apflow.executor.grpc.description import LONGEST_NAME, Description, Method, is_name
+from apflow.executor.grpc.description import MAX_NAME_LENGTH, Description, Method, is_name
 from apflow.executor.grpc.errors import GrpcInputError, GrpcRequestError, GrpcTimeoutError
 from apflow.executor.grpc.fault import WELL_KNOWN_FORMS
 from apflow.executor.grpc.inputs import SCHEMA
@@ -27,7 +27,7 @@ from apflow.executor.grpc.status import error_of
 from apflow.executor.grpc.target import Server, judge, read_server
 
 DEFAULT_TIMEOUT = 30
-LONGEST_TIMEOUT = 365 * 86400  # a deadline that gRPC can still reckon with
+MAX_TIMEOUT_SECONDS = 365 * 86400  # a deadline that gRPC can still reckon with
 DEFAULT_OUTPUT_BYTES = 1 << 20
 # A server describes itself in messages of up to this size, however little output is wanted of it.
 SMALLEST_RECEIVE = 4 << 20
@@ -54,12 +54,12 @@ class GrpcExecutor(BaseTask):
         for name in ("service", "method"):
             if not is_name(inputs[name]):
                 raise GrpcInputError(
-                    f"{name} {inputs[name][:LONGEST_NAME]!r}", f"is not a valid {name} name."
+                    f"{name} {inputs[name][:MAX_NAME_LENGTH]!r}", f"is not a valid {name} name."
                 )
         server = await read_server(inputs["server"], inputs.get("tls"))
         metadata = read_metadata(inputs.get("metadata", {}))
         source = read_source(inputs, server)
-        timeout = min(inputs.get("timeout", DEFAULT_TIMEOUT), LONGEST_TIMEOUT)
+        timeout = min(inputs.get("timeout", DEFAULT_TIMEOUT), MAX_TIMEOUT_SECONDS)
         try:
             async with asyncio.timeout(timeout):
                 return await self._execute(inputs, server, metadata, source, time.monotonic() + timeout)

@@ -14,7 +14,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from apflow.core.payload.json_value import copy_json
-from apflow.executor.grpc.description import MOST_NAMES, Description, is_name
+from apflow.executor.grpc.description import MAX_NAMES, Description, is_name
 
 ANY = AnyMessage.DESCRIPTOR.full_name
 BYTES_VALUE = "google.protobuf.BytesValue"
@@ -250,5 +250,5 @@ def _is_repeated(field: FieldDescriptor) -> bool:
 
 
 def _listed(names: list[str]) -> str:
-    more = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

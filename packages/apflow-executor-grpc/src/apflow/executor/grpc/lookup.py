@@ -18,7 +18,7 @@ from apflow.executor.grpc.protofile import compile_protos, read_protos
 from apflow.executor.grpc.reflection import Reflection, not_offered
 from apflow.executor.grpc.target import Server
 
-MOST_TYPES = 50  # that one message may make us ask for
+MAX_TYPES = 50  # that one message may make us ask for
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Lookup:
 
     async def learn(self, description: Description, types: set[str]) -> bool:
         """Ask for messages that are not described yet; say whether one of them is now."""
-        if self.source.is_given or len(types) > MOST_TYPES:
+        if self.source.is_given or len(types) > MAX_TYPES:
             return False
         learned = False
         for each in sorted(types):

@@ -9,7 +9,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, EncodeError, Message
 
-from apflow.executor.grpc.description import MOST_NAMES, Description, is_name
+from apflow.executor.grpc.description import MAX_NAMES, Description, is_name
 from apflow.executor.grpc.errors import GrpcRequestError, GrpcResponseError
 from apflow.executor.grpc.fault import (
     ANY,
@@ -41,7 +41,7 @@ def encode(description: Description, descriptor: Descriptor, value: Any, path: s
     try:
         return cast("bytes", message.SerializeToString())
     except (EncodeError, ValueError):
-        missing = ", ".join(message.FindInitializationErrors()[:MOST_NAMES])
+        missing = ", ".join(message.FindInitializationErrors()[:MAX_NAMES])
         raise GrpcRequestError(path, f"lacks required fields: {missing}") from None
 
 

@@ -20,7 +20,7 @@ RESERVED = frozenset({
 
 _KEY = re.compile(r"[0-9a-z_.-]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
-_SHORTEST_SECRET = 4
+_MIN_SECRET_LENGTH = 4
 
 
 def read_metadata(given: Mapping[str, str | Sequence[str]]) -> Pairs:
@@ -72,6 +72,6 @@ def without_secrets(text: str, metadata: Pairs) -> str:
         if not is_secret_key(key) or isinstance(value, bytes):
             continue
         for secret in (value, value.partition(" ")[2]):
-            if len(secret) >= _SHORTEST_SECRET:
+            if len(secret) >= _MIN_SECRET_LENGTH:
                 text = text.replace(secret, STARS)
     return text

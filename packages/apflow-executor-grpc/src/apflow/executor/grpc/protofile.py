@@ -23,8 +23,8 @@ from apflow.executor.grpc.description import WELL_KNOWN_FILES
 from apflow.executor.grpc.errors import GrpcDescriptionError
 
 COMPILE_SECONDS = 20.0
-LONGEST_FAULT = 2000
-LARGEST_SET = 32 << 20
+MAX_FAULT_LENGTH = 2000
+MAX_SET_BYTES = 32 << 20
 SINGLE_NAME = "input.proto"
 # Folders below google/ that may be imported beside google/protobuf: annotations, status, money and so on.
 COMMON = ("api", "rpc", "type", "longrunning")
@@ -66,9 +66,8 @@ async def compile_protos(texts: Mapping[str, str]) -> list[FileDescriptorProto]:
         code, said = await _run(arguments, folder)
         if code != 0:
             fault = _LOG.sub("", said.decode("utf-8", "replace")).replace(f"{folder}/own/", "").strip()
-            raise GrpcDescriptionError(
-                f"proto_file cannot be compiled: {fault[:LONGEST_FAULT] or f'the compiler ended with {code}'}"
-            )
+            cause = fault[:MAX_FAULT_LENGTH] or f"the compiler ended with {code}"
+            raise GrpcDescriptionError(f"proto_file cannot be compiled: {cause}")
         return _read_set(Path(folder, "set"))
 
 
@@ -98,8 +97,8 @@ def _prepare(folder: Path, texts: Mapping[str, str]) -> list[str]:
 
 
 def _read_set(path: Path) -> list[FileDescriptorProto]:
-    if path.stat().st_size > LARGEST_SET:
-        raise GrpcDescriptionError(f"proto_file compiles to more than {LARGEST_SET} bytes.")
+    if path.stat().st_size > MAX_SET_BYTES:
+        raise GrpcDescriptionError(f"proto_file compiles to more than {MAX_SET_BYTES} bytes.")
     return list(FileDescriptorSet.FromString(path.read_bytes()).file)
 
 

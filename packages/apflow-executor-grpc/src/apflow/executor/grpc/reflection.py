@@ -16,12 +16,12 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
-from apflow.executor.grpc.description import LONGEST_NAME, MOST_FILES, MOST_NAMES, Description
+from apflow.executor.grpc.description import MAX_FILES, MAX_NAME_LENGTH, MAX_NAMES, Description
 from apflow.executor.grpc.errors import GrpcDescriptionError
 from apflow.executor.grpc.metadata import Pairs
 
 VERSIONS = ("grpc.reflection.v1", "grpc.reflection.v1alpha")
-MOST_BYTES = 32 << 20  # of all files together
+MAX_BYTES = 32 << 20  # of all files together
 
 T = TypeVar("T")
 _Ask = Callable[[ServerReflectionRequest], Awaitable[ServerReflectionResponse]]
@@ -96,7 +96,7 @@ class Reflection:
         asked: set[str] = set()
         while missing := _missing(description, files):
             name = missing[0]
-            if name in asked or len(files) > MOST_FILES:
+            if name in asked or len(files) > MAX_FILES:
                 raise GrpcDescriptionError(f"The server describes no file {name!r}, which others import.")
             asked.add(name)
             answer = await ask(ServerReflectionRequest(file_by_filename=name))
@@ -109,8 +109,8 @@ class Reflection:
     def _take(self, answer: ServerReflectionResponse, files: dict[str, FileDescriptorProto]) -> None:
         for data in answer.file_descriptor_response.file_descriptor_proto:
             self._bytes += len(data)
-            if self._bytes > MOST_BYTES:
-                raise GrpcDescriptionError(f"The server describes itself in more than {MOST_BYTES} bytes.")
+            if self._bytes > MAX_BYTES:
+                raise GrpcDescriptionError(f"The server describes itself in more than {MAX_BYTES} bytes.")
             try:
                 each = FileDescriptorProto.FromString(data)
             except DecodeError as error:
@@ -131,11 +131,11 @@ def _missing(description: Description, files: dict[str, FileDescriptorProto]) ->
 
 def _refused(what: str, answer: ServerReflectionResponse) -> GrpcDescriptionError:
     said = answer.error_response.error_message[:200]
-    return GrpcDescriptionError(f"The server does not describe {what[:LONGEST_NAME]!r}: {said}")
+    return GrpcDescriptionError(f"The server does not describe {what[:MAX_NAME_LENGTH]!r}: {said}")
 
 
 def not_offered(service: str, services: Sequence[str]) -> GrpcDescriptionError:
     """Return the error for a service that the server does not know."""
-    shown = ", ".join(services[:MOST_NAMES]) + (", ..." if len(services) > MOST_NAMES else "")
+    shown = ", ".join(services[:MAX_NAMES]) + (", ..." if len(services) > MAX_NAMES else "")
     has = f" It has: {shown}." if services else ""
-    return GrpcDescriptionError(f"The server describes no service {service[:LONGEST_NAME]!r}.{has}")
+    return GrpcDescriptionError(f"The server describes no service {service[:MAX_NAME_LENGTH]!r}.{has}")

@@ -15,7 +15,7 @@ from apflow.core.net.connect import Endpoint, connect, resolve
 from apflow.core.permissions.file_policy import read_file
 from apflow.executor.grpc.errors import GrpcInputError
 
-LARGEST_PEM = 1 << 20
+MAX_PEM_BYTES = 1 << 20
 
 _SERVER = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<name>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})")
 _NAME = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9a-fA-F:.]+\]?")
@@ -122,7 +122,7 @@ async def _pem(name: str, given: str | None) -> bytes | None:
         return given.encode("utf-8", "replace")
     # Errors do not repeat the path: it may be half a key.
     try:
-        return await read_file(given, LARGEST_PEM)
+        return await read_file(given, MAX_PEM_BYTES)
     except FileRefusedError as error:
         raise FileRefusedError(f"tls.{name}", error.reason) from None
     except (FileNotFoundError, NotADirectoryError):

@@ -17,7 +17,7 @@ from apflow.core.process.captured_output import CUT
 
 CHUNK = 1 << 16  # bytes that are unpacked at once
 GZIP = 0x1F  # how a member of a gzip file begins
-MOST_ENCODINGS = 3  # one inside the other
+MAX_ENCODINGS = 3  # one inside the other
 # Charsets of text. Python has more codecs; some take unbounded time, or do not return a string.
 _CHARSETS = re.compile(
     r"(ascii|utf-(8|16|32)(-[bl]e|-sig)?|iso(8859|2022).*|cp\d+|koi8.*|mac.*|shift.*|euc.*|gb.*|big5.*|hz|johab|"
@@ -45,7 +45,7 @@ class Body:
             zlib.error: it is not what its Content-Encoding says.
         """
         encodings = _encodings(response)
-        if len(encodings) > MOST_ENCODINGS:
+        if len(encodings) > MAX_ENCODINGS:
             raise EncodingError(f"it is packed {len(encodings)} times")
         unpackers = [_unpacker(name) for name in reversed(encodings)]
         async for piece in _raw(response):

@@ -6,12 +6,12 @@ import asyncio
 import ssl
 from functools import partial
 
-from apflow.core.concurrency.loop_local import PerLoop
+from apflow.core.concurrency.loop_local import LoopLocal
 from apflow.core.permissions.file_policy import read_certificates
 from apflow.executor.http.errors import RestInputError
 from apflow.http import GuardedTransport
 
-MOST = 16  # pools of one loop; what was not used for longest is closed
+MAX_POOLS = 16  # pools of one loop; what was not used for longest is closed
 # The engine bounds how many tasks run. A lower bound here would let one slow host hold up all others.
 CONNECTIONS = 1 << 16
 
@@ -37,7 +37,7 @@ class Pools:
         except (OSError, ValueError) as error:
             raise RestInputError(f"verify names {verify!r}, which holds no certificates: {error}.") from error
         self._open[trust] = transport
-        if len(self._open) > MOST:
+        if len(self._open) > MAX_POOLS:
             await self._open.pop(next(iter(self._open))).aclose()
         return transport
 
@@ -55,7 +55,7 @@ class Pools:
             await self._open.popitem()[1].aclose()
 
 
-_pools = PerLoop(Pools, Pools.close)
+_pools = LoopLocal(Pools, Pools.close)
 
 
 async def transport_for(verify: bool | str) -> GuardedTransport:

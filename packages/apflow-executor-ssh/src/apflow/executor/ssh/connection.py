@@ -24,7 +24,7 @@ SIGNS = 3  # that may fail to come
 JOIN_SECONDS = 2.0  # for the receiving thread to end
 ENDING_SECONDS = 0.2  # for it to end, once its sessions have
 NEVER = 1e6  # seconds: paramiko's own limits, which do not cover every stage; the caller has better ones
-LONGEST_CAUSE = 200
+MAX_CAUSE_LENGTH = 200
 GREETING, KEYS = "waiting for its greeting", "agreeing on keys"
 
 
@@ -173,7 +173,7 @@ class Connection:
         transport, plan = self._opened, self._plan
         cause = cause or str(transport.get_exception() or "") or otherwise
         kind = SshConnectionError if transport.remote_version else SshDroppedError
-        return kind(plan.host, plan.port, self.stage, cause[:LONGEST_CAUSE])
+        return kind(plan.host, plan.port, self.stage, cause[:MAX_CAUSE_LENGTH])
 
     def cut(self) -> None:
         """End the connection at once, from any thread."""

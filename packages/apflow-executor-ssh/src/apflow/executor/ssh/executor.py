@@ -8,7 +8,7 @@ import shlex
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
-from apflow.core.concurrency.fair_semaphore import host_slot
+from apflow.core.concurrency.fair_semaphore import host_semaphore
 from apflow.core.concurrency.thread_pool import ThreadPool
 from apflow.core.extensions.executor import BaseTask, InputsSchema
 from apflow.core.net.connect import open_socket
@@ -77,9 +77,9 @@ async def _run(plan: Plan, session: Session) -> int:
     """Run the command and return its exit code. Waiting for a place does not count as the task's time."""
     login = AsyncExitStack()
     async with login:
-        await login.enter_async_context(host_slot(SshExecutor.id, f"{plan.host}:{plan.port}", LOGINS))
+        await login.enter_async_context(host_semaphore(SshExecutor.id, f"{plan.host}:{plan.port}", LOGINS))
         # As many places as threads: no call waits for a thread once its time runs.
-        async with host_slot(SshExecutor.id, "any", CALLS):
+        async with host_semaphore(SshExecutor.id, "any", CALLS):
             seconds = plan.timeout
             try:
                 async with asyncio.timeout(plan.timeout):

@@ -16,7 +16,7 @@ from apflow.core.errors import FileRefusedError
 from apflow.core.permissions.file_policy import file_policy
 from apflow.executor.ssh.errors import SshInputError
 
-LARGEST = 64 << 10  # a private key is a few KB
+MAX_SIZE = 64 << 10  # a private key is a few KB
 _KINDS: tuple[tuple[type, type[paramiko.PKey]], ...] = (
     (rsa.RSAPrivateKey, paramiko.RSAKey),
     (ed25519.Ed25519PrivateKey, paramiko.Ed25519Key),
@@ -48,7 +48,7 @@ def read_key_file(path: str) -> bytes:
         raise SshInputError(f"The key file {path!r} cannot be read: {reason}.") from error
     try:
         _check_mode(path, os.fstat(file))
-        return os.read(file, LARGEST + 1)
+        return os.read(file, MAX_SIZE + 1)
     finally:
         os.close(file)
 
@@ -59,7 +59,7 @@ def parse_key(data: bytes, passphrase: str | None) -> paramiko.PKey:
     Raises:
         SshInputError: it is not an RSA, Ed25519 or ECDSA key, or the passphrase is missing or wrong.
     """
-    if len(data) > LARGEST or b"PRIVATE KEY-----" not in data:
+    if len(data) > MAX_SIZE or b"PRIVATE KEY-----" not in data:
         raise SshInputError("The value is not a private key. Private keys begin with -----BEGIN.")
     loaded = _load(data.replace(b"\r\n", b"\n").strip() + b"\n", passphrase)
     kind = next((ours for theirs, ours in _KINDS if isinstance(loaded, theirs)), None)

@@ -10,7 +10,7 @@ from apflow.core.permissions.file_policy import FilePolicy, file_policy
 from apflow.executor.ssh.errors import SshInputError
 from apflow.executor.ssh.knownhost import HostKey, KnownHosts, is_lines, read_lines
 
-LARGEST = 16 << 20
+MAX_SIZE = 16 << 20
 # The files that ssh reads by default.
 USUAL = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 # Lines are added only to such a file, even if this program can write others.
@@ -62,7 +62,7 @@ def add_known_host(given: str, name: str, key: HostKey) -> None:
         file = file_policy().open(given, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         with open(file, "r+", encoding="utf-8", errors="surrogateescape") as opened:  # noqa: PTH123
             fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
-            text = opened.read(LARGEST)
+            text = opened.read(MAX_SIZE)
             if KnownHosts(given, tuple(read_lines(text))).check(name, key, accepts_new=True):
                 return
             opened.write(("" if not text or text.endswith("\n") else "\n") + key.line(name) + "\n")
@@ -91,7 +91,7 @@ def expanded(path: str) -> Path:
 
 def _read(path: Path, policy: FilePolicy) -> str:
     try:
-        return policy.read(str(path), LARGEST).decode("utf-8", "surrogateescape")
+        return policy.read(str(path), MAX_SIZE).decode("utf-8", "surrogateescape")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SshInputError(f"The file of known hosts {str(path)!r} cannot be read: {reason}.") from error

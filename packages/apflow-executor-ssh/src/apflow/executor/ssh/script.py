@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 from apflow.executor.ssh.errors import SshInputError
 
-LONGEST = 128 << 10  # of command and environment: about what systems give a program
+MAX_COMMAND_BYTES = 128 << 10  # of command and environment: about what systems give a program
 
 # Read byte by byte: what follows is the command's own input. A script that does not arrive whole is a `{`
 # that is not closed, which no shell runs.
@@ -67,10 +67,10 @@ def command_script(command: str | Sequence[str], env: Mapping[str, str]) -> byte
         data = script.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise SshInputError("The command or env contains text that is not Unicode.") from error
-    if len(data) > LONGEST:
+    if len(data) > MAX_COMMAND_BYTES:
         raise SshInputError(
-            f"The command and env take {len(data)} bytes, more than the {LONGEST} that a program can be "
-            f"given. Send large data as stdin."
+            f"The command and env take {len(data)} bytes, more than the "
+            f"{MAX_COMMAND_BYTES} that a program can be given. Send large data as stdin."
         )
     return data
 

@@ -35,7 +35,7 @@ HELD = (
     "A process that the command had left running still held its output. The command's process group was "
     "ended, and its output is no longer read."
 )
-LONGEST_GREETING = 64 << 10  # what a user's startup files may say
+MAX_GREETING_LENGTH = 64 << 10  # what a user's startup files may say
 
 
 class Session:
@@ -155,7 +155,7 @@ class Session:
         def has_greeted() -> bool:
             is_over = channel.closed
             has_more = _take(channel, said.extend, _drop)
-            return (is_over and not has_more) or len(said) > LONGEST_GREETING or bool(pattern.search(said))
+            return (is_over and not has_more) or len(said) > MAX_GREETING_LENGTH or bool(pattern.search(said))
 
         self._connection.wait_until(has_greeted)
         found = pattern.search(said)

@@ -32,8 +32,8 @@ from apflow.executor.websocket.request import Request
 from apflow.executor.websocket.tls import tls_context
 
 CLOSE_SECONDS: Final = 1.0  # for the closing handshake
-MOST_FRAGMENTS: Final = 4096  # of one message
-MOST_PINGS: Final = 4096  # to a peer that does not read the answers
+MAX_FRAGMENTS: Final = 4096  # of one message
+MAX_PINGS: Final = 4096  # to a peer that does not read the answers
 WAITING_FRAMES: Final = 1  # from here on reading pauses
 
 # The library logs every header and message, credentials included: to a logger that no configuration reaches.
@@ -59,8 +59,8 @@ class Connection(ClientConnection):
                 self._fragments = self._fragments + 1 if event.opcode is Opcode.CONT else 1
             elif event.opcode is Opcode.PING:
                 self._pings = self._pings + 1 if self.transport.get_write_buffer_size() else 0
-            if self._fragments > MOST_FRAGMENTS or self._pings > MOST_PINGS:
-                self._refuse("too many fragments" if self._fragments > MOST_FRAGMENTS else "too many pings")
+            if self._fragments > MAX_FRAGMENTS or self._pings > MAX_PINGS:
+                self._refuse("too many fragments" if self._fragments > MAX_FRAGMENTS else "too many pings")
                 return
         super().process_event(event)
 

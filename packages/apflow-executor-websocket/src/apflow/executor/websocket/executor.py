@@ -9,7 +9,7 @@ from apflow.core.extensions.executor import BaseTask, InputsSchema
 from apflow.core.payload.schema import NAMED_ONLY
 from apflow.executor.websocket.address import masked_url
 from apflow.executor.websocket.exchange import exchange
-from apflow.executor.websocket.replies import MOST_REPLIES, Replies, read_replies
+from apflow.executor.websocket.replies import MAX_REPLIES, Replies, read_replies
 from apflow.executor.websocket.request import read_request, sent_of
 
 SCHEMA: dict[str, Any] = {
@@ -28,7 +28,7 @@ SCHEMA: dict[str, Any] = {
         },
         "messages": {
             "type": "array",
-            "maxItems": MOST_REPLIES,
+            "maxItems": MAX_REPLIES,
             "description": "Several messages, each as `message`, sent one after the other.",
             "examples": [["hello", {"subscribe": "prices"}]],
         },
@@ -42,9 +42,9 @@ SCHEMA: dict[str, Any] = {
         "response_count": {
             "type": "integer",
             "minimum": 1,
-            "maximum": MOST_REPLIES,
+            "maximum": MAX_REPLIES,
             "description": "How many replies to wait for, 1 unless said otherwise. With `until`: at most how "
-            f"many replies to look at, {MOST_REPLIES} unless said otherwise.",
+            f"many replies to look at, {MAX_REPLIES} unless said otherwise.",
             "examples": [3],
         },
         "until": {

@@ -16,9 +16,9 @@ from apflow.executor.websocket.errors import (
 )
 from apflow.executor.websocket.request import Message
 
-MOST_REPLIES = 10_000
+MAX_REPLIES = 10_000
 # A result holds its replies two levels down; what would make it too deep to be kept stays text.
-_DEEPEST = MAX_DEPTH - 2
+_MAX_DEPTH = MAX_DEPTH - 2
 
 
 class Condition:
@@ -96,7 +96,7 @@ def read_replies(where: str, inputs: dict[str, Any]) -> Replies:
         return Replies(where, 0, limit)
     most = inputs.get("response_count")
     if most is None:
-        most = 1 if condition is None else MOST_REPLIES
+        most = 1 if condition is None else MAX_REPLIES
     return Replies(where, most, limit, condition)
 
 
@@ -108,4 +108,4 @@ def read_reply(message: Message) -> Any:
         value = loads_exactly(message)
     except InvalidInputError:
         return message
-    return message if is_deeper(value, _DEEPEST) else value
+    return message if is_deeper(value, _MAX_DEPTH) else value

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from apflow.core.permissions.secret_policy import Author
 
-LONGEST_SLEEP = 60.0  # seconds until the clock is asked again: it may be set
+MAX_SLEEP_SECONDS = 60.0  # seconds until the clock is asked again: it may be set
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,6 @@ async def expired(caller: Caller) -> None:
     left = float("inf") if caller.until is None else caller.until - time.time()
     latest = time.monotonic() + left
     while left > 0:
-        await asyncio.sleep(min(left, LONGEST_SLEEP))
+        await asyncio.sleep(min(left, MAX_SLEEP_SECONDS))
         if caller.until is not None:
             left = min(caller.until - time.time(), latest - time.monotonic())

@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 FETCH_AGAIN: Final = 2.0  # minimum seconds between two fetches
 FRESH: Final = 300.0  # seconds after which keys are fetched again, to remove withdrawn ones
 TIMEOUT: Final = 5.0
-LARGEST: Final = 1 << 20  # bytes of a document
-LONGEST_KID: Final = 256
-MOST_WAITING: Final = 1000  # callers that wait for a fetch
+MAX_SIZE: Final = 1 << 20  # bytes of a document
+MAX_KID_LENGTH: Final = 256
+MAX_WAITING: Final = 1000  # callers that wait for a fetch
 
 FAMILIES: Mapping[str, str] = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
 
 
-class KeyRing:
+class JwksClient:
     """Keys by their ids, from one address. Bound to the event loop of its first use."""
 
     def __init__(self, url: str, *, fetch_again: float = FETCH_AGAIN, fresh: float = FRESH) -> None:
@@ -53,14 +53,14 @@ class KeyRing:
             UnauthorizedError: the issuer has no such key.
             UnavailableError: the issuer cannot be asked.
         """
-        if kid is not None and (not isinstance(kid, str) or len(kid) > LONGEST_KID):
+        if kid is not None and (not isinstance(kid, str) or len(kid) > MAX_KID_LENGTH):
             raise UnauthorizedError("its kid is not a valid key id")
         found = self._known(kid, algorithm)
         if found is not None:
             if time.monotonic() - self._fetched_at > self._fresh:
                 self._fetch_soon()  # in the background
             return found
-        if self._waiting >= MOST_WAITING:
+        if self._waiting >= MAX_WAITING:
             raise UnavailableError("Too many callers wait for the keys of the issuer.")
         self._waiting += 1
         try:
@@ -125,8 +125,8 @@ class KeyRing:
             answer.raise_for_status()
             async for chunk in answer.aiter_bytes():
                 content += chunk
-                if len(content) > LARGEST:
-                    raise ValueError(f"the document has more than {LARGEST} bytes")
+                if len(content) > MAX_SIZE:
+                    raise ValueError(f"the document has more than {MAX_SIZE} bytes")
         return bytes(content)
 
 

@@ -15,15 +15,15 @@ import jwt
 
 from apflow.core.errors import SettingsError
 from apflow.core.permissions.secret_policy import ADMIN
-from apflow.core.settings import SHORTEST_SECRET, Settings
+from apflow.core.settings import MIN_SECRET_LENGTH, Settings
 from apflow.server.auth.caller import Caller
 from apflow.server.http.api_error import UnauthorizedError
 
 if TYPE_CHECKING:
-    from apflow.server.auth.jwks import KeyRing
+    from apflow.server.auth.jwks import JwksClient
 
-LONGEST_TOKEN: Final = 8192  # characters
-LONGEST_USER: Final = 255  # characters
+MAX_TOKEN_LENGTH: Final = 8192  # characters
+MAX_USER_LENGTH: Final = 255  # characters
 LEEWAY: Final = 5  # seconds between the clocks of two machines
 LATEST: Final = 1e12  # seconds since 1970, the latest valid expiry
 
@@ -108,9 +108,9 @@ def check_algorithms(settings: Settings) -> frozenset[str]:
     Raises:
         SettingsError: the secret is too short, or an algorithm does not match the keys.
     """
-    if settings.jwt_secret and len(settings.jwt_secret.encode()) < SHORTEST_SECRET:
+    if settings.jwt_secret and len(settings.jwt_secret.encode()) < MIN_SECRET_LENGTH:
         raise SettingsError(
-            f"APFLOW_JWT_SECRET has fewer than {SHORTEST_SECRET} bytes. Make one: "
+            f"APFLOW_JWT_SECRET has fewer than {MIN_SECRET_LENGTH} bytes. Make one: "
             'python -c "import secrets; print(secrets.token_urlsafe(32))"'
         )
     usable = (WITH_SECRET if settings.jwt_secret else frozenset[str]()) | (
@@ -133,7 +133,7 @@ def read_header(token: str) -> dict[str, Any]:
     Raises:
         UnauthorizedError: it is malformed, or requires unsupported extensions.
     """
-    if len(token) > LONGEST_TOKEN:
+    if len(token) > MAX_TOKEN_LENGTH:
         raise UnauthorizedError("it is too long")
     if token.count(".") != 2 or not all(token.split(".")) or not token.isascii():
         raise UnauthorizedError("it is not a signed token")
@@ -176,7 +176,7 @@ def _roles(claims: Mapping[str, Any]) -> tuple[str, ...]:
 
 def is_name(text: str) -> bool:
     """Return whether this is a valid user name."""
-    return 0 < len(text) <= LONGEST_USER and text.isprintable() and not text.isspace()
+    return 0 < len(text) <= MAX_USER_LENGTH and text.isprintable() and not text.isspace()
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _key_ring(url: str) -> KeyRing:
-    from apflow.server.auth.jwks import KeyRing  # here: it brings an HTTP client, and few servers need it
+def _key_ring(url: str) -> JwksClient:
+    from apflow.server.auth.jwks import JwksClient  # here: it brings an HTTP client, and few servers need it
 
-    return KeyRing(url)
+    return JwksClient(url)

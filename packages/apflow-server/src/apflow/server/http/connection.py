@@ -13,9 +13,9 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-LOOK_EVERY: Final = 20.0  # seconds between two looks at a connection
+POLL_INTERVAL_SECONDS: Final = 20.0  # seconds between two looks at a connection
 LEAST: Final = 16 << 10  # bytes that a reader takes between two looks, where more than that waits for it
-PATIENCE: Final = 3  # looks in a row at which it may have taken less
+MAX_SLOW_CHECKS: Final = 3  # looks in a row at which it may have taken less
 
 
 class _Watched(asyncio.Protocol):
@@ -96,7 +96,7 @@ class Watch:
         self._timer.cancel()
 
     def _schedule(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
+        self._timer = asyncio.get_running_loop().call_later(POLL_INTERVAL_SECONDS, self._look)
 
     def _look(self) -> None:
         awaited = self._awaited()
@@ -118,4 +118,4 @@ class Watch:
             self._waits_to_be_taken, self._idle_looks = now, 0
         else:
             self._idle_looks += 1
-        return self._idle_looks >= PATIENCE
+        return self._idle_looks >= MAX_SLOW_CHECKS

@@ -29,7 +29,7 @@ from apflow.server.http.api_error import (
 
 BATCH: Final = 100  # requests in one batch
 ENVELOPE: Final = 8  # levels of JSON around the values of a task
-DEEPEST: Final = 200  # levels that are read at all
+MAX_DEPTH: Final = 200  # levels that are read at all
 LOCATED: Final = 1 << 16  # bytes of a request in which the place of a fault is looked for
 SET_BACK: Final = 2.0  # seconds by which the wall clock falls behind: it was set back, not slowed down
 BODY_TIME: Final = 60.0  # seconds for a body to arrive
@@ -124,7 +124,7 @@ def parse(body: bytes | bytearray, depth: int) -> Json:
         text = body.decode()
         if _SURROGATE.search(text):
             from_json(text)  # refuses a lone surrogate, which UTF-8 cannot encode
-        value = read_json_text(text, max_depth=DEEPEST, is_located=len(body) <= LOCATED)
+        value = read_json_text(text, max_depth=MAX_DEPTH, is_located=len(body) <= LOCATED)
     except ValueError as error:
         raise MalformedRequestError(
             f"This is not valid JSON: {str(error).rstrip('.')}.", Code.PARSE

@@ -22,8 +22,8 @@ from apflow.core.store.base import TaskStore
 logger = logging.getLogger(__name__)
 
 EVERY: Final = 0.25  # seconds between two looks
-AT_ONCE: Final = 500  # of what waits, until others have a turn
-MOST: Final = 100_000  # that wait; what is older is left out
+BATCH_SIZE: Final = 500  # of what waits, until others have a turn
+MAX_WAITING: Final = 100_000  # that wait; what is older is left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Observation:
     def __init__(self, db: TaskStore, listeners: Sequence[Take]) -> None:
         self._db = db
         self._listeners = listeners
-        self._waiting: deque[_Told] = deque(maxlen=MOST)
+        self._waiting: deque[_Told] = deque(maxlen=MAX_WAITING)
 
     async def run(self) -> None:
         """Observe until cancelled."""
@@ -71,7 +71,7 @@ class Observation:
 
     def _take_some(self) -> bool:
         """Look at some of what waits, and say whether more does."""
-        for _ in range(AT_ONCE):
+        for _ in range(BATCH_SIZE):
             if not self._waiting:
                 return False
             events, tasks, requested_at = self._waiting.popleft()

@@ -36,7 +36,7 @@ from apflow.core.settings import Settings
 from apflow.server.observability.observation import Seen
 
 ENDED: Final = {EventType.TASK_COMPLETED, EventType.TASK_FAILED, EventType.TASK_CANCELLED}
-MOST_RETRIES: Final = 10_000  # that are kept until their tasks end
+MAX_RETRIES: Final = 10_000  # that are kept until their tasks end
 
 
 class Tracing:
@@ -58,7 +58,7 @@ class Tracing:
     def take(self, seen: Seen) -> None:
         """Make a span where an event ends something."""
         event = seen.event
-        if event.type is EventType.RETRYING and len(self._retries) < MOST_RETRIES:
+        if event.type is EventType.RETRYING and len(self._retries) < MAX_RETRIES:
             self._retries[event.task_id].append(event)
         elif event.type in ENDED:
             self._end_task(seen)

@@ -25,7 +25,7 @@ from apflow.core.engine.gc_tuning import return_large_blocks
 from apflow.core.process import identity
 from apflow.core.settings import Settings
 from apflow.server.http.connection import HttpConnection, WebSocketConnection
-from apflow.server.streaming.websocket_messages import LARGEST
+from apflow.server.streaming.websocket_messages import MAX_SIZE
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ HANGUP = signal.Signals["SIGHUP"] if hasattr(signal, "SIGHUP") else None  # a te
 LAST_WAIT = 5.0  # seconds beyond the time that code has to end: what ignores its cancellation is left behind
 ANSWERS = 5.0  # seconds that answers have to end when nothing runs any more
 KEEP_ALIVE = 30  # seconds that a connection may be idle
-LARGEST_HEAD = 64 << 10  # bytes of the headers of a request
+MAX_HEAD_BYTES = 64 << 10  # bytes of the headers of a request
 
 
 class DrainingServer(uvicorn.Server):
@@ -126,10 +126,10 @@ def configuration(app: FastAPI) -> uvicorn.Config:
         server_header=False,
         http=HttpConnection,
         ws=WebSocketConnection,
-        ws_max_size=4 * LARGEST,  # UTF-8 has at most so many bytes for its characters
+        ws_max_size=4 * MAX_SIZE,  # UTF-8 has at most so many bytes for its characters
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=int(ANSWERS),
-        h11_max_incomplete_event_size=LARGEST_HEAD,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
 
 

@@ -33,9 +33,9 @@ from apflow.server.streaming.sse_frames import HEARTBEAT, FrameCache, comment, f
 
 logger = logging.getLogger(__name__)
 
-HEART: Final = 15.0  # seconds between two signs of life; proxies close what is silent for 60
+HEARTBEAT_SECONDS: Final = 15.0  # seconds between two signs of life; proxies close what is silent for 60
 SEND_TIMEOUT: Final = 60.0  # seconds that a reader may take nothing
-MOST_OF_A_USER: Final = 500  # open streams, of all kinds
+MAX_PER_USER: Final = 500  # open streams, of all kinds
 COME_BACK: Final = b"retry: 1000\n\n"  # milliseconds until a browser connects again
 
 router = APIRouter(tags=["streams"])
@@ -56,9 +56,9 @@ class Streams:
         Raises:
             TooManyRequestsError: it has too many.
         """
-        if caller.user_id is not None and self._of_users[caller.user_id] >= MOST_OF_A_USER:
+        if caller.user_id is not None and self._of_users[caller.user_id] >= MAX_PER_USER:
             raise TooManyRequestsError(
-                f"More than {MOST_OF_A_USER} open streams of one user. A WebSocket has many."
+                f"More than {MAX_PER_USER} open streams of one user. A WebSocket has many."
             )
 
     @contextmanager
@@ -192,7 +192,7 @@ class EventStream(StreamingResponse):
     async def _beat(self, send: Send, pump: asyncio.Task[None]) -> None:
         """Give signs of life, and end the stream of a tree that was deleted."""
         while True:
-            await asyncio.sleep(HEART)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
             if await is_deleted(self._db, self._subscription.root_id):
                 self._farewell = comment("the tree was deleted")
                 pump.cancel()

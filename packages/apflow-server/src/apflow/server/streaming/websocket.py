@@ -40,7 +40,7 @@ SUBPROTOCOL: Final = "apflow"
 TOKEN_PREFIX: Final = "bearer."  # noqa: S105 - of a subprotocol that is a token
 TOKEN_TIME: Final = 10.0  # seconds for the client to authenticate
 SEND_TIMEOUT: Final = 60.0  # seconds that a reader may take nothing
-LOOK_EVERY: Final = 15.0  # seconds between looks whether a tree was deleted
+POLL_INTERVAL_SECONDS: Final = 15.0  # seconds between looks whether a tree was deleted
 WATCHES: Final = 100  # of one connection
 FAULTS: Final = 20  # wrong messages until a connection is closed
 # Codes of closing (RFC 6455, section 7.4, and IANA); of those that are left to us, one after the 401 of HTTP.
@@ -177,7 +177,7 @@ class Conversation:
 
     async def _until_deleted(self, root_id: str) -> None:
         while True:
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
             if await is_deleted(self._service.db, root_id):
                 return
 

@@ -17,8 +17,8 @@ from apflow.core.model.task import Json
 from apflow.core.payload.json_text import read_json
 from apflow.server.http.api_error import ApiError, Code, InvalidParametersError, MalformedRequestError
 
-DEEPEST: Final = 8  # levels of JSON
-LARGEST: Final = 64 << 10  # characters of one message of a client
+MAX_DEPTH: Final = 8  # levels of JSON
+MAX_SIZE: Final = 64 << 10  # characters of one message of a client
 
 
 class Authenticate(BaseModel):
@@ -59,10 +59,10 @@ def read_message(text: str) -> Message:
     Raises:
         ApiError: it is not a valid message.
     """
-    if len(text) > LARGEST:
-        raise MalformedRequestError(f"A message has at most {LARGEST} characters.")
+    if len(text) > MAX_SIZE:
+        raise MalformedRequestError(f"A message has at most {MAX_SIZE} characters.")
     try:
-        read_json(text, max_depth=DEEPEST)  # refuses a key that is repeated
+        read_json(text, max_depth=MAX_DEPTH)  # refuses a key that is repeated
     except MalformedTextError as error:
         raise MalformedRequestError(f"A message is a JSON object. {error}", Code.PARSE) from error
     try:

@@ -45,7 +45,7 @@ async def send(
     except (ApflowError, OSError, httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
         attempt = judge_error(error)
         # What a library says of headers that cannot be sent repeats them.
-        return Attempt(attempt.verdict, cast("str", redact(attempt.problem, secrets)))
+        return Attempt(attempt.status, cast("str", redact(attempt.problem, secrets)))
 
 
 def signed(webhook: Webhook, event: TaskEvent, resolved: Mapping[str, Json], now: datetime) -> httpx.Request:

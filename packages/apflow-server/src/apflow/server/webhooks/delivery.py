@@ -22,14 +22,16 @@ from apflow.server.webhooks.delivery_status import Backoff, LostError
 
 if TYPE_CHECKING:
     from apflow.http import GuardedTransport
-    from apflow.server.webhooks.sender import Courier, Post
+    from apflow.server.webhooks.sender import DeliveryContext, WebhookSender
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY: Final = 0.5  # seconds between looks for new webhooks, or twenty times as long as one takes
-LONGEST_REST: Final = 10.0
+POLL_INTERVAL_SECONDS: Final = (
+    0.5  # seconds between looks for new webhooks, or twenty times as long as one takes
+)
+MAX_REST_SECONDS: Final = 10.0
 TIDY_EVERY: Final = 600.0  # seconds between looks for what is of no use any more
-LEAVE: Final = 5.0  # seconds to note how far everything is
+FINAL_SAVE_SECONDS: Final = 5.0  # seconds to note how far everything is
 PAGE: Final = 500
 
 
@@ -40,9 +42,9 @@ class Deliveries:
         self._db = db
         self._settings = settings
         self._backoff = backoff or Backoff()
-        self._couriers: dict[str, tuple[Courier, asyncio.Task[None]]] = {}
+        self._couriers: dict[str, tuple[WebhookSender, asyncio.Task[None]]] = {}
         self._stop = asyncio.Event()
-        self._post: Post | None = None  # once there is a webhook
+        self._post: DeliveryContext | None = None  # once there is a webhook
         self.counts: Counter[str] = Counter()
 
     @property
@@ -68,19 +70,19 @@ class Deliveries:
         for courier, _ in list(self._couriers.values()):
             courier.stop()
         if delivering:
-            await asyncio.wait(delivering, timeout=LEAVE)
+            await asyncio.wait(delivering, timeout=FINAL_SAVE_SECONDS)
         for each in delivering:
             each.cancel()
 
     async def _look_again_and_again(self, stack: AsyncExitStack, group: asyncio.TaskGroup) -> None:
-        rest = LOOK_EVERY
+        rest = POLL_INTERVAL_SECONDS
         while not self._stop.is_set():
             begun = time.monotonic()
             try:
                 await self._look(stack, group)
-                rest = min(LONGEST_REST, max(LOOK_EVERY, 20 * (time.monotonic() - begun)))
+                rest = min(MAX_REST_SECONDS, max(POLL_INTERVAL_SECONDS, 20 * (time.monotonic() - begun)))
             except Exception as error:  # noqa: BLE001 - a look that fails only delays
-                rest = min(LONGEST_REST, 2 * rest)
+                rest = min(MAX_REST_SECONDS, 2 * rest)
                 logger.warning("Looking for webhooks failed and is repeated: %s", error)
             try:
                 async with asyncio.timeout(rest):
@@ -100,7 +102,7 @@ class Deliveries:
                 delivering = group.create_task(self._deliver(record.key, courier), name=name)
                 self._couriers[record.key] = courier, delivering
 
-    async def _open(self, stack: AsyncExitStack) -> Post:
+    async def _open(self, stack: AsyncExitStack) -> DeliveryContext:
         """Return what couriers share. Its HTTP client takes a quarter of a second to import."""
         transport, make = await asyncio.to_thread(_imported)
         await stack.enter_async_context(transport)
@@ -114,7 +116,7 @@ class Deliveries:
             self.counts,
         )
 
-    async def _deliver(self, key: str, courier: Courier) -> None:
+    async def _deliver(self, key: str, courier: WebhookSender) -> None:
         """Run a sender. If it fails, a later poll finds the webhook again."""
         try:
             await courier.run()
@@ -122,14 +124,14 @@ class Deliveries:
             logger.warning("Delivering to webhook %s failed and is repeated: %s", courier.webhook.id, error)
             if not isinstance(error, StoreError):
                 logger.debug("Why it failed", exc_info=True)
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
         finally:
             await self._leave(courier)
             del self._couriers[key]
 
-    async def _leave(self, courier: Courier) -> None:
+    async def _leave(self, courier: WebhookSender) -> None:
         try:
-            async with asyncio.timeout(LEAVE):
+            async with asyncio.timeout(FINAL_SAVE_SECONDS):
                 await courier.leave()
         except LostError:
             pass  # it was deleted, or others have it
@@ -148,14 +150,14 @@ class Deliveries:
             await asyncio.sleep(TIDY_EVERY)
 
 
-def _imported() -> tuple[GuardedTransport, type[Post]]:
+def _imported() -> tuple[GuardedTransport, type[DeliveryContext]]:
     from apflow.http import GuardedTransport
-    from apflow.server.webhooks.sender import IN_ALL, Post
+    from apflow.server.webhooks.sender import IN_ALL, DeliveryContext
 
-    return GuardedTransport(connections=IN_ALL), Post
+    return GuardedTransport(connections=IN_ALL), DeliveryContext
 
 
-async def _take(post: Post, record: Record) -> Courier | None:
+async def _take(post: DeliveryContext, record: Record) -> WebhookSender | None:
     from apflow.server.webhooks.sender import take
 
     return await take(post, record)

@@ -16,15 +16,15 @@ from apflow.core.errors import AddressRefusedError, SecretRefusedError
 from apflow.core.net.retry_after import read_retry_after
 from apflow.core.service.webhook import Webhook
 
-MOST_REFUSED: Final = 5  # events in a row
-LONGEST_ERROR: Final = 500  # characters
+MAX_REFUSED: Final = 5  # events in a row
+MAX_ERROR_LENGTH: Final = 500  # characters
 
 
 class LostError(Exception):
     """Another process delivers to the webhook now."""
 
 
-class Verdict(Enum):
+class DeliveryStatus(Enum):
     """The outcome of an attempt."""
 
     SENT = auto()
@@ -37,7 +37,7 @@ class Verdict(Enum):
 class Attempt:
     """One attempt, judged."""
 
-    verdict: Verdict
+    status: DeliveryStatus
     problem: str | None = None
     retry_after: float | None = None  # seconds that the receiver asks for
 
@@ -69,38 +69,38 @@ class Backoff:
 def judge_status(status: int, retry_after: str | None, now: datetime) -> Attempt:
     """Return what an answer means. A redirect is not followed: it was not what was registered."""
     if 200 <= status < 300:
-        return Attempt(Verdict.SENT)
+        return Attempt(DeliveryStatus.SENT)
     problem = f"the receiver answered {status}"
     if status == 410:
-        return Attempt(Verdict.GONE, problem)
+        return Attempt(DeliveryStatus.GONE, problem)
     if status >= 500 or status in (408, 425, 429):
-        return Attempt(Verdict.RETRY, problem, read_retry_after(retry_after, now))
-    return Attempt(Verdict.REFUSED, problem)
+        return Attempt(DeliveryStatus.RETRY, problem, read_retry_after(retry_after, now))
+    return Attempt(DeliveryStatus.REFUSED, problem)
 
 
 def judge_error(error: Exception) -> Attempt:
     """Return what it means that there was no answer."""
     if isinstance(error, AddressRefusedError | SecretRefusedError):
-        return Attempt(Verdict.GONE, str(error))
+        return Attempt(DeliveryStatus.GONE, str(error))
     import httpx  # here: the server must start without waiting for this import
 
     if isinstance(error, httpx.InvalidURL):
-        return Attempt(Verdict.GONE, f"the address cannot be used: {error}")
+        return Attempt(DeliveryStatus.GONE, f"the address cannot be used: {error}")
     if isinstance(error, TimeoutError | httpx.TimeoutException):
-        return Attempt(Verdict.RETRY, "the receiver did not answer in time")
-    return Attempt(Verdict.RETRY, str(error) or type(error).__name__)
+        return Attempt(DeliveryStatus.RETRY, "the receiver did not answer in time")
+    return Attempt(DeliveryStatus.RETRY, str(error) or type(error).__name__)
 
 
 def after_attempt(
     webhook: Webhook, attempt: Attempt, sequence: int, *, is_final: bool, now: datetime, backoff: Backoff
 ) -> Webhook:
     """Return a webhook as it is after an attempt to send one event."""
-    error = attempt.problem and attempt.problem[:LONGEST_ERROR]
-    match attempt.verdict:
-        case Verdict.SENT:
+    error = attempt.problem and attempt.problem[:MAX_ERROR_LENGTH]
+    match attempt.status:
+        case DeliveryStatus.SENT:
             sent = replace(webhook, sent=sequence, failures=0, not_before=None, refused=0, error=None)
             return ended(sent, "done", now) if is_final else sent
-        case Verdict.REFUSED:
+        case DeliveryStatus.REFUSED:
             refused = replace(
                 webhook,
                 sent=sequence,
@@ -109,12 +109,12 @@ def after_attempt(
                 refused=webhook.refused + 1,
                 error=error,
             )
-            if refused.refused >= MOST_REFUSED:
+            if refused.refused >= MAX_REFUSED:
                 return ended(refused, "dead", now)
             return ended(refused, "done", now) if is_final else refused
-        case Verdict.GONE:
+        case DeliveryStatus.GONE:
             return ended(replace(webhook, error=error), "dead", now)
-        case Verdict.RETRY:
+        case DeliveryStatus.RETRY:
             failures = webhook.failures + 1
             failed = replace(webhook, failures=failures, error=error)
             if failures > webhook.max_retries:

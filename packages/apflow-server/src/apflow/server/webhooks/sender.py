@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from apflow.core.concurrency.fair_semaphore import host_slot
+from apflow.core.concurrency.fair_semaphore import host_semaphore
 from apflow.core.engine import active_runs
 from apflow.core.errors import NotFoundError
 from apflow.core.events.bus import bus_of
@@ -29,20 +29,22 @@ from apflow.core.model.task import utc_now
 from apflow.core.service.webhook import ENDED_KIND, KIND, Webhook
 from apflow.core.store.base import Record, TaskStore
 from apflow.server.webhooks.attempt import send
-from apflow.server.webhooks.delivery_status import Attempt, Backoff, LostError, Verdict, after_attempt
+from apflow.server.webhooks.delivery_status import Attempt, Backoff, DeliveryStatus, LostError, after_attempt
 
 logger = logging.getLogger(__name__)
 
 NOTE_EVERY: Final = 0.25  # seconds between two notes of how far it is
-LOOK_EVERY: Final = 0.5  # seconds between looks for a run that is about to be requested
-AHEAD: Final = 100  # events that wait for a receiver in memory; more are read when it has caught up
+POLL_INTERVAL_SECONDS: Final = 0.5  # seconds between looks for a run that is about to be requested
+MAX_BUFFERED_EVENTS: Final = (
+    100  # events that wait for a receiver in memory; more are read when it has caught up
+)
 PER_HOST: Final = 4  # requests at once
 IN_ALL: Final = 64
 MARGIN, LONG_LEASE = 4, 60.0  # a lease that ends after so many leases, or seconds, is of an earlier clock
 
 
 @dataclass
-class Post:
+class DeliveryContext:
     """What couriers of one server share."""
 
     db: TaskStore
@@ -50,14 +52,14 @@ class Post:
     timeout: float  # of one attempt, where the webhook allows more
     lease: float  # seconds that a lease lasts beyond one attempt
     backoff: Backoff = field(default_factory=Backoff)
-    counts: Counter[str] = field(default_factory=Counter[str])  # by verdict, and of webhooks that died
+    counts: Counter[str] = field(default_factory=Counter[str])  # by status, and of webhooks that died
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_ALL))
 
     @asynccontextmanager
     async def place(self, url: str) -> AsyncGenerator[None]:
         """Hold a place to send: receivers that hang leave room for the others."""
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(host_slot("webhook", urlsplit(url).netloc, PER_HOST))
+            await stack.enter_async_context(host_semaphore("webhook", urlsplit(url).netloc, PER_HOST))
             await stack.enter_async_context(self.places)
             yield
 
@@ -81,10 +83,10 @@ class _StoppedError(Exception):
     """Delivery must stop."""
 
 
-class Courier:
+class WebhookSender:
     """Delivers to one webhook, which this process has taken with `take`."""
 
-    def __init__(self, post: Post, webhook: Webhook, version: int) -> None:
+    def __init__(self, post: DeliveryContext, webhook: Webhook, version: int) -> None:
         self.webhook = webhook
         self._post = post
         self._db = post.db
@@ -129,7 +131,7 @@ class Courier:
         """Deliver the events of a run; where none is requested yet, wait a moment."""
         webhook = self.webhook
         subscription = Subscription(
-            bus_of(self._db), self._db, webhook.root_id, after=webhook.sent, size=AHEAD
+            bus_of(self._db), self._db, webhook.root_id, after=webhook.sent, size=MAX_BUFFERED_EVENTS
         )
         async with aclosing(subscription.batches()) as batches:
             async for batch in batches:
@@ -138,7 +140,7 @@ class Courier:
                         await self._deliver(event)
                     if self.webhook.status != "active":
                         return
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     async def _deliver(self, event: TaskEvent) -> None:
         """Send one event until it is taken, refused, or given up."""
@@ -148,7 +150,7 @@ class Courier:
                 if self._lease_is_short():
                     await self._note()
                 attempt = await self._send(event)
-            self._post.counts[attempt.verdict.name.lower()] += 1
+            self._post.counts[attempt.status.name.lower()] += 1
             self.webhook = after_attempt(
                 self.webhook,
                 attempt,
@@ -162,11 +164,11 @@ class Courier:
                 await self._end()
                 return
             is_due = time.monotonic() - self._noted_at >= NOTE_EVERY
-            if is_due or attempt.verdict is not Verdict.SENT:
+            if is_due or attempt.status is not DeliveryStatus.SENT:
                 await self._note()
             if self._is_stopping:
                 raise _StoppedError
-            if attempt.verdict is not Verdict.RETRY:
+            if attempt.status is not DeliveryStatus.RETRY:
                 return
 
     async def _send(self, event: TaskEvent) -> Attempt:
@@ -230,7 +232,7 @@ class Courier:
             )
 
 
-async def take(post: Post, record: Record) -> Courier | None:
+async def take(post: DeliveryContext, record: Record) -> WebhookSender | None:
     """Become the one who delivers to a webhook; None where another process is, or another comes first."""
     webhook = Webhook.of(record)
     is_foreign = webhook.owner not in (None, active_runs.owner_id())
@@ -238,4 +240,4 @@ async def take(post: Post, record: Record) -> Courier | None:
         return None
     webhook = replace(webhook, owner=active_runs.owner_id(), lease_until=post.lease_of(webhook))
     taken = await post.db.put_record(KIND, webhook.key, webhook.to_json(), version=record.version)
-    return None if taken is None else Courier(post, webhook, taken.version)
+    return None if taken is None else WebhookSender(post, webhook, taken.version)

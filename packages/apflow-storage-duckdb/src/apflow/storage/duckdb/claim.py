@@ -17,7 +17,7 @@ from pathlib import Path
 
 from apflow.core.errors import StoreError, StoreLockedError
 from apflow.core.process.identity import ForkLock, after_fork_in_child, started
-from apflow.core.process.server_file import find_holder
+from apflow.core.process.server_file import find_server
 from apflow.storage.duckdb.openfile import FileState, OpenFile
 
 OWNER_ONLY = 0o600
@@ -140,7 +140,7 @@ def _locked_file(lock_path: Path, path: Path) -> int:
 
 def locked(path: Path, pid: int | None) -> StoreLockedError:
     """Return who holds a file: by what the lock says, and by what a server has published."""
-    holder = find_holder(path)
+    holder = find_server(path)
     if holder is None or pid not in (None, holder.pid):
         return StoreLockedError(path, pid)
     return StoreLockedError(path, holder.pid, holder.url, needs_token=holder.needs_token)

@@ -31,8 +31,8 @@ MAX_WAITING = 10_000  # notices; what comes then is dropped
 PAUSE = 0.02  # seconds between two sends: what comes meanwhile goes together, unless it is urgent
 ASKING = frozenset({"run_requested_at", "run_owner", "lease_until"})  # what makes a run free to be taken
 URGENT = frozenset({NoticeKind.REQUESTED, NoticeKind.CANCEL})
-LONGEST_WAIT = 5.0  # seconds until a lost connection is opened again
-CHECK_EVERY = 30.0  # seconds: a connection that says nothing may be dead
+MAX_WAIT_SECONDS = 5.0  # seconds until a lost connection is opened again
+CHECK_INTERVAL_SECONDS = 30.0  # seconds: a connection that says nothing may be dead
 SEND_TIMEOUT = 5.0  # seconds
 
 _SEND = (
@@ -80,7 +80,7 @@ class Notices:
             except Exception as error:  # noqa: BLE001  it is retried, and readers also poll
                 logger.info("%s: notices cannot be received for the moment: %s", self._server.url, error)
             await asyncio.sleep(wait)
-            wait = min(LONGEST_WAIT, wait * 2)
+            wait = min(MAX_WAIT_SECONDS, wait * 2)
 
     async def close(self) -> None:
         """Let go of the connection that sends."""
@@ -113,7 +113,7 @@ class Notices:
         await connection.add_listener(CHANNEL, receive)
         while not lost.is_set():
             try:
-                async with asyncio.timeout(CHECK_EVERY):
+                async with asyncio.timeout(CHECK_INTERVAL_SECONDS):
                     await lost.wait()
             except TimeoutError:
                 await connection.execute("SELECT 1", timeout=SEND_TIMEOUT)

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 RACES = 5  # attempts of what loses races
-FIRST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds between attempts
+FIRST_WAIT, MAX_WAIT_SECONDS = 0.05, 2.0  # seconds between attempts
 COMMAND_TIMEOUT = 75.0  # seconds; more than the server's own: where it says nothing any more
 
 
@@ -94,7 +94,7 @@ class Server:
                     raise
                 logger.info("%s: tried again in %.2g s: %s", self.url, wait, error)
             await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311  so that processes do not meet
-            wait = min(LONGEST_WAIT, wait * 2)
+            wait = min(MAX_WAIT_SECONDS, wait * 2)
 
     def _may_wait(self, error: Exception) -> bool:
         return self._was_there or isinstance(error, asyncpg.CannotConnectNowError)

@@ -11,10 +11,10 @@ import pytest
 from apflow.core.errors import AddressRefusedError, HostNotFoundError
 from apflow.core.service.webhook import Webhook
 from apflow.server.webhooks.delivery_status import (
-    MOST_REFUSED,
+    MAX_REFUSED,
     Attempt,
     Backoff,
-    Verdict,
+    DeliveryStatus,
     after_attempt,
     judge_error,
     judge_status,
@@ -26,47 +26,57 @@ HOOK = Webhook(id="w", root_id="r", user_id=None, url="http://x/", created_at=""
 PLAIN = Backoff(jitter=0)
 
 
-def after(webhook: Webhook, verdict: Verdict, *, is_final: bool = False) -> Webhook:
-    attempt = Attempt(verdict, None if verdict is Verdict.SENT else "a problem")
+def after(webhook: Webhook, status: DeliveryStatus, *, is_final: bool = False) -> Webhook:
+    attempt = Attempt(status, None if status is DeliveryStatus.SENT else "a problem")
     return after_attempt(webhook, attempt, 4, is_final=is_final, now=NOW, backoff=PLAIN)
 
 
+SENT, REFUSED, RETRY, GONE = (
+    DeliveryStatus.SENT,
+    DeliveryStatus.REFUSED,
+    DeliveryStatus.RETRY,
+    DeliveryStatus.GONE,
+)
+
+
 @pytest.mark.parametrize(
-    ("status", "verdict"),
+    ("code", "status"),
     [
-        (200, Verdict.SENT), (204, Verdict.SENT), (299, Verdict.SENT),
-        (301, Verdict.REFUSED), (302, Verdict.REFUSED), (304, Verdict.REFUSED), (308, Verdict.REFUSED),
-        (400, Verdict.REFUSED), (401, Verdict.REFUSED), (404, Verdict.REFUSED), (422, Verdict.REFUSED),
-        (408, Verdict.RETRY), (425, Verdict.RETRY), (429, Verdict.RETRY),
-        (500, Verdict.RETRY), (503, Verdict.RETRY), (599, Verdict.RETRY), (410, Verdict.GONE),
+        (200, SENT), (204, SENT), (299, SENT),
+        (301, REFUSED), (302, REFUSED), (304, REFUSED), (308, REFUSED),
+        (400, REFUSED), (401, REFUSED), (404, REFUSED), (422, REFUSED),
+        (408, RETRY), (425, RETRY), (429, RETRY),
+        (500, RETRY), (503, RETRY), (599, RETRY), (410, GONE),
     ],
 )  # fmt: skip
-def test_a_status_means(status: int, verdict: Verdict):
-    assert judge_status(status, None, NOW).verdict is verdict
+def test_a_status_means(code: int, status: DeliveryStatus):
+    assert judge_status(code, None, NOW).status is status
 
 
 def test_an_error_means_that_it_is_tried_again_unless_the_address_is_forbidden():
-    assert judge_error(AddressRefusedError("h", "127.0.0.1", "a loopback address")).verdict is Verdict.GONE
-    assert judge_error(HostNotFoundError("h", "no")).verdict is Verdict.RETRY
-    assert judge_error(httpx.ConnectError("refused")).verdict is Verdict.RETRY
+    assert (
+        judge_error(AddressRefusedError("h", "127.0.0.1", "a loopback address")).status is DeliveryStatus.GONE
+    )
+    assert judge_error(HostNotFoundError("h", "no")).status is DeliveryStatus.RETRY
+    assert judge_error(httpx.ConnectError("refused")).status is DeliveryStatus.RETRY
     assert judge_error(TimeoutError()).problem == judge_error(httpx.ReadTimeout("")).problem
 
 
 def test_what_is_sent_is_counted_and_forgets_what_failed():
-    sent = after(replace(HOOK, failures=2, refused=4, error="x", not_before="2026"), Verdict.SENT)
+    sent = after(replace(HOOK, failures=2, refused=4, error="x", not_before="2026"), DeliveryStatus.SENT)
     assert (sent.sent, sent.failures, sent.refused, sent.error, sent.not_before) == (4, 0, 0, None, None)
     assert sent.status == "active"
 
 
 def test_the_final_event_ends_it():
-    for verdict in (Verdict.SENT, Verdict.REFUSED):
-        done = after(HOOK, verdict, is_final=True)
+    for status in (DeliveryStatus.SENT, DeliveryStatus.REFUSED):
+        done = after(HOOK, status, is_final=True)
         assert (done.status, done.ended_at, done.sent) == ("done", NOW.isoformat(), 4)
 
 
 def test_a_failure_waits_longer_each_time_and_at_last_ends_it():
     webhook, waits = HOOK, list[timedelta]()
-    while (webhook := after(webhook, Verdict.RETRY)).status == "active":
+    while (webhook := after(webhook, DeliveryStatus.RETRY)).status == "active":
         assert webhook.sent == 3
         assert webhook.not_before is not None
         waits.append(datetime.fromisoformat(webhook.not_before) - NOW)
@@ -76,16 +86,16 @@ def test_a_failure_waits_longer_each_time_and_at_last_ends_it():
 
 def test_events_that_are_refused_one_after_the_other_end_it():
     webhook = HOOK
-    for _ in range(MOST_REFUSED - 1):
-        webhook = after(webhook, Verdict.REFUSED)
+    for _ in range(MAX_REFUSED - 1):
+        webhook = after(webhook, DeliveryStatus.REFUSED)
         assert webhook.status == "active"
-    assert after(webhook, Verdict.REFUSED).status == "dead"
-    assert after(after(webhook, Verdict.SENT), Verdict.REFUSED).status == "active"
+    assert after(webhook, DeliveryStatus.REFUSED).status == "dead"
+    assert after(after(webhook, DeliveryStatus.SENT), DeliveryStatus.REFUSED).status == "active"
 
 
 def test_an_end_frees_it():
     webhook = replace(HOOK, owner="me", lease_until="2027")
-    assert after(webhook, Verdict.GONE).owner is None
+    assert after(webhook, DeliveryStatus.GONE).owner is None
 
 
 def test_a_wait_is_as_long_as_asked_for_but_not_for_ever():
