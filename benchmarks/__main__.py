@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 
+from apflow.core.engine.gc_tuning import tune_process
 from benchmarks.line import Line, table
 from benchmarks.rows import rows
 
@@ -31,6 +32,7 @@ def main() -> int:
     if not names:
         parser.error(f"no row begins with that; the rows are: {', '.join(rows(arguments.quick))}")
     if arguments.here:
+        tune_process()  # as `apflow serve`, `apflow worker` and the commands that run a tree do
         print_json(line for name in names for line in rows(arguments.quick)[name]())
         return 0
     measured = {name: measured_apart(name, arguments.quick) for name in names}

@@ -1,9 +1,16 @@
-"""What a process that runs trees does with memory."""
+"""How processes that run trees configure the garbage collector and malloc."""
 
+import asyncio
+import gc
 import subprocess
 import sys
 
 import pytest
+
+from apflow.core import TaskExecutor
+from apflow.core.engine.gc_tuning import THRESHOLD, collect_rarely
+from apflow.core.engine.worker import Worker
+from apflow.core.store.memory import MemoryStore
 
 PROGRAM = """
 import ctypes, sys
@@ -36,3 +43,33 @@ def test_large_blocks_are_the_systems_again_as_soon_as_they_are_free(how: str, m
     if ended.returncode == 77:
         pytest.skip("this glibc does not report what is mapped")
     assert (ended.stderr, ended.stdout) == ("", f"{mapped}\n")
+
+
+def test_library_calls_do_not_change_the_garbage_collector():
+    async def main() -> None:
+        db = MemoryStore()
+        worker = Worker(db)
+        running = asyncio.create_task(worker.run())
+        await TaskExecutor().execute_tasks([{"name": "root"}], db_session=db)
+        worker.drain()
+        await running
+
+    before = gc.get_threshold()
+    asyncio.run(main())
+    assert gc.get_threshold() == before
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((700, 10, 10), (THRESHOLD, 10, 10)), ((0, 10, 10), (0, 10, 10)), ((90_000, 5, 5), (90_000, 5, 5))],
+)
+def test_a_disabled_or_rarer_collector_stays_as_it_is(
+    before: tuple[int, int, int], after: tuple[int, int, int]
+):
+    original = gc.get_threshold()
+    try:
+        gc.set_threshold(*before)
+        collect_rarely()
+        assert gc.get_threshold() == after
+    finally:
+        gc.set_threshold(*original)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from serving import Served, serving, wait_for
 from trees import Steps, steps, tree
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from apflow.core.service.task_service import TaskService
 from apflow.server.http import connection
@@ -26,6 +28,15 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     monkeypatch.setattr(connection, "POLL_INTERVAL_SECONDS", 0.1)
     with steps(), serving() as found:
         yield found
+
+
+def test_the_protocol_classes_of_uvicorn_have_the_members_that_are_extended():
+    """A new release of uvicorn may move them; the limits would then be lost without an error."""
+    for protocol in (H11Protocol, WebSocketsSansIOProtocol):
+        for name in ("connection_made", "connection_lost", "pause_writing", "resume_writing"):
+            assert callable(getattr(protocol, name))
+    names = set(H11Protocol.__init__.__code__.co_names) | set(vars(H11Protocol))
+    assert {"handle_websocket_upgrade", "timeout_keep_alive_task", "cycle"} <= names
 
 
 @asynccontextmanager

@@ -1,7 +1,8 @@
 """A TCP connection on asyncio, with or without TLS, as a network stream of httpcore.
 
-The stream of httpcore 1.0.9 leaves the connection open when it is cancelled during the TLS handshake, and
-cannot wrap a socket that is already connected.
+The stream of httpcore 1.0.9 cannot wrap a socket that is already connected. anyio can (4.10 and newer), but
+its `TLSStream.wrap` (4.16) leaves the connection open when it is cancelled during the handshake, and so does
+httpcore's `start_tls` on top of it; https://github.com/encode/httpcore/pull/443 describes the leak.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 that was checked: the name is not resolved again. TLS still verifies the name. Proxies of the environment are
 not used, because they would resolve the name themselves.
 
-The pool is not httpcore's, which looks at every connection of every host twice for each request, and so takes
-milliseconds where fifty are open.
+The pool is not httpcore's, which scans all connections for each request and takes milliseconds where fifty
+are open; see https://github.com/encode/httpcore/pull/1035.
 
 A server may close a kept connection at any moment. A request that fails on one is sent again, on a new
 connection, if none of its bytes were written, or if its method is idempotent. An `Idempotency-Key` header

@@ -24,11 +24,9 @@ def worker(ctx: click.Context) -> None:
     """
     from apflow.cli.session.signals import drain_on_signal
     from apflow.cli.session.work import perform_here
-    from apflow.core.engine.gc_tuning import return_large_blocks
     from apflow.core.engine.worker import Worker
 
     async def work(service: TaskService) -> None:
-        return_large_blocks()
         running = Worker(service.db)
         with drain_on_signal(running.drain):
             click.echo(

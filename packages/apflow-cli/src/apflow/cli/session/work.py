@@ -13,6 +13,7 @@ import click
 from apflow.cli.inputs.options import Session, session_of
 from apflow.cli.session.preparation import prepare
 from apflow.cli.session.signals import run_until_interrupted
+from apflow.core.engine.gc_tuning import tune_process
 from apflow.core.errors import NotFoundError, StoreLockedError
 from apflow.core.model.task import Json
 from apflow.core.process.server_file import ServerInfo, find_server
@@ -99,6 +100,7 @@ async def _is_there(client: Client) -> bool:
 
 
 async def _perform(session: Session, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
+    tune_process()
     async with get_default_session() as db:
         await open_store(db, session.wait_lock)
         return await work(TaskService(db))

@@ -14,7 +14,6 @@ from apflow.core.concurrency.fair_semaphore import process_semaphore
 from apflow.core.engine import active_runs, late_results, leases
 from apflow.core.engine.attempt import RunContext
 from apflow.core.engine.cancellation import CancelRequest, request_elsewhere
-from apflow.core.engine.gc_tuning import collect_rarely
 from apflow.core.engine.store_retry import CALLER_TIMEOUT_SECONDS, Patience
 from apflow.core.engine.tree_run import TreeRun
 from apflow.core.errors import AlreadyRunningError, ConflictError, NotFoundError, OwnerLostError
@@ -84,7 +83,6 @@ class Driver:
             AlreadyRunningError: a living owner runs it.
             StoreError: the store failed, or was unavailable for too long; the run stays requested.
         """
-        collect_rarely()
         return await run_apart(
             lambda _: self._run(root_id, named_id, force, resume_only, leave, on_read),
             f"apflow:drive:{root_id}",

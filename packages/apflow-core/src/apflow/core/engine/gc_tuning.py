@@ -1,13 +1,15 @@
-"""Tuning of the cyclic garbage collector and of malloc for processes that run trees.
+"""Tuning of the cyclic garbage collector and of malloc for processes whose purpose is to run trees.
 
-A run makes and drops many small objects while a large, living tree stays in memory. With the default
-thresholds of CPython the collector walks the whole tree each time, which took half of the time of a run of
+`apflow serve`, `apflow worker` and the commands that run a tree call `tune_process`. Library calls do not:
+a program that embeds apflow keeps its own settings, and may call `tune_process` itself.
+
+A run creates and drops many small objects while a large tree stays in memory. With the default thresholds of
+CPython, the collector traverses the whole tree each time, which takes up to half of the time of a run of
 10,000 tasks. Reference counting frees what a run drops; cycles are still collected, only less often.
 """
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import sys
@@ -19,11 +21,16 @@ ARENAS = 2
 THRESHOLD = 50_000  # new container objects between two collections; CPython's default is 700 to 2,000
 
 
-def collect_rarely() -> None:
-    """Let this process, which runs trees, collect cycles rarely from now on.
+def tune_process() -> None:
+    """Configure the garbage collector and malloc of this process for running trees, until it ends."""
+    collect_rarely()
+    return_large_blocks()
 
-    Nothing is changed where the program has switched the collector off or made it rarer itself. It stays
-    so after the run: to go back at once would walk through all that the run has made.
+
+def collect_rarely() -> None:
+    """Raise the threshold of the youngest generation to `THRESHOLD`.
+
+    A collector that is disabled, or has a higher threshold already, stays as it is.
     """
     young, *older = gc.get_threshold()
     if 0 < young < THRESHOLD:
@@ -39,6 +46,8 @@ def return_large_blocks() -> None:
     """
     if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return
+    import ctypes
+
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)

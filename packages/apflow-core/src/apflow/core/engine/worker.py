@@ -15,7 +15,6 @@ from apflow.core.concurrency.containment import shielded
 from apflow.core.concurrency.supervision import Supervised
 from apflow.core.engine import active_runs
 from apflow.core.engine.driver import Driver
-from apflow.core.engine.gc_tuning import collect_rarely
 from apflow.core.engine.recovery import lacks_executors
 from apflow.core.errors import ConflictError, NotFoundError
 from apflow.core.events.bus import bus_of
@@ -83,7 +82,6 @@ class Worker:
         any other way is logged as an error and started again; the trees that run go on meanwhile. Cancelling
         this coroutine cancels the trees.
         """
-        collect_rarely()
         self._loop = asyncio.get_running_loop()
         self._is_cancelled = False
         self._sweeping = Supervised("apflow:worker:sweep", self._sweep_until_drained)

@@ -1,9 +1,8 @@
-"""New ids, many at a time, and which ids an extension may have."""
+"""New ids, and the ids that an extension may have."""
 
 from __future__ import annotations
 
 import json
-import os
 import uuid
 
 _NAMESPACE = uuid.UUID("6f0d7f0e-5a36-4b7b-9d0e-3f5b8a7c2d41")  # of ids that are made from idempotency keys
@@ -28,14 +27,8 @@ def fault_of_extension_id(extension_id: str) -> str | None:
 
 
 def new_ids(count: int) -> list[str]:
-    """Return new random ids in the form of UUIDs of version 4, many at a time."""
-    raw = os.urandom(16 * count).hex()
-    ids: list[str] = []
-    for at in range(0, 32 * count, 32):
-        variant = "89ab"[int(raw[at + 16], 16) & 3]
-        parts = raw[at : at + 8], raw[at + 8 : at + 12], "4" + raw[at + 13 : at + 16]
-        ids.append(f"{'-'.join(parts)}-{variant}{raw[at + 17 : at + 20]}-{raw[at + 20 : at + 32]}")
-    return ids
+    """Return new random ids: UUIDs of version 4."""
+    return [str(uuid.uuid4()) for _ in range(count)]
 
 
 def ids_of_key(key: str, user_id: str | None, count: int) -> list[str]:

@@ -1,7 +1,9 @@
 """Connections of uvicorn with time limits: peers that do not send or do not read are disconnected.
 
 uvicorn (0.54) waits indefinitely for the head of a request, and buffers data for a reader that does not read
-until it disconnects. An attacker needs only a socket for either.
+until it disconnects. An attacker needs only a socket for either. uvicorn has no public setting for these
+limits, so this module extends its protocol classes, and apflow-server requires a version of uvicorn that is
+tested with it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from apflow.core.concurrency import exit_fence
-from apflow.core.engine.gc_tuning import return_large_blocks
+from apflow.core.engine.gc_tuning import tune_process
 from apflow.core.process import identity
 from apflow.core.settings import Settings
 from apflow.server.http.connection import HttpConnection, WebSocketConnection
@@ -107,7 +107,7 @@ def serve(
     Args:
         before_end: called when nothing runs any more, while the sockets still answer.
     """
-    return_large_blocks()
+    tune_process()
     DrainingServer(configuration(app), app, before_end).run(sockets)
 
 
