@@ -18,7 +18,7 @@ from peers.apflowserver import ApflowServer, apflow_server, free_port
 from peers.shell import Shell
 from peers.strangehttp import hang, strange_peer
 
-from apflow.core.process.server_file import server_file_of, this_process, told
+from apflow.core.process.server_file import describe_this_server, published, server_file_of
 
 SECRET = "a secret of tests that is long enough for every algorithm with a secret"
 ALONE = {"APFLOW_IMPORT": ""}  # so that a command could not run the executors of tests by itself
@@ -170,8 +170,8 @@ def test_a_waiting_command_gets_the_database_of_a_server_that_ends(tmp_path: Pat
 def test_a_server_that_takes_no_requests_any_more_is_not_waited_for(tmp_path: Path):
     """A running process that was announced as a server, and closed its socket."""
     database = tmp_path.resolve() / "left.duckdb"
-    holder = this_process(database, f"http://127.0.0.1:{free_port()}", needs_token=False)
-    with told(holder):
+    holder = describe_this_server(database, f"http://127.0.0.1:{free_port()}", needs_token=False)
+    with published(holder):
         code, out, said = run_alone(database, "tasks", "count", "--json")
     assert (code, json.loads(out or "{}").get("total")) == (0, 0), said
 

@@ -99,8 +99,8 @@ async def test_a_file_that_another_process_holds_names_that_process_and_what_it_
 
 SERVE = HOLD.replace(
     'print("held", flush=True)\nsys.stdin.readline()',
-    """from apflow.core.process.server_file import this_process, told
-with told(this_process(store.file, "http://127.0.0.1:8000", needs_token=sys.argv[2] == "yes")):
+    """from apflow.core.process.server_file import describe_this_server, published
+with published(describe_this_server(store.file, "http://127.0.0.1:8000", needs_token=sys.argv[2] == "yes")):
     print("held", flush=True)
     sys.stdin.readline()""",
 )

@@ -201,7 +201,7 @@ class Driver:
     async def _drive(self, run: TreeRun) -> list[Task]:
         """Drive a run to its end. Cancelling this coroutine cancels the tree, and waits for its code."""
         active_runs.enter(self.store, run)
-        with leases.kept(self.store, run, active_runs.owner_id(), self.settings.lease_seconds):
+        with leases.holding_lease(self.store, run, active_runs.owner_id(), self.settings.lease_seconds):
             driving = asyncio.create_task(run.drive(), name=f"apflow:run:{run.root_id}")
             try:
                 await self.hooks.run_tree("on_tree_started", run.by_id[run.root_id].copy())

@@ -171,7 +171,7 @@ _keepers: WeakKeyDictionary[TaskStore, LeaseRenewer] = WeakKeyDictionary()
 
 
 @contextmanager
-def kept(store: TaskStore, run: TreeRun, owner: str, seconds: float) -> Generator[None]:
+def holding_lease(store: TaskStore, run: TreeRun, owner: str, seconds: float) -> Generator[None]:
     """Keep the lease of a run for as long as the context lasts, where the store knows leases."""
     if not store.capabilities.is_shared:
         yield

@@ -41,7 +41,7 @@ def server_file_of(database: Path) -> Path:
     return database.with_name(f"{database.name}.server")
 
 
-def this_process(database: Path, url: str, *, needs_token: bool) -> ServerInfo:
+def describe_this_server(database: Path, url: str, *, needs_token: bool) -> ServerInfo:
     """Return this process as the server that holds a database.
 
     Raises:
@@ -54,16 +54,16 @@ def this_process(database: Path, url: str, *, needs_token: bool) -> ServerInfo:
 
 
 @contextmanager
-def told(holder: ServerInfo) -> Generator[None]:
-    """Tell who holds a database, while the context lasts. The database must be open already.
+def published(server: ServerInfo) -> Generator[None]:
+    """Write the server file of a database while the context lasts. The database must be open already.
 
     Raises:
         OSError: the file cannot be written.
     """
     from apflow.core.process.atomic_file import write_whole  # here: commands only read
 
-    path = server_file_of(Path(holder.database))
-    text = json.dumps(asdict(holder))
+    path = server_file_of(Path(server.database))
+    text = json.dumps(asdict(server))
     write_whole(path, text)
     try:
         yield

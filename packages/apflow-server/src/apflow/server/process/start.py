@@ -16,7 +16,7 @@ import uvicorn
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.extensions.user_modules import import_modules
-from apflow.core.process.server_file import this_process, told
+from apflow.core.process.server_file import describe_this_server, published
 from apflow.core.settings import Settings, get_settings
 from apflow.core.store.base import TaskStore
 from apflow.core.store.session import create_session
@@ -112,7 +112,9 @@ def tell_commands(told_while: ExitStack, db: TaskStore, place: Place, settings: 
     if db.file is None or url is None:
         return
     try:
-        told_while.enter_context(told(this_process(db.file, url, needs_token=has_auth(settings))))
+        told_while.enter_context(
+            published(describe_this_server(db.file, url, needs_token=has_auth(settings)))
+        )
     except OSError as error:
         logger.warning("Commands do not find this server by themselves: %s", error)
 

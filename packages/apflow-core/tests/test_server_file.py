@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from apflow.core.process.server_file import find_server, is_loopback, server_file_of, this_process, told
+from apflow.core.process.server_file import (
+    describe_this_server,
+    find_server,
+    is_loopback,
+    published,
+    server_file_of,
+)
 
 URL = "http://127.0.0.1:8000"
 
@@ -20,7 +26,7 @@ def database(tmp_path: Path) -> Path:
 
 def write(database: Path, /, **changed: Any) -> Path:
     """Write what this process would tell of itself, with something changed."""
-    with told(this_process(database, URL, needs_token=False)):
+    with published(describe_this_server(database, URL, needs_token=False)):
         kept = json.loads(server_file_of(database).read_text())
     path = server_file_of(database)
     path.write_text(json.dumps(kept | changed))
@@ -30,8 +36,8 @@ def write(database: Path, /, **changed: Any) -> Path:
 
 def test_a_holder_is_found_while_it_tells_and_not_after(database: Path):
     assert find_server(database) is None
-    holder = this_process(database, URL, needs_token=True)
-    with told(holder):
+    holder = describe_this_server(database, URL, needs_token=True)
+    with published(holder):
         assert find_server(database) == holder
         assert stat.S_IMODE(server_file_of(database).stat().st_mode) == 0o600
         assert [path.name for path in database.parent.iterdir()] == ["tasks.duckdb.server"]
@@ -44,11 +50,11 @@ def test_a_holder_is_found_while_it_tells_and_not_after(database: Path):
 
 def test_the_next_one_replaces_what_is_left_and_the_earlier_one_leaves_it_alone(database: Path):
     write(database, pid=10**9)
-    other = this_process(database, "http://[::1]:9000", needs_token=False)
-    with told(this_process(database, URL, needs_token=False)):
-        with told(other):
+    other = describe_this_server(database, "http://[::1]:9000", needs_token=False)
+    with published(describe_this_server(database, URL, needs_token=False)):
+        with published(other):
             pass
-        with told(other):
+        with published(other):
             assert find_server(database) == other
             server_file_of(database).write_text("of another process")
         assert server_file_of(database).read_text() == "of another process"
@@ -58,7 +64,7 @@ def test_the_next_one_replaces_what_is_left_and_the_earlier_one_leaves_it_alone(
 def test_what_a_process_left_that_was_killed_is_nothing(database: Path):
     program = (
         "import os, sys; from pathlib import Path; from apflow.core.process.server_file import *\n"
-        f"with told(this_process(Path({str(database)!r}), {URL!r}, needs_token=False)):\n"
+        f"with published(describe_this_server(Path({str(database)!r}), {URL!r}, needs_token=False)):\n"
         "    print('told', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -139,7 +145,7 @@ def test_a_link_is_replaced_and_not_followed(database: Path):
     other = database.with_name("other")
     other.write_text("precious")
     server_file_of(database).symlink_to(other)
-    with told(this_process(database, URL, needs_token=False)):
+    with published(describe_this_server(database, URL, needs_token=False)):
         assert find_server(database) is not None
     assert other.read_text() == "precious"
 
@@ -170,6 +176,9 @@ def test_a_loopback_address_is_told_from_all_others(url: str, expected: bool):
 
 def test_a_server_elsewhere_is_not_told(database: Path):
     with pytest.raises(ValueError, match="loopback"):
-        this_process(database, "http://192.0.2.1:8000", needs_token=False)
-    with pytest.raises(FileNotFoundError), told(this_process(database / "x", URL, needs_token=False)):
+        describe_this_server(database, "http://192.0.2.1:8000", needs_token=False)
+    with (
+        pytest.raises(FileNotFoundError),
+        published(describe_this_server(database / "x", URL, needs_token=False)),
+    ):
         pass
