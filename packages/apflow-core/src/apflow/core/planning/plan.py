@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Task
+from apflow.core.model.tolerance import decide_tolerance
 
 PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
 COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED
@@ -85,7 +86,7 @@ class Plan:
         self.steps = 0
         self._ready: list[tuple[int, int, str, Node]] = []
         self._derived: list[DerivedOutcome] = []
-        self._tolerated: dict[str, bool] = {}
+        self._tolerated: dict[Node, bool] = {}
         self._ended: deque[Node] = deque()  # to be carried to those that wait for them
         self._closing: deque[Node] = deque()  # ended and carried: their subtrees may be complete
         self._released: deque[Node] = deque()  # perhaps ready now
@@ -292,22 +293,18 @@ class Plan:
         parent.has_cancelled |= cancelled or node.status is CANCELLED
 
     def is_tolerated(self, task_id: str) -> bool:
-        """Whether a failed task has dependents, each optional on it or a tolerated failure itself."""
-        stack = [self.nodes[task_id]]
-        while stack:
-            node = stack[-1]
-            self.steps += 1
-            needing = [waiting for waiting, required, _ in node.dependents if required]
-            unknown = [w for w in needing if w.status is FAILED and w.id not in self._tolerated]
-            if unknown and node.id not in self._tolerated:
-                stack.extend(unknown)
-                self._tolerated[node.id] = False  # a guess that the second visit replaces
-                continue
-            stack.pop()
-            self._tolerated[node.id] = bool(node.dependents) and all(
-                w.status is FAILED and self._tolerated.get(w.id, False) for w in needing
-            )
-        return self._tolerated[task_id]
+        """Whether a failed task does not count against the groups around it."""
+        node = self.nodes[task_id]
+        decide_tolerance((node,), self._dependents_of, _has_failed, self._tolerated)
+        return self._tolerated[node]
+
+    def _dependents_of(self, node: Node) -> list[tuple[Node, bool]]:
+        self.steps += 1 + len(node.dependents)
+        return [(waiting, is_required) for waiting, is_required, _ in node.dependents]
+
+
+def _has_failed(node: Node) -> bool:
+    return node.status is FAILED
 
 
 def number_spans(tasks: Iterable[Task]) -> dict[str, tuple[int, int]]:
