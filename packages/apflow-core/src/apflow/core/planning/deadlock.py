@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from apflow.core.model.cycles import find_numbered_cycle
 from apflow.core.model.task import GROUP, Task
-from apflow.core.planning.plan import contains, number_spans
+from apflow.core.model.tree_index import contains, number_spans
 
 # Every task has two moments, numbered 2 * position (it starts) and 2 * position + 1 (it ends).
 Moments = list[list[int]]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Task
 from apflow.core.model.tolerance import decide_tolerance
+from apflow.core.model.tree_index import contains, number_spans
 
 PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
 COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED
@@ -305,33 +306,3 @@ class Plan:
 
 def _has_failed(node: Node) -> bool:
     return node.status is FAILED
-
-
-def number_spans(tasks: Iterable[Task]) -> dict[str, tuple[int, int]]:
-    """Number the tasks by a walk, so that what is below a task has numbers within its span."""
-    children: dict[str, list[str]] = {}
-    roots: list[str] = []
-    for task in tasks:
-        (children.setdefault(task.parent_id, []) if task.parent_id else roots).append(task.id)
-    spans: dict[str, tuple[int, int]] = {}
-    count = 0
-    stack: list[tuple[str, int, Iterator[str]]] = []
-    for root in roots:
-        stack.append((root, count, iter(children.get(root, ()))))
-        while stack:
-            task_id, first, below = stack[-1]
-            child = next(below, None)
-            if child is None:
-                spans[task_id] = (first, count)
-                stack.pop()
-            else:
-                count += 1
-                stack.append((child, count, iter(children.get(child, ()))))
-        count += 1
-    return spans
-
-
-def contains(spans: dict[str, tuple[int, int]], group: str, inner: str) -> bool:
-    """Say whether one group lies inside another, by the spans of their positions."""
-    (first, last), (at, _) = spans[group], spans[inner]
-    return first < at <= last
