@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from apflow.core.authoring.copy_plan import CopyPlan, as_array, copied_tasks, plan_copy
 from apflow.core.authoring.creator import TaskCreator, check_array
-from apflow.core.authoring.shape_validation import find_circle
 from apflow.core.errors import InvalidInputError, NotFoundError
+from apflow.core.model.cycles import find_cycle
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Task
 from apflow.core.model.tree import TaskTreeNode
@@ -198,7 +198,7 @@ def check_copy(tasks: list[Task], order: dict[str, Any]) -> None:
     assert [task.to_dict() for task in tasks] == before
     assert by_id.keys().isdisjoint(originals)
     assert sum(1 for _ in TaskTreeNode.build(copies).walk()) == len(copies) == len(plan.kept)
-    assert find_circle({copy.id: [each["id"] for each in copy.dependencies] for copy in copies}) == []
+    assert find_cycle({copy.id: [each["id"] for each in copy.dependencies] for copy in copies}) == []
     wanted = order["custom_task_ids"] or [order["task_id"]]
     assert plan.pending.issuperset(wanted)
     for copy in copies:

@@ -9,7 +9,7 @@ import pytest
 
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Task
-from apflow.core.planning.deadlock import find_cycle
+from apflow.core.planning.deadlock import find_deadlock
 from apflow.core.planning.plan import DerivedOutcome, Plan, choose_executor
 
 COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED
@@ -136,9 +136,10 @@ def test_only_the_scope_is_started_and_ended():
 
 
 def test_a_cycle_through_a_group_is_named():
-    assert set(find_cycle(tree("r -", "G r", "a G b", "b r G"))) == {"G", "a", "b"}
-    assert find_cycle(tree("r -", "G r", "a G G", "b r G")) == []
-    assert find_cycle(tree("r -", "G r a", "a G")) == []
+    assert set(find_deadlock(tree("r -", "G r", "a G b", "b r G"))) == {"G", "a", "b"}
+    assert find_deadlock(tree("a - b", "b - c", "c - a")) == ["a", "b", "c"]  # each waits for the next
+    assert find_deadlock(tree("r -", "G r", "a G G", "b r G")) == []
+    assert find_deadlock(tree("r -", "G r a", "a G")) == []
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_a_chain_of_100_000_and_a_join_of_10_000_do_not_recurse():
         chain[i].parent_id = str(i - 1)
         chain[i].dependencies = [{"id": str(i - 1), "required": True}]
     assert run_all(Plan(chain)) == 100_000
-    assert find_cycle(chain) == []
+    assert find_deadlock(chain) == []
     plan = Plan(chain)
     plan.take_ready(1)
     plan.finish("0", FAILED)
@@ -190,7 +191,7 @@ def test_groups_nested_50_000_deep_close_without_recursion():
     for i in range(1, 50_000):
         nest[i].parent_id = str(i - 1)
         nest[i].dependencies = [{"id": str(i - 1), "required": True}]
-    assert find_cycle(nest) == []
+    assert find_deadlock(nest) == []
     assert run_all(Plan(nest)) == 1
 
 

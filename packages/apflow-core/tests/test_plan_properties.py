@@ -9,7 +9,7 @@ from model import Expected, Scenario, below, expect, is_free_of_cycles, scenario
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Task, utc_now
 from apflow.core.model.tree import tree_status
-from apflow.core.planning.deadlock import find_cycle
+from apflow.core.planning.deadlock import find_deadlock
 from apflow.core.planning.plan import Plan
 
 
@@ -115,7 +115,7 @@ def test_a_cancelled_tree_ends_as_the_rules_say(scenario: Scenario):
 
 @given(scenarios(may_have_cycles=True))
 def test_a_tree_that_could_never_finish_is_found_out(scenario: Scenario):
-    assert bool(find_cycle(stored(scenario))) is not is_free_of_cycles(scenario.tasks)
+    assert bool(find_deadlock(stored(scenario))) is not is_free_of_cycles(scenario.tasks)
 
 
 @given(scenarios())

@@ -21,10 +21,10 @@ from apflow.core.authoring.field_validation import (
     read_priority,
     read_schemas,
 )
-from apflow.core.authoring.shape_validation import find_circle
 from apflow.core.authoring.task_validation import read_dependencies, resolve_names
 from apflow.core.errors import ConflictError, InvalidInputError
 from apflow.core.model.custom_columns import custom_fields
+from apflow.core.model.cycles import find_cycle
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Dependency, Json, Task, utc_now
@@ -199,9 +199,9 @@ def _check_dependencies(
             advice = faults.near(each["id"], index.by_id) or " Use the id of a task of the same tree."
             faults.add("", f"dependency {each['id']!r} is not a task of this tree.{advice}")
     leads_to = {each.id: [d["id"] for d in each.dependencies] for each in index.by_id.values()}
-    circle = find_circle(leads_to | {task.id: [each["id"] for each in needed]})
-    if circle:
-        chain = " -> ".join([*circle[:10], circle[0]])
+    cycle = find_cycle(leads_to | {task.id: [each["id"] for each in needed]})
+    if cycle:
+        chain = " -> ".join([*cycle[:10], cycle[0]])
         faults.add("", f"dependencies would run in a circle: {chain}. Leave one of them out.")
     if task.status != TaskStatus.PENDING:
         conflicts.add("", f"dependencies can change only while it is pending; it is {task.status}.")

@@ -27,7 +27,7 @@ from apflow.core.model.task import Json, Task, utc_now
 from apflow.core.model.tree import TaskTreeNode, TreeSummary, tree_status
 from apflow.core.model.tree_index import TreeIndex
 from apflow.core.planning.change_set import ChangeSet
-from apflow.core.planning.deadlock import find_cycle
+from apflow.core.planning.deadlock import find_deadlock
 from apflow.core.planning.plan import choose_executor
 from apflow.core.planning.run_start import begin_run, has_unended_run, has_work, in_scope, take_over
 from apflow.core.settings import Settings, get_settings
@@ -379,11 +379,11 @@ def _invalid_tree(tasks: Sequence[Task], scope: Sequence[str] | None) -> str | N
     outside = _outside(tasks, scope)
     if outside:
         return outside
-    circle = find_cycle(tasks)
-    if not circle:
+    cycle = find_deadlock(tasks)
+    if not cycle:
         return None
     names = {task.id: task.name for task in tasks}
-    shown = " -> ".join(repr(names[each]) for each in [*circle[:6], circle[0]])
+    shown = " -> ".join(repr(names[each]) for each in [*cycle[:6], cycle[0]])
     return f"These tasks wait for each other: {shown}. Change a dependency, or move a task out of its group"
 
 

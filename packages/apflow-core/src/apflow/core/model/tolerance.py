@@ -1,13 +1,15 @@
-"""Tolerated failures of a tree: those whose dependents are optional on them, and continued."""
+"""Which failures of a tree are tolerated: those without which all their dependents may continue."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar, cast
 
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task
 from apflow.core.model.tree_index import TreeIndex
+
+NodeT = TypeVar("NodeT", bound=Hashable)
 
 
 def error_type(task: Task) -> str | None:
@@ -22,8 +24,8 @@ def error_type(task: Task) -> str | None:
 def tolerated(tasks: Sequence[Task]) -> set[str]:
     """Return the ids of the failed tasks that do not count against the tree.
 
-    A failed task is tolerated when it has dependents, and each of them is optional on it or is itself a
-    tolerated failure. What failed or was cancelled inside a tolerated failed group does not count either.
+    These are the failures that `decide_tolerance` tolerates, and what failed or was cancelled inside a group
+    among them.
     """
     if not any(task.status == TaskStatus.FAILED for task in tasks):
         return set()
@@ -36,20 +38,53 @@ def tolerated(tasks: Sequence[Task]) -> set[str]:
 
 
 def tolerated_failures(index: TreeIndex) -> set[str]:
-    """Return the failures that are tolerated themselves, working back from those that nothing requires."""
-    objectors: dict[str, int] = {}  # failed task -> dependents that require it and are not tolerated (yet)
-    for task in index.by_id.values():
-        needed_by = index.dependents.get(task.id)
-        if needed_by and task.status == TaskStatus.FAILED:
-            objectors[task.id] = sum(required for _, required in needed_by)
-    found = {task_id for task_id, count in objectors.items() if count == 0}
-    waiting = list(found)
-    while waiting:
-        for dependency in index.by_id[waiting.pop()].dependencies:
-            needed = dependency["id"]
-            if dependency["required"] and needed in objectors:
-                objectors[needed] -= 1
-                if objectors[needed] == 0:
-                    found.add(needed)
-                    waiting.append(needed)
-    return found
+    """Return the failed tasks that are tolerated themselves, without what is inside tolerated groups."""
+    failed = {task.id for task in index.by_id.values() if task.status == TaskStatus.FAILED}
+    known: dict[str, bool] = {}
+    decide_tolerance(failed, lambda each: index.dependents.get(each, ()), failed.__contains__, known)
+    return {each for each in failed if known[each]}
+
+
+def decide_tolerance(
+    failures: Iterable[NodeT],
+    dependents_of: Callable[[NodeT], Sequence[tuple[NodeT, bool]]],
+    has_failed: Callable[[NodeT], bool],
+    known: dict[NodeT, bool],
+) -> None:
+    """Decide which failures are tolerated, in time linear in their dependents.
+
+    A failure is tolerated when it has dependents, and each of them is optional on it or is itself a
+    tolerated failure.
+
+    Args:
+        failures: the failures to decide. Those that depend on them are decided as well.
+        dependents_of: what depends on a node, and whether it requires the node.
+        has_failed: whether a node has failed.
+        known: the decisions. Those that it holds are not made again.
+    """
+    objections: dict[NodeT, int] = {}  # failure -> dependents that require it and are not tolerated (yet)
+    requires: dict[NodeT, list[NodeT]] = {}  # failure -> the failures that it requires
+    tolerated_ones: list[NodeT] = []
+    undecided = list(failures)
+    while undecided:
+        failure = undecided.pop()
+        if failure in known:
+            continue
+        known[failure] = False
+        dependents = dependents_of(failure)
+        objections[failure] = 0
+        for dependent, is_required in dependents:
+            if is_required and not known.get(dependent, False):
+                objections[failure] += 1
+                if has_failed(dependent):
+                    requires.setdefault(dependent, []).append(failure)
+                    undecided.append(dependent)
+        if dependents and not objections[failure]:
+            tolerated_ones.append(failure)
+    while tolerated_ones:
+        failure = tolerated_ones.pop()
+        known[failure] = True
+        for needed in requires.get(failure, ()):
+            objections[needed] -= 1
+            if not objections[needed]:
+                tolerated_ones.append(needed)

@@ -1,7 +1,6 @@
-"""Who is whose child, and who needs whom, in a set of tasks.
+"""The edges of a tree of tasks, and walks along them: children, ancestors, dependents, subtrees, spans.
 
-Every walk here is a loop over a list, never a call that calls itself: a chain of 100,000 tasks is as good
-as any other tree.
+No walk recurses: a chain of 100,000 tasks works like any other tree.
 """
 
 from __future__ import annotations
@@ -10,17 +9,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from apflow.core.model.task import GROUP, Task
 
+Spans = dict[str, tuple[int, int]]  # task id -> its number, and the last number below it
+
 
 class TreeIndex:
     """The edges of a tree, both ways. Tasks keep the order in which they were given."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.by_id = {task.id: task for task in tasks}
-        self.children: dict[str, list[str]] = {}
-        self.dependents: dict[str, list[tuple[str, bool]]] = {}  # id -> (who needs it, whether required)
+        self.children = children_by_parent(tasks)
+        self.dependents: dict[str, list[tuple[str, bool]]] = {}  # id -> (dependent, whether required)
         for task in tasks:
-            if task.parent_id is not None and task.parent_id in self.by_id:
-                self.children.setdefault(task.parent_id, []).append(task.id)
             for dependency in task.dependencies:
                 self.dependents.setdefault(dependency["id"], []).append((task.id, dependency["required"]))
 
@@ -54,6 +53,15 @@ class TreeIndex:
         return self.by_id[task_id].executor == GROUP
 
 
+def children_by_parent(tasks: Iterable[Task]) -> dict[str, list[str]]:
+    """Return the ids of the children of each parent, in the order given; parents may be outside the tasks."""
+    children: dict[str, list[str]] = {}
+    for task in tasks:
+        if task.parent_id is not None:
+            children.setdefault(task.parent_id, []).append(task.id)
+    return children
+
+
 def subtree(task_ids: Iterable[str], children: Mapping[str, Iterable[str]]) -> list[str]:
     """Return these tasks and everything below them, parents before children, each once."""
     found = dict.fromkeys(task_ids)
@@ -64,3 +72,30 @@ def subtree(task_ids: Iterable[str], children: Mapping[str, Iterable[str]]) -> l
                 found[child] = None
                 waiting.append(child)
     return list(found)
+
+
+def number_spans(tasks: Sequence[Task]) -> Spans:
+    """Number the tasks by a walk, so that everything below a task has numbers within its span."""
+    children = children_by_parent(tasks)
+    spans: Spans = {}
+    count = 0
+    stack: list[tuple[str, int, Iterator[str]]] = []
+    for root in (task.id for task in tasks if not task.parent_id):
+        stack.append((root, count, iter(children.get(root, ()))))
+        while stack:
+            task_id, first, below = stack[-1]
+            child = next(below, None)
+            if child is None:
+                spans[task_id] = (first, count)
+                stack.pop()
+            else:
+                count += 1
+                stack.append((child, count, iter(children.get(child, ()))))
+        count += 1
+    return spans
+
+
+def contains(spans: Spans, task_id: str, inner: str) -> bool:
+    """Return whether one task lies below another, by their spans."""
+    (first, last), (at, _) = spans[task_id], spans[inner]
+    return first < at <= last

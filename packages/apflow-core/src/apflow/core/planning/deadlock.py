@@ -8,30 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from apflow.core.model.cycles import find_numbered_cycle
 from apflow.core.model.task import GROUP, Task
-from apflow.core.planning.plan import contains, number_spans
+from apflow.core.model.tree_index import contains, number_spans
 
 # Every task has two moments, numbered 2 * position (it starts) and 2 * position + 1 (it ends).
 Moments = list[list[int]]
 
 
-def find_cycle(tasks: Sequence[Task]) -> list[str]:
-    """Return the ids of tasks that wait for each other in a circle; [] if there is none.
+def find_deadlock(tasks: Sequence[Task]) -> list[str]:
+    """Return the ids of tasks that wait for each other in a cycle; [] if there is none.
 
-    A group ends after all that is in it; its start is enough for a task inside it that depends on it.
+    A group ends after everything in it; a task inside a group that depends on the group waits only for its
+    start.
     """
-    followers = _followers(tasks)
-    blocked = [0] * len(followers)
-    for following in followers:
-        for moment in following:
-            blocked[moment] += 1
-    free = [moment for moment, count in enumerate(blocked) if not count]
-    while free:
-        for moment in followers[free.pop()]:
-            blocked[moment] -= 1
-            if not blocked[moment]:
-                free.append(moment)
-    return _circle(tasks, followers, blocked)
+    moments = find_numbered_cycle(_followers(tasks))
+    # An edge leads to what comes later; the answer names after each task the one that it waits for.
+    waiting = [*moments[:1], *reversed(moments[1:])]
+    return list(dict.fromkeys(tasks[moment // 2].id for moment in waiting))
 
 
 def _followers(tasks: Sequence[Task]) -> Moments:
@@ -70,22 +64,3 @@ def _nearest_groups(tasks: Sequence[Task], place: dict[str, int]) -> list[int | 
                 nearest[at] = parent if tasks[parent].executor == GROUP else nearest[parent]
             is_known[at] = True
     return nearest
-
-
-def _circle(tasks: Sequence[Task], followers: Moments, blocked: list[int]) -> list[str]:
-    """Follow what is blocked back to what blocks it until a moment comes again: that is a circle."""
-    moment = next((each for each, count in enumerate(blocked) if count), None)
-    if moment is None:
-        return []
-    causes = {
-        later: earlier
-        for earlier, following in enumerate(followers)
-        if blocked[earlier]
-        for later in following
-    }
-    seen: dict[int, int] = {}
-    while moment not in seen:
-        seen[moment] = len(seen)
-        moment = causes[moment]
-    circle = [each for each, at in seen.items() if at >= seen[moment]]
-    return list(dict.fromkeys(tasks[each // 2].id for each in circle))

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Task
+from apflow.core.model.tolerance import decide_tolerance
+from apflow.core.model.tree_index import contains, number_spans
 
 PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
 COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED
@@ -85,7 +87,7 @@ class Plan:
         self.steps = 0
         self._ready: list[tuple[int, int, str, Node]] = []
         self._derived: list[DerivedOutcome] = []
-        self._tolerated: dict[str, bool] = {}
+        self._tolerated: dict[Node, bool] = {}
         self._ended: deque[Node] = deque()  # to be carried to those that wait for them
         self._closing: deque[Node] = deque()  # ended and carried: their subtrees may be complete
         self._released: deque[Node] = deque()  # perhaps ready now
@@ -292,49 +294,15 @@ class Plan:
         parent.has_cancelled |= cancelled or node.status is CANCELLED
 
     def is_tolerated(self, task_id: str) -> bool:
-        """Whether a failed task has dependents, each optional on it or a tolerated failure itself."""
-        stack = [self.nodes[task_id]]
-        while stack:
-            node = stack[-1]
-            self.steps += 1
-            needing = [waiting for waiting, required, _ in node.dependents if required]
-            unknown = [w for w in needing if w.status is FAILED and w.id not in self._tolerated]
-            if unknown and node.id not in self._tolerated:
-                stack.extend(unknown)
-                self._tolerated[node.id] = False  # a guess that the second visit replaces
-                continue
-            stack.pop()
-            self._tolerated[node.id] = bool(node.dependents) and all(
-                w.status is FAILED and self._tolerated.get(w.id, False) for w in needing
-            )
-        return self._tolerated[task_id]
+        """Whether a failed task does not count against the groups around it."""
+        node = self.nodes[task_id]
+        decide_tolerance((node,), self._dependents_of, _has_failed, self._tolerated)
+        return self._tolerated[node]
+
+    def _dependents_of(self, node: Node) -> list[tuple[Node, bool]]:
+        self.steps += 1 + len(node.dependents)
+        return [(waiting, is_required) for waiting, is_required, _ in node.dependents]
 
 
-def number_spans(tasks: Iterable[Task]) -> dict[str, tuple[int, int]]:
-    """Number the tasks by a walk, so that what is below a task has numbers within its span."""
-    children: dict[str, list[str]] = {}
-    roots: list[str] = []
-    for task in tasks:
-        (children.setdefault(task.parent_id, []) if task.parent_id else roots).append(task.id)
-    spans: dict[str, tuple[int, int]] = {}
-    count = 0
-    stack: list[tuple[str, int, Iterator[str]]] = []
-    for root in roots:
-        stack.append((root, count, iter(children.get(root, ()))))
-        while stack:
-            task_id, first, below = stack[-1]
-            child = next(below, None)
-            if child is None:
-                spans[task_id] = (first, count)
-                stack.pop()
-            else:
-                count += 1
-                stack.append((child, count, iter(children.get(child, ()))))
-        count += 1
-    return spans
-
-
-def contains(spans: dict[str, tuple[int, int]], group: str, inner: str) -> bool:
-    """Say whether one group lies inside another, by the spans of their positions."""
-    (first, last), (at, _) = spans[group], spans[inner]
-    return first < at <= last
+def _has_failed(node: Node) -> bool:
+    return node.status is FAILED

@@ -16,6 +16,7 @@ from typing import Generic, TypeVar, cast
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import Json, Task
 from apflow.core.model.tree import TreeSummary
+from apflow.core.model.tree_index import children_by_parent
 from apflow.core.planning.outcome import Outcome, cancelled
 from apflow.core.planning.plan import DerivedOutcome, Plan
 
@@ -156,9 +157,7 @@ class RunState(Generic[CallT]):
         self.by_id.clear()
         self.by_id.update((task.id, task) for task in self.tasks)
         self.children.clear()
-        for task in self.tasks:
-            if task.parent_id is not None:
-                self.children.setdefault(task.parent_id, []).append(task.id)
+        self.children.update(children_by_parent(self.tasks))
         self.derived.clear()
         self.retrying.clear()
         self.plan = Plan(self.tasks, self.scope)
