@@ -1,7 +1,7 @@
-"""Whether a tree could ever finish: its dependencies, and groups that wait for what is in them.
+"""Finds cycles that keep a tree from finishing, through dependencies and through groups.
 
-Creation refuses cycles of dependencies alone. Whether a task is a group is known only when a run starts,
-so that is when cycles through a group can be found.
+Creation rejects cycles that consist of dependencies only. Which tasks are groups is known only when a run
+starts, so cycles through a group are found then.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from apflow.core.model.task import GROUP, Task
 from apflow.core.planning.plan import contains, number_spans
 
-# Every task has two moments, numbered 2 * position (it starts) and 2 * position + 1 (it ends).
+# Each task has two moments: its start has the number 2 * position, its end 2 * position + 1.
 Moments = list[list[int]]
 
 
 def find_cycle(tasks: Sequence[Task]) -> list[str]:
-    """Return the ids of tasks that wait for each other in a circle; [] if there is none.
+    """Return the ids of tasks that form a cycle; [] if there are no cycles.
 
-    A group ends after all that is in it; its start is enough for a task inside it that depends on it.
+    A group ends after all its members. A member that depends on the group waits only for the group's start.
     """
     followers = _followers(tasks)
     blocked = [0] * len(followers)
@@ -55,7 +55,7 @@ def _followers(tasks: Sequence[Task]) -> Moments:
 
 
 def _nearest_groups(tasks: Sequence[Task], place: dict[str, int]) -> list[int | None]:
-    """Return, for each task, the place of the innermost group that holds it."""
+    """Return, for each task, the position of the innermost group that contains it."""
     nearest: list[int | None] = [None] * len(tasks)
     is_known = [False] * len(tasks)
     for start in range(len(tasks)):
@@ -73,7 +73,7 @@ def _nearest_groups(tasks: Sequence[Task], place: dict[str, int]) -> list[int | 
 
 
 def _circle(tasks: Sequence[Task], followers: Moments, blocked: list[int]) -> list[str]:
-    """Follow what is blocked back to what blocks it until a moment comes again: that is a circle."""
+    """Follow blocked moments back to their blockers until a moment repeats, which closes the cycle."""
     moment = next((each for each, count in enumerate(blocked) if count), None)
     if moment is None:
         return []
