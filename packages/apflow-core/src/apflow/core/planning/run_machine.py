@@ -267,7 +267,7 @@ class RunMachine(Generic[CallT]):
             state.plan.finish(task.id, CANCELLED)
 
     def _end_run(self, changes: ChangeSet) -> None:
-        """Add the end of the run to the change of its last task, or to a new one if that is already written."""
+        """Add the end of the run to the change of its last task, or to a new one if that one is written."""
         state = self.state
         root = state.by_id[state.root_id]
         has_more = root.run_ended_at is not None or not all(map(state.has_ended, state.tasks))
