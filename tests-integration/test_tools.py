@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -177,24 +176,14 @@ PROSE_FOUND = [
 
 @pytest.fixture
 def written(repository: Path) -> Path:
-    """A repository whose only prose is known, with a list of pending paths that can be set."""
+    """Return a repository whose only prose is `PROSE`."""
     shutil.rmtree(repository / "packages")
     shutil.rmtree(repository / "changelog.d")
     (repository / "CHANGELOG.md").unlink()
-    set_pending(repository, "")
     for name, text in PROSE.items():
         (repository / "docs").mkdir(exist_ok=True)
         (repository / "docs" / name).write_text(text)
     return repository
-
-
-def set_pending(repository: Path, paths: str) -> None:
-    program = repository / "tools/prose.py"
-    text, count = re.subn(
-        r"(?ms)^PENDING\b.*?(?=^\n|^@)", f"PENDING: tuple[str, ...] = ({paths})\n", program.read_text()
-    )
-    assert count == 1
-    program.write_text(text)
 
 
 def test_an_expression_of_the_list_is_found_in_each_kind_of_prose_and_not_in_code(written: Path):
@@ -208,10 +197,3 @@ def test_expressions_are_counted_by_rule(written: Path):
     counted = tool(written, "prose", "--count", str(written / "docs"))
     assert (counted.returncode, counted.stdout.split()[-3:]) == (0, ["4", "in", "total"])
     assert "     1  whoever\n" in counted.stdout  # prose: allow
-
-
-def test_a_pending_path_is_not_checked_until_it_is_clean(written: Path):
-    set_pending(written, '"docs", "tools"')
-    assert tool(written, "prose", "--check", str(written / "docs")).stdout.splitlines() == [
-        "tools/prose.py: PENDING contains tools, which has no findings. Remove it."
-    ]

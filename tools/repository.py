@@ -82,7 +82,7 @@ def is_first_party(requirement: str) -> bool:
 
 
 def report(faults: Sequence[str], advice: str = "") -> int:
-    """Print the faults, and say by the exit code whether there were any."""
+    """Print the faults and return the exit code: 1 if there are any, otherwise 0."""
     for fault in faults:
         print(fault)
     if faults and advice:

@@ -49,7 +49,7 @@ async def test_an_id_may_be_shortened(server: ApflowServer):
         service = RemoteService(client)
         made = [await service.create({"id": f"shortened-{end}", "name": "far_say"}) for end in "ab"]
         assert await service.find_id("shortened-a") == made[0]["id"]
-        with pytest.raises(InvalidInputError, match="begins 2 task IDs"):
+        with pytest.raises(InvalidInputError, match="matches 2 task IDs"):
             await service.find_id("shortened")
         with pytest.raises(NotFoundError):
             await service.find_id("nothing-begins-so")

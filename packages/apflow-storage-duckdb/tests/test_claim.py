@@ -224,7 +224,7 @@ def test_a_child_that_is_forked_is_refused_at_once_and_the_parent_goes_on(tmp_pa
 
 
 async def test_a_checkpoint_succeeds_on_a_file_that_was_opened_again(tmp_path: Path):
-    """No operation leaves a transaction open, which would let the write-ahead log grow without end."""
+    """No operation leaves a transaction open: with one open, the write-ahead log grows without limit."""
     path = tmp_path / "tasks.duckdb"
     store = DuckDBStore(url_of(path))
     await store.add(a_tree("r", "a", "b"))

@@ -190,7 +190,7 @@ async def test_a_file_that_other_code_of_the_process_has_open_is_named(tmp_path:
     write_some(path, is_clean=True)
     with (
         duckdb.connect(str(path)),
-        pytest.raises(StoreError, match=r"Other code of this process has .* open"),
+        pytest.raises(StoreError, match=r"Other code in this process has .* open"),
     ):
         await open_it(path)
 

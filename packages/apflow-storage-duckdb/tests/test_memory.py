@@ -1,4 +1,4 @@
-"""A database that reaches its memory limit: DuckDB may give it up, and nothing acknowledged is lost."""
+"""A database that reaches its memory limit: DuckDB may invalidate it, and no acknowledged change is lost."""
 
 from __future__ import annotations
 

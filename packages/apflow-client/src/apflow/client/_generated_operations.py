@@ -133,7 +133,7 @@ class AsyncOperations:
             tasks: The tasks to create and run, instead of `task_id`: an array, or one object.
             wait: Return when the run has ended.
             force: Run completed tasks again.
-            copy_execution: Run a copy and keep the task as it is.
+            copy_execution: Run a copy and leave the task unchanged.
             copy_children: Also copy the descendants of the task. By default, only if the task is a root.
             user_id: The user who owns the created tasks.
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
@@ -490,7 +490,7 @@ class AsyncOperations:
     async def system_metrics(self) -> MetricsResult:
         """Count the tasks by status, the requested runs, and the runs of this process.
 
-        A caller that is not an admin gets the numbers of its own tasks.
+        A caller that is not an admin gets only the numbers of the tasks it owns.
         """
         answer: MetricsResult = await self._ask("system.metrics", {})
         return answer
@@ -653,7 +653,7 @@ class SyncOperations:
             tasks: The tasks to create and run, instead of `task_id`: an array, or one object.
             wait: Return when the run has ended.
             force: Run completed tasks again.
-            copy_execution: Run a copy and keep the task as it is.
+            copy_execution: Run a copy and leave the task unchanged.
             copy_children: Also copy the descendants of the task. By default, only if the task is a root.
             user_id: The user who owns the created tasks.
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
@@ -1008,7 +1008,7 @@ class SyncOperations:
     def system_metrics(self) -> MetricsResult:
         """Count the tasks by status, the requested runs, and the runs of this process.
 
-        A caller that is not an admin gets the numbers of its own tasks.
+        A caller that is not an admin gets only the numbers of the tasks it owns.
         """
         answer: MetricsResult = self._ask("system.metrics", {})
         return answer

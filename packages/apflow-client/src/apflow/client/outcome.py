@@ -42,7 +42,7 @@ def outcome_of(executed: Mapping[str, Json], standing: Mapping[str, Json], root:
         "success": status not in (TaskStatus.FAILED, TaskStatus.CANCELLED),
         "status": status,
         "progress": standing["progress"],
-        "message": "All of it has completed." if is_done else standing["error"] or f"It was {status}.",
+        "message": "All tasks have completed." if is_done else standing["error"] or f"It was {status}.",
         "error": standing["error"],
         "result": root["result"],
     }

@@ -82,7 +82,7 @@ class RemoteService(TaskService):
             found = [each async for each in self._every_id() if each.startswith(given)]
         if len(found) > 1:
             raise InvalidInputError(
-                f"{given!r} begins {len(found)} task IDs: {', '.join(found[:5])}. Give a longer prefix."
+                f"{given!r} matches {len(found)} task IDs: {', '.join(found[:5])}. Give a longer prefix."
             )
         if not found:
             raise NotFoundError(given)

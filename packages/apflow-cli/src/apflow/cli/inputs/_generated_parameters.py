@@ -42,7 +42,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "wait": {"description": "Return when the run has ended.", "default": False},
         "force": {"description": "Run completed tasks again.", "default": False},
-        "copy_execution": {"description": "Run a copy and keep the task as it is.", "default": False},
+        "copy_execution": {"description": "Run a copy and leave the task unchanged.", "default": False},
         "copy_children": {
             "description": "Also copy the descendants of the task. By default, only if the task is a root."
         },

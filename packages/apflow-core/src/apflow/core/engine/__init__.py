@@ -1,1 +1,1 @@
-"""Runs trees: one run per tree, its calls and attempts, and the ownership, recovery and drain of trees."""
+"""Runs trees of tasks: calls their executors, and manages ownership, recovery and drain of trees."""

@@ -1,4 +1,4 @@
-"""Which trees run in this process, and who this process is."""
+"""Tracks the trees that this process runs, and identifies this process as an owner of runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from apflow.core.process.identity import ForkLock
 from apflow.core.store.base import TaskStore
 
 _owner: tuple[int, str] | None = None
-# A claimed tree has a future of its run; None: it was left without one.
+# A claimed tree has a future of its run. The result None means that the tree was left without a run.
 _running: WeakKeyDictionary[TaskStore, dict[str, Future[TreeRun | None]]] = WeakKeyDictionary()
 _lock = ForkLock()
 
@@ -24,7 +24,7 @@ _lock = ForkLock()
 def owner_id() -> str:
     """Return the name of this process as an owner of runs: host, pid and 64 random bits.
 
-    It is made anew at each start (and after a fork), so that no later process is taken for this one.
+    The name is generated again at each start and after a fork, so that it never identifies another process.
     """
     global _owner  # one per process
     with _lock:
@@ -34,10 +34,10 @@ def owner_id() -> str:
 
 
 def claim(store: TaskStore, root_id: str) -> None:
-    """Note that this process is about to run a tree.
+    """Record that this process is about to run a tree.
 
     Raises:
-        AlreadyRunningError: it runs the tree already.
+        AlreadyRunningError: this process already runs the tree.
     """
     with _lock:
         trees = _running.setdefault(store, {})
@@ -47,7 +47,7 @@ def claim(store: TaskStore, root_id: str) -> None:
 
 
 def enter(store: TaskStore, run: TreeRun) -> None:
-    """Make the run of a claimed tree known."""
+    """Register the run of a claimed tree."""
     with _lock:
         known = _running[store]
         if known[run.root_id].done():  # a second run under the same claim
@@ -56,7 +56,7 @@ def enter(store: TaskStore, run: TreeRun) -> None:
 
 
 def leave(store: TaskStore, root_id: str) -> None:
-    """Note that this process does not run a tree any more."""
+    """Record that this process no longer runs a tree."""
     with _lock:
         begun = _running.get(store, {}).pop(root_id, None)
         if begun is not None and not begun.done():
@@ -64,7 +64,7 @@ def leave(store: TaskStore, root_id: str) -> None:
 
 
 def all_running(store: TaskStore) -> list[TreeRun]:
-    """Return the runs of this process that have begun."""
+    """Return the runs of this process that have started."""
     with _lock:
         begun = list(_running.get(store, {}).values())
     runs = [each.result() for each in begun if each.done()]
@@ -72,15 +72,15 @@ def all_running(store: TaskStore) -> list[TreeRun]:
 
 
 def run_of(store: TaskStore, root_id: str) -> TreeRun | None:
-    """Return the run of a tree in this process, where it has begun."""
+    """Return the run of a tree in this process if it has started, otherwise None."""
     begun = _running.get(store, {}).get(root_id)
     return begun.result() if begun is not None and begun.done() else None
 
 
 def current_task() -> Task | None:
-    """Return the task whose executor is being called in the present asyncio task; None elsewhere.
+    """Return the task whose executor runs in the current asyncio task, or None.
 
-    It is looked for: this is for logs.
+    This searches all runs; use it only for logs.
     """
     try:
         current = asyncio.current_task()
@@ -95,7 +95,7 @@ def current_task() -> Task | None:
 
 
 def is_running(store: TaskStore, root_id: str) -> bool:
-    """Say whether this process runs a tree."""
+    """Return whether this process runs a tree."""
     return root_id in _running.get(store, {})
 
 
@@ -106,6 +106,6 @@ def running_ids(store: TaskStore) -> list[str]:
 
 
 async def running(store: TaskStore, root_id: str) -> TreeRun | None:
-    """Return the run of a tree in this process, as soon as it has begun; None where there is none."""
+    """Wait until the run of a tree in this process has started and return it; None if there is no run."""
     begun = _running.get(store, {}).get(root_id)
     return await asyncio.shield(asyncio.wrap_future(begun)) if begun is not None else None

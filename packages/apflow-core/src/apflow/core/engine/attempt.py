@@ -1,6 +1,6 @@
 """One call of a task's executor, from its inputs to its outcome.
 
-Nothing here is durable: the run writes the start of the attempt before, and its outcome after.
+The attempt itself stores nothing: the run writes its start before the call and its outcome after it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CANCELLED = TaskStatus.CANCELLED
 
 @dataclass(slots=True)
 class RunContext:
-    """What the attempts of one run share; nothing in it belongs to a single task."""
+    """The state that all attempts of one run share."""
 
     hooks: Hooks
     runner: Runner
@@ -62,7 +62,7 @@ class RunContext:
     publish: Callable[[TaskEvent], None] = field(init=False)
     note_progress: Callable[[str, float], None] = field(init=False)
     ended: Callable[[Attempt], None] = field(init=False)
-    code: CodeTasks = field(init=False)  # what runs users' code
+    code: CodeTasks = field(init=False)  # runs users' code
 
     def join(
         self,
@@ -72,13 +72,13 @@ class RunContext:
         ended: Callable[[Attempt], None],
         code: CodeTasks,
     ) -> None:
-        """Join a run: its tasks, and the functions that take its live events and the end of its attempts."""
+        """Connect to a run: its tasks, and the functions that receive live events and ended attempts."""
         self.loop = asyncio.get_running_loop()
         self.tasks, self.publish, self.note_progress, self.ended = tasks, publish, note_progress, ended
         self.code = code
 
     def is_over(self) -> bool:
-        """Whether the run ends, and all its code was asked to."""
+        """Whether the run is ending, and all its code was asked to end."""
         return self.code.is_ended
 
     def entry(self, executor_id: str) -> registry.ExecutorEntry:
@@ -89,10 +89,10 @@ class RunContext:
         return entry
 
     def effect(self, task: Task, *, must_know: bool = False) -> str:
-        """Return what running the task twice would do: the policy's word, else the executor's.
+        """Return the effect of running the task twice, from the policy or else from the executor.
 
-        `must_know`: raise where the executor cannot be loaded for want of a resource. It may be of effect
-        `once`, and the next attempt to load it tells.
+        `must_know`: raise if a lack of resources prevents loading the executor. Its effect may be `once`, and
+        a later attempt to load it may succeed.
         """
         named = task.policy.get("effect")
         if named or task.executor is None:
@@ -103,11 +103,11 @@ class RunContext:
         except Exception as error:
             if must_know and (isinstance(error, OSError | MemoryError) or getattr(error, "may_pass", False)):
                 raise
-            return ExecutableTask.effect  # a plugin that cannot be loaded fails its task when it starts
+            return ExecutableTask.effect  # if the plugin cannot be loaded, its task fails when it starts
 
 
 class Attempt(Call):
-    """One attempt at one task. It calls `context.ended` once, when its code has ended."""
+    """One attempt of one task. It calls `context.ended` once, when its code has ended."""
 
     __slots__ = (
         "asking", "context", "executor", "has_answered", "has_begun", "inputs", "is_ended", "queue",
@@ -118,19 +118,19 @@ class Attempt(Call):
         super().__init__(task)
         self.context = context
         self.executor: ExecutableTask | None = None
-        self.inputs: dict[str, Json] = {}  # those used, secrets still as references
+        self.inputs: dict[str, Json] = {}  # the inputs of the call, with secrets as references
         self.secrets: list[str] = []
         self.has_begun = False
-        self.is_ended = False  # its code was asked to end, from outside
-        self.has_answered = False  # the executor's `cancel` has returned, or it has none
-        self.asking: asyncio.Event | None = None  # a coroutine waits for that
+        self.is_ended = False  # its code was asked to end from outside
+        self.has_answered = False  # the executor's `cancel` has returned or does not exist
+        self.asking: asyncio.Event | None = None  # set while a coroutine waits for `cancel` to return
         self.queue: ProgressQueue | None = None
-        self.waiter: asyncio.Task[Any] | None = None  # what its code runs in
+        self.waiter: asyncio.Task[Any] | None = None  # the asyncio task that runs its code
 
     async def run(self, within: asyncio.Task[Any]) -> None:
-        """Build the inputs, call the executor, and tell what became of it. `within`: what this runs in."""
+        """Build the inputs, call the executor and report the outcome. `within`: the current asyncio task."""
         if self.has_begun:
-            return  # it was ended before
+            return  # it was ended before it started
         self.has_begun = True
         self.waiter = within
         outcome = None
@@ -138,7 +138,7 @@ class Attempt(Call):
             outcome = await self._outcome(within)
         finally:
             self.waiter = None
-            if self.outcome is None:  # else it was left behind
+            if self.outcome is None:  # otherwise it was abandoned
                 self.outcome = outcome
                 self.context.ended(self)
         if within.cancelling() and not self.context.is_over():
@@ -154,13 +154,13 @@ class Attempt(Call):
             return
         if self.has_begun:
             return  # its code has ended
-        self.has_begun = True  # it does not begin later
+        self.has_begun = True  # it must not start later
         if self.is_cancelled:
             self.outcome = self.cancelled()
         self.context.ended(self)
 
     def leave_behind(self, outcome: Outcome) -> None:
-        """Go on without code that does not end, although it was asked to again and again."""
+        """Abandon code that does not end after repeated requests, and continue with an outcome."""
         if self.outcome is not None:
             return
         logger.error(
@@ -176,12 +176,12 @@ class Attempt(Call):
         return self.is_ended or self.context.is_over()
 
     async def _outcome(self, within: asyncio.Task[Any]) -> Outcome:
-        """Return what became of the call. Raises nothing but the end that it was asked for."""
+        """Return the outcome of the call. Raises only `CancelledError`, if the attempt is ended."""
         try:
             outcome = await self._call()
         except BaseException as error:
             if must_pass(error, within, self.was_ended) and not self.is_cancelled:
-                raise  # the run, or this process, is being ended
+                raise  # the run or this process is ending
             outcome = read_exception(error)
         finally:
             self.context.instances.pop(self.task.id, None)
@@ -203,7 +203,7 @@ class Attempt(Call):
         )
 
     async def _wait_for_answer(self) -> None:
-        """Wait, within the grace period, for what the executor's own `cancel` has to tell."""
+        """Wait, within the grace period, for the result of the executor's `cancel`."""
         if self.has_answered:
             return
         self.asking = asyncio.Event()
@@ -211,10 +211,10 @@ class Attempt(Call):
             async with asyncio.timeout(self.context.settings.cancel_grace):
                 await self.asking.wait()
         except (TimeoutError, asyncio.CancelledError):
-            logger.debug("Nothing more was told by the executor of task %s", self.task.id)
+            logger.debug("cancel() of the executor of task %s returned no result in time", self.task.id)
 
     async def cancel(self, *, is_forced: bool) -> None:
-        """Let the code end: by the executor's own `cancel`, its grace period, then from outside."""
+        """End the code: call the executor's `cancel`, and after the grace period cancel it from outside."""
         grace = self.context.settings.cancel_grace
         loop = asyncio.get_running_loop()
         until = loop.time() + grace
@@ -240,9 +240,9 @@ class Attempt(Call):
             return False
 
     async def _ask(self, executor: ExecutableTask, until: float) -> None:
-        """Call the executor's own `cancel`, and wait for it until a time of the event loop's clock.
+        """Call the executor's `cancel` and wait for it until a time of the event loop's clock.
 
-        It has a task of its own, which is left behind where it does not end.
+        The call runs in a separate asyncio task, which is abandoned if it does not end.
         """
         is_late = False
 
@@ -275,7 +275,7 @@ class Attempt(Call):
         await asyncio.wait({asking}, timeout=INSIST_SECONDS)
 
     def _readable(self, answer: object) -> Json:
-        """Return what is kept of what an executor's `cancel` returned, as plain JSON."""
+        """Return the part of the result of an executor's `cancel` that is stored, as plain JSON."""
         if not isinstance(answer, dict):
             return None
         answer = cast("dict[str, Json]", answer)
@@ -284,7 +284,7 @@ class Attempt(Call):
         return read.result if read.status is TaskStatus.COMPLETED else None
 
     async def _insist(self, why: str) -> None:
-        """End the code, again where it swallows that; leave it behind where it never ends."""
+        """Cancel the code, repeatedly if it suppresses the cancellation; abandon it if it never ends."""
         waiter, settings = self.waiter, self.context.settings
         self.end(why)
         for _ in range(ceil((settings.cancel_grace + settings.cancel_wait) / INSIST_SECONDS)):
@@ -335,7 +335,7 @@ class Attempt(Call):
 
     def _read(self, value: Json, *, has_schema: bool = True) -> Outcome:
         if asyncio.iscoroutine(value):
-            value.close()  # a call without `await`: it is no JSON, and nothing runs it
+            value.close()  # a coroutine that was not awaited is not valid JSON
         settings = self.context.settings
         schema = self.task.schemas.get("output_schema") if has_schema else None
         return read_result(
@@ -346,7 +346,7 @@ class Attempt(Call):
         )
 
     async def _inputs(self, schema: InputSchema | None, origin: Origin) -> dict[str, Json]:
-        """Return the inputs for the call; those with secrets as references stay in `self.inputs`."""
+        """Return the inputs for the call. `self.inputs` keeps the inputs with secrets as references."""
         task, tasks = self.task, self.context.tasks
         results: dict[str, Json] = {}
         names: dict[str, str] = {}
@@ -373,7 +373,7 @@ class Attempt(Call):
         return cast("dict[str, Json]", clear)
 
     def _prepare(self, executor: ExecutableTask) -> None:
-        """Give the executor what an execution sees."""
+        """Set the attributes of the executor for this execution."""
         task, context = self.task, self.context
         self.queue = ProgressQueue(
             task,

@@ -1,4 +1,4 @@
-"""How many executor calls one run may make, and which ready tasks wait for a place."""
+"""Limits the executor calls of one run, and holds ready tasks that wait for a place."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ MIN_ISOLATION_SECONDS = 1.0
 
 
 class CallLimiter:
-    """The calls of one run, within the limits of the process, of the run and of each executor.
+    """Limits the calls of one run by the limits of the process, of the run and of each executor.
 
-    Of the tasks whose process has died during their call, a process runs one at a time. If that task ends
-    the process again, the others were not running, so that only this task is interrupted a second time.
+    Tasks whose process died during their call are isolated: a process runs only one of them at a time. If
+    that task ends the process again, only this task is interrupted a second time.
 
     Args:
         slots: the places of the process.
-        limit: how many calls this run may make at once; None: as many as the process.
-        when_free: called, from any thread, when a place that was wanted may be free.
+        limit: maximum number of concurrent calls of this run; None: the limit of the process.
+        when_free: called from any thread when a requested place may be free.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class CallLimiter:
         self._slots = slots
         self._limit = slots.limit if limit is None else limit
         self._when_free = when_free
-        self._taken = 0  # places that this run has: of calls being made, and of those to be made
+        self._taken = 0  # places that this run holds, for present and admitted calls
         # (executor, its limit) -> places of that executor
         self._own_taken: Counter[tuple[str, int]] = Counter()
-        # Executor, or ISOLATED -> ready tasks that wait for a place of it.
+        # Executor or ISOLATED -> ready tasks that wait for one of its places.
         self._held: dict[str, deque[Task]] = {}
         self._isolated: dict[str, asyncio.TimerHandle] = {}  # task id -> the end of its isolation
 
@@ -49,26 +49,26 @@ class CallLimiter:
         return bool(self._held)
 
     def take_places(self) -> int:
-        """Take the places that are free for the calls of one turn, and return how many."""
+        """Take the free places for the calls of one turn and return their number."""
         places = self._slots.take(self._limit - self._taken, self._when_free)
         self._taken += places
         return places
 
     def return_places(self, count: int) -> None:
-        """Give back places that were not needed after all."""
+        """Return places that were not needed."""
         if count:
             self._taken -= count
             self._slots.give_back(count)
 
     def wait_for_place(self) -> None:
-        """Let `when_free` be called when there is a place; the end of an own call tells of it anyway."""
+        """Request a call of `when_free` when another run frees a place; own calls report their end anyway."""
         if self._taken < self._limit:
             self._slots.wait(self._when_free)
         else:
             self._slots.leave(self._when_free)
 
     def want_no_place(self) -> None:
-        """Leave the places to others."""
+        """Withdraw the request for a place, so that other runs get it."""
         self._slots.leave(self._when_free)
 
     def admit(self, task: Task) -> bool:
@@ -98,13 +98,13 @@ class CallLimiter:
                     self._wait_own(last, lacking)
                     break
             else:
-                self._leave_own(last)  # it has places, or nothing waits for them
+                self._leave_own(last)  # it has its places, or no task waits for them
             if not tasks:
                 del self._held[key]
         return taken
 
     def _take_own(self, task: Task) -> FairSemaphore | None:
-        """Take the places that the task needs beside one of the process; or return one that is missing."""
+        """Take the places that the task needs besides one of the process; return a semaphore that is full."""
         is_suspect = task.interruptions > 0
         if is_suspect and not isolation_semaphore().take(1, self._when_free):
             return isolation_semaphore()
@@ -122,13 +122,13 @@ class CallLimiter:
         return None
 
     def _wait_own(self, task: Task, lacking: FairSemaphore) -> None:
-        """Let `when_free` be called when a place may be free that the task lacks."""
+        """Request a call of `when_free` when a place that the task lacks may be free."""
         if lacking is isolation_semaphore() and str(task.executor) not in self._held:
             self._leave_executor(task)
         lacking.wait(self._when_free)
 
     def _leave_own(self, task: Task) -> None:
-        """Wait no longer for the places that the task needs."""
+        """Stop waiting for the places that the task needs."""
         if task.interruptions > 0:
             isolation_semaphore().leave(self._when_free)
         if task.interruptions == 0 or str(task.executor) not in self._held:
@@ -140,20 +140,20 @@ class CallLimiter:
             executor_semaphore(str(task.executor), limit).leave(self._when_free)
 
     def _end_isolation(self, task_id: str) -> None:
-        """Let the next suspected task start: this one has ended, or has run for longer than before."""
+        """Allow the next isolated task to start, because this one has ended or has run longer than before."""
         end = self._isolated.pop(task_id, None)
         if end is not None:
             end.cancel()
             isolation_semaphore().give_back()
 
     def forget_held(self) -> None:
-        """Hold nothing any more: the tree was read anew."""
+        """Discard all held tasks, because the tree was read again."""
         held, self._held = self._held, {}
         for tasks in held.values():
             self._leave_own(tasks[0])
 
     def dismiss(self, task: Task) -> None:
-        """Give back the places of a call that has ended, or that was not made."""
+        """Return the places of a call that has ended or was not made."""
         self._end_isolation(task.id)
         limit = self._limit_of(task)
         if limit is not None:
@@ -162,7 +162,7 @@ class CallLimiter:
         self.return_places(1)
 
     def close(self) -> None:
-        """Give back every place: a run that failed has places of calls that it will never make."""
+        """Return all places. A failed run holds places of calls that it never makes."""
         self.forget_held()
         self.want_no_place()
         for task_id in list(self._isolated):
@@ -187,11 +187,11 @@ def _key_of(task: Task) -> str:
 
 
 def _isolation_seconds(task: Task, most: float) -> float:
-    """Return how long to isolate a task: for longer than it ran before its process died, within a bound.
+    """Return the isolation time of a task: longer than it ran before its process died, up to a maximum.
 
-    A bound is necessary because a task may wait for a task of another tree that must be isolated, too.
+    The maximum is necessary because a task may wait for a task of another tree that must also be isolated.
     """
     ran = 0.0
     if task.started_at is not None and task.updated_at is not None:
-        ran = (task.updated_at - task.started_at).total_seconds()  # until the task was found interrupted
+        ran = (task.updated_at - task.started_at).total_seconds()  # until its interruption was detected
     return min(most, max(MIN_ISOLATION_SECONDS, 1.5 * ran))

@@ -1,4 +1,4 @@
-"""Requests to cancel tasks: of a tree that runs in this process, or in another one."""
+"""Requests to cancel tasks of a tree that runs in this process or in another one."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ CANCELLED = TaskStatus.CANCELLED
 
 @dataclass(eq=False)
 class CancelRequest:
-    """A caller wants tasks, and all tasks below them, cancelled.
+    """A request to cancel tasks and their descendants.
 
-    When all of them have ended, the result of `done` is whether any of them ended as cancelled.
+    When all of them have ended, `done` receives whether any of them ended as cancelled.
     """
 
     task_ids: list[str]
     message: str | None
     is_forced: bool  # without a grace period
     done: Future[bool] = field(default_factory=Future[bool])
-    open_ids: set[str] = field(default_factory=set[str])  # what has not ended yet
-    has_cancelled: bool = False  # something has ended as cancelled
+    open_ids: set[str] = field(default_factory=set[str])  # tasks that have not ended yet
+    has_cancelled: bool = False  # whether a task has ended as cancelled
 
     def event(self) -> CancelRequested:
-        """Return what is requested, for the run that decides it."""
+        """Return the request as an event for the run."""
         return CancelRequested(self.task_ids, self.message, self.is_forced)
 
 
 class Cancellations:
-    """The requests to cancel tasks of one run, until they are answered."""
+    """The unanswered cancel requests of one run."""
 
     def __init__(self, state: RunState[Attempt]) -> None:
         self._state = state
@@ -48,28 +48,28 @@ class Cancellations:
 
     @property
     def has_new(self) -> bool:
-        """Whether a request is to be taken up in the next turn."""
+        """Whether the next turn must handle a request."""
         return bool(self._new)
 
     def add(self, request: CancelRequest) -> None:
-        """Take up a request in the next turn; where the run is over, nothing is left to cancel."""
+        """Queue a request for the next turn. If the run is over, answer it immediately."""
         if self._is_closed:
             _set(request)
         else:
             self._new.append(request)
 
     def take_again(self) -> None:
-        """Take up every request anew: what was done for them is undone."""
+        """Queue all requests again, because their changes were undone."""
         self._new, self._taken = [*self._taken, *self._new], []
 
     def take_new(self) -> list[CancelRequest]:
-        """Return the requests that are to be taken up now. They are answered when their tasks have ended."""
+        """Return the queued requests. They are answered when their tasks have ended."""
         new, self._new = self._new, []
         self._taken += new
         return new
 
     def answer(self, changes: ChangeSet | None = None) -> None:
-        """Answer the requests whose tasks have ended, except by transitions that are still to be written."""
+        """Answer the requests whose tasks have ended, unless the transitions are not written yet."""
         tasks = self._state.by_id
         for request in list(self._taken):
             for each in list(request.open_ids):
@@ -82,17 +82,17 @@ class Cancellations:
                 _set(request)
 
     def close(self) -> None:
-        """Answer every request: the run is over."""
+        """Answer all requests, because the run is over."""
         self._is_closed = True
         for request in [*self._taken, *self._new]:
             _set(request)
 
 
 def request_elsewhere(tasks: Sequence[Task], request: CancelRequest, changes: ChangeSet) -> bool:
-    """Put into the changes what may be done without owning the tree: end what has not started, ask the rest.
+    """Add a cancellation without ownership of the tree: end unstarted tasks, request the end of the others.
 
     Returns:
-        whether anything is left that has not ended; what has ended as cancelled is noted on the request.
+        Whether unfinished tasks remain. Tasks that ended as cancelled are recorded on the request.
     """
     index = TreeIndex(tasks)
     below = index.subtree(*request.task_ids)

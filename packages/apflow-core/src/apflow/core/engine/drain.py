@@ -1,4 +1,4 @@
-"""The drain of a run: its process shuts down, and another one continues the tree."""
+"""The drain of a run: its process shuts down, and another process continues the tree."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from apflow.core.planning.run_state import RunState
 
 
 async def end_code(state: RunState[Attempt], mailbox: Mailbox, seconds: float, grace: float) -> None:
-    """Wait for the code that runs, end what takes longer, and report when code does not even end then.
+    """Wait for running code, end code that takes longer, and report code that does not end.
 
     Args:
-        seconds: for which code may run on.
-        grace: seconds that code may take to end once it is told to.
+        seconds: seconds that code may continue to run.
+        grace: seconds that code may take to end after it is asked to.
     """
     await _wait(state, seconds)
     for attempt in list(state.running.values()):
@@ -29,7 +29,7 @@ async def _wait(state: RunState[Attempt], seconds: float) -> None:
     until = loop.time() + seconds
     running = state.running
     while any(not attempt.has_begun for attempt in running.values()) and loop.time() < until:  # noqa: ASYNC110
-        await asyncio.sleep(0)  # calls of many tasks begin over many turns of the loop
+        await asyncio.sleep(0)  # calls of many tasks start over several turns of the event loop
     waiters = [attempt.waiter for attempt in running.values() if attempt.waiter is not None]
     if waiters:
         await asyncio.wait(waiters, timeout=max(0.0, until - loop.time()))

@@ -1,4 +1,4 @@
-"""From a tree's id to its finished run, and to its cancellation."""
+"""Runs and cancels trees by id."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ from apflow.core.store.base import NoticeKind, TaskStore
 
 logger = logging.getLogger(__name__)
 
-MIN_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.02, 1.0  # seconds between looks for what another process was asked for
-ATTEMPTS = 10  # to request a run while others keep changing the tree
+MIN_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.02, 1.0  # seconds between checks whether another process has responded
+ATTEMPTS = 10  # to request a run while other processes change the tree
 
 
 @dataclass(slots=True)
 class Driver:
-    """What runs trees of one store: its hooks, its runner and its settings."""
+    """Runs trees of one store, with its hooks, its runner and its settings."""
 
     store: TaskStore
     hooks: Hooks = field(default_factory=Hooks.current)
     runner: Runner = field(default_factory=LocalRunner)
     settings: Settings = field(default_factory=get_settings)
     instances: MutableMapping[str, ExecutableTask] = field(default_factory=dict[str, ExecutableTask])
-    max_concurrency: int | None = None  # narrows this run; the process has a limit of its own
-    # Seconds for which a write is repeated while the store is unavailable; None: without end.
+    max_concurrency: int | None = None  # limit of this run, in addition to the limit of the process
+    # Seconds for which a write is repeated while the store is unavailable; None: no limit.
     patience: float | None = CALLER_TIMEOUT_SECONDS
 
     @property
     def bus(self) -> EventBus:
-        """Where events are told."""
+        """The bus that publishes events."""
         return bus_of(self.store)
 
     async def run(
@@ -67,20 +67,20 @@ class Driver:
         leave: Callable[[list[Task], Task], bool] | None = None,
         on_read: Callable[[list[Task]], object] | None = None,
     ) -> list[Task] | None:
-        """Run a tree, or one of its tasks with what it needs, and return all its tasks as they ended.
+        """Run a tree, or one of its tasks with its dependencies, and return all tasks of the tree at the end.
 
-        A run that a dead process left is taken over first.
+        If a dead process left an unfinished run of the tree, that run is finished first.
 
         Args:
             resume_only: only take over and finish a run that was requested before.
-            leave: called with the tasks and the root of a requested run; where it returns true, `run`
-                returns None and changes nothing.
-            on_read: called with the stored tasks, which the run then keeps up to date: a caller who has
-                read the tree before can let go of its own copy.
+            leave: called with the tasks and the root of a requested run. If it returns true, `run` changes
+                nothing and returns None.
+            on_read: called with the stored tasks, which the run keeps up to date, so that a caller that has
+                read the tree before can release its copy.
 
         Raises:
-            NotFoundError: there is no such tree.
-            AlreadyRunningError: a living owner runs it.
+            NotFoundError: the tree does not exist.
+            AlreadyRunningError: a live owner runs the tree.
             StoreError: the store failed, or was unavailable for too long; the run stays requested.
         """
         return await run_apart(
@@ -122,7 +122,7 @@ class Driver:
     async def _drive_requested(
         self, tasks: list[Task], root_id: str, named_id: str | None, force: bool
     ) -> list[Task]:
-        """Request a run and drive it; plan anew where somebody changes the tree before it is requested."""
+        """Request a run and drive it. Plan again if another process changes the tree before the request."""
         for _ in range(ATTEMPTS):
             run = self._requested(tasks, _root_of(tasks, root_id), named_id, force)
             if run is None:
@@ -138,7 +138,7 @@ class Driver:
         raise AlreadyRunningError(root_id)
 
     async def _finish_last_run(self, tasks: list[Task], root: Task) -> list[Task]:
-        """Finish what a dead process left of a run: all of it, or only its end hooks."""
+        """Finish a run that a dead process left: its tasks, or only its end hooks."""
         if has_unended_run(root):
             return await self._drive(self._resumed(tasks, root))
         if root.run_requested_at is not None:
@@ -146,7 +146,7 @@ class Driver:
         return tasks
 
     def _requested(self, tasks: list[Task], root: Task, named_id: str | None, force: bool) -> TreeRun | None:
-        """Return the run that was asked for, or None where there is nothing to do."""
+        """Return the requested run, or None if there is nothing to run."""
         batch = ChangeSet(root.id, active_runs.owner_id(), utc_now())
         is_known = registry.executor_is_known
         scope = begin_run(tasks, root, batch, named_id=named_id, force=force, is_known=is_known)
@@ -168,8 +168,11 @@ class Driver:
         return self._make(tasks, root.run_scope, batch)
 
     def closing(self, tasks: list[Task], root: Task) -> TreeRun:
-        """Return a run that starts nothing: it writes down what a cancellation ends in a tree nobody runs."""
-        fence = {"run_owner": root.run_owner, "lease_until": root.lease_until}  # nobody has taken it since
+        """Return a run that starts no tasks and only writes cancellations, for a tree without an owner."""
+        fence = {
+            "run_owner": root.run_owner,
+            "lease_until": root.lease_until,
+        }  # no process has taken it since
         batch = ChangeSet(root.id, active_runs.owner_id(), utc_now(), fence)
         return self._make(tasks, root.run_scope if has_unended_run(root) else None, batch, is_closing=True)
 
@@ -199,7 +202,7 @@ class Driver:
         return run
 
     async def _drive(self, run: TreeRun) -> list[Task]:
-        """Drive a run to its end. Cancelling this coroutine cancels the tree, and waits for its code."""
+        """Drive a run to its end. Cancelling this coroutine cancels the tree and waits for its code."""
         active_runs.enter(self.store, run)
         with leases.holding_lease(self.store, run, active_runs.owner_id(), self.settings.lease_seconds):
             driving = asyncio.create_task(run.drive(), name=f"apflow:run:{run.root_id}")
@@ -231,7 +234,7 @@ class Driver:
             await self.call_end_hooks(run.by_id[run.root_id], run.summary)
 
     async def call_end_hooks(self, root: Task, summary: TreeSummary) -> None:
-        """Call the hooks of the tree's end, at least once, and note that they were called."""
+        """Call the end hooks of the tree, at least once, and record that they were called."""
         if root.run_requested_at is None:
             return
         shown = root.copy()
@@ -250,7 +253,7 @@ class Driver:
 
 
 async def is_owned_elsewhere(store: TaskStore, root: Task) -> bool:
-    """Say whether a living process other than this one owns the requested run of a tree."""
+    """Return whether another live process owns the requested run of a tree."""
     if not store.capabilities.is_shared or root.run_requested_at is None:
         return False
     if root.run_owner in (None, active_runs.owner_id()):
@@ -259,9 +262,9 @@ async def is_owned_elsewhere(store: TaskStore, root: Task) -> bool:
 
 
 def _is_unannounced(root: Task) -> bool:
-    """Return whether a tree grew task by task, so that no hook was told of its creation before the first run.
+    """Return whether a tree was created task by task, so that its creation hooks were not called yet.
 
-    Trees that were created as a whole have their executors chosen; see `TaskCreator`.
+    The tasks of a tree that was created as a whole have executors; see `TaskCreator`.
     """
     is_new = root.run_ended_at is None and root.started_at is None and root.status is TaskStatus.PENDING
     return is_new and root.executor is None and choose_executor(root, registry.executor_is_known) is not None
@@ -275,11 +278,11 @@ def _root_of(tasks: Sequence[Task], root_id: str) -> Task:
 
 
 async def cancel(driver: Driver, task_id: str, message: str | None, *, is_forced: bool) -> dict[str, Json]:
-    """Cancel a task, all below it and what needs them; wait until their code has ended.
+    """Cancel a task, its descendants and the tasks that depend on them; wait until their code has ended.
 
     Returns:
-        `{"status": "cancelled" | "cancelling" | "failed", "task_id", "message"}`, and what the executor kept:
-        `token_usage`, `result`.
+        `{"status": "cancelled" | "cancelling" | "failed", "task_id", "message"}`, and `token_usage` and
+        `result` if the executor returned them.
     """
     store, settings = driver.store, driver.settings
     task = (await store.get([task_id])).get(task_id)
@@ -308,7 +311,7 @@ async def cancel(driver: Driver, task_id: str, message: str | None, *, is_forced
 
 
 async def _ask(driver: Driver, root_id: str, request: CancelRequest) -> bool:
-    """Hand a request to the run of the tree, or carry it out where nobody runs it; wait for its end."""
+    """Send a request to the run of the tree, or carry it out if no process runs it; wait for the end."""
     while True:
         run = await active_runs.running(driver.store, root_id)
         if run is not None:
@@ -327,19 +330,19 @@ async def _ask(driver: Driver, root_id: str, request: CancelRequest) -> bool:
             ended = await _ask_elsewhere(driver.store, root_id, request)
             if ended is not None:
                 return ended
-            continue  # its owner has died, or given it up
+            continue  # its owner has died or released it
         try:
             await _cancel_unowned(driver, root_id, request)
             return request.done.result()
         except AlreadyRunningError:
-            continue  # somebody has begun to run it meanwhile
+            continue  # another process has started to run it
 
 
 async def _ask_elsewhere(store: TaskStore, root_id: str, request: CancelRequest) -> bool | None:
-    """Store a request for the owner of the tree and wait; None where nobody owns it any more.
+    """Store a request for the owner of the tree and wait for the result.
 
     Returns:
-        whether anything ended as cancelled.
+        Whether any task ended as cancelled; None if no process owns the tree any more.
     """
     wait = MIN_WAIT_SECONDS
     while True:
@@ -375,7 +378,7 @@ async def _cancel_unowned(driver: Driver, root_id: str, request: CancelRequest) 
 
 
 def _invalid_tree(tasks: Sequence[Task], scope: Sequence[str] | None) -> str | None:
-    """Return why no run could ever finish this tree, or None."""
+    """Return why no run can finish this tree, or None."""
     outside = _outside(tasks, scope)
     if outside:
         return outside
@@ -388,7 +391,7 @@ def _invalid_tree(tasks: Sequence[Task], scope: Sequence[str] | None) -> str | N
 
 
 def _outside(tasks: Sequence[Task], scope: Sequence[str] | None) -> str | None:
-    """Return which tasks that are to run depend on tasks outside the tree, or None."""
+    """Return a message that names tasks to run with dependencies outside the tree, or None."""
     known = {task.id for task in tasks}
     faults = [
         f"{task.name!r} ({task.id}) depends on {dependency['id']!r}"

@@ -4,7 +4,7 @@
 a program that embeds apflow keeps its own settings, and may call `tune_process` itself.
 
 A run creates and drops many small objects while a large tree stays in memory. With the default thresholds of
-CPython, the collector traverses the whole tree each time, which takes up to half of the time of a run of
+CPython, the collector traverses the whole tree each time, which costs as much as half of the time of a run of
 10,000 tasks. Reference counting frees what a run drops; cycles are still collected, only less often.
 """
 
@@ -15,7 +15,7 @@ import os
 import sys
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h of glibc
-LARGE_BYTES = 256 * 1024  # a block that the system gets back as soon as it is free
+LARGE_BYTES = 256 * 1024  # blocks of this size are returned to the system when they are freed
 ARENAS = 2
 
 THRESHOLD = 50_000  # new container objects between two collections; CPython's default is 700 to 2,000
@@ -30,7 +30,7 @@ def tune_process() -> None:
 def collect_rarely() -> None:
     """Raise the threshold of the youngest generation to `THRESHOLD`.
 
-    A collector that is disabled, or has a higher threshold already, stays as it is.
+    A collector that is disabled, or already has a higher threshold, is not changed.
     """
     young, *older = gc.get_threshold()
     if 0 < young < THRESHOLD:
@@ -38,11 +38,11 @@ def collect_rarely() -> None:
 
 
 def return_large_blocks() -> None:
-    """Make malloc of this process return large blocks to the system at once, and keep few arenas.
+    """Make malloc of this process return large blocks to the system immediately, and use few arenas.
 
-    glibc raises the size from which it does so with each large block that is freed, up to 32 MB, and gives
-    each thread an arena: after results of megabytes, small blocks keep hundreds of megabytes from going back.
-    Nothing is changed where the environment configures malloc, or where the system has another one.
+    glibc raises the threshold for large blocks with each one that is freed, up to 32 MB, and gives each
+    thread an arena. After results of megabytes, small blocks would keep hundreds of megabytes in the process.
+    If the environment configures malloc, or the system has a different malloc, this changes nothing.
     """
     if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return

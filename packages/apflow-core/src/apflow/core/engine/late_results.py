@@ -1,9 +1,9 @@
-"""Results of code that held the interpreter for longer than the lease of its tree.
+"""Stores results of code that held the interpreter for longer than the lease of its tree.
 
-While a C call holds the interpreter, no thread of the process renews a lease: another process takes the tree
-and runs the task again. The first result wins. It is stored although the tree has another owner by then, on
-condition that the task has not ended, is of the same generation, and no cancellation is requested. A task of
-effect `once` has failed as `Interrupted` when the tree was taken, so that its late result finds it ended.
+While a C call holds the interpreter, no thread of the process renews leases, so another process takes the
+tree and runs the task again. The first result is stored, even if the tree has another owner by then, unless
+the task has ended, has another generation, or its cancellation is requested. A task of effect `once` fails as
+`Interrupted` when the tree is taken, so its late result is dropped.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ ATTEMPTS = 5  # to store a result while the new owner changes the task
 
 @dataclass
 class Hold:
-    """What a run knows about a period in which the interpreter was held.
+    """What a run knows about a period in which code held the interpreter.
 
     `was_held` returns whether the lease may have expired in such a period. `is_held` returns whether the
-    period lasts until now, so that the code that ends now may have held the interpreter.
+    period is ending now, so that code that ends now may have held the interpreter.
     """
 
     was_held: Callable[[], bool] = lambda: False
     is_held: Callable[[], bool] = lambda: False
     grace: float = 0.0  # seconds that code which was delayed by the hold has to end
-    suspects: list[Task] = field(default_factory=list[Task])  # whose code ended as the hold ended
+    suspects: list[Task] = field(default_factory=list[Task])  # tasks whose code ended when the hold ended
 
 
 def late_results(attempts: Iterable[Attempt]) -> list[Attempt]:
-    """Return the attempts whose result is worth storing."""
+    """Return the attempts whose results can be stored late."""
     return [
         each
         for each in attempts
@@ -54,7 +54,7 @@ def late_results(attempts: Iterable[Attempt]) -> list[Attempt]:
 async def deliver(
     store: TaskStore, root_id: str, requested_at: datetime | None, owner: str, attempts: Iterable[Attempt]
 ) -> None:
-    """Store late results of a tree that has another owner by now. A failure is logged."""
+    """Store late results of a tree that now has another owner. Failures are logged."""
     for attempt in attempts:
         task = attempt.task
         try:
@@ -85,10 +85,10 @@ async def _deliver(
 
 
 def _ending(task: Task, root_id: str, owner: str, attempt: Attempt) -> ChangeSet:
-    """Return the change that ends a task by a late result, and makes this process the task's owner."""
-    assert attempt.outcome is not None  # only such attempts are delivered
+    """Return the change that ends a task with a late result and makes this process the task's owner."""
+    assert attempt.outcome is not None  # only attempts with an outcome are delivered
     changes = ChangeSet(root_id, owner, utc_now())
-    if task.status is TaskStatus.PENDING:  # the new owner has put it back, and not started it yet
+    if task.status is TaskStatus.PENDING:  # the new owner has reset it and not started it yet
         changes.start(task)
     changes.end(task, attempt.outcome)
     changes.put(task, {}, {"owner": owner})

@@ -1,11 +1,11 @@
-"""Leases: on a store of several processes, a process keeps the trees that it runs, or stops running them.
+"""Renews the leases of trees on a store that several processes share.
 
-A lease is renewed three times in its length, from a thread of its own, however busy the event loop of the
-runs is. Where two thirds of it pass without a renewal, another process may own the tree before long: the run
-ends its code and writes nothing more. The fence of its changes holds in any case.
+A separate thread renews each lease three times per lease duration, even if the event loop of the runs is
+busy. If two thirds of the duration pass without a renewal, another process may soon own the tree, so the run
+ends its code and writes nothing more. The fence of its changes protects the tree in any case.
 
-Code that holds the interpreter (a C call that does not release the GIL) stops that thread, too. When it goes
-on, it renews at once, and names in the log the task that held the interpreter. Where another process has
+Code that holds the interpreter (a C call that does not release the GIL) also stops this thread. When the
+thread continues, it renews immediately and logs the task that held the interpreter. If another process has
 taken the tree meanwhile, see `late_results`.
 """
 
@@ -26,26 +26,26 @@ from apflow.core.store.base import TaskStore
 
 logger = logging.getLogger(__name__)
 
-HELD = 0.5  # of a lease without a beat; the thread runs at least every third of it
+HELD = 0.5  # part of the lease without a beat; the thread runs at least every third of the lease
 
 
 class LeaseRenewer:
-    """What renews the leases of one store's runs in this process, while there are any."""
+    """Renews the leases of one store's runs in this process while there are any."""
 
     def __init__(self, store: TaskStore, owner: str, seconds: float) -> None:
         self._url = store.url
         self._store = ref(store)
         self._owner = owner
         self._seconds = seconds
-        self._renewed_at: dict[TreeRun, float] = {}  # by the monotonic clock, before the store was asked
+        self._renewed_at: dict[TreeRun, float] = {}  # monotonic time before the request to the store
         self._beat_at = monotonic()  # when the thread last ran
-        self._held: WeakSet[TreeRun] = WeakSet()  # runs during which the interpreter was held for too long
+        self._held: WeakSet[TreeRun] = WeakSet()  # runs during which code held the interpreter too long
         self._lock = threading.Lock()  # guards the two below
         self._thread: threading.Thread | None = None
         self._is_empty = threading.Event()
 
     def keep(self, run: TreeRun) -> None:
-        """Renew the lease of a run that is about to be requested."""
+        """Start renewing the lease of a run that is about to be requested."""
         with self._lock:
             self._renewed_at[run] = monotonic()
             self._is_empty.clear()
@@ -59,7 +59,7 @@ class LeaseRenewer:
     def release(self, run: TreeRun) -> None:
         """Stop renewing the lease of a run that has ended."""
         if self._is_held():
-            self._beat()  # the run ends before the thread has run: report it now
+            self._beat()  # the run ended before the thread ran again: report it now
         with self._lock:
             self._renewed_at.pop(run, None)
             if not self._renewed_at:
@@ -73,7 +73,7 @@ class LeaseRenewer:
                 self._beat()
 
     def _goes_on(self) -> bool:
-        """Wait until the next renewal; False where nothing has been left to renew."""
+        """Wait until the next renewal; return False if there are no more leases to renew."""
         if self._is_empty.wait(self._seconds / 3):
             with self._lock:
                 if not self._renewed_at:
@@ -89,13 +89,13 @@ class LeaseRenewer:
             return
         is_renewed = await self._ask(store, runs)
         if not is_renewed and self._beat():
-            await self._ask(store, runs)  # the interpreter was held while the store was asked
+            await self._ask(store, runs)  # the interpreter was held during the request to the store
         for run in runs.values():
             if monotonic() - self._renewed_at.get(run, asked_at) > self._seconds * 2 / 3:
                 _lose(run, "The lease of tree %s was not renewed in time: its work ends here.")
 
     async def _ask(self, store: TaskStore, runs: dict[str, TreeRun]) -> bool:
-        """Renew the leases of runs; return whether the store answered."""
+        """Renew the leases of runs; return whether the store responded."""
         asked_at = monotonic()
         try:
             async with asyncio.timeout(self._seconds / 4):
@@ -107,7 +107,7 @@ class LeaseRenewer:
         return True
 
     def _beat(self) -> bool:
-        """Record that the thread runs; return whether it could not run for half a lease."""
+        """Record that the thread runs; return whether it was blocked for half a lease."""
         before, self._beat_at = self._beat_at, monotonic()
         seconds = self._beat_at - before
         if seconds <= self._seconds * HELD:
@@ -142,7 +142,7 @@ class LeaseRenewer:
 
 
 def _holders(runs: Iterable[TreeRun]) -> str:
-    """Name the tasks that may have held the interpreter: the one whose code runs now, or has just ended."""
+    """Name the tasks that may have held the interpreter: those whose code runs now or has just ended."""
     surely: list[Task] = []
     running: list[Task] = []
     for run in runs:
@@ -162,7 +162,7 @@ def _holders(runs: Iterable[TreeRun]) -> str:
 
 
 def _lose(run: TreeRun, message: str) -> None:
-    if not run.is_ending:  # else nobody owns the tree by now, or its last change is refused
+    if not run.is_ending:  # otherwise no process owns the tree, or its last change is rejected
         logger.error(message, run.root_id)
         run.lose()
 
@@ -172,7 +172,7 @@ _keepers: WeakKeyDictionary[TaskStore, LeaseRenewer] = WeakKeyDictionary()
 
 @contextmanager
 def holding_lease(store: TaskStore, run: TreeRun, owner: str, seconds: float) -> Generator[None]:
-    """Keep the lease of a run for as long as the context lasts, where the store knows leases."""
+    """Keep the lease of a run within the context, if the store supports leases."""
     if not store.capabilities.is_shared:
         yield
         return

@@ -1,6 +1,6 @@
-"""What happened in a run, and has not reached its loop yet.
+"""The events and signals that a run has not handled yet.
 
-Events are posted in the event loop of the run. Signals come from any thread: of one kind, one is kept.
+Events are posted in the event loop of the run. Signals come from any thread; one of each kind is kept.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from apflow.core.planning.run_events import RunEvent
 
 
 class Mailbox:
-    """The events and signals for one run. Made in the event loop of the run."""
+    """The events and signals for one run. It must be created in the event loop of the run."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -22,28 +22,28 @@ class Mailbox:
         self._signals: dict[type[RunEvent], RunEvent] = {}
         self._wake = asyncio.Event()
         self._thread_id = threading.get_ident()
-        self._is_called = False  # another thread has called, and the loop has not taken the call
+        self._is_called = False  # a call from another thread is scheduled and not handled yet
 
     def post(self, event: RunEvent) -> None:
-        """Let the next turn of the run take an event. From the event loop of the run."""
+        """Post an event for the next turn. Call this only in the event loop of the run."""
         self.events.append(event)
         self._wake.set()
 
     def signal(self, event: RunEvent) -> None:
-        """Keep a signal until the run asks for it. From any thread."""
+        """Keep a signal until the run takes it. Thread-safe."""
         self._signals[type(event)] = event
         self.wake()
 
     def has_signal(self, kind: type[RunEvent]) -> bool:
-        """Whether there is a signal of a kind."""
+        """Return whether there is a signal of a kind."""
         return kind in self._signals
 
     def take_signal(self, kind: type[RunEvent]) -> RunEvent | None:
-        """Return the signal of a kind, if there is one, and forget it."""
+        """Remove and return the signal of a kind, or None."""
         return self._signals.pop(kind, None)
 
     def wake(self) -> None:
-        """Let the run take a turn. From any thread."""
+        """Make the run take a turn. Thread-safe."""
         if threading.get_ident() == self._thread_id:
             self._wake.set()
         elif not self._is_called:  # a call from another thread costs a system call
@@ -51,12 +51,12 @@ class Mailbox:
             self.call(self._take_call)
 
     def call(self, act: Callable[[], object]) -> None:
-        """Call a function in the event loop of the run. From any thread."""
+        """Call a function in the event loop of the run. Thread-safe."""
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(act)
 
     def begin_turn(self) -> None:
-        """Sleep at the next `wait`, unless something happens until then."""
+        """Make the next `wait` sleep until something happens after this call."""
         self._wake.clear()
 
     async def wait(self) -> None:

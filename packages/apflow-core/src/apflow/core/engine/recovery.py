@@ -1,4 +1,4 @@
-"""Runs that were requested and not finished: a dead process left them."""
+"""Finishes requested runs that a dead process left unfinished."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ logger = logging.getLogger(__name__)
 
 
 async def recover(db: TaskStore, root_ids: Sequence[str] | None = None, *, force: bool = False) -> list[str]:
-    """Finish what was left and return the ids of the trees that were run.
+    """Finish unfinished runs and return the ids of the trees that were run.
 
-    The trees run at the same time, as many as the process may make executor calls, and none waits for
-    another. One that fails is logged and stays as it is; the others go on. Completed tasks stay as they
-    are; a cancel that was requested is carried out. Cancelling this coroutine cancels the trees.
+    The trees run concurrently, up to the limit of executor calls of the process. If a tree fails, the error
+    is logged, its run stays requested, and the other trees continue. Completed tasks are not run again;
+    requested cancellations are carried out. Cancelling this coroutine cancels the trees.
 
     Args:
-        root_ids: which trees; None for every tree with a requested run.
-        force: take a tree even where this process lacks some of its executors; their tasks fail.
+        root_ids: the trees; None for every tree with a requested run. force: take trees even if this process
+        lacks some of their executors; the tasks of these executors fail.
 
     Raises:
         NotFoundError: a tree of `root_ids` does not exist.
-        StoreError: the store failed while the first trees were looked for.
+        StoreError: the store failed during the search for trees.
     """
     requested = {task.id: None for task in await db.find(TaskQuery(root_only=True, is_requested=True))}
     if root_ids is not None:
@@ -50,7 +50,7 @@ async def recover(db: TaskStore, root_ids: Sequence[str] | None = None, *, force
 
 
 async def _resume(db: TaskStore, root_id: str, force: bool, places: asyncio.Semaphore) -> bool:
-    """Finish one tree; say whether this process ran it."""
+    """Finish one tree; return whether this process ran it."""
     async with places:
         if active_runs.is_running(db, root_id):
             return False
@@ -58,17 +58,17 @@ async def _resume(db: TaskStore, root_id: str, force: bool, places: asyncio.Sema
             leave = None if force else lacks_executors
             return await Driver(db).run(root_id, resume_only=True, leave=leave) is not None
         except (AlreadyRunningError, NotFoundError):
-            return False  # somebody else took it, or deleted it meanwhile
+            return False  # another process took or deleted it
         except ConflictError as error:
-            logger.warning("Somebody else changed tree %s while it was resumed: %s", root_id, error)
+            logger.warning("Another process changed tree %s while it was resumed: %s", root_id, error)
             return False
         except Exception:
-            logger.exception("Tree %s could not be resumed; the others go on.", root_id)
+            logger.exception("Tree %s could not be resumed; the other trees continue.", root_id)
             return False
 
 
 def lacks_executors(tasks: Sequence[Task], root: Task) -> bool:
-    """Return whether this process lacks an executor that the requested run of a tree needs, and log which."""
+    """Return whether this process lacks executors for the requested run of a tree, and log them."""
     missing = missing_executors(tasks, root.run_scope, registry.executor_is_known)
     if missing:
         logger.warning(

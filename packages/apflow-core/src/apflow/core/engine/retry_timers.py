@@ -1,4 +1,4 @@
-"""The times at which tasks of one run are due for their next attempt."""
+"""Timers for the next attempts of the tasks of one run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class RetryTimers:
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
-        # Id of a task -> the stored time, and when that is by the loop's clock.
+        # Task id -> the stored time, and the same time by the event loop's clock.
         self._due: dict[str, tuple[datetime, float]] = {}
 
     def schedule(self, task: Task, seconds: float, reading: int) -> None:
-        """Report a task as due after its wait. `reading`: which reading of the tree the task belongs to."""
+        """Report a task as due after its wait. `reading` is the number of the reading of the tree."""
         loop = self._mailbox.loop
         if task.not_before is not None:
             self._due[task.id] = task.not_before, loop.time() + seconds
@@ -26,10 +26,10 @@ class RetryTimers:
         loop.call_later(max(0.0, seconds), self._mailbox.post, due)
 
     def seconds_until(self, task: Task, now: datetime) -> float:
-        """Return the seconds that a task still waits for its next attempt.
+        """Return the remaining seconds until the next attempt of a task.
 
-        The stored time is that of a wall clock, which may have been set back since: no wait is longer than
-        the longest one of the task's policy, and reading the tree again does not begin it anew.
+        The stored time comes from a wall clock, which may have been set back. The wait is therefore limited
+        to the longest one of the task's policy, and reading the tree again does not restart it.
         """
         if task.not_before is None:
             return 0.0

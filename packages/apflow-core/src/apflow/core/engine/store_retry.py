@@ -1,4 +1,4 @@
-"""Repeating what a store cannot do for the moment: its disk is full, or its server cannot be reached."""
+"""Repeats operations while a store is unavailable: its disk is full, or its server cannot be reached."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 2.0  # seconds between attempts
-# Seconds of a stall after which it is reported, the last again and again.
+# Seconds of a stall after which it is reported; the last value is repeated.
 REPORTED_AFTER: Final = (0.0, 2.0, 30.0)
-CALLER_TIMEOUT_SECONDS: Final = 30.0  # seconds for which a run repeats a write, where its caller waits for it
+CALLER_TIMEOUT_SECONDS: Final = 30.0  # for a run whose caller waits for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Stall:
     """A run waits for its store."""
 
     reason: str
-    seconds: float  # for which it has waited so far
+    seconds: float  # seconds that it has waited so far
 
 
 class Patience:
@@ -33,9 +33,9 @@ class Patience:
 
     Args:
         what: names the run in the log.
-        seconds: how long one operation is repeated; None: without end.
-        report: called with a stall when it begins, and from time to time while it lasts.
-        check: called before each repetition; what it raises ends the wait.
+        seconds: how long one operation is repeated; None: no limit.
+        report: called with a stall when it begins, and at intervals while it lasts.
+        check: called before each repetition. An exception that it raises ends the wait.
     """
 
     def __init__(
@@ -50,23 +50,23 @@ class Patience:
         self._seconds = seconds
         self._report = report
         self._check = check
-        self._until: float | None = None  # the end of all patience
+        self._until: float | None = None  # time limit of all operations
         self._hurry = asyncio.Event()
 
     def limit(self, seconds: float) -> None:
-        """Wait for no longer than this many seconds from now."""
+        """Limit all waits to this many seconds from now."""
         until = monotonic() + seconds
         self._until = until if self._until is None else min(self._until, until)
         self.hurry()
 
     def hurry(self) -> None:
-        """Try again, and check, at once. From the event loop of the run."""
+        """Check and repeat immediately. Call this only in the event loop of the run."""
         self._hurry.set()
 
     async def __call__(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Return what the work returns, repeated while the store is unavailable.
+        """Call `work` until the store is available, and return its result.
 
-        The work may be done twice: where its first answer was lost, for instance.
+        The work may be done twice, for example if the first response was lost.
 
         Raises:
             StoreUnavailableError: the store was unavailable for too long.
@@ -94,7 +94,7 @@ class Patience:
             except StoreUnavailableError as again:
                 error = again
             else:
-                logger.info("%s goes on after %.1f s.", self._what, monotonic() - begun)
+                logger.info("%s continues after %.1f s.", self._what, monotonic() - begun)
                 return done
 
     def _is_over(self, passed: float) -> bool:
@@ -111,7 +111,7 @@ class Patience:
 
 
 def _report_at(number: int) -> float:
-    """Return the seconds of a stall at which a report is made, by its number."""
+    """Return the seconds of a stall after which the report with this number is made."""
     if number < len(REPORTED_AFTER):
         return REPORTED_AFTER[number]
     return REPORTED_AFTER[-1] * (number - len(REPORTED_AFTER) + 2)

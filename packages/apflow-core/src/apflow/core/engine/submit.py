@@ -1,4 +1,4 @@
-"""Submitting runs: requested durably here, and run by whoever runs trees on this database."""
+"""Requests runs durably. A worker or server on the same database runs them."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from apflow.core.planning.run_start import has_unended_run, has_work, request_ru
 from apflow.core.settings import get_settings
 from apflow.core.store.base import Notice, NoticeKind, TaskQuery, TaskStore
 
-ATTEMPTS = 10  # while others change the tree
+ATTEMPTS = 10  # while other processes change the tree
 
 
 async def submit(
     db: TaskStore, task_id: str, *, force: bool = False, known: Sequence[Task] | None = None
 ) -> bool:
-    """Request a run of a stored tree, or of a task with what it needs, and return at once.
+    """Request a run of a stored tree, or of a task with its dependencies, and return immediately.
 
-    A process that runs trees on this database (`apflow worker`) takes it, by priority and age.
+    A worker on this database (`apflow worker`) takes the run, by priority and age.
 
     Args:
-        force: run what has completed again.
-        known: the tree, by who has just created it and seen that there is room: it is not read again.
+        force: run completed tasks again.
+        known: the tree, if the caller has just created it and checked the room for it. It is not read again.
 
     Returns:
-        False where there is nothing to do: all of it has completed.
+        False if there is nothing to run, because all tasks have completed.
 
     Raises:
-        NotFoundError: there is no such task.
-        AlreadyRunningError: a run of the tree is requested that has not ended.
-        LimitExceededError: too many runs are waiting or going on already.
+        NotFoundError: the task does not exist.
+        AlreadyRunningError: a run of the tree is requested and has not ended.
+        LimitExceededError: too many runs are waiting or in progress.
     """
     for _ in range(ATTEMPTS):
         tasks = known or await _read(db, task_id)
@@ -48,13 +48,13 @@ async def submit(
             await db.write(batch.change())
         except ConflictError:
             continue
-        bus_of(db).receive(Notice(NoticeKind.REQUESTED, root.id))  # whoever runs trees in this process
+        bus_of(db).receive(Notice(NoticeKind.REQUESTED, root.id))  # wakes a worker in this process
         return True
     raise AlreadyRunningError(task_id)
 
 
 async def _read(db: TaskStore, task_id: str) -> list[Task]:
-    """Return the tree of a task, provided that a run of it may be requested."""
+    """Return the tree of a task. Raises if a run of it cannot be requested."""
     task = (await db.get([task_id])).get(task_id)
     if task is None:
         raise NotFoundError(task_id)
@@ -67,9 +67,9 @@ async def _read(db: TaskStore, task_id: str) -> list[Task]:
 
 
 async def check_room(db: TaskStore, user_id: str | None) -> None:
-    """Raise `LimitExceededError` where so many runs have been requested that no more are taken.
+    """Raise `LimitExceededError` if the maximum number of requested runs is reached.
 
-    Several callers at once may each be let in for the last place.
+    Concurrent callers may exceed the maximum.
     """
     settings = get_settings()
     limits: list[tuple[str | None, int]] = [(None, settings.max_requested)]

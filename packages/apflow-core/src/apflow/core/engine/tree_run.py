@@ -1,9 +1,9 @@
 """The run of one tree: the loop around `RunMachine`.
 
-What happens is posted as an event (`run_events`). Each turn takes the events, lets the machine decide, and
-writes all transitions that follow as one change. Only when that is durable are its events published and its
-instructions carried out: executors are called, retries are scheduled. While one change is written, the
-executors are called that the change before has started. A chain costs one change for each step.
+Everything that happens is posted as an event (`run_events`). Each turn passes the events to the machine and
+writes the resulting transitions as one change. Only after the change is durable does the run publish its
+events and carry out its instructions, such as calling executors and scheduling retries. While it writes one
+change, it calls the executors that the previous change started. A chain of tasks costs one change per step.
 
 At level DEBUG, the run logs its events, phases and transitions in order.
 """
@@ -66,19 +66,18 @@ logger = logging.getLogger(__name__)
 
 PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
 CANCELLED = TaskStatus.CANCELLED
-MAX_CONFLICTS = 20  # in a row: then another process keeps changing the tree, and the run gives up
+MAX_CONFLICTS = 20  # consecutive conflicts after which the run fails
 
 
 class TreeRun:
     """A run of (a part of) one tree, driven by one coroutine.
 
     Args:
-        tasks: the whole stored tree in order of position, with `executor` decided.
-        scope: ids that this run may start; None for all.
-        first: the transitions that request the run; written with the first starts, where no task goes back.
-        limit: executor calls at once; None for the process's limit.
-        is_closing: no process owns the tree: only write what a cancellation ends, and start nothing.
-        patience: seconds for which a write is repeated while the store is unavailable; None: without end.
+        tasks: the whole stored tree in order of position, with `executor` decided. scope: ids that this run
+        may start; None for all. first: the transitions that request the run. If no task is reset, they are
+        written with the first starts. limit: maximum number of concurrent executor calls; None for the limit
+        of the process. is_closing: no process owns the tree: only write cancellations, and start no tasks.
+        patience: seconds for which a write is repeated while the store is unavailable; None: no limit.
     """
 
     def __init__(
@@ -98,7 +97,7 @@ class TreeRun:
         self.root_id = first.root_id
         phase = RunPhase.CLOSING if is_closing else RunPhase.STARTING
         self.state = RunState[Attempt](self.root_id, first.owner, scope, phase)
-        self.hold = Hold()  # what is known of a time when no thread of this process ran
+        self.hold = Hold()  # the last period in which no thread of this process ran
         self._machine = RunMachine(
             self.state,
             effect=context.effect,
@@ -116,10 +115,10 @@ class TreeRun:
             f"Tree {self.root_id}", patience, report=self._publish_stall, check=self._check_lost
         )
         self._fence = first.fence or {"run_owner": first.owner}
-        self._request: ChangeSet | None = first  # until the first turn takes it
-        self._durable: list[tuple[ChangeSet, TransitionResult]] = []  # written, and not carried out yet
+        self._request: ChangeSet | None = first  # until the first turn writes it
+        self._durable: list[tuple[ChangeSet, TransitionResult]] = []  # written and not carried out yet
         self._conflicts = 0
-        # Calls and post-hooks that start after the events which lead to them are published.
+        # Calls and post-hooks to start after the events that lead to them are published.
         self._to_run: deque[eager_tasks.Named] = deque()
         self._code = CodeTasks(lambda error: self._mailbox.post(RunFailed(error)))  # runs users' code
         self._is_traced = logger.isEnabledFor(logging.DEBUG)
@@ -128,7 +127,7 @@ class TreeRun:
         )
         self._take_tree(tasks)
         root = self.by_id[self.root_id]
-        self.requested_at = root.run_requested_at  # which run of the tree this is; cleared with the end
+        self.requested_at = root.run_requested_at  # identifies this run of the tree; the end clears it
         self.state.last_number = root.last_event
 
     @property
@@ -143,7 +142,7 @@ class TreeRun:
 
     @property
     def summary(self) -> TreeSummary | None:
-        """The end of the run, once it is durable."""
+        """The summary of the run, after its end is durable."""
         return self.state.summary
 
     @property
@@ -153,13 +152,13 @@ class TreeRun:
 
     @property
     def is_ending(self) -> bool:
-        """Whether the end of the run is written, or being written."""
+        """Whether the end of the run is written or being written."""
         return self.state.phase in (RunPhase.ENDING, RunPhase.OVER)
 
-    # --- what others report to the run -------------------------------------------------------------
+    # --- calls from other components ----------------------------------------------------------------
 
     def cancel(self, request: CancelRequest) -> None:
-        """Take up a request to cancel in the next turn. From any event loop."""
+        """Handle a cancel request in the next turn. May be called from any event loop."""
         if asyncio.get_running_loop() is self._mailbox.loop:
             self._cancellations.add(request)
             self._mailbox.wake()
@@ -167,33 +166,35 @@ class TreeRun:
             self._mailbox.call(lambda: self.cancel(request))
 
     def look(self) -> None:
-        """Read the tree again in the next turn: another process has changed it. From any thread."""
+        """Read the tree again in the next turn, because another process has changed it. Thread-safe."""
         self._mailbox.signal(TreeChanged())
 
     def look_at(self, root_id: str) -> None:
-        """Look, if that is the tree of this run. From any thread."""
+        """Call `look` if this is the tree of this run. Thread-safe."""
         if root_id == self.root_id:
             self.look()
 
     def lose(self) -> None:
-        """Stop all work and write nothing more: another process may own the tree. From any thread."""
+        """Stop all work and write nothing more, because another process may own the tree. Thread-safe."""
         self._mailbox.call(self._patiently.hurry)
         self._mailbox.signal(OwnershipLost())
-        # At once, because the run itself may wait for the store. Code that was delayed may end first.
+        # Immediately, because the run itself may wait for the store. Delayed code may end first.
         grace = self.hold.grace if self.hold.was_held() else 0.0
         self._mailbox.call(lambda: self._mailbox.loop.call_later(grace, self._end_code))
 
     def drain(self, seconds: float) -> None:
-        """Start nothing more, let code run on for so many seconds, end what is left, release the tree."""
-        self._mailbox.call(lambda: self._patiently.limit(seconds))  # a failing store delays no end
+        """Start no more tasks, end code that runs for longer than `seconds`, and release the tree."""
+        self._mailbox.call(
+            lambda: self._patiently.limit(seconds)
+        )  # an unavailable store must not delay the end
         self._mailbox.call(lambda: self._mailbox.post(DrainRequested(seconds)))
 
     def refuse(self, task_ids: Iterable[str], message: str) -> None:
-        """Fail tasks that no run could ever end (`TreeInvalid`), in the next turn."""
+        """Fail tasks that no run can end (`TreeInvalid`), in the next turn."""
         self._mailbox.post(TasksRefused(list(task_ids), message))
 
     def current_task(self) -> asyncio.Task[Any] | None:
-        """Return what the event loop of the run executes now. From any thread."""
+        """Return the asyncio task that the event loop of the run executes now. Thread-safe."""
         return asyncio.current_task(self._mailbox.loop)
 
     def _end_code(self) -> None:
@@ -210,7 +211,7 @@ class TreeRun:
         self._post_end(attempt)
 
     def _post_end(self, attempt: Attempt) -> None:
-        """Post the end of an attempt; it has no outcome where the run is being ended."""
+        """Post the end of an attempt. It has no outcome if the run is being ended."""
         outcome = attempt.outcome
         if outcome is not None:
             number, generation = attempt.number, attempt.generation
@@ -222,8 +223,8 @@ class TreeRun:
         """Run until every task in scope has ended and the end is durable.
 
         Raises:
-            OwnerLostError: another process owns the tree, or may own it by now. Its code has been ended.
-            StoreError: the store failed; the tree stays as it is, for `recover`.
+            OwnerLostError: another process owns the tree or may own it. The code of this run has been ended.
+            StoreError: the store failed; the run stays requested, and `recover` can finish it.
         """
         try:
             with self._bus.publishing(self.root_id, lambda: self.state.last_number):
@@ -244,7 +245,7 @@ class TreeRun:
             while self.state.phase is not RunPhase.OVER:
                 await self._turn()
         except OwnerLostError:
-            if self.hold.was_held():  # code that was delayed may end: its result may be the first
+            if self.hold.was_held():  # delayed code may end now, and its result may be the first
                 waiters = [each.waiter for each in self.state.running.values() if each.waiter is not None]
                 if waiters:
                     await asyncio.wait(waiters, timeout=self.hold.grace)
@@ -258,15 +259,15 @@ class TreeRun:
             await self._look()
         changes = request or ChangeSet(self.root_id, self.state.owner, utc_now(), self._fence)
         if any("status" in move.sets for move in changes.moves.values()):
-            await self._write(changes)  # what goes back must be durable before it starts
+            await self._write(changes)  # the reset of a task must be durable before the task starts
             self._carry_out()
             return
         if self._cancellations.has_new:
-            self._carry_out()  # what has been started must be there to be cancelled
+            self._carry_out()  # started calls must exist before they can be cancelled
             if self.state.phase is RunPhase.OVER:
-                return  # it was the end of the run: nothing is left to cancel
+                return  # the change ended the run: there is nothing to cancel
         self._fill(changes)
-        is_request = request is not None and bool(changes.moves)  # the end of a run is no part of that
+        is_request = request is not None and bool(changes.moves)  # but not the end of a run
         if not (is_request or self.state.derived or self.state.is_at_work or self.is_ending):
             self._machine.close(changes, is_carried_out=not self._durable)
         if changes.moves:
@@ -277,7 +278,7 @@ class TreeRun:
             await self._rest()
 
     def _fill(self, changes: ChangeSet) -> None:
-        """Put into the changes all that follows from what has happened."""
+        """Add all transitions that follow from the events to the changes."""
         events = self._mailbox.events
         for _ in range(len(events)):
             event = events.popleft()
@@ -304,7 +305,7 @@ class TreeRun:
             self._cancellations.answer(changes)
 
     def _start_ready(self, changes: ChangeSet) -> None:
-        """Start what is ready, as far as there are places."""
+        """Start ready tasks while there are free places."""
         plan, calls = self.state.plan, self._calls
         if not plan.has_ready() and not calls.has_held:
             calls.want_no_place()
@@ -326,15 +327,15 @@ class TreeRun:
 
     def _begin_drain(self, event: DrainRequested) -> None:
         if self.state.phase not in (RunPhase.STARTING, RunPhase.RUNNING):
-            return  # it ends anyway, or drains already
-        self._carry_out()  # what has been started must be there to be waited for
+            return  # the run is ending or already draining
+        self._carry_out()  # started calls must exist before the drain waits for them
         self.state.enter(RunPhase.DRAINING)
         self._calls.want_no_place()
         ending = drain.end_code(self.state, self._mailbox, event.seconds, self._context.settings.cancel_grace)
         self._group.create_task(ending, name=f"apflow:drain:{self.root_id}")
 
     async def _rest(self) -> None:
-        """Wait until something happens; find out where nothing ever will."""
+        """Wait until something happens; detect when nothing can happen any more."""
         state = self.state
         if self._mailbox.events or self._cancellations.has_new:
             return
@@ -348,10 +349,10 @@ class TreeRun:
             self.refuse(stuck, "It waits for a task that can never end")
         await self._mailbox.wait()
 
-    # --- writing, and what follows when it is durable ----------------------------------------------
+    # --- writing changes and carrying them out ------------------------------------------------------
 
     async def _write_and_carry_out(self, changes: ChangeSet) -> None:
-        """Write changes and, meanwhile, do what the ones before have made durable."""
+        """Write changes and, meanwhile, carry out the previous, durable changes."""
         if not self._durable:
             await self._write(changes)
             return
@@ -383,7 +384,7 @@ class TreeRun:
             raise OwnerLostError(self.root_id)
 
     def _carry_out(self) -> None:
-        """Publish what is durable now, and carry out the instructions that waited for that."""
+        """Publish the events of durable changes and carry out their instructions."""
         durable, self._durable = self._durable, []
         for changes, result in durable:
             self._publish(result)
@@ -418,10 +419,12 @@ class TreeRun:
                 self.state.summary = summary
                 self.state.enter(RunPhase.OVER)
             case _:
-                raise TypeError(f"{instruction} undoes a change; it does not follow from one.")
+                raise TypeError(
+                    f"{instruction} undoes a rejected change and cannot follow from a durable one."
+                )
 
     def _undo(self, changes: ChangeSet) -> None:
-        """Take back what was decided for changes that were refused."""
+        """Undo the decisions of rejected changes."""
         for instruction in changes.undo:
             match instruction:
                 case ReturnPlaces(task_ids):
@@ -432,7 +435,9 @@ class TreeRun:
                 case RestorePhase(phase):
                     self.state.enter(phase)
                 case _:
-                    raise TypeError(f"{instruction} follows from a change; it undoes none.")
+                    raise TypeError(
+                        f"{instruction} follows from a durable change and cannot undo a rejected one."
+                    )
 
     def _publish(self, result: TransitionResult) -> None:
         for events in reversed(result):
@@ -448,10 +453,8 @@ class TreeRun:
         self._store.announce(event)
 
     def _publish_stall(self, stall: Stall) -> None:
-        """Tell subscribers that the run waits for the store."""
-        message = (
-            f"The run waits: {stall.reason}. It goes on by itself when the database can be written again."
-        )
+        """Notify subscribers that the run waits for the store."""
+        message = f"The run waits: {stall.reason}. It continues when the database can be written again."
         self._publish_live(
             TaskEvent(
                 type=EventType.LOG,
@@ -477,7 +480,7 @@ class TreeRun:
     # --- the stored tree ---------------------------------------------------------------------------
 
     def _take_tree(self, tasks: Iterable[Task]) -> None:
-        """Take the tree as it is stored."""
+        """Replace the tasks by the stored tree."""
         self.state.take_tree(tasks)
         for attempt in list(self.state.running.values()):
             self._match(attempt, self.by_id.get(attempt.task.id))
@@ -487,7 +490,7 @@ class TreeRun:
                 self._timers.schedule(task, self._timers.seconds_until(task, now), self.state.reading)
 
     async def _read_again(self, changes: ChangeSet, error: ConflictError) -> None:
-        """Go on from the stored tree where changes were refused: another process has changed it."""
+        """Continue from the stored tree after changes were rejected: another process has changed it."""
         self._conflicts += 1
         logger.info("Tree %s was changed by another process; reading it again: %s", self.root_id, error)
         stored = await self._patiently(lambda: self._store.tree(self.root_id))
@@ -496,14 +499,14 @@ class TreeRun:
         try:
             self._check_owner(stored)
         except OwnerLostError:
-            self._undo(changes)  # attempts whose outcome was not written are there again
+            self._undo(changes)  # restores attempts whose outcome was not written
             raise
         self._carry_out()
         self._undo(changes)
         self._take_stored(stored)
 
     async def _look(self) -> None:
-        """Take up what another process has written into the tree: cancellations above all."""
+        """Apply changes that another process has written into the tree, mainly cancellations."""
         event = cast(RunEvent, self._mailbox.take_signal(TreeChanged))
         if self._is_traced:
             logger.debug("Tree %s: event %s", self.root_id, event)
@@ -518,7 +521,7 @@ class TreeRun:
             raise OwnerLostError(self.root_id)
 
     def _take_stored(self, stored: Iterable[Task]) -> None:
-        """Go on from the tree as it is stored."""
+        """Continue from the stored tree."""
         self._calls.forget_held()
         self._take_tree(stored)
         self._cancellations.take_again()
@@ -529,7 +532,7 @@ class TreeRun:
         self._mailbox.wake()
 
     def _match(self, attempt: Attempt, stored: Task | None) -> None:
-        """Keep an attempt whose task is as it was when it was started; give up any other."""
+        """Keep an attempt if its stored task is the one it started with; otherwise abandon it."""
         left = None if stored is None else (stored.status, stored.owner, stored.attempts, stored.generation)
         if stored is None or left != (IN_PROGRESS, self.state.owner, attempt.number, attempt.generation):
             del self.state.running[attempt.task.id]

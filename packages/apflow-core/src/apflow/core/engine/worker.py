@@ -1,4 +1,4 @@
-"""A process that runs trees for a living: whatever is requested on its database and has no living owner."""
+"""A worker: claims requested trees that have no live owner and runs them."""
 
 from __future__ import annotations
 
@@ -25,62 +25,62 @@ from apflow.core.store.base import Change, NoticeKind, TaskStore, Transition
 
 logger = logging.getLogger(__name__)
 
-POLL_INTERVAL_SECONDS = 1.0  # seconds between sweeps, where no notice comes
-YIELD_SECONDS = 0.01  # seconds that one with work leaves new work to those without
-MAX_REST_SECONDS = 10.0  # seconds, where the store fails
-MAX_TREES_PER_SWEEP = 50  # trees that one sweep takes
-MAX_PAUSE_SECONDS = 60.0  # seconds until a tree is taken again whose run failed
-NO_OWNER = ""  # who asks for trees as no owner at all: those that this process has left are found, too
+POLL_INTERVAL_SECONDS = 1.0  # between sweeps, if no notice arrives
+YIELD_SECONDS = 0.01  # seconds that a busy worker leaves new trees to idle workers
+MAX_REST_SECONDS = 10.0  # between sweeps while the store fails
+MAX_TREES_PER_SWEEP = 50  # maximum number of trees that one sweep takes
+MAX_PAUSE_SECONDS = 60.0  # maximum pause before a tree whose run failed is taken again
+NO_OWNER = ""  # an owner id that never matches, so that trees which this process released are found, too
 
 
 @dataclass(frozen=True, slots=True)
 class _Lacking:
     """A tree that needs an executor which this process lacks."""
 
-    requested_at: datetime | None  # its run: another request is another case
-    until: float  # by the monotonic clock: when it is run here all the same
+    requested_at: datetime | None  # identifies the run; a new request starts a new wait
+    until: float  # monotonic time after which it runs here anyway
 
 
 class Worker:
-    """Takes trees of one store, as many at once as there are places for calls, and runs them to their end.
+    """Takes requested trees of one store and runs them to their end, up to the limit of executor calls.
 
-    It sweeps continuously: a submitted tree is taken at once, one whose owner died when the lease is over.
-    Any number of workers may sweep; of two that want a tree one gets it. A tree that another process had
-    begun is left to others where this process lacks one of its executors. A fresh one is left to them for
-    `executor_wait` seconds where the store admits other processes; then it runs here, and what no process
-    has an executor for fails.
+    The worker sweeps continuously: it takes submitted trees immediately, and trees of dead owners when their
+    lease has expired. Any number of workers can sweep the same store; each tree goes to only one of them. If
+    this process lacks an executor of a tree that another process had started, it leaves the tree to other
+    workers. It leaves a fresh tree to them for `executor_wait` seconds if the store is shared. Then it runs
+    the tree itself, and tasks without an executor fail.
     """
 
     def __init__(self, db: TaskStore, settings: Settings | None = None) -> None:
         self.db = db
         self._settings = settings or get_settings()
         self._trees: dict[str, asyncio.Task[None]] = {}
-        self._lacking: dict[str, _Lacking] = {}  # left to others, by root id
-        # Whose run failed here: root id -> how often in a row, and when the tree is taken again.
+        self._lacking: dict[str, _Lacking] = {}  # left to other workers, by root id
+        # Failed runs: root id -> number of consecutive failures, and when the tree may be taken again.
         self._failed: dict[str, tuple[int, float]] = {}
         self._is_draining = False
-        self._is_cancelled = False  # and its trees with it
+        self._is_cancelled = False  # which also cancels its trees
         self._sweeping: Supervised | None = None
-        self._has_more = False  # the last sweep took all that it could
+        self._has_more = False  # the last sweep reached its limit
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def running(self) -> int:
-        """How many trees it runs now."""
+        """The number of trees that the worker runs now."""
         return len(self._trees)
 
     @property
     def is_sweeping(self) -> bool:
-        """Whether it looks for trees at present. False for as long as its sweep has to be started again."""
+        """Whether the worker searches for trees. False while a failed sweep waits for its restart."""
         return self._sweeping is not None and self._sweeping.is_running
 
     async def run(self) -> None:
-        """Sweep and run until `drain()`, then until the last tree has ended or was given up.
+        """Sweep and run trees until `drain()`, then wait until all trees have ended or are released.
 
-        A store that fails is asked again, less and less often, up to every ten seconds. A sweep that ends in
-        any other way is logged as an error and started again; the trees that run go on meanwhile. Cancelling
-        this coroutine cancels the trees.
+        While the store fails, the worker repeats the sweep with increasing pauses of up to ten seconds. A
+        sweep that ends for another reason is logged as an error and started again; running trees continue.
+        Cancelling this coroutine cancels the trees.
         """
         self._loop = asyncio.get_running_loop()
         self._is_cancelled = False
@@ -107,7 +107,7 @@ class Worker:
         await self._leave()
 
     async def _end_trees(self) -> None:
-        """Cancel what still runs: the caller of `run` was cancelled."""
+        """Cancel the running trees, because the caller of `run` was cancelled."""
         if not self._trees:
             return
         self._is_cancelled = True
@@ -117,13 +117,13 @@ class Worker:
             await asyncio.wait(list(self._trees.values()))
 
     def drain(self) -> None:
-        """Take no more trees, let running code end within `shutdown_timeout`, and give up what is left."""
+        """Take no more trees, end running code within `shutdown_timeout`, and release unfinished trees."""
         self._is_draining = True
         self._wake.set()
 
     async def _leave(self) -> None:
         while self._trees:
-            for run in active_runs.all_running(self.db):  # again and again: some are only about to begin
+            for run in active_runs.all_running(self.db):  # repeatedly, because some are about to start
                 if run.root_id in self._trees:
                     run.drain(self._settings.shutdown_timeout)
             await asyncio.wait(self._trees.values(), timeout=0.1)
@@ -142,17 +142,17 @@ class Worker:
             await asyncio.sleep(YIELD_SECONDS)
 
     async def _sweep(self) -> bool:
-        """Take what is there, as far as there are places; say whether there may be more to take at once."""
+        """Take requested trees while there are free places; return whether there may be more."""
         places = min(MAX_TREES_PER_SWEEP, self._settings.max_concurrency - len(self._trees))
         if places <= 0:
-            self._has_more = True  # perhaps: the end of a tree makes it look
+            self._has_more = True  # possibly; the end of a tree starts the next sweep
             return False
         now = monotonic()
         failed = [root_id for root_id, (_, again_at) in self._failed.items() if again_at > now]
         unwanted = {*self._left(), *self._trees, *failed, *active_runs.running_ids(self.db)}
         found = await self.db.reserve(NO_OWNER, places, list(unwanted))
         for root in found:
-            # Not in a task group: trees go on where the sweep fails.
+            # Not in a task group, because trees continue if the sweep fails.
             taking = asyncio.create_task(self._take(root), name=f"apflow:worker:{root.id}")
             self._trees[root.id] = taking
             taking.add_done_callback(partial(self._forget, root.id))
@@ -160,19 +160,19 @@ class Worker:
         return self._has_more and places == MAX_TREES_PER_SWEEP
 
     async def _look_at_lacking(self) -> None:
-        """Forget what was left to others and is requested anew, or has ended."""
+        """Remove trees from the list of trees left to others if they are requested again or have ended."""
         stored = await self.db.get(list(self._lacking)) if self._lacking else {}
         for root_id, lacking in list(self._lacking.items()):
             if root_id not in stored or stored[root_id].run_requested_at != lacking.requested_at:
                 del self._lacking[root_id]
 
     def _left(self) -> list[str]:
-        """Return the trees that this worker leaves to others now."""
+        """Return the ids of the trees that this worker leaves to others now."""
         now = monotonic()
         return [root_id for root_id, lacking in self._lacking.items() if now < lacking.until]
 
     def _leaves(self, tasks: list[Task], root: Task) -> bool:
-        """Return whether a tree is left to others, because this process lacks an executor that it needs."""
+        """Return whether to leave a tree to other workers: this process lacks one of its executors."""
         if not is_unstarted(tasks, root):
             until = math.inf
         elif self.db.capabilities.is_shared:
@@ -188,13 +188,13 @@ class Worker:
         return True
 
     async def _free(self, root: Task) -> None:
-        """Give up the reservation of a tree that is left to others."""
+        """Release the reservation of a tree that is left to other workers."""
         if root.lease_until is not None:  # it was reserved
             free = Transition(root.id, root.id, {"lease_until": root.lease_until}, {"lease_until": None})
             await self.db.write(Change(moves=[free]))
 
     def _take_later(self, root_id: str) -> None:
-        """Let the run of a tree that failed be taken up again, later each time."""
+        """Schedule the next attempt to run a tree whose run failed, with increasing pauses."""
         times = self._failed.get(root_id, (0, 0.0))[0] + 1
         pause = min(MAX_PAUSE_SECONDS, POLL_INTERVAL_SECONDS * 2 ** min(times - 1, 10))
         self._failed[root_id] = times, monotonic() + pause
@@ -209,7 +209,7 @@ class Worker:
                 self._wake.set()
         except (ConflictError, NotFoundError) as error:
             self._failed.pop(root.id, None)
-            logger.debug("Tree %s is somebody else's by now: %s", root.id, error)
+            logger.debug("Another process has taken tree %s: %s", root.id, error)
         except asyncio.CancelledError:
             if self._is_cancelled:
                 raise
@@ -221,6 +221,6 @@ class Worker:
             self._trees.pop(root.id, None)
 
     def _forget(self, root_id: str, taking: asyncio.Task[None]) -> None:
-        """Note the end of a task that was cancelled before it began."""
+        """Record the end of an asyncio task that was cancelled before it started."""
         if self._trees.get(root_id) is taking:
             del self._trees[root_id]

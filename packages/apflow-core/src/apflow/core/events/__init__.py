@@ -1,1 +1,1 @@
-"""Publishing events of trees to subscribers in this process, and progress."""
+"""Publishes events of trees to subscribers in this process, including the progress that executors report."""

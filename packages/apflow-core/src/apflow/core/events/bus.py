@@ -1,4 +1,4 @@
-"""Publishing what happens to a tree to the subscribers and observers in this process.
+"""Publishes the events of trees to subscribers and observers in this process.
 
 A subscriber never blocks a run: its queue is bounded (see `subscription`).
 """
@@ -19,22 +19,22 @@ Observe = Callable[[tuple[TaskEvent, ...]], object]
 
 
 class Subscriber(Protocol):
-    """What events are published to; see `subscription`. Every method may be called from any thread."""
+    """The recipient of published events; see `subscription`. All methods are thread-safe."""
 
     root_id: str
 
     def begin_at(self, number: int) -> None:
-        """Record the last event that was published before the subscription was made."""
+        """Record the last event that was published before the subscription was created."""
 
     def enqueue(self, *events: TaskEvent) -> None:
-        """Take events as far as there is room. Never waits."""
+        """Queue events up to the capacity. Never blocks."""
 
     def look(self) -> None:
-        """Read what has been stored since."""
+        """Read the events stored since the last read."""
 
 
 class EventBus:
-    """The subscribers of one store, by tree. It keeps none of them alive."""
+    """The subscribers of one store, by tree. The bus holds only weak references to them."""
 
     def __init__(self) -> None:
         self._subscriptions: dict[str, tuple[ref[Subscriber], ...]] = {}
@@ -42,18 +42,18 @@ class EventBus:
         self._positions: dict[str, Callable[[], int]] = {}
         self._on_notice: dict[NoticeKind, tuple[Callable[[str], object], ...]] = {}
         self._observers: tuple[Observe, ...] = ()
-        self._lock = threading.RLock()  # the end of a subscription may be noticed in the middle of anything
+        self._lock = threading.RLock()  # reentrant: a subscription may be finalized while the lock is held
 
     def has_subscribers(self, root_id: str) -> bool:
-        """Whether an event of this tree would reach a subscriber or an observer."""
+        """Return whether this tree has a subscriber, or the bus has an observer."""
         return bool(self._observers) or root_id in self._subscriptions
 
     def subscribers(self, root_id: str) -> int:
-        """How many subscriptions to this tree there are."""
+        """Return the number of subscriptions to this tree."""
         return len(self._subscriptions.get(root_id, ()))
 
     def publish(self, *events: TaskEvent) -> None:
-        """Offer events of one tree to every subscriber of it. Never waits."""
+        """Publish events of one tree to its subscribers. Never blocks."""
         if not events:
             return
         for each in self._subscriptions.get(events[0].root_task_id, ()):
@@ -64,7 +64,7 @@ class EventBus:
             observe(events)
 
     def receive(self, notice: Notice) -> None:
-        """Pass on a notice of what another process did. From any thread."""
+        """Handle a notice from another process. May be called from any thread."""
         if notice.event is not None:
             self.publish(notice.event)
         elif notice.kind is NoticeKind.EVENTS:
@@ -77,7 +77,7 @@ class EventBus:
 
     @contextmanager
     def on_notice(self, kind: NoticeKind, callback: Callable[[str], object]) -> Generator[None]:
-        """Call `callback`, from any thread, with the root's id of each notice of a kind."""
+        """Call `callback` with the root id of each notice of a kind. The call comes from any thread."""
         with self._lock:
             self._on_notice[kind] = (*self._on_notice.get(kind, ()), callback)
         try:
@@ -88,7 +88,7 @@ class EventBus:
 
     @contextmanager
     def observing(self, observe: Observe) -> Generator[None]:
-        """Call `observe` with the events of every tree in this process. The run waits for it: be quick."""
+        """Call `observe` with the events of every tree in this process. The run waits for the call."""
         with self._lock:
             self._observers = (*self._observers, observe)
         try:
@@ -99,13 +99,13 @@ class EventBus:
 
     @contextmanager
     def publishing(self, root_id: str, position: Callable[[], int]) -> Generator[None]:
-        """Give subscriptions the number of the last published event, for as long as this process runs a tree.
+        """Provide subscriptions with the number of the last published event while this process runs a tree.
 
-        The store cannot give it: its newest events may not be published yet.
+        The store cannot provide it, because its newest events may not be published yet.
 
         Args:
-            position: returns the number of the last stored event that was published, or is older than the
-                run. From any thread.
+            position: returns the number of the last stored event that was published or existed before the
+                run. Called from any thread.
         """
         with self._lock:
             self._positions[root_id] = position
@@ -120,14 +120,16 @@ class EventBus:
                 self._positions.pop(root_id, None)
 
     def subscribe(self, subscription: Subscriber) -> None:
-        """Publish to a subscription for as long as it is referenced."""
+        """Publish to a subscription until it is garbage-collected."""
         root_id = subscription.root_id
         added = ref(subscription, lambda _: self._keep(root_id))
         with self._lock:
             self._keep(root_id, added)
             position = self._positions.get(root_id)
             if position is not None:
-                subscription.begin_at(position())  # asked for after it is added, so that no event is missed
+                subscription.begin_at(
+                    position()
+                )  # called after the subscription is added, so that no event is missed
 
     def unsubscribe(self, subscription: Subscriber) -> None:
         """Stop publishing to a subscription."""
@@ -148,7 +150,7 @@ _buses: WeakKeyDictionary[TaskStore, EventBus] = WeakKeyDictionary()
 
 
 def bus_of(store: TaskStore) -> EventBus:
-    """Return the bus of a store: the same one for every caller in this process."""
+    """Return the bus of a store, which all callers in this process share."""
     with _lock:
         bus = _buses.get(store)
         if bus is None:

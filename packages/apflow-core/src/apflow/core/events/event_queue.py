@@ -9,10 +9,10 @@ from apflow.core.model.event import LIVE, TaskEvent
 
 
 class EventQueue:
-    """A bounded queue of events. Any thread puts; one event loop, in which the queue is made, takes.
+    """A bounded queue of events. Any thread may put; only the event loop that created the queue may take.
 
-    A full queue drops events. Dropped stored events leave a gap, which is filled from the store; dropped
-    live events are counted.
+    A full queue drops events. Dropped stored events leave a gap, which the subscription fills from the store;
+    dropped live events are counted.
     """
 
     def __init__(self, size: int) -> None:
@@ -27,7 +27,7 @@ class EventQueue:
         self._loop = asyncio.get_running_loop()
 
     def put(self, *events: TaskEvent) -> bool:
-        """Add events as far as there is room; False where the event loop is closed. From any thread."""
+        """Add events up to the capacity; return False if the event loop is closed. Thread-safe."""
         for event in events:
             if len(self.events) < self.size:
                 self.events.append(event)
@@ -38,12 +38,12 @@ class EventQueue:
         return self.wake()
 
     def mark_gap(self) -> bool:
-        """Record that the store has new events; False where the event loop is closed. From any thread."""
+        """Record that the store has new events; return False if the event loop is closed. Thread-safe."""
         self.has_gap = True
         return self.wake()
 
     def close(self) -> bool:
-        """Record that the subscriber wants no more than what is stored by now."""
+        """Close the queue: the subscriber reads only the events that are stored by now."""
         self.is_closed = True
         return self.wake()
 
@@ -54,7 +54,7 @@ class EventQueue:
         return missed
 
     def begin_turn(self) -> None:
-        """Sleep at the next `wait`, unless something happens until then."""
+        """Make the next `wait` sleep until something happens after this call."""
         self._wake.clear()
 
     async def wait(self, seconds: float | None) -> None:
@@ -69,9 +69,9 @@ class EventQueue:
             self.has_gap = True
 
     def wake(self) -> bool:
-        """Wake the subscriber; False where its event loop is closed."""
+        """Wake the subscriber; return False if its event loop is closed."""
         if self._wake.is_set():
-            return True  # it is cleared before what waits is taken
+            return True  # the event is cleared before the queue is emptied
         try:
             if asyncio.get_running_loop() is self._loop:
                 self._wake.set()

@@ -1,7 +1,7 @@
-"""What an executor says while it runs, on its way to subscribers and to the task's row.
+"""Forwards progress and log events of running executors to subscribers and to the task's row.
 
-Progress and log events of a task are coalesced to one per interval; of each kind the last one is always
-sent, held back if need be until the next interval or the end of the call.
+Progress and log events of a task are coalesced to one per interval. The last event of each kind is always
+sent, after the interval or at the end of the call.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class ProgressQueue:
     """The `event_queue` of one executor call. May be used from any thread.
 
     Args:
-        publish: hears what is let through.
-        note: is told the fraction done, for the task's row.
-        redact: takes secrets out of what the executor says.
+        publish: called with each event to send.
+        note: called with the fraction done, to store it in the task's row.
+        redact: removes secrets from messages and data.
         interval: seconds between two events.
-        loop: the event loop that this is made on.
+        loop: the event loop in which the queue is created.
     """
 
     __slots__ = (
@@ -53,20 +53,20 @@ class ProgressQueue:
         self._loop = loop
         self._thread = threading.get_ident()
         self._sent_at = float("-inf")
-        self._held: dict[EventType, TaskEvent] = {}  # the last of each kind, in the order to send them
-        self._timer: asyncio.TimerHandle | None = None  # set while anything is held
+        self._held: dict[EventType, TaskEvent] = {}  # the last event of each kind, in the order of sending
+        self._timer: asyncio.TimerHandle | None = None  # set while events are held
         self._is_closed = False
 
     async def put(self, event: Mapping[str, Json], /) -> None:
-        """Send one event; see `put_nowait`. Gives the event loop a turn."""
+        """Send one event, as `put_nowait` does, and yield to the event loop."""
         self.put_nowait(event)
         await asyncio.sleep(0)
 
     def put_nowait(self, event: Mapping[str, Json], /) -> None:
         """Send one event: `type` ("progress" or "log"), `progress` (0.0 to 1.0), `message`, `data`.
 
-        The fraction may also stand in `data`; any other type counts as progress. `data` that is not JSON is
-        left out. After the end of the call nothing is sent.
+        The fraction may also be in `data`. Any other type is handled as progress. `data` that is not JSON is
+        omitted. Events after the end of the call are ignored.
         """
         if self._is_closed:
             return
@@ -77,7 +77,7 @@ class ProgressQueue:
             self._loop.call_soon_threadsafe(self._take, made)
 
     def close(self) -> None:
-        """Send what is held back, and take nothing more."""
+        """Send the held events, and ignore later ones."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -122,7 +122,7 @@ class ProgressQueue:
         )
 
     def _data(self, data: Json) -> Json:
-        """Return a copy of what the executor sent: it may go on changing its own."""
+        """Return a copy of the data, because the executor may change its object later."""
         try:
             return self._redact(storable(data, "data"))
         except InvalidInputError as error:

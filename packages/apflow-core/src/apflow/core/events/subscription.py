@@ -1,8 +1,8 @@
-"""Following the events of one tree: what is published, and what is stored, in one order.
+"""Follows the events of one tree: merges published and stored events in order.
 
-A subscription is `NEW` until it knows where it begins. Then it is `FOLLOWING` a run, or the run has `ENDED`;
-each event of a start or an end moves it between the two. It is over when the run has ended and all that is
-stored was delivered.
+A subscription is `NEW` until it knows its first event. Then it is `FOLLOWING` a run, or the run has `ENDED`;
+events of the start and the end of runs switch between the two. The subscription is over when the run has
+ended and all stored events were delivered.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from apflow.core.model.tree import TaskTreeNode
 from apflow.core.payload.json_value import size_of
 from apflow.core.store.base import TaskStore
 
-FIRST_PAGE = 20  # stored events that are read at once, until it is known how large they are
-LARGE_PAGE = 2 << 20  # bytes of results in one page: a slow reader holds that much
-POLL_INTERVAL_SECONDS = 1.0  # between reads of events of other processes: a notice may be lost
+FIRST_PAGE = 20  # stored events in the first read, before their size is known
+LARGE_PAGE = 2 << 20  # bytes of results in one page, which a slow reader keeps in memory
+POLL_INTERVAL_SECONDS = 1.0  # between reads of events of other processes, because a notice may be lost
 
 
 class SubscriptionPhase(Enum):
-    """What a subscription knows about the run that it follows."""
+    """The phase of a subscription."""
 
-    NEW = "new"  # it has not read the tree
-    FOLLOWING = "following"  # a run goes on, or is to come
-    ENDED = "ended"  # the last run that is known has ended
+    NEW = "new"  # the tree is not read yet
+    FOLLOWING = "following"  # a run is active or expected
+    ENDED = "ended"  # the last known run has ended
 
 
 NEW, FOLLOWING, ENDED = SubscriptionPhase
@@ -39,15 +39,16 @@ NEW, FOLLOWING, ENDED = SubscriptionPhase
 class Subscription:
     """The events of one tree, in order, ending with the final one of a run. Iterate over it once.
 
-    Live events that are older than a stored one that was delivered already are left out.
+    Live events that are older than a delivered stored event are omitted.
 
     Args:
-        after: number of the last event that the subscriber knows. None: `begin()` returns the state, and
-            events follow from there. Without `begin()` they follow from what was published when the
-            subscription was made, if the tree is run by this process, and else from what is stored at the
-            first read. The final event of a run that has ended is delivered in that case, too.
-        size: how many events may wait to be taken.
-        until_stopped: go on from run to run, until `stop()`.
+        after: number of the last event that the subscriber knows. None: `begin()` returns the state, and the
+            iteration yields the events that follow it. Without `begin()`, the iteration starts after the last
+            event published before the subscription was created, if this process runs the tree; otherwise,
+            after the events stored at the first read. In that case, the final event of an ended run is
+            delivered, too.
+        size: capacity of the queue.
+        until_stopped: continue with the next run after the end of a run, until `stop()`.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class Subscription:
         until_stopped: bool = False,
     ) -> None:
         self.root_id = root_id
-        self.is_over = False  # by `begin()`: the run has ended, and `after` names its last event
+        self.is_over = False  # set by `begin()` if the run has ended and `after` is its last event
         self._bus = bus
         self._store = store
         self._after = after
-        self._made_at: int | None = None  # number of the last event published when this was made
-        self._last = 0  # number of the last stored event that was delivered, or is known
+        self._made_at: int | None = (
+            None  # number of the last event published before the subscription was created
+        )
+        self._last = 0  # number of the last stored event that was delivered or is known
         self._page = FIRST_PAGE
         self._phase = NEW
         self._until_stopped = until_stopped
@@ -74,35 +77,36 @@ class Subscription:
         bus.subscribe(self)
 
     def begin_at(self, number: int) -> None:
-        """Record the last event when the subscription was made. Only the first call counts."""
+        """Record the last event before the subscription was created. Only the first call has an effect."""
         if self._made_at is None:
             self._made_at = number
 
     def enqueue(self, *events: TaskEvent) -> None:
-        """Take events as far as there is room. May be called from any thread."""
+        """Queue events up to the capacity. May be called from any thread."""
         self._check_loop(self._queue.put(*events))
 
     def look(self) -> None:
-        """Read what has been stored since. From any thread."""
+        """Read the events stored since the last read. May be called from any thread."""
         self._check_loop(self._queue.mark_gap())
 
     def stop(self) -> None:
-        """End the iteration once everything that is stored by now has been delivered."""
+        """End the iteration when all events that are stored by now have been delivered."""
         self._check_loop(self._queue.close())
 
     @property
     def position(self) -> int:
-        """The number of the last stored event that was delivered, or that is known from the beginning."""
+        """The number of the last stored event that was delivered, or was known at the start."""
         return self._last
 
     async def begin(self) -> dict[str, Json] | None:
-        """Return the tree as it is where that is what the subscriber needs, else None. Optional.
+        """Return a snapshot of the tree if the subscriber needs one, otherwise None. The call is optional.
 
-        It does where it named no event, one that is higher than the last, or one whose successors are no
-        longer kept. The snapshot is nested and has `last_event`; the events that follow continue from there.
+        The subscriber needs a snapshot if `after` is None, is higher than the last event, or if the events
+        after it are no longer stored. The snapshot is nested and has `last_event`; the iteration continues
+        from it.
 
         Raises:
-            NotFoundError: there is no such tree.
+            NotFoundError: the tree does not exist.
         """
         root, after = await self._root(), self._after
         if after is not None and after <= root.last_event:
@@ -125,7 +129,7 @@ class Subscription:
                     yield event
 
     async def batches(self) -> AsyncGenerator[list[TaskEvent], None]:
-        """Iterate over the same events, as many at a time as are there."""
+        """Iterate over the same events in batches of all available ones."""
         queue = self._queue
         try:
             if self._phase is NEW:
@@ -168,7 +172,7 @@ class Subscription:
         self._begin(root, now if self._made_at is None else min(now, self._made_at))
 
     async def _take(self) -> list[TaskEvent]:
-        """Return the next events, in order; an empty list where none waits."""
+        """Return the next events in order; an empty list if there are none."""
         taken: list[TaskEvent] = []
         events = self._queue.events
         while events:
@@ -183,7 +187,7 @@ class Subscription:
                 taken.append(event)
         if taken:
             return taken
-        # As live events, a report of missed ones does not follow a final one.
+        # Like live events, a report of missed events is not sent after a final event.
         if self._phase is FOLLOWING and (missed := self._queue.take_missed()):
             return [self._missing(missed)]
         if self._queue.has_gap:
@@ -194,7 +198,7 @@ class Subscription:
         return []
 
     async def _stored(self, until: int | None = None) -> list[TaskEvent]:
-        """Read the next stored events, some at a time: many of small ones, few of large ones."""
+        """Read the next page of stored events. The number depends on the size of the events."""
         limit = min(self._queue.size, self._page)
         limit = limit if until is None else min(limit, until - self._last)
         events = await self._store.events(self.root_id, self._last, limit)
@@ -205,7 +209,7 @@ class Subscription:
         return events
 
     async def _now(self, root: Task) -> int:
-        """Return the last number, or the one before the final event of a run that has ended."""
+        """Return the number of the last event, or of the one before the final event of an ended run."""
         for count in (1, 1000, root.last_event) if root.run_ended_at is not None else ():
             for event in reversed(await self._store.events(self.root_id, max(0, root.last_event - count))):
                 if event.type in FINAL:
@@ -213,10 +217,10 @@ class Subscription:
         return root.last_event
 
     async def _knows_all(self) -> bool:
-        """Whether all that is stored was delivered.
+        """Return whether all stored events were delivered.
 
-        Where the last run that is known has ended, no other was requested then: it would have stored its
-        start. So the root, which may hold the results of a hundred thousand tasks, need not be read.
+        If the last known run has ended, no other run was requested, because its start would be stored. So the
+        root, which may contain the results of a hundred thousand tasks, does not have to be read.
         """
         return not await self._store.events(self.root_id, self._last, 1)
 

@@ -1,1 +1,4 @@
-"""Decides what a run does next and what is written. Pure: nothing here awaits or does I/O."""
+"""Decides what a run does next and which changes it writes.
+
+The modules are pure: they do not await and do no I/O.
+"""

@@ -1,6 +1,6 @@
-"""The changes of state that a run makes, as moves. Pure: each function says what is to be written.
+"""The transitions that a run writes, as moves. Pure: the functions only describe the changes to store.
 
-A move out of `in_progress` is fenced by owner, attempt and generation, so that a late writer loses.
+A move out of `in_progress` is fenced by owner, attempt and generation, so that late writes are rejected.
 """
 
 from __future__ import annotations
@@ -31,43 +31,43 @@ TREE_ENDED = {
 
 @dataclass(slots=True)
 class ChangeSet:
-    """The moves that one turn of a run writes together: at most one per task, all or nothing.
+    """The moves that one turn of a run writes atomically: at most one per task.
 
-    The tasks are changed as the moves are put in; where the batch is refused, they are read again.
+    `put` also changes the tasks in memory; if the store rejects the batch, the tasks are read again.
     """
 
     root_id: str
     owner: str | None  # of the run; None: it is only requested
     now: datetime
-    # What the root must hold for any of this to count: who owns the run, so that a late writer loses.
+    # Column values that the root must have, such as the owner of the run, so that late writes are rejected.
     fence: Mapping[str, Json] = field(default_factory=dict[str, Json])
     moves: dict[str, Transition] = field(default_factory=dict[str, Transition])
-    then: list[Instruction] = field(default_factory=list[Instruction])  # once they are durable
-    undo: list[Instruction] = field(default_factory=list[Instruction])  # where they are refused
+    then: list[Instruction] = field(default_factory=list[Instruction])  # executed when the moves are durable
+    undo: list[Instruction] = field(default_factory=list[Instruction])  # executed when the moves are rejected
 
     def put(
         self, task: Task, expects: Mapping[str, Json], sets: Mapping[str, Json], *events: TaskEvent
     ) -> None:
-        """Put a move in, or add it to the one of the same task, and change the task."""
+        """Add a move, or merge it into the move of the same task, and change the task."""
         for name, value in sets.items():
             setattr(task, name, value)
         known = self.moves.get(task.id)
         if known is None:
             self.moves[task.id] = Transition(task.id, self.root_id, expects, sets, events)
         else:
-            # What the earlier part of the move sets is not in the store yet: it cannot be expected there.
+            # Values that the earlier part of the move sets are not stored yet, so they cannot be expected.
             merged = {name: value for name, value in expects.items() if name not in known.sets}
             merged.update(known.expects)
             sets = {**known.sets, **sets}
             self.moves[task.id] = Transition(task.id, self.root_id, merged, sets, known.events + events)
 
     def changes_status(self, task_id: str) -> bool:
-        """Whether the batch moves this task already: its next move must wait for the next batch."""
+        """Whether the batch already moves this task, so that its next move must wait for the next batch."""
         move = self.moves.get(task_id)
         return move is not None and "status" in move.sets
 
     def change(self) -> Change:
-        """Return what the store is to write. The end of the run is told last."""
+        """Return the change for the store. The event of the end of the run is the last one."""
         root = self.moves.get(self.root_id) or Transition(self.root_id, self.root_id, {}, {})
         if root.sets.get("run_ended_at") is not None:
             del self.moves[self.root_id]
@@ -84,7 +84,7 @@ class ChangeSet:
                 yield f"{move.task_id}: {', '.join(move.sets)}"
 
     def event(self, kind: EventType, task: Task, **more: Json) -> TaskEvent:
-        """Make an event about a task as it is now."""
+        """Return an event with the present state of a task."""
         return TaskEvent(
             type=kind,
             task_id=task.id,
@@ -95,7 +95,7 @@ class ChangeSet:
         )
 
     def start(self, task: Task) -> None:
-        """The first attempt: pending -> in_progress."""
+        """Start the first attempt: pending -> in_progress."""
         sets: dict[str, Json] = {
             "status": IN_PROGRESS,
             "attempts": task.attempts + 1,
@@ -119,7 +119,7 @@ class ChangeSet:
         )
 
     def start_group(self, task: Task) -> None:
-        """A group starts: it makes no attempt, because nothing is called."""
+        """Start a group. It makes no attempt, because it has no executor."""
         self.put(
             task,
             {"status": PENDING, "generation": task.generation},
@@ -128,7 +128,7 @@ class ChangeSet:
         self._append_event(task, self.event(EventType.TASK_STARTED, task))
 
     def try_again(self, task: Task) -> None:
-        """The next attempt of a task that waited for it."""
+        """Start the next attempt of a task that waited for its retry."""
         sets = {
             "status": IN_PROGRESS,
             "attempts": task.attempts + 1,
@@ -139,7 +139,7 @@ class ChangeSet:
         self.put(task, self._fence(task) | {"cancel_requested_at": None}, sets)
 
     def wait(self, task: Task, seconds: float, outcome: Outcome) -> None:
-        """The attempt failed and is to be repeated: the task stays in progress, without a slot."""
+        """Schedule a retry of a failed attempt. The task stays in progress, without a slot."""
         sets = {
             "status": IN_PROGRESS,
             "not_before": self.now + timedelta(seconds=seconds),
@@ -152,7 +152,7 @@ class ChangeSet:
         self._append_event(task, event)
 
     def end(self, task: Task, outcome: Outcome) -> None:
-        """The outcome of a started task."""
+        """End a started task with its outcome."""
         expects = self._fence(task)
         sets: dict[str, Json] = {
             "status": outcome.status,
@@ -171,9 +171,9 @@ class ChangeSet:
         self.put(task, expects, sets, self._ended(task, outcome))
 
     def end_unstarted(self, task: Task, outcome: Outcome, *, is_requested: bool = False) -> None:
-        """A task ends that was never started: what it needs can never be had, or it was cancelled.
+        """End a task that has not started: a dependency ended unsuccessfully, or the task was cancelled.
 
-        `is_requested`: its own cancellation was asked for; it does not only follow from another's.
+        `is_requested`: the cancellation of this task was requested; it does not follow from another one.
         """
         sets: dict[str, Json] = {
             "status": outcome.status,
@@ -188,9 +188,9 @@ class ChangeSet:
         self.put(task, expects, sets, self._ended(task, outcome))
 
     def request_cancel(self, task: Task, message: str | None = None) -> None:
-        """From now on the only outcome of this task, if it has not ended, is `cancelled`.
+        """Request the cancellation of a task: unless it has ended, its outcome can only be `cancelled` now.
 
-        The message, why, waits in its `error`: whoever carries the request out may be another process.
+        The message is stored in `error`, because another process may carry out the request.
         """
         expects = {name: getattr(task, name) for name in ("status", "owner", "attempts", "generation")}
         sets: dict[str, Json] = {"cancel_requested_at": self.now, "updated_at": self.now}
@@ -199,11 +199,11 @@ class ChangeSet:
         self.put(task, expects, sets)
 
     def progress(self, task: Task, fraction: float) -> None:
-        """Note how far a running task is."""
+        """Record the progress of a running task."""
         self.put(task, self._fence(task), {"progress": fraction})
 
     def reset(self, task: Task) -> None:
-        """An ended task goes back to pending, as a new generation."""
+        """Reset an ended task to pending, as a new generation."""
         sets: dict[str, Json] = {
             "status": PENDING,
             "generation": task.generation + 1,
@@ -223,13 +223,13 @@ class ChangeSet:
         self._append_event(task, self.event(EventType.TASK_RESET, task))
 
     def put_back(self, task: Task) -> None:
-        """A task goes back to pending that waited for its retry when its process died; its wait is kept."""
+        """Reset a task to pending that waited for its retry when its process died. It keeps its wait."""
         self._put_back(task, {}, None)
 
     def interrupt(self, task: Task, *, counts: bool) -> None:
-        """A task goes back to pending whose code was ended with its process: that was no attempt.
+        """Reset a task to pending whose code was ended with its process. This does not count as an attempt.
 
-        `counts`: the process died of it, perhaps, so that it may not happen for ever.
+        `counts`: the task may have caused the end of the process, so the number of interruptions is limited.
         """
         sets: dict[str, Json] = {"attempts": max(0, task.attempts - 1)}
         if counts:
@@ -256,7 +256,7 @@ class ChangeSet:
             root_task_id=self.root_id,
             timestamp=self.now,
             status=outcome.status,
-            progress=1.0,  # as `Task.fraction` has it
+            progress=1.0,  # as in `Task.fraction`
             result=outcome.result,
             error=outcome.error,
         )

@@ -1,7 +1,7 @@
-"""Whether a tree could ever finish: its dependencies, and groups that wait for what is in them.
+"""Finds cycles that keep a tree from finishing, through dependencies and through groups.
 
-Creation refuses cycles of dependencies alone. Whether a task is a group is known only when a run starts,
-so that is when cycles through a group can be found.
+Creation rejects cycles that consist of dependencies only. Which tasks are groups is known only when a run
+starts, so cycles through a group are found then.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from apflow.core.model.cycles import find_numbered_cycle
 from apflow.core.model.task import GROUP, Task
 from apflow.core.model.tree_index import contains, number_spans
 
-# Every task has two moments, numbered 2 * position (it starts) and 2 * position + 1 (it ends).
+# Each task has two moments: its start has the number 2 * position, its end 2 * position + 1.
 Moments = list[list[int]]
 
 
@@ -49,7 +49,7 @@ def _followers(tasks: Sequence[Task]) -> Moments:
 
 
 def _nearest_groups(tasks: Sequence[Task], place: dict[str, int]) -> list[int | None]:
-    """Return, for each task, the place of the innermost group that holds it."""
+    """Return, for each task, the position of the innermost group that contains it."""
     nearest: list[int | None] = [None] * len(tasks)
     is_known = [False] * len(tasks)
     for start in range(len(tasks)):

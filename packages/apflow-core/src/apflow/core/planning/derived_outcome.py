@@ -1,4 +1,4 @@
-"""What a task's row says where its end follows from others, without a call of an executor. Pure."""
+"""Builds the outcomes of tasks whose end follows from other tasks, without a call of an executor. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from apflow.core.planning.plan import DerivedOutcome
 def outcome_of(
     derived: DerivedOutcome, tasks: Mapping[str, Task], children: Mapping[str, Sequence[str]]
 ) -> Outcome:
-    """Return what is stored for a derived end: of a group, or of a task that needs another one."""
+    """Return the stored outcome for a derived end of a group or of a task with dependencies."""
     task = tasks[derived.task_id]
     cause = tasks.get(derived.cause) if derived.cause else None
     if task.executor == GROUP and task.status is TaskStatus.IN_PROGRESS:
@@ -37,7 +37,7 @@ def _group_outcome(derived: DerivedOutcome, cause: Task | None) -> Outcome:
 def _with_children(
     outcome: Outcome, group: Task, tasks: Mapping[str, Task], children: Mapping[str, Sequence[str]]
 ) -> Outcome:
-    """Add what became of the direct children."""
+    """Add the outcomes of the direct children."""
     ends = {each: str(tasks[each].status) for each in children.get(group.id, ())}
     return Outcome(
         outcome.status, {**(outcome.result or {}), "children": ends}, outcome.error, outcome.error_type

@@ -1,6 +1,6 @@
-"""Why a task is where it is, in words, and what would move it on.
+"""Explains in words why a task has its status, and what the user can do.
 
-Pure: everything that is known is in the tasks of the tree and the two facts passed in.
+Pure: the explanation depends only on the tasks of the tree and on the arguments.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SHOWN = 5  # tasks named in one sentence
 
 @dataclass
 class Explanation:
-    """Reasons, the nearest first, and commands worth trying."""
+    """Reasons, the most direct one first, and suggested commands."""
 
     reasons: list[str] = field(default_factory=list[str])
     advice: list[str] = field(default_factory=list[str])
@@ -32,20 +32,20 @@ def explain(
     is_known: Callable[[str], bool],
     refusals: Sequence[str] = (),
 ) -> Explanation:
-    """Say why a task of a tree has the status that it has.
+    """Explain why a task of a tree has its status.
 
     Args:
         tasks: the whole tree.
-        task_id: one of them.
-        is_driven: whether a living owner runs the tree.
-        is_known: whether an executor of an id is known in this process.
-        refusals: why the task may not use a secret that it names.
+        task_id: the task to explain.
+        is_driven: whether a live owner runs the tree.
+        is_known: returns whether this process knows an executor id.
+        refusals: reasons why the task may not use a secret that it names.
     """
     return _Question(tasks, task_id, is_driven, is_known, refusals).answer()
 
 
 class _Question:
-    """One task in its tree, and what has been found out so far."""
+    """One task in its tree, and the reasons found so far."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class _Question:
         return [each for each in needed if each is not None and not TaskStatus.is_terminal(each.status)]
 
     def _executor(self) -> str | None:
-        """Return the executor's id, decided or to be decided; None for a group."""
+        """Return the id of the executor, stored or still to be chosen; None for a group."""
         if self.task.executor is not None:
             return None if self.task.executor == GROUP else self.task.executor
         named = self.task.params.get("executor_id") or self.task.schemas.get("method")

@@ -1,6 +1,6 @@
-"""How an execution ended: what its answer or its exception means for the task.
+"""Translates the return value or the exception of an executor into the outcome of the task.
 
-Pure. What is stored is a plain JSON copy, so an executor that keeps its result cannot change it later.
+Pure. The outcome contains a plain JSON copy, so an executor that keeps its result cannot change it later.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TOO_LARGE: Final = "ResultTooLarge"
 INVALID: Final = "ResultInvalid"
 
 NEVER_RETRIED: Final = frozenset({INTERRUPTED, DEPENDENCY_FAILED, CHILD_FAILED})
-# Trying again gives the same; a policy may name them all the same.
+# Errors that a retry does not fix. A policy can still name them.
 _RETRIED_BY_NAME_ONLY: Final = frozenset(
     {VALIDATION_ERROR, EXECUTOR_NOT_FOUND, NOT_SERIALIZABLE, TOO_LARGE, INVALID}
     | {each.__name__ for each in (SecretRefusedError, SecretHostRefusedError, FileRefusedError)}
@@ -44,36 +44,36 @@ _RETRIED_BY_NAME_ONLY: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of a task, or of one attempt: a terminal status and what is stored with it."""
+    """The outcome of a task or of one attempt: a terminal status and the data stored with it."""
 
     status: TaskStatus
     result: Json = None  # plain JSON
     error: str | None = None  # for people
     error_type: str | None = None  # for programs
-    size: int = 0  # bytes of the result as JSON text; 0 where nobody measured
+    size: int = 0  # bytes of the result as JSON; 0 if not measured
 
 
 def failed(error_type: str, message: str, **more: Json) -> Outcome:
-    """Return a failure whose result tells programs its type; `more` is kept in the result."""
+    """Return a failure. Its result contains the error type for programs, and `more`."""
     message = clean_text(message)
     result = {"error_type": error_type, "error": message, **more}
     return Outcome(TaskStatus.FAILED, result, message, error_type)
 
 
 def cancelled(message: str | None, result: Json = None) -> Outcome:
-    """Return the end of a cancelled task: why, and what its code still gave."""
+    """Return the outcome of a cancelled task: the reason, and the result that its code returned, if any."""
     return Outcome(TaskStatus.CANCELLED, result, message or "Cancelled.")
 
 
 def interrupted(how: str) -> Outcome:
-    """Return the failure of a task whose code was ended and may not run twice; `how` begins the message."""
+    """Return the failure of an interrupted task that may not run twice. `how` is the start of the message."""
     return failed(INTERRUPTED, f"{how}; whether it took effect is unknown (effect: once)")
 
 
 def read_result(
     value: object, *, output_schema: InputSchema | None = None, max_bytes: int, max_depth: int = MAX_DEPTH
 ) -> Outcome:
-    """Return what the answer of an executor means."""
+    """Return the outcome for the return value of an executor."""
     try:
         result, size = encode(value, "result", max_depth=max_depth)
     except InvalidInputError as error:
@@ -116,7 +116,7 @@ def _own_error(result: dict[str, Json]) -> str | None:
 
 
 def _with_own_error(message: str, value: object) -> str:
-    """Add the error that an unusable answer reports, so that it is not lost with it."""
+    """Add the error that an invalid return value reports, so that it is not lost."""
     if not isinstance(value, dict):
         return message
     told = cast("dict[str, object]", value).get("error")
@@ -126,7 +126,7 @@ def _with_own_error(message: str, value: object) -> str:
 
 
 def read_exception(error: BaseException) -> Outcome:
-    """Return the failure that an exception means: its class name is the error type."""
+    """Return the failure for an exception. The error type is the name of its class."""
     try:
         return _read_exception(error)
     except BaseException as unreadable:  # noqa: BLE001 - the border of an executor call: this runs its code
@@ -177,9 +177,9 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 
 def may_retry(outcome: Outcome, policy: Policy, attempts: int, effect: str) -> bool:
-    """Say whether another attempt follows the given number of attempts.
+    """Return whether another attempt follows the given number of attempts.
 
-    `effect` is the executor's; the policy's wins.
+    `effect` is the effect of the executor; the policy overrides it.
     """
     if outcome.status is not TaskStatus.FAILED or outcome.error_type in NEVER_RETRIED:
         return False

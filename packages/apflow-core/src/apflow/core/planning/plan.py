@@ -1,7 +1,7 @@
-"""What may run now, what never can, and when a group ends, given what has finished.
+"""Decides which tasks can start, which never can, and when groups end, from the tasks that have ended.
 
-Pure: no await, no I/O. The whole run of a tree of V tasks and E dependencies costs O((V + E) log V),
-counted in `Plan.steps`. Nothing recurses.
+Pure: no await, no I/O. A run of a tree of V tasks and E dependencies costs O((V + E) log V) in total, counted
+in `Plan.steps`. The functions do not recurse.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStat
 
 
 def choose_executor(task: Task, is_known: Callable[[str], bool]) -> str | None:
-    """Return the executor id that the task names, `GROUP`, or None where nothing can run it.
+    """Return the executor id of a task, `GROUP`, or None if nothing can run it.
 
-    In this order: `params.executor_id`; `schemas.method`; the name, where such an executor is known;
-    a group, where the task has children. A named executor need not exist: starting it fails then.
+    The order is: `params.executor_id`; `schemas.method`; the name of the task, if such an executor is known;
+    `GROUP`, if the task has children. If an explicitly named executor does not exist, the start of the task
+    fails.
     """
     named = task.params.get("executor_id") or task.schemas.get("method")
     if named:
@@ -36,16 +37,16 @@ def choose_executor(task: Task, is_known: Callable[[str], bool]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class DerivedOutcome:
-    """A change of state that follows from others, without a call of an executor."""
+    """A change of status that follows from other tasks, without a call of an executor."""
 
     task_id: str
     status: TaskStatus
-    # For failed and cancelled: the task that failed, or was cancelled, first. None: the group itself.
+    # For failed and cancelled: the first task that failed or was cancelled. None: the group itself.
     cause: str | None = None
 
 
 class Node:
-    """One task in the plan. Fields are changed by `Plan` alone."""
+    """One task in the plan. Only `Plan` changes its fields."""
 
     __slots__ = (
         "blame", "cancel_requested", "dependents", "first_failure", "has_cancelled", "has_started", "id",
@@ -61,22 +62,22 @@ class Node:
         self.is_group = task.executor == GROUP
         self.is_queued = False
         self.cancel_requested = task.cancel_requested_at is not None
-        self.not_ready = 0  # dependencies that still hold it back
+        self.not_ready = 0  # dependencies that have not ended
         self.dependents: list[Edge] = []
         self.parent: Node | None = None
-        self.open_children = 0  # children whose subtree has a task that has not ended
-        self.is_closed = False  # it and all below it have ended
-        self.blame: str | None = None  # the failure or cancellation that it stands for
-        self.first_failure: str | None = None  # in what is below it, tolerated ones left out
-        self.has_cancelled = False  # below it
-        self.has_started = False  # a group whose start released those that wait inside it
+        self.open_children = 0  # children with an unfinished task in their subtree
+        self.is_closed = False  # the task and its whole subtree have ended
+        self.blame: str | None = None  # the id of the failed or cancelled task that caused its end
+        self.first_failure: str | None = None  # in its subtree, except tolerated failures
+        self.has_cancelled = False  # in its subtree
+        self.has_started = False  # for a group: its start has released waiting members
 
 
-Edge = tuple[Node, bool, bool]  # who waits, is it required, is the start of this group enough
+Edge = tuple[Node, bool, bool]  # dependent, is it required, does the start of the group suffice
 
 
 class Plan:
-    """The state of one run: give it what finished, take what follows and what is ready.
+    """The state of one run: record ended tasks, and take derived outcomes and ready tasks.
 
     Args:
         tasks: the whole tree, in order of position, with `executor` decided.
@@ -103,7 +104,7 @@ class Plan:
         return self._open == 0
 
     def take_ready(self, limit: int) -> list[str]:
-        """Return up to `limit` ids to start now, most urgent first. They count as started."""
+        """Return up to `limit` ids to start now, in order of priority, and mark them as started."""
         taken: list[str] = []
         while self._ready and len(taken) < limit:
             self.steps += 1
@@ -121,19 +122,19 @@ class Plan:
         return bool(self._ready)
 
     def take_derived(self) -> list[DerivedOutcome]:
-        """Return what follows from all that was told so far, in order, each once."""
+        """Return the outcomes derived since the last call, in order."""
         derived, self._derived = self._derived, []
         return derived
 
     def finish(self, task_id: str, status: TaskStatus) -> None:
-        """Take note that a task ended (or, pending, was cancelled)."""
+        """Record that a task ended, or that a pending task was cancelled."""
         node = self.nodes[task_id]
         if node.status not in TERMINAL:
             self._end(node, status, node.id if status is not COMPLETED else None)
             self._settle()
 
     def wait(self, task_id: str) -> None:
-        """Take note that a started task waits for its retry; `put_back` makes it ready again."""
+        """Record that a started task waits for its retry. `put_back` makes it ready again."""
         self.nodes[task_id].status = PENDING
         self.nodes[task_id].not_ready += 1
 
@@ -145,11 +146,11 @@ class Plan:
         self._settle()
 
     def request_cancel(self, task_id: str) -> None:
-        """Take note that a started group will end as cancelled, whatever is in it."""
+        """Record that a started group ends as cancelled, regardless of its members."""
         self.nodes[task_id].cancel_requested = True
 
     def stuck(self) -> list[str]:
-        """Return what is left when nothing runs and nothing is ready: tasks that wait for ever."""
+        """Return the tasks that wait forever, when no task is running or ready."""
         return [node.id for node in self.nodes.values() if node.in_scope and node.status not in TERMINAL]
 
     def _link(self, tasks: Sequence[Task]) -> None:
@@ -160,7 +161,8 @@ class Plan:
             if parent is not None:
                 node = nodes[task.id]
                 node.parent = parent
-                # What is out of scope and has not ended cannot hold a group back: this run never ends it.
+                # An unfinished task outside the scope does not delay its group: this run never ends that
+                # task.
                 if node.in_scope or node.status in TERMINAL:
                     parent.open_children += 1
                 else:
@@ -168,7 +170,7 @@ class Plan:
         spans = number_spans(tasks) if any(node.is_group for node in nodes.values()) else {}
         for task in tasks:
             node = nodes[task.id]
-            edges: dict[tuple[bool, bool], Edge] = {}  # shared: a task may wait for all others
+            edges: dict[tuple[bool, bool], Edge] = {}  # shared, because a task may have many dependents
             for dependency in task.dependencies:
                 self.steps += 1
                 other = nodes.get(dependency["id"])
@@ -180,7 +182,7 @@ class Plan:
                 node.not_ready += 1
 
     def _begin(self) -> None:
-        """Bring the stored states into the plan: what has ended, which groups have started."""
+        """Load the stored statuses into the plan: ended tasks and started groups."""
         for node in self.nodes.values():
             self.steps += 1
             if node.status in TERMINAL:
@@ -194,10 +196,10 @@ class Plan:
         self._settle()
 
     def _settle(self) -> None:
-        """Carry every consequence to its end, without recursion.
+        """Derive all consequences, without recursion.
 
-        Failure spreads fully before any group looks at what is in it: whether a failure is tolerated
-        hangs on what became of its dependents.
+        Failures propagate completely before any group is closed, because whether a failure is tolerated
+        depends on the outcomes of its dependents.
         """
         while True:
             if self._ended:
@@ -210,7 +212,7 @@ class Plan:
                 return
 
     def _queue(self, node: Node) -> None:
-        """Let a pending task start: a group at once, another when a slot is free."""
+        """Make a pending task ready: a group starts at once, another task when a slot is free."""
         if node.status is not PENDING or node.not_ready or node.is_queued or not node.in_scope:
             return
         if node.is_group:
@@ -251,7 +253,7 @@ class Plan:
         self._ended.append(node)
 
     def _spread(self, node: Node) -> None:
-        """Carry an ended task to those that wait for it."""
+        """Update the dependents of an ended task."""
         for waiting, required, on_start in node.dependents:
             self.steps += 1
             if on_start and node.has_started:
@@ -267,7 +269,7 @@ class Plan:
         self._closing.append(node)
 
     def _close(self, node: Node) -> None:
-        """Close a subtree in which all have ended, and what that completes above it."""
+        """Close a subtree in which all tasks have ended, and the ancestors that this completes."""
         while node.status in TERMINAL and not node.open_children and not node.is_closed:
             self.steps += 1
             node.is_closed = True
@@ -282,13 +284,13 @@ class Plan:
             node = parent
 
     def _hand_up(self, node: Node, parent: Node) -> None:
-        """Tell the parent what counts of a closed subtree: its first failure, and any cancellation."""
+        """Report the first failure and any cancellation of a closed subtree to its parent."""
         failure, cancelled = node.first_failure, node.has_cancelled
         if node.status is FAILED:
             if not self.is_tolerated(node.id):
                 failure = node.blame if node.is_group and node.first_failure else node.id
             elif node.is_group:
-                return  # what lies inside a tolerated failed group does not count either
+                return  # members of a tolerated failed group do not count either
         if failure and not parent.first_failure:
             parent.first_failure = failure
         parent.has_cancelled |= cancelled or node.status is CANCELLED

@@ -1,6 +1,6 @@
-"""What a re-execution puts back to pending, and what it may then run.
+"""Decides which tasks a re-execution resets to pending, and which ones it may run.
 
-Pure. The run's scope is a list of ids, or None for the whole tree.
+Pure. The scope of a run is a list of ids, or None for the whole tree.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FAILED, CANCELLED = TaskStatus.FAILED, TaskStatus.CANCELLED
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """What goes back to pending, in order of position, and what the run may touch."""
+    """The tasks to reset, in order of position, and the scope of the run."""
 
     reset: list[str]
     scope: list[str] | None  # in order of position; None: the whole tree
@@ -30,16 +30,16 @@ def plan_rerun(tasks: Sequence[Task], named_id: str | None = None, force: bool =
     """Decide what runs again when a task of a tree, or the whole tree, is executed.
 
     Args:
-        tasks: the whole tree in order of position, with `executor` decided.
-        named_id: the task that was named; None or the root's id means the tree.
-        force: run what has completed below the named task again, and everything that depends on it.
+        tasks: the whole tree in order of position, with `executor` decided. named_id: the task to execute;
+        None or the id of the root means the whole tree. force: run completed tasks in the subtree of the
+        named task again, and everything that depends on them.
 
     Raises:
-        NotFoundError: the tree has no task of that id.
+        NotFoundError: the tree does not have a task with that id.
     """
     is_of_root = named_id is None or any(task.id == named_id == task.root_id for task in tasks)
     if is_of_root and all(task.status == PENDING for task in tasks):
-        return Rerun([], None)  # a tree that has never run
+        return Rerun([], None)  # the tree has never run
     index = TreeIndex(tasks)
     roots = index.roots()
     if named_id is not None and named_id not in index.by_id:
@@ -60,7 +60,7 @@ def plan_rerun(tasks: Sequence[Task], named_id: str | None = None, force: bool =
 
 
 def _with_what_it_needs(index: TreeIndex, below: Iterable[str]) -> set[str]:
-    """Add, transitively, the dependencies that have not completed, and what such groups hold."""
+    """Add, transitively, the dependencies that have not completed, and the members of such groups."""
     found = set(below)
     waiting = list(found)
     while waiting:
@@ -69,7 +69,7 @@ def _with_what_it_needs(index: TreeIndex, below: Iterable[str]) -> set[str]:
             needed = index.by_id.get(dependency["id"])
             if needed is None or needed.id in found or needed.status == COMPLETED:
                 continue
-            # A group that contains the task need only have started: what else it holds stays out.
+            # A group that contains the task only has to be started; its other members are not added.
             is_held = index.is_group(needed.id) and needed.id not in index.ancestors(task.id)
             added = index.subtree(needed.id) if is_held else [needed.id]
             new = [t for t in added if t not in found and index.by_id[t].status != COMPLETED]
@@ -79,7 +79,7 @@ def _with_what_it_needs(index: TreeIndex, below: Iterable[str]) -> set[str]:
 
 
 def _ended_groups_above(index: TreeIndex, task_id: str, held_open: Set[str], seen: set[str]) -> list[str]:
-    """Return the ended groups that hold a task and nothing else that has not ended."""
+    """Return the ended groups in which a task is the only unfinished one."""
     found: list[str] = []
     for above in index.ancestors(task_id):
         if above in seen:
@@ -91,7 +91,7 @@ def _ended_groups_above(index: TreeIndex, task_id: str, held_open: Set[str], see
 
 
 def _force(index: TreeIndex, below: Iterable[str], held_open: Set[str]) -> set[str]:
-    """Return what has started of these, the groups that hold it, and everything that depends on either."""
+    """Return the started tasks among these, the groups around them, and everything that depends on either."""
     waiting = [task_id for task_id in below if index.by_id[task_id].status != PENDING]
     found = set(waiting)
     seen: set[str] = set()
@@ -107,10 +107,10 @@ def _force(index: TreeIndex, below: Iterable[str], held_open: Set[str]) -> set[s
 
 
 def _carry_back(index: TreeIndex, reset: Set[str], to_run: Set[str], held_open: Set[str]) -> set[str]:
-    """Add what ended as it did only because of what goes back, and ended groups in which something runs."""
+    """Add tasks whose outcome followed from the tasks to reset, and ended groups in which a task runs."""
     found = set(reset)
     waiting = [*reset, *to_run]
-    causes: dict[str, int] = {}  # fallen task -> what it needs that ended badly and does not go back (yet)
+    causes: dict[str, int] = {}  # task -> number of its unsuccessful dependencies that are not reset (yet)
     seen: set[str] = set()
     while waiting:
         task_id = waiting.pop()
@@ -131,7 +131,7 @@ def _carry_back(index: TreeIndex, reset: Set[str], to_run: Set[str], held_open: 
 
 
 def _fell_with_another(task: Task) -> bool:
-    """Say whether a task ended without a start, because of something it needs."""
+    """Return whether a task ended without a start, because of a dependency."""
     if task.status == FAILED:
         return error_type(task) == "DependencyFailed"
     return task.status == CANCELLED and task.cancel_requested_at is None and task.started_at is None
@@ -143,9 +143,9 @@ def _count_causes(index: TreeIndex, task_id: str) -> int:
 
 
 def _staying(index: TreeIndex, candidates: set[str], forced: Set[str]) -> set[str]:
-    """Return the tolerated failures that stay: all their dependents completed, or stay as well.
+    """Return the tolerated failures that are not reset: all their dependents completed or are not reset.
 
-    What ended badly inside a tolerated group stays with the group, and the group only with all of it.
+    Unsuccessful members of a tolerated group and the group itself are reset together or not at all.
     """
     if not candidates:
         return set()
@@ -178,7 +178,7 @@ def _is_needed_again(index: TreeIndex, task_id: str, candidates: Set[str], force
 
 
 def _nearest_groups(index: TreeIndex, candidates: Set[str], own: Set[str]) -> dict[str, str]:
-    """Map each candidate to the nearest tolerated group that holds it."""
+    """Map each candidate to the nearest tolerated group that contains it."""
     nearest: dict[str, str] = {}
     for task_id in index.subtree(*index.roots()):
         parent = index.by_id[task_id].parent_id
@@ -192,7 +192,7 @@ def _nearest_groups(index: TreeIndex, candidates: Set[str], own: Set[str]) -> di
 
 
 def _scope(index: TreeIndex, wanted: Set[str], reset: Set[str], held_open: Set[str]) -> list[str]:
-    """Return what is pending among these, less what would wait for something outside."""
+    """Return the pending tasks among these, except those that would wait for a task outside the scope."""
     groups = index.all_ancestors(wanted | reset) - held_open
     pending_groups = {t for t in groups if index.is_group(t) and index.by_id[t].status == PENDING}
     inside = {t for t in wanted if t in reset or index.by_id[t].status == PENDING} | reset | pending_groups

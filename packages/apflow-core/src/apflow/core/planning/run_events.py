@@ -1,8 +1,8 @@
-"""What happens in a run, and what the run does about it.
+"""The events of a run, and the instructions that follow from them.
 
-An event reports what happened. `RunMachine` decides what follows from it: transitions, which are written, and
-instructions, which the engine carries out once the transitions are durable, or when they are refused.
-Both are plain values, so they can be logged and replayed.
+An event reports what happened. `RunMachine` derives transitions and instructions from it. The engine writes
+the transitions, and carries out the instructions when the transitions are durable or rejected. Events and
+instructions are plain values, so they can be logged and replayed.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class RunEvent:
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnded(RunEvent):
-    """The code of an attempt has ended, or the run goes on without it."""
+    """The code of an attempt has ended, or the run continues without it."""
 
     task_id: str
     number: int
     generation: int
     outcome: Outcome
-    was_called: bool  # the executor's own code has begun
+    was_called: bool  # whether the executor's code has started
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class RetryDue(RunEvent):
 
     task_id: str
     generation: int
-    reading: int  # of the tree: a later one has scheduled its own retries
+    reading: int  # of the tree: each reading schedules its retries
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class StartCalls:
 
 @dataclass(frozen=True, slots=True)
 class RunPostHooks:
-    """Call the post-hooks of a task that has ended."""
+    """Call the post-hooks of an ended task."""
 
     task_id: str
     outcome: Outcome
@@ -153,14 +153,14 @@ class CancelCall:
 
 @dataclass(frozen=True, slots=True)
 class CancelAgain:
-    """Request this cancellation again: the change that is written now has just started its task."""
+    """Request this cancellation again, because the change being written starts its task."""
 
     event: CancelRequested
 
 
 @dataclass(frozen=True, slots=True)
 class EndRun:
-    """The run is over. Its summary is None where it leaves the tree to another process."""
+    """The run is over. Its summary is None if the run releases the tree to another process."""
 
     summary: TreeSummary | None
 
@@ -174,7 +174,7 @@ class ReturnPlaces:
 
 @dataclass(frozen=True, slots=True)
 class RestoreCall:
-    """Continue with a call whose end could not be written."""
+    """Restore a call whose end could not be written."""
 
     call: Call
 

@@ -1,7 +1,7 @@
-"""Decides what a run writes and does. Pure: an event in, transitions and instructions out.
+"""Decides what a run writes and does. Pure: it maps events to transitions and instructions.
 
-`RunMachine` never waits, and knows no event loop: `TreeRun` takes its decisions to the store and carries out
-the instructions. The same events in the same turns give the same transitions.
+`RunMachine` never waits and does not use an event loop: `TreeRun` writes the transitions to the store and
+carries out the instructions. The same events in the same turns give the same transitions.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class RunMachine(Generic[CallT]):
     """The decisions of one run.
 
     Args:
-        effect: returns what running a task twice would do.
-        has_post_hooks: a task counts as ended for its dependents only after its post-hooks.
-        has_tree_hooks: the request of the run is cleared only after the hooks of its end.
+        effect: returns the effect of a task, which decides whether it may run twice.
+        has_post_hooks: whether post-hooks exist. If so, dependents of a task wait for its post-hooks.
+        has_tree_hooks: whether end hooks exist. If so, the request of the run is cleared only after them.
     """
 
     def __init__(
@@ -71,21 +71,21 @@ class RunMachine(Generic[CallT]):
         self._has_tree_hooks = has_tree_hooks
 
     def handle(self, event: RunEvent, changes: ChangeSet) -> bool:
-        """Put what follows from an event into the changes; False where it must wait for the next ones."""
+        """Add the consequences of an event to the changes; return False if it must wait for the next."""
         return self._HANDLERS[type(event)](self, event, changes) is not False
 
     def derive(self, changes: ChangeSet) -> None:
-        """Write what follows from what has ended; a second transition of one task waits for its turn."""
+        """Add transitions that follow from ended tasks; a second one of the same task waits."""
         derived = self.state.derived
         derived.extend(self.state.plan.take_derived())
         while derived and not changes.changes_status(derived[0].task_id):
             self._derive(derived.popleft(), changes)
 
     def close(self, changes: ChangeSet, *, is_carried_out: bool) -> None:
-        """End the run, or release the tree to other processes, where either is due.
+        """End the run, or release the tree to other processes, if either is due.
 
         Args:
-            is_carried_out: all that is durable is carried out.
+            is_carried_out: whether the instructions of all durable changes are carried out.
         """
         if self.state.plan.is_done:
             self._end_run(changes)
@@ -94,7 +94,7 @@ class RunMachine(Generic[CallT]):
             self._enter_ending(changes, EndRun(None))
 
     def release(self, changes: ChangeSet) -> None:
-        """Write back the tasks that a drain interrupted, and that no process owns the run."""
+        """Put back the tasks that a drain interrupted, and clear the owner of the run."""
         state = self.state
         for task_id in [each for each in state.interrupted if each in state.by_id]:
             task = state.by_id[task_id]
@@ -107,13 +107,13 @@ class RunMachine(Generic[CallT]):
         changes.put(state.by_id[state.root_id], {}, {"run_owner": None})
 
     def cancel(self, event: CancelRequested, changes: ChangeSet) -> set[str]:
-        """Cancel at once what does not run, request the end of what does; return what has not ended."""
+        """Cancel tasks that do not run, and request the end of those that do; return unfinished ones."""
         tasks = self.state.by_id
         below = subtree(event.task_ids, self.state.children)
         targets = [tasks[each] for each in below if each in tasks and tasks[each].status not in TERMINAL]
         for task_id in event.task_ids if targets else ():
             task = tasks[task_id]
-            # The request counts on a named task that has ended itself, too: it decides how the tree ends.
+            # Also record the request on a named task that has ended: it decides how the tree ends.
             if task.status in TERMINAL and task.cancel_requested_at is None and task.id not in changes.moves:
                 changes.request_cancel(task)
         open_ids = {task.id for task in targets}
@@ -122,7 +122,7 @@ class RunMachine(Generic[CallT]):
         return open_ids
 
     def hold_waiting(self, now: datetime) -> list[Task]:
-        """Keep back what waits for its next attempt, and return it: the tree has just been read."""
+        """Withhold the tasks that wait for a retry, and return them. Called after the tree is read."""
         state = self.state
         waiting: list[Task] = []
         for task in state.tasks:
@@ -134,7 +134,7 @@ class RunMachine(Generic[CallT]):
         return waiting
 
     def restore(self, call: CallT) -> None:
-        """Continue with a call whose end could not be written."""
+        """Restore a call whose end could not be written."""
         task_id = call.task.id
         self.state.running[task_id] = call
         self.state.retrying.discard(task_id)
@@ -146,7 +146,7 @@ class RunMachine(Generic[CallT]):
         state, task_id = self.state, event.task_id
         call = state.running.get(task_id)
         if call is None or (call.number, call.generation) != (event.number, event.generation):
-            return True  # it was given up
+            return True  # it was abandoned
         if changes.changes_status(task_id):
             return False
         task, outcome = call.task, event.outcome
@@ -234,7 +234,7 @@ class RunMachine(Generic[CallT]):
         state = self.state
         task = state.by_id[derived.task_id]
         if task.status in TERMINAL:
-            return  # it was cancelled before its turn came
+            return  # it was cancelled in the meantime
         if state.is_closing and task.status is PENDING and derived.status in (IN_PROGRESS, COMPLETED):
             return
         if derived.status is IN_PROGRESS:
@@ -246,7 +246,7 @@ class RunMachine(Generic[CallT]):
 
     def _cancel(self, task: Task, event: CancelRequested, changes: ChangeSet) -> None:
         state, ended = self.state, cancelled(event.message)
-        if changes.changes_status(task.id):  # it is started, or waits for its retry, by this very change
+        if changes.changes_status(task.id):  # the change being built starts it or schedules its retry
             again = CancelRequested([task.id], event.message, event.is_forced)
             changes.then.append(CancelAgain(again))
         elif task.status is PENDING:
@@ -261,21 +261,21 @@ class RunMachine(Generic[CallT]):
                 changes.request_cancel(task, event.message)
             state.running[task.id].request_cancel(event.message)
             changes.then.append(CancelCall(task.id, event.is_forced))
-        else:  # it waits for its retry, or no process runs it
+        else:  # the task waits for its retry, or no process runs it
             state.retrying.discard(task.id)
             changes.end(task, ended)
             state.plan.finish(task.id, CANCELLED)
 
     def _end_run(self, changes: ChangeSet) -> None:
-        """Write the end of the run: in the change of its last task, unless that is written already."""
+        """Add the end of the run to the change of its last task, or to a new one if that one is written."""
         state = self.state
         root = state.by_id[state.root_id]
         has_more = root.run_ended_at is not None or not all(map(state.has_ended, state.tasks))
         if state.is_closing and has_more:
-            return  # a run that has ended has its end already
+            return  # the end is already written
         summary = self._summarise()
         sets: dict[str, Json] = {"run_ended_at": changes.now}
-        if not self._has_tree_hooks:  # no hook is to be called: the request is done with
+        if not self._has_tree_hooks:  # there are no end hooks to wait for: clear the request
             sets |= {"run_requested_at": None, "run_owner": None}
         event = changes.event(TREE_ENDED.get(summary.status, EventType.TREE_COMPLETED), root)
         event.status, event.progress = summary.status, summary.progress

@@ -1,4 +1,4 @@
-"""What a run begins with: which tasks go back, what each executor is, and what a dead process left. Pure."""
+"""Prepares a run: resets tasks, chooses executors, and recovers tasks of a dead process. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
 
 
 def has_unended_run(root: Task) -> bool:
-    """Say whether a run of the tree was requested and has not ended."""
+    """Return whether a run of the tree was requested and has not ended."""
     return root.run_requested_at is not None and root.run_ended_at is None
 
 
 def is_unstarted(tasks: Sequence[Task], root: Task) -> bool:
-    """Return whether no task of the requested run has started: the run is fresh, not left by a process."""
+    """Return whether no task of the requested run has started, so that no process has abandoned it."""
     return all(task.started_at is None for task in in_scope(tasks, root.run_scope))
 
 
@@ -34,7 +34,7 @@ def begin_run(
     force: bool,
     is_known: Callable[[str], bool],
 ) -> list[str] | None:
-    """Put the request of a new run into the batch, and return its scope (None: the whole tree)."""
+    """Add the request of a new run to the batch and return its scope (None: the whole tree)."""
     decide_executors(tasks, batch, is_known, again=True)
     return request_run(tasks, root, batch, named_id=named_id, force=force)
 
@@ -42,7 +42,7 @@ def begin_run(
 def request_run(
     tasks: Sequence[Task], root: Task, batch: ChangeSet, *, named_id: str | None, force: bool
 ) -> list[str] | None:
-    """Put the request of a run into the batch and return its scope. Who takes it decides the executors."""
+    """Add the request of a run to the batch and return its scope. The worker chooses the executors."""
     rerun = plan_rerun(tasks, named_id, force)
     by_id = {task.id: task for task in tasks}
     for task_id in rerun.reset:
@@ -68,17 +68,17 @@ def take_over(
     effect: Callable[[Task], str],
     max_interruptions: int,
 ) -> None:
-    """Put what resuming a run takes into the batch: a new owner, and an end or a way back for what ran."""
+    """Add the takeover of a run to the batch: set a new owner, and end or reset its running tasks."""
     decide_executors(tasks, batch, is_known, again=is_unstarted(tasks, root))
     for task in tasks:
         if task.status is IN_PROGRESS and task.executor != GROUP:
             recover_task(task, batch, effect(task), max_interruptions)
-    names = ("run_owner", "run_requested_at", "lease_until")  # a lease that was renewed has a living owner
+    names = ("run_owner", "run_requested_at", "lease_until")  # if the lease was renewed, its owner is alive
     batch.put(root, {name: getattr(root, name) for name in names}, {"run_owner": batch.owner})
 
 
 def recover_task(task: Task, batch: ChangeSet, effect: str, max_interruptions: int) -> None:
-    """Decide what becomes of a task that a dead process had started."""
+    """Reset or end a task that a dead process had started."""
     if task.cancel_requested_at is not None:
         batch.end(task, cancelled(task.error))
     elif task.not_before is not None:
@@ -95,7 +95,7 @@ def recover_task(task: Task, batch: ChangeSet, effect: str, max_interruptions: i
 def decide_executors(
     tasks: Sequence[Task], batch: ChangeSet, is_known: Callable[[str], bool], *, again: bool
 ) -> None:
-    """Store which executor runs each task that may start. On resuming, what was decided stays."""
+    """Store the executor of each task that may start. A resumed run keeps the executors chosen before."""
     for task in tasks:
         if task.executor is not None and not again:
             continue
@@ -113,14 +113,14 @@ def in_scope(tasks: Sequence[Task], scope: Sequence[str] | None) -> Sequence[Tas
 
 
 def has_work(tasks: Sequence[Task], scope: Sequence[str] | None) -> bool:
-    """Say whether a run of this scope would have anything to do."""
+    """Return whether a run of this scope has any task to run."""
     return any(task.status not in TERMINAL for task in in_scope(tasks, scope))
 
 
 def missing_executors(
     tasks: Sequence[Task], scope: Sequence[str] | None, is_known: Callable[[str], bool]
 ) -> list[str]:
-    """Return what this process lacks to run the scope: executor ids, and names that nothing runs."""
+    """Return the executor ids that this process lacks for the scope, and names of tasks without executor."""
     missing: dict[str, None] = {}
     for task in in_scope(tasks, scope):
         if task.status in TERMINAL:

@@ -1,7 +1,7 @@
 """The state of one run: its phase, its tasks, and what it waits for. Pure.
 
-The run, its cancellations and its drain share one `RunState`. `RunPhase` and `PHASES` say how a run goes on:
-only `RunState.enter` changes the phase.
+The run, its cancellations and its drain share one `RunState`. `RunPhase` and `PHASES` define the possible
+phases and transitions between them; only `RunState.enter` changes the phase.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ KEPT_OF_A_CANCELLED = ("partial_result", "result", "token_usage")
 
 
 class RunPhase(StrEnum):
-    """Where a run is on its way."""
+    """The phase of a run."""
 
-    STARTING = "starting"  # its request is not durable yet
-    RUNNING = "running"  # starts what is ready
-    DRAINING = "draining"  # starts nothing, and releases the tree when its code has ended
-    CLOSING = "closing"  # no process owns the tree: writes what a cancellation ends, and starts nothing
-    ENDING = "ending"  # its end, or the release of the tree, is being written or is durable
+    STARTING = "starting"  # the request of the run is not durable yet
+    RUNNING = "running"  # starts ready tasks
+    DRAINING = "draining"  # starts no tasks, and releases the tree when running code has ended
+    CLOSING = "closing"  # no process owns the tree: writes cancellations, starts no tasks
+    ENDING = "ending"  # the end of the run or the release of the tree is being written, or is durable
     LOST = "lost"  # another process may own the tree: writes nothing more
     OVER = "over"
 
@@ -42,7 +42,7 @@ PHASES: Mapping[RunPhase, frozenset[RunPhase]] = {
     RunPhase.RUNNING: frozenset({RunPhase.DRAINING, RunPhase.ENDING, RunPhase.LOST}),
     RunPhase.DRAINING: frozenset({RunPhase.ENDING, RunPhase.LOST}),
     RunPhase.CLOSING: frozenset({RunPhase.ENDING, RunPhase.LOST, RunPhase.OVER}),
-    # Back, where the end is refused because another process has changed the tree.
+    # Back, if the store rejects the end because another process has changed the tree.
     RunPhase.ENDING: frozenset({RunPhase.OVER, RunPhase.RUNNING, RunPhase.DRAINING, RunPhase.CLOSING}),
     RunPhase.LOST: frozenset(),
     RunPhase.OVER: frozenset(),
@@ -50,9 +50,9 @@ PHASES: Mapping[RunPhase, frozenset[RunPhase]] = {
 
 
 class Cancellation:
-    """Whether an attempt is cancelled: the `cancellation_checker` of its executor.
+    """The `cancellation_checker` of an executor: returns whether its attempt is cancelled.
 
-    If an executor held the attempt itself, only the garbage collector could free the two.
+    A reference from the executor to the attempt would form a cycle that only the garbage collector can free.
     """
 
     __slots__ = ("is_requested",)
@@ -65,31 +65,31 @@ class Cancellation:
 
 
 class Call:
-    """What is known about the call of a task's executor."""
+    """The state of a call of a task's executor."""
 
     __slots__ = ("answer", "cancellation", "generation", "message", "number", "outcome", "task", "was_called")
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.number, self.generation = task.attempts, task.generation  # as they were when it started
-        self.outcome: Outcome | None = None  # once it has ended
-        self.was_called = False  # the executor's code has begun
+        self.number, self.generation = task.attempts, task.generation  # at the start of the call
+        self.outcome: Outcome | None = None  # set when the call has ended
+        self.was_called = False  # whether the executor's code has started
         self.cancellation = Cancellation()
-        self.message: str | None = None  # why it was cancelled
+        self.message: str | None = None  # the reason for the cancellation
         self.answer: Json = None  # what the executor's `cancel` returned
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether its only outcome is `cancelled` now."""
+        """Whether cancellation is requested, so that the outcome can only be `cancelled`."""
         return self.cancellation.is_requested
 
     def request_cancel(self, message: str | None) -> None:
-        """Make `cancelled` its only outcome."""
+        """Request the cancellation: the outcome can then only be `cancelled`."""
         self.cancellation.is_requested = True
         self.message = message
 
     def cancelled(self, outcome: Outcome | None = None) -> Outcome:
-        """Return the outcome of a cancelled attempt, with the results that its code still returned."""
+        """Return the outcome of a cancelled attempt, including results that its code returned."""
         kept: dict[str, Json] = {}
         result = None if outcome is None or outcome.status is TaskStatus.FAILED else outcome.result
         if isinstance(result, dict):
@@ -106,7 +106,7 @@ CallT = TypeVar("CallT", bound=Call)
 
 @dataclass(eq=False)
 class RunState(Generic[CallT]):
-    """What the parts of one run share. `take_tree` fills it from the stored tree."""
+    """The state that the parts of one run share. `take_tree` fills it from the stored tree."""
 
     root_id: str
     owner: str | None
@@ -117,19 +117,19 @@ class RunState(Generic[CallT]):
     children: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     plan: Plan = field(default_factory=lambda: Plan(()))
     reading: int = 0  # how many times the tree was read
-    # Task id -> its call; the task is in progress, also where the call has ended and that is not written.
+    # Task id -> its call. The task is in progress until the end of the call is written.
     running: dict[str, CallT] = field(default_factory=dict[str, CallT])
-    hooking: dict[str, CallT] = field(default_factory=dict[str, CallT])  # ended, their post-hooks running
+    hooking: dict[str, CallT] = field(default_factory=dict[str, CallT])  # ended, with running post-hooks
     retrying: set[str] = field(default_factory=set[str])  # waiting for the next attempt
     derived: deque[DerivedOutcome] = field(default_factory=deque[DerivedOutcome])  # not written yet
-    # Abandoned by a drain: task id -> whether the executor's code had begun.
+    # Abandoned by a drain: task id -> whether the executor's code had started.
     interrupted: dict[str, bool] = field(default_factory=dict[str, bool])
     changes_written: int = 0
-    last_number: int = 0  # of the last stored event that was published, or is older than this run
-    summary: TreeSummary | None = None  # once the end of the run is durable
+    last_number: int = 0  # of the last stored event that was published or existed before this run
+    summary: TreeSummary | None = None  # set when the end of the run is durable
 
     def enter(self, phase: RunPhase) -> None:
-        """Go on to another phase; the present one must allow it."""
+        """Change the phase. The present phase must allow the transition."""
         if phase not in PHASES[self.phase]:
             raise RuntimeError(f"The run of tree {self.root_id} cannot go from {self.phase} to {phase}.")
         logger.debug("Tree %s: phase %s -> %s", self.root_id, self.phase, phase)
@@ -137,7 +137,7 @@ class RunState(Generic[CallT]):
 
     @property
     def is_closing(self) -> bool:
-        """Whether the run only writes what a cancellation ends."""
+        """Whether the run only writes cancellations."""
         return self.phase is RunPhase.CLOSING
 
     @property
@@ -151,7 +151,7 @@ class RunState(Generic[CallT]):
         return self.phase in (RunPhase.STARTING, RunPhase.RUNNING) and not self.derived
 
     def take_tree(self, tasks: Iterable[Task]) -> None:
-        """Take the tree as it is stored, and plan anew."""
+        """Replace the tasks by the stored tree and create a new plan."""
         self.reading += 1
         self.tasks[:] = tasks
         self.by_id.clear()
@@ -163,5 +163,5 @@ class RunState(Generic[CallT]):
         self.plan = Plan(self.tasks, self.scope)
 
     def has_ended(self, task: Task) -> bool:
-        """Whether a task has ended, or is none that this run ends."""
+        """Whether a task has ended or is outside the scope of this run."""
         return task.status in TERMINAL or (self.scope is not None and task.id not in self.scope)

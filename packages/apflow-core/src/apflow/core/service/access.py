@@ -21,7 +21,7 @@ class Access:
         is_admin: whether the caller may see all tasks and act for every user; by default only the owner of
             the database may.
         author: the author to store with the trees that the caller writes; None means this machine.
-        is_served: whether this process runs submitted trees, so that a caller need not wait for its runs.
+        is_served: whether this process runs submitted trees, so that callers do not have to wait for runs.
     """
 
     def __init__(

@@ -111,7 +111,9 @@ class RunService(TreeService, WebhookService):
         *,
         wait: Annotated[bool, Field(description="Return when the run has ended.")] = False,
         force: Annotated[bool, Field(description="Run completed tasks again.")] = False,
-        copy_execution: Annotated[bool, Field(description="Run a copy and keep the task as it is.")] = False,
+        copy_execution: Annotated[
+            bool, Field(description="Run a copy and leave the task unchanged.")
+        ] = False,
         copy_children: CopyChildren = None,
         user_id: Owner = None,
         on_conflict: OnConflict = "copy",
@@ -456,6 +458,6 @@ def _message(summary: TreeSummary) -> str:
                 "The run is requested. Use tasks.watch to follow it, or tasks.running.status for its status."
             )
         case TaskStatus.COMPLETED:
-            return "All of it has completed."
+            return "All tasks have completed."
         case _:
             return summary.error or f"It was {summary.status}."

@@ -60,7 +60,7 @@ class SystemService(Access):
     async def metrics(self) -> dict[str, Json]:
         """Count the tasks by status, the requested runs, and the runs of this process.
 
-        A caller that is not an admin gets the numbers of its own tasks.
+        A caller that is not an admin gets only the numbers of the tasks it owns.
         """
         whose = self._whose(None)
         found = await self.db.count(TaskQuery(user_id=whose))

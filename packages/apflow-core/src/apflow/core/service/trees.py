@@ -298,18 +298,18 @@ class TreeService(Access):
         return {"tasks": [masked(each) for each in copied], "saved": False}
 
     async def find_id(self, given: str) -> str:
-        """Return the ID that a string stands for: itself, or the only ID that starts with it.
+        """Resolve a full ID, or a prefix that is unique among the IDs of tasks.
 
         Raises:
-            NotFoundError: no ID starts with it.
-            InvalidInputError: several IDs do.
+            NotFoundError: no ID has this prefix.
+            InvalidInputError: several IDs have this prefix.
         """
         if await self._seen(given) is not None or len(given) < MIN_PREFIX_LENGTH:
             return given
         found = [task.id async for task in self._every() if task.id.startswith(given)]
         if len(found) > 1:
             raise InvalidInputError(
-                f"{given!r} begins {len(found)} task IDs: {', '.join(found[:5])}. Give a longer prefix."
+                f"{given!r} matches {len(found)} task IDs: {', '.join(found[:5])}. Give a longer prefix."
             )
         if not found:
             raise NotFoundError(given)
@@ -324,7 +324,7 @@ class TreeService(Access):
 
 
 def as_array(tasks: Json) -> list[dict[str, Json]]:
-    """Return an array of tasks, which is given as an array, as one task or as {"tasks": [...]}."""
+    """Return an array of tasks from an array, one task, or `{"tasks": [...]}`."""
     if isinstance(tasks, Mapping):
         given = cast("Mapping[str, Json]", tasks)
         tasks = given["tasks"] if set(given) == {"tasks"} else [dict(given)]

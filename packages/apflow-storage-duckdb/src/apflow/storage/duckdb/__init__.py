@@ -1,4 +1,4 @@
-"""The embedded store: one DuckDB file, one process."""
+"""The embedded store: one DuckDB file, used by one process at a time."""
 
 from apflow.storage.duckdb.store import DuckDBStore, create_store
 

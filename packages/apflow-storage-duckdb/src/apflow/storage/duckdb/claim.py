@@ -1,9 +1,9 @@
-"""The claim on a database file: one process, and one store in it, may have the file open.
+"""The claim on a database file: only one process, and one store in it, may open the file.
 
 DuckDB holds a POSIX record lock, which the kernel releases as soon as the process closes *any* descriptor of
-the file (fcntl(2), "Record locks"): copying the open file is enough. The claim is therefore a lock on a file
-next to the database, by an open file description lock (Linux) or flock(2), which only its holder releases.
-A second lock, on the database file itself, holds under its other names (hard links).
+the file (fcntl(2), "Record locks"); copying the open file is enough. The claim is therefore a lock on a file
+next to the database: an open file description lock (Linux) or flock(2), which only its holder can release.
+A second lock, on the database file itself, also covers its other names (hard links).
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from apflow.storage.duckdb.openfile import FileState, OpenFile
 OWNER_ONLY = 0o600
 _PID_BYTES = 32
 _BUSY = (errno.EACCES, errno.EAGAIN)
-# The system, or the file system, has no locks of this kind.
+# The operating system or the file system does not support locks of this kind.
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
-# (device, inode) of the database files that this process has open: DuckDB opens a file twice under two names.
+# (device, inode) of the database files that this process has open: DuckDB would open a file again by another
+# name.
 _open_files: set[tuple[int, int]] = set()
 _open_paths: set[Path] = set()
 _open_lock = ForkLock()  # guards both
@@ -43,11 +44,11 @@ class FileClaim:
         self._identity: tuple[int, int] | None = None
 
     def take(self) -> None:
-        """Claim the file, which need not exist yet.
+        """Claim the file. It does not have to exist yet.
 
         Raises:
             StoreLockedError: another process, or another store of this one, has the file open.
-            StoreError: the path is not a regular file, or the lock file cannot be made or locked.
+            StoreError: the path is not a regular file, or the lock file cannot be created or locked.
         """
         with _open_lock:
             identity = _identity_of(self.path)
@@ -60,14 +61,14 @@ class FileClaim:
             raise locked(self.path, self._file.holder())
 
     def unlock_file(self) -> bool:
-        """Release the lock on the database file, for DuckDB's own, and return whether there was one."""
+        """Release the lock on the database file, so that DuckDB can lock it; return whether there was one."""
         if self._file is not None:
             self._file.unlock()
         return self._file is not None
 
     def identify(self) -> None:
-        """Remember which file is open. Called when the database exists."""
-        if self._file is None:  # it is new: no other name of it can be open
+        """Record which file is open. Called after the database is created."""
+        if self._file is None:  # a new file: it cannot be open by another name
             self._open_file()
             if self._file is not None:
                 self._file.lock()
@@ -79,13 +80,13 @@ class FileClaim:
                 _open_files.add(self._identity)
 
     def compare(self) -> FileState:
-        """Compare what is open with what is at the path. Only the thread that writes may call this."""
+        """Compare the open file with the file at the path. Only the writer thread may call this."""
         return FileState.SAME if self._file is None else self._file.compare()
 
     def release(self) -> None:
-        """Give the file up, which DuckDB has closed. May be repeated.
+        """Release the file after DuckDB has closed it. Repeated calls have no effect.
 
-        In a forked process it closes copies of the descriptors, and the first process keeps the locks.
+        In a forked process, this closes copies of the descriptors, and the parent keeps the locks.
         """
         with _open_lock:
             if self._descriptor is not None:
@@ -109,12 +110,12 @@ class FileClaim:
                     "choose another one with APFLOW_DATABASE_URL."
                 )
             self._file = OpenFile(self.path)
-        except (FileNotFoundError, PermissionError):  # made, or reported, by DuckDB
+        except (FileNotFoundError, PermissionError):  # DuckDB creates the file, or reports the error
             return
 
 
 def _locked_file(lock_path: Path, path: Path) -> int:
-    """Return a descriptor of the lock file, locked, with the number of this process in it."""
+    """Open and lock the lock file, write the id of this process into it, and return its descriptor."""
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(lock_path, flags | getattr(os, "O_NONBLOCK", 0), OWNER_ONLY)
@@ -139,7 +140,7 @@ def _locked_file(lock_path: Path, path: Path) -> int:
 
 
 def locked(path: Path, pid: int | None) -> StoreLockedError:
-    """Return who holds a file: by what the lock says, and by what a server has published."""
+    """Return an error that names the holder of a file, from the lock and from a published server file."""
     holder = find_server(path)
     if holder is None or pid not in (None, holder.pid):
         return StoreLockedError(path, pid)
@@ -147,7 +148,7 @@ def locked(path: Path, pid: int | None) -> StoreLockedError:
 
 
 def _start_without_claims() -> None:
-    """In a forked process: the files belong to the first one."""
+    """Forget all open files in a forked process: they belong to the parent."""
     _open_paths.clear()
     _open_files.clear()
 
@@ -181,9 +182,9 @@ else:
     import fcntl
 
     def _lock_exclusively(descriptor: int) -> None:
-        """Raise `OSError` where another open file description holds the lock."""
+        """Raise `OSError` if another open file description holds the lock."""
         if sys.platform == "linux":
-            # struct flock (fcntl(2)): type, whence, start, length (0: to the end), pid (0, as these require).
+            # struct flock (fcntl(2)): type, origin, start, length (0: to the end), pid (0 is required here).
             lock = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
             try:
                 fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)

@@ -1,4 +1,4 @@
-"""The DuckDB file: opened once, at the first need, and brought to the newest version."""
+"""The DuckDB file: opened on first use and migrated to the newest version."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from apflow.storage.sql.migrations import (
     migrations_after,
 )
 
-# A checkpoint rewrites the columns of a row group, with all its rows, when one of them was added or changed.
-# DuckDB's own size of 122,880 makes that hundreds of megabytes where rows hold kilobytes; with a small one,
-# scans of a million rows take longer.
+# When a row is added or changed, a checkpoint rewrites the columns of its row group with all rows. With rows
+# of kilobytes and DuckDB's default size of 122,880, that is hundreds of megabytes. A small size slows down
+# scans of a million rows.
 ROW_GROUP_SIZE = 8192
-NAME = "apflow"  # of the attached file: only ATTACH takes the size of row groups
+NAME = "apflow"  # of the attached file: only ATTACH accepts a row group size
 CHECKPOINT_THRESHOLD = "8MB"  # of the write-ahead log
 CHECKPOINT_SECONDS = 5.0  # to wait for readers
 CLOSE_SECONDS = 10.0  # for statements to end before the database is closed
-TRIM_EVERY = 10_000  # rows read or written, after which memory is given back
-TRIM_SECONDS = 2.0  # after which it is given back in any case: few rows may be large
-# With it, DuckDB decompresses 2,048 rows to read one: among results of 1 MB, 160 ms instead of 0.5 ms, and
-# hundreds of megabytes. As an option of `connect` it has no effect (2.0).
+TRIM_EVERY = 10_000  # rows read or written, after which memory is returned to the system
+TRIM_SECONDS = 2.0  # after which it is returned in any case: a few rows may be large
+# With zstd, DuckDB decompresses 2,048 rows to read one: with results of 1 MB, 160 ms instead of 0.5 ms, and
+# hundreds of megabytes. As an option of `connect`, this has no effect (2.0).
 NO_ZSTD = "SET disabled_compression_methods = 'zstd'"
-# A checkpoint does not merge small row groups of tables without an index, which would rewrite what they hold
-# again and again. It still returns the space of deleted rows.
+# Checkpoints do not merge small row groups of tables without an index, which would rewrite the same rows
+# repeatedly. They still free the space of deleted rows.
 NO_MERGING = "SET max_vacuum_tasks = 0"
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ _databases: WeakSet[Database] = WeakSet()
 
 
 class Database:
-    """A DuckDB database, opened by whoever needs it first. Every method may block.
+    """A DuckDB database, opened on first use. Every method may block.
 
     `path` is None for a database in memory.
     """
@@ -64,7 +64,7 @@ class Database:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._lasting: duckdb.DuckDBPyConnection | None = None  # of the writer
         self._cursors: dict[int, duckdb.DuckDBPyConnection] = {}  # in use, by identity
-        self._idle: list[duckdb.DuckDBPyConnection] = []  # to be used again: a new one must choose the file
+        self._idle: list[duckdb.DuckDBPyConnection] = []  # kept for reuse: a new one must execute USE
         self._parsed: dict[str, duckdb.Statement] = {}
         self._claim = None if path is None else FileClaim(path)
         self._has_checkpoints = True
@@ -78,10 +78,10 @@ class Database:
 
         Raises:
             StoreLockedError: another process holds the file.
-            StoreVersionError: a newer apflow wrote it.
-            StoreDamagedError: it is damaged, or is not a database.
-            StoreForkedError: the process that opened it is the one that this process was forked from.
-            StoreError: it cannot be opened for another reason.
+            StoreVersionError: a newer apflow wrote the file.
+            StoreDamagedError: the file is damaged, or is not a database.
+            StoreForkedError: the parent of this forked process opened the database.
+            StoreError: the file cannot be opened for another reason.
         """
         with self._open_lock():
             idle = self._idle
@@ -89,7 +89,7 @@ class Database:
             self._cursors[id(cursor)] = cursor
         try:
             yield cursor
-            idle.append(cursor)  # before it counts as unused: `close` closes it then
+            idle.append(cursor)  # before it is marked as unused, so that `close` finds it
         except BaseException:
             cursor.close()
             raise
@@ -97,10 +97,10 @@ class Database:
             self._cursors.pop(id(cursor), None)
 
     def writing_cursor(self) -> duckdb.DuckDBPyConnection:
-        """Return the connection of the writer, which lasts until the database is closed.
+        """Return the connection of the writer, which stays open until the database is closed.
 
         Raises:
-            StoreError: as `cursor`.
+            StoreError: as for `cursor`.
         """
         with self._open_lock():
             self._lasting = self._new_cursor()
@@ -124,7 +124,7 @@ class Database:
     def execute(
         self, cursor: duckdb.DuckDBPyConnection, text: str, parameters: Sequence[Any]
     ) -> duckdb.DuckDBPyConnection:
-        """Execute a statement, parsed when it came for the first time: parsing is a third of its cost."""
+        """Execute a statement. Statements are parsed once and cached: parsing is a third of the cost."""
         parsed = self._parsed.get(text)
         if parsed is None:
             [parsed] = cursor.extract_statements(text)
@@ -134,7 +134,8 @@ class Database:
     def close(self) -> None:
         """Close the file when the running statements have ended. The next use opens it again.
 
-        While one connection is open, DuckDB keeps the database open, even one that it has given up.
+        DuckDB keeps the database open while any connection is open, even after it has invalidated the
+        database.
         """
         self._parsed.clear()
         with self._lock:
@@ -154,14 +155,14 @@ class Database:
                 self._claim.release()
 
     def failed(self, error: duckdb.Error, doing: str) -> StoreError:
-        """Return what to raise for an error of DuckDB. `doing`: what failed, such as "cannot be read"."""
+        """Return the exception for a DuckDB error. `doing` says what failed, such as "cannot be read"."""
         return as_store_error(error, self.url, self.path, doing=doing)
 
     def leave_to_parent(self) -> None:
-        """In a forked process: use nothing, and write nothing, of what the first process has open.
+        """Abandon all open connections in a forked process without using them.
 
-        Destroying the connection would write a checkpoint into a file that the first process still uses, and
-        may wait for locks that its threads held. It is kept beyond the end of the interpreter.
+        Destroying the connection would write a checkpoint into a file that the parent still uses, and could
+        wait for locks that threads of the parent held. The connection is never destroyed.
         """
         for connection in (self._connection, self._lasting, *self._idle, *self._cursors.values()):
             if connection is not None:
@@ -170,9 +171,9 @@ class Database:
             self._claim.release()
 
     def check_file(self) -> None:
-        """Raise `StoreError` where the open file was deleted or replaced: nothing written to it lasts.
+        """Raise `StoreError` if the open file was deleted or replaced: changes to it would be lost.
 
-        A write-ahead log that is gone is replaced by a checkpoint, which puts all changes into the file.
+        If only the write-ahead log is missing, write a checkpoint, which puts all changes into the file.
         """
         if self._claim is None:
             return
@@ -186,8 +187,8 @@ class Database:
         if state is FileState.LOG_LOST:
             lost = log_of(lost)
         raise StoreError(
-            f"{lost} was deleted or replaced while it was open, so changes would be lost. Nothing more is "
-            "acknowledged. Put the original file back, or restart to use what is there."
+            f"{lost} was deleted or replaced while it was open. Changes would be lost, so no more changes "
+            "are accepted. Restore the original file, or restart to use the file that is there."
         )
 
     def _write_checkpoint(self) -> bool:
@@ -197,24 +198,24 @@ class Database:
             try:
                 with self.cursor() as cursor:
                     cursor.execute("CHECKPOINT")
-            except duckdb.TransactionException:  # a reader is at work
+            except duckdb.TransactionException:  # a reader is active
                 if time.monotonic() >= until:
                     return False
                 time.sleep(0.05)
             except duckdb.Error as error:
-                logger.error("%s: the checkpoint failed: %s", self.url, error)  # noqa: TRY400  said in full
+                logger.error("%s: the checkpoint failed: %s", self.url, error)  # noqa: TRY400  the message is complete
                 return False
             else:
                 return True
 
     def _set_checkpoints(self, *, is_allowed: bool) -> None:
-        """Allow checkpoints, or not: they would be written into a file that another program has put there."""
+        """Enable or disable checkpoints, which could be written into a file that replaced the database."""
         if is_allowed == self._has_checkpoints:
             return
         self._has_checkpoints = is_allowed
         if not is_allowed:
             logger.error(
-                "%s: the database file was deleted or replaced; no more changes are taken.", self.url
+                "%s: the database file was deleted or replaced; no more changes are accepted.", self.url
             )
         with self.cursor() as cursor, suppress(duckdb.Error):
             cursor.execute(f"PRAGMA {'enable' if is_allowed else 'disable'}_checkpoint_on_shutdown")
@@ -222,7 +223,7 @@ class Database:
             cursor.execute(f"SET checkpoint_threshold = {_literal(threshold)}")
 
     def protect(self) -> None:
-        """Keep the write-ahead log, which comes and goes, for its owner alone, as the file is."""
+        """Restrict the write-ahead log, which DuckDB recreates, to its owner, like the database file."""
         if self.path is None:
             return
         log = log_of(self.path)
@@ -233,22 +234,22 @@ class Database:
             pass
 
     def trim_if_due(self) -> None:
-        """Give memory back, unless that was done just now."""
+        """Call `trim`, unless it was called recently."""
         if time.monotonic() - self._trimmed_at >= TRIM_SECONDS:
             self.trim()
 
     def trim(self) -> None:
         """Return memory that DuckDB has freed to the system. Takes a millisecond.
 
-        The threads that call DuckDB keep what statements needed, 100 MB after a few large ones, because
-        only its own threads tidy up. Setting the memory limit, to what it is, tidies up after all (2.0).
+        Threads that call DuckDB keep the memory of their statements, 100 MB after a few large ones, because
+        only DuckDB's own threads release it. Setting the memory limit to its present value releases it (2.0).
         """
         self._trimmed_at = time.monotonic()
         try:
-            with self.cursor() as cursor:  # a separate one: a failure ends no transaction
+            with self.cursor() as cursor:  # a separate one, so that a failure does not end a transaction
                 cursor.execute(f"SET memory_limit = {_literal(self._memory_limit)}")
-        except (duckdb.Error, StoreError) as error:  # nothing is lost but the memory
-            logger.debug("%s: memory was not given back: %s", self.url, error)
+        except (duckdb.Error, StoreError) as error:  # only the memory stays in use
+            logger.debug("%s: memory was not returned to the system: %s", self.url, error)
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         if self._claim is None:
@@ -270,7 +271,7 @@ class Database:
             if is_new:
                 claim.path.chmod(OWNER_ONLY)
         except BaseException:
-            if is_new:  # what exists of it could never be opened
+            if is_new:  # an incomplete file could never be opened
                 for each in (claim.path, log_of(claim.path)):
                     each.unlink(missing_ok=True)
             raise
@@ -279,7 +280,7 @@ class Database:
     def _opened_beside_lock(self, claim: FileClaim) -> duckdb.DuckDBPyConnection:
         try:
             return self._opened()
-        except StoreLockedError:  # on NFS, the claim's own lock on the file is what is in the way
+        except StoreLockedError:  # on NFS, the claim's own lock on the file conflicts
             if not claim.unlock_file():
                 raise
             return self._opened()
@@ -309,10 +310,11 @@ class Database:
         return connection
 
     def _checkpoint_log(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Write a checkpoint if a log was left, before the memory limit is set.
+        """Write a checkpoint if a log remains, before the memory limit is set.
 
-        A checkpoint that finds no memory, such as one next to readers of large values, ends the database
-        (2.0). Its changes are in the log then: this writes them while nothing else needs memory.
+        A checkpoint that runs out of memory, such as one during reads of large values, invalidates the
+        database (2.0). The changes are then in the log; this writes them while no other statement needs
+        memory.
         """
         if self.path is not None and log_of(self.path).exists():
             connection.execute("CHECKPOINT")
@@ -337,13 +339,13 @@ class Database:
 
     def _config(self) -> dict[str, str | bool | int | float | list[str]]:
         config: dict[str, str | bool | int | float | list[str]] = {
-            # Statements here touch few rows: handing parts to other threads costs more than it gains.
+            # The statements touch few rows: dividing them among threads would cost more than it gains.
             "threads": 1,
-            # Half of DuckDB's own: with the largest commits, the write-ahead log stays below 20 MB.
+            # Half of DuckDB's default: with the largest commits, the write-ahead log stays below 20 MB.
             "checkpoint_threshold": CHECKPOINT_THRESHOLD,
-            # What a large write needed goes back to the system soon after it.
+            # DuckDB returns the memory of a large write to the system soon after it.
             "allocator_background_threads": True,
-            # Nothing is ever fetched from the network.
+            # DuckDB never loads extensions from the network.
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
@@ -364,11 +366,11 @@ def _literal(text: str) -> str:
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, url: str, latest: int = LATEST) -> None:
-    """Bring a database to a version, each step in a transaction of its own.
+    """Migrate a database to a version, each step in a separate transaction.
 
     Raises:
-        StoreVersionError: it is newer than this program.
-        FormerDatabaseError: the system before apflow wrote it; nothing is written.
+        StoreVersionError: the database is newer than this program.
+        FormerDatabaseError: the predecessor of apflow wrote the database; it stays unchanged.
     """
     if is_former(connection):
         raise FormerDatabaseError(url)
@@ -387,7 +389,7 @@ def migrate(connection: duckdb.DuckDBPyConnection, url: str, latest: int = LATES
 
 
 def is_former(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Return whether a database has a table of tasks that apflow has not made."""
+    """Return whether a database has a table of tasks that apflow did not create."""
     rows = connection.execute(
         "SELECT table_name FROM information_schema.tables "
         "WHERE table_catalog = current_database() AND table_name IN ('apflow_tasks', 'apflow_schema')"

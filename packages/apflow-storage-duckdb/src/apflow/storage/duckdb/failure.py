@@ -1,7 +1,7 @@
-"""What an error of DuckDB means for its user, and what to do about it.
+"""Translates DuckDB errors into errors that say what to do about them.
 
-The messages are those of DuckDB 2.0; each has a test that makes DuckDB raise it. A pattern begins where the
-message does, and a reason of the system is looked for at its end, so that no path or value decides.
+The messages are those of DuckDB 2.0; each has a test that makes DuckDB raise it. Patterns match at the start
+of the message, and reasons of the operating system at its end, so that paths and values cannot match.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ Read = Callable[[re.Match[str], "Failure"], StoreError]
 _PREFIX = (
     r"^(?:\w[\w ]* Error: )?(?:Failed to (?:commit|create checkpoint because of error): )*(?:IO Error: )?"
 )
-# A checkpoint may succeed once other statements have returned their memory.
+# A checkpoint may succeed after other statements have released their memory.
 _NO_MEMORY = re.compile(
     r"Failed to create checkpoint because of error: .*(?:could not allocate|failed to (?:allocate|pin)) "
 )
 _POSITION = re.compile(r"entry at byte position (\d+)")
 _OTHER = "or choose another database with APFLOW_DATABASE_URL."
-_MAKE_SPACE = "Free space on the disk, or raise the quota. What was acknowledged is stored."
+_MAKE_SPACE = "Free space on the disk, or raise the quota. All acknowledged changes are stored."
 
 
 class Failure:
-    """An error of DuckDB: its message, and what was being done to which file."""
+    """A DuckDB error: its message, the file, and the operation that failed."""
 
     def __init__(self, error: duckdb.Error, url: str, path: Path | None, doing: str) -> None:
         self.url, self.doing = url, doing
@@ -56,7 +56,7 @@ class Failure:
 
 
 def as_store_error(error: duckdb.Error, url: str, path: Path | None, *, doing: str) -> StoreError:
-    """Return what to raise for an error of DuckDB.
+    """Return the exception to raise for a DuckDB error.
 
     Args:
         doing: what failed, as the end of a sentence that begins with the URL: "cannot be opened".
@@ -69,14 +69,14 @@ def as_store_error(error: duckdb.Error, url: str, path: Path | None, *, doing: s
 
 
 def unavailable(url: str, error: BaseException) -> StoreError | None:
-    """Return the error to raise where DuckDB cannot write for the moment; None for another error."""
+    """Return the error to raise if DuckDB temporarily cannot write; None for other errors."""
     if not isinstance(error, duckdb.Error) or _lacking(error) is None:
         return None
     return as_store_error(error, url, None, doing="cannot be written now")
 
 
 def _lacking(error: duckdb.Error) -> str | None:
-    """Return what the disk or the process lacks, in the words of the system, where that is the cause."""
+    """Return the system's message if the disk or the process lacks a resource; otherwise None."""
     lines = [line.strip().rstrip(".") for line in str(error).splitlines()]
     if isinstance(error, duckdb.FatalException) and _NO_MEMORY.search(lines[0]):
         return "no memory for a checkpoint"
@@ -167,10 +167,10 @@ def _advise_damaged(advice: str) -> Read:
 
 
 class _Reason(NamedTuple):
-    """What to do about an error of the system."""
+    """Advice for an error of the operating system."""
 
     advice: str
-    passes: bool = False  # whether the disk or the process lacks something, and the same may succeed later
+    passes: bool = False  # the disk or the process lacks a resource, and a retry may succeed
 
 
 _REASONS = {
@@ -213,7 +213,7 @@ _KINDS: tuple[tuple[re.Pattern[str], Read], ...] = tuple(
         (r"(?:Failure while replaying WAL file|Corrupt WAL)", _read_log),
         (
             r"Corrupt(?:ed)? temporary file",
-            _advise("Start again: DuckDB's temporary files do not outlive it."),
+            _advise("Restart the process: DuckDB creates new temporary files."),
         ),
         (
             r"(?:[Cc]orrupt(?:ed)? |Could not read enough bytes from file|Failed to load metadata pointer"
@@ -227,13 +227,13 @@ _KINDS: tuple[tuple[re.Pattern[str], Read], ...] = tuple(
         (
             r"Cannot open encrypted database",
             _advise_damaged(
-                "{file} is encrypted, or its first block is damaged. apflow opens no encrypted files."
+                "{file} is encrypted, or its first block is damaged. apflow cannot open encrypted files."
             ),
         ),
         (
             r"(?:Can't open a connection to same database file with a different configuration"
             r"|Unique file handle conflict)",
-            _advise("Other code of this process has {file} open: let it close its connection first."),
+            _advise("Other code in this process has {file} open. Close that connection first."),
         ),
         (
             r"(?:Memory must have|Memory cannot|Unknown unit for memory|Cannot parse memory)",

@@ -1,4 +1,4 @@
-"""Reading a DuckDB file of the system before apflow. The file is opened read-only, and never changed."""
+"""Reads a DuckDB file of the predecessor of apflow. The file is opened read-only and never changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PLAIN = ("VARCHAR", "INTEGER", "BIGINT", "SMALLINT", "FLOAT", "DOUBLE", "BOOLEAN
 
 
 def read_former(path: Path, table: str = "apflow_tasks") -> list[dict[str, Any]]:
-    """Return the rows of the table of tasks, by column.
+    """Return the rows of the table of tasks as dicts.
 
     Raises:
         InvalidInputError: there is no such file or table, or the file is a database of apflow.
@@ -34,7 +34,7 @@ def read_former(path: Path, table: str = "apflow_tasks") -> list[dict[str, Any]]
                     f"{path} has no table {table!r}. It has: {shown}. Name it with --table."
                 )
             columns = dict(connection.execute(_COLUMNS, [table]).fetchall())
-            # Times with a zone take a library that need not be installed: what is not plain is read as text.
+            # Converting times with a zone requires an optional library, so such columns are read as text.
             selected = ", ".join(
                 _quote(name) if kind in PLAIN else f"CAST({_quote(name)} AS VARCHAR)"
                 for name, kind in columns.items()
@@ -50,7 +50,7 @@ def _quote(name: str) -> str:
     return f'"{quoted}"'
 
 
-# A view in the file can read no other file and load no extension.
+# Views in the file cannot read other files or load extensions.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": False,
     "enable_external_access": False,

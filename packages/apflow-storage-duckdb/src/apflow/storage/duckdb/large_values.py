@@ -1,14 +1,14 @@
-"""Large values: JSON of tasks and pages of events that are stored outside the row that they belong to.
+"""Large values: JSON of tasks and pages of events that are stored outside their rows.
 
-A checkpoint rewrites each column of a row group in which a row was added or changed, and a read of one row
-may load what its neighbors hold. A value longer than `MAX_INLINE` is therefore split into rows of
-`apflow_values`, and its column holds a reference. That table has no index: a checkpoint only appends to it,
-and the numbers ascend, so that a lookup reads the row groups that hold them and no others.
+A checkpoint rewrites every column of a row group in which a row was added or changed, and a read of one row
+may load the values of its neighbors. A value longer than `MAX_INLINE` is therefore split into rows of
+`apflow_values`, and its column holds a reference. That table has no index, so a checkpoint only appends to
+it. The numbers ascend, so a lookup reads only the row groups that hold them.
 
-Values that an earlier version has stored in their rows stay there, and are read as they are.
+Values that an earlier version has stored in their rows stay there and can still be read.
 """
 
-# ruff: noqa: S608  # only names of our own are put in; values are parameters
+# ruff: noqa: S608  # only constant names are interpolated; values are parameters
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ VALUES = "apflow_values"
 MAX_INLINE = 16_000  # characters
 PART = 4000  # characters; DuckDB stores strings of more than 4,096 bytes in separate blocks
 MAX_PARTS = 5000  # of one INSERT: 20 MB
-MARK = "~"  # before the number of a value. JSON and pages begin with lower characters: minima and maxima of
-# row groups show where there are references.
+MARK = (
+    "~"  # before the number of a value. JSON and pages begin with lower characters, so the minima and maxima
+)
+# of row groups show which ones have references.
 COLUMNS = tuple(column.name for column in BASE if column.kind in (Kind.JSON, Kind.OBJECT, Kind.LIST))
 
 Text = TypeVar("Text", bound=str | None)
@@ -43,7 +45,7 @@ _INSERT = (
     f"INSERT INTO {VALUES} (number, part, body) "
     "SELECT unnest($1::BIGINT[]), unnest($2::BIGINT[]), unnest($3::VARCHAR[])"
 )
-# The bounds let DuckDB skip row groups before it joins.
+# With the bounds, DuckDB skips row groups before the join.
 _READ = (
     f"SELECT number, part, body FROM {VALUES} WHERE number BETWEEN $1 AND $2 "
     "AND number IN (SELECT unnest($3::BIGINT[]))"
@@ -58,17 +60,17 @@ DELETE_OF_OLD_EVENTS = _OF_EVENTS.format("stored_at < $1")
 
 
 class Reference(NamedTuple):
-    """What a column holds instead of a large value."""
+    """A reference in a column to a large value."""
 
     number: int
 
 
 class ValueMissingError(StoreError):
-    """A value that a row refers to is not there: the row has changed since it was read."""
+    """A value that a row refers to does not exist: the row has changed since it was read."""
 
 
 class ValueWriter:
-    """The large values of one batch: gives each a number, and inserts them together."""
+    """Numbers the large values of one batch and inserts them together."""
 
     def __init__(self, last_number: int) -> None:
         self.last_number = last_number
@@ -83,7 +85,7 @@ class ValueWriter:
         return Column(column.slot, [None if each is None else self.inline(each) for each in column.value])
 
     def inline(self, text: str) -> str:
-        """Return what is stored in the row for a value: the value, or a reference to it."""
+        """Return the value to store in the row: the given value, or a reference to it."""
         if len(text) <= MAX_INLINE:
             return text
         self.last_number += 1
@@ -99,12 +101,12 @@ class ValueWriter:
         self.clear()
 
     def clear(self) -> None:
-        """Forget the values that are not inserted yet."""
+        """Discard the values that are not inserted yet."""
         self._parts.clear()
 
 
 class JsonReader:
-    """Decodes the JSON of a column, and collects the references among it."""
+    """Decodes the JSON of a column and collects references."""
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
@@ -117,7 +119,7 @@ class JsonReader:
         return reference
 
     def resolve(self, tasks: Sequence[Task], run: Run) -> None:
-        """Put the values into the fields of tasks that hold references.
+        """Replace references in the fields of tasks by their values.
 
         Raises:
             ValueMissingError: a row has changed since it was read.
@@ -133,7 +135,7 @@ class JsonReader:
 
 
 def full_texts(texts: Sequence[Text], run: Run) -> list[Text | str]:
-    """Return what columns hold, with the values instead of references.
+    """Return the contents of columns, with references replaced by their values.
 
     Raises:
         ValueMissingError: a row has changed since it was read.
@@ -149,10 +151,10 @@ def full_texts(texts: Sequence[Text], run: Run) -> list[Text | str]:
 
 
 def read_values(numbers: Sequence[int], run: Run) -> Mapping[int, str]:
-    """Return the values of these numbers.
+    """Return the values with these numbers.
 
     Raises:
-        ValueMissingError: one does not exist.
+        ValueMissingError: a value does not exist.
     """
     wanted = set(numbers)
     parts: dict[int, dict[int, str]] = {number: {} for number in wanted}
@@ -165,7 +167,7 @@ def read_values(numbers: Sequence[int], run: Run) -> Mapping[int, str]:
 
 
 def referenced(names: Sequence[str], row_numbers: Sequence[int], run: Run) -> set[int]:
-    """Return the numbers of the values to which these columns of some rows refer."""
+    """Return the numbers of the values that these columns of the rows refer to."""
     columns = [name for name in names if name in _NAMES]
     if not columns or not row_numbers:
         return set()
@@ -173,7 +175,7 @@ def referenced(names: Sequence[str], row_numbers: Sequence[int], run: Run) -> se
 
 
 def delete_unreferenced(numbers: set[int], run: Run) -> None:
-    """Delete those of some values to which no task refers: tasks that were added together may share one."""
+    """Delete the values that no task refers to. Tasks that were added together may share a value."""
     if not numbers:
         return
     texts = [f"{MARK}{number}" for number in numbers]

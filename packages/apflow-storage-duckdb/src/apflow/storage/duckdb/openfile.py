@@ -1,7 +1,7 @@
-"""The open database file as the file system shows it, and what other programs do to it meanwhile.
+"""Detects changes that other programs make to the open database file.
 
-DuckDB writes to open descriptors: a file that is deleted, moved or replaced still takes changes, which no
-later process finds. Before and after each commit the paths are therefore compared with what is open.
+DuckDB writes to open descriptors: a file that is deleted, moved or replaced still accepts changes, which no
+later process finds. The writer therefore compares the paths with the open files before and after each commit.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
-_HEADER_BYTES = 12_288  # three blocks: what the file is, and two states of which the newer one counts
+_HEADER_BYTES = 12_288  # three blocks: the file header, and two states of which the newer one is valid
 _MAGIC = slice(8, 12)
-_IDENTIFIER = slice(124, 140)  # random, made with the database (DuckDB 2.0; constant in any version)
-_ITERATIONS = (4096 + 8, 8192 + 8)  # where each state keeps its number; a checkpoint writes the next one
+_IDENTIFIER = slice(
+    124, 140
+)  # random, set when the database is created (DuckDB 2.0; constant in any version)
+_ITERATIONS = (4096 + 8, 8192 + 8)  # offset of the number of each state; a checkpoint writes the next number
 _BUSY = (errno.EACCES, errno.EAGAIN)
 
 
@@ -30,10 +32,10 @@ def log_of(path: Path) -> Path:
 
 
 class FileState(Enum):
-    """How the paths compare with what is open."""
+    """How the files at the paths compare with the open files."""
 
     SAME = "same"
-    REPLACED = "replaced"  # the database file, or what is in it
+    REPLACED = "replaced"  # the database file or its content
     LOG_LOST = "log lost"  # the write-ahead log was deleted, moved or replaced; the database file is intact
 
 
@@ -45,7 +47,7 @@ class _Header:
 
 
 class OpenFile:
-    """A descriptor of the database file, which holds a lock of its own on it.
+    """A descriptor of the database file that holds a separate lock on it.
 
     It is closed after DuckDB has closed the file: closing it earlier releases the record lock of DuckDB.
     """
@@ -67,8 +69,8 @@ class OpenFile:
     def lock(self) -> bool:
         """Lock the file under all its names, and return whether that succeeded.
 
-        This is flock(2), which is independent of record locks. A file system that does not support it is
-        left without: the lock file next to the database remains.
+        This is flock(2), which is independent of record locks. If the file system does not support it, only
+        the lock file next to the database protects the file.
         """
         if sys.platform == "win32":
             return True
@@ -79,12 +81,12 @@ class OpenFile:
         return True
 
     def unlock(self) -> None:
-        """Release the lock, where it keeps DuckDB from taking its own (on NFS both are one)."""
+        """Release the lock, so that DuckDB can lock the file (on NFS, both locks are the same)."""
         if sys.platform != "win32":
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def holder(self) -> int | None:
-        """Return the process that holds the lock of this kind, where the system says it (Linux)."""
+        """Return the id of the process that holds a lock of this kind, if the system reports it (Linux)."""
         device, inode = self.identity
         name = f"{os.major(device):02x}:{os.minor(device):02x}:{inode}"
         try:
@@ -97,12 +99,12 @@ class OpenFile:
         return None
 
     def remember(self) -> None:
-        """Note the present state of the files as what this process has written."""
+        """Record the present state of the files as written by this process."""
         self._written, self._header = _size_and_time(self.path), self._read_header()
         self._logged = _inode_and_size(self._log)
 
     def compare(self) -> FileState:
-        """Compare the paths with what is open, after a commit of this process or before one."""
+        """Compare the paths with the open files. Called before and after each commit."""
         try:
             status = self.path.stat()
         except OSError:
@@ -145,7 +147,7 @@ class OpenFile:
 def _open(path: Path) -> int:
     flags = os.O_CLOEXEC | os.O_NONBLOCK if sys.platform != "win32" else getattr(os, "O_BINARY", 0)
     try:
-        return os.open(path, os.O_RDWR | flags)  # NFS locks only what may be written
+        return os.open(path, os.O_RDWR | flags)  # NFS requires write access for a lock
     except PermissionError:
         return os.open(path, os.O_RDONLY | flags)
 

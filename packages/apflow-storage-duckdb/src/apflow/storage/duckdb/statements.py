@@ -1,10 +1,10 @@
-"""The SQL of the writer, made once per form and kept.
+"""The SQL of the writer, cached for each combination of columns.
 
-A batch is one statement: the values of a column that differ come as a list, unnested beside the others, and
-what is the same for all rows comes as one parameter.
+A batch is one statement. A column whose values differ is passed as a list, which the statement unnests; a
+value that all rows share is passed as one parameter.
 """
 
-# ruff: noqa: S608  # only names of our own columns are put in; values are parameters
+# ruff: noqa: S608  # only names of known columns are interpolated; values are parameters
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def insert(slots: tuple[Slot, ...], table: str = TASKS) -> str:
 
 @cache
 def update(slots: tuple[Slot, ...]) -> str:
-    """Return the statement that changes rows: a parameter for each slot, then the list of their numbers."""
+    """Return the statement that changes rows: a parameter for each slot, then the list of row numbers."""
     sets = ", ".join(
         f"{quoted(slot.name)} = {f'${at}' if slot.is_same else f'v.c{at}'}"
         for at, slot in enumerate(slots, start=1)
@@ -81,9 +81,9 @@ COLUMN_NAMES = f"SELECT name FROM pragma_table_info('{TASKS}')"
 def among(column: str, parameter: str, length: int) -> str:
     """Return the condition that a column is in a list of strings.
 
-    DuckDB (2.0) looks listed constants up in the index of the column, but reads the whole table to join it
-    with unnested values: in a table of 1,000,000 rows, 100 ids take 2 ms and 70 ms. Beyond some thousand ids
-    the join is faster.
+    DuckDB (2.0) looks up listed constants in the index of the column, but reads the whole table to join it
+    with unnested values: in a table of 1,000,000 rows, 100 ids take 2 ms and 70 ms. With more than a few
+    thousand ids, the join is faster.
     """
     if length <= MAX_LISTED:
         return f"{column} IN {parameter}"
@@ -91,7 +91,7 @@ def among(column: str, parameter: str, length: int) -> str:
 
 
 def know_many(ids: Sequence[str]) -> str:
-    """Return the statement that reads what the ledger keeps of rows, by a list of their ids."""
+    """Return the statement that reads the columns that the ledger caches, by a list of ids."""
     return f"SELECT {_KNOWN} FROM {TASKS} WHERE {among('id', '$1', len(ids))}"
 
 
@@ -106,7 +106,7 @@ def add_column(name: str, sql_type: str) -> str:
 
 
 def fill_column(name: str) -> str:
-    """Return the statement that gives all rows one value."""
+    """Return the statement that sets a column of all rows to one value."""
     return f"UPDATE {TASKS} SET {quoted(name)} = $1"
 
 

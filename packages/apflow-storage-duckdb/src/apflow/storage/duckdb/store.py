@@ -1,4 +1,4 @@
-"""DuckDBStore: tasks in one file, for one process."""
+"""DuckDBStore: tasks in one file, used by one process at a time."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from apflow.storage.sql.rows import task_rows
 
 T = TypeVar("T")
 READERS = 2
-PAGE = 2048  # rows that are fetched at once: DuckDB's own unit
+PAGE = 2048  # rows per fetch: the size of DuckDB's vectors
 MEMORY = ":memory:"
 _URL = re.compile(r"duckdb://(?:/(?P<path>.+))?", re.DOTALL)
 
 
 def create_store(url: str, settings: Settings) -> DuckDBStore:
-    """Return the store of a `duckdb://` URL. Nothing is opened before the first operation."""
+    """Return the store of a `duckdb://` URL. The first operation opens the file."""
     return DuckDBStore(
         url,
         memory_limit=settings.duckdb_memory_limit,
@@ -59,7 +59,7 @@ def create_store(url: str, settings: Settings) -> DuckDBStore:
 class DuckDBStore(SqlRecordStore):
     """A DuckDB file: `duckdb:///relative.duckdb`, `duckdb:////absolute.duckdb` or `duckdb:///:memory:`.
 
-    One thread writes, in batches; a few read, each from a snapshot, and wait for nobody.
+    One thread writes in batches. A few threads read, each from a snapshot, without waiting for the writer.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class DuckDBStore(SqlRecordStore):
         self._writer = Writer(self._database, event_retention)
         self._group = GroupCommit(self._writer.commit, self.url)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"read {self.url}")
-        # Also where nobody closes it, and at the end of the process.
+        # Also runs if the store is never closed, and at the end of the process.
         self._close = weakref.finalize(self, _close, self._group, self._readers, self._writer, self._database)
 
     async def get(self, ids: Sequence[str]) -> dict[str, Task]:
@@ -88,7 +88,7 @@ class DuckDBStore(SqlRecordStore):
         statement = select_tree(root_id)
 
         def read() -> list[Task]:
-            # They come in this order, more or less: an ORDER BY would double the cost of planning.
+            # The rows arrive almost in this order; ORDER BY would double the cost of planning.
             return sorted(self._snapshot(statement, [root_id]), key=attrgetter("position", "id"))
 
         return await self._read(read)
@@ -157,7 +157,7 @@ class DuckDBStore(SqlRecordStore):
                 return await loop.run_in_executor(self._readers, self._reading, read)
             except (
                 duckdb.FatalException
-            ):  # of this read, or of a write meanwhile: once more, in an open database
+            ):  # caused by this read or by a concurrent write: repeat it in a new connection
                 await self._group.run(self._writer.reopen_if_given_up)
                 return await loop.run_in_executor(self._readers, self._reading, read)
         except duckdb.Error as error:
@@ -170,7 +170,7 @@ class DuckDBStore(SqlRecordStore):
             self._database.trim_if_due()
 
     def _snapshot(self, statement: Statement, roots: Sequence[str]) -> list[Task]:
-        """Read tasks, and for those of `roots` the number of the last event."""
+        """Read tasks and, for the tasks in `roots`, the number of the last event."""
         with self._database.cursor() as cursor:
             tasks = self._as_of_one_moment(cursor, statement, roots)
         if len(tasks) >= TRIM_EVERY:
@@ -180,19 +180,19 @@ class DuckDBStore(SqlRecordStore):
     def _as_of_one_moment(
         self, cursor: duckdb.DuckDBPyConnection, statement: Statement, roots: Sequence[str]
     ) -> list[Task]:
-        """Read rows and numbers that belong together: who goes on from a number has seen what led to it.
+        """Read rows and event numbers that are consistent: the rows include all events up to the number.
 
-        Mostly the writer knows the numbers, and they stay what they are while the rows are read. Others are
-        read with the rows in one transaction.
+        Usually the writer knows the numbers, and they do not change while the rows are read. Otherwise the
+        numbers and the rows are read in one transaction.
         """
         known = self._known(roots)
         if None not in known.values():
-            with suppress(ValueMissingError):  # a row has changed before its value was read
+            with suppress(ValueMissingError):  # a row changed before its value was read
                 tasks = self._fetch(cursor, statement)
                 before, known = known, self._known(roots)
                 if known == before:
                     return _numbered(tasks, known)
-        cursor.begin()  # the moment; what is known is from before it
+        cursor.begin()  # fixes the snapshot; the known numbers are older
         tasks = self._fetch(cursor, statement)
         found = [task.id for task in tasks if task.id == task.root_id and task.id in known]
         now = self._known(found)
@@ -216,15 +216,15 @@ class DuckDBStore(SqlRecordStore):
 
 def _close(group: GroupCommit, readers: ThreadPoolExecutor, writer: Writer, database: Database) -> None:
     if group.guard.is_forked:
-        return  # the process that opened the file goes on with it
+        return  # the parent process still uses the file
     group.close()
-    readers.shutdown(wait=False)  # it may be one of its threads that found the store unused
+    readers.shutdown(wait=False)  # this may run in one of its threads, during garbage collection
     writer.close()
     database.close()
 
 
 def _numbered(tasks: list[Task], last_events: Mapping[str, int | None]) -> list[Task]:
-    """Give roots the number of the last event; it is kept on the root where old events were removed."""
+    """Set the number of the last event on roots. The root stores it if old events were removed."""
     for task in tasks:
         if task.id == task.root_id:
             task.last_event = max(task.last_event, last_events.get(task.id) or 0)
@@ -236,8 +236,8 @@ def _path_of(url: str) -> Path | None:
     match = _URL.fullmatch(url)
     if match is None:
         raise InvalidInputError(
-            f"{url!r} is no DuckDB URL: duckdb:///file.duckdb (relative to the working folder), "
-            f"duckdb:////absolute/file.duckdb, or duckdb:///{MEMORY}."
+            f"{url!r} is not a valid DuckDB URL. Use duckdb:///file.duckdb (relative to the working "
+            f"directory), duckdb:////absolute/file.duckdb or duckdb:///{MEMORY}."
         )
     path = match["path"] or MEMORY
     return None if path == MEMORY else Path(path).expanduser().resolve()

@@ -1,4 +1,4 @@
-"""The one thread that writes: it asks the ledger what a batch comes to, and puts that into the database."""
+"""The writer thread: computes the rows of a batch with the ledger and writes them to the database."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Outcome = TransitionResult | BaseException
-MAX_ROWS = 10_000  # of one INSERT: what it holds in memory stays small
+MAX_ROWS = 10_000  # of one INSERT, to limit its memory
 COMMITTED = "COMMIT succeeded and is durable"  # in an error of the checkpoint after it
 MAX_PAGES = 10  # of events, likewise
 PRUNE_EVERY = timedelta(days=1)
-ATTEMPTS = 3  # of a batch that loses a race inside DuckDB: a column was added meanwhile
+ATTEMPTS = 3  # to write a batch that conflicts inside DuckDB with the addition of a column
 
 _GUARD_KINDS = [next(column.kind for column in BASE if column.name == name) for name in GUARDS]
 
 
 class Writer:
-    """Commits batches of changes, and records. Only one thread may call `commit` and `write_record`."""
+    """Commits batches of changes and records. Only one thread may call `commit` and `write_record`."""
 
     def __init__(self, database: Database, event_retention: timedelta | None = None) -> None:
         self._database = database
@@ -64,28 +64,28 @@ class Writer:
         self._rows_since_trim = 0
         self.ledger = Ledger(0)
         self._values = ValueWriter(0)
-        self.columns: tuple[TaskColumn, ...] = BASE  # those that the table is known to have
+        self.columns: tuple[TaskColumn, ...] = BASE  # the columns that the table is known to have
 
     def commit(self, changes: list[Change]) -> list[Outcome]:
-        """Write a batch, and return the outcome of each change.
+        """Write a batch and return the outcome of each change.
 
-        A batch that fails is repeated change by change, so that only the guilty one's writer is told.
+        If the batch fails, its changes are written one by one, so that only the faulty change gets the error.
 
         Raises:
-            StoreError: the database cannot be opened, or its file was deleted or replaced: no change counts
-                as written.
+            StoreError: the database cannot be opened, or its file was deleted or replaced. No change is
+                written.
         """
         self._open()
         self._database.check_file()
         outcomes: list[Outcome] = []
         while len(outcomes) < len(changes):
-            self._open()  # again, where DuckDB has given up the database
+            self._open()  # opens it again if DuckDB has invalidated the database
             rest = changes[len(outcomes) :] if outcomes else changes
             try:
                 outcomes += self._together(rest)
             except Exception as error:  # noqa: BLE001  told to the guilty one below
                 told = self._told(error)
-                if isinstance(told, StoreUnavailableError):  # it comes from the disk, not from a change
+                if isinstance(told, StoreUnavailableError):  # caused by the disk, not by a change
                     return outcomes + [told] * len(rest)
                 if len(rest) == 1:
                     outcomes.append(told)
@@ -95,10 +95,10 @@ class Writer:
         return outcomes
 
     def write_record(self, statement: Statement) -> int | None:
-        """Write a record in a transaction of its own, and return its version; None where it was not written.
+        """Write a record in a separate transaction and return its version; None if it was not written.
 
         Raises:
-            StoreError: the database cannot be opened, or did not take it.
+            StoreError: the database cannot be opened or written.
         """
         self._open()
         self._database.check_file()
@@ -124,7 +124,7 @@ class Writer:
         return done
 
     def _commit(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Commit. Changes are stored even if the checkpoint after it fails: then open the database again."""
+        """Commit. If the checkpoint after the commit fails, the changes are stored; reopen the database."""
         try:
             connection.commit()
         except duckdb.FatalException as error:
@@ -133,7 +133,7 @@ class Writer:
             self._reopen_later(error)
 
     def reopen_if_given_up(self) -> None:
-        """Close the database if DuckDB has given it up, so that the next need opens it again."""
+        """Close the database if DuckDB has invalidated it, so that the next use opens it again."""
         if self._connection is not None:
             try:
                 self._connection.execute("SELECT 1").fetchall()
@@ -141,7 +141,7 @@ class Writer:
                 self._reopen_later(error)
 
     def _reopen_later(self, error: duckdb.Error) -> None:
-        logger.error("%s: DuckDB gave up the database; it is opened again: %s", self._database.url, error)
+        logger.error("%s: DuckDB invalidated the database; reopening it: %s", self._database.url, error)
         self.close()
         self._database.close()
 
@@ -150,7 +150,7 @@ class Writer:
         return self._database.execute(self._connection, text, parameters)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Release the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -171,7 +171,7 @@ class Writer:
             self._prune_at = utc_now() + PRUNE_EVERY
 
     def _add_columns(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Give the table the custom columns that it lacks. Older rows get the default."""
+        """Add missing custom columns to the table. Existing rows get the default."""
         wanted = task_columns()
         there = {row[0] for row in connection.execute(statements.COLUMN_NAMES).fetchall()}
         for column in wanted:
@@ -184,7 +184,7 @@ class Writer:
         self.columns = wanted
 
     def _prune(self, connection: duckdb.DuckDBPyConnection, before: datetime) -> None:
-        """Remove the events that were stored before a moment. Their roots keep the number of the last."""
+        """Delete events that were stored before a given time. Roots keep the number of the last event."""
         connection.begin()
         try:
             connection.execute(statements.KEEP_NUMBERS, [naive(before)])
@@ -196,7 +196,7 @@ class Writer:
             raise
 
     def _told(self, error: Exception) -> BaseException:
-        """Return what the writer of a change that failed alone is told."""
+        """Return the error for a change that failed when written separately."""
         if (
             isinstance(error, (duckdb.FatalException, duckdb.InternalException))
             and self._connection is not None
@@ -243,7 +243,7 @@ class Writer:
         return list(outcomes)
 
     def _is_stored(self, writes: Writes) -> bool:
-        """Return whether a transaction with an unknown end was committed: look for one of its rows."""
+        """Return whether a transaction with an unknown result was committed: look for one of its rows."""
         for root_id, events in writes.events.items():
             rows = self._run(statements.SEQUENCES, [[root_id]]).fetchall()
             return bool(rows) and rows[0][1] >= events[-1].sequence
@@ -270,7 +270,7 @@ class Writer:
         self.ledger.learn_rows(ids, {row[0]: _row(row) for row in result.fetchall()})
 
     def _learn_trees(self, root_ids: set[str]) -> None:
-        """Read the counters of trees; one whose root is being added begins at nothing."""
+        """Read the counters of trees. A tree whose root is being added starts at zero."""
         trees = {root_id: Tree() for root_id in root_ids}
         stored = [root_id for root_id in root_ids if not self.ledger.is_known_missing(root_id)]
         if stored:
@@ -283,7 +283,7 @@ class Writer:
 
     def _learn_values(self, name: str, ids: Sequence[str]) -> None:
         kind = next((column.kind for column in self.columns if column.name == name), None)
-        if kind is not None:  # else the change that names it is refused
+        if kind is not None:  # otherwise the change that names it is rejected
             rows = self._run(statements.value_of(name, ids), [ids]).fetchall()
             stored = [row[1] for row in rows]
             if name in COLUMNS:
@@ -336,7 +336,7 @@ class Writer:
         return inlined
 
     def _update_tasks(self, writes: Writes) -> set[int]:
-        """Change rows, those alike in one statement. Return the values to which they referred."""
+        """Change rows, similar ones in one statement. Return the values that they referred to."""
         unused: set[int] = set()
         groups: dict[tuple[str, ...], list[str]] = {}
         for task_id, sets in writes.sets.items():
@@ -358,7 +358,7 @@ class Writer:
         return unused
 
     def _referenced(self, names: Sequence[str], ids: Sequence[str]) -> set[int]:
-        """Return the values to which these columns of some rows refer before they are changed."""
+        """Return the values that these columns of the rows refer to before the change."""
         rows = (self.ledger.row(task_id) for task_id in ids)
         numbers = [row.number for row in rows if row is not None and row.has_references]
         return referenced(names, numbers, self._run)
@@ -386,7 +386,7 @@ def _slots(columns: Iterable[Column]) -> tuple[Slot, ...]:
 
 
 def _expect(result: duckdb.DuckDBPyConnection, rows: Sequence[object] | dict[str, int]) -> None:
-    """Raise unless a statement changed exactly these rows: what is known of them would be wrong."""
+    """Raise unless a statement changed exactly these rows: otherwise the ledger would be wrong."""
     [[found]] = result.fetchall()
     if found != len(rows):
         raise StoreError(
