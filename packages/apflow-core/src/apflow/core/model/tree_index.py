@@ -114,6 +114,6 @@ def number_spans(tasks: Sequence[Task]) -> Spans:
 
 
 def contains(spans: Spans, task_id: str, inner: str) -> bool:
-    """Return whether one task lies below another, by their spans."""
+    """Return whether one task is below another, by their spans."""
     (first, last), (at, _) = spans[task_id], spans[inner]
     return first < at <= last
