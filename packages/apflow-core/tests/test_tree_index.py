@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apflow.core.model.task import Task
-from apflow.core.model.tree_index import TreeIndex, children_by_parent, contains, number_spans
+from apflow.core.model.tree_index import (
+    TreeIndex,
+    children_by_parent,
+    contains,
+    nearest_ancestors,
+    number_spans,
+)
 
 
 @st.composite
@@ -29,6 +35,23 @@ def test_children_subtrees_ancestors_and_spans_agree(tasks: list[Task]):
         below = index.subtree(task.id)[1:]
         assert {each.id for each in tasks if task.id in index.ancestors(each.id)} == set(below)
         assert {each.id for each in tasks if contains(spans, task.id, each.id)} == set(below)
+
+
+@given(trees(), st.sets(st.integers(0, 12)))
+def test_the_nearest_wanted_ancestor_is_the_first_one_on_the_way_up(tasks: list[Task], wanted: set[int]):
+    index = TreeIndex(tasks)
+    nearest = nearest_ancestors(index.by_id, set(map(str, wanted)))
+    for task in tasks:
+        expected = next((each for each in index.ancestors(task.id) if int(each) in wanted), None)
+        assert nearest[task.id] == expected
+
+
+def test_the_search_for_ancestors_ends_where_parents_form_a_cycle():
+    tasks = [
+        Task(id="a", name="a", root_id="a", parent_id="b"),
+        Task(id="b", name="b", root_id="a", parent_id="a"),
+    ]
+    assert nearest_ancestors({task.id: task for task in tasks}, set()) == {"a": None, "b": None}
 
 
 def test_a_part_of_a_tree_keeps_the_children_of_a_parent_outside_it():

@@ -5,7 +5,7 @@ No walk recurses: a chain of 100,000 tasks works like any other tree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from apflow.core.model.task import GROUP, Task
 
@@ -72,6 +72,24 @@ def subtree(task_ids: Iterable[str], children: Mapping[str, Iterable[str]]) -> l
                 found[child] = None
                 waiting.append(child)
     return list(found)
+
+
+def nearest_ancestors(by_id: Mapping[str, Task], wanted: Set[str]) -> dict[str, str | None]:
+    """Return the nearest ancestor of each task that is among the wanted ones, in linear time.
+
+    The walk ends even where parents form a cycle.
+    """
+    nearest = {task_id: task.parent_id for task_id, task in by_id.items() if task.parent_id in wanted}
+    for task in by_id.values():
+        path: list[str] = []
+        at: Task | None = task
+        while at is not None and at.id not in nearest:
+            nearest[at.id] = None
+            path.append(at.id)
+            at = by_id.get(at.parent_id) if at.parent_id else None
+        if at is not None and path:
+            nearest.update(dict.fromkeys(path, nearest[at.id]))
+    return nearest
 
 
 def number_spans(tasks: Sequence[Task]) -> Spans:

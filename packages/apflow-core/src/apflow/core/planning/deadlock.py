@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from apflow.core.model.cycles import find_numbered_cycle
 from apflow.core.model.task import GROUP, Task
-from apflow.core.model.tree_index import contains, number_spans
+from apflow.core.model.tree_index import contains, nearest_ancestors, number_spans
 
 # Each task has two moments: its start has the number 2 * position, its end 2 * position + 1.
 Moments = list[list[int]]
@@ -31,36 +31,19 @@ def find_deadlock(tasks: Sequence[Task]) -> list[str]:
 def _followers(tasks: Sequence[Task]) -> Moments:
     """Return, for each moment, the moments that come after it."""
     place = {task.id: at for at, task in enumerate(tasks)}
-    has_groups = any(task.executor == GROUP for task in tasks)
-    spans = number_spans(tasks) if has_groups else {}
-    holders = _nearest_groups(tasks, place) if has_groups else [None] * len(tasks)
+    groups = {task.id for task in tasks if task.executor == GROUP}
+    needs_group = groups and any(each["id"] in groups for task in tasks for each in task.dependencies)
+    spans = number_spans(tasks) if needs_group else {}
+    group_of = nearest_ancestors({task.id: task for task in tasks}, groups) if groups else {}
     followers: Moments = [[] for _ in range(2 * len(tasks))]
     for at, task in enumerate(tasks):
         followers[2 * at].append(2 * at + 1)
-        holder = holders[at]
-        if holder is not None:
-            followers[2 * at + 1].append(2 * holder + 1)
+        group = group_of.get(task.id)
+        if group is not None:
+            followers[2 * at + 1].append(2 * place[group] + 1)
         for dependency in task.dependencies:
             needed = place.get(dependency["id"])
             if needed is not None:
-                is_held = tasks[needed].executor == GROUP and contains(spans, dependency["id"], task.id)
+                is_held = dependency["id"] in groups and contains(spans, dependency["id"], task.id)
                 followers[2 * needed + (not is_held)].append(2 * at)
     return followers
-
-
-def _nearest_groups(tasks: Sequence[Task], place: dict[str, int]) -> list[int | None]:
-    """Return, for each task, the position of the innermost group that contains it."""
-    nearest: list[int | None] = [None] * len(tasks)
-    is_known = [False] * len(tasks)
-    for start in range(len(tasks)):
-        path: list[int] = []
-        at: int | None = start
-        while at is not None and not is_known[at]:
-            path.append(at)
-            at = place.get(tasks[at].parent_id or "")
-        for at in reversed(path):
-            parent = place.get(tasks[at].parent_id or "")
-            if parent is not None:
-                nearest[at] = parent if tasks[parent].executor == GROUP else nearest[parent]
-            is_known[at] = True
-    return nearest

@@ -12,7 +12,7 @@ from apflow.core.errors import NotFoundError
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import Task
 from apflow.core.model.tolerance import error_type, tolerated, tolerated_failures
-from apflow.core.model.tree_index import TreeIndex
+from apflow.core.model.tree_index import TreeIndex, nearest_ancestors
 
 PENDING, COMPLETED = TaskStatus.PENDING, TaskStatus.COMPLETED
 FAILED, CANCELLED = TaskStatus.FAILED, TaskStatus.CANCELLED
@@ -150,7 +150,8 @@ def _staying(index: TreeIndex, candidates: set[str], forced: Set[str]) -> set[st
     if not candidates:
         return set()
     own = tolerated_failures(index) & candidates
-    held_by = _nearest_groups(index, candidates, own)
+    holders = nearest_ancestors(index.by_id, {task_id for task_id in own if index.is_group(task_id)})
+    held_by = {each: group for each, group in holders.items() if group is not None and each in candidates}
     staying = set(candidates)
     waiting = [t for t in candidates if _is_needed_again(index, t, candidates, forced)]
     waiting += index.all_ancestors(forced) & candidates
@@ -175,20 +176,6 @@ def _is_needed_again(index: TreeIndex, task_id: str, candidates: Set[str], force
         if not is_done and dependent not in candidates:
             return True
     return False
-
-
-def _nearest_groups(index: TreeIndex, candidates: Set[str], own: Set[str]) -> dict[str, str]:
-    """Map each candidate to the nearest tolerated group that contains it."""
-    nearest: dict[str, str] = {}
-    for task_id in index.subtree(*index.roots()):
-        parent = index.by_id[task_id].parent_id
-        if parent is None or parent not in index.by_id:
-            continue
-        if parent in own and index.is_group(parent):
-            nearest[task_id] = parent
-        elif parent in nearest:
-            nearest[task_id] = nearest[parent]
-    return {task_id: group for task_id, group in nearest.items() if task_id in candidates}
 
 
 def _scope(index: TreeIndex, wanted: Set[str], reset: Set[str], held_open: Set[str]) -> list[str]:
