@@ -68,7 +68,7 @@ async def test_a_tree_is_run_and_results_flow(adding: None):
     assert stored["root"].executor == GROUP
 
 
-async def test_what_is_no_tree_is_refused_when_it_is_created():
+async def test_an_invalid_tree_is_rejected_on_creation():
     flow = TaskBuilder("root").add("a", after="nobody").add("b", inputs={"x": result_of("a")})
     with pytest.raises(TreeInvalidError) as caught:
         await flow.create(MemoryStore())

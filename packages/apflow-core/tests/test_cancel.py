@@ -195,7 +195,7 @@ async def test_cancelling_what_has_ended_is_refused_without_an_exception(db):
     assert unknown["status"] == "failed" and "nobody" in unknown["message"]
 
 
-async def test_a_pending_tree_that_nobody_runs_is_cancelled_in_the_store(db):
+async def test_a_pending_tree_without_an_owner_is_cancelled_in_the_store(db):
     await TaskCreator(db).create_task_tree_from_array([task("r"), task("a", "r", "r"), task("b", "r")])
     assert (await TaskManager(db).cancel_task("a"))["status"] == "cancelled"
     assert await statuses(db, "r") == {"r": "pending", "a": "cancelled", "b": "pending"}
@@ -250,7 +250,7 @@ async def test_code_that_will_not_end_is_answered_with_cancelling(db, monkeypatc
     assert await statuses(db, "a") == {"a": "cancelled"}
 
 
-async def test_the_tree_hook_is_told_of_the_cancellation(db):
+async def test_the_tree_hook_receives_the_cancellation(db):
     told: list[str] = []
     register_task_tree_hook("on_tree_cancelled", lambda root, message: told.append(root.id))
     manager, running = await begin(db, task("a"))
@@ -341,7 +341,7 @@ class RunMeanwhile(MemoryStore):
         return tasks
 
 
-async def test_a_cancel_that_has_seen_a_tree_before_its_run_is_told_that_it_has_ended(once_more):
+async def test_a_cancel_that_read_the_tree_before_its_run_reports_that_it_has_ended(once_more):
     db = RunMeanwhile()
     db.node = await TaskCreator(db).create_task_tree_from_array([task("a", executor="once_more")])
     answer = await TaskManager(db).cancel_task("a")
@@ -485,7 +485,7 @@ async def test_of_a_run_that_had_ended_only_the_hook_is_called(db, once_more):
     assert await recover(db) == []
 
 
-async def test_what_a_dead_process_left_is_cancelled_by_whoever_is_asked(db, once_more):
+async def test_any_process_can_cancel_a_tree_that_a_dead_process_left(db, once_more):
     await leave_behind(
         db, task("g", executor=GROUP), task("a", "g", executor="once_more"), task("b", "g", "a")
     )

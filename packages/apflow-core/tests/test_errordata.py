@@ -106,7 +106,7 @@ def test_an_error_that_travelled_is_the_same(error: ApflowError):
     assert data == {"type": type(error).__name__} | vars(error)
 
 
-def test_every_error_of_the_core_is_told_or_meant_to_be_kept():
+def test_every_error_of_the_core_is_sent_or_deliberately_withheld():
     every = {
         kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__
     }
@@ -137,7 +137,7 @@ def test_the_nearest_class_that_is_known_elsewhere_stands_for_a_new_one():
         lambda _: "IdTakenError",
     ],
 )
-def test_what_is_not_known_is_no_error_of_ours(spoil: Callable[[object], object]):
+def test_unknown_data_does_not_describe_an_error(spoil: Callable[[object], object]):
     assert error_from("No.", spoil(data_of(IdTakenError(["a"])))) is None
 
 

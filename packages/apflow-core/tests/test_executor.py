@@ -90,6 +90,6 @@ def test_without_a_schema_everything_is_accepted():
     assert input_schema_of(Described("x")) == {"type": "object", "properties": {}}
 
 
-def test_only_a_cancel_of_its_own_counts_as_one():
+def test_only_an_overridden_cancel_counts():
     assert overrides_cancel(Described("x"))
     assert not overrides_cancel(Greeter())

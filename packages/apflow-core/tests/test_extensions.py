@@ -117,7 +117,7 @@ def test_an_id_that_only_instances_have_is_read_from_one():
     assert executor_is_known("test_late")
 
 
-def test_every_run_gets_an_instance_of_its_own():
+def test_every_run_gets_a_new_instance():
     instance = Echo()
     executor_register(instance)
     first, second = get_executor("test_echo").make({}), get_executor("test_echo").make({})
@@ -195,7 +195,7 @@ def test_an_executor_without_id_is_refused_with_advice():
         executor_register(Nameless)
 
 
-def test_what_is_no_extension_is_refused():
+def test_an_invalid_extension_is_rejected():
     with pytest.raises(InvalidInputError, match="neither"):
         get_registry().register("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
@@ -285,7 +285,7 @@ def test_an_installed_executor_is_known_by_its_entry_point_and_loaded_when_used(
     assert entry.make().id == "test_installed"
 
 
-def test_a_plugin_that_also_registers_itself_is_no_rival_of_itself(install: Install):
+def test_a_plugin_that_also_registers_itself_does_not_conflict_with_itself(install: Install):
     install("installed-one", "test_installed = installed_one:Installed", PLUGIN)
     importlib.import_module("installed_one")
     assert get_executor("test_installed").distribution == "installed-one"
@@ -300,7 +300,7 @@ def test_a_registered_class_and_an_installed_one_of_the_same_id_are_an_error_on_
     assert get_executor("test_installed").source is Echo
 
 
-def test_a_plugin_that_is_no_executor_is_a_load_error_that_names_it(install: Install):
+def test_a_plugin_that_is_not_an_executor_is_a_load_error_that_names_it(install: Install):
     install("installed-one", "test_installed = installed_one:Installed", "Installed = 3")
     with pytest.raises(PluginLoadError, match=r"installed-one 1\.2.*not an ExecutableTask class"):
         get_executor("test_installed")

@@ -60,7 +60,7 @@ async def test_each_writer_gets_its_own_outcome():
     group.close()
 
 
-async def test_a_commit_that_raises_is_told_to_its_writer_and_the_next_one_goes_on():
+async def test_a_commit_that_raises_fails_its_writer_and_the_next_one_continues():
     def commit(changes: list[Change]) -> list[TransitionResult | BaseException]:
         if changes[0].remove:
             raise OSError("disk full")
@@ -127,7 +127,7 @@ async def test_a_job_is_done_in_the_thread_that_commits_and_its_result_comes_bac
     group.close()
 
 
-async def test_a_job_that_fails_is_told_to_its_caller_and_the_next_one_goes_on():
+async def test_a_failing_job_fails_its_caller_and_the_next_one_continues():
     group = GroupCommit(lambda changes: [[()]] * len(changes), "test")
     with pytest.raises(ZeroDivisionError):
         await group.run(lambda: 1 // 0)

@@ -101,7 +101,7 @@ async def test_a_hook_runs_in_the_task_that_calls_it_before_and_after_it_has_wai
     assert task.inputs == {"a": "changed after all that"}
 
 
-async def test_a_hook_may_have_time_limits_and_tasks_of_its_own(caplog: pytest.LogCaptureFixture):
+async def test_a_hook_may_have_its_own_time_limits_and_tasks(caplog: pytest.LogCaptureFixture):
     seen: list[str] = []
 
     async def hook(task: Task) -> None:

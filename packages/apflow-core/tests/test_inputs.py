@@ -175,7 +175,7 @@ def test_every_reference_that_finds_nothing_is_named_with_its_path():
     assert isinstance(raised.value, ValidationError)
 
 
-def test_an_object_with_other_keys_beside_is_no_reference():
+def test_an_object_with_other_keys_is_not_a_reference():
     inputs = {"x": {"$from": "a", "note": "data"}, "y": {"path": "a"}}
     assert find_references(inputs) == []
     assert build(inputs) == inputs
@@ -260,7 +260,7 @@ def test_mapping_every_source_to_itself_changes_nothing(inputs: dict[str, Any]):
     assert remap_references(inputs, {"a": "a", "b": "b"}) == inputs
 
 
-def test_hostile_nesting_is_no_danger():
+def test_deep_nesting_is_harmless():
     value: Any = {"$from": "a"}
     for _ in range(180):
         value = [value]

@@ -78,7 +78,7 @@ def test_a_large_result_is_a_copy():
 
 
 @pytest.mark.parametrize("wrong", [{1, 2}, math.nan, 2**64, {1: 2}])
-def test_what_is_no_json_in_a_large_value_is_refused_by_its_path(wrong: object):
+def test_invalid_json_in_a_large_value_is_rejected_with_its_path(wrong: object):
     with pytest.raises(InvalidInputError, match=r"result\.list\[39999\]"):
         encode({"list": [*["some text"] * 39_999, wrong]}, "result")
 
@@ -124,7 +124,7 @@ def test_nul_and_lone_surrogates_become_the_replacement_character():
         ({"e": ValueError("secret")}, "result.e is not JSON: ValueError"),
     ],
 )
-def test_what_is_no_json_is_refused_by_its_path(value: object, fault: str):
+def test_a_value_that_is_not_json_is_rejected_with_its_path(value: object, fault: str):
     with pytest.raises(InvalidInputError) as raised:
         storable(value, "result")
     assert str(raised.value).startswith(fault)
@@ -197,7 +197,7 @@ def test_depth_is_measured_as_a_naive_count_does(value: object, limit: int):
 
 
 @pytest.mark.parametrize("text", ["", "{", "NaN", "[Infinity]", "'a'", "[" * 5000, '{"a": 1e400}', b"\xff"])
-def test_text_that_is_no_json_is_refused(text: str | bytes):
+def test_a_string_that_is_not_json_is_rejected(text: str | bytes):
     with pytest.raises(InvalidInputError, match="not JSON"):
         loads(text)
 

@@ -51,7 +51,7 @@ async def test_a_host_without_an_address_is_named(host: str):
     assert caught.value.host == host
 
 
-async def test_a_port_where_nobody_listens_is_named(port: int):
+async def test_the_error_names_a_port_without_a_listener(port: int):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(HostUnreachableError, match="Check that the server runs"):

@@ -83,6 +83,6 @@ def test_settings_that_say_nothing_sensible_are_refused(policy: str, allow: tupl
         read_policy(policy, allow)
 
 
-def test_what_is_no_address_is_refused():
+def test_an_invalid_address_is_rejected():
     with pytest.raises(AddressRefusedError, match="no IP address"):
         OPEN.check("h", "nonsense")

@@ -15,7 +15,7 @@ def test_a_process_is_known_by_its_number_and_start():
     assert not has_ended(10**30, "1")
 
 
-def test_a_process_that_nobody_has_taken_notice_of_has_ended_all_the_same():
+def test_a_process_that_was_not_waited_for_counts_as_ended():
     child = subprocess.Popen(["sleep", "60"])
     when = started(child.pid)
     assert when is not None

@@ -149,7 +149,7 @@ async def test_an_event_is_read_in_whatever_form_it_is_sent(
     assert heard.events[0].data == event.get("data")
 
 
-async def test_data_that_is_no_json_is_left_out_and_fails_nobody(caplog: pytest.LogCaptureFixture):
+async def test_data_that_is_not_json_is_omitted_without_failing_the_task(caplog: pytest.LogCaptureFixture):
     heard = Heard()
     with caplog.at_level(logging.WARNING):
         heard.put(message="m", data={"x": object()})
@@ -238,7 +238,7 @@ async def test_report_progress_tells_fraction_message_and_data(run_of: Any):
     assert (event["data"], event["status"], event["sequence"]) == ({"rows": 4}, "in_progress", 3)
 
 
-async def test_a_bare_executor_reports_to_nobody():
+async def test_progress_of_a_bare_executor_is_ignored():
     class Bare(BaseTask):
         id = "bare"
 

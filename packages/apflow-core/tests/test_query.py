@@ -46,13 +46,13 @@ def test_so_it_does_on_any_value(document: Any, text: str):
 
 
 @pytest.mark.parametrize("text", ["", "a[", "(", "a" + "[?b" * 900, "unknown(", "'"])
-def test_what_is_no_expression_is_refused(text: str):
+def test_an_invalid_expression_is_rejected(text: str):
     with pytest.raises(QueryError):
         Query(text)
 
 
 @pytest.mark.parametrize("text", ["length(`5`)", "nothing(@)", "sum(@)", "sort_by(items, &tags)"])
-def test_what_fails_is_told_as_such(text: str):
+def test_a_failed_evaluation_is_reported(text: str):
     with pytest.raises(QueryError):
         Query(text).search(DOCUMENT)
 

@@ -40,7 +40,7 @@ async def test_what_keeps_a_reference_to_its_task_shares_it_with_no_later_corout
     assert len(tasks) == 3 and len(set(tasks)) == 3
 
 
-async def test_what_waits_keeps_its_task_and_holds_up_nobody():
+async def test_a_waiting_coroutine_keeps_its_task_and_does_not_delay_others():
     order: list[str] = []
     release = asyncio.Event()
 
@@ -58,7 +58,7 @@ async def test_what_waits_keeps_its_task_and_holds_up_nobody():
     assert order == ["quick", "waited"]
 
 
-async def test_a_context_variable_is_seen_by_nobody_else():
+async def test_a_context_variable_is_not_visible_to_other_tasks():
     found: list[str] = []
 
     async def sets() -> None:

@@ -75,7 +75,7 @@ async def test_a_reserved_id_is_refused_in_a_task(executor_id: str, fields: Any)
         await TaskRepository(db).update_task("r", **fields(executor_id))
 
 
-async def test_a_task_whose_name_is_the_marker_of_groups_is_no_group():
+async def test_a_task_named_like_the_marker_of_groups_is_not_a_group():
     db = MemoryStore()
     node = await TaskCreator(db).create_task_tree_from_array([{"id": "r", "name": GROUP}])
     await TaskManager(db).distribute_task_tree(node)

@@ -145,7 +145,7 @@ def test_a_dependent_outside_that_would_wait_for_another_is_left_out_of_the_run(
     assert rerun(tree(root="P", a="f", b="d a p?", p="p"), "a") == ("a b", "a")
 
 
-def test_a_failed_root_with_an_executor_of_its_own_runs_again_without_its_completed_children():
+def test_a_failed_root_with_an_executor_runs_again_without_its_completed_children():
     assert rerun(tree(root="f", a="c")) == ("root", None)
 
 

@@ -50,7 +50,7 @@ def test_what_holds_no_reference_stays(value: object):
     assert resolve(value) == (value, [])
 
 
-def test_a_secret_that_nobody_knows_is_an_error_that_says_what_to_set():
+def test_the_error_for_an_unknown_secret_names_the_setting():
     with pytest.raises(SecretNotFoundError, match="APFLOW_SECRET_NOPE"):
         resolve({"a": {"$secret": "NOPE"}})
 
@@ -67,7 +67,7 @@ def test_a_provider_of_a_plugin_is_asked_when_the_environment_knows_nothing(inst
     )
 
 
-def test_a_name_that_is_no_text_is_refused_by_its_path():
+def test_a_name_that_is_not_a_string_is_rejected_with_its_path():
     with pytest.raises(ValidationError, match=r"a\[0\]"):
         resolve({"a": [{"$secret": 5}]})
 

@@ -108,7 +108,7 @@ def test_what_is_not_this_servers_is_nothing(database: Path, changed: dict[str, 
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 4000, "\xff", '{"api": 1}' + " " * 10_000])
-def test_what_is_no_such_file_is_nothing(database: Path, text: str):
+def test_an_invalid_server_file_is_ignored(database: Path, text: str):
     server_file_of(database).write_text(text, encoding="latin-1")
     assert find_server(database) is None
 
@@ -128,7 +128,7 @@ def test_a_file_of_another_user_is_nothing(database: Path, monkeypatch: pytest.M
     assert find_server(database) is None
 
 
-def test_what_is_no_regular_file_is_nothing(database: Path):
+def test_a_server_file_that_is_not_a_regular_file_is_ignored(database: Path):
     path = write(database)
     kept = path.rename(database.with_name("kept"))
     path.symlink_to(kept)
@@ -170,7 +170,7 @@ def test_a_link_is_replaced_and_not_followed(database: Path):
         ("", False),
     ],
 )
-def test_a_loopback_address_is_told_from_all_others(url: str, expected: bool):
+def test_a_loopback_address_is_distinguished_from_all_others(url: str, expected: bool):
     assert is_loopback(url) is expected
 
 

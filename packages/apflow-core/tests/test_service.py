@@ -108,7 +108,7 @@ async def test_watching_ends_with_the_final_event(service: TaskService):
     assert kinds.count("task_completed") == 3
 
 
-async def test_who_watches_without_a_number_is_told_the_state_first(service: TaskService):
+async def test_watching_without_a_number_starts_with_a_snapshot(service: TaskService):
     await service.create([TREE[0] | {"params": {"token": "abcdefgh"}}, *TREE[1:]])
     await service.run("r")
     state, final = [event async for event in service.watch("b")]
@@ -296,7 +296,7 @@ async def test_only_an_admin_acts_for_others(of_ann: TaskService):
 
 
 @pytest.mark.parametrize("tasks", [3, "tasks", [1], {"tasks": "x"}, None])
-def test_what_is_no_array_of_tasks_is_refused(tasks: Any):
+def test_tasks_that_are_not_an_array_are_rejected(tasks: Any):
     with pytest.raises(InvalidInputError, match="array of objects"):
         as_array(tasks)
 
@@ -306,7 +306,7 @@ def test_one_task_and_a_wrapped_array_are_arrays():
     assert as_array({"tasks": [{"name": "a"}]}) == [{"name": "a"}]
 
 
-async def test_a_run_is_asked_for_and_left_to_whoever_runs_trees(service: TaskService):
+async def test_a_requested_run_is_left_to_a_worker(service: TaskService):
     asked = await service.execute(tasks=TREE)
     assert (asked["status"], asked["success"], asked["ids"]["a"]) == ("pending", True, "a")
     assert (await service.count_running())["count"] == 1
@@ -333,7 +333,7 @@ async def test_a_worker_of_this_process_takes_what_is_asked_for_at_once(service:
             worker.drain()
 
 
-async def test_a_run_that_is_waited_for_runs_here_where_nobody_serves(service: TaskService):
+async def test_an_awaited_run_runs_in_this_process_without_a_server(service: TaskService):
     ended = await service.execute(tasks={"name": "service_broken"}, wait=True)
     assert (ended["status"], ended["success"]) == ("failed", False)
     assert "broken" in ended["message"]

@@ -45,7 +45,7 @@ def test_a_url_without_a_scheme_is_refused(url: str):
         create_session(url or "?")
 
 
-def test_a_scheme_that_nobody_stores_is_refused_without_showing_the_password():
+def test_an_unknown_scheme_is_rejected_without_showing_the_password():
     with pytest.raises(InvalidInputError, match="No storage for oracle") as caught:
         create_session("oracle://me:secret@host/x")
     assert "secret" not in str(caught.value)

@@ -48,7 +48,7 @@ class Waiting:
         self.woken += 1
 
 
-def test_a_free_place_is_left_to_whoever_waits_longest():
+def test_a_free_place_goes_to_the_longest_waiting_run():
     slots, first, second = FairSemaphore(1), Waiting(), Waiting()
     slots.take(1, nobody)
     slots.wait(first.wake)
@@ -395,7 +395,7 @@ class Interfering(MemoryStore):
 
 @pytest.mark.parametrize("executor", ["test_busy", "test_lonely"])
 @pytest.mark.parametrize("at", range(2, 6))
-async def test_no_place_is_lost_where_somebody_else_changes_the_tree(executor: str, at: int):
+async def test_no_place_is_lost_if_another_process_changes_the_tree(executor: str, at: int):
     db = Interfering(at)
     await run(db, wide("a", 5, executor))
     assert {str(task.status) for task in await db.tree("a")} == {"completed"}

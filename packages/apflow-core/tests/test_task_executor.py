@@ -85,7 +85,7 @@ async def test_the_answer_tells_status_progress_result_and_the_real_root(db: Tas
     }  # fmt: skip
 
 
-async def test_a_failure_is_told_by_the_name_of_its_task(db: TaskStore):
+async def test_a_failure_is_reported_with_the_name_of_its_task(db: TaskStore):
     answer = await execute(db, task("a"), task("b", "a", do="fail"))
     assert (answer["status"], answer["error"]) == ("failed", "task test_plain: asked to")
 

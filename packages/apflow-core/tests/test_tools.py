@@ -51,7 +51,7 @@ async def test_an_installed_tool_is_loaded_when_used(install: Callable[..., None
     assert await get_tool("test_tool").execute({}) == 7
 
 
-def test_a_plugin_that_is_no_tool_is_a_load_error(install: Callable[..., None]):
+def test_a_plugin_that_is_not_a_tool_is_a_load_error(install: Callable[..., None]):
     install("tooling-one", "test_tool = tooling_one:T", "T = 3", group="apflow.tools")
     with pytest.raises(PluginLoadError, match="not a Tool class"):
         get_tool("test_tool")

@@ -97,7 +97,7 @@ def test_what_lies_inside_a_tolerated_failed_group_does_not_count():
     assert tree_status(tasks).tolerated == ["g", "in"]
 
 
-def test_a_tree_that_nobody_started_is_pending_even_when_some_results_were_copied():
+def test_a_tree_that_was_not_started_is_pending_even_if_some_results_were_copied():
     assert tree_status([task("root"), task("a")]).status == "pending"
     assert tree_status([task("root"), task("a", "completed", started_at=None)]).status == "pending"
 

@@ -50,7 +50,7 @@ async def execute(service: TaskService, config: dict[str, Any], **more: Any) -> 
     return answer
 
 
-async def test_a_webhook_is_stored_with_a_secret_that_is_told_once(service: TaskService):
+async def test_a_webhook_is_stored_with_a_secret_that_is_returned_once(service: TaskService):
     answer = await execute(service, {"headers": {"Authorization": {"$secret": "HOOK"}}})
     [webhook] = await stored(service)
     assert answer["webhook_id"] == webhook.id
@@ -108,7 +108,7 @@ async def test_of_a_refused_webhook_nothing_is_created(service: TaskService):
     assert (await service.count())["total"] == 0
 
 
-async def test_without_a_server_there_is_nobody_to_send_it():
+async def test_a_webhook_is_rejected_without_a_server():
     with pytest.raises(InvalidInputError, match="apflow serve"):
         await TaskService(MemoryStore()).execute(tasks=[ONE], webhook_config={"url": URL})
 

@@ -21,7 +21,7 @@ def why(name: str, *tasks: Task, is_driven: bool = False) -> Explanation:
     return explain(tasks, name, is_driven=is_driven, is_known=lambda executor: executor != "strange")
 
 
-def test_a_task_of_a_tree_that_nobody_runs_can_be_executed():
+def test_a_task_of_a_tree_without_an_owner_can_be_executed():
     found = why("a", task("root"), task("a"))
     assert found.reasons == ["No run of its tree is requested."]
     assert found.advice == ["apflow tasks execute root"]
@@ -87,7 +87,7 @@ def test_a_failed_task_tells_its_error_and_kind():
     assert found.advice == ["apflow tasks execute a"]
 
 
-def test_a_requested_cancellation_is_told():
+def test_a_requested_cancellation_is_reported():
     a = task("a", status="in_progress", cancel_requested_at=NOON, attempts=1)
     found = why("a", task("root", run_requested_at=NOON), a, is_driven=True)
     assert found.reasons[0].startswith("Its cancellation is requested")
