@@ -26,8 +26,9 @@ async def recover(db: TaskStore, root_ids: Sequence[str] | None = None, *, force
     requested cancellations are carried out. Cancelling this coroutine cancels the trees.
 
     Args:
-        root_ids: the trees; None for every tree with a requested run. force: take trees even if this process
-        lacks some of their executors; the tasks of these executors fail.
+        root_ids: the trees; None for every tree with a requested run.
+        force: take trees even if this process lacks some of their executors; the tasks of these executors
+            fail.
 
     Raises:
         NotFoundError: a tree of `root_ids` does not exist.

@@ -73,10 +73,12 @@ class TreeRun:
     """A run of (a part of) one tree, driven by one coroutine.
 
     Args:
-        tasks: the whole stored tree in order of position, with `executor` decided. scope: ids that this run
-        may start; None for all. first: the transitions that request the run. If no task is reset, they are
-        written with the first starts. limit: maximum number of concurrent executor calls; None for the limit
-        of the process. is_closing: no process owns the tree: only write cancellations, and start no tasks.
+        tasks: the whole stored tree in order of position, with `executor` decided.
+        scope: ids that this run may start; None for all.
+        first: the transitions that request the run. If no task is reset, they are written with the first
+            starts.
+        limit: maximum number of concurrent executor calls; None for the limit of the process.
+        is_closing: no process owns the tree: only write cancellations, and start no tasks.
         patience: seconds for which a write is repeated while the store is unavailable; None: no limit.
     """
 

@@ -30,9 +30,10 @@ def plan_rerun(tasks: Sequence[Task], named_id: str | None = None, force: bool =
     """Decide what runs again when a task of a tree, or the whole tree, is executed.
 
     Args:
-        tasks: the whole tree in order of position, with `executor` decided. named_id: the task to execute;
-        None or the id of the root means the whole tree. force: run completed tasks in the subtree of the
-        named task again, and everything that depends on them.
+        tasks: the whole tree in order of position, with `executor` decided.
+        named_id: the task to execute; None or the id of the root means the whole tree.
+        force: run completed tasks in the subtree of the named task again, and everything that depends on
+            them.
 
     Raises:
         NotFoundError: the tree does not have a task with that id.
