@@ -40,13 +40,8 @@ class CallLimiter:
         # (executor, its limit) -> places of that executor
         self._own_taken: Counter[tuple[str, int]] = Counter()
         # Executor or ISOLATED -> ready tasks that wait for one of its places.
-        self._held: dict[str, deque[Task]] = {}
+        self.held: dict[str, deque[Task]] = {}
         self._isolated: dict[str, asyncio.TimerHandle] = {}  # task id -> the end of its isolation
-
-    @property
-    def has_held(self) -> bool:
-        """Whether tasks wait for a place of their executor."""
-        return bool(self._held)
 
     def take_places(self) -> int:
         """Take the free places for the calls of one turn and return their number."""
@@ -74,19 +69,19 @@ class CallLimiter:
     def admit(self, task: Task) -> bool:
         """Take a place of the task's executor; if none is free, hold the task and return False."""
         key = _key_of(task)
-        if key in self._held:
-            self._held[key].append(task)
+        if key in self.held:
+            self.held[key].append(task)
             return False
         lacking = self._take_own(task)
         if lacking is not None:
-            self._held[key] = deque([task])
+            self.held[key] = deque([task])
             self._wait_own(task, lacking)
         return lacking is None
 
     def take_held(self, count: int) -> list[Task]:
         """Return up to `count` tasks that were held and now have a place of their executor."""
         taken: list[Task] = []
-        for key, tasks in sorted(self._held.items(), key=lambda item: item[0] != ISOLATED):
+        for key, tasks in sorted(self.held.items(), key=lambda item: item[0] != ISOLATED):
             last = tasks[0]
             while tasks and len(taken) < count:
                 last = tasks[0]
@@ -100,7 +95,7 @@ class CallLimiter:
             else:
                 self._leave_own(last)  # it has its places, or no task waits for them
             if not tasks:
-                del self._held[key]
+                del self.held[key]
         return taken
 
     def _take_own(self, task: Task) -> FairSemaphore | None:
@@ -123,7 +118,7 @@ class CallLimiter:
 
     def _wait_own(self, task: Task, lacking: FairSemaphore) -> None:
         """Request a call of `when_free` when a place that the task lacks may be free."""
-        if lacking is isolation_semaphore() and str(task.executor) not in self._held:
+        if lacking is isolation_semaphore() and str(task.executor) not in self.held:
             self._leave_executor(task)
         lacking.wait(self._when_free)
 
@@ -131,7 +126,7 @@ class CallLimiter:
         """Stop waiting for the places that the task needs."""
         if task.interruptions > 0:
             isolation_semaphore().leave(self._when_free)
-        if task.interruptions == 0 or str(task.executor) not in self._held:
+        if task.interruptions == 0 or str(task.executor) not in self.held:
             self._leave_executor(task)
 
     def _leave_executor(self, task: Task) -> None:
@@ -148,7 +143,7 @@ class CallLimiter:
 
     def forget_held(self) -> None:
         """Discard all held tasks, because the tree was read again."""
-        held, self._held = self._held, {}
+        held, self.held = self.held, {}
         for tasks in held.values():
             self._leave_own(tasks[0])
 

@@ -42,29 +42,24 @@ class Cancellations:
 
     def __init__(self, state: RunState[Attempt]) -> None:
         self._state = state
-        self._new: list[CancelRequest] = []
+        self.new: list[CancelRequest] = []  # for the next turn
         self._taken: list[CancelRequest] = []
         self._is_closed = False
-
-    @property
-    def has_new(self) -> bool:
-        """Whether the next turn must handle a request."""
-        return bool(self._new)
 
     def add(self, request: CancelRequest) -> None:
         """Queue a request for the next turn. If the run is over, answer it immediately."""
         if self._is_closed:
             _set(request)
         else:
-            self._new.append(request)
+            self.new.append(request)
 
     def take_again(self) -> None:
         """Queue all requests again, because their changes were undone."""
-        self._new, self._taken = [*self._taken, *self._new], []
+        self.new, self._taken = [*self._taken, *self.new], []
 
     def take_new(self) -> list[CancelRequest]:
         """Return the queued requests. They are answered when their tasks have ended."""
-        new, self._new = self._new, []
+        new, self.new = self.new, []
         self._taken += new
         return new
 
@@ -84,7 +79,7 @@ class Cancellations:
     def close(self) -> None:
         """Answer all requests, because the run is over."""
         self._is_closed = True
-        for request in [*self._taken, *self._new]:
+        for request in [*self._taken, *self.new]:
             _set(request)
 
 

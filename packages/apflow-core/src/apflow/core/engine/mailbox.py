@@ -19,7 +19,7 @@ class Mailbox:
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.events: deque[RunEvent] = deque()
-        self._signals: dict[type[RunEvent], RunEvent] = {}
+        self.signals: dict[type[RunEvent], RunEvent] = {}  # by kind
         self._wake = asyncio.Event()
         self._thread_id = threading.get_ident()
         self._is_called = False  # a call from another thread is scheduled and not handled yet
@@ -31,16 +31,12 @@ class Mailbox:
 
     def signal(self, event: RunEvent) -> None:
         """Keep a signal until the run takes it. Thread-safe."""
-        self._signals[type(event)] = event
+        self.signals[type(event)] = event
         self.wake()
-
-    def has_signal(self, kind: type[RunEvent]) -> bool:
-        """Return whether there is a signal of a kind."""
-        return kind in self._signals
 
     def take_signal(self, kind: type[RunEvent]) -> RunEvent | None:
         """Remove and return the signal of a kind, or None."""
-        return self._signals.pop(kind, None)
+        return self.signals.pop(kind, None)
 
     def wake(self) -> None:
         """Make the run take a turn. Thread-safe."""

@@ -255,16 +255,17 @@ class TreeRun:
 
     async def _turn(self) -> None:
         self._mailbox.begin_turn()
-        self._check_lost()
         request, self._request = self._request, None
-        if request is None and self._mailbox.has_signal(TreeChanged) and not self.is_ending:
-            await self._look()
+        if self._mailbox.signals:
+            self._check_lost()
+            if request is None and TreeChanged in self._mailbox.signals and not self.is_ending:
+                await self._look()
         changes = request or ChangeSet(self.root_id, self.state.owner, utc_now(), self._fence)
         if any("status" in move.sets for move in changes.moves.values()):
             await self._write(changes)  # the reset of a task must be durable before the task starts
             self._carry_out()
             return
-        if self._cancellations.has_new:
+        if self._cancellations.new:
             self._carry_out()  # started calls must exist before they can be cancelled
             if self.state.phase is RunPhase.OVER:
                 return  # the change ended the run: there is nothing to cancel
@@ -291,25 +292,24 @@ class TreeRun:
                 continue
             if self._is_traced:
                 logger.debug("Tree %s: event %s", self.root_id, event)
-        self._take_cancellations(changes)
+        if self._cancellations.new:
+            self._take_cancellations(changes)
         self._machine.derive(changes)
         if self.state.may_start:
             self._start_ready(changes)
 
     def _take_cancellations(self, changes: ChangeSet) -> None:
-        requests = self._cancellations.take_new()
-        for request in requests:
+        for request in self._cancellations.take_new():
             event = request.event()
             request.open_ids = self._machine.cancel(event, changes)
             if self._is_traced:
                 logger.debug("Tree %s: event %s", self.root_id, event)
-        if requests:
-            self._cancellations.answer(changes)
+        self._cancellations.answer(changes)
 
     def _start_ready(self, changes: ChangeSet) -> None:
         """Start ready tasks while there are free places."""
         plan, calls = self.state.plan, self._calls
-        if not plan.has_ready() and not calls.has_held:
+        if not plan.has_ready() and not calls.held:
             calls.want_no_place()
             return
         places = calls.take_places()
@@ -324,7 +324,7 @@ class TreeRun:
             if self._is_traced:
                 logger.debug("Tree %s: event %s", self.root_id, event)
         calls.return_places(places - len(starting))
-        if plan.has_ready() or (calls.has_held and len(starting) == places):
+        if plan.has_ready() or (calls.held and len(starting) == places):
             calls.wait_for_place()
 
     def _begin_drain(self, event: DrainRequested) -> None:
@@ -339,12 +339,12 @@ class TreeRun:
     async def _rest(self) -> None:
         """Wait until something happens; detect when nothing can happen any more."""
         state = self.state
-        if self._mailbox.events or self._cancellations.has_new:
+        if self._mailbox.events or self._cancellations.new:
             return
         if state.is_closing:
             state.enter(RunPhase.OVER)
             return
-        is_busy = state.is_at_work or state.retrying or self._calls.has_held
+        is_busy = state.is_at_work or state.retrying or self._calls.held
         if not (is_busy or state.phase is RunPhase.DRAINING or state.plan.has_ready() or state.plan.is_done):
             stuck = state.plan.stuck()
             logger.error("Tasks of tree %s wait for something that cannot end: %s", self.root_id, stuck[:5])
@@ -380,7 +380,7 @@ class TreeRun:
         self._durable.append((changes, result))
 
     def _check_lost(self) -> None:
-        if self._mailbox.has_signal(OwnershipLost) and not self.is_ending:
+        if OwnershipLost in self._mailbox.signals and not self.is_ending:
             if self.state.phase is not RunPhase.LOST:
                 self.state.enter(RunPhase.LOST)
             raise OwnerLostError(self.root_id)

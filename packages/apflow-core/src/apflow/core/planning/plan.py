@@ -87,7 +87,7 @@ class Plan:
     def __init__(self, tasks: Sequence[Task], scope: Collection[str] | None = None) -> None:
         self.steps = 0
         self._ready: list[tuple[int, int, str, Node]] = []
-        self._derived: list[DerivedOutcome] = []
+        self.derived: list[DerivedOutcome] = []
         self._tolerated: dict[Node, bool] = {}
         self._ended: deque[Node] = deque()  # to be carried to those that wait for them
         self._closing: deque[Node] = deque()  # ended and carried: their subtrees may be complete
@@ -123,7 +123,7 @@ class Plan:
 
     def take_derived(self) -> list[DerivedOutcome]:
         """Return the outcomes derived since the last call, in order."""
-        derived, self._derived = self._derived, []
+        derived, self.derived = self.derived, []
         return derived
 
     def finish(self, task_id: str, status: TaskStatus) -> None:
@@ -217,7 +217,7 @@ class Plan:
             return
         if node.is_group:
             node.status = IN_PROGRESS
-            self._derived.append(DerivedOutcome(node.id, IN_PROGRESS))
+            self.derived.append(DerivedOutcome(node.id, IN_PROGRESS))
             self._group_started(node)
             return
         self.steps += max(1, len(self._ready).bit_length())
@@ -243,7 +243,7 @@ class Plan:
         else:
             status, blame = (CANCELLED if group.has_cancelled else COMPLETED), None
         self._end(group, status, blame or group.id)
-        self._derived.append(DerivedOutcome(group.id, status, blame))
+        self.derived.append(DerivedOutcome(group.id, status, blame))
 
     def _end(self, node: Node, status: TaskStatus, blame: str | None) -> None:
         node.status = status
@@ -265,7 +265,7 @@ class Plan:
             elif waiting.in_scope and waiting.status is PENDING:
                 status = FAILED if node.status is FAILED else CANCELLED
                 self._end(waiting, status, node.blame)
-                self._derived.append(DerivedOutcome(waiting.id, status, node.blame))
+                self.derived.append(DerivedOutcome(waiting.id, status, node.blame))
         self._closing.append(node)
 
     def _close(self, node: Node) -> None:

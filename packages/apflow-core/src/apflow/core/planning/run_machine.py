@@ -77,7 +77,8 @@ class RunMachine(Generic[CallT]):
     def derive(self, changes: ChangeSet) -> None:
         """Add transitions that follow from ended tasks; a second one of the same task waits."""
         derived = self.state.derived
-        derived.extend(self.state.plan.take_derived())
+        if self.state.plan.derived:
+            derived.extend(self.state.plan.take_derived())
         while derived and not changes.changes_status(derived[0].task_id):
             self._derive(derived.popleft(), changes)
 

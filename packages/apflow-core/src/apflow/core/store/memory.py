@@ -14,7 +14,7 @@ from apflow.core.model.custom_columns import COLUMNS, custom_fields
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, utc_now
-from apflow.core.payload.json_value import copy_json, loads
+from apflow.core.payload.json_value import CONTAINERS, copy_json, loads
 from apflow.core.process.identity import ForkGuard, ForkLock
 from apflow.core.store.base import (
     Capabilities,
@@ -187,13 +187,15 @@ class MemoryStore(TaskStore):
             task.position = self._positions.get(move.sets["root_id"], 0)
             self._positions[move.sets["root_id"]] = task.position + 1
             self._trees.setdefault(move.sets["root_id"], {})[task.id] = None
+        custom = custom_fields()
         for name, value in move.sets.items():
+            copied = copy_json(value) if type(value) in CONTAINERS else value
             if name == "status":
                 task.status = TaskStatus(value)
-            elif name in custom_fields():
-                task.extra[name] = copy_json(value)
+            elif name in custom:
+                task.extra[name] = copied
             else:
-                setattr(task, name, copy_json(value))
+                setattr(task, name, copied)
         return tuple(self._number(event) for event in move.events)
 
     def _number(self, event: TaskEvent) -> TaskEvent:
@@ -232,22 +234,30 @@ class MemoryStore(TaskStore):
 
 
 def _copy_task(task: Task) -> Task:
+    values = {name: getattr(task, name) for name in COLUMNS}
+    for name, value in values.items():
+        if type(value) in CONTAINERS:
+            values[name] = copy_json(value)
     extra = {**custom_fields(), **task.extra}
-    return Task(**{name: copy_json(getattr(task, name)) for name in COLUMNS}, extra=copy_json(extra))
+    return Task(**values, extra=copy_json(extra) if extra else extra)
 
 
 def _copy_event(event: TaskEvent) -> TaskEvent:
     return replace(event, data=copy_json(event.data), result=copy_json(event.result))
 
 
-def _field(task: Task, name: str) -> Json:
-    """Return a column's value, a custom one's default where the task is older than the column."""
+def _has(task: Task, fields: Mapping[str, Json]) -> bool:
+    """Return whether a task has these values; a custom column that it lacks has its default."""
     custom = custom_fields()
-    return task.extra.get(name, custom[name]) if name in custom else getattr(task, name)
+    for name, value in fields.items():
+        found = task.extra.get(name, custom[name]) if name in custom else getattr(task, name)
+        if found != value:
+            return False
+    return True
 
 
 def _wins(move: Transition, task: Task | None) -> bool:
-    return task is not None and all(_field(task, name) == value for name, value in move.expects.items())
+    return task is not None and _has(task, move.expects)
 
 
 def _order(name: str) -> Callable[[Task], Any]:
@@ -290,7 +300,7 @@ def _matches(task: Task, query: TaskQuery) -> bool:
         and (query.created_after is None or task.created_at > query.created_after)
         and (query.created_before is None or task.created_at < query.created_before)
         and _is_any(query.is_requested, task.run_requested_at is not None)
-        and all(_field(task, name) == value for name, value in query.custom.items())
+        and _has(task, query.custom)
     )
 
 
