@@ -17,7 +17,7 @@ from apflow.core import BaseTask, executor_register
 
 @executor_register()
 class Stubborn(BaseTask):
-    """Writes a line when it starts and for each cancellation, and runs until a socket lets it go."""
+    """Returns the line that it reads from a socket. Reports each cancellation and continues to wait."""
 
     id = "stubborn"
 

@@ -1,4 +1,4 @@
-"""Running one tree from a command: shown live, bounded in time, its outcome written and told by exit code."""
+"""Run one tree for a command: live view, time limit, written outcome and exit code."""
 
 from __future__ import annotations
 

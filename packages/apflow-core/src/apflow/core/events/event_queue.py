@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 
 from apflow.core.model.event import LIVE, TaskEvent
 
@@ -72,12 +73,10 @@ class EventQueue:
         """Wake the subscriber; return False if its event loop is closed."""
         if self._wake.is_set():
             return True  # the event is cleared before the queue is emptied
-        try:
+        with suppress(RuntimeError):  # a thread without an event loop
             if asyncio.get_running_loop() is self._loop:
                 self._wake.set()
                 return True
-        except RuntimeError:
-            pass  # a thread without an event loop
         try:
             self._loop.call_soon_threadsafe(self._wake.set)
         except RuntimeError:

@@ -33,7 +33,7 @@ TREE_ENDED = {
 class ChangeSet:
     """The moves that one turn of a run writes atomically: at most one per task.
 
-    `put` also changes the tasks in memory; if the store rejects the batch, the tasks are read again.
+    `put` also changes the tasks in memory; if the store rejects the change, the tasks are read again.
     """
 
     root_id: str

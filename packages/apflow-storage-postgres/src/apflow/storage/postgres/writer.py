@@ -300,10 +300,10 @@ class Transaction:
             ]
             if len(ids) == 1:
                 values = [values[0] for values in lists]
-                told = await self._connection.execute(statements.update_one(columns), ids[0], *values)
+                command_tag = await self._connection.execute(statements.update_one(columns), ids[0], *values)
             else:
-                told = await self._connection.execute(statements.update(columns), ids, *lists)
-            _expect(told, len(ids))
+                command_tag = await self._connection.execute(statements.update(columns), ids, *lists)
+            _expect(command_tag, len(ids))
 
     async def _insert_events(self, writes: Writes) -> None:
         rows = [
@@ -342,7 +342,7 @@ def _stored(kind: Kind, values: list[Json]) -> list[Json]:
     return values if to_sql is None else [None if value is None else to_sql(value) for value in values]
 
 
-def _expect(told: str, rows: int) -> None:
+def _expect(command_tag: str, rows: int) -> None:
     """Raise unless a statement changed that many rows: they were locked, so they are there."""
-    if told != f"UPDATE {rows}":
-        raise StoreError(f"{told} rows, not {rows}: another program changes the tables.")
+    if command_tag != f"UPDATE {rows}":
+        raise StoreError(f"{command_tag} rows, not {rows}: another program changes the tables.")
