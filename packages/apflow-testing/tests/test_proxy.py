@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from socketserver import BaseRequestHandler, ThreadingTCPServer
@@ -142,3 +145,21 @@ def test_a_look_may_act_on_its_proxy(proxy: Proxy, connect: Callable[[], Ask]):
 
     proxy.cut_before = cut
     assert ask(b"three") == b""
+
+
+def test_a_client_that_connects_while_the_proxy_stops_leaves_no_open_socket(echo: Echo):
+    unclosed: list[object] = []
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        patch.setattr(sys, "unraisablehook", lambda what: unclosed.append(what.exc_value))
+        gc.collect()
+        unclosed.clear()  # of earlier tests
+        for _ in range(300):
+            proxy = Proxy(("127.0.0.1", echo.server_address[1]))
+            proxy.start()
+            with socket.socket() as client:
+                client.setblocking(False)
+                client.connect_ex(("127.0.0.1", proxy.port))
+                proxy.stop()
+        gc.collect()
+    assert unclosed == []

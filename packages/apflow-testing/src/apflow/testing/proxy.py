@@ -98,7 +98,8 @@ class Proxy:
         self._tells_server.set()
 
     def _end(self) -> None:
-        self._server.close()
+        for listener in self._server.sockets:
+            self._loop.remove_reader(listener)  # nobody is accepted any more, see `_close`
         self._pass_on()
         self._cut()
         self._loop.stop()
@@ -108,8 +109,21 @@ class Proxy:
         self._loop.run_until_complete(self._listen())
         self._is_ready.set_result(None)
         self._loop.run_forever()
-        self._loop.run_until_complete(_end_all())
+        self._loop.run_until_complete(self._close())
         self._loop.close()
+
+    async def _close(self) -> None:
+        # asyncio loses a connection that it accepts in the turn in which its server is closed, so the server
+        # is closed turns later. A task that never began would leave its connection as well.
+        await _turns()
+        self._server.close()
+        self._cut()
+        await _turns()  # tasks whose connections were cut end, and transports close their sockets
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await _turns()
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -210,15 +224,6 @@ def at_most(count: int, look: Look) -> Look:
         return False
 
     return looks
-
-
-async def _end_all() -> None:
-    await _turns()  # who was accepted just now is served: a task that never began would leave its connection
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
-        task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
-    await _turns()  # transports that were closed just now let go of their sockets
 
 
 async def _turns() -> None:
