@@ -36,13 +36,13 @@ def seen(root: Task) -> tuple[str, int]:
 async def test_what_is_on_disk_and_not_counted_yet_is_read_with_its_number(
     store: DuckDBStore, by: str, monkeypatch: pytest.MonkeyPatch
 ):
-    protect, found = store._database.protect, list[Task]()
+    maintain, found = store._database.maintain_log, list[Task]()
 
     def look() -> None:  # the writer's thread has committed, and nothing more
-        protect()
+        maintain()
         found.append(asyncio.run(read(store, by)))
 
-    monkeypatch.setattr(store._database, "protect", look)
+    monkeypatch.setattr(store._database, "maintain_log", look)
     await start(store)
     assert [seen(root) for root in found] == [("in_progress", 3)]
 

@@ -35,7 +35,9 @@ from apflow.storage.sql.migrations import (
 ROW_GROUP_SIZE = 8192
 NAME = "apflow"  # of the attached file: only ATTACH accepts a row group size
 CHECKPOINT_THRESHOLD = "8MB"  # of the write-ahead log
-CHECKPOINT_SECONDS = 5.0  # to wait for readers
+MAX_LOG_BYTES = 10_000_000  # after which reads wait for a checkpoint
+READS_SECONDS = 1.0  # for running reads to end before such a checkpoint
+CHECKPOINT_SECONDS = 5.0  # to wait for readers, or until the next attempt
 CLOSE_SECONDS = 10.0  # for statements to end before the database is closed
 TRIM_EVERY = 10_000  # rows read or written, after which memory is returned to the system
 TRIM_SECONDS = 2.0  # after which it is returned in any case: a few rows may be large
@@ -69,6 +71,7 @@ class Database:
         self._claim = None if path is None else FileClaim(path)
         self._has_checkpoints = True
         self._trimmed_at = time.monotonic()
+        self._next_checkpoint = float("-inf")  # not before this moment, by the monotonic clock
         self._guard = ForkGuard(url)
         _databases.add(self)
 
@@ -222,16 +225,49 @@ class Database:
             threshold = CHECKPOINT_THRESHOLD if is_allowed else "1TB"
             cursor.execute(f"SET checkpoint_threshold = {_literal(threshold)}")
 
-    def protect(self) -> None:
-        """Restrict the write-ahead log, which DuckDB recreates, to its owner, like the database file."""
+    def maintain_log(self) -> None:
+        """Bound the write-ahead log. Called after each commit.
+
+        DuckDB writes a checkpoint in a commit only if no older transaction reads rows that have changed
+        since. With constant reads that is rare, so the log would grow (2.0).
+
+        Raises:
+            duckdb.FatalException: the checkpoint failed, and DuckDB has invalidated the database.
+        """
+        if self._protect_log() > MAX_LOG_BYTES and self._has_checkpoints:
+            self._checkpoint_between_reads()
+
+    def _protect_log(self) -> int:
+        """Restrict the log, which DuckDB recreates, to its owner, like the database file. Return its size."""
         if self.path is None:
-            return
+            return 0
         log = log_of(self.path)
         try:
-            if log.stat().st_mode & 0o077:
+            status = log.stat()
+            if status.st_mode & 0o077:
                 log.chmod(OWNER_ONLY)
         except FileNotFoundError:
-            pass
+            return 0
+        return status.st_size
+
+    def _checkpoint_between_reads(self) -> None:
+        """Let the running reads end and none begin, and write a checkpoint, if they end soon."""
+        if time.monotonic() < self._next_checkpoint:
+            return
+        with self._lock:
+            until = time.monotonic() + READS_SECONDS
+            while self._cursors and time.monotonic() < until:
+                time.sleep(0.001)
+            if not self._cursors and self._lasting is not None:
+                try:
+                    self._lasting.execute("CHECKPOINT")
+                except duckdb.FatalException:
+                    raise
+                except duckdb.Error as error:  # the changes are in the log
+                    logger.warning("%s: a checkpoint failed: %s", self.url, error)
+                else:
+                    return
+        self._next_checkpoint = time.monotonic() + CHECKPOINT_SECONDS
 
     def trim_if_due(self) -> None:
         """Call `trim`, unless it was called recently."""
@@ -300,7 +336,7 @@ class Database:
             migrate(connection, self.url)
             self._checkpoint_log(connection)
             connection.execute(f"SET memory_limit = {_literal(self._memory_limit)}")
-            self.protect()
+            self._protect_log()
         except duckdb.Error as error:
             connection.close()
             raise self.failed(error, "cannot be opened") from error

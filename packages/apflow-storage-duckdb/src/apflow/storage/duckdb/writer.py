@@ -119,7 +119,6 @@ class Writer:
         except BaseException:
             _roll_back(connection)
             raise
-        self._database.protect()
         self._database.trim_if_due()
         return done
 
@@ -130,6 +129,11 @@ class Writer:
         except duckdb.FatalException as error:
             if COMMITTED not in str(error):
                 raise
+            self._reopen_later(error)
+            return
+        try:
+            self._database.maintain_log()
+        except duckdb.FatalException as error:
             self._reopen_later(error)
 
     def reopen_if_given_up(self) -> None:
