@@ -17,9 +17,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from apflow.core.errors import NotFoundError, StoreUnavailableError
+from apflow.core.errors import IllegalMoveError, NotFoundError, StoreUnavailableError
 from apflow.core.model.event import TaskEvent
-from apflow.core.model.status import TaskStatus, check_transition
+from apflow.core.model.status import TRANSITIONS, TaskStatus
 from apflow.core.model.task import Json, Task
 
 
@@ -44,8 +44,8 @@ class Transition:
 
     def __post_init__(self) -> None:
         new = self.sets.get("status")
-        if new is not None:
-            check_transition(self.task_id, self.expects["status"], new)
+        if new is not None and new not in TRANSITIONS[self.expects["status"]]:
+            raise IllegalMoveError(self.task_id, self.expects["status"], new)
 
 
 Move = Transition  # the name of version 0.1.0

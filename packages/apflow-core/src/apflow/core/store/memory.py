@@ -60,12 +60,13 @@ class MemoryStore(TaskStore):
             taken = [task_id for task_id in added if task_id in self._tasks] + repeated(change.add)
             if taken:
                 raise IdTakenError(taken)
-            lost = self._lost(change.moves, added)
+            custom = custom_fields()
+            lost = self._lost(change.moves, added, custom)
             if lost and change.is_strict:
                 raise MoveLostError([change.moves[at].task_id for at in sorted(lost)])
-            self._add(change.add)
+            self._add(change.add, custom)
             moved: TransitionResult = [
-                None if at in lost else self._apply(move) for at, move in enumerate(change.moves)
+                None if at in lost else self._apply(move, custom) for at, move in enumerate(change.moves)
             ]
             for task_id in change.remove:
                 self._remove(task_id)
@@ -74,14 +75,17 @@ class MemoryStore(TaskStore):
     async def get(self, ids: Sequence[str]) -> dict[str, Task]:
         with self._lock:
             self._check_open()
-            return {each: self._copy_out(self._tasks[each]) for each in ids if each in self._tasks}
+            return {
+                task.id: task
+                for task in self._copies_out([self._tasks[each] for each in ids if each in self._tasks])
+            }
 
     async def tree(self, root_id: str) -> list[Task]:
         with self._lock:
             self._check_open()
             tasks = [self._tasks[task_id] for task_id in self._trees.get(root_id, ())]
             tasks.sort(key=_among_ties)
-            return [self._copy_out(task) for task in tasks]
+            return self._copies_out(tasks)
 
     async def find(self, query: TaskQuery) -> list[Task]:
         order, is_reversed = _order(query.order), query.order.startswith("-")
@@ -93,7 +97,7 @@ class MemoryStore(TaskStore):
             found.sort(key=_among_ties)
             found.sort(key=order, reverse=is_reversed)
             end = None if query.limit is None else query.offset + query.limit
-            return [self._copy_out(task) for task in found[query.offset : end]]
+            return self._copies_out(found[query.offset : end])
 
     async def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
         counts: dict[TaskStatus, int] = {}
@@ -156,19 +160,21 @@ class MemoryStore(TaskStore):
         if self.is_closed:
             raise StoreError(f"The store {self.url} is closed.")
 
-    def _lost(self, moves: Sequence[Transition], added: Mapping[str, Task]) -> set[int]:
+    def _lost(
+        self, moves: Sequence[Transition], added: Mapping[str, Task], custom: Mapping[str, Json]
+    ) -> set[int]:
         """Return which moves lose, as indexes."""
         return {
             at
             for at, move in enumerate(moves)
-            if not _wins(move, self._tasks.get(move.task_id) or added.get(move.task_id))
+            if not _wins(move, self._tasks.get(move.task_id) or added.get(move.task_id), custom)
         }
 
-    def _add(self, tasks: Sequence[Task]) -> None:
+    def _add(self, tasks: Sequence[Task], custom: Mapping[str, Json]) -> None:
         now = utc_now()
         for task in tasks:
             next_position = self._positions.get(task.root_id, 0)
-            stored = _copy_task(task)
+            stored = _copy_task(task, custom)
             stored.position = task.position if task.position >= 0 else next_position
             stored.created_at = task.created_at or now
             stored.updated_at = task.updated_at or stored.created_at
@@ -180,14 +186,13 @@ class MemoryStore(TaskStore):
             if parent_id in self._tasks:
                 self._tasks[parent_id].has_children = True
 
-    def _apply(self, move: Transition) -> tuple[TaskEvent, ...]:
+    def _apply(self, move: Transition, custom: Mapping[str, Json]) -> tuple[TaskEvent, ...]:
         task = self._tasks[move.task_id]
         if "root_id" in move.sets:
             self._leave(task)
             task.position = self._positions.get(move.sets["root_id"], 0)
             self._positions[move.sets["root_id"]] = task.position + 1
             self._trees.setdefault(move.sets["root_id"], {})[task.id] = None
-        custom = custom_fields()
         for name, value in move.sets.items():
             copied = copy_json(value) if type(value) in CONTAINERS else value
             if name == "status":
@@ -196,7 +201,7 @@ class MemoryStore(TaskStore):
                 task.extra[name] = copied
             else:
                 setattr(task, name, copied)
-        return tuple(self._number(event) for event in move.events)
+        return tuple([self._number(event) for event in move.events])
 
     def _number(self, event: TaskEvent) -> TaskEvent:
         root_id = event.root_task_id
@@ -226,29 +231,29 @@ class MemoryStore(TaskStore):
             return [self._tasks[each] for each in self._trees.get(query.root_id, ())]
         return self._tasks.values()
 
-    def _copy_out(self, task: Task) -> Task:
-        copied = _copy_task(task)
-        if task.id == task.root_id:
-            copied.last_event = self._sequences.get(task.id, 0)
-        return copied
+    def _copies_out(self, tasks: Iterable[Task]) -> list[Task]:
+        custom = custom_fields()
+        copies = [_copy_task(task, custom) for task in tasks]
+        for task in copies:
+            if task.id == task.root_id:
+                task.last_event = self._sequences.get(task.id, 0)
+        return copies
 
 
-def _copy_task(task: Task) -> Task:
+def _copy_task(task: Task, custom: Mapping[str, Json]) -> Task:
     values = {name: getattr(task, name) for name in COLUMNS}
-    for name, value in values.items():
-        if type(value) in CONTAINERS:
-            values[name] = copy_json(value)
-    extra = {**custom_fields(), **task.extra}
-    return Task(**values, extra=copy_json(extra) if extra else extra)
+    values["extra"] = {**custom, **task.extra}
+    containers = {name: value for name, value in values.items() if type(value) in CONTAINERS}
+    return Task(**{**values, **copy_json(containers)})
 
 
 def _copy_event(event: TaskEvent) -> TaskEvent:
-    return replace(event, data=copy_json(event.data), result=copy_json(event.result))
+    data, result = copy_json([event.data, event.result])
+    return replace(event, data=data, result=result)
 
 
-def _has(task: Task, fields: Mapping[str, Json]) -> bool:
+def _has(task: Task, fields: Mapping[str, Json], custom: Mapping[str, Json]) -> bool:
     """Return whether a task has these values; a custom column that it lacks has its default."""
-    custom = custom_fields()
     for name, value in fields.items():
         found = task.extra.get(name, custom[name]) if name in custom else getattr(task, name)
         if found != value:
@@ -256,8 +261,8 @@ def _has(task: Task, fields: Mapping[str, Json]) -> bool:
     return True
 
 
-def _wins(move: Transition, task: Task | None) -> bool:
-    return task is not None and _has(task, move.expects)
+def _wins(move: Transition, task: Task | None, custom: Mapping[str, Json]) -> bool:
+    return task is not None and _has(task, move.expects, custom)
 
 
 def _order(name: str) -> Callable[[Task], Any]:
@@ -300,7 +305,7 @@ def _matches(task: Task, query: TaskQuery) -> bool:
         and (query.created_after is None or task.created_at > query.created_after)
         and (query.created_before is None or task.created_at < query.created_before)
         and _is_any(query.is_requested, task.run_requested_at is not None)
-        and _has(task, query.custom)
+        and _has(task, query.custom, custom_fields())
     )
 
 
