@@ -180,3 +180,35 @@ def test_run_uses_the_loop_of_the_factory():
 
     assert run(main(), loop_factory=factory)
     assert made[0].is_closed()
+
+
+def test_code_in_a_process_of_apflow_cancels_no_task_of_the_process():
+    async def code() -> None:
+        enter_code()
+        own = asyncio.create_task(asyncio.sleep(60))
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.wait({own})
+        assert own.cancelled()
+
+    async def main() -> str:
+        others = [asyncio.create_task(asyncio.sleep(0.2, "alive")) for _ in range(2)]
+        await create_unfenced(lambda: asyncio.create_task(code(), name="apflow:code"))
+        return " ".join(await asyncio.gather(*others))
+
+    assert run(main()) == "alive alive"
+
+
+def test_code_in_another_program_may_cancel_tasks_of_the_program():
+    async def code(other: asyncio.Task[None]) -> None:
+        enter_code()
+        other.cancel()
+
+    async def main() -> bool:
+        guard(asyncio.get_running_loop())
+        other = asyncio.create_task(asyncio.sleep(60))
+        await asyncio.create_task(code(other), name="apflow:code")
+        await asyncio.wait({other})
+        return other.cancelled()
+
+    assert asyncio.run(main())

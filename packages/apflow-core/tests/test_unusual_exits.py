@@ -183,8 +183,9 @@ def arrange(where: str, how: Callable[[], Any]) -> None:
     place, leave = where, how
 
 
-def chain(root_id: str) -> list[dict[str, Any]]:
+def chain(root_id: str, seconds: float = 0.005, **all_have: Any) -> list[dict[str, Any]]:
     def task(name: str, **more: Any) -> dict[str, Any]:
+        more |= {"inputs": {"seconds": seconds}, **all_have}
         return {"id": f"{root_id}-{name}", "name": name, "parent_id": root_id, **more, **PLAIN}
 
     return [
@@ -201,11 +202,13 @@ async def status(db: MemoryStore, task_id: str) -> str:
     return str((await db.get([task_id]))[task_id].status)
 
 
-async def run_odd(inputs: dict[str, Any] | None = None, *, is_cancelled: bool = False) -> Task:
+async def run_odd(
+    inputs: dict[str, Any] | None = None, *, is_cancelled: bool = False, beside: dict[str, Any] | None = None
+) -> Task:
     """Run a tree with the odd task beside another tree, and one more afterwards, in one worker."""
     db = MemoryStore()
     worker = Worker(db, Settings(shutdown_timeout=5, cancel_grace=1.0))
-    working = asyncio.create_task(worker.run())
+    working = asyncio.create_task(worker.run(), name="worker of the test")
     async with asyncio.timeout(30):
         odd = [
             {"id": "odd", "name": "group"},
@@ -213,7 +216,7 @@ async def run_odd(inputs: dict[str, Any] | None = None, *, is_cancelled: bool = 
             {"id": "sibling", "name": "sibling", "parent_id": "odd", **PLAIN},
         ]
         await create_and_submit(db, odd)
-        await create_and_submit(db, chain("beside"))
+        await create_and_submit(db, chain("beside", **(beside or {})))
         if is_cancelled:
             while await status(db, "it") != "in_progress":
                 await asyncio.sleep(0.01)
@@ -396,6 +399,60 @@ async def test_an_executor_that_cannot_be_described_is_said_to_be_so(where: str,
     described = describe_executor("odd")
     assert not described["is_usable"]
     assert str(SYNC[how][1]) in described["problem"]
+
+
+async def cancel_all() -> None:
+    for task in asyncio.all_tasks():
+        if task.get_name() not in PROTECTED:
+            task.cancel()
+    await asyncio.sleep(0.1)
+
+
+async def cancel_in_a_loop() -> None:
+    for _ in range(20):
+        for task in asyncio.all_tasks():
+            if task.get_name() not in PROTECTED:
+                task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+
+
+PROTECTED = {"of the test", "worker of the test"}  # not apflow's own: whoever runs a worker may cancel it
+
+
+@pytest.mark.parametrize("how", [cancel_all, cancel_in_a_loop])
+@pytest.mark.parametrize("where", ["execute", "tool", "pre", "post", "on_tree_started", "on_tree_created"])
+async def test_code_that_cancels_all_tasks_cancels_its_own_only(where: str, how: Callable[[], Any]):
+    async def hook(task: Task, *_: Any) -> None:
+        if task.id in ("it", "odd") and (task.id == "odd") == where.startswith("on"):
+            await how()
+
+    if where in ("execute", "tool"):
+        arrange(where, how)
+    elif where in ("pre", "post"):
+        (register_pre_hook if where == "pre" else register_post_hook)(hook)
+    else:
+        register_task_tree_hook(where, hook)
+    for task in asyncio.all_tasks():
+        task.set_name("of the test")
+    task = await run_odd(beside={"seconds": 0.05, "policy": {"effect": "once"}})
+    check(task, "CancelledError" if where in ("execute", "tool") and how is cancel_all else None)
+    assert task.interruptions == 0
+
+
+async def test_an_executor_that_runs_a_tree_may_cancel_it():
+    db = MemoryStore()
+
+    async def run_another() -> None:
+        manager = TaskManager(db)
+        inner = await manager.task_repository.create_task(name="plain", inputs={"seconds": 30})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await manager.distribute_task_tree(await manager_tree(db, inner.id))
+        assert await status(db, inner.id) == "cancelled"
+
+    arrange("execute", run_another)
+    check(await run_odd(), None)
 
 
 async def ignore() -> None:

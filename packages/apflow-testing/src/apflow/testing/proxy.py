@@ -99,7 +99,7 @@ class Proxy:
 
     def _end(self) -> None:
         for listener in self._server.sockets:
-            self._loop.remove_reader(listener)  # nobody is accepted any more, see `_close`
+            self._loop.remove_reader(listener)  # no more connections are accepted; see `_close`
         self._pass_on()
         self._cut()
         self._loop.stop()

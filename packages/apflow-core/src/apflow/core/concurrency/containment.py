@@ -179,6 +179,7 @@ async def run_apart(make: Callable[[Callable[[], bool]], Coroutine[Any, Any, T]]
         make: takes a function that returns whether the coroutine was asked to end; returns the coroutine.
     """
     has_ended = False
+    guard(asyncio.get_running_loop())
     task = asyncio.create_task(make(lambda: has_ended), name=name)
     try:
         return await asyncio.shield(task)

@@ -42,6 +42,7 @@ def start(group: Group, waiting: deque[Named], context: Context | None = None) -
 
 
 async def _run(group: Group, waiting: deque[Named]) -> None:
+    outer = copy_context()
     enter_code()
     context = copy_context()
     current = cast("asyncio.Task[Any]", asyncio.current_task())  # asked once: it may cost a system call
@@ -54,11 +55,11 @@ async def _run(group: Group, waiting: deque[Named]) -> None:
         except StopIteration:
             del coroutine
             if waiting and (getrefcount(current) > references or copy_context() != context):
-                start(group, waiting, context)
+                start(group, waiting, outer)
                 return
             continue
         if waiting:
-            start(group, waiting, context)
+            start(group, waiting, outer)
             waiting = deque[Named]()
         current.set_name(name)
         await StartedCoroutine(coroutine, waits_for)

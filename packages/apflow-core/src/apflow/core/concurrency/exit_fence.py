@@ -4,6 +4,9 @@ asyncio stops the loop, and so usually the process, when a task or a callback ra
 of apflow catch them. Those that users' code creates (`asyncio.create_task`, `gather`, in Python 3.11 also
 `wait_for`) raise `EscapedError` instead. Callbacks of users' code (`call_later`) are fenced only where apflow
 runs the loop itself.
+
+Users' code may also try to cancel tasks that are not its own, such as all tasks of the loop. `_Guarded`
+refuses that.
 """
 
 from __future__ import annotations
@@ -11,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Generator
-from contextvars import ContextVar
-from typing import Any, TypeVar, cast
+from contextvars import Context, ContextVar
+from typing import Any, Final, TypeVar, cast
+from weakref import WeakSet
 
 from apflow.core.process.error_text import describe_error
 
@@ -31,11 +35,16 @@ class EscapedError(Exception):
 
 
 _is_code: ContextVar[bool] = ContextVar("apflow_is_users_code", default=False)
+# The task in which the present users' code began. Tasks and callbacks that the code creates inherit it.
+_owner: ContextVar[asyncio.Task[Any] | None] = ContextVar("apflow_owner_of_code", default=None)
+
+NAMED: Final = "apflow:"  # the prefix of the names of apflow's own asyncio tasks
 
 
 def enter_code() -> None:
     """Note that users' code runs in the present task from here on: the tasks that it creates are fenced."""
     _is_code.set(True)
+    _owner.set(asyncio.current_task())
 
 
 def create_unfenced(create: Callable[[], T]) -> T:
@@ -47,18 +56,24 @@ def create_unfenced(create: Callable[[], T]) -> T:
         _is_code.reset(token)
 
 
-def guard(loop: asyncio.AbstractEventLoop) -> None:
-    """Fence the tasks that users' code creates on a loop. A task factory that the loop has stays in use."""
+def guard(loop: asyncio.AbstractEventLoop, *, protects_all: bool = False) -> None:
+    """Fence the tasks that users' code creates on a loop. A task factory that the loop has stays in use.
+
+    Args:
+        protects_all: users' code may cancel only what it has created; otherwise also tasks of the program
+            that apflow is embedded in.
+    """
     present = cast("TaskFactory | None", loop.get_task_factory())
     if not isinstance(present, _Factory):
-        loop.set_task_factory(cast("Any", _Factory(present)))
+        loop.set_task_factory(cast("Any", _Factory(present, protects_all=protects_all)))
 
 
 class _Factory:
     """Creates the tasks of a loop."""
 
-    def __init__(self, wrapped: TaskFactory | None) -> None:
+    def __init__(self, wrapped: TaskFactory | None, *, protects_all: bool) -> None:
         self._wrapped = wrapped
+        self._protects_all = protects_all
 
     def __call__(
         self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **more: Any
@@ -67,7 +82,43 @@ class _Factory:
             coroutine = _Fenced(coroutine)
         if self._wrapped is not None:
             return self._wrapped(loop, coroutine, **more)
+        if not _is_code.get():  # in Python 3.11, the name is not known here
+            return _Guarded(coroutine, is_protected=self._protects_all, loop=loop, **more)
         return asyncio.Task(coroutine, loop=loop, **more)
+
+
+class _Guarded(asyncio.Task[Any]):
+    """A task that users' code cannot cancel if it is apflow's own, unless the code runs in this task.
+
+    So an executor that cancels `asyncio.all_tasks()` ends its own attempt only. Code that runs a tree itself
+    may cancel what was created for that tree.
+    """
+
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Any], *, is_protected: bool = False, **more: Any
+    ) -> None:
+        self._is_protected = is_protected  # whatever its name is
+        context: Context | None = more.get("context")
+        self._creator = _owner.get() if context is None else context.get(_owner)
+        super().__init__(coroutine, **more)
+
+    def cancel(self, msg: Any = None) -> bool:
+        owner = _owner.get()
+        is_protected = self._is_protected or self.get_name().startswith(NAMED)
+        if owner is None or owner is self or owner is self._creator or not is_protected:
+            return super().cancel(msg)
+        if owner not in _warned:
+            _warned.add(owner)
+            logger.warning(
+                "Code that runs in %s tried to cancel %s, which does not belong to it. It is not cancelled, "
+                "and further attempts of this code are not logged.",
+                owner.get_name(),
+                self.get_name(),
+            )
+        return False
+
+
+_warned: WeakSet[asyncio.Task[Any]] = WeakSet()
 
 
 class _Fenced(Coroutine[Any, Any, Any]):
@@ -106,6 +157,7 @@ def run(main: Coroutine[Any, Any, T], *, loop_factory: Callable[[], Any] | None 
     def new_loop() -> asyncio.AbstractEventLoop:
         loop = (loop_factory or asyncio.new_event_loop)()
         contain(loop)
+        guard(loop, protects_all=True)
         return cast("asyncio.AbstractEventLoop", loop)
 
     with asyncio.Runner(loop_factory=new_loop) as runner:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from apflow.core.concurrency.containment import shielded, uncancel
+from apflow.core.concurrency.exit_fence import guard
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Supervised:
     async def run(self) -> None:
         """Run the coroutine until it returns, or is ended. Cancelling this ends it, where it is not owned."""
         loop = asyncio.get_running_loop()
+        guard(loop)
         pause = FIRST_PAUSE
         while not self._ended.is_set():
             began = loop.time()

@@ -251,7 +251,7 @@ class Database:
         return status.st_size
 
     def _checkpoint_between_reads(self) -> None:
-        """Let the running reads end and none begin, and write a checkpoint, if they end soon."""
+        """Block new reads, wait for the running ones to end, and write a checkpoint. Give up if that takes long."""
         if time.monotonic() < self._next_checkpoint:
             return
         with self._lock:
