@@ -417,7 +417,7 @@ async def cancel_in_a_loop() -> None:
             await asyncio.sleep(0)
 
 
-PROTECTED = {"of the test", "worker of the test"}  # not apflow's own: whoever runs a worker may cancel it
+PROTECTED = {"of the test", "worker of the test"}  # the caller that runs a worker may cancel it
 
 
 @pytest.mark.parametrize("how", [cancel_all, cancel_in_a_loop])

@@ -251,7 +251,7 @@ class Database:
         return status.st_size
 
     def _checkpoint_between_reads(self) -> None:
-        """Block new reads, wait for the running ones to end, and write a checkpoint. Give up if that takes long."""
+        """Block new reads, wait briefly for the running ones to end, and write a checkpoint."""
         if time.monotonic() < self._next_checkpoint:
             return
         with self._lock:
