@@ -5,7 +5,24 @@ that was checked: the name is not resolved again. TLS still verifies the name. P
 not used, because they would resolve the name themselves.
 
 The pool is not httpcore's, which scans all connections for each request and takes milliseconds where fifty
-are open; see https://github.com/encode/httpcore/pull/1035.
+are open; see https://github.com/encode/httpcore/pull/1035. Nor is it aiohttp's, for these reasons (3.14.5):
+
+- It takes a response that the server sent before the request as the answer to that request
+  (https://github.com/aio-libs/aiohttp/issues/13656).
+- It repeats idempotent requests, also on a new connection, and no option turns this off
+  (https://github.com/aio-libs/aiohttp/issues/10790). It does not report whether the head was written.
+- It has no write timeout (https://github.com/aio-libs/aiohttp/issues/5546), no limit on idle connections, and
+  no way to close idle connections while others are in use.
+- It refuses an answer to HEAD that has a body (https://github.com/aio-libs/aiohttp/issues/10322), drops the
+  `?` of an empty query and the first of two headers whose names differ in case only.
+- httpx-aiohttp 0.2.0 also reports a lost connection as `ConnectTimeout`, so that a request that the server
+  has received looks as if it was never sent, and joins repeated headers.
+
+A transport over aiohttp that replaces `ClientRequest.send` to work around most of this has 303 lines of code,
+still without a limit on idle connections; this package has 363. On loopback both take 0.4 ms of processor
+time for a small request, with and without TLS; an answer of 1 MB takes 1.8 ms here and 1.1 ms there. With
+httpcore's pool, a small request takes 5.6 ms where fifty are sent at once. Importing aiohttp adds 0.3 s to
+the 0.4 s of httpx.
 
 A server may close a kept connection at any moment. A request that fails on one is sent again, on a new
 connection, if none of its bytes were written, or if its method is idempotent. An `Idempotency-Key` header
