@@ -98,6 +98,16 @@ async def test_a_connection_that_the_peer_has_closed_is_not_used_again():
         assert peer.accepted == 3
 
 
+@pytest.mark.parametrize("pause", [0, 0.1])
+async def test_a_response_that_arrives_before_its_request_is_not_the_answer(pause: float):
+    async with peer_that() as peer, client() as http:
+        await http.get(peer.url)
+        peer.writers[0].write(ANSWER.replace(b"ok", b"no"))
+        await asyncio.sleep(pause)  # 0: it is still in the socket
+        assert (await http.get(peer.url)).text == "ok"
+        assert peer.accepted == 2
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "POST", "PATCH"])
 @pytest.mark.parametrize("is_once", [False, True])
 async def test_a_request_that_meets_a_closing_connection_is_sent_again_if_it_is_idempotent(
@@ -138,6 +148,24 @@ async def test_a_request_of_which_nothing_was_written_is_sent_again_whatever_it_
         response = await http.post(peer.url, json={"amount": 1}, extensions=extensions)
         assert response.text == "ok"
         assert peer.accepted == 2
+
+
+async def test_a_request_is_written_exactly_as_it_was_given():
+    written: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        written.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(ANSWER)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a%2Fb/%7E?"
+        headers = [("Host", "here"), ("X-Tag", "1"), ("x-tag", "2"), ("X-Tag", "1")]
+        async with GuardedTransport() as transport:
+            response = await transport.handle_async_request(httpx.Request("DELETE", url, headers=headers))
+            await response.aclose()
+    head = b"DELETE /a%2Fb/%7E? HTTP/1.1\r\nHost: here\r\nX-Tag: 1\r\nx-tag: 2\r\nX-Tag: 1\r\n\r\n"
+    assert written == [head]
 
 
 async def test_a_connection_that_is_new_is_not_tried_twice():
