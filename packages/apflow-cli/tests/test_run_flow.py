@@ -144,10 +144,11 @@ def test_a_module_that_does_not_import_is_named_with_its_error(apflow):
     assert "1 / 0" in apflow("run", "flow", "add", "--import", "broken", "--debug").stderr
 
 
-def test_an_unknown_executor_fails_the_task_with_advice(apflow):
+def test_an_unknown_executor_is_refused_with_advice(apflow):
     done = apflow("run", "flow", "generate_executor")
-    assert done.returncode == 1
-    assert "apflow-executor-generate" in done.stdout
+    assert done.returncode == 2
+    assert "apflow-executor-generate" in done.stderr
+    assert apflow.json("tasks", "count")["total"] == 0
 
 
 def test_a_run_that_takes_too_long_is_cancelled_and_exits_6(apflow, held):

@@ -62,7 +62,7 @@ def flow(
     several trees: the command runs each, and the outcome lists them.
     """
     from apflow.cli.inputs.source import trees_of
-    from apflow.cli.session.running import Outcome, run_each, run_tree, tell
+    from apflow.cli.session.running import Outcome, check_before_run, run_each, run_tree, tell
     from apflow.cli.session.work import perform
 
     given = _given(executor, tasks, tasks_file, inputs, inputs_file)
@@ -79,6 +79,7 @@ def flow(
         raise click.UsageError("--idempotency-key requires --background.")
 
     async def work(service: TaskService) -> Outcome:
+        check_before_run(service, trees)
         if len(trees) > 1:
             return await run_each(service, trees, user_id=user_id, seconds=timeout, is_watched=watch)
         created = await service.create(given, user_id=user_id)

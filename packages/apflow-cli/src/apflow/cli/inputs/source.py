@@ -45,18 +45,25 @@ def read_source(name: str, path: str) -> Json:
     Raises:
         click.UsageError: the file cannot be read, or is neither.
     """
-    where = f"{name} {path}"
+    return parse(read_source_text(name, path), f"{name} {path}", suffix=Path(path).suffix.lower())
+
+
+def read_source_text(name: str, path: str) -> str:
+    """Read the text of a file; "-" is the standard input. `name` names the option in errors.
+
+    Raises:
+        click.UsageError: the file cannot be read, or is not text in UTF-8.
+    """
+    where = f"{name} {path}".lstrip()
     try:
         if path == STDIN:
-            text = _read_text(sys.stdin.buffer, where)
-        else:
-            with Path(path).open("rb") as file:
-                text = _read_text(file, where)
+            return _read_text(sys.stdin.buffer, where)
+        with Path(path).open("rb") as file:
+            return _read_text(file, where)
     except UnicodeDecodeError as error:
         raise click.UsageError(f"{where} is not text in UTF-8: {error.reason}. Save it as UTF-8.") from error
     except (OSError, ValueError) as error:
         raise click.UsageError(f"{where} cannot be read: {error}.") from error
-    return parse(text, where, suffix=Path(path).suffix.lower())
 
 
 def _read_text(file: BinaryIO, where: str) -> str:

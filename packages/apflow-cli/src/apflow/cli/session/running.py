@@ -23,9 +23,14 @@ from apflow.cli.display.output import (
 from apflow.cli.errors.exit_code import OF_STATUS, ExitCode
 from apflow.cli.inputs.options import finish
 from apflow.cli.session.signals import Draining, runs_drained_on_signal
+from apflow.core.authoring.array_validation import check_array, refused
+from apflow.core.authoring.run_check import check_runnable
+from apflow.core.extensions.hooks import Hooks
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.service.task_service import TaskService
+from apflow.core.service.trees import as_array
+from apflow.core.settings import get_settings
 from apflow.core.store.base import TaskStore
 from apflow.core.task_executor import add_up
 
@@ -34,6 +39,25 @@ MAX_TASKS = 200  # lines of a tree, and
 MAX_CHARACTERS = 4000  # of a result, that a terminal is given unasked
 
 Outcome = dict[str, Json]  # what a service's `execute` returns, with the whole tree as `root`
+
+
+def check_before_run(service: TaskService, trees: Sequence[Json]) -> None:
+    """Check that tasks can run, before anything is stored.
+
+    Trees that a server runs are not checked here: the server may have other executors.
+
+    Raises:
+        TreeInvalidError: a tree is invalid, an executor does not exist, or inputs are invalid.
+    """
+    if type(service) is not TaskService:
+        return
+    has_pre_hooks = Hooks.current().has_pre
+    found: list[str] = []
+    for tree in trees:
+        tasks = check_array(as_array(tree), get_settings())
+        found += check_runnable(tasks, has_pre_hooks=has_pre_hooks)
+    if found:
+        raise refused(found)
 
 
 async def run_tree(

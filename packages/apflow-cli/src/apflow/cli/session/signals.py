@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TypeVar
@@ -69,7 +70,8 @@ async def _with_second_interrupt(main: Coroutine[Any, Any, T]) -> T:
     def take(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, _exit_at_once)
         if callable(cancel_main):
-            cancel_main(number, frame)
+            # The signal may interrupt users' code, which must not cancel the main task: leave its context.
+            Context().run(cancel_main, number, frame)
 
     if callable(cancel_main):  # Ctrl-C is not ignored
         signal.signal(signal.SIGINT, take)

@@ -97,11 +97,15 @@ def split_trees(tasks: Sequence[Entry]) -> list[list[Entry]]:
 
 
 def _stop_at(faults: Violations) -> None:
-    found = faults.found
-    if found:
-        more = f" (and {faults.count - SHOWN} more)" if faults.count > SHOWN else ""
-        named = " ".join(found[:SHOWN])
-        raise TreeInvalidError(f"The tasks are refused, nothing was created: {named}{more}", found)
+    if faults.found:
+        raise refused(faults.found, faults.count)
+
+
+def refused(violations: Sequence[str], count: int | None = None) -> TreeInvalidError:
+    """Return the error for tasks with violations. `count`: of all violations, if some are left out."""
+    more = (len(violations) if count is None else count) - SHOWN
+    named = " ".join(violations[:SHOWN]) + (f" (and {more} more)" if more > 0 else "")
+    return TreeInvalidError(f"The tasks are refused, nothing was created: {named}", list(violations))
 
 
 def _place(at: int, entry: Entry) -> str:
@@ -114,7 +118,7 @@ def _entries(tasks: object, settings: Settings, faults: Violations) -> list[Entr
     if isinstance(tasks, str | bytes | Mapping) or not isinstance(tasks, Sequence):
         faults.add("", f"tasks must be a list of objects, not {shown(cast('object', tasks))}.")
         return []
-    entries = _flat(cast("Sequence[object]", tasks))
+    entries = flat_entries(cast("Sequence[object]", tasks))
     if not entries:
         faults.add("", "tasks is empty: a tree has at least one task.")
     if len(entries) > settings.max_tasks:
@@ -128,7 +132,7 @@ def _entries(tasks: object, settings: Settings, faults: Violations) -> list[Entr
     return cast("list[Entry]", list(entries))
 
 
-def _flat(tasks: Sequence[object]) -> Sequence[object]:
+def flat_entries(tasks: Sequence[object]) -> Sequence[object]:
     """Return tasks that are given nested, as `tasks.tree` returns them, as an array of all of them."""
     if not any(isinstance(each, Mapping) and "children" in each for each in tasks):
         return tasks

@@ -1,0 +1,69 @@
+"""Finds what would make tasks of a tree fail before their code runs.
+
+Only what is certain is reported. An executor that this process does not have may exist in another one, so
+interfaces that run trees elsewhere must not refuse a tree because of this check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from apflow.core.concurrency.containment import call_contained
+from apflow.core.errors import ApflowError, InvalidInputError
+from apflow.core.extensions.registry import ExecutorEntry, advise, executor_is_known, get_executor
+from apflow.core.model.status import TERMINAL
+from apflow.core.model.task import GROUP, Json, Task
+from apflow.core.payload.inputs import build_inputs, find_references
+from apflow.core.payload.schema import compile_schema, narrowed
+from apflow.core.payload.secrets import named_secrets
+from apflow.core.planning.plan import choose_executor
+from apflow.core.process.error_text import describe_error
+
+
+def check_runnable(tasks: Sequence[Task], *, has_pre_hooks: bool = False) -> list[str]:
+    """Return the violations of the tasks of one tree, each with its place, such as "tasks[2] ('fetch'): ...".
+
+    Reported are executors that do not exist or cannot be loaded, params that an executor does not accept, and
+    invalid inputs. Inputs are checked if they are complete: the task depends on no other task, and its inputs
+    and params name no secret.
+
+    Args:
+        has_pre_hooks: pre-hooks may change inputs, so inputs are not checked.
+    """
+    found: list[str] = []
+    for index, task in enumerate(tasks):
+        place = f"tasks[{index}] ({task.name!r})"
+        found += [f"{place}: {fault}" for fault in _faults(task, checks_inputs=not has_pre_hooks)]
+    return found
+
+
+def _faults(task: Task, *, checks_inputs: bool) -> Iterator[str]:
+    executor_id = choose_executor(task, executor_is_known)
+    if executor_id == GROUP or task.status in TERMINAL:
+        return
+    if executor_id is None:
+        yield f"no executor is called {task.name!r}. {advise(task.name)}"
+        return
+    try:
+        entry = get_executor(executor_id)
+    except ApflowError as error:
+        yield str(error)
+        return
+    if not task.dependencies and not named_secrets(task.params):
+        yield from _input_faults(task, entry, checks_inputs=checks_inputs)
+
+
+def _input_faults(task: Task, entry: ExecutorEntry, *, checks_inputs: bool) -> Iterator[str]:
+    try:
+        executor = call_contained(lambda: entry.make(task.params))
+        schema = narrowed(compile_schema(task.schemas.get("input_schema")), entry.schema_of(executor))
+        if checks_inputs and schema is not None and _is_complete(task.inputs):
+            schema.validate(build_inputs(task, {}, {}, schema))
+    except InvalidInputError as error:
+        yield from error.violations or [str(error)]
+    except Exception as error:  # noqa: BLE001 - the border to users' code
+        yield f"executor {entry.executor_id!r} cannot be created: {describe_error(error)}"
+
+
+def _is_complete(inputs: dict[str, Json]) -> bool:
+    return not find_references(inputs) and not named_secrets(inputs)

@@ -1,0 +1,172 @@
+"""The JSON Schema of files of tasks, which editors use to complete and check them.
+
+The schema accepts every file that apflow accepts. Rules between tasks, such as dependencies that must exist,
+cannot be expressed in it: `check_array` checks those.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from apflow.core.authoring.field_validation import READ_ONLY
+from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_ERROR_TYPES, MAX_SECONDS
+from apflow.core.model.custom_columns import custom_fields
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import EFFECTS
+
+Schema = dict[str, Any]
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+
+def tree_schema() -> Schema:
+    """Return the JSON Schema (draft 2020-12), with the custom columns of this process."""
+    return {
+        "$schema": DIALECT,
+        "title": "A tree of tasks for apflow",
+        "oneOf": [
+            {"type": "array", "items": {"$ref": "#/$defs/task"}, "minItems": 1},
+            {
+                "type": "object",
+                "properties": {"tasks": {"type": "array", "items": {"$ref": "#/$defs/task"}, "minItems": 1}},
+                "required": ["tasks"],
+                "additionalProperties": False,
+            },
+            {"$ref": "#/$defs/task"},
+        ],
+        "$defs": {
+            "task": {
+                "type": "object",
+                "properties": _task_properties(),
+                "required": ["name"],
+                "additionalProperties": False,
+            },
+            "dependency": _DEPENDENCY,
+            "policy": _policy(),
+        },
+    }
+
+
+def _task_properties() -> Schema:
+    read_only = {name: {"description": "Set by the engine. Ignored in a file."} for name in READ_ONLY}
+    custom = {name: {"description": "A custom column."} for name in custom_fields()}
+    return {
+        "name": {
+            "type": "string",
+            "minLength": 1,
+            "description": "Also names the executor, unless `params.executor_id` or `schemas.method` does.",
+        },
+        "id": _text("Given to all tasks of a file or to none. Without ids, unique names are the references."),
+        "parent_id": _text("The task that contains this one. Does not decide the order of execution."),
+        "user_id": _text("The user that the task belongs to."),
+        "priority": {
+            "type": ["integer", "null"],
+            "default": 2,
+            "description": "0 urgent, 1 high, 2 normal, 3 low. A lower number starts first.",
+        },
+        "dependencies": {
+            "type": ["array", "null"],
+            "items": {"$ref": "#/$defs/dependency"},
+            "description": "The tasks that must end before this one starts.",
+        },
+        "inputs": _object(
+            'What the executor receives. `{"$from": "ID", "path": "a.b"}` is a part of a result.'
+        ),
+        "params": {
+            **_object("How the executor is created. `executor_id` names it."),
+            "properties": {"executor_id": {"type": "string", "description": "The id of the executor."}},
+        },
+        "schemas": {
+            **_object("The executor, and JSON Schemas of inputs and result."),
+            "properties": {
+                "method": {"type": ["string", "null"], "description": "The id of the executor."},
+                "input_schema": {"type": ["object", "null"], "description": "A JSON Schema of `inputs`."},
+                "output_schema": {"type": ["object", "null"], "description": "A JSON Schema of the result."},
+            },
+        },
+        "policy": {"$ref": "#/$defs/policy"},
+        "status": {"enum": [*TaskStatus, None], "description": "`completed` for a task with a result."},
+        "result": {"description": "The result of a task whose status is `completed`."},
+        "original_task_id": _text("The task that this one is a copy of."),
+        "children": {
+            "type": ["array", "null"],
+            "items": {"$ref": "#/$defs/task"},
+            "description": "The tasks that this one contains, instead of `parent_id` in each.",
+        },
+        **read_only,
+        **custom,
+    }
+
+
+def _text(description: str) -> Schema:
+    return {"type": ["string", "null"], "description": description}
+
+
+def _object(description: str) -> Schema:
+    return {"type": ["object", "null"], "description": description}
+
+
+_DEPENDENCY: Final[Schema] = {
+    "oneOf": [
+        {"type": "string", "minLength": 1, "description": "The id of the task."},
+        {
+            "type": "object",
+            "properties": {
+                "id": {"type": "string", "minLength": 1},
+                "name": {"type": ["string", "null"], "minLength": 1},
+                "required": {
+                    "type": "boolean",
+                    "default": True,
+                    "description": "false: the task also starts if the dependency fails or is cancelled.",
+                },
+                "type": {},
+            },
+            "anyOf": [{"required": ["id"]}, {"required": ["name"]}],
+            "additionalProperties": False,
+        },
+    ]
+}
+
+
+def _policy() -> Schema:
+    seconds = {"type": ["number", "null"], "minimum": 0, "maximum": MAX_SECONDS}
+    return {
+        "type": ["object", "null"],
+        "description": "How the task runs.",
+        "properties": {
+            "timeout": {
+                "type": ["number", "null"],
+                "exclusiveMinimum": 0,
+                "maximum": MAX_SECONDS,
+                "description": "Seconds for each attempt.",
+            },
+            "effect": {
+                "enum": [*EFFECTS, None],
+                "description": "What a second run does. Default: what the executor says.",
+            },
+            "retry": {
+                "type": ["object", "null"],
+                "description": "When a failed attempt is repeated.",
+                "properties": {
+                    "max_attempts": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_ATTEMPTS},
+                    "delay": {**seconds, "description": "Seconds before the second attempt."},
+                    "backoff": {
+                        "type": ["number", "null"],
+                        "exclusiveMinimum": 0,
+                        "maximum": MAX_BACKOFF,
+                        "description": "The factor by which the delay grows with each attempt.",
+                    },
+                    "max_delay": {**seconds, "description": "The longest delay, in seconds."},
+                    "jitter": {"type": ["boolean", "null"]},
+                    "on": {
+                        "type": ["array", "null"],
+                        "items": {"type": "string"},
+                        "maxItems": MAX_ERROR_TYPES,
+                        "description": "The error types that are retried. Default: all that may be.",
+                    },
+                },
+                "additionalProperties": False,
+            },
+        },
+        "additionalProperties": False,
+    }
