@@ -205,6 +205,7 @@ class AsyncOperations:
         user_id: str | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         name: str | None = None,
+        key: str | None = None,
         root_only: bool = True,
         original_task_id: str | None = None,
         created_after: datetime | None = None,
@@ -223,6 +224,7 @@ class AsyncOperations:
             user_id: Only tasks of this user.
             status: Only tasks with this status, or with one of these.
             name: Only tasks with this name.
+            key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
             original_task_id: Only copies of this task.
             created_after: Only tasks created after this time.
@@ -238,6 +240,7 @@ class AsyncOperations:
                 "user_id": user_id,
                 "status": status,
                 "name": name,
+                "key": key,
                 "root_only": root_only,
                 "original_task_id": original_task_id,
                 "created_after": created_after,
@@ -302,6 +305,7 @@ class AsyncOperations:
         dependencies: Sequence[Json] | None = None,
         status: TaskStatus | None = None,
         result: Json = None,
+        key: str | None = None,
         parent_id: str | None = None,
         user_id: str | None = None,
         original_task_id: str | None = None,
@@ -323,6 +327,7 @@ class AsyncOperations:
             status: `completed` marks a pending, failed or cancelled task as completed by hand. No run of its
                 tree may be requested.
             result: The result of the task, with status `completed`.
+            key: Cannot change: accepted only if it is the present value.
             parent_id: Cannot change: accepted only if it is the present value.
             user_id: Cannot change: accepted only if it is the present value.
             original_task_id: Cannot change: accepted only if it is the present value.
@@ -340,6 +345,7 @@ class AsyncOperations:
                 "dependencies": dependencies,
                 "status": status,
                 "result": result,
+                "key": key,
                 "parent_id": parent_id,
                 "user_id": user_id,
                 "original_task_id": original_task_id,
@@ -725,6 +731,7 @@ class SyncOperations:
         user_id: str | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         name: str | None = None,
+        key: str | None = None,
         root_only: bool = True,
         original_task_id: str | None = None,
         created_after: datetime | None = None,
@@ -743,6 +750,7 @@ class SyncOperations:
             user_id: Only tasks of this user.
             status: Only tasks with this status, or with one of these.
             name: Only tasks with this name.
+            key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
             original_task_id: Only copies of this task.
             created_after: Only tasks created after this time.
@@ -758,6 +766,7 @@ class SyncOperations:
                 "user_id": user_id,
                 "status": status,
                 "name": name,
+                "key": key,
                 "root_only": root_only,
                 "original_task_id": original_task_id,
                 "created_after": created_after,
@@ -822,6 +831,7 @@ class SyncOperations:
         dependencies: Sequence[Json] | None = None,
         status: TaskStatus | None = None,
         result: Json = None,
+        key: str | None = None,
         parent_id: str | None = None,
         user_id: str | None = None,
         original_task_id: str | None = None,
@@ -843,6 +853,7 @@ class SyncOperations:
             status: `completed` marks a pending, failed or cancelled task as completed by hand. No run of its
                 tree may be requested.
             result: The result of the task, with status `completed`.
+            key: Cannot change: accepted only if it is the present value.
             parent_id: Cannot change: accepted only if it is the present value.
             user_id: Cannot change: accepted only if it is the present value.
             original_task_id: Cannot change: accepted only if it is the present value.
@@ -860,6 +871,7 @@ class SyncOperations:
                 "dependencies": dependencies,
                 "status": status,
                 "result": result,
+                "key": key,
                 "parent_id": parent_id,
                 "user_id": user_id,
                 "original_task_id": original_task_id,

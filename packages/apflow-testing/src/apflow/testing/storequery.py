@@ -41,7 +41,7 @@ class StoreQueryContract(StoreMaker):
         await store.add(
             [
                 a_task("r2", user_id="bob", created_at=minute(2), priority=0, original_task_id="r1"),
-                a_task("c", "r2", created_at=minute(3), status=TaskStatus.COMPLETED, parent_id="r2"),
+                a_task("c", "r2", created_at=minute(3), status=TaskStatus.COMPLETED, parent_id="r2", key="b"),
             ]
         )
         yield store
@@ -61,6 +61,10 @@ class StoreQueryContract(StoreMaker):
             (TaskQuery(status=[TaskStatus.FAILED, TaskStatus.COMPLETED]), ["a", "c"]),
             (TaskQuery(status=[]), []),
             (TaskQuery(name="same"), ["b", "a"]),
+            (TaskQuery(key="b"), ["b", "c"]),  # an id is the key of a task that has no other one
+            (TaskQuery(key="c"), []),
+            (TaskQuery(root_id="r2", key="b"), ["c"]),
+            (TaskQuery(root_only=True, key="r2"), ["r2"]),
             (TaskQuery(root_only=True), ["r1", "r2"]),
             (TaskQuery(root_id="r1"), ["r1", "b", "a"]),
             (TaskQuery(root_id="ghost"), []),
@@ -118,6 +122,7 @@ class StoreQueryContract(StoreMaker):
         for query in (
             TaskQuery(user_id=text),
             TaskQuery(name=text),
+            TaskQuery(key=text),
             TaskQuery(root_id=text),
             TaskQuery(parent_id=text),
             TaskQuery(original_task_id=text),

@@ -29,7 +29,7 @@ def full_task() -> Task:
         params={"executor_id": "x"}, schemas={"method": "x"}, policy={"timeout": 1.5},
         result=[{"a": None}], error="it's \"wrong\"", progress=0.5, has_children=True, attempts=2,
         created_at=NOON, started_at=NOON + timedelta(seconds=1), updated_at=NOON + timedelta(seconds=2),
-        completed_at=NOON + timedelta(seconds=3), original_task_id="o", has_copy=True, position=7,
+        completed_at=NOON + timedelta(seconds=3), original_task_id="o", has_copy=True, key="a/2", position=7,
         executor="x", generation=3, interruptions=1, not_before=NOON, cancel_requested_at=NOON, owner="me",
         run_requested_at=NOON, run_scope=["t"], run_owner="me", lease_until=NOON, run_ended_at=NOON,
         written_by=[{"user": "ann", "roles": ["admin"]}],

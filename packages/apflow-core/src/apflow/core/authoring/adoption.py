@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from apflow.core.authoring.keys import unique_keys
 from apflow.core.errors import ConflictError, InvalidInputError, MoveLostError
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, utc_now
@@ -107,10 +108,13 @@ def plan_adoption(
     moves: dict[str, Transition] = {
         root.id: _signed(root, [each for tree in others.values() for each in tree])
     }
+    used = {task.key for task in tree}
     for task_id, parent_id in parents.items():
-        for task in others[task_id]:
+        keys = unique_keys([task.key for task in others[task_id]], used)
+        used.update(keys)
+        for task, key in zip(others[task_id], keys, strict=True):
             new_parent = parent_id if task.id == task_id else task.parent_id
-            moves[task.id] = _joining(task, root, new_parent)
+            moves[task.id] = _joining(task, root, new_parent, key)
     for parent_id in parents.values():
         _mark_parent(parent_id, root.id, moves)
     return Change(moves=list(moves.values()), is_strict=True)
@@ -140,9 +144,9 @@ def _signed(root: Task, joining: Sequence[Task]) -> Transition:
     return Transition(root.id, root.id, expects, {"written_by": as_json(tuple(together))})
 
 
-def _joining(task: Task, root: Task, parent_id: str | None) -> Transition:
+def _joining(task: Task, root: Task, parent_id: str | None, key: str) -> Transition:
     joined = task.copy()
-    joined.root_id, joined.parent_id = root.id, parent_id
+    joined.root_id, joined.parent_id, joined.key = root.id, parent_id, key
     expects: dict[str, Json] = {
         "status": task.status, "generation": task.generation, "parent_id": task.parent_id,
         "run_requested_at": None,
@@ -151,6 +155,8 @@ def _joining(task: Task, root: Task, parent_id: str | None) -> Transition:
         "root_id": root.id, "parent_id": parent_id, "user_id": task.user_id or root.user_id, "executor": None,
         "written_by": None, "updated_at": utc_now(),
     }  # fmt: skip
+    if key != task.key:
+        sets["key"] = key
     return Transition(task.id, task.root_id, expects, sets, (created_event(joined, utc_now()),))
 
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import cast
 
 from apflow.core.authoring.field_validation import Violations, check_sources, read_name, read_text, shown
+from apflow.core.authoring.keys import give_keys
 from apflow.core.authoring.shape_validation import check_shape
 from apflow.core.authoring.task_validation import Entry, read_dependencies, read_entry
 from apflow.core.errors import TreeInvalidError
@@ -60,6 +61,7 @@ def read_array(tasks: Sequence[Entry], settings: Settings, user_id: str | None =
     count = sum(len(task.dependencies) for task in read)
     if count > settings.max_dependencies:
         faults.add("", f"{count} dependencies are too many: max_dependencies is {settings.max_dependencies}.")
+    give_keys(read, entries, places, has_ids, faults)
     _join(read, user_id)
     check_shape(read, places, faults)
     _stop_at(faults)

@@ -232,6 +232,7 @@ def _bare_copy(task: Task) -> Task:
         schemas=copy_json(task.schemas),
         policy=copy_json(task.policy),
         original_task_id=task.id,
+        key=task.key,
         extra=dict(task.extra),
     )
 
@@ -290,6 +291,6 @@ def as_array(copies: Sequence[Task]) -> list[dict[str, Json]]:
 
 
 _SHOWN = (
-    "id", "name", "parent_id", "user_id", "priority", "dependencies", "inputs", "params", "schemas", "policy",
-    "original_task_id",
+    "id", "key", "name", "parent_id", "user_id", "priority", "dependencies", "inputs", "params", "schemas",
+    "policy", "original_task_id",
 )  # fmt: skip

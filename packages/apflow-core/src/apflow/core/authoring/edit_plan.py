@@ -35,7 +35,7 @@ from apflow.core.settings import Settings
 from apflow.core.store.base import Change, Transition
 
 UPDATABLE = ("name", "priority", "inputs", "params", "schemas", "policy", "dependencies")
-FIXED = ("id", "parent_id", "user_id", "original_task_id")
+FIXED = ("id", "key", "parent_id", "user_id", "original_task_id")
 
 
 class MoveSet:
@@ -250,6 +250,9 @@ def plan_addition(task: Task, found: Mapping[str, Task], author: Author | None =
     refuse(task, "created", faults, conflicts)
     moves = MoveSet(root.id)
     moves.put(root.id, {"run_requested_at": None})
+    if task.key != task.id:
+        # Two such additions at once could both find that their key is free.
+        moves.put(root.id, {"updated_at": root.updated_at}, {"updated_at": utc_now()})
     _sign(moves, root, author)
     for task_id in [task.parent_id, *(each["id"] for each in task.dependencies)]:
         if task_id is not None and found[task_id].root_id == root.id:

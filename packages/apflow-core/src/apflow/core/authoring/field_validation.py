@@ -27,8 +27,8 @@ NEAR_COST = 2_000_000  # of which difflib compares ten in a microsecond
 
 # What an array may say of a task. `status` and `result` only of work that is done already: copies do that.
 KEYS = (
-    "id", "name", "parent_id", "user_id", "priority", "dependencies", "inputs", "params", "schemas", "policy",
-    "status", "result", "original_task_id",
+    "id", "key", "name", "parent_id", "user_id", "priority", "dependencies", "inputs", "params", "schemas",
+    "policy", "status", "result", "original_task_id",
 )  # fmt: skip
 
 # Fields that only the engine sets. Output of apflow can be given back as input: these are ignored in it.

@@ -59,6 +59,7 @@ def plan_status(
     event = TaskEvent(
         type=EventType.TASK_MARKED if is_mark else _EVENTS[status],
         task_id=task.id,
+        key=task.key,
         root_task_id=root.id,
         timestamp=now,
         status=status,

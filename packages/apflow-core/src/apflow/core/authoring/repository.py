@@ -53,6 +53,7 @@ class TaskRepository:
         params: dict[str, Json] | None = None,
         policy: dict[str, Json] | None = None,
         id: str | None = None,  # noqa: A002 - the name of the field
+        key: str | None = None,
         **custom: Json,
     ) -> Task:
         """Create a task: a root, or one below `parent_id`, as the last in its tree.
@@ -69,15 +70,24 @@ class TaskRepository:
             params: what the executor is made with; `executor_id` names it.
             policy: timeout, retry and effect.
             id: by default a new one.
+            key: what people call the task within its tree, unique there; by default the id.
             **custom: custom columns.
 
         Raises:
-            InvalidInputError: a value cannot be used; `violations` lists every fault.
+            InvalidInputError: a value cannot be used, or another task of the tree has the key; `violations`
+                lists every fault.
             NotFoundError: there is no task `parent_id`.
             ConflictError: a run of the tree is requested, or the id is taken.
         """
         entry: dict[str, Json] = {"name": name, "id": id, "user_id": user_id, "priority": priority}
-        entry |= {"inputs": inputs, "schemas": schemas, "params": params, "policy": policy, **custom}
+        entry |= {
+            "inputs": inputs,
+            "schemas": schemas,
+            "params": params,
+            "policy": policy,
+            "key": key,
+            **custom,
+        }
         if parent_id is None:
             task = _read_single(entry, dependencies, [])
             if self.author is not None:
@@ -100,12 +110,21 @@ class TaskRepository:
         limit = get_settings().max_tasks
         if sum((await self.store.count(TaskQuery(root_id=parent.root_id))).values()) >= limit:
             raise InvalidInputError(f"The tree has {limit} tasks, as many as one may have (max_tasks).")
+        if entry["id"] is not None or entry["key"] is not None:
+            await self._check_key(task)
         provided = plan_addition(task, found, self.author)
         try:
             await self.store.add([task], provided=provided)
         except MoveLostError as error:
             raise _overtaken(error) from error
         return task
+
+    async def _check_key(self, task: Task) -> None:
+        """Raise `InvalidInputError` if another task of the tree has the key of a new one."""
+        holders = await self.store.find(TaskQuery(root_id=task.root_id, key=task.key, limit=1))
+        if holders and holders[0].id != task.id:
+            fault = f"key {task.key!r} is that of task {holders[0].name!r} ({holders[0].id})."
+            raise InvalidInputError(f"The task is refused: {fault} Choose another one.", [fault])
 
     async def _named_in_tree(self, root_id: str, dependencies: Sequence[DependencyLike] | None) -> list[Task]:
         """Return the tasks of a tree, where dependencies are given by the names of tasks; else nothing."""
@@ -327,6 +346,8 @@ def _read_single(
     if entry["id"] is not None:
         read_text(entry["id"], "id", "", faults)
     task = read_entry(entry, entry["id"] or new_ids(1)[0], "", get_settings(), faults)
+    if entry["key"] is not None:
+        task.key = read_text(entry["key"], "key", "", faults) or task.id
     needed = read_dependencies(dependencies, "", faults)
     resolve_names(needed, tree, faults)
     task.dependencies = [each for each in needed if each["id"]]

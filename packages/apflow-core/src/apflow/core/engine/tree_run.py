@@ -461,6 +461,7 @@ class TreeRun:
             TaskEvent(
                 type=EventType.LOG,
                 task_id=self.root_id,
+                key=self.by_id[self.root_id].key,
                 root_task_id=self.root_id,
                 timestamp=utc_now(),
                 message=message,

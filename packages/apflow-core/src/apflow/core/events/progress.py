@@ -113,6 +113,7 @@ class ProgressQueue:
         return TaskEvent(
             type=EventType.LOG if event.get("type") == EventType.LOG else EventType.PROGRESS,
             task_id=self._task.id,
+            key=self._task.key,
             root_task_id=self._task.root_id,
             timestamp=utc_now(),
             status=self._task.status,

@@ -69,6 +69,7 @@ class Subscription:
         self._made_at: int | None = (
             None  # number of the last event published before the subscription was created
         )
+        self._root_key = root_id  # until the root has been read
         self._last = 0  # number of the last stored event that was delivered or is known
         self._page = FIRST_PAGE
         self._phase = NEW
@@ -154,6 +155,7 @@ class Subscription:
             self._bus.unsubscribe(self)
 
     def _begin(self, root: Task, last: int) -> None:
+        self._root_key = root.key
         self._phase = ENDED if root.run_ended_at is not None else FOLLOWING
         self._last = last
 
@@ -238,6 +240,7 @@ class Subscription:
         return TaskEvent(
             type=EventType.LOG,
             task_id=self.root_id,
+            key=self._root_key,
             root_task_id=self.root_id,
             timestamp=utc_now(),
             message=f"{count} progress and log events were missed: the subscriber was too slow.",

@@ -52,6 +52,11 @@ class TaskEvent:
     result: Json = None
     error: str | None = None
     sequence: int = 0  # given by the store in the transaction that stores it; counts per tree from 1
+    key: str = ""  # of the task, see `Task.key`; by default its id
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            self.key = self.task_id
 
     def to_dict(self) -> dict[str, Json]:
         """Return the event as plain JSON, every field present; `final` only where a run of the tree ends."""

@@ -81,8 +81,8 @@ class Policy:
 DEFAULT_POLICY = Policy()
 
 PUBLIC_FIELDS = (
-    "id", "parent_id", "root_id", "user_id", "name", "status", "priority", "dependencies", "inputs", "params",
-    "schemas", "policy", "result", "error", "progress", "has_children", "attempts", "created_at",
+    "id", "key", "parent_id", "root_id", "user_id", "name", "status", "priority", "dependencies", "inputs",
+    "params", "schemas", "policy", "result", "error", "progress", "has_children", "attempts", "created_at",
     "started_at", "updated_at", "completed_at", "original_task_id", "has_copy",
 )  # fmt: skip
 
@@ -118,6 +118,9 @@ class Task:
     completed_at: datetime | None = None
     original_task_id: str | None = None
     has_copy: bool = False
+    # What people call the task within its tree, and unique there: the id that was given, or the name where
+    # names were the references. It stays when the id is new, as in a copy. By default the id.
+    key: str = ""
 
     position: int = -1  # order of creation in the tree; -1: the store gives the next number
     executor: str | None = None  # what was decided to run it: an executor id, or GROUP
@@ -143,6 +146,10 @@ class Task:
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Json: ...  # custom columns
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            self.key = self.id
 
     def copy(self) -> Task:
         """Return a task with the same values; the JSON in it is shared."""

@@ -88,6 +88,7 @@ class ChangeSet:
         return TaskEvent(
             type=kind,
             task_id=task.id,
+            key=task.key,
             root_task_id=self.root_id,
             timestamp=self.now,
             status=task.status,
@@ -112,6 +113,7 @@ class ChangeSet:
             TaskEvent(
                 type=EventType.TASK_STARTED,
                 task_id=task.id,
+                key=task.key,
                 root_task_id=self.root_id,
                 timestamp=self.now,
                 status=IN_PROGRESS,
@@ -253,6 +255,7 @@ class ChangeSet:
         return TaskEvent(
             type=ENDED[outcome.status],
             task_id=task.id,
+            key=task.key,
             root_task_id=self.root_id,
             timestamp=self.now,
             status=outcome.status,

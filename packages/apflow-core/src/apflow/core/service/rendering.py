@@ -34,6 +34,7 @@ def snapshot(tree: Mapping[str, Json], sequence: int) -> dict[str, Json]:
     return {
         "type": "snapshot",
         "task_id": tree["id"],
+        "key": tree["key"],
         "root_task_id": tree["id"],
         "timestamp": to_json(utc_now()),
         "status": tree["status"],

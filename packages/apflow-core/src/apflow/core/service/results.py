@@ -21,6 +21,7 @@ class TaskResult(Result):
     """A task; values of secret-like keys are masked as ***."""
 
     id: str
+    key: str  # what the task is called within its tree
     parent_id: str | None
     root_id: str
     user_id: str | None
@@ -88,6 +89,7 @@ class StatusResult(Result):
     task_id: str
     context_id: str | None  # the root of its tree
     name: str | None
+    key: str | None
     status: TaskStatus | Literal["not_found"]
     progress: float | None
     error: str | None
@@ -131,6 +133,7 @@ class WhyResult(Result):
 
     task_id: str
     name: str
+    key: str
     status: TaskStatus
     reasons: list[str]
     advice: list[str]
@@ -154,6 +157,7 @@ class Event(Result):
 
     type: str
     task_id: str
+    key: str
     root_task_id: str
     sequence: int
     timestamp: datetime

@@ -346,13 +346,19 @@ class RunService(TreeService, WebhookService):
         return {
             "task_id": task.id,
             "name": task.name,
+            "key": task.key,
             "status": str(task.status),
             "reasons": found.reasons,
             "advice": found.advice,
         }
 
     async def _status(self, task: Task) -> dict[str, Json]:
-        found: dict[str, Json] = {"task_id": task.id, "context_id": task.root_id, "name": task.name}
+        found: dict[str, Json] = {
+            "task_id": task.id,
+            "context_id": task.root_id,
+            "name": task.name,
+            "key": task.key,
+        }
         found |= {"started_at": to_json(task.started_at), "updated_at": to_json(task.updated_at)}
         if task.id != task.root_id:
             found |= {"status": str(task.status), "progress": task.fraction, "error": task.error}
@@ -398,7 +404,7 @@ def split_ids(given: Iterable[str]) -> list[str]:
 
 
 _NO_STATUS: dict[str, Json] = {
-    "context_id": None, "name": None, "progress": None, "error": None, "is_running": False,
+    "context_id": None, "name": None, "key": None, "progress": None, "error": None, "is_running": False,
     "started_at": None, "updated_at": None,
 }  # fmt: skip
 

@@ -73,6 +73,9 @@ class TreeService(Access):
         user_id: OfUser = None,
         status: Statuses = None,
         name: OfName = None,
+        key: Annotated[
+            str | None, Field(description="Only tasks with this key, which is unique within a tree.")
+        ] = None,
         root_only: Annotated[bool, Field(description="Only the roots of trees.")] = True,
         original_task_id: Annotated[str | None, Field(description="Only copies of this task.")] = None,
         created_after: Annotated[Time, Field(description="Only tasks created after this time.")] = None,
@@ -99,6 +102,7 @@ class TreeService(Access):
             user_id=self._whose(user_id),
             status=status,
             name=name,
+            key=key,
             root_only=root_only,
             original_task_id=original_task_id,
             created_after=created_after,
@@ -188,6 +192,9 @@ class TreeService(Access):
             ),
         ] = None,
         result: Annotated[Json, Field(description="The result of the task, with status `completed`.")] = None,
+        key: Annotated[
+            str | None, Field(description="Cannot change: accepted only if it is the present value.")
+        ] = None,
         parent_id: Annotated[
             str | None, Field(description="Cannot change: accepted only if it is the present value.")
         ] = None,
@@ -217,6 +224,7 @@ class TreeService(Access):
             "dependencies": dependencies,
             "status": status,
             "result": result,
+            "key": key,
             "parent_id": parent_id,
             "user_id": user_id,
             "original_task_id": original_task_id,

@@ -86,6 +86,7 @@ class TaskQuery:
     user_id: str | None = None
     status: TaskStatus | Sequence[TaskStatus] | None = None
     name: str | None = None
+    key: str | None = None
     root_only: bool = False
     root_id: str | None = None
     parent_id: str | None = None

@@ -44,6 +44,7 @@ def created_event(task: Task, timestamp: datetime) -> TaskEvent:
     return TaskEvent(
         type=EventType.TASK_CREATED,
         task_id=task.id,
+        key=task.key,
         root_task_id=task.root_id,
         timestamp=timestamp,
         status=task.status,

@@ -49,6 +49,11 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
     ),
     *migrations.MIGRATIONS[2:4],
     (),  # the index of events by tree is there since the first version
+    (
+        *migrations.MIGRATIONS[6],
+        # Trees are looked up by the keys of their roots; the tasks of one tree by the index of trees.
+        f"CREATE INDEX apflow_tasks_key ON {TASKS} (key) WHERE key IS NOT NULL AND parent_id IS NULL",
+    ),
 )
 LATEST = len(MIGRATIONS)
 

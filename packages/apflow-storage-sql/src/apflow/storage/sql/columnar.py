@@ -65,6 +65,8 @@ def _values(added: Sequence[Added], column: TaskColumn, now: datetime) -> list[J
         return [each.position for each in added]
     if name in COUNTERS:
         return [0] * len(added)  # a tree is counted from nothing; what it comes to is among the changes
+    if name == "key":
+        return [None if each.task.key == each.task.id else each.task.key for each in added]
     if name == "created_at":
         return [each.task.created_at or now for each in added]
     if name == "updated_at":

@@ -99,6 +99,7 @@ BASE: tuple[TaskColumn, ...] = (
     _time("completed_at"),
     _text("original_task_id"),
     _boolean("has_copy"),
+    _text("key"),  # NULL where it is the id
     _integer("position"),
     _text("executor"),
     _integer("generation"),

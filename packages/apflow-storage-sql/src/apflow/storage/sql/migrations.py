@@ -84,6 +84,8 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
             body VARCHAR USING COMPRESSION uncompressed NOT NULL
         )""",
     ),
+    # What a task is called within its tree; NULL where that is its id.
+    ("ALTER TABLE apflow_tasks ADD COLUMN key VARCHAR",),
 )
 
 LATEST = len(MIGRATIONS)

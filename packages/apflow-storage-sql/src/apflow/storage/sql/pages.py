@@ -1,8 +1,9 @@
 """Stored events: pages of the stream of one tree.
 
 All events of a tree that one commit stores share one row, so that storing many costs as much as storing
-one. A page is JSON: a list of events, each a list of `FIELDS`. A long one is compressed, to a tenth: a
-database may rewrite what it has many times, as DuckDB does at each checkpoint, and holds it in memory then.
+one. A page is JSON: a list of events, each a list of `FIELDS`; the key is left out where it is the id. A long
+page is compressed, to a tenth: a database may rewrite what it has many times, as DuckDB does at each
+checkpoint, and holds it in memory then.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from apflow.core.payload.json_value import dumps, loads
 
 FIELDS = (
     "sequence", "type", "task_id", "timestamp", "status", "progress", "message", "data", "result", "error",
+    "key",
 )  # fmt: skip
 MAX_EVENTS = 1000  # of one page: a reader decodes whole pages
 LONG = 4096  # bytes of a page that is compressed
@@ -64,7 +66,7 @@ def _unpacked(body: str) -> str | bytes:
 
 
 def _fields(event: TaskEvent, time: str) -> tuple[Json, ...]:
-    return (
+    fields = (
         event.sequence,
         event.type,
         event.task_id,
@@ -76,10 +78,11 @@ def _fields(event: TaskEvent, time: str) -> tuple[Json, ...]:
         event.result,
         event.error,
     )
+    return fields if event.key == event.task_id else (*fields, event.key)
 
 
 def _event(root_id: str, fields: Sequence[Json]) -> TaskEvent:
-    sequence, kind, task_id, timestamp, status, progress, message, data, result, error = fields
+    sequence, kind, task_id, timestamp, status, progress, message, data, result, error, *key = fields
     return TaskEvent(
         type=EventType(kind),
         task_id=task_id,
@@ -92,4 +95,5 @@ def _event(root_id: str, fields: Sequence[Json]) -> TaskEvent:
         result=result,
         error=error,
         sequence=sequence,
+        key=key[0] if key else task_id,
     )

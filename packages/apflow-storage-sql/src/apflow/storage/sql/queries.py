@@ -110,6 +110,9 @@ def _terms(query: TaskQuery, among: Among) -> Iterator[tuple[Json, ...]]:
         value = getattr(query, name)
         if value is not None:
             yield (f"{name} = ?", value) if possible([value]) else ("FALSE",)
+    if query.key is not None:
+        term = ("(key = ? OR (key IS NULL AND id = ?))", query.key, query.key)
+        yield term if possible([query.key]) else ("FALSE",)
     if query.root_only:
         yield ("parent_id IS NULL",)  # few rows are read: both stores keep statistics of it
     if query.created_after is not None:
