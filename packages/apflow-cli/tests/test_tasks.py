@@ -235,3 +235,24 @@ def test_every_command_shows_the_same_progress_of_what_has_ended(apflow, executo
     assert {each["progress"] for each in shown} == {1.0}
     assert "100%" in apflow("tasks", "list").stdout
     assert "100%" in apflow("tasks", "status", "0").stdout
+
+
+def test_tasks_are_named_by_keys_and_paths(apflow, tree):
+    again = apflow.run(*TREE)  # the ids are taken now
+    real = again["ids"]
+    assert real["left"] != "left"
+    listed = apflow("tasks", "list", "--all", "--key", "left")
+    assert listed.stdout.splitlines()[0].split()[:3] == ["ID", "KEY", "NAME"]
+    assert f"{real['left']}  left  left  completed" in listed.stdout
+    assert apflow.json("tasks", "get", f"{real['root'][:8]}/left")["task"]["id"] == real["left"]
+    done = apflow("tasks", "get", "root/left")
+    assert done.returncode == 2
+    assert "'root/left' matches 2 tasks: " in done.stderr
+    assert real["left"] in done.stderr
+    apflow("tasks", "delete", "--force", "root")
+    assert apflow.json("tasks", "why", "root/left")["task_id"] == real["left"]
+    assert apflow.json("tasks", "tree", "root")["root"]["key"] == "root"
+    shown = apflow("tasks", "tree", "root/right").stdout
+    assert f"both (root)  {real['root']}" in shown
+    assert apflow.json("tasks", "delete", "root/root", "--force")["deleted_count"] == 3
+    assert apflow("tasks", "get", "root/left").returncode == 3

@@ -128,8 +128,8 @@ class AsyncOperations:
         `webhook_id`, and the `webhook_secret` if the server generated one.
 
         Args:
-            task_id: ID of a stored task. A root runs its whole tree; any other task runs with its descendants
-                and what they need.
+            task_id: ID or path of a stored task. A root runs its whole tree; any other task runs with its
+                descendants and what they need.
             tasks: The tasks to create and run, instead of `task_id`: an array, or one object.
             wait: Return when the run has ended.
             force: Run completed tasks again.
@@ -167,7 +167,7 @@ class AsyncOperations:
         `snapshot` with the tree as `data`. Its sequence number is the one to continue from.
 
         Args:
-            task_id: ID of the task.
+            task_id: ID or path of the task.
             after: Sequence number of the last event that the caller has; start after it.
         """
         return self.watch(task_id, after)
@@ -176,7 +176,7 @@ class AsyncOperations:
         """Return the webhooks of a task's tree, each with its progress and its last error.
 
         Args:
-            task_id: ID of the task.
+            task_id: ID or path of the task.
         """
         answer: list[WebhookResult] = await self._ask("tasks.webhooks", {"task_id": task_id})
         return answer
@@ -185,7 +185,7 @@ class AsyncOperations:
         """Return one task.
 
         Args:
-            task_id: ID of the task.
+            task_id: ID or path of the task.
         """
         answer: TaskResult = await self._ask("tasks.get", {"task_id": task_id})
         return answer
@@ -194,7 +194,7 @@ class AsyncOperations:
         """Return one task.
 
         Args:
-            task_id: ID of the task.
+            task_id: ID or path of the task.
         """
         answer: TaskResult = await self._ask("tasks.detail", {"task_id": task_id})
         return answer
@@ -257,7 +257,7 @@ class AsyncOperations:
         """Return the direct children of a task, in order.
 
         Args:
-            parent_id: ID of the parent.
+            parent_id: ID or path of the parent.
         """
         answer: list[TaskResult] = await self._ask("tasks.children", {"parent_id": parent_id})
         return answer
@@ -266,7 +266,7 @@ class AsyncOperations:
         """Return the whole tree that a task belongs to, nested.
 
         Args:
-            task_id: ID of any task of the tree.
+            task_id: ID or path of any task of the tree.
         """
         answer: TreeResult = await self._ask("tasks.tree", {"task_id": task_id})
         return answer
@@ -316,7 +316,7 @@ class AsyncOperations:
         continue in the next run.
 
         Args:
-            task_id: ID of the task.
+            task_id: ID or path of the task.
             name: A new name.
             priority: A new priority: 0 is urgent, 1 high, 2 normal, 3 low.
             inputs: New inputs; they replace all present inputs.
@@ -357,7 +357,7 @@ class AsyncOperations:
         """Delete a task and its descendants.
 
         Args:
-            task_id: ID of the task.
+            task_id: ID or path of the task.
             force: Also delete tasks that have ended.
         """
         answer: DeleteResult = await self._ask("tasks.delete", {"task_id": task_id, "force": force})
@@ -379,11 +379,11 @@ class AsyncOperations:
         The result is the new tree or, without `save`, the array of tasks that would be created.
 
         Args:
-            task_id: ID of the task.
+            task_id: ID or path of the task.
             children: Also copy the descendants of the task. By default, only if the task is a root.
             copy_mode: `minimal` copies the task and what it needs, `full` its whole tree, `custom` the tasks
                 that are named.
-            custom_task_ids: IDs of the tasks to copy in mode `custom`.
+            custom_task_ids: IDs or paths of the tasks to copy in mode `custom`.
             custom_include_children: In mode `custom`: also copy the descendants of these tasks.
             reset_fields: Fields that get their default value in the copy.
             save: If false, return the tasks that would be created, and create none.
@@ -410,7 +410,7 @@ class AsyncOperations:
         A task that does not exist, or that the caller may not see, has the status "not_found".
 
         Args:
-            task_ids: IDs of tasks: a list, or one string with commas between the IDs.
+            task_ids: IDs or paths of tasks: a list, or one string with commas between them.
             force: Stop running code at once, without time to end by itself.
             error_message: The reason, stored as the error of each task.
         """
@@ -427,7 +427,7 @@ class AsyncOperations:
         A task that does not exist, or that the caller may not see, has the status "not_found".
 
         Args:
-            task_ids: IDs of tasks: a list, or one string with commas between the IDs.
+            task_ids: IDs or paths of tasks: a list, or one string with commas between them.
             force: Stop running code at once, without time to end by itself.
             error_message: The reason, stored as the error of each task.
         """
@@ -465,7 +465,7 @@ class AsyncOperations:
         A task that does not exist, or that the caller may not see, has the status "not_found".
 
         Args:
-            task_ids: IDs of tasks: a list, or one string with commas between the IDs.
+            task_ids: IDs or paths of tasks: a list, or one string with commas between them.
         """
         answer: list[StatusResult] = await self._ask("tasks.running.status", {"task_ids": task_ids})
         return answer
@@ -474,7 +474,7 @@ class AsyncOperations:
         """Resume trees whose run was interrupted because its process ended.
 
         Args:
-            task_ids: IDs of the trees to resume. By default, every tree that can be resumed.
+            task_ids: IDs or paths of the trees to resume; by default, of all that can be resumed.
         """
         answer: list[StatusResult] = await self._ask("tasks.resume", {"task_ids": task_ids})
         return answer
@@ -483,7 +483,7 @@ class AsyncOperations:
         """Explain why a task has its status, and what to do to change it.
 
         Args:
-            task_id: ID of the task.
+            task_id: ID or path of the task.
         """
         answer: WhyResult = await self._ask("tasks.why", {"task_id": task_id})
         return answer
@@ -654,8 +654,8 @@ class SyncOperations:
         `webhook_id`, and the `webhook_secret` if the server generated one.
 
         Args:
-            task_id: ID of a stored task. A root runs its whole tree; any other task runs with its descendants
-                and what they need.
+            task_id: ID or path of a stored task. A root runs its whole tree; any other task runs with its
+                descendants and what they need.
             tasks: The tasks to create and run, instead of `task_id`: an array, or one object.
             wait: Return when the run has ended.
             force: Run completed tasks again.
@@ -693,7 +693,7 @@ class SyncOperations:
         `snapshot` with the tree as `data`. Its sequence number is the one to continue from.
 
         Args:
-            task_id: ID of the task.
+            task_id: ID or path of the task.
             after: Sequence number of the last event that the caller has; start after it.
         """
         return self.watch(task_id, after)
@@ -702,7 +702,7 @@ class SyncOperations:
         """Return the webhooks of a task's tree, each with its progress and its last error.
 
         Args:
-            task_id: ID of the task.
+            task_id: ID or path of the task.
         """
         answer: list[WebhookResult] = self._ask("tasks.webhooks", {"task_id": task_id})
         return answer
@@ -711,7 +711,7 @@ class SyncOperations:
         """Return one task.
 
         Args:
-            task_id: ID of the task.
+            task_id: ID or path of the task.
         """
         answer: TaskResult = self._ask("tasks.get", {"task_id": task_id})
         return answer
@@ -720,7 +720,7 @@ class SyncOperations:
         """Return one task.
 
         Args:
-            task_id: ID of the task.
+            task_id: ID or path of the task.
         """
         answer: TaskResult = self._ask("tasks.detail", {"task_id": task_id})
         return answer
@@ -783,7 +783,7 @@ class SyncOperations:
         """Return the direct children of a task, in order.
 
         Args:
-            parent_id: ID of the parent.
+            parent_id: ID or path of the parent.
         """
         answer: list[TaskResult] = self._ask("tasks.children", {"parent_id": parent_id})
         return answer
@@ -792,7 +792,7 @@ class SyncOperations:
         """Return the whole tree that a task belongs to, nested.
 
         Args:
-            task_id: ID of any task of the tree.
+            task_id: ID or path of any task of the tree.
         """
         answer: TreeResult = self._ask("tasks.tree", {"task_id": task_id})
         return answer
@@ -842,7 +842,7 @@ class SyncOperations:
         continue in the next run.
 
         Args:
-            task_id: ID of the task.
+            task_id: ID or path of the task.
             name: A new name.
             priority: A new priority: 0 is urgent, 1 high, 2 normal, 3 low.
             inputs: New inputs; they replace all present inputs.
@@ -883,7 +883,7 @@ class SyncOperations:
         """Delete a task and its descendants.
 
         Args:
-            task_id: ID of the task.
+            task_id: ID or path of the task.
             force: Also delete tasks that have ended.
         """
         answer: DeleteResult = self._ask("tasks.delete", {"task_id": task_id, "force": force})
@@ -905,11 +905,11 @@ class SyncOperations:
         The result is the new tree or, without `save`, the array of tasks that would be created.
 
         Args:
-            task_id: ID of the task.
+            task_id: ID or path of the task.
             children: Also copy the descendants of the task. By default, only if the task is a root.
             copy_mode: `minimal` copies the task and what it needs, `full` its whole tree, `custom` the tasks
                 that are named.
-            custom_task_ids: IDs of the tasks to copy in mode `custom`.
+            custom_task_ids: IDs or paths of the tasks to copy in mode `custom`.
             custom_include_children: In mode `custom`: also copy the descendants of these tasks.
             reset_fields: Fields that get their default value in the copy.
             save: If false, return the tasks that would be created, and create none.
@@ -936,7 +936,7 @@ class SyncOperations:
         A task that does not exist, or that the caller may not see, has the status "not_found".
 
         Args:
-            task_ids: IDs of tasks: a list, or one string with commas between the IDs.
+            task_ids: IDs or paths of tasks: a list, or one string with commas between them.
             force: Stop running code at once, without time to end by itself.
             error_message: The reason, stored as the error of each task.
         """
@@ -953,7 +953,7 @@ class SyncOperations:
         A task that does not exist, or that the caller may not see, has the status "not_found".
 
         Args:
-            task_ids: IDs of tasks: a list, or one string with commas between the IDs.
+            task_ids: IDs or paths of tasks: a list, or one string with commas between them.
             force: Stop running code at once, without time to end by itself.
             error_message: The reason, stored as the error of each task.
         """
@@ -989,7 +989,7 @@ class SyncOperations:
         A task that does not exist, or that the caller may not see, has the status "not_found".
 
         Args:
-            task_ids: IDs of tasks: a list, or one string with commas between the IDs.
+            task_ids: IDs or paths of tasks: a list, or one string with commas between them.
         """
         answer: list[StatusResult] = self._ask("tasks.running.status", {"task_ids": task_ids})
         return answer
@@ -998,7 +998,7 @@ class SyncOperations:
         """Resume trees whose run was interrupted because its process ended.
 
         Args:
-            task_ids: IDs of the trees to resume. By default, every tree that can be resumed.
+            task_ids: IDs or paths of the trees to resume; by default, of all that can be resumed.
         """
         answer: list[StatusResult] = self._ask("tasks.resume", {"task_ids": task_ids})
         return answer
@@ -1007,7 +1007,7 @@ class SyncOperations:
         """Explain why a task has its status, and what to do to change it.
 
         Args:
-            task_id: ID of the task.
+            task_id: ID or path of the task.
         """
         answer: WhyResult = self._ask("tasks.why", {"task_id": task_id})
         return answer

@@ -10,12 +10,12 @@ from typing import Any, Final, cast
 
 from apflow.client.async_client import Client
 from apflow.client.call import without_defaults
-from apflow.core.errors import ApflowError, InvalidInputError, NotFoundError
+from apflow.core.errors import ApflowError
 from apflow.core.model.task import GROUP, Json, Task
 from apflow.core.model.tolerance import tolerated
 from apflow.core.service.operations import OPERATIONS, Operation
 from apflow.core.service.task_service import TaskService
-from apflow.core.service.trees import MIN_PREFIX_LENGTH, as_array
+from apflow.core.service.trees import as_array
 
 PAGE: Final = 1000
 CANCEL: Final = 3.0  # seconds that a server has to cancel a run
@@ -66,27 +66,6 @@ class RemoteService(TaskService):
             )
         except ApflowError as error:
             stopped.add_note(f"The run may continue at {self.client.url}: {error}")
-
-    async def find_id(self, given: str) -> str:
-        """Return the ID that a string stands for: itself, or the only ID that starts with it.
-
-        Raises:
-            NotFoundError: no ID starts with it.
-            InvalidInputError: several IDs do.
-        """
-        if len(given) < MIN_PREFIX_LENGTH:
-            return given
-        try:
-            return str((await self.client.call("tasks.get", {"task_id": given}))["id"])
-        except NotFoundError:
-            found = [each async for each in self._every_id() if each.startswith(given)]
-        if len(found) > 1:
-            raise InvalidInputError(
-                f"{given!r} matches {len(found)} task IDs: {', '.join(found[:5])}. Give a longer prefix."
-            )
-        if not found:
-            raise NotFoundError(given)
-        return found[0]
 
     async def _every_id(self) -> AsyncGenerator[str, None]:
         params: dict[str, Any] = {"root_only": False, "limit": PAGE, "order": "created_at"}

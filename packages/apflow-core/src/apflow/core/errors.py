@@ -6,10 +6,12 @@ ApflowError
 │   ├── TreeInvalidError             an array of tasks that is not a valid tree
 │   ├── ValidationError              inputs that break the executor's schema
 │   │   └── InputsError              inputs that cannot be built: a reference that finds nothing
+│   ├── AmbiguousTaskError           a name that several tasks have
 │   ├── QueryError                   a JMESPath expression that is invalid, or fails on its value
 │   ├── MalformedTextError           text that is not JSON or YAML, or repeats a key
 │   └── SettingsError                a setting that cannot be read
 ├── NotFoundError (KeyError)         no such task
+├── NoResultError (KeyError)         a task has not completed, and so has no result
 ├── ForbiddenError (PermissionError) the caller may not do this
 ├── ConflictError (RuntimeError)     the state of a task forbids it now
 │   ├── IllegalMoveError             not in the table of moves
@@ -47,7 +49,7 @@ An error takes facts and builds its sentence: what happened, why, what to do. Th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -75,6 +77,20 @@ class InputsError(ValidationError):
     """Inputs that cannot be built: a reference that is malformed or finds nothing."""
 
 
+class AmbiguousTaskError(InvalidInputError):
+    """A name, such as a path, that several tasks have.
+
+    `task_ids` has the ids of the tasks, and `violations` a description of each.
+    """
+
+    def __init__(self, name: str, candidates: Mapping[str, str], what: str = "tasks") -> None:
+        described = list(candidates.values())
+        shown = ", ".join(described[:5]) + (f" and {len(described) - 5} more" if len(described) > 5 else "")
+        super().__init__(f"{name!r} matches {len(described)} {what}: {shown}. Give a full id.", described)
+        self.name = name
+        self.task_ids = list(candidates)
+
+
 class QueryError(InvalidInputError):
     """A JMESPath expression that is invalid, or that fails on its value."""
 
@@ -100,9 +116,25 @@ class SettingsError(InvalidInputError):
 class NotFoundError(ApflowError, KeyError):
     """No task has this id."""
 
-    def __init__(self, task_id: str) -> None:
-        super().__init__(f"There is no task {task_id!r}. `apflow tasks list` shows the ones there are.")
+    def __init__(self, task_id: str, advice: str = "") -> None:
+        known = advice or "`apflow tasks list` shows the ones there are."
+        super().__init__(f"There is no task {task_id!r}. {known}")
         self.task_id = task_id
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show the repr
+
+
+class NoResultError(ApflowError, KeyError):
+    """A task whose result was asked for has not completed, or no task has the key."""
+
+    def __init__(self, key: str, status: str | None = None, error: str | None = None) -> None:
+        if status is None:
+            said = f"No task has the key {key!r}. print(tree) shows the tasks, and list(results) the keys."
+        else:
+            said = f"Task {key!r} has no result: it is {status}{f': {error}' if error else ''}."
+        super().__init__(said)
+        self.key, self.status, self.error = key, status, error
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would show the repr

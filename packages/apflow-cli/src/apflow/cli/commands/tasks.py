@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 def tasks() -> None:
     """List, inspect, run, cancel, copy and delete stored tasks.
 
-    An ID may be shortened to its first 8 or more characters, if no other ID starts with them.
+    A task is named by its ID or by a path: ROOT/KEY, as in bill/apples, the ID or key of a root and the key
+    of the task. A root is also named by its key. An ID may be shortened to its first 8 or more characters, if
+    no other ID starts with them.
     """
 
 
@@ -32,6 +35,7 @@ for _change in CHANGES:
 @parameter_option("tasks.list", "status", "-s", "--status", multiple=True, more="Repeatable.")
 @parameter_option("tasks.list", "user_id", "-u", "--user-id", metavar="ID")
 @parameter_option("tasks.list", "name", "--name")
+@parameter_option("tasks.list", "key", "--key")
 @parameter_option(
     "tasks.list",
     "root_only",
@@ -53,7 +57,7 @@ def list_tasks(ctx: click.Context, /, status: tuple[str, ...], **options: Any) -
     """List tasks, the newest first."""
     from datetime import UTC
 
-    from apflow.cli.display.output import write_json, write_table
+    from apflow.cli.display.output import write_json
     from apflow.cli.session.work import perform
     from apflow.core.model.status import TaskStatus
 
@@ -67,13 +71,21 @@ def list_tasks(ctx: click.Context, /, status: tuple[str, ...], **options: Any) -
     if session_of(ctx).is_json:
         write_json({"tasks": found})
     else:
-        columns = ("id", "name", "status", "progress", "created_at")
-        write_table(columns, [[_shown(task, column) for column in columns] for task in found])
+        _write_tasks(("id", "key", "name", "status", "progress", "created_at"), found)
+
+
+def _write_tasks(columns: Sequence[str], found: Sequence[dict[str, Any]]) -> None:
+    """Write a table of tasks; with keys only if one differs from the id."""
+    from apflow.cli.display.output import write_table
+
+    has_keys = any(task["key"] not in (None, task[columns[0]]) for task in found)
+    shown = [column for column in columns if column != "key" or has_keys]
+    write_table(shown, [[_shown(task, column) for column in shown] for task in found])
 
 
 def _shown(task: dict[str, Any], column: str) -> Any:
     if column == "progress":
-        return f"{task['progress']:.0%}"
+        return _percent(task["progress"])
     return task[column][:19] if column == "created_at" and task[column] else task[column]
 
 
@@ -102,7 +114,7 @@ def get(ctx: click.Context, task_id: str) -> None:
 @click.pass_context
 def status(ctx: click.Context, task_ids: tuple[str, ...]) -> None:
     """Show the status of tasks; for a root, of its tree."""
-    from apflow.cli.display.output import write_json, write_table
+    from apflow.cli.display.output import write_json
     from apflow.cli.session.work import check_found, ids_as_given, perform
 
     async def work(service: TaskService) -> list[dict[str, Any]]:
@@ -113,11 +125,7 @@ def status(ctx: click.Context, task_ids: tuple[str, ...]) -> None:
     if session_of(ctx).is_json:
         write_json({"tasks": found})
     else:
-        rows = [
-            [each["task_id"], each["name"], each["status"], _percent(each["progress"]), each["error"]]
-            for each in found
-        ]
-        write_table(("task_id", "name", "status", "progress", "error"), rows)
+        _write_tasks(("task_id", "key", "name", "status", "progress", "error"), found)
     if any(each["status"] == "not_found" for each in found):
         finish(ExitCode.NOT_FOUND)
 
@@ -151,7 +159,7 @@ def tree(ctx: click.Context, task_id: str) -> None:
 @click.pass_context
 def children(ctx: click.Context, task_id: str) -> None:
     """Show the direct children of a task."""
-    from apflow.cli.display.output import write_json, write_table
+    from apflow.cli.display.output import write_json
     from apflow.cli.session.work import perform
 
     async def work(service: TaskService) -> list[dict[str, Any]]:
@@ -161,8 +169,7 @@ def children(ctx: click.Context, task_id: str) -> None:
     if session_of(ctx).is_json:
         write_json({"tasks": found})
     else:
-        columns = ("id", "name", "status", "progress")
-        write_table(columns, [[_shown(task, column) for column in columns] for task in found])
+        _write_tasks(("id", "key", "name", "status", "progress"), found)
 
 
 @tasks.command()
@@ -196,7 +203,7 @@ def count(ctx: click.Context, /, status: tuple[str, ...], **options: Any) -> Non
 @click.pass_context
 def why(ctx: click.Context, task_id: str) -> None:
     """Explain the status of a task, and what would change it."""
-    from apflow.cli.display.output import one_line, write_json, write_line
+    from apflow.cli.display.output import label, one_line, write_json, write_line
     from apflow.cli.session.work import perform
 
     async def work(service: TaskService) -> dict[str, Any]:
@@ -206,7 +213,7 @@ def why(ctx: click.Context, task_id: str) -> None:
     if session_of(ctx).is_json:
         write_json(found)
         return
-    write_line(one_line(f"{found['name']} is {found['status']}."))
+    write_line(f"{label({**found, 'id': found['task_id']})} is {found['status']}.")
     for reason in found["reasons"]:
         write_line(f"- {one_line(reason)}")
     for command in found["advice"]:

@@ -126,8 +126,8 @@ def copy(
         write_json(found if dry_run else {"saved": True, "root": found})
     elif dry_run:
         write_table(
-            ("id", "name", "status"),
-            [[each["id"], each["name"], each.get("status")] for each in found["tasks"]],
+            ("id", "key", "name", "status"),
+            [[each["id"], each["key"], each["name"], each.get("status")] for each in found["tasks"]],
         )
     else:
         write_tree(found)

@@ -129,6 +129,18 @@ def write_fields(fields: Mapping[str, Json]) -> None:
             _write(f"{name.ljust(width)}  {_coloured(name, text)}\n")
 
 
+def own_key(task: Mapping[str, Json]) -> str:
+    """Return the key of a task if it says more than the id and the name, else an empty string."""
+    key = task.get("key")
+    return "" if key in (None, task["id"], task["name"]) else one_line(key)
+
+
+def label(task: Mapping[str, Json]) -> str:
+    """Return the name of a task, with its key if that says more."""
+    key = own_key(task)
+    return one_line(task["name"]) + (f" ({key})" if key else "")
+
+
 def count(root: Mapping[str, Json]) -> int:
     """Return how many tasks a tree has."""
     found = 0
@@ -146,7 +158,7 @@ def write_tree(root: Mapping[str, Json]) -> None:
         task, depth = waiting.pop()
         status = _coloured("status", one_line(task["status"]).ljust(11))
         error = f"  {one_line(task['error'])}" if task["error"] else ""
-        own = f"{one_line(task['name'])}  {one_line(task['id'])}"
+        own = f"{label(task)}  {one_line(task['id'])}"
         _write(f"{'  ' * depth}{status}  {own}{error}\n")
         waiting.extend((child, depth + 1) for child in reversed(task["children"]))
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from apflow.cli.display.output import one_line
+from apflow.cli.display.output import label, one_line
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 
@@ -31,9 +31,7 @@ class View:
         waiting: list[tuple[Mapping[str, Json], int]] = [(root, 0)]
         while waiting:
             task, depth = waiting.pop()
-            row = Row(
-                one_line(task["name"]), depth, task["status"], task["progress"], one_line(task["error"])
-            )
+            row = Row(label(task), depth, task["status"], task["progress"], one_line(task["error"]))
             self.rows[task["id"]] = row
             self.by_status[row.status] += 1
             waiting.extend((child, depth + 1) for child in reversed(task["children"]))

@@ -35,7 +35,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "tasks.execute": {
         "task_id": {
-            "description": "ID of a stored task. A root runs its whole tree; any other task runs with its descendants and what they need."
+            "description": "ID or path of a stored task. A root runs its whole tree; any other task runs with its descendants and what they need."
         },
         "tasks": {
             "description": "The tasks to create and run, instead of `task_id`: an array, or one object."
@@ -62,16 +62,16 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "webhook_config": {"description": "Where the server sends the events of the run."},
     },
     "tasks.watch": {
-        "task_id": {"description": "ID of the task."},
+        "task_id": {"description": "ID or path of the task."},
         "after": {
             "description": "Sequence number of the last event that the caller has; start after it.",
             "minimum": 0,
             "maximum": 2147483647,
         },
     },
-    "tasks.webhooks": {"task_id": {"description": "ID of the task."}},
-    "tasks.get": {"task_id": {"description": "ID of the task."}},
-    "tasks.detail": {"task_id": {"description": "ID of the task."}},
+    "tasks.webhooks": {"task_id": {"description": "ID or path of the task."}},
+    "tasks.get": {"task_id": {"description": "ID or path of the task."}},
+    "tasks.detail": {"task_id": {"description": "ID or path of the task."}},
     "tasks.list": {
         "user_id": {"description": "Only tasks of this user."},
         "status": {
@@ -103,8 +103,8 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "choices": ["created_at", "-created_at", "priority", "name"],
         },
     },
-    "tasks.children": {"parent_id": {"description": "ID of the parent."}},
-    "tasks.tree": {"task_id": {"description": "ID of any task of the tree."}},
+    "tasks.children": {"parent_id": {"description": "ID or path of the parent."}},
+    "tasks.tree": {"task_id": {"description": "ID or path of any task of the tree."}},
     "tasks.count": {
         "user_id": {"description": "Only tasks of this user."},
         "status": {
@@ -115,7 +115,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "root_only": {"description": "Only the roots of trees.", "default": False},
     },
     "tasks.update": {
-        "task_id": {"description": "ID of the task."},
+        "task_id": {"description": "ID or path of the task."},
         "name": {"description": "A new name."},
         "priority": {
             "description": "A new priority: 0 is urgent, 1 high, 2 normal, 3 low.",
@@ -138,11 +138,11 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "original_task_id": {"description": "Cannot change: accepted only if it is the present value."},
     },
     "tasks.delete": {
-        "task_id": {"description": "ID of the task."},
+        "task_id": {"description": "ID or path of the task."},
         "force": {"description": "Also delete tasks that have ended.", "default": False},
     },
     "tasks.copy": {
-        "task_id": {"description": "ID of the task."},
+        "task_id": {"description": "ID or path of the task."},
         "children": {
             "description": "Also copy the descendants of the task. By default, only if the task is a root."
         },
@@ -151,7 +151,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "default": "minimal",
             "choices": ["minimal", "full", "custom"],
         },
-        "custom_task_ids": {"description": "IDs of the tasks to copy in mode `custom`."},
+        "custom_task_ids": {"description": "IDs or paths of the tasks to copy in mode `custom`."},
         "custom_include_children": {
             "description": "In mode `custom`: also copy the descendants of these tasks.",
             "default": False,
@@ -163,7 +163,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "tasks.cancel": {
-        "task_ids": {"description": "IDs of tasks: a list, or one string with commas between the IDs."},
+        "task_ids": {"description": "IDs or paths of tasks: a list, or one string with commas between them."},
         "force": {
             "description": "Stop running code at once, without time to end by itself.",
             "default": False,
@@ -171,7 +171,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "error_message": {"description": "The reason, stored as the error of each task."},
     },
     "tasks.running.cancel": {
-        "task_ids": {"description": "IDs of tasks: a list, or one string with commas between the IDs."},
+        "task_ids": {"description": "IDs or paths of tasks: a list, or one string with commas between them."},
         "force": {
             "description": "Stop running code at once, without time to end by itself.",
             "default": False,
@@ -189,12 +189,14 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "tasks.running.count": {"user_id": {"description": "Only tasks of this user."}},
     "tasks.running.status": {
-        "task_ids": {"description": "IDs of tasks: a list, or one string with commas between the IDs."}
+        "task_ids": {"description": "IDs or paths of tasks: a list, or one string with commas between them."}
     },
     "tasks.resume": {
-        "task_ids": {"description": "IDs of the trees to resume. By default, every tree that can be resumed."}
+        "task_ids": {
+            "description": "IDs or paths of the trees to resume; by default, of all that can be resumed."
+        }
     },
-    "tasks.why": {"task_id": {"description": "ID of the task."}},
+    "tasks.why": {"task_id": {"description": "ID or path of the task."}},
     "system.health": {},
     "system.metrics": {},
     "system.executors": {},

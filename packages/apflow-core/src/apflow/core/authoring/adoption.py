@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from apflow.core.authoring.keys import unique_keys
 from apflow.core.errors import ConflictError, InvalidInputError, MoveLostError
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import Json, Task, utc_now
+from apflow.core.model.task import Json, Task, task_label, utc_now
 from apflow.core.model.tree import TaskTreeNode
 from apflow.core.permissions.origin import as_json, authors_of
 from apflow.core.settings import get_settings
@@ -49,7 +49,7 @@ async def adopt(db: TaskStore, node: TaskTreeNode) -> None:
 def _check_stored(node: TaskTreeNode) -> None:
     """Refuse nodes whose tasks no store has given: their runs would leave no trace."""
     faults = [
-        f"{each.task.name!r} ({each.task.id}): it is not stored. Create it with TaskRepository.create_task."
+        f"{task_label(each.task)}: it is not stored. Create it with TaskRepository.create_task."
         for each in node.walk()
         if each.task.created_at is None and each is not node
     ]
@@ -96,13 +96,11 @@ def plan_adoption(
     if count > get_settings().max_tasks:
         faults.append(f"the tree would have {count} tasks; max_tasks is {get_settings().max_tasks}.")
     if faults:
-        message = (
-            f"Tree {root.name!r} ({root.id}) cannot be run with these nodes: {' '.join(faults)} {ADVICE}"
-        )
+        message = f"Tree {task_label(root)} cannot be run with these nodes: {' '.join(faults)} {ADVICE}"
         raise InvalidInputError(message, faults)
     if root.run_requested_at is not None:
         raise ConflictError(
-            f"A run of tree {root.name!r} ({root.id}) is requested, so that no task can join it. "
+            f"A run of tree {task_label(root)} is requested, so that no task can join it. "
             "Wait for its end, or cancel it first."
         )
     moves: dict[str, Transition] = {

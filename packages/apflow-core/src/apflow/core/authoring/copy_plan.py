@@ -14,7 +14,7 @@ from typing import Literal, cast
 from apflow.core.authoring.field_validation import near
 from apflow.core.errors import InvalidInputError, NotFoundError
 from apflow.core.model.custom_columns import custom_fields
-from apflow.core.model.ids import new_ids
+from apflow.core.model.ids import is_generated, new_ids
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Dependency, Json, Task, utc_now
 from apflow.core.model.tree_index import TreeIndex
@@ -188,6 +188,7 @@ def copied_tasks(tasks: Sequence[Task], plan: CopyPlan, reset_fields: Sequence[s
     for position, task in enumerate(originals):
         copy = _completed_copy(task) if task.id in plan.completed else _pending_copy(task, reset_fields)
         copy.id, copy.root_id, copy.position = real[task.id], real[root.id], position
+        copy.key = copy.key or copy.id
         copy.parent_id = real[parents[task.id]] if task.id in parents else None
         if task.id in plan.pending or plan.is_whole:
             copy.dependencies = [_renamed(each, real) for each in task.dependencies if each["id"] in real]
@@ -232,7 +233,7 @@ def _bare_copy(task: Task) -> Task:
         schemas=copy_json(task.schemas),
         policy=copy_json(task.policy),
         original_task_id=task.id,
-        key=task.key,
+        key="" if task.key == task.id and is_generated(task.id) else task.key,
         extra=dict(task.extra),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from apflow.core.errors import ConflictError
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import Json, Task
+from apflow.core.model.task import Json, Task, task_label
 from apflow.core.model.tree_index import TreeIndex
 from apflow.core.store.base import Change, Transition
 
@@ -45,11 +45,11 @@ def _faults(index: TreeIndex, doomed: Sequence[str], force: bool) -> list[str]:
     for each in doomed:
         task = index.by_id[each]
         if TaskStatus.is_active(task.status):
-            faults.append(f"{task.name!r} ({each}) is in progress")
+            faults.append(f"{task_label(task)} is in progress")
         elif TaskStatus.is_terminal(task.status) and not force:
-            faults.append(f"{task.name!r} ({each}) is {task.status} (force deletes it all the same)")
+            faults.append(f"{task_label(task)} is {task.status} (force deletes it all the same)")
         waiting = [index.by_id[waiter] for waiter, _ in index.dependents.get(each, ()) if waiter not in gone]
-        faults.extend(f"{waiter.name!r} ({waiter.id}) depends on {task.name!r}" for waiter in waiting)
+        faults.extend(f"{task_label(waiter)} depends on {task.name!r}" for waiter in waiting)
     return faults
 
 

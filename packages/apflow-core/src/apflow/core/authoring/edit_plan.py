@@ -27,7 +27,7 @@ from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.cycles import find_cycle
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import Dependency, Json, Task, utc_now
+from apflow.core.model.task import Dependency, Json, Task, task_label, utc_now
 from apflow.core.model.tree_index import TreeIndex
 from apflow.core.permissions.origin import with_author
 from apflow.core.permissions.secret_policy import Author
@@ -136,7 +136,7 @@ def refuse(task: Task, what: str, faults: Violations, conflicts: Violations) -> 
     """Raise what was found against a change of a task, if anything."""
     found = faults.found + conflicts.found
     if found:
-        message = f"Task {task.name!r} ({task.id}) cannot be {what}: {' '.join(found)}"
+        message = f"Task {task_label(task)} cannot be {what}: {' '.join(found)}"
         raise InvalidInputError(message, found) if faults.found else ConflictError(message)
 
 
@@ -207,9 +207,7 @@ def _check_dependencies(
         conflicts.add("", f"dependencies can change only while it is pending; it is {task.status}.")
     for dependent, _ in index.dependents.get(task.id, ()):
         if TaskStatus.is_active(index.by_id[dependent].status):
-            conflicts.add(
-                "", f"{index.by_id[dependent].name!r} ({dependent}) depends on it and is in progress."
-            )
+            conflicts.add("", f"{task_label(index.by_id[dependent])} depends on it and is in progress.")
 
 
 def _check_sources(task: Task, sets: Mapping[str, Json], faults: Violations) -> None:

@@ -13,11 +13,12 @@ from apflow.core.authoring.delete_plan import plan_deletion
 from apflow.core.authoring.edit_plan import plan_addition, plan_update, together
 from apflow.core.authoring.field_validation import READ_ONLY, Violations, check_sources, read_text
 from apflow.core.authoring.manual_status import plan_status
+from apflow.core.authoring.task_path import find_by_path
 from apflow.core.authoring.task_validation import read_dependencies, read_entry, resolve_names
 from apflow.core.errors import ConflictError, InvalidInputError, MoveLostError, NotFoundError
 from apflow.core.model.ids import new_ids
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import Dependency, Json, Task
+from apflow.core.model.task import Dependency, Json, Task, task_label
 from apflow.core.model.tree import TaskTreeNode
 from apflow.core.model.tree_index import TreeIndex
 from apflow.core.permissions.origin import as_json
@@ -123,7 +124,7 @@ class TaskRepository:
         """Raise `InvalidInputError` if another task of the tree has the key of a new one."""
         holders = await self.store.find(TaskQuery(root_id=task.root_id, key=task.key, limit=1))
         if holders and holders[0].id != task.id:
-            fault = f"key {task.key!r} is that of task {holders[0].name!r} ({holders[0].id})."
+            fault = f"key {task.key!r} is that of task {task_label(holders[0])}."
             raise InvalidInputError(f"The task is refused: {fault} Choose another one.", [fault])
 
     async def _named_in_tree(self, root_id: str, dependencies: Sequence[DependencyLike] | None) -> list[Task]:
@@ -134,6 +135,15 @@ class TaskRepository:
     async def get_task_by_id(self, task_id: str) -> Task | None:
         """Return a task, or None if there is none of this id."""
         return (await self.store.get([task_id])).get(task_id)
+
+    async def find_task(self, name: str) -> Task:
+        """Return the task with an id, or with a path such as `bill/apples`; see `find_by_path`.
+
+        Raises:
+            NotFoundError: there is no such task.
+            AmbiguousTaskError: several tasks have the path.
+        """
+        return await self.get_task_by_id(name) or await find_by_path(self.store, name)
 
     async def get_root_task(self, task: Task) -> Task:
         """Return the root of a task's tree."""
@@ -364,13 +374,13 @@ def _marks(task: Task, fields: Mapping[str, Json]) -> dict[str, Json] | None:
     if status is task.status:
         if result is not None and result != task.result:
             raise InvalidInputError(
-                f"Task {task.name!r} ({task.id}) is {task.status}: a result is set only together with a "
+                f"Task {task_label(task)} is {task.status}: a result is set only together with a "
                 'change of its status to "completed".'
             )
         return None
     if status is not TaskStatus.COMPLETED:
         raise InvalidInputError(
-            f'Task {task.name!r} ({task.id}) cannot be set to "{status}": by hand, a status can only become '
+            f'Task {task_label(task)} cannot be set to "{status}": by hand, a status can only become '
             '"completed". Execute the task to run it again, or cancel it.'
         )
     return {"result": result}

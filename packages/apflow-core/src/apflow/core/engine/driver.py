@@ -23,7 +23,7 @@ from apflow.core.extensions.executor import ExecutableTask
 from apflow.core.extensions.hooks import Hooks
 from apflow.core.extensions.runner import LocalRunner, Runner
 from apflow.core.model.status import TERMINAL, TaskStatus
-from apflow.core.model.task import Json, Task, utc_now
+from apflow.core.model.task import Json, Task, task_label, utc_now
 from apflow.core.model.tree import TaskTreeNode, TreeSummary, tree_status
 from apflow.core.model.tree_index import TreeIndex
 from apflow.core.planning.change_set import ChangeSet
@@ -293,7 +293,7 @@ async def cancel(driver: Driver, task_id: str, message: str | None, *, is_forced
     except NotFoundError:
         return _nothing_to_cancel(task_id)  # it has been deleted meanwhile
     if not _is_open_below(tasks, task_id):
-        message = f"Nothing is left to cancel: task {task.name!r} is {task.status}."
+        message = f"Nothing is left to cancel: task {task_label(task)} is {task.status}."
         return {"status": "failed", "task_id": task_id, "message": message}
     request = CancelRequest([task_id], message, is_forced)
     wait = settings.cancel_wait + (0 if is_forced else settings.cancel_grace)
@@ -305,7 +305,7 @@ async def cancel(driver: Driver, task_id: str, message: str | None, *, is_forced
         return {"status": "cancelling", "task_id": task_id, "message": text}
     ended = (await store.get([task_id])).get(task_id, task)
     if not has_cancelled:
-        text = f"Nothing is left to cancel: task {task.name!r} is {ended.status}."
+        text = f"Nothing is left to cancel: task {task_label(task)} is {ended.status}."
         return {"status": "failed", "task_id": task_id, "message": text}
     return _answer(ended, message)
 
@@ -394,7 +394,7 @@ def _outside(tasks: Sequence[Task], scope: Sequence[str] | None) -> str | None:
     """Return a message that names tasks to run with dependencies outside the tree, or None."""
     known = {task.id for task in tasks}
     faults = [
-        f"{task.name!r} ({task.id}) depends on {dependency['id']!r}"
+        f"{task_label(task)} depends on {dependency['id']!r}"
         for task in in_scope(tasks, scope)
         if task.status not in TERMINAL
         for dependency in task.dependencies

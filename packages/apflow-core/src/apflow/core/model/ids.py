@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 
 _NAMESPACE = uuid.UUID("6f0d7f0e-5a36-4b7b-9d0e-3f5b8a7c2d41")  # of ids that are made from idempotency keys
@@ -24,6 +25,14 @@ def fault_of_extension_id(extension_id: str) -> str | None:
     if extension_id == "***":
         return "*** stands for a masked secret"
     return None
+
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def is_generated(task_id: str) -> bool:
+    """Return whether an id has the form of those that apflow makes: a UUID."""
+    return _UUID.fullmatch(task_id) is not None
 
 
 def new_ids(count: int) -> list[str]:

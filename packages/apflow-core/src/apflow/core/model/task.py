@@ -172,6 +172,16 @@ _values = attrgetter(*(each.name for each in fields(Task)))
 GROUP = ":group"
 
 
+def has_own_key(task: Task) -> bool:
+    """Return whether the key of a task says more than its id and its name."""
+    return task.key not in (task.id, task.name)
+
+
+def task_label(task: Task) -> str:
+    """Return how messages call a task: its name, its key if that says more, and its id."""
+    return f"{task.name!r} ({task.key}, {task.id})" if has_own_key(task) else f"{task.name!r} ({task.id})"
+
+
 def to_json(value: Json) -> Json:
     """Return a column's value as JSON: a datetime as ISO 8601 text, all else unchanged."""
     return value.isoformat() if isinstance(value, datetime) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import GROUP, Task
+from apflow.core.model.task import GROUP, Task, task_label
 from apflow.core.planning.outcome import CHILD_FAILED, DEPENDENCY_FAILED, Outcome, failed
 from apflow.core.planning.plan import DerivedOutcome
 
@@ -45,4 +45,4 @@ def _with_children(
 
 
 def _shown(task: Task | None) -> str:
-    return f"task {task.name!r} ({task.id})" if task is not None else "a task"
+    return f"task {task_label(task)}" if task is not None else "a task"

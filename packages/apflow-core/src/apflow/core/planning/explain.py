@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import GROUP, Task
+from apflow.core.model.task import GROUP, Task, has_own_key
 from apflow.core.model.tree import error_type
 from apflow.core.model.tree_index import TreeIndex
 
@@ -157,9 +157,14 @@ class _Question:
 
 
 def _named(tasks: Sequence[Task]) -> str:
-    shown = ", ".join(f"{each.name!r} ({each.status})" for each in tasks[:SHOWN])
+    shown = ", ".join(f"{_label(each)} ({each.status})" for each in tasks[:SHOWN])
     return (
         shown + (f" and {len(tasks) - SHOWN} more" if len(tasks) > SHOWN else "")
         if tasks
         else "nothing any more"
     )
+
+
+def _label(task: Task) -> str:
+    """Return the name of a task, with its key if that says more."""
+    return f"{task.name!r}, {task.key!r}" if has_own_key(task) else repr(task.name)

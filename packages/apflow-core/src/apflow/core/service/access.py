@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from apflow.core.authoring.task_path import find_by_path
 from apflow.core.errors import ForbiddenError, NotFoundError
 from apflow.core.model.task import Json, Task
 from apflow.core.permissions.secret_policy import Author
@@ -44,8 +45,14 @@ class Access:
         return task if task is not None and (self.is_admin or task.user_id == self.user_id) else None
 
     async def _task(self, task_id: str, *, with_tree: bool = False) -> Task:
-        """Return a task that the caller may see; `with_tree` also requires access to its root."""
+        """Return a task that the caller may see, by its ID or path; see `find_by_path`.
+
+        Args:
+            with_tree: also requires access to the root.
+        """
         task = await self._seen(task_id)
+        if task is None and "/" in task_id:
+            task = await find_by_path(self.db, task_id, None if self.is_admin else self.user_id)
         if task is None or (with_tree and task.id != task.root_id and await self._seen(task.root_id) is None):
             raise NotFoundError(task_id)
         return task

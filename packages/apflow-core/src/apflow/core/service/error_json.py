@@ -15,6 +15,7 @@ from pydantic import ValidationError as DataError
 
 from apflow.core.errors import (
     AlreadyRunningError,
+    AmbiguousTaskError,
     ApflowError,
     ConflictError,
     ExecutorNotFoundError,
@@ -45,6 +46,7 @@ VIOLATIONS: Final[Mapping[str, Any]] = {"violations": list[str]}
 # listed base class.
 FACTS: Final[Mapping[type[ApflowError], Mapping[str, Any]]] = {
     InvalidInputError: VIOLATIONS,
+    AmbiguousTaskError: {**VIOLATIONS, "name": str, "task_ids": list[str]},
     TreeInvalidError: VIOLATIONS,
     ValidationError: VIOLATIONS,
     InputsError: VIOLATIONS,

@@ -81,7 +81,9 @@ JsonTime = Annotated[
 ]
 Time = Annotated[datetime | None, JsonType(JsonTime | None)]
 
-TaskId = Annotated[str, Field(validation_alias=AliasChoices("task_id", "id"), description="ID of the task.")]
+TaskId = Annotated[
+    str, Field(validation_alias=AliasChoices("task_id", "id"), description="ID or path of the task.")
+]
 TaskIds = Annotated[
     Iterable[str],
     JsonType(
@@ -93,7 +95,7 @@ TaskIds = Annotated[
     ),
     Field(
         validation_alias=AliasChoices("task_ids", "context_ids"),
-        description="IDs of tasks: a list, or one string with commas between the IDs.",
+        description="IDs or paths of tasks: a list, or one string with commas between them.",
     ),
 ]
 Tasks = Annotated[

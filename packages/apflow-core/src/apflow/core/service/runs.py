@@ -99,8 +99,8 @@ class RunService(TreeService, WebhookService):
             str | None,
             Field(
                 validation_alias=AliasChoices("task_id", "id"),
-                description="ID of a stored task. A root runs its whole tree; any other task runs with its "
-                "descendants and what they need.",
+                description="ID or path of a stored task. A root runs its whole tree; any other task runs "
+                "with its descendants and what they need.",
             ),
         ] = None,
         tasks: Annotated[
@@ -293,7 +293,7 @@ class RunService(TreeService, WebhookService):
         """
         manager = TaskManager(self.db)
         return [
-            {"task_id": task_id} | await manager.cancel_task(task_id, error_message, force=force)
+            {"task_id": task.id} | await manager.cancel_task(task.id, error_message, force=force)
             if task is not None
             else _not_found(task_id)
             for task_id, task in await self._found(task_ids, with_tree=True)
@@ -318,7 +318,7 @@ class RunService(TreeService, WebhookService):
             JsonType(JsonIds | None),
             Field(
                 max_length=MAX_TASK_IDS,
-                description="IDs of the trees to resume. By default, every tree that can be resumed.",
+                description="IDs or paths of the trees to resume; by default, of all that can be resumed.",
             ),
         ] = None,
     ) -> Answers:

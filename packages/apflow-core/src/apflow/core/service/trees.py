@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from apflow.core.authoring.creator import TaskCreator
 from apflow.core.authoring.delete_plan import plan_deletion
 from apflow.core.authoring.edit_plan import UPDATABLE
 from apflow.core.authoring.repository import TaskRepository
-from apflow.core.errors import InvalidInputError, NotFoundError
+from apflow.core.authoring.task_path import MAX_ROOTS
+from apflow.core.errors import AmbiguousTaskError, InvalidInputError, NotFoundError
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task
 from apflow.core.model.tree import TaskTreeNode
@@ -104,7 +106,7 @@ class TreeService(Access):
             name=name,
             key=key,
             root_only=root_only,
-            original_task_id=original_task_id,
+            original_task_id=await self._id_of(original_task_id),
             created_after=created_after,
             created_before=created_before,
             limit=limit,
@@ -135,13 +137,14 @@ class TreeService(Access):
         parent_id: Annotated[
             str,
             Field(
-                validation_alias=AliasChoices("parent_id", "task_id", "id"), description="ID of the parent."
+                validation_alias=AliasChoices("parent_id", "task_id", "id"),
+                description="ID or path of the parent.",
             ),
         ],
     ) -> Answers:
         """Return the direct children of a task, in order."""
-        await self._task(parent_id)
-        found = await self.db.find(TaskQuery(parent_id=parent_id, user_id=self._whose(None)))
+        parent = await self._task(parent_id)
+        found = await self.db.find(TaskQuery(parent_id=parent.id, user_id=self._whose(None)))
         return [shown(task) for task in sorted(found, key=lambda task: task.position)]
 
     async def tree(
@@ -150,7 +153,7 @@ class TreeService(Access):
             str,
             Field(
                 validation_alias=AliasChoices("task_id", "id", "root_id"),
-                description="ID of any task of the tree.",
+                description="ID or path of any task of the tree.",
             ),
         ],
     ) -> dict[str, Json]:
@@ -271,7 +274,7 @@ class TreeService(Access):
         custom_task_ids: Annotated[
             Sequence[str] | None,
             JsonType(JsonIds | None),
-            Field(description="IDs of the tasks to copy in mode `custom`."),
+            Field(description="IDs or paths of the tasks to copy in mode `custom`."),
         ] = None,
         custom_include_children: Annotated[
             bool, Field(description="In mode `custom`: also copy the descendants of these tasks.")
@@ -290,13 +293,12 @@ class TreeService(Access):
         The result is the new tree or, without `save`, the array of tasks that would be created.
         """
         task = await self._task(task_id, with_tree=True)
-        for each in custom_task_ids or ():
-            await self._task(each)
+        chosen = [(await self._task(each)).id for each in custom_task_ids or ()]
         copied = await TaskCreator(self.db, self.author).create_task_copy(
             task,
             children=children,
             copy_mode=copy_mode,
-            custom_task_ids=list(custom_task_ids) if custom_task_ids else None,
+            custom_task_ids=chosen or None,
             reset_fields=list(reset_fields) if reset_fields else None,
             save=save,
             custom_include_children=custom_include_children,
@@ -306,29 +308,64 @@ class TreeService(Access):
         return {"tasks": [masked(each) for each in copied], "saved": False}
 
     async def find_id(self, given: str) -> str:
-        """Resolve a full ID, or a prefix that is unique among the IDs of tasks.
+        """Return the ID of the task that a person means.
+
+        That is the task with this ID or path, else the root with this key, else the task whose ID is the only
+        one that begins so. The root in a path may be shortened, too. What is too short for the beginning of
+        an ID, and not a key, is returned unchanged.
 
         Raises:
-            NotFoundError: no ID has this prefix.
-            InvalidInputError: several IDs have this prefix.
+            NotFoundError: there is no such task.
+            AmbiguousTaskError: there are several.
         """
-        if await self._seen(given) is not None or len(given) < MIN_PREFIX_LENGTH:
-            return given
-        found = [task.id async for task in self._every() if task.id.startswith(given)]
-        if len(found) > 1:
-            raise InvalidInputError(
-                f"{given!r} matches {len(found)} task IDs: {', '.join(found[:5])}. Give a longer prefix."
-            )
-        if not found:
-            raise NotFoundError(given)
-        return found[0]
+        try:
+            return str((await self.get(given))["id"])
+        except NotFoundError as error:
+            missing = error
+        head, slash, key = given.partition("/")
+        if slash:
+            root = await self._id_from(head)
+            if root is None:
+                raise missing
+            return str((await self.get(f"{root}/{key}"))["id"])
+        roots = await self.list(key=given, limit=MAX_ROOTS)
+        if len(roots) > 1:
+            raise AmbiguousTaskError(given, {root["id"]: _described(root) for root in roots})
+        if roots:
+            return str(roots[0]["id"])
+        found = await self._id_from(given)
+        if found is None and len(given) >= MIN_PREFIX_LENGTH:
+            raise missing
+        return found or given
 
-    async def _every(self) -> AsyncIterator[Task]:
+    async def _id_from(self, prefix: str) -> str | None:
+        """Return the only ID that begins with a prefix, None if there is none or the prefix is short."""
+        if len(prefix) < MIN_PREFIX_LENGTH:
+            return None
+        found = [each async for each in self._every_id() if each.startswith(prefix)]
+        if len(found) > 1:
+            raise AmbiguousTaskError(prefix, {each: each for each in found}, "task IDs")
+        return found[0] if found else None
+
+    async def _every_id(self) -> AsyncIterator[str]:
         last: Task | None = None
         while page := await self.db.find(TaskQuery(user_id=self._whose(None), limit=PAGE, after=last)):
             for task in page:
-                yield task
+                yield task.id
             last = page[-1]
+
+    async def _id_of(self, given: str | None) -> str | None:
+        """Return the ID of a task that may be named by its path; what names no task is returned unchanged."""
+        if given is None or "/" not in given:
+            return given
+        with suppress(NotFoundError):
+            return (await self._task(given)).id
+        return given
+
+
+def _described(task: Mapping[str, Json]) -> str:
+    created = str(task["created_at"])[:19].replace("T", " ")
+    return f"{task['id']} ({task['status']}, created {created} UTC)"
 
 
 def as_array(tasks: Json) -> list[dict[str, Json]]:
