@@ -19,6 +19,7 @@ from typing import Any
 
 from apflow.core.authoring.creator import TaskCreator
 from apflow.core.errors import InvalidInputError
+from apflow.core.model.results import RunOutcome
 from apflow.core.model.task import Json
 from apflow.core.model.tree import TaskTreeNode
 from apflow.core.payload.json_value import copy_json
@@ -111,8 +112,10 @@ class TaskBuilder:
         creator = TaskCreator(db or get_default_session())
         return await creator.create_task_tree_from_array(self._array, user_id=self.user_id)
 
-    async def run(self, db: TaskStore | None = None) -> dict[str, Json]:
+    async def run(self, db: TaskStore | None = None) -> RunOutcome:
         """Create the tree, run it, and return what `TaskExecutor.execute_tasks` returns.
+
+        `outcome.results["NAME"]` is the result of a task.
 
         Raises:
             TreeInvalidError: it is not a valid tree; `violations` lists every fault. Nothing is written.

@@ -13,6 +13,7 @@ from apflow.core.engine.driver import Driver, cancel
 from apflow.core.errors import InvalidInputError, NotFoundError
 from apflow.core.extensions.hooks import Hooks
 from apflow.core.manager import StreamingCallback, TaskManager
+from apflow.core.model.results import RunOutcome, joined_results
 from apflow.core.model.task import Json, Task
 from apflow.core.model.tree import TaskTreeNode, tree_status
 from apflow.core.process.identity import ForkLock, after_fork_in_child
@@ -35,7 +36,8 @@ class TaskExecutor:
 
     Every `execute_*` returns `{"status", "progress", "root_task_id", "result", "error", "tolerated"}`:
     the status, progress (0.0 to 1.0) and first counted error of the whole tree, the root's result, and the
-    ids of the failures that do not count.
+    ids of the failures that do not count. `results` of what it returns maps keys to results:
+    `outcome.results["apples"]`.
     """
 
     _only: ClassVar[TaskExecutor | None] = None
@@ -58,7 +60,7 @@ class TaskExecutor:
         db_session: TaskStore | None = None,
         *,
         user_id: str | None = None,
-    ) -> dict[str, Json]:
+    ) -> RunOutcome:
         """Create the tree that an array describes and run it.
 
         An array with several roots is several trees. They are checked together, created, and run at the same
@@ -93,7 +95,7 @@ class TaskExecutor:
         context: Any,
         db: TaskStore,
         user_id: str | None,
-    ) -> dict[str, Json]:
+    ) -> RunOutcome:
         """Create and run several trees, and return what they add up to."""
         creator = TaskCreator(db)
         nodes = [await creator.create_task_tree_from_array(each, user_id=user_id) for each in trees]
@@ -116,7 +118,7 @@ class TaskExecutor:
         db_session: TaskStore | None = None,
         *,
         force: bool = False,
-    ) -> dict[str, Json]:
+    ) -> RunOutcome:
         """Run a stored tree; see `execute_tasks` for the arguments."""
         return await self.execute_task_by_id(
             task_tree.task.id,
@@ -136,7 +138,7 @@ class TaskExecutor:
         *,
         force: bool = False,
         root_task_id: str | None = None,
-    ) -> dict[str, Json]:
+    ) -> RunOutcome:
         """Run a stored task: a root's whole tree; else the task, what is below it, and what it still needs.
 
         Completed results are reused, failures run again.
@@ -198,10 +200,10 @@ class TaskExecutor:
         return await db.tree(task.root_id)
 
 
-def summarise(tasks: Sequence[Task], root_id: str) -> dict[str, Json]:
+def summarise(tasks: Sequence[Task], root_id: str) -> RunOutcome:
     """Return what every `execute_*` answers about a tree."""
     summary = tree_status(tasks, root_id)
-    return {
+    values: dict[str, Json] = {
         "status": str(summary.status),
         "progress": summary.progress,
         "root_task_id": root_id,
@@ -209,13 +211,14 @@ def summarise(tasks: Sequence[Task], root_id: str) -> dict[str, Json]:
         "error": summary.error,
         "tolerated": summary.tolerated,
     }
+    return RunOutcome(values, lambda: ((task.key, task) for task in tasks))
 
 
-def add_up(answers: Sequence[dict[str, Json]]) -> dict[str, Json]:
+def add_up(answers: Sequence[dict[str, Json]]) -> RunOutcome:
     """Return the answer about several trees: the worst status, the first error, and all as `trees`."""
     statuses = [str(answer["status"]) for answer in answers]
     worst = next((each for each in ("failed", "cancelled") if each in statuses), statuses[0])
-    return {
+    values: dict[str, Json] = {
         "status": worst,
         "progress": sum(answer["progress"] for answer in answers) / len(answers),
         "root_task_id": answers[0]["root_task_id"],
@@ -224,6 +227,8 @@ def add_up(answers: Sequence[dict[str, Json]]) -> dict[str, Json]:
         "tolerated": [each for answer in answers for each in answer.get("tolerated", ())],
         "trees": list(answers),
     }
+    outcomes = [answer for answer in answers if isinstance(answer, RunOutcome)]
+    return RunOutcome(values, lambda: joined_results(outcomes))
 
 
 def _check_context(use_streaming: bool, context: Any) -> None:

@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from apflow.core.errors import NotFoundError, TreeInvalidError
+from apflow.core.model.results import Results
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import Json, Task
+from apflow.core.model.task import Json, Task, has_own_key
 from apflow.core.model.tolerance import error_type, tolerated
+from apflow.core.model.tree_display import tree_html, tree_mermaid, tree_text
 
 __all__ = ["TaskTreeNode", "TreeSummary", "error_type", "mean_progress", "tolerated", "tree_status"]
 
@@ -37,16 +39,19 @@ class TreeSummary:
 class TaskTreeNode:
     """A task with its children. Answers `["status"]`, `["progress"]`, `["result"]` and `["error"]`.
 
+    `print(tree)` shows its tasks, as a notebook does, and `tree.results["key"]` is the result of a task.
+
     On the root of a tree that was just created, `ids` maps given ids to real ids.
     """
 
-    __slots__ = ("_children", "_ids", "task")
+    __slots__ = ("_children", "_ids", "_results", "task")
 
     def __init__(self, task: Task) -> None:
         self.task = task
         # None: no children. Most nodes of a large tree are leaves, and never allocate a list.
         self._children: list[TaskTreeNode] | None = None
         self._ids: dict[str, str] | None = None
+        self._results: Results | None = None
 
     @property
     def children(self) -> list[TaskTreeNode]:
@@ -58,10 +63,12 @@ class TaskTreeNode:
     @children.setter
     def children(self, children: list[TaskTreeNode]) -> None:
         self._children = children
+        self._results = None
 
     @children.deleter
     def children(self) -> None:
         self._children = None
+        self._results = None
 
     @property
     def is_leaf(self) -> bool:
@@ -101,6 +108,7 @@ class TaskTreeNode:
     def add_child(self, child: TaskTreeNode) -> None:
         """Append a child. What is stored decides what runs; this only arranges nodes."""
         self.children.append(child)
+        self._results = None
 
     def walk(self) -> Iterator[TaskTreeNode]:
         """Yield this node and all below it, each node before its children, in order."""
@@ -120,6 +128,17 @@ class TaskTreeNode:
             node.task = task
             del node.children
         _link(nodes)
+
+    @property
+    def results(self) -> Results:
+        """Key -> result, of the completed tasks from here on down."""
+        if self._results is None:
+            self._results = Results(lambda: ((node.task.key, node.task) for node in self.walk()))
+        return self._results
+
+    def to_mermaid(self) -> str:
+        """Return a Mermaid flowchart of the tasks, with dependencies as arrows and statuses as classes."""
+        return tree_mermaid(self)
 
     def summary(self) -> TreeSummary:
         """Return what the tasks from here on down add up to."""
@@ -153,6 +172,12 @@ class TaskTreeNode:
         if answer in ("status", "error"):
             return getattr(self.summary(), answer)
         raise KeyError(answer)
+
+    def __str__(self) -> str:
+        return tree_text(self)
+
+    def _repr_html_(self) -> str:
+        return tree_html(self)
 
     def __repr__(self) -> str:
         return f"<TaskTreeNode {self.task.name!r} {self.task.id}: {len(self._children or ())} children>"
@@ -216,7 +241,8 @@ def _first_error(tasks: Sequence[Task]) -> str | None:
     if not failures:
         return None
     first = min(failures, key=_when_it_failed)
-    return f"task {first.name}: {first.error or error_type(first) or 'failed'}"
+    key = f" ({first.key})" if has_own_key(first) else ""
+    return f"task {first.name}{key}: {first.error or error_type(first) or 'failed'}"
 
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
