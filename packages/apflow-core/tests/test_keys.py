@@ -127,6 +127,26 @@ async def test_events_name_the_key(store: MemoryStore):
     assert {(each["task_id"], each["key"]) for each in events} == set(by_id.items())
 
 
+async def test_tasks_of_a_copy_refer_to_each_other_by_keys(store: MemoryStore):
+    creator, repository = TaskCreator(store), TaskRepository(store)
+    copy = await creator.create_task_copy((await creator.create_task_tree_from_array(BILL)).task)
+    real = {each.task.key: each.task.id for each in copy.walk()}
+    inputs = {"price": {"$from": "apples"}}
+    updated = await repository.update_task(real["pears"], inputs=inputs)
+    assert updated.inputs == {"price": {"$from": real["apples"]}}
+    updated = await repository.update_task(
+        real["bill"], dependencies=["pears"], inputs={"x": {"$from": "pears"}}
+    )
+    assert updated.dependencies == [{"id": real["pears"], "required": True}]
+    added = await repository.create_task(
+        "plums", parent_id=real["bill"], dependencies=["apples"], inputs={"price": {"$from": "apples"}}
+    )
+    assert added.dependencies == [{"id": real["apples"], "required": True}]
+    assert added.inputs == {"price": {"$from": real["apples"]}}
+    with pytest.raises(InvalidInputError, match="is named twice, also by its key"):
+        await repository.update_task(real["bill"], dependencies=["pears", real["pears"]])
+
+
 @given(
     st.lists(st.sampled_from(["a", "a-2", "a-3", "b", "x" * 300, "x" * 301])), st.sets(st.sampled_from("ab"))
 )

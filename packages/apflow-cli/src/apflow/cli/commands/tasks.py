@@ -78,7 +78,7 @@ def _write_tasks(columns: Sequence[str], found: Sequence[dict[str, Any]]) -> Non
     """Write a table of tasks; with keys only if one differs from the id."""
     from apflow.cli.display.output import write_table
 
-    has_keys = any(task["key"] not in (None, task[columns[0]]) for task in found)
+    has_keys = any(task.get("key") not in (None, task[columns[0]]) for task in found)
     shown = [column for column in columns if column != "key" or has_keys]
     write_table(shown, [[_shown(task, column) for column in shown] for task in found])
 

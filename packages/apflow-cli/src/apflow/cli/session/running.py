@@ -173,7 +173,8 @@ def event_line(event: Mapping[str, Json]) -> str:
     time = str(event["timestamp"])[11:19]
     progress = "" if event.get("progress") is None else f" {event['progress']:.0%}"
     said = event.get("error") or event.get("message")
-    task = event["task_id"] if event["key"] == event["task_id"] else f"{event['key']} {event['task_id']}"
+    key = event.get("key", event["task_id"])  # not sent by an earlier server
+    task = event["task_id"] if key == event["task_id"] else f"{key} {event['task_id']}"
     return one_line(f"{time} {event['type']} {task}{progress}{f': {said}' if said else ''}")
 
 

@@ -6,6 +6,7 @@ that, or a task that matters, has moved meanwhile, nothing is written.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from apflow.core.authoring.field_validation import (
@@ -21,7 +22,7 @@ from apflow.core.authoring.field_validation import (
     read_priority,
     read_schemas,
 )
-from apflow.core.authoring.task_validation import read_dependencies, resolve_names
+from apflow.core.authoring.task_validation import read_dependencies, resolve_keys, resolve_names
 from apflow.core.errors import ConflictError, InvalidInputError
 from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.cycles import find_cycle
@@ -29,6 +30,7 @@ from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Dependency, Json, Task, task_label, utc_now
 from apflow.core.model.tree_index import TreeIndex
+from apflow.core.payload.inputs import remap_references
 from apflow.core.permissions.origin import with_author
 from apflow.core.permissions.secret_policy import Author
 from apflow.core.settings import Settings
@@ -90,7 +92,7 @@ def plan_update(
     """Return the change that updates a task.
 
     Args:
-        tasks: the whole tree; the task and its root are enough where dependencies stay.
+        tasks: the whole tree; the task, its root and its dependencies are enough where dependencies stay.
         task_id: the task to update.
         fields: the new values of updatable fields and of custom columns.
         settings: for the limits.
@@ -105,6 +107,7 @@ def plan_update(
     root = index.by_id[task.root_id]
     faults, conflicts = Violations(), Violations()
     sets = _read_fields(task, tasks, fields, settings, faults)
+    _resolve_keys(tasks, sets, faults)
     moves = MoveSet(root.id)
     if "dependencies" in fields:
         _check_dependencies(index, task, sets["dependencies"], faults, conflicts)
@@ -163,6 +166,17 @@ def _read_fields(
             advice = near(name, possible) or f" There are: {', '.join(possible)}."
             faults.add("", f"{name!r} is not a field that can be updated.{advice}")
     return sets
+
+
+def _resolve_keys(tasks: Sequence[Task], sets: dict[str, Json], faults: Violations) -> None:
+    """Replace keys by ids, in dependencies and in references inside inputs."""
+    needed: list[Dependency] = sets.get("dependencies", [])
+    real = resolve_keys(needed, tasks)
+    for needed_id, count in Counter(each["id"] for each in needed).items():
+        if count > 1:
+            faults.add("", f"dependency {needed_id!r} is named twice, also by its key. Name it once.")
+    if real and sets.get("inputs"):
+        sets["inputs"] = remap_references(sets["inputs"], real)
 
 
 def _read_field(name: str, value: object, settings: Settings, faults: Violations) -> Json:

@@ -26,6 +26,11 @@ def give_keys(
         has_ids: whether ids are the references, or names.
         faults: receives keys that are invalid or that two tasks have.
     """
+    if all(entry.get("key") is None for entry in entries):
+        if not has_ids:  # else the key is the id, as it is by default
+            for task, key in zip(tasks, unique_keys([task.name for task in tasks]), strict=True):
+                task.key = key
+        return
     given = [_read(entry.get("key"), place, faults) for entry, place in zip(entries, places, strict=True)]
     if has_ids:
         keys = [key or task.id for key, task in zip(given, tasks, strict=True)]
@@ -53,6 +58,8 @@ def unique_keys(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
     wanted = [name if len(name) <= MAX_TEXT else name[: MAX_TEXT - _ROOM] for name in names]
     used = set(taken)
     reserved = set(wanted)  # a number must not make the name of another task
+    if len(reserved) == len(wanted) and not used:
+        return wanted
     numbers: dict[str, int] = {}
     keys: list[str] = []
     for name in wanted:

@@ -14,13 +14,19 @@ from apflow.core.authoring.edit_plan import plan_addition, plan_update, together
 from apflow.core.authoring.field_validation import READ_ONLY, Violations, check_sources, read_text
 from apflow.core.authoring.manual_status import plan_status
 from apflow.core.authoring.task_path import find_by_path
-from apflow.core.authoring.task_validation import read_dependencies, read_entry, resolve_names
+from apflow.core.authoring.task_validation import (
+    read_dependencies,
+    read_entry,
+    resolve_keys,
+    resolve_names,
+)
 from apflow.core.errors import ConflictError, InvalidInputError, MoveLostError, NotFoundError
 from apflow.core.model.ids import new_ids
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Dependency, Json, Task, task_label
 from apflow.core.model.tree import TaskTreeNode
 from apflow.core.model.tree_index import TreeIndex
+from apflow.core.payload.inputs import remap_references
 from apflow.core.permissions.origin import as_json
 from apflow.core.permissions.secret_policy import Author
 from apflow.core.settings import get_settings
@@ -64,8 +70,9 @@ class TaskRepository:
             user_id: whose it is; by default whose the parent is.
             parent_id: a task of the same tree, or None for a new tree.
             priority: lower starts first; 0 urgent, 1 high, 2 normal, 3 low.
-            dependencies: ids of tasks, or `{"id": ..., "required": ...}`. That all of them are in the same
-                tree is checked when the tree runs: until then, the task may be added to it as a child.
+            dependencies: ids of tasks, keys of tasks of the tree, or `{"id": ..., "required": ...}`. That
+                all of them are in the same tree is checked when the tree runs: until then, the task may be
+                added to it as a child.
             inputs: what the executor is given.
             schemas: `method` names the executor.
             params: what the executor is made with; `executor_id` names it.
@@ -128,9 +135,14 @@ class TaskRepository:
             raise InvalidInputError(f"The task is refused: {fault} Choose another one.", [fault])
 
     async def _named_in_tree(self, root_id: str, dependencies: Sequence[DependencyLike] | None) -> list[Task]:
-        """Return the tasks of a tree, where dependencies are given by the names of tasks; else nothing."""
-        by_name = [each for each in dependencies or () if not isinstance(each, str) and "id" not in each]
-        return await self.store.tree(root_id) if by_name else []
+        """Return the tasks of a tree if dependencies are given by names or keys, else an empty list."""
+        ids = [each if isinstance(each, str) else each.get("id") for each in dependencies or ()]
+        named = [each for each in ids if isinstance(each, str)]
+        found = await self.store.get(named) if named else {}
+        has_others = len(named) < len(ids) or any(
+            each not in found or found[each].root_id != root_id for each in named
+        )
+        return await self.store.tree(root_id) if has_others else []
 
     async def get_task_by_id(self, task_id: str) -> Task | None:
         """Return a task, or None if there is none of this id."""
@@ -269,6 +281,10 @@ class TaskRepository:
             tasks = await self.store.existing_tree(task.root_id, task_id)
         else:
             tasks = [task] if task_id == task.root_id else [await self._task(task.root_id), task]
+            if fields.get("inputs") and task.dependencies:
+                known = {each.id for each in tasks}
+                found = await self.store.get([each["id"] for each in task.dependencies])
+                tasks += [each for each in found.values() if each.id not in known]
         settings = get_settings()
         changes = [plan_update(tasks, task_id, fields, settings, self.author)] if fields else []
         if marks is not None:
@@ -350,7 +366,7 @@ def _read_single(
     """Read one task as a root; whether its dependencies exist is looked up later.
 
     Args:
-        tree: the tasks that dependencies may name by their names.
+        tree: the tasks that dependencies may name by their names or keys.
     """
     faults = Violations()
     if entry["id"] is not None:
@@ -360,6 +376,7 @@ def _read_single(
         task.key = read_text(entry["key"], "key", "", faults) or task.id
     needed = read_dependencies(dependencies, "", faults)
     resolve_names(needed, tree, faults)
+    task.inputs = remap_references(task.inputs, resolve_keys(needed, tree))
     task.dependencies = [each for each in needed if each["id"]]
     check_sources(task.inputs, {each["id"] for each in task.dependencies}, "", faults)
     if faults.found:

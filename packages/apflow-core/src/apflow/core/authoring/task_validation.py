@@ -131,3 +131,16 @@ def resolve_names(dependencies: Sequence[Dependency], tasks: Sequence[Task], fau
         else:
             count = f"{len(found)} tasks of the tree have" if found else "no task of the tree has"
             faults.add("", f"dependency {shown(name)}: {count} that name. Use its id.")
+
+
+def resolve_keys(dependencies: Sequence[Dependency], tasks: Sequence[Task]) -> dict[str, str]:
+    """Give dependencies that were named by a key of the tree the id of that task.
+
+    Returns:
+        key -> id, of the tasks whose key is not an id of the tree; for references inside inputs.
+    """
+    ids = {task.id for task in tasks}
+    real = {task.key: task.id for task in tasks if task.key not in ids}
+    for each in dependencies:
+        each["id"] = real.get(each["id"], each["id"])
+    return real
