@@ -11,7 +11,7 @@ import pytest
 from peers.apflowserver import ApflowServer, until
 
 from apflow.client import Client, RemoteService, ServerUnreachableError
-from apflow.core.errors import InvalidInputError, NotFoundError
+from apflow.core.errors import AmbiguousTaskError, InvalidInputError, NotFoundError
 from apflow.core.service.operations import OPERATIONS
 from apflow.core.service.task_service import TaskService
 from apflow.testing.proxy import a_proxy, at_most
@@ -53,6 +53,29 @@ async def test_an_id_may_be_shortened(server: ApflowServer):
             await service.find_id("shortened")
         with pytest.raises(NotFoundError):
             await service.find_id("nothing-begins-so")
+
+
+async def test_a_server_knows_tasks_by_their_paths(server: ApflowServer):
+    array = [{"name": "paths"}, {"name": "far_say", "parent_id": "paths"}]
+    async with Client(server.url) as client:
+        service = RemoteService(client)
+        first = await service.create(array)
+        child = first["children"][0]
+        assert (child["key"], child["id"]) == ("far_say", first["ids"]["far_say"])
+        assert (await service.get("paths/far_say"))["id"] == child["id"]
+        assert await service.find_id("paths") == first["id"]
+        assert await service.find_id(f"{first['id'][:8]}/far_say") == child["id"]
+        assert [each["id"] for each in await service.list(key="paths")] == [first["id"]]
+        assert (await service.run("paths/far_say"))["status"] == "completed"
+        assert {event["key"] async for event in service.watch("paths/far_say", 0)} == {"paths", "far_say"}
+        second = await service.create(array)
+        with pytest.raises(AmbiguousTaskError, match="'paths/far_say' matches 2 tasks") as caught:
+            await service.get("paths/far_say")
+        assert set(caught.value.task_ids) == {child["id"], second["children"][0]["id"]}
+        with pytest.raises(AmbiguousTaskError, match="'paths' matches 2 tasks"):
+            await service.find_id("paths")
+        with pytest.raises(NotFoundError, match="Did you mean 'far_say'"):
+            await service.get(f"{first['id']}/far_sai")
 
 
 async def test_who_stops_waiting_cancels_the_run(server: ApflowServer, tmp_path: Path):

@@ -21,7 +21,7 @@ from apflow.core.payload.json_value import dumps
 from apflow.core.store.memory import MemoryStore
 from apflow.core.task_executor import TaskExecutor
 
-HOSTILE = """<script>alert("1")</script> & 'x' `y` #quot; \\ \x1b[2J \n end"""
+HOSTILE = """<script>alert("1")</script> & 'x' `y` #quot; \\ \x1b[2J \n *end* %%{init: {}}%%"""
 
 
 @executor_register()
@@ -124,7 +124,9 @@ def test_what_is_shown_cannot_control_a_terminal_or_a_page():
     assert (parsed.opened, parsed.open) == (["ul", "li", "b", "span"], [])
     label = re.fullmatch(r'    t0\["(.*)"\]:::failed', node.to_mermaid().splitlines()[1])
     assert label is not None
-    assert not re.search(r'["<>`\\]|&|#(?!\w+;)', label[1])
+    assert not re.search(r'["<>`\\&*%{}]|#(?!\d+;)', label[1])
+    assert '["1#46; x"]' in a_node(name="1. x", key="1. x").to_mermaid()
+    assert '["#45; x"]' in a_node(name="- x", key="- x").to_mermaid()
 
 
 class Tags(HTMLParser):

@@ -18,6 +18,7 @@ from apflow.core.store.base import Record, TaskQuery, Transition
 from apflow.storage.postgres import PostgresStore
 from apflow.storage.postgres.schema import LATEST, migrate
 from apflow.storage.sql import TaskModel
+from apflow.storage.sql.queries import select_tasks
 from apflow.storage.sql.tables import metadata
 from apflow.testing.building import a_task, a_tree, an_event
 from apflow.testing.postgres import extended, run_sql
@@ -218,3 +219,20 @@ async def test_a_session_is_made_from_any_form_of_the_url(postgres_url: str, mon
     await store.close()
     monkeypatch.delenv("DATABASE_URL")
     reset_settings()
+
+
+async def test_trees_are_found_by_the_keys_of_their_roots_without_reading_the_table(postgres_url: str):
+    async with PostgresStore(postgres_url) as store:
+        await store.add([a_task(f"r{at}", key=f"bill-{at % 1000}") for at in range(3000)])
+        query = TaskQuery(key="bill-7", root_only=True)
+        assert {task.id for task in await store.find(query)} == {"r7", "r1007", "r2007"}
+        text, parameters = select_tasks(query)
+        connection = await asyncpg.connect(postgres_url)
+        try:
+            await connection.execute("ANALYZE apflow_tasks")
+            plan = await connection.fetch(f"EXPLAIN {text}", *parameters)
+        finally:
+            await connection.close()
+    shown = "\n".join(row[0] for row in plan)
+    assert "apflow_tasks_key" in shown
+    assert "Seq Scan" not in shown

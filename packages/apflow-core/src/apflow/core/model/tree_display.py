@@ -5,6 +5,7 @@ No function recurses: a chain of 100,000 tasks works like any other tree.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING, Final
@@ -26,10 +27,10 @@ COLOURS: Final = {
     TaskStatus.FAILED: "#c62828",
     TaskStatus.CANCELLED: "#ef6c00",
 }
-# Mermaid reads these inside a quoted label; its entities are written without "&".
-_ENTITIES: Final = str.maketrans(
-    {"#": "#35;", '"': "#quot;", "&": "#amp;", "<": "#lt;", ">": "#gt;", "`": "#96;", "\\": "#92;"}
-)
+# Mermaid reads these inside a quoted label, also as Markdown or as a directive (%%{init: ...}%%). Its
+# entities are written without "&". The same characters begin an item of a list.
+_ENTITIES: Final = {ord(each): f"#{ord(each)};" for each in '#"&<>`\\*%{}'}
+_LIST_ITEM: Final = re.compile(r"^(\d*)([-+.)])(?=\s)")
 
 
 def tree_text(root: TaskTreeNode) -> str:
@@ -87,13 +88,17 @@ def tree_mermaid(root: TaskTreeNode) -> str:
     ids = {node.task.id: f"t{at}" for at, node in enumerate(root.walk())}
     lines = ["flowchart TD"]
     for node in root.walk():
-        label = _title(node.task).translate(_ENTITIES)
+        label = _LIST_ITEM.sub(_escaped, _title(node.task).translate(_ENTITIES))
         lines.append(f'    {ids[node.task.id]}["{label}"]:::{node.task.status}')
     lines.extend(_edges(root, ids))
     lines.extend(
         f"    classDef {status} stroke:{colour},color:{colour}" for status, colour in COLOURS.items()
     )
     return "\n".join(lines) + "\n"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"{found[1]}#{ord(found[2])};"
 
 
 def _edges(root: TaskTreeNode, ids: dict[str, str]) -> Iterator[str]:
