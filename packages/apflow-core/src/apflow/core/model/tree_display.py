@@ -6,17 +6,14 @@ No function recurses: a chain of 100,000 tasks works like any other tree.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from apflow.core.model.ids import is_generated
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Task
 from apflow.core.process.printable import printable
-
-if TYPE_CHECKING:
-    from apflow.core.model.tree import TaskTreeNode
 
 MAX_TASKS: Final = 500  # that text and HTML show
 MAX_ERROR: Final = 200  # characters of an error
@@ -33,14 +30,34 @@ _ENTITIES: Final = {ord(each): f"#{ord(each)};" for each in '#"&<>`\\*%{}'}
 _LIST_ITEM: Final = re.compile(r"^(\d*)([-+.)])(?=\s)")
 
 
-def tree_text(root: TaskTreeNode) -> str:
+class Node(Protocol):
+    """A task with its children, such as a `TaskTreeNode`."""
+
+    task: Task
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no node is below this one."""
+        ...
+
+    @property
+    def children(self) -> Sequence[Node]:
+        """The nodes below this one, in order."""
+        ...
+
+    def walk(self) -> Iterator[Node]:
+        """Yield this node and all below it, each node before its children, in order."""
+        ...
+
+
+def tree_text(root: Node) -> str:
     """Return a line for each task: its name, its key if that says more, its status and its error."""
     lines: list[str] = []
-    waiting: list[tuple[TaskTreeNode, str, str]] = [(root, "", "")]  # with the indentation of it and below it
+    waiting: list[tuple[Node, str, str]] = [(root, "", "")]  # with the indentation of it and below it
     while waiting and len(lines) < MAX_TASKS:
         node, own, below = waiting.pop()
         lines.append(f"{own}{_title(node.task)}  {node.task.status}{_error(node.task)}")
-        children = [] if node.is_leaf else node.children
+        children: Sequence[Node] = () if node.is_leaf else node.children
         for at in reversed(range(len(children))):
             is_last = at == len(children) - 1
             branch, rest = ("└── ", "    ") if is_last else ("├── ", "│   ")
@@ -50,10 +67,10 @@ def tree_text(root: TaskTreeNode) -> str:
     return "\n".join(lines)
 
 
-def tree_html(root: TaskTreeNode) -> str:
+def tree_html(root: Node) -> str:
     """Return nested lists with the same content, every value escaped."""
     parts = ['<ul class="apflow-tree">']
-    waiting: list[TaskTreeNode | str] = ["</ul>", root]
+    waiting: list[Node | str] = ["</ul>", root]
     count = 0
     while waiting and count < MAX_TASKS:
         part = waiting.pop()
@@ -79,7 +96,7 @@ def _html_line(task: Task) -> str:
     return f"<b>{escape(_title(task))}</b> {status}{escape(_error(task))}"
 
 
-def tree_mermaid(root: TaskTreeNode) -> str:
+def tree_mermaid(root: Node) -> str:
     """Return a Mermaid flowchart of all tasks.
 
     An arrow leads from a dependency to the task that needs it, dotted if the dependency is optional; a line
@@ -101,7 +118,7 @@ def _escaped(found: re.Match[str]) -> str:
     return f"{found[1]}#{ord(found[2])};"
 
 
-def _edges(root: TaskTreeNode, ids: dict[str, str]) -> Iterator[str]:
+def _edges(root: Node, ids: dict[str, str]) -> Iterator[str]:
     for node in root.walk():
         own = ids[node.task.id]
         for child in () if node.is_leaf else node.children:
@@ -129,5 +146,5 @@ def _line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
-def _more(root: TaskTreeNode) -> str:
+def _more(root: Node) -> str:
     return f"... and {sum(1 for _ in root.walk()) - MAX_TASKS} more tasks"
