@@ -36,6 +36,16 @@ class Price(BaseTask):
         return {"price": inputs["price"]}
 
 
+@executor_register()
+class Sum(BaseTask):
+    """Adds the prices of two tasks, named by their keys."""
+
+    id = "results_sum"
+
+    async def execute(self, inputs: dict[str, Json]) -> Json:
+        return inputs["apples"]["price"] + inputs["pears"]["price"]
+
+
 def bill() -> TaskBuilder:
     return (
         TaskBuilder("bill")
@@ -57,6 +67,21 @@ async def test_a_task_without_a_result_says_why():
         outcome.results["pears"]
     with pytest.raises(KeyError, match="No task has the key 'plums'"):
         outcome.results["plums"]
+
+
+async def test_executors_find_results_by_key_whatever_the_ids():
+    array = [
+        {"id": "bill", "name": "results_sum", "dependencies": ["apples", "pears"]},
+        {"id": "apples", "name": "results_price", "parent_id": "bill", "inputs": {"price": 2}},
+        {"id": "pears", "name": "results_price", "parent_id": "bill", "inputs": {"price": 3}},
+    ]
+    store = MemoryStore()
+    for _ in range(2):  # the second time under new ids
+        outcome = await TaskExecutor().execute_tasks(array, db_session=store)
+        assert outcome["result"] == outcome.results["bill"] == 5
+    copy = await TaskCreator(store).create_task_copy((await store.get(["bill"]))["bill"])
+    await TaskManager(store).distribute_task_tree(copy)
+    assert copy["result"] == 5
 
 
 async def test_an_outcome_is_plain_json():
@@ -109,7 +134,10 @@ async def test_a_tree_prints_names_keys_statuses_and_errors():
 
 
 def a_node(count: int = 1, **fields: Json) -> TaskTreeNode:
-    tasks = [Task(id="0", root_id="0", **{"name": "root", **fields})]
+    root = Task(id="0", name="root", root_id="0")
+    for name, value in fields.items():
+        setattr(root, name, value)
+    tasks = [root]
     tasks += [Task(id=str(at), name=f"task {at}", root_id="0", parent_id="0") for at in range(1, count)]
     return TaskTreeNode.build(tasks)
 

@@ -354,8 +354,8 @@ class Attempt(Call):
             needed = tasks.get(dependency["id"])
             if needed is not None and needed.status is TaskStatus.COMPLETED:
                 results[needed.id] = copy_json(needed.result)
-                if "name" in dependency:
-                    names[needed.id] = dependency["name"]
+                if "name" in dependency or needed.key != needed.id:
+                    names[needed.id] = dependency.get("name", needed.key)
         most = self.context.settings.max_referenced_bytes
         inputs = build_inputs(task, results, names, schema, most)
         if self.context.hooks.has_pre:
