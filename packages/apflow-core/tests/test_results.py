@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import re
 from html.parser import HTMLParser
 
@@ -79,15 +81,18 @@ async def test_executors_find_results_by_key_whatever_the_ids():
     for _ in range(2):  # the second time under new ids
         outcome = await TaskExecutor().execute_tasks(array, db_session=store)
         assert outcome["result"] == outcome.results["bill"] == 5
-    copy = await TaskCreator(store).create_task_copy((await store.get(["bill"]))["bill"])
-    await TaskManager(store).distribute_task_tree(copy)
-    assert copy["result"] == 5
+    copied = await TaskCreator(store).create_task_copy((await store.get(["bill"]))["bill"])
+    await TaskManager(store).distribute_task_tree(copied)
+    assert copied["result"] == 5
 
 
 async def test_an_outcome_is_plain_json():
     outcome = await bill().run(MemoryStore())
     assert json.loads(json.dumps(outcome)) == json.loads(dumps(outcome)) == dict(outcome)
     assert outcome["status"] == "failed"
+    for again in (pickle.loads(pickle.dumps(outcome)), copy.deepcopy(outcome)):
+        assert again == outcome
+        assert again.results == outcome.results == {"apples": {"price": 2}}
 
 
 async def test_results_of_several_trees_are_found_by_path():

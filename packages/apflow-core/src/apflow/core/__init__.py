@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from apflow.core.manager import TaskManager
     from apflow.core.model.custom_columns import get_task_model_class, set_task_model_class
     from apflow.core.model.event import EventType, TaskEvent
+    from apflow.core.model.results import RunOutcome
     from apflow.core.model.status import TaskStatus
     from apflow.core.model.task import Dependency, Policy, Retry, Task
     from apflow.core.model.tree import TaskTreeNode
@@ -79,6 +80,7 @@ _MODULES = {
     "apflow.core.extensions.runner": ("LocalRunner", "Runner"),
     "apflow.core.store.session": ("create_session", "get_default_session"),
     "apflow.core.settings": ("Settings", "get_settings"),
+    "apflow.core.model.results": ("RunOutcome",),
     "apflow.core.model.status": ("TaskStatus",),
     "apflow.core.service.task_service": ("TaskService",),
     "apflow.core.store.base": ("Capabilities", "Change", "Move", "TaskQuery", "TaskStore", "Transition"),
@@ -108,6 +110,7 @@ __all__ = [
     "Move",
     "Policy",
     "Retry",
+    "RunOutcome",
     "Runner",
     "Settings",
     "StorageExtension",

@@ -57,6 +57,14 @@ class RunOutcome(dict[str, Json]):
         """Key -> result, of the completed tasks; of several trees, `ROOT/KEY` -> result."""
         return self._results
 
+    def __reduce__(self) -> tuple[Callable[..., RunOutcome], tuple[Json, ...]]:
+        return _restored, (dict(self), dict(self.results.tasks()))
+
+
+def _restored(values: Mapping[str, Json], tasks: Mapping[str, Task]) -> RunOutcome:
+    """Return an outcome that was pickled or copied."""
+    return RunOutcome(values, tasks.items)
+
 
 def joined_results(outcomes: Iterable[RunOutcome]) -> Iterator[tuple[str, Task]]:
     """Yield the tasks of several trees with their paths: the key of the root, or its id if trees share it."""
