@@ -8,6 +8,7 @@ from apflow.core import errors
 from apflow.core.errors import (
     AddressRefusedError,
     AlreadyRunningError,
+    AmbiguousTaskError,
     ApflowError,
     ConflictError,
     ExecutorError,
@@ -26,6 +27,7 @@ from apflow.core.errors import (
     LimitExceededError,
     MalformedTextError,
     MoveLostError,
+    NoResultError,
     NotFoundError,
     OwnerLostError,
     PluginConflictError,
@@ -51,6 +53,7 @@ from apflow.core.service.error_json import FACTS, data_of, error_from
 
 TOLD = [
     InvalidInputError("No.", ["a", "b"]),
+    AmbiguousTaskError("bill/apples", {"a": "a (pending)", "b": "b (failed)"}),
     TreeInvalidError("No tree."),
     ValidationError("No.", ["/a: is not a number"]),
     InputsError("No.", ["no such task"]),
@@ -76,6 +79,7 @@ TOLD = [
 # Errors that no operation ends with, or that tell of the machine.
 UNTOLD = {
     ApflowError,
+    NoResultError,
     SettingsError,
     StoreDamagedError,
     StoreForkedError,

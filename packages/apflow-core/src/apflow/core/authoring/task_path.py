@@ -15,7 +15,7 @@ from apflow.core.model.task import Task
 from apflow.core.store.base import TaskQuery, TaskStore
 
 MAX_SPLITS = 8  # slashes at which a path is divided: ids and keys may contain some
-MAX_ROOTS = 20  # trees with one key among which a task is looked for
+MAX_ROOTS = 10  # trees with one key among which a task is looked for
 MAX_KEYS = 1000  # keys of a tree that are compared with an unknown one
 
 
