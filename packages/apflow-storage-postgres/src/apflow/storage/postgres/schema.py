@@ -15,7 +15,7 @@ from apflow.core.errors import FormerDatabaseError
 from apflow.core.model.task import utc_now
 from apflow.storage.postgres.driver import Connection
 from apflow.storage.sql import migrations
-from apflow.storage.sql.columns import EVENTS, RECORDS, TASKS, TaskColumn, encode, naive, quoted
+from apflow.storage.sql.columns import ATTEMPTS, EVENTS, RECORDS, TASKS, TaskColumn, encode, naive, quoted
 
 LOCK = 0x61_70_66_6C_6F_77  # "apflow"; of advisory locks
 
@@ -49,6 +49,11 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
     ),
     *migrations.MIGRATIONS[2:4],
     (),  # the index of events by tree is there since the first version
+    (
+        *migrations.MIGRATIONS[6],
+        f'ALTER TABLE {ATTEMPTS} ALTER COLUMN task_id TYPE VARCHAR COLLATE "C"',
+        f"CREATE INDEX apflow_attempts_task ON {ATTEMPTS} (task_id)",
+    ),
 )
 LATEST = len(MIGRATIONS)
 

@@ -84,6 +84,20 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
             body VARCHAR USING COMPRESSION uncompressed NOT NULL
         )""",
     ),
+    # Without an index, which would cost each insertion more than it saves the few reads in DuckDB.
+    (
+        "ALTER TABLE apflow_tasks ADD COLUMN earlier_attempts INTEGER DEFAULT 0",
+        """CREATE TABLE apflow_attempts (
+            task_id VARCHAR NOT NULL,
+            number INTEGER NOT NULL,
+            started_at TIMESTAMP,
+            ended_at TIMESTAMP,
+            outcome VARCHAR,
+            error VARCHAR,
+            error_type VARCHAR,
+            traceback VARCHAR
+        )""",
+    ),
 )
 
 LATEST = len(MIGRATIONS)
