@@ -57,6 +57,7 @@ def _task_properties() -> Schema:
             "description": "Also names the executor, unless `params.executor_id` or `schemas.method` does.",
         },
         "id": _text("Given to all tasks of a file or to none. Without ids, unique names are the references."),
+        "key": _text("What people call the task within its tree. Default: the id or, without ids, the name."),
         "parent_id": _text("The task that contains this one. Does not decide the order of execution."),
         "user_id": _text("The user that the task belongs to."),
         "priority": {
