@@ -30,7 +30,8 @@ def full_task() -> Task:
         result=[{"a": None}], error="it's \"wrong\"", progress=0.5, has_children=True, attempts=2,
         created_at=NOON, started_at=NOON + timedelta(seconds=1), updated_at=NOON + timedelta(seconds=2),
         completed_at=NOON + timedelta(seconds=3), original_task_id="o", has_copy=True, key="a/2", position=7,
-        executor="x", generation=3, interruptions=1, not_before=NOON, cancel_requested_at=NOON, owner="me",
+        executor="x", generation=3, interruptions=1, earlier_attempts=4, not_before=NOON,
+        cancel_requested_at=NOON, owner="me",
         run_requested_at=NOON, run_scope=["t"], run_owner="me", lease_until=NOON, run_ended_at=NOON,
         written_by=[{"user": "ann", "roles": ["admin"]}],
     )  # fmt: skip
@@ -43,7 +44,8 @@ class StoreWriteContract(StoreMaker):
         task = full_task()
         await store.add([task])
         found = (await store.get(["t"]))["t"]
-        engine_fields = ["position", "executor", "generation", "interruptions", "not_before", "owner",
+        engine_fields = ["position", "executor", "generation", "interruptions", "earlier_attempts",
+                         "not_before", "owner",
                          "cancel_requested_at", "run_requested_at", "run_scope", "run_owner", "lease_until",
                          "run_ended_at", "written_by"]  # fmt: skip
         for name in [*PUBLIC_FIELDS, *engine_fields]:

@@ -24,6 +24,7 @@ from apflow.core.authoring.field_validation import (
 )
 from apflow.core.authoring.task_validation import read_dependencies, resolve_keys, resolve_names
 from apflow.core.errors import ConflictError, InvalidInputError
+from apflow.core.model.attempt import TaskAttempt
 from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.cycles import find_cycle
 from apflow.core.model.event import TaskEvent
@@ -53,8 +54,9 @@ class MoveSet:
         expects: Mapping[str, Json] | None = None,
         sets: Mapping[str, Json] | None = None,
         *events: TaskEvent,
+        attempts: tuple[TaskAttempt, ...] = (),
     ) -> None:
-        """Add a condition on a task, and what is set in it."""
+        """Add a condition on a task, what is set in it, and the records of its attempts to store."""
         known = self._moves.get(task_id, Transition(task_id, self._root_id, {}, {}))
         self._moves[task_id] = Transition(
             task_id,
@@ -62,6 +64,7 @@ class MoveSet:
             {**known.expects, **(expects or {})},
             {**known.sets, **(sets or {})},
             known.events + events,
+            known.attempts + attempts,
         )
 
     def moves(self) -> list[Transition]:
@@ -78,7 +81,7 @@ def together(root_id: str, *changes: Change) -> Change:
     moves = MoveSet(root_id)
     for change in changes:
         for move in change.moves:
-            moves.put(move.task_id, move.expects, move.sets, *move.events)
+            moves.put(move.task_id, move.expects, move.sets, *move.events, attempts=move.attempts)
     return moves.change()
 
 

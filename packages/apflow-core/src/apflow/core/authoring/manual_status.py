@@ -7,6 +7,7 @@ from datetime import datetime
 
 from apflow.core.authoring.edit_plan import MoveSet, expect_no_run, refuse
 from apflow.core.authoring.field_validation import Violations, read_json, shown
+from apflow.core.model.attempt import last_attempt
 from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.status import MARKABLE, TERMINAL, TaskStatus, check_transition
 from apflow.core.model.task import Json, Task, utc_now
@@ -70,7 +71,14 @@ def plan_status(
     )
     moves = MoveSet(root.id)
     moves.put(root.id, expected)
-    moves.put(task.id, {"status": task.status, "generation": task.generation}, sets, event)
+    last = last_attempt(task) if task.status in TERMINAL else None
+    moves.put(
+        task.id,
+        {"status": task.status, "generation": task.generation},
+        sets,
+        event,
+        attempts=() if last is None else (last,),  # the row will not show it any more
+    )
     return moves.change()
 
 
@@ -83,6 +91,8 @@ def _expect_no_run_at_all(root: Task, conflicts: Violations) -> dict[str, Json]:
 def _status_fields(task: Task, status: TaskStatus, now: datetime) -> dict[str, Json]:
     if status == TaskStatus.PENDING:
         fresh = dict.fromkeys(_FORGOTTEN) | {"progress": 0.0, "attempts": 0, "interruptions": 0}
+        if task.attempts:
+            fresh["earlier_attempts"] = task.attempt_number
         return fresh | {"status": status, "generation": task.generation + 1}
     if status == TaskStatus.IN_PROGRESS:
         return {"status": status, "started_at": task.started_at or now}

@@ -39,6 +39,7 @@ from apflow.core.permissions.origin import Origin, authors_of, working_for
 from apflow.core.planning.outcome import Outcome, failed, read_exception, read_result
 from apflow.core.planning.run_state import KEPT_OF_A_CANCELLED, Call
 from apflow.core.process.error_text import describe_error
+from apflow.core.process.traceback_text import MAX_TRACEBACK, shortened
 from apflow.core.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -189,17 +190,21 @@ class Attempt(Call):
                 self.queue.close()
         if self.is_cancelled:
             await self._wait_for_answer()
-        outcome = self._redacted(outcome)
+        outcome = self._storable(outcome)
         return self.cancelled(outcome) if self.is_cancelled else outcome
 
-    def _redacted(self, outcome: Outcome) -> Outcome:
-        if not self.secrets:
+    def _storable(self, outcome: Outcome) -> Outcome:
+        """Return the outcome without secrets, and with a traceback of limited length."""
+        if not self.secrets and outcome.traceback is None:
             return outcome
+        shown = redact(outcome.traceback, self.secrets)  # first: a part of a secret is not recognized
         return Outcome(
             outcome.status,
             redact(outcome.result, self.secrets),
             redact(outcome.error, self.secrets),
             redact(outcome.error_type, self.secrets),
+            outcome.size,
+            None if shown is None else shortened(shown, MAX_TRACEBACK),
         )
 
     async def _wait_for_answer(self) -> None:

@@ -126,6 +126,7 @@ class Task:
     executor: str | None = None  # what was decided to run it: an executor id, or GROUP
     generation: int = 0  # raised by each re-execution
     interruptions: int = 0  # times that its process died during the call
+    earlier_attempts: int = 0  # before those that `attempts` counts: interrupted, or of earlier executions
     not_before: datetime | None = None  # a retry waits until then
     cancel_requested_at: datetime | None = None
     owner: str | None = None  # who started it
@@ -159,6 +160,11 @@ class Task:
     def fraction(self) -> float:
         """The progress that every interface shows: an ended task counts as done, whatever way it ended."""
         return 1.0 if self.status in TERMINAL else self.progress
+
+    @property
+    def attempt_number(self) -> int:
+        """The number of the last attempt; unlike `attempts`, it never starts again."""
+        return self.earlier_attempts + self.attempts
 
     def to_dict(self) -> dict[str, Json]:
         """Return what users see, as plain JSON: times in ISO 8601, custom columns beside the others."""

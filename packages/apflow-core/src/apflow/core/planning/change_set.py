@@ -9,14 +9,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from apflow.core.model.attempt import MAX_ERROR, AttemptOutcome, TaskAttempt, last_attempt, started_at
 from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import Json, Task
+from apflow.core.model.task import GROUP, Json, Task
 from apflow.core.planning.outcome import Outcome
 from apflow.core.planning.run_events import Instruction
+from apflow.core.process.traceback_text import shortened
 from apflow.core.store.base import Change, Transition
 
-PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
+PENDING, IN_PROGRESS, FAILED = TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.FAILED
 ENDED = {
     TaskStatus.COMPLETED: EventType.TASK_COMPLETED,
     TaskStatus.FAILED: EventType.TASK_FAILED,
@@ -59,7 +61,9 @@ class ChangeSet:
             merged = {name: value for name, value in expects.items() if name not in known.sets}
             merged.update(known.expects)
             sets = {**known.sets, **sets}
-            self.moves[task.id] = Transition(task.id, self.root_id, merged, sets, known.events + events)
+            self.moves[task.id] = Transition(
+                task.id, self.root_id, merged, sets, known.events + events, known.attempts
+            )
 
     def changes_status(self, task_id: str) -> bool:
         """Whether the batch already moves this task, so that its next move must wait for the next batch."""
@@ -140,21 +144,33 @@ class ChangeSet:
         }
         self.put(task, self._fence(task) | {"cancel_requested_at": None}, sets)
 
-    def wait(self, task: Task, seconds: float, outcome: Outcome) -> None:
-        """Schedule a retry of a failed attempt. The task stays in progress, without a slot."""
+    def wait(self, task: Task, seconds: float, outcome: Outcome, started: datetime | None = None) -> None:
+        """Schedule a retry of a failed attempt. The task stays in progress, without a slot.
+
+        `started`: when the attempt started; by default as the row shows it.
+        """
+        attempt = self._attempt(task, outcome, started)
         sets = {
             "status": IN_PROGRESS,
             "not_before": self.now + timedelta(seconds=seconds),
             "updated_at": self.now,
         }
         self.put(task, self._fence(task) | {"cancel_requested_at": None}, sets)
-        data = {"wait": round(seconds, 3), "attempt": task.attempts, "error_type": outcome.error_type}
+        data: dict[str, Json] = {"wait": round(seconds, 3), "attempt": task.attempts}
+        data |= _error_data(attempt)
         message = f"Attempt {task.attempts} failed; the next one starts in {seconds:.3g} s."
         event = self.event(EventType.RETRYING, task, message=message, data=data, error=outcome.error)
         self._append_event(task, event)
+        self._store(attempt)
 
-    def end(self, task: Task, outcome: Outcome) -> None:
-        """End a started task with its outcome."""
+    def end(self, task: Task, outcome: Outcome, started: datetime | None = None) -> None:
+        """End a started task with its outcome.
+
+        `started`: when its attempt started; by default as the row shows it.
+        """
+        is_followed = task.not_before is not None  # it waited for a retry: the last attempt ended before
+        has_attempt = task.attempts > 0 and task.executor != GROUP and not is_followed
+        attempt = self._attempt(task, outcome, started) if has_attempt else None
         expects = self._fence(task)
         sets: dict[str, Json] = {
             "status": outcome.status,
@@ -170,7 +186,12 @@ class ChangeSet:
             sets["error"] = outcome.error
         if task.not_before is not None:
             sets["not_before"] = None
-        self.put(task, expects, sets, self._ended(task, outcome))
+        event = self._ended(task, outcome)
+        if outcome.status is FAILED and attempt is not None:
+            event.data = {"attempt": task.attempts} | _error_data(attempt)
+        self.put(task, expects, sets, event)
+        if attempt is not None and (outcome.status is FAILED or task.attempts > 1):
+            self._store(attempt)
 
     def end_unstarted(self, task: Task, outcome: Outcome, *, is_requested: bool = False) -> None:
         """End a task that has not started: a dependency ended unsuccessfully, or the task was cancelled.
@@ -206,6 +227,7 @@ class ChangeSet:
 
     def reset(self, task: Task) -> None:
         """Reset an ended task to pending, as a new generation."""
+        last = last_attempt(task)
         sets: dict[str, Json] = {
             "status": PENDING,
             "generation": task.generation + 1,
@@ -221,8 +243,12 @@ class ChangeSet:
             "cancel_requested_at": None,
             "owner": None,
         }
+        if task.attempts:
+            sets["earlier_attempts"] = task.attempt_number
         self.put(task, {"status": task.status, "generation": task.generation}, sets)
         self._append_event(task, self.event(EventType.TASK_RESET, task))
+        if last is not None:
+            self._store(last)
 
     def put_back(self, task: Task) -> None:
         """Reset a task to pending that waited for its retry when its process died. It keeps its wait."""
@@ -236,7 +262,12 @@ class ChangeSet:
         sets: dict[str, Json] = {"attempts": max(0, task.attempts - 1)}
         if counts:
             sets["interruptions"] = task.interruptions + 1
+        attempt = last_attempt(task)
+        if attempt is not None:
+            sets["earlier_attempts"] = task.earlier_attempts + 1
         self._put_back(task, sets, {"interruptions": task.interruptions + counts})
+        if attempt is not None:
+            self._store(replace(attempt, ended_at=self.now, outcome=AttemptOutcome.INTERRUPTED))
 
     def _put_back(self, task: Task, sets: dict[str, Json], data: Json) -> None:
         sets |= {"status": PENDING, "owner": None, "updated_at": self.now}
@@ -266,3 +297,29 @@ class ChangeSet:
 
     def _append_event(self, task: Task, event: TaskEvent) -> None:
         self.moves[task.id].events += (event,)
+
+    def _attempt(self, task: Task, outcome: Outcome, started: datetime | None) -> TaskAttempt:
+        """Return the record of the attempt that ends now. Called before the task is changed."""
+        return TaskAttempt(
+            task_id=task.id,
+            number=task.attempt_number,
+            started_at=started or started_at(task),
+            ended_at=self.now,
+            outcome=AttemptOutcome(outcome.status),
+            error=None if outcome.error is None else shortened(outcome.error, MAX_ERROR),
+            error_type=outcome.error_type,
+            traceback=outcome.traceback,
+        )
+
+    def _store(self, attempt: TaskAttempt) -> None:
+        """Store a record with the move of its task."""
+        self.moves[attempt.task_id].attempts += (attempt,)
+
+
+def _error_data(attempt: TaskAttempt) -> dict[str, Json]:
+    """Return the data of an event that reports the failure of an attempt."""
+    return {
+        "attempt_number": attempt.number,
+        "error_type": attempt.error_type,
+        "traceback": attempt.traceback,
+    }

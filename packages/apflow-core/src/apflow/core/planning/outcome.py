@@ -6,7 +6,7 @@ Pure. The outcome contains a plain JSON copy, so an executor that keeps its resu
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, cast
 
 from apflow.core.concurrency.exit_fence import EscapedError
@@ -23,6 +23,7 @@ from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Policy
 from apflow.core.payload.json_value import ADVICE, MAX_DEPTH, clean_text, dumps, encode
 from apflow.core.payload.schema import InputSchema
+from apflow.core.process.traceback_text import users_traceback
 
 VALIDATION_ERROR: Final = "ValidationError"
 EXECUTOR_NOT_FOUND: Final = "ExecutorNotFound"
@@ -51,6 +52,7 @@ class Outcome:
     error: str | None = None  # for people
     error_type: str | None = None  # for programs
     size: int = 0  # bytes of the result as JSON; 0 if not measured
+    traceback: str | None = None  # of the exception of users' code
 
 
 def failed(error_type: str, message: str, **more: Json) -> Outcome:
@@ -140,7 +142,9 @@ def _read_exception(error: BaseException) -> Outcome:
         error = error.error
     if isinstance(error, InvalidInputError) and error.violations:
         more["violations"] = [clean_text(each) for each in error.violations]
-    return failed(_type_of(error), _text_of(error), **more)
+    outcome = failed(_type_of(error), _text_of(error), **more)
+    shown = users_traceback(error)
+    return outcome if shown is None else replace(outcome, traceback=clean_text(shown))
 
 
 def _type_of(error: BaseException) -> str:

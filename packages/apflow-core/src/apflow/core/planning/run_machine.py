@@ -155,9 +155,9 @@ class RunMachine(Generic[CallT]):
             outcome = call.cancelled(outcome)
         del state.running[task_id]
         changes.undo.append(RestoreCall(call))
-        if outcome.status is FAILED and self._retry(task, outcome, changes):
+        if outcome.status is FAILED and self._retry(call, outcome, changes):
             return True
-        changes.end(task, outcome)
+        changes.end(task, outcome, call.started_at)
         if self._has_post_hooks and event.was_called:
             state.hooking[task_id] = call
             changes.then.append(RunPostHooks(task_id, outcome))
@@ -165,14 +165,15 @@ class RunMachine(Generic[CallT]):
             state.plan.finish(task_id, outcome.status)
         return True
 
-    def _retry(self, task: Task, outcome: Outcome, changes: ChangeSet) -> bool:
+    def _retry(self, call: CallT, outcome: Outcome, changes: ChangeSet) -> bool:
+        task = call.task
         policy = Policy.from_json(task.policy)
         if not may_retry(outcome, policy, task.attempts, self._effect(task)):
             return False
         seconds = policy.retry.wait(task.attempts)
         if policy.retry.jitter:
             seconds *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
-        changes.wait(task, seconds, outcome)
+        changes.wait(task, seconds, outcome, call.started_at)
         self.state.plan.wait(task.id)
         self.state.retrying.add(task.id)
         changes.then.append(ScheduleRetry(task.id, seconds))

@@ -67,11 +67,15 @@ class Cancellation:
 class Call:
     """The state of a call of a task's executor."""
 
-    __slots__ = ("answer", "cancellation", "generation", "message", "number", "outcome", "task", "was_called")
+    __slots__ = (
+        "answer", "cancellation", "generation", "message", "number", "outcome", "started_at", "task",
+        "was_called",
+    )  # fmt: skip
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.number, self.generation = task.attempts, task.generation  # at the start of the call
+        self.started_at = task.updated_at
         self.outcome: Outcome | None = None  # set when the call has ended
         self.was_called = False  # whether the executor's code has started
         self.cancellation = Cancellation()

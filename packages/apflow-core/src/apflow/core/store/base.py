@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from apflow.core.errors import IllegalMoveError, NotFoundError, StoreUnavailableError
+from apflow.core.model.attempt import TaskAttempt
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TRANSITIONS, TaskStatus
 from apflow.core.model.task import Json, Task
@@ -28,8 +29,10 @@ class Transition:
     """A conditional change of one task.
 
     It wins when the row exists and every field named in `expects` has that value (None matches null).
-    Then the fields of `sets` are written and `events` stored, numbered. A move with empty `sets` only
+    Then the fields of `sets` are written, and `events` are stored, numbered. A move with empty `sets` only
     checks (and, where a store admits several processes, locks the row).
+
+    `attempts` are records of ended attempts of the task, which are stored, too.
 
     A move that sets `root_id` takes the task to another tree, as the last in it, whatever its position was;
     `root_id` of the move is the tree that it leaves, and its events belong to the one that it joins. The
@@ -41,6 +44,7 @@ class Transition:
     expects: Mapping[str, Json]  # always names "status" where `sets` does
     sets: Mapping[str, Json]
     events: tuple[TaskEvent, ...] = ()
+    attempts: tuple[TaskAttempt, ...] = ()
 
     def __post_init__(self) -> None:
         new = self.sets.get("status")
@@ -75,6 +79,7 @@ class Capabilities:
 
     is_durable: bool = False  # what was written is there after kill -9
     is_shared: bool = False  # several processes may use it at once
+    has_attempts: bool = False  # it keeps the records of attempts
     has_custom_columns: bool = False  # columns of a TaskModel subclass become columns of the table
 
 
@@ -189,6 +194,15 @@ class TaskStore(ABC):
     @abstractmethod
     async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:
         """Return the stored events of a tree with a number above `after`, in order."""
+
+    async def attempts(self, task_id: str) -> list[TaskAttempt]:
+        """Return the stored records of a task's attempts in order of their numbers.
+
+        A number may have several records (see `all_attempts`). They are removed with the task. A store that
+        does not keep them returns an empty list.
+        """
+        del task_id
+        return []
 
     @abstractmethod
     async def put_record(

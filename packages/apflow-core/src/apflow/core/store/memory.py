@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from apflow.core.errors import IdTakenError, InvalidInputError, MoveLostError, StoreError
+from apflow.core.model.attempt import TaskAttempt
 from apflow.core.model.custom_columns import COLUMNS, custom_fields
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
@@ -38,7 +39,7 @@ from apflow.core.store.rules import (
 class MemoryStore(TaskStore):
     """A store that ends with its process."""
 
-    capabilities = Capabilities()
+    capabilities = Capabilities(has_attempts=True)
 
     def __init__(self, url: str = "memory://") -> None:
         self.url = url
@@ -50,6 +51,7 @@ class MemoryStore(TaskStore):
         self._positions: dict[str, int] = {}  # root id -> the next position
         self._events: dict[str, list[TaskEvent]] = {}
         self._sequences: dict[str, int] = {}  # root id -> number of its last event
+        self._attempts: dict[str, list[TaskAttempt]] = {}  # by task id
         self._records: dict[tuple[str, str], tuple[str, int]] = {}  # kind, key -> JSON text, version
 
     async def write(self, change: Change) -> TransitionResult:
@@ -113,6 +115,11 @@ class MemoryStore(TaskStore):
             self._check_open()
             found = [event for event in self._events.get(root_id, ()) if event.sequence > after]
             return [_copy_event(event) for event in found[:limit]]
+
+    async def attempts(self, task_id: str) -> list[TaskAttempt]:
+        with self._lock:
+            self._check_open()
+            return sorted(self._attempts.get(task_id, ()), key=lambda attempt: attempt.number)
 
     async def put_record(
         self, kind: str, key: str, value: Json, *, version: int | None = None
@@ -201,6 +208,8 @@ class MemoryStore(TaskStore):
                 task.extra[name] = copied
             else:
                 setattr(task, name, copied)
+        if move.attempts:
+            self._attempts.setdefault(task.id, []).extend(move.attempts)
         return tuple([self._number(event) for event in move.events])
 
     def _number(self, event: TaskEvent) -> TaskEvent:
@@ -211,6 +220,7 @@ class MemoryStore(TaskStore):
 
     def _remove(self, task_id: str) -> None:
         task = self._tasks.pop(task_id, None)
+        self._attempts.pop(task_id, None)
         if task is not None:
             self._leave(task)
 

@@ -8,12 +8,12 @@ value that all rows share is passed as one parameter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 
 from apflow.storage.duckdb.large_values import HAS_REFERENCE
 from apflow.storage.sql.columnar import Slot
-from apflow.storage.sql.columns import EVENTS, TASKS, quoted
+from apflow.storage.sql.columns import ATTEMPTS, EVENTS, TASKS, quoted
 from apflow.storage.sql.ledger import GUARDS
 from apflow.storage.sql.queries import among_unnested
 
@@ -98,6 +98,11 @@ def know_many(ids: Sequence[str]) -> str:
 def value_of(name: str, ids: Sequence[str]) -> str:
     """Return the statement that reads one column of many rows, by a list of their ids."""
     return f"SELECT id, {quoted(name)} FROM {TASKS} WHERE {among('id', '$1', len(ids))}"
+
+
+def delete_attempts(ids: Collection[str]) -> str:
+    """Return the statement that deletes the attempts of tasks, by a list of their ids."""
+    return f"DELETE FROM {ATTEMPTS} WHERE {among('task_id', '$1', len(ids))}"
 
 
 def add_column(name: str, sql_type: str) -> str:

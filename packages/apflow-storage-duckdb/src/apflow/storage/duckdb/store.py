@@ -72,7 +72,9 @@ class DuckDBStore(SqlRecordStore):
         path = _path_of(url)
         self.url = f"duckdb:///{path or MEMORY}"
         self.file = path
-        self.capabilities = Capabilities(is_durable=path is not None, has_custom_columns=True)
+        self.capabilities = Capabilities(
+            is_durable=path is not None, has_attempts=True, has_custom_columns=True
+        )
         self._database = Database(self.url, path, memory_limit)
         self._writer = Writer(self._database, event_retention)
         self._group = GroupCommit(self._writer.commit, self.url)

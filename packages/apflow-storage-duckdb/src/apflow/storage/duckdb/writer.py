@@ -26,8 +26,10 @@ from apflow.storage.duckdb.large_values import (
     full_texts,
     referenced,
 )
+from apflow.storage.sql.attempts import SLOTS, columns_of_attempts
 from apflow.storage.sql.columnar import Column, Slot, columns_of_added, columns_of_sets
 from apflow.storage.sql.columns import (
+    ATTEMPTS,
     BASE,
     EVENTS,
     TaskColumn,
@@ -48,7 +50,7 @@ MAX_ROWS = 10_000  # of one INSERT, to limit its memory
 COMMITTED = "COMMIT succeeded and is durable"  # in an error of the checkpoint after it
 MAX_PAGES = 10  # of events, likewise
 PRUNE_EVERY = timedelta(days=1)
-ATTEMPTS = 3  # to write a batch that conflicts inside DuckDB with the addition of a column
+MAX_TRIES = 3  # to write a batch that conflicts inside DuckDB with the addition of a column
 
 _GUARD_KINDS = [next(column.kind for column in BASE if column.name == name) for name in GUARDS]
 
@@ -213,15 +215,15 @@ class Writer:
         return told
 
     def _together(self, changes: Sequence[Change]) -> list[Outcome]:
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, MAX_TRIES + 1):
             try:
                 return self._once(changes)
             except duckdb.FatalException:
-                if attempt == ATTEMPTS:
+                if attempt == MAX_TRIES:
                     raise
                 self._open()
             except duckdb.TransactionException as error:
-                if attempt == ATTEMPTS or unavailable(self._database.url, error):
+                if attempt == MAX_TRIES or unavailable(self._database.url, error):
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -302,11 +304,14 @@ class Writer:
             unused |= self._update_tasks(writes)
             if writes.removed:
                 _expect(self._run(statements.DELETE, [list(writes.removed.values())]), writes.removed)
+                self._run(statements.delete_attempts(writes.removed), [list(writes.removed)])
             delete_unreferenced(unused, self._run)
             if writes.ended:
                 self._run(DELETE_OF_TREES, [writes.ended])
                 self._run(statements.DELETE_EVENTS, [writes.ended])
             self._insert_events(writes, now)
+            if writes.attempts:
+                self._run(_INSERT_ATTEMPTS, columns_of_attempts(writes.attempts))
             self._values.insert(self._run)
 
         self._values.clear()  # of a batch that failed
@@ -415,4 +420,5 @@ _PAGE_TYPES = (
 )  # fmt: skip
 _STORED_AT = Slot("stored_at", "TIMESTAMP", is_same=True)
 _INSERT_PAGE = statements.insert((*(Slot(*each, True) for each in _PAGE_TYPES), _STORED_AT), EVENTS)
+_INSERT_ATTEMPTS = statements.insert(SLOTS, ATTEMPTS)
 _INSERT_PAGES = statements.insert((*(Slot(*each, False) for each in _PAGE_TYPES), _STORED_AT), EVENTS)

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from functools import cache
 
+from apflow.storage.sql.attempts import SLOTS
 from apflow.storage.sql.columnar import Slot
-from apflow.storage.sql.columns import EVENTS, TASKS, TaskColumn, quoted
+from apflow.storage.sql.columns import ATTEMPTS, EVENTS, TASKS, TaskColumn, quoted
 from apflow.storage.sql.ledger import GUARDS
 
 NOW = "(clock_timestamp() AT TIME ZONE 'UTC')"
@@ -134,6 +135,7 @@ INSERT_PAGES = (
     f"INSERT INTO {EVENTS} (root_id, first_sequence, last_sequence, body, stored_at) "
     "SELECT v.*, $5 FROM unnest($1::VARCHAR[], $2::BIGINT[], $3::BIGINT[], $4::VARCHAR[]) AS v"
 )
+INSERT_ATTEMPTS = insert(SLOTS, ATTEMPTS)
 READ_EVENTS = (
     f"SELECT body FROM {EVENTS} WHERE root_id = $1 AND last_sequence > $2 ORDER BY first_sequence LIMIT $3"
 )

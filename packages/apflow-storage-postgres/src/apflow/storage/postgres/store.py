@@ -67,7 +67,7 @@ class PostgresStore(SqlRecordStore):
         InvalidInputError: the URL cannot be read.
     """
 
-    capabilities = Capabilities(is_durable=True, is_shared=True, has_custom_columns=True)
+    capabilities = Capabilities(is_durable=True, is_shared=True, has_attempts=True, has_custom_columns=True)
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from apflow.storage.postgres.driver import Connection
 from apflow.storage.postgres.failure import explain, is_connection_lost, is_of_a_change
 from apflow.storage.postgres.notices import notices_of
 from apflow.storage.postgres.server import Link, Server
+from apflow.storage.sql import attempts
 from apflow.storage.sql.columnar import columns_of_added
 from apflow.storage.sql.columns import BASE, Kind, TaskColumn, decode, encoder, naive
 from apflow.storage.sql.ledger import GUARDS, Ledger, Needs, Row, Tree, Writes
@@ -229,11 +230,15 @@ class Transaction:
         self._count(writes)
         if writes.removed:
             await self._connection.execute(statements.DELETE, list(writes.removed))
+            await self._connection.execute(attempts.DELETE, list(writes.removed))
         if writes.ended:
             await self._connection.execute(statements.DELETE_EVENTS, writes.ended)
         await self._insert_tasks(writes)
         await self._update_tasks(writes)
         await self._insert_events(writes)
+        if writes.attempts:
+            columns = attempts.columns_of_attempts(writes.attempts)
+            await self._connection.execute(statements.INSERT_ATTEMPTS, *columns)
 
     def _count(self, writes: Writes) -> None:
         """Write the advanced counters of trees, on the root if there is one."""

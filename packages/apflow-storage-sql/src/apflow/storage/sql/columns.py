@@ -20,6 +20,7 @@ from apflow.core.payload.json_value import dumps, loads
 TASKS = "apflow_tasks"
 EVENTS = "apflow_events"
 RECORDS = "apflow_records"
+ATTEMPTS = "apflow_attempts"
 SCHEMA = "apflow_schema"
 
 
@@ -114,6 +115,7 @@ BASE: tuple[TaskColumn, ...] = (
     _time("run_ended_at"),
     TaskColumn("last_event", "BIGINT"),
     _json("written_by", Kind.JSON),
+    _integer("earlier_attempts"),
 )
 
 

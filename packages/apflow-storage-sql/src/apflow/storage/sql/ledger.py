@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from apflow.core.errors import ApflowError, IdTakenError, MoveLostError
+from apflow.core.model.attempt import TaskAttempt
 from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
@@ -99,9 +100,10 @@ class Writes:
     removed: dict[str, int] = field(default_factory=dict[str, int])  # id -> number of the row
     ended: list[str] = field(default_factory=list[str])  # roots that were removed
     events: dict[str, list[TaskEvent | Added]] = field(default_factory=dict[str, list[TaskEvent | Added]])
+    attempts: dict[str, list[TaskAttempt]] = field(default_factory=dict[str, list[TaskAttempt]])  # by task id
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.sets or self.removed or self.events or self.ended)
+        return bool(self.added or self.sets or self.removed or self.events or self.ended or self.attempts)
 
     def events_of(self, root_id: str, now: datetime) -> Iterator[TaskEvent]:
         """Give the events of a tree. Those of creation are made one by one: a tree has many."""
@@ -315,6 +317,8 @@ class Ledger:
             assert row is not None  # else the move had lost
             sets = self._rehomed(move, row, writes) if "root_id" in move.sets else move.sets
             self._set(move.task_id, row, sets, writes)
+        if move.attempts:
+            writes.attempts.setdefault(move.task_id, []).extend(move.attempts)
         for event in move.events:
             self._number(event, writes)
         return move.events
@@ -356,6 +360,7 @@ class Ledger:
             return
         self._rows[task_id] = None
         writes.sets.pop(task_id, None)
+        writes.attempts.pop(task_id, None)
         if writes.added.pop(task_id, None) is None:
             writes.removed[task_id] = row.number
         if task_id == row.root_id:

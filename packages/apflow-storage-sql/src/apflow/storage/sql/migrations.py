@@ -86,6 +86,20 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
     ),
     # What a task is called within its tree; NULL where that is its id.
     ("ALTER TABLE apflow_tasks ADD COLUMN key VARCHAR",),
+    # Without an index, which would cost each insertion more than it saves the few reads in DuckDB.
+    (
+        "ALTER TABLE apflow_tasks ADD COLUMN earlier_attempts INTEGER DEFAULT 0",
+        """CREATE TABLE apflow_attempts (
+            task_id VARCHAR NOT NULL,
+            number INTEGER NOT NULL,
+            started_at TIMESTAMP,
+            ended_at TIMESTAMP,
+            outcome VARCHAR,
+            error VARCHAR,
+            error_type VARCHAR,
+            traceback VARCHAR
+        )""",
+    ),
 )
 
 LATEST = len(MIGRATIONS)

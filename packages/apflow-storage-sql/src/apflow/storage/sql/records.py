@@ -13,13 +13,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apflow.core.errors import StoreUnavailableError
+from apflow.core.model.attempt import TaskAttempt
 from apflow.core.model.task import Json, utc_now
 from apflow.core.payload.json_value import loads
 from apflow.core.store.base import Change, Record, TaskStore, TransitionResult
 from apflow.core.store.group_commit import GroupCommit
 from apflow.core.store.rules import check_record, check_records, record_text
+from apflow.storage.sql import attempts
+from apflow.storage.sql.attempts import read_attempts
 from apflow.storage.sql.columns import RECORDS, naive
-from apflow.storage.sql.queries import Statement
+from apflow.storage.sql.queries import Statement, possible
 
 _INSERT = (
     f"INSERT INTO {RECORDS} AS r (kind, key, value, version, updated_at) VALUES ($1, $2, $3, 1, $4) "
@@ -72,6 +75,11 @@ class SqlRecordStore(TaskStore):
     @abstractmethod
     async def _read_records(self, statement: Statement) -> Sequence[Sequence[Any]]:
         """Run a statement that reads, and return its rows."""
+
+    async def attempts(self, task_id: str) -> list[TaskAttempt]:
+        if not possible([task_id]):
+            return []
+        return read_attempts(await self._read_records(Statement(attempts.READ, [task_id])))
 
     async def put_record(
         self, kind: str, key: str, value: Json, *, version: int | None = None

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Double, Integer, MetaData, String, Table
 from sqlalchemy.types import TypeEngine
 
-from apflow.storage.sql.columns import BASE, EVENTS, RECORDS, SCHEMA, TASKS
+from apflow.storage.sql.columns import ATTEMPTS, BASE, EVENTS, RECORDS, SCHEMA, TASKS
 
 _TYPES: dict[str, type[TypeEngine[Any]]] = {
     "VARCHAR": String,
@@ -36,6 +36,19 @@ events = Table(
     Column("last_sequence", BigInteger, nullable=False),
     Column("stored_at", DateTime, nullable=False),
     Column("body", String, nullable=False),
+)
+
+attempts = Table(
+    ATTEMPTS,
+    metadata,
+    Column("task_id", String, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("started_at", DateTime),
+    Column("ended_at", DateTime),
+    Column("outcome", String),
+    Column("error", String),
+    Column("error_type", String),
+    Column("traceback", String),
 )
 
 records = Table(
