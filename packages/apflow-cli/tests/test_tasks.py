@@ -111,7 +111,8 @@ def test_a_prefix_of_two_ids_is_refused_and_a_short_one_is_none(apflow):
 
 
 @pytest.mark.parametrize(
-    "command", ["get", "status", "tree", "children", "why", "execute", "delete", "copy", "cancel"]
+    "command",
+    ["get", "attempts", "status", "tree", "children", "why", "execute", "delete", "copy", "cancel"],
 )
 def test_an_unknown_task_exits_3(apflow, command: str):
     done = apflow("tasks", command, UNKNOWN)
@@ -193,6 +194,33 @@ def test_why_tells_the_reason_and_what_to_try(apflow):
     assert done.stdout.splitlines()[0] == "both is failed."
     assert "Try: apflow tasks execute root" in done.stdout
     assert apflow.json("tasks", "why", "left")["reasons"] == ["It completed."]
+
+
+def test_attempts_and_tracebacks_are_shown(apflow):
+    apflow.run(*FAILING, code=1)
+    apflow("tasks", "execute", "root", "--import", "works")
+    traceback = [
+        "Traceback (most recent call last):",
+        'raise RuntimeError("as asked")',
+        "RuntimeError: as asked",
+    ]
+    listed = apflow("tasks", "attempts", "right")
+    assert [line.split()[:2] for line in listed.stdout.splitlines()] == [
+        ["NUMBER", "OUTCOME"], ["1", "failed"], ["2", "failed"],
+    ]  # fmt: skip
+    for done in (
+        apflow("tasks", "attempts", "right", "--verbose"),
+        apflow("tasks", "why", "right", "--verbose"),
+        apflow("tasks", "get", "right"),
+    ):
+        shown = done.stdout.partition("Traceback of attempt 2:")[2].splitlines()
+        assert [line.strip() for line in shown if line.strip() in traceback] == traceback
+        assert "apflow/core" not in done.stdout
+    attempts = apflow.json("tasks", "attempts", "right")["attempts"]
+    assert [each["number"] for each in attempts] == [1, 2]
+    assert apflow.json("tasks", "get", "right")["task"]["history"] == attempts
+    assert apflow.json("tasks", "why", "right", "-v")["attempts"] == attempts
+    assert apflow("tasks", "attempts", "root").stdout == "It has no attempts.\n"
 
 
 def test_names_cannot_command_the_terminal(apflow):

@@ -43,6 +43,8 @@ async def test_results_are_the_models_of_the_table(server: ApflowServer):
         listed = await client.tasks_list(created_after=now - timedelta(minutes=5), created_before=now)
         assert made.id in [each.id for each in listed]
         assert (await client.tasks_why(made.id)).reasons
+        assert (await client.tasks_attempts(made.id)) == []
+        assert (await client.tasks_get(made.id, history=True)).history == []
         assert (await client.tasks_delete(made.id)).deleted_count == 1
         health = await client.system_health()
         assert health.storage.kind == "memory"
@@ -53,6 +55,9 @@ def test_the_same_without_asyncio(server: ApflowServer):
         done = client.tasks_execute(tasks=SAY, wait=True)
         assert (done.success, done.status, done.error) == (True, "completed", None)
         assert (done.model_extra or {})["result"] == {"said": "hello"}
+        [attempt] = client.tasks_attempts(done.task_id)
+        assert (attempt.number, attempt.outcome, attempt.error) == (1, "completed", None)
+        assert client.tasks_get(done.task_id, history=True).history == [attempt]
         kinds = [event.type for event in client.watch(done.root_task_id)]
         assert (kinds[0], kinds[-1]) == ("snapshot", "tree_completed")
         with pytest.raises(NotFoundError, match="'nobody'"):

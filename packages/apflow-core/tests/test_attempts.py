@@ -217,3 +217,16 @@ async def test_events_of_failures_carry_the_traceback(db: TaskStore):
         data = events[kind].data
         assert data["attempt_number"] == attempt.number
         assert (data["error_type"], data["traceback"]) == ("ValueError", attempt.traceback)
+
+
+async def test_the_service_returns_the_attempts_and_accepts_a_task_with_them_back(db: TaskStore):
+    await run(db, policy=ONCE_MORE, fails=1)
+    service = TaskService(db)
+    attempts = await service.attempts("t")
+    assert [each["number"] for each in attempts] == [1, 2]
+    assert attempts[0]["traceback"].startswith("Traceback")
+    task = await service.get("t", history=True)
+    assert task.pop("history") == attempts
+    assert task == await service.get("t")
+    created = await service.create(task | {"history": attempts, "id": "again"})
+    assert await service.attempts(created["id"]) == []

@@ -77,6 +77,8 @@ async def test_results_have_the_form_that_the_table_tells():
         ("config.llm_key.delete", {"provider": "openai"}),
         ("tasks.webhooks", {"task_id": "r"}),
         ("tasks.get", {"task_id": "r"}),
+        ("tasks.get", {"task_id": "c", "history": True}),
+        ("tasks.attempts", {"task_id": "c"}),
         ("tasks.list", {"root_only": False, "status": ["failed"]}),
         ("tasks.children", {"task_id": "r"}),
         ("tasks.tree", {"root_id": "r"}),
@@ -183,6 +185,6 @@ async def test_a_parameter_in_a_signature_is_one_of_the_operation(monkeypatch: p
 
 @EVERY
 async def test_a_read_only_operation_changes_nothing(operation: Operation):
-    reads = ("get", "list", "children", "tree", "count", "running", "status", "why", "webhooks", "watch")
+    reads = ("get", "attempts", "list", "children", "tree", "count", "running", "status", "why", "webhooks", "watch")
     asks = ("health", "metrics", "executor", "executors", "get_llm_key", "count_running")
     assert operation.is_read_only == (operation.method in (*reads, *asks))

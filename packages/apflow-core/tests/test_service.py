@@ -231,6 +231,7 @@ NAMED = {
     "execute": {"task_id": "r"},
     "webhooks": {"task_id": "r"},
     "get": {"task_id": "r"},
+    "attempts": {"task_id": "a"},
     "children": {"parent_id": "r"},
     "tree": {"task_id": "a"},
     "status": {"task_ids": ["r"]},

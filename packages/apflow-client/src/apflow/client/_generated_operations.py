@@ -13,6 +13,7 @@ from typing import Any, Literal
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.service.results import (
+    AttemptResult,
     CancelResult,
     CopyPreviewResult,
     CountResult,
@@ -181,22 +182,36 @@ class AsyncOperations:
         answer: list[WebhookResult] = await self._ask("tasks.webhooks", {"task_id": task_id})
         return answer
 
-    async def tasks_get(self, task_id: str) -> TaskResult:
+    async def tasks_get(self, task_id: str, *, history: bool = False) -> TaskResult:
         """Return one task.
 
         Args:
             task_id: ID or path of the task.
+            history: Also return the attempts of the task, in the field `history`.
         """
-        answer: TaskResult = await self._ask("tasks.get", {"task_id": task_id})
+        answer: TaskResult = await self._ask("tasks.get", {"task_id": task_id, "history": history})
         return answer
 
-    async def tasks_detail(self, task_id: str) -> TaskResult:
+    async def tasks_detail(self, task_id: str, *, history: bool = False) -> TaskResult:
         """Return one task.
 
         Args:
             task_id: ID or path of the task.
+            history: Also return the attempts of the task, in the field `history`.
         """
-        answer: TaskResult = await self._ask("tasks.detail", {"task_id": task_id})
+        answer: TaskResult = await self._ask("tasks.detail", {"task_id": task_id, "history": history})
+        return answer
+
+    async def tasks_attempts(self, task_id: str) -> list[AttemptResult]:
+        """Return the attempts of a task, in order: those of earlier executions, too.
+
+        The number of an attempt goes on across executions. An attempt that was interrupted, because its
+        process ended, is listed although it does not count as one.
+
+        Args:
+            task_id: ID or path of the task.
+        """
+        answer: list[AttemptResult] = await self._ask("tasks.attempts", {"task_id": task_id})
         return answer
 
     async def tasks_list(
@@ -707,22 +722,36 @@ class SyncOperations:
         answer: list[WebhookResult] = self._ask("tasks.webhooks", {"task_id": task_id})
         return answer
 
-    def tasks_get(self, task_id: str) -> TaskResult:
+    def tasks_get(self, task_id: str, *, history: bool = False) -> TaskResult:
         """Return one task.
 
         Args:
             task_id: ID or path of the task.
+            history: Also return the attempts of the task, in the field `history`.
         """
-        answer: TaskResult = self._ask("tasks.get", {"task_id": task_id})
+        answer: TaskResult = self._ask("tasks.get", {"task_id": task_id, "history": history})
         return answer
 
-    def tasks_detail(self, task_id: str) -> TaskResult:
+    def tasks_detail(self, task_id: str, *, history: bool = False) -> TaskResult:
         """Return one task.
 
         Args:
             task_id: ID or path of the task.
+            history: Also return the attempts of the task, in the field `history`.
         """
-        answer: TaskResult = self._ask("tasks.detail", {"task_id": task_id})
+        answer: TaskResult = self._ask("tasks.detail", {"task_id": task_id, "history": history})
+        return answer
+
+    def tasks_attempts(self, task_id: str) -> list[AttemptResult]:
+        """Return the attempts of a task, in order: those of earlier executions, too.
+
+        The number of an attempt goes on across executions. An attempt that was interrupted, because its
+        process ended, is listed although it does not count as one.
+
+        Args:
+            task_id: ID or path of the task.
+        """
+        answer: list[AttemptResult] = self._ask("tasks.attempts", {"task_id": task_id})
         return answer
 
     def tasks_list(

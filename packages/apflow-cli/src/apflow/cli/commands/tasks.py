@@ -94,18 +94,43 @@ def _shown(task: dict[str, Any], column: str) -> Any:
 @with_service
 @click.pass_context
 def get(ctx: click.Context, task_id: str) -> None:
-    """Show all fields of a task."""
+    """Show all fields of a task, and the traceback of its last error."""
+    from apflow.cli.display.attempts import write_traceback
     from apflow.cli.display.output import write_fields, write_json
     from apflow.cli.session.work import perform
 
     async def work(service: TaskService) -> dict[str, Any]:
-        return await service.get(await service.find_id(task_id))
+        return await service.get(await service.find_id(task_id), history=True)
 
     found = perform(ctx, work)
     if session_of(ctx).is_json:
         write_json({"task": found})
+        return
+    attempts = found.pop("history")
+    write_fields(found)
+    for last in attempts[-1:]:
+        write_traceback(last)
+
+
+@tasks.command()
+@with_task
+@click.option("-v", "--verbose", is_flag=True, help="Also show the traceback of each error.")
+@with_service
+@click.pass_context
+def attempts(ctx: click.Context, task_id: str, verbose: bool) -> None:
+    """List the attempts of a task, with those of earlier executions."""
+    from apflow.cli.display.attempts import write_attempts
+    from apflow.cli.display.output import write_json
+    from apflow.cli.session.work import perform
+
+    async def work(service: TaskService) -> list[dict[str, Any]]:
+        return await service.attempts(await service.find_id(task_id))
+
+    found = perform(ctx, work)
+    if session_of(ctx).is_json:
+        write_json({"attempts": found})
     else:
-        write_fields(found)
+        write_attempts(found, with_tracebacks=verbose)
 
 
 @tasks.command()
@@ -199,15 +224,19 @@ def count(ctx: click.Context, /, status: tuple[str, ...], **options: Any) -> Non
 
 @tasks.command()
 @with_task
+@click.option("-v", "--verbose", is_flag=True, help="Also show the attempts and the traceback of each error.")
 @with_service
 @click.pass_context
-def why(ctx: click.Context, task_id: str) -> None:
+def why(ctx: click.Context, task_id: str, verbose: bool) -> None:
     """Explain the status of a task, and what would change it."""
+    from apflow.cli.display.attempts import write_attempts
     from apflow.cli.display.output import label, one_line, write_json, write_line
     from apflow.cli.session.work import perform
 
     async def work(service: TaskService) -> dict[str, Any]:
-        return await service.why(await service.find_id(task_id))
+        named = await service.find_id(task_id)
+        found = await service.why(named)
+        return found | {"attempts": await service.attempts(named)} if verbose else found
 
     found = perform(ctx, work)
     if session_of(ctx).is_json:
@@ -218,6 +247,9 @@ def why(ctx: click.Context, task_id: str) -> None:
         write_line(f"- {one_line(reason)}")
     for command in found["advice"]:
         write_line(f"Try: {one_line(command)}")
+    if verbose:
+        write_line()
+        write_attempts(found["attempts"], with_tracebacks=True)
 
 
 @tasks.command()

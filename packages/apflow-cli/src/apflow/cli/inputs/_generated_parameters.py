@@ -70,8 +70,21 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "tasks.webhooks": {"task_id": {"description": "ID or path of the task."}},
-    "tasks.get": {"task_id": {"description": "ID or path of the task."}},
-    "tasks.detail": {"task_id": {"description": "ID or path of the task."}},
+    "tasks.get": {
+        "task_id": {"description": "ID or path of the task."},
+        "history": {
+            "description": "Also return the attempts of the task, in the field `history`.",
+            "default": False,
+        },
+    },
+    "tasks.detail": {
+        "task_id": {"description": "ID or path of the task."},
+        "history": {
+            "description": "Also return the attempts of the task, in the field `history`.",
+            "default": False,
+        },
+    },
+    "tasks.attempts": {"task_id": {"description": "ID or path of the task."}},
     "tasks.list": {
         "user_id": {"description": "Only tasks of this user."},
         "status": {

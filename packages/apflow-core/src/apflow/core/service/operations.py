@@ -21,6 +21,7 @@ from apflow.core.errors import InvalidInputError
 from apflow.core.model.task import Json
 from apflow.core.service.parameters import Parameters, parameters_model
 from apflow.core.service.results import (
+    AttemptResult,
     CancelResult,
     CopyPreviewResult,
     CountResult,
@@ -196,6 +197,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("tasks.webhooks", _S.webhooks, list[WebhookResult]),
         Operation("tasks.get", _S.get, TaskResult),
         Operation("tasks.detail", _S.get, TaskResult),
+        Operation("tasks.attempts", _S.attempts, list[AttemptResult]),
         Operation("tasks.list", _S.list, list[TaskResult], "any"),
         Operation("tasks.children", _S.children, list[TaskResult]),
         Operation("tasks.tree", _S.tree, TreeResult),

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from apflow.core.model.attempt import AttemptOutcome
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 
@@ -15,6 +16,18 @@ class Result(BaseModel):
     """The result of an operation. It may contain fields that the model does not declare."""
 
     model_config = ConfigDict(extra="allow")
+
+
+class AttemptResult(Result):
+    """An attempt of a task: a call of its executor."""
+
+    number: int  # goes on across executions of the task
+    started_at: datetime | None  # null: not known
+    ended_at: datetime | None  # null while it runs
+    outcome: AttemptOutcome | None  # null while it runs
+    error: str | None
+    error_type: str | None
+    traceback: str | None  # without frames of apflow's core
 
 
 class TaskResult(Result):
@@ -44,6 +57,7 @@ class TaskResult(Result):
     completed_at: datetime | None
     original_task_id: str | None
     has_copy: bool
+    history: list[AttemptResult] | None = None  # only if it was asked for
 
 
 class TreeResult(TaskResult):

@@ -12,6 +12,7 @@ from apflow.core.authoring.edit_plan import UPDATABLE
 from apflow.core.authoring.repository import TaskRepository
 from apflow.core.authoring.task_path import MAX_ROOTS
 from apflow.core.errors import AmbiguousTaskError, InvalidInputError, NotFoundError
+from apflow.core.model.attempt import all_attempts, may_have_records
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task
 from apflow.core.model.tree import TaskTreeNode
@@ -65,9 +66,29 @@ class TreeService(Access):
             array, on_conflict, user_id or owner, idempotency_key=idempotency_key
         )
 
-    async def get(self, task_id: TaskId) -> dict[str, Json]:
+    async def get(
+        self,
+        task_id: TaskId,
+        *,
+        history: Annotated[
+            bool, Field(description="Also return the attempts of the task, in the field `history`.")
+        ] = False,
+    ) -> dict[str, Json]:
         """Return one task."""
-        return shown(await self._task(task_id))
+        task = await self._task(task_id)
+        return shown(task) | {"history": await self._history(task)} if history else shown(task)
+
+    async def attempts(self, task_id: TaskId) -> Answers:
+        """Return the attempts of a task, in order: those of earlier executions, too.
+
+        The number of an attempt goes on across executions. An attempt that was interrupted, because its
+        process ended, is listed although it does not count as one.
+        """
+        return await self._history(await self._task(task_id))
+
+    async def _history(self, task: Task) -> Answers:
+        stored = await self.db.attempts(task.id) if may_have_records(task) else []
+        return [each.to_dict() for each in all_attempts(task, stored)]
 
     async def list(
         self,
