@@ -189,7 +189,7 @@ async def test_a_task_that_runs_or_waits_for_its_retry_shows_its_attempts(db: Ta
     await TaskManager(db).cancel_task("t")
     await running
     assert await outcomes(db) == [(1, "failed")]
-    await TaskService(db).update("t", status="completed")
+    await TaskService(db).update("t", status=TaskStatus.COMPLETED)
     assert await outcomes(db) == [(1, "failed")]
     await TaskService(db).update("t", inputs={})
     await TaskExecutor().execute_task_by_id("t", db_session=db, force=True)
@@ -205,7 +205,7 @@ async def test_a_cancelled_attempt_is_kept_when_its_task_is_marked_as_completed(
     await TaskManager(db).cancel_task("t")
     await running
     assert await outcomes(db) == [(1, "cancelled")]
-    await TaskService(db).update("t", status="completed")
+    await TaskService(db).update("t", status=TaskStatus.COMPLETED)
     assert await outcomes(db) == [(1, "cancelled")]
 
 

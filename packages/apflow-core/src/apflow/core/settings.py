@@ -33,6 +33,7 @@ class Settings:
     hook_timeout: float = 10.0
     shutdown_timeout: float = 30.0
     lease_seconds: float = 15.0
+    loop_block_seconds: float = 1.0  # that code may block an event loop before it is logged; 0: any time
     executor_wait: float = 10.0  # that a fresh run waits for another process which has its executors
     max_tasks: int = 200_000  # of one tree
     max_dependencies: int = 1_000_000  # of one tree

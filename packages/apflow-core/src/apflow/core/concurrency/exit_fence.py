@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar
+from types import FrameType
 from typing import Any, Final, TypeVar, cast
 from weakref import WeakSet
 
@@ -124,10 +125,11 @@ _warned: WeakSet[asyncio.Task[Any]] = WeakSet()
 class _Fenced(Coroutine[Any, Any, Any]):
     """A coroutine that raises `EscapedError` for what would stop the event loop."""
 
-    __slots__ = ("_coroutine",)
+    __slots__ = ("_coroutine", "owner")
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._coroutine = coroutine
+        self.owner = _owner.get()
 
     def send(self, value: Any) -> Any:
         try:
@@ -149,6 +151,16 @@ class _Fenced(Coroutine[Any, Any, Any]):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._coroutine, name)  # `cr_frame` and its like, for what inspects tasks
+
+
+def owner_of_frame(frame: FrameType) -> asyncio.Task[Any] | None:
+    """Return the task in which the users' code began that has created the task which a frame runs.
+
+    None if the frame is not the outermost one of a task that users' code has created.
+    """
+    if frame.f_code is _Fenced.send.__code__ or frame.f_code is _Fenced.throw.__code__:
+        return cast("_Fenced", frame.f_locals["self"]).owner
+    return None
 
 
 def run(main: Coroutine[Any, Any, T], *, loop_factory: Callable[[], Any] | None = None) -> T:

@@ -14,6 +14,7 @@ from apflow.core.concurrency.fair_semaphore import process_semaphore
 from apflow.core.engine import active_runs, late_results, leases
 from apflow.core.engine.attempt import RunContext
 from apflow.core.engine.cancellation import CancelRequest, request_elsewhere
+from apflow.core.engine.loop_watch import watching_loop
 from apflow.core.engine.store_retry import CALLER_TIMEOUT_SECONDS, Patience
 from apflow.core.engine.tree_run import TreeRun
 from apflow.core.errors import AlreadyRunningError, ConflictError, NotFoundError, OwnerLostError
@@ -204,7 +205,10 @@ class Driver:
     async def _drive(self, run: TreeRun) -> list[Task]:
         """Drive a run to its end. Cancelling this coroutine cancels the tree and waits for its code."""
         active_runs.enter(self.store, run)
-        with leases.holding_lease(self.store, run, active_runs.owner_id(), self.settings.lease_seconds):
+        with (
+            watching_loop(run, self.settings.loop_block_seconds),
+            leases.holding_lease(self.store, run, active_runs.owner_id(), self.settings.lease_seconds),
+        ):
             driving = asyncio.create_task(run.drive(), name=f"apflow:run:{run.root_id}")
             try:
                 await self.hooks.run_tree("on_tree_started", run.by_id[run.root_id].copy())

@@ -14,14 +14,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import contextmanager
 from time import monotonic
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from apflow.core.engine.late_results import Hold
+from apflow.core.engine.suspects import interpreter_holders
 from apflow.core.engine.tree_run import TreeRun
-from apflow.core.model.task import Task
 from apflow.core.store.base import TaskStore
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class LeaseRenewer:
             "No other thread of this process ran for %.1f s: the process was stopped, or %s. Leases are not "
             "renewed meanwhile. Make such code release the GIL, or run it in a separate process.",
             seconds,
-            _holders(runs),
+            interpreter_holders(runs),
         )
         return True
 
@@ -139,26 +139,6 @@ class LeaseRenewer:
                 _lose(run, "Tree %s belongs to another process: its work ends here.")
             elif kept[root_id]:
                 run.look()
-
-
-def _holders(runs: Iterable[TreeRun]) -> str:
-    """Name the tasks that may have held the interpreter: those whose code runs now or has just ended."""
-    surely: list[Task] = []
-    running: list[Task] = []
-    for run in runs:
-        surely += run.hold.suspects
-        run.hold.suspects = []
-        current = run.current_task()
-        for attempt in list(run.state.running.values()):
-            if attempt.has_begun:
-                running.append(attempt.task)
-                surely += [attempt.task] if current is not None and attempt.waiter is current else []
-    if not surely and not running:
-        return "the interpreter was held while no task was running"
-    named = {task.id: f"task {task.id} ({task.name!r}, {task.executor})" for task in surely or running}
-    shown = ", ".join(list(named.values())[:10])
-    is_sure = surely or len(named) == 1
-    return f"the interpreter was held by {'' if is_sure else 'one of '}{shown}"
 
 
 def _lose(run: TreeRun, message: str) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections.abc import Awaitable, Generator
+from typing import Any, Final, Protocol
 
 from apflow.core.concurrency.containment import INSIST_SECONDS
 from apflow.core.extensions.executor import ExecutableTask
 from apflow.core.model.task import Json
+
+BLOCKING_ADVICE: Final = (
+    "Make the function sync (`def`, not `async def`), so that it runs in a thread, or call what blocks by "
+    "`await asyncio.to_thread(...)`."
+)
+BLOCKED_SECONDS: Final = 0.1  # after a timeout: code that ends later has blocked the event loop
 
 
 class Runner(Protocol):
@@ -41,15 +48,15 @@ class LocalRunner:
             return await executor.execute(inputs)
         deadline = _Deadline(timeout)
         try:
-            result = await executor.execute(inputs)
+            result = await _Timed(executor.execute(inputs), deadline)
         except BaseException as error:
-            if not deadline.has_passed or not isinstance(error, (Exception, asyncio.CancelledError)):
+            if not deadline.is_over() or not isinstance(error, (Exception, asyncio.CancelledError)):
                 raise
-            raise TimeoutError(timeout_message(timeout)) from error
+            raise TimeoutError(deadline.message()) from error
         finally:
             deadline.close()
-        if deadline.has_passed:  # the code swallowed its cancellation
-            raise TimeoutError(timeout_message(timeout))
+        if deadline.is_over():  # the code swallowed its cancellation, or blocked the event loop
+            raise TimeoutError(deadline.message())
         return result
 
 
@@ -61,17 +68,64 @@ class _Deadline:
     """
 
     def __init__(self, seconds: float) -> None:
-        self.has_passed = False
+        self._seconds = seconds
+        self._has_passed = False
+        self._blocked_seconds = 0.0  # for which the code has blocked the event loop after the deadline
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(seconds, self._pass)
+        self._until = self._loop.time() + seconds
+        self._timer = self._loop.call_at(self._until, self._pass)
 
     def _pass(self) -> None:
-        self.has_passed = True
+        self._has_passed = True
         if self._task is not None:
             self._task.cancel("the time is over")
         self._timer = self._loop.call_later(INSIST_SECONDS, self._pass)
 
+    def is_over(self) -> bool:
+        """Whether the time is over, even if the event loop was blocked when it ended."""
+        return self._has_passed or self._loop.time() >= self._until
+
+    def end_step(self) -> None:
+        """Record that the code has run without a break until now, since before the deadline."""
+        if not self._has_passed:
+            self._blocked_seconds = max(self._blocked_seconds, self._loop.time() - self._until)
+
+    def message(self) -> str:
+        """Return the message for people."""
+        message = timeout_message(self._seconds)
+        if self._blocked_seconds < BLOCKED_SECONDS:
+            return message
+        late = f"Its code blocked the event loop, so it ended {self._blocked_seconds:.1f} s late."
+        return f"{message} {late} {BLOCKING_ADVICE}"
+
     def close(self) -> None:
         """Stop cancelling."""
         self._timer.cancel()
+
+
+class _Timed:
+    """An awaitable that reports the end of each step of its code to a deadline."""
+
+    __slots__ = ("_awaitable", "_deadline")
+
+    def __init__(self, awaitable: Awaitable[Json], deadline: _Deadline) -> None:
+        self._awaitable, self._deadline = awaitable, deadline
+
+    def __await__(self) -> Generator[Any, Any, Json]:
+        steps = self._awaitable.__await__()
+        if not hasattr(steps, "throw"):
+            return (yield from steps)
+        error: BaseException | None = None
+        while True:
+            try:
+                waits_for = next(steps) if error is None else steps.throw(error)
+            except StopIteration as end:
+                return end.value
+            finally:
+                self._deadline.end_step()
+            try:
+                yield waits_for
+                error = None
+            except BaseException as raised:  # noqa: BLE001 - raised where the code waits
+                error = raised
