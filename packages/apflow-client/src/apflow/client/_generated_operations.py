@@ -205,7 +205,7 @@ class AsyncOperations:
     async def tasks_attempts(self, task_id: str) -> list[AttemptResult]:
         """Return the attempts of a task, in order: those of earlier executions, too.
 
-        The number of an attempt goes on across executions. An attempt that was interrupted, because its
+        The numbers of attempts continue across executions. An attempt that was interrupted, because its
         process ended, is listed although it does not count as one.
 
         Args:
@@ -745,7 +745,7 @@ class SyncOperations:
     def tasks_attempts(self, task_id: str) -> list[AttemptResult]:
         """Return the attempts of a task, in order: those of earlier executions, too.
 
-        The number of an attempt goes on across executions. An attempt that was interrupted, because its
+        The numbers of attempts continue across executions. An attempt that was interrupted, because its
         process ended, is listed although it does not count as one.
 
         Args:

@@ -67,7 +67,7 @@ class _WatchedLoop:
         reported[found.place] = now
         whose = "code of no task" if found.attempt is None else f"the code of {name_task(found.attempt.task)}"
         logger.warning(
-            "The event loop is blocked for more than %g s by %s: nothing else runs on it, and no timeout can "
+            "The event loop is blocked for more than %g s by %s: no other code runs on it, and no timeout can "
             "end the code. %s\n%s",
             self.seconds,
             whose,
@@ -80,7 +80,7 @@ class _WatchedLoop:
         self.thread_id = threading.get_ident()
         since, self._blocked_since, self._asked_at = self._blocked_since, None, None
         if since is not None:
-            logger.info("The event loop goes on; it was blocked for %.1f s.", monotonic() - since)
+            logger.info("The event loop continues; it was blocked for %.1f s.", monotonic() - since)
 
 
 class LoopWatch:

@@ -1,4 +1,4 @@
-"""Names the tasks whose code keeps an event loop, or the whole interpreter, from going on."""
+"""Names the tasks whose code keeps an event loop, or the whole interpreter, from continuing."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class TaskAttempt:
     """One attempt of a task: a call of its executor."""
 
     task_id: str
-    number: int  # from 1; goes on across re-executions and interruptions
+    number: int  # from 1; continues across re-executions and interruptions
     started_at: datetime | None  # None: not known
     ended_at: datetime | None  # None while it runs; of an interrupted one, when that was noticed
     outcome: AttemptOutcome | None  # None while it runs
@@ -58,7 +58,7 @@ def started_at(task: Task) -> datetime | None:
 
 
 def last_attempt(task: Task) -> TaskAttempt | None:
-    """Return the last attempt of a task as its row shows it; None if it has none or waits for the next."""
+    """Return the last attempt of a task as its row shows it; None if there is no such attempt."""
     is_waiting = task.status is TaskStatus.PENDING or task.not_before is not None
     if task.attempts == 0 or task.executor == GROUP or is_waiting:
         return None

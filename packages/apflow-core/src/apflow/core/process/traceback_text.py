@@ -38,7 +38,7 @@ def users_traceback(error: BaseException) -> str | None:
 
 
 def shortened(text: str, length: int) -> str:
-    """Return a text of at most `length` characters: a longer one loses its middle."""
+    """Return a string of at most `length` characters: the middle of a longer one is left out."""
     if len(text) <= length:
         return text
     mark = f"\n... {len(text) - length:,} characters are left out ...\n"

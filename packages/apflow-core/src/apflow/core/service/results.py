@@ -21,7 +21,7 @@ class Result(BaseModel):
 class AttemptResult(Result):
     """An attempt of a task: a call of its executor."""
 
-    number: int  # goes on across executions of the task
+    number: int  # continues across executions of the task
     started_at: datetime | None  # null: not known
     ended_at: datetime | None  # null while it runs
     outcome: AttemptOutcome | None  # null while it runs

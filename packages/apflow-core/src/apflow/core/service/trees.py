@@ -81,7 +81,7 @@ class TreeService(Access):
     async def attempts(self, task_id: TaskId) -> Answers:
         """Return the attempts of a task, in order: those of earlier executions, too.
 
-        The number of an attempt goes on across executions. An attempt that was interrupted, because its
+        The numbers of attempts continue across executions. An attempt that was interrupted, because its
         process ended, is listed although it does not count as one.
         """
         return await self._history(await self._task(task_id))
