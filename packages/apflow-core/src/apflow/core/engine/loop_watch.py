@@ -67,8 +67,8 @@ class _WatchedLoop:
         reported[found.place] = now
         whose = "code of no task" if found.attempt is None else f"the code of {name_task(found.attempt.task)}"
         logger.warning(
-            "The event loop is blocked for more than %g s by %s: no other code runs on it, and no timeout can "
-            "end the code. %s\n%s",
+            "The event loop is blocked for more than %g s by %s: no other code runs on it, and no timeout "
+            "can end the code. %s\n%s",
             self.seconds,
             whose,
             BLOCKING_ADVICE,
