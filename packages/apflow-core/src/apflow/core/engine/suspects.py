@@ -15,6 +15,8 @@ from apflow.core.model.task import Task
 from apflow.core.payload.secrets import redact
 from apflow.core.process.traceback_text import MAX_TRACEBACK, shortened, users_frames
 
+TRIES = 3  # to find the attempt in a stack
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -32,19 +34,27 @@ def sample(thread_id: int, runs: Iterable[TreeRun]) -> Sample | None:
         thread_id: the thread, as `threading.get_ident` identifies it.
         runs: the runs on the event loop.
     """
-    frame = sys._current_frames().get(thread_id)  # noqa: SLF001 - the documented way to read it
-    if frame is None:
+    frames, attempt, at = list[FrameType](), None, None
+    for _ in range(TRIES):  # the innermost call may end while its callers are read
+        frames = _frames(thread_id)
+        attempt, at = _attempt_in(frames, list(runs))
+        if attempt is not None:
+            break
+    if not frames:
         return None
-    frames = [each for each, _ in walk_stack(frame)]  # the innermost first
-    attempt, at = _attempt_in(frames, list(runs))
-    stack = StackSummary.extract(walk_stack(frame))
-    stack.reverse()
+    stack = StackSummary.extract((each, each.f_lineno) for each in reversed(frames))
     shown = StackSummary.from_list(users_frames(stack if at is None else stack[len(frames) - at :]))
     text = "".join(shown.format()).rstrip()
     if attempt is not None:
         text = redact(text, list(attempt.secrets))
     innermost = stack[-1]
     return Sample(attempt, (innermost.filename, innermost.lineno), shortened(text, MAX_TRACEBACK))
+
+
+def _frames(thread_id: int) -> list[FrameType]:
+    """Return the frames of a thread, the innermost one first."""
+    frame = sys._current_frames().get(thread_id)  # noqa: SLF001 - the documented way to read it
+    return [] if frame is None else [each for each, _ in walk_stack(frame)]
 
 
 def _attempt_in(frames: list[FrameType], runs: list[TreeRun]) -> tuple[Attempt | None, int | None]:
