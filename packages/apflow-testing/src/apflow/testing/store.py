@@ -11,6 +11,7 @@ What a store can do beyond the contract is asked of its `capabilities`; tests of
 
 from __future__ import annotations
 
+from apflow.testing.storelog import StoreLogContract
 from apflow.testing.storequery import StoreQueryContract
 from apflow.testing.storerace import StoreRaceContract
 from apflow.testing.storerecord import StoreRecordContract
@@ -19,6 +20,11 @@ from apflow.testing.storewrite import StoreWriteContract
 
 
 class StoreContract(
-    StoreWriteContract, StoreQueryContract, StoreRaceContract, StoreShareContract, StoreRecordContract
+    StoreWriteContract,
+    StoreQueryContract,
+    StoreRaceContract,
+    StoreShareContract,
+    StoreRecordContract,
+    StoreLogContract,
 ):
     """Every test of a store. One method to write: `make_store`."""

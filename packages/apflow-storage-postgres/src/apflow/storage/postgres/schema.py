@@ -15,7 +15,7 @@ from apflow.core.errors import FormerDatabaseError
 from apflow.core.model.task import utc_now
 from apflow.storage.postgres.driver import Connection
 from apflow.storage.sql import migrations
-from apflow.storage.sql.columns import EVENTS, RECORDS, TASKS, TaskColumn, encode, naive, quoted
+from apflow.storage.sql.columns import EVENTS, LOGS, RECORDS, TASKS, TaskColumn, encode, naive, quoted
 
 LOCK = 0x61_70_66_6C_6F_77  # "apflow"; of advisory locks
 
@@ -53,6 +53,11 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         *migrations.MIGRATIONS[6],
         # Trees are looked up by the keys of their roots; the tasks of one tree by the index of trees.
         f"CREATE INDEX apflow_tasks_key ON {TASKS} (key) WHERE key IS NOT NULL AND parent_id IS NULL",
+    ),
+    (
+        *migrations.MIGRATIONS[7][:2],
+        f"CREATE INDEX apflow_logs_tree ON {LOGS} (root_id, number)",
+        f"CREATE INDEX apflow_logs_stored ON {LOGS} (stored_at)",
     ),
 )
 LATEST = len(MIGRATIONS)
