@@ -25,6 +25,7 @@ from apflow.cli.inputs.options import finish
 from apflow.cli.session.signals import Draining, runs_drained_on_signal
 from apflow.core.authoring.array_validation import check_array, refused
 from apflow.core.authoring.run_check import check_runnable
+from apflow.core.capture.clean_output import clean_output
 from apflow.core.extensions.hooks import Hooks
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
@@ -80,7 +81,7 @@ async def run_tree(
         TimeoutError: it took longer than `seconds`, and was cancelled.
     """
     root = await service.tree(task_id) if live.is_wanted() and not is_watched else None
-    run = service.run(task_id, force=force)
+    run = _clean(service.run(task_id, force=force))
     work = run if root is None else live.shown(service, root, run)
     if is_watched:
         work = watched(service, task_id, run)
@@ -105,6 +106,12 @@ async def run_tree(
     return outcome | {"root": await service.tree(task_id)}
 
 
+async def _clean(run: Awaitable[Outcome]) -> Outcome:
+    """Wait for a run, and keep what its tasks print away from standard output."""
+    with clean_output():
+        return await run
+
+
 def drained_on_signal(service: TaskService) -> AbstractContextManager[Draining]:
     """Drain the local runs of a service on signals. Runs of a server do not depend on this process."""
     db: TaskStore | None = getattr(service, "db", None)
@@ -121,7 +128,7 @@ async def run_each(
 ) -> Outcome:
     """Create several trees, run them at the same time, and return what they add up to, each under `trees`."""
     created = [await service.create(each, user_id=user_id) for each in trees]
-    with drained_on_signal(service):
+    with drained_on_signal(service), clean_output():
         async with asyncio.TaskGroup() as group:
             running = [
                 group.create_task(

@@ -9,16 +9,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, Final, TextIO, cast
+from typing import Any, Final, Protocol, TextIO, cast
 
 from apflow.core.capture.task_log import TaskLog, current_log
 
+
+class Writes(Protocol):
+    """What text can be written to."""
+
+    def write(self, text: str, /) -> object:
+        """Write text."""
+        ...
+
+
 NOWHERE: Final = "nowhere"
-_echo: TextIO | str | None = None  # None: the original stream
+_echo: Writes | str | None = None  # None: the original stream
 
 
 @contextmanager
-def echoing_to(stream: TextIO | None) -> Generator[None]:
+def echoing_to(stream: Writes | None) -> Generator[None]:
     """Send what tasks write to a stream instead of the original one; None: only to the log."""
     global _echo
     before, _echo = _echo, NOWHERE if stream is None else stream
@@ -101,7 +110,7 @@ class _TaskBuffer:
 
 
 @contextmanager
-def _captured(log: TaskLog, text: str, source: str) -> Generator[TextIO | str | None]:
+def _captured(log: TaskLog, text: str, source: str) -> Generator[Writes | str | None]:
     """Add text to a log and to the stream of `echoing_to`, and yield that; None: the original stream."""
     token = current_log.set(None)  # what the streams below write is not captured again
     try:
