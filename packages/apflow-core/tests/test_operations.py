@@ -183,6 +183,18 @@ async def test_a_parameter_in_a_signature_is_one_of_the_operation(monkeypatch: p
 
 @EVERY
 async def test_a_read_only_operation_changes_nothing(operation: Operation):
-    reads = ("get", "list", "children", "tree", "count", "running", "status", "why", "webhooks", "watch", "logs")
+    reads = (
+        "get",
+        "list",
+        "children",
+        "tree",
+        "count",
+        "running",
+        "status",
+        "why",
+        "webhooks",
+        "watch",
+        "logs",
+    )
     asks = ("health", "metrics", "executor", "executors", "get_llm_key", "count_running")
     assert operation.is_read_only == (operation.method in (*reads, *asks))

@@ -164,6 +164,10 @@ class TaskLog:
     def _add(self, lines: list[Line], level: int, source: str, logger: str | None = None) -> None:
         if self.is_closed:
             return
+        if self._last is not None and len(lines) > KEPT_LAST:
+            with self._queue.lock:
+                self._dropped += len(lines) - KEPT_LAST
+            lines = lines[-KEPT_LAST:]
         now = utc_now()
         entries = [LogEntry(now, level, source, self._shown(line), logger) for line in lines]
         with self._queue.lock:
