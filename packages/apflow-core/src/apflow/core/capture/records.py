@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from apflow.core.capture.task_log import current_log
+from apflow.core.capture.task_log import TaskLog, current_log
 
 _FORMATTER: Final = logging.Formatter()
 _is_enabled = logging.Logger.isEnabledFor
@@ -29,7 +29,10 @@ def install() -> None:
 
 
 def _is_enabled_or_captured(self: logging.Logger, level: int) -> bool:
-    return _is_enabled(self, level) or _is_captured(self, level)
+    if _is_enabled(self, level):
+        return True
+    log = current_log.get()
+    return log is not None and _is_captured(log, self, level)
 
 
 def _call_handlers_and_capture(self: logging.Logger, record: logging.LogRecord) -> None:
@@ -47,10 +50,9 @@ def _call_handlers_and_capture(self: logging.Logger, record: logging.LogRecord) 
         current_log.reset(token)
 
 
-def _is_captured(logger: logging.Logger, level: int) -> bool:
+def _is_captured(log: TaskLog, logger: logging.Logger, level: int) -> bool:
     """Return whether a record that is not enabled is captured."""
-    log = current_log.get()
-    if log is None or log.is_closed or level < log.limits.level:
+    if log.is_closed or level < log.limits.level:
         return False
     if logger.disabled or level <= logger.manager.disable:
         return False
