@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TextIO, cast
 
 from apflow.core.capture.streams import TaskStream, echoing_to
 
@@ -18,7 +18,7 @@ class _Stderr:
     """Standard error as it is at each write: the live view replaces it."""
 
     def write(self, text: str) -> object:
-        return sys.stderr.write(text)
+        return sys.stderr.write(text) if sys.stderr is not None else 0
 
 
 @contextmanager
@@ -29,11 +29,14 @@ def clean_output() -> Generator[None]:
     attributed to a task, such as the output of threads and of programs that code starts by itself, goes to
     standard error.
     """
-    before = sys.stdout
-    is_interactive = sys.stderr is not None and sys.stderr.isatty()
-    sys.stdout = TaskStream(sys.stderr, "stdout")
+    before, stderr = sys.stdout, sys.stderr
+    if stderr is None:  # a process without a console
+        with echoing_to(None):
+            yield
+        return
+    sys.stdout = cast("TextIO", TaskStream(stderr, "stdout"))
     try:
-        with echoing_to(_Stderr() if is_interactive else None), _redirected(before):
+        with echoing_to(_Stderr() if stderr.isatty() else None), _redirected(before):
             yield
     finally:
         sys.stdout = before

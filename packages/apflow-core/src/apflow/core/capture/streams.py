@@ -46,7 +46,7 @@ def install() -> None:
 
 
 class TaskStream:
-    """A text stream that captures what tasks write. All else is that of the stream it wraps."""
+    """The stream for text that captures what tasks write. All else is that of the stream it wraps."""
 
     def __init__(self, stream: TextIO, source: str) -> None:
         self._stream, self._source = stream, source

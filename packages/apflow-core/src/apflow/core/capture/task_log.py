@@ -41,7 +41,7 @@ class LogLimits:
 
     @classmethod
     def of(cls, settings: Settings) -> LogLimits | None:
-        """Return the limits that the settings name; None if nothing is to be captured.
+        """Return the limits that the settings name; None if the settings turn the capture off.
 
         Raises:
             SettingsError: `task_log_level` is not a level.
@@ -76,7 +76,7 @@ class TaskLog:
     """The log of one attempt. Thread-safe.
 
     Args:
-        clean: returns a text without secrets and without characters that cannot be stored.
+        clean: removes secrets from a string, and characters that cannot be stored.
         position: returns the number of the last event of the tree, which live events carry.
     """
 

@@ -82,11 +82,11 @@ class ExecutableTask(ABC):
         """Stop the running `execute`. What is returned may hold `partial_result` and `token_usage`."""
         return None
 
-    def log(self, message: str, *, level: int | str = "INFO") -> None:
+    def log(self, message: object, *, level: int | str = "INFO") -> None:
         """Add a line to the log of the task. Thread-safe. Outside of a run, do nothing.
 
         Args:
-            message: the text. Newlines stay within the entry.
+            message: the string to add, or an object whose `str()` it is. Newlines stay within the entry.
             level: "DEBUG", "INFO", "WARNING", "ERROR" or "CRITICAL", or a level of `logging`.
 
         Raises:
@@ -96,7 +96,7 @@ class ExecutableTask(ABC):
         if number is None:
             raise InvalidInputError(f"{level!r} is not a log level. Use one of {', '.join(LEVELS)}.")
         if self.task_log is not None and number >= self.task_log.limits.level:
-            self.task_log.add(message if isinstance(message, str) else str(message), number)
+            self.task_log.add(str(message), number)
 
     async def report_progress(self, fraction: float, message: str | None = None, data: Json = None) -> None:
         """Report the progress of the work, from 0.0 to 1.0. Outside of a run, do nothing."""

@@ -136,7 +136,7 @@ def read_number(given: str | None, other: int | None) -> int | None:
 
 
 class TreeStream(StreamingResponse):
-    """A response that tells of one tree until its run has ended. Subclasses say what it sends."""
+    """A response that follows one tree until its run has ended. Subclasses define what it sends."""
 
     media_type = "text/event-stream"
 

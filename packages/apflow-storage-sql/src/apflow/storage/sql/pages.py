@@ -63,7 +63,7 @@ def packed(body: bytes) -> str:
 
 
 def unpacked(body: str) -> str | bytes:
-    """Return the JSON that `packed` made a text of."""
+    """Return the JSON of a string that `packed` returned."""
     return zlib.decompress(b64decode(body[1:])) if body.startswith(PACKED) else body
 
 
