@@ -60,6 +60,6 @@ def _redirected(stream: object) -> Generator[None]:
 
 def _writes_to(stream: object, descriptor: int) -> bool:
     try:
-        return stream.fileno() == descriptor  # type: ignore[attr-defined]
+        return cast("TextIO", stream).fileno() == descriptor
     except (AttributeError, OSError, ValueError):
         return False

@@ -90,8 +90,8 @@ class LogService(Access):
         for each in await self.db.existing_tree(task.root_id, task.id):
             children.setdefault(each.parent_id, []).append(each.id)
         found = [task.id]
-        for each in found:  # grows
-            found += children.get(each, ())
+        for task_id in found:  # grows
+            found += children.get(task_id, ())
         return found
 
     async def _names(self, task_ids: Collection[str]) -> dict[str, str]:
