@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -14,11 +15,12 @@ import pytest
 
 from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, executor_register, get_registry
 from apflow.core.capture.streams import echoing_to
+from apflow.core.capture.task_log import TaskLog
 from apflow.core.errors import InvalidInputError, SettingsError, StoreError, StoreUnavailableError
 from apflow.core.events import log_writer
 from apflow.core.events.bus import bus_of
 from apflow.core.model.event import EventType, TaskEvent
-from apflow.core.model.log import LogChunk, LogLine, LogQuery
+from apflow.core.model.log import LogChunk, LogEntry, LogLine, LogQuery
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.settings import reset_settings
@@ -286,6 +288,36 @@ async def test_other_threads_and_code_outside_of_tasks_are_not_captured():
     )  # Python 3.14 may inherit the context
     print("outside")
     logging.getLogger("test.x").warning("outside")
+
+
+async def test_a_finalizer_that_prints_while_a_line_is_added_does_not_block(monkeypatch: pytest.MonkeyPatch):
+    keep = TaskLog._keep
+
+    def keep_and_print(self: TaskLog, entry: LogEntry) -> None:
+        keep(self, entry)
+        if entry.message == "outer":
+            print("inner")
+
+    monkeypatch.setattr(TaskLog, "_keep", keep_and_print)
+    found = await asyncio.to_thread(asyncio.run, logged(lambda talks: talks.log("outer")))
+    assert [text for _, _, text in found] == ["outer", "inner"]
+
+
+async def test_a_process_that_code_forks_prints_as_before(capfd: pytest.CaptureFixture[str]):
+    def work(_: Talks) -> None:
+        print("parent")
+        pid = os.fork()
+        if pid == 0:
+            try:
+                print("child", flush=True)
+                logging.getLogger("test.x").info("not enabled")
+            except BaseException:  # noqa: BLE001 - reported as the exit code
+                os._exit(1)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    assert await logged(work) == [("stdout", 20, "parent")]
+    assert "child" in capfd.readouterr().out
 
 
 # --- limits and secrets ----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,7 @@ from apflow.core.capture.line_buffer import Line, LineBuffer
 from apflow.core.errors import SettingsError
 from apflow.core.model.log import LEVELS, LogEntry
 from apflow.core.model.task import utc_now
+from apflow.core.process.identity import after_fork_in_child
 from apflow.core.settings import Settings
 
 ENTRY_BYTES: Final = 100  # that an entry counts beside its text
@@ -60,7 +62,7 @@ class LogLimits:
 class LogQueue(Protocol):
     """The logs that have entries to store."""
 
-    lock: threading.Lock  # guards the entries of all these logs
+    lock: AbstractContextManager[object]  # guards the entries of all these logs; reentrant
     pending: int  # bytes of all entries that are not stored yet
 
     def enqueue(self, log: TaskLog) -> bool:
@@ -241,3 +243,5 @@ def _notice(text: str, time: datetime) -> LogEntry:
 
 
 current_log: ContextVar[TaskLog | None] = ContextVar("apflow_task_log", default=None)
+# A forked process cannot store lines: what its code writes goes to the original streams.
+after_fork_in_child(lambda: current_log.set(None))

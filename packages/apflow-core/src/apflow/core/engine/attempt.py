@@ -320,9 +320,9 @@ class Attempt(Call):
             with working_for(origin):
                 return await self._call_executor(entry, origin)
         finally:
-            current_log.reset(token)
             if self.log is not None:
                 self.log.close()
+            current_log.reset(token)
 
     def _open_log(self) -> TaskLog | None:
         context, task = self.context, self.task

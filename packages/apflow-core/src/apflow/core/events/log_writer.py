@@ -44,7 +44,7 @@ class LogWriter:
     """Stores the entries of logs. See `LogQueue`. Create it in the event loop that uses it."""
 
     def __init__(self, store: TaskStore) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # reentrant: a finalizer or a signal handler may log while it is held
         self.pending = 0
         self._store = ref(store)
         self._bus: EventBus = bus_of(store)
