@@ -6,10 +6,14 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from apflow.core.extensions.executor import BaseTask
+from apflow.core.extensions.registry import get_registry
 from apflow.core.model.log import LogChunk, LogEntry, LogLine, LogQuery
+from apflow.core.service.task_service import TaskService
 from apflow.core.store.base import TaskStore
 from apflow.testing.building import a_tree
 from apflow.testing.storebase import StoreMaker
@@ -136,3 +140,33 @@ class StoreLogContract(StoreMaker):
         async with self.make_store(tmp_path) as again:
             await again.add_logs([a_chunk("a", "two")])
             assert messages(await again.logs(LogQuery(root_task_id="root"))) == ["one", "two"]
+
+    async def test_another_process_follows_the_lines_of_a_run(self, two: tuple[TaskStore, TaskStore]) -> None:
+        here, there = two
+        await TaskService(here).create({"id": "root", "name": "test_follows"})
+        seen: list[str] = []
+        registry = get_registry()
+        registry.register(_Talks)
+        _Talks.go_on = asyncio.Event()
+        try:
+            async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+                group.create_task(TaskService(here).run("root"))
+                async for line in TaskService(there).follow_logs("root"):
+                    seen.append(line["message"])
+                    _Talks.go_on.set()
+        finally:
+            registry.unregister(_Talks.id)
+        assert seen == ["before", "after"]
+
+
+class _Talks(BaseTask):
+    """Logs a line, and another one when the first was seen."""
+
+    id = "test_follows"
+    go_on: asyncio.Event
+
+    async def execute(self, inputs: dict[str, Any]) -> None:
+        del inputs
+        self.log("before")
+        await _Talks.go_on.wait()
+        self.log("after")
