@@ -63,7 +63,7 @@ class ExecutableTask(ABC):
     dependency_results: Mapping[str, Json] = NO_RESULTS  # of the completed dependencies, in order
     cancellation_checker: Callable[[], bool] | None = None
     event_queue: EventQueue | None = None
-    task_log: TaskLog | None = None  # of this attempt; None outside of a run, or if nothing is captured
+    task_log: TaskLog | None = None  # of this attempt; None outside of a run, or if the capture is off
 
     @property
     def task(self) -> Task | None:
