@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from apflow.cli.session.running import event_lines
+
 NOISY = """
 import asyncio, logging, os, subprocess, sys, threading
 from apflow.core import BaseTask, executor_register
@@ -92,3 +94,34 @@ def test_the_lines_of_a_tree_name_their_tasks(noisy: Any):
     assert noisy("run", "flow", "--tasks", json.dumps(tree), "--import", "noisy").returncode == 0
     first, *_ = noisy("logs", "the-root").stdout.splitlines()
     assert first.endswith("INFO    noisy: printed")
+
+
+def test_watching_a_run_shows_each_line(noisy: Any):
+    done = run(noisy, "--watch", "--json")
+    shown = [line.split(": ", 1)[1] for line in done.stderr.splitlines() if " log noisy-task: " in line]
+    assert shown == CAPTURED
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (None, ["last"]),
+        ({"lines": []}, ["last"]),
+        ({"lines": ["own data"], "count": 1}, ["last"]),
+        ({"lines": [], "count": "many"}, ["last"]),
+        ({"lines": [{"timestamp": "2026-01-01T00:00:00", "message": "a"}], "count": 1}, ["a"]),
+        (
+            {"lines": [{"timestamp": "2026-01-01T00:00:00", "message": "a"}], "count": 3},
+            ["2 lines before these: see `apflow logs`", "a"],
+        ),
+    ],
+)
+def test_a_log_event_has_a_line_for_each_logged_line(data: Any, shown: list[str]):
+    event = {
+        "type": "log",
+        "task_id": "t",
+        "timestamp": "2026-01-01T00:00:00",
+        "message": "last",
+        "data": data,
+    }
+    assert [line.split(": ", 1)[1] for line in event_lines(event)] == shown

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from apflow.cli.display import live
 from apflow.cli.display.output import (
@@ -27,6 +27,7 @@ from apflow.core.authoring.array_validation import check_array, refused
 from apflow.core.authoring.run_check import check_runnable
 from apflow.core.capture.clean_output import clean_output
 from apflow.core.extensions.hooks import Hooks
+from apflow.core.model.event import EventType
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.service.task_service import TaskService
@@ -172,7 +173,28 @@ async def watched(service: TaskService, task_id: str, run: Awaitable[Outcome]) -
 async def _write_events(service: TaskService, task_id: str) -> None:
     async for event in service.watch(task_id):
         if event["type"] != "snapshot":
-            write_note(event_line(event))
+            for line in event_lines(event):
+                write_note(line)
+
+
+def event_lines(event: Mapping[str, Json]) -> list[str]:
+    """Return the lines for an event: one, or one for each line that a task has logged."""
+    given: Json = event.get("data")
+    data = cast("dict[str, Json]", given) if isinstance(given, dict) else {}
+    logged, total = data.get("lines"), data.get("count")
+    if event["type"] != EventType.LOG or not isinstance(total, int):
+        return [event_line(event)]
+    if not isinstance(logged, list) or not all(_is_logged(each) for each in cast("list[Json]", logged)):
+        return [event_line(event)]
+    shown = [event_line({**event, **each}) for each in cast("list[dict[str, Json]]", logged)]
+    missing = total - len(shown)
+    if missing > 0 and shown:
+        shown.insert(0, event_line({**event, "message": f"{missing} lines before these: see `apflow logs`"}))
+    return shown or [event_line(event)]
+
+
+def _is_logged(line: Json) -> bool:
+    return isinstance(line, dict) and {"timestamp", "message"} <= cast("dict[str, Json]", line).keys()
 
 
 def event_line(event: Mapping[str, Json]) -> str:
