@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 MAX_CHUNK_LINES: Final = 1000
@@ -79,6 +80,7 @@ def lines_of(chunk: LogChunk, number: int, query: LogQuery) -> list[LogLine]:
     ]
 
 
+@lru_cache(maxsize=256)
 def name_of_level(level: int) -> str:
     """Return the name of the highest standard level that is not above a level of `logging`."""
     return next((name for value, name in reversed(_NAMES.items()) if level >= value), "DEBUG")
