@@ -105,9 +105,9 @@ async def test_a_line_has_what_its_model_declares(db: TaskStore):
     model = OPERATIONS["tasks.logs"].result.__args__[0]
     assert set(first) == set(model.model_fields)
     assert model.model_validate(first, strict=False).message == "line 0"
-    assert (first["name"], first["level"], first["source"], first["logger"]) == (
-        "name of r", "INFO", "executor", None,
-    )  # fmt: skip
+    assert [first[each] for each in ("key", "name", "level", "source", "logger")] == [
+        "r", "name of r", "INFO", "executor", None,
+    ]  # fmt: skip
     assert (second["source"], second["attempt"], second["generation"]) == ("stdout", 1, 0)
 
 

@@ -101,5 +101,6 @@ async def _stored(
 
 def _shown(line: dict[str, Any], *, is_tree: bool) -> str:
     """Return a line for people: time, level, the task if there are several, and the message."""
-    name = f" {line['name']}:" if is_tree else ""
+    key = line["key"] if line["key"] != line["task_id"] else line["name"]
+    name = f" {key}:" if is_tree else ""
     return f"{line['timestamp'][11:23]} {line['level']:<7}{name} {line['message']}"

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from contextvars import Context
 from typing import Final, TypeVar
 from weakref import WeakKeyDictionary, ref
@@ -44,7 +45,8 @@ class LogWriter:
     """Stores the entries of logs. See `LogQueue`. Create it in the event loop that uses it."""
 
     def __init__(self, store: TaskStore) -> None:
-        self.lock = threading.RLock()  # reentrant: a finalizer or a signal handler may log while it is held
+        # Reentrant: a finalizer or a signal handler may log while it is held.
+        self.lock: AbstractContextManager[object] = threading.RLock()
         self.pending = 0
         self._store = ref(store)
         self._bus: EventBus = bus_of(store)

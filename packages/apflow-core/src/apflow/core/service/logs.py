@@ -19,6 +19,10 @@ if TYPE_CHECKING:  # see `parameters`
     from apflow.core.service.parameters import LogLimit, LogNumber, MinLevel, Positive, TaskId
 
 
+Names = dict[str, tuple[str | None, str | None]]  # task ID -> key and name
+_UNKNOWN = (None, None)  # of a task that was deleted meanwhile
+
+
 class LogService(Access):
     """What one caller may read of the logs of tasks."""
 
@@ -49,7 +53,7 @@ class LogService(Access):
     ) -> AsyncIterator[dict[str, Json]]:
         """Yield the same lines, and new ones while the run continues; see `logs`."""
         follower = await self.log_follower(task_id, attempt=attempt, after=after, level=level)
-        names: dict[str, str] = {}
+        names: Names = {}
         async with aclosing(follower.batches()) as batches:
             async for lines in batches:
                 for shown in await self.shown_lines(lines, names):
@@ -61,11 +65,11 @@ class LogService(Access):
         """Return what `follow_logs` iterates over."""
         return LogFollower(bus_of(self.db), self.db, await self._query(task_id, attempt, after, level))
 
-    async def shown_lines(self, lines: Sequence[LogLine], names: dict[str, str]) -> list[dict[str, Json]]:
+    async def shown_lines(self, lines: Sequence[LogLine], names: Names) -> list[dict[str, Json]]:
         """Return lines as interfaces return them.
 
         Args:
-            names: names of tasks by ID; those that are missing are added.
+            names: keys and names of tasks by ID; those that are missing are added.
         """
         names |= await self._names({line.task_id for line in lines} - names.keys())
         return _shown(lines, names)
@@ -94,17 +98,18 @@ class LogService(Access):
             found += children.get(task_id, ())
         return found
 
-    async def _names(self, task_ids: Collection[str]) -> dict[str, str]:
+    async def _names(self, task_ids: Collection[str]) -> Names:
         stored = await self.db.get(list(task_ids)) if task_ids else {}
-        return {task_id: task.name for task_id, task in stored.items()}
+        return {task_id: (task.key, task.name) for task_id, task in stored.items()}
 
 
-def _shown(lines: Sequence[LogLine], names: dict[str, str]) -> list[dict[str, Json]]:
+def _shown(lines: Sequence[LogLine], names: Names) -> list[dict[str, Json]]:
     return [
         {
             "number": line.number,
             "task_id": line.task_id,
-            "name": names.get(line.task_id),
+            "key": names.get(line.task_id, _UNKNOWN)[0],
+            "name": names.get(line.task_id, _UNKNOWN)[1],
             "attempt": line.attempt,
             "generation": line.generation,
             "timestamp": to_json(line.entry.timestamp),

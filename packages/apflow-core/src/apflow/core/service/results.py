@@ -175,6 +175,7 @@ class LogLineResult(Result):
 
     number: int  # ascending within the tree, with gaps
     task_id: str
+    key: str | None  # what the task is called within its tree
     name: str | None  # of the task
     attempt: int
     generation: int  # re-executions of the task before this one; attempts count from 1 in each

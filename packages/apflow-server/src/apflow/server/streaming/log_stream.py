@@ -16,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 
 from apflow.core.events.log_follower import LogFollower
 from apflow.core.model.task import Json
+from apflow.core.service.logs import Names
 from apflow.core.service.task_service import TaskService
 from apflow.server.auth.authentication import current_service
 from apflow.server.streaming.event_stream import COME_BACK, Streams, TreeStream, read_number
@@ -69,7 +70,7 @@ class LogStream(TreeStream):
     async def pieces(self, streams: Streams) -> AsyncGenerator[bytes]:
         """Yield the frames of the lines, and the end."""
         del streams
-        names: dict[str, str] = {}
+        names: Names = {}
         async with aclosing(self._follower.batches()) as batches:
             async for lines in batches:
                 for piece in pieces(map(_frame, await self._service.shown_lines(lines, names))):
