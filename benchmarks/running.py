@@ -156,3 +156,18 @@ def sleeping(count: int, seconds: float) -> list[Line]:
         return Line(f"sleep_{count}", engine * 1000, floor * 1000, "ms", about)
 
     return [asyncio.run(measure())]
+
+
+def logging_tasks(count: int, lines: int) -> list[Line]:
+    """Measure tasks per second of a fan-out of tasks that log, against the same of tasks that do not."""
+
+    async def measure() -> Line:
+        repeats = max(1, min(5, 5000 // count))
+        silent = trees.fan_out(count)
+        talking = trees.fan_out(count, trees.LOG, {"lines": lines})
+        floor = await best(create_and_run_watched, silent, repeats)
+        engine = await best(create_and_run_watched, talking, repeats)
+        about = f"{count:,} tasks that log {lines} lines each; floor: tasks that log nothing"
+        return Line(f"logging_{count}", len(talking) / engine, len(silent) / floor, "tasks/s", about)
+
+    return [asyncio.run(measure())]

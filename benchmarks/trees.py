@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from itertools import pairwise
@@ -10,7 +11,10 @@ from itertools import pairwise
 from apflow.core import BaseTask, executor_register
 from apflow.core.model.task import Json
 
+logger = logging.getLogger("benchmark")
+
 NOTHING = "benchmark_nothing"
+LOG = "benchmark_log"
 SLEEP = "benchmark_sleep"
 WHEN = "benchmark_when"
 LARGE = "benchmark_large"
@@ -32,6 +36,23 @@ class Nothing(BaseTask):
 
     async def execute(self, inputs: dict[str, Json]) -> dict[str, Json]:  # noqa: ARG002
         """Return a small result."""
+        return {"done": True}
+
+
+@executor_register()
+class Log(BaseTask):
+    """Logs some lines, half of them by `logging`."""
+
+    id = LOG
+    name = "Log"
+    description = "Logs lines"
+    effect = "pure"
+
+    async def execute(self, inputs: dict[str, Json]) -> dict[str, Json]:
+        """Log the lines."""
+        for at in range(inputs["lines"] // 2):
+            self.log(f"A line of usual length that says how far the work is: {at}")
+            logger.info("A record of usual length that says how far the work is: %d", at)
         return {"done": True}
 
 

@@ -39,6 +39,18 @@ class Say(BaseTask):
 
 
 @executor_register(override=True)
+class Print(BaseTask):
+    """Prints numbered lines."""
+
+    id = "far_print"
+
+    async def execute(self, inputs: dict[str, Any]) -> None:
+        """Print the lines."""
+        for at in range(inputs["lines"]):
+            print("line", at)
+
+
+@executor_register(override=True)
 class Fail(BaseTask):
     """Fails with a message; only the first time if `once` names a file."""
 

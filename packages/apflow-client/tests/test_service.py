@@ -44,6 +44,29 @@ async def test_answers_are_those_of_a_service(server: ApflowServer):
         assert [event["type"] async for event in service.watch("svc")][-1] == "tree_completed"
 
 
+async def test_logs_are_followed(server: ApflowServer):
+    async with Client(server.url) as client:
+        service = RemoteService(client)
+        await service.create({"id": "svc-logs", "name": "far_print", "inputs": {"lines": 50}})
+        followed: list[str] = []
+
+        async def follow() -> None:
+            followed.extend([line["message"] async for line in service.follow_logs("svc-logs")])
+
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            group.create_task(follow())
+            group.create_task(service.run("svc-logs"))
+        assert followed == [f"line {at}" for at in range(50)]
+        lines = [line async for line in service.follow_logs("svc-logs")]
+        assert [line["message"] for line in lines] == followed
+        assert await service.logs("svc-logs", limit=3) == lines[:3]
+        after = lines[-2]["number"]
+        rest = [line async for line in client.follow_logs("svc-logs", attempt=1, after=after, level="INFO")]
+        assert [(line.message, line.source) for line in rest] == [("line 49", "stdout")]
+        with pytest.raises(NotFoundError):
+            _ = [line async for line in client.follow_logs("no such task")]
+
+
 async def test_an_id_may_be_shortened(server: ApflowServer):
     async with Client(server.url) as client:
         service = RemoteService(client)

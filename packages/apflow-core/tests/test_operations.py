@@ -52,8 +52,8 @@ def test_every_public_method_of_the_service_is_in_the_table():
     methods = {
         name for name, _ in inspect.getmembers(TaskService, inspect.isfunction) if not name.startswith("_")
     }
-    # Here and now, and a convenience: both for the command line. What `watch` yields, for streams.
-    not_offered = {"run", "find_id", "follow"}
+    # For the command line; what `watch` and `follow_logs` yield, for streams.
+    not_offered = {"run", "find_id", "follow", "follow_logs", "log_follower", "shown_lines"}
     assert {each.method for each in OPERATIONS.values()} == methods - not_offered
 
 
@@ -197,6 +197,7 @@ async def test_a_read_only_operation_changes_nothing(operation: Operation):
         "why",
         "webhooks",
         "watch",
+        "logs",
     )
     asks = ("health", "metrics", "executor", "executors", "get_llm_key", "count_running")
     assert operation.is_read_only == (operation.method in (*reads, *asks))

@@ -236,6 +236,7 @@ NAMED = {
     "tree": {"task_id": "a"},
     "status": {"task_ids": ["r"]},
     "watch": {"task_id": "r"},
+    "logs": {"task_id": "a"},
     "update": {"task_id": "r", "name": "mine"},
     "delete": {"task_id": "r"},
     "copy": {"task_id": "r"},

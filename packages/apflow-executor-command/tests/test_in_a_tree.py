@@ -1,5 +1,7 @@
+import asyncio
 import base64
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import pytest
 
 from apflow.core.extensions.executor import BaseTask
 from apflow.core.extensions.registry import executor_register, get_registry
+from apflow.core.service.task_service import TaskService
 from apflow.core.settings import reset_settings
 from apflow.core.store.memory import MemoryStore
 from apflow.core.task_executor import TaskExecutor
@@ -95,3 +98,31 @@ async def test_a_secret_of_several_lines_is_masked_in_each_way_that_a_program_pr
         base64.b64encode(secret.encode()).decode()[:60],
     ]
     assert [each for each in forms if each in told] == []
+
+
+async def test_the_output_of_a_program_is_in_the_log_of_its_task_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("APFLOW_SECRET_WORD", "very-secret-value")
+    go = tmp_path / "go"
+    code = (
+        "import os, pathlib, sys, time\n"
+        "print('first', flush=True)\n"
+        "sys.stdout.buffer.write('ä\\n'.encode()[:1]); sys.stdout.flush(); time.sleep(0.05)\n"
+        "sys.stdout.buffer.write('ä\\n'.encode()[1:]); sys.stdout.flush()\n"
+        f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)\n"
+        "print('a', os.environ['WORD'], file=sys.stderr)\n"
+        "print('last', end='')\n"
+    )
+    inputs = {"command": [sys.executable, "-c", code], "env": {"WORD": {"$secret": "WORD"}}}
+    async with MemoryStore() as store, asyncio.timeout(60):
+        service = TaskService(store)
+        await service.create({"id": "r", "name": "command_executor", "inputs": inputs})
+        run = asyncio.ensure_future(service.run("r"))
+        found: list[tuple[str, str]] = []
+        async for line in service.follow_logs("r"):
+            found.append((line["source"], line["message"]))
+            go.touch()
+        done = await run
+    assert done["status"] == "completed"
+    assert sorted(found) == [("stderr", "a ***"), ("stdout", "first"), ("stdout", "last"), ("stdout", "ä")]

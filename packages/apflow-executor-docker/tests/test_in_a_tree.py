@@ -1,3 +1,4 @@
+import asyncio
 from typing import Any
 
 import pytest
@@ -5,6 +6,7 @@ from peers.engine import IMAGE, Engine
 
 from apflow.core.extensions.executor import BaseTask
 from apflow.core.extensions.registry import executor_register, get_registry
+from apflow.core.service.task_service import TaskService
 from apflow.core.store.memory import MemoryStore
 from apflow.core.task_executor import TaskExecutor
 
@@ -65,3 +67,20 @@ async def test_a_secret_reaches_the_container_and_is_shown_by_nobody(
         assert "***" in str(done)
         assert "very-secret-value" not in str(done)
     assert "very-secret-value" not in caplog.text
+
+
+async def test_the_output_of_a_container_is_in_the_log_of_its_task_while_it_runs(engine: Engine):
+    script = "echo first; echo second >&2; sleep 0.5; printf last"
+    async with MemoryStore() as store:
+        service = TaskService(store)
+        await service.create({"id": "r", "name": "docker_executor", "inputs": inputs("sh", "-c", script)})
+        run = asyncio.ensure_future(service.run("r"))
+        seen = [(line["message"], run.done()) async for line in service.follow_logs("r")]
+        found = await service.logs("r")
+        await run
+    assert ("first", False) in seen
+    assert sorted((line["source"], line["message"]) for line in found) == [
+        ("stderr", "second"),
+        ("stdout", "first"),
+        ("stdout", "last"),
+    ]

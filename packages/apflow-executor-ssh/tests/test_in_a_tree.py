@@ -6,6 +6,7 @@ from peers.sshd import PASSPHRASE, Sshd
 
 from apflow.core.extensions.executor import BaseTask
 from apflow.core.extensions.registry import executor_register, get_registry
+from apflow.core.service.task_service import TaskService
 from apflow.core.store.memory import MemoryStore
 from apflow.core.task_executor import TaskExecutor
 
@@ -46,3 +47,23 @@ async def test_credentials_come_from_secrets_and_leave_no_trace(
     assert failed["result"]["error_type"] == "SshCommandFailedError"
     said = caplog.text + str(done) + str(failed)
     assert [each for each in (PASSPHRASE, *key.splitlines()) if each in said] == []
+
+
+async def test_the_output_of_a_command_is_in_the_log_of_its_task_while_it_runs(
+    server: Sshd, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("APFLOW_SECRET_WORD", "very-secret-value")
+    script = "echo first; echo $W >&2; read go; echo last"
+    lines = ["first", "***", "last"]
+    async with MemoryStore() as store:
+        service = TaskService(store)
+        inputs = {**server.inputs, "command": script, "env": {"W": {"$secret": "WORD"}}, "stdin": "go\n"}
+        await service.create({"id": "r", "name": "ssh_executor", "inputs": inputs})
+        done = await service.run("r")
+        found = await service.logs("r")
+    assert done["status"] == "completed"
+    assert sorted((line["source"], line["message"]) for line in found) == [
+        ("stderr", lines[1]),
+        ("stdout", lines[0]),
+        ("stdout", lines[2]),
+    ]

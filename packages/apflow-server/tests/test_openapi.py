@@ -65,6 +65,7 @@ def explore(folder: Path, examples: int, seconds: float) -> int:
                     "all",
                 ),
                 *("--exclude-path", "/tasks/{task_id}/events", "--exclude-path", "/call/tasks.watch"),
+                *("--exclude-path", "/tasks/{task_id}/logs"),
                 *("--exclude-path", "/metrics"),
             ]
             environment = {**os.environ, "SCHEMATHESIS_HOOKS": "openapi_hooks", "PYTHONPATH": str(TESTS)}

@@ -58,6 +58,7 @@ ROWS: dict[str, Row] = {
         ],
     ),
     "tasks.watch": Row(one, more=[lambda t: {"task_id": t, "after": 0}]),
+    "tasks.logs": Row(one, more=[lambda t: {"task_id": t, "attempt": 1, "after": 0, "level": "INFO"}]),
     "tasks.webhooks": Row(one),
     "tasks.get": Row(one),
     "tasks.detail": Row(one, more=[lambda t: {"task_id": t, "history": True}]),
@@ -95,6 +96,7 @@ BY_ROW = {"tasks.cancel", "tasks.running.cancel", "tasks.running.status"}
 OPEN = {"/health", "/ready", "/docs", "/openapi.json"}
 PATHS: dict[str, Callable[[str], str]] = {
     "/tasks/{task_id:path}/events": lambda t: f"/tasks/{t}/events",
+    "/tasks/{task_id:path}/logs": lambda t: f"/tasks/{t}/logs",
 }
 GUARDED = {"/metrics"}  # any token, or an admin
 

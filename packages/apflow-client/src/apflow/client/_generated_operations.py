@@ -23,6 +23,7 @@ from apflow.core.service.results import (
     HealthResult,
     KeyChangeResult,
     KeyStatusResult,
+    LogLineResult,
     MetricsResult,
     RunningCountResult,
     RunResult,
@@ -172,6 +173,33 @@ class AsyncOperations:
             after: Sequence number of the last event that the caller has; start after it.
         """
         return self.watch(task_id, after)
+
+    async def tasks_logs(
+        self,
+        task_id: str,
+        *,
+        attempt: int | None = None,
+        after: int = 0,
+        limit: int = 1000,
+        level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | None = None,
+    ) -> list[LogLineResult]:
+        """Return lines that a task and its descendants have logged; for a root, those of the whole tree.
+
+        The lines are in order of their numbers, which is the order of writing for the lines of one task. To
+        continue, pass the number of the last line as `after`.
+
+        Args:
+            task_id: ID or path of the task.
+            attempt: Only lines of the attempt with this number.
+            after: Number of the last line that the caller has; start after it.
+            limit: The maximum number of lines to return.
+            level: Only lines of this level or a higher one.
+        """
+        answer: list[LogLineResult] = await self._ask(
+            "tasks.logs",
+            {"task_id": task_id, "attempt": attempt, "after": after, "limit": limit, "level": level},
+        )
+        return answer
 
     async def tasks_webhooks(self, task_id: str) -> list[WebhookResult]:
         """Return the webhooks of a task's tree, each with its progress and its last error.
@@ -712,6 +740,33 @@ class SyncOperations:
             after: Sequence number of the last event that the caller has; start after it.
         """
         return self.watch(task_id, after)
+
+    def tasks_logs(
+        self,
+        task_id: str,
+        *,
+        attempt: int | None = None,
+        after: int = 0,
+        limit: int = 1000,
+        level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | None = None,
+    ) -> list[LogLineResult]:
+        """Return lines that a task and its descendants have logged; for a root, those of the whole tree.
+
+        The lines are in order of their numbers, which is the order of writing for the lines of one task. To
+        continue, pass the number of the last line as `after`.
+
+        Args:
+            task_id: ID or path of the task.
+            attempt: Only lines of the attempt with this number.
+            after: Number of the last line that the caller has; start after it.
+            limit: The maximum number of lines to return.
+            level: Only lines of this level or a higher one.
+        """
+        answer: list[LogLineResult] = self._ask(
+            "tasks.logs",
+            {"task_id": task_id, "attempt": attempt, "after": after, "limit": limit, "level": level},
+        )
+        return answer
 
     def tasks_webhooks(self, task_id: str) -> list[WebhookResult]:
         """Return the webhooks of a task's tree, each with its progress and its last error.

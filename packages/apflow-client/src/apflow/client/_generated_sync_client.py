@@ -23,9 +23,9 @@ from apflow.client.exchange import sync_transport, too_large, unreachable
 from apflow.client.outcome import outcome_of, read_execution
 from apflow.client.repetition import rules_of
 from apflow.client.target import check_seconds, target_of
-from apflow.client.watching import BoundedStream, Watching
+from apflow.client.watching import BoundedStream, LogWatching, Watching
 from apflow.core.model.task import Json
-from apflow.core.service.results import Event
+from apflow.core.service.results import Event, LogLineResult
 
 
 class SyncClient(SyncOperations):
@@ -147,10 +147,44 @@ class SyncClient(SyncOperations):
     def events(self, task_id: str, after: int | None = None) -> Generator[dict[str, Json], None]:
         """Yield the same events as `watch`, as plain JSON."""
         watching = Watching(after, self._target.reconnect_for)
+        with closing(self._follow(task_id, self._target.events_url(task_id), watching)) as events:
+            yield from events
+
+    def follow_logs(
+        self, task_id: str, *, attempt: int | None = None, after: int = 0, level: str | None = None
+    ) -> Generator[LogLineResult, None]:
+        """Yield what a task and its descendants have logged, and then log until the run has ended.
+
+        Args:
+            task_id: ID of the task; for a root, the lines are those of the whole tree.
+            attempt: only lines of the attempt with this number.
+            after: number of the last line that the caller has; start after it.
+            level: only lines of this level or a higher one.
+
+        Raises:
+            NotFoundError: the task does not exist, or was deleted.
+            ServerUnreachableError: the server was unreachable for too long.
+        """
+        lines = self.log_lines(task_id, attempt=attempt, after=after, level=level)
+        with closing(lines) as followed:
+            for line in followed:
+                yield LogLineResult.model_validate(line)
+
+    def log_lines(
+        self, task_id: str, *, attempt: int | None = None, after: int = 0, level: str | None = None
+    ) -> Generator[dict[str, Json], None]:
+        """Yield the same lines as `follow_logs`, as plain JSON."""
+        following = LogWatching(after, self._target.reconnect_for)
+        url = self._target.logs_url(task_id, {"attempt": attempt, "level": level})
+        with closing(self._follow(task_id, url, following)) as lines:
+            yield from lines
+
+    def _follow(self, task_id: str, url: str, watching: Watching) -> Generator[dict[str, Json], None]:
+        """Yield what a stream of the server sends, over several connections if necessary."""
         while not watching.is_over:
             fault: Exception | None = None
             try:
-                with closing(self._connected(task_id, watching)) as events:
+                with closing(self._connected(task_id, url, watching)) as events:
                     yield from events
             except httpx.RequestError as error:
                 fault = unreachable(self.url, error)
@@ -159,10 +193,10 @@ class SyncClient(SyncOperations):
             if not watching.is_over:
                 time.sleep(watching.wait_after(fault, time.monotonic()))
 
-    def _connected(self, task_id: str, watching: Watching) -> Generator[dict[str, Json], None]:
+    def _connected(self, task_id: str, url: str, watching: Watching) -> Generator[dict[str, Json], None]:
         target = self._target
         timeout = httpx.Timeout(target.timeout, read=target.silence)
-        url, headers = target.events_url(task_id), watching.headers
+        headers = watching.headers
         with self._http.stream("GET", url, headers=headers, timeout=timeout) as response:
             if response.status_code == 204:
                 watching.note_nothing_follows()

@@ -21,9 +21,9 @@ from apflow.client.exchange import async_transport, too_large, unreachable
 from apflow.client.outcome import outcome_of, read_execution
 from apflow.client.repetition import rules_of
 from apflow.client.target import check_seconds, target_of
-from apflow.client.watching import BoundedStream, Watching
+from apflow.client.watching import BoundedStream, LogWatching, Watching
 from apflow.core.model.task import Json
-from apflow.core.service.results import Event
+from apflow.core.service.results import Event, LogLineResult
 
 
 class Client(AsyncOperations):
@@ -145,10 +145,48 @@ class Client(AsyncOperations):
     async def events(self, task_id: str, after: int | None = None) -> AsyncGenerator[dict[str, Json], None]:
         """Yield the same events as `watch`, as plain JSON."""
         watching = Watching(after, self._target.reconnect_for)
+        async with aclosing(self._follow(task_id, self._target.events_url(task_id), watching)) as events:
+            async for event in events:
+                yield event
+
+    async def follow_logs(
+        self, task_id: str, *, attempt: int | None = None, after: int = 0, level: str | None = None
+    ) -> AsyncGenerator[LogLineResult, None]:
+        """Yield what a task and its descendants have logged, and then log until the run has ended.
+
+        Args:
+            task_id: ID of the task; for a root, the lines are those of the whole tree.
+            attempt: only lines of the attempt with this number.
+            after: number of the last line that the caller has; start after it.
+            level: only lines of this level or a higher one.
+
+        Raises:
+            NotFoundError: the task does not exist, or was deleted.
+            ServerUnreachableError: the server was unreachable for too long.
+        """
+        lines = self.log_lines(task_id, attempt=attempt, after=after, level=level)
+        async with aclosing(lines) as followed:
+            async for line in followed:
+                yield LogLineResult.model_validate(line)
+
+    async def log_lines(
+        self, task_id: str, *, attempt: int | None = None, after: int = 0, level: str | None = None
+    ) -> AsyncGenerator[dict[str, Json], None]:
+        """Yield the same lines as `follow_logs`, as plain JSON."""
+        following = LogWatching(after, self._target.reconnect_for)
+        url = self._target.logs_url(task_id, {"attempt": attempt, "level": level})
+        async with aclosing(self._follow(task_id, url, following)) as lines:
+            async for line in lines:
+                yield line
+
+    async def _follow(
+        self, task_id: str, url: str, watching: Watching
+    ) -> AsyncGenerator[dict[str, Json], None]:
+        """Yield what a stream of the server sends, over several connections if necessary."""
         while not watching.is_over:
             fault: Exception | None = None
             try:
-                async with aclosing(self._connected(task_id, watching)) as events:
+                async with aclosing(self._connected(task_id, url, watching)) as events:
                     async for event in events:
                         yield event
             except httpx.RequestError as error:
@@ -158,10 +196,12 @@ class Client(AsyncOperations):
             if not watching.is_over:
                 await asyncio.sleep(watching.wait_after(fault, time.monotonic()))
 
-    async def _connected(self, task_id: str, watching: Watching) -> AsyncGenerator[dict[str, Json], None]:
+    async def _connected(
+        self, task_id: str, url: str, watching: Watching
+    ) -> AsyncGenerator[dict[str, Json], None]:
         target = self._target
         timeout = httpx.Timeout(target.timeout, read=target.silence)
-        url, headers = target.events_url(task_id), watching.headers
+        headers = watching.headers
         async with self._http.stream("GET", url, headers=headers, timeout=timeout) as response:
             if response.status_code == 204:
                 watching.note_nothing_follows()

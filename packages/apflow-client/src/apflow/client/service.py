@@ -36,6 +36,15 @@ class RemoteService(TaskService):
             async for event in events:
                 yield event
 
+    async def follow_logs(
+        self, task_id: str, *, attempt: int | None = None, after: int = 0, level: str | None = None
+    ) -> AsyncGenerator[dict[str, Json], None]:
+        """Yield what a task and its descendants have logged, and then log until the run has ended."""
+        following = self.client.log_lines(task_id, attempt=attempt, after=after, level=level)
+        async with aclosing(following) as lines:
+            async for line in lines:
+                yield line
+
     async def run(self, task_id: str, *, force: bool = False) -> dict[str, Json]:
         """Run a stored task on the server and wait for the end. Cancelling the call cancels the run.
 

@@ -51,6 +51,16 @@ class Target:
         """Return the URL of the events of a task's tree."""
         return f"{self.url}/tasks/{quote(task_id, safe='')}/events"
 
+    def logs_url(self, task_id: str, chosen: Mapping[str, str | int | None]) -> str:
+        """Return the URL of what a task logs.
+
+        Args:
+            chosen: conditions on the lines, by name; None: any.
+        """
+        conditions = {name: value for name, value in chosen.items() if value is not None}
+        query = f"?{httpx.QueryParams(conditions)}" if conditions else ""
+        return f"{self.url}/tasks/{quote(task_id, safe='')}/logs{query}"
+
     def timeout_of(self, operation: Operation) -> httpx.Timeout:
         """Return the timeouts of a call of an operation."""
         return httpx.Timeout(self.timeout, read=self.timeout + operation.extra_seconds)

@@ -82,6 +82,37 @@ class Watching:
         return wait
 
 
+class LogWatching(Watching):
+    """The position of a reader of log lines.
+
+    Args:
+        after: number of the last line that the reader has.
+        reconnect_for: how many seconds the server may be unreachable.
+    """
+
+    def __init__(self, after: int, reconnect_for: float) -> None:
+        super().__init__(after, reconnect_for)
+
+    def take(self, sent: ServerSentEvent) -> dict[str, Json] | None:
+        """Return the line of a message; None for the end and for a heartbeat.
+
+        Raises:
+            ServerError: the message is not a log line.
+        """
+        self._lost_at = None
+        if sent.event == "end":
+            self._has_ended = True
+        if not sent.data or sent.event == "end":
+            return None
+        try:
+            line = json.loads(sent.data)
+            self._last = int(line["number"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ServerError("The server sent something that is not a log line.", 200) from error
+        self._attempts = 0
+        return cast("dict[str, Json]", line)
+
+
 class BoundedStream(httpx.AsyncByteStream, httpx.SyncByteStream):
     """A stream that fails at an event that is larger than the limit."""
 

@@ -50,6 +50,9 @@ class Settings:
     event_queue_size: int = 1000  # of one subscriber
     event_retention_days: float = 30
     progress_interval: float = 0.25
+    task_log_level: str = "INFO"  # of records that task logs contain; "OFF": nothing is captured
+    task_log_max_bytes: int = 4 << 20  # of one attempt, each line counted with 100 bytes more
+    task_log_line_length: int = 8192  # characters
     duckdb_memory_limit: str = "512MB"
     command_allow: tuple[str, ...] = ()  # programs that command_executor may run; "*": any
     command_shell: bool = False  # whether command_executor may use a shell

@@ -34,7 +34,7 @@ from apflow.server.http.request_log import RequestLog
 from apflow.server.http.response import error_response, handle_error
 from apflow.server.observability import metrics
 from apflow.server.startup_checks import check_settings
-from apflow.server.streaming import event_stream, websocket
+from apflow.server.streaming import event_stream, log_stream, websocket
 from apflow.server.webhooks.delivery import Deliveries
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ def _add_routes(app: FastAPI) -> None:
     app.include_router(json_rpc.router)
     app.include_router(plain_http.make_router())
     app.include_router(event_stream.router)
+    app.include_router(log_stream.router)
     app.include_router(websocket.router)
     app.include_router(metrics.router)
     for name in plugins.names(GROUP):

@@ -12,6 +12,7 @@ What a store can do beyond the contract is asked of its `capabilities`; tests of
 from __future__ import annotations
 
 from apflow.testing.storeattempt import StoreAttemptContract
+from apflow.testing.storelog import StoreLogContract
 from apflow.testing.storequery import StoreQueryContract
 from apflow.testing.storerace import StoreRaceContract
 from apflow.testing.storerecord import StoreRecordContract
@@ -26,5 +27,6 @@ class StoreContract(
     StoreRaceContract,
     StoreShareContract,
     StoreRecordContract,
+    StoreLogContract,
 ):
     """Every test of a store. One method to write: `make_store`."""

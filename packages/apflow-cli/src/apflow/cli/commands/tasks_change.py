@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from apflow.cli.commands.tasks_logs import logs
 from apflow.cli.commands.tasks_write import create, update, watch
 from apflow.cli.errors.exit_code import OF_STATUS, ExitCode
 from apflow.cli.inputs.options import (
@@ -149,12 +150,13 @@ def resume(ctx: click.Context, task_ids: tuple[str, ...], is_all: bool) -> None:
     from apflow.cli.display.output import write_json, write_table
     from apflow.cli.session.running import drained_on_signal
     from apflow.cli.session.work import ids, perform
+    from apflow.core.capture.clean_output import clean_output
 
     if bool(task_ids) == is_all:
         raise click.UsageError("Name the trees to resume, or give --all.")
 
     async def work(service: TaskService) -> list[dict[str, Any]]:
-        with drained_on_signal(service) as draining:
+        with drained_on_signal(service) as draining, clean_output():
             resumed = await service.resume(None if is_all else await ids(service, task_ids))
         interrupted.append(draining.exit_code)
         return resumed
@@ -172,4 +174,4 @@ def resume(ctx: click.Context, task_ids: tuple[str, ...], is_all: bool) -> None:
     finish(max(codes, default=ExitCode.DONE))
 
 
-CHANGES = (cancel, copy, create, delete, resume, update, watch)
+CHANGES = (cancel, copy, create, delete, logs, resume, update, watch)

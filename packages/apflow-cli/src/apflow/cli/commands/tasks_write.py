@@ -105,7 +105,7 @@ def watch(ctx: click.Context, task_id: str) -> None:
     import json
 
     from apflow.cli.display.output import write_line
-    from apflow.cli.session.running import event_line
+    from apflow.cli.session.running import event_lines
     from apflow.cli.session.work import perform
 
     is_json = session_of(ctx).is_json
@@ -113,7 +113,8 @@ def watch(ctx: click.Context, task_id: str) -> None:
     async def work(service: TaskService) -> str:
         named = await service.find_id(task_id)
         async for event in service.watch(named):
-            write_line(json.dumps(event) if is_json else event_line(event))
+            for line in [json.dumps(event)] if is_json else event_lines(event):
+                write_line(line)
             if event["type"] == "snapshot" and _has_ended(event["data"]):
                 break  # no run is active
         [row] = await service.status([named])

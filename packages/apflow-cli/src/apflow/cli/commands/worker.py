@@ -24,11 +24,12 @@ def worker(ctx: click.Context) -> None:
     """
     from apflow.cli.session.signals import drain_on_signal
     from apflow.cli.session.work import perform_here
+    from apflow.core.capture.clean_output import clean_output
     from apflow.core.engine.worker import Worker
 
     async def work(service: TaskService) -> None:
         running = Worker(service.db)
-        with drain_on_signal(running.drain):
+        with drain_on_signal(running.drain), clean_output():
             click.echo(
                 f"Running what is submitted to {service.db.url}. SIGTERM or Ctrl-C ends this.", err=True
             )

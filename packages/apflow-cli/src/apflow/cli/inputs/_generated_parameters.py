@@ -69,6 +69,30 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "maximum": 2147483647,
         },
     },
+    "tasks.logs": {
+        "task_id": {"description": "ID or path of the task."},
+        "attempt": {
+            "description": "Only lines of the attempt with this number.",
+            "minimum": 1,
+            "maximum": 2147483647,
+        },
+        "after": {
+            "description": "Number of the last line that the caller has; start after it.",
+            "default": 0,
+            "minimum": 0,
+            "maximum": 9007199254740991,
+        },
+        "limit": {
+            "description": "The maximum number of lines to return.",
+            "default": 1000,
+            "minimum": 1,
+            "maximum": 10000,
+        },
+        "level": {
+            "description": "Only lines of this level or a higher one.",
+            "choices": ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+        },
+    },
     "tasks.webhooks": {"task_id": {"description": "ID or path of the task."}},
     "tasks.get": {
         "task_id": {"description": "ID or path of the task."},

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from apflow.cli.display import live
 from apflow.cli.display.output import (
@@ -25,7 +25,9 @@ from apflow.cli.inputs.options import finish
 from apflow.cli.session.signals import Draining, runs_drained_on_signal
 from apflow.core.authoring.array_validation import check_array, refused
 from apflow.core.authoring.run_check import check_runnable
+from apflow.core.capture.clean_output import clean_output
 from apflow.core.extensions.hooks import Hooks
+from apflow.core.model.event import EventType
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.service.task_service import TaskService
@@ -80,7 +82,7 @@ async def run_tree(
         TimeoutError: it took longer than `seconds`, and was cancelled.
     """
     root = await service.tree(task_id) if live.is_wanted() and not is_watched else None
-    run = service.run(task_id, force=force)
+    run = _clean(service.run(task_id, force=force))
     work = run if root is None else live.shown(service, root, run)
     if is_watched:
         work = watched(service, task_id, run)
@@ -105,6 +107,12 @@ async def run_tree(
     return outcome | {"root": await service.tree(task_id)}
 
 
+async def _clean(run: Awaitable[Outcome]) -> Outcome:
+    """Wait for a run, and keep what its tasks print away from standard output."""
+    with clean_output():
+        return await run
+
+
 def drained_on_signal(service: TaskService) -> AbstractContextManager[Draining]:
     """Drain the local runs of a service on signals. Runs of a server do not depend on this process."""
     db: TaskStore | None = getattr(service, "db", None)
@@ -121,7 +129,7 @@ async def run_each(
 ) -> Outcome:
     """Create several trees, run them at the same time, and return what they add up to, each under `trees`."""
     created = [await service.create(each, user_id=user_id) for each in trees]
-    with drained_on_signal(service):
+    with drained_on_signal(service), clean_output():
         async with asyncio.TaskGroup() as group:
             running = [
                 group.create_task(
@@ -165,7 +173,28 @@ async def watched(service: TaskService, task_id: str, run: Awaitable[Outcome]) -
 async def _write_events(service: TaskService, task_id: str) -> None:
     async for event in service.watch(task_id):
         if event["type"] != "snapshot":
-            write_note(event_line(event))
+            for line in event_lines(event):
+                write_note(line)
+
+
+def event_lines(event: Mapping[str, Json]) -> list[str]:
+    """Return the lines for an event: one, or one for each line that a task has logged."""
+    given: Json = event.get("data")
+    data = cast("dict[str, Json]", given) if isinstance(given, dict) else {}
+    logged, total = data.get("lines"), data.get("count")
+    if event["type"] != EventType.LOG or not isinstance(total, int):
+        return [event_line(event)]
+    if not isinstance(logged, list) or not all(_is_logged(each) for each in cast("list[Json]", logged)):
+        return [event_line(event)]
+    shown = [event_line({**event, **each}) for each in cast("list[dict[str, Json]]", logged)]
+    missing = total - len(shown)
+    if missing > 0 and shown:
+        shown.insert(0, event_line({**event, "message": f"{missing} lines before these: see `apflow logs`"}))
+    return shown or [event_line(event)]
+
+
+def _is_logged(line: Json) -> bool:
+    return isinstance(line, dict) and {"timestamp", "message"} <= cast("dict[str, Json]", line).keys()
 
 
 def event_line(event: Mapping[str, Json]) -> str:

@@ -13,6 +13,7 @@ from functools import partial
 from math import ceil
 from typing import Any, cast
 
+from apflow.core.capture.task_log import LogLimits, TaskLog, current_log
 from apflow.core.concurrency.containment import (
     INSIST_SECONDS,
     CodeTasks,
@@ -23,6 +24,7 @@ from apflow.core.concurrency.containment import (
     show_traceback,
 )
 from apflow.core.concurrency.exit_fence import enter_code
+from apflow.core.events.log_writer import LogWriter
 from apflow.core.events.progress import ProgressQueue
 from apflow.core.extensions import registry
 from apflow.core.extensions.executor import ExecutableTask, overrides_cancel
@@ -32,7 +34,7 @@ from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Policy, Task
 from apflow.core.payload.inputs import build_inputs
-from apflow.core.payload.json_value import copy_json
+from apflow.core.payload.json_value import clean_text, copy_json
 from apflow.core.payload.schema import InputSchema, compile_schema, narrowed
 from apflow.core.payload.secrets import redact, resolve
 from apflow.core.permissions.origin import Origin, authors_of, working_for
@@ -64,6 +66,9 @@ class RunContext:
     note_progress: Callable[[str, float], None] = field(init=False)
     ended: Callable[[Attempt], None] = field(init=False)
     code: CodeTasks = field(init=False)  # runs users' code
+    position: Callable[[], int] = field(init=False)  # returns the number of the last event
+    logs: LogWriter = field(init=False)
+    log_limits: LogLimits | None = field(init=False)  # None: nothing is captured
 
     def join(
         self,
@@ -72,11 +77,14 @@ class RunContext:
         note_progress: Callable[[str, float], None],
         ended: Callable[[Attempt], None],
         code: CodeTasks,
+        position: Callable[[], int],
+        logs: LogWriter,
     ) -> None:
-        """Connect to a run: its tasks, and the functions that receive live events and ended attempts."""
+        """Connect to a run: its tasks, and what receives live events, ended attempts and log lines."""
         self.loop = asyncio.get_running_loop()
         self.tasks, self.publish, self.note_progress, self.ended = tasks, publish, note_progress, ended
-        self.code = code
+        self.code, self.position, self.logs = code, position, logs
+        self.log_limits = LogLimits.of(self.settings)
 
     def is_over(self) -> bool:
         """Whether the run is ending, and all its code was asked to end."""
@@ -111,7 +119,7 @@ class Attempt(Call):
     """One attempt of one task. It calls `context.ended` once, when its code has ended."""
 
     __slots__ = (
-        "asking", "context", "executor", "has_answered", "has_begun", "inputs", "is_ended", "queue",
+        "asking", "context", "executor", "has_answered", "has_begun", "inputs", "is_ended", "log", "queue",
         "secrets", "waiter",
     )  # fmt: skip
 
@@ -125,6 +133,7 @@ class Attempt(Call):
         self.is_ended = False  # its code was asked to end from outside
         self.has_answered = False  # the executor's `cancel` has returned or does not exist
         self.asking: asyncio.Event | None = None  # set while a coroutine waits for `cancel` to return
+        self.log: TaskLog | None = None  # set while its code runs, and after
         self.queue: ProgressQueue | None = None
         self.waiter: asyncio.Task[Any] | None = None  # the asyncio task that runs its code
 
@@ -254,6 +263,7 @@ class Attempt(Call):
         async def ask() -> None:
             current = asyncio.current_task()
             enter_code()
+            current_log.set(self.log)
             try:
                 self.answer = self._readable(await executor.cancel())
             except BaseException as error:
@@ -310,8 +320,34 @@ class Attempt(Call):
         origin = Origin(
             authors_of(context.tasks[task.root_id]), task.executor, can_bind=entry.uses_net_policy
         )
-        with working_for(origin):
-            return await self._call_executor(entry, origin)
+        token = current_log.set(self._open_log())
+        try:
+            with working_for(origin):
+                return await self._call_executor(entry, origin)
+        finally:
+            if self.log is not None:
+                self.log.close()
+            current_log.reset(token)
+
+    def _open_log(self) -> TaskLog | None:
+        context, task = self.context, self.task
+        if context.log_limits is not None:
+            self.log = TaskLog(
+                task.root_id,
+                task.id,
+                self.number,
+                self.generation,
+                context.log_limits,
+                context.logs,
+                self._clean,
+                context.position,
+            )
+        return self.log
+
+    def _clean(self, text: str) -> str:
+        """Return a line of the log as it may be stored."""
+        text = clean_text(text)
+        return cast("str", redact(text, self.secrets)) if self.secrets else text
 
     async def _call_executor(self, entry: registry.ExecutorEntry, origin: Origin) -> Outcome:
         context, task = self.context, self.task
@@ -387,6 +423,7 @@ class Attempt(Call):
             partial(redact, secrets=self.secrets),
             context.settings.progress_interval,
             context.loop,
+            self.log,
         )
         executor.task_id = task.id
         executor.root_task_id = task.root_id
@@ -397,4 +434,5 @@ class Attempt(Call):
         executor.policy_effect = task.policy.get("effect")
         executor.cancellation_checker = self.cancellation
         executor.event_queue = self.queue
+        executor.task_log = self.log
         context.instances[task.id] = executor

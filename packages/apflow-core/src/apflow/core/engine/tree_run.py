@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, cast
 
+from apflow.core.capture.installation import install as install_capture
 from apflow.core.concurrency import eager_tasks
 from apflow.core.concurrency.containment import CodeTasks
 from apflow.core.concurrency.fair_semaphore import FairSemaphore
@@ -30,6 +31,7 @@ from apflow.core.engine.retry_timers import RetryTimers
 from apflow.core.engine.store_retry import CALLER_TIMEOUT_SECONDS, Patience, Stall
 from apflow.core.errors import ConflictError, OwnerLostError
 from apflow.core.events.bus import EventBus
+from apflow.core.events.log_writer import log_writer_of
 from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Task, utc_now
@@ -125,8 +127,16 @@ class TreeRun:
         self._code = CodeTasks(lambda error: self._mailbox.post(RunFailed(error)))  # runs users' code
         self._is_traced = logger.isEnabledFor(logging.DEBUG)
         context.join(
-            self.state.by_id, self._publish_live, self._note_progress, self._attempt_ended, self._code
+            self.state.by_id,
+            self._publish_live,
+            self._note_progress,
+            self._attempt_ended,
+            self._code,
+            lambda: self.state.last_number,
+            log_writer_of(store),
         )
+        if context.log_limits is not None:
+            install_capture()
         self._take_tree(tasks)
         root = self.by_id[self.root_id]
         self.requested_at = root.run_requested_at  # identifies this run of the tree; the end clears it
@@ -210,7 +220,11 @@ class TreeRun:
         if self.hold.is_held():
             self.hold.suspects.append(attempt.task)
         self._calls.dismiss(attempt.task)
-        self._post_end(attempt)
+        flushing = self._context.logs.flush(attempt.log) if attempt.log is not None else None
+        if flushing is None:
+            self._post_end(attempt)
+        else:  # the end is published after the lines
+            flushing.add_done_callback(lambda _: self._post_end(attempt))
 
     def _post_end(self, attempt: Attempt) -> None:
         """Post the end of an attempt. It has no outcome if the run is being ended."""
@@ -235,6 +249,7 @@ class TreeRun:
                         await self._turns()
                     finally:
                         await self._code.end(self._context.settings.cancel_grace)
+                        await self._context.logs.settle()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import cast
 
+from apflow.core.capture.task_log import EVENT, TaskLog
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.task import Json, Task, utc_now
@@ -29,11 +30,12 @@ class ProgressQueue:
         redact: removes secrets from messages and data.
         interval: seconds between two events.
         loop: the event loop in which the queue is created.
+        log: the log of the attempt, to which messages of log events are added.
     """
 
     __slots__ = (
-        "_held", "_interval", "_is_closed", "_loop", "_note", "_publish", "_redact", "_sent_at", "_task",
-        "_thread", "_timer",
+        "_held", "_interval", "_is_closed", "_log", "_loop", "_note", "_publish", "_redact", "_sent_at",
+        "_task", "_thread", "_timer",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +46,7 @@ class ProgressQueue:
         redact: Callable[[Json], Json],
         interval: float,
         loop: asyncio.AbstractEventLoop,
+        log: TaskLog | None = None,
     ) -> None:
         self._task = task
         self._publish = publish
@@ -51,6 +54,7 @@ class ProgressQueue:
         self._redact = redact
         self._interval = interval
         self._loop = loop
+        self._log = log
         self._thread = threading.get_ident()
         self._sent_at = float("-inf")
         self._held: dict[EventType, TaskEvent] = {}  # the last event of each kind, in the order of sending
@@ -71,6 +75,8 @@ class ProgressQueue:
         if self._is_closed:
             return
         made = self._read(event)
+        if made.type is EventType.LOG and made.message is not None and self._log is not None:
+            self._log.add(made.message, source=EVENT)
         if threading.get_ident() == self._thread:
             self._take(made)
         else:

@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, cast
 
+from apflow.core.capture.task_log import TaskLog
 from apflow.core.errors import InvalidInputError
+from apflow.core.model.log import LEVELS
 from apflow.core.model.task import Json, Task
 from apflow.core.payload.json_value import copy_json
 
@@ -61,6 +63,7 @@ class ExecutableTask(ABC):
     dependency_results: Mapping[str, Json] = NO_RESULTS  # of the completed dependencies, in order
     cancellation_checker: Callable[[], bool] | None = None
     event_queue: EventQueue | None = None
+    task_log: TaskLog | None = None  # of this attempt; None outside of a run, or if the capture is off
 
     @property
     def task(self) -> Task | None:
@@ -78,6 +81,22 @@ class ExecutableTask(ABC):
     async def cancel(self) -> Any:
         """Stop the running `execute`. What is returned may hold `partial_result` and `token_usage`."""
         return None
+
+    def log(self, message: object, *, level: int | str = "INFO") -> None:
+        """Add a line to the log of the task. Thread-safe. Outside of a run, do nothing.
+
+        Args:
+            message: the string to add, or an object whose `str()` it is. Newlines stay within the entry.
+            level: "DEBUG", "INFO", "WARNING", "ERROR" or "CRITICAL", or a level of `logging`.
+
+        Raises:
+            InvalidInputError: `level` is not one of these names.
+        """
+        number = LEVELS.get(level.upper()) if isinstance(level, str) else level
+        if number is None:
+            raise InvalidInputError(f"{level!r} is not a log level. Use one of {', '.join(LEVELS)}.")
+        if self.task_log is not None and number >= self.task_log.limits.level:
+            self.task_log.add(str(message), number)
 
     async def report_progress(self, fraction: float, message: str | None = None, data: Json = None) -> None:
         """Report the progress of the work, from 0.0 to 1.0. Outside of a run, do nothing."""

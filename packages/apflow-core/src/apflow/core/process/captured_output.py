@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 TAIL_BYTES = 4096
@@ -12,15 +13,23 @@ MISSING = "[...]"  # where the beginning of an output is missing
 
 @dataclass(slots=True)
 class Output:
-    """What one stream said: its beginning up to a limit, and its end. The rest is read and dropped."""
+    """What one stream said: its beginning up to a limit, and its end. The rest is read and dropped.
+
+    Args:
+        limit: bytes of the beginning.
+        follow: called with everything that is read, as it arrives; see `capture.task_log.output_log`.
+    """
 
     limit: int
+    follow: Callable[[bytes], object] | None = None
     total: int = 0
     _head: bytearray = field(default_factory=bytearray)
     _tail: bytes = b""
 
     def add(self, data: bytes) -> None:
         """Take what was read."""
+        if self.follow is not None:
+            self.follow(data)
         self.total += len(data)
         self._head += data[: self.limit - len(self._head)]
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]

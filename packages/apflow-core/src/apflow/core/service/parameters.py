@@ -35,6 +35,7 @@ from apflow.core.service.webhook import WebhookConfig
 
 MAX_TASK_IDS: Final = 1000  # in one call
 MAX_STATUSES: Final = 100
+MAX_LOG_LINES: Final = 10_000  # in one answer
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d")
 
 
@@ -80,6 +81,18 @@ JsonTime = Annotated[
     AwareDatetime, Field(strict=False), BeforeValidator(_check_time), AfterValidator(_to_utc)
 ]
 Time = Annotated[datetime | None, JsonType(JsonTime | None)]
+
+# What a number in JSON can hold exactly in every language.
+LogNumber = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(whole)]
+LogLimit = Annotated[
+    int,
+    Field(ge=1, le=MAX_LOG_LINES, description="The maximum number of lines to return."),
+    BeforeValidator(whole),
+]
+MinLevel = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | None,
+    Field(description="Only lines of this level or a higher one."),
+]
 
 TaskId = Annotated[
     str, Field(validation_alias=AliasChoices("task_id", "id"), description="ID or path of the task.")

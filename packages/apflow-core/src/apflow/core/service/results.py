@@ -184,6 +184,22 @@ class Event(Result):
     final: bool | None = None  # true for the last event of a run
 
 
+class LogLineResult(Result):
+    """A line that a task has logged; a record of `logging` may contain newlines."""
+
+    number: int  # ascending within the tree, with gaps
+    task_id: str
+    key: str | None  # what the task is called within its tree
+    name: str | None  # of the task
+    attempt: int
+    generation: int  # re-executions of the task before this one; attempts count from 1 in each
+    timestamp: datetime
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+    source: str  # "logging", "stdout", "stderr", "executor", "event" or "engine"
+    logger: str | None  # the name of the logger, if the source is "logging"
+    message: str
+
+
 class RunningCountResult(Result):
     """The number of trees with an unfinished run."""
 

@@ -4,7 +4,8 @@ All changes go through `write`: a `Change` is one all-or-nothing unit of added t
 tasks. A `Transition` is a conditional change of one task, stored together with its events. Of two writers of
 one task, one succeeds and the other gets an error.
 
-Beside the tasks it keeps records: small JSON documents of interfaces, such as the webhooks of a server.
+Beside the tasks it keeps what their code has logged, and records: small JSON documents of interfaces, such as
+the webhooks of a server.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import NamedTuple
 from apflow.core.errors import IllegalMoveError, NotFoundError, StoreUnavailableError
 from apflow.core.model.attempt import TaskAttempt
 from apflow.core.model.event import TaskEvent
+from apflow.core.model.log import LogChunk, LogLine, LogQuery
 from apflow.core.model.status import TRANSITIONS, TaskStatus
 from apflow.core.model.task import Json, Task
 
@@ -238,6 +240,25 @@ class TaskStore(ABC):
         Raises:
             InvalidInputError: `kind` or `key` could be of no record.
         """
+
+    async def add_logs(self, chunks: Sequence[LogChunk]) -> None:
+        """Store lines that tasks have logged, in order, in one transaction that changes no task.
+
+        The lines of a task are deleted with the task, and after the retention time of events. Unless
+        overridden, lines are dropped.
+
+        Raises:
+            StoreUnavailableError: the store cannot write for the moment; nothing is stored.
+        """
+        del chunks
+
+    async def logs(self, query: LogQuery) -> list[LogLine]:
+        """Return stored lines of one tree, in order of their numbers. Unless overridden, there are none.
+
+        The numbers of the lines of one attempt ascend in the order in which they were added.
+        """
+        del query
+        return []
 
     async def renew(self, owner: str, root_ids: Sequence[str]) -> dict[str, bool]:
         """Prolong the leases of an owner's trees, whatever the caller's event loop or pool is busy with.

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from apflow.core.errors import IdTakenError, InvalidInputError, MoveLostError, StoreError
 from apflow.core.model.attempt import TaskAttempt
 from apflow.core.model.custom_columns import COLUMNS, custom_fields
 from apflow.core.model.event import TaskEvent
+from apflow.core.model.log import LogChunk, LogLine, LogQuery, lines_of
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, utc_now
 from apflow.core.payload.json_value import CONTAINERS, copy_json, loads
@@ -52,6 +54,8 @@ class MemoryStore(TaskStore):
         self._events: dict[str, list[TaskEvent]] = {}
         self._sequences: dict[str, int] = {}  # root id -> number of its last event
         self._attempts: dict[str, list[TaskAttempt]] = {}  # by task id
+        self._logs: dict[str, list[tuple[int, LogChunk]]] = {}  # root id -> numbered chunks, in order
+        self._chunks = 0  # number of the last chunk
         self._records: dict[tuple[str, str], tuple[str, int]] = {}  # kind, key -> JSON text, version
 
     async def write(self, change: Change) -> TransitionResult:
@@ -120,6 +124,27 @@ class MemoryStore(TaskStore):
         with self._lock:
             self._check_open()
             return sorted(self._attempts.get(task_id, ()), key=lambda attempt: attempt.number)
+
+    async def add_logs(self, chunks: Sequence[LogChunk]) -> None:
+        with self._lock:
+            self._check_open()
+            for chunk in chunks:
+                self._chunks += 1
+                kept = replace(chunk, entries=tuple(chunk.entries))
+                self._logs.setdefault(chunk.root_task_id, []).append((self._chunks, kept))
+
+    async def logs(self, query: LogQuery) -> list[LogLine]:
+        with self._lock:
+            self._check_open()
+            chunks = list(self._logs.get(query.root_task_id, ()))
+        wanted = None if query.task_ids is None else set(query.task_ids)
+        found = (
+            line
+            for number, chunk in chunks
+            if (wanted is None or chunk.task_id in wanted) and query.attempt in (None, chunk.attempt)
+            for line in lines_of(chunk, number, query)
+        )
+        return list(islice(found, query.limit))
 
     async def put_record(
         self, kind: str, key: str, value: Json, *, version: int | None = None
@@ -221,8 +246,12 @@ class MemoryStore(TaskStore):
     def _remove(self, task_id: str) -> None:
         task = self._tasks.pop(task_id, None)
         self._attempts.pop(task_id, None)
-        if task is not None:
-            self._leave(task)
+        if task is None:
+            return
+        self._leave(task)
+        chunks = self._logs.pop(task.root_id, [])
+        if task.id != task.root_id and chunks:
+            self._logs[task.root_id] = [each for each in chunks if each[1].task_id != task_id]
 
     def _leave(self, task: Task) -> None:
         """Take a task out of its tree, whose events and counters go with the root."""

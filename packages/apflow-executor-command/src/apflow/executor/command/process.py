@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from apflow.core.capture.task_log import output_log
 from apflow.core.process.captured_output import Output
 from apflow.core.process.reaper import Watched, reaper
 from apflow.core.process.reaper_program import members
@@ -29,7 +30,8 @@ class Process(asyncio.SubprocessProtocol):
     """A process of asyncio, and its output."""
 
     def __init__(self, limit: int) -> None:
-        self.stdout, self.stderr = Output(limit), Output(limit)
+        self.stdout = Output(limit, output_log("stdout"))
+        self.stderr = Output(limit, output_log("stderr"))
         self.has_exited = asyncio.Event()
         self.is_silent = asyncio.Event()  # no process holds its output any more
         self._open = 2

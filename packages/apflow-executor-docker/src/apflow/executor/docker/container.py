@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from docker.errors import APIError, ImageNotFound
 from requests import Response
 
+from apflow.core.capture.task_log import output_log
 from apflow.core.process.captured_output import Output
 from apflow.executor.docker.connection import Line
 from apflow.executor.docker.engine import LOST, Address, Client, asking, connected, explained, socket_of
@@ -49,7 +50,9 @@ class Container:
         self._name = f"apflow-{run_id}"
         self._is_answer_lost = False  # the container may exist, and its id is unknown
         limit = launch.max_output_bytes
-        self.stdout, self.stderr, self.logs = Output(limit), Output(limit), Output(limit)
+        self.stdout = Output(limit, output_log("stdout"))
+        self.stderr = Output(limit, output_log("stderr"))
+        self.logs = Output(limit)
         self._line = Line()
         self._warnings: list[str] = []
 

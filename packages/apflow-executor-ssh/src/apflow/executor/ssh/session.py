@@ -15,6 +15,7 @@ from threading import Timer
 
 import paramiko
 
+from apflow.core.capture.task_log import output_log
 from apflow.core.process.captured_output import Output
 from apflow.executor.ssh.connection import Connection, Stopped
 from apflow.executor.ssh.errors import SshConnectionError, SshError, SshShellError
@@ -43,7 +44,8 @@ class Session:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self.stdout, self.stderr = Output(plan.max_output_bytes), Output(plan.max_output_bytes)
+        self.stdout = Output(plan.max_output_bytes, output_log("stdout"))
+        self.stderr = Output(plan.max_output_bytes, output_log("stderr"))
         self._connection = Connection(plan)
         self._known: KnownHosts | None = None
         self._key: paramiko.PKey | None = None

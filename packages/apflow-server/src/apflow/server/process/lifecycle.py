@@ -20,6 +20,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from apflow.core.capture.clean_output import clean_output
 from apflow.core.concurrency import exit_fence
 from apflow.core.engine.gc_tuning import tune_process
 from apflow.core.process import identity
@@ -108,7 +109,8 @@ def serve(
         before_end: called when nothing runs any more, while the sockets still answer.
     """
     tune_process()
-    DrainingServer(configuration(app), app, before_end).run(sockets)
+    with clean_output():
+        DrainingServer(configuration(app), app, before_end).run(sockets)
 
 
 def heeds_hangup() -> bool:

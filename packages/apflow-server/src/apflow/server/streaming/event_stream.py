@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from typing import Annotated, Final
 
@@ -134,17 +135,21 @@ def read_number(given: str | None, other: int | None) -> int | None:
     return other
 
 
-class EventStream(StreamingResponse):
-    """A response with the events of a subscription."""
+class TreeStream(StreamingResponse):
+    """A response that follows one tree until its run has ended. Subclasses define what it sends."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, db: TaskStore, subscription: Subscription, before: Sequence[bytes]) -> None:
+    def __init__(self, db: TaskStore, root_id: str, before: Sequence[bytes]) -> None:
         super().__init__((), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self._db = db
-        self._subscription = subscription
+        self._root_id = root_id
         self._before = before
         self._farewell: bytes | None = b""  # None: the client has disconnected
+
+    @abstractmethod
+    def pieces(self, streams: Streams) -> AsyncGenerator[bytes]:
+        """Yield what to send, in pieces."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         streams: Streams = scope["app"].state.streams
@@ -173,16 +178,14 @@ class EventStream(StreamingResponse):
         try:
             await self._send(send, b"".join(self._before))
             self._before = ()
-            async with aclosing(self._subscription.batches()) as batches:
-                async for batch in batches:
-                    for piece in pieces(map(streams.frames.frame, batch)):
-                        await self._send(send, piece)
-                    streams.note_sent(batch)
+            async with aclosing(self.pieces(streams)) as sent:
+                async for piece in sent:
+                    await self._send(send, piece)
         except StoreError as error:
-            logger.warning("The events of %s cannot be read: %s", self._subscription.root_id, error)
-            self._farewell = comment("the events cannot be read now: come back")
+            logger.warning("Tree %s cannot be read: %s", self._root_id, error)
+            self._farewell = comment("the database cannot be read now: come back")
         except TimeoutError:
-            logger.info("A reader of %s took nothing for long.", self._subscription.root_id)
+            logger.info("A reader of %s took nothing for long.", self._root_id)
             self._farewell = None
 
     async def _send(self, send: Send, piece: bytes) -> None:
@@ -193,7 +196,7 @@ class EventStream(StreamingResponse):
         """Give signs of life, and end the stream of a tree that was deleted."""
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            if await is_deleted(self._db, self._subscription.root_id):
+            if await is_deleted(self._db, self._root_id):
                 self._farewell = comment("the tree was deleted")
                 pump.cancel()
                 return
@@ -215,6 +218,22 @@ class EventStream(StreamingResponse):
         await expired(caller)
         self._farewell = comment("the token has expired: come back with another")
         pump.cancel()
+
+
+class EventStream(TreeStream):
+    """A response with the events of a subscription."""
+
+    def __init__(self, db: TaskStore, subscription: Subscription, before: Sequence[bytes]) -> None:
+        super().__init__(db, subscription.root_id, before)
+        self._subscription = subscription
+
+    async def pieces(self, streams: Streams) -> AsyncGenerator[bytes]:
+        """Yield the frames of the events."""
+        async with aclosing(self._subscription.batches()) as batches:
+            async for batch in batches:
+                for piece in pieces(map(streams.frames.frame, batch)):
+                    yield piece
+                streams.note_sent(batch)
 
 
 async def is_deleted(db: TaskStore, root_id: str) -> bool:

@@ -28,6 +28,7 @@ from apflow.storage.duckdb.large_values import JsonReader, ValueMissingError, fu
 from apflow.storage.duckdb.statements import READ_EVENTS, SEQUENCES, among
 from apflow.storage.duckdb.writer import Writer
 from apflow.storage.sql.columns import task_columns
+from apflow.storage.sql.logs import SqlLogStore
 from apflow.storage.sql.pages import read_page
 from apflow.storage.sql.queries import (
     Statement,
@@ -37,7 +38,6 @@ from apflow.storage.sql.queries import (
     select_tasks,
     select_tree,
 )
-from apflow.storage.sql.records import SqlRecordStore
 from apflow.storage.sql.rows import task_rows
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def create_store(url: str, settings: Settings) -> DuckDBStore:
     )
 
 
-class DuckDBStore(SqlRecordStore):
+class DuckDBStore(SqlLogStore):
     """A DuckDB file: `duckdb:///relative.duckdb`, `duckdb:////absolute.duckdb` or `duckdb:///:memory:`.
 
     One thread writes in batches. A few threads read, each from a snapshot, without waiting for the writer.

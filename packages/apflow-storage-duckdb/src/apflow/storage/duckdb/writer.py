@@ -26,6 +26,7 @@ from apflow.storage.duckdb.large_values import (
     full_texts,
     referenced,
 )
+from apflow.storage.sql import logs
 from apflow.storage.sql.attempts import SLOTS, columns_of_attempts
 from apflow.storage.sql.columnar import Column, Slot, columns_of_added, columns_of_sets
 from apflow.storage.sql.columns import (
@@ -97,7 +98,7 @@ class Writer:
         return outcomes
 
     def write_record(self, statement: Statement) -> int | None:
-        """Write a record in a separate transaction and return its version; None if it was not written.
+        """Write a record or log lines in a separate transaction; return the first value that this returns.
 
         Raises:
             StoreError: the database cannot be opened or written.
@@ -190,12 +191,13 @@ class Writer:
         self.columns = wanted
 
     def _prune(self, connection: duckdb.DuckDBPyConnection, before: datetime) -> None:
-        """Delete events that were stored before a given time. Roots keep the number of the last event."""
+        """Delete events and log lines stored before a given time. Roots keep the number of the last event."""
         connection.begin()
         try:
             connection.execute(statements.KEEP_NUMBERS, [naive(before)])
             connection.execute(DELETE_OF_OLD_EVENTS, [naive(before)])
             connection.execute(statements.DELETE_OLD_EVENTS, [naive(before)])
+            connection.execute(logs.DELETE_OLD, [naive(before)])
             connection.commit()
         except BaseException:
             _roll_back(connection)
@@ -309,6 +311,9 @@ class Writer:
             if writes.ended:
                 self._run(DELETE_OF_TREES, [writes.ended])
                 self._run(statements.DELETE_EVENTS, [writes.ended])
+                self._run(logs.DELETE_OF_TREES, [writes.ended])
+            if writes.reduced:
+                self._run(logs.DELETE_OF_TASKS, [list(writes.reduced), list(writes.removed)])
             self._insert_events(writes, now)
             if writes.attempts:
                 self._run(_INSERT_ATTEMPTS, columns_of_attempts(writes.attempts))

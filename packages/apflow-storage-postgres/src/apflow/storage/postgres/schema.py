@@ -15,7 +15,17 @@ from apflow.core.errors import FormerDatabaseError
 from apflow.core.model.task import utc_now
 from apflow.storage.postgres.driver import Connection
 from apflow.storage.sql import migrations
-from apflow.storage.sql.columns import ATTEMPTS, EVENTS, RECORDS, TASKS, TaskColumn, encode, naive, quoted
+from apflow.storage.sql.columns import (
+    ATTEMPTS,
+    EVENTS,
+    LOGS,
+    RECORDS,
+    TASKS,
+    TaskColumn,
+    encode,
+    naive,
+    quoted,
+)
 
 LOCK = 0x61_70_66_6C_6F_77  # "apflow"; of advisory locks
 
@@ -58,6 +68,11 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         *migrations.MIGRATIONS[7],
         f'ALTER TABLE {ATTEMPTS} ALTER COLUMN task_id TYPE VARCHAR COLLATE "C"',
         f"CREATE INDEX apflow_attempts_task ON {ATTEMPTS} (task_id)",
+    ),
+    (
+        *migrations.MIGRATIONS[8][:2],
+        f"CREATE INDEX apflow_logs_tree ON {LOGS} (root_id, number)",
+        f"CREATE INDEX apflow_logs_stored ON {LOGS} (stored_at)",
     ),
 )
 LATEST = len(MIGRATIONS)

@@ -24,6 +24,7 @@ from apflow.storage.postgres.notices import Notices
 from apflow.storage.postgres.server import Link, Links, Server
 from apflow.storage.postgres.statements import READ_EVENTS, RENEW, reserve, unowned
 from apflow.storage.postgres.writer import Outcome, Writer
+from apflow.storage.sql.logs import SqlLogStore
 from apflow.storage.sql.pages import read_page
 from apflow.storage.sql.queries import (
     Statement,
@@ -33,7 +34,6 @@ from apflow.storage.sql.queries import (
     select_tasks,
     select_tree,
 )
-from apflow.storage.sql.records import SqlRecordStore
 from apflow.storage.sql.rows import task_rows
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ def create_store(url: str, settings: Settings) -> PostgresStore:
     )
 
 
-class PostgresStore(SqlRecordStore):
+class PostgresStore(SqlLogStore):
     """A PostgreSQL database: `postgresql://user:password@host:5432/database?sslmode=require`.
 
     One thread holds the connections; batches are written one after the other, and a few connections read.

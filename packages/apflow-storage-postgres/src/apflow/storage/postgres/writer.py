@@ -20,7 +20,7 @@ from apflow.storage.postgres.driver import Connection
 from apflow.storage.postgres.failure import explain, is_connection_lost, is_of_a_change
 from apflow.storage.postgres.notices import notices_of
 from apflow.storage.postgres.server import Link, Server
-from apflow.storage.sql import attempts
+from apflow.storage.sql import attempts, logs
 from apflow.storage.sql.columnar import columns_of_added
 from apflow.storage.sql.columns import BASE, Kind, TaskColumn, decode, encoder, naive
 from apflow.storage.sql.ledger import GUARDS, Ledger, Needs, Row, Tree, Writes
@@ -92,7 +92,7 @@ class Writer:
         return outcomes
 
     async def write_record(self, statement: Statement) -> int | None:
-        """Write a record, once, and return its version; None where it was not written."""
+        """Write a record or log lines, once, and return the first value that the statement returns."""
 
         async def work(connection: Connection, mark: Mark) -> int | None:
             await connection.execute(statements.MARK, *mark)
@@ -171,7 +171,7 @@ class Writer:
             return bool(await connection.fetchval(statements.LAST_BATCH, self._id) == batch)
 
     async def _prune(self, connection: Connection) -> None:
-        """Remove, once a day, events that are too old, and the marks of writers that are gone.
+        """Remove, once a day, events and log lines that are too old, and the marks of writers that are gone.
 
         The roots keep the number of their last event. No change depends on the success of this.
         """
@@ -181,7 +181,9 @@ class Writer:
         try:
             await connection.execute(statements.DELETE_OLD_WRITERS)
             if self._retention is not None:
-                await connection.execute(statements.DELETE_OLD_EVENTS, naive(utc_now() - self._retention))
+                before = naive(utc_now() - self._retention)
+                await connection.execute(statements.DELETE_OLD_EVENTS, before)
+                await connection.execute(logs.DELETE_OLD, before)
         except Exception as error:
             if is_connection_lost(error):
                 raise
@@ -233,6 +235,10 @@ class Transaction:
             await self._connection.execute(attempts.DELETE, list(writes.removed))
         if writes.ended:
             await self._connection.execute(statements.DELETE_EVENTS, writes.ended)
+            await self._connection.execute(logs.DELETE_OF_TREES, writes.ended)
+        if writes.reduced:
+            removed = list(writes.reduced), list(writes.removed)
+            await self._connection.execute(logs.DELETE_OF_TASKS, *removed)
         await self._insert_tasks(writes)
         await self._update_tasks(writes)
         await self._insert_events(writes)

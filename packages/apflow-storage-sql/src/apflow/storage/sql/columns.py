@@ -19,6 +19,7 @@ from apflow.core.payload.json_value import dumps, loads
 
 TASKS = "apflow_tasks"
 EVENTS = "apflow_events"
+LOGS = "apflow_logs"
 RECORDS = "apflow_records"
 ATTEMPTS = "apflow_attempts"
 SCHEMA = "apflow_schema"

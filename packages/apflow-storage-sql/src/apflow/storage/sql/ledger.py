@@ -99,6 +99,7 @@ class Writes:
     sets: dict[str, dict[str, Json]] = field(default_factory=dict[str, dict[str, Json]])
     removed: dict[str, int] = field(default_factory=dict[str, int])  # id -> number of the row
     ended: list[str] = field(default_factory=list[str])  # roots that were removed
+    reduced: set[str] = field(default_factory=set[str])  # roots of other tasks that were removed
     events: dict[str, list[TaskEvent | Added]] = field(default_factory=dict[str, list[TaskEvent | Added]])
     attempts: dict[str, list[TaskAttempt]] = field(default_factory=dict[str, list[TaskAttempt]])  # by task id
 
@@ -365,6 +366,8 @@ class Ledger:
             writes.removed[task_id] = row.number
         if task_id == row.root_id:
             self._end_tree(task_id, writes)
+        else:
+            writes.reduced.add(row.root_id)
 
     def number_of(self, task_id: str) -> int:
         """Return the number of a known row."""

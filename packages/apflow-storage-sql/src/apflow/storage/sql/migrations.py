@@ -100,6 +100,21 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
             traceback VARCHAR
         )""",
     ),
+    # Lines that tasks log: consecutive ones of one attempt share a row.
+    (
+        """CREATE TABLE apflow_logs (
+            number BIGINT NOT NULL,
+            root_id VARCHAR NOT NULL,
+            task_id VARCHAR NOT NULL,
+            attempt INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            top_level INTEGER NOT NULL,
+            stored_at TIMESTAMP NOT NULL,
+            body VARCHAR NOT NULL
+        )""",
+        "CREATE SEQUENCE apflow_log_numbers",
+        "CREATE INDEX apflow_logs_root ON apflow_logs (root_id)",
+    ),
 )
 
 LATEST = len(MIGRATIONS)

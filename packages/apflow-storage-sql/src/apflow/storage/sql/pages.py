@@ -46,22 +46,24 @@ def pages(root_id: str, events: Iterable[TaskEvent]) -> Iterator[Page]:
         times = {id(event.timestamp): event.timestamp for event in taken}
         texts = {each: time.isoformat() for each, time in times.items()}
         body = dumps([_fields(event, texts[id(event.timestamp)]) for event in taken])
-        yield Page(root_id, taken[0].sequence, taken[-1].sequence, _packed(body))
+        yield Page(root_id, taken[0].sequence, taken[-1].sequence, packed(body))
 
 
 def read_page(root_id: str, body: str) -> Iterator[TaskEvent]:
     """Give the events of a page."""
-    for fields in loads(_unpacked(body)):
+    for fields in loads(unpacked(body)):
         yield _event(root_id, fields)
 
 
-def _packed(body: bytes) -> str:
+def packed(body: bytes) -> str:
+    """Return JSON as it is stored: a long one is compressed."""
     if len(body) < LONG:
         return body.decode()
     return PACKED + b64encode(zlib.compress(body, level=1)).decode()
 
 
-def _unpacked(body: str) -> str | bytes:
+def unpacked(body: str) -> str | bytes:
+    """Return the JSON of a string that `packed` returned."""
     return zlib.decompress(b64decode(body[1:])) if body.startswith(PACKED) else body
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Double, Integer, MetaData, String, Table
 from sqlalchemy.types import TypeEngine
 
-from apflow.storage.sql.columns import ATTEMPTS, BASE, EVENTS, RECORDS, SCHEMA, TASKS
+from apflow.storage.sql.columns import ATTEMPTS, BASE, EVENTS, LOGS, RECORDS, SCHEMA, TASKS
 
 _TYPES: dict[str, type[TypeEngine[Any]]] = {
     "VARCHAR": String,
@@ -49,6 +49,19 @@ attempts = Table(
     Column("error", String),
     Column("error_type", String),
     Column("traceback", String),
+)
+
+logs = Table(
+    LOGS,
+    metadata,
+    Column("number", BigInteger, nullable=False),
+    Column("root_id", String, nullable=False),
+    Column("task_id", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("top_level", Integer, nullable=False),
+    Column("stored_at", DateTime, nullable=False),
+    Column("body", String, nullable=False),
 )
 
 records = Table(

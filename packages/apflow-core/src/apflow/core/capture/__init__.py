@@ -1,0 +1,1 @@
+"""Captures what the code of tasks writes: records of `logging`, standard output, and lines of executors."""
