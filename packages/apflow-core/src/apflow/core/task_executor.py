@@ -14,7 +14,7 @@ from apflow.core.errors import InvalidInputError, NotFoundError
 from apflow.core.extensions.hooks import Hooks
 from apflow.core.manager import StreamingCallback, TaskManager
 from apflow.core.model.task import Json, Task
-from apflow.core.model.tree import TaskTreeNode, tree_status
+from apflow.core.model.tree import TaskTreeNode, tree_outcome
 from apflow.core.process.identity import ForkLock, after_fork_in_child
 from apflow.core.settings import get_settings
 from apflow.core.store.base import TaskStore
@@ -200,15 +200,7 @@ class TaskExecutor:
 
 def summarise(tasks: Sequence[Task], root_id: str) -> dict[str, Json]:
     """Return what every `execute_*` answers about a tree."""
-    summary = tree_status(tasks, root_id)
-    return {
-        "status": str(summary.status),
-        "progress": summary.progress,
-        "root_task_id": root_id,
-        "result": summary.result,
-        "error": summary.error,
-        "tolerated": summary.tolerated,
-    }
+    return tree_outcome(tasks, root_id)
 
 
 def add_up(answers: Sequence[dict[str, Json]]) -> dict[str, Json]:

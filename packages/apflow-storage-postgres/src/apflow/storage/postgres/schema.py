@@ -49,6 +49,7 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
     ),
     *migrations.MIGRATIONS[2:4],
     (),  # the index of events by tree is there since the first version
+    migrations.MIGRATIONS[6],  # large values in parts, number 5, are of DuckDB only
 )
 LATEST = len(MIGRATIONS)
 

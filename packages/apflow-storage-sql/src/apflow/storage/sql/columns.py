@@ -113,6 +113,8 @@ BASE: tuple[TaskColumn, ...] = (
     _time("run_ended_at"),
     TaskColumn("last_event", "BIGINT"),
     _json("written_by", Kind.JSON),
+    _text("spawned_by"),
+    _json("child_trees", Kind.JSON),
 )
 
 

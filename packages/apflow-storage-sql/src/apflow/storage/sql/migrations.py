@@ -84,6 +84,10 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
             body VARCHAR USING COMPRESSION uncompressed NOT NULL
         )""",
     ),
+    (
+        "ALTER TABLE apflow_tasks ADD COLUMN spawned_by VARCHAR",
+        "ALTER TABLE apflow_tasks ADD COLUMN child_trees VARCHAR",
+    ),
 )
 
 LATEST = len(MIGRATIONS)
