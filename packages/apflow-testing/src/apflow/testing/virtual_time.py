@@ -2,8 +2,8 @@
 
 When the loop has nothing to do before its next timer, it moves its clock to that timer instead of sleeping.
 Sleeps, timeouts and waits for retries therefore end at once, in their order. While something outside of the
-loop is at work (a thread, a connection, a child process), the loop waits in real time: nobody knows when the
-result arrives.
+loop is at work (a thread, a connection, a child process), the loop waits in real time, because
+the result can arrive at any moment.
 """
 
 from __future__ import annotations
