@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -23,6 +24,8 @@ from apflow.core.model.task import Task
 PROGRAM = Path(nested.__file__)
 SEED = int(os.environ.get("APFLOW_FAULT_SEED", "2026"))
 LIMIT_SECONDS = 60.0
+TASKS = [{"name": "nesting", "inputs": {"left": nested.DEPTH - 1, "of": "top"}}]
+OPTIONS = ("--import", "nested", "--tasks", json.dumps(TASKS))
 
 
 @pytest.fixture(autouse=True)
@@ -171,8 +174,7 @@ def submit(runs: Runs) -> None:
 
     async def write() -> None:
         async with create_session(runs.url) as db:
-            array = [{"name": "nesting", "inputs": {"left": nested.DEPTH - 1, "of": "top"}}]
-            await apflow_submit(db, (await TaskCreator(db).create_task_tree_from_array(array)).task.id)
+            await apflow_submit(db, (await TaskCreator(db).create_task_tree_from_array(TASKS)).task.id)
 
     asyncio.run(write())
 

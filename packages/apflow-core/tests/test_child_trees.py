@@ -179,12 +179,35 @@ async def test_trees_that_a_task_runs_at_once_share_the_places(db: TaskStore) ->
     assert sorted(Item.calls) == ["a", "b", "c"]
 
 
-async def test_tasks_that_wait_for_their_trees_keep_the_limit_of_their_run(db: TaskStore) -> None:
-    most = present = 0
+async def test_nesting_does_not_use_up_the_limit_of_an_executor(
+    db: TaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APFLOW_MAX_CONCURRENCY", "16")
+    monkeypatch.setattr(Coded, "max_concurrency", 1)
+    reset_settings()
+    executor_register(Coded, override=True)
+
+    async def code(self: Coded, inputs: dict[str, Any]) -> Any:
+        left = inputs.get("left", 3)
+        tree = [{"name": "coded", "inputs": {"left": left - 1}}]
+        return (await self.run_child(tree, key="next"))["result"] + 1 if left else 0
+
+    assert (await run(db, code))["result"] == 3
+
+
+async def test_tasks_that_wait_for_their_trees_keep_the_limit_of_their_run(
+    db: TaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APFLOW_MAX_CONCURRENCY", "16")
+    reset_settings()
+    most = present = waiting = 0
 
     async def code(self: Coded, _: dict[str, Any]) -> Any:
-        nonlocal most, present
-        await self.run_child(items("a"), key="k")
+        nonlocal most, present, waiting
+        waiting += 1
+        if waiting == 5:
+            Item.go_on.set()
+        await self.run_child(items("a", waits=True), key="k")
         present += 1
         most = max(most, present)
         await asyncio.sleep(0.01)
@@ -197,6 +220,7 @@ async def test_tasks_that_wait_for_their_trees_keep_the_limit_of_their_run(db: T
     async with asyncio.timeout(20):
         await TaskManager(db, max_concurrency=1).distribute_task_tree(node)
     assert (node["status"], most) == ("completed", 1)
+    assert waiting == 5  # each starts while the others wait
 
 
 async def test_a_failed_child_tree_fails_the_task_that_returns_its_outcome(db: TaskStore) -> None:
@@ -631,3 +655,18 @@ async def test_a_tree_that_a_running_task_started_cannot_be_deleted(db: TaskStor
     await running
     await TaskService(db).delete(first, force=True)
     assert (await db.get([parent.id]))[parent.id].to_dict()["child_trees"] == [second]
+
+
+async def test_the_number_of_trees_of_one_task_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apflow.core.planning.child_trees.MAX_CHILD_TREES", 2)
+    db = MemoryStore()
+
+    async def code(self: Coded, _: dict[str, Any]) -> Any:
+        for name in "ab":
+            await self.run_child(items(name))
+        await TaskExecutor().execute_tasks(items("c"), db_session=db)  # runs, but is not linked
+        with pytest.raises(InvalidInputError, match="Put the work into fewer trees"):
+            await self.run_child(items("d"))
+
+    assert (await run(db, code))["status"] == "completed"
+    assert Item.calls == ["a", "b", "c"]

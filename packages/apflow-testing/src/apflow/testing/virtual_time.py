@@ -12,9 +12,13 @@ import asyncio
 import selectors
 import threading
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Executor
+from typing import TypeVar, TypeVarTuple
 
 from apflow.core.concurrency.thread_pool import has_running_calls
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -48,7 +52,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Return the time of the loop's clock, in seconds."""
         return super().time() + self._jumping.jumped
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
         """Call a function in a thread. Time does not jump meanwhile."""
         called = super().run_in_executor(executor, func, *args)
         self._outside += 1

@@ -172,6 +172,7 @@ class CallLimiter:
         if task.id not in self._lent:
             self._lent[task.id] = to
             self._give_back(task)
+            self._when_free()  # the run does not wait for a place while it has reached its own limit
 
     async def take_back(self, task: Task, to: object, is_wanted: Callable[[], bool]) -> None:
         """Wait until the places that a call has lent are free, and take them.

@@ -145,10 +145,13 @@ class ChildTrees:
             if found is not None:
                 return found
             if len(self._entries) >= child_trees.MAX_CHILD_TREES:
-                raise InvalidInputError(
-                    f"Task {self._task.id!r} has created {child_trees.MAX_CHILD_TREES} trees, the maximum. "
-                    "Put the work into fewer trees with more tasks."
-                )
+                if is_run:
+                    raise InvalidInputError(
+                        f"Task {self._task.id!r} has started {child_trees.MAX_CHILD_TREES} trees, the "
+                        "maximum. Put the work into fewer trees with more tasks."
+                    )
+                _, made = await create(lambda _: ())  # it is not found again after a crash
+                return made
             attempt = self._number if is_run else None
 
             def entries_with(root_id: str) -> list[Entry]:
@@ -240,6 +243,8 @@ class ChildTrees:
             is_foreign_run = has_unended_run(root) and root.spawned_by != task.id
             if root_id == task.root_id or is_foreign_run:
                 return None  # the driver refuses it, or finishes the run that a dead process left
+            if before is None and len(self._entries) >= child_trees.MAX_CHILD_TREES:
+                return None  # it ends with this attempt, but is not found again after a crash
             check_same_user(task, [root])
             entries = with_entry(self._entries, self._entry(root_id, before))
             change = Change(moves=self._link(entries, root_id), is_strict=True)
