@@ -397,7 +397,7 @@ class AsyncOperations:
         return answer
 
     async def tasks_delete(self, task_id: str, *, force: bool = False) -> DeleteResult:
-        """Delete a task and its descendants.
+        """Delete a task, its descendants and the trees that they started.
 
         Args:
             task_id: ID or path of the task.
@@ -964,7 +964,7 @@ class SyncOperations:
         return answer
 
     def tasks_delete(self, task_id: str, *, force: bool = False) -> DeleteResult:
-        """Delete a task and its descendants.
+        """Delete a task, its descendants and the trees that they started.
 
         Args:
             task_id: ID or path of the task.

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         get_registry,
     )
     from apflow.core.extensions.runner import LocalRunner, Runner
+    from apflow.core.extensions.running_call import run_child, run_child_sync
     from apflow.core.extensions.tools import Tool
     from apflow.core.manager import TaskManager
     from apflow.core.model.custom_columns import get_task_model_class, set_task_model_class
@@ -78,6 +79,7 @@ _MODULES = {
     "apflow.core.engine.recovery": ("recover",),
     "apflow.core.authoring.repository": ("TaskRepository",),
     "apflow.core.extensions.runner": ("LocalRunner", "Runner"),
+    "apflow.core.extensions.running_call": ("run_child", "run_child_sync"),
     "apflow.core.store.session": ("create_session", "get_default_session"),
     "apflow.core.settings": ("Settings", "get_settings"),
     "apflow.core.model.results": ("RunOutcome",),
@@ -143,6 +145,8 @@ __all__ = [
     "register_post_hook",
     "register_pre_hook",
     "register_task_tree_hook",
+    "run_child",
+    "run_child_sync",
     "set_task_model_class",
     "submit",
 ]

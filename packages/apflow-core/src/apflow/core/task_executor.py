@@ -15,7 +15,7 @@ from apflow.core.extensions.hooks import Hooks
 from apflow.core.manager import StreamingCallback, TaskManager
 from apflow.core.model.results import RunOutcome, joined_results
 from apflow.core.model.task import Json, Task
-from apflow.core.model.tree import TaskTreeNode, tree_status
+from apflow.core.model.tree import TaskTreeNode, tree_outcome
 from apflow.core.process.identity import ForkLock, after_fork_in_child
 from apflow.core.settings import get_settings
 from apflow.core.store.base import TaskStore
@@ -202,16 +202,7 @@ class TaskExecutor:
 
 def summarise(tasks: Sequence[Task], root_id: str) -> RunOutcome:
     """Return what every `execute_*` answers about a tree."""
-    summary = tree_status(tasks, root_id)
-    values: dict[str, Json] = {
-        "status": str(summary.status),
-        "progress": summary.progress,
-        "root_task_id": root_id,
-        "result": summary.result,
-        "error": summary.error,
-        "tolerated": summary.tolerated,
-    }
-    return RunOutcome(values, lambda: ((task.key, task) for task in tasks))
+    return RunOutcome(tree_outcome(tasks, root_id), lambda: ((task.key, task) for task in tasks))
 
 
 def add_up(answers: Sequence[dict[str, Json]]) -> RunOutcome:

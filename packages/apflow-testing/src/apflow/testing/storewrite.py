@@ -33,7 +33,8 @@ def full_task() -> Task:
         executor="x", generation=3, interruptions=1, earlier_attempts=4, not_before=NOON,
         cancel_requested_at=NOON, owner="me",
         run_requested_at=NOON, run_scope=["t"], run_owner="me", lease_until=NOON, run_ended_at=NOON,
-        written_by=[{"user": "ann", "roles": ["admin"]}],
+        written_by=[{"user": "ann", "roles": ["admin"]}], spawned_by="p",
+        child_trees=[{"id": "c", "key": "k", "generation": 0, "attempt": 1}],
     )  # fmt: skip
 
 

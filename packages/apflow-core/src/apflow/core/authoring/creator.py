@@ -6,7 +6,7 @@ leaves nothing behind.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, overload
 
@@ -15,6 +15,7 @@ from apflow.core.authoring.copy_plan import CopyMode, CopyPlan, as_array, copied
 from apflow.core.errors import IdTakenError, InvalidInputError, KeyUsedError, NotFoundError
 from apflow.core.extensions.hooks import Hooks
 from apflow.core.extensions.registry import executor_is_known
+from apflow.core.extensions.running_call import RunningCall, live_call
 from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.ids import ids_of_key, new_ids
 from apflow.core.model.task import Dependency, Json, Task, utc_now
@@ -29,6 +30,7 @@ from apflow.core.store.base import TaskStore, Transition
 __all__ = ["TaskCreator", "check_array"]
 
 OnConflict = Literal["copy", "error"]
+Provide = Callable[[str], Sequence[Transition]]  # root id -> transitions that must win
 ATTEMPTS = 5  # to write a tree while others take the ids of ours
 
 
@@ -69,13 +71,61 @@ class TaskCreator:
         """
         if on_conflict not in ("copy", "error"):
             raise InvalidInputError(f'on_conflict is "copy" or "error", not {on_conflict!r}.')
-        checked = read_array(tasks, get_settings(), user_id)
         if idempotency_key is not None:
+            checked = read_array(tasks, get_settings(), user_id)
             return await self._create_once(checked, idempotency_key, user_id)
+        call = live_call(self.db)
+        if call is not None:
+            return await self.create_in_call(call, tasks, user_id=user_id, on_conflict=on_conflict)
+        return await self._create(read_array(tasks, get_settings(), user_id), on_conflict)
+
+    async def create_in_call(
+        self,
+        call: RunningCall,
+        tasks: Sequence[Mapping[str, Any]],
+        *,
+        key: str | None = None,
+        user_id: str | None = None,
+        on_conflict: OnConflict = "copy",
+        is_run: bool = False,
+    ) -> TaskTreeNode:
+        """Create a tree in the code of an executor, once: after a crash, the same code finds it again.
+
+        The tree has the user and the authors of the task, unless it names a user itself.
+
+        Args:
+            key: identifies the tree within the task; by default its content does.
+            is_run: whether the task is about to run the tree, which then belongs to the task.
+        """
+        checked = read_array(tasks, get_settings(), user_id or call.task.user_id)
+        root = next(task for task in checked.tasks if task.parent_id is None)
+        root.written_by = call.written_by
+        if is_run:
+            check_same_user(call.task, checked.tasks)
+            root.spawned_by = call.task.id
+
+        async def find(root_id: str) -> TaskTreeNode | None:
+            stored = await self.db.tree(root_id)
+            if not stored:
+                return None
+            node = TaskTreeNode.build(stored)
+            node.ids = _real_ids(checked, stored) if len(stored) == len(checked.tasks) else {}
+            return node
+
+        async def create(provide: Provide) -> tuple[str, TaskTreeNode]:
+            node = await self._create(checked, on_conflict, provide)
+            return node.task.id, node
+
+        return await call.create_once(tasks, find, create, key=key, is_run=is_run)
+
+    async def _create(
+        self, checked: CheckedArray, on_conflict: OnConflict, provide: Provide | None = None
+    ) -> TaskTreeNode:
+        """Create a tree, provided that the transitions win that `provide` returns for its root."""
         written = _stamped(self._signed(checked.tasks))
         for _ in range(ATTEMPTS):
             try:
-                await self.db.add(written)
+                await self.db.add(written, provided=provide(written[0].root_id) if provide else ())
                 break
             except IdTakenError:
                 if on_conflict == "error" and checked.has_ids:
@@ -197,6 +247,27 @@ class TaskCreator:
         node.ids = ids
         await Hooks.current().run_tree("on_tree_created", node.task, node)
         return node
+
+
+def check_same_user(task: Task, tasks: Sequence[Task]) -> None:
+    """Refuse tasks of another user in a tree that a task starts. A task without a user may start any tree.
+
+    Raises:
+        InvalidInputError: a task belongs to another user; `violations` names each.
+    """
+    if task.user_id is None:
+        return
+    faults = [
+        f"{each.name!r} ({each.id}) belongs to user {each.user_id!r}"
+        for each in tasks
+        if each.user_id not in (None, task.user_id)
+    ]
+    if faults:
+        raise InvalidInputError(
+            f"Task {task.name!r} ({task.id}) of user {task.user_id!r} cannot run a tree of another user: "
+            f"{', '.join(faults[:5])}. Leave user_id out, or submit the tree to run on its own.",
+            faults,
+        )
 
 
 def _told_by(task: Task) -> tuple[str, str, str | None]:

@@ -1,4 +1,4 @@
-"""What may be deleted, and the one change that deletes it. Pure."""
+"""What may be deleted, and the one change that deletes it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,47 @@ from apflow.core.errors import ConflictError
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, task_label
 from apflow.core.model.tree_index import TreeIndex
-from apflow.core.store.base import Change, Transition
+from apflow.core.planning.child_trees import ids_of_children
+from apflow.core.store.base import Change, TaskStore, Transition
 
 
-def plan_deletion(tasks: Sequence[Task], task_id: str, *, force: bool = False) -> Change:
+async def read_deletion(store: TaskStore, tasks: Sequence[Task], task_id: str, *, force: bool) -> Change:
+    """Read the trees that the tasks to delete have started, and return what `plan_deletion` does.
+
+    Args:
+        tasks: the whole tree of the task.
+    """
+    index = TreeIndex(tasks)
+    trees: list[list[Task]] = []
+    waiting = [index.by_id[each] for each in index.subtree(task_id)]
+    while waiting:
+        parents = {task.id for task in waiting}
+        ids = ids_of_children(waiting)
+        roots = await store.get(ids) if ids else {}
+        found = [await store.tree(root.id) for root in roots.values() if root.spawned_by in parents]
+        trees += [tree for tree in found if tree]
+        waiting = [task for tree in found for task in tree]
+    spawned_by = index.by_id[task_id].spawned_by
+    parent = (await store.get([spawned_by])).get(spawned_by) if spawned_by is not None else None
+    return plan_deletion(tasks, task_id, force=force, trees=trees, parent=parent)
+
+
+def plan_deletion(
+    tasks: Sequence[Task],
+    task_id: str,
+    *,
+    force: bool = False,
+    trees: Sequence[Sequence[Task]] = (),
+    parent: Task | None = None,
+) -> Change:
     """Return the change that deletes a task and all below it, provided that nothing has moved since.
 
     Args:
         tasks: the whole tree.
         task_id: one of them.
         force: delete tasks that have ended, too.
+        trees: the trees that these tasks have started; they are deleted, too.
+        parent: the task of another tree that started this one.
 
     Raises:
         ConflictError: some of it may not be deleted; every reason is named.
@@ -25,10 +56,32 @@ def plan_deletion(tasks: Sequence[Task], task_id: str, *, force: bool = False) -
     index = TreeIndex(tasks)
     doomed = index.subtree(task_id)
     faults = _faults(index, doomed, force)
+    checks = [_unchanged(index.by_id[each]) for each in doomed]
+    moves = [*checks, *_above(index, task_id)]
+    for tree in trees:
+        of_tree = TreeIndex(tree)
+        root_id = tree[0].root_id
+        faults += [
+            f"tree {root_id!r}, which it started: {each}" for each in _faults(of_tree, _ids(tree), force)
+        ]
+        moves += [_unchanged(task) for task in tree]
+        doomed = [*doomed, *_ids(tree)]
+    if parent is not None:
+        if TaskStatus.is_active(parent.status):
+            faults.append(f"{parent.name!r} ({parent.id}), which started the tree, is in progress")
+        moves.append(_without_child(parent, task_id))
     if faults:
         raise ConflictError(f"Task {task_id!r} cannot be deleted: {'; '.join(faults)}.")
-    checks = [_unchanged(index.by_id[each]) for each in doomed]
-    return Change(moves=[*checks, *_above(index, task_id)], remove=doomed, is_strict=True)
+    return Change(moves=moves, remove=doomed, is_strict=True)
+
+
+def _ids(tree: Sequence[Task]) -> list[str]:
+    return [task.id for task in tree]
+
+
+def _without_child(parent: Task, root_id: str) -> Transition:
+    left = [each for each in parent.child_trees or () if each["id"] != root_id]
+    return Transition(parent.id, parent.root_id, {"status": parent.status}, {"child_trees": left or None})
 
 
 def _unchanged(task: Task) -> Transition:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from apflow.core.authoring.delete_plan import plan_deletion
+from apflow.core.authoring.delete_plan import read_deletion
 from apflow.core.authoring.edit_plan import plan_addition, plan_update, together
 from apflow.core.authoring.field_validation import READ_ONLY, Violations, check_sources, read_text
 from apflow.core.authoring.manual_status import plan_status
@@ -323,7 +323,7 @@ class TaskRepository:
         return await self.update_task(task_id, policy=policy)
 
     async def delete_task(self, task_id: str) -> bool:
-        """Delete a task and everything below it for good; False if there is no such task.
+        """Delete a task, everything below it and the trees that it started; False if there is no such task.
 
         Raises:
             ConflictError: some of it is in progress or in a run, or something outside depends on it.
@@ -335,7 +335,7 @@ class TaskRepository:
             tasks = await self.store.existing_tree(task.root_id, task_id)
         except NotFoundError:
             return False
-        await self._write(plan_deletion(tasks, task_id, force=True))
+        await self._write(await read_deletion(self.store, tasks, task_id, force=True))
         return True
 
     async def _task(self, task_id: str) -> Task:

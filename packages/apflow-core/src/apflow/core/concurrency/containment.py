@@ -169,7 +169,9 @@ class CodeTasks:
             self._on_error(error)
 
 
-async def run_apart(make: Callable[[Callable[[], bool]], Coroutine[Any, Any, T]], name: str) -> T:
+async def run_apart(
+    make: Callable[[Callable[[], bool]], Coroutine[Any, Any, T]], name: str, *, context: Context | None = None
+) -> T:
     """Run a coroutine in a separate task, and return its result.
 
     Cancelling the caller, however often, cancels the coroutine once and waits for its end: by a timeout, by
@@ -177,10 +179,16 @@ async def run_apart(make: Callable[[Callable[[], bool]], Coroutine[Any, Any, T]]
 
     Args:
         make: takes a function that returns whether the coroutine was asked to end; returns the coroutine.
+        context: what the coroutine runs in; by default a copy of the present context.
     """
     has_ended = False
-    guard(asyncio.get_running_loop())
-    task = asyncio.create_task(make(lambda: has_ended), name=name)
+    loop = asyncio.get_running_loop()
+    guard(loop)
+    coroutine = make(lambda: has_ended)
+    if context is None:
+        task = loop.create_task(coroutine, name=name)
+    else:
+        task = create_unfenced(lambda: loop.create_task(coroutine, name=name, context=context))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

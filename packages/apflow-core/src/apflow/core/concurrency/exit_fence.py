@@ -48,6 +48,11 @@ def enter_code() -> None:
     _owner.set(asyncio.current_task())
 
 
+def leave_code() -> None:
+    """Note that code of apflow runs in the present context from here on."""
+    _is_code.set(False)
+
+
 def create_unfenced(create: Callable[[], T]) -> T:
     """Call a function that creates a task of apflow's own, wherever it is called."""
     token = _is_code.set(False)

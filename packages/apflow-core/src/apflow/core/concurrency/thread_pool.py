@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from apflow.core.process.identity import after_fork_in_child
@@ -22,6 +22,12 @@ STOP_SECONDS = 10.0  # for a call to end that was stopped
 
 
 _pools: WeakSet[ThreadPool] = WeakSet()
+_waiting: WeakSet[asyncio.Future[Any]] = WeakSet()  # calls that have not ended
+
+
+def has_running_calls() -> bool:
+    """Return whether a call in any pool of this process has not ended."""
+    return bool(_waiting)
 
 
 class ThreadPool:
@@ -42,6 +48,8 @@ class ThreadPool:
         """
         future = self._threads().submit(copy_context().run, call)
         waiting = asyncio.wrap_future(future)
+        _waiting.add(waiting)
+        waiting.add_done_callback(_waiting.discard)
         try:
             return await asyncio.shield(waiting)
         except asyncio.CancelledError:

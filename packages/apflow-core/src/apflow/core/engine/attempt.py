@@ -19,17 +19,21 @@ from apflow.core.concurrency.containment import (
     CodeTasks,
     call_contained,
     forget_cancellations,
+    log_error,
     must_pass,
     read_attribute,
     show_traceback,
 )
 from apflow.core.concurrency.exit_fence import enter_code
+from apflow.core.engine.child_trees import ChildTrees
+from apflow.core.engine.nesting import NestingContext
 from apflow.core.events.log_writer import LogWriter
 from apflow.core.events.progress import ProgressQueue
 from apflow.core.extensions import registry
 from apflow.core.extensions.executor import ExecutableTask, overrides_cancel
 from apflow.core.extensions.hooks import Hooks
 from apflow.core.extensions.runner import Runner, timeout_message
+from apflow.core.extensions.running_call import current_call
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Policy, Task
@@ -58,6 +62,7 @@ class RunContext:
     settings: Settings
     # Task id -> the instance that runs it now, for the caller that gave the dict to `TaskManager`.
     instances: MutableMapping[str, ExecutableTask]
+    nesting: NestingContext
     entries: dict[str, registry.ExecutorEntry] = field(default_factory=dict[str, registry.ExecutorEntry])
     # Set when a run begins.
     loop: asyncio.AbstractEventLoop = field(init=False)
@@ -120,7 +125,7 @@ class Attempt(Call):
 
     __slots__ = (
         "asking", "context", "executor", "has_answered", "has_begun", "inputs", "is_ended", "log", "queue",
-        "secrets", "waiter",
+        "secrets", "trees", "waiter",
     )  # fmt: skip
 
     def __init__(self, context: RunContext, task: Task) -> None:
@@ -136,6 +141,7 @@ class Attempt(Call):
         self.log: TaskLog | None = None  # set while its code runs, and after
         self.queue: ProgressQueue | None = None
         self.waiter: asyncio.Task[Any] | None = None  # the asyncio task that runs its code
+        self.trees: ChildTrees | None = None  # the trees that its code starts
 
     async def run(self, within: asyncio.Task[Any]) -> None:
         """Build the inputs, call the executor and report the outcome. `within`: the current asyncio task."""
@@ -159,6 +165,8 @@ class Attempt(Call):
         if self.outcome is not None:
             return
         self.is_ended = True
+        if self.trees is not None:
+            self.trees.is_released = not self.is_cancelled
         if self.waiter is not None:
             self.waiter.cancel(why)
             return
@@ -364,15 +372,34 @@ class Attempt(Call):
             return Outcome(CANCELLED, None, None, None)
         policy = Policy.from_json(task.policy)
         self.was_called = True
-        if policy.timeout is None:
-            return self._read(await context.runner.call(executor, inputs, None))
-        patience = policy.timeout + context.settings.cancel_grace + context.settings.cancel_wait
-        late = failed("TimeoutError", f"{timeout_message(policy.timeout)} Its code does not end.")
-        leaving = context.loop.call_later(patience, self.leave_behind, late)
+        trees = self.trees = executor.running_call = ChildTrees(context.nesting, task, self.cancellation)
+        token = current_call.set(trees)
+        leaving = None
+        if policy.timeout is not None:
+            patience = policy.timeout + context.settings.cancel_grace + context.settings.cancel_wait
+            late = failed("TimeoutError", f"{timeout_message(policy.timeout)} Its code does not end.")
+            leaving = context.loop.call_later(patience, self.leave_behind, late)
         try:
             return self._read(await context.runner.call(executor, inputs, policy.timeout))
         finally:
-            leaving.cancel()
+            current_call.reset(token)
+            trees.is_live = False
+            if trees.has_trees:
+                await self._end_trees(trees)
+            if leaving is not None:
+                leaving.cancel()
+
+    async def _end_trees(self, trees: ChildTrees) -> None:
+        """End the trees that the code has left, however often the attempt is cancelled meanwhile."""
+        settings = self.context.settings
+        ending = asyncio.create_task(trees.end(settings.cancel_grace), name=f"apflow:trees:{self.task.id}")
+        while not ending.done():
+            try:
+                await asyncio.wait({ending})
+            except asyncio.CancelledError:  # it was cancelled anyway, or its trees would be left running
+                continue
+        if not ending.cancelled() and (error := ending.exception()) is not None:
+            log_error(logger, "The trees of task %s could not be ended.", self.task.id, error=error)
 
     def _read(self, value: Json, *, has_schema: bool = True) -> Outcome:
         if asyncio.iscoroutine(value):

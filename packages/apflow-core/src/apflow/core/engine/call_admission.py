@@ -8,7 +8,12 @@ from collections.abc import Callable
 from typing import Final
 
 from apflow.core.concurrency.containment import call_contained
-from apflow.core.concurrency.fair_semaphore import FairSemaphore, executor_semaphore, isolation_semaphore
+from apflow.core.concurrency.fair_semaphore import (
+    FairSemaphore,
+    Wake,
+    executor_semaphore,
+    isolation_semaphore,
+)
 from apflow.core.engine.attempt import RunContext
 from apflow.core.model.status import TERMINAL
 from apflow.core.model.task import Task
@@ -42,10 +47,14 @@ class CallLimiter:
         # Executor or ISOLATED -> ready tasks that wait for one of its places.
         self.held: dict[str, deque[Task]] = {}
         self._isolated: dict[str, asyncio.TimerHandle] = {}  # task id -> the end of its isolation
+        # Task id -> the call that has lent its places while it waits for another tree.
+        self._lent: dict[str, object] = {}
+        self._returning: dict[Wake, None] = {}  # such calls that wait for a place of this run
 
     def take_places(self) -> int:
         """Take the free places for the calls of one turn and return their number."""
-        places = self._slots.take(self._limit - self._taken, self._when_free)
+        wanted = self._limit - self._taken - len(self._returning)
+        places = self._slots.take(wanted, self._when_free) if wanted > 0 else 0
         self._taken += places
         return places
 
@@ -54,6 +63,8 @@ class CallLimiter:
         if count:
             self._taken -= count
             self._slots.give_back(count)
+            for wake in list(self._returning)[: max(0, self._limit - self._taken)]:
+                wake()
 
     def wait_for_place(self) -> None:
         """Request a call of `when_free` when another run frees a place; own calls report their end anyway."""
@@ -149,6 +160,69 @@ class CallLimiter:
 
     def dismiss(self, task: Task) -> None:
         """Return the places of a call that has ended or was not made."""
+        if self._lent.pop(task.id, None) is None:
+            self._give_back(task)
+
+    def lend(self, task: Task, to: object) -> None:
+        """Return the places of a call while it waits for another tree.
+
+        Args:
+            to: identifies the call, because an abandoned call may continue beside the next one of the task.
+        """
+        if task.id not in self._lent:
+            self._lent[task.id] = to
+            self._give_back(task)
+            self._when_free()  # the run does not wait for a place while it has reached its own limit
+
+    async def take_back(self, task: Task, to: object, is_wanted: Callable[[], bool]) -> None:
+        """Wait until the places that a call has lent are free, and take them.
+
+        Args:
+            is_wanted: whether the call still needs the places; it may wait for the next tree by now.
+        """
+        loop, is_free = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(is_free.set)
+
+        waits_at: FairSemaphore | None = None
+        try:
+            while self._lent.get(task.id) is to and is_wanted():
+                is_free.clear()
+                lacking = self._take_again(task, wake)
+                if lacking is None:
+                    del self._lent[task.id]
+                    return
+                if waits_at is not None and waits_at is not lacking:
+                    waits_at.leave(wake)
+                if isinstance(lacking, FairSemaphore):
+                    waits_at = lacking
+                    lacking.wait(wake)
+                await is_free.wait()
+        finally:
+            self._returning.pop(wake, None)
+            if waits_at is not None:
+                waits_at.leave(wake)
+
+    def _take_again(self, task: Task, wake: Wake) -> FairSemaphore | CallLimiter | None:
+        """Take the places of a call that has lent them; return what has no free place."""
+        if self._taken >= self._limit:
+            self._returning.setdefault(wake)
+            return self
+        if not self._slots.take(1, wake):
+            return self._slots
+        limit = self._limit_of(task)
+        if limit is not None:
+            own = executor_semaphore(str(task.executor), limit)
+            if not own.take(1, wake):
+                self._slots.give_back()
+                return own
+            self._own_taken[str(task.executor), limit] += 1
+        self._returning.pop(wake, None)
+        self._taken += 1
+        return None
+
+    def _give_back(self, task: Task) -> None:
         self._end_isolation(task.id)
         limit = self._limit_of(task)
         if limit is not None:
@@ -166,6 +240,7 @@ class CallLimiter:
         for (executor_id, limit), count in self._own_taken.items():
             executor_semaphore(executor_id, limit).give_back(count)
         self._own_taken.clear()
+        self._lent.clear()
 
     def _limit_of(self, task: Task) -> int | None:
         executor_id = task.executor

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
 
 from apflow.core.concurrency.containment import run_apart
+from apflow.core.concurrency.exit_fence import leave_code
 from apflow.core.concurrency.fair_semaphore import process_semaphore
 from apflow.core.engine import active_runs, late_results, leases
 from apflow.core.engine.attempt import RunContext
 from apflow.core.engine.cancellation import CancelRequest, request_elsewhere
+from apflow.core.engine.child_trees import ChildTrees
 from apflow.core.engine.loop_watch import watching_loop
+from apflow.core.engine.nesting import NestingContext
 from apflow.core.engine.store_retry import CALLER_TIMEOUT_SECONDS, Patience
 from apflow.core.engine.tree_run import TreeRun
 from apflow.core.errors import AlreadyRunningError, ConflictError, NotFoundError, OwnerLostError
@@ -23,11 +27,13 @@ from apflow.core.extensions import registry
 from apflow.core.extensions.executor import ExecutableTask
 from apflow.core.extensions.hooks import Hooks
 from apflow.core.extensions.runner import LocalRunner, Runner
+from apflow.core.extensions.running_call import current_call
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import Json, Task, task_label, utc_now
 from apflow.core.model.tree import TaskTreeNode, TreeSummary, tree_status
 from apflow.core.model.tree_index import TreeIndex
 from apflow.core.planning.change_set import ChangeSet
+from apflow.core.planning.child_trees import ids_of_children, is_open
 from apflow.core.planning.deadlock import find_deadlock
 from apflow.core.planning.plan import choose_executor
 from apflow.core.planning.run_start import begin_run, has_unended_run, has_work, in_scope, take_over
@@ -52,6 +58,9 @@ class Driver:
     max_concurrency: int | None = None  # limit of this run, in addition to the limit of the process
     # Seconds for which a write is repeated while the store is unavailable; None: no limit.
     patience: float | None = CALLER_TIMEOUT_SECONDS
+    depth: int = 0  # how many trees that wait for each other the run is inside of
+    # Whether a cancellation of `run` releases the tree to another process instead of cancelling it.
+    releases: Callable[[], bool] = field(default=lambda: False)
 
     @property
     def bus(self) -> EventBus:
@@ -70,7 +79,8 @@ class Driver:
     ) -> list[Task] | None:
         """Run a tree, or one of its tasks with its dependencies, and return all tasks of the tree at the end.
 
-        If a dead process left an unfinished run of the tree, that run is finished first.
+        If a dead process left an unfinished run of the tree, that run is finished first. If code of an
+        executor calls this, the tree belongs to the task of the executor; see `child_trees`.
 
         Args:
             resume_only: only take over and finish a run that was requested before.
@@ -84,10 +94,53 @@ class Driver:
             AlreadyRunningError: a live owner runs the tree.
             StoreError: the store failed, or was unavailable for too long; the run stays requested.
         """
+        call = current_call.get()
+        if isinstance(call, ChildTrees) and call.is_live and not resume_only:
+            return await call.nest(self, root_id, named_id=named_id, force=force, on_read=on_read)
         return await run_apart(
             lambda _: self._run(root_id, named_id, force, resume_only, leave, on_read),
             f"apflow:drive:{root_id}",
         )
+
+    async def run_nested(
+        self,
+        root_id: str,
+        *,
+        depth: int,
+        releases: Callable[[], bool],
+        named_id: str | None = None,
+        force: bool = False,
+        resume_only: bool = False,
+        on_read: Callable[[list[Task]], object] | None = None,
+    ) -> list[Task] | None:
+        """Run a tree that the code of a task waits for; see `run`.
+
+        The run does not inherit that it was started by code of an executor.
+
+        Args:
+            depth: how many trees that wait for each other the run is inside of.
+            releases: whether a cancellation of this coroutine releases the tree instead of cancelling it.
+        """
+        nested = replace(self, depth=depth, releases=releases)
+        context = copy_context()
+        context.run(leave_code)
+        context.run(current_call.set, None)
+        return await run_apart(
+            lambda _: nested._run(root_id, named_id, force, resume_only, None, on_read),  # noqa: SLF001
+            f"apflow:drive:{root_id}",
+            context=context,
+        )
+
+    async def cancel_tree(self, root_id: str, message: str) -> None:
+        """Cancel a tree without a grace period, and wait for a limited time until its code has ended."""
+        answer = await cancel(self, root_id, message, is_forced=True)
+        logger.debug("Tree %s: %s", root_id, answer["message"])
+
+    def drain_tree(self, root_id: str, seconds: float) -> None:
+        """Drain the run of a tree in this process, if there is one."""
+        run = active_runs.run_of(self.store, root_id)
+        if run is not None:
+            run.drain(seconds)
 
     async def _run(
         self,
@@ -141,7 +194,10 @@ class Driver:
     async def _finish_last_run(self, tasks: list[Task], root: Task) -> list[Task]:
         """Finish a run that a dead process left: its tasks, or only its end hooks."""
         if has_unended_run(root):
-            return await self._drive(self._resumed(tasks, root))
+            run = self._resumed(tasks, root)
+            ended = [task for task in tasks if task.child_trees and task.status in TERMINAL]
+            await self._cancel_child_trees([task for task in ended if task.id in run.first_moves])
+            return await self._drive(run)
         if root.run_requested_at is not None:
             await self.call_end_hooks(root, tree_status(tasks, root.id))
         return tasks
@@ -177,9 +233,30 @@ class Driver:
         batch = ChangeSet(root.id, active_runs.owner_id(), utc_now(), fence)
         return self._make(tasks, root.run_scope if has_unended_run(root) else None, batch, is_closing=True)
 
+    async def _cancel_child_trees(self, tasks: Sequence[Task]) -> None:
+        """Cancel the trees that tasks have started, because the tasks end without their code."""
+        ids = ids_of_children(tasks)
+        roots = await self.store.get(ids) if ids else {}
+        parents = {task.id for task in tasks}
+        for root in roots.values():
+            if root.spawned_by in parents and is_open(root):
+                await self.cancel_tree(root.id, "The task that started the tree has ended.")
+
+    async def cancel_child_trees_below(self, tasks: Sequence[Task], task_ids: Sequence[str]) -> None:
+        """Cancel the trees that started tasks below these, and these, have started."""
+        below = set(TreeIndex(tasks).subtree(*task_ids))
+        await self._cancel_child_trees(
+            [task for task in tasks if task.id in below and TaskStatus.is_active(task.status)]
+        )
+
     def _context(self) -> RunContext:
+        nesting = NestingContext(driver=self, patience=self.patience, depth=self.depth)
         return RunContext(
-            hooks=self.hooks, runner=self.runner, settings=self.settings, instances=self.instances
+            hooks=self.hooks,
+            runner=self.runner,
+            settings=self.settings,
+            instances=self.instances,
+            nesting=nesting,
         )
 
     def _make(
@@ -230,6 +307,11 @@ class Driver:
 
     async def _give_up(self, run: TreeRun, driving: asyncio.Task[None]) -> None:
         if driving.done():
+            return
+        if self.releases():
+            run.drain(0)
+            await asyncio.wait({driving}, timeout=self.settings.cancel_grace + self.settings.cancel_wait)
+            driving.cancel()
             return
         run.cancel(CancelRequest([run.root_id], "The caller was cancelled.", is_forced=True))
         await asyncio.wait({driving}, timeout=self.settings.cancel_grace + self.settings.cancel_wait)
@@ -370,6 +452,7 @@ async def _cancel_unowned(driver: Driver, root_id: str, request: CancelRequest) 
     active_runs.claim(driver.store, root_id)
     try:
         tasks = await driver.store.tree(root_id)
+        await driver.cancel_child_trees_below(tasks, request.task_ids)
         root = _root_of(tasks, root_id)
         run = driver.closing(tasks, root)
         active_runs.enter(driver.store, run)

@@ -11,6 +11,7 @@ from apflow.core.engine.driver import Driver
 from apflow.core.errors import AlreadyRunningError, ConflictError, NotFoundError
 from apflow.core.extensions import registry
 from apflow.core.model.task import Task
+from apflow.core.planning.child_trees import is_continued_by
 from apflow.core.planning.run_start import missing_executors
 from apflow.core.settings import get_settings
 from apflow.core.store.base import TaskQuery, TaskStore
@@ -23,7 +24,8 @@ async def recover(db: TaskStore, root_ids: Sequence[str] | None = None, *, force
 
     The trees run concurrently, up to the limit of executor calls of the process. If a tree fails, the error
     is logged, its run stays requested, and the other trees continue. Completed tasks are not run again;
-    requested cancellations are carried out. Cancelling this coroutine cancels the trees.
+    requested cancellations are carried out. A tree that a task started is left to the task, unless `force`.
+    Cancelling this coroutine cancels the trees.
 
     Args:
         root_ids: the trees; None for every tree with a requested run.
@@ -55,6 +57,8 @@ async def _resume(db: TaskStore, root_id: str, force: bool, places: asyncio.Sema
     async with places:
         if active_runs.is_running(db, root_id):
             return False
+        if not force and await is_left_to_parent(db, root_id):
+            return False
         try:
             leave = None if force else lacks_executors
             return await Driver(db).run(root_id, resume_only=True, leave=leave) is not None
@@ -66,6 +70,18 @@ async def _resume(db: TaskStore, root_id: str, force: bool, places: asyncio.Sema
         except Exception:
             logger.exception("Tree %s could not be resumed; the other trees continue.", root_id)
             return False
+
+
+async def is_left_to_parent(db: TaskStore, root_id: str) -> bool:
+    """Return whether the task that started a tree will continue it, when its own tree is continued."""
+    root = (await db.get([root_id])).get(root_id)
+    if root is None or root.spawned_by is None:
+        return False
+    parent = (await db.get([root.spawned_by])).get(root.spawned_by)
+    if parent is None:
+        return False
+    parent_root = (await db.get([parent.root_id])).get(parent.root_id)
+    return is_continued_by(parent, parent_root, root_id)
 
 
 def lacks_executors(tasks: Sequence[Task], root: Task) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from typing import Any, cast
 
@@ -137,6 +137,9 @@ class TreeRun:
         )
         if context.log_limits is not None:
             install_capture()
+        context.nesting.join(
+            first.owner, self.state.by_id, self._calls, self._end_attempt, context.is_over, context.effect
+        )
         self._take_tree(tasks)
         root = self.by_id[self.root_id]
         self.requested_at = root.run_requested_at  # identifies this run of the tree; the end clears it
@@ -161,6 +164,11 @@ class TreeRun:
     def has_begun(self) -> bool:
         """Whether the request of the run is durable."""
         return self.state.changes_written > 0
+
+    @property
+    def first_moves(self) -> Collection[str]:
+        """The ids of the tasks that the request of the run changes, until it is written."""
+        return self._request.moves if self._request is not None else ()
 
     @property
     def is_ending(self) -> bool:
@@ -212,6 +220,11 @@ class TreeRun:
     def _end_code(self) -> None:
         for attempt in list(self.state.running.values()):
             attempt.end("another process may own the tree")
+
+    def _end_attempt(self, task_id: str) -> None:
+        attempt = self.state.running.get(task_id)
+        if attempt is not None:
+            attempt.end("the process is shutting down")
 
     def _note_progress(self, task_id: str, fraction: float) -> None:
         self._mailbox.post(ProgressReported(task_id, fraction))
@@ -350,6 +363,9 @@ class TreeRun:
         self._calls.want_no_place()
         ending = drain.end_code(self.state, self._mailbox, event.seconds, self._context.settings.cancel_grace)
         self._group.create_task(ending, name=f"apflow:drain:{self.root_id}")
+        self._context.nesting.is_draining = True
+        trees = drain.drain_child_trees(self.state, event.seconds)
+        self._group.create_task(trees, name=f"apflow:drain-trees:{self.root_id}")
 
     async def _rest(self) -> None:
         """Wait until something happens; detect when nothing can happen any more."""

@@ -15,7 +15,7 @@ from apflow.core.concurrency.containment import shielded
 from apflow.core.concurrency.supervision import Supervised
 from apflow.core.engine import active_runs
 from apflow.core.engine.driver import Driver
-from apflow.core.engine.recovery import lacks_executors
+from apflow.core.engine.recovery import is_left_to_parent, lacks_executors
 from apflow.core.errors import ConflictError, NotFoundError
 from apflow.core.events.bus import bus_of
 from apflow.core.model.task import Task
@@ -201,6 +201,10 @@ class Worker:
 
     async def _take(self, root: Task) -> None:
         try:
+            if root.spawned_by is not None and await is_left_to_parent(self.db, root.id):
+                self._take_later(root.id)
+                await self._free(root)
+                return
             driver = Driver(self.db, patience=None)
             if await driver.run(root.id, resume_only=True, leave=self._leaves) is None:
                 await self._free(root)

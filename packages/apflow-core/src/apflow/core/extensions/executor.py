@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, cast
 
 from apflow.core.capture.task_log import TaskLog
 from apflow.core.errors import InvalidInputError
+from apflow.core.extensions.running_call import NO_TASK, Described, RunningCall, Tasks
 from apflow.core.model.log import LEVELS
 from apflow.core.model.task import Json, Task
 from apflow.core.payload.json_value import copy_json
@@ -64,6 +65,7 @@ class ExecutableTask(ABC):
     cancellation_checker: Callable[[], bool] | None = None
     event_queue: EventQueue | None = None
     task_log: TaskLog | None = None  # of this attempt; None outside of a run, or if the capture is off
+    running_call: RunningCall | None = None  # starts trees that belong to the task
 
     @property
     def task(self) -> Task | None:
@@ -104,6 +106,46 @@ class ExecutableTask(ABC):
             return
         event = {"type": "progress", "task_id": self.task_id, "progress": fraction}
         await self.event_queue.put(event | {"message": message, "data": data})
+
+    async def run_child(self, tasks: Tasks | Described, *, key: str | None = None) -> dict[str, Json]:
+        """Run a tree as a part of this task, and wait for it.
+
+        The tree is stored separately and belongs to the task: it is cancelled with the task, and the task
+        holds no place among the concurrent executor calls while it waits. The tree has the user of the task.
+        It runs once: after a crash, the same key finds the tree again, continues it, or returns the outcome
+        that it had. A retry of the task runs only what did not complete again.
+
+        Args:
+            tasks: an array of tasks, or an object with `to_array()`, such as `TaskBuilder`.
+            key: identifies the tree within this task, as an idempotency key; up to 255 characters. By
+                default, the content of `tasks` does, which must then be the same after a crash.
+
+        Returns:
+            `{"status", "progress", "root_task_id", "result", "error", "tolerated"}`, as
+            `TaskExecutor.execute_tasks` does. A tree that fails raises no error: returned from `execute`,
+            its outcome fails this task, too.
+
+        Raises:
+            TreeInvalidError: the array is not a valid tree. Nothing is created.
+            InvalidInputError: the code runs outside of a task, the tree names another user, or trees are
+                nested more than 50 levels deep.
+            KeyUsedError: the attempt has given the key with other tasks.
+            ConflictError: the task has ended, or its cancellation is requested.
+        """
+        return await self._call().run_child(tasks, key)
+
+    def run_child_sync(self, tasks: Tasks | Described, *, key: str | None = None) -> dict[str, Json]:
+        """Do what `run_child` does in code that runs in a thread; the thread is blocked meanwhile.
+
+        Raises:
+            InvalidInputError: as `run_child`, and if it is called on an event loop.
+        """
+        return self._call().run_child_sync(tasks, key)
+
+    def _call(self) -> RunningCall:
+        if self.running_call is None:
+            raise InvalidInputError(NO_TASK)
+        return self.running_call
 
 
 class BaseTask(ExecutableTask):

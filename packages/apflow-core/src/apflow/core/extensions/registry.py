@@ -272,6 +272,20 @@ class ExtensionRegistry:
         self._overrides.discard(extension_id)
         return any(each is not None for each in found)
 
+    def replace(self, executor_id: str, executor: type[ExecutableTask]) -> Callable[[], None]:
+        """Register an executor in place of the one of an id, and return the function that undoes it."""
+        executors = self._held[ExtensionCategory.EXECUTOR]
+        held, factory = executors.get(executor_id), self._factories.get(executor_id)
+        was_override = executor_id in self._overrides
+        self.register(executor, executor_id, override=True)
+
+        def undo() -> None:
+            self.unregister(executor_id, ExtensionCategory.EXECUTOR)
+            if held is not None:
+                self.register(held, executor_id, override=was_override, factory=factory)
+
+        return undo
+
     def get_by_id(self, extension_id: str, category: ExtensionCategory | None = None) -> Registrable | None:
         """Return what is registered under an id, or the installed executor of that id, or None."""
         for each in [category] if category else list(ExtensionCategory):

@@ -83,7 +83,7 @@ DEFAULT_POLICY = Policy()
 PUBLIC_FIELDS = (
     "id", "key", "parent_id", "root_id", "user_id", "name", "status", "priority", "dependencies", "inputs",
     "params", "schemas", "policy", "result", "error", "progress", "has_children", "attempts", "created_at",
-    "started_at", "updated_at", "completed_at", "original_task_id", "has_copy",
+    "started_at", "updated_at", "completed_at", "original_task_id", "has_copy", "spawned_by", "child_trees",
 )  # fmt: skip
 
 
@@ -142,6 +142,11 @@ class Task:
     # On a root only: the callers of a server who wrote the tree (see `origin`). None: this machine.
     written_by: list[dict[str, Json]] | None = None
 
+    # On a root only: the id of the task, in another tree, whose executor started this tree.
+    spawned_by: str | None = None
+    # The trees that executors of this task created or started; see `child_trees`. None: none.
+    child_trees: list[dict[str, Json]] | None = None
+
     extra: dict[str, Json] = field(default_factory=dict[str, Json])
 
     if TYPE_CHECKING:
@@ -169,6 +174,7 @@ class Task:
     def to_dict(self) -> dict[str, Json]:
         """Return what users see, as plain JSON: times in ISO 8601, custom columns beside the others."""
         shown = {name: to_json(getattr(self, name)) for name in PUBLIC_FIELDS} | {"progress": self.fraction}
+        shown["child_trees"] = [each["id"] for each in self.child_trees or () if each["attempt"] is not None]
         return shown | {name: to_json(value) for name, value in self.extra.items()}
 
 

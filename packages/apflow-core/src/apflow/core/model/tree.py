@@ -215,6 +215,19 @@ def tree_status(tasks: Sequence[Task], root_id: str | None = None) -> TreeSummar
     )
 
 
+def tree_outcome(tasks: Sequence[Task], root_id: str) -> dict[str, Json]:
+    """Return what every call that runs a tree and waits for it returns."""
+    summary = tree_status(tasks, root_id)
+    return {
+        "status": str(summary.status),
+        "progress": summary.progress,
+        "root_task_id": root_id,
+        "result": summary.result,
+        "error": summary.error,
+        "tolerated": summary.tolerated,
+    }
+
+
 def _status(root: Task, tasks: Sequence[Task], counted: Sequence[Task]) -> TaskStatus:
     """Return the status of a tree; `counted` lacks the failures that are tolerated."""
     states = {task.status for task in tasks}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Task, has_own_key
-from apflow.core.model.tree import error_type
+from apflow.core.model.tree import error_type, tree_status
 from apflow.core.model.tree_index import TreeIndex
 
 SHOWN = 5  # tasks named in one sentence
@@ -31,6 +31,8 @@ def explain(
     is_driven: bool,
     is_known: Callable[[str], bool],
     refusals: Sequence[str] = (),
+    trees: Sequence[Sequence[Task]] = (),
+    is_left_to_parent: bool = False,
 ) -> Explanation:
     """Explain why a task of a tree has its status.
 
@@ -40,8 +42,12 @@ def explain(
         is_driven: whether a live owner runs the tree.
         is_known: returns whether this process knows an executor id.
         refusals: reasons why the task may not use a secret that it names.
+        trees: the trees that the task has started.
+        is_left_to_parent: whether the task that started this tree will continue it.
     """
-    return _Question(tasks, task_id, is_driven, is_known, refusals).answer()
+    question = _Question(tasks, task_id, is_driven, is_known, refusals)
+    question.trees, question.is_left_to_parent = trees, is_left_to_parent
+    return question.answer()
 
 
 class _Question:
@@ -62,6 +68,8 @@ class _Question:
         self.is_known = is_known
         self.refusals = refusals
         self.found = Explanation()
+        self.trees: Sequence[Sequence[Task]] = ()
+        self.is_left_to_parent = False
 
     def answer(self) -> Explanation:
         if self.task.status == TaskStatus.PENDING:
@@ -70,6 +78,10 @@ class _Question:
             self._active()
         else:
             self._ended()
+        if self.task.spawned_by is not None:
+            self._say(
+                f"Task {self.task.spawned_by} started its tree.", f"apflow tasks why {self.task.spawned_by}"
+            )
         return self.found
 
     def _say(self, reason: str, *advice: str) -> None:
@@ -102,7 +114,22 @@ class _Question:
             self._say(f"It is a group and waits for what is in it: {self._below()}.")
         elif self.is_driven:
             self._say(f"It is running, attempt {self.task.attempts}.")
+        self._say_trees()
         self._say_abandoned()
+
+    def _say_trees(self) -> None:
+        for tree in self.trees:
+            summary = tree_status(tree)
+            ended = sum(TaskStatus.is_terminal(task.status) for task in tree)
+            root = next(task for task in tree if task.id == task.root_id)
+            counted = f"{ended} of {len(tree)} tasks have ended"
+            if TaskStatus.is_terminal(summary.status):
+                self._say(f"The tree {root.name!r} ({root.id}), which it started, is {summary.status}.")
+            else:
+                self._say(
+                    f"It waits for the tree {root.name!r} ({root.id}), which it started: {counted}.",
+                    f"apflow tasks why {root.id}",
+                )
 
     def _pending(self) -> None:
         if self.root.run_requested_at is None:
@@ -145,7 +172,11 @@ class _Question:
         )
 
     def _say_abandoned(self) -> None:
-        if not self.is_driven and self.root.run_requested_at is not None:
+        if self.is_driven or self.root.run_requested_at is None:
+            return
+        if self.is_left_to_parent:
+            self._say("Its tree continues when the task that started it does.")
+        else:
             self._say(
                 "No process runs its tree now: its last one ended early.",
                 f"apflow tasks resume {self.root.id}",

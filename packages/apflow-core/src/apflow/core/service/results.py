@@ -57,6 +57,8 @@ class TaskResult(Result):
     completed_at: datetime | None
     original_task_id: str | None
     has_copy: bool
+    spawned_by: str | None = None  # on a root: the task of another tree that started this tree
+    child_trees: list[str] = []  # ids of the roots of the trees that the task started
     history: list[AttemptResult] | None = None  # only if it was asked for
 
 

@@ -12,7 +12,7 @@ from apflow.core.authoring.creator import TaskCreator
 from apflow.core.concurrency.containment import call_contained
 from apflow.core.engine import active_runs
 from apflow.core.engine.driver import is_owned_elsewhere
-from apflow.core.engine.recovery import recover
+from apflow.core.engine.recovery import is_left_to_parent, recover
 from apflow.core.engine.submit import check_room, submit
 from apflow.core.errors import (
     AlreadyRunningError,
@@ -32,6 +32,7 @@ from apflow.core.model.task import Json, Task, to_json
 from apflow.core.model.tree import TreeSummary, tree_status
 from apflow.core.payload.secrets import named_secrets
 from apflow.core.permissions.origin import Origin, authors_of
+from apflow.core.planning.child_trees import ids_of_children
 from apflow.core.planning.explain import explain
 from apflow.core.planning.plan import choose_executor
 from apflow.core.planning.run_start import has_unended_run
@@ -63,6 +64,7 @@ if TYPE_CHECKING:  # see `parameters`
         WebhookParameter,
     )
 
+MAX_SHOWN_TREES = 20  # of a task, in `why`: the last ones that it started
 ANSWERED_AFTER = 1.0  # seconds that a run waits for its store before a waiting caller gets an error
 
 
@@ -342,6 +344,8 @@ class RunService(TreeService, WebhookService):
             is_driven=await self._is_driven(root),
             is_known=executor_is_known,
             refusals=_refused_secrets(task, root),
+            trees=await self._trees_of(task),
+            is_left_to_parent=await is_left_to_parent(self.db, root.id),
         )
         return {
             "task_id": task.id,
@@ -370,6 +374,11 @@ class RunService(TreeService, WebhookService):
         updated = [each.updated_at for each in tasks if each.updated_at is not None]
         found |= {"started_at": _time(min, started), "updated_at": _time(max, updated)}
         return found | {"is_running": has_unended_run(task)}
+
+    async def _trees_of(self, task: Task) -> list[list[Task]]:
+        """Return the trees that a running task has started."""
+        ids = ids_of_children([task]) if TaskStatus.is_active(task.status) else []
+        return [tree for each in ids[-MAX_SHOWN_TREES:] if (tree := await self.db.tree(each))]
 
     async def _is_driven(self, root: Task) -> bool:
         return active_runs.is_running(self.db, root.id) or await is_owned_elsewhere(self.db, root)

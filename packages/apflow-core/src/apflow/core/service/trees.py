@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from apflow.core.authoring.creator import TaskCreator
-from apflow.core.authoring.delete_plan import plan_deletion
+from apflow.core.authoring.delete_plan import read_deletion
 from apflow.core.authoring.edit_plan import UPDATABLE
 from apflow.core.authoring.repository import TaskRepository
 from apflow.core.authoring.task_path import MAX_ROOTS
@@ -269,14 +269,14 @@ class TreeService(Access):
         *,
         force: Annotated[bool, Field(description="Also delete tasks that have ended.")] = False,
     ) -> dict[str, Json]:
-        """Delete a task and its descendants.
+        """Delete a task, its descendants and the trees that they started.
 
         Raises:
             ConflictError: a task cannot be deleted; the message lists every reason.
         """
         task = await self._task(task_id, with_tree=True)
         tasks = await self.db.existing_tree(task.root_id, task.id)
-        change = plan_deletion(tasks, task.id, force=force)
+        change = await read_deletion(self.db, tasks, task.id, force=force)
         await self.db.write(change)
         return {"success": True, "task_id": task.id, "deleted_count": len(change.remove)}
 

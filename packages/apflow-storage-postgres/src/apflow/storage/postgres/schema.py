@@ -74,6 +74,7 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         f"CREATE INDEX apflow_logs_tree ON {LOGS} (root_id, number)",
         f"CREATE INDEX apflow_logs_stored ON {LOGS} (stored_at)",
     ),
+    migrations.MIGRATIONS[9],
 )
 LATEST = len(MIGRATIONS)
 

@@ -117,6 +117,8 @@ BASE: tuple[TaskColumn, ...] = (
     TaskColumn("last_event", "BIGINT"),
     _json("written_by", Kind.JSON),
     _integer("earlier_attempts"),
+    _text("spawned_by"),
+    _json("child_trees", Kind.JSON),
 )
 
 

@@ -115,6 +115,10 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         "CREATE SEQUENCE apflow_log_numbers",
         "CREATE INDEX apflow_logs_root ON apflow_logs (root_id)",
     ),
+    (
+        "ALTER TABLE apflow_tasks ADD COLUMN spawned_by VARCHAR",
+        "ALTER TABLE apflow_tasks ADD COLUMN child_trees VARCHAR",
+    ),
 )
 
 LATEST = len(MIGRATIONS)

@@ -1,0 +1,102 @@
+"""The call of a task's executor that the current code belongs to, and the trees that the code starts.
+
+A context variable holds the call. Asyncio tasks and `asyncio.to_thread` inherit it, so that trees which code
+of an executor starts, directly or through a library, are found and belong to the task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, Protocol, TypeVar
+
+from apflow.core.errors import InvalidInputError
+from apflow.core.model.task import Json, Task
+
+T = TypeVar("T")
+
+Tasks = Sequence[Mapping[str, Any]]
+
+
+class Described(Protocol):
+    """An object that describes a tree, such as `TaskBuilder`."""
+
+    def to_array(self) -> list[dict[str, Json]]:
+        """Return the tasks as an array."""
+        ...
+
+
+class RunningCall(Protocol):
+    """What the code of an executor can do with trees while its task runs."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the call has not ended."""
+        ...
+
+    @property
+    def task(self) -> Task:
+        """The task, as the run of its tree has it."""
+        ...
+
+    @property
+    def written_by(self) -> list[dict[str, Json]] | None:
+        """The authors of the tree of the task."""
+        ...
+
+    def uses(self, store: object) -> bool:
+        """Return whether the tree of the task is in this store."""
+        ...
+
+    async def run_child(self, tasks: Tasks | Described, key: str | None) -> dict[str, Json]:
+        """Create a tree that belongs to the task, or find it, and run it."""
+        ...
+
+    def run_child_sync(self, tasks: Tasks | Described, key: str | None) -> dict[str, Json]:
+        """Do what `run_child` does, and block the calling thread meanwhile."""
+        ...
+
+    async def create_once(
+        self,
+        tasks: Tasks,
+        find: Callable[[str], Awaitable[T | None]],
+        create: Callable[[Callable[[str], Sequence[Any]]], Awaitable[tuple[str, T]]],
+        *,
+        key: str | None = None,
+        is_run: bool = False,
+    ) -> T:
+        """Create a tree, unless an interrupted call of the same task has created it."""
+        ...
+
+
+current_call: ContextVar[RunningCall | None] = ContextVar("apflow_running_call", default=None)
+
+
+def live_call(store: object) -> RunningCall | None:
+    """Return the running call if the current code belongs to one whose tree is in this store."""
+    call = current_call.get()
+    return call if call is not None and call.is_live and call.uses(store) else None
+
+
+async def run_child(tasks: Tasks | Described, *, key: str | None = None) -> dict[str, Json]:
+    """Run a tree as a part of the task whose executor calls this; see `ExecutableTask.run_child`."""
+    return await _running().run_child(tasks, key)
+
+
+def run_child_sync(tasks: Tasks | Described, *, key: str | None = None) -> dict[str, Json]:
+    """Run a tree as a part of the task whose executor calls this; see `ExecutableTask.run_child_sync`."""
+    return _running().run_child_sync(tasks, key)
+
+
+def _running() -> RunningCall:
+    call = current_call.get()
+    if call is None:
+        raise InvalidInputError(NO_TASK)
+    return call
+
+
+NO_TASK = (
+    "run_child() was called outside of a task. Call it in the code of an executor while its task runs; "
+    "elsewhere, use TaskExecutor().execute_tasks(). A thread that the code starts itself must copy its "
+    "context (contextvars.copy_context().run)."
+)
