@@ -44,7 +44,10 @@ def parse_leniently(text: str) -> Json:
         found = _OPENING.search(part)
         repaired = json_repair.loads(part[found.start() :]) if found else None
         if isinstance(repaired, (dict, list)) and repaired:
-            return storable(repaired, "answer")
+            try:
+                return storable(repaired, "answer")
+            except InvalidInputError as error:
+                raise NoJsonError(f"The answer cannot be used: {error}.") from error
     raise NoJsonError("The answer holds no JSON.")
 
 

@@ -48,18 +48,31 @@ class LLMExecutor(BaseTask):
             AddressRefusedError, HostNotFoundError: the network policy forbids the address; it does not exist.
             SecretHostRefusedError: the key is a secret that is not granted for the host.
         """
-        request, timeout = read_request(inputs), float(inputs.get("timeout") or TIMEOUT)
+        request = read_request(inputs)
+        found = await self.answer(request, float(inputs.get("timeout") or TIMEOUT))
+        return _result(found, request, self.usage)
+
+    @property
+    def usage(self) -> Usage:
+        """What the calls of `answer` took so far."""
+        return Usage() if self._received is None else self._received.usage
+
+    async def answer(self, request: ChatRequest, timeout: float) -> Answer | JsonAnswer:
+        """Return the answer to a request: a `JsonAnswer` if it has an answer format. See `execute`.
+
+        Args:
+            timeout: seconds for all calls.
+        """
         library = await litellm()
         self._received, self._library, self._request = Received(), library, request
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                found = await self._ask(library, request, self._received)
+                return await self._ask(library, request, self._received)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise LLMTimeoutError(self._received.model or request.targets[0].model, WHOLE, timeout) from error
-        return _result(found, request, self._received.usage)
 
     async def cancel(self) -> dict[str, Any]:
         """Return what has been received so far. Cancelling `execute` then closes the connection."""

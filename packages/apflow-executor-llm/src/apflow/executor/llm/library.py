@@ -47,6 +47,9 @@ def load() -> LiteLLM:
     """Import LiteLLM, and switch off what it does beside calling models."""
     with _lock:
         if not _loaded:
+            for name in _LOGGERS:
+                if logging.getLogger(name).level == logging.NOTSET:  # its debug records hold whole prompts
+                    logging.getLogger(name).setLevel(logging.WARNING)
             with _set_in_environment():
                 try:
                     import litellm as module

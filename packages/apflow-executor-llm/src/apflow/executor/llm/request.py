@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -50,15 +50,19 @@ class Prices:
 
 @dataclass(frozen=True)
 class AnswerFormat:
-    """The JSON that the answer must be. `given` is the `response_format` of the task."""
+    """The JSON that the answer must be.
 
-    given: dict[str, Json]
+    Attributes:
+        native: the `response_format` of the provider's native mode; None: do not use it.
+        schema: what the answer must satisfy; None: any object is valid.
+        check: returns what else is wrong with an answer.
+        instruction: what the model is told in place of the usual instruction; None: the usual one.
+    """
+
+    native: dict[str, Json] | None
     schema: InputSchema | None
-
-    @property
-    def json_schema(self) -> dict[str, Json] | None:
-        """The schema as it is given; None where any JSON object is valid."""
-        return None if self.schema is None else self.given["json_schema"]["schema"]
+    check: Callable[[Json], list[str]] | None = None
+    instruction: str | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ Json = Any
 # Called with messages and the response format of the provider, or None.
 Ask = Callable[[list[Message], dict[str, Json] | None], Awaitable[Answer]]
 
+INSTRUCTION = "Answer with one JSON value and nothing else: no explanation, no code fence."
 BAD_REQUEST = (400, 422)  # the statuses by which providers refuse a parameter
 MAX_SENT_BACK = 20_000  # characters of an answer that is sent back
 
@@ -48,7 +49,7 @@ async def ask_for_json(
     """
     described = describe(messages, wanted)
     exchange: list[Message] = []  # the answers that were sent back
-    native, may_switch = (wanted.given, False) if is_native else (None, True)
+    native, may_switch = (wanted.native, False) if is_native else (None, True)
     calls = 0
     while True:
         first = messages if is_native and native else described
@@ -66,7 +67,7 @@ async def ask_for_json(
         if calls > max_repairs:
             raise LLMAnswerInvalidError(answer.model, calls, answer.content, faults)
         exchange += sent_back(answer.content, faults)
-        native = wanted.given if may_switch else native
+        native = wanted.native if may_switch else native
 
 
 def _read(answer: Answer, wanted: AnswerFormat) -> tuple[Json, list[str]]:
@@ -79,15 +80,15 @@ def _read(answer: Answer, wanted: AnswerFormat) -> tuple[Json, list[str]]:
         value = parse_leniently(answer.content)
     except NoJsonError as error:
         return None, [f"answer: {error}"]
-    return value, faults_of(value, wanted.schema)
+    faults = faults_of(value, wanted.schema)
+    return value, faults or (wanted.check(value) if wanted.check is not None else [])
 
 
 def describe(messages: list[Message], wanted: AnswerFormat) -> list[Message]:
     """Return messages with an instruction about the format of the answer."""
-    schema = wanted.json_schema
-    instruction = "Answer with one JSON value and nothing else: no explanation, no code fence."
-    if schema is not None:
-        instruction += f" It must satisfy this JSON Schema:\n{json.dumps(schema)}"
+    instruction = wanted.instruction or INSTRUCTION
+    if wanted.schema is not None and wanted.instruction is None:
+        instruction += f" It must satisfy this JSON Schema:\n{json.dumps(wanted.schema.json_schema)}"
     if messages[0]["role"] == "system" and isinstance(messages[0].get("content"), str):
         first = messages[0] | {"content": f"{messages[0]['content']}\n\n{instruction}"}
         return [first, *messages[1:]]
