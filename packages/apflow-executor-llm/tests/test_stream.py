@@ -143,7 +143,7 @@ async def test_a_hundred_streams_half_of_them_cancelled_leave_no_connection(ask:
 
     def start(number: int) -> asyncio.Task[dict[str, Any]]:
         model = "openai/gpt-4o" if number % 4 < 2 else "anthropic/claude-sonnet-4-5"
-        prompt = "hang" if number % 2 else "go on"
+        prompt = "hang" if number % 2 else "finish"
         return asyncio.create_task(LLMExecutor().execute(ask.inputs(model, stream=True, prompt=prompt)))
 
     tasks = [start(number) for number in range(100)]

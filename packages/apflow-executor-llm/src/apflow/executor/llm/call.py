@@ -55,7 +55,7 @@ class Caller:
 
     Args:
         library: LiteLLM.
-        parameters: sent to each model as they are.
+        parameters: sent to each model unchanged.
         is_stream: whether answers are received as streams.
         first_token_timeout: seconds until the first token of a stream.
         prices: those that the task gives.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from typing import Any, ClassVar
 
 from apflow.core.extensions.executor import BaseTask, InputsSchema
@@ -99,7 +100,7 @@ class LLMExecutor(BaseTask):
             on_text=self._report,
         )
 
-        def ask(messages: list[Message], response_format: dict[str, Json] | None) -> Any:
+        def ask(messages: list[Message], response_format: dict[str, Json] | None) -> Awaitable[Answer]:
             return answer_of(caller, request.targets, request.retry, messages, response_format)
 
         wanted = request.answer_format

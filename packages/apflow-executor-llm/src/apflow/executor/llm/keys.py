@@ -46,7 +46,7 @@ def _is_by(origin: Origin | None, user_id: str | None) -> bool:
 
 
 def without_keys(text: str, keys: Iterable[str | None]) -> str:
-    """Return a text, such as a provider's error, with keys replaced by `***`."""
+    """Return a string, such as a provider's error, with keys replaced by `***`."""
     stored = [value for name, value in os.environ.items() if name.upper().endswith(_KEY_NAMES)]
     for key in [*keys, *stored]:
         if key and len(key) >= _SHORTEST:

@@ -56,13 +56,15 @@ class AnswerFormat:
         native: the `response_format` of the provider's native mode; None: do not use it.
         schema: what the answer must satisfy; None: any object is valid.
         check: returns what else is wrong with an answer.
-        instruction: what the model is told in place of the usual instruction; None: the usual one.
+        instruction: the instruction about the format for the model; None: the usual one.
+        is_any_json: whether an answer without a schema may be anything, not only an object.
     """
 
     native: dict[str, Json] | None
     schema: InputSchema | None
     check: Callable[[Json], list[str]] | None = None
     instruction: str | None = None
+    is_any_json: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class ChatRequest:
 
     targets: tuple[Target, ...]  # the model, then those to fall back on
     messages: list[Message]
-    parameters: dict[str, Json]  # sent to the model as they are
+    parameters: dict[str, Json]  # sent to the model unchanged
     is_stream: bool
     answer_format: AnswerFormat | None
     max_repairs: int
@@ -80,8 +82,11 @@ class ChatRequest:
     prices: Prices | None
 
 
-def read_request(inputs: Mapping[str, Json]) -> ChatRequest:
+def read_request(inputs: Mapping[str, Json], answer_format: AnswerFormat | None = None) -> ChatRequest:
     """Return the request that inputs describe. The inputs satisfy the schema of the executor.
+
+    Args:
+        answer_format: what the answer must be; None: what the inputs say.
 
     Raises:
         LLMInputError: they contradict each other.
@@ -93,7 +98,7 @@ def read_request(inputs: Mapping[str, Json]) -> ChatRequest:
         messages=_messages(inputs),
         parameters={name: inputs[name] for name in PARAMETERS if inputs.get(name) is not None},
         is_stream=bool(inputs.get("stream")),
-        answer_format=_answer_format(inputs.get("response_format")),
+        answer_format=answer_format or _answer_format(inputs.get("response_format")),
         max_repairs=inputs.get("max_repairs", MAX_REPAIRS),
         retry=Retry(**retry),
         first_token_timeout=inputs.get("first_token_timeout"),
@@ -134,7 +139,7 @@ def _is_parts(content: Json) -> bool:
 
 
 def as_text(value: Json) -> str:
-    """Return a prompt: a string as it is, a list joined with blank lines, anything else as JSON."""
+    """Return a prompt: a string unchanged, a list joined with blank lines, anything else as JSON."""
     if isinstance(value, list):
         return "\n\n".join(as_text(each) for each in cast("list[Json]", value))
     return value if isinstance(value, str) else dumps(value).decode()

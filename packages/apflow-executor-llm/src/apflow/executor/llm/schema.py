@@ -43,7 +43,7 @@ _TOOL: Final[dict[str, Any]] = {
     "required": ["type", "function"],
 }
 
-# Sent to the model as they are, where they are given.
+# Sent to the model unchanged, if they are given.
 PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "temperature": {"type": "number", "minimum": 0, "maximum": 2, "examples": [0.2],
                     "description": "Randomness of the answer."},
@@ -62,7 +62,7 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
               "examples": [[{"type": "function", "function": {
                   "name": "weather", "description": "The weather in a city.",
                   "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]],
-              "description": "Functions that the model may ask to be called. Its calls are in the result "
+              "description": "Functions that the model may call. Its calls are in the result "
               "(`tool_calls`); they are not executed."},
     "tool_choice": {"anyOf": [{"enum": ["auto", "none", "required"]}, {"type": "object"}],
                     "examples": ["auto"], "description": "Whether and which tool the model must call."},
