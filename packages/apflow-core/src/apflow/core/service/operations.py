@@ -28,6 +28,7 @@ from apflow.core.service.results import (
     DeleteResult,
     Event,
     ExecutorResult,
+    GenerateResult,
     HealthResult,
     KeyChangeResult,
     KeyStatusResult,
@@ -46,6 +47,7 @@ from apflow.core.service.task_service import TaskService
 MAX_PARAMETERS = 100  # more are refused without validating each
 MAX_SHOWN = 80  # characters of a name in an error
 CANCEL_SECONDS = 60.0
+GENERATE_SECONDS = 300.0
 
 Access = Literal["any", "owner"]
 Effect = Literal["read", "add", "change"]
@@ -213,6 +215,9 @@ OPERATIONS: dict[str, Operation] = {
             ignored=frozenset(READ_ONLY),  # so that a task can be sent back as it was read
         ),
         Operation("tasks.delete", _S.delete, DeleteResult, effect="change", is_idempotent=True),
+        Operation(
+            "tasks.generate", _S.generate, GenerateResult, "any", "add", extra_seconds=GENERATE_SECONDS
+        ),
         Operation("tasks.copy", _S.copy, TreeResult | CopyPreviewResult, effect="add"),
         *(
             Operation(

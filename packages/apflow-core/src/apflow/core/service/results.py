@@ -236,6 +236,13 @@ class MetricsResult(Result):
     uptime_seconds: float
 
 
+class GenerateResult(Result):
+    """Generated tasks; it has `root_task_id` if they were created."""
+
+    tasks: list[dict[str, Json]]
+    count: int
+
+
 class KeyChangeResult(Result):
     """Whether a key was stored or deleted."""
 

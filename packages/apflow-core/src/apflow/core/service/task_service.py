@@ -6,6 +6,7 @@ to them. Results are plain JSON; values of secret-like keys are masked as ***.
 
 from __future__ import annotations
 
+from apflow.core.service.generation import GenerationService
 from apflow.core.service.logs import LogService
 from apflow.core.service.runs import RunService
 from apflow.core.service.system import SystemService
@@ -14,5 +15,5 @@ from apflow.core.service.trees import as_array
 __all__ = ["TaskService", "as_array"]
 
 
-class TaskService(RunService, LogService, SystemService):
+class TaskService(RunService, LogService, GenerationService, SystemService):
     """The operations of one caller on one store."""

@@ -31,6 +31,7 @@ REASONS: Final[Mapping[int, str]] = {
     415: "The content type of the request is not JSON.",
     422: "The parameters are valid, but what they describe cannot be used.",
     429: "The caller has exceeded a limit. Try again later.",
+    502: "A language model that the operation calls failed, or gave no valid answer.",
     503: "The server or its database is unavailable. Try again later.",
 }
 ERROR_SCHEMA: Final[dict[str, Json]] = {

@@ -16,6 +16,7 @@ from apflow.core.errors import (
     ConflictError,
     ExecutorNotFoundError,
     ForbiddenError,
+    GenerationFailedError,
     InvalidInputError,
     LimitExceededError,
     NotFoundError,
@@ -129,6 +130,7 @@ _RESPONSES: tuple[tuple[type[Exception], int, Code], ...] = (
     (ForbiddenError, 403, Code.FORBIDDEN),
     (ConflictError, 409, Code.CONFLICT),
     (PluginError, 409, Code.CONFLICT),
+    (GenerationFailedError, 502, Code.INTERNAL),
 )
 
 

@@ -1,0 +1,20 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from apflow.testing.modelserver import ModelServer, Reply
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_the_example_runs(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    server.script.append(Reply("Paris.", prompt_tokens=20, completion_tokens=2))
+    monkeypatch.setenv("MODEL_URL", server.openai_url)
+    monkeypatch.setenv("APFLOW_SECRET_MODEL_KEY", "a-key-for-the-model")
+    [example] = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    exec(compile(example, str(README), "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out == "Paris. 22\n"
+    assert server.requests[0].api_key == "a-key-for-the-model"
