@@ -101,8 +101,11 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         tracing = _tracing(settings) if settings.otlp_endpoint else None
         listeners = [state.metrics.take, *([tracing.take] if tracing is not None else [])]
         state.duties = Duties(state.db, settings, state.drain, state.deliveries, listeners)
-        async with state.duties.done():
-            yield
+        try:
+            async with state.duties.done():
+                yield
+        finally:
+            state.duties = None
         if tracing is not None:
             await asyncio.to_thread(tracing.close)
         if state.token_check is not None:
