@@ -97,6 +97,8 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     with ExitStack() as stack:
         if has_auth(settings):  # callers from outside do not reach into the network of the server
             stack.enter_context(overridden_defaults(net_policy="public"))
+        state.db.needs_token = has_auth(settings)
+        stack.callback(setattr, state.db, "needs_token", False)
         await state.db.get(["any"])  # a store opens with its first operation
         tracing = _tracing(settings) if settings.otlp_endpoint else None
         listeners = [state.metrics.take, *([tracing.take] if tracing is not None else [])]

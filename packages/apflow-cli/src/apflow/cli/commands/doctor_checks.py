@@ -11,7 +11,6 @@ from functools import partial
 
 from apflow.cli.commands.version import GROUPS, distributions
 from apflow.cli.inputs.options import Session
-from apflow.cli.session.database import describe
 from apflow.cli.session.preparation import prepare
 from apflow.cli.session.work import open_store
 from apflow.core import plugins
@@ -112,7 +111,7 @@ def _executors() -> Iterator[Check]:
 async def _database(session: Session) -> Check:
     async with get_default_session() as db:
         await open_store(db, session.wait_lock)
-        found = await describe(TaskService(db))
+        found = await TaskService(db).database()
     left = (
         f", {found['runs_to_resume']} runs to resume (apflow tasks resume --all)"
         if found["runs_to_resume"]
