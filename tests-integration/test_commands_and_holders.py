@@ -280,3 +280,20 @@ def test_a_database_with_a_long_path_is_answered_from_a_private_folder(tmp_path:
         assert stat.S_IMODE(found.parent.stat().st_mode) == 0o700
         assert place.json("tasks", "count")["total"] == 1
         assert place.holder().pid == process.pid
+
+
+def test_asking_a_holder_needs_no_http(place: Place):
+    with place.script():
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", *place.command("tasks", "count")[1:]],
+            cwd=place.folder, env=place.environment, capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "apflow.client.local_client" in loaded
+    assert "httpx" not in loaded
+
+
+def test_doctor_looks_at_a_database_that_another_process_holds(place: Place):
+    with place.script():
+        checks = {each["name"]: each for each in place.json("doctor")["checks"]}
+        assert checks["database"]["is_good"]

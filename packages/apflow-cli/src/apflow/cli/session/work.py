@@ -39,7 +39,7 @@ def perform(ctx: click.Context, work: Callable[[TaskService], Awaitable[Answer]]
     session = session_of(ctx)
     prepare(session)
     url = server_of(session)
-    return run_until_interrupted(_perform_there(url, work) if url else _perform_by_holder(session, work))
+    return run_until_interrupted(_perform_there(url, work) if url else perform_by_holder(session, work))
 
 
 def perform_here(ctx: click.Context, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
@@ -61,7 +61,7 @@ async def _perform_there(url: str, work: Callable[[TaskService], Awaitable[Answe
         return await work(RemoteService(client))
 
 
-async def _perform_by_holder(session: Session, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
+async def perform_by_holder(session: Session, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
     """Have the work done by the process that holds the database; else do it here.
 
     A command that holds the database for a moment, or a process that is about to close it, is waited for.

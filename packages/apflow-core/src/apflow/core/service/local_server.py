@@ -75,6 +75,7 @@ class LocalServer:
                 self._thread.start()
             except (OSError, RuntimeError) as error:  # RuntimeError: the interpreter ends
                 logger.info("%s: other processes are not answered: %s", self._database, error)
+                self._thread = None
                 self._withdraw()
 
     def stop(self) -> None:
@@ -134,8 +135,13 @@ class LocalServer:
         assert task is not None
         self._answering.add(task)
         try:
-            with suppress(OSError, ValueError, TimeoutError):  # the client has gone, or talks nonsense
+            with suppress(
+                OSError, ValueError, TimeoutError
+            ):  # the client has gone, or its request is invalid
                 await self._converse(reader, writer)
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()  # until the client has read the answer
         finally:
             self._answering.discard(task)
             writer.close()
