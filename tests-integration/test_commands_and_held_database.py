@@ -96,7 +96,7 @@ def test_another_database_is_another_matter(shell: Shell, tmp_path: Path):
 
 
 def test_what_opens_the_database_itself_is_told_who_has_it(shell: Shell):
-    for command in (("db", "info"), ("worker",)):
+    for command in (("db", "migrate"), ("worker",)):
         code, out, said = shell(*command, is_there=False)
         assert (code, out) == (5, "")
         assert f"the server at {shell.server.url}" in said

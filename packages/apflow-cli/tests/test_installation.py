@@ -58,7 +58,7 @@ def test_a_database_that_cannot_be_opened_exits_5(apflow):
 
 
 def test_a_password_in_a_url_is_not_shown():
-    from apflow.cli.session.database import shown_url
+    from apflow.core.store.shown_url import shown_url
 
     assert shown_url("postgresql://ann:secret@db/tasks") == "postgresql://ann:***@db/tasks"
     assert shown_url("duckdb:////data/tasks.duckdb") == "duckdb:////data/tasks.duckdb"

@@ -181,11 +181,12 @@ def test_ctrl_c_cancels_the_run_and_waits_for_it(apflow, held):
 def test_a_second_process_is_told_who_holds_the_database_and_exits_5(apflow, held):
     process = start_holding(apflow, held)
     try:
-        done = apflow("tasks", "list")
-        assert done.returncode == 5
-        assert f"process {process.pid}" in done.stderr
-        assert "--wait-lock" in done.stderr
-        assert apflow("tasks", "list", "--wait-lock", "0.3").returncode == 5
+        for command in (("db", "migrate"), ("tasks", "create", "--tasks", '[{"name": "new"}]')):
+            done = apflow(*command)
+            assert done.returncode == 5
+            assert f"process {process.pid}" in done.stderr
+            assert "--wait-lock" in done.stderr
+            assert apflow(*command, "--wait-lock", "0.3").returncode == 5
     finally:
         process.kill()
         process.communicate()
@@ -193,12 +194,13 @@ def test_a_second_process_is_told_who_holds_the_database_and_exits_5(apflow, hel
 
 def test_a_second_process_waits_for_the_database_when_told_to(apflow, held):
     process = start_holding(apflow, held)
-    waiting = apflow.start("tasks", "list", "--wait-lock", "60", "--json")
+    waiting = apflow.start("tasks", "create", "--tasks", '[{"name": "new"}]', "--wait-lock", "60", "--json")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
-    out, err = waiting.communicate(timeout=60)
+    _, err = waiting.communicate(timeout=60)
     assert waiting.returncode == 0, err
-    assert [each["status"] for each in json.loads(out)["tasks"]] == ["cancelled"]
+    listed = apflow.json("tasks", "list")["tasks"]
+    assert [each["status"] for each in listed] == ["pending", "cancelled"]
 
 
 def test_a_killed_run_is_resumed(apflow, held):

@@ -3,6 +3,7 @@ import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,23 @@ def test_a_holder_is_found_while_it_tells_and_not_after(database: Path):
         assert content["started"]
     assert find_server(database) is None
     assert list(database.parent.iterdir()) == []
+
+
+def test_a_holder_with_a_socket_only_is_found_and_gets_the_url_of_its_server(database: Path):
+    holder = describe_this_server(database, socket="/run/held.sock")
+    server = describe_this_server(database, URL, needs_token=True)
+    with published(holder):
+        assert find_server(database) == holder
+        with published(server):
+            assert find_server(database) == replace(server, socket="/run/held.sock")
+        assert find_server(database) == holder
+    assert find_server(database) is None
+
+
+@pytest.mark.parametrize("changed", [{"url": ""}, {"socket": "held.sock"}, {"socket": 1}, {"socket": None}])
+def test_a_holder_without_a_usable_address_is_ignored(database: Path, changed: dict[str, Any]):
+    write(database, **changed)
+    assert find_server(database) is None
 
 
 def test_the_next_one_replaces_what_is_left_and_the_earlier_one_leaves_it_alone(database: Path):

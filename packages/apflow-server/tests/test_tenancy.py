@@ -35,6 +35,7 @@ class Row:
     """Parameters of an operation that name the owner's tasks, or act for the owner."""
 
     params: Callable[[str], Any]
+    is_for_admins: bool = False  # every other user is refused
     about_tasks: bool = True  # another user gets the error that there is no such task
     other: int | None = None  # the code that a stranger gets where no task is named; None: a separate answer
     more: list[Callable[[str], Any]] = field(default_factory=list[Callable[[str], Any]])
@@ -82,6 +83,7 @@ ROWS: dict[str, Row] = {
     "tasks.delete": Row(one, more=[lambda t: {"task_id": t, "force": True}]),
     "system.health": Row(lambda _: {}, about_tasks=False),
     "system.metrics": Row(lambda _: {}, about_tasks=False),
+    "system.database": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
     "system.executors": Row(lambda _: {}, about_tasks=False),
     "system.executor": Row(lambda _: {"executor_id": "nothing"}, about_tasks=False, other=-32001),
     # Without a model of this provider, no model is called.
@@ -172,6 +174,8 @@ def check(answer: Any, operation: str, caller: str) -> None:
     if caller not in KNOWN:
         assert (answer["http"], answer["error"]["code"]) == (401, -32003)
         assert "result" not in answer
+    elif row.is_for_admins and caller != "admin":
+        assert answer["error"]["code"] == -32003
     elif caller == "other" and row.about_tasks:
         assert is_missing(answer, operation)
     elif caller == "other" and row.other is not None:
@@ -212,7 +216,7 @@ def test_an_operation_over_plain_http(client: httpx.Client, task: str, operation
             assert is_missing({"result": missing.json()}, operation)
             return
         assert without_id(answer.json(), task) == without_id(missing.json(), MISSING)
-    elif caller == "other" and row.other == -32003:
+    elif (caller == "other" and row.other == -32003) or (row.is_for_admins and caller != "admin"):
         assert status == 403
     else:
         assert status in {"system.executor": (404,), "tasks.generate": (404, 502)}.get(operation, (200,))

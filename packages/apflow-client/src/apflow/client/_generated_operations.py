@@ -17,6 +17,7 @@ from apflow.core.service.results import (
     CancelResult,
     CopyPreviewResult,
     CountResult,
+    DatabaseResult,
     DeleteResult,
     Event,
     ExecutorResult,
@@ -583,6 +584,11 @@ class AsyncOperations:
         A caller that is not an admin gets only the numbers of the tasks it owns.
         """
         answer: MetricsResult = await self._ask("system.metrics", {})
+        return answer
+
+    async def system_database(self) -> DatabaseResult:
+        """Return where the database is, what it can do, and what is in it. Only an admin may."""
+        answer: DatabaseResult = await self._ask("system.database", {})
         return answer
 
     async def system_executors(self) -> list[ExecutorResult]:
@@ -1188,6 +1194,11 @@ class SyncOperations:
         A caller that is not an admin gets only the numbers of the tasks it owns.
         """
         answer: MetricsResult = self._ask("system.metrics", {})
+        return answer
+
+    def system_database(self) -> DatabaseResult:
+        """Return where the database is, what it can do, and what is in it. Only an admin may."""
+        answer: DatabaseResult = self._ask("system.database", {})
         return answer
 
     def system_executors(self) -> list[ExecutorResult]:

@@ -6,9 +6,8 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
-from apflow.client.async_client import Client
 from apflow.client.call import without_defaults
 from apflow.core.errors import ApflowError
 from apflow.core.model.task import GROUP, Json, Task
@@ -21,13 +20,33 @@ PAGE: Final = 1000
 CANCEL: Final = 3.0  # seconds that a server has to cancel a run
 
 
+class OperationsClient(Protocol):
+    """A client of another process, by any transport."""
+
+    @property
+    def url(self) -> str:
+        """The address of the process, or its name in messages."""
+        ...
+
+    async def call(self, name: str, params: Mapping[str, Json] | None = None) -> Json:
+        """Call an operation by name and return its result."""
+
+    def events(self, task_id: str, after: int | None = None) -> AsyncGenerator[dict[str, Json], None]:
+        """Yield the events of a task's tree until the final event."""
+        ...
+
+    async def end_of(self, executed: Mapping[str, Json]) -> dict[str, Json]:
+        """Follow a requested run until it has ended, and return its outcome."""
+        ...
+
+
 class RemoteService(TaskService):
     """The operations of one server. Results are plain JSON; errors are those of the core.
 
     The operations of the table get their methods below; the class defines the other methods of `TaskService`.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: OperationsClient) -> None:
         self.client = client
 
     async def watch(self, task_id: str, after: int | None = None) -> AsyncGenerator[dict[str, Json], None]:

@@ -24,6 +24,8 @@ ApflowError
 ├── GenerationFailedError (RuntimeError) no tree of tasks was generated
 ├── StoreError (RuntimeError)        the store cannot do its work
 │   ├── StoreLockedError             another process holds the file
+│   │   └── StoreHeldError           ... and does not do this for other processes
+│   ├── HolderGoneError              that process ended before it answered
 │   ├── StoreForkedError             opened by the process that this one was forked from
 │   ├── StoreDamagedError            the file is damaged, or is not a database
 │   ├── StoreUnavailableError        it cannot write or be reached for the moment
@@ -244,6 +246,31 @@ class StoreLockedError(StoreError):
             f"wait (--wait-lock SECONDS), stop that process, or use another APFLOW_DATABASE_URL."
         )
         self.path, self.pid, self.url, self.needs_token = path, pid, url, needs_token
+
+
+class StoreHeldError(StoreLockedError):
+    """The process that holds the database file, since `seconds`, does not do this for other processes."""
+
+    def __init__(self, path: Path, pid: int, seconds: float = 0.0) -> None:
+        super().__init__(path, pid)
+        self.args = (
+            f"{path} is in use by process {pid}. That process answers reads, cancellations and submissions "
+            "(`apflow run flow --background`), but does not create, change or run tasks for other processes. "
+            "Wait for its end (--wait-lock SECONDS), or stop it and start `apflow worker` or `apflow serve`, "
+            "which do that.",
+        )
+        self.seconds = seconds
+
+
+class HolderGoneError(StoreError):
+    """The process that held the database file has ended, or closed the file, before it answered."""
+
+    def __init__(self, pid: int, *, was_sent: bool) -> None:
+        unknown = " It is not known whether it executed the call." if was_sent else ""
+        super().__init__(
+            f"Process {pid}, which held the database, has ended or closed it.{unknown} Run the command again."
+        )
+        self.pid, self.was_sent = pid, was_sent
 
 
 class StoreForkedError(StoreError):

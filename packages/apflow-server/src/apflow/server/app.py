@@ -70,6 +70,7 @@ def create_app(settings: Settings | None = None, *, db: TaskStore | None = None)
     app.state.settings = settings
     app.state.given_db = db
     app.state.db = db or create_session(settings.database_url)
+    app.state.db.needs_token = has_auth(settings)
     app.state.rate = Rate(settings)
     app.state.token_check = _token_check(settings) if has_auth(settings) else None
     app.state.drain = Drain()
@@ -97,12 +98,16 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     with ExitStack() as stack:
         if has_auth(settings):  # callers from outside do not reach into the network of the server
             stack.enter_context(overridden_defaults(net_policy="public"))
+        state.db.needs_token = has_auth(settings)
         await state.db.get(["any"])  # a store opens with its first operation
         tracing = _tracing(settings) if settings.otlp_endpoint else None
         listeners = [state.metrics.take, *([tracing.take] if tracing is not None else [])]
         state.duties = Duties(state.db, settings, state.drain, state.deliveries, listeners)
-        async with state.duties.done():
-            yield
+        try:
+            async with state.duties.done():
+                yield
+        finally:
+            state.duties = None
         if tracing is not None:
             await asyncio.to_thread(tracing.close)
         if state.token_check is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from apflow.cli.errors.exit_code import ExitCode
-from apflow.cli.inputs.options import finish, session_of, with_store
+from apflow.cli.inputs.options import finish, session_of, with_service, with_store
 
 if TYPE_CHECKING:
     from apflow.core.service.task_service import TaskService
@@ -19,19 +19,15 @@ def db() -> None:
 
 
 @db.command()
-@with_store
+@with_service
 @click.pass_context
 def info(ctx: click.Context) -> None:
     """Show where the database is, what it can do, and what is in it."""
     from apflow.cli.display.output import write_fields, write_json
-    from apflow.cli.session.work import perform_here
+    from apflow.cli.session.work import perform
 
-    async def work(service: TaskService) -> dict[str, Any]:
-        from apflow.cli.session.database import describe
-
-        return await describe(service)
-
-    found = perform_here(ctx, work)
+    found = perform(ctx, lambda service: service.database())
+    found = {"schema" if name == "tables_version" else name: value for name, value in found.items()}
     if session_of(ctx).is_json:
         write_json(found)
     else:
@@ -47,9 +43,8 @@ def migrate(ctx: click.Context) -> None:
     from apflow.cli.session.work import perform_here
 
     async def work(service: TaskService) -> dict[str, Any]:
-        from apflow.cli.session.database import schema_version, shown_url
-
-        return {"url": shown_url(service.db.url), "schema": schema_version(service.db)}
+        found = await service.database()
+        return {"url": found["url"], "schema": found["tables_version"]}
 
     found = perform_here(ctx, work)
     if session_of(ctx).is_json:

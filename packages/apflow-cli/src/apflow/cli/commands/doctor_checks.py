@@ -11,16 +11,13 @@ from functools import partial
 
 from apflow.cli.commands.version import GROUPS, distributions
 from apflow.cli.inputs.options import Session
-from apflow.cli.session.database import describe
 from apflow.cli.session.preparation import prepare
-from apflow.cli.session.work import open_store
+from apflow.cli.session.work import perform_by_holder
 from apflow.core import plugins
 from apflow.core.errors import ApflowError
 from apflow.core.extensions.description import describe_executors
 from apflow.core.model.task import Json
-from apflow.core.service.task_service import TaskService
 from apflow.core.settings import explain_settings
-from apflow.core.store.session import get_default_session
 
 
 @dataclass(frozen=True)
@@ -110,9 +107,7 @@ def _executors() -> Iterator[Check]:
 
 
 async def _database(session: Session) -> Check:
-    async with get_default_session() as db:
-        await open_store(db, session.wait_lock)
-        found = await describe(TaskService(db))
+    found = await perform_by_holder(session, lambda service: service.database())
     left = (
         f", {found['runs_to_resume']} runs to resume (apflow tasks resume --all)"
         if found["runs_to_resume"]

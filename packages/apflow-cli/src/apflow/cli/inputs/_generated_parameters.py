@@ -259,6 +259,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "tasks.why": {"task_id": {"description": "ID or path of the task."}},
     "system.health": {},
     "system.metrics": {},
+    "system.database": {},
     "system.executors": {},
     "system.executor": {"executor_id": {"description": "ID of the executor."}},
     "config.llm_key.set": {

@@ -9,11 +9,11 @@ from typing import Any, cast
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from apflow.cli.session.database import shown_url
 from apflow.core.errors import SettingsError
 from apflow.core.payload.secrets import STARS
 from apflow.core.process.atomic_file import OWNER_ONLY, write_whole
 from apflow.core.settings import ALIASES, Setting, check_setting, reset_settings
+from apflow.core.store.shown_url import shown_url
 
 
 def shown(setting: Setting) -> object:

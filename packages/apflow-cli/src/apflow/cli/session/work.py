@@ -6,32 +6,29 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import click
 
 from apflow.cli.inputs.options import Session, session_of
+from apflow.cli.session.holder import CONNECT_TIMEOUT_SECONDS, Holder, find_holder
 from apflow.cli.session.preparation import prepare
 from apflow.cli.session.signals import run_until_interrupted
 from apflow.core.engine.gc_tuning import tune_process
-from apflow.core.errors import NotFoundError, StoreLockedError
+from apflow.core.errors import HolderGoneError, NotFoundError, StoreHeldError, StoreLockedError
 from apflow.core.model.task import Json
-from apflow.core.process.server_file import ServerInfo, find_server
 from apflow.core.service.runs import split_ids
 from apflow.core.service.task_service import TaskService
 from apflow.core.settings import get_settings
 from apflow.core.store.base import TaskStore
 from apflow.core.store.session import get_default_session
 
-if TYPE_CHECKING:
-    from apflow.client import Client
-
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-CONNECT_TIMEOUT_SECONDS = 2.0  # seconds in which a server must be reached
-LOCK_INTERVAL = 0.1  # seconds between two attempts at a locked database
+MOMENT_SECONDS = 5.0  # for which a process that has just opened the database is waited for in any case
+LOCK_INTERVAL = 0.05  # seconds between two attempts at a locked database
 
 
 def perform(ctx: click.Context, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
@@ -42,14 +39,14 @@ def perform(ctx: click.Context, work: Callable[[TaskService], Awaitable[Answer]]
     session = session_of(ctx)
     prepare(session)
     url = server_of(session)
-    return run_until_interrupted(_perform_there(url, work) if url else _perform_by_holder(session, work))
+    return run_until_interrupted(_perform_there(url, work) if url else perform_by_holder(session, work))
 
 
 def perform_here(ctx: click.Context, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
     """Run a command's work in this process, on the store that the settings name, whatever server there is."""
     session = session_of(ctx)
     prepare(session)
-    return run_until_interrupted(_perform(session, work))
+    return run_until_interrupted(_perform(work, session.wait_lock))
 
 
 def server_of(session: Session) -> str:
@@ -64,45 +61,44 @@ async def _perform_there(url: str, work: Callable[[TaskService], Awaitable[Answe
         return await work(RemoteService(client))
 
 
-async def _perform_by_holder(session: Session, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
-    holder = _holder()
-    if holder is None:
-        return await _perform(session, work)
-    from apflow.client import Client, RemoteService
+async def perform_by_holder(session: Session, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
+    """Have the work done by the process that holds the database; else do it here.
 
-    token = get_settings().api_token if holder.needs_token else ""
-    async with Client(holder.url, token, patience=CONNECT_TIMEOUT_SECONDS) as client:
-        if await _is_there(client):
-            logger.info("Done by the server at %s (process %d), which holds it.", holder.url, holder.pid)
-            return await work(RemoteService(client))
-    return await _perform(session, work)
-
-
-def _holder() -> ServerInfo | None:
-    """Return the server that holds the store that the settings name, if this command may ask it."""
-    file = get_default_session().file
-    holder = find_server(file) if file is not None else None
-    may_ask = holder is not None and (not holder.needs_token or bool(get_settings().api_token))
-    return holder if may_ask else None
+    A command that holds the database for a moment, or a process that is about to close it, is waited for.
+    """
+    deadline = time.monotonic() + max(session.wait_lock, MOMENT_SECONDS)
+    while True:
+        holder = find_holder()
+        try:
+            if holder is None:
+                return await _perform(work)
+            return await _perform_elsewhere(holder, work)
+        except StoreLockedError as error:
+            if time.monotonic() >= deadline or (holder is not None and holder.has_changed):
+                raise
+            if not session.wait_lock and _is_lasting(error):
+                raise
+        await asyncio.sleep(LOCK_INTERVAL)
 
 
-async def _is_there(client: Client) -> bool:
-    """Return whether a server still accepts requests: it may have just ended."""
-    from apflow.client import ServerUnreachableError
+def _is_lasting(error: StoreLockedError) -> bool:
+    """Return whether the holder is a server, or has had the database for more than a moment."""
+    return error.url is not None or (isinstance(error, StoreHeldError) and error.seconds > MOMENT_SECONDS)
 
+
+async def _perform_elsewhere(holder: Holder, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
     try:
-        await client.call("system.health", patience=0)
-    except ServerUnreachableError as error:
-        if error.was_sent:
+        return await holder.perform(work)
+    except HolderGoneError:
+        if holder.has_changed:
             raise
-        return False
-    return True
+    return await _perform(work)
 
 
-async def _perform(session: Session, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
+async def _perform(work: Callable[[TaskService], Awaitable[Answer]], wait: float = 0.0) -> Answer:
     tune_process()
     async with get_default_session() as db:
-        await open_store(db, session.wait_lock)
+        await open_store(db, wait)
         return await work(TaskService(db))
 
 

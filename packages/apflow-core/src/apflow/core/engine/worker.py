@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from time import monotonic
+from weakref import WeakKeyDictionary, WeakSet
 
 from apflow.core.concurrency.containment import shielded
 from apflow.core.concurrency.supervision import Supervised
@@ -30,7 +31,14 @@ YIELD_SECONDS = 0.01  # seconds that a busy worker leaves new trees to idle work
 MAX_REST_SECONDS = 10.0  # between sweeps while the store fails
 MAX_TREES_PER_SWEEP = 50  # maximum number of trees that one sweep takes
 MAX_PAUSE_SECONDS = 60.0  # maximum pause before a tree whose run failed is taken again
+_workers: WeakKeyDictionary[TaskStore, WeakSet[Worker]] = WeakKeyDictionary()  # those that run
+
 NO_OWNER = ""  # an owner id that never matches, so that trees which this process released are found, too
+
+
+def has_worker(db: TaskStore) -> bool:
+    """Return whether a worker of this process takes the trees that are submitted to a store."""
+    return any(each.is_taking for each in list(_workers.get(db, ())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,11 @@ class Worker:
         return len(self._trees)
 
     @property
+    def is_taking(self) -> bool:
+        """Whether the worker still takes trees: it runs, and does not drain."""
+        return self._sweeping is not None and not self._is_draining
+
+    @property
     def is_sweeping(self) -> bool:
         """Whether the worker searches for trees. False while a failed sweep waits for its restart."""
         return self._sweeping is not None and self._sweeping.is_running
@@ -85,10 +98,12 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._is_cancelled = False
         self._sweeping = Supervised("apflow:worker:sweep", self._sweep_until_drained)
+        _workers.setdefault(self.db, WeakSet()).add(self)
         try:
             with bus_of(self.db).on_notice(NoticeKind.REQUESTED, self._heed):
                 await self._sweeping.run()
         finally:
+            _workers[self.db].discard(self)
             await self._end_trees()
 
     async def _sweep_until_drained(self) -> None:

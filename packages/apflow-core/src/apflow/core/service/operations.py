@@ -25,6 +25,7 @@ from apflow.core.service.results import (
     CancelResult,
     CopyPreviewResult,
     CountResult,
+    DatabaseResult,
     DeleteResult,
     Event,
     ExecutorResult,
@@ -88,6 +89,9 @@ class Operation:
     reports_protocol: bool = False
     # Every call requests a run, and the result names its root.
     starts_run: bool = False
+    # Every process that holds a database does this for other processes, also one that does not run the trees
+    # that they submit. (Each does what only reads.)
+    by_any_holder: bool = False
     # Seconds that a call may take beyond the usual, because code of executors has to end.
     extra_seconds: float = 0.0
     shorthand: Shorthand | None = None
@@ -185,7 +189,16 @@ OPERATIONS: dict[str, Operation] = {
     operation.name: operation
     for operation in (
         Operation("tasks.create", _S.create, TreeResult, "any", "add", shorthand=_TREE),
-        Operation("tasks.submit", _S.submit, TreeResult, "any", "add", starts_run=True, shorthand=_TREE),
+        Operation(
+            "tasks.submit",
+            _S.submit,
+            TreeResult,
+            "any",
+            "add",
+            starts_run=True,
+            by_any_holder=True,
+            shorthand=_TREE,
+        ),
         Operation(
             "tasks.execute",
             _S.execute,
@@ -226,6 +239,7 @@ OPERATIONS: dict[str, Operation] = {
                 list[CancelResult],
                 effect="change",
                 is_idempotent=True,
+                by_any_holder=True,
                 extra_seconds=CANCEL_SECONDS,
             )
             for name in ("tasks.cancel", "tasks.running.cancel")
@@ -237,6 +251,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("tasks.why", _S.why, WhyResult),
         Operation("system.health", _S.health, HealthResult, "any"),
         Operation("system.metrics", _S.metrics, MetricsResult, "any"),
+        Operation("system.database", _S.database, DatabaseResult, "any"),
         Operation("system.executors", _S.executors, list[ExecutorResult], "any"),
         Operation("system.executor", _S.executor, ExecutorResult, "any"),
         Operation("config.llm_key.set", _S.set_llm_key, KeyChangeResult, "any", "change", is_idempotent=True),

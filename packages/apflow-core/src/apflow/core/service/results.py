@@ -121,6 +121,19 @@ class CountResult(Result):
     by_status: dict[str, int]
 
 
+class DatabaseResult(Result):
+    """A database and what is in it."""
+
+    url: str  # without its password
+    storage: str  # the distribution of its store, with its version
+    tables_version: int | None  # None if the tables have no versions
+    size_bytes: int | None  # of its file; None if it is not one
+    is_durable: bool
+    is_shared: bool  # several processes may open it
+    runs_to_resume: int  # requested runs that have not ended
+    tasks: CountResult
+
+
 class DeleteResult(Result):
     """The outcome of a deletion."""
 

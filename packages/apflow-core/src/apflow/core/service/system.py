@@ -16,6 +16,7 @@ from apflow.core.service import llm_keys
 from apflow.core.service.access import Access
 from apflow.core.service.trees import Answers
 from apflow.core.store.base import TaskQuery
+from apflow.core.store.shown_url import shown_url
 
 if TYPE_CHECKING:  # see `parameters`
     from pydantic import AliasChoices, Field
@@ -55,6 +56,32 @@ class SystemService(Access):
             "version": plugins.version("apflow-core"),
             "storage": {"kind": scheme, "is_shared": self.db.capabilities.is_shared},
             "uptime_seconds": round(time.monotonic() - _STARTED, 3),
+        }
+
+    async def database(self) -> dict[str, Json]:
+        """Return where the database is, what it can do, and what is in it. Only an admin may.
+
+        Raises:
+            ForbiddenError: the caller is not an admin.
+        """
+        if not self.is_admin:
+            raise ForbiddenError("Only an admin may read about the database.")
+        db = self.db
+        storage = plugins.find("apflow.storages", db.url.partition(":")[0])
+        requested = await db.count(TaskQuery(root_only=True, is_requested=True))
+        found = await db.count(TaskQuery())
+        return {
+            "url": shown_url(db.url),
+            "storage": f"{storage.distribution} {storage.version}" if storage else "built in",
+            "tables_version": db.tables_version,
+            "size_bytes": db.file.stat().st_size if db.file is not None and db.file.is_file() else None,
+            "is_durable": db.capabilities.is_durable,
+            "is_shared": db.capabilities.is_shared,
+            "runs_to_resume": sum(requested.values()),
+            "tasks": {
+                "total": sum(found.values()),
+                "by_status": {str(each): found.get(each, 0) for each in TaskStatus},
+            },
         }
 
     async def metrics(self) -> dict[str, Json]:

@@ -144,6 +144,8 @@ class TaskStore(ABC):
     capabilities: Capabilities
     file: Path | None = None  # that one process at a time may open, if the store is one; an absolute path
     is_closed: bool = False  # set by close(); a closed store is not given out again
+    tables_version: int | None = None  # the version of its tables, if they have versions
+    needs_token: bool = False  # this process serves it to callers with tokens: its Unix socket refuses
 
     @property
     def trouble(self) -> StoreUnavailableError | None:

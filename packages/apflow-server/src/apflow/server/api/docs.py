@@ -30,7 +30,9 @@ router = APIRouter(include_in_schema=False)
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
     """Return the description as OpenAPI."""
-    return JsonResponse(make_document(request.app))
+    document = make_document(request.app)
+    root = request.scope.get("root_path", "")
+    return JsonResponse(document | {"servers": [{"url": root}]} if root else document)
 
 
 @router.get("/docs")

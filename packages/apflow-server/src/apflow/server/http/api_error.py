@@ -122,6 +122,19 @@ class UnavailableError(ApiError):
         super().__init__(503, code, message, headers={"Retry-After": str(RETRY_AFTER)})
 
 
+class NotStartedError(UnavailableError):
+    """The application answers requests, but its lifespan has not run."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "apflow has not started: the lifespan of its application has not run, or has ended. An "
+            "application that mounts `app = create_app()` must run it in its own lifespan: "
+            "`async with app.router.lifespan_context(app): yield`. To have FastAPI run it, use "
+            "`include_router(create_router())` instead. An ASGI server must run lifespans (uvicorn: "
+            "--lifespan on)."
+        )
+
+
 # The first match counts. An invalid setting is an internal error: the caller cannot correct it.
 _RESPONSES: tuple[tuple[type[Exception], int, Code], ...] = (
     (InvalidInputError, 422, Code.INVALID_PARAMS),

@@ -18,7 +18,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from apflow.core.settings import Settings
-from apflow.server.http.api_error import ApiError, RefusedError, api_error_of
+from apflow.server.http.api_error import ApiError, NotStartedError, RefusedError, api_error_of
 from apflow.server.http.limits import Rate
 from apflow.server.http.request_log import HEADER
 from apflow.server.http.response import error_response
@@ -33,6 +33,7 @@ SECURITY: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
 }
 PROBES: Final = ("/health", "/ready")  # balancers ask them often, and by any name
+DESCRIPTIONS: Final = ("/docs", "/openapi.json")
 FOREIGN: Final = "Pages of this origin may not call the server: APFLOW_CORS_ORIGINS names those."
 # What a Host header may say: a name or an address, and a port (RFC 9110, section 7.2).
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]{0,5})?")
@@ -75,19 +76,29 @@ class Protection:
             await refuse(api_error_of(error), scope, receive, send_protected)
 
     def _check(self, scope: Scope) -> None:
+        path = path_in_app(scope)
         address = read_address((scope.get("client") or ("",))[0])
         if not has_auth(self._settings):
             headers = Headers(scope=scope)
             if not self._settings.insecure:
                 check_local(address, headers.getlist("host"), self._settings)
             check_origin(headers, self._settings)
-        if scope["path"] not in PROBES:
+        if path not in PROBES:
             self._rate.check_address(rate_key(address))
+        if path not in (*PROBES, *DESCRIPTIONS) and scope["app"].state.duties is None:
+            raise NotStartedError
+
+
+def path_in_app(scope: Scope) -> str:
+    """Return the path of a request within the application, without the prefix that it is mounted under."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
 async def refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request, or a WebSocket that has not begun, with an error."""
-    if scope["type"] == "websocket":
+    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008, "reason": error.message[:100]})
     else:
         await error_response(HTTPConnection(scope), error)(scope, receive, send)

@@ -144,7 +144,7 @@ def locked(path: Path, pid: int | None) -> StoreLockedError:
     holder = find_server(path)
     if holder is None or pid not in (None, holder.pid):
         return StoreLockedError(path, pid)
-    return StoreLockedError(path, holder.pid, holder.url, needs_token=holder.needs_token)
+    return StoreLockedError(path, holder.pid, holder.url or None, needs_token=holder.needs_token)
 
 
 def _start_without_claims() -> None:

@@ -6,7 +6,7 @@ import ctypes
 import logging
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,11 @@ class Database:
     `path` is None for a database in memory.
     """
 
-    def __init__(self, url: str, path: Path | None, memory_limit: str) -> None:
+    def __init__(
+        self, url: str, path: Path | None, memory_limit: str, on_open: Callable[[], object] = lambda: None
+    ) -> None:
         self.url, self.path = url, path
+        self._on_open = on_open  # called each time that the file was opened
         self._memory_limit = memory_limit
         self._lock = ForkLock()  # guards the connection
         self._connection: duckdb.DuckDBPyConnection | None = None
@@ -298,6 +301,7 @@ class Database:
         except BaseException:
             self._claim.release()
             raise
+        self._on_open()
         return connection
 
     def _opened_file(self, claim: FileClaim) -> duckdb.DuckDBPyConnection:

@@ -20,6 +20,7 @@ from apflow.core.errors import InvalidInputError, StoreError
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Task
+from apflow.core.service.local_server import LocalServer
 from apflow.core.settings import Settings
 from apflow.core.store.base import Capabilities, Change, TaskQuery
 from apflow.core.store.group_commit import GroupCommit
@@ -29,6 +30,7 @@ from apflow.storage.duckdb.statements import READ_EVENTS, SEQUENCES, among
 from apflow.storage.duckdb.writer import Writer
 from apflow.storage.sql.columns import task_columns
 from apflow.storage.sql.logs import SqlLogStore
+from apflow.storage.sql.migrations import LATEST
 from apflow.storage.sql.pages import read_page
 from apflow.storage.sql.queries import (
     Statement,
@@ -62,6 +64,8 @@ class DuckDBStore(SqlLogStore):
     One thread writes in batches. A few threads read, each from a snapshot, without waiting for the writer.
     """
 
+    tables_version = LATEST
+
     def __init__(
         self,
         url: str = f"duckdb:///{MEMORY}",
@@ -75,12 +79,15 @@ class DuckDBStore(SqlLogStore):
         self.capabilities = Capabilities(
             is_durable=path is not None, has_attempts=True, has_custom_columns=True
         )
-        self._database = Database(self.url, path, memory_limit)
+        self._local = None if path is None else LocalServer(self, path)
+        started = (lambda: None) if self._local is None else self._local.start
+        self._database = Database(self.url, path, memory_limit, on_open=started)
         self._writer = Writer(self._database, event_retention)
         self._group = GroupCommit(self._writer.commit, self.url)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"read {self.url}")
         # Also runs if the store is never closed, and at the end of the process.
-        self._close = weakref.finalize(self, _close, self._group, self._readers, self._writer, self._database)
+        parts = (self._local, self._group, self._readers, self._writer, self._database)
+        self._close = weakref.finalize(self, _close, *parts)
 
     async def get(self, ids: Sequence[str]) -> dict[str, Task]:
         statement = select_by_id(ids, among)
@@ -131,6 +138,8 @@ class DuckDBStore(SqlLogStore):
         return full_texts([row[0] for row in run(READ_EVENTS, [root_id, after, limit]).fetchall()], run)
 
     async def close(self) -> None:
+        if self._local is not None and self._local.is_answering and not self._group.guard.is_forked:
+            await asyncio.to_thread(self._local.stop)  # answers may need this event loop to end
         self.is_closed = True
         if not self._group.guard.is_forked:
             self._readers.shutdown()
@@ -216,9 +225,17 @@ class DuckDBStore(SqlLogStore):
         return tasks
 
 
-def _close(group: GroupCommit, readers: ThreadPoolExecutor, writer: Writer, database: Database) -> None:
+def _close(
+    local: LocalServer | None,
+    group: GroupCommit,
+    readers: ThreadPoolExecutor,
+    writer: Writer,
+    database: Database,
+) -> None:
     if group.guard.is_forked:
         return  # the parent process still uses the file
+    if local is not None:
+        local.stop()
     group.close()
     readers.shutdown(wait=False)  # this may run in one of its threads, during garbage collection
     writer.close()

@@ -21,6 +21,7 @@ from apflow.storage.postgres.address import read_address
 from apflow.storage.postgres.driver import Connection
 from apflow.storage.postgres.iothread import IoThread
 from apflow.storage.postgres.notices import Notices
+from apflow.storage.postgres.schema import LATEST
 from apflow.storage.postgres.server import Link, Links, Server
 from apflow.storage.postgres.statements import READ_EVENTS, RENEW, reserve, unowned
 from apflow.storage.postgres.writer import Outcome, Writer
@@ -68,6 +69,7 @@ class PostgresStore(SqlLogStore):
     """
 
     capabilities = Capabilities(is_durable=True, is_shared=True, has_attempts=True, has_custom_columns=True)
+    tables_version = LATEST
 
     def __init__(
         self,

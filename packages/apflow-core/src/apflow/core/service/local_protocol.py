@@ -1,0 +1,127 @@
+"""What is said at the Unix socket of a process that holds a database: JSON-RPC 2.0, one message per line.
+
+The holder greets. The client sends one request, and gets the result or an error. Events of `tasks.watch`
+precede the result, as notifications. One connection serves one request; closing it ends a watch.
+
+Both processes belong to one user, so errors contain complete messages.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from apflow.core.engine.worker import has_worker
+from apflow.core.errors import ApflowError, ForbiddenError
+from apflow.core.model.task import Json
+from apflow.core.service.error_json import data_of
+from apflow.core.service.operations import OPERATIONS, Operation
+from apflow.core.service.task_service import TaskService
+from apflow.core.store.base import TaskStore
+
+logger = logging.getLogger(__name__)
+
+VERSION: Final = "2.0"
+EVENT: Final = "event"  # the method of a notification with an event
+UNKNOWN_METHOD: Final = -32601
+FAILED: Final = -32000  # an error of apflow, in `data`
+INTERNAL: Final = -32603
+HELD: Final = -32012  # not done for other processes; `data.seconds` is how long the database has been open
+MAX_LINE_BYTES: Final = 1 << 30  # of one message: the largest trees fit
+
+
+@dataclass(frozen=True)
+class LocalRequest:
+    """A request at the socket."""
+
+    id: Json
+    method: str
+    params: Mapping[str, Json]
+
+    @property
+    def operation(self) -> Operation | None:
+        """The operation that is called; None if there is none of this name."""
+        return OPERATIONS.get(self.method)
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether the operation is cancelled when the client disconnects: it only reads."""
+        return self.operation is None or self.operation.is_read_only
+
+
+def read_request(line: bytes) -> LocalRequest:
+    """Read a request.
+
+    Raises:
+        ValueError: the line is not a request.
+    """
+    given: Any = json.loads(line)
+    if not isinstance(given, dict) or cast("dict[str, Json]", given).get("jsonrpc") != VERSION:
+        raise ValueError("not a JSON-RPC 2.0 request")
+    request = cast("dict[str, Json]", given)
+    method, params = request.get("method"), request.get("params", {})
+    if not isinstance(method, str) or not isinstance(params, dict):
+        raise ValueError("not a JSON-RPC 2.0 request with named parameters")  # noqa: TRY004
+    return LocalRequest(request.get("id"), method, cast("dict[str, Json]", params))
+
+
+async def respond(
+    db: TaskStore, request: LocalRequest, opened_at: float
+) -> AsyncGenerator[dict[str, Json], None]:
+    """Yield the messages that answer a request: events, then the result or an error.
+
+    Args:
+        opened_at: when the database was opened, by the monotonic clock.
+    """
+    try:
+        async with aclosing(_results(db, request, opened_at)) as results:
+            async for each in results:
+                yield each
+    except ApflowError as error:
+        yield _failed(request, FAILED, str(error), data_of(error))
+    except Exception as error:  # the border: the process continues
+        logger.exception("%s, requested at the local socket, failed", request.method)
+        yield _failed(request, INTERNAL, f"Internal error: {type(error).__name__}: {error}")
+
+
+async def _results(
+    db: TaskStore, request: LocalRequest, opened_at: float
+) -> AsyncGenerator[dict[str, Json], None]:
+    operation = request.operation
+    if operation is None:
+        yield _failed(request, UNKNOWN_METHOD, f"Method {request.method[:100]!r} does not exist.")
+        return
+    if db.needs_token:
+        raise ForbiddenError(
+            "The server that holds the database requires tokens: set APFLOW_API_TOKEN, and name the server "
+            "(--server URL)."
+        )
+    is_served = has_worker(db)
+    if not (is_served or operation.is_read_only or operation.by_any_holder):
+        seconds: dict[str, Json] = {"seconds": time.monotonic() - opened_at}
+        yield _failed(request, HELD, f"{request.method} is not done for other processes.", seconds)
+        return
+    service = TaskService(db, is_served=is_served)
+    if operation.is_stream:
+        async with aclosing(
+            cast("AsyncGenerator[dict[str, Json], None]", operation.stream(service, request.params))
+        ) as events:
+            async for event in events:
+                yield {"jsonrpc": VERSION, "method": EVENT, "params": event}
+        yield _answered(request, None)
+    else:
+        yield _answered(request, await operation.call(service, request.params))
+
+
+def _answered(request: LocalRequest, result: Json) -> dict[str, Json]:
+    return {"jsonrpc": VERSION, "id": request.id, "result": result}
+
+
+def _failed(request: LocalRequest, code: int, message: str, data: Json = None) -> dict[str, Json]:
+    error: dict[str, Json] = {"code": code, "message": message}
+    return {"jsonrpc": VERSION, "id": request.id, "error": error | ({"data": data} if data else {})}
