@@ -25,6 +25,7 @@ from apflow.core.concurrency.containment import (
 from apflow.core.concurrency.exit_fence import enter_code
 from apflow.core.events.progress import ProgressQueue
 from apflow.core.extensions import registry
+from apflow.core.extensions.calling import call_cancel
 from apflow.core.extensions.executor import ExecutableTask, overrides_cancel
 from apflow.core.extensions.hooks import Hooks
 from apflow.core.extensions.runner import Runner, timeout_message
@@ -255,7 +256,7 @@ class Attempt(Call):
             current = asyncio.current_task()
             enter_code()
             try:
-                self.answer = self._readable(await executor.cancel())
+                self.answer = self._readable(await call_cancel(executor))
             except BaseException as error:
                 if must_pass(error, current, lambda: is_late or self.context.is_over()):
                     raise

@@ -68,8 +68,12 @@ class ExecutableTask(ABC):
         return None if self.stored_task is None else self.stored_task.copy()
 
     @abstractmethod
-    async def execute(self, inputs: dict[str, Any]) -> Any:
-        """Do the work and return plain JSON. Raise, or return `{"status": "failed"}`, to fail the task."""
+    def execute(self, inputs: dict[str, Any]) -> Any:
+        """Do the work and return plain JSON. Raise, or return `{"status": "failed"}`, to fail the task.
+
+        Write `async def execute` for code that awaits. A plain `def execute` runs in a thread: it may block.
+        There, `self.cancellation_checker()` turns true when the task is cancelled or its time is over.
+        """
 
     def get_input_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of `inputs`. Unless overridden, everything is accepted."""
