@@ -248,7 +248,7 @@ async def test_what_a_thread_raises_fails_its_task_alone(error: BaseException, e
 
 def test_an_interruption_that_comes_late_reaches_no_other_call():
     threads = CodeThreads()
-    for turn in range(300):
+    for turn in range(100):
         over = threading.Event()
         call = ThreadCall(lambda: sum(range(50)), over.set)
         threads.start(call)

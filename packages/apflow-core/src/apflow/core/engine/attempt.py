@@ -330,16 +330,18 @@ class Attempt(Call):
         policy = Policy.from_json(task.policy)
         self.was_called = True
         if policy.timeout is None:
-            return self._read(await context.runner.call(executor, inputs, None))
+            value = await context.runner.call(executor, inputs, None)
+            return self._read(value, reports_status=entry.reports_status)
         patience = policy.timeout + context.settings.cancel_grace + context.settings.cancel_wait
         late = failed("TimeoutError", f"{timeout_message(policy.timeout)} Its code does not end.")
         leaving = context.loop.call_later(patience, self.leave_behind, late)
         try:
-            return self._read(await context.runner.call(executor, inputs, policy.timeout))
+            value = await context.runner.call(executor, inputs, policy.timeout)
+            return self._read(value, reports_status=entry.reports_status)
         finally:
             leaving.cancel()
 
-    def _read(self, value: Json, *, has_schema: bool = True) -> Outcome:
+    def _read(self, value: Json, *, has_schema: bool = True, reports_status: bool = True) -> Outcome:
         if asyncio.iscoroutine(value):
             value.close()  # a coroutine that was not awaited is not valid JSON
         settings = self.context.settings
@@ -349,6 +351,7 @@ class Attempt(Call):
             output_schema=compile_schema(schema) if schema else None,
             max_bytes=settings.max_result_bytes,
             max_depth=settings.max_json_depth,
+            reports_status=reports_status,
         )
 
     async def _inputs(self, schema: InputSchema | None, origin: Origin) -> dict[str, Json]:

@@ -47,6 +47,8 @@ class ExecutableTask(ABC):
     cancelable: bool = False  # whether `execute` ends within the grace period after `cancel` is called
     effect: str = "idempotent"  # "pure", "idempotent" or "once": what a second run would do
     max_concurrency: int | None = None  # of this executor, in one process
+    # Whether a returned {"status": "failed"} or {"status": "cancelled"} ends the task in that way.
+    reports_status: bool = True
     # It sends inputs only over connections of `apflow.core.net.connect`: a secret can be bound to hosts.
     uses_net_policy: bool = False
 
