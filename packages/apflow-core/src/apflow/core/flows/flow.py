@@ -129,9 +129,9 @@ def flow(*, name: str | None = None) -> Callable[[Callable[P, R]], Flow[P, R]]: 
 def flow(function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
     """Make a flow of a function: a decorator with or without a call.
 
-    The function is called once for each tree. Its calls of `@task` functions add tasks, and return what stands
-    for their results: pass it to other tasks. Other Python code in it runs when the tree is built, so loops
-    may go over what is known by then.
+    The function is called once for each tree. Its calls of `@task` functions add tasks, and return what
+    stands for their results: pass it to other tasks. Other Python code in it runs when the tree is built, so
+    loops may go over what is known by then.
 
     Args:
         name: of the root task; by default the function's name.

@@ -88,7 +88,7 @@ class AnyTaskFunction(Generic[P, R]):
         changed._policy = self._policy | policy_of(retry, timeout, effect, self.__name__)  # noqa: SLF001
         changed._name = name or self._name  # noqa: SLF001
         if priority is not None:
-            changed._fields = self._fields | {"priority": priority}  # noqa: SLF001
+            changed._fields = self._fields | {"priority": priority}
         changed._after = [*self._after, *after]  # noqa: SLF001
         return changed
 
