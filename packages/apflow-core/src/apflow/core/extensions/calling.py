@@ -63,7 +63,7 @@ async def _call_blocking(executor: ExecutableTask, call: Callable[[], Any]) -> A
     except CallLeftBehindError:
         logger.error(  # noqa: TRY400 - the traceback is that of the engine
             "The code of task %s (%s) does not end after it was interrupted, and still runs in its thread. "
-            "Give calls that wait a timeout of their own.",
+            "Give a separate timeout to calls that wait.",
             executor.task_id,
             executor.id,
         )

@@ -140,7 +140,7 @@ class FunctionSignature:
         return positional, keywords
 
     def result_of(self, value: Json) -> Any:
-        """Return a stored result as the type that the function returns; as it is without a hint.
+        """Return a stored result as the type that the function returns; unchanged without a hint.
 
         Raises:
             ValidationError: it is not of this type.
@@ -182,7 +182,7 @@ class FunctionSignature:
 def jsonable(value: Any) -> Any:
     """Return a result as plain JSON: dataclasses, pydantic models, dates, sets and paths are converted.
 
-    What cannot be converted is returned as it is, for the engine to report.
+    What cannot be converted is returned unchanged, for the engine to report.
     """
     if type(value) in _ALWAYS_JSON:
         return value

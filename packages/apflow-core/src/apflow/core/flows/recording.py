@@ -63,7 +63,7 @@ class Recorder:
         Args:
             needs: names of the tasks that must have completed before.
             fields: other fields of the task.
-            is_exact: use the name as it is, instead of adding a number if it is taken.
+            is_exact: raise if the name is taken, instead of adding a number.
 
         Raises:
             FlowError: the name is taken.
