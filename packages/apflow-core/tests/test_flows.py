@@ -78,7 +78,7 @@ def test_a_flow_is_a_tree_whose_root_returns_its_value(db: TaskStore):
     outcome = run_sync(basket.build("apple", "pear", "apple"), db=db)
     assert outcome.status is TaskStatus.COMPLETED
     assert outcome.result == 10
-    assert outcome.results == {"basket": 10, "price": 3, "price-2": 4, "price-3": 3, "total": 10}
+    assert dict(outcome.results) == {"basket": 10, "price": 3, "price-2": 4, "price-3": 3, "total": 10}
     assert (outcome.progress, outcome.error, outcome.tolerated) == (1.0, None, [])
 
 
@@ -173,7 +173,7 @@ def test_a_result_is_of_the_type_that_the_flow_declares():
 def test_the_result_of_a_failed_run_raises_and_the_others_are_there():
     outcome = run_sync(basket.build("apple", "fig"), db=MemoryStore())
     assert (outcome.status, outcome.error) == (TaskStatus.FAILED, "task price-2: 'fig'")
-    assert outcome.results == {"price": 3}
+    assert dict(outcome.results) == {"price": 3}
     with pytest.raises(RunFailedError, match=r"is failed: task price-2: 'fig'"):
         _ = outcome.result
 
@@ -319,7 +319,7 @@ def test_run_sync_takes_arrays_and_builders():
         | {"parent_id": "q"},
     ]
     outcome = run_sync(array, db=MemoryStore())
-    assert (outcome.result, outcome.results) == (5, {"q": 5, "p": 4})
+    assert (outcome.result, dict(outcome.results)) == (5, {"q": 5, "p": 4})
     builder = TaskBuilder("q", executor=total.id, inputs={"prices": [2, 2]}, user_id="ada")
     assert run_sync(builder, db=MemoryStore()).results["q"] == 4
     with pytest.raises(TreeInvalidError):

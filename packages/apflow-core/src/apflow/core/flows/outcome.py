@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from apflow.core.errors import RunFailedError
+from apflow.core.model.results import Results
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import Json, Task
+from apflow.core.model.task import Json
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -22,7 +23,7 @@ class FlowOutcome(Generic[R_co]):
     root_task_id: str
     error: str | None  # of the first failure that counts
     tolerated: list[str]  # ids of failures that do not count
-    results: Mapping[str, Json]  # name -> result of each completed task
+    results: Results  # key -> result of each completed task; the key of a task of a flow is its name
     _result: Json = field(repr=False)
     _convert: Callable[[Json], R_co] = field(repr=False)
 
@@ -37,13 +38,3 @@ class FlowOutcome(Generic[R_co]):
         if self.status is not TaskStatus.COMPLETED:
             raise RunFailedError(self.root_task_id, str(self.status), self.error)
         return self._convert(self._result)
-
-
-def results_by_name(names: Mapping[str, str], tasks: Iterable[Task]) -> dict[str, Json]:
-    """Return the result of each completed task under its name.
-
-    Args:
-        names: name -> id of the task.
-    """
-    found = {task.id: task.result for task in tasks if task.status is TaskStatus.COMPLETED}
-    return {name: found[task_id] for name, task_id in names.items() if task_id in found}

@@ -15,7 +15,7 @@ from apflow.core.authoring.creator import TaskCreator
 from apflow.core.builder import TaskBuilder
 from apflow.core.concurrency import exit_fence
 from apflow.core.flows.flow import FlowTree
-from apflow.core.flows.outcome import FlowOutcome, results_by_name
+from apflow.core.flows.outcome import FlowOutcome
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.store.base import TaskStore
@@ -69,7 +69,6 @@ async def run_flow(
         work = work.to_array()
     db = get_default_session() if db is None else db
     node = await TaskCreator(db).create_task_tree_from_array(work, user_id=user_id)
-    names = dict(node.ids)
     answer = await TaskExecutor().execute_task_tree(node, db_session=db)
     return FlowOutcome(
         TaskStatus(answer["status"]),
@@ -77,7 +76,7 @@ async def run_flow(
         answer["root_task_id"],
         answer["error"],
         answer["tolerated"],
-        results_by_name(names, await db.tree(answer["root_task_id"])),
+        answer.results,
         answer["result"],
         convert,
     )
