@@ -26,7 +26,8 @@ def call_execute(executor: ExecutableTask, inputs: dict[str, Any]) -> Awaitable[
     A plain `def execute` runs in a thread, with the context of the caller.
     """
     if _is_async(type(executor), "execute"):
-        return executor.execute(inputs)
+        running: Awaitable[Any] = executor.execute(inputs)
+        return running
     return _call_blocking(executor, partial(executor.execute, inputs))
 
 

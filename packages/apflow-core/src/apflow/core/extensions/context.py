@@ -20,17 +20,17 @@ class TaskContext:
     @property
     def task_id(self) -> str | None:
         """The id of the task."""
-        return self._executor and self._executor.task_id
+        return self._executor.task_id if self._executor else None
 
     @property
     def root_task_id(self) -> str | None:
         """The id of the root of its tree."""
-        return self._executor and self._executor.root_task_id
+        return self._executor.root_task_id if self._executor else None
 
     @property
     def user_id(self) -> str | None:
         """The owner of the task."""
-        return self._executor and self._executor.user_id
+        return self._executor.user_id if self._executor else None
 
     @property
     def attempt(self) -> int:
@@ -40,7 +40,7 @@ class TaskContext:
     @property
     def idempotency_key(self) -> str | None:
         """A key that all attempts at this piece of work share, also after a crash."""
-        return self._executor and self._executor.idempotency_key
+        return self._executor.idempotency_key if self._executor else None
 
     @property
     def dependency_results(self) -> Mapping[str, Json]:
@@ -49,7 +49,7 @@ class TaskContext:
 
     def is_cancelled(self) -> bool:
         """Return whether the code must end: the task is cancelled, or its time is over."""
-        checker = self._executor and self._executor.cancellation_checker
+        checker = self._executor.cancellation_checker if self._executor else None
         return checker is not None and checker()
 
     def report_progress(self, fraction: float, message: str | None = None, data: Json = None) -> None:

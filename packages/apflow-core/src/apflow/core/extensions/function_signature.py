@@ -72,7 +72,7 @@ class FunctionSignature:
             fields[self._field_names[name]] = (full, _default(parameter))
         config = ConfigDict(extra="forbid", json_schema_extra={EXPLICIT_ONLY: True})
         try:
-            model = create_model(self.name.rpartition(".")[2], __config__=config, **fields)
+            model: type[BaseModel] = create_model(self.name.rpartition(".")[2], __config__=config, **fields)
             model.model_json_schema()
         except Exception as error:
             raise InvalidInputError(
@@ -171,11 +171,11 @@ class FunctionSignature:
         return adapter
 
     def _hint(self, parameter: inspect.Parameter) -> Any:
-        hint = self.hints.get(parameter.name, Any)
+        hint: Any = self.hints.get(parameter.name, Any)
         if parameter.kind is parameter.VAR_POSITIONAL:
-            return list[hint]
+            return list.__class_getitem__(hint)
         if parameter.kind is parameter.VAR_KEYWORD:
-            return dict[str, hint]
+            return dict.__class_getitem__((str, hint))
         return hint
 
 

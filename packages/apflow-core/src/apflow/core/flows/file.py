@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.flows.flow import Flow
@@ -19,8 +19,8 @@ from apflow.core.process.error_text import describe_error
 def tasks_of(target: str, inputs: Mapping[str, Json]) -> list[dict[str, Json]]:
     """Return the array of tasks of a flow or a task function in a file.
 
-    The file is imported as a module from its folder, so that `--import` of that module finds the same executors
-    in another process.
+    The file is imported as a module from its folder, so that `--import` of that module finds the same
+    executors in another process.
 
     Args:
         target: `FILE.py:NAME`; without `:NAME`, the only flow that the file defines.
@@ -72,7 +72,7 @@ def import_file(path: Path) -> ModuleType:
 def _named(module: ModuleType, file: str, name: str) -> Flow[..., Any] | AnyTaskFunction[..., Any]:
     found = getattr(module, name, None)
     if isinstance(found, Flow | AnyTaskFunction):
-        return found
+        return cast("Flow[..., Any] | AnyTaskFunction[..., Any]", found)
     known = _defined(module, Flow) + _defined(module, AnyTaskFunction)
     what = f"{name} in {file} has neither @flow nor @task" if found is not None else f"{file} has no {name!r}"
     raise InvalidInputError(f"{what}. There are: {', '.join(known) or 'no flows and no tasks'}.")

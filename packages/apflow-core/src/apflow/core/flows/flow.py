@@ -99,7 +99,7 @@ class Flow(Generic[P, R]):
             ValidationError: the inputs are not what the function takes.
         """
         positional, keywords = self._signature.arguments_of(inputs)
-        return cast("Any", self).build(*positional, **keywords)
+        return cast("Flow[..., R]", self).build(*positional, **keywords)
 
     def options(self, *, name: str) -> Flow[P, R]:
         """Return the flow under another name."""

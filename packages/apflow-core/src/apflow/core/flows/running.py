@@ -120,7 +120,7 @@ def _run_in_thread(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         other.cancel()
         other.over.wait()
         raise
-    return other.result()
+    return cast("T", other.result())
 
 
 @contextmanager

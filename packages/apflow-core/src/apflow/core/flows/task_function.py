@@ -149,7 +149,7 @@ class TaskDecorator(Protocol):
     """What `task(...)` returns."""
 
     @overload
-    def __call__(  # pyright: ignore[reportOverlappingOverload] - a coroutine function is also the other
+    def __call__(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
         self, function: Callable[P, Coroutine[Any, Any, R]], /
     ) -> AsyncTaskFunction[P, R]: ...
     @overload
@@ -157,7 +157,7 @@ class TaskDecorator(Protocol):
 
 
 @overload
-def task(  # pyright: ignore[reportOverlappingOverload] - likewise
+def task(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     function: Callable[P, Coroutine[Any, Any, R]], /
 ) -> AsyncTaskFunction[P, R]: ...
 @overload
