@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from apflow.core.engine.worker import Worker
     from apflow.core.errors import ApflowError
     from apflow.core.events.subscription import Subscription
+    from apflow.core.extensions.context import TaskContext, get_task_context
     from apflow.core.extensions.executor import BaseTask, ExecutableTask
     from apflow.core.extensions.hooks import (
         TaskPostHook,
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from apflow.core.extensions.runner import LocalRunner, Runner
     from apflow.core.extensions.running_call import run_child, run_child_sync
     from apflow.core.extensions.tools import Tool
+    from apflow.core.flows.flow import Flow, FlowTree, flow
+    from apflow.core.flows.outcome import FlowOutcome
+    from apflow.core.flows.running import run_flow, run_sync
+    from apflow.core.flows.task_function import AsyncTaskFunction, TaskFunction, task
     from apflow.core.manager import TaskManager
     from apflow.core.model.custom_columns import get_task_model_class, set_task_model_class
     from apflow.core.model.event import EventType, TaskEvent
@@ -57,6 +62,7 @@ _MODULES = {
     "apflow.core.errors": ("ApflowError",),
     "apflow.core.events.subscription": ("Subscription",),
     "apflow.core.model.event": ("EventType", "TaskEvent"),
+    "apflow.core.extensions.context": ("TaskContext", "get_task_context"),
     "apflow.core.extensions.executor": ("BaseTask", "ExecutableTask"),
     "apflow.core.extensions.registry": (
         "Extension",
@@ -74,6 +80,10 @@ _MODULES = {
         "register_pre_hook",
         "register_task_tree_hook",
     ),
+    "apflow.core.flows.flow": ("Flow", "FlowTree", "flow"),
+    "apflow.core.flows.outcome": ("FlowOutcome",),
+    "apflow.core.flows.running": ("run_flow", "run_sync"),
+    "apflow.core.flows.task_function": ("AsyncTaskFunction", "TaskFunction", "task"),
     "apflow.core.manager": ("TaskManager",),
     "apflow.core.store.memory": ("MemoryStore",),
     "apflow.core.engine.recovery": ("recover",),
@@ -98,6 +108,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "ApflowError",
+    "AsyncTaskFunction",
     "BaseTask",
     "Capabilities",
     "Change",
@@ -107,6 +118,9 @@ __all__ = [
     "Extension",
     "ExtensionCategory",
     "ExtensionRegistry",
+    "Flow",
+    "FlowOutcome",
+    "FlowTree",
     "LocalRunner",
     "MemoryStore",
     "Move",
@@ -119,9 +133,11 @@ __all__ = [
     "Subscription",
     "Task",
     "TaskBuilder",
+    "TaskContext",
     "TaskCreator",
     "TaskEvent",
     "TaskExecutor",
+    "TaskFunction",
     "TaskManager",
     "TaskPostHook",
     "TaskPreHook",
@@ -137,9 +153,11 @@ __all__ = [
     "clear_hooks",
     "create_session",
     "executor_register",
+    "flow",
     "get_default_session",
     "get_registry",
     "get_settings",
+    "get_task_context",
     "get_task_model_class",
     "recover",
     "register_post_hook",
@@ -147,8 +165,11 @@ __all__ = [
     "register_task_tree_hook",
     "run_child",
     "run_child_sync",
+    "run_flow",
+    "run_sync",
     "set_task_model_class",
     "submit",
+    "task",
 ]
 
 

@@ -7,11 +7,13 @@ ApflowError
 │   ├── ValidationError              inputs that break the executor's schema
 │   │   └── InputsError              inputs that cannot be built: a reference that finds nothing
 │   ├── AmbiguousTaskError           a name that several tasks have
+│   ├── FlowError                    a flow that uses the result of a task before it is known
 │   ├── QueryError                   a JMESPath expression that is invalid, or fails on its value
 │   ├── MalformedTextError           text that is not JSON or YAML, or repeats a key
 │   └── SettingsError                a setting that cannot be read
 ├── NotFoundError (KeyError)         no such task
 ├── NoResultError (KeyError)         a task has not completed, and so has no result
+├── RunFailedError (RuntimeError)    the result of a run that has not completed
 ├── ForbiddenError (PermissionError) the caller may not do this
 ├── ConflictError (RuntimeError)     the state of a task forbids it now
 │   ├── IllegalMoveError             not in the table of moves
@@ -94,6 +96,10 @@ class AmbiguousTaskError(InvalidInputError):
         self.task_ids = list(candidates)
 
 
+class FlowError(InvalidInputError):
+    """A flow that cannot be built: its code uses the result of a task before the task has run."""
+
+
 class QueryError(InvalidInputError):
     """A JMESPath expression that is invalid, or that fails on its value."""
 
@@ -141,6 +147,17 @@ class NoResultError(ApflowError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would show the repr
+
+
+class RunFailedError(ApflowError, RuntimeError):
+    """A result was requested of a run that has not completed."""
+
+    def __init__(self, root_id: str, status: str, error: str | None) -> None:
+        super().__init__(
+            f"Tree {root_id!r} is {status}: {error or 'no error is stored'}. "
+            f"`apflow tasks tree {root_id}` shows its tasks."
+        )
+        self.root_id, self.status, self.error = root_id, status, error
 
 
 class ForbiddenError(ApflowError, PermissionError):

@@ -20,11 +20,13 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any, cast
 
 import pytest
 
 from apflow.core.errors import ValidationError
+from apflow.core.extensions.calling import call_cancel, call_execute
 from apflow.core.extensions.executor import ExecutableTask, input_schema_of, overrides_cancel
 from apflow.core.extensions.registry import ExecutorEntry, ExtensionCategory, get_registry
 from apflow.core.manager import TaskManager
@@ -167,12 +169,12 @@ class ExecutorContract(ABC):
         executor, is_cancelled = self._made(), asyncio.Event()
         executor.cancellation_checker = is_cancelled.is_set
         inputs = self._inputs(self.slow_inputs())
-        running = asyncio.ensure_future(executor.execute(inputs))
+        running = asyncio.ensure_future(call_execute(executor, inputs))
         await asyncio.wait([running], timeout=self.start_within)
         is_cancelled.set()
         async with asyncio.timeout(self.stop_within):
             if overrides_cancel(executor):
-                await executor.cancel()
+                await call_cancel(executor)
             running.cancel()
             await asyncio.wait([running])
         if not running.cancelled():
@@ -182,7 +184,7 @@ class ExecutorContract(ABC):
     @pytest.mark.asyncio
     async def test_cancelling_what_does_not_run_does_no_harm(self) -> None:
         async with asyncio.timeout(self.stop_within):
-            await self._made().cancel()
+            await call_cancel(self._made())
 
     # How the engine sees it
 
@@ -222,7 +224,7 @@ class ExecutorContract(ABC):
 
     async def _run(self, executor: ExecutableTask, inputs: Inputs) -> Any:
         async with asyncio.timeout(self.run_within):
-            return await executor.execute(inputs)
+            return await call_execute(executor, inputs)
 
     async def _run_task(self, inputs: Inputs) -> tuple[Task, list[Inputs]]:
         """Run a tree of one task; return it as it ended, and the inputs of each call of `execute`."""
@@ -261,9 +263,10 @@ def _watched(executor: ExecutableTask, calls: list[Inputs]) -> ExecutableTask:
     """Return the executor, made to note the inputs of each call."""
     kind = type(executor)
 
-    async def execute(self: ExecutableTask, inputs: Inputs) -> Any:
+    @wraps(kind.execute)  # it is called as the method itself is: on the event loop, or in a thread
+    def execute(self: ExecutableTask, inputs: Inputs) -> Any:
         calls.append(inputs)
-        return await kind.execute(self, inputs)
+        return kind.execute(self, inputs)
 
     executor.__class__ = type(kind.__name__, (kind,), {"execute": execute, "__module__": kind.__module__})
     return executor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -58,8 +58,9 @@ def flow(
 ) -> None:
     """Create a tree of tasks and run it until it has ended.
 
-    Give the tasks (--tasks, --tasks-file), or one EXECUTOR and its inputs. Tasks with several roots are
-    several trees: the command runs each, and the outcome lists them.
+    Give the tasks (--tasks, --tasks-file), one EXECUTOR and its inputs, or FILE.py:NAME in place of EXECUTOR:
+    a function with @flow or @task, whose arguments are the inputs. Tasks with several roots are several
+    trees: the command runs each, and the outcome lists them.
     """
     from apflow.cli.inputs.source import trees_of
     from apflow.cli.session.running import Outcome, check_before_run, run_each, run_tree, tell
@@ -173,4 +174,16 @@ def _given(
         read = read_option("--inputs", inputs)
     elif inputs_file is not None:
         read = read_source("--inputs-file", inputs_file)
-    return [{"name": executor, "schemas": {"method": executor}, "inputs": read}]
+    return _tasks_of(str(executor), read)
+
+
+def _tasks_of(executor: str, inputs: Any) -> list[dict[str, Any]]:
+    """Return the tasks of an executor, or of a function in a Python file."""
+    is_file = executor.endswith(".py") or ".py:" in executor
+    if not is_file:
+        return [{"name": executor, "schemas": {"method": executor}, "inputs": inputs}]
+    from apflow.core.flows.file import tasks_of  # loads pydantic
+
+    if not isinstance(inputs, dict):
+        raise click.UsageError("--inputs must be a JSON object: the arguments of the function, by name.")
+    return tasks_of(executor, cast("dict[str, Any]", inputs))

@@ -30,6 +30,7 @@ from apflow.core.engine.nesting import NestingContext
 from apflow.core.events.log_writer import LogWriter
 from apflow.core.events.progress import ProgressQueue
 from apflow.core.extensions import registry
+from apflow.core.extensions.calling import call_cancel
 from apflow.core.extensions.executor import ExecutableTask, overrides_cancel
 from apflow.core.extensions.hooks import Hooks
 from apflow.core.extensions.runner import Runner, timeout_message
@@ -273,7 +274,7 @@ class Attempt(Call):
             enter_code()
             current_log.set(self.log)
             try:
-                self.answer = self._readable(await executor.cancel())
+                self.answer = self._readable(await call_cancel(executor))
             except BaseException as error:
                 if must_pass(error, current, lambda: is_late or self.context.is_over()):
                     raise
@@ -380,7 +381,8 @@ class Attempt(Call):
             late = failed("TimeoutError", f"{timeout_message(policy.timeout)} Its code does not end.")
             leaving = context.loop.call_later(patience, self.leave_behind, late)
         try:
-            return self._read(await context.runner.call(executor, inputs, policy.timeout))
+            value = await context.runner.call(executor, inputs, policy.timeout)
+            return self._read(value, reports_status=entry.reports_status)
         finally:
             current_call.reset(token)
             trees.is_live = False
@@ -401,7 +403,7 @@ class Attempt(Call):
         if not ending.cancelled() and (error := ending.exception()) is not None:
             log_error(logger, "The trees of task %s could not be ended.", self.task.id, error=error)
 
-    def _read(self, value: Json, *, has_schema: bool = True) -> Outcome:
+    def _read(self, value: Json, *, has_schema: bool = True, reports_status: bool = True) -> Outcome:
         if asyncio.iscoroutine(value):
             value.close()  # a coroutine that was not awaited is not valid JSON
         settings = self.context.settings
@@ -411,6 +413,7 @@ class Attempt(Call):
             output_schema=compile_schema(schema) if schema else None,
             max_bytes=settings.max_result_bytes,
             max_depth=settings.max_json_depth,
+            reports_status=reports_status,
         )
 
     async def _inputs(self, schema: InputSchema | None, origin: Origin) -> dict[str, Json]:

@@ -50,6 +50,8 @@ class ExecutableTask(ABC):
     cancelable: bool = False  # whether `execute` ends within the grace period after `cancel` is called
     effect: str = "idempotent"  # "pure", "idempotent" or "once": what a second run would do
     max_concurrency: int | None = None  # of this executor, in one process
+    # Whether a returned {"status": "failed"} or {"status": "cancelled"} ends the task in that way.
+    reports_status: bool = True
     # It sends inputs only over connections of `apflow.core.net.connect`: a secret can be bound to hosts.
     uses_net_policy: bool = False
 
@@ -73,8 +75,12 @@ class ExecutableTask(ABC):
         return None if self.stored_task is None else self.stored_task.copy()
 
     @abstractmethod
-    async def execute(self, inputs: dict[str, Any]) -> Any:
-        """Do the work and return plain JSON. Raise, or return `{"status": "failed"}`, to fail the task."""
+    def execute(self, inputs: dict[str, Any]) -> Any:
+        """Do the work and return plain JSON. Raise, or return `{"status": "failed"}`, to fail the task.
+
+        Write `async def execute` for code that awaits. A plain `def execute` runs in a thread: it may block.
+        There, `self.cancellation_checker()` turns true when the task is cancelled or its time is over.
+        """
 
     def get_input_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of `inputs`. Unless overridden, everything is accepted."""

@@ -177,6 +177,11 @@ class ExecutorEntry:
         return 1
 
     @cached_property
+    def reports_status(self) -> bool:
+        """Whether a result with the status "failed" or "cancelled" ends the task in that way."""
+        return self._read("reports_status", True, True) is not False
+
+    @cached_property
     def uses_net_policy(self) -> bool:
         """Whether it sends inputs only over connections that the network policy judges."""
         return self._read("uses_net_policy", False, False) is True

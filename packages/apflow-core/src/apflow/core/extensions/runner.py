@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Generator
 from typing import Any, Final, Protocol
 
 from apflow.core.concurrency.containment import INSIST_SECONDS
+from apflow.core.extensions.calling import call_execute, running_executor
 from apflow.core.extensions.executor import ExecutableTask
 from apflow.core.model.task import Json
 
@@ -40,24 +41,32 @@ def timeout_message(seconds: float) -> str:
 
 
 class LocalRunner:
-    """Calls executors on the event loop of this process."""
+    """Calls executors in this process: an async `execute` on the event loop, any other in a thread."""
 
     async def call(self, executor: ExecutableTask, inputs: dict[str, Json], timeout: float | None) -> Json:
         """See `Runner.call`."""
-        if timeout is None:
-            return await executor.execute(inputs)
-        deadline = _Deadline(timeout)
+        token = running_executor.set(executor)
         try:
-            result = await _Timed(executor.execute(inputs), deadline)
-        except BaseException as error:
-            if not deadline.is_over() or not isinstance(error, (Exception, asyncio.CancelledError)):
-                raise
-            raise TimeoutError(deadline.message()) from error
+            if timeout is None:
+                return await call_execute(executor, inputs)
+            return await _call_within(executor, inputs, timeout)
         finally:
-            deadline.close()
-        if deadline.is_over():  # the code swallowed its cancellation, or blocked the event loop
-            raise TimeoutError(deadline.message())
-        return result
+            running_executor.reset(token)
+
+
+async def _call_within(executor: ExecutableTask, inputs: dict[str, Json], timeout: float) -> Json:
+    deadline = _Deadline(timeout)
+    try:
+        result = await _Timed(call_execute(executor, inputs), deadline)
+    except BaseException as error:
+        if not deadline.is_over() or not isinstance(error, (Exception, asyncio.CancelledError)):
+            raise
+        raise TimeoutError(deadline.message()) from error
+    finally:
+        deadline.close()
+    if deadline.is_over():  # the code swallowed its cancellation, or blocked the event loop
+        raise TimeoutError(deadline.message())
+    return result
 
 
 class _Deadline:

@@ -57,7 +57,7 @@ def build_inputs(
         InputsError: references are malformed, find nothing, or bring in too much; each with its path.
     """
     inputs = _own_inputs(task, results, max_bytes)
-    if results:
+    if results and not (schema is not None and schema.is_explicit_only):
         _inject(inputs, task.inputs, results, names, schema)
     if schema is not None:
         schema.fill_defaults(inputs)

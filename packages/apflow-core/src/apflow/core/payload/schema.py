@@ -49,6 +49,8 @@ _MANY_VALUES: Final = 20_000
 _MANY_BYTES: Final = 100_000_000
 # An annotation of ours: only what the task names itself is filled from the results of dependencies.
 NAMED_ONLY: Final = "x-named-only"
+# An annotation of ours: nothing is filled from the results of dependencies; the task names all its inputs.
+EXPLICIT_ONLY: Final = "x-explicit-only"
 _PYDANTIC_STARS: Final = "**********"  # how pydantic writes a SecretStr
 
 
@@ -63,6 +65,7 @@ class InputSchema(ABC):
     # Set by the annotation "x-named-only": a property is filled from a dependency's result only when the
     # task names it, so that a hostile result cannot choose what an executor runs or connects to.
     is_named_only: bool
+    is_explicit_only: bool  # set by the annotation "x-explicit-only": no result of a dependency is filled in
 
     def __init__(self, json_schema: Schema) -> None:
         parts = declared_parts(json_schema)
@@ -81,6 +84,7 @@ class InputSchema(ABC):
         }
         self.allows_additional = all(_allows_additional(part) for part in parts)
         self.is_named_only = json_schema.get(NAMED_ONLY) is True
+        self.is_explicit_only = json_schema.get(EXPLICIT_ONLY) is True
 
     def fill_defaults(self, value: dict[str, Json]) -> None:
         """Add the defaults of what `value` lacks, in place."""
@@ -173,6 +177,7 @@ class NarrowedSchema(InputSchema):
         self.defaults = {**base.defaults, **own.defaults}
         self.allows_additional = own.allows_additional and base.allows_additional
         self.is_named_only = own.is_named_only or base.is_named_only
+        self.is_explicit_only = own.is_explicit_only or base.is_explicit_only
 
     def fill_defaults(self, value: dict[str, Json]) -> None:
         """Add the defaults of what `value` lacks, in place."""

@@ -73,9 +73,18 @@ def interrupted(how: str) -> Outcome:
 
 
 def read_result(
-    value: object, *, output_schema: InputSchema | None = None, max_bytes: int, max_depth: int = MAX_DEPTH
+    value: object,
+    *,
+    output_schema: InputSchema | None = None,
+    max_bytes: int,
+    max_depth: int = MAX_DEPTH,
+    reports_status: bool = True,
 ) -> Outcome:
-    """Return the outcome for the return value of an executor."""
+    """Return the outcome for the return value of an executor.
+
+    Args:
+        reports_status: whether a dict with the status "failed" or "cancelled" ends the task in that way.
+    """
     try:
         result, size = encode(value, "result", max_depth=max_depth)
     except InvalidInputError as error:
@@ -87,8 +96,10 @@ def read_result(
             f"The result has {size:,} bytes, more than {max_bytes:,}. Store it elsewhere and return where."
         )
         return failed(TOO_LARGE, _with_own_error(message, result))
-    if type(result) is dict and (status := cast("dict[str, Json]", result).get("status")) in _ENDED_BADLY:
-        return _ended_badly(TaskStatus(cast(str, status)), cast("dict[str, Json]", result), size)
+    if reports_status and type(result) is dict:
+        reported = cast("dict[str, Json]", result)
+        if (status := reported.get("status")) in _ENDED_BADLY:
+            return _ended_badly(TaskStatus(cast(str, status)), reported, size)
     if output_schema is not None:
         try:
             output_schema.validate(result, "result")

@@ -1,0 +1,1 @@
+"""Functions as tasks: `@task`, `@flow`, and running what they build."""
