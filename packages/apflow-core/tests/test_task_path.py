@@ -49,6 +49,7 @@ CALLS: dict[str, Call] = {
     "cancel": lambda service, name: service.cancel([name]),
     "status": lambda service, name: service.status([name]),
     "why": lambda service, name: service.why(name),
+    "attempts": lambda service, name: service.attempts(name),
     "webhooks": lambda service, name: service.webhooks(name),
     "execute": lambda service, name: service.execute(name),
     "run": lambda service, name: service.run(name),
