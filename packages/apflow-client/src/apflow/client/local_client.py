@@ -18,7 +18,7 @@ from apflow.core.errors import HolderGoneError, StoreHeldError
 from apflow.core.model.task import Json
 from apflow.core.process.local_socket import is_own_peer
 from apflow.core.process.server_file import API, ServerInfo
-from apflow.core.service.local_protocol import EVENT, HELD
+from apflow.core.service.local_protocol import EVENT, FOLLOW_LOGS, HELD
 from apflow.core.service.local_server import read_line
 from apflow.core.service.operations import OPERATIONS
 
@@ -72,7 +72,30 @@ class LocalClient:
         """
         params: dict[str, Json] = {"task_id": task_id} | ({} if after is None else {"after": after})
         call = Call(OPERATIONS["tasks.watch"], params)
-        async with self._sent(call.body()) as reader:
+        async with aclosing(self._streamed(call, call.body())) as events:
+            async for event in events:
+                yield event
+
+    async def log_lines(
+        self, task_id: str, *, attempt: int | None = None, after: int = 0, level: str | None = None
+    ) -> AsyncGenerator[dict[str, Json], None]:
+        """Yield what a task and its descendants have logged, and then log until the run has ended.
+
+        Raises:
+            HolderGoneError: the process has ended, or closed the database, before the run has ended.
+            ApflowError: the error of the operation.
+        """
+        params = {"task_id": task_id, "attempt": attempt, "after": after, "level": level}
+        call = Call(
+            OPERATIONS["tasks.logs"], {name: each for name, each in params.items() if each is not None}
+        )
+        request = json.loads(call.body()) | {"method": FOLLOW_LOGS}
+        async with aclosing(self._streamed(call, json.dumps(request).encode())) as lines:
+            async for line in lines:
+                yield line
+
+    async def _streamed(self, call: Call, request: bytes) -> AsyncGenerator[dict[str, Json], None]:
+        async with self._sent(request) as reader:
             while True:
                 message = await self._line(reader)
                 event = _event_in(message)

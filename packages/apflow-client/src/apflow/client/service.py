@@ -35,6 +35,12 @@ class OperationsClient(Protocol):
         """Yield the events of a task's tree until the final event."""
         ...
 
+    def log_lines(
+        self, task_id: str, *, attempt: int | None = None, after: int = 0, level: str | None = None
+    ) -> AsyncGenerator[dict[str, Json], None]:
+        """Yield what a task and its descendants have logged, and then log until the run has ended."""
+        ...
+
     async def end_of(self, executed: Mapping[str, Json]) -> dict[str, Json]:
         """Follow a requested run until it has ended, and return its outcome."""
         ...

@@ -34,7 +34,7 @@ class FunctionExecutor(BaseTask):
     description = cast("Any", _Summary())
     reports_status = False
 
-    def _call(self, inputs: dict[str, Json]) -> Any:
+    def _call_function(self, inputs: dict[str, Json]) -> Any:
         positional, keywords = self.signature.arguments_of(inputs)
         return type(self).function(*positional, **keywords)
 
@@ -44,7 +44,7 @@ class AsyncFunctionExecutor(FunctionExecutor):
 
     async def execute(self, inputs: dict[str, Any]) -> Any:
         """Call the function and return its result as JSON."""
-        return jsonable(await self._call(inputs))
+        return jsonable(await self._call_function(inputs))
 
 
 class BlockingFunctionExecutor(FunctionExecutor):
@@ -52,7 +52,7 @@ class BlockingFunctionExecutor(FunctionExecutor):
 
     def execute(self, inputs: dict[str, Any]) -> Any:
         """Call the function and return its result as JSON."""
-        result = self._call(inputs)
+        result = self._call_function(inputs)
         return _finish(result) if inspect.isawaitable(result) else jsonable(result)
 
 

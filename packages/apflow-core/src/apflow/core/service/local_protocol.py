@@ -27,6 +27,7 @@ from apflow.core.store.base import TaskStore
 logger = logging.getLogger(__name__)
 
 VERSION: Final = "2.0"
+FOLLOW_LOGS: Final = "tasks.logs.follow"  # streams `tasks.logs` until the run has ended
 EVENT: Final = "event"  # the method of a notification with an event
 UNKNOWN_METHOD: Final = -32601
 FAILED: Final = -32000  # an error of apflow, in `data`
@@ -46,7 +47,7 @@ class LocalRequest:
     @property
     def operation(self) -> Operation | None:
         """The operation that is called; None if there is none of this name."""
-        return OPERATIONS.get(self.method)
+        return OPERATIONS.get("tasks.logs" if self.method == FOLLOW_LOGS else self.method)
 
     @property
     def ends_with_connection(self) -> bool:
@@ -107,10 +108,13 @@ async def _results(
         yield _failed(request, HELD, f"{request.method} is not done for other processes.", seconds)
         return
     service = TaskService(db, is_served=is_served)
-    if operation.is_stream:
-        async with aclosing(
-            cast("AsyncGenerator[dict[str, Json], None]", operation.stream(service, request.params))
-        ) as events:
+    if operation.is_stream or request.method == FOLLOW_LOGS:
+        stream = (
+            operation.stream(service, request.params)
+            if operation.is_stream
+            else service.follow_logs(**operation.read(request.params))
+        )
+        async with aclosing(cast("AsyncGenerator[dict[str, Json], None]", stream)) as events:
             async for event in events:
                 yield {"jsonrpc": VERSION, "method": EVENT, "params": event}
         yield _answered(request, None)
