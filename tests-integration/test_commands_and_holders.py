@@ -30,6 +30,7 @@ from apflow.core import BaseTask, executor_register
 class Hold(BaseTask):
     id = "hold"
     async def execute(self, inputs):
+        print("holding", flush=True)
         await asyncio.sleep(inputs.get("seconds", 120))
         return {"held": True}
 """
@@ -170,7 +171,15 @@ def test_a_second_terminal_shows_watches_and_cancels_a_run(place: Place):
         )  # fmt: skip
         assert watching.stdout is not None
         assert "snapshot" in watching.stdout.readline()
+        following = subprocess.Popen(
+            place.command("logs", root, "--follow"), cwd=place.folder, env=place.environment,
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert following.stdout is not None
+        assert "holding" in following.stdout.readline()
         assert place.json("tasks", "cancel", root)["tasks"][0]["status"] == "cancelled"
+        following.communicate(timeout=30)
+        assert following.returncode == 0
         said, _ = watching.communicate(timeout=30)
         assert "tree_cancelled" in said
         assert watching.returncode == 7

@@ -141,7 +141,7 @@ async def test_lines_are_chosen_by_level_attempt_and_number():
     assert await service.logs("r", limit=3) == lines[:3]
     await service.run("r", force=True)
     again = await service.logs("r", after=lines[-1]["number"])
-    assert [(line["generation"], line["attempt"]) for line in again] == [(1, 1)] * 8
+    assert [(line["generation"], line["attempt"]) for line in again] == [(1, 2)] * 8
 
 
 @pytest.mark.parametrize(

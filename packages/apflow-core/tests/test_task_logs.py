@@ -105,8 +105,12 @@ async def test_lines_have_the_task_the_attempt_and_the_name_of_the_logger():
     store = MemoryStore()
     task_id = await run(store, work, policy={"retry": {"max_attempts": 3, "delay": 0}})
     found = await lines_of(store, task_id)
-    assert [(line.attempt, line.entry.message) for line in found] == [(n, f"attempt {n}") for n in (1, 2, 3)]
-    assert {line.entry.logger for line in found} == {"my.logger"}
+    recorded = [line for line in found if line.entry.source == "logging"]
+    assert [(line.attempt, line.entry.message) for line in recorded] == [
+        (number, f"attempt {number}") for number in (1, 2, 3)
+    ]
+    assert [line.attempt for line in found if line.entry.source == "traceback"] == [1, 2]
+    assert {line.entry.logger for line in recorded} == {"my.logger"}
     assert {(line.task_id, line.root_task_id, line.generation) for line in found} == {(task_id, task_id, 0)}
 
 
@@ -531,4 +535,7 @@ async def test_the_lines_of_a_cancelled_and_of_a_failed_task_are_kept():
         await running
     [root] = await store.find(TaskQuery())
     assert [line.entry.message for line in await lines_of(store, root.id)] == ["waiting"]
-    assert [line.entry.message for line in await lines_of(store, await run(store, fail))] == ["failing"]
+    printed, failure = [line.entry for line in await lines_of(store, await run(store, fail))]
+    assert printed.message == "failing"
+    assert (failure.source, failure.level) == ("traceback", logging.ERROR)
+    assert failure.message.endswith("ValueError") and "in fail" in failure.message

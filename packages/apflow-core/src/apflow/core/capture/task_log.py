@@ -29,6 +29,7 @@ KEPT_LAST: Final = 100  # entries at the end of a log that has reached its limit
 MARGIN: Final = 8192  # characters of a line beyond its limit that are searched for secrets
 MAX_PENDING: Final = 64 << 20  # bytes of all logs of a process that wait for the store
 ENGINE: Final = "engine"  # the source of notices about the log itself
+TRACEBACK: Final = "traceback"  # the source of the traceback of a failed attempt, which its event has as well
 EVENT: Final = "event"  # the source of messages of the executor's event queue, which sends them as well
 OFF: Final = "OFF"
 

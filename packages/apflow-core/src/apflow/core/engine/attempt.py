@@ -13,7 +13,7 @@ from functools import partial
 from math import ceil
 from typing import Any, cast
 
-from apflow.core.capture.task_log import LogLimits, TaskLog, current_log
+from apflow.core.capture.task_log import TRACEBACK, LogLimits, TaskLog, current_log
 from apflow.core.concurrency.containment import (
     INSIST_SECONDS,
     CodeTasks,
@@ -155,6 +155,7 @@ class Attempt(Call):
             outcome = await self._outcome(within)
         finally:
             self.waiter = None
+            self._close_log(outcome)
             if self.outcome is None:  # otherwise it was abandoned
                 self.outcome = outcome
                 self.context.ended(self)
@@ -187,6 +188,7 @@ class Attempt(Call):
             self.task.id,
             self.task.executor,
         )
+        self._close_log(None)
         self.outcome = outcome
         self.context.ended(self)
 
@@ -334,8 +336,6 @@ class Attempt(Call):
             with working_for(origin):
                 return await self._call_executor(entry, origin)
         finally:
-            if self.log is not None:
-                self.log.close()
             current_log.reset(token)
 
     def _open_log(self) -> TaskLog | None:
@@ -344,7 +344,7 @@ class Attempt(Call):
             self.log = TaskLog(
                 task.root_id,
                 task.id,
-                self.number,
+                task.attempt_number,
                 self.generation,
                 context.log_limits,
                 context.logs,
@@ -352,6 +352,14 @@ class Attempt(Call):
                 context.position,
             )
         return self.log
+
+    def _close_log(self, outcome: Outcome | None) -> None:
+        """Add the traceback of a failure to the log, and close it."""
+        if self.log is None:
+            return
+        if outcome is not None and outcome.traceback is not None:
+            self.log.add(outcome.traceback, logging.ERROR, TRACEBACK)
+        self.log.close()
 
     def _clean(self, text: str) -> str:
         """Return a line of the log as it may be stored."""

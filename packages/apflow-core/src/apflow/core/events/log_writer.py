@@ -16,7 +16,7 @@ from contextvars import Context
 from typing import Final, TypeVar
 from weakref import WeakKeyDictionary, ref
 
-from apflow.core.capture.task_log import EVENT, TaskLog
+from apflow.core.capture.task_log import EVENT, TRACEBACK, TaskLog
 from apflow.core.concurrency.exit_fence import create_unfenced
 from apflow.core.errors import StoreUnavailableError
 from apflow.core.events.bus import EventBus, bus_of
@@ -178,11 +178,11 @@ class LogWriter:
         """Publish an event for each log, and to other processes a short one for each tree."""
         newest: dict[str, TaskEvent] = {}
         for log, entries in taken:
-            new = [entry for entry in entries if entry.source != EVENT]
+            new = [entry for entry in entries if entry.source not in (EVENT, TRACEBACK)]
             if new and self._bus.has_subscribers(log.root_task_id):
                 self._bus.publish(_event(log, new))
-            if entries:
-                newest[log.root_task_id] = _event(log, entries[-1:], is_short=True)
+            if new:
+                newest[log.root_task_id] = _event(log, new[-1:], is_short=True)
         store = self._store()
         if store is not None and store.capabilities.is_shared:
             for event in newest.values():

@@ -19,7 +19,8 @@ class LogEntry(NamedTuple):
 
     timestamp: datetime
     level: int  # as in `logging`: 20 is INFO
-    source: str  # "logging", "stdout", "stderr", "executor" (its `log` method) or "engine"
+    # "logging", "stdout", "stderr", "executor" (its `log` method), "event", "traceback" or "engine".
+    source: str
     message: str
     logger: str | None = None  # the name of the logger, if the source is "logging"
 
@@ -30,8 +31,8 @@ class LogChunk:
 
     root_task_id: str
     task_id: str
-    attempt: int
-    generation: int  # re-executions of the task before this one; attempts count from 1 in each
+    attempt: int  # its number, which continues across re-executions
+    generation: int  # re-executions of the task before this one
     entries: Sequence[LogEntry]
 
 

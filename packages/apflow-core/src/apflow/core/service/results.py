@@ -206,11 +206,11 @@ class LogLineResult(Result):
     task_id: str
     key: str | None  # what the task is called within its tree
     name: str | None  # of the task
-    attempt: int
-    generation: int  # re-executions of the task before this one; attempts count from 1 in each
+    attempt: int  # the number of the attempt, which continues across re-executions
+    generation: int  # re-executions of the task before this one
     timestamp: datetime
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
-    source: str  # "logging", "stdout", "stderr", "executor", "event" or "engine"
+    source: str  # "logging", "stdout", "stderr", "executor", "event", "traceback" or "engine"
     logger: str | None  # the name of the logger, if the source is "logging"
     message: str
 
