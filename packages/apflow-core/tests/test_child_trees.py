@@ -117,7 +117,9 @@ async def statuses(db: TaskStore) -> set[str]:
 
 async def test_a_child_tree_is_linked_with_its_task_both_ways(db: TaskStore) -> None:
     async def code(self: Coded, _: dict[str, Any]) -> Any:
-        return await self.run_child(items("a", "b"), key="all")
+        outcome = await self.run_child(items("a", "b"), key="all")
+        assert outcome.results["b"] == {"n": "b"}
+        return outcome
 
     outcome = await run(db, code, user_id="ann")
     parent, child = await roots(db)

@@ -25,6 +25,7 @@ from apflow.core.errors import (
     NotFoundError,
 )
 from apflow.core.extensions.running_call import Described, Tasks
+from apflow.core.model.results import RunOutcome
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import Json, Task
 from apflow.core.model.tree import tree_outcome
@@ -85,7 +86,7 @@ class ChildTrees:
 
     # --- creating trees ----------------------------------------------------------------------------
 
-    async def run_child(self, tasks: Tasks | Described, key: str | None) -> dict[str, Json]:
+    async def run_child(self, tasks: Tasks | Described, key: str | None) -> RunOutcome:
         """Create a tree that belongs to the task, or find it, and run it; see `ExecutableTask.run_child`."""
         array = _array(tasks)
         self._check_key(key, array)
@@ -96,7 +97,7 @@ class ChildTrees:
         tasks_of_child = await self.nest(self._context.driver, root_id, is_by_key=key is not None) or []
         return tree_outcome(tasks_of_child, root_id)
 
-    def run_child_sync(self, tasks: Tasks | Described, key: str | None) -> dict[str, Json]:
+    def run_child_sync(self, tasks: Tasks | Described, key: str | None) -> RunOutcome:
         """Do what `run_child` does, and block the calling thread meanwhile."""
         try:
             asyncio.get_running_loop()

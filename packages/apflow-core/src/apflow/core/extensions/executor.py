@@ -16,6 +16,7 @@ from apflow.core.capture.task_log import TaskLog
 from apflow.core.errors import InvalidInputError
 from apflow.core.extensions.running_call import NO_TASK, Described, RunningCall, Tasks
 from apflow.core.model.log import LEVELS
+from apflow.core.model.results import RunOutcome
 from apflow.core.model.task import Json, Task
 from apflow.core.payload.json_value import copy_json
 
@@ -113,7 +114,7 @@ class ExecutableTask(ABC):
         event = {"type": "progress", "task_id": self.task_id, "progress": fraction}
         await self.event_queue.put(event | {"message": message, "data": data})
 
-    async def run_child(self, tasks: Tasks | Described, *, key: str | None = None) -> dict[str, Json]:
+    async def run_child(self, tasks: Tasks | Described, *, key: str | None = None) -> RunOutcome:
         """Run a tree as a part of this task, and wait for it.
 
         The tree is stored separately and belongs to the task: it is cancelled with the task, and the task
@@ -128,8 +129,8 @@ class ExecutableTask(ABC):
 
         Returns:
             `{"status", "progress", "root_task_id", "result", "error", "tolerated"}`, as
-            `TaskExecutor.execute_tasks` does. A tree that fails raises no error: returned from `execute`,
-            its outcome fails this task, too.
+            `TaskExecutor.execute_tasks` does, with the `results` of its tasks by key. A tree that fails
+            raises no error: returned from `execute`, its outcome fails this task, too.
 
         Raises:
             TreeInvalidError: the array is not a valid tree. Nothing is created.
@@ -140,7 +141,7 @@ class ExecutableTask(ABC):
         """
         return await self._call().run_child(tasks, key)
 
-    def run_child_sync(self, tasks: Tasks | Described, *, key: str | None = None) -> dict[str, Json]:
+    def run_child_sync(self, tasks: Tasks | Described, *, key: str | None = None) -> RunOutcome:
         """Do what `run_child` does in code that runs in a thread; the thread is blocked meanwhile.
 
         Raises:

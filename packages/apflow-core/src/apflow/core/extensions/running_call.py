@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
 from apflow.core.errors import InvalidInputError
+from apflow.core.model.results import RunOutcome
 from apflow.core.model.task import Json, Task
 
 T = TypeVar("T")
@@ -48,11 +49,11 @@ class RunningCall(Protocol):
         """Return whether the tree of the task is in this store."""
         ...
 
-    async def run_child(self, tasks: Tasks | Described, key: str | None) -> dict[str, Json]:
+    async def run_child(self, tasks: Tasks | Described, key: str | None) -> RunOutcome:
         """Create a tree that belongs to the task, or find it, and run it."""
         ...
 
-    def run_child_sync(self, tasks: Tasks | Described, key: str | None) -> dict[str, Json]:
+    def run_child_sync(self, tasks: Tasks | Described, key: str | None) -> RunOutcome:
         """Do what `run_child` does, and block the calling thread meanwhile."""
         ...
 
@@ -78,12 +79,12 @@ def live_call(store: object) -> RunningCall | None:
     return call if call is not None and call.is_live and call.uses(store) else None
 
 
-async def run_child(tasks: Tasks | Described, *, key: str | None = None) -> dict[str, Json]:
+async def run_child(tasks: Tasks | Described, *, key: str | None = None) -> RunOutcome:
     """Run a tree as a part of the task whose executor calls this; see `ExecutableTask.run_child`."""
     return await _running().run_child(tasks, key)
 
 
-def run_child_sync(tasks: Tasks | Described, *, key: str | None = None) -> dict[str, Json]:
+def run_child_sync(tasks: Tasks | Described, *, key: str | None = None) -> RunOutcome:
     """Run a tree as a part of the task whose executor calls this; see `ExecutableTask.run_child_sync`."""
     return _running().run_child_sync(tasks, key)
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from apflow.core.errors import NotFoundError, TreeInvalidError
-from apflow.core.model.results import Results
+from apflow.core.model.results import Results, RunOutcome
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, has_own_key
 from apflow.core.model.tolerance import error_type, tolerated
@@ -215,10 +215,10 @@ def tree_status(tasks: Sequence[Task], root_id: str | None = None) -> TreeSummar
     )
 
 
-def tree_outcome(tasks: Sequence[Task], root_id: str) -> dict[str, Json]:
+def tree_outcome(tasks: Sequence[Task], root_id: str) -> RunOutcome:
     """Return what every call that runs a tree and waits for it returns."""
     summary = tree_status(tasks, root_id)
-    return {
+    values: dict[str, Json] = {
         "status": str(summary.status),
         "progress": summary.progress,
         "root_task_id": root_id,
@@ -226,6 +226,7 @@ def tree_outcome(tasks: Sequence[Task], root_id: str) -> dict[str, Json]:
         "error": summary.error,
         "tolerated": summary.tolerated,
     }
+    return RunOutcome(values, lambda: ((task.key, task) for task in tasks))
 
 
 def _status(root: Task, tasks: Sequence[Task], counted: Sequence[Task]) -> TaskStatus:
