@@ -124,6 +124,17 @@ async def test_errors_have_their_type_and_a_fault_does_not_end_the_thread(
     await store.close()
 
 
+async def test_a_connection_without_a_request_ends_with_the_store_and_nothing_is_logged(
+    database: Path, caplog: pytest.LogCaptureFixture
+):
+    store = store_at(database)
+    await store.get(["any"])
+    with await asyncio.to_thread(connected, database) as connection:
+        await store.close()
+        assert await asyncio.to_thread(connection.recv, 100) == b""
+    assert [each.message for each in caplog.records if each.levelname == "ERROR"] == []
+
+
 async def test_a_watch_of_a_tree_that_does_not_end_ends_with_the_store(database: Path):
     store = store_at(database)
     await TaskService(store).create([{"id": "a", "name": "a"}])

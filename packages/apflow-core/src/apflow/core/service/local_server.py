@@ -130,20 +130,24 @@ class LocalServer:
         if self._answering:
             await asyncio.wait(list(self._answering))
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Not a coroutine: asyncio logs an error for a coroutine here that is cancelled (Python 3.11).
+        task = asyncio.get_running_loop().create_task(
+            self._attend(reader, writer), name="apflow:local:answer"
+        )
         self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one connection and close it."""
         try:
-            with suppress(
-                OSError, ValueError, TimeoutError
-            ):  # the client has gone, or its request is invalid
+            # The client has gone, or its request is invalid.
+            with suppress(OSError, ValueError, TimeoutError):
                 await self._converse(reader, writer)
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()  # until the client has read the answer
         finally:
-            self._answering.discard(task)
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
