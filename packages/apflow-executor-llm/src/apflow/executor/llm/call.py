@@ -1,4 +1,8 @@
-"""One call of one model: plain, or as a stream."""
+"""One call of one model: plain, or as a stream.
+
+Errors are raised without LiteLLM's as their cause: its messages may repeat a key, and causes are part of the
+traceback that is stored with a task.
+"""
 
 from __future__ import annotations
 
@@ -114,9 +118,9 @@ class Caller:
     async def _plain(self, target: Target, arguments: dict[str, Json]) -> Answer:
         try:
             response = await self.library.acompletion(**arguments)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - LiteLLM raises errors of many libraries
             self.received.messages = []
-            raise failure_of(error, target.model) from error
+            raise failure_of(error, target.model) from None
         return self._answer(target, response)
 
     async def _stream(self, target: Target, arguments: dict[str, Json]) -> Answer:
@@ -141,8 +145,8 @@ class Caller:
             self.received.messages = []
             assert self.first_token_timeout is not None
             raise LLMTimeoutError(target.model, FIRST_TOKEN, self.first_token_timeout) from error
-        except Exception as error:
-            raise self._broken(error, target, chunks) from error
+        except Exception as error:  # noqa: BLE001 - LiteLLM raises errors of many libraries
+            raise self._broken(error, target, chunks) from None
         return self._answer(target, self.library.stream_chunk_builder(chunks, messages=arguments["messages"]))
 
     def _take(self, chunk: Any) -> bool:
