@@ -177,7 +177,7 @@ async def test_results_become_json(value: Any, stored: Any):
     assert (done.status, done.result) == ("completed", stored)
 
 
-@pytest.mark.parametrize("value", [object(), b"\xff", float("nan")], ids=repr)
+@pytest.mark.parametrize("value", [object(), b"\xff", float("nan")], ids=["object", "bytes", "nan"])
 async def test_a_result_that_is_not_json_fails_the_task(value: Any):
     @task
     def give() -> Any:
