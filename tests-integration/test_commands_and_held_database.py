@@ -71,8 +71,8 @@ def test_an_unknown_executor_is_reported_at_once_with_its_name(shell: Shell):
         assert "Traceback" not in err
     counts = json.loads(shell("tasks", "count", "--json", is_there=False)[1])
     assert counts.get("in_progress", 0) == counts.get("pending", 0) == 0
-    code, _, err = shell("tasks", "execute", "nope", is_there=False, **ALONE)
-    assert (code, "nope" in err) == (3, True)
+    code, _, err = shell("tasks", "execute", "no-such-task", is_there=False, **ALONE)
+    assert (code, "no-such-task" in err) == (3, True)
 
 
 def test_a_server_that_is_named_comes_first(shell: Shell):
