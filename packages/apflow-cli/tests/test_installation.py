@@ -20,9 +20,9 @@ def test_an_executor_is_shown_with_its_input_schema(bare):
 
 
 def test_an_unknown_executor_exits_3_with_advice(bare):
-    done = bare("executors", "show", "generate_executor")
+    done = bare("executors", "show", "crewai_executor")
     assert done.returncode == 3
-    assert "pip install apflow-executor-generate" in done.stderr
+    assert "pip install apflow-executor-crewai" in done.stderr
 
 
 def test_the_versions_of_everything_are_shown(bare):

@@ -30,7 +30,7 @@ FOUND = dict(numbers_of(program, "apflow"))
 @pytest.mark.parametrize("name", FOUND)
 def test_a_number_of_an_option_has_bounds(name: str):
     kind = FOUND[name]
-    assert isinstance(kind, click.IntRange | Seconds)
+    assert isinstance(kind, click.IntRange | click.FloatRange | Seconds)
     assert kind.min is not None
     assert kind.max is not None
 

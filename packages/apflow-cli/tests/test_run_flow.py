@@ -145,9 +145,9 @@ def test_a_module_that_does_not_import_is_named_with_its_error(apflow):
 
 
 def test_an_unknown_executor_is_refused_with_advice(apflow):
-    done = apflow("run", "flow", "generate_executor")
+    done = apflow("run", "flow", "crewai_executor")
     assert done.returncode == 2
-    assert "apflow-executor-generate" in done.stderr
+    assert "apflow-executor-crewai" in done.stderr
     assert apflow.json("tasks", "count")["total"] == 0
 
 

@@ -186,9 +186,9 @@ async def test_an_empty_input_that_the_schema_declares_is_filled_from_a_dependen
 
 
 async def test_an_unknown_executor_fails_the_task_with_advice(db):
-    tasks = await run(db, {"id": "a", "name": "x", "schemas": {"method": "generate_executor"}})
+    tasks = await run(db, {"id": "a", "name": "x", "schemas": {"method": "crewai_executor"}})
     assert tasks["a"].result["error_type"] == "ExecutorNotFound"
-    assert "apflow-executor-generate" in tasks["a"].error
+    assert "apflow-executor-crewai" in tasks["a"].error
     tasks = await run(db, {"id": "b", "name": "echo2"})
     assert "echo" in tasks["b"].error
 

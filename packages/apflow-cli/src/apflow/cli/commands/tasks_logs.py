@@ -103,4 +103,6 @@ def _shown(line: dict[str, Any], *, is_tree: bool) -> str:
     """Return a line for people: time, level, the task if there are several, and the message."""
     key = line["key"] if line["key"] != line["task_id"] else line["name"]
     name = f" {key}:" if is_tree else ""
-    return f"{line['timestamp'][11:23]} {line['level']:<7}{name} {line['message']}"
+    # Further lines of a message are indented, so that they cannot be taken for lines of other tasks.
+    message = line["message"].replace("\n", "\n  ")
+    return f"{line['timestamp'][11:23]} {line['level']:<7}{name} {message}"

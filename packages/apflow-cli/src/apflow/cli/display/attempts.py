@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import indent
 
 from apflow.cli.display.output import write_line, write_table
 from apflow.core.model.task import Json
@@ -23,7 +24,8 @@ def write_attempts(attempts: Sequence[Mapping[str, Json]], *, with_tracebacks: b
 def write_traceback(attempt: Mapping[str, Json]) -> None:
     """Write the traceback of an attempt, if it has one."""
     if attempt["traceback"]:
-        write_line(f"\nTraceback of attempt {attempt['number']}:\n{attempt['traceback']}")
+        # Indented, so that the lines of an error cannot be taken for lines of the program.
+        write_line(f"\nTraceback of attempt {attempt['number']}:\n{indent(attempt['traceback'], '  ')}")
 
 
 def _shown(attempt: Mapping[str, Json], column: str) -> Json:

@@ -50,11 +50,13 @@ def _redirected(stream: object) -> Generator[None]:
         return
     sys.stdout.flush()
     saved = os.dup(STDOUT)
+    was_terminal = os.isatty(saved)
     try:
         os.dup2(STDERR, STDOUT)
         yield
     finally:
-        os.dup2(saved, STDOUT)
+        if not was_terminal or os.isatty(saved):  # writing to a terminal that has closed is an error
+            os.dup2(saved, STDOUT)
         os.close(saved)
 
 

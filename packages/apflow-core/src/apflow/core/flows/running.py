@@ -112,9 +112,9 @@ def _run_in_thread(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     thread = threading.Thread(
         target=copy_context().run, args=(other.run,), name="apflow:run_sync", daemon=True
     )
-    thread.start()
     try:
         with _raising_interrupts():
+            thread.start()
             other.over.wait()
     except BaseException:  # KeyboardInterrupt
         other.cancel()

@@ -186,7 +186,7 @@ class Event(Result):
 
     type: str
     task_id: str
-    key: str
+    key: str | None = None  # what the task is called within its tree
     root_task_id: str
     sequence: int
     timestamp: datetime

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from apflow.core.bounds import MAX_COUNT
 from apflow.core.payload.schema import NAMED_ONLY
 from apflow.executor.llm.schema import MAX_REPAIRS
 from apflow.executor.llm.schema import SCHEMA as CALL_SCHEMA
@@ -35,7 +36,7 @@ SCHEMA: Final[dict[str, Any]] = {
                       "description": "The former name of `model`."},
         "temperature": {"type": "number", "minimum": 0, "maximum": 2, "default": TEMPERATURE,
                         "description": "Randomness of the answer."},
-        "max_tokens": {"type": "integer", "minimum": 1, "default": MAX_TOKENS,
+        "max_tokens": {"type": "integer", "minimum": 1, "maximum": MAX_COUNT, "default": MAX_TOKENS,
                        "description": "Maximum number of tokens of the answer."},
         "max_repairs": {"type": "integer", "minimum": 0, "maximum": 10, "default": MAX_REPAIRS,
                         "description": "How often tasks that are not valid are sent back to the model."},

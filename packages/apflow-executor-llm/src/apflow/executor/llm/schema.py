@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from apflow.core.bounds import MAX_CALL_SECONDS
+from apflow.core.bounds import MAX_CALL_SECONDS, MAX_COUNT
 from apflow.core.payload.schema import NAMED_ONLY
 
 TIMEOUT: Final = 300.0
 MAX_REPAIRS: Final = 2
 RETRY: Final[dict[str, Any]] = {"max_attempts": 3, "delay": 1.0, "backoff": 2.0, "max_delay": 60.0}
 
-_PRICE: Final = {"type": "number", "minimum": 0}
+_PRICE: Final = {"type": "number", "minimum": 0, "maximum": 1_000_000}
 _SECONDS: Final = {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_CALL_SECONDS}
 _MESSAGE: Final[dict[str, Any]] = {
     "type": "object",
@@ -47,13 +47,14 @@ _TOOL: Final[dict[str, Any]] = {
 PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "temperature": {"type": "number", "minimum": 0, "maximum": 2, "examples": [0.2],
                     "description": "Randomness of the answer."},
-    "max_tokens": {"type": "integer", "minimum": 1, "examples": [1000],
+    "max_tokens": {"type": "integer", "minimum": 1, "maximum": MAX_COUNT, "examples": [1000],
                    "description": "Maximum number of tokens of the answer."},
     "top_p": {"type": "number", "minimum": 0, "maximum": 1, "examples": [0.9],
               "description": "Share of probability that tokens are chosen from."},
     "stop": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
              "examples": ["END"], "description": "Where the model stops: a string, or several."},
-    "seed": {"type": "integer", "examples": [7], "description": "Seed of the randomness."},
+    "seed": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1, "examples": [7],
+             "description": "Seed of the randomness."},
     "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2, "examples": [0.5],
                          "description": "Penalty for tokens that occur already."},
     "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2, "examples": [0.5],
