@@ -200,9 +200,9 @@ async def test_bytes_written_below_the_text_stream_are_captured(capfdbinary: pyt
 async def test_the_message_of_a_log_event_is_captured():
     def work(talks: Talks) -> None:
         assert talks.event_queue is not None
-        talks.event_queue.put_nowait({"type": "log", "message": "told"})
+        talks.event_queue.put_nowait({"type": "log", "message": "event line"})
 
-    assert await logged(work) == [("event", 20, "told")]
+    assert await logged(work) == [("event", 20, "event line")]
 
 
 async def test_own_lines_need_a_valid_level_and_outside_of_a_run_do_nothing():

@@ -40,8 +40,15 @@ async def follow(
     client: httpx.AsyncClient, task_id: str, *, count: int | None = None, **more: Any
 ) -> list[Event]:
     """Return the events of a tree from a stream: all, or the first `count`."""
+    return await read_stream(client, f"/tasks/{task_id}/events", count=count, **more)
+
+
+async def read_stream(
+    client: httpx.AsyncClient, path: str, *, count: int | None = None, **more: Any
+) -> list[Event]:
+    """Return what a stream sends, without comments: all, or the first `count`."""
     found: list[Event] = []
-    async with client.stream("GET", f"/tasks/{task_id}/events", **more) as response:
+    async with client.stream("GET", path, **more) as response:
         assert response.status_code == 200, response.status_code
         assert response.headers["content-type"].startswith("text/event-stream")
         async for event in read(response.aiter_lines()):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from reading import Event, client_of, read
+from reading import Event, client_of, read_stream
 from serving import SECRET, Served, bearer, serving
 
 from apflow.core import BaseTask
@@ -41,16 +41,7 @@ def prints(lines: int) -> dict[str, Any]:
 
 
 async def lines_of(client: Any, *, count: int | None = None, **more: Any) -> list[Event]:
-    found: list[Event] = []
-    async with client.stream("GET", "/tasks/r/logs", **more) as response:
-        assert response.status_code == 200, response.status_code
-        assert response.headers["content-type"].startswith("text/event-stream")
-        async for event in read(response.aiter_lines()):
-            if "comment" not in event:
-                found.append(event)
-            if len(found) == count:
-                break
-    return found
+    return await read_stream(client, "/tasks/r/logs", count=count, **more)
 
 
 async def test_lines_are_followed_to_the_end_over_several_connections(served: Served):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
 import click
@@ -14,7 +15,6 @@ from apflow.core.authoring.array_validation import check_array, flat_entries, sp
 from apflow.core.authoring.run_check import check_runnable
 from apflow.core.authoring.task_validation import Entry
 from apflow.core.errors import InvalidInputError, MalformedTextError, TreeInvalidError
-from apflow.core.extensions.hooks import Hooks
 from apflow.core.service.trees import as_array
 from apflow.core.settings import get_settings
 
@@ -45,7 +45,7 @@ def check_file(file: str) -> CheckedFile:
     """
     text = read_source_text("", file)
     try:
-        given = parse(text, file, suffix=file[file.rfind(".") :].lower())
+        given = parse(text, file, suffix=Path(file).suffix.lower())
     except click.UsageError as error:
         return CheckedFile(violations=[_of_text(error)])
     try:
@@ -54,7 +54,8 @@ def check_file(file: str) -> CheckedFile:
         return CheckedFile(violations=[FileViolation(str(error))])
     trees = split_trees(entries)
     found = CheckedFile(len(trees), len(entries))
-    violations = [violation for tree in trees for violation in _violations(tree, entries)]
+    places = {id(entry): index for index, entry in enumerate(entries)}
+    violations = [violation for tree in trees for violation in _violations(tree, places)]
     if violations:
         positions = Positions(text)
         found.violations = sorted((_placed(each, positions) for each in violations), key=_order)
@@ -68,18 +69,18 @@ def _of_text(error: click.UsageError) -> FileViolation:
     return FileViolation(error.format_message())
 
 
-def _violations(tree: Sequence[Entry], entries: Sequence[Entry]) -> Iterator[str]:
-    """Yield the violations of one tree, with the indexes of the file."""
+def _violations(tree: Sequence[Entry], places: Mapping[int, int]) -> Iterator[str]:
+    """Yield the violations of one tree, with the indexes of the file.
+
+    Args:
+        places: the index in the file of each entry, by `id()`.
+    """
     try:
         tasks = check_array(tree, get_settings())
     except TreeInvalidError as error:
         found = error.violations
     else:
-        found = check_runnable(tasks, has_pre_hooks=Hooks.current().has_pre)
-    if len(tree) == len(entries):
-        yield from found
-        return
-    places = {id(entry): index for index, entry in enumerate(entries)}
+        found = check_runnable(tasks)
     for violation in found:
         head, bracket, tail = violation.partition("]")
         name, _, index = head.partition("[")

@@ -26,7 +26,6 @@ from apflow.cli.session.signals import Draining, runs_drained_on_signal
 from apflow.core.authoring.array_validation import check_array, refused
 from apflow.core.authoring.run_check import check_runnable
 from apflow.core.capture.clean_output import clean_output
-from apflow.core.extensions.hooks import Hooks
 from apflow.core.model.event import EventType
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
@@ -53,11 +52,10 @@ def check_before_run(service: TaskService, trees: Sequence[Json]) -> None:
     """
     if type(service) is not TaskService:
         return
-    has_pre_hooks = Hooks.current().has_pre
     found: list[str] = []
     for tree in trees:
         tasks = check_array(as_array(tree), get_settings())
-        found += check_runnable(tasks, has_pre_hooks=has_pre_hooks)
+        found += check_runnable(tasks)
     if found:
         raise refused(found)
 

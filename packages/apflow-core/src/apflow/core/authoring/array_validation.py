@@ -112,8 +112,12 @@ def refused(violations: Sequence[str], count: int | None = None) -> TreeInvalidE
 
 def _place(at: int, entry: Entry) -> str:
     """Return how messages call a task: its index and its name."""
-    name = entry.get("name")
-    return f"tasks[{at}] ({name!r})" if isinstance(name, str) and len(name) <= 80 else f"tasks[{at}]"
+    return place_of(at, entry.get("name"))
+
+
+def place_of(index: int, name: object) -> str:
+    """Return how messages name a task of an array: its index, and its name unless that is long."""
+    return f"tasks[{index}] ({name!r})" if isinstance(name, str) and len(name) <= 80 else f"tasks[{index}]"
 
 
 def _entries(tasks: object, settings: Settings, faults: Violations) -> list[Entry]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from apflow.core.authoring.array_validation import place_of
 from apflow.core.concurrency.containment import call_contained
 from apflow.core.errors import ApflowError, InvalidInputError
+from apflow.core.extensions.hooks import Hooks
 from apflow.core.extensions.registry import ExecutorEntry, advise, executor_is_known, get_executor
 from apflow.core.model.status import TERMINAL
 from apflow.core.model.task import GROUP, Json, Task
@@ -20,21 +22,19 @@ from apflow.core.planning.plan import choose_executor
 from apflow.core.process.error_text import describe_error
 
 
-def check_runnable(tasks: Sequence[Task], *, has_pre_hooks: bool = False) -> list[str]:
+def check_runnable(tasks: Sequence[Task]) -> list[str]:
     """Return the violations of the tasks of one tree, each with its place, such as "tasks[2] ('fetch'): ...".
 
     Reported are executors that do not exist or cannot be loaded, params that an executor does not accept, and
-    invalid inputs. Inputs are checked if they are complete: the task depends on no other task, and its inputs
-    and params name no secret.
-
-    Args:
-        has_pre_hooks: pre-hooks may change inputs, so inputs are not checked.
+    invalid inputs. Inputs are checked if they are complete: the task depends on no other task, its inputs and
+    params name no secret, and there is no pre-hook, which could change them.
     """
-    found: list[str] = []
-    for index, task in enumerate(tasks):
-        place = f"tasks[{index}] ({task.name!r})"
-        found += [f"{place}: {fault}" for fault in _faults(task, checks_inputs=not has_pre_hooks)]
-    return found
+    checks_inputs = not Hooks.current().has_pre
+    return [
+        f"{place_of(index, task.name)}: {fault}"
+        for index, task in enumerate(tasks)
+        for fault in _faults(task, checks_inputs=checks_inputs)
+    ]
 
 
 def _faults(task: Task, *, checks_inputs: bool) -> Iterator[str]:

@@ -48,7 +48,7 @@ class ThreadCall:
                 with self._lock:
                     self._thread = None  # no interruption can come from here on
                 for _ in range(3):
-                    pass  # CPython raises here what came before
+                    pass  # CPython raises a pending interruption here
                 break
             except asyncio.CancelledError:
                 continue  # an interruption that came after the end of the call

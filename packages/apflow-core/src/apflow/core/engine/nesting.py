@@ -85,7 +85,7 @@ class NestingContext:
 
 
 class Nested:
-    """A tree that code of the attempt waits for now."""
+    """A tree whose end the code of the attempt awaits."""
 
     __slots__ = ("done", "loop", "root_id", "waiter")
 

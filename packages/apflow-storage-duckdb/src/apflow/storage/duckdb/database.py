@@ -148,9 +148,7 @@ class Database:
             connection, self._connection, self._lasting = self._connection, None, None
             if connection is None:
                 return
-            until = time.monotonic() + CLOSE_SECONDS
-            while self._cursors and time.monotonic() < until:
-                time.sleep(0.005)
+            self._wait_for_cursors(CLOSE_SECONDS)
             for cursor in list(self._cursors.values()):
                 cursor.interrupt()
             idle, self._idle = self._idle, []
@@ -159,6 +157,12 @@ class Database:
             self._has_checkpoints = True
             if self._claim is not None:
                 self._claim.release()
+
+    def _wait_for_cursors(self, seconds: float) -> None:
+        """Wait, at most so many seconds, until no cursor is in use. The lock is held, so none begins."""
+        until = time.monotonic() + seconds
+        while self._cursors and time.monotonic() < until:
+            time.sleep(0.001)
 
     def failed(self, error: duckdb.Error, doing: str) -> StoreError:
         """Return the exception for a DuckDB error. `doing` says what failed, such as "cannot be read"."""
@@ -258,9 +262,7 @@ class Database:
         if time.monotonic() < self._next_checkpoint:
             return
         with self._lock:
-            until = time.monotonic() + READS_SECONDS
-            while self._cursors and time.monotonic() < until:
-                time.sleep(0.001)
+            self._wait_for_cursors(READS_SECONDS)
             if not self._cursors and self._lasting is not None:
                 try:
                     self._lasting.execute("CHECKPOINT")

@@ -86,12 +86,12 @@ class Writer:
             rest = changes[len(outcomes) :] if outcomes else changes
             try:
                 outcomes += self._together(rest)
-            except Exception as error:  # noqa: BLE001  told to the guilty one below
-                told = self._told(error)
-                if isinstance(told, StoreUnavailableError):  # caused by the disk, not by a change
-                    return outcomes + [told] * len(rest)
+            except Exception as error:  # noqa: BLE001 - returned as the outcome of the change that caused it
+                failure = self._store_error(error)
+                if isinstance(failure, StoreUnavailableError):  # caused by the disk, not by a change
+                    return outcomes + [failure] * len(rest)
                 if len(rest) == 1:
-                    outcomes.append(told)
+                    outcomes.append(failure)
                 else:
                     outcomes += [outcome for change in rest for outcome in self.commit([change])]
         self._database.check_file()
@@ -108,7 +108,7 @@ class Writer:
         try:
             rows = self._in_transaction(lambda: self._run(*statement).fetchall())
         except Exception as error:
-            raise self._told(error) from error
+            raise self._store_error(error) from error
         self._database.check_file()
         return rows[0][0] if rows else None
 
@@ -203,7 +203,7 @@ class Writer:
             _roll_back(connection)
             raise
 
-    def _told(self, error: Exception) -> BaseException:
+    def _store_error(self, error: Exception) -> BaseException:
         """Return the error for a change that failed when written separately."""
         if (
             isinstance(error, (duckdb.FatalException, duckdb.InternalException))
@@ -212,9 +212,9 @@ class Writer:
             self._reopen_later(error)
         if isinstance(error, ApflowError) or not isinstance(error, duckdb.Error):
             return error
-        told = self._database.failed(error, "did not take a change")
-        told.__cause__ = error
-        return told
+        failure = self._database.failed(error, "did not take a change")
+        failure.__cause__ = error
+        return failure
 
     def _together(self, changes: Sequence[Change]) -> list[Outcome]:
         for attempt in range(1, MAX_TRIES + 1):
