@@ -7,6 +7,7 @@ Each page starts in an empty folder of its own.
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,6 +18,17 @@ import pytest
 from hypothesis import settings
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+
+def ignore_signal(_number: int, _frame: object) -> None:
+    """Do nothing. Programs that tests start do not inherit a handler, as they do SIG_IGN."""
+
+
+# What a shell starts in the background, or nohup, ignores these signals. Programs under test would
+# inherit that, and never end by Ctrl-C.
+for each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(each) is signal.SIG_IGN:
+        signal.signal(each, ignore_signal)
 
 # A busy machine exceeds Hypothesis's default deadline of 200 ms for one example.
 settings.register_profile("apflow", deadline=None)
