@@ -60,4 +60,4 @@ async def test_no_credential_is_in_a_log_or_an_error(
 
 def test_a_request_does_not_show_what_it_holds():
     request = read_request({"url": f"ws://h/p?token={SECRET}", "headers": {"A": SECRET}, "message": SECRET})
-    assert repr(request) == "<Request to ws://h/p>"
+    assert repr(request) == "<WebSocketRequest to ws://h/p>"

@@ -12,8 +12,8 @@ from apflow.core.errors import AddressRefusedError, HostNotFoundError
 from apflow.core.service.webhook import Webhook
 from apflow.server.webhooks.delivery_status import (
     MAX_REFUSED,
-    Attempt,
     Backoff,
+    DeliveryAttempt,
     DeliveryStatus,
     after_attempt,
     judge_error,
@@ -27,7 +27,7 @@ PLAIN = Backoff(jitter=0)
 
 
 def after(webhook: Webhook, status: DeliveryStatus, *, is_final: bool = False) -> Webhook:
-    attempt = Attempt(status, None if status is DeliveryStatus.SENT else "a problem")
+    attempt = DeliveryAttempt(status, None if status is DeliveryStatus.SENT else "a problem")
     return after_attempt(webhook, attempt, 4, is_final=is_final, now=NOW, backoff=PLAIN)
 
 

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 TROUBLE_LASTS = 3.0  # seconds; a run repeats what failed more often
 T = TypeVar("T")
-Outcome = TransitionResult | BaseException
+ChangeResult = TransitionResult | BaseException
 
 
 class _Waiting(NamedTuple):
@@ -50,7 +50,7 @@ class GroupCommit:
     A submitted change is written even where its writer is cancelled meanwhile.
     """
 
-    def __init__(self, commit: Callable[[list[Change]], Sequence[Outcome]], name: str) -> None:
+    def __init__(self, commit: Callable[[list[Change]], Sequence[ChangeResult]], name: str) -> None:
         self._commit = commit
         self._name = name
         self.guard = ForkGuard(name)
@@ -162,7 +162,7 @@ class GroupCommit:
         except Empty:
             return batch
 
-    def _outcomes(self, changes: list[Change]) -> Sequence[Outcome]:
+    def _outcomes(self, changes: list[Change]) -> Sequence[ChangeResult]:
         try:
             return self._commit(changes)
         except Exception as error:  # noqa: BLE001  passed to the waiting writers
@@ -185,7 +185,7 @@ class GroupCommit:
                 self._trouble, self._failed_at = outcome, time.monotonic()
 
 
-def _was_written(change: Change, outcome: Outcome) -> bool:
+def _was_written(change: Change, outcome: ChangeResult) -> bool:
     """Return whether a change has put anything into the store."""
     if isinstance(outcome, BaseException):
         return False

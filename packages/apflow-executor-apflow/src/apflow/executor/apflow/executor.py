@@ -13,9 +13,9 @@ from apflow.core.model.event import EventType
 from apflow.core.model.task import Json
 from apflow.executor.apflow.connection import transport
 from apflow.executor.apflow.errors import RemoteInputError, RemoteTimeoutError
-from apflow.executor.apflow.plan import Plan, key_of, named_task, plan_call
-from apflow.executor.apflow.progress import TreeProgress, told
-from apflow.executor.apflow.run import FarRun
+from apflow.executor.apflow.progress import TreeProgress, progress_of
+from apflow.executor.apflow.request import RemoteRequest, key_of, named_task, read_request
+from apflow.executor.apflow.run import RemoteRun
 from apflow.executor.apflow.schema import POLL_INTERVAL, SCHEMA, TIMEOUT
 
 CONNECT_TIMEOUT_SECONDS = 10.0  # seconds within which the first connection must succeed
@@ -30,7 +30,7 @@ class ApFlowApiExecutor(BaseTask):
     inputs_schema: ClassVar[InputsSchema] = SCHEMA
     uses_net_policy = True
 
-    _run: FarRun | None = None
+    _run: RemoteRun | None = None
 
     async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Make the call.
@@ -41,16 +41,16 @@ class ApFlowApiExecutor(BaseTask):
             RemoteTimeoutError: it took too long.
             ApflowError: what the server said, or that it cannot be reached; see the README.
         """
-        plan = plan_call(inputs, key_of(self.idempotency_key, self.stored_task))
+        request = read_request(inputs, key_of(self.idempotency_key, self.stored_task))
         timeout = float(inputs.get("timeout", TIMEOUT))
         async with await _client(inputs, timeout) as client:
             limit = asyncio.timeout(timeout)
             try:
                 async with limit:
-                    return await self._perform(client, plan, inputs, timeout)
+                    return await self._perform(client, request, inputs, timeout)
             except TimeoutError as error:
                 if limit.expired():
-                    raise RemoteTimeoutError(client.url, plan.method, timeout) from error
+                    raise RemoteTimeoutError(client.url, request.method, timeout) from error
                 raise
 
     async def cancel(self) -> dict[str, Json] | None:
@@ -61,14 +61,14 @@ class ApFlowApiExecutor(BaseTask):
         return {"partial_result": {"task_id": run.task_id, "base_url": run.client.url}}
 
     async def _perform(
-        self, client: Client, plan: Plan, inputs: Mapping[str, Any], timeout: float
+        self, client: Client, request: RemoteRequest, inputs: Mapping[str, Any], timeout: float
     ) -> dict[str, Any]:
-        if not plan.is_run and not plan.is_watch:
-            answer = await client.call(plan.method, plan.params)
-            return _result(client, answer, named_task(plan.params, answer), "completed")
-        run = self._run = FarRun(client, plan, self.attempts > 1, timeout)
+        if not request.is_run and not request.is_watch:
+            answer = await client.call(request.method, request.params)
+            return _result(client, answer, named_task(request.params, answer), "completed")
+        run = self._run = RemoteRun(client, request, self.attempts > 1, timeout)
         answer = await run.begin()
-        if not plan.has_wait:
+        if not request.has_wait:
             return _result(client, answer, run.task_id, answer["status"])
         interval = None if inputs.get("use_streaming", True) else inputs.get("poll_interval", POLL_INTERVAL)
         try:
@@ -81,12 +81,12 @@ class ApFlowApiExecutor(BaseTask):
     def _teller(self) -> Any:
         tree = TreeProgress()
 
-        async def tell(event: Mapping[str, Json]) -> None:
+        async def on_event(event: Mapping[str, Json]) -> None:
             if "type" not in event:
                 await self.report_progress(event["progress"])
                 return
             tree.apply(event)
-            message, data = told(event)
+            message, data = progress_of(event)
             if event["type"] == "snapshot":
                 await self.report_progress(tree.fraction)
             elif event["type"] == EventType.LOG and self.event_queue is not None:
@@ -94,7 +94,7 @@ class ApFlowApiExecutor(BaseTask):
             else:
                 await self.report_progress(tree.fraction, message, data)
 
-        return tell
+        return on_event
 
 
 async def _client(inputs: Mapping[str, Any], timeout: float) -> Client:

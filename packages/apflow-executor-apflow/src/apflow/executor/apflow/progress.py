@@ -44,7 +44,7 @@ class TreeProgress:
         self._sum += now - before
 
 
-def told(event: Event) -> tuple[str, dict[str, Json]]:
+def progress_of(event: Event) -> tuple[str, dict[str, Json]]:
     """Return an event of the remote tree as the message and the data of a local event."""
     shown = {name: event.get(name) for name in ("type", "task_id", "status", "progress", "error")}
     if event["type"] in LIVE:

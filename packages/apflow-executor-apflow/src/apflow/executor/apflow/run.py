@@ -14,22 +14,22 @@ from apflow.core.errors import ApflowError
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.executor.apflow.errors import RemoteTreeCancelledError, RemoteTreeFailedError
-from apflow.executor.apflow.plan import KEY, Plan, ids_of
+from apflow.executor.apflow.request import KEY, RemoteRequest, ids_of
 
 logger = logging.getLogger(__name__)
 
 SETTLE: Final = 2.0  # seconds that a request has to be answered when the task here is cancelled
 CANCEL: Final = 5.0  # seconds that the server has to cancel
 
-Tell = Callable[[Mapping[str, Json]], Awaitable[None]]  # an event, or how the tree stands
+OnEvent = Callable[[Mapping[str, Json]], Awaitable[None]]  # an event, or how the tree stands
 
 
 @dataclass
-class FarRun:
+class RemoteRun:
     """A run on another server, as the task here drives it."""
 
     client: Client
-    plan: Plan
+    request: RemoteRequest
     is_repeated: bool  # an attempt was made before
     patience: float  # seconds for which the server may be away, once the run is requested
     root_id: str = ""
@@ -41,9 +41,9 @@ class FarRun:
         Raises:
             ApflowError: the server refuses, or cannot be reached.
         """
-        if self.plan.is_watch:
+        if self.request.is_watch:
             task: dict[str, Json] = await self.client.call(
-                "tasks.get", {"task_id": self.plan.params["task_id"]}
+                "tasks.get", {"task_id": self.request.params["task_id"]}
             )
             self.root_id, self.task_id = task["root_id"], task["id"]
             return task
@@ -58,32 +58,32 @@ class FarRun:
             raise
 
     async def _request(self) -> dict[str, Json]:
-        answer: dict[str, Json] = await self.client.call(self.plan.method, self.plan.params)
+        answer: dict[str, Json] = await self.client.call(self.request.method, self.request.params)
         self.root_id, self.task_id = ids_of(answer)
-        if self.is_repeated and self.plan.key is not None:
+        if self.is_repeated and self.request.key is not None:
             standing = await self.standing()
             if standing["status"] in (TaskStatus.FAILED, TaskStatus.CANCELLED):
-                again = {"task_id": self.task_id, KEY: self.plan.key}
+                again = {"task_id": self.task_id, KEY: self.request.key}
                 answer |= await self.client.call("tasks.execute", again)
         return answer
 
-    async def follow(self, tell: Tell, poll_interval: float | None) -> dict[str, Json]:
+    async def follow(self, on_event: OnEvent, poll_interval: float | None) -> dict[str, Json]:
         """Wait for the end, and return how the task there stands.
 
         Args:
-            tell: awaited with each event; without streaming, with how the task stands.
+            on_event: awaited with each event; without streaming, with how the task stands.
             poll_interval: seconds between two questions; None: by events.
         """
         if poll_interval is None:
             async with aclosing(self.client.events(self.root_id)) as events:
                 async for event in events:
-                    await tell(event)
+                    await on_event(event)
             return await self.standing()
         while True:
             standing = await self.standing()
             if TaskStatus.is_terminal(standing["status"]):
                 return standing
-            await tell(standing)
+            await on_event(standing)
             await asyncio.sleep(poll_interval)
 
     async def standing(self) -> dict[str, Json]:
@@ -112,7 +112,7 @@ class FarRun:
 
     async def cancel(self) -> None:
         """Cancel what was requested there; not what was only watched. What cannot be done is logged."""
-        if not self.task_id or self.plan.is_watch:
+        if not self.task_id or self.request.is_watch:
             return
         params: dict[str, Any] = {
             "task_ids": [self.task_id],

@@ -20,7 +20,7 @@ from apflow.executor.http.errors import (
     RestResponseError,
     RestTlsError,
 )
-from apflow.executor.http.request import Plan, without_secrets
+from apflow.executor.http.request import RestRequest, without_secrets
 from apflow.http import GuardedTransport
 
 MAX_REDIRECTS = 20
@@ -38,17 +38,19 @@ class Answer:
     body: Body
 
 
-async def exchange(transport: GuardedTransport, plan: Plan, *, follows: bool, max_bytes: int) -> Answer:
+async def exchange(
+    transport: GuardedTransport, rest: RestRequest, *, follows: bool, max_bytes: int
+) -> Answer:
     """Send a request and read the answer, where it points to if `follows`.
 
     Raises:
         RestError: no answer came, or none that can be read.
         AddressRefusedError: the network policy forbids where it leads.
     """
-    request, shown, cookies = plan.request, plan.shown_url, None
+    request, shown, cookies = rest.http, rest.shown_url, None
     for _ in range(MAX_REDIRECTS + 1):
         method = request.method
-        with _told(method, shown, plan):
+        with _reported(method, shown, rest):
             response = await transport.handle_async_request(request)
             response.request = request
             try:
@@ -64,9 +66,9 @@ async def exchange(transport: GuardedTransport, plan: Plan, *, follows: bool, ma
             cookies = httpx.Cookies()  # they do not leave their origin either
         if _origin(target) == _origin(request.url):
             cookies.extract_cookies(response)
-        request = _redirected(request, response, target, plan, cookies)
-        shown = plan.told(without_secrets(request.url))
-    raise RestRedirectError(plan.request.method, plan.shown_url, f"more than {MAX_REDIRECTS} redirects.")
+        request = _redirected(request, response, target, rest, cookies)
+        shown = rest.redacted(without_secrets(request.url))
+    raise RestRedirectError(rest.http.method, rest.shown_url, f"more than {MAX_REDIRECTS} redirects.")
 
 
 def _target(response: httpx.Response) -> httpx.URL | None:
@@ -88,17 +90,21 @@ def _place(request: httpx.Request) -> str:
 
 
 def _redirected(
-    request: httpx.Request, response: httpx.Response, target: httpx.URL, plan: Plan, cookies: httpx.Cookies
+    request: httpx.Request,
+    response: httpx.Response,
+    target: httpx.URL,
+    rest: RestRequest,
+    cookies: httpx.Cookies,
 ) -> httpx.Request:
     """Return the request that a redirect asks for (RFC 9110, section 15.4)."""
     headers = request.headers.copy()
     for name in ("Host", "Cookie"):
         headers.pop(name, None)
-    if _origin(target) != _origin(plan.request.url):
-        for name in plan.credentials:
+    if _origin(target) != _origin(rest.http.url):
+        for name in rest.credentials:
             headers.pop(name, None)
-    elif "cookie" in plan.request.headers:
-        headers["Cookie"] = plan.request.headers["cookie"]
+    elif "cookie" in rest.http.headers:
+        headers["Cookie"] = rest.http.headers["cookie"]
     is_other = response.status_code == 303 or (
         response.status_code in (301, 302) and request.method == "POST"
     )
@@ -122,31 +128,31 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
 
 
 @contextmanager
-def _told(method: str, url: str, plan: Plan) -> Generator[None]:
+def _reported(method: str, url: str, rest: RestRequest) -> Generator[None]:
     """Turn the errors of the libraries into ours."""
     try:
         yield
     except RestError:
         raise
     except (httpx.NetworkError, httpx.TimeoutException, httpcore.ConnectError) as error:
-        raise _lost(method, url, plan, error) from error
+        raise _lost(method, url, rest, error) from error
     except httpx.RemoteProtocolError as error:
         if "disconnected" in str(error) or "incomplete" in str(error) or "closed connection" in str(error):
-            raise _lost(method, url, plan, error) from error
-        raise RestResponseError(method, url, plan.told(_text(error))) from error
+            raise _lost(method, url, rest, error) from error
+        raise RestResponseError(method, url, rest.redacted(_text(error))) from error
     except (httpx.HTTPError, EncodingError, zlib.error) as error:
-        raise RestResponseError(method, url, plan.told(_text(error))) from error
+        raise RestResponseError(method, url, rest.redacted(_text(error))) from error
 
 
-def _lost(method: str, url: str, plan: Plan, error: BaseException) -> RestConnectionError:
+def _lost(method: str, url: str, rest: RestRequest, error: BaseException) -> RestConnectionError:
     """Return the error for a connection that was lost, or not made."""
-    cause = plan.told(_text(error))
-    if plan.is_outcome_unknown:
-        return RestOutcomeUnknownError(method, url, cause, plan.sending.bytes_written)
+    cause = rest.redacted(_text(error))
+    if rest.is_outcome_unknown:
+        return RestOutcomeUnknownError(method, url, cause, rest.sending.bytes_written)
     was_made = not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpcore.ConnectError))
     if not was_made and isinstance(_root(error), ssl.SSLError):
         return RestTlsError(method, url, cause)
-    return RestConnectionError(method, url, cause, was_sent=was_made and plan.sending.bytes_written > 0)
+    return RestConnectionError(method, url, cause, was_sent=was_made and rest.sending.bytes_written > 0)
 
 
 def _root(error: BaseException) -> BaseException:

@@ -17,7 +17,7 @@ from apflow.core.net.retry_after import read_retry_after
 from apflow.executor.http.errors import RestConnectionError, RestStatusError, RestTimeoutError, RestTlsError
 from apflow.executor.http.exchange import Answer, exchange
 from apflow.executor.http.pool import transport_for
-from apflow.executor.http.request import Plan, plan_request
+from apflow.executor.http.request import RestRequest, read_request
 from apflow.executor.http.schema import ONCE, REFUSALS, RETRIED, SCHEMA
 
 SHOWN_BODY = 300  # characters of a body in an error
@@ -47,52 +47,52 @@ class RestExecutor(BaseTask):
             RestTimeoutError: it took too long.
         """
         effect = self.policy_effect or ("once" if self.effect == "once" else None)
-        plan, timeout = plan_request(inputs, self.idempotency_key, effect), float(inputs.get("timeout", 30))
+        rest, timeout = read_request(inputs, self.idempotency_key, effect), float(inputs.get("timeout", 30))
         started = time.monotonic()
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                answer = await self._answer(plan, inputs, timeout)
+                answer = await self._answer(rest, inputs, timeout)
         except TimeoutError as error:
             if limit.expired():
-                sent = plan.sending.bytes_written if plan.is_outcome_unknown else 0
-                raise RestTimeoutError(plan.request.method, plan.shown_url, timeout, sent) from error
+                sent = rest.sending.bytes_written if rest.is_outcome_unknown else 0
+                raise RestTimeoutError(rest.http.method, rest.shown_url, timeout, sent) from error
             raise
         return _result(answer, time.monotonic() - started)
 
-    async def _answer(self, plan: Plan, inputs: Mapping[str, Json], timeout: float) -> Answer:
+    async def _answer(self, rest: RestRequest, inputs: Mapping[str, Json], timeout: float) -> Answer:
         """Return the first answer that is as expected."""
         retry: Mapping[str, Json] = ONCE if inputs.get("retry") is None else inputs["retry"]
         most = retry.get("max_attempts", 3)
         if most == 1:
-            return await _once(plan, inputs)
-        statuses = frozenset(retry.get("on_status", RETRIED if plan.is_repeatable else REFUSALS))
+            return await _once(rest, inputs)
+        statuses = frozenset(retry.get("on_status", RETRIED if rest.is_repeatable else REFUSALS))
         attempts = AsyncRetrying(
             stop=stop_after_attempt(most) | stop_before_delay(timeout),
             wait=lambda state: _wait(state, retry),
-            retry=retry_if_exception(lambda error: _may_pass(error, plan, statuses)),
+            retry=retry_if_exception(lambda error: _may_pass(error, rest, statuses)),
             reraise=True,
         )
-        return await attempts(_once, plan, inputs)
+        return await attempts(_once, rest, inputs)
 
 
-async def _once(plan: Plan, inputs: Mapping[str, Json]) -> Answer:
-    before = plan.sending.bytes_written
+async def _once(rest: RestRequest, inputs: Mapping[str, Json]) -> Answer:
+    before = rest.sending.bytes_written
     transport = await transport_for(inputs.get("verify", True))
     answer = await exchange(
         transport,
-        plan,
+        rest,
         follows=inputs.get("follow_redirects", True),
         max_bytes=inputs.get("max_response_bytes", 1 << 20),
     )
     if not _is_expected(answer.response.status_code, inputs.get("expect_status")):
         body = _text(answer)
-        shown = plan.told(body) if isinstance(body, str) else ""
+        shown = rest.redacted(body) if isinstance(body, str) else ""
         shown = shown if len(shown) <= SHOWN_BODY else f"{shown[:SHOWN_BODY]}..."
         wait = read_retry_after(answer.response.headers.get("retry-after"), datetime.now(UTC))
-        plan.sending.bytes_written = before  # the outcome of what was sent since then is known
+        rest.sending.bytes_written = before  # the outcome of what was sent since then is known
         refused = RestStatusError(answer.method, answer.url, answer.response.status_code, shown, wait)
-        refused.is_redirected = answer.method != plan.request.method
+        refused.is_redirected = answer.method != rest.http.method
         raise refused
     return answer
 
@@ -103,15 +103,15 @@ def _is_expected(status: int, expected: int | list[int] | None) -> bool:
     return status == expected if isinstance(expected, int) else status in expected
 
 
-def _may_pass(error: BaseException, plan: Plan, statuses: frozenset[int]) -> bool:
+def _may_pass(error: BaseException, rest: RestRequest, statuses: frozenset[int]) -> bool:
     """Return whether the same request may be sent again, and might be answered then."""
     if isinstance(error, RestStatusError):
         # A POST that was answered with a redirect to its result has been acted on.
-        is_permitted = plan.is_repeatable or not (plan.sending.is_once or error.is_redirected)
+        is_permitted = rest.is_repeatable or not (rest.sending.is_once or error.is_redirected)
         return is_permitted and error.status_code in statuses
     if isinstance(error, RestTlsError):
         return False
-    return isinstance(error, RestConnectionError) and (plan.is_repeatable or not error.was_sent)
+    return isinstance(error, RestConnectionError) and (rest.is_repeatable or not error.was_sent)
 
 
 def _wait(state: RetryCallState, retry: Mapping[str, Json]) -> float:

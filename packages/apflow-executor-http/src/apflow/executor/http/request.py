@@ -25,10 +25,10 @@ Json = Any
 
 
 @dataclass(frozen=True)
-class Plan:
+class RestRequest:
     """A validated request, and how to report it."""
 
-    request: httpx.Request
+    http: httpx.Request
     shown_url: str  # without the credential that is in its query
     credentials: frozenset[str]  # names of headers, in lower case, that do not leave the origin
     is_repeatable: bool  # it may be sent again, though the outcome of the first time is unknown
@@ -38,15 +38,17 @@ class Plan:
     @property
     def is_outcome_unknown(self) -> bool:
         """Return whether the server may have acted in a way that must not happen twice."""
-        is_safe = self.request.method in IDEMPOTENT and not self.sending.is_once
+        is_safe = self.http.method in IDEMPOTENT and not self.sending.is_once
         return self.sending.bytes_written > 0 and not is_safe
 
-    def told(self, text: str) -> str:
+    def redacted(self, text: str) -> str:
         """Return a string without the secrets."""
         return str(redact(text, self.secrets))
 
 
-def plan_request(inputs: Mapping[str, Json], idempotency_key: str | None, effect: str | None = None) -> Plan:
+def read_request(
+    inputs: Mapping[str, Json], idempotency_key: str | None, effect: str | None = None
+) -> RestRequest:
     """Return the request that inputs describe.
 
     Args:
@@ -78,8 +80,8 @@ def plan_request(inputs: Mapping[str, Json], idempotency_key: str | None, effect
         headers.setdefault("Content-Type", "application/json")
     own = {name.lower()} if place == "header" else set[str]()
     secret = {each.lower() for each in headers if is_secret_key(each)} | {"cookie", "authorization"} | own
-    told_nobody = [headers[each] for each in secret if each in headers]
-    told_nobody += _secret_values(auth or {}, url.params.multi_items())
+    never_shown = [headers[each] for each in secret if each in headers]
+    never_shown += _secret_values(auth or {}, url.params.multi_items())
     try:
         extensions = {SENDING: (sending := Sending(is_once=effect == "once"))}
         request = httpx.Request(method, url, headers=headers, extensions=extensions, **_body(inputs))
@@ -87,8 +89,8 @@ def plan_request(inputs: Mapping[str, Json], idempotency_key: str | None, effect
         raise RestInputError(f"The request cannot be written: {error}.") from error
     # The key that is sent by default does not count: the service may not know the header.
     is_repeatable = not sending.is_once and (method in IDEMPOTENT or has_key or effect is not None)
-    return Plan(
-        request, without_secrets(shown), frozenset(secret), is_repeatable, sending, tuple(told_nobody)
+    return RestRequest(
+        request, without_secrets(shown), frozenset(secret), is_repeatable, sending, tuple(never_shown)
     )
 
 

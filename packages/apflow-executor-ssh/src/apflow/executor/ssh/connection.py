@@ -16,7 +16,7 @@ import paramiko
 from apflow.executor.ssh.errors import SshConnectionError, SshDroppedError, SshLoginError, SshShellError
 from apflow.executor.ssh.knownfile import add_known_host
 from apflow.executor.ssh.knownhost import HostKey, KnownHosts, is_lines, name_of
-from apflow.executor.ssh.plan import Plan
+from apflow.executor.ssh.request import SshRequest
 from apflow.executor.ssh.transport import Transport
 
 SIGN_SECONDS = 15.0  # of silence, after which the server is asked for a sign of life
@@ -33,10 +33,10 @@ class Stopped(Exception):  # noqa: N818 - not an error: it was requested
 
 
 class Connection:
-    """A connection to the host of a plan. `stage` says what it is busy with, for people."""
+    """A connection to the host of a request. `stage` says what it is busy with, for people."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, request: SshRequest) -> None:
+        self._request = request
         self._stage = "connecting"
         self.is_stopped = False
         self._happened = Event()
@@ -60,7 +60,7 @@ class Connection:
             SshHostKeyError: the host is unknown, or another one.
             SshConnectionError: it speaks no SSH, or has gone.
         """
-        name = name_of(self._plan.host, self._plan.port)
+        name = name_of(self._request.host, self._request.port)
         self.stage = GREETING
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport = Transport(sock, self._happened)
@@ -79,13 +79,13 @@ class Connection:
             SshLoginError: the server refuses.
             SshConnectionError: it has gone.
         """
-        plan, transport = self._plan, self._opened
+        request, transport = self._request, self._opened
         self.stage = "logging in"
         ways: dict[str, Callable[[], list[str]]] = {}
         if key is not None:
-            ways["key"] = lambda: transport.auth_publickey(plan.username, key)
-        if plan.password is not None:
-            ways["password"] = lambda: transport.auth_password(plan.username, plan.password or "")
+            ways["key"] = lambda: transport.auth_publickey(request.username, key)
+        if request.password is not None:
+            ways["password"] = lambda: transport.auth_password(request.username, request.password or "")
         allowed: list[str] = []
         for way in ways.values():
             try:
@@ -98,7 +98,7 @@ class Connection:
             else:
                 if not allowed:
                     return
-        raise SshLoginError(plan.username, plan.host, list(ways), allowed)
+        raise SshLoginError(request.username, request.host, list(ways), allowed)
 
     def start(self, line: str) -> paramiko.Channel:
         """Open a session and start a line in it.
@@ -113,7 +113,7 @@ class Connection:
             if self.has_ended():
                 raise self.lost(str(error)) from error
             raise SshShellError(
-                f"{self._plan.host} starts no command for {self._plan.username!r}. Each call needs two "
+                f"{self._request.host} starts no command for {self._request.username!r}. Each call needs two "
                 f"sessions of one connection (MaxSessions 2 or more), and a user who may run commands."
             ) from error
         return channel
@@ -170,10 +170,10 @@ class Connection:
         """
         if self.is_stopped:
             return Stopped()
-        transport, plan = self._opened, self._plan
+        transport, request = self._opened, self._request
         cause = cause or str(transport.get_exception() or "") or otherwise
         kind = SshConnectionError if transport.remote_version else SshDroppedError
-        return kind(plan.host, plan.port, self.stage, cause[:MAX_CAUSE_LENGTH])
+        return kind(request.host, request.port, self.stage, cause[:MAX_CAUSE_LENGTH])
 
     def cut(self) -> None:
         """End the connection at once, from any thread."""
@@ -194,8 +194,8 @@ class Connection:
 
     def _check_host(self, name: str, known: KnownHosts, shown: paramiko.PKey) -> None:
         key = HostKey(shown.get_name(), shown.asbytes())
-        is_known = known.check(name, key, accepts_new=self._plan.accepts_new)
-        given = self._plan.known_hosts
+        is_known = known.check(name, key, accepts_new=self._request.accepts_new)
+        given = self._request.known_hosts
         if not is_known and given is not None and not is_lines(given):
             add_known_host(given, name, key)
 

@@ -13,7 +13,7 @@ from apflow.core.concurrency.thread_pool import ThreadPool
 from apflow.core.extensions.executor import BaseTask, InputsSchema
 from apflow.core.net.connect import open_socket
 from apflow.executor.ssh.errors import SshCommandFailedError, SshDroppedError, SshTimeoutError
-from apflow.executor.ssh.plan import Plan, make_plan
+from apflow.executor.ssh.request import SshRequest, read_request
 from apflow.executor.ssh.schema import SCHEMA
 from apflow.executor.ssh.session import Session
 
@@ -44,15 +44,20 @@ class SshExecutor(BaseTask):
         Raises:
             SshError: one of its kinds, or one of the core's network errors. Nothing runs there any more then.
         """
-        plan = make_plan(inputs)
-        session = self._session = Session(plan)
+        request = read_request(inputs)
+        session = self._session = Session(request)
         try:
-            return_code = await _run(plan, session)
+            return_code = await _run(request, session)
         finally:
             session.close()  # done already, unless this was cancelled between two steps
-        if return_code != 0 and plan.is_checked:
+        if return_code != 0 and request.is_checked:
             raise SshCommandFailedError(
-                _shown(plan), plan.host, return_code, session.stdout.tail, session.stderr.tail, session.note
+                _shown(request),
+                request.host,
+                return_code,
+                session.stdout.tail,
+                session.stderr.tail,
+                session.note,
             )
         return {
             "command": inputs["command"],
@@ -60,8 +65,8 @@ class SshExecutor(BaseTask):
             "stderr": session.stderr.text,
             "return_code": return_code,
             "success": return_code == 0,
-            "host": plan.host,
-            "username": plan.username,
+            "host": request.host,
+            "username": request.username,
             **({"note": session.note} if session.note else {}),
         }
 
@@ -73,40 +78,42 @@ class SshExecutor(BaseTask):
         return {"status": "cancelled", "partial_result": said}
 
 
-async def _run(plan: Plan, session: Session) -> int:
+async def _run(request: SshRequest, session: Session) -> int:
     """Run the command and return its exit code. Waiting for a place does not count as the task's time."""
     login = AsyncExitStack()
     async with login:
-        await login.enter_async_context(host_semaphore(SshExecutor.id, f"{plan.host}:{plan.port}", LOGINS))
+        await login.enter_async_context(
+            host_semaphore(SshExecutor.id, f"{request.host}:{request.port}", LOGINS)
+        )
         # As many places as threads: no call waits for a thread once its time runs.
         async with host_semaphore(SshExecutor.id, "any", CALLS):
-            seconds = plan.timeout
+            seconds = request.timeout
             try:
-                async with asyncio.timeout(plan.timeout):
-                    seconds = min(plan.timeout, LOGIN_SECONDS)
+                async with asyncio.timeout(request.timeout):
+                    seconds = min(request.timeout, LOGIN_SECONDS)
                     async with asyncio.timeout(LOGIN_SECONDS):
-                        await _log_in(plan, session)
-                    seconds = plan.timeout
+                        await _log_in(request, session)
+                    seconds = request.timeout
                     await login.aclose()
                     return await _threads.run(session.run, stop=session.stop)
             except TimeoutError as error:
                 raise SshTimeoutError(
-                    plan.host, seconds, session.stage, session.stdout.tail, session.stderr.tail
+                    request.host, seconds, session.stage, session.stdout.tail, session.stderr.tail
                 ) from error
 
 
-async def _log_in(plan: Plan, session: Session) -> None:
+async def _log_in(request: SshRequest, session: Session) -> None:
     await _threads.run(session.load)
     for wait in TRIES_AFTER:
         try:
-            return await _connect(plan, session)
+            return await _connect(request, session)
         except SshDroppedError:
             await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - nothing secret
-    return await _connect(plan, session)
+    return await _connect(request, session)
 
 
-async def _connect(plan: Plan, session: Session) -> None:
-    sock = await open_socket(plan.host, plan.port)
+async def _connect(request: SshRequest, session: Session) -> None:
+    sock = await open_socket(request.host, request.port)
     try:
         await _threads.run(lambda: session.prepare(sock), stop=session.stop)
     except BaseException:
@@ -114,6 +121,6 @@ async def _connect(plan: Plan, session: Session) -> None:
         raise
 
 
-def _shown(plan: Plan) -> str:
-    text = plan.command if isinstance(plan.command, str) else shlex.join(plan.command)
+def _shown(request: SshRequest) -> str:
+    text = request.command if isinstance(request.command, str) else shlex.join(request.command)
     return f"`{text}`" if len(text) <= SHOWN_LENGTH else f"`{text[:SHOWN_LENGTH]}...`"

@@ -6,7 +6,7 @@ from typing import Any
 
 from apflow.core.bounds import MAX_CALL_SECONDS
 from apflow.core.payload.schema import NAMED_ONLY
-from apflow.executor.ssh.plan import ACCEPT_NEW, OUTPUT_BYTES, STRICT
+from apflow.executor.ssh.request import ACCEPT_NEW, OUTPUT_BYTES, STRICT
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

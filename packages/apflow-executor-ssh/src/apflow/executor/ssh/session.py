@@ -22,7 +22,7 @@ from apflow.executor.ssh.errors import SshConnectionError, SshError, SshShellErr
 from apflow.executor.ssh.key import parse_key, read_key_file
 from apflow.executor.ssh.knownfile import read_known_hosts
 from apflow.executor.ssh.knownhost import KnownHosts
-from apflow.executor.ssh.plan import Plan
+from apflow.executor.ssh.request import SshRequest
 from apflow.executor.ssh.script import keeper_line, leader_line
 from apflow.executor.ssh.transport import exit_code
 
@@ -42,14 +42,14 @@ MAX_GREETING_LENGTH = 64 << 10  # what a user's startup files may say
 class Session:
     """A login for one command. `stdout`, `stderr` and `stage` may be looked at from other threads."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self.stdout = Output(plan.max_output_bytes, output_log("stdout"))
-        self.stderr = Output(plan.max_output_bytes, output_log("stderr"))
-        self._connection = Connection(plan)
+    def __init__(self, request: SshRequest) -> None:
+        self._request = request
+        self.stdout = Output(request.max_output_bytes, output_log("stdout"))
+        self.stderr = Output(request.max_output_bytes, output_log("stderr"))
+        self._connection = Connection(request)
         self._known: KnownHosts | None = None
         self._key: paramiko.PKey | None = None
-        self._pending = memoryview(plan.script + plan.stdin)
+        self._pending = memoryview(request.script + request.stdin)
         self.note = ""  # a message about processes that the command left running
         self._is_running = False
         self._timer: Timer | None = None
@@ -65,12 +65,12 @@ class Session:
         Raises:
             SshInputError: one of them cannot be used.
         """
-        plan = self._plan
-        self._known = read_known_hosts(plan.known_hosts, accepts_new=plan.accepts_new)
-        if plan.key is not None:
-            self._key = parse_key(plan.key.encode(), plan.passphrase)
-        elif plan.key_file is not None:
-            self._key = parse_key(read_key_file(plan.key_file), plan.passphrase)
+        request = self._request
+        self._known = read_known_hosts(request.known_hosts, accepts_new=request.accepts_new)
+        if request.key is not None:
+            self._key = parse_key(request.key.encode(), request.passphrase)
+        elif request.key_file is not None:
+            self._key = parse_key(read_key_file(request.key_file), request.passphrase)
 
     def prepare(self, sock: socket.socket) -> None:
         """Log in over a connected socket, which is closed with the session, and get ready for the command.
@@ -141,7 +141,7 @@ class Session:
     def _start(self) -> None:
         mark = f"apflow-{secrets.token_hex(8)}"
         self._keeper = self._connection.start(keeper_line(mark))
-        self._leader = self._connection.start(leader_line(mark, self._plan.script))
+        self._leader = self._connection.start(leader_line(mark, self._request.script))
         self._read_greeting(self._keeper, mark)
         group = self._read_greeting(self._leader, mark)
         self._keeper.sendall(b"%d\n" % group)
@@ -165,9 +165,9 @@ class Session:
             raise self._connection.lost()
         if found is None:
             raise SshShellError(
-                f"{self._plan.host} has no POSIX shell for {self._plan.username!r}: `sh` did not start. The "
-                f"user's login shell must be able to start `sh` (with `dd`), and the key must not be bound "
-                f"to another command."
+                f"{self._request.host} has no POSIX shell for {self._request.username!r}: `sh` did not "
+                f"start. The user's login shell must be able to start `sh` (with `dd`), and the key must not "
+                f"be bound to another command."
             )
         self.stdout.add(bytes(said[found.end() :]))
         return int(found[1])

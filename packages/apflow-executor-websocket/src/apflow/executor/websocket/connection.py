@@ -28,7 +28,7 @@ from apflow.executor.websocket.errors import (
     WebSocketTlsError,
     WebSocketUnauthorizedError,
 )
-from apflow.executor.websocket.request import Request
+from apflow.executor.websocket.request import WebSocketRequest
 from apflow.executor.websocket.tls import tls_context
 
 CLOSE_SECONDS: Final = 1.0  # for the closing handshake
@@ -82,7 +82,7 @@ class Connection(ClientConnection):
         super().connection_lost(exc)
 
 
-async def open_connection(request: Request) -> ClientConnection:
+async def open_connection(request: WebSocketRequest) -> ClientConnection:
     """Return an open connection. The caller sets the time limit, and closes it with `close_connection`.
 
     Raises:

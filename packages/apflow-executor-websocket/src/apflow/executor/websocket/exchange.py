@@ -17,10 +17,10 @@ from apflow.executor.websocket.errors import (
     WebSocketTooLargeError,
 )
 from apflow.executor.websocket.replies import Replies
-from apflow.executor.websocket.request import Message, Request
+from apflow.executor.websocket.request import Message, WebSocketRequest
 
 
-async def exchange(request: Request, replies: Replies, timeout: float) -> None:
+async def exchange(request: WebSocketRequest, replies: Replies, timeout: float) -> None:
     """Send the messages and wait for the replies, which are in `replies` afterwards.
 
     However this ends, the connection is closed. Raises what `open_connection` raises, and:
@@ -45,7 +45,7 @@ async def exchange(request: Request, replies: Replies, timeout: float) -> None:
         raise WebSocketTimeoutError(request.address.shown, timeout, said) from error
 
 
-async def _talk(connection: ClientConnection, request: Request, replies: Replies) -> None:
+async def _talk(connection: ClientConnection, request: WebSocketRequest, replies: Replies) -> None:
     try:
         await _send_and_receive(connection, request.messages, replies)
     except ExceptionGroup as failures:
@@ -78,7 +78,7 @@ async def _send(connection: ClientConnection, messages: Sequence[Message]) -> No
         await connection.send(message)
 
 
-def _ending_of(error: ConnectionClosed, request: Request, replies: Replies) -> WebSocketError:
+def _ending_of(error: ConnectionClosed, request: WebSocketRequest, replies: Replies) -> WebSocketError:
     """Return our error for the end of a connection."""
     where, said = request.address.shown, replies.said
     received, sent = error.rcvd, error.sent

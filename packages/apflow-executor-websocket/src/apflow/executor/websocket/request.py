@@ -25,7 +25,7 @@ _RESERVED_BEGIN = "sec-websocket-"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class WebSocketRequest:
     """A connection and what is sent over it. Never shown: headers and messages may hold credentials."""
 
     address: Address
@@ -37,16 +37,16 @@ class Request:
     max_size: int
 
     def __repr__(self) -> str:
-        return f"<Request to {self.address.shown}>"
+        return f"<WebSocketRequest to {self.address.shown}>"
 
 
-def read_request(inputs: Mapping[str, Any]) -> Request:
+def read_request(inputs: Mapping[str, Any]) -> WebSocketRequest:
     """Return what the inputs ask for.
 
     Raises:
         WebSocketInputError: something of it cannot be sent.
     """
-    return Request(
+    return WebSocketRequest(
         read_address(inputs["url"]),
         _read_headers(inputs.get("headers") or {}),
         _read_subprotocols(inputs.get("subprotocols") or []),

@@ -23,7 +23,7 @@ MAX_SLOW_CHECKS: Final = 3  # looks in a row at which it may have taken less
 class _Watched(asyncio.Protocol):
     """The state of a connection that its watch reads."""
 
-    _watch: Watch | None = None
+    _watch: StallWatchdog | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_watch()
@@ -50,7 +50,7 @@ class HttpConnection(_Watched, H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._watch = Watch(transport, self._awaited)
+        self._watch = StallWatchdog(transport, self._awaited)
 
     def handle_websocket_upgrade(self, event: Any) -> None:
         self._end_watch()  # what the connection is from now on has its own
@@ -73,10 +73,10 @@ class WebSocketConnection(_Watched, WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._watch = Watch(cast("asyncio.Transport", transport), lambda: None)
+        self._watch = StallWatchdog(cast("asyncio.Transport", transport), lambda: None)
 
 
-class Watch:
+class StallWatchdog:
     """Checks a connection periodically, and closes it if it makes no progress.
 
     Args:

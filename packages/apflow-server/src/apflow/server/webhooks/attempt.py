@@ -17,14 +17,14 @@ from apflow.core.payload.json_value import dumps
 from apflow.core.payload.secrets import redact, resolve
 from apflow.core.permissions.origin import working_for
 from apflow.core.service.webhook import Webhook
-from apflow.server.webhooks.delivery_status import Attempt, judge_error, judge_status
+from apflow.server.webhooks.delivery_status import DeliveryAttempt, judge_error, judge_status
 
 READ: Final = 64 << 10  # bytes of an answer that are read, so that its connection can serve again
 
 
 async def send(
     transport: httpx.AsyncBaseTransport, webhook: Webhook, event: TaskEvent, timeout: float
-) -> Attempt:
+) -> DeliveryAttempt:
     """Send one event and return the outcome. Only a cancellation is raised."""
     secrets: list[str] = []
     try:
@@ -45,7 +45,7 @@ async def send(
     except (ApflowError, OSError, httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
         attempt = judge_error(error)
         # What a library says of headers that cannot be sent repeats them.
-        return Attempt(attempt.status, cast("str", redact(attempt.problem, secrets)))
+        return DeliveryAttempt(attempt.status, cast("str", redact(attempt.problem, secrets)))
 
 
 def signed(webhook: Webhook, event: TaskEvent, resolved: Mapping[str, Json], now: datetime) -> httpx.Request:

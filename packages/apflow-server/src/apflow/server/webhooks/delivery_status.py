@@ -34,7 +34,7 @@ class DeliveryStatus(Enum):
 
 
 @dataclass(frozen=True)
-class Attempt:
+class DeliveryAttempt:
     """One attempt, judged."""
 
     status: DeliveryStatus
@@ -66,33 +66,39 @@ class Backoff:
         return min(max(0.0, seconds), self.longest * (1 + self.jitter))
 
 
-def judge_status(status: int, retry_after: str | None, now: datetime) -> Attempt:
+def judge_status(status: int, retry_after: str | None, now: datetime) -> DeliveryAttempt:
     """Return what an answer means. A redirect is not followed: it was not what was registered."""
     if 200 <= status < 300:
-        return Attempt(DeliveryStatus.SENT)
+        return DeliveryAttempt(DeliveryStatus.SENT)
     problem = f"the receiver answered {status}"
     if status == 410:
-        return Attempt(DeliveryStatus.GONE, problem)
+        return DeliveryAttempt(DeliveryStatus.GONE, problem)
     if status >= 500 or status in (408, 425, 429):
-        return Attempt(DeliveryStatus.RETRY, problem, read_retry_after(retry_after, now))
-    return Attempt(DeliveryStatus.REFUSED, problem)
+        return DeliveryAttempt(DeliveryStatus.RETRY, problem, read_retry_after(retry_after, now))
+    return DeliveryAttempt(DeliveryStatus.REFUSED, problem)
 
 
-def judge_error(error: Exception) -> Attempt:
+def judge_error(error: Exception) -> DeliveryAttempt:
     """Return what it means that there was no answer."""
     if isinstance(error, AddressRefusedError | SecretRefusedError):
-        return Attempt(DeliveryStatus.GONE, str(error))
+        return DeliveryAttempt(DeliveryStatus.GONE, str(error))
     import httpx  # here: the server must start without waiting for this import
 
     if isinstance(error, httpx.InvalidURL):
-        return Attempt(DeliveryStatus.GONE, f"the address cannot be used: {error}")
+        return DeliveryAttempt(DeliveryStatus.GONE, f"the address cannot be used: {error}")
     if isinstance(error, TimeoutError | httpx.TimeoutException):
-        return Attempt(DeliveryStatus.RETRY, "the receiver did not answer in time")
-    return Attempt(DeliveryStatus.RETRY, str(error) or type(error).__name__)
+        return DeliveryAttempt(DeliveryStatus.RETRY, "the receiver did not answer in time")
+    return DeliveryAttempt(DeliveryStatus.RETRY, str(error) or type(error).__name__)
 
 
 def after_attempt(
-    webhook: Webhook, attempt: Attempt, sequence: int, *, is_final: bool, now: datetime, backoff: Backoff
+    webhook: Webhook,
+    attempt: DeliveryAttempt,
+    sequence: int,
+    *,
+    is_final: bool,
+    now: datetime,
+    backoff: Backoff,
 ) -> Webhook:
     """Return a webhook as it is after an attempt to send one event."""
     error = attempt.problem and attempt.problem[:MAX_ERROR_LENGTH]

@@ -29,7 +29,13 @@ from apflow.core.model.task import utc_now
 from apflow.core.service.webhook import ENDED_KIND, KIND, Webhook
 from apflow.core.store.base import Record, TaskStore
 from apflow.server.webhooks.attempt import send
-from apflow.server.webhooks.delivery_status import Attempt, Backoff, DeliveryStatus, LostError, after_attempt
+from apflow.server.webhooks.delivery_status import (
+    Backoff,
+    DeliveryAttempt,
+    DeliveryStatus,
+    LostError,
+    after_attempt,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +177,7 @@ class WebhookSender:
             if attempt.status is not DeliveryStatus.RETRY:
                 return
 
-    async def _send(self, event: TaskEvent) -> Attempt:
+    async def _send(self, event: TaskEvent) -> DeliveryAttempt:
         self._is_sending = True
         try:
             return await send(self._post.transport, self.webhook, event, self._post.timeout)

@@ -46,7 +46,7 @@ from apflow.storage.sql.queries import Statement
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Outcome = TransitionResult | BaseException
+ChangeResult = TransitionResult | BaseException
 MAX_ROWS = 10_000  # of one INSERT, to limit its memory
 COMMITTED = "COMMIT succeeded and is durable"  # in an error of the checkpoint after it
 MAX_PAGES = 10  # of events, likewise
@@ -69,7 +69,7 @@ class Writer:
         self._values = ValueWriter(0)
         self.columns: tuple[TaskColumn, ...] = BASE  # the columns that the table is known to have
 
-    def commit(self, changes: list[Change]) -> list[Outcome]:
+    def commit(self, changes: list[Change]) -> list[ChangeResult]:
         """Write a batch and return the outcome of each change.
 
         If the batch fails, its changes are written one by one, so that only the faulty change gets the error.
@@ -80,7 +80,7 @@ class Writer:
         """
         self._open()
         self._database.check_file()
-        outcomes: list[Outcome] = []
+        outcomes: list[ChangeResult] = []
         while len(outcomes) < len(changes):
             self._open()  # opens it again if DuckDB has invalidated the database
             rest = changes[len(outcomes) :] if outcomes else changes
@@ -216,7 +216,7 @@ class Writer:
         failure.__cause__ = error
         return failure
 
-    def _together(self, changes: Sequence[Change]) -> list[Outcome]:
+    def _together(self, changes: Sequence[Change]) -> list[ChangeResult]:
         for attempt in range(1, MAX_TRIES + 1):
             try:
                 return self._once(changes)
@@ -229,10 +229,10 @@ class Writer:
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _once(self, changes: Sequence[Change]) -> list[Outcome]:
+    def _once(self, changes: Sequence[Change]) -> list[ChangeResult]:
         self._learn(self.ledger.needs(changes))
         now = utc_now()
-        outcomes: Sequence[Outcome] = ()
+        outcomes: Sequence[ChangeResult] = ()
         writes = Writes()
         try:
             outcomes, writes = self.ledger.decide(changes)

@@ -24,7 +24,7 @@ from apflow.storage.postgres.notices import Notices
 from apflow.storage.postgres.schema import LATEST
 from apflow.storage.postgres.server import Link, Links, Server
 from apflow.storage.postgres.statements import READ_EVENTS, RENEW, reserve, unowned
-from apflow.storage.postgres.writer import Outcome, Writer
+from apflow.storage.postgres.writer import ChangeResult, Writer
 from apflow.storage.sql.logs import SqlLogStore
 from apflow.storage.sql.pages import read_page
 from apflow.storage.sql.queries import (
@@ -188,7 +188,7 @@ class _Commit:
     def __init__(self, io: IoThread, writer: Writer) -> None:
         self._io, self._writer = io, writer
 
-    def __call__(self, changes: list[Change]) -> Sequence[Outcome]:
+    def __call__(self, changes: list[Change]) -> Sequence[ChangeResult]:
         return self._io.submit(self._writer.commit(changes)).result()
 
     def write_record(self, statement: Statement) -> int | None:

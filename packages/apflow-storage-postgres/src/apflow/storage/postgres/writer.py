@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Mark = tuple[str, int]  # a writer, and the number of its batch
-Outcome = TransitionResult | BaseException
+ChangeResult = TransitionResult | BaseException
 MAX_ROWS = 10_000  # of one statement: what it holds in memory stays small
 PRUNE_EVERY = timedelta(days=1)
 
@@ -72,13 +72,13 @@ class Writer:
         self._id = secrets.token_hex(8)  # of its row in the database
         self._batch = 0
 
-    async def commit(self, changes: Sequence[Change]) -> list[Outcome]:
+    async def commit(self, changes: Sequence[Change]) -> list[ChangeResult]:
         """Write a batch, and return the outcome of each change.
 
         A batch that fails because of its data is repeated change by change, so that only the writer of the
         invalid change gets the error.
         """
-        outcomes: list[Outcome] = []
+        outcomes: list[ChangeResult] = []
         while len(outcomes) < len(changes):
             rest = changes[len(outcomes) :]
             try:

@@ -16,7 +16,7 @@ KEY: Final = "idempotency_key"
 
 
 @dataclass(frozen=True)
-class Plan:
+class RemoteRequest:
     """A call of another server."""
 
     method: str
@@ -39,7 +39,7 @@ class Plan:
         return self.params.get(KEY)
 
 
-def plan_call(inputs: Mapping[str, Any], key: str | None) -> Plan:
+def read_request(inputs: Mapping[str, Any], key: str | None) -> RemoteRequest:
     """Return the call that inputs describe, with the key that makes it safe to repeat where it may have one.
 
     Raises:
@@ -58,7 +58,9 @@ def plan_call(inputs: Mapping[str, Any], key: str | None) -> Plan:
         operation.read(params)
     except InvalidInputError as error:
         raise RemoteInputError(str(error), error.violations) from error
-    return Plan(method, params, has_wait=inputs.get("wait_for_completion", True) or operation.is_stream)
+    return RemoteRequest(
+        method, params, has_wait=inputs.get("wait_for_completion", True) or operation.is_stream
+    )
 
 
 def key_of(key: str | None, task: Task | None) -> str | None:

@@ -15,7 +15,7 @@ STRICT, ACCEPT_NEW = "strict", "accept-new"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SshRequest:
     """Where to log in, as whom, and what to run there."""
 
     host: str
@@ -35,8 +35,8 @@ class Plan:
     is_checked: bool
 
 
-def make_plan(inputs: Mapping[str, Any]) -> Plan:
-    """Return the plan of checked inputs.
+def read_request(inputs: Mapping[str, Any]) -> SshRequest:
+    """Return the request of checked inputs.
 
     Raises:
         SshInputError: they do not fit together.
@@ -54,7 +54,7 @@ def make_plan(inputs: Mapping[str, Any]) -> Plan:
             "No credential is given: a password, a key or a key_file. Keys of an agent and of ~/.ssh are not "
             "used by themselves."
         )
-    return Plan(
+    return SshRequest(
         host=inputs["host"],
         port=inputs.get("port", 22),
         username=inputs["username"],
