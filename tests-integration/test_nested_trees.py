@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,13 +27,9 @@ LIMIT_SECONDS = 60.0
 TASKS = [{"name": "nesting", "inputs": {"left": nested.DEPTH - 1, "of": "top"}}]
 OPTIONS = ("--import", "nested", "--tasks", json.dumps(TASKS))
 
-
-@pytest.fixture(autouse=True)
-def without_its_executors() -> Iterator[None]:
-    """Importing the program registers its executors, which other tests should not see."""
-    yield
-    for executor in (nested.Nesting, nested.NestedItem):
-        get_registry().unregister(executor.id)
+# Importing the program registers its executors, which other tests should not see.
+for executor in (nested.Nesting, nested.NestedItem):
+    get_registry().unregister(executor.id)
 
 
 class Runs:
