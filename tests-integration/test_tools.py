@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -132,20 +133,29 @@ def test_a_slow_import_at_the_start_is_noticed(repository: Path):
     assert "imports asyncio" in noticed.stdout
 
 
+def with_suites(repository: Path, *suites: str) -> Path:
+    """Replace the suites of the nightly run."""
+    program = repository / "tools/nightly.py"
+    before, _, after = program.read_text().partition("SUITES = (")
+    rest = after.partition("\ndef run(")[2]
+    program.write_text(f"{before}SUITES = ({', '.join(suites)},)\n\n\ndef run({rest}")
+    return program
+
+
+def is_alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
 def test_the_nightly_run_covers_every_suite_and_ends_what_exceeds_its_limit(repository: Path):
     """A failure does not stop the suites after it, and the grandchildren of a suite end with it."""
     pid_file = repository / "pid"
-    program = repository / "tools/nightly.py"
-    suites = f"""SUITES = (
-        Suite("good", ("true",), 1),
-        Suite("bad", ("false",), 1),
-        Suite("slow", ("sh", "-c", "sleep 60 & echo $! > {pid_file}; wait"), 0.02),
-        Suite("last", ("true",), 1),
+    with_suites(
+        repository,
+        'Suite("good", ("true",), 1)',
+        'Suite("bad", ("false",), 1)',
+        f'Suite("slow", ("sh", "-c", "sleep 60 & echo $! > {pid_file}; wait"), 0.02)',
+        'Suite("last", ("true",), 1)',
     )
-
-def run("""
-    before, _, after = program.read_text().partition("SUITES = (")
-    program.write_text(before + suites + after.partition("\ndef run(")[2])
     finished = tool(repository, "nightly")
     assert finished.returncode == 1
     verdict = finished.stdout.partition("== verdict")[2]
@@ -154,9 +164,21 @@ def run("""
         ["slow", "exceeded", "its", "limit", "of", "0", "minutes"], ["last", "passed"],
     ]  # fmt: skip
     assert "FAILED" in verdict
-    left = [process.status() for process in psutil.process_iter() if process.pid == int(pid_file.read_text())]
-    assert left in ([], [psutil.STATUS_ZOMBIE])
+    assert not is_alive(int(pid_file.read_text()))
     assert tool(repository, "nightly", "--only", "good").stdout.rstrip().endswith("PASSED")
+
+
+def test_a_terminated_nightly_run_ends_its_suite(repository: Path):
+    pid_file = repository / "pid"
+    command = f"sleep 60 & echo $! > {pid_file}.new; mv {pid_file}.new {pid_file}; wait"
+    program = with_suites(repository, f'Suite("slow", ("sh", "-c", "{command}"), 1)')
+    nightly = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.DEVNULL)
+    while not pid_file.exists():
+        assert nightly.poll() is None
+        time.sleep(0.02)
+    nightly.terminate()
+    assert nightly.wait(30) != 0
+    assert not is_alive(int(pid_file.read_text()))
 
 
 PROSE = {

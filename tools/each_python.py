@@ -6,6 +6,7 @@ import argparse
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 
 from repository import ROOT, report
 
@@ -24,20 +25,24 @@ def is_installed(version: str) -> bool:
         return False
 
 
+def passes(version: str, paths: Sequence[str]) -> bool:
+    command = ["hatch", "run", f"versions.py{version}:test", *paths]
+    return subprocess.run(command, check=False).returncode == 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="only say which Pythons there are")
     parser.add_argument(
         "--without", metavar="VERSION", action="append", default=[], help="leave this one out"
     )
+    parser.add_argument("paths", nargs="*", help="what to test; default: everything")
     options = parser.parse_args()
     found = [version for version in matrix() if version not in options.without and is_installed(version)]
     print(f"Of Python {', '.join(matrix())} this machine has: {', '.join(found)}")
     if options.check:
         return 0
-    failed = [
-        v for v in found if subprocess.run(["hatch", "run", f"versions.py{v}:test"], check=False).returncode
-    ]
+    failed = [version for version in found if not passes(version, options.paths)]
     return report([f"The tests fail on Python {version}" for version in failed])
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from repository import ROOT, report
 
 TOTAL_MINUTES = 80.0
+MERGE_VERSION = "3.11"  # of Python, on which everything runs before each merge
 GRACE_SECONDS = 20.0  # between SIGTERM and SIGKILL
 
 
@@ -35,8 +36,9 @@ SUITES = (
     Suite("faults", ("hatch", "run", "faults"), 40, {"APFLOW_FAULT_CAMPAIGNS": "3"}),
     Suite("long", ("hatch", "run", "long"), 25),
     Suite("bench", ("hatch", "run", "bench"), 15),
-    Suite("floors", ("hatch", "run", "floors:test"), 15),
-    Suite("versions", ("hatch", "run", "versions"), 40),
+    # The tests between packages take as long again as those of the packages, and run before each merge.
+    Suite("floors", ("hatch", "run", "floors:test", "packages"), 20),
+    Suite("versions", ("hatch", "run", "versions", "--without", MERGE_VERSION, "packages"), 40),
 )
 
 
@@ -73,6 +75,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=names, help="run this suite; may be repeated")
     parser.add_argument("--minutes", type=float, default=TOTAL_MINUTES, help="limit for all suites")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends the suite that runs, too
     deadline = time.monotonic() + options.minutes * 60
     failures: list[str] = []
     lines: list[str] = []
