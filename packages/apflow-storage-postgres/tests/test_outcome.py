@@ -4,6 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import asyncpg
@@ -113,6 +114,25 @@ def test_a_program_that_closes_nothing_ends_without_a_word(postgres_url: str):
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("place", ["connections", "commits"])
+def test_a_store_that_is_collected_in_one_of_its_threads_closes(postgres_url: str, place: str):
+    """Garbage collection runs in any thread, and the close waits for the threads of the store."""
+    before = set(threading.enumerate())
+    store = PostgresStore(postgres_url)
+    io, group = store._io, store._group
+    asyncio.run(store.add([a_task("r")]))
+    threads = set(threading.enumerate()) - before
+    last = [store]
+    del store
+    if place == "connections":
+        io.soon(last.clear)
+    else:
+        asyncio.run(group.run(last.clear))
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 @pytest.mark.parametrize(

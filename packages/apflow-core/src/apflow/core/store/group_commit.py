@@ -70,6 +70,11 @@ class GroupCommit:
         return {"commits": self._commits, "changes": self._changes}
 
     @property
+    def is_current(self) -> bool:
+        """Whether the caller runs in the writer thread."""
+        return self._thread is threading.current_thread()
+
+    @property
     def trouble(self) -> StoreUnavailableError | None:
         """Why writes fail, while they do: until one has succeeded, and none has failed for a few seconds.
 

@@ -57,6 +57,11 @@ class IoThread:
                 self._loop.call_soon_threadsafe(call)
 
     @property
+    def is_current(self) -> bool:
+        """Whether the caller runs in this thread."""
+        return self._thread is threading.current_thread()
+
+    @property
     def is_running(self) -> bool:
         """Whether anything was ever run here, and this is not closed."""
         return self._loop is not None and not self._is_closed and not self.guard.is_forked

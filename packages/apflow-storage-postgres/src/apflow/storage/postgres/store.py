@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import weakref
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
@@ -225,6 +226,10 @@ async def _fetch(connection: Connection, statement: Statement) -> list[Any]:
 
 
 def _close(group: GroupCommit, io: IoThread, opened: Sequence[Writer | Links | Link | Notices]) -> None:
+    if io.is_current or group.is_current:
+        # A store that was never closed is collected in a thread that this waits for.
+        threading.Thread(target=_close, args=(group, io, opened), name="apflow:close").start()
+        return
     group.close()
 
     async def let_go() -> None:
