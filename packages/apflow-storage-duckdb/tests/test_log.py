@@ -69,6 +69,23 @@ async def test_constant_reads_do_not_keep_the_log_from_a_checkpoint(tmp_path: Pa
     assert largest < MAX_LOG_BYTES + 4 * RESULT_BYTES
 
 
+async def test_checkpoints_do_not_divide_the_tables_into_ever_more_row_groups(tmp_path: Path):
+    store = DuckDBStore(f"duckdb:///{tmp_path / 'tasks.duckdb'}")
+    log = tmp_path / "tasks.duckdb.wal"
+    for _ in range(5 * database.MERGE_EVERY):
+        await store.add([a_task(os.urandom(8).hex(), inputs={"text": os.urandom(100_000).hex()})])
+        assert not log.exists()  # a checkpoint was written
+    with store._database.cursor() as cursor:
+        groups = {
+            table: cursor.execute(
+                f"SELECT max(row_group_id) + 1 FROM pragma_storage_info('{table}')"
+            ).fetchone()
+            for table in ("apflow_tasks", "apflow_events", "apflow_values")
+        }
+    await store.close()
+    assert max(found[0] or 0 for found in groups.values() if found) < 2 * database.MERGE_EVERY, groups
+
+
 async def test_a_read_that_takes_long_holds_up_neither_changes_nor_other_reads_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -44,8 +44,11 @@ TRIM_SECONDS = 2.0  # after which it is returned in any case: a few rows may be 
 # With zstd, DuckDB decompresses 2,048 rows to read one: with results of 1 MB, 160 ms instead of 0.5 ms, and
 # hundreds of megabytes. As an option of `connect`, this has no effect (2.0).
 NO_ZSTD = "SET disabled_compression_methods = 'zstd'"
-# Checkpoints do not merge small row groups of tables without an index, which would rewrite the same rows
-# repeatedly. They still free the space of deleted rows.
+# Each checkpoint leaves the rows that were added since the one before it in row groups of their own (2.0).
+# Merging them in each checkpoint would rewrite the same rows repeatedly; never merging them would make scans
+# slower with each checkpoint. So one checkpoint of several merges, and few groups of each table.
+MERGE_EVERY = 16  # checkpoints
+MERGING = "SET max_vacuum_tasks = 4"
 NO_MERGING = "SET max_vacuum_tasks = 0"
 
 logger = logging.getLogger(__name__)
@@ -73,6 +76,8 @@ class Database:
         self._parsed: dict[str, duckdb.Statement] = {}
         self._claim = None if path is None else FileClaim(path)
         self._has_checkpoints = True
+        self._log_bytes = 0  # when it was last looked at
+        self._checkpoints = 0  # since one that merged row groups
         self._trimmed_at = time.monotonic()
         self._next_checkpoint = float("-inf")  # not before this moment, by the monotonic clock
         self._guard = ForkGuard(url)
@@ -233,7 +238,7 @@ class Database:
             cursor.execute(f"SET checkpoint_threshold = {_literal(threshold)}")
 
     def maintain_log(self) -> None:
-        """Bound the write-ahead log. Called after each commit.
+        """Bound the write-ahead log and the number of row groups. Called after each commit.
 
         DuckDB writes a checkpoint in a commit only if no older transaction reads rows that have changed
         since. With constant reads that is rare, so the log would grow (2.0).
@@ -241,8 +246,20 @@ class Database:
         Raises:
             duckdb.FatalException: the checkpoint failed, and DuckDB has invalidated the database.
         """
-        if self._protect_log() > MAX_LOG_BYTES and self._has_checkpoints:
+        size = self._protect_log()
+        if size < self._log_bytes or not size:
+            self._note_checkpoint()
+        self._log_bytes = size
+        if size > MAX_LOG_BYTES and self._has_checkpoints:
             self._checkpoint_between_reads()
+
+    def _note_checkpoint(self) -> None:
+        """Let the next checkpoint merge row groups if enough have not."""
+        self._checkpoints += 1
+        if self._checkpoints >= MERGE_EVERY and self._lasting is not None:
+            is_next = self._checkpoints == MERGE_EVERY
+            self._lasting.execute(MERGING if is_next else NO_MERGING)
+            self._checkpoints = MERGE_EVERY if is_next else 0
 
     def _protect_log(self) -> int:
         """Restrict the log, which DuckDB recreates, to its owner, like the database file. Return its size."""
