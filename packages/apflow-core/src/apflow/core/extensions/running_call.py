@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
 from apflow.core.errors import InvalidInputError
+from apflow.core.extensions.model_account import ModelCalls
 from apflow.core.model.results import RunOutcome
 from apflow.core.model.task import Json, Task
 
@@ -43,6 +44,11 @@ class RunningCall(Protocol):
     @property
     def written_by(self) -> list[dict[str, Json]] | None:
         """The authors of the tree of the task."""
+        ...
+
+    @property
+    def model_calls(self) -> ModelCalls:
+        """The account of the calls of language models that the code makes."""
         ...
 
     def uses(self, store: object) -> bool:
