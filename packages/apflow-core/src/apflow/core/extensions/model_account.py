@@ -54,7 +54,10 @@ class ModelAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedModelCall:
-    """A call that has ended, as observers see it. Secrets of the task are masked in its messages."""
+    """A call that has ended, as observers see it.
+
+    It has messages only if the setting `trace_model_content` is on; secrets of the task are masked in them.
+    """
 
     request: ModelRequest
     answer: ModelAnswer

@@ -32,8 +32,9 @@ from apflow.core.extensions.model_account import (
     Reservation,
 )
 from apflow.core.extensions.running_call import current_call
-from apflow.core.model.task import utc_now
+from apflow.core.model.task import Json, utc_now
 from apflow.core.model.usage import ModelUsage
+from apflow.core.settings import get_settings
 
 logger = logging.getLogger(__name__)
 
@@ -131,9 +132,10 @@ class ModelCall:
         self, began_at: datetime, seconds: float, usage: ModelUsage, error: BaseException | None
     ) -> EndedModelCall:
         account, request, answer = self._account, self.request, self._answer
-        if account is not None and (request.messages is not None or answer.messages is not None):
-            request = replace(request, messages=account.masked(request.messages))
-            answer = replace(answer, messages=account.masked(answer.messages))
+        is_shown = get_settings().trace_model_content
+        masked = _unchanged if account is None else account.masked
+        request = replace(request, messages=masked(request.messages) if is_shown else None)
+        answer = replace(answer, messages=masked(answer.messages) if is_shown else None)
         return EndedModelCall(
             request=request,
             answer=answer,
@@ -165,6 +167,10 @@ def observing_model_calls(observe: Observe) -> Generator[None]:
         yield
     finally:
         _observers.remove(observe)
+
+
+def _unchanged(value: Json) -> Json:
+    return value
 
 
 def _notify(ended: EndedModelCall) -> None:
