@@ -13,12 +13,16 @@ from apflow.core.store.base import TaskStore
 from apflow.testing.storebase import StoreMaker
 
 
-def entry(task_id: str, model: str = "m", root_id: str = "r", user_id: str | None = None) -> UsageEntry:
+def entry(
+    task_id: str, model: str = "m", root_id: str = "r", user_id: str | None = None, top_id: str = "t"
+) -> UsageEntry:
     """Return the usage of one call."""
     totals = UsageTotals(
         calls=1, unpriced_calls=1, input_tokens=10, output_tokens=5, cost_usd=0.25, seconds=1.5
     )
-    return UsageEntry(task_id=task_id, root_id=root_id, user_id=user_id, model=model, totals=totals)
+    return UsageEntry(
+        task_id=task_id, root_id=root_id, top_id=top_id, user_id=user_id, model=model, totals=totals
+    )
 
 
 class StoreUsageContract(StoreMaker):
@@ -49,8 +53,10 @@ class StoreUsageContract(StoreMaker):
         assert [(each.root_id, each.totals.calls) for each in by_root] == [("r1", 1), ("r2", 2)]
 
     async def test_conditions_of_a_query_all_hold(self, store: TaskStore) -> None:
-        await store.add_usage([entry("a", root_id="r1", user_id="u"), entry("b", root_id="r2", user_id="v")])
+        first = entry("a", root_id="r1", user_id="u", top_id="t1")
+        await store.add_usage([first, entry("b", root_id="r2", user_id="v", top_id="t2")])
         queries = [
+            UsageQuery(top_ids=["t1"]),
             UsageQuery(root_ids=["r1"]),
             UsageQuery(task_ids=["a", "zz", "\x00"]),
             UsageQuery(user_id="u"),

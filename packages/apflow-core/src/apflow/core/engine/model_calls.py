@@ -82,7 +82,7 @@ class TaskModelCalls:
         self._context, self._task, self._secrets = context, task, secrets
         self._attempt = task.attempt_number
         self._without_place, self._park = without_place, park
-        self._budgets: list[Task] | None = None  # tasks with budgets that apply, outermost first
+        self._above: Above | None = None  # set by the first call
         self._patiently = Patience(f"Task {task.id}", context.patience)
         self.totals: UsageTotals | None = None  # None: no call has ended
 
@@ -109,8 +109,8 @@ class TaskModelCalls:
 
     async def reserve(self, request: ModelRequest) -> Reservation:
         """Reserve what a call may use; see `ModelCalls.reserve`."""
-        if self._budgets is None:
-            self._budgets = await budgets_of(self._store, self._context.tasks, self._task)
+        if self._above is None:
+            self._above = await above(self._store, self._context.tasks, self._task)
         [call_id] = new_ids(1)
         if not self._budgets:
             return Reservation(call_id, (), request.max_output_tokens)
@@ -132,7 +132,7 @@ class TaskModelCalls:
         """Reserve from each account, the outermost first. If one has not enough, none keeps a reservation."""
         tried: list[_Tried] = []
         try:
-            for budget in self._budgets or ():
+            for budget in self._budgets:
                 change = partial(self._reserve, call_id, model, need, budget)
                 tried.append(await self._apply(budget, change))
                 if tried[-1].verdict.kind is not VerdictKind.GRANTED:
@@ -157,7 +157,7 @@ class TaskModelCalls:
     async def _release(self, call_id: str, tried: Sequence[_Tried] | None) -> None:
         """Return what was reserved. `tried`: the accounts that have a reservation; None: any may have."""
         names = None if tried is None else {each.account.task_id for each in tried}
-        for budget in self._budgets or ():
+        for budget in self._budgets:
             if names is None or budget.id in names:
                 await self._apply(budget, lambda account: account.release(call_id))
 
@@ -200,11 +200,16 @@ class TaskModelCalls:
         self.totals = (self.totals or UsageTotals()) + totals
         task = self._task
         entry = UsageEntry(
-            task_id=task.id, root_id=task.root_id, user_id=task.user_id, model=request.model, totals=totals
+            task_id=task.id,
+            root_id=task.root_id,
+            top_id=task.root_id if self._above is None else self._above.top_id,
+            user_id=task.user_id,
+            model=request.model,
+            totals=totals,
         )
         await self._patiently(lambda: self._store.add_usage([entry]))
         used = amounts_used(usage.total_tokens, usage.cost_usd, seconds)
-        for budget in self._budgets or ():
+        for budget in self._budgets:
             if budget.id not in reservation.account_ids:
                 continue
 
@@ -221,11 +226,16 @@ class TaskModelCalls:
         return self._context.driver.store
 
     @property
+    def _budgets(self) -> Sequence[Task]:
+        """The tasks with budgets that apply, outermost first."""
+        return () if self._above is None else self._above.budgets
+
+    @property
     def _book(self) -> BudgetBook:
         return book_of(self._store)
 
     def _budget(self, account: BudgetAccount) -> Task:
-        return next(each for each in self._budgets or () if each.id == account.task_id)
+        return next(each for each in self._budgets if each.id == account.task_id)
 
     async def _apply(self, budget: Task, change: Callable[[BudgetAccount], Any]) -> Any:
         make = partial(
@@ -279,27 +289,34 @@ class TaskModelCalls:
             bus_of(self._store).publish(*(each for events in result for each in events or ()))
 
 
-async def budgets_of(store: TaskStore, tasks: Mapping[str, Task], task: Task) -> list[Task]:
-    """Return the tasks whose budgets apply to a task: outermost first, across trees.
+class Above(NamedTuple):
+    """What is above a task, across trees."""
+
+    budgets: list[Task]  # the tasks whose budgets apply, outermost first; the task itself may be one
+    top_id: str  # the root of the outermost tree
+
+
+async def above(store: TaskStore, tasks: Mapping[str, Task], task: Task) -> Above:
+    """Return what is above a task, across trees.
 
     Args:
         tasks: the tasks of the tree of the task, by id.
     """
-    found: list[Task] = []
-    above: Task | None = task
-    known: Mapping[str, Task] = tasks
+    budgets: list[Task] = []
+    known, current = tasks, task
     for _ in range(MAX_LEVELS):
-        if above is None:
-            break
-        if above.policy.get("budget"):
-            found.append(above)
-        next_id = above.parent_id or above.spawned_by
+        if current.policy.get("budget"):
+            budgets.append(current)
+        next_id = current.parent_id or current.spawned_by
         if next_id is None:
             break
-        if above.parent_id is None:
+        if current.parent_id is None:
             known = {}  # the tree that started this one is not in memory
-        above = known.get(next_id) or (await store.get([next_id])).get(next_id)
-    return found[::-1]
+        found = known.get(next_id) or (await store.get([next_id])).get(next_id)
+        if found is None:  # it has been deleted
+            break
+        current = found
+    return Above(budgets[::-1], current.root_id)
 
 
 async def dead_calls(store: TaskStore, account: BudgetAccount) -> list[str]:

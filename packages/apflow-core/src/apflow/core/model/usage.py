@@ -10,8 +10,8 @@ from typing import Final, Literal
 from apflow.core.model.task import Json
 
 # What the account can be grouped by.
-GroupField = Literal["root_id", "task_id", "user_id", "model"]
-GROUP_FIELDS: Final[tuple[GroupField, ...]] = ("root_id", "task_id", "user_id", "model")
+GroupField = Literal["top_id", "root_id", "task_id", "user_id", "model"]
+GROUP_FIELDS: Final[tuple[GroupField, ...]] = ("top_id", "root_id", "task_id", "user_id", "model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +92,16 @@ def totals_of(usage: ModelUsage, seconds: float) -> UsageTotals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageEntry:
-    """The totals of one task and one model, as the store keeps them."""
+    """The totals of one task and one model, as the store keeps them.
+
+    Attributes:
+        root_id: the root of the tree of the task.
+        top_id: the root of the outermost tree, where trees are started by tasks of others.
+    """
 
     task_id: str
     root_id: str
+    top_id: str
     user_id: str | None
     model: str
     totals: UsageTotals
@@ -106,13 +112,15 @@ class UsageQuery:
     """Which usage to sum up. None means: any. All conditions must hold.
 
     Attributes:
-        root_ids: of these trees.
+        top_ids: of the trees with these roots, and of all trees that were started inside of them.
+        root_ids: of these trees alone.
         task_ids: of these tasks.
         user_id: of the tasks of this user.
         since: of tasks with a call after this time.
         group_by: one sum for each combination of these fields; without any, one sum of everything.
     """
 
+    top_ids: Sequence[str] | None = None
     root_ids: Sequence[str] | None = None
     task_ids: Sequence[str] | None = None
     user_id: str | None = None
@@ -124,14 +132,19 @@ class UsageQuery:
 class UsageSum:
     """A sum, and the fields that it is grouped by: None for a field that is not."""
 
+    top_id: str | None = None
     root_id: str | None = None
     task_id: str | None = None
     user_id: str | None = None
     model: str | None = None
     totals: UsageTotals = UsageTotals()
 
+    def to_dict(self, group_by: Sequence[GroupField]) -> dict[str, Json]:
+        """Return the sum as interfaces show it, with the fields that it is grouped by."""
+        return {name: getattr(self, name) for name in group_by} | self.totals.to_dict()
 
-def sum_up(entries: Iterable[UsageEntry], group_by: Sequence[GroupField]) -> list[UsageSum]:
+
+def sum_up(entries: Iterable[UsageEntry | UsageSum], group_by: Sequence[GroupField]) -> list[UsageSum]:
     """Return the sums of entries, in order of the fields that they are grouped by."""
     sums: dict[tuple[str | None, ...], UsageSum] = {}
     for entry in entries:

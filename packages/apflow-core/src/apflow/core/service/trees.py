@@ -18,6 +18,7 @@ from apflow.core.model.task import Json, Task
 from apflow.core.model.tree import TaskTreeNode
 from apflow.core.payload.secrets import refuse_masked
 from apflow.core.service.access import Access
+from apflow.core.service.budgets import budget_state, usage_of
 from apflow.core.service.rendering import MASKED_FIELDS, masked, nested, shown
 from apflow.core.store.base import TaskQuery
 
@@ -74,9 +75,17 @@ class TreeService(Access):
             bool, Field(description="Also return the attempts of the task, in the field `history`.")
         ] = False,
     ) -> dict[str, Json]:
-        """Return one task."""
+        """Return one task, with what its calls of language models used and the state of its budget.
+
+        For a root, the usage is that of its whole tree.
+        """
         task = await self._task(task_id)
-        return shown(task) | {"history": await self._history(task)} if history else shown(task)
+        found = shown(task)
+        if usage := await usage_of(self.db, task):
+            found["usage"] = usage
+        if task.policy.get("budget"):
+            found["budget_state"] = await budget_state(self.db, task)
+        return found | ({"history": await self._history(task)} if history else {})
 
     async def attempts(self, task_id: TaskId) -> Answers:
         """Return the attempts of a task, in order: those of earlier executions, too.

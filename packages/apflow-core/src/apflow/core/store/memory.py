@@ -371,7 +371,8 @@ def _matches(task: Task, query: TaskQuery) -> bool:
 def _is_used(entry: UsageEntry, at: datetime, query: UsageQuery) -> bool:
     """Return whether a query of usage wants an entry whose last call was at a time."""
     return (
-        (query.root_ids is None or entry.root_id in query.root_ids)
+        (query.top_ids is None or entry.top_id in query.top_ids)
+        and (query.root_ids is None or entry.root_id in query.root_ids)
         and (query.task_ids is None or entry.task_id in query.task_ids)
         and _is_any(query.user_id, entry.user_id)
         and (query.since is None or at > query.since)

@@ -80,9 +80,10 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         *migrations.MIGRATIONS[10],
         *(
             f'ALTER TABLE {USAGE} ALTER COLUMN {name} TYPE VARCHAR COLLATE "C"'
-            for name in ("task_id", "model", "root_id", "user_id")
+            for name in ("task_id", "model", "root_id", "top_id", "user_id")
         ),
         f"CREATE INDEX apflow_usage_root ON {USAGE} (root_id)",
+        f"CREATE INDEX apflow_usage_top ON {USAGE} (top_id)",
         f"CREATE INDEX apflow_usage_user ON {USAGE} (user_id)",
     ),
 )

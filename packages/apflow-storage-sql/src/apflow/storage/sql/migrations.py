@@ -125,6 +125,7 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
             task_id VARCHAR NOT NULL,
             model VARCHAR NOT NULL,
             root_id VARCHAR NOT NULL,
+            top_id VARCHAR NOT NULL,
             user_id VARCHAR,
             last_at TIMESTAMP NOT NULL,
             calls BIGINT NOT NULL,

@@ -80,6 +80,7 @@ usage = Table(
     Column("task_id", String, primary_key=True),
     Column("model", String, primary_key=True),
     Column("root_id", String, nullable=False),
+    Column("top_id", String, nullable=False),
     Column("user_id", String),
     Column("last_at", DateTime, nullable=False),
     Column("calls", BigInteger, nullable=False),

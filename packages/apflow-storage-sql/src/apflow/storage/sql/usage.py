@@ -16,7 +16,7 @@ from apflow.storage.sql.columns import USAGE, naive
 from apflow.storage.sql.queries import Statement, among_unnested, possible
 from apflow.storage.sql.records import SqlRecordStore
 
-_NAMES: Final = ("task_id", "model", "root_id", "user_id", "last_at", *TOTALS)
+_NAMES: Final = ("task_id", "model", "root_id", "top_id", "user_id", "last_at", *TOTALS)
 _ADD: Final = (
     f"INSERT INTO {USAGE} AS u ({', '.join(_NAMES)}) "
     f"VALUES ({', '.join(f'${at}' for at in range(1, len(_NAMES) + 1))}) "
@@ -52,7 +52,8 @@ class SqlUsageStore(SqlRecordStore):
 
 def _add(entry: UsageEntry) -> Statement:
     totals = [getattr(entry.totals, name) for name in TOTALS]
-    values = [entry.task_id, entry.model, entry.root_id, entry.user_id, naive(utc_now()), *totals]
+    values: list[Json] = [entry.task_id, entry.model, entry.root_id, entry.top_id]
+    values += [entry.user_id, naive(utc_now()), *totals]
     return Statement(_ADD, values)
 
 
@@ -60,7 +61,8 @@ def _select(query: UsageQuery) -> Statement:
     """Return the statement that reads the sums of a query."""
     where: list[str] = []
     parameters: list[Json] = []
-    for column, ids in (("root_id", query.root_ids), ("task_id", query.task_ids)):
+    named = (("top_id", query.top_ids), ("root_id", query.root_ids), ("task_id", query.task_ids))
+    for column, ids in named:
         if ids is not None:
             parameters.append(possible(ids))
             where.append(among_unnested(column, f"${len(parameters)}", len(ids)))
