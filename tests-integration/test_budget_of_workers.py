@@ -94,7 +94,7 @@ async def test_a_budget_holds_when_the_worker_that_spends_it_is_killed(tmp_path:
         async with create_session(postgres_url) as db:
             service = TaskService(db)
             await service.create(tree(server))
-            await submit("r", db=db)
+            await submit(db, "r")
             pid = await owner(db)
             await asyncio.to_thread(server.until, lambda: len(server.requests) >= 2 * IN_FLIGHT)
             [killed] = [each for each in running if each.pid == pid]
