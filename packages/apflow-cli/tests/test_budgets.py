@@ -8,10 +8,7 @@ from typing import Any
 import pytest
 
 ASKS = """
-from apflow.core import BaseTask, executor_register
-from apflow.core.extensions.model_account import ModelRequest
-from apflow.core.extensions.model_calls import model_call
-from apflow.core.model.usage import ModelUsage
+from apflow.core import BaseTask, ModelRequest, ModelUsage, executor_register, model_call
 
 
 @executor_register()

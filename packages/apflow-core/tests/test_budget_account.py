@@ -10,13 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apflow.core.model.budget import BudgetAccount, Need, OpenCall, Verdict, VerdictKind, amounts_used
+from apflow.core.model.task import Task
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 GRANTED, BUSY, EXCEEDED = VerdictKind.GRANTED, VerdictKind.BUSY, VerdictKind.EXCEEDED
 
 
 def account_of(**budget: Any) -> BudgetAccount:
-    return BudgetAccount.of_policy("t", "r", None, budget)
+    return BudgetAccount.of_task(a_task(budget))
+
+
+def a_task(budget: dict[str, Any], created_at: datetime = NOON) -> Task:
+    return Task(id="t", name="t", root_id="r", policy={"budget": budget}, created_at=created_at)
 
 
 def reserve(
@@ -123,10 +128,18 @@ def test_new_limits_and_what_to_do_without_room_replace_the_old_ones():
     account = account_of(tokens=10, on_exceed="wait")
     account.set_limits({"tokens": 100, "usd": 2}, "fail", 0.8)
     assert (account.limits, account.on_exceed) == ({"tokens": 100, "usd": 2}, "fail")
-    account.take_policy({"tokens": 10, "on_exceed": "wait"})  # known
+    account.follow(a_task({"tokens": 10, "on_exceed": "wait"}))  # known
     assert account.limits == {"tokens": 100, "usd": 2}
-    account.take_policy({"calls": 1})
+    account.follow(a_task({"calls": 1}))
     assert (account.limits, account.on_exceed) == ({"calls": 1}, "fail")
+
+
+def test_a_task_that_has_the_id_of_a_deleted_one_begins_with_nothing_spent():
+    account = account_of(calls=1)
+    reserve(account, "1", Need())
+    account.settle("1", amounts_used(5, 0.1, 1))
+    account.follow(a_task({"calls": 1}, NOON + timedelta(days=1)))
+    assert (account.charged(), account.limits) == ({}, {"calls": 1})
 
 
 def test_an_account_comes_back_from_the_store_as_it_was():

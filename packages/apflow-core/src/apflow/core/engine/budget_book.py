@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from apflow.core.model.budget import BudgetAccount
+from apflow.core.model.budget import RECORDS, BudgetAccount
 from apflow.core.model.task import Json
 from apflow.core.process.identity import ForkLock
 from apflow.core.store.base import Record, TaskStore
@@ -21,7 +21,6 @@ from apflow.core.store.base import Record, TaskStore
 T = TypeVar("T")
 Patiently = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
-KIND: Final = "budget"  # of the records; the key is the id of the task
 MAX_PAUSE_SECONDS: Final = 0.05  # after a lost race
 
 
@@ -111,7 +110,7 @@ class BudgetBook:
             version = 0 if record is None else record.version
             written = await patiently(
                 lambda value=value, version=version: store.put_record(
-                    KIND, task_id, value, version=version
+                    RECORDS, task_id, value, version=version
                 )
             )
             if written is not None:
@@ -135,7 +134,7 @@ class BudgetBook:
 
 async def read_account(store: TaskStore, task_id: str) -> Record | None:
     """Return the record of the account of a task's budget, None if there is none."""
-    found = await store.records(KIND, prefix=task_id, limit=1)
+    found = await store.records(RECORDS, prefix=task_id, limit=1)
     return found[0] if found and found[0].key == task_id else None
 
 

@@ -146,7 +146,7 @@ class TaskModelCalls:
         return tried
 
     def _reserve(self, call_id: str, model: str, need: Need, budget: Task, account: BudgetAccount) -> _Tried:
-        account.take_policy(budget.policy["budget"])
+        account.follow(budget)
         if "usd" in account.limits and not need.has_price:
             raise ModelPriceUnknownError(model, budget.id)
         call = OpenCall(self._task.id, self._attempt, utc_now(), {})
@@ -238,9 +238,7 @@ class TaskModelCalls:
         return next(each for each in self._budgets if each.id == account.task_id)
 
     async def _apply(self, budget: Task, change: Callable[[BudgetAccount], Any]) -> Any:
-        make = partial(
-            BudgetAccount.of_policy, budget.id, budget.root_id, budget.user_id, budget.policy["budget"]
-        )
+        make = partial(BudgetAccount.of_task, budget)
         return await self._book.apply(self._store, budget.id, change, make, self._patiently)
 
     async def _warn(self, account: BudgetAccount, amounts: Sequence[str]) -> None:

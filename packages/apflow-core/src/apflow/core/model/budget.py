@@ -12,8 +12,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from apflow.core.model.task import Json
+from apflow.core.model.task import Json, Task, to_json
 
+RECORDS: Final = "budget"  # the kind of the records that accounts are; their key is the id of the task
 AMOUNTS: Final = ("usd", "tokens", "calls", "seconds")  # what a budget limits
 MEMBERS: Final = (*AMOUNTS, "on_exceed")
 FAIL: Final = "fail"
@@ -93,6 +94,7 @@ class BudgetAccount:
     user_id: str | None
     limits: Amounts
     on_exceed: str = FAIL
+    created_at: str | None = None  # of the task
     declared: dict[str, Json] = field(default_factory=dict[str, Json])  # in the policy of the task
     spent: Amounts = field(default_factory=Amounts)
     lost: Amounts = field(default_factory=Amounts)  # reserved by calls whose outcome is not known
@@ -100,21 +102,27 @@ class BudgetAccount:
     warned: list[str] = field(default_factory=list[str])  # amounts for which a warning was given
 
     @classmethod
-    def of_policy(
-        cls, task_id: str, root_id: str, user_id: str | None, budget: Mapping[str, Json]
-    ) -> BudgetAccount:
+    def of_task(cls, task: Task) -> BudgetAccount:
         """Return the unused account of the budget in the policy of a task."""
-        account = cls(task_id, root_id, user_id, {})
-        account.take_policy(budget)
+        account = cls(task.id, task.root_id, task.user_id, {})
+        account.follow(task)
         return account
 
-    def take_policy(self, budget: Mapping[str, Json]) -> None:
-        """Take the limits in the policy of the task, unless the account has taken them before."""
-        if budget == self.declared:
-            return
-        self.declared = dict(budget)
-        self.limits = {name: budget[name] for name in AMOUNTS if budget.get(name) is not None}
-        self.on_exceed = budget.get("on_exceed") or FAIL
+    def follow(self, task: Task) -> None:
+        """Take the limits in the policy of the task, unless the account has taken them before.
+
+        If the account is of a deleted task that had the same id, it begins anew.
+        """
+        created_at = to_json(task.created_at)
+        if self.created_at != created_at:
+            self.created_at, self.declared = created_at, {}
+            self.spent, self.lost, self.open, self.warned = {}, {}, {}, []
+        self.root_id, self.user_id = task.root_id, task.user_id
+        budget: Mapping[str, Json] = task.policy.get("budget") or {}
+        if budget != self.declared:
+            self.declared = dict(budget)
+            self.limits = {name: budget[name] for name in AMOUNTS if budget.get(name) is not None}
+            self.on_exceed = budget.get("on_exceed") or FAIL
 
     # --- calls -------------------------------------------------------------------------------------
 
@@ -234,8 +242,7 @@ class BudgetAccount:
             call_id: [call.task_id, call.attempt, call.began_at.isoformat(), call.reserved]
             for call_id, call in self.open.items()
         }
-        names = ("task_id", "root_id", "user_id", "limits", "on_exceed", "declared", "spent", "lost", "warned")
-        return {name: getattr(self, name) for name in names} | {"open": calls}
+        return {name: getattr(self, name) for name in _PLAIN} | {"open": calls}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Json]) -> BudgetAccount:
@@ -278,6 +285,12 @@ class BudgetAccount:
             "open_calls": len(shown.open),
             "warned": list(shown.warned),
         }
+
+
+_PLAIN: Final = (
+    "task_id", "root_id", "user_id", "created_at", "limits", "on_exceed", "declared", "spent", "lost",
+    "warned",
+)  # fmt: skip
 
 
 def _complete(amounts: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:

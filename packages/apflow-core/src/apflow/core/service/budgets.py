@@ -142,27 +142,22 @@ async def change_limits(
     store: TaskStore, task: Task, limits: dict[str, Any], on_exceed: str | None
 ) -> None:
     """Change the limits of a task's budget, durably."""
-    policy = task.policy["budget"]
 
     def change(account: BudgetAccount) -> None:
-        account.take_policy(policy)
+        account.follow(task)
         account.set_limits(limits, on_exceed, get_settings().budget_warning_share)
 
-    make = partial(BudgetAccount.of_policy, task.id, task.root_id, task.user_id, policy)
+    make = partial(BudgetAccount.of_task, task)
     await book_of(store).apply(store, task.id, change, make, _once)
 
 
 async def budget_state(store: TaskStore, task: Task) -> dict[str, Json] | None:
     """Return the budget of a task with what is spent of it; None if it has no budget."""
-    policy = task.policy.get("budget")
-    if not policy:
+    if not task.policy.get("budget"):
         return None
     record = await read_account(store, task.id)
-    if record is None:
-        account = BudgetAccount.of_policy(task.id, task.root_id, task.user_id, policy)
-    else:
-        account = BudgetAccount.from_json(record.value)
-        account.take_policy(policy)
+    account = BudgetAccount.of_task(task) if record is None else BudgetAccount.from_json(record.value)
+    account.follow(task)
     return account.to_dict(await dead_calls(store, account))
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from apflow.core.authoring.creator import TaskCreator
-from apflow.core.authoring.delete_plan import read_deletion
+from apflow.core.authoring.delete_plan import forget_accounts, read_deletion
 from apflow.core.authoring.edit_plan import UPDATABLE
 from apflow.core.authoring.repository import TaskRepository
 from apflow.core.authoring.task_path import MAX_ROOTS
@@ -287,6 +287,7 @@ class TreeService(Access):
         tasks = await self.db.existing_tree(task.root_id, task.id)
         change = await read_deletion(self.db, tasks, task.id, force=force)
         await self.db.write(change)
+        await forget_accounts(self.db, tasks, change)
         return {"success": True, "task_id": task.id, "deleted_count": len(change.remove)}
 
     async def copy(
