@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
 
+from apflow.core.concurrency.exit_fence import create_unfenced
 from apflow.core.model.budget import RECORDS, BudgetAccount
 from apflow.core.model.task import Json
 from apflow.core.process.identity import ForkLock
@@ -63,11 +66,15 @@ class BudgetBook:
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(task_id, []).append(_Operation(make, change, patiently, done))
         if task_id not in self._writers:
-            name = f"apflow:budget:{task_id}"
-            self._writers[task_id] = asyncio.get_running_loop().create_task(
-                self._write(store, task_id), name=name
-            )
+            self._start_writing(store, task_id)
         return await asyncio.shield(done)
+
+    def _start_writing(self, store: TaskStore, task_id: str) -> None:
+        """Start the asyncio task that writes an account. It belongs to no caller, so none can cancel it."""
+        loop, name = asyncio.get_running_loop(), f"apflow:budget:{task_id}"
+        self._writers[task_id] = create_unfenced(
+            lambda: loop.create_task(self._write(store, task_id), name=name, context=Context())
+        )
 
     async def wait(self, task_id: str, seconds: float) -> None:
         """Wait until this process has changed an account, or for some seconds."""
@@ -84,10 +91,10 @@ class BudgetBook:
             while batch := self._waiting.pop(task_id, []):
                 await self._commit(store, task_id, batch)
         except BaseException as error:
+            failure = error if isinstance(error, Exception) else RuntimeError(f"Not written: {error!r}")
             for each in [*batch, *self._waiting.pop(task_id, [])]:
                 if not each.done.done():
-                    each.done.set_exception(error if isinstance(error, Exception) else RuntimeError(str(error)))
-                    each.done.exception()  # the caller may be gone
+                    _fail(each.done, failure)
             if not isinstance(error, Exception):
                 raise
         finally:
@@ -98,7 +105,7 @@ class BudgetBook:
         patiently = batch[0].patiently
         while True:
             known = self._known.get(task_id)
-            record = known or await patiently(lambda: read_account(store, task_id))
+            record: Record | None = known or await patiently(partial(read_account, store, task_id))
             account = BudgetAccount.from_json(record.value) if record is not None else batch[0].make()
             outcomes = [_outcome(each.change, account) for each in batch]
             value = account.to_json()
@@ -108,23 +115,19 @@ class BudgetBook:
                 del self._known[task_id]  # another process may have changed it
                 continue
             version = 0 if record is None else record.version
-            written = await patiently(
-                lambda value=value, version=version: store.put_record(
-                    RECORDS, task_id, value, version=version
-                )
-            )
+            put = partial(store.put_record, RECORDS, task_id, value, version=version)
+            written: Record | None = await patiently(put)
             if written is not None:
                 self._known[task_id] = written
                 self._note_change(task_id)
                 break
             self._known.pop(task_id, None)
             await asyncio.sleep(random.uniform(0, MAX_PAUSE_SECONDS))  # noqa: S311 - so that writers do not meet
-        for each, (value, error) in zip(batch, outcomes, strict=True):
+        for each, (outcome, error) in zip(batch, outcomes, strict=True):
             if error is not None:
-                each.done.set_exception(error)
-                each.done.exception()  # the caller may be gone
+                _fail(each.done, error)
             else:
-                each.done.set_result(value)
+                each.done.set_result(outcome)
 
     def _note_change(self, task_id: str) -> None:
         changed = self._changed.pop(task_id, None)
@@ -136,6 +139,11 @@ async def read_account(store: TaskStore, task_id: str) -> Record | None:
     """Return the record of the account of a task's budget, None if there is none."""
     found = await store.records(RECORDS, prefix=task_id, limit=1)
     return found[0] if found and found[0].key == task_id else None
+
+
+def _fail(done: asyncio.Future[Any], error: Exception) -> None:
+    done.set_exception(error)
+    done.exception()  # retrieved: the caller may be gone
 
 
 def _outcome(change: Callable[[BudgetAccount], Any], account: BudgetAccount) -> tuple[Json, Exception | None]:

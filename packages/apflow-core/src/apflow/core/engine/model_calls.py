@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from apflow.core.capture.task_log import ENGINE, current_log
+from apflow.core.concurrency.completion import finish
 from apflow.core.engine.budget_book import BudgetBook, book_of
 from apflow.core.engine.nesting import NestingContext
 from apflow.core.engine.store_retry import Patience
@@ -52,6 +53,11 @@ class _Tried(NamedTuple):
     verdict: Verdict
     account: BudgetAccount  # a copy, after the reservation
     warnings: list[str]
+
+    @property
+    def is_granted(self) -> bool:
+        """Whether the account has a reservation for the call."""
+        return self.verdict.kind is VerdictKind.GRANTED
 
 
 @dataclass(slots=True)
@@ -115,18 +121,27 @@ class TaskModelCalls:
         if not self._budgets:
             return Reservation(call_id, (), request.max_output_tokens)
         need = await _need_of(request)
-        async with AsyncExitStack() as place:
-            waiting: _Waiting | None = None
-            while True:
-                tried = await self._try(call_id, request.model, need)
-                short = next((each for each in tried if each.verdict.kind is not VerdictKind.GRANTED), None)
-                if short is None:
-                    return _granted(call_id, request, tried)
-                if waiting is None:
-                    waiting = _Waiting()
+        granted: Reservation | None = None
+        try:
+            async with AsyncExitStack() as place:
+                waiting: _Waiting | None = None
+                while granted is None:
+                    tried = await self._try(call_id, request.model, need)
+                    short = next((each for each in tried if not each.is_granted), None)
+                    if short is None:
+                        granted = _granted(call_id, request, tried)
+                        break
                     self._refuse_if_over(short)
-                    await place.enter_async_context(self._without_place())
-                await self._wait(short, waiting)
+                    if waiting is None:
+                        waiting = _Waiting()
+                        await place.enter_async_context(self._without_place())
+                    await self._wait(short, waiting)
+        except BaseException:
+            if granted is not None:  # the task was cancelled while it waited for its place
+                await finish(self._release(call_id, None), "apflow:release")
+            raise
+        assert granted is not None  # the loop ends with it
+        return granted
 
     async def _try(self, call_id: str, model: str, need: Need) -> list[_Tried]:
         """Reserve from each account, the outermost first. If one has not enough, none keeps a reservation."""
@@ -135,11 +150,11 @@ class TaskModelCalls:
             for budget in self._budgets:
                 change = partial(self._reserve, call_id, model, need, budget)
                 tried.append(await self._apply(budget, change))
-                if tried[-1].verdict.kind is not VerdictKind.GRANTED:
+                if not tried[-1].is_granted:
                     await self._release(call_id, tried)
                     return tried
         except BaseException:
-            await asyncio.shield(asyncio.ensure_future(self._release(call_id, None)))
+            await finish(self._release(call_id, None), "apflow:release")
             raise
         for each in tried:
             await self._warn(each.account, each.warnings)
@@ -177,7 +192,6 @@ class TaskModelCalls:
 
     async def _wait(self, short: _Tried, waiting: _Waiting) -> None:
         """Wait until the account has changed, or for a while."""
-        self._refuse_if_over(short)
         account = short.account
         if short.verdict.kind is VerdictKind.EXCEEDED and not waiting.is_reported:
             waiting.is_reported = True

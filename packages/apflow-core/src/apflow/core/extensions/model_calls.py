@@ -23,6 +23,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
 
+from apflow.core.concurrency.completion import finish
 from apflow.core.errors import InvalidInputError
 from apflow.core.extensions.model_account import (
     EndedModelCall,
@@ -93,7 +94,7 @@ class ModelCall:
         if account is None or reservation is None:
             return
         settling = account.settle(reservation, self.request, usage, seconds)
-        await _finished(asyncio.ensure_future(_in_loop_of(account, settling)))
+        await finish(_in_loop_of(account, settling), "apflow:settle")
 
     async def __aenter__(self) -> ModelCall:
         await self.begin()
@@ -201,18 +202,3 @@ async def _in_loop_of(account: ModelCalls, coroutine: Coroutine[Any, Any, T]) ->
     if asyncio.get_running_loop() is account.loop:
         return await coroutine
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, account.loop))
-
-
-async def _finished(work: asyncio.Future[Any]) -> None:
-    """Wait for work to end, even if the waiting task is cancelled meanwhile; then raise the cancellation."""
-    cancelled: asyncio.CancelledError | None = None
-    while not work.done():
-        try:
-            await asyncio.wait({work})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        if not work.cancelled() and work.exception() is not None:
-            logger.error("What a call of a model used could not be stored: %s", work.exception())
-        raise cancelled
-    work.result()

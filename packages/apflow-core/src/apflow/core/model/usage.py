@@ -149,6 +149,7 @@ def sum_up(entries: Iterable[UsageEntry | UsageSum], group_by: Sequence[GroupFie
     sums: dict[tuple[str | None, ...], UsageSum] = {}
     for entry in entries:
         key = tuple(getattr(entry, name) for name in group_by)
-        known = sums.get(key) or UsageSum(**dict(zip(group_by, key, strict=True)))  # type: ignore[arg-type]
+        fields_of_key: dict[str, Json] = dict(zip(group_by, key, strict=True))
+        known = sums.get(key) or UsageSum(**fields_of_key)
         sums[key] = replace(known, totals=known.totals + entry.totals)
     return [sums[key] for key in sorted(sums, key=lambda key: tuple(each or "" for each in key))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # see `parameters`
 
     from apflow.core.service.parameters import Amount, OfUser, TaskId, Time, WholeAmount
 
-GROUPS = {"model": "model", "user": "user_id", "task": "task_id", "tree": "top_id"}
+GROUPS: Mapping[str, GroupField] = {"model": "model", "user": "user_id", "task": "task_id", "tree": "top_id"}
 
 
 class BudgetService(Access):
@@ -97,7 +97,7 @@ class BudgetService(Access):
 
         Calls of tasks that failed or were cancelled count, too, and so do those of tasks that were deleted.
         """
-        group: GroupField = GROUPS[group_by]  # type: ignore[assignment]
+        group = GROUPS[group_by]
         query = UsageQuery(user_id=self._whose(user_id), since=since, group_by=(group,))
         queries = [query] if task_id is None else await self._below(task_id, query)
         found = [each for query in queries for each in await self.db.usage(query)]
@@ -183,7 +183,7 @@ async def usage_of(store: TaskStore, task: Task) -> dict[str, Json] | None:
 
 
 def _group(found: UsageSum, group_by: str) -> dict[str, Json]:
-    shown = found.to_dict((GROUPS[group_by],))  # type: ignore[arg-type]
+    shown = found.to_dict((GROUPS[group_by],))
     return {"tree_id" if name == "top_id" else name: value for name, value in shown.items()}
 
 

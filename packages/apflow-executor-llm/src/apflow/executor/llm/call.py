@@ -225,9 +225,9 @@ class Caller:
 
 
 def _most(parameters: Mapping[str, Json]) -> int | None:
-    """Return the number of tokens that a task permits for all answers of a call, None if it sets no limit."""
-    most: int | None = parameters.get("max_completion_tokens") or parameters.get("max_tokens")
-    return None if most is None else most * int(parameters.get("n") or 1)
+    """Return the number of tokens that a task permits for an answer, None if it sets no limit."""
+    most: int | None = parameters.get("max_tokens")
+    return most
 
 
 def _delta(chunk: Any) -> Any:

@@ -40,14 +40,14 @@ class SqlUsageStore(SqlRecordStore):
     async def usage(self, query: UsageQuery) -> list[UsageSum]:
         rows = await self._read_records(_select(query))
         size = len(query.group_by)
-        return [
-            UsageSum(
-                **dict(zip(query.group_by, row[:size], strict=True)),  # type: ignore[arg-type]
-                totals=UsageTotals(**dict(zip(TOTALS, row[size:], strict=True))),
-            )
-            for row in rows
-            if row[size] is not None  # the sum of no rows
-        ]
+        return [_sum(query, row) for row in rows if row[size] is not None]  # otherwise there are no rows
+
+
+def _sum(query: UsageQuery, row: Sequence[Json]) -> UsageSum:
+    size = len(query.group_by)
+    grouped: dict[str, Json] = dict(zip(query.group_by, row[:size], strict=True))
+    totals: dict[str, Json] = dict(zip(TOTALS, row[size:], strict=True))
+    return UsageSum(**grouped, totals=UsageTotals(**totals))
 
 
 def _add(entry: UsageEntry) -> Statement:
