@@ -76,14 +76,14 @@ class BudgetBook:
             lambda: loop.create_task(self._write(store, task_id), name=name, context=Context())
         )
 
-    async def wait(self, task_id: str, seconds: float) -> None:
-        """Wait until this process has changed an account, or for some seconds."""
+    async def wait(self, task_id: str, seconds: float) -> bool:
+        """Wait until this process has changed an account; return False if that takes longer than `seconds`."""
         changed = self._changed.setdefault(task_id, asyncio.Event())
         try:
             async with asyncio.timeout(seconds):
-                await changed.wait()
+                return await changed.wait()
         except TimeoutError:
-            pass
+            return False
 
     async def _write(self, store: TaskStore, task_id: str) -> None:
         batch: list[_Operation] = []

@@ -198,7 +198,8 @@ class TaskModelCalls:
             await self._report_exceeded(short)
         if self._context.is_draining:
             await self._park()
-        await self._book.wait(account.task_id, waiting.seconds)
+        if await self._book.wait(account.task_id, waiting.seconds):
+            return
         waiting.seconds = min(MAX_POLL_SECONDS, waiting.seconds * 2)
         dead = await dead_calls(self._store, account)
         if dead:
@@ -348,7 +349,8 @@ async def dead_calls(store: TaskStore, account: BudgetAccount) -> list[str]:
 async def _need_of(request: ModelRequest) -> Need:
     """Return what a call may use at most. Counting tokens may take a moment, so it is done in a thread."""
     may_shrink = request.max_output_tokens is None
-    most = get_settings().budget_output_tokens if request.max_output_tokens is None else request.max_output_tokens
+    usual = request.usual_output_tokens or get_settings().budget_output_tokens
+    most = usual if request.max_output_tokens is None else request.max_output_tokens
 
     def count() -> Need:
         tokens = request.input_tokens if isinstance(request.input_tokens, int) else request.input_tokens()

@@ -24,6 +24,8 @@ class ModelRequest:
             thread, and only if a budget limits tokens or money.
         max_output_tokens: the limit for the tokens of the answer that the task asks for; None: no limit. With
             a budget of tokens or money, a call without a limit gets one: see `ModelCall.max_output_tokens`.
+        usual_output_tokens: the limit that such a call gets, if the budget has that much left; None: that of the
+            setting `budget_output_tokens`.
         cost: returns US dollars for tokens of a prompt and tokens of an answer, or None if the price is not
             known. A budget of money refuses a call without a known price.
         parameters: of the request, such as `temperature`, for traces.
@@ -36,6 +38,7 @@ class ModelRequest:
     operation: str = "chat"
     input_tokens: int | Callable[[], int] = 0
     max_output_tokens: int | None = None
+    usual_output_tokens: int | None = None
     cost: Callable[[int, int], float | None] | None = None
     parameters: Mapping[str, Json] = field(default_factory=dict[str, Json])
     messages: Json = None

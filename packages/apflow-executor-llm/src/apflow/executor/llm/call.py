@@ -7,6 +7,7 @@ traceback that is stored with a task.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ from typing import Any
 from apflow.core.errors import ApflowError
 from apflow.core.extensions.model_account import ModelAnswer, ModelRequest
 from apflow.core.extensions.model_calls import ModelCall, model_call
+from apflow.core.model.usage import ModelUsage
 from apflow.core.permissions.origin import current_origin
+from apflow.core.settings import get_settings
 from apflow.executor.llm.connection import http_handler
 from apflow.executor.llm.errors import (
     FIRST_TOKEN,
@@ -31,6 +34,8 @@ from apflow.executor.llm.library import LiteLLM
 from apflow.executor.llm.providers import check_unguarded, provider_of
 from apflow.executor.llm.request import Message, Prices, Target
 from apflow.executor.llm.usage import Usage, cost_of, count_tokens, estimate_usage, read_usage
+
+logger = logging.getLogger(__name__)
 
 Json = Any
 
@@ -132,10 +137,7 @@ class Caller:
             )
         except BaseException:
             if received.messages:  # it has begun, and the provider has reported no usage
-                used = estimate_usage(
-                    self.library, target.model, received.messages, received.text, self.prices
-                )
-                accounted.record(used.as_model_usage())
+                accounted.record(self._estimated(target))
             raise
         received.messages = []
         received.usage += answer.usage
@@ -147,6 +149,16 @@ class Caller:
         )
         return answer
 
+    def _estimated(self, target: Target) -> ModelUsage:
+        """Return what has been received of the current call, counted here."""
+        received = self.received
+        try:
+            used = estimate_usage(self.library, target.model, received.messages, received.text, self.prices)
+        except Exception:
+            logger.exception("The tokens of a call of %s could not be counted.", target.model)
+            return ModelUsage(cost_usd=None, is_estimated=True)
+        return used.as_model_usage()
+
     def _request(self, target: Target, provider: str, messages: list[Message]) -> ModelRequest:
         """Describe a call for the account of the task."""
         return ModelRequest(
@@ -156,6 +168,7 @@ class Caller:
                 count_tokens, self.library, target.model, messages, self.parameters.get("tools")
             ),
             max_output_tokens=_most(self.parameters),
+            usual_output_tokens=_usual(self.parameters),
             cost=partial(cost_of, self.library, target.model, prices=self.prices),
             parameters=self.parameters,
             messages=messages,
@@ -228,6 +241,13 @@ def _most(parameters: Mapping[str, Json]) -> int | None:
     """Return the number of tokens that a task permits for an answer, None if it sets no limit."""
     most: int | None = parameters.get("max_tokens")
     return most
+
+
+def _usual(parameters: Mapping[str, Json]) -> int | None:
+    """Return the limit for an answer under a budget; None for the usual one. Thinking comes before the text."""
+    thinking: Mapping[str, Json] = parameters.get("thinking") or {}
+    tokens = thinking.get("budget_tokens")
+    return tokens + get_settings().budget_output_tokens if isinstance(tokens, int) else None
 
 
 def _delta(chunk: Any) -> Any:
