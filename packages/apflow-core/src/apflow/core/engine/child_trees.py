@@ -12,10 +12,9 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from apflow.core.authoring.creator import TaskCreator, check_same_user
-from apflow.core.engine.model_calls import TaskModelCalls
 from apflow.core.engine.nesting import Nested, NestedDriver, NestingContext
 from apflow.core.engine.store_retry import Patience
 from apflow.core.errors import (
@@ -36,6 +35,9 @@ from apflow.core.planning.child_trees import Entry, find_by_key, find_by_root, k
 from apflow.core.planning.run_start import has_unended_run
 from apflow.core.planning.run_state import Cancellation
 from apflow.core.store.base import Change, Transition
+
+if TYPE_CHECKING:
+    from apflow.core.engine.model_calls import TaskModelCalls
 
 T = TypeVar("T")
 
@@ -95,6 +97,8 @@ class ChildTrees:
     def model_calls(self) -> TaskModelCalls:
         """The account of the calls of language models that the code makes."""
         if self._model_calls is None:
+            from apflow.core.engine.model_calls import TaskModelCalls  # few trees call models
+
             self._model_calls = TaskModelCalls(
                 self._context, self._task, self._without_place, self._park, self._secrets
             )

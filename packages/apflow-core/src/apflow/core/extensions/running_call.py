@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from apflow.core.errors import InvalidInputError
-from apflow.core.extensions.model_account import ModelCalls
 from apflow.core.model.results import RunOutcome
 from apflow.core.model.task import Json, Task
+
+if TYPE_CHECKING:
+    from apflow.core.extensions.model_account import ModelCalls
 
 T = TypeVar("T")
 
