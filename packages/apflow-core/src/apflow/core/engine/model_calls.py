@@ -151,7 +151,7 @@ class TaskModelCalls:
                 change = partial(self._reserve, call_id, model, need, budget)
                 tried.append(await self._apply(budget, change))
                 if not tried[-1].is_granted:
-                    await self._release(call_id, tried)
+                    await self._release(call_id, tried[:-1])
                     return tried
         except BaseException:
             await finish(self._release(call_id, None), "apflow:release")
