@@ -15,10 +15,18 @@ from apflow.core import (
     TaskExecutor,
     TaskManager,
     TaskService,
+    Worker,
     executor_register,
     get_registry,
+    submit,
 )
-from apflow.core.errors import ConflictError, InvalidInputError, TreeInvalidError
+from apflow.core.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    TreeInvalidError,
+)
 from apflow.core.extensions.model_account import EndedModelCall, ModelAnswer, ModelRequest
 from apflow.core.extensions.model_calls import model_call, observing_model_calls
 from apflow.core.model.task import Task
@@ -241,6 +249,29 @@ async def test_a_waiting_task_holds_no_place_among_the_calls(db: MemoryStore):
     assert len(Calls.begun) == 2
 
 
+async def test_a_task_that_waits_does_not_hold_up_a_shutdown_and_waits_again_after_it(db: MemoryStore):
+    await create(db, *tree(2, {"calls": 1, "on_exceed": "wait"}))
+    worker = Worker(db)
+    working = asyncio.create_task(worker.run())
+    await submit(db, "r")
+    await until(lambda: len(Calls.begun) == 1)
+    await asyncio.sleep(0.3)
+    worker.drain()
+    async with asyncio.timeout(15):  # less than `shutdown_timeout`
+        await working
+    assert {task.status for task in await db.tree("r")} == {"completed", "in_progress", "pending"}
+    await TaskService(db).budget("r", calls=2)
+    worker = Worker(db)
+    working = asyncio.create_task(worker.run())
+    async with asyncio.timeout(20):
+        while (await db.get(["r"]))["r"].run_ended_at is None:
+            await asyncio.sleep(0.01)
+    worker.drain()
+    await working
+    assert {task.status for task in await db.tree("r")} == {"completed"}
+    assert (await state(db))["spent"]["calls"] == 2
+
+
 async def test_a_waiting_task_is_cancelled_at_once_and_leaves_no_reservation(db: MemoryStore):
     await create(db, *tree(2, {"calls": 1, "on_exceed": "wait"}))
     running = asyncio.create_task(run(db))
@@ -348,8 +379,13 @@ async def test_usage_is_summed_up_by_task_user_and_model(db: MemoryStore):
     assert [(each["model"], each["total_tokens"]) for each in by_model] == [("m", 30), ("other", 15)]
     by_task = (await service.usage(user_id="ann", group_by="task"))["groups"]
     assert [(each["task_id"], each["cost_usd"]) for each in by_task] == [("r", 0.5)]
-    mine = await TaskService(db, "bob").usage()
-    assert mine["total"]["calls"] == 1
+    bob = TaskService(db, "bob")
+    assert (await bob.usage())["total"]["calls"] == 1
+    for refused in (bob.usage("r"), bob.budget("r", calls=1)):
+        with pytest.raises(NotFoundError):
+            await refused
+    with pytest.raises(ForbiddenError):
+        await bob.usage(user_id="ann")
     await service.delete("r", force=True)
     assert (await service.usage())["total"]["calls"] == 3
 
