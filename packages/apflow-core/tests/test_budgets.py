@@ -396,6 +396,19 @@ async def test_code_in_threads_uses_the_same_account(db: MemoryStore):
     assert (await state(db))["spent"]["tokens"] == 15
 
 
+async def test_code_in_a_thread_that_waits_for_a_budget_is_cancelled(db: MemoryStore):
+    await create(db, {"id": "r", "name": "in_thread", "budget": {"calls": 0, "on_exceed": "wait"}})
+    running = asyncio.create_task(run(db))
+    async with asyncio.timeout(20):
+        while "budget_exceeded" not in [each.type for each in await db.events("r")]:
+            await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        await TaskManager(db).cancel_task("r", "enough")
+        assert (await running)["r"].status == "cancelled"
+    found = await state(db)
+    assert (found["open_calls"], found["reserved"]["calls"]) == (0, 0)
+
+
 async def test_blocking_use_on_the_event_loop_is_refused(db: MemoryStore):
     class Blocks(BaseTask):
         id = "blocks"

@@ -17,7 +17,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
@@ -40,6 +41,7 @@ from apflow.core.settings import get_settings
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+WAKE_UP_SECONDS = 0.25
 
 
 class ModelCall:
@@ -127,7 +129,7 @@ class ModelCall:
                 "`with model_call(...)` was used on the event loop, which it would block. "
                 "Use `async with`: `with` is for code in threads."
             )
-        asyncio.run_coroutine_threadsafe(coroutine, self._account.loop).result()
+        _wait_in_thread(asyncio.run_coroutine_threadsafe(coroutine, self._account.loop))
 
     def _ended(
         self, began_at: datetime, seconds: float, usage: ModelUsage, error: BaseException | None
@@ -189,6 +191,18 @@ def _run_at_once(coroutine: Coroutine[Any, Any, None]) -> None:
     except StopIteration:
         return
     coroutine.close()
+
+
+def _wait_in_thread(work: Future[None]) -> None:
+    """Wait for work of an event loop. Wake up now and then: a thread that only waits cannot be interrupted."""
+    try:
+        while not work.done():
+            with suppress(TimeoutError):
+                work.result(timeout=WAKE_UP_SECONDS)
+    except BaseException:
+        work.cancel()
+        raise
+    work.result()
 
 
 def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
