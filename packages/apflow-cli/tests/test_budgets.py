@@ -43,7 +43,9 @@ def test_a_budget_is_shown_and_raised_and_the_tree_goes_on(asks: Any):
     assert asks("tasks", "execute", "root-task", "--import", "asks").returncode == 0
     done = asks("tasks", "budget", "root-task")
     assert done.stdout.splitlines()[0].split() == ["amount", "limit", "spent", "reserved", "lost", "left"]
-    assert [line.split()[:3] for line in done.stdout.splitlines() if line.startswith("calls")] == [["calls", "5", "2"]]
+    assert [line.split()[:3] for line in done.stdout.splitlines() if line.startswith("calls")] == [
+        ["calls", "5", "2"]
+    ]
     assert "waits until the budget is raised" in done.stdout
 
 

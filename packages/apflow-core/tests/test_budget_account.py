@@ -64,7 +64,9 @@ def test_a_call_without_a_limit_for_its_answer_gets_what_is_left():
     assert reserve(account, "1", tokens(4096, may_shrink=True)) == Verdict(GRANTED, 90)
     assert reserve(account, "2", tokens(4096, may_shrink=True)).kind is BUSY
     account.settle("1", amounts_used(85, None, 0))
-    assert reserve(account, "2", tokens(4096, may_shrink=True)).kind is EXCEEDED  # fewer than 16 would be left
+    assert (
+        reserve(account, "2", tokens(4096, may_shrink=True)).kind is EXCEEDED
+    )  # fewer than 16 would be left
 
 
 def test_money_bounds_the_answer_by_its_price():
@@ -102,7 +104,7 @@ def test_calls_of_an_earlier_attempt_are_charged_with_what_was_reserved_for_them
     account = account_of(tokens=100)
     reserve(account, "1", tokens(50))
     assert reserve(account, "2", tokens(20), task="b").kind is GRANTED
-    assert reserve(account, "3", tokens(10), attempt=2).kind is EXCEEDED
+    assert reserve(account, "3", tokens(10), attempt=2).kind is BUSY
     assert account.lost == {"tokens": 60, "calls": 1}
     assert set(account.open) == {"2"}
     account.settle("1", amounts_used(5, None, 0))  # too late: it is charged already

@@ -161,11 +161,15 @@ async def test_a_hundred_streams_half_of_them_cancelled_are_all_settled(
     assert (usage["calls"], usage["estimated_calls"]) == (100, 50)
     counted = [tasks[f"t{number}"].result["token_usage"]["total_tokens"] for number in range(100)]
     assert usage["total_tokens"] == found["spent"]["tokens"] == sum(counted)
-    assert all(tasks[f"t{number}"].result["token_usage"]["completion_tokens"] >= 2 for number in range(1, 100, 2))
+    assert all(
+        tasks[f"t{number}"].result["token_usage"]["completion_tokens"] >= 2 for number in range(1, 100, 2)
+    )
     assert (found["open_calls"], found["reserved"]["tokens"], found["spent"]["calls"]) == (0, 0, 100)
 
 
-async def test_observers_see_what_was_asked_and_answered(db: MemoryStore, ask: Any, server: ModelServer, model: str):
+async def test_observers_see_what_was_asked_and_answered(
+    db: MemoryStore, ask: Any, server: ModelServer, model: str
+):
     server.default = Reply("Paris", prompt_tokens=12, completion_tokens=3)
     seen: list[EndedModelCall] = []
     await create(db, llm("r", ask.inputs(model, prompt="Capital?", temperature=0.5)))

@@ -61,7 +61,10 @@ async def spans_of(inputs: dict[str, Any], reader: InMemoryMetricReader | None =
     asks = {"id": "a", "name": "asks", "parent_id": "r", "inputs": inputs}
     await TaskCreator(db).create_task_tree_from_array([{"id": "r", "name": "report"}, asks])
     roots: list[Any] = []
-    with observing_model_calls(tracing.take_model_call), observing_model_calls(lambda call: roots.append(call.root)):
+    with (
+        observing_model_calls(tracing.take_model_call),
+        observing_model_calls(lambda call: roots.append(call.root)),
+    ):
         await TaskExecutor().execute_task_by_id("r", db_session=db)
     [span] = exporter.get_finished_spans()
     run = run_name("r", roots[0].run_requested_at)

@@ -243,7 +243,7 @@ class BudgetExceededError(ApflowError, RuntimeError):
         task_id: the task that has the budget.
         amount: what is short: "usd", "tokens", "calls" or "seconds".
         limit: how much of it the budget permits.
-        charged: how much of it was spent, with what calls of dead processes may have used.
+        charged: how much of it was spent, with what the calls of dead processes may have used.
     """
 
     def __init__(self, name: str, task_id: str, amount: str, limit: str, charged: str) -> None:

@@ -1,4 +1,4 @@
-"""The contract of a store: what calls of language models used."""
+"""The contract of a store: what the calls of language models used."""
 
 from __future__ import annotations
 

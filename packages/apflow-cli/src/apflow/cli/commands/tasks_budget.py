@@ -1,4 +1,4 @@
-"""`apflow tasks budget` and `apflow tasks usage`: what calls of language models may use, and have used."""
+"""`apflow tasks budget` and `apflow tasks usage`: what language models may use, and have used."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def budget(ctx: click.Context, task_id: str, **limits: Any) -> None:
         ("amount", "limit", *names[1:]),
         [[amount, *(found[name].get(amount) for name in names)] for amount in found["spent"]],
     )
-    write_line(f"A call without room {_DOES[found['on_exceed']]}. Calls that are being made: {found['open_calls']}.")
+    write_line(
+        f"A call without room {_DOES[found['on_exceed']]}. Calls that are being made: {found['open_calls']}."
+    )
 
 
 _DOES = {"fail": "fails", "wait": "waits until the budget is raised"}
@@ -73,7 +75,7 @@ _DOES = {"fail": "fails", "wait": "waits until the budget is raised"}
 @with_service
 @click.pass_context
 def usage(ctx: click.Context, task_id: str | None, since: Any, group_by: Any, **options: Any) -> None:
-    """Show what calls of language models used: of a task with everything below it, or of all tasks."""
+    """Show what the calls of language models used: of a task with everything below it, or of all tasks."""
     from datetime import UTC
 
     from apflow.cli.display.output import write_json, write_table

@@ -182,7 +182,7 @@ def _budget() -> Schema:
     integer = {**number, "type": ["integer", "null"]}
     return {
         "type": ["object", "null"],
-        "description": "What calls of language models of the task, and of everything below it, may use.",
+        "description": "What the calls of language models of the task, and of everything below it, may use.",
         "properties": {
             "usd": {**number, "description": "US dollars."},
             "tokens": {**integer, "description": "Tokens of prompts and answers."},

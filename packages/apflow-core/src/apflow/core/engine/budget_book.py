@@ -60,7 +60,7 @@ class BudgetBook:
 
         Args:
             change: changes the account. It may be called several times, each time with another account.
-            make: returns the account if the store has none.
+            make: returns the account if the store does not have it.
             patiently: repeats an operation of the store while the store is unavailable.
         """
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -77,7 +77,7 @@ class BudgetBook:
         )
 
     async def wait(self, task_id: str, seconds: float) -> bool:
-        """Wait until this process has changed an account; return False if that takes longer than `seconds`."""
+        """Wait until this process has changed an account; return False after `seconds`."""
         changed = self._changed.setdefault(task_id, asyncio.Event())
         try:
             async with asyncio.timeout(seconds):

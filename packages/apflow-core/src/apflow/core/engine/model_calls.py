@@ -48,7 +48,7 @@ MAX_LEVELS: Final = 10_000  # of tasks above each other
 
 
 class _Tried(NamedTuple):
-    """What became of a reservation from one account."""
+    """The outcome of a reservation from one account."""
 
     verdict: Verdict
     account: BudgetAccount  # a copy, after the reservation

@@ -24,7 +24,7 @@ class ModelRequest:
             thread, and only if a budget limits tokens or money.
         max_output_tokens: the limit for the tokens of the answer that the task asks for; None: no limit. With
             a budget of tokens or money, a call without a limit gets one: see `ModelCall.max_output_tokens`.
-        usual_output_tokens: the limit that such a call gets, if the budget has that much left; None: that of the
+        usual_output_tokens: the limit that such a call gets, if the budget has that much left; None: the
             setting `budget_output_tokens`.
         cost: returns US dollars for tokens of a prompt and tokens of an answer, or None if the price is not
             known. A budget of money refuses a call without a known price.

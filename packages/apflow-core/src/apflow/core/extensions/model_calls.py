@@ -177,7 +177,7 @@ def _unchanged(value: Json) -> Json:
 
 
 def _notify(ended: EndedModelCall) -> None:
-    for observe in list(_observers):
+    for observe in tuple(_observers):
         try:
             observe(ended)
         except Exception:
@@ -194,7 +194,7 @@ def _run_at_once(coroutine: Coroutine[Any, Any, None]) -> None:
 
 
 def _wait_in_thread(work: Future[None]) -> None:
-    """Wait for work of an event loop. Wake up now and then: a thread that only waits cannot be interrupted."""
+    """Wait for work of an event loop. Wake up sometimes: a thread that only waits cannot be interrupted."""
     try:
         while not work.done():
             with suppress(TimeoutError):

@@ -111,7 +111,7 @@ class BudgetAccount:
     def follow(self, task: Task) -> None:
         """Take the limits in the policy of the task, unless the account has taken them before.
 
-        If the account is of a deleted task that had the same id, it begins anew.
+        If the account is of a deleted task that had the same id, it begins again with nothing spent.
         """
         created_at = to_json(task.created_at)
         if self.created_at != created_at:
@@ -175,9 +175,7 @@ class BudgetAccount:
     def warn(self, share: float) -> list[str]:
         """Return the amounts of which a share is charged now for the first time, and record that."""
         used = self.charged()
-        crossed = [
-            name for name, limit in self.limits.items() if used.get(name, 0) >= share * limit
-        ]
+        crossed = [name for name, limit in self.limits.items() if used.get(name, 0) >= share * limit]
         new = [name for name in crossed if name not in self.warned]
         self.warned = crossed
         return new
@@ -206,7 +204,7 @@ class BudgetAccount:
         return total
 
     def _held(self, now: datetime) -> Amounts:
-        """Return what calls that have begun may use; of seconds, what they have taken so far."""
+        """Return what the calls that have begun may use; of seconds, what they have taken so far."""
         taken = sum(max(0.0, (now - call.began_at).total_seconds()) for call in self.open.values())
         return added(self.reserved(), {"seconds": taken})
 

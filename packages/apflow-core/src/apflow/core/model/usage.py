@@ -1,4 +1,4 @@
-"""What calls of language models used: tokens, money and time. Pure."""
+"""What the calls of language models used: tokens, money and time. Pure."""
 
 from __future__ import annotations
 

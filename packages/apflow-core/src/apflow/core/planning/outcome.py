@@ -64,7 +64,7 @@ class Outcome:
     error_type: str | None = None  # for programs
     size: int = 0  # bytes of the result as JSON; 0 if not measured
     traceback: str | None = None  # of the exception of users' code
-    usage: Json = None  # what calls of models in the attempt used, see `UsageTotals.to_dict`; None: no calls
+    usage: Json = None  # of calls of models in the attempt, see `UsageTotals.to_dict`; None: no calls
 
 
 def failed(error_type: str, message: str, **more: Json) -> Outcome:
@@ -204,7 +204,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 
 def with_usage(outcome: Outcome, usage: dict[str, Json]) -> Outcome:
-    """Return the outcome with what calls of models in the attempt used.
+    """Return the outcome with what the calls of models in the attempt used.
 
     A task that did not complete has the usage in its result, too, unless its code has put its own there.
 

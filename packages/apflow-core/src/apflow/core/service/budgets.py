@@ -49,7 +49,7 @@ class BudgetService(Access):
     ) -> dict[str, Json]:
         """Return the budget of a task, with what is spent of it; change the limits that are given.
 
-        A new limit applies at once, also while the task runs: calls that wait for the budget go on. A task
+        A new limit applies at once, also while the task runs: calls that wait for the budget continue. A task
         without a budget gets one, unless a run of its tree is requested.
 
         Raises:
@@ -93,7 +93,7 @@ class BudgetService(Access):
             Field(description="What to sum up separately; a tree includes those that its tasks started."),
         ] = "model",
     ) -> dict[str, Json]:
-        """Sum up what calls of language models used: tokens, US dollars and seconds.
+        """Sum up what the calls of language models used: tokens, US dollars and seconds.
 
         Calls of tasks that failed or were cancelled count, too, and so do those of tasks that were deleted.
         """
@@ -138,9 +138,7 @@ async def nested_roots(store: TaskStore, tasks: Sequence[Task]) -> list[str]:
     return found
 
 
-async def change_limits(
-    store: TaskStore, task: Task, limits: dict[str, Any], on_exceed: str | None
-) -> None:
+async def change_limits(store: TaskStore, task: Task, limits: dict[str, Any], on_exceed: str | None) -> None:
     """Change the limits of a task's budget, durably."""
 
     def change(account: BudgetAccount) -> None:
@@ -162,7 +160,7 @@ async def budget_state(store: TaskStore, task: Task) -> dict[str, Json] | None:
 
 
 async def usage_of(store: TaskStore, task: Task) -> dict[str, Json] | None:
-    """Return what calls of models of a task used, in total and by model; None if there were none.
+    """Return what the calls of models of a task used, in total and by model; None if there were none.
 
     For the root of a tree, these are the calls of all of its tasks, and of the trees that they started.
     """

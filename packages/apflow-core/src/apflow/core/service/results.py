@@ -31,7 +31,7 @@ class AttemptResult(Result):
 
 
 class UsageResult(Result):
-    """What calls of language models used."""
+    """What the calls of language models used."""
 
     calls: int  # those that failed or were cancelled included
     unpriced_calls: int  # whose cost is not known; cost_usd leaves them out
@@ -46,13 +46,13 @@ class UsageResult(Result):
 
 
 class TaskUsageResult(UsageResult):
-    """What calls of language models used, in total and by model."""
+    """What the calls of language models used, in total and by model."""
 
     by_model: dict[str, UsageResult]
 
 
 class UsageReportResult(Result):
-    """Sums of what calls of language models used."""
+    """Sums of what the calls of language models used."""
 
     total: UsageResult
     groups: list[UsageResult]  # each with what it is grouped by: model, user_id, task_id or tree_id
@@ -105,7 +105,7 @@ class TaskResult(Result):
     spawned_by: str | None = None  # on a root: the task of another tree that started this tree
     child_trees: list[str] = []  # ids of the roots of the trees that the task started
     history: list[AttemptResult] | None = None  # only if it was asked for
-    # Of `tasks.get` only: what calls of models used, for a root those of its whole tree.
+    # Of `tasks.get` only: what the calls of models used, for a root those of its whole tree.
     usage: TaskUsageResult | None = None
     budget_state: BudgetResult | None = None  # of `tasks.get` only, and only of a task with a budget
 

@@ -83,7 +83,7 @@ class Capabilities:
     is_durable: bool = False  # what was written is there after kill -9
     is_shared: bool = False  # several processes may use it at once
     has_attempts: bool = False  # it keeps the records of attempts
-    has_usage: bool = False  # it keeps what calls of language models used
+    has_usage: bool = False  # it keeps what the calls of language models used
     has_custom_columns: bool = False  # columns of a TaskModel subclass become columns of the table
 
 
@@ -265,7 +265,7 @@ class TaskStore(ABC):
         return []
 
     async def add_usage(self, entries: Sequence[UsageEntry]) -> None:
-        """Add what calls of models used to the account, durably. Entries of one task and model add up.
+        """Add what the calls of models used to the account, durably. Entries of one task and model add up.
 
         The account keeps the usage of tasks that are deleted. Unless overridden, it is dropped.
 

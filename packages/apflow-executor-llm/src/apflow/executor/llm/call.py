@@ -244,7 +244,7 @@ def _most(parameters: Mapping[str, Json]) -> int | None:
 
 
 def _usual(parameters: Mapping[str, Json]) -> int | None:
-    """Return the limit for an answer under a budget; None for the usual one. Thinking comes before the text."""
+    """Return the limit for an answer with thinking under a budget; None for the usual limit."""
     thinking: Mapping[str, Json] = parameters.get("thinking") or {}
     tokens = thinking.get("budget_tokens")
     return tokens + get_settings().budget_output_tokens if isinstance(tokens, int) else None

@@ -119,7 +119,7 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         "ALTER TABLE apflow_tasks ADD COLUMN spawned_by VARCHAR",
         "ALTER TABLE apflow_tasks ADD COLUMN child_trees VARCHAR",
     ),
-    # What calls of language models used. It outlives the tasks.
+    # What the calls of language models used. It outlives the tasks.
     (
         """CREATE TABLE apflow_usage (
             task_id VARCHAR NOT NULL,

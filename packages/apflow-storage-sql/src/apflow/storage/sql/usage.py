@@ -1,4 +1,4 @@
-"""What calls of language models used, as SQL for DuckDB and PostgreSQL, and the part that both have in common.
+"""The usage of language models, as SQL for DuckDB and PostgreSQL, and what both stores have in common.
 
 A row holds the totals of one task and one model.
 """
