@@ -42,7 +42,7 @@ def test_a_budget_is_shown_and_raised_and_the_tree_goes_on(asks: Any):
     assert (found["limits"], found["on_exceed"]) == ({"calls": 5}, "wait")
     assert asks("tasks", "execute", "root-task", "--import", "asks").returncode == 0
     done = asks("tasks", "budget", "root-task")
-    assert done.stdout.splitlines()[0].split() == ["amount", "limit", "spent", "reserved", "lost", "left"]
+    assert done.stdout.splitlines()[0].split() == ["AMOUNT", "LIMIT", "SPENT", "RESERVED", "LOST", "LEFT"]
     assert [line.split()[:3] for line in done.stdout.splitlines() if line.startswith("calls")] == [
         ["calls", "5", "2"]
     ]
@@ -56,7 +56,7 @@ def test_usage_is_summed_up_for_a_task_or_for_all(asks: Any):
     by_task = asks.json("tasks", "usage", "root-task", "--by", "task")["usage"]["groups"]
     assert len(by_task) == 1
     lines = asks("tasks", "usage").stdout.splitlines()
-    assert lines[0].split() == ["model", "calls", "input_tokens", "output_tokens", "cost_usd", "seconds"]
+    assert lines[0].split() == ["MODEL", "CALLS", "INPUT_TOKENS", "OUTPUT_TOKENS", "COST_USD", "SECONDS"]
     assert lines[-1].split()[:5] == ["total", "1", "10", "5", "0.250000"]
     assert asks.json("tasks", "get", "root-task")["task"]["usage"]["by_model"]["m"]["total_tokens"] == 15
 

@@ -60,14 +60,14 @@ async def spans_of(inputs: dict[str, Any], reader: InMemoryMetricReader | None =
     db = MemoryStore()
     asks = {"id": "a", "name": "asks", "parent_id": "r", "inputs": inputs}
     await TaskCreator(db).create_task_tree_from_array([{"id": "r", "name": "report"}, asks])
-    roots: list[Any] = []
+    requested: list[Any] = []
     with (
         observing_model_calls(tracing.take_model_call),
-        observing_model_calls(lambda call: roots.append(call.root)),
+        observing_model_calls(lambda call: requested.append(call.root and call.root.run_requested_at)),
     ):
         await TaskExecutor().execute_task_by_id("r", db_session=db)
     [span] = exporter.get_finished_spans()
-    run = run_name("r", roots[0].run_requested_at)
+    run = run_name("r", requested[0])
     assert span.parent is not None
     assert (span.parent.trace_id, span.parent.span_id) == (number(run, 16), number(f"{run} a", 8))
     return [span]

@@ -18,8 +18,8 @@ T = TypeVar("T")
 async def finish(coroutine: Coroutine[Any, Any, T], name: str) -> T:
     """Run a coroutine in a separate asyncio task to its end, and return its result.
 
-    If the caller is cancelled meanwhile, however often, it waits for the end; then `CancelledError` is raised,
-    and an error of the coroutine is logged.
+    If the caller is cancelled meanwhile, however often, it waits for the end; then `CancelledError` is
+    raised, and an error of the coroutine is logged.
     """
     loop, context = asyncio.get_running_loop(), copy_context()
     work = create_unfenced(lambda: loop.create_task(coroutine, name=name, context=context))
