@@ -90,6 +90,13 @@ async def test_results_have_the_form_that_the_table_tells():
         ("tasks.running.status", {"task_ids": ["r", "c"]}),
         ("tasks.resume", {}),
         ("tasks.why", {"id": "c"}),
+        (
+            "tasks.budget",
+            {"id": "r", "usd": 1, "tokens": 10, "calls": 1, "seconds": 0.5, "on_exceed": "wait"},
+        ),
+        ("tasks.get", {"task_id": "r"}),
+        ("tasks.usage", {}),
+        ("tasks.usage", {"task_id": "r", "group_by": "task", "since": "2026-01-01T00:00:00Z"}),
         ("system.executors", {}),
         ("tasks.delete", {"id": "r", "force": True}),
     ]
@@ -195,6 +202,7 @@ async def test_a_read_only_operation_changes_nothing(operation: Operation):
         "count",
         "running",
         "status",
+        "usage",
         "why",
         "webhooks",
         "watch",

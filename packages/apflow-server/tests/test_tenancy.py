@@ -64,6 +64,8 @@ ROWS: dict[str, Row] = {
     "tasks.get": Row(one),
     "tasks.detail": Row(one, more=[lambda t: {"task_id": t, "history": True}]),
     "tasks.attempts": Row(one),
+    "tasks.budget": Row(lambda t: {"task_id": t, "calls": 5}),
+    "tasks.usage": Row(lambda _: {"user_id": "ann"}, about_tasks=False, other=-32003),
     "tasks.list": Row(lambda _: {"user_id": "ann"}, about_tasks=False, other=-32003),
     "tasks.children": Row(lambda t: {"parent_id": t}),
     "tasks.tree": Row(one),

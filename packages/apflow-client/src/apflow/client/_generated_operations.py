@@ -14,6 +14,7 @@ from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.service.results import (
     AttemptResult,
+    BudgetResult,
     CancelResult,
     CopyPreviewResult,
     CountResult,
@@ -32,6 +33,7 @@ from apflow.core.service.results import (
     StatusResult,
     TaskResult,
     TreeResult,
+    UsageReportResult,
     WebhookResult,
     WhyResult,
 )
@@ -213,7 +215,9 @@ class AsyncOperations:
         return answer
 
     async def tasks_get(self, task_id: str, *, history: bool = False) -> TaskResult:
-        """Return one task.
+        """Return one task, with what its calls of language models used and the state of its budget.
+
+        For a root, the usage is that of its whole tree.
 
         Args:
             task_id: ID or path of the task.
@@ -223,7 +227,9 @@ class AsyncOperations:
         return answer
 
     async def tasks_detail(self, task_id: str, *, history: bool = False) -> TaskResult:
-        """Return one task.
+        """Return one task, with what its calls of language models used and the state of its budget.
+
+        For a root, the usage is that of its whole tree.
 
         Args:
             task_id: ID or path of the task.
@@ -242,6 +248,65 @@ class AsyncOperations:
             task_id: ID or path of the task.
         """
         answer: list[AttemptResult] = await self._ask("tasks.attempts", {"task_id": task_id})
+        return answer
+
+    async def tasks_budget(
+        self,
+        task_id: str,
+        *,
+        usd: float | None = None,
+        tokens: int | None = None,
+        calls: int | None = None,
+        seconds: float | None = None,
+        on_exceed: Literal["fail", "wait"] | None = None,
+    ) -> BudgetResult:
+        """Return the budget of a task, with what is spent of it; change the limits that are given.
+
+        A new limit applies at once, also while the task runs: calls that wait for the budget continue. A task
+        without a budget gets one, unless a run of its tree is requested.
+
+        Args:
+            task_id: ID or path of the task.
+            usd: A new limit for US dollars.
+            tokens: A new limit for tokens of prompts and answers.
+            calls: A new limit for calls of models.
+            seconds: A new limit for seconds of calls, added up.
+            on_exceed: What a call does that has no room: fail, or wait until the budget is raised.
+        """
+        answer: BudgetResult = await self._ask(
+            "tasks.budget",
+            {
+                "task_id": task_id,
+                "usd": usd,
+                "tokens": tokens,
+                "calls": calls,
+                "seconds": seconds,
+                "on_exceed": on_exceed,
+            },
+        )
+        return answer
+
+    async def tasks_usage(
+        self,
+        task_id: str | None = None,
+        *,
+        user_id: str | None = None,
+        since: datetime | None = None,
+        group_by: Literal["model", "user", "task", "tree"] = "model",
+    ) -> UsageReportResult:
+        """Sum up what the calls of language models used: tokens, US dollars and seconds.
+
+        Calls of tasks that failed or were cancelled count, too, and so do those of tasks that were deleted.
+
+        Args:
+            task_id: ID or path of a task: only calls of it and of everything below it.
+            user_id: Only tasks of this user.
+            since: Only tasks with a call after this time.
+            group_by: What to sum up separately; a tree includes those that its tasks started.
+        """
+        answer: UsageReportResult = await self._ask(
+            "tasks.usage", {"task_id": task_id, "user_id": user_id, "since": since, "group_by": group_by}
+        )
         return answer
 
     async def tasks_list(
@@ -825,7 +890,9 @@ class SyncOperations:
         return answer
 
     def tasks_get(self, task_id: str, *, history: bool = False) -> TaskResult:
-        """Return one task.
+        """Return one task, with what its calls of language models used and the state of its budget.
+
+        For a root, the usage is that of its whole tree.
 
         Args:
             task_id: ID or path of the task.
@@ -835,7 +902,9 @@ class SyncOperations:
         return answer
 
     def tasks_detail(self, task_id: str, *, history: bool = False) -> TaskResult:
-        """Return one task.
+        """Return one task, with what its calls of language models used and the state of its budget.
+
+        For a root, the usage is that of its whole tree.
 
         Args:
             task_id: ID or path of the task.
@@ -854,6 +923,65 @@ class SyncOperations:
             task_id: ID or path of the task.
         """
         answer: list[AttemptResult] = self._ask("tasks.attempts", {"task_id": task_id})
+        return answer
+
+    def tasks_budget(
+        self,
+        task_id: str,
+        *,
+        usd: float | None = None,
+        tokens: int | None = None,
+        calls: int | None = None,
+        seconds: float | None = None,
+        on_exceed: Literal["fail", "wait"] | None = None,
+    ) -> BudgetResult:
+        """Return the budget of a task, with what is spent of it; change the limits that are given.
+
+        A new limit applies at once, also while the task runs: calls that wait for the budget continue. A task
+        without a budget gets one, unless a run of its tree is requested.
+
+        Args:
+            task_id: ID or path of the task.
+            usd: A new limit for US dollars.
+            tokens: A new limit for tokens of prompts and answers.
+            calls: A new limit for calls of models.
+            seconds: A new limit for seconds of calls, added up.
+            on_exceed: What a call does that has no room: fail, or wait until the budget is raised.
+        """
+        answer: BudgetResult = self._ask(
+            "tasks.budget",
+            {
+                "task_id": task_id,
+                "usd": usd,
+                "tokens": tokens,
+                "calls": calls,
+                "seconds": seconds,
+                "on_exceed": on_exceed,
+            },
+        )
+        return answer
+
+    def tasks_usage(
+        self,
+        task_id: str | None = None,
+        *,
+        user_id: str | None = None,
+        since: datetime | None = None,
+        group_by: Literal["model", "user", "task", "tree"] = "model",
+    ) -> UsageReportResult:
+        """Sum up what the calls of language models used: tokens, US dollars and seconds.
+
+        Calls of tasks that failed or were cancelled count, too, and so do those of tasks that were deleted.
+
+        Args:
+            task_id: ID or path of a task: only calls of it and of everything below it.
+            user_id: Only tasks of this user.
+            since: Only tasks with a call after this time.
+            group_by: What to sum up separately; a tree includes those that its tasks started.
+        """
+        answer: UsageReportResult = self._ask(
+            "tasks.usage", {"task_id": task_id, "user_id": user_id, "since": since, "group_by": group_by}
+        )
         return answer
 
     def tasks_list(

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
         register_pre_hook,
         register_task_tree_hook,
     )
+    from apflow.core.extensions.model_account import ModelAnswer, ModelRequest
+    from apflow.core.extensions.model_calls import model_call
     from apflow.core.extensions.registry import (
         Extension,
         ExtensionCategory,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from apflow.core.model.status import TaskStatus
     from apflow.core.model.task import Dependency, Policy, Retry, Task
     from apflow.core.model.tree import TaskTreeNode
+    from apflow.core.model.usage import ModelUsage
     from apflow.core.service.task_service import TaskService
     from apflow.core.settings import Settings, get_settings
     from apflow.core.store.base import Capabilities, Change, Move, TaskQuery, TaskStore, Transition
@@ -64,6 +67,9 @@ _MODULES = {
     "apflow.core.model.event": ("EventType", "TaskEvent"),
     "apflow.core.extensions.context": ("TaskContext", "get_task_context"),
     "apflow.core.extensions.executor": ("BaseTask", "ExecutableTask"),
+    "apflow.core.extensions.model_account": ("ModelAnswer", "ModelRequest"),
+    "apflow.core.extensions.model_calls": ("model_call",),
+    "apflow.core.model.usage": ("ModelUsage",),
     "apflow.core.extensions.registry": (
         "Extension",
         "ExtensionCategory",
@@ -123,6 +129,9 @@ __all__ = [
     "FlowTree",
     "LocalRunner",
     "MemoryStore",
+    "ModelAnswer",
+    "ModelRequest",
+    "ModelUsage",
     "Move",
     "Policy",
     "Retry",
@@ -159,6 +168,7 @@ __all__ = [
     "get_settings",
     "get_task_context",
     "get_task_model_class",
+    "model_call",
     "recover",
     "register_post_hook",
     "register_pre_hook",

@@ -23,6 +23,8 @@ ApflowError
 │   ├── IdTakenError                 a task of that id exists
 │   └── KeyUsedError                 an idempotency key stands for other tasks
 ├── LimitExceededError (RuntimeError) no more runs are taken now
+├── BudgetExceededError (RuntimeError) a budget has not enough left for a call of a model
+├── ModelPriceUnknownError (RuntimeError) a budget limits money, and a model has no known price
 ├── GenerationFailedError (RuntimeError) no tree of tasks was generated
 ├── StoreError (RuntimeError)        the store cannot do its work
 │   ├── StoreLockedError             another process holds the file
@@ -232,6 +234,36 @@ class LimitExceededError(ApflowError, RuntimeError):
             "when some have ended, or raise max_requested or max_requested_per_user."
         )
         self.limit, self.user_id = limit, user_id
+
+
+class BudgetExceededError(ApflowError, RuntimeError):
+    """A budget has not enough left for a call of a language model. The call was not made.
+
+    Attributes:
+        task_id: the task that has the budget.
+        amount: what is short: "usd", "tokens", "calls" or "seconds".
+        limit: how much of it the budget permits.
+        charged: how much of it was spent, with what the calls of dead processes may have used.
+    """
+
+    def __init__(self, name: str, task_id: str, amount: str, limit: str, charged: str) -> None:
+        super().__init__(
+            f"The budget of task {name!r} ({task_id}) has not enough left for another call of a model: "
+            f"{charged} of {limit} are spent. Raise it (`apflow tasks budget {task_id} --{amount} ...`) and "
+            "run the task again."
+        )
+        self.task_id, self.amount, self.limit, self.charged = task_id, amount, limit, charged
+
+
+class ModelPriceUnknownError(ApflowError, RuntimeError):
+    """A budget limits money, and the price of a model is not known. The call was not made."""
+
+    def __init__(self, model: str, task_id: str) -> None:
+        super().__init__(
+            f"The price of the model {model!r} is not known, and the budget of task {task_id!r} limits US "
+            "dollars. Give `input_cost_per_token` and `output_cost_per_token`, or limit `tokens` instead."
+        )
+        self.model, self.task_id = model, task_id
 
 
 class GenerationFailedError(ApflowError, RuntimeError):

@@ -53,6 +53,8 @@ class Settings:
     task_log_level: str = "INFO"  # of records that task logs contain; "OFF": nothing is captured
     task_log_max_bytes: int = 4 << 20  # of one attempt, each line counted with 100 bytes more
     task_log_line_length: int = 8192  # characters
+    budget_warning_share: float = 0.8  # of a budget: when this much is spent, an event reports it
+    budget_output_tokens: int = 4096  # reserved for a call of a model that sets no limit for its answer
     duckdb_memory_limit: str = "512MB"
     command_allow: tuple[str, ...] = ()  # programs that command_executor may run; "*": any
     command_shell: bool = False  # whether command_executor may use a shell
@@ -86,6 +88,7 @@ class Settings:
     max_request_bytes: int = 16 << 20  # of one request to the server
     webhook_timeout: float = 30.0
     otlp_endpoint: str = ""  # of a collector that takes traces
+    trace_model_content: bool = False  # whether traces contain prompts and answers of models
     log_format: str = "text"  # or "json"
     log_level: str = "WARNING"
 
@@ -468,6 +471,7 @@ def _read_mapping(value: object) -> Mapping[str, str]:
 _MAX: Mapping[str, int] = {
     "max_json_depth": 200,  # more cannot be written as text
     "event_retention_days": 36_500,
+    "budget_warning_share": 1,
 }
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})

@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from apflow.core import plugins
 from apflow.core.errors import ApflowError, InvalidInputError
+from apflow.core.extensions.model_calls import observing_model_calls
 from apflow.core.extensions.user_modules import import_modules
 from apflow.core.settings import Settings, check_former_variables, get_settings, overridden_defaults
 from apflow.core.store.base import TaskStore
@@ -102,6 +103,9 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         await state.db.get(["any"])  # a store opens with its first operation
         tracing = _tracing(settings) if settings.otlp_endpoint else None
         listeners = [state.metrics.take, *([tracing.take] if tracing is not None else [])]
+        stack.enter_context(observing_model_calls(state.metrics.models.take))
+        if tracing is not None:
+            stack.enter_context(observing_model_calls(tracing.take_model_call))
         state.duties = Duties(state.db, settings, state.drain, state.deliveries, listeners)
         try:
             async with state.duties.done():

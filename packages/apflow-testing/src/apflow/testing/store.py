@@ -17,6 +17,7 @@ from apflow.testing.storequery import StoreQueryContract
 from apflow.testing.storerace import StoreRaceContract
 from apflow.testing.storerecord import StoreRecordContract
 from apflow.testing.storeshare import StoreShareContract
+from apflow.testing.storeusage import StoreUsageContract
 from apflow.testing.storewrite import StoreWriteContract
 
 
@@ -27,6 +28,7 @@ class StoreContract(
     StoreRaceContract,
     StoreShareContract,
     StoreRecordContract,
+    StoreUsageContract,
     StoreLogContract,
 ):
     """Every test of a store. One method to write: `make_store`."""

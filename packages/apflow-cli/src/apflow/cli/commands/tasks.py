@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from apflow.cli.commands.tasks_budget import budget, usage
 from apflow.cli.commands.tasks_change import CHANGES
 from apflow.cli.errors.exit_code import ExitCode
 from apflow.cli.inputs.options import finish, session_of, with_outcome, with_service, with_task, with_tasks
@@ -27,7 +28,7 @@ def tasks() -> None:
     """
 
 
-for _change in CHANGES:
+for _change in (*CHANGES, budget, usage):
     tasks.add_command(_change)
 
 

@@ -109,6 +109,35 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "tasks.attempts": {"task_id": {"description": "ID or path of the task."}},
+    "tasks.budget": {
+        "task_id": {"description": "ID or path of the task."},
+        "usd": {"description": "A new limit for US dollars.", "minimum": 0, "maximum": 1000000000000},
+        "tokens": {
+            "description": "A new limit for tokens of prompts and answers.",
+            "minimum": 0,
+            "maximum": 1000000000000,
+        },
+        "calls": {"description": "A new limit for calls of models.", "minimum": 0, "maximum": 1000000000000},
+        "seconds": {
+            "description": "A new limit for seconds of calls, added up.",
+            "minimum": 0,
+            "maximum": 1000000000000,
+        },
+        "on_exceed": {
+            "description": "What a call does that has no room: fail, or wait until the budget is raised.",
+            "choices": ["fail", "wait"],
+        },
+    },
+    "tasks.usage": {
+        "task_id": {"description": "ID or path of a task: only calls of it and of everything below it."},
+        "user_id": {"description": "Only tasks of this user."},
+        "since": {"description": "Only tasks with a call after this time."},
+        "group_by": {
+            "description": "What to sum up separately; a tree includes those that its tasks started.",
+            "default": "model",
+            "choices": ["model", "user", "task", "tree"],
+        },
+    },
     "tasks.list": {
         "user_id": {"description": "Only tasks of this user."},
         "status": {

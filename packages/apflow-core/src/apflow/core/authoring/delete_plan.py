@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from apflow.core.errors import ConflictError
+from apflow.core.model.budget import RECORDS
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, task_label
 from apflow.core.model.tree_index import TreeIndex
@@ -73,6 +74,19 @@ def plan_deletion(
     if faults:
         raise ConflictError(f"Task {task_id!r} cannot be deleted: {'; '.join(faults)}.")
     return Change(moves=moves, remove=doomed, is_strict=True)
+
+
+async def forget_accounts(store: TaskStore, tasks: Sequence[Task], change: Change) -> None:
+    """Remove the accounts of the budgets of deleted tasks.
+
+    Args:
+        tasks: the tree that the tasks were in.
+        change: the deletion, which is written.
+    """
+    gone = set(change.remove)
+    for task in tasks:
+        if task.id in gone and task.policy.get("budget"):
+            await store.remove_record(RECORDS, task.id)
 
 
 def _ids(tree: Sequence[Task]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_ERROR_TYPES, MAX_SECONDS
 from apflow.core.errors import InvalidInputError
+from apflow.core.model.budget import AMOUNTS, MAX_LIMIT, MEMBERS, ON_EXCEED
 from apflow.core.model.ids import fault_of_extension_id
 from apflow.core.model.task import EFFECTS, PUBLIC_FIELDS, Json
 from apflow.core.payload.inputs import find_references
@@ -28,11 +29,11 @@ NEAR_COST = 2_000_000  # of which difflib compares ten in a microsecond
 # What an array may say of a task. `status` and `result` only of work that is done already: copies do that.
 KEYS = (
     "id", "key", "name", "parent_id", "user_id", "priority", "dependencies", "inputs", "params", "schemas",
-    "policy", "status", "result", "original_task_id",
+    "policy", "budget", "status", "result", "original_task_id",
 )  # fmt: skip
 
 # Fields that only the engine sets. Output of apflow can be given back as input: these are ignored in it.
-READ_ONLY = (*(name for name in PUBLIC_FIELDS if name not in KEYS), "history")
+READ_ONLY = (*(name for name in PUBLIC_FIELDS if name not in KEYS), "history", "usage", "budget_state")
 
 # Keys that people write where something else is meant.
 _MEANT = {
@@ -231,17 +232,50 @@ def read_custom(value: object, name: str, where: str, settings: Settings, faults
 
 def read_policy(value: object, where: str, faults: Violations) -> dict[str, Json]:
     """Read `policy`: types, ranges and keys; what is null is left out."""
-    policy = _members(value, "policy", ("timeout", "retry", "effect"), where, faults)
+    policy = _members(value, "policy", ("timeout", "retry", "effect", "budget"), where, faults)
     read: dict[str, Json] = {}
     for name, each in policy.items():
         if name == "timeout" and not _is_number(each, above=0, most=MAX_SECONDS):
             what = f"a number of seconds above 0 and up to {MAX_SECONDS:,}"
             faults.add(where, f"policy.timeout must be {what}, not {shown(each)}.")
+        elif name == "budget":
+            if budget := read_budget(each, "policy.budget", where, faults):
+                read[name] = budget
         elif name == "effect" and each not in EFFECTS:
             faults.add(where, f"policy.effect must be one of {', '.join(EFFECTS)}, not {shown(each)}.")
         else:
             read[name] = _read_retry(each, where, faults) if name == "retry" else each
     return read
+
+
+def read_budget(value: object, name: str, where: str, faults: Violations) -> dict[str, Json]:
+    """Read a budget for calls of language models: at least one limit, and what a call does without room."""
+    before = faults.count
+    budget = _members(value, name, MEMBERS, where, faults)
+    for key, each in budget.items():
+        if key == "on_exceed":
+            if each not in ON_EXCEED:
+                faults.add(where, f"{name}.{key} must be one of {', '.join(ON_EXCEED)}, not {shown(each)}.")
+        elif not _is_limit(key, each):
+            faults.add(where, f"{name}.{key} must be {_LIMITS[key]}, not {shown(each)}.")
+    if value is not None and faults.count == before and not any(each in budget for each in AMOUNTS):
+        faults.add(where, f"{name} must have a limit: one of {', '.join(AMOUNTS)}.")
+    return budget
+
+
+def _is_limit(name: str, value: object) -> bool:
+    is_whole = name in ("tokens", "calls")
+    if isinstance(value, bool) or not isinstance(value, int if is_whole else int | float):
+        return False
+    return 0 <= value <= MAX_LIMIT
+
+
+_LIMITS: Mapping[str, str] = {
+    "usd": f"a number of US dollars from 0 to {MAX_LIMIT:,}",
+    "tokens": f"an integer from 0 to {MAX_LIMIT:,}",
+    "calls": f"an integer from 0 to {MAX_LIMIT:,}",
+    "seconds": f"a number of seconds of calls from 0 to {MAX_LIMIT:,}",
+}
 
 
 def _read_retry(value: object, where: str, faults: Violations) -> dict[str, Json]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from apflow.core.authoring.delete_plan import read_deletion
+from apflow.core.authoring.delete_plan import forget_accounts, read_deletion
 from apflow.core.authoring.edit_plan import plan_addition, plan_update, together
 from apflow.core.authoring.field_validation import READ_ONLY, Violations, check_sources, read_text
 from apflow.core.authoring.manual_status import plan_status
@@ -335,7 +335,9 @@ class TaskRepository:
             tasks = await self.store.existing_tree(task.root_id, task_id)
         except NotFoundError:
             return False
-        await self._write(await read_deletion(self.store, tasks, task_id, force=True))
+        change = await read_deletion(self.store, tasks, task_id, force=True)
+        await self._write(change)
+        await forget_accounts(self.store, tasks, change)
         return True
 
     async def _task(self, task_id: str) -> Task:

@@ -8,6 +8,7 @@ from typing import Any, cast
 from apflow.core.authoring.field_validation import (
     Violations,
     check_keys,
+    read_budget,
     read_custom,
     read_json,
     read_name,
@@ -42,7 +43,7 @@ def read_entry(entry: Entry, task_id: str, where: str, settings: Settings, fault
         inputs=read_object(entry.get("inputs"), "inputs", where, settings, faults),
         schemas=read_schemas(entry.get("schemas"), where, settings, faults),
         params=read_params(entry.get("params"), where, settings, faults),
-        policy=read_policy(entry.get("policy"), where, faults),
+        policy=_read_policy(entry, where, faults),
         extra={n: read_custom(entry[n], n, where, settings, faults) for n in custom if n in entry},
     )
     for name in ("user_id", "original_task_id"):
@@ -50,6 +51,17 @@ def read_entry(entry: Entry, task_id: str, where: str, settings: Settings, fault
             setattr(task, name, read_text(entry[name], name, where, faults))
     _read_end(task, entry, where, settings, faults)
     return task
+
+
+def _read_policy(entry: Entry, where: str, faults: Violations) -> dict[str, Json]:
+    """Read `policy`, with the budget that an entry may also have beside it."""
+    policy = read_policy(entry.get("policy"), where, faults)
+    if entry.get("budget") is None:
+        return policy
+    budget = read_budget(entry["budget"], "budget", where, faults)
+    if policy.setdefault("budget", budget) != budget:
+        faults.add(where, "budget and policy.budget differ. Give one of them.")
+    return policy
 
 
 def _read_end(task: Task, entry: Entry, where: str, settings: Settings, faults: Violations) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from apflow.core.authoring.field_validation import READ_ONLY
 from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_ERROR_TYPES, MAX_SECONDS
+from apflow.core.model.budget import MAX_LIMIT, ON_EXCEED
 from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import EFFECTS
@@ -43,6 +44,7 @@ def tree_schema() -> Schema:
             },
             "dependency": _DEPENDENCY,
             "policy": _policy(),
+            "budget": _budget(),
         },
     }
 
@@ -86,6 +88,7 @@ def _task_properties() -> Schema:
             },
         },
         "policy": {"$ref": "#/$defs/policy"},
+        "budget": {"$ref": "#/$defs/budget"},
         "status": {"enum": [*TaskStatus, None], "description": "`completed` for a task with a result."},
         "result": {"description": "The result of a task whose status is `completed`."},
         "original_task_id": _text("The task that this one is a copy of."),
@@ -145,6 +148,7 @@ def _policy() -> Schema:
                 "enum": [*EFFECTS, None],
                 "description": "What a second run does. Default: what the executor says.",
             },
+            "budget": {"$ref": "#/$defs/budget"},
             "retry": {
                 "type": ["object", "null"],
                 "description": "When a failed attempt is repeated.",
@@ -167,6 +171,26 @@ def _policy() -> Schema:
                     },
                 },
                 "additionalProperties": False,
+            },
+        },
+        "additionalProperties": False,
+    }
+
+
+def _budget() -> Schema:
+    number = {"type": ["number", "null"], "minimum": 0, "maximum": MAX_LIMIT}
+    integer = {**number, "type": ["integer", "null"]}
+    return {
+        "type": ["object", "null"],
+        "description": "What the calls of language models of the task, and of everything below it, may use.",
+        "properties": {
+            "usd": {**number, "description": "US dollars."},
+            "tokens": {**integer, "description": "Tokens of prompts and answers."},
+            "calls": {**integer, "description": "Calls, those that fail included."},
+            "seconds": {**number, "description": "Seconds of calls, added up."},
+            "on_exceed": {
+                "enum": [*ON_EXCEED, None],
+                "description": "What a call does that has no room: fail, or wait until the budget is raised.",
             },
         },
         "additionalProperties": False,

@@ -43,7 +43,7 @@ from apflow.core.payload.json_value import clean_text, copy_json
 from apflow.core.payload.schema import InputSchema, compile_schema, narrowed
 from apflow.core.payload.secrets import redact, resolve
 from apflow.core.permissions.origin import Origin, authors_of, working_for
-from apflow.core.planning.outcome import Outcome, failed, read_exception, read_result
+from apflow.core.planning.outcome import Outcome, failed, read_exception, read_result, with_usage
 from apflow.core.planning.run_state import KEPT_OF_A_CANCELLED, Call
 from apflow.core.process.error_text import describe_error
 from apflow.core.process.traceback_text import MAX_TRACEBACK, shortened
@@ -211,7 +211,9 @@ class Attempt(Call):
         if self.is_cancelled:
             await self._wait_for_answer()
         outcome = self._storable(outcome)
-        return self.cancelled(outcome) if self.is_cancelled else outcome
+        outcome = self.cancelled(outcome) if self.is_cancelled else outcome
+        usage = self.trees.model_usage if self.trees is not None else None
+        return outcome if usage is None else with_usage(outcome, usage)
 
     def _storable(self, outcome: Outcome) -> Outcome:
         """Return the outcome without secrets, and with a traceback of limited length."""
@@ -381,7 +383,9 @@ class Attempt(Call):
             return Outcome(CANCELLED, None, None, None)
         policy = Policy.from_json(task.policy)
         self.was_called = True
-        trees = self.trees = executor.running_call = ChildTrees(context.nesting, task, self.cancellation)
+        trees = self.trees = executor.running_call = ChildTrees(
+            context.nesting, task, self.cancellation, self.secrets
+        )
         token = current_call.set(trees)
         leaving = None
         if policy.timeout is not None:

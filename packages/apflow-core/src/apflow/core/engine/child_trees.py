@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from apflow.core.authoring.creator import TaskCreator, check_same_user
 from apflow.core.engine.nesting import Nested, NestedDriver, NestingContext
@@ -35,6 +36,9 @@ from apflow.core.planning.run_start import has_unended_run
 from apflow.core.planning.run_state import Cancellation
 from apflow.core.store.base import Change, Transition
 
+if TYPE_CHECKING:
+    from apflow.core.engine.model_calls import TaskModelCalls
+
 T = TypeVar("T")
 
 MAX_DEPTH = 50  # trees inside each other: more is code that starts itself without end
@@ -47,11 +51,16 @@ class ChildTrees:
 
     __slots__ = (
         "_cancellation", "_context", "_counts", "_digests", "_ended", "_entries", "_generation", "_lock",
-        "_nested", "_number", "_seen", "_task", "_waiting", "is_live", "is_released",
+        "_model_calls", "_nested", "_number", "_secrets", "_seen", "_task", "_waiting", "is_live",
+        "is_released",
     )  # fmt: skip
 
-    def __init__(self, context: NestingContext, task: Task, cancellation: Cancellation) -> None:
+    def __init__(
+        self, context: NestingContext, task: Task, cancellation: Cancellation, secrets: Sequence[str] = ()
+    ) -> None:
         self._context, self._task, self._cancellation = context, task, cancellation
+        self._secrets = secrets  # of the attempt
+        self._model_calls: TaskModelCalls | None = None  # set by the first call of a model
         self._number, self._generation = task.attempts, task.generation
         self._entries: Sequence[Entry] = task.child_trees or ()
         self.is_live = True
@@ -83,6 +92,23 @@ class ChildTrees:
     def uses(self, store: object) -> bool:
         """Return whether the tree of the task is in this store."""
         return store is self._context.driver.store
+
+    @property
+    def model_calls(self) -> TaskModelCalls:
+        """The account of the calls of language models that the code makes."""
+        if self._model_calls is None:
+            from apflow.core.engine.model_calls import TaskModelCalls  # few trees call models
+
+            self._model_calls = TaskModelCalls(
+                self._context, self._task, self._without_place, self._park, self._secrets
+            )
+        return self._model_calls
+
+    @property
+    def model_usage(self) -> Json:
+        """What these calls used, see `UsageTotals.to_dict`; None if there was no call."""
+        calls = self._model_calls
+        return None if calls is None or calls.totals is None else calls.totals.to_dict()
 
     # --- creating trees ----------------------------------------------------------------------------
 
@@ -329,6 +355,20 @@ class ChildTrees:
         for each in list(self._nested):
             self._context.driver.drain_tree(each.root_id, seconds)
         return bool(self._nested)
+
+    @asynccontextmanager
+    async def _without_place(self) -> AsyncGenerator[None]:
+        """Return the place of the task among the executor calls while the context lasts."""
+        await self._lend()
+        try:
+            yield
+        except asyncio.CancelledError:
+            self._waiting -= 1
+            raise
+        except BaseException:
+            await self._take_back()
+            raise
+        await self._take_back()
 
     async def _lend(self) -> None:
         self._waiting += 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from apflow.core.model.task import Task
-from apflow.core.store.base import TaskStore
+from apflow.core.store.base import TaskStore, TransitionResult
 
 
 class Places(Protocol):
@@ -68,6 +68,7 @@ class NestingContext:
     end_attempt: Callable[[str], object] = field(init=False)
     is_over: Callable[[], bool] = field(init=False)
     effect: Callable[[Task], str] = field(init=False)
+    publish_stored: Callable[[TransitionResult], object] = field(init=False)
 
     def join(
         self,
@@ -77,11 +78,13 @@ class NestingContext:
         end_attempt: Callable[[str], object],
         is_over: Callable[[], bool],
         effect: Callable[[Task], str],
+        publish_stored: Callable[[TransitionResult], object],
     ) -> None:
         """Connect to a run."""
         self.loop = asyncio.get_running_loop()
         self.owner, self.tasks, self.places = owner, tasks, places
         self.end_attempt, self.is_over, self.effect = end_attempt, is_over, effect
+        self.publish_stored = publish_stored
 
 
 class Nested:

@@ -138,7 +138,13 @@ class TreeRun:
         if context.log_limits is not None:
             install_capture()
         context.nesting.join(
-            first.owner, self.state.by_id, self._calls, self._end_attempt, context.is_over, context.effect
+            first.owner,
+            self.state.by_id,
+            self._calls,
+            self._end_attempt,
+            context.is_over,
+            context.effect,
+            self._publish,
         )
         self._take_tree(tasks)
         root = self.by_id[self.root_id]
@@ -475,7 +481,7 @@ class TreeRun:
     def _publish(self, result: TransitionResult) -> None:
         for events in reversed(result):
             if events:
-                self.state.last_number = events[-1].sequence
+                self.state.last_number = max(self.state.last_number, events[-1].sequence)
                 break
         if self._bus.has_subscribers(self.root_id):
             self._bus.publish(*(event for events in result for event in events or ()))

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.results import RunOutcome
 from apflow.core.model.task import Json, Task
+
+if TYPE_CHECKING:
+    from apflow.core.extensions.model_account import ModelCalls
 
 T = TypeVar("T")
 
@@ -43,6 +46,11 @@ class RunningCall(Protocol):
     @property
     def written_by(self) -> list[dict[str, Json]] | None:
         """The authors of the tree of the task."""
+        ...
+
+    @property
+    def model_calls(self) -> ModelCalls:
+        """The account of the calls of language models that the code makes."""
         ...
 
     def uses(self, store: object) -> bool:

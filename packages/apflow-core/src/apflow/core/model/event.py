@@ -28,6 +28,8 @@ class EventType(StrEnum):
     TASK_FAILED = "task_failed"
     TASK_CANCELLED = "task_cancelled"
     TASK_MARKED = "task_marked"
+    BUDGET_WARNING = "budget_warning"
+    BUDGET_EXCEEDED = "budget_exceeded"
     TREE_COMPLETED = "tree_completed"
     TREE_FAILED = "tree_failed"
     TREE_CANCELLED = "tree_cancelled"

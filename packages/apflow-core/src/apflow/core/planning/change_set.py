@@ -158,6 +158,8 @@ class ChangeSet:
         self.put(task, self._fence(task) | {"cancel_requested_at": None}, sets)
         data: dict[str, Json] = {"wait": round(seconds, 3), "attempt": task.attempts}
         data |= _error_data(attempt)
+        if outcome.usage is not None:
+            data["usage"] = outcome.usage
         message = f"Attempt {task.attempts} failed; the next one starts in {seconds:.3g} s."
         event = self.event(EventType.RETRYING, task, message=message, data=data, error=outcome.error)
         self._append_event(task, event)
@@ -189,6 +191,8 @@ class ChangeSet:
         event = self._ended(task, outcome)
         if outcome.status is FAILED and attempt is not None:
             event.data = {"attempt": task.attempts} | _error_data(attempt)
+        if outcome.usage is not None:
+            event.data = {**(event.data or {}), "usage": outcome.usage}
         self.put(task, expects, sets, event)
         if attempt is not None and (outcome.status is FAILED or task.attempts > 1):
             self._store(attempt)

@@ -11,10 +11,12 @@ from typing import Final, cast
 
 from apflow.core.concurrency.exit_fence import EscapedError
 from apflow.core.errors import (
+    BudgetExceededError,
     ExecutorNotFoundError,
     FileRefusedError,
     InputsError,
     InvalidInputError,
+    ModelPriceUnknownError,
     SecretHostRefusedError,
     SecretRefusedError,
     ValidationError,
@@ -39,7 +41,16 @@ NEVER_RETRIED: Final = frozenset({INTERRUPTED, DEPENDENCY_FAILED, CHILD_FAILED})
 # Errors that a retry does not fix. A policy can still name them.
 _RETRIED_BY_NAME_ONLY: Final = frozenset(
     {VALIDATION_ERROR, EXECUTOR_NOT_FOUND, NOT_SERIALIZABLE, TOO_LARGE, INVALID}
-    | {each.__name__ for each in (SecretRefusedError, SecretHostRefusedError, FileRefusedError)}
+    | {
+        each.__name__
+        for each in (
+            SecretRefusedError,
+            SecretHostRefusedError,
+            FileRefusedError,
+            BudgetExceededError,
+            ModelPriceUnknownError,
+        )
+    }
 )
 
 
@@ -53,6 +64,7 @@ class Outcome:
     error_type: str | None = None  # for programs
     size: int = 0  # bytes of the result as JSON; 0 if not measured
     traceback: str | None = None  # of the exception of users' code
+    usage: Json = None  # of calls of models in the attempt, see `UsageTotals.to_dict`; None: no calls
 
 
 def failed(error_type: str, message: str, **more: Json) -> Outcome:
@@ -189,6 +201,32 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             waiting.extend(reversed(cast("BaseExceptionGroup[BaseException]", error).exceptions))
         else:
             yield error
+
+
+def with_usage(outcome: Outcome, usage: dict[str, Json]) -> Outcome:
+    """Return the outcome with what the calls of models in the attempt used.
+
+    A task that did not complete has the usage in its result, too, unless its code has put its own there.
+
+    Args:
+        usage: see `UsageTotals.to_dict`.
+    """
+    result = outcome.result
+    if outcome.status is not TaskStatus.COMPLETED and isinstance(result, dict | None):
+        kept = cast("dict[str, Json]", result or {})
+        cost = None if usage["unpriced_calls"] else usage["cost_usd"]
+        result = {"token_usage": token_usage(usage), "cost_usd": cost, **kept}
+    return replace(outcome, result=result, usage=usage)
+
+
+def token_usage(usage: dict[str, Json]) -> dict[str, Json]:
+    """Return usage in the names that results of models have."""
+    return {
+        "prompt_tokens": usage["input_tokens"],
+        "completion_tokens": usage["output_tokens"],
+        "total_tokens": usage["total_tokens"],
+        "cached_tokens": usage["cached_tokens"],
+    }
 
 
 def may_retry(outcome: Outcome, policy: Policy, attempts: int, effect: str) -> bool:

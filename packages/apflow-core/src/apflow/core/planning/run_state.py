@@ -17,7 +17,7 @@ from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import Json, Task
 from apflow.core.model.tree import TreeSummary
 from apflow.core.model.tree_index import children_by_parent
-from apflow.core.planning.outcome import Outcome, cancelled
+from apflow.core.planning.outcome import Outcome, cancelled, with_usage
 from apflow.core.planning.plan import DerivedOutcome, Plan
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,8 @@ class Call:
         if isinstance(answer, dict):
             answer = cast("dict[str, Json]", answer)
             kept.update({name: answer[name] for name in KEPT_OF_A_CANCELLED if answer.get(name) is not None})
-        return cancelled(self.message, kept or None)
+        ended = cancelled(self.message, kept or None)
+        return ended if outcome is None or outcome.usage is None else with_usage(ended, outcome.usage)
 
 
 CallT = TypeVar("CallT", bound=Call)

@@ -22,6 +22,7 @@ from apflow.core.model.task import Json
 from apflow.core.service.parameters import Parameters, parameters_model
 from apflow.core.service.results import (
     AttemptResult,
+    BudgetResult,
     CancelResult,
     CopyPreviewResult,
     CountResult,
@@ -40,6 +41,7 @@ from apflow.core.service.results import (
     StatusResult,
     TaskResult,
     TreeResult,
+    UsageReportResult,
     WebhookResult,
     WhyResult,
 )
@@ -215,6 +217,15 @@ OPERATIONS: dict[str, Operation] = {
         Operation("tasks.get", _S.get, TaskResult),
         Operation("tasks.detail", _S.get, TaskResult),
         Operation("tasks.attempts", _S.attempts, list[AttemptResult]),
+        Operation(
+            "tasks.budget",
+            _S.budget,
+            BudgetResult,
+            effect="change",
+            is_idempotent=True,
+            by_any_holder=True,
+        ),
+        Operation("tasks.usage", _S.usage, UsageReportResult, "any"),
         Operation("tasks.list", _S.list, list[TaskResult], "any"),
         Operation("tasks.children", _S.children, list[TaskResult]),
         Operation("tasks.tree", _S.tree, TreeResult),

@@ -30,6 +30,51 @@ class AttemptResult(Result):
     traceback: str | None  # without frames of apflow's core
 
 
+class UsageResult(Result):
+    """What the calls of language models used."""
+
+    calls: int  # those that failed or were cancelled included
+    unpriced_calls: int  # whose cost is not known; cost_usd leaves them out
+    estimated_calls: int  # whose tokens were counted by apflow, because the provider reported none
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    cached_tokens: int  # a part of input_tokens
+    reasoning_tokens: int  # a part of output_tokens
+    cost_usd: float
+    seconds: float  # of the calls, added up
+
+
+class TaskUsageResult(UsageResult):
+    """What the calls of language models used, in total and by model."""
+
+    by_model: dict[str, UsageResult]
+
+
+class UsageReportResult(Result):
+    """Sums of what the calls of language models used."""
+
+    total: UsageResult
+    groups: list[UsageResult]  # each with what it is grouped by: model, user_id, task_id or tree_id
+
+
+class BudgetResult(Result):
+    """A budget for calls of language models, and what is spent of it.
+
+    The amounts are `usd`, `tokens`, `calls` and `seconds`.
+    """
+
+    task_id: str
+    limits: dict[str, float]
+    on_exceed: Literal["fail", "wait"]
+    spent: dict[str, float]
+    reserved: dict[str, float]  # for calls that have begun
+    lost: dict[str, float]  # reserved for calls whose process died: what they used is not known
+    left: dict[str, float]
+    open_calls: int
+    warned: list[str]  # amounts for which a warning was given
+
+
 class TaskResult(Result):
     """A task; values of secret-like keys are masked as ***."""
 
@@ -60,6 +105,9 @@ class TaskResult(Result):
     spawned_by: str | None = None  # on a root: the task of another tree that started this tree
     child_trees: list[str] = []  # ids of the roots of the trees that the task started
     history: list[AttemptResult] | None = None  # only if it was asked for
+    # Of `tasks.get` only: what the calls of models used, for a root those of its whole tree.
+    usage: TaskUsageResult | None = None
+    budget_state: BudgetResult | None = None  # of `tasks.get` only, and only of a task with a budget
 
 
 class TreeResult(TaskResult):

@@ -6,6 +6,7 @@ to them. Results are plain JSON; values of secret-like keys are masked as ***.
 
 from __future__ import annotations
 
+from apflow.core.service.budgets import BudgetService
 from apflow.core.service.generation import GenerationService
 from apflow.core.service.logs import LogService
 from apflow.core.service.runs import RunService
@@ -15,5 +16,5 @@ from apflow.core.service.trees import as_array
 __all__ = ["TaskService", "as_array"]
 
 
-class TaskService(RunService, LogService, GenerationService, SystemService):
+class TaskService(RunService, LogService, BudgetService, GenerationService, SystemService):
     """The operations of one caller on one store."""

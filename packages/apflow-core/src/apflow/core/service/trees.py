@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from apflow.core.authoring.creator import TaskCreator
-from apflow.core.authoring.delete_plan import read_deletion
+from apflow.core.authoring.delete_plan import forget_accounts, read_deletion
 from apflow.core.authoring.edit_plan import UPDATABLE
 from apflow.core.authoring.repository import TaskRepository
 from apflow.core.authoring.task_path import MAX_ROOTS
@@ -18,6 +18,7 @@ from apflow.core.model.task import Json, Task
 from apflow.core.model.tree import TaskTreeNode
 from apflow.core.payload.secrets import refuse_masked
 from apflow.core.service.access import Access
+from apflow.core.service.budgets import budget_state, usage_of
 from apflow.core.service.rendering import MASKED_FIELDS, masked, nested, shown
 from apflow.core.store.base import TaskQuery
 
@@ -74,9 +75,17 @@ class TreeService(Access):
             bool, Field(description="Also return the attempts of the task, in the field `history`.")
         ] = False,
     ) -> dict[str, Json]:
-        """Return one task."""
+        """Return one task, with what its calls of language models used and the state of its budget.
+
+        For a root, the usage is that of its whole tree.
+        """
         task = await self._task(task_id)
-        return shown(task) | {"history": await self._history(task)} if history else shown(task)
+        found = shown(task)
+        if usage := await usage_of(self.db, task):
+            found["usage"] = usage
+        if task.policy.get("budget"):
+            found["budget_state"] = await budget_state(self.db, task)
+        return found | ({"history": await self._history(task)} if history else {})
 
     async def attempts(self, task_id: TaskId) -> Answers:
         """Return the attempts of a task, in order: those of earlier executions, too.
@@ -278,6 +287,7 @@ class TreeService(Access):
         tasks = await self.db.existing_tree(task.root_id, task.id)
         change = await read_deletion(self.db, tasks, task.id, force=force)
         await self.db.write(change)
+        await forget_accounts(self.db, tasks, change)
         return {"success": True, "task_id": task.id, "deleted_count": len(change.remove)}
 
     async def copy(

@@ -24,6 +24,7 @@ from apflow.core.model.event import TaskEvent
 from apflow.core.model.log import LogChunk, LogLine, LogQuery
 from apflow.core.model.status import TRANSITIONS, TaskStatus
 from apflow.core.model.task import Json, Task
+from apflow.core.model.usage import UsageEntry, UsageQuery, UsageSum
 
 
 @dataclass(slots=True)
@@ -82,6 +83,7 @@ class Capabilities:
     is_durable: bool = False  # what was written is there after kill -9
     is_shared: bool = False  # several processes may use it at once
     has_attempts: bool = False  # it keeps the records of attempts
+    has_usage: bool = False  # it keeps what the calls of language models used
     has_custom_columns: bool = False  # columns of a TaskModel subclass become columns of the table
 
 
@@ -258,6 +260,24 @@ class TaskStore(ABC):
         """Return stored lines of one tree, in order of their numbers. Unless overridden, there are none.
 
         The numbers of the lines of one attempt ascend in the order in which they were added.
+        """
+        del query
+        return []
+
+    async def add_usage(self, entries: Sequence[UsageEntry]) -> None:
+        """Add what the calls of models used to the account, durably. Entries of one task and model add up.
+
+        The account keeps the usage of tasks that are deleted. Unless overridden, it is dropped.
+
+        Raises:
+            StoreUnavailableError: the store cannot write for the moment.
+        """
+        del entries
+
+    async def usage(self, query: UsageQuery) -> list[UsageSum]:
+        """Return sums of the account, in order of the fields that they are grouped by. No empty sums.
+
+        Unless overridden, there are none.
         """
         del query
         return []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -17,6 +18,7 @@ from apflow.core.model.event import TaskEvent
 from apflow.core.model.log import LogChunk, LogLine, LogQuery, lines_of
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, utc_now
+from apflow.core.model.usage import UsageEntry, UsageQuery, UsageSum, sum_up
 from apflow.core.payload.json_value import CONTAINERS, copy_json, loads
 from apflow.core.process.identity import ForkGuard, ForkLock
 from apflow.core.store.base import (
@@ -41,7 +43,7 @@ from apflow.core.store.rules import (
 class MemoryStore(TaskStore):
     """A store that ends with its process."""
 
-    capabilities = Capabilities(has_attempts=True)
+    capabilities = Capabilities(has_attempts=True, has_usage=True)
 
     def __init__(self, url: str = "memory://") -> None:
         self.url = url
@@ -56,6 +58,8 @@ class MemoryStore(TaskStore):
         self._attempts: dict[str, list[TaskAttempt]] = {}  # by task id
         self._logs: dict[str, list[tuple[int, LogChunk]]] = {}  # root id -> numbered chunks, in order
         self._chunks = 0  # number of the last chunk
+        # By task and model, with the time of the last call.
+        self._usage: dict[tuple[str, str], tuple[UsageEntry, datetime]] = {}
         self._records: dict[tuple[str, str], tuple[str, int]] = {}  # kind, key -> JSON text, version
 
     async def write(self, change: Change) -> TransitionResult:
@@ -145,6 +149,21 @@ class MemoryStore(TaskStore):
             for line in lines_of(chunk, number, query)
         )
         return list(islice(found, query.limit))
+
+    async def add_usage(self, entries: Sequence[UsageEntry]) -> None:
+        with self._lock:
+            self._check_open()
+            for entry in entries:
+                place = entry.task_id, entry.model
+                if place in self._usage:
+                    entry = replace(entry, totals=self._usage[place][0].totals + entry.totals)
+                self._usage[place] = entry, utc_now()
+
+    async def usage(self, query: UsageQuery) -> list[UsageSum]:
+        with self._lock:
+            self._check_open()
+            found = [entry for entry, at in self._usage.values() if _is_used(entry, at, query)]
+        return sum_up(found, query.group_by)
 
     async def put_record(
         self, kind: str, key: str, value: Json, *, version: int | None = None
@@ -346,6 +365,17 @@ def _matches(task: Task, query: TaskQuery) -> bool:
         and (query.created_before is None or task.created_at < query.created_before)
         and _is_any(query.is_requested, task.run_requested_at is not None)
         and _has(task, query.custom, custom_fields())
+    )
+
+
+def _is_used(entry: UsageEntry, at: datetime, query: UsageQuery) -> bool:
+    """Return whether a query of usage wants an entry whose last call was at a time."""
+    return (
+        (query.top_ids is None or entry.top_id in query.top_ids)
+        and (query.root_ids is None or entry.root_id in query.root_ids)
+        and (query.task_ids is None or entry.task_id in query.task_ids)
+        and _is_any(query.user_id, entry.user_id)
+        and (query.since is None or at > query.since)
     )
 
 

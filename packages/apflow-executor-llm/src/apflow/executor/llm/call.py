@@ -7,12 +7,19 @@ traceback that is stored with a task.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from apflow.core.errors import ApflowError
+from apflow.core.extensions.model_account import ModelAnswer, ModelRequest
+from apflow.core.extensions.model_calls import ModelCall, model_call
+from apflow.core.model.usage import ModelUsage
 from apflow.core.permissions.origin import current_origin
+from apflow.core.settings import get_settings
 from apflow.executor.llm.connection import http_handler
 from apflow.executor.llm.errors import (
     FIRST_TOKEN,
@@ -26,7 +33,9 @@ from apflow.executor.llm.keys import key_for, without_keys
 from apflow.executor.llm.library import LiteLLM
 from apflow.executor.llm.providers import check_unguarded, provider_of
 from apflow.executor.llm.request import Message, Prices, Target
-from apflow.executor.llm.usage import Usage, read_usage
+from apflow.executor.llm.usage import Usage, cost_of, count_tokens, estimate_usage, read_usage
+
+logger = logging.getLogger(__name__)
 
 Json = Any
 
@@ -66,6 +75,7 @@ class Caller:
         user_id: the user for whom the task runs.
         received: updated while an answer is received.
         on_text: called after each piece of a stream.
+        paused: returns a context in which the time of the task does not count: the call waits for a budget.
     """
 
     library: LiteLLM
@@ -76,6 +86,7 @@ class Caller:
     user_id: str | None
     received: Received
     on_text: Callable[[], None]
+    paused: Callable[[], AbstractContextManager[object]] = nullcontext
 
     async def call(
         self, target: Target, messages: list[Message], response_format: dict[str, Json] | None
@@ -85,6 +96,7 @@ class Caller:
         Raises:
             LLMError: there is no answer, or a part of it only.
             AddressRefusedError, HostNotFoundError, SecretHostRefusedError: see `apflow.core.net.connect`.
+            BudgetExceededError, ModelPriceUnknownError: see `apflow.core.extensions.model_calls`.
         """
         provider = provider_of(self.library, target.model, target.api_base)
         await check_unguarded(provider, target.api_base)
@@ -103,17 +115,65 @@ class Caller:
             arguments["client"] = http_handler()
         if response_format is not None:
             arguments["response_format"] = response_format
-        self.received.text, self.received.model, self.received.messages = "", target.model, messages
+        accounted = model_call(self._request(target, provider.name, messages))
+        with self.paused():
+            await accounted.begin()
+        if accounted.max_output_tokens is not None and not _most(self.parameters):
+            arguments["max_tokens"] = accounted.max_output_tokens
+        async with accounted:
+            try:
+                return await self._answered(target, arguments, accounted)
+            except LLMCallError as error:
+                error.args = tuple(without_keys(str(each), [key]) for each in error.args)
+                raise
+
+    async def _answered(self, target: Target, arguments: dict[str, Json], accounted: ModelCall) -> Answer:
+        """Make a call, and record on the account what it used."""
+        received = self.received
+        received.text, received.model, received.messages = "", target.model, arguments["messages"]
         try:
             answer = await (
                 self._stream(target, arguments) if self.is_stream else self._plain(target, arguments)
             )
-        except LLMCallError as error:
-            error.args = tuple(without_keys(str(each), [key]) for each in error.args)
+        except BaseException:
+            if received.messages:  # it has begun, and the provider has reported no usage
+                accounted.record(self._estimated(target))
             raise
-        self.received.messages = []
-        self.received.usage += answer.usage
+        received.messages = []
+        received.usage += answer.usage
+        reason = [answer.finish_reason] if answer.finish_reason else []
+        shown = {"role": "assistant", "content": answer.content, "tool_calls": answer.tool_calls}
+        accounted.record(
+            answer.usage.as_model_usage(),
+            ModelAnswer(model=answer.provider_model, finish_reasons=reason, messages=[shown]),
+        )
         return answer
+
+    def _estimated(self, target: Target) -> ModelUsage:
+        """Return what has been received of the current call, counted here."""
+        received = self.received
+        try:
+            used = estimate_usage(self.library, target.model, received.messages, received.text, self.prices)
+        except Exception:
+            logger.exception("The tokens of a call of %s could not be counted.", target.model)
+            return ModelUsage(cost_usd=None, is_estimated=True)
+        return used.as_model_usage()
+
+    def _request(self, target: Target, provider: str, messages: list[Message]) -> ModelRequest:
+        """Describe a call for the account of the task."""
+        return ModelRequest(
+            model=target.model,
+            provider=provider,
+            input_tokens=partial(
+                count_tokens, self.library, target.model, messages, self.parameters.get("tools")
+            ),
+            max_output_tokens=_most(self.parameters),
+            usual_output_tokens=_usual(self.parameters),
+            cost=partial(cost_of, self.library, target.model, prices=self.prices),
+            parameters=self.parameters,
+            messages=messages,
+            address=target.api_base,
+        )
 
     async def _plain(self, target: Target, arguments: dict[str, Json]) -> Answer:
         try:
@@ -175,6 +235,19 @@ class Caller:
             finish_reason=choice.finish_reason,
             usage=read_usage(self.library, response.usage, target.model, self.prices),
         )
+
+
+def _most(parameters: Mapping[str, Json]) -> int | None:
+    """Return the number of tokens that a task permits for an answer, None if it sets no limit."""
+    most: int | None = parameters.get("max_tokens")
+    return most
+
+
+def _usual(parameters: Mapping[str, Json]) -> int | None:
+    """Return the limit for an answer with thinking under a budget; None for the usual limit."""
+    thinking: Mapping[str, Json] = parameters.get("thinking") or {}
+    tokens = thinking.get("budget_tokens")
+    return tokens + get_settings().budget_output_tokens if isinstance(tokens, int) else None
 
 
 def _delta(chunk: Any) -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar
 
 from apflow.core.extensions.executor import BaseTask, InputsSchema
@@ -69,7 +71,7 @@ class LLMExecutor(BaseTask):
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                return await self._ask(library, request, self._received)
+                return await self._ask(library, request, self._received, limit)
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -88,7 +90,9 @@ class LLMExecutor(BaseTask):
         partial = {"content": received.text, "model": received.model, "cost_usd": usage.cost_usd}
         return {"partial_result": partial, "token_usage": usage.as_json()}
 
-    async def _ask(self, library: LiteLLM, request: ChatRequest, received: Received) -> Answer | JsonAnswer:
+    async def _ask(
+        self, library: LiteLLM, request: ChatRequest, received: Received, limit: asyncio.Timeout
+    ) -> Answer | JsonAnswer:
         caller = Caller(
             library=library,
             parameters=request.parameters,
@@ -98,6 +102,7 @@ class LLMExecutor(BaseTask):
             user_id=self.user_id,
             received=received,
             on_text=self._report,
+            paused=partial(_paused, limit),
         )
 
         def ask(messages: list[Message], response_format: dict[str, Json] | None) -> Awaitable[Answer]:
@@ -124,6 +129,16 @@ class LLMExecutor(BaseTask):
             "data": {"content": text, "model": received.model},
         }
         self.event_queue.put_nowait(event)
+
+
+@contextmanager
+def _paused(limit: asyncio.Timeout) -> Generator[None]:
+    """Stop the clock of a timeout while the context lasts."""
+    loop, until = asyncio.get_running_loop(), limit.when()
+    paused_at = loop.time()
+    limit.reschedule(None)
+    yield
+    limit.reschedule(None if until is None else until + loop.time() - paused_at)
 
 
 def _has_native_mode(library: LiteLLM, model: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from apflow.core.model.usage import ModelUsage
 from apflow.executor.llm.library import LiteLLM
 from apflow.executor.llm.request import Message, Prices
 
@@ -32,6 +33,17 @@ class Usage:
             self.reasoning_tokens + other.reasoning_tokens,
             None if costs[0] is None or costs[1] is None else costs[0] + costs[1],
             self.is_estimated or other.is_estimated,
+        )
+
+    def as_model_usage(self) -> ModelUsage:
+        """Return the usage as the account of the task takes it."""
+        return ModelUsage(
+            input_tokens=self.prompt_tokens,
+            output_tokens=self.completion_tokens,
+            cached_tokens=self.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens,
+            cost_usd=self.cost_usd,
+            is_estimated=self.is_estimated,
         )
 
     def as_json(self) -> dict[str, Json]:
@@ -73,6 +85,21 @@ def estimate_usage(
     completion = library.token_counter(model=model, text=text) if text else 0
     reported = library.Usage(prompt_tokens=prompt, completion_tokens=completion)
     return replace(read_usage(library, reported, model, prices), is_estimated=True)
+
+
+def count_tokens(
+    library: LiteLLM, model: str, messages: list[Message], tools: list[Json] | None = None
+) -> int:
+    """Count the tokens of a prompt here. It takes milliseconds."""
+    return int(library.token_counter(model=model, messages=messages, tools=tools))
+
+
+def cost_of(
+    library: LiteLLM, model: str, prompt_tokens: int, completion_tokens: int, prices: Prices | None
+) -> float | None:
+    """Return the price of tokens in US dollars, None if it is not known."""
+    reported = library.Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+    return read_usage(library, reported, model, prices).cost_usd
 
 
 def _cost(usage: Usage, prices: Prices) -> float:

@@ -33,6 +33,7 @@ from apflow.core.service.task_service import TaskService
 from apflow.core.store.base import TaskQuery
 from apflow.server.auth.authentication import current_service
 from apflow.server.http.api_error import RefusedError
+from apflow.server.observability.model_metrics import ModelMetrics
 from apflow.server.observability.observation import Seen
 
 FRESH: Final = 5.0  # seconds that figures of the store are good for
@@ -84,6 +85,7 @@ class Metrics(Collector):
         self._requested = Gauge(
             "apflow_runs_requested", "Runs in the database that have not ended", registry=self.registry
         )
+        self.models = ModelMetrics(self.registry)
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)

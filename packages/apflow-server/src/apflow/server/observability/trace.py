@@ -7,12 +7,15 @@ that what several processes did of one run, after a crash for instance, makes on
 from __future__ import annotations
 
 import hashlib
+import secrets
+import threading
 from collections import defaultdict
 from datetime import datetime
 from importlib import import_module
 from typing import Any, Final, cast
 
 from opentelemetry.context import Context
+from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -21,6 +24,7 @@ from opentelemetry.trace import (
     NonRecordingSpan,
     Span,
     SpanContext,
+    SpanKind,
     Status,
     StatusCode,
     TraceFlags,
@@ -30,20 +34,24 @@ from opentelemetry.util.types import AttributeValue
 
 from apflow.core import plugins
 from apflow.core.errors import SettingsError
+from apflow.core.extensions.model_account import EndedModelCall
 from apflow.core.model.event import FINAL, EventType, TaskEvent
 from apflow.core.model.task import Task
 from apflow.core.settings import Settings
+from apflow.server.observability.model_trace import ModelMeter, otlp_reader, span_attributes, span_name
 from apflow.server.observability.observation import Seen
 
 ENDED: Final = {EventType.TASK_COMPLETED, EventType.TASK_FAILED, EventType.TASK_CANCELLED}
+CANCELLED: Final = "CancelledError"
 MAX_RETRIES: Final = 10_000  # that are kept until their tasks end
 
 
 class Tracing:
     """Makes spans of observed events, and passes them to a processor of the SDK."""
 
-    def __init__(self, processor: SpanProcessor) -> None:
+    def __init__(self, processor: SpanProcessor, reader: MetricReader | None = None) -> None:
         self._ids = _GivenIds()
+        self._lock = threading.Lock()  # guards the ids: model calls end in any thread
         resource = Resource.create(
             {
                 SERVICE_NAME: "apflow",
@@ -54,6 +62,7 @@ class Tracing:
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("apflow", plugins.version("apflow-core"))
         self._retries: dict[str, list[TaskEvent]] = defaultdict(list)
+        self._meter = None if reader is None else ModelMeter(reader, resource)
 
     def take(self, seen: Seen) -> None:
         """Make a span where an event ends something."""
@@ -65,9 +74,33 @@ class Tracing:
         elif event.type in FINAL:
             self._end_tree(seen)
 
+    def take_model_call(self, call: EndedModelCall) -> None:
+        """Make a span of a call of a language model, below that of its task. May be called in any thread."""
+        if self._meter is not None:
+            self._meter.take(call)
+        began_at = nanoseconds(call.began_at)
+        trace_id = parent_id = None
+        if call.task is not None and call.root is not None:
+            run = run_name(call.root.id, call.root.run_requested_at)
+            trace_id, parent_id = number(run, 16), number(f"{run} {call.task.id}", 8)
+        span = self._start(
+            span_name(call),
+            trace_id=trace_id or number(secrets.token_hex(), 16),
+            span_id=number(secrets.token_hex(), 8),
+            parent_id=parent_id,
+            at=call.began_at,
+            kind=SpanKind.CLIENT,
+        )
+        span.set_attributes(span_attributes(call))
+        if call.error_type is not None and call.error_type != CANCELLED:
+            span.set_status(Status(StatusCode.ERROR, call.error_type))
+        span.end(began_at + int(call.seconds * 1e9))
+
     def close(self) -> None:
         """Send what waits, for some seconds at most. Blocks."""
         self._provider.shutdown()
+        if self._meter is not None:
+            self._meter.close()
 
     def _end_task(self, seen: Seen) -> None:
         event, task = seen.event, seen.task
@@ -102,14 +135,24 @@ class Tracing:
         span.set_status(status_of(event))
         span.end(nanoseconds(event.timestamp))
 
-    def _start(self, name: str, *, trace_id: int, span_id: int, parent_id: int | None, at: datetime) -> Span:
-        self._ids.trace_id, self._ids.span_id = trace_id, span_id
+    def _start(
+        self,
+        name: str,
+        *,
+        trace_id: int,
+        span_id: int,
+        parent_id: int | None,
+        at: datetime,
+        kind: SpanKind = SpanKind.INTERNAL,
+    ) -> Span:
         context = Context()
         if parent_id is not None:
             flags = TraceFlags(TraceFlags.SAMPLED)
             parent = SpanContext(trace_id, parent_id, is_remote=False, trace_flags=flags)
             context = set_span_in_context(NonRecordingSpan(parent), context)
-        return self._tracer.start_span(name, context, start_time=nanoseconds(at))
+        with self._lock:
+            self._ids.trace_id, self._ids.span_id = trace_id, span_id
+            return self._tracer.start_span(name, context, kind=kind, start_time=nanoseconds(at))
 
 
 class _GivenIds(IdGenerator):
@@ -142,13 +185,18 @@ def tracing_of(settings: Settings) -> Tracing | None:
         ) from error
     endpoint = settings.otlp_endpoint.rstrip("/")
     url = endpoint if endpoint.endswith("/v1/traces") else f"{endpoint}/v1/traces"
-    return Tracing(BatchSpanProcessor(exporter.OTLPSpanExporter(endpoint=url)))
+    return Tracing(BatchSpanProcessor(exporter.OTLPSpanExporter(endpoint=url)), otlp_reader(endpoint))
 
 
 def run_of(seen: Seen) -> str:
     """Return a name for the run that an event belongs to, the same in every process."""
-    when = seen.requested_at.timestamp() if seen.requested_at is not None else 0
-    return f"{seen.event.root_task_id} {when:.6f}"
+    return run_name(seen.event.root_task_id, seen.requested_at)
+
+
+def run_name(root_id: str, requested_at: datetime | None) -> str:
+    """Return a name for the run of a tree that was requested at a time, the same in every process."""
+    when = requested_at.timestamp() if requested_at is not None else 0
+    return f"{root_id} {when:.6f}"
 
 
 def number(text: str, size: int) -> int:

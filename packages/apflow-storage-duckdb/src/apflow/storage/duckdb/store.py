@@ -77,7 +77,7 @@ class DuckDBStore(SqlLogStore):
         self.url = f"duckdb:///{path or MEMORY}"
         self.file = path
         self.capabilities = Capabilities(
-            is_durable=path is not None, has_attempts=True, has_custom_columns=True
+            is_durable=path is not None, has_attempts=True, has_usage=True, has_custom_columns=True
         )
         self._local = None if path is None else LocalServer(self, path)
         started = (lambda: None) if self._local is None else self._local.start

@@ -21,6 +21,7 @@ from apflow.storage.sql.columns import (
     LOGS,
     RECORDS,
     TASKS,
+    USAGE,
     TaskColumn,
     encode,
     naive,
@@ -75,6 +76,16 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         f"CREATE INDEX apflow_logs_stored ON {LOGS} (stored_at)",
     ),
     migrations.MIGRATIONS[9],
+    (
+        *migrations.MIGRATIONS[10],
+        *(
+            f'ALTER TABLE {USAGE} ALTER COLUMN {name} TYPE VARCHAR COLLATE "C"'
+            for name in ("task_id", "model", "root_id", "top_id", "user_id")
+        ),
+        f"CREATE INDEX apflow_usage_root ON {USAGE} (root_id)",
+        f"CREATE INDEX apflow_usage_top ON {USAGE} (top_id)",
+        f"CREATE INDEX apflow_usage_user ON {USAGE} (user_id)",
+    ),
 )
 LATEST = len(MIGRATIONS)
 

@@ -69,7 +69,9 @@ class PostgresStore(SqlLogStore):
         InvalidInputError: the URL cannot be read.
     """
 
-    capabilities = Capabilities(is_durable=True, is_shared=True, has_attempts=True, has_custom_columns=True)
+    capabilities = Capabilities(
+        is_durable=True, is_shared=True, has_attempts=True, has_usage=True, has_custom_columns=True
+    )
     tables_version = LATEST
 
     def __init__(

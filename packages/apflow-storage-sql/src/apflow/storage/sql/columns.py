@@ -22,6 +22,7 @@ EVENTS = "apflow_events"
 LOGS = "apflow_logs"
 RECORDS = "apflow_records"
 ATTEMPTS = "apflow_attempts"
+USAGE = "apflow_usage"
 SCHEMA = "apflow_schema"
 
 

@@ -18,7 +18,7 @@ from apflow.core.payload.json_value import dumps, loads
 from apflow.storage.sql.columns import LOGS, naive
 from apflow.storage.sql.pages import packed, unpacked
 from apflow.storage.sql.queries import Statement, among_unnested, possible
-from apflow.storage.sql.records import SqlRecordStore
+from apflow.storage.sql.usage import SqlUsageStore
 
 PAGE: Final = 64  # rows that are read at once
 
@@ -37,8 +37,8 @@ DELETE_OF_TASKS: Final = f"{DELETE_OF_TREES} AND task_id IN (SELECT unnest($2::V
 DELETE_OLD: Final = f"DELETE FROM {LOGS} WHERE stored_at < $1"
 
 
-class SqlLogStore(SqlRecordStore):
-    """The part of a store that keeps records and log lines by SQL."""
+class SqlLogStore(SqlUsageStore):
+    """The part of a store that keeps records, usage and log lines by SQL."""
 
     async def add_logs(self, chunks: Sequence[LogChunk]) -> None:
         if chunks:

@@ -119,6 +119,27 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         "ALTER TABLE apflow_tasks ADD COLUMN spawned_by VARCHAR",
         "ALTER TABLE apflow_tasks ADD COLUMN child_trees VARCHAR",
     ),
+    # What the calls of language models used. It outlives the tasks.
+    (
+        """CREATE TABLE apflow_usage (
+            task_id VARCHAR NOT NULL,
+            model VARCHAR NOT NULL,
+            root_id VARCHAR NOT NULL,
+            top_id VARCHAR NOT NULL,
+            user_id VARCHAR,
+            last_at TIMESTAMP NOT NULL,
+            calls BIGINT NOT NULL,
+            unpriced_calls BIGINT NOT NULL,
+            estimated_calls BIGINT NOT NULL,
+            input_tokens BIGINT NOT NULL,
+            output_tokens BIGINT NOT NULL,
+            cached_tokens BIGINT NOT NULL,
+            reasoning_tokens BIGINT NOT NULL,
+            cost_usd DOUBLE PRECISION NOT NULL,
+            seconds DOUBLE PRECISION NOT NULL,
+            PRIMARY KEY (task_id, model)
+        )""",
+    ),
 )
 
 LATEST = len(MIGRATIONS)

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Double, Integer, MetaData, String, Table
 from sqlalchemy.types import TypeEngine
 
-from apflow.storage.sql.columns import ATTEMPTS, BASE, EVENTS, LOGS, RECORDS, SCHEMA, TASKS
+from apflow.storage.sql.columns import ATTEMPTS, BASE, EVENTS, LOGS, RECORDS, SCHEMA, TASKS, USAGE
 
 _TYPES: dict[str, type[TypeEngine[Any]]] = {
     "VARCHAR": String,
@@ -72,6 +72,26 @@ records = Table(
     Column("value", String, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("updated_at", DateTime, nullable=False),
+)
+
+usage = Table(
+    USAGE,
+    metadata,
+    Column("task_id", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("root_id", String, nullable=False),
+    Column("top_id", String, nullable=False),
+    Column("user_id", String),
+    Column("last_at", DateTime, nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("unpriced_calls", BigInteger, nullable=False),
+    Column("estimated_calls", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("cost_usd", Double, nullable=False),
+    Column("seconds", Double, nullable=False),
 )
 
 schema = Table(
