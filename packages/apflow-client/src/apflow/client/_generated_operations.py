@@ -253,12 +253,27 @@ class AsyncOperations:
         key: str | None = None,
         root_only: bool = True,
         original_task_id: str | None = None,
+        id_prefix: str | None = None,
+        since: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         limit: int | None = 100,
         offset: int = 0,
         cursor: str | None = None,
-        order: Literal["created_at", "-created_at", "priority", "name"] = "-created_at",
+        order: Literal[
+            "created_at",
+            "-created_at",
+            "started_at",
+            "-started_at",
+            "updated_at",
+            "-updated_at",
+            "completed_at",
+            "-completed_at",
+            "priority",
+            "name",
+            "-name",
+        ] = "-created_at",
+        with_tree: bool = False,
     ) -> list[TaskResult]:
         """Return the tasks that match the filters; by default only the roots of trees.
 
@@ -272,12 +287,17 @@ class AsyncOperations:
             key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
             original_task_id: Only copies of this task.
+            id_prefix: Only tasks whose ID begins with this string.
+            since: Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or
+                after this time in ISO 8601 format.
             created_after: Only tasks created after this time.
             created_before: Only tasks created before this time.
             limit: The maximum number of tasks to return.
             offset: The number of tasks to skip.
             cursor: ID of the last task of the previous page: start after it.
-            order: The sort order; `-` means descending.
+            order: The sort order; `-` means descending. Tasks without the time come last.
+            with_tree: Also return, for each root, the status and progress of its tree and the number of its
+                tasks by status, in the field `tree`.
         """
         answer: list[TaskResult] = await self._ask(
             "tasks.list",
@@ -288,12 +308,15 @@ class AsyncOperations:
                 "key": key,
                 "root_only": root_only,
                 "original_task_id": original_task_id,
+                "id_prefix": id_prefix,
+                "since": since,
                 "created_after": created_after,
                 "created_before": created_before,
                 "limit": limit,
                 "offset": offset,
                 "cursor": cursor,
                 "order": order,
+                "with_tree": with_tree,
             },
         )
         return answer
@@ -322,7 +345,13 @@ class AsyncOperations:
         user_id: str | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         name: str | None = None,
+        key: str | None = None,
         root_only: bool = False,
+        original_task_id: str | None = None,
+        id_prefix: str | None = None,
+        since: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
     ) -> CountResult:
         """Count the tasks that match the filters, in total and by status.
 
@@ -330,10 +359,29 @@ class AsyncOperations:
             user_id: Only tasks of this user.
             status: Only tasks with this status, or with one of these.
             name: Only tasks with this name.
+            key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
+            original_task_id: Only copies of this task.
+            id_prefix: Only tasks whose ID begins with this string.
+            since: Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or
+                after this time in ISO 8601 format.
+            created_after: Only tasks created after this time.
+            created_before: Only tasks created before this time.
         """
         answer: CountResult = await self._ask(
-            "tasks.count", {"user_id": user_id, "status": status, "name": name, "root_only": root_only}
+            "tasks.count",
+            {
+                "user_id": user_id,
+                "status": status,
+                "name": name,
+                "key": key,
+                "root_only": root_only,
+                "original_task_id": original_task_id,
+                "id_prefix": id_prefix,
+                "since": since,
+                "created_after": created_after,
+                "created_before": created_before,
+            },
         )
         return answer
 
@@ -865,12 +913,27 @@ class SyncOperations:
         key: str | None = None,
         root_only: bool = True,
         original_task_id: str | None = None,
+        id_prefix: str | None = None,
+        since: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         limit: int | None = 100,
         offset: int = 0,
         cursor: str | None = None,
-        order: Literal["created_at", "-created_at", "priority", "name"] = "-created_at",
+        order: Literal[
+            "created_at",
+            "-created_at",
+            "started_at",
+            "-started_at",
+            "updated_at",
+            "-updated_at",
+            "completed_at",
+            "-completed_at",
+            "priority",
+            "name",
+            "-name",
+        ] = "-created_at",
+        with_tree: bool = False,
     ) -> list[TaskResult]:
         """Return the tasks that match the filters; by default only the roots of trees.
 
@@ -884,12 +947,17 @@ class SyncOperations:
             key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
             original_task_id: Only copies of this task.
+            id_prefix: Only tasks whose ID begins with this string.
+            since: Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or
+                after this time in ISO 8601 format.
             created_after: Only tasks created after this time.
             created_before: Only tasks created before this time.
             limit: The maximum number of tasks to return.
             offset: The number of tasks to skip.
             cursor: ID of the last task of the previous page: start after it.
-            order: The sort order; `-` means descending.
+            order: The sort order; `-` means descending. Tasks without the time come last.
+            with_tree: Also return, for each root, the status and progress of its tree and the number of its
+                tasks by status, in the field `tree`.
         """
         answer: list[TaskResult] = self._ask(
             "tasks.list",
@@ -900,12 +968,15 @@ class SyncOperations:
                 "key": key,
                 "root_only": root_only,
                 "original_task_id": original_task_id,
+                "id_prefix": id_prefix,
+                "since": since,
                 "created_after": created_after,
                 "created_before": created_before,
                 "limit": limit,
                 "offset": offset,
                 "cursor": cursor,
                 "order": order,
+                "with_tree": with_tree,
             },
         )
         return answer
@@ -934,7 +1005,13 @@ class SyncOperations:
         user_id: str | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         name: str | None = None,
+        key: str | None = None,
         root_only: bool = False,
+        original_task_id: str | None = None,
+        id_prefix: str | None = None,
+        since: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
     ) -> CountResult:
         """Count the tasks that match the filters, in total and by status.
 
@@ -942,10 +1019,29 @@ class SyncOperations:
             user_id: Only tasks of this user.
             status: Only tasks with this status, or with one of these.
             name: Only tasks with this name.
+            key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
+            original_task_id: Only copies of this task.
+            id_prefix: Only tasks whose ID begins with this string.
+            since: Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or
+                after this time in ISO 8601 format.
+            created_after: Only tasks created after this time.
+            created_before: Only tasks created before this time.
         """
         answer: CountResult = self._ask(
-            "tasks.count", {"user_id": user_id, "status": status, "name": name, "root_only": root_only}
+            "tasks.count",
+            {
+                "user_id": user_id,
+                "status": status,
+                "name": name,
+                "key": key,
+                "root_only": root_only,
+                "original_task_id": original_task_id,
+                "id_prefix": id_prefix,
+                "since": since,
+                "created_after": created_after,
+                "created_before": created_before,
+            },
         )
         return answer
 

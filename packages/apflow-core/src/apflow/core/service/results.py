@@ -30,6 +30,15 @@ class AttemptResult(Result):
     traceback: str | None  # without frames of apflow's core
 
 
+class TreeStateResult(Result):
+    """What the tasks of a tree add up to."""
+
+    status: TaskStatus
+    progress: float  # the mean of all tasks, 0.0 to 1.0
+    total: int  # the number of tasks
+    by_status: dict[str, int]
+
+
 class TaskResult(Result):
     """A task; values of secret-like keys are masked as ***."""
 
@@ -60,6 +69,7 @@ class TaskResult(Result):
     spawned_by: str | None = None  # on a root: the task of another tree that started this tree
     child_trees: list[str] = []  # ids of the roots of the trees that the task started
     history: list[AttemptResult] | None = None  # only if it was asked for
+    tree: TreeStateResult | None = None  # on a root, only if it was asked for
 
 
 class TreeResult(TaskResult):
