@@ -82,7 +82,11 @@ JsonTime = Annotated[
     AwareDatetime, Field(strict=False), BeforeValidator(_check_time), AfterValidator(_to_utc)
 ]
 Time = Annotated[datetime | None, JsonType(JsonTime | None)]
-JsonSince = Annotated[str, AfterValidator(check_since)]
+JsonIsRunning = Annotated[
+    bool | None,
+    Field(description="Only roots of trees with an unfinished run (true), or without one (false)."),
+]
+Since = Annotated[str, AfterValidator(check_since)]
 
 # What a number in JSON can hold exactly in every language.
 LogNumber = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(whole)]

@@ -131,7 +131,7 @@ NULLABLE_TIMES = frozenset({"started_at", "updated_at", "completed_at"})
 
 def last_time(order: str) -> datetime:
     """Return the time that a null time counts as in an order, so that it comes last."""
-    # Not the least time of Python: asyncpg 0.31 sends that as -infinity.
+    # Not the least time of Python: asyncpg 0.32 sends that as -infinity.
     return datetime(1900, 1, 1, tzinfo=UTC) if ORDERS[order][1] else datetime(9999, 12, 31, tzinfo=UTC)
 
 
