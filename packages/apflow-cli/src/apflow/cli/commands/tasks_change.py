@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from apflow.cli.commands.tasks_logs import logs
-from apflow.cli.commands.tasks_write import create, update, watch
+from apflow.cli.commands.tasks_watch import watch
+from apflow.cli.commands.tasks_write import create, update
 from apflow.cli.errors.exit_code import OF_STATUS, ExitCode
 from apflow.cli.inputs.options import (
     finish,

@@ -100,9 +100,11 @@ async def _stored(
 
 
 def _shown(line: dict[str, Any], *, is_tree: bool) -> str:
-    """Return a line for people: time, level, the task if there are several, and the message."""
+    """Return a line for people: local time, level, the task if there are several, and the message."""
+    from apflow.cli.display.times import clock
+
     key = line["key"] if line["key"] != line["task_id"] else line["name"]
     name = f" {key}:" if is_tree else ""
     # Further lines of a message are indented, so that they cannot be taken for lines of other tasks.
     message = line["message"].replace("\n", "\n  ")
-    return f"{line['timestamp'][11:23]} {line['level']:<7}{name} {message}"
+    return f"{clock(line['timestamp'])} {line['level']:<7}{name} {message}"

@@ -32,11 +32,17 @@ def is_wanted() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
-async def shown(service: TaskService, root: Mapping[str, Json], work: Awaitable[Answer]) -> Answer:
-    """Do the work that runs a tree, and show the tree meanwhile."""
+async def shown(
+    service: TaskService, root: Mapping[str, Json], work: Awaitable[Answer], *, stays: bool = False
+) -> Answer:
+    """Do the work during which a tree runs, and show the tree meanwhile.
+
+    Args:
+        stays: the last picture stays. By default, it is removed if standard output is a terminal, because the
+            final tree is written there.
+    """
     picture = _Picture(View(root), Console(stderr=True))
-    # If standard output is the same terminal, the final result replaces the live view.
-    is_transient = sys.stdout.isatty()
+    is_transient = sys.stdout.isatty() and not stays
     with Live(
         console=picture.console, get_renderable=picture.draw, auto_refresh=False, transient=is_transient
     ) as live:
@@ -91,8 +97,9 @@ class _Picture:
         for row in self.view.visible(max(1, self.console.height - 3)):
             lines.add_row(*self._line(row))
         total = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=1.0, completed=self.view.fraction, width=30)
-        total.add_row(bar, f"{self.view.ended}/{len(self.view.rows)}", Text(self.view.counts(), "dim"))
+        bar = ProgressBar(total=1.0, completed=self.view.fraction, width=min(30, self.console.width // 4))
+        counts = Text(self.view.counts(), "dim", no_wrap=True, overflow="ellipsis")
+        total.add_row(bar, Text(f"{self.view.ended}/{len(self.view.rows)}", no_wrap=True), counts)
         return Group(lines, total)
 
     def _line(self, row: Row) -> tuple[Text | Spinner, ...]:

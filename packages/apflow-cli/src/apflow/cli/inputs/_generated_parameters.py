@@ -118,6 +118,9 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "name": {"description": "Only tasks with this name."},
         "key": {"description": "Only tasks with this key, which is unique within a tree."},
         "root_only": {"description": "Only the roots of trees.", "default": True},
+        "is_running": {
+            "description": "Only roots of trees with an unfinished run (true), or without one (false)."
+        },
         "original_task_id": {"description": "Only copies of this task."},
         "id_prefix": {"description": "Only tasks whose ID begins with this string."},
         "since": {
@@ -171,6 +174,9 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "name": {"description": "Only tasks with this name."},
         "key": {"description": "Only tasks with this key, which is unique within a tree."},
         "root_only": {"description": "Only the roots of trees.", "default": False},
+        "is_running": {
+            "description": "Only roots of trees with an unfinished run (true), or without one (false)."
+        },
         "original_task_id": {"description": "Only copies of this task."},
         "id_prefix": {"description": "Only tasks whose ID begins with this string."},
         "since": {
