@@ -73,6 +73,7 @@ async def test_results_have_the_form_that_the_table_tells():
         ("system.health", {}),
         ("system.metrics", {}),
         ("system.database", {}),
+        ("system.workers", {}),
         ("config.llm_key.set", {"api_key": "sk-1"}),
         ("config.llm_key.get", {}),
         ("config.llm_key.delete", {"provider": "openai"}),
@@ -200,5 +201,5 @@ async def test_a_read_only_operation_changes_nothing(operation: Operation):
         "watch",
         "logs",
     )
-    asks = ("health", "metrics", "database", "executor", "executors", "get_llm_key", "count_running")
+    asks = ("health", "metrics", "database", "workers", "executor", "executors", "get_llm_key", "count_running")
     assert operation.is_read_only == (operation.method in (*reads, *asks))

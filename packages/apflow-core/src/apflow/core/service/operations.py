@@ -42,6 +42,7 @@ from apflow.core.service.results import (
     TreeResult,
     WebhookResult,
     WhyResult,
+    WorkerResult,
 )
 from apflow.core.service.task_service import TaskService
 
@@ -264,6 +265,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("system.health", _S.health, HealthResult, "any"),
         Operation("system.metrics", _S.metrics, MetricsResult, "any"),
         Operation("system.database", _S.database, DatabaseResult, "any"),
+        Operation("system.workers", _S.workers, list[WorkerResult], "any"),
         Operation("system.executors", _S.executors, list[ExecutorResult], "any"),
         Operation("system.executor", _S.executor, ExecutorResult, "any"),
         Operation("config.llm_key.set", _S.set_llm_key, KeyChangeResult, "any", "change", is_idempotent=True),

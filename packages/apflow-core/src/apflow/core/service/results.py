@@ -250,6 +250,20 @@ class HealthResult(Result):
     uptime_seconds: float
 
 
+class WorkerResult(Result):
+    """A worker: a process, or a part of one, that runs the trees that are submitted."""
+
+    id: str
+    host: str
+    pid: int
+    version: str | None
+    started_at: datetime
+    seen_at: datetime  # of its last report, by its own clock
+    status: Literal["running", "draining", "lost"]
+    trees: int  # that it runs
+    max_concurrency: int  # executor calls at once
+
+
 class MetricsResult(Result):
     """Numbers of tasks and runs."""
 
