@@ -72,7 +72,9 @@ async def test_a_worker_that_was_killed_is_lost_and_later_forgotten():
     await db.put_record(worker_report.KIND, "lost", silent_for(2 * worker_report.LOST_SECONDS, "lost"))
     await db.put_record(worker_report.KIND, "old", silent_for(2 * worker_report.FORGOTTEN_SECONDS, "old"))
     assert [each["status"] for each in await TaskService(db).workers()] == ["lost", "lost"]
-    async with working(db):
+    async with working(db), asyncio.timeout(20):
+        while await db.records(worker_report.KIND, prefix="old"):
+            await asyncio.sleep(0.01)
         found = {each["id"]: each["status"] for each in await reports(db, 2)}
     assert found.pop("lost") == "lost"
     assert list(found.values()) == ["running"]

@@ -99,12 +99,23 @@ def write_note(text: str) -> None:
     click.echo(printable(text, keeps_lines=True), err=True)
 
 
-def write_table(columns: Sequence[str], rows: Iterable[Sequence[Json]]) -> None:
-    """Write rows: a table on a terminal, aligned columns in a pipe. A column "status" is coloured."""
+def write_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Json]], *, optional: Sequence[str] = ()
+) -> None:
+    """Write rows: a table on a terminal, aligned columns in a pipe. A column "status" is coloured.
+
+    Args:
+        optional: columns that a terminal leaves out if they do not fit, the first one first.
+    """
     cells = [[one_line(value) for value in row] for row in rows]
     if sys.stdout.isatty():
         titled = [
-            Column(name.upper(), is_flexible=name != "status" and not name.endswith("id"), is_wrapped=True)
+            Column(
+                name.upper(),
+                is_flexible=name != "status" and not name.endswith("id"),
+                rank=len(optional) - optional.index(name) if name in optional else 0,
+                is_wrapped=True,
+            )
             for name in columns
         ]
         write_columns(titled, cells)

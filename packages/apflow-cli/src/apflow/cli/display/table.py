@@ -74,6 +74,7 @@ def fit(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[tupl
         if room >= sum(least[at] for at in shown) or not leavable:
             break
         shown.remove(max(leavable, key=lambda at: columns[at].rank))
+    _shrink(least, [at for at in shown if columns[at].is_flexible], sum(least[at] for at in shown) - room)
     more = _shared([natural[at] - least[at] for at in shown], room - sum(least[at] for at in shown))
     return [(at, least[at] + extra) for at, extra in zip(shown, more, strict=True)]
 
@@ -83,6 +84,15 @@ def _least(column: Column, cells: Sequence[str]) -> int:
     words = [width_of(word) for cell in cells for word in cell.split()] if column.is_wrapped else []
     longest = min(MAX_WORD, max(words, default=0)) if column.is_wrapped else MIN_FLEXIBLE
     return max(len(column.title), longest)
+
+
+def _shrink(least: list[int], flexible: Sequence[int], excess: int) -> None:
+    """Take what is too much from the widest columns, as far as they can give: their long words are broken."""
+    for _ in range(excess):
+        widest = max(flexible, key=lambda at: least[at], default=None)
+        if widest is None or least[widest] <= MIN_FLEXIBLE:
+            return
+        least[widest] -= 1
 
 
 def _shared(wanted: Sequence[int], room: int) -> list[int]:

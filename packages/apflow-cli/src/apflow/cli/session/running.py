@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -210,6 +211,9 @@ def tell(outcome: Outcome, *, is_json: bool, output: Path | None) -> NoReturn:
         write_json(outcome)
     else:
         write_outcome(outcome)
+        if outcome["status"] == "failed" and "trees" not in outcome and sys.stderr.isatty():
+            root_id = outcome["root_task_id"]
+            write_note(f"Try: apflow tasks why {root_id}, or apflow logs {root_id}")
     if "interrupted_by" in outcome:
         finish(128 + signal.Signals[outcome["interrupted_by"]])
     finish(OF_STATUS.get(outcome["status"], ExitCode.FAILED))
