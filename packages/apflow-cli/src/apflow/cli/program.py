@@ -107,6 +107,6 @@ def report(error: Exception, *, is_debug: bool) -> int:
     if is_debug:
         import traceback
 
-        write_note("".join(traceback.format_exception(error)).rstrip())
+        write_note("".join(traceback.format_exception(error)).rstrip(), wraps=False)
     write_note(describe(error))
     return exit_code_of(error)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 
+from apflow.cli.display.names import short_ids
 from apflow.cli.display.output import (
     count,
     one_line,
@@ -43,12 +44,12 @@ def write_outcome(outcome: Mapping[str, Json]) -> None:
         return
     write_fields(shown)
     write_line("result")
-    for line in result_lines(outcome["result"], root["id"]):
+    for line in result_lines(outcome["result"], short_ids([root["id"]])[root["id"]]):
         write_line(f"  {line}")
 
 
 def result_lines(result: Json, root_id: str) -> Sequence[str]:
-    """Return a result as indented lines; the last one says what was left out, and how to get it."""
+    """Return a result as indented lines; the last ones say what was left out, and how to get it."""
     text = result if isinstance(result, str) else json.dumps(result, indent=2, ensure_ascii=False)
     found = text.splitlines()
     shown = [_short(line) for line in found[:MAX_RESULT_LINES]]
@@ -57,7 +58,11 @@ def result_lines(result: Json, root_id: str) -> Sequence[str]:
     if is_whole:
         return shown
     more = f"{left} more lines" if left else "cut"
-    return [*shown, f"... {more} (the whole: apflow tasks get {root_id}). --output FILE writes it to a file."]
+    return [
+        *shown,
+        f"... {more} (the whole: apflow tasks get {root_id})",
+        "... (--output FILE writes the whole outcome to a file)",
+    ]
 
 
 def _short(line: str) -> str:

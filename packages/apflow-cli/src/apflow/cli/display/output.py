@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -94,9 +95,24 @@ def write_line(text: str = "") -> None:
     _write(f"{printable(text, keeps_lines=True)}\n")
 
 
-def write_note(text: str) -> None:
-    """Write lines for people to standard error. What a terminal would take for a command is escaped."""
-    click.echo(printable(text, keeps_lines=True), err=True)
+def write_note(text: str, *, wraps: bool = True) -> None:
+    """Write lines for people to standard error. What a terminal would take for a command is escaped.
+
+    Args:
+        wraps: on a terminal, long lines are wrapped between words.
+    """
+    shown = printable(text, keeps_lines=True)
+    if wraps and sys.stderr.isatty():
+        shown = "\n".join(part for line in shown.split("\n") for part in _wrapped(line, error_width()))
+    click.echo(shown, err=True)
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    """Return the lines of a long line, indented as it is. Words stay whole."""
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    ) or [""]
 
 
 def write_table(
@@ -141,6 +157,14 @@ def write_columns(
         _write(GAP.join(shown).rstrip() + "\n")
 
 
+def error_width() -> int:
+    """Return how many characters a line of the terminal of standard error holds."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or terminal_width()
+    except (OSError, ValueError):
+        return terminal_width()
+
+
 def terminal_width() -> int:
     """Return how many characters a line of the terminal holds."""
     return shutil.get_terminal_size().columns
@@ -156,12 +180,18 @@ def _bold(text: str) -> str:
 
 
 def write_fields(fields: Mapping[str, Json]) -> None:
-    """Write one thing, a line for each of its fields that has a value."""
+    """Write one thing, a line for each of its fields that has a value; long ones wrap on a terminal."""
     shown = {one_line(name): one_line(value) for name, value in fields.items()}
     width = max(len(name) for name in shown)
+    is_terminal = sys.stdout.isatty()
     for name, text in shown.items():
-        if text not in ("", "{}", "[]"):
-            _write(f"{name.ljust(width)}  {_coloured(name, text)}\n")
+        if text in ("", "{}", "[]"):
+            continue
+        room = max(MIN_TEXT, terminal_width() - width - len(GAP))
+        first, *more = _wrapped(text, room) if is_terminal else [text]
+        _write(f"{name.ljust(width)}  {_coloured(name, first)}\n")
+        for line in more:
+            _write(f"{' ' * width}  {line}\n")
 
 
 def own_key(task: Mapping[str, Json]) -> str:

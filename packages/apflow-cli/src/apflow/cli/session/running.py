@@ -164,7 +164,7 @@ async def _write_events(service: TaskService, task_id: str) -> None:
     async for event in service.watch(task_id):
         if event["type"] != "snapshot":
             for line in event_lines(event):
-                write_note(line)
+                write_note(line, wraps=False)
 
 
 def event_lines(event: Mapping[str, Json]) -> list[str]:
