@@ -74,7 +74,7 @@ def test_the_live_tree_fits_the_terminal_and_is_gone_when_the_final_tree_is_writ
     assert "\x1b[?25l" in terminal.seen, "there was a live view"
     screen = terminal.screen
     assert max(map(len, screen)) <= width
-    # Each task once: the first words of its name stand in no other line but that of the error of the tree.
+    # Each task once: the first words of its name are in one line only.
     for name in NAMES[:2]:
         assert sum(" ".join(name.split()[:3]) in line for line in screen) == 1, screen
     assert any(line.startswith("failed") for line in screen)

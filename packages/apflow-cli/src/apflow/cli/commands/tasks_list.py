@@ -43,7 +43,7 @@ SHOWN_RUNS = 20  # trees that `apflow ps --all` shows
 @with_list
 @click.pass_context
 def list_tasks(ctx: click.Context, /, status: tuple[str, ...], **options: Any) -> None:
-    """List tasks, the newest first; by default the roots of trees, each as its tree stands."""
+    """List tasks, the newest first; by default the roots of trees, with the status of each tree."""
     from datetime import UTC
 
     from apflow.core.model.status import TaskStatus

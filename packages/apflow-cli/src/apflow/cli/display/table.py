@@ -26,7 +26,7 @@ Line = list[tuple[int, str]]  # index of a column, padded text
 
 
 def width_of(text: str) -> int:
-    """Return how many columns of a terminal a text fills."""
+    """Return how many columns of a terminal a string fills."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len  # here: most text is ASCII
@@ -35,7 +35,7 @@ def width_of(text: str) -> int:
 
 
 def cut(text: str, width: int, ellipsis: str = "…") -> str:
-    """Return a text that fits a width: cut after a word if one ends in the second half, with an ellipsis."""
+    """Return a string that fits a width: cut after a word if one ends in the second half, with an ellipsis."""
     if width_of(text) <= width:
         return text
     room = max(0, width - width_of(ellipsis))
@@ -126,7 +126,7 @@ def _row_lines(
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Return the lines of a text: broken between words, and inside only of a word that fills a line."""
+    """Return the lines of a string: broken between words, and inside only of a word that fills a line."""
     return textwrap.wrap(text, max(1, width), break_on_hyphens=False) or [""]
 
 

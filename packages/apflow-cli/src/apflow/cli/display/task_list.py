@@ -34,7 +34,7 @@ _WIDE = ("USER", "STARTED", "ENDED", "ERROR")
 
 
 def write_task_list(tasks: Sequence[Mapping[str, Json]], *, is_wide: bool = False) -> None:
-    """Write a list of tasks. A root that has `tree` is shown as its tree stands."""
+    """Write a list of tasks. A root that has `tree` is shown with the status of its tree."""
     if not sys.stdout.isatty():
         _write_piped(tasks, is_wide=is_wide)
         return

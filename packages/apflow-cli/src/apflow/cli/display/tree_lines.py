@@ -13,7 +13,7 @@ from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 
 # What a person looks for in a large tree.
-TELLING = frozenset({TaskStatus.FAILED, TaskStatus.IN_PROGRESS})
+NOTABLE = frozenset({TaskStatus.FAILED, TaskStatus.IN_PROGRESS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def tree_lines(
     places = _places(root)
     wanted: Collection[str] = statuses
     if limit is not None and len(places) > limit and not statuses and depth is None:
-        wanted = TELLING
+        wanted = NOTABLE
     yield from _emit(places, _kept(places, wanted, depth, limit))
 
 

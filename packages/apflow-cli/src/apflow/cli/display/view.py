@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from heapq import nsmallest
 
 from apflow.cli.display.output import label, one_line
-from apflow.cli.display.tree_lines import TELLING
+from apflow.cli.display.tree_lines import NOTABLE
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 
@@ -31,7 +31,7 @@ class View:
     def __init__(self, root: Mapping[str, Json]) -> None:
         self.rows: dict[str, Row] = {}
         self.by_status: Counter[str] = Counter()
-        self._telling: dict[str, Row] = {}  # those that run or failed, by id: a view is drawn many times
+        self._notable: dict[str, Row] = {}  # those that run or failed, by id: a view is drawn many times
         waiting: list[tuple[Mapping[str, Json], int]] = [(root, 0)]
         while waiting:
             task, depth = waiting.pop()
@@ -39,8 +39,8 @@ class View:
             row = Row(label(task), depth, task["status"], task["progress"], note, len(self.rows))
             self.rows[task["id"]] = row
             self.by_status[row.status] += 1
-            if row.status in TELLING:
-                self._telling[task["id"]] = row
+            if row.status in NOTABLE:
+                self._notable[task["id"]] = row
             waiting.extend((child, depth + 1) for child in reversed(task["children"]))
 
     def apply(self, event: Mapping[str, Json]) -> None:
@@ -52,10 +52,10 @@ class View:
             self.by_status[row.status] -= 1
             self.by_status[event["status"]] += 1
             row.status, row.note = event["status"], ""
-            if row.status in TELLING:
-                self._telling[event["task_id"]] = row
+            if row.status in NOTABLE:
+                self._notable[event["task_id"]] = row
             else:
-                self._telling.pop(event["task_id"], None)
+                self._notable.pop(event["task_id"], None)
         if event["progress"] is not None:
             row.progress = event["progress"]
         row.note = one_line(event["error"] or event["message"]) or row.note
@@ -68,14 +68,14 @@ class View:
     @property
     def fraction(self) -> float:
         """How much of the tree is done, 0.0 to 1.0. What runs counts with its own progress."""
-        running = (row.progress for row in self._telling.values() if TaskStatus.is_active(row.status))
+        running = (row.progress for row in self._notable.values() if TaskStatus.is_active(row.status))
         return (self.ended + sum(running)) / len(self.rows)
 
     def visible(self, height: int) -> list[Row]:
         """Return the rows for so many lines: all, or else those that run and those that failed, in order."""
         if len(self.rows) <= height:
             return list(self.rows.values())
-        return nsmallest(height, self._telling.values(), key=lambda row: row.at)
+        return nsmallest(height, self._notable.values(), key=lambda row: row.at)
 
     def counts(self) -> str:
         """Return how many tasks are in which state, as text."""
