@@ -109,6 +109,7 @@ def test_an_interrupt_cancels_waits_and_shows_the_cursor_again(apflow: Any, held
 
 def test_a_second_interrupt_ends_at_once_and_leaves_a_usable_terminal(apflow: Any):
     (apflow.folder / "stubborn.py").write_text(STUBBORN)
+    apflow.environment |= {"APFLOW_CANCEL_GRACE": "60", "APFLOW_CANCEL_WAIT": "60", "PYTHONWARNINGS": ""}
     tasks = json.dumps([{"id": "never", "name": "stubborn"}])
     terminal = Terminal(apflow, "run", "flow", "--tasks", tasks, "--import", "stubborn")
     terminal.read_until("does not want to end")

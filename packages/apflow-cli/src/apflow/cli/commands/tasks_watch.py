@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,13 +28,15 @@ def watch(ctx: click.Context, task_id: str | None) -> None:
 
     session = session_of(ctx)
 
+    chosen: list[str] = []  # kept where the work is repeated: the process that did it for us has ended
+
     async def work(service: TaskService) -> str | None:
-        named = await _newest(service) if task_id is None else await service.find_id(task_id)
-        if named is None:
-            return None
-        await _follow(service, named, session)
-        [row] = await service.status([named])
-        return str(row["status"])
+        if not chosen:
+            named = await _newest(service) if task_id is None else await service.find_id(task_id)
+            if named is None:
+                return None
+            chosen.append(named)
+        return await _follow(service, chosen[0], session)
 
     status = perform(ctx, work)
     if status is None:
@@ -64,40 +67,44 @@ def _note_nothing(session: Session) -> None:
     )
 
 
-async def _follow(service: TaskService, task_id: str, session: Session) -> None:
-    """Show a tree until its run has ended."""
+async def _follow(service: TaskService, task_id: str, session: Session) -> str:
+    """Show a tree until its run has ended, and return its status."""
     import sys
+    from contextlib import aclosing
 
     from apflow.cli.display import live
 
-    if session.is_json or not (sys.stdout.isatty() and live.is_wanted()):
-        await _write_events(service, task_id, is_json=session.is_json)
-        return
-    await live.shown(service, await service.tree(task_id), _end_of(service, task_id), stays=True)
+    is_live = not session.is_json and sys.stdout.isatty() and live.is_wanted()
+    async with aclosing(service.watch(task_id)) as events:
+        shown = live.followed(events) if is_live else _written(events, is_json=session.is_json)
+        async with aclosing(shown):
+            async for event in shown:
+                if _is_last(event):
+                    break
+                if event.get("final") and str(event["status"]) in OF_STATUS:
+                    return str(event["status"])  # a process that ends with the run answers nothing more
+    [row] = await service.status([task_id])
+    return str(row["status"])
 
 
-async def _end_of(service: TaskService, task_id: str) -> None:
-    async for event in service.watch(task_id):
-        if _is_last(event):
-            return
-
-
-async def _write_events(service: TaskService, task_id: str, *, is_json: bool) -> None:
+async def _written(
+    events: AsyncIterator[Mapping[str, Any]], *, is_json: bool
+) -> AsyncGenerator[Mapping[str, Any], None]:
+    """Write events to standard output, and pass them on."""
     import json
     import sys
 
     from apflow.cli.display.output import write_line
     from apflow.cli.session.running import event_lines
 
-    async for event in service.watch(task_id):
+    async for event in events:
         for line in [json.dumps(event)] if is_json else event_lines(event):
             write_line(line)
         sys.stdout.flush()
-        if _is_last(event):
-            return
+        yield event
 
 
-def _is_last(event: dict[str, Any]) -> bool:
+def _is_last(event: Mapping[str, Any]) -> bool:
     """Return whether an event shows a tree of which no run is active: nothing follows."""
     return event["type"] == "snapshot" and _has_ended(event["data"])
 

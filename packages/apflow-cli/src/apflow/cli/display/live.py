@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
@@ -32,17 +32,11 @@ def is_wanted() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
-async def shown(
-    service: TaskService, root: Mapping[str, Json], work: Awaitable[Answer], *, stays: bool = False
-) -> Answer:
-    """Do the work during which a tree runs, and show the tree meanwhile.
-
-    Args:
-        stays: the last picture stays. By default, it is removed if standard output is a terminal, because the
-            final tree is written there.
-    """
+async def shown(service: TaskService, root: Mapping[str, Json], work: Awaitable[Answer]) -> Answer:
+    """Do the work that runs a tree, and show the tree meanwhile."""
     picture = _Picture(View(root), Console(stderr=True))
-    is_transient = sys.stdout.isatty() and not stays
+    # If standard output is the same terminal, the final result replaces the live view.
+    is_transient = sys.stdout.isatty()
     with Live(
         console=picture.console, get_renderable=picture.draw, auto_refresh=False, transient=is_transient
     ) as live:
@@ -53,6 +47,27 @@ async def shown(
         if not is_transient:
             picture.view = View(await service.tree(root["id"]))
         return answer
+
+
+async def followed(
+    events: AsyncIterator[Mapping[str, Json]],
+) -> AsyncGenerator[Mapping[str, Json], None]:
+    """Show the tree that events describe, the first of which is a snapshot, and pass the events on.
+
+    The last picture stays on the terminal.
+    """
+    first = await anext(events)
+    picture = _Picture(View(first["data"]), Console(stderr=True))
+    with Live(console=picture.console, get_renderable=picture.draw, auto_refresh=False) as live:
+        refreshing = asyncio.create_task(_refresh(live), name="apflow:live")
+        try:
+            yield first
+            async for event in events:
+                picture.view.apply(event)
+                yield event
+        finally:
+            refreshing.cancel()
+            await asyncio.wait({refreshing})
 
 
 async def _meanwhile(work: Awaitable[Answer], *others: Coroutine[None, None, None]) -> Answer:

@@ -29,6 +29,9 @@ class View:
     """The tasks of a tree in the order of display, by id."""
 
     def __init__(self, root: Mapping[str, Json]) -> None:
+        self._fill(root)
+
+    def _fill(self, root: Mapping[str, Json]) -> None:
         self.rows: dict[str, Row] = {}
         self.by_status: Counter[str] = Counter()
         self._notable: dict[str, Row] = {}  # those that run or failed, by id: a view is drawn many times
@@ -44,7 +47,10 @@ class View:
             waiting.extend((child, depth + 1) for child in reversed(task["children"]))
 
     def apply(self, event: Mapping[str, Json]) -> None:
-        """Take in one event. Events of the tree as a whole change no row."""
+        """Take in one event. A snapshot replaces everything; events of the tree as a whole change no row."""
+        if event["type"] == "snapshot":
+            self._fill(event["data"])
+            return
         row = self.rows.get(event["task_id"])
         if row is None or str(event["type"]).startswith("tree_"):
             return
