@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 def watch(ctx: click.Context, task_id: str | None) -> None:
     """Follow a task's tree until its run ends.
 
-    Without ID, that is the newest tree that runs or waits to run. A terminal shows the tree live. In a pipe, each event is a line; with --json, a JSON document. The exit
-    code is that of the run. Ctrl-C ends the command, and not the run.
+    Without ID, that is the newest tree that runs or waits to run. A terminal shows the tree live. In a pipe,
+    each event is a line; with --json, a JSON document. The exit code is that of the run. Ctrl-C ends the
+    command, and not the run.
     """
     from apflow.cli.session.work import perform
 
     session = session_of(ctx)
-
     chosen: list[str] = []  # kept where the work is repeated: the process that did it for us has ended
 
     async def work(service: TaskService) -> str | None:
@@ -62,9 +62,8 @@ def _note_nothing(session: Session) -> None:
     from apflow.cli.display.output import write_note
     from apflow.cli.session.place import place_of
 
-    write_note(
-        f"No tree is running or waiting to run in {place_of(session)}. `apflow ps --all` shows the newest trees."
-    )
+    place = place_of(session)
+    write_note(f"No tree is running or waiting to run in {place}. `apflow ps --all` shows the newest trees.")
 
 
 async def _follow(service: TaskService, task_id: str, session: Session) -> str:
@@ -75,14 +74,16 @@ async def _follow(service: TaskService, task_id: str, session: Session) -> str:
     from apflow.cli.display import live
 
     is_live = not session.is_json and sys.stdout.isatty() and live.is_wanted()
-    async with aclosing(service.watch(task_id)) as events:
+    watching = cast("AsyncGenerator[dict[str, Any], None]", service.watch(task_id))
+    async with aclosing(watching) as events:
         shown = live.followed(events) if is_live else _written(events, is_json=session.is_json)
         async with aclosing(shown):
             async for event in shown:
                 if _is_last(event):
                     break
-                if event.get("final") and str(event["status"]) in OF_STATUS:
-                    return str(event["status"])  # a process that ends with the run answers nothing more
+                status = str(event["status"])
+                if event.get("final") and event["task_id"] == task_id and status in OF_STATUS:
+                    return status  # a process that ends with the run answers nothing more
     [row] = await service.status([task_id])
     return str(row["status"])
 
