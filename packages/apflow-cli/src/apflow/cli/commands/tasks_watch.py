@@ -81,7 +81,7 @@ async def _follow(service: TaskService, task_id: str, session: Session) -> str:
             async for event in shown:
                 if _is_last(event):
                     break
-                status = str(event["status"])
+                status = str(event["type"]).removeprefix("tree_")
                 if event.get("final") and event["task_id"] == task_id and status in OF_STATUS:
                     return status  # a process that ends with the run answers nothing more
     [row] = await service.status([task_id])
