@@ -68,15 +68,11 @@ def _note_nothing(session: Session) -> None:
 
 async def _follow(service: TaskService, task_id: str, session: Session) -> str:
     """Show a tree until its run has ended, and return its status."""
-    import sys
     from contextlib import aclosing
 
-    from apflow.cli.display import live
-
-    is_live = not session.is_json and sys.stdout.isatty() and live.is_wanted()
     watching = cast("AsyncGenerator[dict[str, Any], None]", service.watch(task_id))
     async with aclosing(watching) as events:
-        shown = live.followed(events) if is_live else _written(events, is_json=session.is_json)
+        shown = _shown(events, is_json=session.is_json)
         async with aclosing(shown):
             async for event in shown:
                 if _is_last(event):
@@ -86,6 +82,20 @@ async def _follow(service: TaskService, task_id: str, session: Session) -> str:
                     return status  # a process that ends with the run answers nothing more
     [row] = await service.status([task_id])
     return str(row["status"])
+
+
+def _shown(
+    events: AsyncGenerator[dict[str, Any], None], *, is_json: bool
+) -> AsyncGenerator[Mapping[str, Any], None]:
+    """Return the events, which are shown as they are taken: live on a terminal, else as lines."""
+    import sys
+
+    if not is_json and sys.stdout.isatty():
+        from apflow.cli.display import live  # here: rich is slow to import
+
+        if live.is_wanted():
+            return live.followed(events)
+    return _written(events, is_json=is_json)
 
 
 async def _written(
