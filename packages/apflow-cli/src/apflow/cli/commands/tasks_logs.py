@@ -54,7 +54,7 @@ def logs(
     import json
     import sys
 
-    from apflow.cli.display.output import write_json, write_line
+    from apflow.cli.display.output import write_json, write_line, write_note
     from apflow.cli.session.work import perform
 
     if follow and limit is not None:
@@ -72,15 +72,19 @@ def logs(
                 sys.stdout.flush()
             return kept
         async for line in _stored(service, named, after, limit, chosen):
-            if is_json:
-                kept.append(line)
-            else:
+            kept.append(line)
+            if not is_json:
                 write_line(_shown(line, is_tree=is_tree))
+                kept = kept[-1:]  # the others are not needed
         return kept
 
     found = perform(ctx, work)
-    if is_json and not follow:
+    if follow:
+        return
+    if is_json:
         write_json({"lines": found})
+    elif not found:
+        write_note(f"No such lines of {task_id} are stored. `apflow tasks why {task_id}` explains its status.")
 
 
 async def _stored(

@@ -9,6 +9,7 @@ from apflow.core.model.task import Json
 
 _UNITS = (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))  # with their seconds
 WEEKS_FROM = 4 * 604800  # seconds; less is shown in days
+TENTHS_BELOW = 10  # seconds
 
 
 def age(time: str | None, now: datetime) -> str:
@@ -23,7 +24,7 @@ def age(time: str | None, now: datetime) -> str:
 
 def span(seconds: float) -> str:
     """Return a number of seconds as a duration, such as `0.4s`, `12s`, `3m05s`, `2h07m` or `3d04h`."""
-    if seconds < 10:  # noqa: PLR2004 - tenths matter for short ones
+    if seconds < TENTHS_BELOW:
         return f"{max(0.0, seconds):.1f}s"
     whole = int(seconds)
     units = _UNITS[1:]
