@@ -36,6 +36,8 @@ TREE: list[dict[str, Any]] = [
     {"name": "fail", "parent_id": "nightly", "dependencies": ["report"]},
 ]
 MANY = 10_000
+WIDTHS = (60, 80)
+CHANGING = re.compile(r"^[\d.smhd]+$")  # ages and durations
 
 
 def flow(*tasks: dict[str, Any]) -> list[str]:
@@ -46,8 +48,7 @@ def words_of(text: str) -> set[str]:
     return set(re.split(r"[\s…]+", text))
 
 
-@pytest.mark.parametrize("width", [60, 80])
-def test_no_line_is_longer_than_the_terminal_and_no_word_is_broken(apflow: Any, width: int):
+def test_no_line_is_longer_than_the_terminal_and_no_word_is_broken(apflow: Any):
     apflow.run(*TREE, code=1)
     for command in (
         ["tasks", "list"],
@@ -58,13 +59,16 @@ def test_no_line_is_longer_than_the_terminal_and_no_word_is_broken(apflow: Any, 
         ["tasks", "children", "nightly"],
         ["executors", "list", "--import", "works"],
     ):
-        narrow, wide = Terminal(apflow, *command, width=width), Terminal(apflow, *command, width=500)
-        assert (narrow.read_to_end(), wide.read_to_end()) == (0, 0), narrow.plain
-        assert max(map(len, narrow.screen)) <= width, (command, narrow.plain)
+        wide, *narrow = (Terminal(apflow, *command, width=width) for width in (500, *WIDTHS))
+        assert wide.read_to_end() == 0
         assert len(wide.screen) > 1, command
-        changing = re.compile(r"^[\d.smhd]+$")  # ages and durations
-        broken = {each for each in words_of(narrow.plain) - words_of(wide.plain) if not changing.match(each)}
-        assert not broken, (command, narrow.plain)
+        for width, terminal in zip(WIDTHS, narrow, strict=True):
+            assert terminal.read_to_end() == 0
+            assert max(map(len, terminal.screen)) <= width, (command, terminal.plain)
+            broken = {
+                each for each in words_of(terminal.plain) - words_of(wide.plain) if not CHANGING.match(each)
+            }
+            assert not broken, (command, terminal.plain)
 
 
 @pytest.mark.parametrize("width", [60, 80])

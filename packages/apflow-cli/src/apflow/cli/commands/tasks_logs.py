@@ -72,10 +72,10 @@ def logs(
                 sys.stdout.flush()
             return kept
         async for line in _stored(service, named, after, limit, chosen):
-            kept.append(line)
             if not is_json:
                 write_line(_shown(line, is_tree=is_tree))
-                kept = kept[-1:]  # the others are not needed
+                kept.clear()  # only whether there is a line matters then
+            kept.append(line)
         return kept
 
     found = perform(ctx, work)
