@@ -134,12 +134,19 @@ def write_table(
             )
             for name in columns
         ]
-        write_columns(titled, cells)
+        write_columns(titled, _with_short_ids(columns, cells))
         return
     widths = [max(len(name), *(len(row[at]) for row in cells), 0) for at, name in enumerate(columns)]
     for row in [[name.upper() for name in columns], *cells]:
         padded = (text.ljust(width) for text, width in zip(row, widths, strict=True))
         write_line("  ".join(padded).rstrip())
+
+
+def _with_short_ids(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[list[str]]:
+    short = {
+        at: short_ids(row[at] for row in cells) for at, name in enumerate(columns) if name.endswith("id")
+    }
+    return [[short[at][text] if at in short else text for at, text in enumerate(row)] for row in cells]
 
 
 def write_columns(
