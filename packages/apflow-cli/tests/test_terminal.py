@@ -28,10 +28,20 @@ class Stubborn(BaseTask):
             except asyncio.CancelledError:
                 pass
 """
-NAMES = ["nightly import of the customer records", "add the sums of the day", "report to the heads of all teams"]
+NAMES = [
+    "nightly import of the customer records",
+    "add the sums of the day",
+    "report to the heads of all teams",
+]
 TREE: list[dict[str, Any]] = [
     {"id": "nightly", "name": NAMES[0]},
-    {"id": "sums", "name": NAMES[1], "parent_id": "nightly", "schemas": {"method": "add"}, "inputs": {"a": 1}},
+    {
+        "id": "sums",
+        "name": NAMES[1],
+        "parent_id": "nightly",
+        "schemas": {"method": "add"},
+        "inputs": {"a": 1},
+    },
     {"id": "report", "name": NAMES[2], "parent_id": "nightly", "schemas": {"method": "fail"}},
     {"name": "fail", "parent_id": "nightly", "dependencies": ["report"]},
 ]
@@ -180,7 +190,10 @@ def test_ten_thousand_tasks_are_reduced_to_what_matters(apflow: Any):
 def test_lists_are_written_in_every_format(apflow: Any):
     apflow.run(*TREE, code=1)
     assert apflow("tasks", "list", "-o", "id").stdout == "nightly\n"
-    assert apflow("tasks", "tree", "nightly", "-s", "failed", "-o", "id").stdout.split()[:2] == ["nightly", "report"]
+    assert apflow("tasks", "tree", "nightly", "-s", "failed", "-o", "id").stdout.split()[:2] == [
+        "nightly",
+        "report",
+    ]
     assert json.loads(apflow("tasks", "list", "-o", "json").stdout)["tasks"][0]["tree"]["total"] == 4
     written = apflow("tasks", "get", "sums", "-o", "yaml").stdout
     assert written.startswith("schema_version: 1\ntask:\n  id: sums\n")

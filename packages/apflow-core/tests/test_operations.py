@@ -219,5 +219,14 @@ async def test_a_read_only_operation_changes_nothing(operation: Operation):
         "watch",
         "logs",
     )
-    asks = ("health", "metrics", "database", "workers", "executor", "executors", "get_llm_key", "count_running")
+    asks = (
+        "health",
+        "metrics",
+        "database",
+        "workers",
+        "executor",
+        "executors",
+        "get_llm_key",
+        "count_running",
+    )
     assert operation.is_read_only == (operation.method in (*reads, *asks))

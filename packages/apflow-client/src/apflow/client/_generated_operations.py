@@ -34,6 +34,7 @@ from apflow.core.service.results import (
     TreeResult,
     WebhookResult,
     WhyResult,
+    WorkerResult,
 )
 
 
@@ -252,6 +253,7 @@ class AsyncOperations:
         name: str | None = None,
         key: str | None = None,
         root_only: bool = True,
+        is_running: bool | None = None,
         original_task_id: str | None = None,
         id_prefix: str | None = None,
         since: str | None = None,
@@ -286,6 +288,7 @@ class AsyncOperations:
             name: Only tasks with this name.
             key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
+            is_running: Only roots of trees with an unfinished run (true), or without one (false).
             original_task_id: Only copies of this task.
             id_prefix: Only tasks whose ID begins with this string.
             since: Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or
@@ -307,6 +310,7 @@ class AsyncOperations:
                 "name": name,
                 "key": key,
                 "root_only": root_only,
+                "is_running": is_running,
                 "original_task_id": original_task_id,
                 "id_prefix": id_prefix,
                 "since": since,
@@ -347,6 +351,7 @@ class AsyncOperations:
         name: str | None = None,
         key: str | None = None,
         root_only: bool = False,
+        is_running: bool | None = None,
         original_task_id: str | None = None,
         id_prefix: str | None = None,
         since: str | None = None,
@@ -361,6 +366,7 @@ class AsyncOperations:
             name: Only tasks with this name.
             key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
+            is_running: Only roots of trees with an unfinished run (true), or without one (false).
             original_task_id: Only copies of this task.
             id_prefix: Only tasks whose ID begins with this string.
             since: Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or
@@ -376,6 +382,7 @@ class AsyncOperations:
                 "name": name,
                 "key": key,
                 "root_only": root_only,
+                "is_running": is_running,
                 "original_task_id": original_task_id,
                 "id_prefix": id_prefix,
                 "since": since,
@@ -637,6 +644,14 @@ class AsyncOperations:
     async def system_database(self) -> DatabaseResult:
         """Return where the database is, what it can do, and what is in it. Only an admin may."""
         answer: DatabaseResult = await self._ask("system.database", {})
+        return answer
+
+    async def system_workers(self) -> list[WorkerResult]:
+        """Return the workers: the processes that run the trees that are submitted. Only an admin may.
+
+        The status of a worker is "running", "draining", or "lost" if it has not reported for a minute.
+        """
+        answer: list[WorkerResult] = await self._ask("system.workers", {})
         return answer
 
     async def system_executors(self) -> list[ExecutorResult]:
@@ -912,6 +927,7 @@ class SyncOperations:
         name: str | None = None,
         key: str | None = None,
         root_only: bool = True,
+        is_running: bool | None = None,
         original_task_id: str | None = None,
         id_prefix: str | None = None,
         since: str | None = None,
@@ -946,6 +962,7 @@ class SyncOperations:
             name: Only tasks with this name.
             key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
+            is_running: Only roots of trees with an unfinished run (true), or without one (false).
             original_task_id: Only copies of this task.
             id_prefix: Only tasks whose ID begins with this string.
             since: Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or
@@ -967,6 +984,7 @@ class SyncOperations:
                 "name": name,
                 "key": key,
                 "root_only": root_only,
+                "is_running": is_running,
                 "original_task_id": original_task_id,
                 "id_prefix": id_prefix,
                 "since": since,
@@ -1007,6 +1025,7 @@ class SyncOperations:
         name: str | None = None,
         key: str | None = None,
         root_only: bool = False,
+        is_running: bool | None = None,
         original_task_id: str | None = None,
         id_prefix: str | None = None,
         since: str | None = None,
@@ -1021,6 +1040,7 @@ class SyncOperations:
             name: Only tasks with this name.
             key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
+            is_running: Only roots of trees with an unfinished run (true), or without one (false).
             original_task_id: Only copies of this task.
             id_prefix: Only tasks whose ID begins with this string.
             since: Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or
@@ -1036,6 +1056,7 @@ class SyncOperations:
                 "name": name,
                 "key": key,
                 "root_only": root_only,
+                "is_running": is_running,
                 "original_task_id": original_task_id,
                 "id_prefix": id_prefix,
                 "since": since,
@@ -1295,6 +1316,14 @@ class SyncOperations:
     def system_database(self) -> DatabaseResult:
         """Return where the database is, what it can do, and what is in it. Only an admin may."""
         answer: DatabaseResult = self._ask("system.database", {})
+        return answer
+
+    def system_workers(self) -> list[WorkerResult]:
+        """Return the workers: the processes that run the trees that are submitted. Only an admin may.
+
+        The status of a worker is "running", "draining", or "lost" if it has not reported for a minute.
+        """
+        answer: list[WorkerResult] = self._ask("system.workers", {})
         return answer
 
     def system_executors(self) -> list[ExecutorResult]:

@@ -84,7 +84,9 @@ def logs(
     if is_json:
         write_json({"lines": found})
     elif not found:
-        write_note(f"No such lines of {task_id} are stored. `apflow tasks why {task_id}` explains its status.")
+        write_note(
+            f"No such lines of {task_id} are stored. `apflow tasks why {task_id}` explains its status."
+        )
 
 
 async def _stored(

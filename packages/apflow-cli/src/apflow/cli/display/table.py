@@ -35,7 +35,7 @@ def width_of(text: str) -> int:
 
 
 def cut(text: str, width: int, ellipsis: str = "…") -> str:
-    """Return a string that fits a width: cut after a word if one ends in the second half, with an ellipsis."""
+    """Return a string that fits a width, cut after a word if one ends in the second half."""
     if width_of(text) <= width:
         return text
     room = max(0, width - width_of(ellipsis))

@@ -13,7 +13,7 @@ from apflow.core.model.task import Json
 
 
 def write_task(task: Mapping[str, Json]) -> None:
-    """Write the fields of a task that have a value. On a terminal, times are local and long JSON is indented."""
+    """Write the fields of a task that have a value; on a terminal, local times and indented JSON."""
     if not sys.stdout.isatty():
         write_fields(task)
         return

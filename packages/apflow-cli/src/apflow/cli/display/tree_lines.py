@@ -54,7 +54,9 @@ def tree_lines(
     yield from _emit(places, _kept(places, wanted, depth, limit))
 
 
-def ids_of(root: Mapping[str, Json], statuses: Collection[str] = (), depth: int | None = None) -> Iterator[str]:
+def ids_of(
+    root: Mapping[str, Json], statuses: Collection[str] = (), depth: int | None = None
+) -> Iterator[str]:
     """Yield the ids of the tasks that match, in the order of the tree."""
     for place in _places(root):
         if (depth is None or place.depth <= depth) and (not statuses or place.task["status"] in statuses):

@@ -294,6 +294,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "system.health": {},
     "system.metrics": {},
     "system.database": {},
+    "system.workers": {},
     "system.executors": {},
     "system.executor": {"executor_id": {"description": "ID of the executor."}},
     "config.llm_key.set": {

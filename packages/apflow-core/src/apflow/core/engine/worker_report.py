@@ -1,8 +1,8 @@
 """What workers report of themselves, so that people see which processes run what is submitted.
 
-On a store that several processes share, each worker keeps a record in it and renews the record while it works.
-A store of one process needs none: its only workers are those of this process. A report that fails is repeated
-later, and never affects the runs.
+On a store that several processes share, each worker keeps a record in it, and renews the record while it
+works. A store of one process needs none: its only workers are those of this process. A report that fails is
+repeated later, and never affects the runs.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ async def _forget_lost(db: TaskStore) -> None:
 
 
 async def reported_workers(db: TaskStore) -> list[dict[str, Json]]:
-    """Return the reports of the workers of other processes and of this one; `status` is `lost` after silence."""
+    """Return the reports that a shared store keeps; the `status` of a worker is `lost` after silence."""
     now = utc_now()
     found: list[dict[str, Json]] = []
     for record in await db.records(KIND):

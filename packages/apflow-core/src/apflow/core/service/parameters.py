@@ -82,11 +82,7 @@ JsonTime = Annotated[
     AwareDatetime, Field(strict=False), BeforeValidator(_check_time), AfterValidator(_to_utc)
 ]
 Time = Annotated[datetime | None, JsonType(JsonTime | None)]
-JsonIsRunning = Annotated[
-    bool | None,
-    Field(description="Only roots of trees with an unfinished run (true), or without one (false)."),
-]
-Since = Annotated[str, AfterValidator(check_since)]
+JsonSince = Annotated[str, AfterValidator(check_since)]
 
 # What a number in JSON can hold exactly in every language.
 LogNumber = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(whole)]
@@ -129,6 +125,10 @@ OfUser = Annotated[str | None, Field(description="Only tasks of this user.")]
 OfKey = Annotated[str | None, Field(description="Only tasks with this key, which is unique within a tree.")]
 OriginalId = Annotated[str | None, Field(description="Only copies of this task.")]
 IdPrefix = Annotated[str | None, Field(description="Only tasks whose ID begins with this string.")]
+IsRunning = Annotated[
+    bool | None,
+    Field(description="Only roots of trees with an unfinished run (true), or without one (false)."),
+]
 Since = Annotated[
     str | None,
     JsonType(JsonSince | None),
