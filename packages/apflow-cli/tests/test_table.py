@@ -55,7 +55,7 @@ def test_a_wrapped_column_breaks_between_words():
         "process holds it",
     ]
     assert [line[0].strip() for line in shown[1:]] == ["x", "", ""]
-    assert wrapped("a longword", 4) == ["a", "long", "word"]
+    assert wrapped("longword", 4) == ["long", "word"]
 
 
 def test_columns_share_what_is_left():

@@ -15,6 +15,7 @@ from apflow.cli.display.output import (
     write_line,
     write_note,
     write_tree,
+    write_wrapped,
 )
 from apflow.cli.display.table import width_of
 from apflow.core.model.task import Json
@@ -45,7 +46,7 @@ def write_outcome(outcome: Mapping[str, Json]) -> None:
     write_fields(shown)
     write_line("result")
     for line in result_lines(outcome["result"], short_ids([root["id"]])[root["id"]]):
-        write_line(f"  {line}")
+        write_wrapped(line, "  ")
 
 
 def result_lines(result: Json, root_id: str) -> Sequence[str]:

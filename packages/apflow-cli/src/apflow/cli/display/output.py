@@ -95,6 +95,14 @@ def write_line(text: str = "") -> None:
     _write(f"{printable(text, keeps_lines=True)}\n")
 
 
+def write_wrapped(line: str, indent: str) -> None:
+    """Write a line of data below an indent; on a terminal, it is wrapped between words if it is long."""
+    whole = indent + printable(line)
+    room = max(MIN_TEXT, terminal_width())
+    for part in _wrapped(whole, room) if sys.stdout.isatty() else [whole]:
+        _write(f"{part}\n")
+
+
 def write_note(text: str, *, wraps: bool = True) -> None:
     """Write lines for people to standard error. What a terminal would take for a command is escaped.
 

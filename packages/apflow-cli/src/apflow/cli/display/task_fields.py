@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 
-from apflow.cli.display.output import one_line, terminal_width, write_fields, write_line
+from apflow.cli.display.output import one_line, terminal_width, write_fields, write_line, write_wrapped
 from apflow.cli.display.table import width_of
 from apflow.cli.display.times import local
 from apflow.core.model.task import Json
@@ -24,7 +24,7 @@ def write_task(task: Mapping[str, Json]) -> None:
     for name, value in long.items():
         write_line(one_line(name))
         for line in json.dumps(value, indent=2, ensure_ascii=False).splitlines():
-            write_line(f"  {line}")
+            write_wrapped(line, "  ")
 
 
 def _is_time(name: str, value: Json) -> bool:
