@@ -84,11 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = program.main(args=args, prog_name="apflow", standalone_mode=False, obj=session)
     except click.ClickException as error:
         from apflow.cli.display.output import write_note  # here: `--help` imports nothing of the core
-        from apflow.cli.errors.usage import add_suggestion
+        from apflow.cli.errors.usage import with_suggestion
 
-        add_suggestion(error)
         shown = io.StringIO()
-        error.show(shown)  # it may repeat the contents of a file
+        with_suggestion(error).show(shown)  # it may repeat the contents of a file
         write_note(shown.getvalue().rstrip("\n"))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):

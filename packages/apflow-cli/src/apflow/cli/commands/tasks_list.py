@@ -97,8 +97,9 @@ def show_list(ctx: click.Context, options: dict[str, Any]) -> None:
         skipped = options.get("offset") or 0
         if len(found) < options["limit"] and not skipped and options.get("cursor") is None:
             return found, len(found)
-        filters = {name: value for name, value in options.items() if name not in PAGE_PARAMETERS}
-        counted = await service.count(**{"root_only": True, **filters})
+        filters: dict[str, Any] = {"root_only": True}
+        filters |= {name: value for name, value in options.items() if name not in PAGE_PARAMETERS}
+        counted = await service.count(**filters)
         return found, int(counted["total"])
 
     found, total = perform(ctx, work)

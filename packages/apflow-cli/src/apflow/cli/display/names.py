@@ -27,5 +27,9 @@ def short_ids(ids: Iterable[str]) -> dict[str, str]:
 
 def executor_of(task: Mapping[str, Json]) -> str:
     """Return the id of the executor that a task names; empty for a group."""
-    named = (task.get("params") or {}).get("executor_id") or (task.get("schemas") or {}).get("method")
-    return str(named) if named else "" if task.get("has_children") else str(task["name"])
+    params: Json = task.get("params")
+    schemas: Json = task.get("schemas")
+    named: Json = (params and params.get("executor_id")) or (schemas and schemas.get("method"))
+    if named:
+        return str(named)
+    return "" if task.get("has_children") else str(task["name"])

@@ -7,18 +7,19 @@ import difflib
 import click
 
 
-def add_suggestion(error: click.ClickException) -> None:
-    """Add a similar command to the message about an unknown one."""
-    is_unknown = isinstance(error, click.UsageError) and error.message.startswith("No such command")
-    if not is_unknown or "Did you mean" in error.format_message():
-        return
+def with_suggestion(error: click.ClickException) -> click.ClickException:
+    """Return the error about an unknown command with a similar command in its message."""
+    if not isinstance(error, click.UsageError) or not error.message.startswith("No such command"):
+        return error
     ctx = error.ctx
-    if ctx is None or not isinstance(ctx.command, click.Group):
-        return
+    if ctx is None or "Did you mean" in error.format_message():
+        return error
+    group: click.Command = ctx.command
     name = error.message.partition("'")[2].rpartition("'")[0]
-    found = _similar(name, ctx.command, ctx)
-    if found:
-        error.message += f" Did you mean {ctx.command_path} {found}?"
+    found = _similar(name, group, ctx) if isinstance(group, click.Group) else ""
+    if not found:
+        return error
+    return click.UsageError(f"{error.message} Did you mean {ctx.command_path} {found}?", ctx)
 
 
 def _similar(name: str, group: click.Group, ctx: click.Context) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from fastapi import FastAPI
 from starlette.requests import Request
 
@@ -19,6 +21,14 @@ def unknown_path(request: Request, app: FastAPI) -> str:
         return unknown_operation(path.removeprefix(PREFIX))
     if path.removeprefix("/") in OPERATIONS:
         return f"Not Found. Send POST {PREFIX}{path.removeprefix('/')} for this operation."
-    known = [str(getattr(route, "path", "")) for route in app.routes]
-    advice = near(path[:MAX_SHOWN], [each for each in known if each])
+    advice = near(path[:MAX_SHOWN], list(_paths(app.routes)))
     return f"Not Found.{advice}" if advice else "Not Found"
+
+
+def _paths(routes: Iterable[object]) -> Iterator[str]:
+    """Yield the paths of routes. FastAPI 0.13x keeps an included router as one route."""
+    for route in routes:
+        path = getattr(route, "path", "")
+        if isinstance(path, str) and path:
+            yield path
+        yield from _paths(getattr(getattr(route, "original_router", None), "routes", ()))
