@@ -32,6 +32,12 @@ TREE = [
 READS = (
     ("tasks", "list", "--created-after", "2026-01-01", "--json"),
     ("tasks", "list", "--all", "--status", "completed", "--order", "name", "--limit", "2"),
+    ("tasks", "list", "--since", "1d", "--sort", "-completed_at", "--all", "-o", "id"),
+    ("tasks", "list", "--since", "yesterday"),
+    ("tasks", "count", "--id-prefix", "f", "--since", "1d"),
+    ("ps", "--all", "-o", "wide"),
+    ("tasks", "running", "-o", "id"),
+    ("tasks", "tree", "fails", "--status", "failed", "--depth", "1"),
     ("tasks", "get", "fails"),
     ("tasks", "get", "nothing-of-the-kind"),
     ("tasks", "status", "report", "fails"),

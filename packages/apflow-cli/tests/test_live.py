@@ -1,66 +1,14 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
 import signal
-import struct
-import subprocess
-import termios
-from fcntl import ioctl
-from typing import IO, Any
+from typing import Any
 
 import pytest
+from terminals import Terminal
 
 ADD = {"name": "sum", "schemas": {"method": "add"}, "inputs": {"a": 1}}
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-class Terminal:
-    """A pseudo-terminal with the program in it."""
-
-    def __init__(
-        self, apflow, *arguments: str, env: dict[str, str] | None = None, stdout: IO[str] | None = None
-    ) -> None:
-        self.master, slave = pty.openpty()
-        ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
-        variables = (
-            apflow.variables | {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "24"} | (env or {})
-        )
-        self.process = subprocess.Popen(
-            apflow.command(*arguments),
-            stdin=slave,
-            stdout=stdout or slave,
-            stderr=slave,
-            cwd=apflow.folder,
-            env=variables,
-        )
-        os.close(slave)
-        self.seen = ""
-
-    def read_until(self, text: str) -> None:
-        """Read the display until it contains a string; fail if the program ends before."""
-        while text not in self.plain:
-            more = self._read()
-            assert more, f"{text!r} was not shown: {self.seen!r}"
-            self.seen += more
-
-    def read_to_end(self) -> int:
-        while more := self._read():
-            self.seen += more
-        os.close(self.master)
-        return self.process.wait(timeout=60)
-
-    @property
-    def plain(self) -> str:
-        return ESCAPES.sub("", self.seen)
-
-    def _read(self) -> str:
-        try:
-            return os.read(self.master, 65536).decode(errors="replace")
-        except OSError:  # Linux says so when the other side has closed
-            return ""
 
 
 def flow(*tasks: dict[str, Any]) -> list[str]:
@@ -99,12 +47,15 @@ def test_a_failure_is_shown_and_told_by_the_exit_code(apflow):
     assert "as asked" in terminal.plain
 
 
-def test_a_list_on_a_terminal_is_a_table(apflow):
-    apflow.run(ADD)
+def test_a_list_on_a_terminal_is_a_table_with_short_ids_ages_and_executors(apflow):
+    root_id = apflow.run(ADD)["root_task_id"]
     terminal = Terminal(apflow, "tasks", "list")
     assert terminal.read_to_end() == 0
-    assert "┏" in terminal.seen
-    assert "completed" in terminal.plain
+    titles, row = terminal.plain.splitlines()
+    assert titles.split() == ["ID", "NAME", "STATUS", "PROGRESS", "EXECUTOR", "AGE", "DURATION"]
+    assert row.split()[:5] == [root_id[:8], "sum", "completed", "100%", "add"]
+    assert "\x1b[1m" in terminal.seen, "the titles are bold"
+    assert row.index("sum") == titles.index("NAME")
 
 
 @pytest.mark.parametrize(
@@ -137,6 +88,9 @@ def test_a_terminal_is_not_flooded(apflow):
     tasks += [{"id": f"t{at}", "name": "sum", "parent_id": "all"} | ADD for at in range(210)]
     terminal = Terminal(apflow, *flow(*tasks))
     assert terminal.read_to_end() == 0
-    assert "211 tasks; `apflow tasks tree all` shows them." in terminal.plain
+    assert "211 tasks; `apflow tasks tree all --all` shows them." in terminal.plain
+    assert "… 210 completed" in terminal.plain
     assert "(the whole: apflow tasks get all)" in terminal.plain
+    assert "--output FILE" in terminal.plain
+    assert len(terminal.screen) < 40
     assert len(apflow("tasks", "tree", "all").stdout.splitlines()) == 211

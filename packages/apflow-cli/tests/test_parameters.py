@@ -13,7 +13,7 @@ from apflow.core.service.operations import OPERATIONS
 
 # Operations that a command calls with all of their parameters, with the parameters that have other options.
 WHOLE = {
-    "tasks.list": set[str](),
+    "tasks.list": {"with_tree"},  # always asked for
     "tasks.count": set[str](),
     "tasks.delete": {"task_id"},
     "tasks.cancel": {"task_ids"},
@@ -57,7 +57,19 @@ def test_choices_and_bounds_are_those_of_the_operation():
 
     order, limit = command.params
     assert isinstance(order.type, click.Choice)
-    assert list(order.type.choices) == ["created_at", "-created_at", "priority", "name"]
+    assert list(order.type.choices) == [
+        "created_at",
+        "-created_at",
+        "started_at",
+        "-started_at",
+        "updated_at",
+        "-updated_at",
+        "completed_at",
+        "-completed_at",
+        "priority",
+        "name",
+        "-name",
+    ]
     assert isinstance(limit.type, click.IntRange)
     assert (limit.type.min, limit.default) == (1, 100)
     assert str(getattr(limit, "help", "")).endswith(" Per page.")

@@ -118,3 +118,15 @@ def test_an_idle_worker_ends_when_it_is_told(apflow: Any, tmp_path: Path):
         process.send_signal(signal.SIGTERM)
         assert ended(process) == 0
     assert not list(tmp_path.glob("*.wal"))
+
+
+def test_workers_are_listed_while_they_work(apflow: Any):
+    with worker(apflow) as process:
+        [listed] = apflow.json("workers")["workers"]
+        assert (listed["pid"], listed["status"], listed["trees"]) == (process.pid, "running", 0)
+        titles, row = apflow("workers").stdout.splitlines()
+        assert titles.split() == ["HOST", "PID", "STATUS", "TREES", "STARTED_AT", "VERSION"]
+        assert str(process.pid) in row.split()
+    nothing = apflow("workers")
+    assert nothing.returncode == 0
+    assert f"No worker runs what is submitted to {apflow.url}." in nothing.stderr

@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.task import Json
-from apflow.core.service.operations import OPERATIONS, Operation
+from apflow.core.service.operations import OPERATIONS, Operation, unknown_operation
 from apflow.core.service.task_service import TaskService
 from apflow.core.store.memory import MemoryStore
 
@@ -73,6 +73,7 @@ async def test_results_have_the_form_that_the_table_tells():
         ("system.health", {}),
         ("system.metrics", {}),
         ("system.database", {}),
+        ("system.workers", {}),
         ("config.llm_key.set", {"api_key": "sk-1"}),
         ("config.llm_key.get", {}),
         ("config.llm_key.delete", {"provider": "openai"}),
@@ -191,6 +192,24 @@ async def test_a_parameter_in_a_signature_is_one_of_the_operation(monkeypatch: p
     assert [each.partition(":")[0] for each in caught.value.violations] == ["colour", "size"]
 
 
+async def test_an_unknown_parameter_is_answered_with_the_one_that_is_meant():
+    service = TaskService(MemoryStore())
+    with pytest.raises(InvalidInputError) as caught:
+        await OPERATIONS["tasks.list"].call(service, {"statuss": "failed"})
+    assert caught.value.violations == ["statuss: There is no such parameter. Did you mean 'status'?"]
+    with pytest.raises(InvalidInputError) as caught:
+        await OPERATIONS["tasks.why"].call(service, {"task_id": "a", "colour": "red"})
+    assert caught.value.violations == [
+        "colour: There is no such parameter. The parameters are: task_id.",
+    ]
+
+
+def test_an_unknown_operation_is_answered_with_the_one_that_is_meant():
+    assert unknown_operation("tasks.lst") == "Method 'tasks.lst' does not exist. Did you mean 'tasks.list'?"
+    assert unknown_operation("cancel") == "Method 'cancel' does not exist. Did you mean 'tasks.cancel'?"
+    assert unknown_operation("x" * 10_000) == f"Method {'x' * 100!r} does not exist."
+
+
 @EVERY
 async def test_a_read_only_operation_changes_nothing(operation: Operation):
     reads = (
@@ -208,5 +227,14 @@ async def test_a_read_only_operation_changes_nothing(operation: Operation):
         "watch",
         "logs",
     )
-    asks = ("health", "metrics", "database", "executor", "executors", "get_llm_key", "count_running")
+    asks = (
+        "health",
+        "metrics",
+        "database",
+        "workers",
+        "executor",
+        "executors",
+        "get_llm_key",
+        "count_running",
+    )
     assert operation.is_read_only == (operation.method in (*reads, *asks))

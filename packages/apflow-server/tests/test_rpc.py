@@ -296,6 +296,19 @@ def test_a_path_that_is_not_there_and_a_method_that_is_not_allowed_are_told_in_t
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
 
 
+def test_what_is_misspelled_is_answered_with_what_is_meant(http: httpx.Client):
+    assert "Did you mean 'tasks.list'?" in rpc(http, "tasks.lst")["error"]["message"]
+    violations = rpc(http, "tasks.list", {"statuss": "failed"})["error"]["data"]["violations"]
+    assert violations == ["statuss: There is no such parameter. Did you mean 'status'?"]
+    for path, advice in (
+        ("/call/tasks.lst", "Did you mean 'tasks.list'?"),
+        ("/tsks", "Did you mean '/tasks'?"),
+        ("/tasks.list", "Send POST /call/tasks.list"),
+    ):
+        answer = http.post(path, json={})
+        assert (answer.status_code, advice in answer.json()["error"]["message"]) == (404, True), path
+
+
 NUMBERS = ["18446744073709551616", "-9223372036854775809", "1" + "0" * 400, "1e400", "-1e400"]
 
 

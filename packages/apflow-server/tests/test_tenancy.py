@@ -86,6 +86,7 @@ ROWS: dict[str, Row] = {
     "system.health": Row(lambda _: {}, about_tasks=False),
     "system.metrics": Row(lambda _: {}, about_tasks=False),
     "system.database": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
+    "system.workers": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
     "system.executors": Row(lambda _: {}, about_tasks=False),
     "system.executor": Row(lambda _: {"executor_id": "nothing"}, about_tasks=False, other=-32001),
     # Without a model of this provider, no model is called.

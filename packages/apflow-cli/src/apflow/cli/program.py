@@ -84,9 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = program.main(args=args, prog_name="apflow", standalone_mode=False, obj=session)
     except click.ClickException as error:
         from apflow.cli.display.output import write_note  # here: `--help` imports nothing of the core
+        from apflow.cli.errors.usage import with_suggestion
 
         shown = io.StringIO()
-        error.show(shown)  # it may repeat the contents of a file
+        with_suggestion(error).show(shown)  # it may repeat the contents of a file
         write_note(shown.getvalue().rstrip("\n"))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -105,6 +106,6 @@ def report(error: Exception, *, is_debug: bool) -> int:
     if is_debug:
         import traceback
 
-        write_note("".join(traceback.format_exception(error)).rstrip())
+        write_note("".join(traceback.format_exception(error)).rstrip(), wraps=False)
     write_note(describe(error))
     return exit_code_of(error)

@@ -36,6 +36,7 @@ from apflow.core.service.results import (
     UsageReportResult,
     WebhookResult,
     WhyResult,
+    WorkerResult,
 )
 
 
@@ -317,13 +318,29 @@ class AsyncOperations:
         name: str | None = None,
         key: str | None = None,
         root_only: bool = True,
+        is_running: bool | None = None,
         original_task_id: str | None = None,
+        id_prefix: str | None = None,
+        since: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         limit: int | None = 100,
         offset: int = 0,
         cursor: str | None = None,
-        order: Literal["created_at", "-created_at", "priority", "name"] = "-created_at",
+        order: Literal[
+            "created_at",
+            "-created_at",
+            "started_at",
+            "-started_at",
+            "updated_at",
+            "-updated_at",
+            "completed_at",
+            "-completed_at",
+            "priority",
+            "name",
+            "-name",
+        ] = "-created_at",
+        with_tree: bool = False,
     ) -> list[TaskResult]:
         """Return the tasks that match the filters; by default only the roots of trees.
 
@@ -336,13 +353,19 @@ class AsyncOperations:
             name: Only tasks with this name.
             key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
+            is_running: Only roots of trees with an unfinished run (true), or without one (false).
             original_task_id: Only copies of this task.
+            id_prefix: Only tasks whose ID begins with this string.
+            since: Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or
+                after this time in ISO 8601 format.
             created_after: Only tasks created after this time.
             created_before: Only tasks created before this time.
             limit: The maximum number of tasks to return.
             offset: The number of tasks to skip.
             cursor: ID of the last task of the previous page: start after it.
-            order: The sort order; `-` means descending.
+            order: The sort order; `-` means descending. Tasks without the time come last.
+            with_tree: Also return, for each root, the status and progress of its tree and the number of its
+                tasks by status, in the field `tree`.
         """
         answer: list[TaskResult] = await self._ask(
             "tasks.list",
@@ -352,13 +375,17 @@ class AsyncOperations:
                 "name": name,
                 "key": key,
                 "root_only": root_only,
+                "is_running": is_running,
                 "original_task_id": original_task_id,
+                "id_prefix": id_prefix,
+                "since": since,
                 "created_after": created_after,
                 "created_before": created_before,
                 "limit": limit,
                 "offset": offset,
                 "cursor": cursor,
                 "order": order,
+                "with_tree": with_tree,
             },
         )
         return answer
@@ -387,7 +414,14 @@ class AsyncOperations:
         user_id: str | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         name: str | None = None,
+        key: str | None = None,
         root_only: bool = False,
+        is_running: bool | None = None,
+        original_task_id: str | None = None,
+        id_prefix: str | None = None,
+        since: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
     ) -> CountResult:
         """Count the tasks that match the filters, in total and by status.
 
@@ -395,10 +429,31 @@ class AsyncOperations:
             user_id: Only tasks of this user.
             status: Only tasks with this status, or with one of these.
             name: Only tasks with this name.
+            key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
+            is_running: Only roots of trees with an unfinished run (true), or without one (false).
+            original_task_id: Only copies of this task.
+            id_prefix: Only tasks whose ID begins with this string.
+            since: Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or
+                after this time in ISO 8601 format.
+            created_after: Only tasks created after this time.
+            created_before: Only tasks created before this time.
         """
         answer: CountResult = await self._ask(
-            "tasks.count", {"user_id": user_id, "status": status, "name": name, "root_only": root_only}
+            "tasks.count",
+            {
+                "user_id": user_id,
+                "status": status,
+                "name": name,
+                "key": key,
+                "root_only": root_only,
+                "is_running": is_running,
+                "original_task_id": original_task_id,
+                "id_prefix": id_prefix,
+                "since": since,
+                "created_after": created_after,
+                "created_before": created_before,
+            },
         )
         return answer
 
@@ -654,6 +709,14 @@ class AsyncOperations:
     async def system_database(self) -> DatabaseResult:
         """Return where the database is, what it can do, and what is in it. Only an admin may."""
         answer: DatabaseResult = await self._ask("system.database", {})
+        return answer
+
+    async def system_workers(self) -> list[WorkerResult]:
+        """Return the workers: the processes that run the trees that are submitted. Only an admin may.
+
+        The status of a worker is "running", "draining", or "lost" if it has not reported for a minute.
+        """
+        answer: list[WorkerResult] = await self._ask("system.workers", {})
         return answer
 
     async def system_executors(self) -> list[ExecutorResult]:
@@ -992,13 +1055,29 @@ class SyncOperations:
         name: str | None = None,
         key: str | None = None,
         root_only: bool = True,
+        is_running: bool | None = None,
         original_task_id: str | None = None,
+        id_prefix: str | None = None,
+        since: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         limit: int | None = 100,
         offset: int = 0,
         cursor: str | None = None,
-        order: Literal["created_at", "-created_at", "priority", "name"] = "-created_at",
+        order: Literal[
+            "created_at",
+            "-created_at",
+            "started_at",
+            "-started_at",
+            "updated_at",
+            "-updated_at",
+            "completed_at",
+            "-completed_at",
+            "priority",
+            "name",
+            "-name",
+        ] = "-created_at",
+        with_tree: bool = False,
     ) -> list[TaskResult]:
         """Return the tasks that match the filters; by default only the roots of trees.
 
@@ -1011,13 +1090,19 @@ class SyncOperations:
             name: Only tasks with this name.
             key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
+            is_running: Only roots of trees with an unfinished run (true), or without one (false).
             original_task_id: Only copies of this task.
+            id_prefix: Only tasks whose ID begins with this string.
+            since: Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or
+                after this time in ISO 8601 format.
             created_after: Only tasks created after this time.
             created_before: Only tasks created before this time.
             limit: The maximum number of tasks to return.
             offset: The number of tasks to skip.
             cursor: ID of the last task of the previous page: start after it.
-            order: The sort order; `-` means descending.
+            order: The sort order; `-` means descending. Tasks without the time come last.
+            with_tree: Also return, for each root, the status and progress of its tree and the number of its
+                tasks by status, in the field `tree`.
         """
         answer: list[TaskResult] = self._ask(
             "tasks.list",
@@ -1027,13 +1112,17 @@ class SyncOperations:
                 "name": name,
                 "key": key,
                 "root_only": root_only,
+                "is_running": is_running,
                 "original_task_id": original_task_id,
+                "id_prefix": id_prefix,
+                "since": since,
                 "created_after": created_after,
                 "created_before": created_before,
                 "limit": limit,
                 "offset": offset,
                 "cursor": cursor,
                 "order": order,
+                "with_tree": with_tree,
             },
         )
         return answer
@@ -1062,7 +1151,14 @@ class SyncOperations:
         user_id: str | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         name: str | None = None,
+        key: str | None = None,
         root_only: bool = False,
+        is_running: bool | None = None,
+        original_task_id: str | None = None,
+        id_prefix: str | None = None,
+        since: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
     ) -> CountResult:
         """Count the tasks that match the filters, in total and by status.
 
@@ -1070,10 +1166,31 @@ class SyncOperations:
             user_id: Only tasks of this user.
             status: Only tasks with this status, or with one of these.
             name: Only tasks with this name.
+            key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
+            is_running: Only roots of trees with an unfinished run (true), or without one (false).
+            original_task_id: Only copies of this task.
+            id_prefix: Only tasks whose ID begins with this string.
+            since: Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or
+                after this time in ISO 8601 format.
+            created_after: Only tasks created after this time.
+            created_before: Only tasks created before this time.
         """
         answer: CountResult = self._ask(
-            "tasks.count", {"user_id": user_id, "status": status, "name": name, "root_only": root_only}
+            "tasks.count",
+            {
+                "user_id": user_id,
+                "status": status,
+                "name": name,
+                "key": key,
+                "root_only": root_only,
+                "is_running": is_running,
+                "original_task_id": original_task_id,
+                "id_prefix": id_prefix,
+                "since": since,
+                "created_after": created_after,
+                "created_before": created_before,
+            },
         )
         return answer
 
@@ -1327,6 +1444,14 @@ class SyncOperations:
     def system_database(self) -> DatabaseResult:
         """Return where the database is, what it can do, and what is in it. Only an admin may."""
         answer: DatabaseResult = self._ask("system.database", {})
+        return answer
+
+    def system_workers(self) -> list[WorkerResult]:
+        """Return the workers: the processes that run the trees that are submitted. Only an admin may.
+
+        The status of a worker is "running", "draining", or "lost" if it has not reported for a minute.
+        """
+        answer: list[WorkerResult] = self._ask("system.workers", {})
         return answer
 
     def system_executors(self) -> list[ExecutorResult]:

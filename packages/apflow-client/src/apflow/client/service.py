@@ -16,7 +16,6 @@ from apflow.core.service.operations import OPERATIONS, Operation
 from apflow.core.service.task_service import TaskService
 from apflow.core.service.trees import as_array
 
-PAGE: Final = 1000
 CANCEL: Final = 3.0  # seconds that a server has to cancel a run
 
 
@@ -100,13 +99,6 @@ class RemoteService(TaskService):
             )
         except ApflowError as error:
             stopped.add_note(f"The run may continue at {self.client.url}: {error}")
-
-    async def _every_id(self) -> AsyncGenerator[str, None]:
-        params: dict[str, Any] = {"root_only": False, "limit": PAGE, "order": "created_at"}
-        while page := await self.client.call("tasks.list", params):
-            for task in page:
-                yield task["id"]
-            params["cursor"] = page[-1]["id"]
 
 
 def tolerated_in(root: Mapping[str, Json]) -> list[str]:

@@ -25,6 +25,7 @@ from apflow.core.settings import Settings, check_former_variables, get_settings,
 from apflow.core.store.base import TaskStore
 from apflow.core.store.session import create_session
 from apflow.server.api import docs, json_rpc, plain_http
+from apflow.server.api.unknown_path import unknown_path
 from apflow.server.drain import Drain
 from apflow.server.duties import Duties
 from apflow.server.http import health
@@ -159,7 +160,10 @@ def _add_error_handlers(app: FastAPI) -> None:
 async def _handle_http_exception(request: Request, error: Exception) -> Response:
     """Return the response for what Starlette refuses: an unknown path or method."""
     refusal = cast("HTTPException", error)
-    code = Code.NOT_FOUND if refusal.status_code == 404 else Code.INVALID_REQUEST
+    if refusal.status_code == 404:
+        said = unknown_path(request, request.app)
+        return error_response(request, ApiError(404, Code.NOT_FOUND, said, headers=refusal.headers))
+    code = Code.INVALID_REQUEST
     return error_response(
         request, ApiError(refusal.status_code, code, str(refusal.detail), headers=refusal.headers)
     )

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.status import TaskStatus
-from apflow.core.store.base import Change, TaskQuery, TaskStore
+from apflow.core.store.base import ORDERS, Change, TaskQuery, TaskStore, Transition
 from apflow.testing.building import a_task
 from apflow.testing.storebase import StoreMaker
 
@@ -35,13 +35,31 @@ class StoreQueryContract(StoreMaker):
             [
                 a_task("r1", user_id="ann", created_at=minute(1), run_requested_at=START),
                 a_task("b", "r1", user_id="ann", created_at=minute(1), name="same", priority=3),
-                a_task("a", "r1", user_id="ann", created_at=minute(1), name="same", status=TaskStatus.FAILED),
+                a_task(
+                    "a",
+                    "r1",
+                    user_id="ann",
+                    created_at=minute(1),
+                    started_at=minute(5),
+                    completed_at=minute(7),
+                    name="same",
+                    status=TaskStatus.FAILED,
+                ),
             ]
         )
         await store.add(
             [
                 a_task("r2", user_id="bob", created_at=minute(2), priority=0, original_task_id="r1"),
-                a_task("c", "r2", created_at=minute(3), status=TaskStatus.COMPLETED, parent_id="r2", key="b"),
+                a_task(
+                    "c",
+                    "r2",
+                    created_at=minute(3),
+                    started_at=minute(6),
+                    completed_at=minute(6),
+                    status=TaskStatus.COMPLETED,
+                    parent_id="r2",
+                    key="b",
+                ),
             ]
         )
         yield store
@@ -54,6 +72,16 @@ class StoreQueryContract(StoreMaker):
             (TaskQuery(order="-created_at"), ["c", "r2", "r1", "b", "a"]),
             (TaskQuery(order="priority"), ["r2", "r1", "a", "c", "b"]),
             (TaskQuery(order="name"), ["c", "r1", "r2", "b", "a"]),
+            (TaskQuery(order="-name"), ["b", "a", "r2", "r1", "c"]),
+            (TaskQuery(order="started_at"), ["a", "c", "r1", "r2", "b"]),
+            (TaskQuery(order="-started_at"), ["c", "a", "r1", "r2", "b"]),
+            (TaskQuery(order="completed_at"), ["c", "a", "r1", "r2", "b"]),
+            (TaskQuery(order="-completed_at"), ["a", "c", "r1", "r2", "b"]),
+            (TaskQuery(order="-updated_at"), ["c", "r2", "r1", "b", "a"]),
+            (TaskQuery(id_prefix="r"), ["r1", "r2"]),
+            (TaskQuery(id_prefix="r2"), ["r2"]),
+            (TaskQuery(id_prefix="r1x"), []),
+            (TaskQuery(id_prefix=""), ["r1", "b", "a", "r2", "c"]),
             (TaskQuery(ids=["c", "a", "ghost", "a"]), ["a", "c"]),
             (TaskQuery(ids=[]), []),
             (TaskQuery(user_id="bob"), ["r2"]),
@@ -89,7 +117,7 @@ class StoreQueryContract(StoreMaker):
     ) -> None:
         assert [task.id for task in await filled.find(query)] == ids
 
-    @pytest.mark.parametrize("order", ["created_at", "-created_at", "priority", "name"])
+    @pytest.mark.parametrize("order", sorted(ORDERS))
     @pytest.mark.parametrize("size", [1, 2, 3])
     async def test_pages_that_follow_the_last_task_of_the_one_before_are_the_whole(
         self, filled: TaskStore, order: str, size: int
@@ -127,9 +155,31 @@ class StoreQueryContract(StoreMaker):
             TaskQuery(parent_id=text),
             TaskQuery(original_task_id=text),
             TaskQuery(ids=[text]),
+            TaskQuery(id_prefix=text),
         ):
             assert await filled.find(query) == []
             assert await filled.count(query) == {}
+
+    async def test_trees_are_tallied_by_status_with_their_progress(self, filled: TaskStore) -> None:
+        half = Transition(
+            "b", "r1", {"status": TaskStatus.PENDING}, {"status": TaskStatus.IN_PROGRESS, "progress": 0.5}
+        )
+        await filled.write(Change(moves=[half]))
+        found = await filled.tallies(["r2", "r1", "ghost", "r1"])
+        assert sorted(found) == ["r1", "r2"]
+        assert found["r1"].by_status == {
+            TaskStatus.PENDING: 1,
+            TaskStatus.IN_PROGRESS: 1,
+            TaskStatus.FAILED: 1,
+        }
+        assert (found["r1"].total, found["r1"].done, found["r1"].has_started) == (3, 1.5, True)
+        assert (found["r2"].progress, found["r2"].has_started) == (0.5, True)
+        assert await filled.tallies([]) == {}
+
+    async def test_a_tree_of_which_nothing_started_has_no_progress(self, store: TaskStore) -> None:
+        await store.add([a_task("r"), a_task("s", "r")])
+        tally = (await store.tallies(["r"]))["r"]
+        assert (tally.by_status, tally.progress, tally.has_started) == ({TaskStatus.PENDING: 2}, 0.0, False)
 
     async def test_an_unknown_order_is_refused(self, filled: TaskStore) -> None:
         with pytest.raises(InvalidInputError, match="colour"):

@@ -33,7 +33,8 @@ def list_executors(ctx: click.Context) -> None:
     if session_of(ctx).is_json:
         write_json({"executors": found})
     else:
-        write_table(("executor_id", "usable", "from", "description"), [_row(each) for each in found])
+        columns = ("executor_id", "usable", "from", "description")
+        write_table(columns, [_row(each) for each in found], optional=("from",))
 
 
 def _row(executor: dict[str, Any]) -> list[Any]:

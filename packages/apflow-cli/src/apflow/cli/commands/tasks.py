@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +9,19 @@ import click
 
 from apflow.cli.commands.tasks_budget import budget, usage
 from apflow.cli.commands.tasks_change import CHANGES
+from apflow.cli.commands.tasks_list import list_tasks, running
 from apflow.cli.errors.exit_code import ExitCode
-from apflow.cli.inputs.options import finish, session_of, with_outcome, with_service, with_task, with_tasks
+from apflow.cli.inputs.options import (
+    finish,
+    session_of,
+    with_list,
+    with_outcome,
+    with_service,
+    with_task,
+    with_tasks,
+)
 from apflow.cli.inputs.parameter import parameter_option
+from apflow.core.bounds import MAX_COUNT
 
 if TYPE_CHECKING:
     from apflow.core.service.task_service import TaskService
@@ -28,87 +37,29 @@ def tasks() -> None:
     """
 
 
-for _change in (*CHANGES, budget, usage):
-    tasks.add_command(_change)
-
-
-@tasks.command("list")
-@parameter_option("tasks.list", "status", "-s", "--status", multiple=True, more="Repeatable.")
-@parameter_option("tasks.list", "user_id", "-u", "--user-id", metavar="ID")
-@parameter_option("tasks.list", "name", "--name")
-@parameter_option("tasks.list", "key", "--key")
-@parameter_option(
-    "tasks.list",
-    "root_only",
-    "--root-only/--all",
-    " /--all-tasks",
-    default=True,
-    more="This is the default; with --all, every task.",
-)
-@parameter_option("tasks.list", "original_task_id", "--original", metavar="ID")
-@parameter_option("tasks.list", "created_after", "--created-after", type=click.DateTime(), more="In UTC.")
-@parameter_option("tasks.list", "created_before", "--created-before", type=click.DateTime(), more="In UTC.")
-@parameter_option("tasks.list", "limit", "-l", "--limit")
-@parameter_option("tasks.list", "offset", "--offset")
-@parameter_option("tasks.list", "cursor", "--cursor", metavar="ID")
-@parameter_option("tasks.list", "order", "--order")
-@with_service
-@click.pass_context
-def list_tasks(ctx: click.Context, /, status: tuple[str, ...], **options: Any) -> None:
-    """List tasks, the newest first."""
-    from datetime import UTC
-
-    from apflow.cli.display.output import write_json
-    from apflow.cli.session.work import perform
-    from apflow.core.model.status import TaskStatus
-
-    for name in ("created_after", "created_before"):
-        options[name] = options[name] and options[name].replace(tzinfo=UTC)
-
-    async def work(service: TaskService) -> list[dict[str, Any]]:
-        return await service.list(status=[TaskStatus(each) for each in status] or None, **options)
-
-    found = perform(ctx, work)
-    if session_of(ctx).is_json:
-        write_json({"tasks": found})
-    else:
-        _write_tasks(("id", "key", "name", "status", "progress", "created_at"), found)
-
-
-def _write_tasks(columns: Sequence[str], found: Sequence[dict[str, Any]]) -> None:
-    """Write a table of tasks; with keys only if one differs from the id."""
-    from apflow.cli.display.output import write_table
-
-    has_keys = any(task.get("key") not in (None, task[columns[0]]) for task in found)
-    shown = [column for column in columns if column != "key" or has_keys]
-    write_table(shown, [[_shown(task, column) for column in shown] for task in found])
-
-
-def _shown(task: dict[str, Any], column: str) -> Any:
-    if column == "progress":
-        return _percent(task["progress"])
-    return task[column][:19] if column == "created_at" and task[column] else task[column]
+for _command in (list_tasks, running, *CHANGES, budget, usage):
+    tasks.add_command(_command)
 
 
 @tasks.command()
 @with_task
-@with_service
+@with_list
 @click.pass_context
 def get(ctx: click.Context, task_id: str) -> None:
     """Show all fields of a task, and the traceback of its last error."""
     from apflow.cli.display.attempts import write_traceback
-    from apflow.cli.display.output import write_fields, write_json
+    from apflow.cli.display.formats import write_as_asked
+    from apflow.cli.display.task_fields import write_task
     from apflow.cli.session.work import perform
 
     async def work(service: TaskService) -> dict[str, Any]:
         return await service.get(await service.find_id(task_id), history=True)
 
     found = perform(ctx, work)
-    if session_of(ctx).is_json:
-        write_json({"task": found})
+    if write_as_asked(ctx, {"task": found}, [found["id"]]):
         return
     attempts = found.pop("history")
-    write_fields(found)
+    write_task(found)
     for last in attempts[-1:]:
         write_traceback(last)
 
@@ -136,11 +87,12 @@ def attempts(ctx: click.Context, task_id: str, verbose: bool) -> None:
 
 @tasks.command()
 @with_tasks
-@with_service
+@with_list
 @click.pass_context
 def status(ctx: click.Context, task_ids: tuple[str, ...]) -> None:
     """Show the status of tasks; for a root, of its tree."""
-    from apflow.cli.display.output import write_json
+    from apflow.cli.display.formats import write_as_asked
+    from apflow.cli.display.status_list import write_statuses
     from apflow.cli.session.work import check_found, ids_as_given, perform
 
     async def work(service: TaskService) -> list[dict[str, Any]]:
@@ -148,68 +100,103 @@ def status(ctx: click.Context, task_ids: tuple[str, ...]) -> None:
 
     found = perform(ctx, work)
     check_found(found)
-    if session_of(ctx).is_json:
-        write_json({"tasks": found})
-    else:
-        _write_tasks(("task_id", "key", "name", "status", "progress", "error"), found)
+    if not write_as_asked(ctx, {"tasks": found}, (each["task_id"] for each in found)):
+        write_statuses(found)
     if any(each["status"] == "not_found" for each in found):
         finish(ExitCode.NOT_FOUND)
 
 
-def _percent(progress: float | None) -> str | None:
-    return None if progress is None else f"{progress:.0%}"
-
-
 @tasks.command()
 @with_task
-@with_service
+@click.option(
+    "-s",
+    "--status",
+    "statuses",
+    multiple=True,
+    type=click.Choice(["pending", "in_progress", "completed", "failed", "cancelled"]),
+    help="Show only tasks with this status and the tasks above them, and count the others. Repeatable.",
+)
+@click.option(
+    "--depth",
+    type=click.IntRange(0, MAX_COUNT),
+    metavar="N",
+    help="Show so many levels below the root, and count the tasks below these.",
+)
+@click.option(
+    "-a",
+    "--all",
+    "is_all",
+    is_flag=True,
+    help="Show every task of a large tree on a terminal. By default, those that failed or run, and counts.",
+)
+@with_list
 @click.pass_context
-def tree(ctx: click.Context, task_id: str) -> None:
-    """Show the whole tree that a task belongs to."""
-    from apflow.cli.display.output import write_json, write_tree
+def tree(
+    ctx: click.Context, task_id: str, statuses: tuple[str, ...], depth: int | None, is_all: bool
+) -> None:
+    """Show the whole tree that a task belongs to. Its JSON and YAML always have every task."""
+    import sys
+
+    from apflow.cli.display.formats import write_as_asked
+    from apflow.cli.display.outcome import MAX_TASKS
+    from apflow.cli.display.output import write_tree
+    from apflow.cli.display.tree_lines import ids_of
     from apflow.cli.session.work import perform
 
     async def work(service: TaskService) -> dict[str, Any]:
         return await service.tree(await service.find_id(task_id))
 
     found = perform(ctx, work)
-    if session_of(ctx).is_json:
-        write_json({"root": found})
-    else:
-        write_tree(found)
+    if not write_as_asked(ctx, {"root": found}, ids_of(found, statuses, depth)):
+        is_long = sys.stdout.isatty() and not (is_all or statuses or depth is not None)
+        write_tree(found, statuses=statuses, depth=depth, limit=MAX_TASKS if is_long else None)
 
 
 @tasks.command()
 @with_task
-@with_service
+@with_list
 @click.pass_context
 def children(ctx: click.Context, task_id: str) -> None:
     """Show the direct children of a task."""
-    from apflow.cli.display.output import write_json
+    from apflow.cli.display.formats import write_as_asked
+    from apflow.cli.display.output import write_note
+    from apflow.cli.display.task_list import write_task_list
     from apflow.cli.session.work import perform
 
     async def work(service: TaskService) -> list[dict[str, Any]]:
         return await service.children(await service.find_id(task_id))
 
     found = perform(ctx, work)
-    if session_of(ctx).is_json:
-        write_json({"tasks": found})
-    else:
-        _write_tasks(("id", "key", "name", "status", "progress"), found)
+    if not write_as_asked(ctx, {"tasks": found}, (task["id"] for task in found)):
+        write_task_list(found, is_wide=session_of(ctx).format == "wide")
+    if not found:
+        write_note(f"Task {task_id} has no children. `apflow tasks tree {task_id}` shows its tree.")
 
 
 @tasks.command()
 @parameter_option("tasks.count", "user_id", "-u", "--user-id", metavar="ID")
 @parameter_option("tasks.count", "status", "-s", "--status", multiple=True, more="Repeatable.")
 @parameter_option("tasks.count", "name", "--name")
+@parameter_option("tasks.count", "key", "--key")
 @parameter_option("tasks.count", "root_only", "--roots/--all-tasks", "--root-only/ ", default=False)
+@parameter_option("tasks.count", "is_running", "--running/--not-running", default=None)
+@parameter_option("tasks.count", "original_task_id", "--original", metavar="ID")
+@parameter_option("tasks.count", "id_prefix", "--id-prefix", metavar="TEXT")
+@parameter_option("tasks.count", "since", "--since", metavar="SPAN")
+@parameter_option("tasks.count", "created_after", "--created-after", type=click.DateTime(), more="In UTC.")
+@parameter_option("tasks.count", "created_before", "--created-before", type=click.DateTime(), more="In UTC.")
 @with_service
 @click.pass_context
 def count(ctx: click.Context, /, status: tuple[str, ...], **options: Any) -> None:
     """Count tasks, in total and by status."""
+    from datetime import UTC
+
     from apflow.cli.display.output import write_json, write_line
     from apflow.cli.session.work import perform
     from apflow.core.model.status import TaskStatus
+
+    for name in ("created_after", "created_before"):
+        options[name] = options[name] and options[name].replace(tzinfo=UTC)
 
     async def work(service: TaskService) -> dict[str, Any]:
         chosen = [TaskStatus(each) for each in status] or None

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from apflow.cli.commands.tasks_logs import logs
-from apflow.cli.commands.tasks_write import create, update, watch
+from apflow.cli.commands.tasks_watch import watch
+from apflow.cli.commands.tasks_write import create, update
 from apflow.cli.errors.exit_code import OF_STATUS, ExitCode
 from apflow.cli.inputs.options import (
     finish,
@@ -147,7 +148,8 @@ def copy(
 @click.pass_context
 def resume(ctx: click.Context, task_ids: tuple[str, ...], is_all: bool) -> None:
     """Continue the runs of processes that have died."""
-    from apflow.cli.display.output import write_json, write_table
+    from apflow.cli.display.output import write_json, write_note, write_table
+    from apflow.cli.session.place import place_of
     from apflow.cli.session.running import drained_on_signal
     from apflow.cli.session.work import ids, perform
     from apflow.core.capture.clean_output import clean_output
@@ -170,6 +172,8 @@ def resume(ctx: click.Context, task_ids: tuple[str, ...], is_all: bool) -> None:
             ("task_id", "name", "status", "error"),
             [[each[k] for k in ("task_id", "name", "status", "error")] for each in found],
         )
+    if not found:
+        write_note(f"No tree can be resumed in {place_of(session_of(ctx))}. `apflow ps` lists what runs.")
     codes = [OF_STATUS.get(each["status"], interrupted[0] or ExitCode.FAILED) for each in found]
     finish(max(codes, default=ExitCode.DONE))
 

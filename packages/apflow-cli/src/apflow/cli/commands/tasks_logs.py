@@ -54,7 +54,7 @@ def logs(
     import json
     import sys
 
-    from apflow.cli.display.output import write_json, write_line
+    from apflow.cli.display.output import write_json, write_line, write_note
     from apflow.cli.session.work import perform
 
     if follow and limit is not None:
@@ -72,15 +72,21 @@ def logs(
                 sys.stdout.flush()
             return kept
         async for line in _stored(service, named, after, limit, chosen):
-            if is_json:
-                kept.append(line)
-            else:
+            if not is_json:
                 write_line(_shown(line, is_tree=is_tree))
+                kept.clear()  # only whether there is a line matters then
+            kept.append(line)
         return kept
 
     found = perform(ctx, work)
-    if is_json and not follow:
+    if follow:
+        return
+    if is_json:
         write_json({"lines": found})
+    elif not found:
+        write_note(
+            f"No such lines of {task_id} are stored. `apflow tasks why {task_id}` explains its status."
+        )
 
 
 async def _stored(
@@ -100,9 +106,11 @@ async def _stored(
 
 
 def _shown(line: dict[str, Any], *, is_tree: bool) -> str:
-    """Return a line for people: time, level, the task if there are several, and the message."""
+    """Return a line for people: local time, level, the task if there are several, and the message."""
+    from apflow.cli.display.times import clock
+
     key = line["key"] if line["key"] != line["task_id"] else line["name"]
     name = f" {key}:" if is_tree else ""
     # Further lines of a message are indented, so that they cannot be taken for lines of other tasks.
     message = line["message"].replace("\n", "\n  ")
-    return f"{line['timestamp'][11:23]} {line['level']:<7}{name} {message}"
+    return f"{clock(line['timestamp'])} {line['level']:<7}{name} {message}"

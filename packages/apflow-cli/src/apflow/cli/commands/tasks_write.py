@@ -1,4 +1,4 @@
-"""The commands `create`, `update` and `watch` of `apflow tasks`."""
+"""The commands `create` and `update` of `apflow tasks`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from apflow.cli.errors.exit_code import OF_STATUS, ExitCode
-from apflow.cli.inputs.options import finish, session_of, with_service, with_task
+from apflow.cli.inputs.options import session_of, with_service, with_task
 from apflow.cli.inputs.parameter import parameter_option
 
 if TYPE_CHECKING:
@@ -68,7 +67,8 @@ def create(ctx: click.Context, tasks: str | None, tasks_file: str | None, user_i
 @click.pass_context
 def update(ctx: click.Context, /, task_id: str, **fields: Any) -> None:
     """Change fields of a task: all of the given fields, or none. Other fields keep their values."""
-    from apflow.cli.display.output import write_fields, write_json
+    from apflow.cli.display.output import write_json
+    from apflow.cli.display.task_fields import write_task
     from apflow.cli.inputs.source import read_option
     from apflow.cli.session.work import perform
 
@@ -90,45 +90,4 @@ def update(ctx: click.Context, /, task_id: str, **fields: Any) -> None:
     if session_of(ctx).is_json:
         write_json({"task": found})
     else:
-        write_fields(found)
-
-
-@click.command()
-@with_task
-@with_service
-@click.pass_context
-def watch(ctx: click.Context, task_id: str) -> None:
-    """Write the events of a task's tree until its run ends, one per line; with --json, as JSON.
-
-    The exit code is that of the run.
-    """
-    import json
-
-    from apflow.cli.display.output import write_line
-    from apflow.cli.session.running import event_lines
-    from apflow.cli.session.work import perform
-
-    is_json = session_of(ctx).is_json
-
-    async def work(service: TaskService) -> str:
-        named = await service.find_id(task_id)
-        async for event in service.watch(named):
-            for line in [json.dumps(event)] if is_json else event_lines(event):
-                write_line(line)
-            if event["type"] == "snapshot" and _has_ended(event["data"]):
-                break  # no run is active
-        [row] = await service.status([named])
-        return str(row["status"])
-
-    finish(OF_STATUS.get(perform(ctx, work), ExitCode.FAILED))
-
-
-def _has_ended(tree: dict[str, Any]) -> bool:
-    """Return whether every task of a nested tree has ended."""
-    waiting = [tree]
-    while waiting:
-        task = waiting.pop()
-        if task["status"] in ("pending", "in_progress"):
-            return False
-        waiting.extend(task["children"])
-    return True
+        write_task(found)

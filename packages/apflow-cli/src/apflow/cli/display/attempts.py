@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from textwrap import indent
 
 from apflow.cli.display.output import write_line, write_table
+from apflow.cli.display.times import local
 from apflow.core.model.task import Json
 
 _COLUMNS = ("number", "outcome", "started_at", "ended_at", "error")
@@ -34,7 +36,7 @@ def _shown(attempt: Mapping[str, Json], column: str) -> Json:
         case "outcome":
             return value or "running"
         case "started_at" | "ended_at":
-            return value and value[:23]
+            return value and (local(value) if sys.stdout.isatty() else value[:23])
         case "error":
             return value and value[:200]
         case _:

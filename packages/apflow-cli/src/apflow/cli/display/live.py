@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
@@ -47,6 +47,27 @@ async def shown(service: TaskService, root: Mapping[str, Json], work: Awaitable[
         if not is_transient:
             picture.view = View(await service.tree(root["id"]))
         return answer
+
+
+async def followed(
+    events: AsyncIterator[Mapping[str, Json]],
+) -> AsyncGenerator[Mapping[str, Json], None]:
+    """Show the tree that events describe, the first of which is a snapshot, and pass the events on.
+
+    The last picture stays on the terminal.
+    """
+    first = await anext(events)
+    picture = _Picture(View(first["data"]), Console(stderr=True))
+    with Live(console=picture.console, get_renderable=picture.draw, auto_refresh=False) as live:
+        refreshing = asyncio.create_task(_refresh(live), name="apflow:live")
+        try:
+            yield first
+            async for event in events:
+                picture.view.apply(event)
+                yield event
+        finally:
+            refreshing.cancel()
+            await asyncio.wait({refreshing})
 
 
 async def _meanwhile(work: Awaitable[Answer], *others: Coroutine[None, None, None]) -> Answer:
@@ -91,8 +112,9 @@ class _Picture:
         for row in self.view.visible(max(1, self.console.height - 3)):
             lines.add_row(*self._line(row))
         total = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=1.0, completed=self.view.fraction, width=30)
-        total.add_row(bar, f"{self.view.ended}/{len(self.view.rows)}", Text(self.view.counts(), "dim"))
+        bar = ProgressBar(total=1.0, completed=self.view.fraction, width=min(30, self.console.width // 4))
+        counts = Text(self.view.counts(), "dim", no_wrap=True, overflow="ellipsis")
+        total.add_row(bar, Text(f"{self.view.ended}/{len(self.view.rows)}", no_wrap=True), counts)
         return Group(lines, total)
 
     def _line(self, row: Row) -> tuple[Text | Spinner, ...]:

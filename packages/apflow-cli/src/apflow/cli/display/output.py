@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from apflow.core.model.task import Json
+from apflow.cli.display.names import short_ids
+from apflow.cli.display.table import GAP, Column, cut, lines
+from apflow.cli.display.times import duration
+from apflow.cli.display.tree_lines import TreeLine, counts_text, tree_lines
+from apflow.core.model.task import Json, utc_now
 from apflow.core.process.printable import printable, printable_json
 
 SCHEMA_VERSION = 1
+MIN_TEXT = 20  # characters of a task in a tree, however far it is indented
 
 STYLES = {
     "pending": "dim",
@@ -87,16 +95,54 @@ def write_line(text: str = "") -> None:
     _write(f"{printable(text, keeps_lines=True)}\n")
 
 
-def write_note(text: str) -> None:
-    """Write lines for people to standard error. What a terminal would take for a command is escaped."""
-    click.echo(printable(text, keeps_lines=True), err=True)
+def write_wrapped(line: str, indent: str) -> None:
+    """Write a line of data below an indent; on a terminal, it is wrapped between words if it is long."""
+    whole = indent + printable(line)
+    room = max(MIN_TEXT, terminal_width())
+    for part in _wrapped(whole, room) if sys.stdout.isatty() else [whole]:
+        _write(f"{part}\n")
 
 
-def write_table(columns: Sequence[str], rows: Iterable[Sequence[Json]]) -> None:
-    """Write rows: a table on a terminal, aligned columns in a pipe. A column "status" is coloured."""
+def write_note(text: str, *, wraps: bool = True) -> None:
+    """Write lines for people to standard error. What a terminal would take for a command is escaped.
+
+    Args:
+        wraps: on a terminal, long lines are wrapped between words.
+    """
+    shown = printable(text, keeps_lines=True)
+    if wraps and sys.stderr.isatty():
+        shown = "\n".join(part for line in shown.split("\n") for part in _wrapped(line, error_width()))
+    click.echo(shown, err=True)
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    """Return the lines of a long line, indented as it is. Words stay whole."""
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    ) or [""]
+
+
+def write_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Json]], *, optional: Sequence[str] = ()
+) -> None:
+    """Write rows: a table on a terminal, aligned columns in a pipe. A column "status" is coloured.
+
+    Args:
+        optional: columns that a terminal leaves out if they do not fit, the first one first.
+    """
     cells = [[one_line(value) for value in row] for row in rows]
     if sys.stdout.isatty():
-        _write_rich_table(columns, cells)
+        titled = [
+            Column(
+                name.upper(),
+                is_flexible=name != "status" and not name.endswith("id"),
+                rank=len(optional) - optional.index(name) if name in optional else 0,
+                is_wrapped=True,
+            )
+            for name in columns
+        ]
+        write_columns(titled, _with_short_ids(columns, cells))
         return
     widths = [max(len(name), *(len(row[at]) for row in cells), 0) for at, name in enumerate(columns)]
     for row in [[name.upper() for name in columns], *cells]:
@@ -104,29 +150,63 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[Json]]) -> None:
         write_line("  ".join(padded).rstrip())
 
 
-def _write_rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _with_short_ids(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[list[str]]:
+    short = {
+        at: short_ids(row[at] for row in cells) for at, name in enumerate(columns) if name.endswith("id")
+    }
+    return [[short[at][text] if at in short else text for at, text in enumerate(row)] for row in cells]
 
-    table = Table()
-    for name in columns:
-        table.add_column(name, overflow="fold", no_wrap=name.endswith("id"))
-    for row in cells:
-        styled = zip(columns, row, strict=True)
-        table.add_row(
-            *(Text(text, STYLES.get(text, "") if name == "status" else "") for name, text in styled)
-        )
-    Console().print(table)
+
+def write_columns(
+    columns: Sequence[Column], rows: Sequence[Sequence[Json]], *, keeps_all: bool = False
+) -> None:
+    """Write a table that fits the terminal.
+
+    Args:
+        keeps_all: no column is left out for want of room.
+    """
+    cells = [[one_line(value) for value in row] for row in rows]
+    kept = [replace(each, rank=0) for each in columns] if keeps_all else columns
+    for number, line in enumerate(lines(kept, cells, terminal_width(), ellipsis())):
+        shown = [_coloured(columns[at].title.lower(), text) if number else _bold(text) for at, text in line]
+        _write(GAP.join(shown).rstrip() + "\n")
+
+
+def error_width() -> int:
+    """Return how many characters a line of the terminal of standard error holds."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or terminal_width()
+    except (OSError, ValueError):
+        return terminal_width()
+
+
+def terminal_width() -> int:
+    """Return how many characters a line of the terminal holds."""
+    return shutil.get_terminal_size().columns
+
+
+def ellipsis() -> str:
+    """Return what stands for text that was cut, in characters that standard output can show."""
+    return "…" if (sys.stdout.encoding or "").lower().startswith("utf") else "..."
+
+
+def _bold(text: str) -> str:
+    return click.style(text, bold=True) if _has_colours() else text
 
 
 def write_fields(fields: Mapping[str, Json]) -> None:
-    """Write one thing, a line for each of its fields that has a value."""
+    """Write one thing, a line for each of its fields that has a value; long ones wrap on a terminal."""
     shown = {one_line(name): one_line(value) for name, value in fields.items()}
     width = max(len(name) for name in shown)
+    is_terminal = sys.stdout.isatty()
     for name, text in shown.items():
-        if text not in ("", "{}", "[]"):
-            _write(f"{name.ljust(width)}  {_coloured(name, text)}\n")
+        if text in ("", "{}", "[]"):
+            continue
+        room = max(MIN_TEXT, terminal_width() - width - len(GAP))
+        first, *more = _wrapped(text, room) if is_terminal else [text]
+        _write(f"{name.ljust(width)}  {_coloured(name, first)}\n")
+        for line in more:
+            _write(f"{' ' * width}  {line}\n")
 
 
 def own_key(task: Mapping[str, Json]) -> str:
@@ -151,16 +231,41 @@ def count(root: Mapping[str, Json]) -> int:
     return found
 
 
-def write_tree(root: Mapping[str, Json]) -> None:
-    """Write a tree, a line for each task, indented below its parent."""
-    waiting: list[tuple[Mapping[str, Json], int]] = [(root, 0)]
-    while waiting:
-        task, depth = waiting.pop()
-        status = _coloured("status", one_line(task["status"]).ljust(11))
-        error = f"  {one_line(task['error'])}" if task["error"] else ""
-        own = f"{label(task)}  {one_line(task['id'])}"
-        _write(f"{'  ' * depth}{status}  {own}{error}\n")
-        waiting.extend((child, depth + 1) for child in reversed(task["children"]))
+def write_tree(
+    root: Mapping[str, Json],
+    *,
+    statuses: Collection[str] = (),
+    depth: int | None = None,
+    limit: int | None = None,
+) -> None:
+    """Write a tree, a line for each task, indented below its parent; see `tree_lines` for the arguments.
+
+    On a terminal, IDs are short and errors are cut to the width of the line.
+    """
+    is_terminal = sys.stdout.isatty()
+    width = terminal_width() if is_terminal else None
+    for line in tree_lines(root, statuses=statuses, depth=depth, limit=limit):
+        _write(_tree_line(line, width) + "\n")
+
+
+def _tree_line(line: TreeLine, width: int | None) -> str:
+    indent = "  " * line.depth
+    if line.task is None:
+        return f"{indent}{'...' if width is None else ellipsis()} {counts_text(line.hidden)}"
+    task = line.task
+    status = one_line(task["status"]).ljust(11)
+    error = f"  {one_line(task['error'])}" if task["error"] else ""
+    if width is None:
+        return f"{indent}{status}  {label(task)}  {one_line(task['id'])}{error}"
+    known = short_ids([task["id"]])[task["id"]]
+    rest = f"{label(task)}  {one_line(known)}{_ran(task)}{error}"
+    room = max(MIN_TEXT, width - len(indent) - len(status) - len(GAP))
+    return f"{indent}{_coloured('status', status)}  {cut(rest, room, ellipsis())}"
+
+
+def _ran(task: Mapping[str, Json]) -> str:
+    ran = duration(task, utc_now())
+    return f"  {ran}" if ran else ""
 
 
 def _coloured(name: str, text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from apflow.cli.errors.advice import next_command
 from apflow.cli.errors.exit_code import ExitCode
 from apflow.core.errors import (
     ApflowError,
@@ -49,10 +50,11 @@ def is_of_server(error: Exception) -> bool:
 
 def describe(error: Exception) -> str:
     """Return an error as text for people."""
-    if isinstance(error, InvalidInputError):
-        return "\n".join([f"Error: {_text(error)}", *(f"  - {_indented(each)}" for each in faults(error))])
     if isinstance(error, ApflowError | TimeoutError):
-        return f"Error: {_text(error)}"
+        listed = faults(error) if isinstance(error, InvalidInputError) else []
+        advice = next_command(error)
+        more = [f"Try: {_indented(advice)}"] if advice else []
+        return "\n".join([f"Error: {_text(error)}", *(f"  - {_indented(each)}" for each in listed), *more])
     return (
         f"Error: unexpected {type(error).__name__}: {_text(error)}\n"
         "This is a fault in apflow or in a plugin. Run it again with --debug to see where."

@@ -147,7 +147,14 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "name": {"description": "Only tasks with this name."},
         "key": {"description": "Only tasks with this key, which is unique within a tree."},
         "root_only": {"description": "Only the roots of trees.", "default": True},
+        "is_running": {
+            "description": "Only roots of trees with an unfinished run (true), or without one (false)."
+        },
         "original_task_id": {"description": "Only copies of this task."},
+        "id_prefix": {"description": "Only tasks whose ID begins with this string."},
+        "since": {
+            "description": "Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or after this time in ISO 8601 format."
+        },
         "created_after": {"description": "Only tasks created after this time."},
         "created_before": {"description": "Only tasks created before this time."},
         "limit": {
@@ -164,9 +171,25 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "cursor": {"description": "ID of the last task of the previous page: start after it."},
         "order": {
-            "description": "The sort order; `-` means descending.",
+            "description": "The sort order; `-` means descending. Tasks without the time come last.",
             "default": "-created_at",
-            "choices": ["created_at", "-created_at", "priority", "name"],
+            "choices": [
+                "created_at",
+                "-created_at",
+                "started_at",
+                "-started_at",
+                "updated_at",
+                "-updated_at",
+                "completed_at",
+                "-completed_at",
+                "priority",
+                "name",
+                "-name",
+            ],
+        },
+        "with_tree": {
+            "description": "Also return, for each root, the status and progress of its tree and the number of its tasks by status, in the field `tree`.",
+            "default": False,
         },
     },
     "tasks.children": {"parent_id": {"description": "ID or path of the parent."}},
@@ -178,7 +201,18 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "choices": ["pending", "in_progress", "completed", "failed", "cancelled"],
         },
         "name": {"description": "Only tasks with this name."},
+        "key": {"description": "Only tasks with this key, which is unique within a tree."},
         "root_only": {"description": "Only the roots of trees.", "default": False},
+        "is_running": {
+            "description": "Only roots of trees with an unfinished run (true), or without one (false)."
+        },
+        "original_task_id": {"description": "Only copies of this task."},
+        "id_prefix": {"description": "Only tasks whose ID begins with this string."},
+        "since": {
+            "description": "Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or after this time in ISO 8601 format."
+        },
+        "created_after": {"description": "Only tasks created after this time."},
+        "created_before": {"description": "Only tasks created before this time."},
     },
     "tasks.update": {
         "task_id": {"description": "ID or path of the task."},
@@ -289,6 +323,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "system.health": {},
     "system.metrics": {},
     "system.database": {},
+    "system.workers": {},
     "system.executors": {},
     "system.executor": {"executor_id": {"description": "ID of the executor."}},
     "config.llm_key.set": {

@@ -35,6 +35,7 @@ class Session:
     wait_lock: float = 0.0
     modules: tuple[str, ...] = ()
     server: str = ""
+    format: str = "table"
 
 
 def session_of(ctx: click.Context) -> Session:
@@ -68,6 +69,14 @@ json_option = click.option(
     expose_value=False,
     callback=_keep("is_json"),
     help="Write stable JSON with a schema_version.",
+)
+format_option = click.option(
+    "-o",
+    "--format",
+    type=click.Choice(["table", "wide", "json", "yaml", "id"]),
+    expose_value=False,
+    callback=_keep("format"),
+    help="How to show what is found; wide has more columns, and id only the IDs, one per line.",
 )
 wait_lock_option = click.option(
     "--wait-lock",
@@ -107,6 +116,11 @@ def with_store(command: Command) -> Command:
 def with_service(command: Command) -> Command:
     """Add what a command takes whose work is done on the database, here or by a server."""
     return server_option(with_store(command))
+
+
+def with_list(command: Command) -> Command:
+    """Add what a command takes that lists tasks of the database."""
+    return format_option(with_service(command))
 
 
 def with_executors(command: Command) -> Command:

@@ -11,15 +11,9 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 from apflow.cli.display import live
-from apflow.cli.display.output import (
-    count,
-    one_line,
-    save_json,
-    write_fields,
-    write_json,
-    write_note,
-    write_tree,
-)
+from apflow.cli.display.outcome import write_outcome
+from apflow.cli.display.output import one_line, save_json, write_json, write_note
+from apflow.cli.display.times import clock
 from apflow.cli.errors.exit_code import OF_STATUS, ExitCode
 from apflow.cli.inputs.options import finish
 from apflow.cli.session.signals import Draining, runs_drained_on_signal
@@ -36,8 +30,6 @@ from apflow.core.store.base import TaskStore
 from apflow.core.task_executor import add_up
 
 LAST_EVENTS = 5.0  # seconds that the events of a run may take after its end
-MAX_TASKS = 200  # lines of a tree, and
-MAX_CHARACTERS = 4000  # of a result, that a terminal is given unasked
 
 Outcome = dict[str, Json]  # what a service's `execute` returns, with the whole tree as `root`
 
@@ -172,7 +164,7 @@ async def _write_events(service: TaskService, task_id: str) -> None:
     async for event in service.watch(task_id):
         if event["type"] != "snapshot":
             for line in event_lines(event):
-                write_note(line)
+                write_note(line, wraps=False)
 
 
 def event_lines(event: Mapping[str, Json]) -> list[str]:
@@ -197,7 +189,7 @@ def _is_logged(line: Json) -> bool:
 
 def event_line(event: Mapping[str, Json]) -> str:
     """Return one line for an event."""
-    time = str(event["timestamp"])[11:19]
+    time = clock(str(event["timestamp"]))
     progress = "" if event.get("progress") is None else f" {event['progress']:.0%}"
     said = event.get("error") or event.get("message")
     key = event.get("key", event["task_id"])  # not sent by an earlier server
@@ -218,26 +210,10 @@ def tell(outcome: Outcome, *, is_json: bool, output: Path | None) -> NoReturn:
     if is_json:
         write_json(outcome)
     else:
-        _write_for_people(outcome)
+        write_outcome(outcome)
+        if outcome["status"] == "failed" and "trees" not in outcome and sys.stderr.isatty():
+            root_id = outcome["root_task_id"]
+            write_note(f"Try: apflow tasks why {root_id}, or apflow logs {root_id}")
     if "interrupted_by" in outcome:
         finish(128 + signal.Signals[outcome["interrupted_by"]])
     finish(OF_STATUS.get(outcome["status"], ExitCode.FAILED))
-
-
-def _write_for_people(outcome: Mapping[str, Json]) -> None:
-    """Write the tree and what it came to; on a terminal, no more of them than a person reads."""
-    if "trees" in outcome:
-        for each in outcome["trees"]:
-            _write_for_people(each)
-        return
-    is_terminal = sys.stdout.isatty()
-    size = count(outcome["root"])
-    if is_terminal and size > MAX_TASKS:
-        write_note(f"{size} tasks; `apflow tasks tree {outcome['root']['id']}` shows them.")
-    else:
-        write_tree(outcome["root"])
-    result = one_line(outcome["result"])
-    if is_terminal and len(result) > MAX_CHARACTERS:
-        result = f"{result[:MAX_CHARACTERS]}... (the whole: apflow tasks get {outcome['root']['id']})"
-    shown = {name: outcome[name] for name in ("root_task_id", "status", "error")}
-    write_fields(shown | {"result": result})

@@ -25,6 +25,8 @@ from apflow.core.store.base import TaskStore
 
 T = TypeVar("T")
 
+STDERR = 2  # the descriptor
+SHOW_CURSOR = b"\x1b[?25h"
 LAST_WAIT = 5.0  # seconds beyond the time that code has to end: what ignores its cancellation is left behind
 INTERVAL = 0.1  # seconds between two looks for runs that have begun meanwhile
 TERMINATIONS = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -80,6 +82,9 @@ async def _with_second_interrupt(main: Coroutine[Any, Any, T]) -> T:
 
 def _exit_at_once(*_: object) -> None:
     with suppress(OSError, RuntimeError):  # standard error is closed, or is being written to
+        # A live view has hidden the cursor, and `sys.stderr` may be what captures the output of tasks.
+        if os.isatty(STDERR) and os.environ.get("TERM") != "dumb":
+            os.write(STDERR, SHOW_CURSOR)
         sys.stderr.write("Interrupted.\n")
         sys.stderr.flush()
     os._exit(ExitCode.INTERRUPTED)

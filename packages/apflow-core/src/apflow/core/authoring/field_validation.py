@@ -33,7 +33,13 @@ KEYS = (
 )  # fmt: skip
 
 # Fields that only the engine sets. Output of apflow can be given back as input: these are ignored in it.
-READ_ONLY = (*(name for name in PUBLIC_FIELDS if name not in KEYS), "history", "usage", "budget_state")
+READ_ONLY = (
+    *(name for name in PUBLIC_FIELDS if name not in KEYS),
+    "history",
+    "usage",
+    "budget_state",
+    "tree",
+)
 
 # Keys that people write where something else is meant.
 _MEANT = {

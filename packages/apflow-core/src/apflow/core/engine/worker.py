@@ -17,9 +17,10 @@ from apflow.core.concurrency.supervision import Supervised
 from apflow.core.engine import active_runs
 from apflow.core.engine.driver import Driver
 from apflow.core.engine.recovery import is_left_to_parent, lacks_executors
+from apflow.core.engine.worker_report import WorkerReport, reported_workers
 from apflow.core.errors import ConflictError, NotFoundError
 from apflow.core.events.bus import bus_of
-from apflow.core.model.task import Task
+from apflow.core.model.task import Json, Task
 from apflow.core.planning.run_start import is_unstarted
 from apflow.core.settings import Settings, get_settings
 from apflow.core.store.base import Change, NoticeKind, TaskStore, Transition
@@ -39,6 +40,14 @@ NO_OWNER = ""  # an owner id that never matches, so that trees which this proces
 def has_worker(db: TaskStore) -> bool:
     """Return whether a worker of this process takes the trees that are submitted to a store."""
     return any(each.is_taking for each in list(_workers.get(db, ())))
+
+
+async def workers_of(db: TaskStore) -> list[dict[str, Json]]:
+    """Return what the workers of a store report of themselves, in the order of their start."""
+    if db.capabilities.is_shared:
+        return await reported_workers(db)
+    here = [each.report.current() for each in list(_workers.get(db, ()))]
+    return sorted(here, key=lambda each: (each["started_at"], each["id"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,14 @@ class Worker:
         self._has_more = False  # the last sweep reached its limit
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.report = WorkerReport(db, self._state)
+
+    def _state(self) -> dict[str, Json]:
+        return {
+            "status": "draining" if self._is_draining else "running",
+            "trees": len(self._trees),
+            "max_concurrency": self._settings.max_concurrency,
+        }
 
     @property
     def running(self) -> int:
@@ -99,12 +116,20 @@ class Worker:
         self._is_cancelled = False
         self._sweeping = Supervised("apflow:worker:sweep", self._sweep_until_drained)
         _workers.setdefault(self.db, WeakSet()).add(self)
+        reporting = Supervised("apflow:worker:report", self.report.keep, is_owner=True)
+        reported = asyncio.create_task(reporting.run(), name="apflow:worker:report:supervision")
         try:
             with bus_of(self.db).on_notice(NoticeKind.REQUESTED, self._heed):
                 await self._sweeping.run()
         finally:
             _workers[self.db].discard(self)
-            await self._end_trees()
+            try:
+                await self._end_trees()
+            finally:
+                reporting.end()
+                with shielded():
+                    await asyncio.wait({reported})
+                    await self.report.remove()
 
     async def _sweep_until_drained(self) -> None:
         faults = 0

@@ -20,7 +20,7 @@ from apflow.core.engine.worker import has_worker
 from apflow.core.errors import ApflowError, ForbiddenError
 from apflow.core.model.task import Json
 from apflow.core.service.error_json import data_of
-from apflow.core.service.operations import OPERATIONS, Operation
+from apflow.core.service.operations import OPERATIONS, Operation, unknown_operation
 from apflow.core.service.task_service import TaskService
 from apflow.core.store.base import TaskStore
 
@@ -95,7 +95,7 @@ async def _results(
 ) -> AsyncGenerator[dict[str, Json], None]:
     operation = request.operation
     if operation is None:
-        yield _failed(request, UNKNOWN_METHOD, f"Method {request.method[:100]!r} does not exist.")
+        yield _failed(request, UNKNOWN_METHOD, unknown_operation(request.method))
         return
     if db.needs_token:
         raise ForbiddenError(

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic import ValidationError as ParametersError
 
-from apflow.core.authoring.field_validation import READ_ONLY
+from apflow.core.authoring.field_validation import READ_ONLY, near
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.task import Json
 from apflow.core.service.parameters import Parameters, parameters_model
@@ -44,6 +44,7 @@ from apflow.core.service.results import (
     UsageReportResult,
     WebhookResult,
     WhyResult,
+    WorkerResult,
 )
 from apflow.core.service.task_service import TaskService
 
@@ -161,7 +162,8 @@ class Operation:
         try:
             read = self.parameters.model_validate(known)
         except ParametersError as error:
-            raise InvalidInputError(f"Invalid parameters of {self.name}.", _violations(error)) from error
+            violations = _violations(error, self.parameters.model_fields)
+            raise InvalidInputError(f"Invalid parameters of {self.name}.", violations) from error
         return {name: _plain(getattr(read, name)) for name in read.model_fields_set}
 
     def parameters_schema(self) -> dict[str, Json]:
@@ -177,11 +179,22 @@ def _plain(value: Any) -> Any:
     return value.model_dump(by_alias=True, exclude_unset=True) if isinstance(value, BaseModel) else value
 
 
-def _violations(error: ParametersError) -> list[str]:
-    return [
-        f"{'.'.join(str(part)[:MAX_SHOWN] for part in each['loc']) or 'parameters'}: {each['msg']}"
-        for each in error.errors()
-    ]
+def _violations(error: ParametersError, known: Collection[str]) -> list[str]:
+    return [_violation(each["loc"], each["type"], each["msg"], known) for each in error.errors()]
+
+
+def _violation(place: tuple[int | str, ...], kind: str, message: str, known: Collection[str]) -> str:
+    where = ".".join(str(part)[:MAX_SHOWN] for part in place) or "parameters"
+    if kind != "extra_forbidden" or len(place) != 1:
+        return f"{where}: {message}"
+    advice = near(str(place[0])[:MAX_SHOWN], known) or f" The parameters are: {', '.join(known)}."
+    return f"{where}: There is no such parameter.{advice}"
+
+
+def unknown_operation(name: str) -> str:
+    """Return the message for an operation that does not exist, with one that has a similar name."""
+    advice = near(name[:MAX_SHOWN], OPERATIONS) or near(f"tasks.{name[:MAX_SHOWN]}", OPERATIONS)
+    return f"Method {name[:100]!r} does not exist.{advice}"
 
 
 _TREE = Shorthand(parameter="tasks", options=frozenset({"execute", "on_conflict", "idempotency_key"}))
@@ -263,6 +276,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("system.health", _S.health, HealthResult, "any"),
         Operation("system.metrics", _S.metrics, MetricsResult, "any"),
         Operation("system.database", _S.database, DatabaseResult, "any"),
+        Operation("system.workers", _S.workers, list[WorkerResult], "any"),
         Operation("system.executors", _S.executors, list[ExecutorResult], "any"),
         Operation("system.executor", _S.executor, ExecutorResult, "any"),
         Operation("config.llm_key.set", _S.set_llm_key, KeyChangeResult, "any", "change", is_idempotent=True),

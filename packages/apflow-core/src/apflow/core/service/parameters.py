@@ -32,6 +32,7 @@ from apflow.core.model.budget import MAX_LIMIT
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.payload.json_value import whole
+from apflow.core.service.time_span import check_since
 from apflow.core.service.webhook import WebhookConfig
 
 MAX_TASK_IDS: Final = 1000  # in one call
@@ -84,6 +85,7 @@ JsonTime = Annotated[
     AwareDatetime, Field(strict=False), BeforeValidator(_check_time), AfterValidator(_to_utc)
 ]
 Time = Annotated[datetime | None, JsonType(JsonTime | None)]
+JsonSince = Annotated[str, AfterValidator(check_since)]
 
 # What a number in JSON can hold exactly in every language.
 LogNumber = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(whole)]
@@ -123,6 +125,23 @@ Statuses = Annotated[
     Field(description="Only tasks with this status, or with one of these."),
 ]
 OfUser = Annotated[str | None, Field(description="Only tasks of this user.")]
+OfKey = Annotated[str | None, Field(description="Only tasks with this key, which is unique within a tree.")]
+OriginalId = Annotated[str | None, Field(description="Only copies of this task.")]
+IdPrefix = Annotated[str | None, Field(description="Only tasks whose ID begins with this string.")]
+IsRunning = Annotated[
+    bool | None,
+    Field(description="Only roots of trees with an unfinished run (true), or without one (false)."),
+]
+Since = Annotated[
+    str | None,
+    JsonType(JsonSince | None),
+    Field(
+        description="Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, "
+        "or after this time in ISO 8601 format."
+    ),
+]
+CreatedAfter = Annotated[Time, Field(description="Only tasks created after this time.")]
+CreatedBefore = Annotated[Time, Field(description="Only tasks created before this time.")]
 OfName = Annotated[str | None, Field(description="Only tasks with this name.")]
 Owner = Annotated[str | None, Field(description="The user who owns the created tasks.")]
 OnConflict = Annotated[

@@ -75,6 +75,15 @@ class BudgetResult(Result):
     warned: list[str]  # amounts for which a warning was given
 
 
+class TreeStateResult(Result):
+    """What the tasks of a tree add up to."""
+
+    status: TaskStatus
+    progress: float  # the mean of all tasks, 0.0 to 1.0
+    total: int  # the number of tasks
+    by_status: dict[str, int]
+
+
 class TaskResult(Result):
     """A task; values of secret-like keys are masked as ***."""
 
@@ -108,6 +117,7 @@ class TaskResult(Result):
     # Of `tasks.get` only: what the calls of models used, for a root those of its whole tree.
     usage: TaskUsageResult | None = None
     budget_state: BudgetResult | None = None  # of `tasks.get` only, and only of a task with a budget
+    tree: TreeStateResult | None = None  # on a root, only if it was asked for
 
 
 class TreeResult(TaskResult):
@@ -286,6 +296,20 @@ class HealthResult(Result):
     running_tasks_count: int  # trees that this process runs
     storage: Storage
     uptime_seconds: float
+
+
+class WorkerResult(Result):
+    """A worker: a process, or a part of one, that runs the trees that are submitted."""
+
+    id: str
+    host: str
+    pid: int
+    version: str | None
+    started_at: datetime
+    seen_at: datetime  # of its last report, by its own clock
+    status: Literal["running", "draining", "lost"]
+    trees: int  # that it runs
+    max_concurrency: int  # executor calls at once
 
 
 class MetricsResult(Result):

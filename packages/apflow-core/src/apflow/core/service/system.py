@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from apflow.core import plugins
 from apflow.core.engine import active_runs
+from apflow.core.engine.worker import workers_of
 from apflow.core.errors import ForbiddenError
 from apflow.core.extensions.description import describe_executor, describe_executors
 from apflow.core.model.status import TaskStatus
@@ -83,6 +84,18 @@ class SystemService(Access):
                 "by_status": {str(each): found.get(each, 0) for each in TaskStatus},
             },
         }
+
+    async def workers(self) -> Answers:
+        """Return the workers: the processes that run the trees that are submitted. Only an admin may.
+
+        The status of a worker is "running", "draining", or "lost" if it has not reported for a minute.
+
+        Raises:
+            ForbiddenError: the caller is not an admin.
+        """
+        if not self.is_admin:
+            raise ForbiddenError("Only an admin may list the workers.")
+        return await workers_of(self.db)
 
     async def metrics(self) -> dict[str, Json]:
         """Count the tasks by status, the requested runs, and the runs of this process.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -15,11 +15,12 @@ from apflow.core.errors import AmbiguousTaskError, InvalidInputError, NotFoundEr
 from apflow.core.model.attempt import all_attempts, may_have_records
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task
-from apflow.core.model.tree import TaskTreeNode
+from apflow.core.model.tree import TaskTreeNode, tree_status
 from apflow.core.payload.secrets import refuse_masked
 from apflow.core.service.access import Access
 from apflow.core.service.budgets import budget_state, usage_of
 from apflow.core.service.rendering import MASKED_FIELDS, masked, nested, shown
+from apflow.core.service.time_span import start_of
 from apflow.core.store.base import TaskQuery
 
 if TYPE_CHECKING:  # see `parameters`
@@ -28,22 +29,28 @@ if TYPE_CHECKING:  # see `parameters`
     from apflow.core.service.parameters import (
         AnyInteger,
         CopyChildren,
+        CreatedAfter,
+        CreatedBefore,
+        IdPrefix,
+        IsRunning,
         JsonDependencies,
         JsonIds,
         JsonStatus,
         JsonType,
         NotNegative,
+        OfKey,
         OfName,
         OfUser,
         OnConflict,
+        OriginalId,
         Positive,
+        Since,
         Statuses,
         TaskId,
-        Time,
     )
 
 MIN_PREFIX_LENGTH = 8  # characters
-PAGE = 5000
+MAX_NAMED = 100  # IDs that an error about a prefix carries
 
 Answers = list[dict[str, Json]]  # a name, because `list` is a method below
 
@@ -105,22 +112,42 @@ class TreeService(Access):
         user_id: OfUser = None,
         status: Statuses = None,
         name: OfName = None,
-        key: Annotated[
-            str | None, Field(description="Only tasks with this key, which is unique within a tree.")
-        ] = None,
+        key: OfKey = None,
         root_only: Annotated[bool, Field(description="Only the roots of trees.")] = True,
-        original_task_id: Annotated[str | None, Field(description="Only copies of this task.")] = None,
-        created_after: Annotated[Time, Field(description="Only tasks created after this time.")] = None,
-        created_before: Annotated[Time, Field(description="Only tasks created before this time.")] = None,
+        is_running: IsRunning = None,
+        original_task_id: OriginalId = None,
+        id_prefix: IdPrefix = None,
+        since: Since = None,
+        created_after: CreatedAfter = None,
+        created_before: CreatedBefore = None,
         limit: Annotated[Positive | None, Field(description="The maximum number of tasks to return.")] = 100,
         offset: Annotated[NotNegative, Field(description="The number of tasks to skip.")] = 0,
         cursor: Annotated[
             str | None, Field(description="ID of the last task of the previous page: start after it.")
         ] = None,
         order: Annotated[
-            Literal["created_at", "-created_at", "priority", "name"],
-            Field(description="The sort order; `-` means descending."),
+            Literal[
+                "created_at",
+                "-created_at",
+                "started_at",
+                "-started_at",
+                "updated_at",
+                "-updated_at",
+                "completed_at",
+                "-completed_at",
+                "priority",
+                "name",
+                "-name",
+            ],
+            Field(description="The sort order; `-` means descending. Tasks without the time come last."),
         ] = "-created_at",
+        with_tree: Annotated[
+            bool,
+            Field(
+                description="Also return, for each root, the status and progress of its tree and the number "
+                "of its tasks by status, in the field `tree`."
+            ),
+        ] = False,
     ) -> Answers:
         """Return the tasks that match the filters; by default only the roots of trees.
 
@@ -137,14 +164,39 @@ class TreeService(Access):
             key=key,
             root_only=root_only,
             original_task_id=await self._id_of(original_task_id),
-            created_after=created_after,
+            id_prefix=id_prefix,
+            is_requested=is_running,
+            created_after=start_of(since, created_after),
             created_before=created_before,
             limit=limit,
             offset=offset,
             after=None if cursor is None else await self._task(cursor),
             order=order,
         )
-        return [shown(task) for task in await self.db.find(query)]
+        found = await self.db.find(query)
+        if not with_tree:
+            return [shown(task) for task in found]
+        trees = await self._summaries([task for task in found if task.id == task.root_id])
+        return [shown(task) | ({"tree": trees[task.id]} if task.id in trees else {}) for task in found]
+
+    async def _summaries(self, roots: Sequence[Task]) -> dict[str, dict[str, Json]]:
+        """Return the summaries of the trees of these roots, by root id."""
+        tallies = await self.db.tallies([root.id for root in roots])
+        found: dict[str, dict[str, Json]] = {}
+        for root in roots:
+            tally = tallies.get(root.id)
+            if tally is None:  # deleted meanwhile
+                continue
+            status = tally.status(root)
+            if status is None and (tasks := await self.db.tree(root.id)):
+                status = tree_status(tasks, root.id).status
+            found[root.id] = {
+                "status": str(status or root.status),
+                "progress": round(tally.progress, 4),
+                "total": tally.total,
+                "by_status": {str(each): tally.by_status.get(each, 0) for each in TaskStatus},
+            }
+        return found
 
     async def count(
         self,
@@ -152,10 +204,28 @@ class TreeService(Access):
         user_id: OfUser = None,
         status: Statuses = None,
         name: OfName = None,
+        key: OfKey = None,
         root_only: Annotated[bool, Field(description="Only the roots of trees.")] = False,
+        is_running: IsRunning = None,
+        original_task_id: OriginalId = None,
+        id_prefix: IdPrefix = None,
+        since: Since = None,
+        created_after: CreatedAfter = None,
+        created_before: CreatedBefore = None,
     ) -> dict[str, Json]:
         """Count the tasks that match the filters, in total and by status."""
-        query = TaskQuery(user_id=self._whose(user_id), status=status, name=name, root_only=root_only)
+        query = TaskQuery(
+            user_id=self._whose(user_id),
+            status=status,
+            name=name,
+            key=key,
+            root_only=root_only,
+            original_task_id=await self._id_of(original_task_id),
+            id_prefix=id_prefix,
+            is_requested=is_running,
+            created_after=start_of(since, created_after),
+            created_before=created_before,
+        )
         found = await self.db.count(query)
         return {
             "total": sum(found.values()),
@@ -373,17 +443,11 @@ class TreeService(Access):
         """Return the only ID that begins with a prefix, None if there is none or the prefix is short."""
         if len(prefix) < MIN_PREFIX_LENGTH:
             return None
-        found = [each async for each in self._every_id() if each.startswith(prefix)]
+        same = await self.list(id_prefix=prefix, root_only=False, limit=MAX_NAMED, order="created_at")
+        found: list[str] = [task["id"] for task in same]
         if len(found) > 1:
             raise AmbiguousTaskError(prefix, {each: each for each in found}, "task IDs")
         return found[0] if found else None
-
-    async def _every_id(self) -> AsyncIterator[str]:
-        last: Task | None = None
-        while page := await self.db.find(TaskQuery(user_id=self._whose(None), limit=PAGE, after=last)):
-            for task in page:
-                yield task.id
-            last = page[-1]
 
     async def _id_of(self, given: str | None) -> str | None:
         """Return the ID of a task that may be named by its path; what names no task is returned unchanged."""

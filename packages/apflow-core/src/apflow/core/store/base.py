@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from apflow.core.model.attempt import TaskAttempt
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.log import LogChunk, LogLine, LogQuery
 from apflow.core.model.status import TRANSITIONS, TaskStatus
+from apflow.core.model.tally import TreeTally, tally_of
 from apflow.core.model.task import Json, Task
 from apflow.core.model.usage import UsageEntry, UsageQuery, UsageSum
 
@@ -92,6 +93,7 @@ class TaskQuery:
     """Which tasks to find. None means: any. All conditions must hold."""
 
     ids: Sequence[str] | None = None
+    id_prefix: str | None = None  # with which the id begins
     user_id: str | None = None
     status: TaskStatus | Sequence[TaskStatus] | None = None
     name: str | None = None
@@ -107,9 +109,32 @@ class TaskQuery:
     limit: int | None = None
     offset: int = 0
     after: Task | None = None  # only what follows this task in the order, whether or not it matches
-    # "created_at" (default, oldest first), "-created_at", "priority" (urgent first, then oldest), "name";
-    # ties by position, then id, so that pages never overlap.
+    # One of `ORDERS`; ties by position, then id, so that pages never overlap.
     order: str = "created_at"
+
+
+# The orders of queries: the fields that are compared before the ties, and whether the first of them falls
+# (then the order has only one). Tasks whose time is null come last, in both directions.
+ORDERS: Mapping[str, tuple[tuple[str, ...], bool]] = {
+    "created_at": (("created_at",), False),
+    "-created_at": (("created_at",), True),
+    "started_at": (("started_at",), False),
+    "-started_at": (("started_at",), True),
+    "updated_at": (("updated_at",), False),
+    "-updated_at": (("updated_at",), True),
+    "completed_at": (("completed_at",), False),
+    "-completed_at": (("completed_at",), True),
+    "priority": (("priority", "created_at"), False),
+    "name": (("name",), False),
+    "-name": (("name",), True),
+}
+NULLABLE_TIMES = frozenset({"started_at", "updated_at", "completed_at"})
+
+
+def last_time(order: str) -> datetime:
+    """Return the time that a null time counts as in an order, so that it comes last."""
+    # Not the least time of Python: asyncpg 0.32 sends that as -infinity.
+    return datetime(1900, 1, 1, tzinfo=UTC) if ORDERS[order][1] else datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class NoticeKind(StrEnum):
@@ -196,6 +221,14 @@ class TaskStore(ABC):
     @abstractmethod
     async def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
         """Return how many tasks match, by status; limit, offset, after and order are ignored. No zeros."""
+
+    async def tallies(self, root_ids: Sequence[str]) -> dict[str, TreeTally]:
+        """Return how many tasks of these trees have which status, by root id. Unknown trees are left out.
+
+        Unless overridden, each tree is read.
+        """
+        trees = {root_id: await self.tree(root_id) for root_id in dict.fromkeys(root_ids)}
+        return {root_id: tally_of(tasks) for root_id, tasks in trees.items() if tasks}
 
     @abstractmethod
     async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:

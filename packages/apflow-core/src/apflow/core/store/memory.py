@@ -22,6 +22,8 @@ from apflow.core.model.usage import UsageEntry, UsageQuery, UsageSum, sum_up
 from apflow.core.payload.json_value import CONTAINERS, copy_json, loads
 from apflow.core.process.identity import ForkGuard, ForkLock
 from apflow.core.store.base import (
+    NULLABLE_TIMES,
+    ORDERS,
     Capabilities,
     Change,
     Record,
@@ -29,6 +31,7 @@ from apflow.core.store.base import (
     TaskStore,
     Transition,
     TransitionResult,
+    last_time,
 )
 from apflow.core.store.rules import (
     check_names,
@@ -324,10 +327,20 @@ def _wins(move: Transition, task: Task | None, custom: Mapping[str, Json]) -> bo
 
 
 def _order(name: str) -> Callable[[Task], Any]:
-    try:
-        return _ORDERS[name]
-    except KeyError:
-        raise InvalidInputError(f"Tasks cannot be ordered by {name!r}; by {', '.join(_ORDERS)}.") from None
+    """Return the function that gives what an order compares."""
+    if name not in ORDERS:
+        raise InvalidInputError(f"Tasks cannot be ordered by {name!r}; by {', '.join(ORDERS)}.")
+    fields, _ = ORDERS[name]
+    null = last_time(name)
+
+    def key(task: Task) -> Any:
+        values = [getattr(task, field) for field in fields]
+        return [
+            null if value is None and field in NULLABLE_TIMES else value
+            for field, value in zip(fields, values, strict=True)
+        ]
+
+    return key
 
 
 def _among_ties(task: Task) -> tuple[int, str]:
@@ -341,19 +354,12 @@ def _follows(task: Task, other: Task, order: Callable[[Task], Any], is_reversed:
     return (mine > others) is not is_reversed
 
 
-_ORDERS: Mapping[str, Callable[[Task], Any]] = {
-    "created_at": lambda task: task.created_at,
-    "-created_at": lambda task: task.created_at,
-    "priority": lambda task: (task.priority, task.created_at),
-    "name": lambda task: task.name,
-}
-
-
 def _matches(task: Task, query: TaskQuery) -> bool:
     """Return whether a task fulfils the conditions that `_candidates` has not looked at."""
     assert task.created_at is not None  # given when it was added
     return (
-        _is_any(query.user_id, task.user_id)
+        (query.id_prefix is None or task.id.startswith(query.id_prefix))
+        and _is_any(query.user_id, task.user_id)
         and (query.status is None or task.status in _statuses(query.status))
         and _is_any(query.name, task.name)
         and _is_any(query.key, task.key)

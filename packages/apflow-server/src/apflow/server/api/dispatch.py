@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.task import Json
-from apflow.core.service.operations import OPERATIONS, Operation
+from apflow.core.service.operations import OPERATIONS, Operation, unknown_operation
 from apflow.core.service.task_service import TaskService
 from apflow.server.drain import Drain
 from apflow.server.http.api_error import (
@@ -57,7 +57,7 @@ def parse(name: str, params: Json) -> ParsedCall:
     """
     operation = OPERATIONS.get(name)
     if operation is None:
-        raise ApiError(404, Code.UNKNOWN_METHOD, f"Method {name[:100]!r} does not exist.")
+        raise ApiError(404, Code.UNKNOWN_METHOD, unknown_operation(name))
     named = named_parameters(operation, params)
     try:
         return ParsedCall(operation, operation.read(named))

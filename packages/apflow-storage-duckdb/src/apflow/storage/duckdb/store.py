@@ -19,6 +19,7 @@ import duckdb
 from apflow.core.errors import InvalidInputError, StoreError
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
+from apflow.core.model.tally import TreeTally
 from apflow.core.model.task import Task
 from apflow.core.service.local_server import LocalServer
 from apflow.core.settings import Settings
@@ -36,9 +37,11 @@ from apflow.storage.sql.queries import (
     Statement,
     count_tasks,
     possible,
+    read_tallies,
     select_by_id,
     select_tasks,
     select_tree,
+    tally_trees,
 )
 from apflow.storage.sql.rows import task_rows
 
@@ -112,6 +115,15 @@ class DuckDBStore(SqlLogStore):
             with self._database.cursor() as cursor:
                 rows = self._database.execute(cursor, *statement).fetchall()
             return {TaskStatus(status): number for status, number in rows}
+
+        return await self._read(read)
+
+    async def tallies(self, root_ids: Sequence[str]) -> dict[str, TreeTally]:
+        statement = tally_trees(root_ids, among)
+
+        def read() -> dict[str, TreeTally]:
+            with self._database.cursor() as cursor:
+                return read_tallies(self._database.execute(cursor, *statement).fetchall())
 
         return await self._read(read)
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from apflow.core.errors import StoreError
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
+from apflow.core.model.tally import TreeTally
 from apflow.core.model.task import Task
 from apflow.core.settings import Settings
 from apflow.core.store.base import Capabilities, Change, Notice, NoticeKind, TaskQuery
@@ -32,9 +33,11 @@ from apflow.storage.sql.queries import (
     Statement,
     count_tasks,
     possible,
+    read_tallies,
     select_by_id,
     select_tasks,
     select_tree,
+    tally_trees,
 )
 from apflow.storage.sql.rows import task_rows
 
@@ -118,6 +121,10 @@ class PostgresStore(SqlLogStore):
     async def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
         rows = await self._read(lambda connection: _fetch(connection, count_tasks(query)))
         return {TaskStatus(status): number for status, number in rows}
+
+    async def tallies(self, root_ids: Sequence[str]) -> dict[str, TreeTally]:
+        statement = tally_trees(root_ids)
+        return read_tallies(await self._read(lambda connection: _fetch(connection, statement)))
 
     async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:
         if not possible([root_id]):

@@ -8,25 +8,21 @@ the number of ids.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
 from apflow.core.errors import InvalidInputError
-from apflow.core.model.status import TaskStatus
+from apflow.core.model.status import TERMINAL, TaskStatus
+from apflow.core.model.tally import TreeTally
 from apflow.core.model.task import Json, Task
 from apflow.core.payload.json_value import clean_text
-from apflow.core.store.base import TaskQuery
+from apflow.core.store.base import NULLABLE_TIMES, ORDERS, TaskQuery, last_time
 from apflow.storage.sql.columns import TASKS, encode, naive, quoted, task_columns
 from apflow.storage.sql.rows import task_rows
 
-_ORDERS = {  # the columns that come before the ties, and whether the first of them falls
-    "created_at": (("created_at",), False),
-    "-created_at": (("created_at",), True),
-    "priority": (("priority", "created_at"), False),
-    "name": (("name",), False),
-}
 _TIES = ("position", "id")
+LAST_CHARACTER = "\U0010ffff"  # sorts after every other one
 
 
 # Given a column, the parameter of a list of strings and the length of that list: the condition that the
@@ -49,12 +45,13 @@ class Statement(NamedTuple):
 
 def select_tasks(query: TaskQuery, among: Among = among_unnested) -> Statement:
     """Return the statement that finds the tasks of a query, in its order, all columns of each."""
-    if query.order not in _ORDERS:
-        raise InvalidInputError(f"Tasks cannot be ordered by {query.order!r}; by {', '.join(_ORDERS)}.")
-    columns, falls = _ORDERS[query.order]
-    after = [] if query.after is None else [_follows(query.after, columns, falls)]
+    if query.order not in ORDERS:
+        raise InvalidInputError(f"Tasks cannot be ordered by {query.order!r}; by {', '.join(ORDERS)}.")
+    columns, falls = ORDERS[query.order]
+    after = [] if query.after is None else [_follows(query.after, query.order)]
     where, parameters = _where(query, among, after)
-    order = f"ORDER BY {', '.join(columns)}{' DESC' if falls else ''}, {', '.join(_TIES)}"
+    compared = [_compared(column, query.order) for column in columns]
+    order = f"ORDER BY {', '.join(compared)}{' DESC' if falls else ''}, {', '.join(_TIES)}"
     page = ""
     if query.limit is not None:
         parameters.append(query.limit)
@@ -87,6 +84,27 @@ def count_tasks(query: TaskQuery, among: Among = among_unnested) -> Statement:
     return Statement(f"SELECT status, count(*) FROM {TASKS}{where} GROUP BY status", parameters)
 
 
+def tally_trees(root_ids: Sequence[str], among: Among = among_unnested) -> Statement:
+    """Return the statement that tallies trees: root id, status, tasks, their progress, and starts."""
+    known = possible(root_ids)
+    ended = ", ".join(f"'{each}'" for each in sorted(TERMINAL))
+    done = f"sum(CASE WHEN status IN ({ended}) THEN 1.0 ELSE progress END)"
+    columns = f"root_id, status, count(*), CAST({done} AS DOUBLE PRECISION), count(started_at)"
+    where = among("root_id", "$1", len(known))
+    return Statement(f"SELECT {columns} FROM {TASKS} WHERE {where} GROUP BY root_id, status", [known])
+
+
+def read_tallies(rows: Iterable[Sequence[Json]]) -> dict[str, TreeTally]:
+    """Return the tallies that the rows of `tally_trees` are, by root id."""
+    found: dict[str, TreeTally] = {}
+    for root_id, name, number, done, started in rows:
+        status = TaskStatus(name)
+        before = found.get(root_id, TreeTally({}, 0.0, False))
+        has_started = before.has_started or started > 0 or TaskStatus.is_active(status)
+        found[root_id] = TreeTally({**before.by_status, status: number}, before.done + done, has_started)
+    return found
+
+
 def _where(query: TaskQuery, among: Among, more: Sequence[tuple[Json, ...]] = ()) -> tuple[str, list[Json]]:
     terms: list[str] = []
     parameters: list[Json] = []
@@ -100,9 +118,7 @@ def _where(query: TaskQuery, among: Among, more: Sequence[tuple[Json, ...]] = ()
 
 def _terms(query: TaskQuery, among: Among) -> Iterator[tuple[Json, ...]]:
     """Give each condition, `?` for its parameter, and the parameter if it has one."""
-    if query.ids is not None:
-        ids = possible(query.ids)
-        yield among("id", "?", len(ids)), ids
+    yield from _id_terms(query, among)
     if query.status is not None:
         statuses = _statuses(query.status)
         yield among("status", "?", len(statuses)), statuses
@@ -124,14 +140,37 @@ def _terms(query: TaskQuery, among: Among) -> Iterator[tuple[Json, ...]]:
     yield from _custom_terms(query)
 
 
-def _follows(task: Task, columns: Sequence[str], falls: bool) -> tuple[Json, ...]:
+def _id_terms(query: TaskQuery, among: Among) -> Iterator[tuple[Json, ...]]:
+    if query.ids is not None:
+        ids = possible(query.ids)
+        yield among("id", "?", len(ids)), ids
+    if query.id_prefix is not None:
+        # A range, which the index of the primary key serves: ids are compared by their bytes.
+        prefix = query.id_prefix
+        yield ("(id >= ? AND id < ?)", prefix, prefix + LAST_CHARACTER) if possible([prefix]) else ("FALSE",)
+
+
+def _compared(column: str, order: str) -> str:
+    """Return what an order compares: the column, with a value that comes last in place of NULL."""
+    if column not in NULLABLE_TIMES:
+        return column
+    return f"COALESCE({column}, TIMESTAMP '{naive(last_time(order)).isoformat(sep=' ')}')"
+
+
+def _follows(task: Task, order: str) -> tuple[Json, ...]:
     """Return the condition that a row comes after a task, with its parameters."""
+    columns, falls = ORDERS[order]
 
     def beyond(names: Sequence[str], sign: str = ">") -> str:
-        return f"({', '.join(names)}) {sign} ({', '.join('?' * len(names))})"
+        compared = ", ".join(_compared(each, order) for each in names)
+        return f"({compared}) {sign} ({', '.join('?' * len(names))})"
 
     def values(names: Sequence[str]) -> list[Json]:
-        return [encode(kinds[name], getattr(task, name)) for name in names]
+        return [encode(kinds[name], value(name)) for name in names]
+
+    def value(name: str) -> Json:
+        found = getattr(task, name)
+        return last_time(order) if found is None and name in NULLABLE_TIMES else found
 
     kinds = {column.name: column.kind for column in task_columns()}
     if not falls:

@@ -1,0 +1,139 @@
+"""`apflow tasks list`, `apflow tasks running` and `apflow ps`: lists of tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from apflow.cli.inputs.options import session_of, with_list
+from apflow.cli.inputs.parameter import parameter_option
+from apflow.core.bounds import MAX_COUNT
+
+if TYPE_CHECKING:
+    from apflow.core.service.task_service import TaskService
+
+PAGE_PARAMETERS = ("limit", "offset", "cursor", "order", "with_tree")  # which a count does not take
+SHOWN_RUNS = 20  # trees that `apflow ps --all` shows
+
+
+@click.command("list")
+@parameter_option("tasks.list", "status", "-s", "--status", multiple=True, more="Repeatable.")
+@parameter_option("tasks.list", "user_id", "-u", "--user-id", metavar="ID")
+@parameter_option("tasks.list", "name", "--name")
+@parameter_option("tasks.list", "key", "--key")
+@parameter_option(
+    "tasks.list",
+    "root_only",
+    "--root-only/--all",
+    " /--all-tasks",
+    default=True,
+    more="This is the default; with --all, every task.",
+)
+@parameter_option("tasks.list", "is_running", "--running/--not-running", default=None)
+@parameter_option("tasks.list", "original_task_id", "--original", metavar="ID")
+@parameter_option("tasks.list", "id_prefix", "--id-prefix", metavar="TEXT")
+@parameter_option("tasks.list", "since", "--since", metavar="SPAN")
+@parameter_option("tasks.list", "created_after", "--created-after", type=click.DateTime(), more="In UTC.")
+@parameter_option("tasks.list", "created_before", "--created-before", type=click.DateTime(), more="In UTC.")
+@parameter_option("tasks.list", "limit", "-l", "--limit")
+@parameter_option("tasks.list", "offset", "--offset")
+@parameter_option("tasks.list", "cursor", "--cursor", metavar="ID")
+@parameter_option("tasks.list", "order", "--order", "--sort")
+@with_list
+@click.pass_context
+def list_tasks(ctx: click.Context, /, status: tuple[str, ...], **options: Any) -> None:
+    """List tasks, the newest first; by default the roots of trees, with the status of each tree."""
+    from datetime import UTC
+
+    from apflow.core.model.status import TaskStatus
+
+    for name in ("created_after", "created_before"):
+        options[name] = options[name] and options[name].replace(tzinfo=UTC)
+    show_list(ctx, {**options, "status": [TaskStatus(each) for each in status] or None})
+
+
+@click.command()
+@parameter_option("tasks.list", "user_id", "-u", "--user-id", metavar="ID")
+@parameter_option("tasks.list", "limit", "-l", "--limit")
+@with_list
+@click.pass_context
+def running(ctx: click.Context, user_id: str | None, limit: int) -> None:
+    """List the trees with an unfinished run, the oldest first. `apflow ps` is short for it."""
+    show_list(ctx, {"user_id": user_id, "limit": limit, "is_running": True, "order": "created_at"})
+
+
+@click.command()
+@click.option("-a", "--all", "is_all", is_flag=True, help="Also the trees whose run has ended: the newest.")
+@parameter_option("tasks.list", "user_id", "-u", "--user-id", metavar="ID")
+@click.option(
+    "-l",
+    "--limit",
+    type=click.IntRange(1, MAX_COUNT),
+    default=SHOWN_RUNS,
+    show_default=True,
+    help="The maximum number of trees to show.",
+)
+@with_list
+@click.pass_context
+def ps(ctx: click.Context, is_all: bool, user_id: str | None, limit: int) -> None:
+    """List the trees that run or wait to run; with --all, the newest trees."""
+    filters: dict[str, Any] = {} if is_all else {"is_running": True}
+    show_list(ctx, {"user_id": user_id, "limit": limit, **filters})
+
+
+def show_list(ctx: click.Context, options: dict[str, Any]) -> None:
+    """Find tasks and write them, and say how many there are beyond those that are shown.
+
+    Args:
+        options: parameters of `tasks.list`.
+    """
+    from apflow.cli.display.formats import write_as_asked
+    from apflow.cli.display.task_list import write_task_list
+    from apflow.cli.session.work import perform
+
+    async def work(service: TaskService) -> tuple[list[dict[str, Any]], int]:
+        found = await service.list(**options, with_tree=True)
+        skipped = options.get("offset") or 0
+        if len(found) < options["limit"] and not skipped and options.get("cursor") is None:
+            return found, len(found)
+        filters: dict[str, Any] = {"root_only": True}
+        filters |= {name: value for name, value in options.items() if name not in PAGE_PARAMETERS}
+        counted = await service.count(**filters)
+        return found, int(counted["total"])
+
+    found, total = perform(ctx, work)
+    if not write_as_asked(ctx, {"tasks": found}, (task["id"] for task in found)):
+        write_task_list(found, is_wide=session_of(ctx).format == "wide")
+    _note(ctx, options, found, total)
+
+
+def _note(ctx: click.Context, options: dict[str, Any], found: list[dict[str, Any]], total: int) -> None:
+    from apflow.cli.display.output import write_note
+    from apflow.cli.session.place import place_of
+
+    if not found:
+        write_note(f"{_nothing(options)} in {place_of(session_of(ctx))}. {_advice(options)}")
+    elif len(found) < total:
+        next_page = "" if options.get("offset") else f"; --cursor {found[-1]['id']} continues"
+        write_note(f"{len(found)} of {total}. --limit N shows more{next_page}.")
+
+
+def _nothing(options: dict[str, Any]) -> str:
+    if options.get("is_running"):
+        return "No tree is running or waiting to run"
+    return "No task matches" if _filters(options) else "There are no tasks"
+
+
+def _advice(options: dict[str, Any]) -> str:
+    if options.get("is_running"):
+        return "`apflow ps --all` shows the newest trees."
+    if _filters(options):
+        return "`apflow tasks list` without filters shows the newest trees."
+    return "`apflow run flow --tasks-file FILE` creates and runs a tree."
+
+
+def _filters(options: dict[str, Any]) -> list[str]:
+    """Return the names of the filters that are used."""
+    usual = {*PAGE_PARAMETERS, "root_only"}
+    return [name for name, value in options.items() if value not in (None, []) and name not in usual]

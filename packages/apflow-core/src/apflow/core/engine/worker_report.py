@@ -1,0 +1,95 @@
+"""What workers report of themselves, so that people see which processes run what is submitted.
+
+On a store that several processes share, each worker keeps a record in it, and renews the record while it
+works. A store of one process needs none: its only workers are those of this process. A report that fails is
+repeated later, and never affects the runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from apflow.core import plugins
+from apflow.core.model.task import Json, utc_now
+from apflow.core.store.base import TaskStore
+
+logger = logging.getLogger(__name__)
+
+KIND = "worker"  # of the records
+INTERVAL_SECONDS = 15.0  # between two reports
+LOST_SECONDS = 60.0  # without a report, after which a worker counts as lost
+FORGOTTEN_SECONDS = 3600.0  # without a report, after which other workers remove its record
+REMOVAL_SECONDS = 2.0  # that a worker waits for the removal of its record when it ends
+
+
+class WorkerReport:
+    """What one worker reports.
+
+    Args:
+        state: returns what changes: `status`, `trees` and `max_concurrency`.
+    """
+
+    def __init__(self, db: TaskStore, state: Callable[[], dict[str, Json]]) -> None:
+        self._db = db
+        self._state = state
+        self._fixed: dict[str, Json] = {
+            "id": f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}",
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "version": plugins.version("apflow-core"),
+            "started_at": utc_now().isoformat(),
+        }
+
+    def current(self) -> dict[str, Json]:
+        """Return the report as it is now."""
+        return self._fixed | {"seen_at": utc_now().isoformat()} | self._state()
+
+    async def keep(self) -> None:
+        """Report until this is cancelled, if the store is shared."""
+        if not self._db.capabilities.is_shared:
+            return
+        while True:
+            try:
+                report = self.current()
+                await self._db.put_record(KIND, report["id"], report)
+                await _forget_lost(self._db)
+            except Exception as error:  # noqa: BLE001 - the worker works without its report
+                logger.debug("The report of worker %s is repeated later: %s", self._fixed["id"], error)
+            await asyncio.sleep(INTERVAL_SECONDS)
+
+    async def remove(self) -> None:
+        """Remove the record at the end of the worker."""
+        if not self._db.capabilities.is_shared:
+            return
+        try:
+            async with asyncio.timeout(REMOVAL_SECONDS):
+                await self._db.remove_record(KIND, self._fixed["id"])
+        except Exception as error:  # noqa: BLE001 - it is forgotten later
+            logger.debug("The record of worker %s stays: %s", self._fixed["id"], error)
+
+
+async def _forget_lost(db: TaskStore) -> None:
+    now = utc_now()
+    for record in await db.records(KIND):
+        if _silence(record.value, now) > timedelta(seconds=FORGOTTEN_SECONDS):
+            await db.remove_record(KIND, record.key, version=record.version)
+
+
+async def reported_workers(db: TaskStore) -> list[dict[str, Json]]:
+    """Return the reports that a shared store keeps; the `status` of a worker is `lost` after silence."""
+    now = utc_now()
+    found: list[dict[str, Json]] = []
+    for record in await db.records(KIND):
+        is_lost = _silence(record.value, now) > timedelta(seconds=LOST_SECONDS)
+        found.append(dict(record.value) | ({"status": "lost"} if is_lost else {}))
+    return sorted(found, key=lambda each: (each["started_at"], each["id"]))
+
+
+def _silence(report: dict[str, Json], now: datetime) -> timedelta:
+    return now - datetime.fromisoformat(report["seen_at"])
