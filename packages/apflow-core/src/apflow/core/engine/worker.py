@@ -16,6 +16,7 @@ from apflow.core.concurrency.containment import shielded
 from apflow.core.concurrency.supervision import Supervised
 from apflow.core.engine import active_runs
 from apflow.core.engine.driver import Driver
+from apflow.core.engine.failure_log import logging_failures
 from apflow.core.engine.recovery import is_left_to_parent, lacks_executors
 from apflow.core.errors import ConflictError, NotFoundError
 from apflow.core.events.bus import bus_of
@@ -100,7 +101,7 @@ class Worker:
         self._sweeping = Supervised("apflow:worker:sweep", self._sweep_until_drained)
         _workers.setdefault(self.db, WeakSet()).add(self)
         try:
-            with bus_of(self.db).on_notice(NoticeKind.REQUESTED, self._heed):
+            with bus_of(self.db).on_notice(NoticeKind.REQUESTED, self._heed), logging_failures(self.db):
                 await self._sweeping.run()
         finally:
             _workers[self.db].discard(self)
