@@ -23,7 +23,7 @@ from apflow.core.extensions.registry import get_executor
 from apflow.core.model.task import Policy, Retry, utc_now
 from apflow.core.net.retry_after import read_retry_after
 from apflow.core.service import parameters
-from apflow.core.service.webhook import WebhookConfig
+from apflow.core.webhooks.webhook import WebhookConfig
 from apflow.core.settings import Settings, check_setting
 from apflow.core.store.base import Transition
 

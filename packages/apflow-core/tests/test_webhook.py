@@ -12,7 +12,7 @@ from apflow.core import BaseTask, MemoryStore, executor_register, get_registry
 from apflow.core.errors import AlreadyRunningError, InvalidInputError, NotFoundError
 from apflow.core.service.operations import OPERATIONS
 from apflow.core.service.task_service import TaskService
-from apflow.core.service.webhook import Webhook, key_of, made_secret
+from apflow.core.webhooks.webhook import Webhook, key_of, made_secret
 from apflow.core.store.base import Record
 
 URL = "http://127.0.0.1:9/hook"
@@ -114,7 +114,7 @@ async def test_a_webhook_is_rejected_without_a_server():
 
 
 async def test_a_tree_has_a_limited_number_of_webhooks(service: TaskService, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("apflow.core.service.webhook.MAX_PER_TREE", 1)
+    monkeypatch.setattr("apflow.core.webhooks.webhook.MAX_PER_TREE", 1)
     await execute(service, {})
     await service.cancel(["r"])
     with pytest.raises(InvalidInputError, match="maximum of 1"):

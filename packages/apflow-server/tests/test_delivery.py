@@ -19,7 +19,7 @@ from trees import Steps, steps, tree
 from apflow.core import MemoryStore
 from apflow.core.engine.worker import Worker
 from apflow.core.service.task_service import TaskService
-from apflow.core.service.webhook import Webhook, made_secret
+from apflow.core.webhooks.webhook import Webhook, made_secret
 from apflow.core.settings import Settings
 from apflow.core.store.base import TaskStore
 from apflow.server.webhooks import delivery, sender
