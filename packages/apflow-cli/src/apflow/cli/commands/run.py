@@ -68,7 +68,7 @@ def flow(
     """
     from apflow.cli.inputs.source import trees_of
     from apflow.cli.session.running import Outcome, check_before_run, run_each, run_tree, tell
-    from apflow.cli.session.webhooks import webhook_config
+    from apflow.cli.session.webhooks import check_webhook, webhook_config
     from apflow.cli.session.work import perform
 
     config = webhook_config(webhook, on_failure)
@@ -91,6 +91,7 @@ def flow(
 
     async def work(service: TaskService) -> Outcome:
         check_before_run(service, trees)
+        await check_webhook(service, config)
         if len(trees) > 1:
             return await run_each(
                 service,

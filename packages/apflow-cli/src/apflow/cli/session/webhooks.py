@@ -17,7 +17,8 @@ from apflow.core.service.task_service import TaskService
 from apflow.core.settings import get_settings
 from apflow.core.store.base import TaskStore
 from apflow.core.webhooks.defaults import named_by
-from apflow.core.webhooks.delivery import Delivery, delivering
+from apflow.core.webhooks.delivery import Delivery, check_available, delivering
+from apflow.core.webhooks.registration import check_config
 
 LAST_SECONDS: Final = 10.0  # that the last events of a run may take after its end, and
 CANCELLED_SECONDS: Final = 2.0  # after Ctrl-C
@@ -42,6 +43,23 @@ def webhook_config(webhook: str | None, on_failure: str | None) -> dict[str, Jso
     if get_settings().webhook_secret:
         config["secret"] = get_settings().webhook_secret
     return config
+
+
+async def check_webhook(service: TaskService, config: dict[str, Json] | None) -> None:
+    """Check a webhook before anything is stored. Another process that runs the tree checks the address itself.
+
+    Raises:
+        InvalidInputError: the configuration is invalid, or nothing here delivers webhooks.
+    """
+    if config is None:
+        return
+    if type(service) is TaskService:
+        check_available()
+        await check_config(config, service.author)
+    else:
+        from apflow.core.webhooks.webhook import read_config
+
+        read_config(config)
 
 
 @asynccontextmanager

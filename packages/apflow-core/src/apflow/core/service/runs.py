@@ -195,11 +195,11 @@ class RunService(TreeService, WebhookService):
         task = await self._task(task_id, with_tree=True)
         registered: dict[str, Json] = {}
         if webhook_config is not None:
-            registered = await self.register_webhook(task.root_id, webhook_config)
+            registered = await self._register_webhook(task.root_id, webhook_config)
         try:
             outcome = await TaskExecutor().execute_task_by_id(task.id, force=force, db_session=self.db)
         except AlreadyRunningError:
-            await self.withdraw_webhook(task.root_id, registered.get("webhook_id"))
+            await self._withdraw_webhook(task.root_id, registered.get("webhook_id"))
             raise
         return {"task_id": task.id, **outcome, **registered}
 

@@ -7,22 +7,16 @@ import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from apflow.core.errors import ExecutorError, InvalidInputError, NotFoundError, SecretRefusedError
+from apflow.core.errors import InvalidInputError, NotFoundError
 from apflow.core.model.task import Json, utc_now
-from apflow.core.net.connect import resolve
-from apflow.core.payload.secrets import named_secrets
-from apflow.core.permissions.origin import Origin
-from apflow.core.permissions.secret_policy import WEBHOOK
 from apflow.core.service.access import Access
 from apflow.core.webhooks.delivery import check_available
+from apflow.core.webhooks.registration import check_config
 
 if TYPE_CHECKING:  # see `parameters`
     from apflow.core.service.parameters import TaskId
     from apflow.core.webhooks.webhook import Webhook, WebhookConfig
-
-PORTS = {"http": 80, "https": 443}
 
 
 class WebhookService(Access):
@@ -37,7 +31,7 @@ class WebhookService(Access):
         found = await self._webhooks_of(task.root_id)
         return [each.shown() for each in found if each.setting is None or self.is_admin]
 
-    async def register_webhook(self, root_id: str, config: Mapping[str, Json]) -> dict[str, Json]:
+    async def _register_webhook(self, root_id: str, config: Mapping[str, Json]) -> dict[str, Json]:
         """Store a webhook for the next run of a tree, and return its `webhook_id` and generated secret.
 
         Raises:
@@ -48,7 +42,7 @@ class WebhookService(Access):
         webhook, _ = await self._store_webhook(read, root_id, secrets.token_hex(16), known)
         return _webhook_fields(webhook, read)
 
-    async def withdraw_webhook(self, root_id: str, webhook_id: str | None) -> None:
+    async def _withdraw_webhook(self, root_id: str, webhook_id: str | None) -> None:
         """Remove a webhook whose run did not start."""
         from apflow.core.webhooks.webhook import KIND, keys_of
 
@@ -61,33 +55,9 @@ class WebhookService(Access):
         Raises:
             InvalidInputError: the configuration is invalid.
         """
-        from apflow.core.webhooks.webhook import read_config
-
         if not self.is_served:
             check_available()
-        read = read_config(config)
-        parts = urlsplit(read.url)
-        host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
-        self._check_secrets({"headers": config.get("headers"), "secret": config.get("secret")}, host, port)
-        try:
-            await resolve(host, port)
-        except ExecutorError as error:
-            raise InvalidInputError("Invalid webhook.", [f"webhook_config.url: {error}"]) from error
-        return read
-
-    def _check_secrets(self, given: Json, host: str, port: int) -> None:
-        """Check that the caller may send the secrets of a webhook to a host.
-
-        Raises:
-            InvalidInputError: the policy refuses one of the secrets.
-        """
-        origin = Origin(None if self.author is None else (self.author,), WEBHOOK, can_bind=True)
-        try:
-            for name in named_secrets(given):
-                origin.permit(name)
-            origin.check_host(host, port)
-        except SecretRefusedError as error:
-            raise InvalidInputError("Invalid webhook.", [f"webhook_config: {error}"]) from error
+        return await check_config(config, self.author)
 
     @asynccontextmanager
     async def _webhook(
