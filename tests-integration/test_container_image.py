@@ -21,7 +21,7 @@ from installing import CONSTRAINTS, ROOT, must_run, new_environment
 from peers.engine import an_engine
 from peers.python_image import python_image
 
-pytestmark = pytest.mark.wheels
+pytestmark = [pytest.mark.wheels, pytest.mark.timeout(1800)]  # the first test builds the image
 BASE, IMAGE = "apflow-test/python:1", "apflow-test/apflow:1"
 SECRET = "a secret of tests that is long enough to sign tokens with"
 BUILD_SECONDS, START_SECONDS = 900, 60.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Protocol, cast
 
@@ -13,15 +13,13 @@ from apflow.core.errors import InvalidInputError
 from apflow.core.settings import Settings
 from apflow.core.store.base import TaskStore
 
-GROUP: Final = "apflow.webhooks"  # entry points: classes with the methods of `Delivery`
+GROUP: Final = "apflow.webhooks"  # entry points: see `MakeDelivery`
 NAME: Final = "delivery"
 END_SECONDS: Final = 10.0  # that a delivery may take to end
 
 
 class Delivery(Protocol):
     """Delivers events to the webhooks of one store."""
-
-    def __init__(self, db: TaskStore, settings: Settings) -> None: ...
 
     async def run(self) -> None:
         """Deliver until `stop()`."""
@@ -31,6 +29,9 @@ class Delivery(Protocol):
 
     def stop(self) -> None:
         """Send nothing more, once what is being sent is answered. The next process sends the rest."""
+
+
+MakeDelivery = Callable[[TaskStore, Settings], Delivery]
 
 
 def is_available() -> bool:
@@ -56,7 +57,7 @@ async def delivering(db: TaskStore, settings: Settings) -> AsyncGenerator[Delive
     if not is_available():
         yield None
         return
-    make = cast("type[Delivery]", await asyncio.to_thread(plugins.load, GROUP, NAME))
+    make = cast("MakeDelivery", await asyncio.to_thread(plugins.load, GROUP, NAME))
     delivery = make(db, settings)
     supervised = Supervised("apflow:webhooks", delivery.run)
     running = asyncio.create_task(supervised.run(), name="apflow:webhooks:supervision")

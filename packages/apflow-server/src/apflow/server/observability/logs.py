@@ -50,6 +50,11 @@ def formatter_of(kind: str) -> logging.Formatter:
         return ServiceFormatter()
     if kind != "json":
         raise SettingsError(f'APFLOW_LOG_FORMAT is "text" or "json", not {kind!r}.')
+    return json_formatter()
+
+
+def json_formatter() -> logging.Formatter:
+    """Return the formatter of JSON logs, which `apflow worker` finds by its entry point."""
     import structlog  # here: logs for people do without
 
     before: list[Processor] = [
