@@ -50,6 +50,24 @@ async def execute(service: TaskService, config: dict[str, Any], **more: Any) -> 
     return answer
 
 
+async def test_types_of_events_are_stored_and_shown_and_unknown_ones_are_refused(service: TaskService):
+    await execute(service, {"events": ["tree_failed", "task_failed"]})
+    [shown] = await service.webhooks("r")
+    assert shown["events"] == ["tree_failed", "task_failed"]
+    for unknown in ("tree_ended", "log"):
+        with pytest.raises(InvalidInputError) as refused:
+            await execute(service, {"events": [unknown]})
+        [violation] = refused.value.violations
+        assert violation.startswith("webhook_config.events: ")
+        assert f"'{unknown}' is not delivered to webhooks" in violation
+
+
+async def test_a_webhook_needs_a_package_that_delivers_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("apflow.core.webhooks.delivery.GROUP", "apflow.webhooks.of_no_package")
+    with pytest.raises(InvalidInputError, match="apflow-server"):
+        await execute(TaskService(MemoryStore()), {})
+
+
 async def test_a_webhook_is_stored_with_a_secret_that_is_returned_once(service: TaskService):
     answer = await execute(service, {"headers": {"Authorization": {"$secret": "HOOK"}}})
     [webhook] = await stored(service)

@@ -187,7 +187,7 @@ class Webhook:
         return Origin(authors_of(self), WEBHOOK, can_bind=True)
 
     def wants(self, event: TaskEvent) -> bool:
-        """Return whether an event is to be delivered."""
+        """Return whether an event must be delivered."""
         return event.type not in LIVE and (not self.events or event.type in self.events)
 
     def to_json(self) -> dict[str, Json]:

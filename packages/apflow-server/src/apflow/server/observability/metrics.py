@@ -39,7 +39,7 @@ from apflow.server.auth.authentication import current_service
 from apflow.server.http.api_error import RefusedError
 from apflow.server.observability.observation import Seen
 
-MAX_TREE_NAMES: Final = 100  # names of trees with labels of their own; further ones share a label
+MAX_TREE_NAMES: Final = 100  # names of trees that have a separate label; further ones share one
 MAX_NAME_LENGTH: Final = 100  # characters of a label
 MAX_AGED: Final = 1000  # unfinished runs, of the trees created first, among which the oldest is searched
 FRESH: Final = 5.0  # seconds that figures of the store are good for
