@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import re
+import shlex
 import shutil
+import tarfile
 import time
 import tomllib
 from collections.abc import Generator, Iterator
@@ -24,7 +27,7 @@ from peers.python_image import python_image
 pytestmark = [pytest.mark.wheels, pytest.mark.timeout(1800)]  # the first test builds the image
 BASE, IMAGE = "apflow-test/python:1", "apflow-test/apflow:1"
 SECRET = "a secret of tests that is long enough to sign tokens with"
-BUILD_SECONDS, START_SECONDS = 900, 60.0
+BUILD_SECONDS, START_SECONDS, RUN_SECONDS = 900, 60.0, 120.0
 PACKAGES = ("apflow-cli", "apflow-server", "apflow-storage-duckdb", "apflow-executor-system-info")
 
 
@@ -74,10 +77,24 @@ class Container:
         return self.client.inspect_container(self.id)["State"]
 
     def run(self, *command: str, **environment: str) -> tuple[int, str]:
-        """Run a program in it, and return the exit code and the output."""
-        made = self.client.exec_create(self.id, list(command), environment=environment)
-        output = self.client.exec_start(made["Id"], demux=True)[0] or b""
-        return self.client.exec_inspect(made["Id"])["ExitCode"], output.decode()
+        """Run a program in it, and return the exit code and the output; if that is empty, the errors."""
+        line = f"{shlex.join(command)} > /tmp/output 2> /tmp/errors"
+        made = self.client.exec_create(self.id, ["sh", "-c", line], environment=environment)
+        # Without attaching to it: docker 7 loses output that arrives together with the response.
+        self.client.exec_start(made["Id"], detach=True)
+        deadline = time.monotonic() + RUN_SECONDS
+        while (state := self.client.exec_inspect(made["Id"]))["Running"]:
+            assert time.monotonic() < deadline, f"{line} takes too long: {self.log()}"
+            time.sleep(0.05)
+        return state["ExitCode"], self.read("/tmp/output") or self.read("/tmp/errors")
+
+    def read(self, path: str) -> str:
+        """Return the content of a file in it."""
+        content, _ = self.client.get_archive(self.id, path)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(content))) as tar:
+            file = tar.extractfile(Path(path).name)
+            assert file is not None
+            return file.read().decode()
 
     def log(self) -> str:
         """Return what it has written."""
@@ -149,7 +166,15 @@ def test_the_image_runs_a_tree_as_a_user_without_rights_and_stops_on_the_signal(
         assert container.run("id", "-u") == (0, "10001\n")
         code, token = container.run("apflow", "config", "gen-token", "--user-id", "ann", "--admin")
         assert code == 0, token
-        run = ("apflow", "run", "flow", "system_info_executor", "--inputs", '{"resource": "memory"}', "--json")
+        run = (
+            "apflow",
+            "run",
+            "flow",
+            "system_info_executor",
+            "--inputs",
+            '{"resource": "memory"}',
+            "--json",
+        )
         code, output = container.run(*run, APFLOW_API_TOKEN=token.strip())
         assert code == 0, output
         assert json.loads(output)["status"] == "completed"

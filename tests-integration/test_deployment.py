@@ -26,7 +26,11 @@ def verified(folder: Path, unit: str) -> subprocess.CompletedProcess[str]:
     file = folder / UNIT.name
     file.write_text(unit.replace("/opt/apflow/bin/apflow", f"{sys.executable} -m apflow.cli"))
     return subprocess.run(
-        [str(analyze), "verify", "--man=no", str(file)], capture_output=True, text=True, check=False, timeout=60
+        [str(analyze), "verify", "--man=no", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 

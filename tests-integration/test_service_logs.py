@@ -31,7 +31,10 @@ def log_of_a_failed_run(folder: Path, log_format: str) -> str:
     command = [sys.executable, "-m", "apflow.cli"]
     given = environment(folder, log_format)
     subprocess.run(
-        [*command, "run", "flow", "--background", "--tasks", TASKS], env=given, check=True, capture_output=True
+        [*command, "run", "flow", "--background", "--tasks", TASKS],
+        env=given,
+        check=True,
+        capture_output=True,
     )
     log = folder / "worker.log"
     with log.open("w") as output:

@@ -57,10 +57,15 @@ def receiver() -> Iterator[Receiver]:
 def started(folder: Path, *arguments: str, **settings: str) -> Generator[subprocess.Popen[str]]:
     """Run a command of `apflow` on the database of the folder, and kill it at the end if it still runs."""
     environment = {"APFLOW_DATABASE_URL": f"duckdb:///{folder}/t.duckdb", "PYTHONPATH": str(folder)}
+    named = {f"APFLOW_{name.upper()}": value for name, value in settings.items()}
     process = subprocess.Popen(
         [sys.executable, "-m", "apflow.cli", *arguments],
         cwd=folder,
-        env={**os.environ, **environment, **{f"APFLOW_{name.upper()}": each for name, each in settings.items()}},
+        env={
+            **os.environ,
+            **environment,
+            **{f"APFLOW_{name.upper()}": each for name, each in settings.items()},
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

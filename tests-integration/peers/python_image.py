@@ -19,7 +19,14 @@ PREFIX = Path(sys.base_prefix)
 VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 LEFT_OUT = {"test", "tests", "site-packages", "__pycache__", "idlelib", "tkinter"}
 # Libraries that wheels need beside those of Python.
-FOR_WHEELS = ("libstdc++.so.6", "libgcc_s.so.1", "libpthread.so.0", "librt.so.1", "libdl.so.2", "libutil.so.1")
+FOR_WHEELS = (
+    "libstdc++.so.6",
+    "libgcc_s.so.1",
+    "libpthread.so.0",
+    "librt.so.1",
+    "libdl.so.2",
+    "libutil.so.1",
+)
 
 
 def python_image() -> bytes:

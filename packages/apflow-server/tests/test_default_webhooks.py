@@ -72,8 +72,7 @@ async def test_each_run_is_delivered_and_signed(settings: pytest.MonkeyPatch, re
     given(settings, webhook_url=receiver.url)
     db = MemoryStore()
     async with working(db) as service:
-        await service.submit(tree("a", 3))
-        await service.execute("a", wait=True)
+        await service.execute(tasks=tree("a", 3), wait=True)
         await service.execute("a", force=True, wait=True)
     stored = [event.to_dict() for event in await db.events("a") if event.type != "task_created"]
     assert receiver.events("a") == stored

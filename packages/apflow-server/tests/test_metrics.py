@@ -114,7 +114,10 @@ async def test_runs_are_counted_and_timed_by_the_name_of_the_tree(
 
 async def test_the_age_of_the_oldest_run(served: Served):
     service = TaskService(served.db, is_served=True)
-    waiting, running = "apflow_oldest_run_age_seconds{state=waiting}", "apflow_oldest_run_age_seconds{state=running}"
+    waiting, running = (
+        "apflow_oldest_run_age_seconds{state=waiting}",
+        "apflow_oldest_run_age_seconds{state=running}",
+    )
     assert wait_until(served, lambda found: found.get(waiting) == 0)[running] == 0
     await service.submit(tree("a", 3, waits=True))
     found = wait_until(served, lambda found: found[running] > 0)

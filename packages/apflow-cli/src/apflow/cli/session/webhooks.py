@@ -33,7 +33,8 @@ def webhook_config(webhook: str | None, on_failure: str | None) -> dict[str, Jso
     """
     if webhook is not None and on_failure is not None:
         raise click.UsageError(
-            "Give either --webhook or --on-failure. For both, set APFLOW_WEBHOOK_URL or APFLOW_ON_FAILURE_URL."
+            "Give either --webhook or --on-failure. "
+            "To use both, set APFLOW_WEBHOOK_URL or APFLOW_ON_FAILURE_URL."
         )
     if webhook is None and on_failure is None:
         return None
@@ -46,7 +47,7 @@ def webhook_config(webhook: str | None, on_failure: str | None) -> dict[str, Jso
 
 
 async def check_webhook(service: TaskService, config: dict[str, Json] | None) -> None:
-    """Check a webhook before anything is stored. Another process that runs the tree checks the address itself.
+    """Check a webhook before anything is stored. The process that runs the tree checks the address.
 
     Raises:
         InvalidInputError: the configuration is invalid, or nothing here delivers webhooks.

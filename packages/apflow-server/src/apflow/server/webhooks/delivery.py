@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from apflow.core.errors import StoreError
 from apflow.core.model.task import utc_now
-from apflow.core.webhooks.webhook import ENDED_KIND, KIND, Webhook
 from apflow.core.settings import Settings
 from apflow.core.store.base import Record, TaskStore
+from apflow.core.webhooks.webhook import ENDED_KIND, KIND, Webhook
 from apflow.server.webhooks.delivery_status import Backoff, LostError
 
 if TYPE_CHECKING:

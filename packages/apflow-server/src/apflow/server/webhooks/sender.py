@@ -26,10 +26,10 @@ from apflow.core.events.bus import bus_of
 from apflow.core.events.subscription import Subscription
 from apflow.core.model.event import FINAL, LIVE, TaskEvent
 from apflow.core.model.task import utc_now
-from apflow.core.webhooks.webhook import ENDED_KIND, KIND, Webhook
 from apflow.core.settings import Settings
 from apflow.core.store.base import Record, TaskStore
 from apflow.core.webhooks.defaults import addressed
+from apflow.core.webhooks.webhook import ENDED_KIND, KIND, Webhook
 from apflow.server.webhooks.attempt import send
 from apflow.server.webhooks.delivery_status import (
     Attempt,
