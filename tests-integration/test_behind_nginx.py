@@ -1,4 +1,4 @@
-"""A server behind nginx, under a sub-path: JSON, event streams, WebSockets, the client and the command line."""
+"""A server behind nginx, under a sub-path: JSON, event streams, WebSockets, the client and commands."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def test_json_requests_and_the_description_of_the_server(site: Site):
         assert (await client.get("/openapi.json")).json()["servers"] == [{"url": site.url}]
         assert (await client.get("/docs")).status_code == 200
         assert (await client.get("/health")).status_code == 200
-    moved = httpx.get(site.url, trust_env=False)
+        moved = await client.get(site.url)
     assert (moved.status_code, httpx.URL(moved.headers["location"]).path) == (308, "/apflow/")
 
 

@@ -1,4 +1,4 @@
-"""The container image: built without network from wheels and a local base image, and run by a Docker engine."""
+"""The container image: built without network from wheels and a local base image, and run."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,7 @@ def started(folder: Path, *arguments: str, **settings: str) -> Generator[subproc
     process = subprocess.Popen(
         [sys.executable, "-m", "apflow.cli", *arguments],
         cwd=folder,
-        env={
-            **os.environ,
-            **environment,
-            **{f"APFLOW_{name.upper()}": each for name, each in settings.items()},
-        },
+        env={**os.environ, **environment, **named},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -89,7 +86,7 @@ def tasks(root_id: str, **last: Any) -> str:
         {"id": f"{root_id}.{at}", "name": "step", "parent_id": root_id, "inputs": last if at == 2 else {}}
         for at in range(3)
     ]
-    for before, each in zip(steps, steps[1:], strict=False):
+    for before, each in pairwise(steps):
         each["dependencies"] = [before["id"]]
     return json.dumps([{"id": root_id, "name": "group"}, *steps])
 
