@@ -84,6 +84,25 @@ def test_the_demonstration_runs_from_wheels(everything: Environment):
     assert "completed" in finished.stdout
 
 
+def test_the_packages_that_the_readme_names_are_a_command_line_on_duckdb(wheels: Wheels, tmp_path: Path):
+    readme = (ROOT / "README.md").read_text()
+    [of_clone] = re.findall(r"pip install \./packages/apflow-\{([\w,-]+)\}", readme)
+    [of_wheels] = re.findall(r"pip install \./wheels/apflow_\{([\w,]+)\}", readme)
+    assert of_clone == of_wheels.replace("_", "-")
+    names = {f"apflow-{each}" for each in of_clone.split(",")}
+    environment = new_environment(tmp_path / "venv")
+    installed = environment.install(*(wheels[name].path for name in names))
+    assert installed.returncode == 0, installed.stderr
+    listed = must_run("uv", "pip", "list", "--python", environment.python)
+    assert set(re.findall(r"(?m)^apflow\S*", listed)) == names
+    (tmp_path / "sums.py").write_text(
+        "from apflow.core import task\n\n\n@task\ndef add(a: int, b: int) -> int:\n    return a + b\n"
+    )
+    run = ("run", "flow", f"{tmp_path}/sums.py:add", "--inputs", '{"a": 2, "b": 3}')
+    assert environment.answer(*run)["result"] == 5
+    assert environment.answer("tasks", "list")["tasks"] != []
+
+
 def test_the_former_name_starts_the_same_program(everything: Environment):
     ours, former = (everything.python.with_name(name) for name in ("apflow", "aipartnerupflow"))
     assert must_run(ours, "version", "--json") == must_run(former, "version", "--json")

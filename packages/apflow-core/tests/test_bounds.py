@@ -23,9 +23,9 @@ from apflow.core.extensions.registry import get_executor
 from apflow.core.model.task import Policy, Retry, utc_now
 from apflow.core.net.retry_after import read_retry_after
 from apflow.core.service import parameters
-from apflow.core.service.webhook import WebhookConfig
 from apflow.core.settings import Settings, check_setting
 from apflow.core.store.base import Transition
+from apflow.core.webhooks.webhook import WebhookConfig
 
 HUGE = (1e12, 1e300, 10**30, 10**400, 2**63, math.inf, -math.inf, math.nan, True)
 numbers = (

@@ -12,8 +12,8 @@ from apflow.core import BaseTask, MemoryStore, executor_register, get_registry
 from apflow.core.errors import AlreadyRunningError, InvalidInputError, NotFoundError
 from apflow.core.service.operations import OPERATIONS
 from apflow.core.service.task_service import TaskService
-from apflow.core.service.webhook import Webhook, key_of, made_secret
 from apflow.core.store.base import Record
+from apflow.core.webhooks.webhook import Webhook, key_of, made_secret
 
 URL = "http://127.0.0.1:9/hook"
 ONE = {"id": "r", "name": "webhook_nothing"}
@@ -48,6 +48,26 @@ async def execute(service: TaskService, config: dict[str, Any], **more: Any) -> 
     given = {"tasks": [ONE], "webhook_config": {"url": URL, **config}, **more}
     answer: dict[str, Any] = await OPERATIONS["tasks.execute"].call(service, given)
     return answer
+
+
+async def test_types_of_events_are_stored_and_shown_and_unknown_ones_are_refused(service: TaskService):
+    await execute(service, {"events": ["tree_failed", "task_failed"]})
+    [shown] = await service.webhooks("r")
+    assert shown["events"] == ["tree_failed", "task_failed"]
+    for unknown in ("tree_ended", "log"):
+        with pytest.raises(InvalidInputError) as refused:
+            await execute(service, {"events": [unknown]})
+        [violation] = refused.value.violations
+        assert violation.startswith("webhook_config.events: ")
+        assert f"'{unknown}' is not delivered to webhooks" in violation
+
+
+async def test_a_webhook_needs_a_package_that_delivers_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("apflow.core.webhooks.delivery.GROUP", "apflow.webhooks.of_no_package")
+    service = TaskService(MemoryStore())
+    with pytest.raises(InvalidInputError, match="apflow-server"):
+        await execute(service, {})
+    assert await service.list() == []
 
 
 async def test_a_webhook_is_stored_with_a_secret_that_is_returned_once(service: TaskService):
@@ -108,13 +128,8 @@ async def test_of_a_refused_webhook_nothing_is_created(service: TaskService):
     assert (await service.count())["total"] == 0
 
 
-async def test_a_webhook_is_rejected_without_a_server():
-    with pytest.raises(InvalidInputError, match="apflow serve"):
-        await TaskService(MemoryStore()).execute(tasks=[ONE], webhook_config={"url": URL})
-
-
 async def test_a_tree_has_a_limited_number_of_webhooks(service: TaskService, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("apflow.core.service.webhook.MAX_PER_TREE", 1)
+    monkeypatch.setattr("apflow.core.webhooks.webhook.MAX_PER_TREE", 1)
     await execute(service, {})
     await service.cancel(["r"])
     with pytest.raises(InvalidInputError, match="maximum of 1"):

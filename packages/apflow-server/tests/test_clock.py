@@ -16,9 +16,9 @@ from apflow.core import MemoryStore
 from apflow.core.engine.worker import Worker
 from apflow.core.model.task import utc_now
 from apflow.core.service.task_service import TaskService
-from apflow.core.service.webhook import Webhook
 from apflow.core.settings import Settings
 from apflow.core.store.base import TaskStore
+from apflow.core.webhooks.webhook import Webhook
 from apflow.server.auth.caller import Caller, expired
 from apflow.server.http import limits
 from apflow.server.http.api_error import TooManyRequestsError

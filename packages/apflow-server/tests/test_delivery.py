@@ -19,9 +19,9 @@ from trees import Steps, steps, tree
 from apflow.core import MemoryStore
 from apflow.core.engine.worker import Worker
 from apflow.core.service.task_service import TaskService
-from apflow.core.service.webhook import Webhook, made_secret
 from apflow.core.settings import Settings
 from apflow.core.store.base import TaskStore
+from apflow.core.webhooks.webhook import Webhook, made_secret
 from apflow.server.webhooks import delivery, sender
 from apflow.server.webhooks.delivery import Deliveries, tidy
 from apflow.server.webhooks.delivery_status import Backoff

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from apflow.core.errors import AddressRefusedError, HostNotFoundError
-from apflow.core.service.webhook import Webhook
+from apflow.core.webhooks.webhook import Webhook
 from apflow.server.webhooks.delivery_status import (
     MAX_REFUSED,
     Backoff,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from receiver import receiving
 from serving import SECRET, Served, bearer, serving, wait_for
-from trees import steps, tree
+from trees import Steps, steps, tree
 
 from apflow.core import create_session
+from apflow.core.model.task import Task, utc_now
 from apflow.core.service.task_service import TaskService
 from apflow.core.settings import Settings
 from apflow.server.observability import metrics
@@ -92,6 +95,47 @@ async def test_an_unknown_executor_is_no_label_of_its_own(served: Served):
     assert len(await service.resume(roots)) >= 0
     found = wait_until(served, lambda found: found["apflow_tasks{status=failed}"] == 5)
     assert not any("unknown3" in name for name in found)
+
+
+async def test_runs_are_counted_and_timed_by_the_name_of_the_tree(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(metrics, "MAX_TREE_NAMES", 2)
+    service = TaskService(served.db, is_served=True)
+    for name in ("nightly", "other", "nightly", "third", "fourth"):
+        await service.execute(tasks={"name": name, "schemas": {"method": Steps.id}}, wait=True)
+    counted = "apflow_trees_ended_by_name_total{{name={},status=completed}}"
+    found = wait_until(served, lambda found: found.get(counted.format("other")) == 2)
+    assert found[counted.format("nightly")] == 2
+    assert found[counted.format(":other")] == 1  # a tree of that name is not among the others
+    assert found["apflow_tree_seconds_count{name=nightly}"] == 2
+    assert not any("third" in name or "fourth" in name for name in found)
+
+
+async def test_the_age_of_the_oldest_run(served: Served):
+    service = TaskService(served.db, is_served=True)
+    waiting, running = (
+        "apflow_oldest_run_age_seconds{state=waiting}",
+        "apflow_oldest_run_age_seconds{state=running}",
+    )
+    assert wait_until(served, lambda found: found.get(waiting) == 0)[running] == 0
+    await service.submit(tree("a", 3, waits=True))
+    found = wait_until(served, lambda found: found[running] > 0)
+    again = wait_until(served, lambda again: again[running] > found[running])
+    assert again[waiting] == 0
+    Steps.go_on.set()
+    wait_until(served, lambda found: found[running] == 0)
+
+
+def test_ages_are_those_of_unfinished_runs():
+    now = utc_now()
+
+    def root(seconds: float, **more: Any) -> Task:
+        return Task(id="r", name="r", root_id="r", run_requested_at=now - timedelta(seconds=seconds), **more)
+
+    roots = [root(5), root(20), root(3, run_owner="p"), root(90, run_owner="p", run_ended_at=now)]
+    assert metrics.oldest_ages(roots, now) == {"waiting": 20, "running": 3}
+    assert metrics.oldest_ages([], now) == {"waiting": 0, "running": 0}
 
 
 def test_who_may_look():

@@ -109,6 +109,13 @@ def test_with_authentication_every_path_but_probes_says_so(guarded: Served):
             assert bool(described["security"]) == (path not in ("/health", "/ready"))
 
 
+def test_the_public_url_is_the_server_of_the_description(http: httpx.Client):
+    assert "servers" not in http.get("/openapi.json").json()
+    with serving(Settings(public_url="https://example.com/apflow/")) as served:
+        document = httpx.get(f"{served.url}/openapi.json", trust_env=False).json()
+    assert document["servers"] == [{"url": "https://example.com/apflow"}]
+
+
 def test_the_page_for_people_names_every_operation_and_loads_nothing(http: httpx.Client):
     answer = http.get("/docs")
     assert [name for name in OPERATIONS if f"id={name}>" not in answer.text] == []

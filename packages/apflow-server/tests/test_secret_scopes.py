@@ -14,7 +14,7 @@ from serving import SECRET, Served, bearer, serve_process
 
 from apflow.core import create_session
 from apflow.core.service.task_service import TaskService
-from apflow.core.service.webhook import made_secret
+from apflow.core.webhooks.webhook import made_secret
 
 VALUE = "the value of a secret"
 ANN, BEN, ADMIN = bearer("ann"), bearer("ben", roles=["billing"]), bearer("root", role="admin")

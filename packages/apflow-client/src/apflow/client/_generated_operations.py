@@ -209,6 +209,8 @@ class AsyncOperations:
     async def tasks_webhooks(self, task_id: str) -> list[WebhookResult]:
         """Return the webhooks of a task's tree, each with its progress and its last error.
 
+        Only an admin sees those that the settings of the server name.
+
         Args:
             task_id: ID or path of the task.
         """
@@ -945,6 +947,8 @@ class SyncOperations:
 
     def tasks_webhooks(self, task_id: str) -> list[WebhookResult]:
         """Return the webhooks of a task's tree, each with its progress and its last error.
+
+        Only an admin sees those that the settings of the server name.
 
         Args:
             task_id: ID or path of the task.

@@ -69,21 +69,26 @@ class RemoteService(TaskService):
             async for line in lines:
                 yield line
 
-    async def run(self, task_id: str, *, force: bool = False) -> dict[str, Json]:
+    async def run(
+        self, task_id: str, *, force: bool = False, webhook_config: Mapping[str, Json] | None = None
+    ) -> dict[str, Json]:
         """Run a stored task on the server and wait for the end. Cancelling the call cancels the run.
 
         If the server does not cancel the run in time, a note on the `CancelledError` says so.
         """
-        params = without_defaults("tasks.execute", {"task_id": task_id, "force": force})
+        given = {"task_id": task_id, "force": force, "webhook_config": webhook_config}
+        params = without_defaults("tasks.execute", given)
         requesting = asyncio.ensure_future(self.client.call("tasks.execute", params))
         try:
-            done = await self.client.end_of(await asyncio.shield(requesting))
+            executed = await asyncio.shield(requesting)
+            done = await self.client.end_of(executed)
         except asyncio.CancelledError as stopped:
             await self._cancel(task_id, requesting, stopped)
             raise
         known = ("task_id", "status", "progress", "root_task_id", "result", "error")
         failures = tolerated_in(await self.client.call("tasks.tree", {"task_id": task_id}))
-        return {name: done[name] for name in known} | {"tolerated": failures}
+        registered = {name: executed[name] for name in ("webhook_id", "webhook_secret") if name in executed}
+        return {name: done[name] for name in known} | {"tolerated": failures} | registered
 
     async def _cancel(
         self, task_id: str, requesting: asyncio.Future[Json], stopped: asyncio.CancelledError

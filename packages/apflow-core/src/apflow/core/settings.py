@@ -87,6 +87,10 @@ class Settings:
     rate_limit: int = 6000  # requests a minute of one caller, and of one address
     max_request_bytes: int = 16 << 20  # of one request to the server
     webhook_timeout: float = 30.0
+    webhook_url: str = field(default="", repr=False)  # receives the events of every run; it may hold a token
+    webhook_events: tuple[str, ...] = ()  # types of the events that it receives; by default all
+    on_failure_url: str = field(default="", repr=False)  # receives `tree_failed` of every run that fails
+    webhook_secret: str = field(default="", repr=False)  # signs what these two receive
     otlp_endpoint: str = ""  # of a collector that takes traces
     trace_model_content: bool = False  # whether traces contain prompts and answers of models
     log_format: str = "text"  # or "json"

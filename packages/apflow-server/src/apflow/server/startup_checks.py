@@ -12,6 +12,7 @@ from apflow.core.errors import SettingsError
 from apflow.core.net.policy import read_policy
 from apflow.core.permissions.secret_policy import secret_policy
 from apflow.core.settings import Settings
+from apflow.core.webhooks.defaults import check_defaults
 from apflow.server.http.protection import has_auth
 
 URLS = ("jwks_url", "public_url", "otlp_endpoint")
@@ -30,6 +31,7 @@ def check_settings(settings: Settings) -> None:
         _check_origin(origin)
     read_policy(settings.net_policy, settings.net_allow)
     secret_policy(settings)
+    check_defaults(settings)
     given = [f"APFLOW_{name.upper()}" for name in OF_TOKENS if getattr(settings, name)]
     if given and not has_auth(settings):
         raise SettingsError(

@@ -37,6 +37,8 @@ def run() -> None:
     help="Request the run and return; a server or `apflow worker` runs the tree.",
 )
 @click.option("-w", "--watch", is_flag=True, help="Write each event of the run to standard error.")
+@click.option("--webhook", metavar="URL", help="Send each event of the run to this URL, as JSON.")
+@click.option("--on-failure", metavar="URL", help="Send the last event of the run to this URL if it fails.")
 @parameter_option(
     "tasks.submit", "idempotency_key", "--idempotency-key", metavar="KEY", more="Requires --background."
 )
@@ -52,6 +54,8 @@ def flow(
     user_id: str | None,
     background: bool,
     watch: bool,
+    webhook: str | None,
+    on_failure: str | None,
     idempotency_key: str | None,
     output: Path | None,
     timeout: float | None,
@@ -64,15 +68,21 @@ def flow(
     """
     from apflow.cli.inputs.source import trees_of
     from apflow.cli.session.running import Outcome, check_before_run, run_each, run_tree, tell
+    from apflow.cli.session.webhooks import check_webhook, webhook_config
     from apflow.cli.session.work import perform
 
+    config = webhook_config(webhook, on_failure)
     given = _given(executor, tasks, tasks_file, inputs, inputs_file)
     trees = trees_of(given)
     if background:
         if watch:
             raise click.UsageError("--watch cannot be used with --background. Use `apflow tasks watch ID`.")
         if len(trees) > 1:
+            if config is not None:
+                raise click.UsageError("--webhook and --on-failure take one tree with --background.")
             _submit_each(ctx, trees, user_id=user_id, idempotency_key=idempotency_key, output=output)
+        elif config is not None:
+            _execute(ctx, given, config, user_id=user_id, idempotency_key=idempotency_key, output=output)
         else:
             _submit(ctx, given, user_id=user_id, idempotency_key=idempotency_key, output=output)
         return
@@ -81,10 +91,20 @@ def flow(
 
     async def work(service: TaskService) -> Outcome:
         check_before_run(service, trees)
+        await check_webhook(service, config)
         if len(trees) > 1:
-            return await run_each(service, trees, user_id=user_id, seconds=timeout, is_watched=watch)
+            return await run_each(
+                service,
+                trees,
+                user_id=user_id,
+                seconds=timeout,
+                is_watched=watch,
+                webhook_config=config,
+            )
         created = await service.create(given, user_id=user_id)
-        outcome = await run_tree(service, created["id"], seconds=timeout, is_watched=watch)
+        outcome = await run_tree(
+            service, created["id"], seconds=timeout, is_watched=watch, webhook_config=config
+        )
         return outcome | {"ids": created["ids"]}
 
     tell(perform(ctx, work), is_json=session_of(ctx).is_json, output=output)
@@ -103,6 +123,34 @@ def _submit(
     submitted = perform(ctx, work)
     if not _write_as_json(ctx, submitted, output):
         write_fields({name: submitted[name] for name in ("root_task_id", "status")})
+
+
+def _execute(
+    ctx: click.Context,
+    given: Any,
+    config: dict[str, Any],
+    *,
+    user_id: str | None,
+    idempotency_key: str | None,
+    output: Path | None,
+) -> None:
+    """Submit a tree with a webhook."""
+    from apflow.cli.display.output import write_fields
+    from apflow.cli.session.work import perform
+
+    async def work(service: TaskService) -> dict[str, Any]:
+        done = await service.execute(
+            tasks=given, user_id=user_id, idempotency_key=idempotency_key, webhook_config=config
+        )
+        names = ("root_task_id", "status", "ids", "webhook_id", "webhook_secret")
+        return {name: done[name] for name in names if name in done} | {
+            "root": await service.tree(done["root_task_id"])
+        }
+
+    submitted = perform(ctx, work)
+    if not _write_as_json(ctx, submitted, output):
+        names = ("root_task_id", "status", "webhook_id", "webhook_secret")
+        write_fields({name: submitted[name] for name in names if name in submitted})
 
 
 def _submit_each(

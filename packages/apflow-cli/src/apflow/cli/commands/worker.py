@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def worker(ctx: click.Context) -> None:
     """Run the trees that are submitted to the database, until stopped.
 
+    The worker also delivers events to webhooks, if apflow-server is installed.
+
     On SIGTERM, SIGHUP or Ctrl-C the worker stops claiming trees, waits up to shutdown_timeout for running
     tasks, releases the remaining trees so that other processes can continue them, and exits with status 0. A
     second signal ends it immediately; no stored data is lost.
@@ -26,13 +28,18 @@ def worker(ctx: click.Context) -> None:
     from apflow.cli.session.work import perform_here
     from apflow.core.capture.clean_output import clean_output
     from apflow.core.engine.worker import Worker
+    from apflow.core.settings import get_settings
+    from apflow.core.webhooks.defaults import check_defaults
+    from apflow.core.webhooks.delivery import delivering
 
     async def work(service: TaskService) -> None:
+        check_defaults(get_settings())
         running = Worker(service.db)
         with drain_on_signal(running.drain), clean_output():
             click.echo(
                 f"Running what is submitted to {service.db.url}. SIGTERM or Ctrl-C ends this.", err=True
             )
-            await running.run()
+            async with delivering(service.db, get_settings()):
+                await running.run()
 
-    perform_here(ctx, work)
+    perform_here(ctx, work, is_service=True)

@@ -39,6 +39,7 @@ def write_outcome(outcome: Mapping[str, Json]) -> None:
     if is_terminal and size > MAX_TASKS:
         write_note(f"{size} tasks; `apflow tasks tree {root['id']} --all` shows them.")
     shown = {name: outcome[name] for name in ("root_task_id", "status", "error")}
+    shown |= {name: outcome[name] for name in ("webhook_id", "webhook_secret") if name in outcome}
     result = one_line(outcome["result"])
     if not is_terminal or LABEL_WIDTH + width_of(result) <= terminal_width():
         write_fields(shown | {"result": result})

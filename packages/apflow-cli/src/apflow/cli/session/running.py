@@ -17,6 +17,7 @@ from apflow.cli.display.times import clock
 from apflow.cli.errors.exit_code import OF_STATUS, ExitCode
 from apflow.cli.inputs.options import finish
 from apflow.cli.session.signals import Draining, runs_drained_on_signal
+from apflow.cli.session.webhooks import delivered_here
 from apflow.core.authoring.array_validation import check_array, refused
 from apflow.core.authoring.run_check import check_runnable
 from apflow.core.capture.clean_output import clean_output
@@ -28,6 +29,7 @@ from apflow.core.service.trees import as_array
 from apflow.core.settings import get_settings
 from apflow.core.store.base import TaskStore
 from apflow.core.task_executor import add_up
+from apflow.core.webhooks.defaults import check_defaults
 
 LAST_EVENTS = 5.0  # seconds that the events of a run may take after its end
 
@@ -44,6 +46,7 @@ def check_before_run(service: TaskService, trees: Sequence[Json]) -> None:
     """
     if type(service) is not TaskService:
         return
+    check_defaults(get_settings())
     found: list[str] = []
     for tree in trees:
         tasks = check_array(as_array(tree), get_settings())
@@ -59,6 +62,7 @@ async def run_tree(
     force: bool = False,
     seconds: float | None = None,
     is_watched: bool = False,
+    webhook_config: dict[str, Json] | None = None,
 ) -> Outcome:
     """Execute a task's tree, show it live on a terminal, and return its outcome.
 
@@ -67,19 +71,20 @@ async def run_tree(
 
     Args:
         is_watched: write each event as a line to standard error, instead of the live view.
+        webhook_config: where the events of the run are sent.
 
     Raises:
         TimeoutError: it took longer than `seconds`, and was cancelled.
     """
     root = await service.tree(task_id) if live.is_wanted() and not is_watched else None
-    run = _clean(service.run(task_id, force=force))
+    run = _clean(service.run(task_id, force=force, webhook_config=webhook_config))
     work = run if root is None else live.shown(service, root, run)
     if is_watched:
         work = watched(service, task_id, run)
     limit = asyncio.timeout(seconds)
     try:
         with drained_on_signal(service) as draining:
-            async with limit:
+            async with delivered_here(service, [task_id], has_webhook=webhook_config is not None), limit:
                 outcome = await work
     except TimeoutError as error:
         if limit.expired():
@@ -116,14 +121,25 @@ async def run_each(
     user_id: str | None,
     seconds: float | None,
     is_watched: bool,
+    webhook_config: dict[str, Json] | None = None,
 ) -> Outcome:
     """Create several trees, run them at the same time, and return what they add up to, each under `trees`."""
     created = [await service.create(each, user_id=user_id) for each in trees]
+    root_ids = [each["id"] for each in created]
     with drained_on_signal(service), clean_output():
-        async with asyncio.TaskGroup() as group:
+        async with (
+            delivered_here(service, root_ids, has_webhook=webhook_config is not None),
+            asyncio.TaskGroup() as group,
+        ):
             running = [
                 group.create_task(
-                    _run_silently(service, each["id"], seconds=seconds, is_watched=is_watched),
+                    _run_silently(
+                        service,
+                        each["id"],
+                        seconds=seconds,
+                        is_watched=is_watched,
+                        webhook_config=webhook_config,
+                    ),
                     name=f"apflow:run:{each['id']}",
                 )
                 for each in created
@@ -133,12 +149,17 @@ async def run_each(
 
 
 async def _run_silently(
-    service: TaskService, task_id: str, *, seconds: float | None, is_watched: bool
+    service: TaskService,
+    task_id: str,
+    *,
+    seconds: float | None,
+    is_watched: bool,
+    webhook_config: dict[str, Json] | None,
 ) -> Outcome:
     """Run one of several trees: they cannot all be shown live."""
     try:
         async with asyncio.timeout(seconds):
-            run = service.run(task_id)
+            run = service.run(task_id, webhook_config=webhook_config)
             outcome = await (watched(service, task_id, run) if is_watched else run)
     except TimeoutError as error:
         raise TimeoutError(

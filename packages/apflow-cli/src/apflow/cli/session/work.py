@@ -42,10 +42,16 @@ def perform(ctx: click.Context, work: Callable[[TaskService], Awaitable[Answer]]
     return run_until_interrupted(_perform_there(url, work) if url else perform_by_holder(session, work))
 
 
-def perform_here(ctx: click.Context, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
-    """Run a command's work in this process, on the store that the settings name, whatever server there is."""
+def perform_here(
+    ctx: click.Context, work: Callable[[TaskService], Awaitable[Answer]], *, is_service: bool = False
+) -> Answer:
+    """Run a command's work in this process, on the store that the settings name, whatever server there is.
+
+    Args:
+        is_service: the work is to run trees for others until the process is stopped.
+    """
     session = session_of(ctx)
-    prepare(session)
+    prepare(session, is_service=is_service)
     return run_until_interrupted(_perform(work, session.wait_lock))
 
 

@@ -39,6 +39,7 @@ from apflow.core.planning.plan import choose_executor
 from apflow.core.planning.run_start import begin_run, has_unended_run, has_work, in_scope, take_over
 from apflow.core.settings import Settings, get_settings
 from apflow.core.store.base import NoticeKind, TaskStore
+from apflow.core.webhooks.defaults import register_defaults, withdraw
 
 logger = logging.getLogger(__name__)
 
@@ -178,14 +179,17 @@ class Driver:
     ) -> list[Task]:
         """Request a run and drive it. Plan again if another process changes the tree before the request."""
         for _ in range(ATTEMPTS):
-            run = self._requested(tasks, _root_of(tasks, root_id), named_id, force)
+            root = _root_of(tasks, root_id)
+            run = self._requested(tasks, root, named_id, force)
             if run is None:
                 return tasks
+            webhooks = await register_defaults(self.store, root, self.settings)
             try:
                 return await self._drive(run)
             except AlreadyRunningError:
                 if run.has_begun:
                     raise
+                await withdraw(self.store, webhooks)
                 tasks = await self.store.tree(root_id)
                 if has_unended_run(_root_of(tasks, root_id)):
                     raise AlreadyRunningError(root_id) from None

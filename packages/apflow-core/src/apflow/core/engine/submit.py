@@ -12,6 +12,7 @@ from apflow.core.planning.change_set import ChangeSet
 from apflow.core.planning.run_start import has_unended_run, has_work, request_run
 from apflow.core.settings import get_settings
 from apflow.core.store.base import Notice, NoticeKind, TaskQuery, TaskStore
+from apflow.core.webhooks.defaults import register_defaults, withdraw
 
 ATTEMPTS = 10  # while other processes change the tree
 
@@ -44,9 +45,11 @@ async def submit(
         scope = request_run(tasks, root, batch, named_id=named, force=force)
         if not has_work(tasks, scope):
             return False
+        webhooks = await register_defaults(db, root, get_settings())
         try:
             await db.write(batch.change())
         except ConflictError:
+            await withdraw(db, webhooks)
             continue
         bus_of(db).receive(Notice(NoticeKind.REQUESTED, root.id))  # wakes a worker in this process
         return True

@@ -16,6 +16,7 @@ from apflow.core.concurrency.containment import shielded
 from apflow.core.concurrency.supervision import Supervised
 from apflow.core.engine import active_runs
 from apflow.core.engine.driver import Driver
+from apflow.core.engine.failure_log import logging_failures
 from apflow.core.engine.recovery import is_left_to_parent, lacks_executors
 from apflow.core.engine.worker_report import WorkerReport, reported_workers
 from apflow.core.errors import ConflictError, NotFoundError
@@ -119,7 +120,7 @@ class Worker:
         reporting = Supervised("apflow:worker:report", self.report.keep, is_owner=True)
         reported = asyncio.create_task(reporting.run(), name="apflow:worker:report:supervision")
         try:
-            with bus_of(self.db).on_notice(NoticeKind.REQUESTED, self._heed):
+            with bus_of(self.db).on_notice(NoticeKind.REQUESTED, self._heed), logging_failures(self.db):
                 await self._sweeping.run()
         finally:
             _workers[self.db].discard(self)

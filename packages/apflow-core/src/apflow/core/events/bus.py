@@ -42,11 +42,16 @@ class EventBus:
         self._positions: dict[str, Callable[[], int]] = {}
         self._on_notice: dict[NoticeKind, tuple[Callable[[str], object], ...]] = {}
         self._observers: tuple[Observe, ...] = ()
+        self._live_observers = 0  # how many of them need live events
         self._lock = threading.RLock()  # reentrant: a subscription may be finalized while the lock is held
 
     def has_subscribers(self, root_id: str) -> bool:
         """Return whether this tree has a subscriber, or the bus has an observer."""
         return bool(self._observers) or root_id in self._subscriptions
+
+    def needs_live(self, root_id: str) -> bool:
+        """Return whether a subscriber or an observer needs the live events of this tree."""
+        return self._live_observers > 0 or root_id in self._subscriptions
 
     def subscribers(self, root_id: str) -> int:
         """Return the number of subscriptions to this tree."""
@@ -87,15 +92,22 @@ class EventBus:
                 self._on_notice[kind] = tuple(each for each in self._on_notice[kind] if each is not callback)
 
     @contextmanager
-    def observing(self, observe: Observe) -> Generator[None]:
-        """Call `observe` with the events of every tree in this process. The run waits for the call."""
+    def observing(self, observe: Observe, *, needs_live: bool = True) -> Generator[None]:
+        """Call `observe` with the events of every tree in this process. The run waits for the call.
+
+        Args:
+            needs_live: whether progress and logs are published because of this observer. Without it, the
+                observer may receive them or not.
+        """
         with self._lock:
             self._observers = (*self._observers, observe)
+            self._live_observers += needs_live
         try:
             yield
         finally:
             with self._lock:
                 self._observers = tuple(each for each in self._observers if each is not observe)
+                self._live_observers -= needs_live
 
     @contextmanager
     def publishing(self, root_id: str, position: Callable[[], int]) -> Generator[None]:

@@ -179,7 +179,7 @@ class LogWriter:
         newest: dict[str, TaskEvent] = {}
         for log, entries in taken:
             new = [entry for entry in entries if entry.source not in (EVENT, TRACEBACK)]
-            if new and self._bus.has_subscribers(log.root_task_id):
+            if new and self._bus.needs_live(log.root_task_id):
                 self._bus.publish(_event(log, new))
             if new:
                 newest[log.root_task_id] = _event(log, new[-1:], is_short=True)

@@ -53,8 +53,8 @@ def _escaped_in_json(found: re.Match[str]) -> str:
 class TextFormatter(logging.Formatter):
     """Formats a record as one line; the lines of a traceback follow, indented."""
 
-    def __init__(self) -> None:
-        super().__init__(LOG_FORMAT)
+    def __init__(self, line_format: str = LOG_FORMAT) -> None:
+        super().__init__(line_format)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name in logging
         return printable(super().formatMessage(record))

@@ -33,7 +33,7 @@ from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.payload.json_value import whole
 from apflow.core.service.time_span import check_since
-from apflow.core.service.webhook import WebhookConfig
+from apflow.core.webhooks.webhook import WebhookConfig
 
 MAX_TASK_IDS: Final = 1000  # in one call
 MAX_STATUSES: Final = 100

@@ -147,6 +147,7 @@ class WebhookResult(Result):
     headers: dict[str, Json]
     timeout: float
     max_retries: int
+    events: list[str]  # types of the delivered events; empty: all stored events
     status: Literal["active", "done", "dead"]
     sent: int  # number of the last event that was delivered or given up
     failures: int

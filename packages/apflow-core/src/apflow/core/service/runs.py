@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, cast
@@ -181,15 +181,27 @@ class RunService(TreeService, WebhookService):
             summary = tree_status(await self.db.existing_tree(task.root_id))
         return _run_result(task, summary, has_result=wait, is_streaming=use_streaming) | more
 
-    async def run(self, task_id: str, *, force: bool = False) -> dict[str, Json]:
+    async def run(
+        self, task_id: str, *, force: bool = False, webhook_config: Mapping[str, Json] | None = None
+    ) -> dict[str, Json]:
         """Run a stored task in this process and wait for the end. Cancelling the call cancels the run.
+
+        With `webhook_config`, the result has the `webhook_id`, and the `webhook_secret` if it was generated.
 
         Raises:
             AlreadyRunningError: another live process runs the tree.
+            InvalidInputError: `webhook_config` is invalid, or no distribution here delivers webhooks.
         """
         task = await self._task(task_id, with_tree=True)
-        outcome = await TaskExecutor().execute_task_by_id(task.id, force=force, db_session=self.db)
-        return {"task_id": task.id, **outcome}
+        registered: dict[str, Json] = {}
+        if webhook_config is not None:
+            registered = await self._register_webhook(task.root_id, webhook_config)
+        try:
+            outcome = await TaskExecutor().execute_task_by_id(task.id, force=force, db_session=self.db)
+        except AlreadyRunningError:
+            await self._withdraw_webhook(task.root_id, registered.get("webhook_id"))
+            raise
+        return {"task_id": task.id, **outcome, **registered}
 
     async def submit(
         self,

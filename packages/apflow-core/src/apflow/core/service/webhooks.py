@@ -7,30 +7,47 @@ import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from apflow.core.errors import ExecutorError, InvalidInputError, NotFoundError, SecretRefusedError
+from apflow.core.errors import InvalidInputError, NotFoundError
 from apflow.core.model.task import Json, utc_now
-from apflow.core.net.connect import resolve
-from apflow.core.payload.secrets import named_secrets
-from apflow.core.permissions.origin import Origin
-from apflow.core.permissions.secret_policy import WEBHOOK
 from apflow.core.service.access import Access
+from apflow.core.webhooks.delivery import check_available
+from apflow.core.webhooks.registration import check_config
 
 if TYPE_CHECKING:  # see `parameters`
     from apflow.core.service.parameters import TaskId
-    from apflow.core.service.webhook import Webhook, WebhookConfig
-
-PORTS = {"http": 80, "https": 443}
+    from apflow.core.webhooks.webhook import Webhook, WebhookConfig
 
 
 class WebhookService(Access):
     """What one caller may do with webhooks."""
 
     async def webhooks(self, task_id: TaskId) -> list[dict[str, Json]]:
-        """Return the webhooks of a task's tree, each with its progress and its last error."""
+        """Return the webhooks of a task's tree, each with its progress and its last error.
+
+        Only an admin sees those that the settings of the server name.
+        """
         task = await self._task(task_id, with_tree=True)
-        return [each.shown() for each in await self._webhooks_of(task.root_id)]
+        found = await self._webhooks_of(task.root_id)
+        return [each.shown() for each in found if each.setting is None or self.is_admin]
+
+    async def _register_webhook(self, root_id: str, config: Mapping[str, Json]) -> dict[str, Json]:
+        """Store a webhook for the next run of a tree, and return its `webhook_id` and generated secret.
+
+        Raises:
+            InvalidInputError: the configuration is invalid, or no distribution here delivers webhooks.
+        """
+        read = await self._read_webhook(config)
+        known = await self._webhooks_of(root_id)
+        webhook, _ = await self._store_webhook(read, root_id, secrets.token_hex(16), known)
+        return _webhook_fields(webhook, read)
+
+    async def _withdraw_webhook(self, root_id: str, webhook_id: str | None) -> None:
+        """Remove a webhook whose run did not start."""
+        from apflow.core.webhooks.webhook import KIND, keys_of
+
+        if webhook_id is not None:
+            await self.db.remove_record(KIND, f"{keys_of(root_id)}{webhook_id}")
 
     async def _read_webhook(self, config: Mapping[str, Json]) -> WebhookConfig:
         """Validate the configuration of a webhook, including its address.
@@ -38,35 +55,9 @@ class WebhookService(Access):
         Raises:
             InvalidInputError: the configuration is invalid.
         """
-        from apflow.core.service.webhook import read_config
-
         if not self.is_served:
-            raise InvalidInputError(
-                "Only a server sends webhooks. Start one with `apflow serve`, and call it."
-            )
-        read = read_config(config)
-        parts = urlsplit(read.url)
-        host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
-        self._check_secrets({"headers": config.get("headers"), "secret": config.get("secret")}, host, port)
-        try:
-            await resolve(host, port)
-        except ExecutorError as error:
-            raise InvalidInputError("Invalid webhook.", [f"webhook_config.url: {error}"]) from error
-        return read
-
-    def _check_secrets(self, given: Json, host: str, port: int) -> None:
-        """Check that the caller may send the secrets of a webhook to a host.
-
-        Raises:
-            InvalidInputError: the policy refuses one of the secrets.
-        """
-        origin = Origin(None if self.author is None else (self.author,), WEBHOOK, can_bind=True)
-        try:
-            for name in named_secrets(given):
-                origin.permit(name)
-            origin.check_host(host, port)
-        except SecretRefusedError as error:
-            raise InvalidInputError("Invalid webhook.", [f"webhook_config: {error}"]) from error
+            check_available()
+        return await check_config(config, self.author)
 
     @asynccontextmanager
     async def _webhook(
@@ -79,7 +70,7 @@ class WebhookService(Access):
         if config is None:
             yield {}
             return
-        from apflow.core.service.webhook import KIND
+        from apflow.core.webhooks.webhook import KIND
 
         made = secrets.token_hex(16)
         if idempotency_key is not None:
@@ -100,9 +91,9 @@ class WebhookService(Access):
         self, config: WebhookConfig, root_id: str, webhook_id: str, known: Sequence[Webhook]
     ) -> tuple[Webhook, bool]:
         """Return a webhook, and whether this call stored it: a concurrent call with the same key may have."""
-        from apflow.core.service.webhook import KIND, MAX_PER_TREE, new_webhook
+        from apflow.core.webhooks.webhook import KIND, MAX_PER_TREE, new_webhook
 
-        if len([each for each in known if each.status == "active"]) >= MAX_PER_TREE:
+        if len([each for each in known if each.status == "active" and each.setting is None]) >= MAX_PER_TREE:
             raise InvalidInputError(f"The tree already has the maximum of {MAX_PER_TREE} active webhooks.")
         root = (await self.db.get([root_id])).get(root_id)
         if root is None:
@@ -122,7 +113,7 @@ class WebhookService(Access):
         return next((each for each in first if each.id == webhook_id), webhook), False
 
     async def _webhooks_of(self, root_id: str) -> list[Webhook]:
-        from apflow.core.service.webhook import ENDED_KIND, KIND, Webhook, keys_of
+        from apflow.core.webhooks.webhook import ENDED_KIND, KIND, Webhook, keys_of
 
         found = {
             record.key: Webhook.of(record)

@@ -29,10 +29,10 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
-    """Return the description as OpenAPI."""
+    """Return the description as OpenAPI. Its server is the public URL, if the settings name one."""
     document = make_document(request.app)
-    root = request.scope.get("root_path", "")
-    return JsonResponse(document | {"servers": [{"url": root}]} if root else document)
+    url = request.app.state.settings.public_url.rstrip("/") or request.scope.get("root_path", "")
+    return JsonResponse(document | {"servers": [{"url": url}]} if url else document)
 
 
 @router.get("/docs")

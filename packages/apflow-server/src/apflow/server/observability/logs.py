@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Final, TextIO, cast
 
 from apflow.core.engine import active_runs
+from apflow.core.engine.log_format import ServiceFormatter
 from apflow.core.errors import SettingsError
-from apflow.core.process.printable import TextFormatter
 from apflow.core.settings import Settings
 from apflow.server.http.request_log import request_id
 
@@ -47,9 +47,14 @@ def formatter_of(kind: str) -> logging.Formatter:
         SettingsError: there is none.
     """
     if kind == "text":
-        return TextFormatter()
+        return ServiceFormatter()
     if kind != "json":
         raise SettingsError(f'APFLOW_LOG_FORMAT is "text" or "json", not {kind!r}.')
+    return json_formatter()
+
+
+def json_formatter() -> logging.Formatter:
+    """Return the formatter of JSON logs, which `apflow worker` finds by its entry point."""
     import structlog  # here: logs for people do without
 
     before: list[Processor] = [

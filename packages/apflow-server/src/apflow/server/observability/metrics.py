@@ -7,6 +7,9 @@ few seconds. If callers need tokens, only an admin may read metrics.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Annotated, Final, cast
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -17,6 +20,7 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
+    Summary,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
@@ -28,7 +32,7 @@ from apflow.core.engine import active_runs
 from apflow.core.extensions.registry import executor_is_known
 from apflow.core.model.event import FINAL, EventType
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import GROUP
+from apflow.core.model.task import GROUP, Task, utc_now
 from apflow.core.service.task_service import TaskService
 from apflow.core.store.base import TaskQuery
 from apflow.server.auth.authentication import current_service
@@ -36,8 +40,12 @@ from apflow.server.http.api_error import RefusedError
 from apflow.server.observability.model_metrics import ModelMetrics
 from apflow.server.observability.observation import Seen
 
+MAX_TREE_NAMES: Final = 100  # names of trees that have a separate label; further ones share one
+MAX_NAME_LENGTH: Final = 100  # characters of a label
+MAX_AGED: Final = 1000  # unfinished runs, of the trees created first, among which the oldest is searched
 FRESH: Final = 5.0  # seconds that figures of the store are good for
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+UNFINISHED: Final = TaskQuery(root_only=True, is_requested=True)
 ENDED: Final = {
     EventType.TASK_COMPLETED: "completed",
     EventType.TASK_FAILED: "failed",
@@ -81,6 +89,25 @@ class Metrics(Collector):
         self._trees = Counter(
             "apflow_trees_ended", "Runs that ended here", ["status"], registry=self.registry
         )
+        self._trees_by_name = Counter(
+            "apflow_trees_ended_by_name",
+            "Runs that ended here, by the name of the tree",
+            ["name", "status"],
+            registry=self.registry,
+        )
+        self._tree_seconds = Summary(
+            "apflow_tree_seconds",
+            "Seconds from the request of a run to its end, by the name of the tree",
+            ["name"],
+            registry=self.registry,
+        )
+        self._names: set[str] = set()  # of trees, that have a label
+        self._oldest = Gauge(
+            "apflow_oldest_run_age_seconds",
+            "Seconds since the request of the oldest unfinished run, by its state",
+            ["state"],
+            registry=self.registry,
+        )
         self._tasks = Gauge("apflow_tasks", "Tasks in the database", ["status"], registry=self.registry)
         self._requested = Gauge(
             "apflow_runs_requested", "Runs in the database that have not ended", registry=self.registry
@@ -102,7 +129,28 @@ class Metrics(Collector):
         elif event.type is EventType.RETRYING:
             self._retries.labels(label_of(seen)).inc()
         elif event.type in FINAL:
-            self._trees.labels(event.type.removeprefix("tree_")).inc()
+            self._take_end(seen)
+
+    def _take_end(self, seen: Seen) -> None:
+        """Count the end of a run."""
+        status = seen.event.type.removeprefix("tree_")
+        self._trees.labels(status).inc()
+        name = self._label_of_tree(seen.root.name if seen.root is not None else None)
+        self._trees_by_name.labels(name, status).inc()
+        if seen.requested_at is not None and seen.event.timestamp >= seen.requested_at:
+            seconds = (seen.event.timestamp - seen.requested_at).total_seconds()
+            self._tree_seconds.labels(name).observe(seconds)
+
+    def _label_of_tree(self, name: str | None) -> str:
+        """Return a label for the name of a tree: its own for the first names, so that there are not many."""
+        if name is None:
+            return "unknown"
+        label = name[:MAX_NAME_LENGTH]
+        if label not in self._names:
+            if len(self._names) >= MAX_TREE_NAMES:
+                return "other"
+            self._names.add(label)
+        return f":{label}" if label in ("other", "unknown") else label
 
     async def refresh(self) -> None:
         """Ask the store for what it holds, unless that was done a moment ago."""
@@ -113,8 +161,11 @@ class Metrics(Collector):
         found = await db.count(TaskQuery())
         for status in TaskStatus:
             self._tasks.labels(str(status)).set(found.get(status, 0))
-        requested = await db.count(TaskQuery(root_only=True, is_requested=True))
+        requested = await db.count(UNFINISHED)
         self._requested.set(sum(requested.values()))
+        ages = oldest_ages(await db.find(replace(UNFINISHED, limit=MAX_AGED)), utc_now())
+        for state, age in ages.items():
+            self._oldest.labels(state).set(age)
 
     def collect(self) -> list[Metric]:
         """Return the current values, without queries."""
@@ -142,6 +193,19 @@ class Metrics(Collector):
             open_streams,
             attempts,
         ]
+
+
+def oldest_ages(roots: Sequence[Task], now: datetime) -> dict[str, float]:
+    """Return the seconds since the request of the oldest waiting and the oldest running run; 0 for none.
+
+    A run waits until a process drives it, and again after its process has released it.
+    """
+    ages = {"waiting": 0.0, "running": 0.0}
+    for root in roots:
+        if root.run_requested_at is not None and root.run_ended_at is None:
+            state = "running" if root.run_owner is not None else "waiting"
+            ages[state] = max(ages[state], (now - root.run_requested_at).total_seconds())
+    return ages
 
 
 def label_of(seen: Seen) -> str:

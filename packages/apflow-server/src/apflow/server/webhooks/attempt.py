@@ -16,7 +16,7 @@ from apflow.core.model.task import Json, utc_now
 from apflow.core.payload.json_value import dumps
 from apflow.core.payload.secrets import redact, resolve
 from apflow.core.permissions.origin import working_for
-from apflow.core.service.webhook import Webhook
+from apflow.core.webhooks.webhook import Webhook
 from apflow.server.webhooks.delivery_status import DeliveryAttempt, judge_error, judge_status
 
 READ: Final = 64 << 10  # bytes of an answer that are read, so that its connection can serve again

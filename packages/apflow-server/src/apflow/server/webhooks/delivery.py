@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from apflow.core.errors import StoreError
 from apflow.core.model.task import utc_now
-from apflow.core.service.webhook import ENDED_KIND, KIND, Webhook
 from apflow.core.settings import Settings
 from apflow.core.store.base import Record, TaskStore
+from apflow.core.webhooks.webhook import ENDED_KIND, KIND, Webhook
 from apflow.server.webhooks.delivery_status import Backoff, LostError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Deliveries:
         self._backoff = backoff or Backoff()
         self._couriers: dict[str, tuple[WebhookSender, asyncio.Task[None]]] = {}
         self._stop = asyncio.Event()
+        self._wake = asyncio.Event()  # ends the rest between two looks
         self._post: DeliveryContext | None = None  # once there is a webhook
         self.counts: Counter[str] = Counter()
 
@@ -55,6 +56,11 @@ class Deliveries:
     def stop(self) -> None:
         """Send nothing more, once what is being sent is answered. The next process sends the rest."""
         self._stop.set()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look for new webhooks now."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Deliver until `stop()`."""
@@ -78,6 +84,7 @@ class Deliveries:
         rest = POLL_INTERVAL_SECONDS
         while not self._stop.is_set():
             begun = time.monotonic()
+            self._wake.clear()
             try:
                 await self._look(stack, group)
                 rest = min(MAX_REST_SECONDS, max(POLL_INTERVAL_SECONDS, 20 * (time.monotonic() - begun)))
@@ -85,8 +92,8 @@ class Deliveries:
                 rest = min(MAX_REST_SECONDS, 2 * rest)
                 logger.warning("Looking for webhooks failed and is repeated: %s", error)
             try:
-                async with asyncio.timeout(rest):
-                    await self._stop.wait()
+                async with asyncio.timeout(0 if self._stop.is_set() else rest):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 
@@ -114,6 +121,7 @@ class Deliveries:
             settings.lease_seconds,
             self._backoff,
             self.counts,
+            settings,
         )
 
     async def _deliver(self, key: str, courier: WebhookSender) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from apflow.core.errors import AddressRefusedError, SecretRefusedError
 from apflow.core.net.retry_after import read_retry_after
-from apflow.core.service.webhook import Webhook
+from apflow.core.webhooks.webhook import Webhook
 
 MAX_REFUSED: Final = 5  # events in a row
 MAX_ERROR_LENGTH: Final = 500  # characters
@@ -127,6 +127,12 @@ def after_attempt(
                 return ended(failed, "dead", now)
             wait = backoff.wait(failures, attempt.retry_after)
             return replace(failed, not_before=(now + timedelta(seconds=wait)).isoformat())
+
+
+def after_skip(webhook: Webhook, sequence: int, *, is_final: bool, now: datetime) -> Webhook:
+    """Return a webhook as it is after an event that it does not want."""
+    skipped = replace(webhook, sent=sequence)
+    return ended(skipped, "done", now) if is_final else skipped
 
 
 def ended(webhook: Webhook, status: str, now: datetime) -> Webhook:

@@ -26,8 +26,10 @@ from apflow.core.events.bus import bus_of
 from apflow.core.events.subscription import Subscription
 from apflow.core.model.event import FINAL, LIVE, TaskEvent
 from apflow.core.model.task import utc_now
-from apflow.core.service.webhook import ENDED_KIND, KIND, Webhook
+from apflow.core.settings import Settings
 from apflow.core.store.base import Record, TaskStore
+from apflow.core.webhooks.defaults import addressed
+from apflow.core.webhooks.webhook import ENDED_KIND, KIND, Webhook
 from apflow.server.webhooks.attempt import send
 from apflow.server.webhooks.delivery_status import (
     Backoff,
@@ -35,6 +37,7 @@ from apflow.server.webhooks.delivery_status import (
     DeliveryStatus,
     LostError,
     after_attempt,
+    after_skip,
 )
 
 logger = logging.getLogger(__name__)
@@ -59,6 +62,7 @@ class DeliveryContext:
     lease: float  # seconds that a lease lasts beyond one attempt
     backoff: Backoff = field(default_factory=Backoff)
     counts: Counter[str] = field(default_factory=Counter[str])  # by status, and of webhooks that died
+    settings: Settings = field(default_factory=Settings)  # name the receivers of every run
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_ALL))
 
     @asynccontextmanager
@@ -142,8 +146,10 @@ class WebhookSender:
         async with aclosing(subscription.batches()) as batches:
             async for batch in batches:
                 for event in batch:
-                    if event.type not in LIVE:
+                    if self.webhook.wants(event):
                         await self._deliver(event)
+                    elif event.type not in LIVE:
+                        await self._skip(event)
                     if self.webhook.status != "active":
                         return
         await asyncio.sleep(POLL_INTERVAL_SECONDS)
@@ -177,10 +183,21 @@ class WebhookSender:
             if attempt.status is not DeliveryStatus.RETRY:
                 return
 
+    async def _skip(self, event: TaskEvent) -> None:
+        """Go past an event that the webhook does not want."""
+        is_final = event.type in FINAL
+        self.webhook = after_skip(self.webhook, event.sequence, is_final=is_final, now=utc_now())
+        self._is_noted = False  # the progress is recorded with the next note
+        if is_final:
+            await self._end()
+
     async def _send(self, event: TaskEvent) -> DeliveryAttempt:
         self._is_sending = True
         try:
-            return await send(self._post.transport, self.webhook, event, self._post.timeout)
+            webhook = addressed(self.webhook, self._post.settings)
+            if webhook is None:  # `take` has checked it
+                raise LostError
+            return await send(self._post.transport, webhook, event, self._post.timeout)
         finally:
             self._is_sending = False
 
@@ -241,6 +258,8 @@ class WebhookSender:
 async def take(post: DeliveryContext, record: Record) -> WebhookSender | None:
     """Become the one who delivers to a webhook; None where another process is, or another comes first."""
     webhook = Webhook.of(record)
+    if addressed(webhook, post.settings) is None:
+        return None  # left to processes with the setting
     is_foreign = webhook.owner not in (None, active_runs.owner_id())
     if post.db.capabilities.is_shared and is_foreign and post.is_leased(webhook):
         return None

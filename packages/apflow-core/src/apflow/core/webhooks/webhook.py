@@ -1,7 +1,8 @@
 """Webhooks: receivers of the events of a tree over HTTP, and the progress of their deliveries.
 
-A webhook is stored as a record beside the tasks, so that it outlives the process that registered it. A server
-delivers the events. Secrets that are given as `{"$secret": NAME}` are stored as references.
+A webhook is stored as a record beside the tasks, so that it outlives the process that registered it. Any
+process that runs trees delivers the events. Secrets that are given as `{"$secret": NAME}` are stored as
+references. Of a webhook that the settings name, neither the URL nor the secret is stored.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic import ValidationError as ConfigError
 
 from apflow.core.errors import InvalidInputError
+from apflow.core.model.event import LIVE, EventType, TaskEvent
 from apflow.core.model.task import Json
 from apflow.core.payload.json_value import whole
 from apflow.core.payload.secrets import mask, refuse_masked
@@ -42,6 +44,7 @@ KEPT_HEADERS = frozenset({
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]{0,8192}")  # RFC 9110, section 5.5, without obs-text
 _NOT_OF_URL = re.compile(r"[\x00-\x20\x7f]")
+EVENTS = tuple(sorted(each for each in EventType if each not in LIVE))  # that a webhook can receive
 MAX_VALUES = 1000  # in a configuration; a larger one is refused without validating its values
 
 
@@ -79,6 +82,13 @@ def _check_headers(
     return headers
 
 
+def _check_events(events: list[str]) -> list[str]:
+    unknown = [each for each in events if each not in EVENTS]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is not delivered to webhooks; the types are {', '.join(EVENTS)}")
+    return events
+
+
 def _check_secret(secret: str | SecretReference | None) -> str | SecretReference | None:
     if isinstance(secret, str):
         key_of(secret)
@@ -102,6 +112,11 @@ class WebhookConfig(BaseModel):
     timeout: float = Field(30, gt=0, le=300, description="Timeout of one attempt in seconds.")
     max_retries: Annotated[int, BeforeValidator(whole)] = Field(
         3, ge=0, le=20, description="Maximum retries per event, after status 5xx or 429, or a network error."
+    )
+    events: Annotated[list[str], AfterValidator(_check_events)] = Field(
+        default_factory=list,
+        max_length=len(EVENTS),
+        description='Types of the events to deliver, such as "tree_failed"; by default, all stored events.',
     )
     secret: Annotated[str | SecretReference | None, AfterValidator(_check_secret)] = Field(
         None,
@@ -137,7 +152,10 @@ class Webhook:
     method: str = "POST"
     timeout: float = 30
     max_retries: int = 3
+    events: list[str] = field(default_factory=list[str])  # types of the delivered events; empty: all
     secret: Json = field(default=None, repr=False)
+    # The setting that names the URL, which is read at each delivery; `secret` is None if it is in a setting.
+    setting: str | None = None
     # The callers who registered it, in the format of a root task; None: this machine.
     written_by: list[dict[str, Json]] | None = None
     # Sequence number of the last event that was delivered or given up.
@@ -168,15 +186,20 @@ class Webhook:
         """The origin that decides which secrets its delivery may use."""
         return Origin(authors_of(self), WEBHOOK, can_bind=True)
 
+    def wants(self, event: TaskEvent) -> bool:
+        """Return whether an event must be delivered."""
+        return event.type not in LIVE and (not self.events or event.type in self.events)
+
     def to_json(self) -> dict[str, Json]:
         """Return the webhook as it is stored."""
         return asdict(self)
 
     def shown(self) -> dict[str, Json]:
         """Return the webhook for callers: without the secret, and with secret headers masked as ***."""
-        hidden = ("secret", "written_by", "owner", "lease_until", "root_id", "user_id")
+        hidden = ("secret", "written_by", "owner", "lease_until", "root_id", "user_id", "setting")
         return {name: value for name, value in self.to_json().items() if name not in hidden} | {
-            "headers": mask(self.headers)
+            "headers": mask(self.headers),
+            "url": self.url if self.setting is None else f"APFLOW_{self.setting.upper()}",
         }
 
 
