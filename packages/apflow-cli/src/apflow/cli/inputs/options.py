@@ -92,6 +92,13 @@ import_option = click.option(
     callback=_keep("modules"),
     help="Import a module that registers executors or hooks; repeatable. Also APFLOW_IMPORT.",
 )
+set_option = click.option(
+    "--set",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Value of a parameter that the file declares; repeatable.",
+)
 
 
 def with_output(command: Command) -> Command:
