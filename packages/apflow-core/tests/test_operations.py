@@ -71,6 +71,7 @@ async def test_results_have_the_form_that_the_table_tells():
         ("tasks.running.list", {}),
         ("tasks.running.count", {}),
         ("system.health", {}),
+        ("system.whoami", {}),
         ("system.metrics", {}),
         ("system.database", {}),
         ("config.llm_key.set", {"api_key": "sk-1"}),

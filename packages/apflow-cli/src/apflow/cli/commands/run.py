@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from apflow.cli.inputs.completion import complete_file, complete_run
 from apflow.cli.inputs.options import session_of, set_option, with_outcome
 from apflow.cli.inputs.parameter import parameter_option
 
@@ -21,10 +22,14 @@ def run() -> None:
 
 
 @run.command()
-@click.argument("target", metavar="[EXECUTOR|FILE]", required=False)
+@click.argument("target", metavar="[EXECUTOR|FILE]", required=False, shell_complete=complete_run)
 @parameter_option("tasks.create", "tasks", "-t", "--tasks", metavar="JSON")
 @click.option(
-    "-f", "--tasks-file", metavar="FILE", help="A JSON or YAML file with the tasks; - is standard input."
+    "-f",
+    "--tasks-file",
+    metavar="FILE",
+    shell_complete=complete_file,
+    help="A JSON or YAML file with the tasks; - is standard input.",
 )
 @set_option
 @click.option(
@@ -37,7 +42,10 @@ def run() -> None:
 )
 @click.option("--inputs", metavar="JSON", help="The inputs of EXECUTOR.")
 @click.option(
-    "--inputs-file", metavar="FILE", help="A JSON or YAML file with the inputs; - is standard input."
+    "--inputs-file",
+    metavar="FILE",
+    shell_complete=complete_file,
+    help="A JSON or YAML file with the inputs; - is standard input.",
 )
 @parameter_option("tasks.create", "user_id", "-u", "--user-id", metavar="ID")
 @click.option(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from apflow.cli.errors.exit_code import OF_STATUS, ExitCode
+from apflow.cli.inputs.completion import complete_file
 from apflow.cli.inputs.options import finish, session_of, set_option, with_service, with_task
 from apflow.cli.inputs.parameter import parameter_option
 
@@ -24,6 +25,7 @@ JSON_FIELDS = ("inputs", "params", "schemas", "policy", "dependencies", "result"
     "--file",
     "tasks_file",
     metavar="FILE",
+    shell_complete=complete_file,
     help="A JSON or YAML file with the tasks; - is standard input.",
 )
 @set_option

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from apflow.cli.errors.exit_code import ExitCode
+from apflow.cli.inputs.completion import complete_file
 from apflow.cli.inputs.options import finish, import_option, session_of, set_option, with_output
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("files", metavar="FILE...", nargs=-1)
+@click.argument("files", metavar="FILE...", nargs=-1, shell_complete=complete_file)
 @click.option("--schema", is_flag=True, help="Write the JSON Schema of files of tasks, for editors.")
 @set_option
 @import_option

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from apflow.cli.inputs.completion import complete_server, complete_task
 from apflow.core.bounds import MAX_SECONDS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -82,6 +83,7 @@ server_option = click.option(
     metavar="URL",
     expose_value=False,
     callback=_keep("server"),
+    shell_complete=complete_server,
     help="Send requests to this server instead of a database. Also APFLOW_API_URL.",
 )
 import_option = click.option(
@@ -154,9 +156,12 @@ def _check_folder(ctx: click.Context, parameter: click.Parameter, path: Path | N
 
 def with_task(command: Command) -> Command:
     """Add the argument of a command about one task."""
-    return click.argument("task_id", metavar="ID")(command)
+    return click.argument("task_id", metavar="ID", shell_complete=complete_task)(command)
 
 
 def with_tasks(command: Command) -> Command:
     """Add the argument of a command about one or more tasks."""
-    return click.argument("task_ids", metavar="ID...", nargs=-1, required=True)(command)
+    ids = click.argument(
+        "task_ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_task
+    )
+    return ids(command)

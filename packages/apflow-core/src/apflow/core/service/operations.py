@@ -22,6 +22,7 @@ from apflow.core.model.task import Json
 from apflow.core.service.parameters import Parameters, parameters_model
 from apflow.core.service.results import (
     AttemptResult,
+    CallerResult,
     CancelResult,
     CopyPreviewResult,
     CountResult,
@@ -250,6 +251,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("tasks.resume", _S.resume, list[StatusResult], effect="add", is_idempotent=True),
         Operation("tasks.why", _S.why, WhyResult),
         Operation("system.health", _S.health, HealthResult, "any"),
+        Operation("system.whoami", _S.whoami, CallerResult, "any"),
         Operation("system.metrics", _S.metrics, MetricsResult, "any"),
         Operation("system.database", _S.database, DatabaseResult, "any"),
         Operation("system.executors", _S.executors, list[ExecutorResult], "any"),

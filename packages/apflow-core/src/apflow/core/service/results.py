@@ -240,6 +240,14 @@ class HealthResult(Result):
     uptime_seconds: float
 
 
+class CallerResult(Result):
+    """The caller of an operation."""
+
+    user_id: str | None  # None: the owner of the database
+    roles: list[str]  # that its token names
+    is_admin: bool
+
+
 class MetricsResult(Result):
     """Numbers of tasks and runs."""
 
