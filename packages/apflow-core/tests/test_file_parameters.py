@@ -77,6 +77,12 @@ def test_keys_of_objects_are_not_replaced():
     assert filled({"${params.day}": 1}, {"day": "x"}, day=DAY) == {"${params.day}": 1}
 
 
+def test_values_cannot_be_multiplied_without_limit():
+    task = {"name": "n", "inputs": {"x": ["${params.day}"] * 70}}
+    with pytest.raises(InvalidInputError, match="add more than 64 MiB"):
+        filled(task, {"day": "x" * (1 << 20)}, day=DAY)
+
+
 def test_each_task_has_its_own_copy_of_a_value():
     parameters = read(p={"type": "object"})
     tasks = fill_parameters([{"a": "${params.p}"}] * 2, parameters, {"p": {"x": 1}}).tasks

@@ -102,7 +102,8 @@ def program() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
     session = Session()
-    if COMPLETION in os.environ:
+    is_completing = COMPLETION in os.environ
+    if is_completing:
         warnings.simplefilter("ignore")  # they would be printed into the line that is being typed
     args = None if arguments is None else list(arguments)
     try:
@@ -118,6 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo("Interrupted.", err=True)
         return ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001  the program's border
+        if is_completing:
+            return ExitCode.FAILED
         return report(error, is_debug=session.is_debug)
     return code if isinstance(code, int) else ExitCode.DONE
 

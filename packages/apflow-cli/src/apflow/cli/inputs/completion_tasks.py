@@ -57,8 +57,9 @@ def _asker(server: str) -> Ask | None:
     if server:
         return partial(_ask_server, server)
     url = get_settings().database_url or default_url()
-    if url.partition(":")[0] != "duckdb":
-        return _ask_database
+    scheme = url.partition(":")[0]
+    if scheme != "duckdb":
+        return None if scheme == "memory" else _ask_database
     file = file_of(url)
     holder = find_server(file) if file is not None else None
     if holder is not None:

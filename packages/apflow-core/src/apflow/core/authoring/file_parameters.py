@@ -12,13 +12,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-import orjson
+
 
 from apflow.core.authoring.array_validation import place_of
 from apflow.core.authoring.field_validation import Violations, near, shown
 from apflow.core.errors import InvalidInputError, ValidationError
 from apflow.core.model.task import Json
-from apflow.core.payload.json_value import CONTAINERS, Place, copy_json, rewrite
+from apflow.core.payload.json_value import CONTAINERS, Place, copy_json, dumps, rewrite
 from apflow.core.payload.schema import compile_schema
 
 Schema = dict[str, Json]
@@ -33,6 +33,8 @@ KEYWORDS: Final = (
 NAME_PATTERN: Final = r"[A-Za-z_][A-Za-z0-9_-]{0,79}"
 # A text that is one reference, in the notation of JSON Schema.
 REFERENCE_PATTERN: Final = rf"^\$\{{params\.{NAME_PATTERN}\}}$"
+
+MAX_INSERTED: Final = 64 << 20  # bytes of JSON that the references of a file may stand for
 
 _NAME: Final = re.compile(NAME_PATTERN)
 _MARK: Final = "${params."
@@ -182,15 +184,16 @@ def fill_parameters(
         values: of the parameters; those without a value are replaced by placeholders.
 
     Raises:
-        InvalidInputError: a reference names no parameter, or an array or object is inside of text;
-            `violations` lists every fault with its place.
+        InvalidInputError: a reference names no parameter, an array or object is inside of text, or the values
+            are too large together; `violations` lists every fault with its place.
     """
     faults = Violations()
+    budget = _Budget(values)
     filled: list[Any] = []
     incomplete: set[int] = set()
     for index, entry in enumerate(tasks):
         name = cast("Mapping[str, Json]", entry).get("name") if isinstance(entry, Mapping) else None
-        one = _Filling(parameters, values, place_of(index, name), faults)
+        one = _Filling(parameters, values, place_of(index, name), faults, budget)
         filled.append(rewrite(entry, one.change))
         if one.is_incomplete:
             incomplete.add(index)
@@ -199,14 +202,40 @@ def fill_parameters(
     return FilledTasks(filled, frozenset(incomplete))
 
 
+class _Budget:
+    """How many bytes of JSON references may still stand for."""
+
+    def __init__(self, values: Mapping[str, Json]) -> None:
+        self._sizes = {name: len(dumps(value)) for name, value in values.items()}
+        self._left = MAX_INSERTED
+
+    def take(self, name: str) -> None:
+        """Count one reference to a parameter.
+
+        Raises:
+            InvalidInputError: the references stand for too much.
+        """
+        self._left -= self._sizes[name]
+        if self._left < 0:
+            raise InvalidInputError(
+                f"The values of parameters add more than {MAX_INSERTED >> 20} MiB to the tasks. Use shorter "
+                "values, or refer to them in fewer places."
+            )
+
+
 class _Filling:
     """Replaces the references in one task."""
 
     def __init__(
-        self, parameters: FileParameters, values: Mapping[str, Json], where: str, faults: Violations
+        self,
+        parameters: FileParameters,
+        values: Mapping[str, Json],
+        where: str,
+        faults: Violations,
+        budget: _Budget,
     ) -> None:
         self.is_incomplete = False
-        self._parameters, self._values = parameters, values
+        self._parameters, self._values, self._budget = parameters, values, budget
         self._where, self._faults = where, faults
 
     def change(self, node: Json, place: Place | None) -> Json:
@@ -226,10 +255,11 @@ class _Filling:
             fault = f"{found[0]} is of type {kind}, so it must be the whole value, not a part of text."
             self._add(fault, place)
             return found[0]
-        return value if isinstance(value, str) else orjson.dumps(value).decode()
+        return value if isinstance(value, str) else dumps(value).decode()
 
     def _value(self, name: str, reference: str, place: Place | None) -> Json:
         if name in self._values:
+            self._budget.take(name)
             return self._values[name]
         if name not in self._parameters.declared:
             self._add(f"{reference[:100]}: {self._parameters.unknown(name)}", place)
