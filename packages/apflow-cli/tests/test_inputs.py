@@ -32,7 +32,7 @@ def test_inputs_as_json_are_completed(apflow: Any):
         (["-i", "a:=four"], "-i a is not valid JSON"),
         (["-i", 'a:="four"'], "inputs.a"),
         (["-i", "a=1", "-i", "a:=1"], "-i a is given twice"),
-        (["-i", "a"], "-i 'a' has no form NAME=VALUE"),
+        (["-i", "a"], "-i 'a' is not of the form NAME=VALUE"),
         (["-i", "{}", "--inputs", "{}"], "Give the inputs as JSON once"),
         (["--inputs", "[]", "-i", "a=1"], "requires that the other inputs are a JSON object"),
     ],

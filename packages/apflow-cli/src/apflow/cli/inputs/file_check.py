@@ -40,16 +40,16 @@ class CheckedFile:
     violations: list[FileViolation] = field(default_factory=list[FileViolation])
 
 
-def check_file(file: str, settings: Sequence[str] = ()) -> CheckedFile:
+def check_file(file: str, assignments: Sequence[str] = ()) -> CheckedFile:
     """Check a file of tasks; "-" is standard input. Nothing is stored.
 
     Tasks that use a parameter without a value are checked with a placeholder, and their inputs are not.
 
     Args:
-        settings: values of parameters, as `--set` takes them.
+        assignments: values of parameters, as `--set` takes them.
 
     Raises:
-        click.UsageError: the file cannot be read, or a value has no form NAME=VALUE.
+        click.UsageError: the file cannot be read, or a value is not of the form NAME=VALUE.
     """
     text = read_source_text("", file)
     try:
@@ -58,7 +58,7 @@ def check_file(file: str, settings: Sequence[str] = ()) -> CheckedFile:
         return CheckedFile(violations=[_of_text(error)])
     incomplete: Collection[int] = ()
     try:
-        filled = filled_tasks(given, settings)
+        filled = filled_tasks(given, assignments)
         if filled is None:
             entries = cast("list[Entry]", list(flat_entries(as_array(given))))
         else:
@@ -100,7 +100,7 @@ def _violations(
     try:
         tasks = check_array(tree, get_settings())
     except TreeInvalidError as error:
-        # A fault of a placeholder is none of the file: the message shows the reference.
+        # A placeholder may break rules that the value will keep: the message shows the reference.
         found = [each for each in error.violations if not (incomplete and PLACEHOLDER in each)]
     else:
         unchecked = {at for at, entry in enumerate(tree) if places[id(entry)] in incomplete}

@@ -8,7 +8,7 @@ import click
 
 
 def read_pairs(option: str, given: Sequence[str], example: str) -> dict[str, str]:
-    """Return the texts by name.
+    """Return the text of each name.
 
     Raises:
         click.UsageError: one is not of this form, or a name is repeated.
@@ -18,7 +18,7 @@ def read_pairs(option: str, given: Sequence[str], example: str) -> dict[str, str
         name, sign, text = each.partition("=")
         if not sign or not name:
             raise click.UsageError(
-                f"{option} {each[:80]!r} has no form NAME=VALUE, as in {option} {example}."
+                f"{option} {each[:80]!r} is not of the form NAME=VALUE, as in {option} {example}."
             )
         if name in found:
             raise click.UsageError(f"{option} {name} is given twice. Give each name once.")

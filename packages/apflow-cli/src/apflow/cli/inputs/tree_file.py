@@ -24,17 +24,17 @@ from apflow.core.settings import get_settings
 EXAMPLE = "day=2026-11-27"
 
 
-def with_parameters(given: Json, settings: Sequence[str]) -> Json:
+def with_parameters(given: Json, assignments: Sequence[str]) -> Json:
     """Return the tasks of what was given, with the values of its parameters.
 
     Args:
-        settings: `NAME=VALUE`, as `--set` takes it.
+        assignments: `NAME=VALUE`, as `--set` takes it.
 
     Raises:
         InvalidInputError: a parameter is declared or used wrongly, has no value, or one of another type.
-        click.UsageError: a value has no form NAME=VALUE.
+        click.UsageError: a value is not of the form NAME=VALUE.
     """
-    filled = filled_tasks(given, settings)
+    filled = filled_tasks(given, assignments)
     if filled is None:
         return given
     parameters, tasks, missing = filled
@@ -47,13 +47,13 @@ def with_parameters(given: Json, settings: Sequence[str]) -> Json:
 
 
 def filled_tasks(
-    given: Json, settings: Sequence[str]
+    given: Json, assignments: Sequence[str]
 ) -> tuple[FileParameters, FilledTasks, list[str]] | None:
     """Return the parameters of what was given, its tasks with their values, and the names without a value.
 
     None if it declares no parameters.
     """
-    texts = read_pairs("--set", settings, EXAMPLE)
+    texts = read_pairs("--set", assignments, EXAMPLE)
     if not declares_parameters(given):
         if texts:
             raise click.UsageError(
@@ -68,7 +68,7 @@ def filled_tasks(
 
 
 def _values(parameters: FileParameters, texts: Mapping[str, str]) -> dict[str, Json]:
-    """Return the values that texts mean, by the types of the parameters."""
+    """Return the values of parameters that are given as text, by their types."""
     values: dict[str, Json] = {}
     faults: list[str] = []
     depth = get_settings().max_json_depth
