@@ -58,7 +58,7 @@ def test_groff_formats_every_page(tmp_path: Path):
         pytest.skip("groff is not installed")
     for name, ctx in EVERY:
         done = subprocess.run(
-            [groff, "-man", "-Tascii", "-ww", "-z"],
+            [groff, "-man", "-Tascii", "-z"],
             input=man_page(ctx, "0.1.0"),
             capture_output=True,
             text=True,

@@ -17,7 +17,7 @@ def completion(ctx: click.Context, shell: str) -> None:
     bash: add to ~/.bashrc:  eval "$(apflow completion bash)"
     zsh:  add to ~/.zshrc:   eval "$(apflow completion zsh)"
     fish: apflow completion fish > ~/.config/fish/completions/apflow.fish
-    """
+    """  # noqa: D301 - click's mark for lines that stay as they are
     from click.shell_completion import get_completion_class
 
     from apflow.cli.display.output import write_line

@@ -31,7 +31,7 @@ def man(ctx: click.Context, /, command: tuple[str, ...], output: Path | None) ->
     \b
     apflow man tasks list | man -l -
     apflow man --output ~/.local/share/man/man1
-    """
+    """  # noqa: D301 - click's mark for lines that stay as they are
     from apflow.cli.display.man_page import context_of, man_page, pages
     from apflow.cli.display.output import write_json, write_line
 
