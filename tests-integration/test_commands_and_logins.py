@@ -62,7 +62,8 @@ def test_a_login_keeps_a_token_that_commands_use(shell: Shell, tmp_path: Path):
     url = shell.server.url
     code, out, said = run(shell, "tasks", "list", "--server", url)
     assert (code, out) == (4, "")
-    assert "APFLOW_API_TOKEN" in said and "apflow login URL" in said
+    assert "APFLOW_API_TOKEN" in said
+    assert "apflow login URL" in said
 
     token = bearer()
     code, out, said = run(shell, "login", f"{url}/", stdin=f"{token}\n")
@@ -101,7 +102,8 @@ def test_the_token_of_the_settings_takes_precedence(shell: Shell):
     assert (code, found["user_id"], found["is_admin"]) == (0, "bob", True)
     assert found["token_from"] == "APFLOW_API_TOKEN"
     code, _, said = run(shell, "login", url, stdin=bearer(), **more)
-    assert code == 0 and "takes precedence" in said
+    assert code == 0
+    assert "takes precedence" in said
 
 
 @pytest.mark.parametrize(
@@ -158,10 +160,16 @@ def test_a_file_of_tokens_that_others_can_read_is_not_used(shell: Shell, tmp_pat
 
 def test_ids_are_completed_through_the_server(shell: Shell):
     url, token = shell.server.url, bearer(role="admin")
-    tasks = json.dumps([{"id": "alpha-1", "name": "First"}, {"id": "a-child", "name": "c", "parent_id": "alpha-1"}])
+    tasks = json.dumps(
+        [{"id": "alpha-1", "name": "First"}, {"id": "a-child", "name": "c", "parent_id": "alpha-1"}]
+    )
     assert run(shell, "tasks", "create", "--tasks", tasks, "--server", url, APFLOW_API_TOKEN=token)[0] == 0
     assert run(shell, "login", url, stdin=token)[0] == 0
-    for words in ("apflow tasks get alp", f"apflow tasks get --server {url} alp", "apflow tasks status x alp"):
+    for words in (
+        "apflow tasks get alp",
+        f"apflow tasks get --server {url} alp",
+        "apflow tasks status x alp",
+    ):
         where = {} if "--server" in words else {"APFLOW_API_URL": url}
         asking = {
             "_APFLOW_COMPLETE": "zsh_complete",

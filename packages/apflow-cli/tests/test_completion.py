@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,7 +137,7 @@ def test_bash_completes_with_the_script(bare: Any):
     _apflow_completion apflow
     echo "${COMPREPLY[@]}"
     """
-    path = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
+    path = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
     done = subprocess.run(
         [bash, "--norc", "-c", script],
         env=bare.variables | {"PATH": path},

@@ -185,7 +185,7 @@ def find_setting(given: str) -> Setting:
 
 
 def setting_name(given: str) -> str:
-    """Return the name of a setting in a file (`bind`) for that or its name in the environment (`APFLOW_BIND`).
+    """Return the name of a setting in a file (`bind`), also for the one in the environment (`APFLOW_BIND`).
 
     Raises:
         SettingsError: there is none of that name.

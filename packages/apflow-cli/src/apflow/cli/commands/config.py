@@ -93,9 +93,7 @@ def unset_setting(ctx: click.Context, /, name: str, project: bool) -> None:
     is_removed = remove_setting(path, setting_name(name))
     found = find_setting(name)
     if session_of(ctx).is_json:
-        write_json(
-            {"setting": _described(found, shown(found)), "file": str(path), "is_removed": is_removed}
-        )
+        write_json({"setting": _described(found, shown(found)), "file": str(path), "is_removed": is_removed})
         return
     what = f"{found.name} is removed from {path}" if is_removed else f"{path} does not set {found.name}"
     write_line(f"{what}. Its value is {as_text(shown(found))!r}, from: {found.source}.")

@@ -58,7 +58,9 @@ def _warn_of_plain_text(server: str) -> None:
 
     host = urlsplit(server).hostname or ""
     if server.startswith("http:") and host not in ("localhost", "::1") and not host.startswith("127."):
-        write_note(f"Warning: tokens are sent to {server} unencrypted. Use https outside of a trusted network.")
+        write_note(
+            f"Warning: tokens are sent to {server} unencrypted. Use https outside of a trusted network."
+        )
 
 
 def _read_token(server: str) -> str:

@@ -63,7 +63,7 @@ def man_page(ctx: click.Context, version: str) -> str:
 
 
 def _description(text: str) -> Iterator[str]:
-    """Yield the paragraphs of a help text. Lines after click's mark `\\b` stay as they are."""
+    """Yield the paragraphs of a help text. Lines after click's mark for this are not joined."""
     for number, paragraph in enumerate(_PARAGRAPHS.split(inspect.cleandoc(text.partition("\f")[0]))):
         if number:
             yield ".PP"

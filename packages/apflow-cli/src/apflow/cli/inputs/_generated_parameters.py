@@ -258,6 +258,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "tasks.why": {"task_id": {"description": "ID or path of the task."}},
     "system.health": {},
+    "system.whoami": {},
     "system.metrics": {},
     "system.database": {},
     "system.executors": {},

@@ -161,7 +161,5 @@ def with_task(command: Command) -> Command:
 
 def with_tasks(command: Command) -> Command:
     """Add the argument of a command about one or more tasks."""
-    ids = click.argument(
-        "task_ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_task
-    )
+    ids = click.argument("task_ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_task)
     return ids(command)

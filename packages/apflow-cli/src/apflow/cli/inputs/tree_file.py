@@ -53,16 +53,16 @@ def filled_tasks(
 
     None if it declares no parameters.
     """
-    texts = read_pairs("--set", assignments, EXAMPLE)
+    found = read_pairs("--set", assignments, EXAMPLE)
     if not declares_parameters(given):
-        if texts:
+        if found:
             raise click.UsageError(
-                f"--set {next(iter(texts))}: the tasks declare no parameters. Declare them in `params`, next "
+                f"--set {next(iter(found))}: the tasks declare no parameters. Declare them in `params`, next "
                 "to `tasks`."
             )
         return None
     parameters = read_parameters(given)
-    values = parameters.complete(_values(parameters, texts))
+    values = parameters.complete(_values(parameters, found))
     tasks = flat_entries(as_array({"tasks": given["tasks"]}))
     return parameters, fill_parameters(tasks, parameters, values), parameters.missing(values)
 

@@ -11,10 +11,10 @@ from typing import TypeVar
 import click
 
 from apflow.cli.inputs.options import Session, session_of
+from apflow.cli.inputs.stored_tokens import token_for
 from apflow.cli.session.holder import CONNECT_TIMEOUT_SECONDS, Holder, find_holder
 from apflow.cli.session.preparation import prepare
 from apflow.cli.session.signals import run_until_interrupted
-from apflow.cli.inputs.stored_tokens import token_for
 from apflow.core.engine.gc_tuning import tune_process
 from apflow.core.errors import HolderGoneError, NotFoundError, StoreHeldError, StoreLockedError
 from apflow.core.model.task import Json

@@ -12,8 +12,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-
-
 from apflow.core.authoring.array_validation import place_of
 from apflow.core.authoring.field_validation import Violations, near, shown
 from apflow.core.errors import InvalidInputError, ValidationError
@@ -31,7 +29,7 @@ KEYWORDS: Final = (
     "maxItems", "uniqueItems", "properties", "required", "additionalProperties",
 )  # fmt: skip
 NAME_PATTERN: Final = r"[A-Za-z_][A-Za-z0-9_-]{0,79}"
-# A text that is one reference, in the notation of JSON Schema.
+# A string that is one reference, in the notation of JSON Schema.
 REFERENCE_PATTERN: Final = rf"^\$\{{params\.{NAME_PATTERN}\}}$"
 
 MAX_INSERTED: Final = 64 << 20  # bytes of JSON that the references of a file may stand for
@@ -273,7 +271,7 @@ class _Filling:
 
 
 def _placeholder(schema: Schema, reference: str) -> Json:
-    """Return a value for a parameter that has none: an example or a value of its `enum`, if it has one."""
+    """Return a value for a parameter without one: an example or a value of its `enum`, if it has one."""
     for key in ("examples", "enum"):
         given = schema.get(key)
         if isinstance(given, list) and given and not _faults_of(schema, given[0], ""):
