@@ -201,5 +201,14 @@ async def test_a_read_only_operation_changes_nothing(operation: Operation):
         "watch",
         "logs",
     )
-    asks = ("health", "metrics", "database", "executor", "executors", "get_llm_key", "count_running")
+    asks = (
+        "health",
+        "whoami",
+        "metrics",
+        "database",
+        "executor",
+        "executors",
+        "get_llm_key",
+        "count_running",
+    )
     assert operation.is_read_only == (operation.method in (*reads, *asks))

@@ -20,7 +20,7 @@ from apflow.core.store.duckdb_url import default_url, file_of
 
 MAX_TREES: Final = 100
 MAX_TASKS: Final = 1000
-TIMEOUT_SECONDS: Final = 2.0
+TIMEOUT_SECONDS: Final = 5.0  # the first answer of a process that holds a database takes longer
 MAX_BYTES: Final = 16 << 20  # of an answer: what is larger takes too long to read
 
 Tasks = list[Mapping[str, Json]]
