@@ -86,8 +86,8 @@ def _read_token(server: str) -> str:
 
 def _caller(server: str, token: str) -> dict[str, Any]:
     """Return who a token identifies at a server."""
+    from apflow.cli.session.holder import CONNECT_TIMEOUT_SECONDS
     from apflow.cli.session.signals import run_until_interrupted
-    from apflow.cli.session.work import CONNECT_TIMEOUT_SECONDS
     from apflow.client import Client
 
     async def ask() -> dict[str, Any]:

@@ -125,6 +125,6 @@ def _ask_database(params: dict[str, Json]) -> Tasks:
 
     async def work() -> Any:
         async with asyncio.timeout(TIMEOUT_SECONDS), get_default_session() as db:
-            return await TaskService(db).list(**cast("dict[str, Any]", params))
+            return await TaskService(db).list(**params)
 
     return cast("Tasks", asyncio.run(work()))

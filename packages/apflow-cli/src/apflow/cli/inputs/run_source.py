@@ -130,7 +130,7 @@ def _inputs(source: RunSource) -> tuple[Any, dict[str, str]]:
     repeated = sorted(texts.keys() & values.keys())
     if repeated:
         raise click.UsageError(f"-i {repeated[0]} is given twice. Give each name once.")
-    return {**read, **values}, texts
+    return {**cast("dict[str, Json]", read), **values}, texts
 
 
 def typed_inputs(texts: Mapping[str, str], schema: Mapping[str, Json]) -> dict[str, Json]:

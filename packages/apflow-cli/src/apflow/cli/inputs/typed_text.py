@@ -89,8 +89,16 @@ def types_of(schema: Json, root: Mapping[str, Json], depth: int = 0) -> frozense
 
 def _types_of_values(given: Mapping[str, Any]) -> frozenset[str]:
     """Return the types of the values of `enum` or `const`."""
-    values = given.get("enum") if isinstance(given.get("enum"), list) else None
-    if values is None:
-        values = [given["const"]] if "const" in given else []
-    names = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+    declared = given.get("enum")
+    values: list[Json] = [given["const"]] if "const" in given else []
+    if isinstance(declared, list):
+        values = cast("list[Json]", declared)
+    names: dict[type, str] = {
+        str: "string",
+        bool: "boolean",
+        int: "integer",
+        float: "number",
+        list: "array",
+        dict: "object",
+    }
     return frozenset(names.get(type(each), "null") for each in values)
