@@ -14,10 +14,17 @@ from repository import report
 
 SLOW = {"asyncio", "duckdb", "httpx", "importlib.metadata", "pydantic", "rich", "sqlalchemy", "yaml"}
 START = "import sys; sys.argv = ['apflow', {}]; from apflow.cli import main; sys.exit(main())"
+# What a shell calls to complete the ID of a task; nothing listens at that address.
+COMPLETE = (
+    "import os; os.environ |= {'_APFLOW_COMPLETE': 'bash_complete', 'COMP_WORDS': 'apflow tasks get ', "
+    "'COMP_CWORD': '3', 'APFLOW_API_URL': 'http://127.0.0.1:1'}; "
+    "import sys; sys.argv = ['apflow']; from apflow.cli import main; sys.exit(main())"
+)
 # Each program with what it must not import.
 PROGRAMS = {
     "apflow --version": (START.format("'--version'"), SLOW),
     "apflow --help": (START.format("'--help'"), SLOW - {"importlib.metadata"}),
+    "completing an ID": (COMPLETE, SLOW - {"importlib.metadata"}),
     "import apflow.core": ("import apflow.core", SLOW),
 }
 

@@ -29,14 +29,23 @@ def test_every_setting_is_listed_with_where_it_comes_from(bare):
         "variable": "APFLOW_RATE_LIMIT",
         "value": 9,
         "source": "APFLOW_RATE_LIMIT",
+        "description": "maximum requests per minute of one caller, and of one address",
     }
     file = str(bare.folder / "apflow.toml")
     assert (found["max_concurrency"]["value"], found["max_concurrency"]["source"]) == (7, file)
     assert (found["net_allow"]["value"], found["net_allow"]["source"]) == (["10.0.0.0/8", "db"], file)
     assert (found["bind"]["value"], found["bind"]["source"]) == ("127.0.0.1:8000", "default")
     lines = bare("config", "list").stdout.splitlines()
-    assert lines[0].split() == ["SETTING", "VALUE", "SOURCE"]
-    assert f"APFLOW_NET_ALLOW 10.0.0.0/8,db {file}" in [" ".join(line.split()) for line in lines]
+    assert lines[0].split() == ["SETTING", "VALUE", "SOURCE", "MEANING"]
+    meaning = "hosts (db.example.com, *.example.com), addresses and networks (10.1.0.0/16) that are allowed"
+    [line] = [" ".join(each.split()) for each in lines if each.startswith("APFLOW_NET_ALLOW")]
+    assert line.startswith(f"APFLOW_NET_ALLOW 10.0.0.0/8,db {file} {meaning}")
+
+
+def test_every_setting_has_a_meaning(bare):
+    found = bare.json("config", "list")["settings"]
+    assert all(len(each["description"]) > 10 for each in found)
+    assert bare.json("config", "get", "bind")["setting"]["description"].startswith("address and port")
 
 
 def test_nothing_secret_is_shown(bare):
@@ -93,6 +102,30 @@ def test_what_wins_over_a_file_is_told(bare):
     bare.environment["APFLOW_RATE_LIMIT"] = "9"
     done = bare("config", "set", "rate_limit", "10")
     assert (done.returncode, "APFLOW_RATE_LIMIT overrides it" in done.stdout) == (0, True)
+
+
+def test_a_setting_is_removed_and_the_rest_stays(bare):
+    file = bare.folder / "apflow.toml"
+    file.write_text('# ours\nmax-concurrency = 7 # few\n\n[net]\npolicy = "public"\nallow = ["a"] # one\n')
+    file.chmod(0o640)
+    done = bare("config", "unset", "APFLOW_MAX_CONCURRENCY", "--project")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"max_concurrency is removed from {file}. Its value is '256', from: default.\n"
+    assert bare("config", "unset", "net_policy", "--project").returncode == 0
+    assert file.read_text() == '# ours\n\n[net]\nallow = ["a"] # one\n'
+    assert file.stat().st_mode & 0o777 == 0o640
+    bare.environment["APFLOW_RATE_LIMIT"] = "9"
+    found = bare.json("config", "unset", "rate_limit")
+    assert (found["is_removed"], found["setting"]["value"]) == (False, 9)
+    assert not user_file(bare.folder).exists()
+    assert bare("config", "unset", "max_concurency").returncode == 2
+
+
+def test_a_setting_with_a_wrong_value_is_removed(bare):
+    file = bare.folder / "apflow.toml"
+    file.write_text("max_concurrency = 'many'\n")
+    assert bare("config", "unset", "max_concurrency", "--project").returncode == 0
+    assert file.read_text() == ""
 
 
 @pytest.mark.parametrize("content", [None, "max_concurrency = 7\n"])

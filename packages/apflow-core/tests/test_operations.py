@@ -71,6 +71,7 @@ async def test_results_have_the_form_that_the_table_tells():
         ("tasks.running.list", {}),
         ("tasks.running.count", {}),
         ("system.health", {}),
+        ("system.whoami", {}),
         ("system.metrics", {}),
         ("system.database", {}),
         ("system.workers", {}),
@@ -229,6 +230,7 @@ async def test_a_read_only_operation_changes_nothing(operation: Operation):
     )
     asks = (
         "health",
+        "whoami",
         "metrics",
         "database",
         "workers",

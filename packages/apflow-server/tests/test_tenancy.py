@@ -84,6 +84,7 @@ ROWS: dict[str, Row] = {
     "tasks.why": Row(one),
     "tasks.delete": Row(one, more=[lambda t: {"task_id": t, "force": True}]),
     "system.health": Row(lambda _: {}, about_tasks=False),
+    "system.whoami": Row(lambda _: {}, about_tasks=False),
     "system.metrics": Row(lambda _: {}, about_tasks=False),
     "system.database": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
     "system.workers": Row(lambda _: {}, about_tasks=False, is_for_admins=True),

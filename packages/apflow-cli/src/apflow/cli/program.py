@@ -8,7 +8,9 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +18,10 @@ from apflow.cli.errors.exit_code import ExitCode
 from apflow.cli.inputs.options import Session, debug_option
 from apflow.cli.release import VERSION
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+COMPLETION = "_APFLOW_COMPLETE"  # a variable with which a shell asks for completions
 COMMANDS = "apflow.commands"
 # The group whose entry points describe commands: the name is the summary, the target is that of the command.
 SUMMARIES = "apflow.command_summaries"
@@ -42,16 +48,22 @@ class Program(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        from apflow.core import plugins
-
-        summaries = plugins.names_by_target(SUMMARIES)
-        rows = [
-            (each.name, summaries.get(each.value) or f"From {each.distribution} {each.version}.")
-            for each in sorted(plugins.listing(COMMANDS), key=lambda p: p.name)
-        ]
+        rows = _summaries()
         if rows:
             with formatter.section("Commands"):
                 formatter.write_dl(rows)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the names of commands, which are not loaded for that."""
+        from click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=summary)
+            for name, summary in _summaries()
+            if name.startswith(incomplete)
+        ]
 
     def invoke(self, ctx: click.Context) -> None:
         try:
@@ -62,6 +74,17 @@ class Program(click.Group):
         except BrokenPipeError:  # click would end with 1, as if a task had failed
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
             raise click.exceptions.Exit(ExitCode.CLOSED_PIPE) from None
+
+
+def _summaries() -> list[tuple[str, str]]:
+    """Return the names of the commands, sorted, each with its summary."""
+    from apflow.core import plugins
+
+    summaries = plugins.names_by_target(SUMMARIES)
+    return [
+        (each.name, summaries.get(each.value) or f"From {each.distribution} {each.version}.")
+        for each in sorted(plugins.listing(COMMANDS), key=lambda p: p.name)
+    ]
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -79,6 +102,9 @@ def program() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
     session = Session()
+    is_completing = COMPLETION in os.environ
+    if is_completing:
+        warnings.simplefilter("ignore")  # they would be printed into the line that is being typed
     args = None if arguments is None else list(arguments)
     try:
         code = program.main(args=args, prog_name="apflow", standalone_mode=False, obj=session)
@@ -94,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo("Interrupted.", err=True)
         return ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001  the program's border
+        if is_completing:
+            return ExitCode.FAILED
         return report(error, is_debug=session.is_debug)
     return code if isinstance(code, int) else ExitCode.DONE
 

@@ -15,6 +15,7 @@ from apflow.core.model.task import Json
 from apflow.core.service.results import (
     AttemptResult,
     BudgetResult,
+    CallerResult,
     CancelResult,
     CopyPreviewResult,
     CountResult,
@@ -698,6 +699,14 @@ class AsyncOperations:
     async def system_health(self) -> HealthResult:
         """Check the database, and return the version, the storage and the uptime in seconds."""
         answer: HealthResult = await self._ask("system.health", {})
+        return answer
+
+    async def system_whoami(self) -> CallerResult:
+        """Return who the caller is: its user and roles, and whether it is an admin.
+
+        Without authentication, the caller is the owner of the database: `user_id` is null.
+        """
+        answer: CallerResult = await self._ask("system.whoami", {})
         return answer
 
     async def system_metrics(self) -> MetricsResult:
@@ -1435,6 +1444,14 @@ class SyncOperations:
     def system_health(self) -> HealthResult:
         """Check the database, and return the version, the storage and the uptime in seconds."""
         answer: HealthResult = self._ask("system.health", {})
+        return answer
+
+    def system_whoami(self) -> CallerResult:
+        """Return who the caller is: its user and roles, and whether it is an admin.
+
+        Without authentication, the caller is the owner of the database: `user_id` is null.
+        """
+        answer: CallerResult = self._ask("system.whoami", {})
         return answer
 
     def system_metrics(self) -> MetricsResult:

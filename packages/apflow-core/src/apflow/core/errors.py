@@ -288,7 +288,7 @@ class StoreLockedError(StoreError):
         ask = ""
         if url:
             holder += f", the server at {url}"
-            token = ", and in APFLOW_API_TOKEN a token that it takes" if needs_token else ""
+            token = ", with a token in APFLOW_API_TOKEN or from `apflow login`" if needs_token else ""
             ask = f"send requests to that server (--server {url}{token}), "
         super().__init__(
             f"{path} is in use by {holder}. DuckDB admits one process: {ask}"

@@ -185,13 +185,23 @@ def find_setting(given: str) -> Setting:
     """Return a setting by its name in a file (`bind`) or in the environment (`APFLOW_BIND`).
 
     Raises:
+        SettingsError: there is none of that name, or a value is of the wrong kind.
+    """
+    name = setting_name(given)
+    return next(each for each in explain_settings() if each.name == name)
+
+
+def setting_name(given: str) -> str:
+    """Return the name of a setting in a file (`bind`), also for the one in the environment (`APFLOW_BIND`).
+
+    Raises:
         SettingsError: there is none of that name.
     """
     key = re.sub(f"^({'|'.join(_PREFIXES)})", "", given.replace("-", "_").upper()).lower()
     name = ALIASES.get(key, key)
     if name not in _names():
         raise SettingsError(f"There is no setting {given!r}.{_suggest(key, _names())}")
-    return next(each for each in explain_settings() if each.name == name)
+    return name
 
 
 def check_setting(name: str, value: object, source: str) -> object:

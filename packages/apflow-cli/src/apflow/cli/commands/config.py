@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from apflow.cli.inputs.completion import complete_setting
 from apflow.cli.inputs.options import Seconds, session_of, with_output
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def config() -> None:
 @with_output
 @click.pass_context
 def list_settings(ctx: click.Context) -> None:
-    """Show every setting, its value, and where that came from."""
+    """Show every setting: its value, where that came from, and what it means."""
     from apflow.cli.display.output import write_json, write_table
     from apflow.cli.session.settings_file import as_text, shown
     from apflow.core.settings import explain_settings
@@ -33,12 +34,12 @@ def list_settings(ctx: click.Context) -> None:
     if session_of(ctx).is_json:
         write_json({"settings": [_described(each, value) for each, value in found]})
     else:
-        rows = [(each.variable, as_text(value), each.source) for each, value in found]
-        write_table(("setting", "value", "source"), rows)
+        rows = [(each.variable, as_text(value), each.source, _meaning(each)) for each, value in found]
+        write_table(("setting", "value", "source", "meaning"), rows)
 
 
 @config.command("get")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_setting)
 @with_output
 @click.pass_context
 def get_setting(ctx: click.Context, name: str) -> None:
@@ -55,7 +56,7 @@ def get_setting(ctx: click.Context, name: str) -> None:
 
 
 @config.command("set")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_setting)
 @click.argument("value")
 @click.option("--project", is_flag=True, help="Use the current directory, not your configuration directory.")
 @with_output
@@ -64,10 +65,10 @@ def set_setting(ctx: click.Context, /, name: str, value: str, project: bool) -> 
     """Write a setting into apflow.toml. VALUE is written as in the environment; lists by comma."""
     from apflow.cli.display.output import write_json, write_line
     from apflow.cli.session.settings_file import as_text, shown, write_setting
-    from apflow.core.settings import file_of_settings, find_setting
+    from apflow.core.settings import file_of_settings, find_setting, setting_name
 
     path = file_of_settings(of_project=project)
-    write_setting(path, find_setting(name).name, value)
+    write_setting(path, setting_name(name), value)
     found = find_setting(name)
     if session_of(ctx).is_json:
         write_json({"setting": _described(found, shown(found)), "file": str(path)})
@@ -75,6 +76,27 @@ def set_setting(ctx: click.Context, /, name: str, value: str, project: bool) -> 
         write_line(f"{found.name} is {as_text(shown(found))!r} by {path}.")
     else:
         write_line(f"{path} is written, but {found.source} overrides it: {found.name} is unchanged.")
+
+
+@config.command("unset")
+@click.argument("name", shell_complete=complete_setting)
+@click.option("--project", is_flag=True, help="Use the current directory, not your configuration directory.")
+@with_output
+@click.pass_context
+def unset_setting(ctx: click.Context, /, name: str, project: bool) -> None:
+    """Remove a setting from apflow.toml, so that the next source or the default applies."""
+    from apflow.cli.display.output import write_json, write_line
+    from apflow.cli.session.settings_file import as_text, remove_setting, shown
+    from apflow.core.settings import file_of_settings, find_setting, setting_name
+
+    path = file_of_settings(of_project=project)
+    is_removed = remove_setting(path, setting_name(name))
+    found = find_setting(name)
+    if session_of(ctx).is_json:
+        write_json({"setting": _described(found, shown(found)), "file": str(path), "is_removed": is_removed})
+        return
+    what = f"{found.name} is removed from {path}" if is_removed else f"{path} does not set {found.name}"
+    write_line(f"{what}. Its value is {as_text(shown(found))!r}, from: {found.source}.")
 
 
 @config.command("gen-token")
@@ -124,4 +146,16 @@ def list_secrets(ctx: click.Context) -> None:
 
 
 def _described(setting: Setting, value: object) -> dict[str, object]:
-    return {"name": setting.name, "variable": setting.variable, "value": value, "source": setting.source}
+    return {
+        "name": setting.name,
+        "variable": setting.variable,
+        "value": value,
+        "source": setting.source,
+        "description": _meaning(setting),
+    }
+
+
+def _meaning(setting: Setting) -> str:
+    from apflow.cli.inputs._generated_settings import DESCRIPTIONS
+
+    return DESCRIPTIONS[setting.name]

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from apflow.cli.inputs.completion import complete_executor
 from apflow.cli.inputs.options import session_of, with_executors
 
 
@@ -49,7 +50,7 @@ def _row(executor: dict[str, Any]) -> list[Any]:
 
 
 @executors.command()
-@click.argument("executor_id", metavar="ID")
+@click.argument("executor_id", metavar="ID", shell_complete=complete_executor)
 @with_executors
 @click.pass_context
 def show(ctx: click.Context, executor_id: str) -> None:

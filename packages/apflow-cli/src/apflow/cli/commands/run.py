@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from apflow.cli.inputs.options import session_of, with_outcome
+from apflow.cli.inputs.completion import complete_file, complete_run
+from apflow.cli.inputs.options import session_of, set_option, with_outcome
 from apflow.cli.inputs.parameter import parameter_option
 
 if TYPE_CHECKING:
+    from apflow.cli.inputs.run_source import GivenTrees
     from apflow.core.service.task_service import TaskService
 
 
@@ -20,14 +22,30 @@ def run() -> None:
 
 
 @run.command()
-@click.argument("executor", required=False)
+@click.argument("target", metavar="[EXECUTOR|FILE]", required=False, shell_complete=complete_run)
 @parameter_option("tasks.create", "tasks", "-t", "--tasks", metavar="JSON")
 @click.option(
-    "-f", "--tasks-file", metavar="FILE", help="A JSON or YAML file with the tasks; - is standard input."
+    "-f",
+    "--tasks-file",
+    metavar="FILE",
+    shell_complete=complete_file,
+    help="A JSON or YAML file with the tasks; - is standard input.",
 )
-@click.option("-i", "--inputs", metavar="JSON", help="The inputs of EXECUTOR.")
+@set_option
 @click.option(
-    "--inputs-file", metavar="FILE", help="A JSON or YAML file with the inputs; - is standard input."
+    "-i",
+    "--input",
+    "items",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An input of EXECUTOR, of the type in its input schema; NAME:=JSON is any value. Repeatable.",
+)
+@click.option("--inputs", metavar="JSON", help="The inputs of EXECUTOR.")
+@click.option(
+    "--inputs-file",
+    metavar="FILE",
+    shell_complete=complete_file,
+    help="A JSON or YAML file with the inputs; - is standard input.",
 )
 @parameter_option("tasks.create", "user_id", "-u", "--user-id", metavar="ID")
 @click.option(
@@ -46,11 +64,7 @@ def run() -> None:
 @click.pass_context
 def flow(
     ctx: click.Context,
-    executor: str | None,
-    tasks: str | None,
-    tasks_file: str | None,
-    inputs: str | None,
-    inputs_file: str | None,
+    /,
     user_id: str | None,
     background: bool,
     watch: bool,
@@ -59,28 +73,28 @@ def flow(
     idempotency_key: str | None,
     output: Path | None,
     timeout: float | None,
+    **source: Any,
 ) -> None:
     """Create a tree of tasks and run it until it has ended.
 
-    Give the tasks (--tasks, --tasks-file), one EXECUTOR and its inputs, or FILE.py:NAME in place of EXECUTOR:
-    a function with @flow or @task, whose arguments are the inputs. Tasks with several roots are several
-    trees: the command runs each, and the outcome lists them.
+    Give a FILE of tasks (.yaml, .yml or .json), the tasks themselves (--tasks), or one EXECUTOR and its
+    inputs. FILE.py:NAME in place of EXECUTOR is a function with @flow or @task, whose arguments are the
+    inputs. Tasks with several roots are several trees: the command runs each, and the outcome lists them.
     """
-    from apflow.cli.inputs.source import trees_of
+    from apflow.cli.inputs.run_source import RunSource, read_trees
     from apflow.cli.session.running import Outcome, check_before_run, run_each, run_tree, tell
     from apflow.cli.session.webhooks import check_webhook, webhook_config
     from apflow.cli.session.work import perform
 
     config = webhook_config(webhook, on_failure)
-    given = _given(executor, tasks, tasks_file, inputs, inputs_file)
-    trees = trees_of(given)
+    given = read_trees(RunSource(**source))
     if background:
         if watch:
             raise click.UsageError("--watch cannot be used with --background. Use `apflow tasks watch ID`.")
-        if len(trees) > 1:
+        if len(given.trees) > 1:
             if config is not None:
                 raise click.UsageError("--webhook and --on-failure take one tree with --background.")
-            _submit_each(ctx, trees, user_id=user_id, idempotency_key=idempotency_key, output=output)
+            _submit_each(ctx, given.trees, user_id=user_id, idempotency_key=idempotency_key, output=output)
         elif config is not None:
             _execute(ctx, given, config, user_id=user_id, idempotency_key=idempotency_key, output=output)
         else:
@@ -90,6 +104,7 @@ def flow(
         raise click.UsageError("--idempotency-key requires --background.")
 
     async def work(service: TaskService) -> Outcome:
+        trees = await given.typed(service)
         check_before_run(service, trees)
         await check_webhook(service, config)
         if len(trees) > 1:
@@ -101,7 +116,7 @@ def flow(
                 is_watched=watch,
                 webhook_config=config,
             )
-        created = await service.create(given, user_id=user_id)
+        created = await service.create(trees[0], user_id=user_id)
         outcome = await run_tree(
             service, created["id"], seconds=timeout, is_watched=watch, webhook_config=config
         )
@@ -111,13 +126,19 @@ def flow(
 
 
 def _submit(
-    ctx: click.Context, given: Any, *, user_id: str | None, idempotency_key: str | None, output: Path | None
+    ctx: click.Context,
+    given: GivenTrees,
+    *,
+    user_id: str | None,
+    idempotency_key: str | None,
+    output: Path | None,
 ) -> None:
     from apflow.cli.display.output import write_fields
     from apflow.cli.session.work import perform
 
     async def work(service: TaskService) -> dict[str, Any]:
-        root = await service.submit(given, user_id=user_id, idempotency_key=idempotency_key)
+        [tree] = await given.typed(service)
+        root = await service.submit(tree, user_id=user_id, idempotency_key=idempotency_key)
         return {"root_task_id": root["id"], "status": root["status"], "ids": root["ids"], "root": root}
 
     submitted = perform(ctx, work)
@@ -127,7 +148,7 @@ def _submit(
 
 def _execute(
     ctx: click.Context,
-    given: Any,
+    given: GivenTrees,
     config: dict[str, Any],
     *,
     user_id: str | None,
@@ -139,8 +160,9 @@ def _execute(
     from apflow.cli.session.work import perform
 
     async def work(service: TaskService) -> dict[str, Any]:
+        [tree] = await given.typed(service)
         done = await service.execute(
-            tasks=given, user_id=user_id, idempotency_key=idempotency_key, webhook_config=config
+            tasks=tree, user_id=user_id, idempotency_key=idempotency_key, webhook_config=config
         )
         names = ("root_task_id", "status", "ids", "webhook_id", "webhook_secret")
         return {name: done[name] for name in names if name in done} | {
@@ -193,45 +215,3 @@ def _write_as_json(ctx: click.Context, submitted: dict[str, Any], output: Path |
     if session_of(ctx).is_json:
         write_json(submitted)
     return session_of(ctx).is_json
-
-
-def _given(
-    executor: str | None,
-    tasks: str | None,
-    tasks_file: str | None,
-    inputs: str | None,
-    inputs_file: str | None,
-) -> Any:
-    """Return the tasks that the options describe."""
-    from apflow.cli.inputs.source import read_option, read_source
-
-    if sum(each is not None for each in (executor, tasks, tasks_file)) != 1:
-        raise click.UsageError("Give exactly one of EXECUTOR, --tasks JSON and --tasks-file FILE.")
-    if tasks is not None or tasks_file is not None:
-        if inputs is not None or inputs_file is not None:
-            raise click.UsageError("--inputs requires an EXECUTOR; tasks have their own inputs.")
-        return (
-            read_option("--tasks", tasks)
-            if tasks is not None
-            else read_source("--tasks-file", str(tasks_file))
-        )
-    if inputs is not None and inputs_file is not None:
-        raise click.UsageError("Give either --inputs JSON or --inputs-file FILE.")
-    read: Any = {}
-    if inputs is not None:
-        read = read_option("--inputs", inputs)
-    elif inputs_file is not None:
-        read = read_source("--inputs-file", inputs_file)
-    return _tasks_of(str(executor), read)
-
-
-def _tasks_of(executor: str, inputs: Any) -> list[dict[str, Any]]:
-    """Return the tasks of an executor, or of a function in a Python file."""
-    is_file = executor.endswith(".py") or ".py:" in executor
-    if not is_file:
-        return [{"name": executor, "schemas": {"method": executor}, "inputs": inputs}]
-    from apflow.core.flows.file import tasks_of  # loads pydantic
-
-    if not isinstance(inputs, dict):
-        raise click.UsageError("--inputs must be a JSON object: the arguments of the function, by name.")
-    return tasks_of(executor, cast("dict[str, Any]", inputs))

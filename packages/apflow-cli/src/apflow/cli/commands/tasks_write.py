@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from apflow.cli.inputs.options import session_of, with_service, with_task
+from apflow.cli.inputs.completion import complete_file
+from apflow.cli.inputs.options import session_of, set_option, with_service, with_task
 from apflow.cli.inputs.parameter import parameter_option
 
 if TYPE_CHECKING:
@@ -23,12 +24,20 @@ JSON_FIELDS = ("inputs", "params", "schemas", "policy", "dependencies", "result"
     "--file",
     "tasks_file",
     metavar="FILE",
+    shell_complete=complete_file,
     help="A JSON or YAML file with the tasks; - is standard input.",
 )
+@set_option
 @parameter_option("tasks.create", "user_id", "-u", "--user-id", metavar="ID")
 @with_service
 @click.pass_context
-def create(ctx: click.Context, tasks: str | None, tasks_file: str | None, user_id: str | None) -> None:
+def create(
+    ctx: click.Context,
+    tasks: str | None,
+    tasks_file: str | None,
+    parameters: tuple[str, ...],
+    user_id: str | None,
+) -> None:
     """Create a tree of tasks without running it. `apflow tasks execute ID` runs it."""
     from apflow.cli.display.output import write_json, write_tree
     from apflow.cli.inputs.source import read_option, read_source, trees_of
@@ -39,7 +48,7 @@ def create(ctx: click.Context, tasks: str | None, tasks_file: str | None, user_i
     given = (
         read_option("--tasks", tasks) if tasks is not None else read_source("--tasks-file", str(tasks_file))
     )
-    trees = trees_of(given)
+    trees = trees_of(given, parameters)
 
     async def work(service: TaskService) -> list[dict[str, Any]]:
         return [await service.create(each, user_id=user_id) for each in trees]

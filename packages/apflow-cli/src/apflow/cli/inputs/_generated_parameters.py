@@ -321,6 +321,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "tasks.why": {"task_id": {"description": "ID or path of the task."}},
     "system.health": {},
+    "system.whoami": {},
     "system.metrics": {},
     "system.database": {},
     "system.workers": {},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -11,12 +11,15 @@ import click
 
 from apflow.cli.inputs.positions import Positions, message_of
 from apflow.cli.inputs.source import parse, read_source_text
+from apflow.cli.inputs.tree_file import filled_tasks
 from apflow.core.authoring.array_validation import check_array, flat_entries, split_trees
 from apflow.core.authoring.run_check import check_runnable
 from apflow.core.authoring.task_validation import Entry
 from apflow.core.errors import InvalidInputError, MalformedTextError, TreeInvalidError
 from apflow.core.service.trees import as_array
 from apflow.core.settings import get_settings
+
+PLACEHOLDER = "'${params."  # begins the placeholder of a string in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +40,35 @@ class CheckedFile:
     violations: list[FileViolation] = field(default_factory=list[FileViolation])
 
 
-def check_file(file: str) -> CheckedFile:
+def check_file(file: str, assignments: Sequence[str] = ()) -> CheckedFile:
     """Check a file of tasks; "-" is standard input. Nothing is stored.
 
+    Tasks that use a parameter without a value are checked with a placeholder, and their inputs are not.
+
+    Args:
+        assignments: values of parameters, as `--set` takes them.
+
     Raises:
-        click.UsageError: the file cannot be read.
+        click.UsageError: the file cannot be read, or a value is not of the form NAME=VALUE.
     """
     text = read_source_text("", file)
     try:
         given = parse(text, file, suffix=Path(file).suffix.lower())
     except click.UsageError as error:
         return CheckedFile(violations=[_of_text(error)])
+    incomplete: Collection[int] = ()
     try:
-        entries = cast("list[Entry]", list(flat_entries(as_array(given))))
+        filled = filled_tasks(given, assignments)
+        if filled is None:
+            entries = cast("list[Entry]", list(flat_entries(as_array(given))))
+        else:
+            entries, incomplete = filled[1].tasks, filled[1].incomplete
     except InvalidInputError as error:
-        return CheckedFile(violations=[FileViolation(str(error))])
+        return CheckedFile(violations=_of_parameters(error, text))
     trees = split_trees(entries)
     found = CheckedFile(len(trees), len(entries))
     places = {id(entry): index for index, entry in enumerate(entries)}
-    violations = [violation for tree in trees for violation in _violations(tree, places)]
+    violations = [violation for tree in trees for violation in _violations(tree, places, incomplete)]
     if violations:
         positions = Positions(text)
         found.violations = sorted((_placed(each, positions) for each in violations), key=_order)
@@ -69,18 +82,29 @@ def _of_text(error: click.UsageError) -> FileViolation:
     return FileViolation(error.format_message())
 
 
-def _violations(tree: Sequence[Entry], places: Mapping[int, int]) -> Iterator[str]:
+def _of_parameters(error: InvalidInputError, text: str) -> list[FileViolation]:
+    positions = Positions(text)
+    found = [_placed(each, positions) for each in error.violations or [str(error)]]
+    return sorted(found, key=_order)
+
+
+def _violations(
+    tree: Sequence[Entry], places: Mapping[int, int], incomplete: Collection[int]
+) -> Iterator[str]:
     """Yield the violations of one tree, with the indexes of the file.
 
     Args:
         places: the index in the file of each entry, by `id()`.
+        incomplete: indexes in the file of tasks with placeholders.
     """
     try:
         tasks = check_array(tree, get_settings())
     except TreeInvalidError as error:
-        found = error.violations
+        # A placeholder may break rules that the value will keep: the message shows the reference.
+        found = [each for each in error.violations if not (incomplete and PLACEHOLDER in each)]
     else:
-        found = check_runnable(tasks)
+        unchecked = {at for at, entry in enumerate(tree) if places[id(entry)] in incomplete}
+        found = check_runnable(tasks, unchecked=unchecked)
     for violation in found:
         head, bracket, tail = violation.partition("]")
         name, _, index = head.partition("[")

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from apflow.cli.inputs.completion import complete_server, complete_task
 from apflow.core.bounds import MAX_SECONDS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -91,6 +92,7 @@ server_option = click.option(
     metavar="URL",
     expose_value=False,
     callback=_keep("server"),
+    shell_complete=complete_server,
     help="Send requests to this server instead of a database. Also APFLOW_API_URL.",
 )
 import_option = click.option(
@@ -100,6 +102,13 @@ import_option = click.option(
     expose_value=False,
     callback=_keep("modules"),
     help="Import a module that registers executors or hooks; repeatable. Also APFLOW_IMPORT.",
+)
+set_option = click.option(
+    "--set",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Value of a parameter that the file declares; repeatable.",
 )
 
 
@@ -161,9 +170,10 @@ def _check_folder(ctx: click.Context, parameter: click.Parameter, path: Path | N
 
 def with_task(command: Command) -> Command:
     """Add the argument of a command about one task."""
-    return click.argument("task_id", metavar="ID")(command)
+    return click.argument("task_id", metavar="ID", shell_complete=complete_task)(command)
 
 
 def with_tasks(command: Command) -> Command:
     """Add the argument of a command about one or more tasks."""
-    return click.argument("task_ids", metavar="ID...", nargs=-1, required=True)(command)
+    ids = click.argument("task_ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete_task)
+    return ids(command)

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 _PLACE: Final = re.compile(r"tasks\[(?P<index>\d+)\](?: \((?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")\))?:? *")
+_PARAMETER: Final = re.compile(r"params(?:\.[\w-]+(?:\.[\w$-]+|\[\d+\])*)?(?=: )")
 _FIELD: Final = re.compile(r"[A-Za-z_$][\w$-]*(?:\.[\w$-]+|\[\d+\])*")
 _STEP: Final = re.compile(r"\[(\d+)\]|[\w$-]+")
 
@@ -33,21 +34,29 @@ class Positions:
             root = yaml.compose(text.replace("\t", " "), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         except (yaml.YAMLError, RecursionError):
             root = None
+        self._root = root
         self._tasks = list(_tasks_of(root))
 
     def find(self, violation: str) -> Position | None:
         """Return the position of the value that a violation is about: of its field, if the text has it."""
+        parameter = _PARAMETER.match(violation)
+        if parameter is not None and self._root is not None:
+            return _position_below(self._root, parameter[0])
         match = _PLACE.match(violation)
         if match is None or int(match["index"]) >= len(self._tasks):
             return None
-        node: Any = self._tasks[int(match["index"])]
         field = _FIELD.match(violation, match.end())
-        for step in _STEP.finditer(field[0]) if field else ():
-            below = _below(node, step)
-            if below is None:
-                break
-            node = below
-        return Position(node.start_mark.line + 1, node.start_mark.column + 1)
+        return _position_below(self._tasks[int(match["index"])], field[0] if field else "")
+
+
+def _position_below(node: Any, path: str) -> Position:
+    """Return the position of the value at a path below a node: of the last value of it that exists."""
+    for step in _STEP.finditer(path):
+        below = _below(node, step)
+        if below is None:
+            break
+        node = below
+    return Position(node.start_mark.line + 1, node.start_mark.column + 1)
 
 
 def message_of(violation: str) -> str:

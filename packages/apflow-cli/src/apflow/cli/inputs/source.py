@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -112,15 +113,21 @@ def _max_depth() -> int:
     return get_settings().max_json_depth + ENVELOPE
 
 
-def trees_of(given: Json) -> list[Json]:
+def trees_of(given: Json, parameters: Sequence[str] = ()) -> list[Json]:
     """Return the tasks of each tree of what was given: one array per root.
 
+    Args:
+        parameters: values of the parameters that the tasks declare, each as `NAME=VALUE`.
+
     Raises:
+        InvalidInputError: a parameter has no value, a wrong one, or is declared or used wrongly.
         TreeInvalidError: there are several roots, and one of the trees is invalid: none will be created.
     """
+    from apflow.cli.inputs.tree_file import with_parameters
     from apflow.core.authoring.array_validation import check_array, split_trees
     from apflow.core.service.trees import as_array
 
+    given = with_parameters(given, parameters)
     trees = split_trees(as_array(given))
     if len(trees) > 1:
         for each in trees:

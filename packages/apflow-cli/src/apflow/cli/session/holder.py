@@ -6,11 +6,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from apflow.cli.inputs.stored_tokens import token_for
 from apflow.core.errors import HolderGoneError
 from apflow.core.process.local_socket import IS_SUPPORTED
 from apflow.core.process.server_file import ServerInfo, find_server
 from apflow.core.service.task_service import TaskService
-from apflow.core.settings import get_settings
 from apflow.core.store.session import get_default_session
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def find_holder() -> Holder | None:
     info = find_server(file) if file is not None else None
     if info is None:
         return None
-    token = get_settings().api_token
     if info.needs_token:
-        return ServingHolder(info, token) if token and info.url else None
+        token = token_for(info.url) if info.url else ""
+        return ServingHolder(info, token) if token else None
     if info.url:
         return ServingHolder(info, "")
     return LocalHolder(info) if info.socket and IS_SUPPORTED else None

@@ -63,6 +63,31 @@ def write_setting(path: Path, name: str, value: str) -> None:
     reset_settings()
 
 
+def remove_setting(path: Path, name: str) -> bool:
+    """Remove a setting from a file atomically, and return whether it was there; the rest is unchanged.
+
+    Raises:
+        SettingsError: the file cannot be read or written.
+    """
+    if not path.exists():
+        return False
+    try:
+        document: Any = tomlkit.parse(path.read_text(encoding="utf-8"))
+        is_there = False
+        while (place := _place(document, name, "")) is not None:
+            table, key = place
+            del table[key]
+            is_there = True
+        if is_there:
+            write_whole(path, tomlkit.dumps(document), path.stat().st_mode & 0o777)
+    except (OSError, ValueError, TOMLKitError) as error:
+        raise SettingsError(f"{path} cannot be changed: {error}") from error
+    except RecursionError as error:
+        raise SettingsError(f"{path} cannot be changed: its values are nested too deeply.") from error
+    reset_settings()
+    return is_there
+
+
 def _put(document: Any, name: str, value: object) -> None:
     """Put a value where the setting stands already, under whatever spelling; else at the top."""
     table, key = _place(document, name, "") or (document, name)

@@ -11,6 +11,7 @@ from typing import TypeVar
 import click
 
 from apflow.cli.inputs.options import Session, session_of
+from apflow.cli.inputs.stored_tokens import token_for
 from apflow.cli.session.holder import CONNECT_TIMEOUT_SECONDS, Holder, find_holder
 from apflow.cli.session.preparation import prepare
 from apflow.cli.session.signals import run_until_interrupted
@@ -63,7 +64,7 @@ def server_of(session: Session) -> str:
 async def _perform_there(url: str, work: Callable[[TaskService], Awaitable[Answer]]) -> Answer:
     from apflow.client import Client, RemoteService
 
-    async with Client(url, get_settings().api_token, patience=CONNECT_TIMEOUT_SECONDS) as client:
+    async with Client(url, token_for(url), patience=CONNECT_TIMEOUT_SECONDS) as client:
         return await work(RemoteService(client))
 
 

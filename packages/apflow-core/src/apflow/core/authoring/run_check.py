@@ -6,7 +6,7 @@ interfaces that run trees elsewhere must not refuse a tree because of this check
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from apflow.core.authoring.array_validation import place_of
 from apflow.core.concurrency.containment import call_contained
@@ -22,17 +22,21 @@ from apflow.core.planning.plan import choose_executor
 from apflow.core.process.error_text import describe_error
 
 
-def check_runnable(tasks: Sequence[Task]) -> list[str]:
+def check_runnable(tasks: Sequence[Task], unchecked: Collection[int] = ()) -> list[str]:
     """Return the violations of the tasks of one tree, each with its place, such as "tasks[2] ('fetch'): ...".
 
     Reported are executors that do not exist or cannot be loaded, params that an executor does not accept, and
     invalid inputs. Inputs are checked if they are complete: the task depends on no other task, its inputs and
     params name no secret, and there is no pre-hook, which could change them.
+
+    Args:
+        unchecked: indexes of tasks to leave out.
     """
     checks_inputs = not Hooks.current().has_pre
     return [
         f"{place_of(index, task.name)}: {fault}"
         for index, task in enumerate(tasks)
+        if index not in unchecked
         for fault in _faults(task, checks_inputs=checks_inputs)
     ]
 

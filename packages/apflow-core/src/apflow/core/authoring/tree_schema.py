@@ -1,14 +1,16 @@
 """The JSON Schema of files of tasks, which editors use to complete and check them.
 
 The schema accepts every file that apflow accepts. Rules between tasks, such as dependencies that must exist,
-cannot be expressed in it: `check_array` checks those.
+cannot be expressed in it: `check_array` checks those. A reference to a parameter is accepted in place of a
+number, an object and so on, whether the file declares parameters or not.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from apflow.core.authoring.field_validation import READ_ONLY
+from apflow.core.authoring.file_parameters import KEYWORDS, NAME_PATTERN, REFERENCE_PATTERN, TYPES
 from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_ERROR_TYPES, MAX_SECONDS
 from apflow.core.model.budget import MAX_LIMIT, ON_EXCEED
 from apflow.core.model.custom_columns import custom_fields
@@ -22,6 +24,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 def tree_schema() -> Schema:
     """Return the JSON Schema (draft 2020-12), with the custom columns of this process."""
+    policy = _policy()
     return {
         "$schema": DIALECT,
         "title": "A tree of tasks for apflow",
@@ -29,7 +32,15 @@ def tree_schema() -> Schema:
             {"type": "array", "items": {"$ref": "#/$defs/task"}, "minItems": 1},
             {
                 "type": "object",
-                "properties": {"tasks": {"type": "array", "items": {"$ref": "#/$defs/task"}, "minItems": 1}},
+                "properties": {
+                    "params": {
+                        "type": ["object", "null"],
+                        "description": "Parameters by name. `--set NAME=VALUE` gives their values.",
+                        "propertyNames": {"pattern": f"^{NAME_PATTERN}$"},
+                        "additionalProperties": {"$ref": "#/$defs/parameter"},
+                    },
+                    "tasks": {"type": "array", "items": {"$ref": "#/$defs/task"}, "minItems": 1},
+                },
                 "required": ["tasks"],
                 "additionalProperties": False,
             },
@@ -38,15 +49,60 @@ def tree_schema() -> Schema:
         "$defs": {
             "task": {
                 "type": "object",
-                "properties": _task_properties(),
+                "properties": _with_references(_task_properties()),
                 "required": ["name"],
                 "additionalProperties": False,
             },
-            "dependency": _DEPENDENCY,
-            "policy": _policy(),
+            "dependency": _dependency(),
             "budget": _budget(),
+            "policy": {**policy, "properties": _with_references(policy["properties"])},
+            "parameter": _parameter(),
+            "reference": {
+                "type": "string",
+                "pattern": REFERENCE_PATTERN,
+                "description": "The value of a parameter, with its type.",
+            },
         },
     }
+
+
+def _parameter() -> Schema:
+    described = {
+        "type": {"enum": list(TYPES)},
+        "description": {"type": "string", "description": "What the value is for."},
+        "default": {"description": "The value without `--set`. Without a default, `--set` is required."},
+        "enum": {"type": "array", "minItems": 1, "description": "All possible values."},
+    }
+    return {
+        "type": "object",
+        "description": "A JSON Schema of the value. `${params.NAME}` in a task is the value.",
+        "properties": {name: described.get(name, {}) for name in KEYWORDS},
+        "required": ["type"],
+        "additionalProperties": False,
+    }
+
+
+def _with_references(properties: Schema) -> Schema:
+    """Return properties that also accept a reference to a parameter, here and inside of them.
+
+    A property that accepts any text accepts a reference, too. Those of `children` are tasks.
+    """
+    return {
+        name: each if name == "children" else _or_reference(cast("Schema", each))
+        for name, each in properties.items()
+    }
+
+
+def _or_reference(schema: Schema) -> Schema:
+    if "properties" in schema:
+        schema = {**schema, "properties": _with_references(schema["properties"])}
+    types = schema.get("type", [])
+    is_limited = any(key in schema for key in ("enum", "$ref")) or (types and "string" not in types)
+    if not is_limited:
+        return schema
+    described = {key: schema[key] for key in ("description", "default") if key in schema}
+    rest = {key: each for key, each in schema.items() if key not in described}
+    return {**described, "anyOf": [rest, {"$ref": "#/$defs/reference"}]}
 
 
 def _task_properties() -> Schema:
@@ -110,26 +166,28 @@ def _object(description: str) -> Schema:
     return {"type": ["object", "null"], "description": description}
 
 
-_DEPENDENCY: Final[Schema] = {
-    "oneOf": [
-        {"type": "string", "minLength": 1, "description": "The id of the task."},
-        {
-            "type": "object",
-            "properties": {
-                "id": {"type": "string", "minLength": 1},
-                "name": {"type": ["string", "null"], "minLength": 1},
-                "required": {
-                    "type": "boolean",
-                    "default": True,
-                    "description": "false: the task also starts if the dependency fails or is cancelled.",
+def _dependency() -> Schema:
+    required = {
+        "type": "boolean",
+        "default": True,
+        "description": "false: the task also starts if the dependency fails or is cancelled.",
+    }
+    return {
+        "oneOf": [
+            {"type": "string", "minLength": 1, "description": "The id of the task."},
+            {
+                "type": "object",
+                "properties": {
+                    "id": {"type": "string", "minLength": 1},
+                    "name": {"type": ["string", "null"], "minLength": 1},
+                    "required": _or_reference(required),
+                    "type": {},
                 },
-                "type": {},
+                "anyOf": [{"required": ["id"]}, {"required": ["name"]}],
+                "additionalProperties": False,
             },
-            "anyOf": [{"required": ["id"]}, {"required": ["name"]}],
-            "additionalProperties": False,
-        },
-    ]
-}
+        ]
+    }
 
 
 def _policy() -> Schema:

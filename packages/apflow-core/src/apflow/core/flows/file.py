@@ -30,10 +30,26 @@ def tasks_of(target: str, inputs: Mapping[str, Json]) -> list[dict[str, Json]]:
         InvalidInputError: there is no such file or function, or the file cannot be imported.
         ValidationError: the function does not take these inputs.
     """
+    found = _find(target)
+    return found.build_from(inputs).to_array() if isinstance(found, Flow) else found.to_array(inputs)
+
+
+def input_schema_of(target: str) -> dict[str, Json]:
+    """Return the JSON Schema of the arguments of a flow or a task function in a file.
+
+    Args:
+        target: as in `tasks_of`.
+
+    Raises:
+        InvalidInputError: there is no such file or function, or the file cannot be imported.
+    """
+    return _find(target).input_schema
+
+
+def _find(target: str) -> Flow[..., Any] | AnyTaskFunction[..., Any]:
     file, _, name = target.rpartition(":") if not target.endswith(".py") else (target, "", "")
     module = import_file(Path(file))
-    found = _named(module, file, name) if name else _only_flow(module, file)
-    return found.build_from(inputs).to_array() if isinstance(found, Flow) else found.to_array(inputs)
+    return _named(module, file, name) if name else _only_flow(module, file)
 
 
 def import_file(path: Path) -> ModuleType:

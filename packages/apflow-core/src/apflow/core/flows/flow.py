@@ -65,6 +65,15 @@ class Flow(Generic[P, R]):
         """The function itself."""
         return self._function
 
+    @property
+    def input_schema(self) -> dict[str, Json]:
+        """The JSON Schema of the arguments, by parameter.
+
+        Raises:
+            InvalidInputError: a parameter has a type that JSON cannot express.
+        """
+        return self._signature.model.model_json_schema()
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """In another flow, add this one as a part of its tree; else call the function, without apflow.
 

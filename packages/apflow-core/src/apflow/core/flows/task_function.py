@@ -48,6 +48,11 @@ class AnyTaskFunction(Generic[P, R]):
         """The id of its executor, for trees in JSON and for `apflow run flow`."""
         return self._executor.id
 
+    @property
+    def input_schema(self) -> dict[str, Json]:
+        """The JSON Schema of the arguments, by parameter."""
+        return self._executor.signature.model.model_json_schema()
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """In a flow, add a task and return what stands for its result; else call the function.
 

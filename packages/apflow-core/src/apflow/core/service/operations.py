@@ -23,6 +23,7 @@ from apflow.core.service.parameters import Parameters, parameters_model
 from apflow.core.service.results import (
     AttemptResult,
     BudgetResult,
+    CallerResult,
     CancelResult,
     CopyPreviewResult,
     CountResult,
@@ -274,6 +275,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("tasks.resume", _S.resume, list[StatusResult], effect="add", is_idempotent=True),
         Operation("tasks.why", _S.why, WhyResult),
         Operation("system.health", _S.health, HealthResult, "any"),
+        Operation("system.whoami", _S.whoami, CallerResult, "any"),
         Operation("system.metrics", _S.metrics, MetricsResult, "any"),
         Operation("system.database", _S.database, DatabaseResult, "any"),
         Operation("system.workers", _S.workers, list[WorkerResult], "any"),

@@ -313,6 +313,14 @@ class WorkerResult(Result):
     max_concurrency: int  # executor calls at once
 
 
+class CallerResult(Result):
+    """The caller of an operation."""
+
+    user_id: str | None  # None: the owner of the database
+    roles: list[str]  # that its token names
+    is_admin: bool
+
+
 class MetricsResult(Result):
     """Numbers of tasks and runs."""
 

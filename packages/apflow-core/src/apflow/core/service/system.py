@@ -59,6 +59,14 @@ class SystemService(Access):
             "uptime_seconds": round(time.monotonic() - _STARTED, 3),
         }
 
+    async def whoami(self) -> dict[str, Json]:
+        """Return who the caller is: its user and roles, and whether it is an admin.
+
+        Without authentication, the caller is the owner of the database: `user_id` is null.
+        """
+        roles = self.author.roles if self.author is not None else ()
+        return {"user_id": self.user_id, "roles": list(roles), "is_admin": self.is_admin}
+
     async def database(self) -> dict[str, Json]:
         """Return where the database is, what it can do, and what is in it. Only an admin may.
 

@@ -25,6 +25,7 @@ from apflow.core.model.custom_columns import (
 from apflow.core.process.identity import ForkLock, after_fork_in_child
 from apflow.core.settings import Settings, get_settings
 from apflow.core.store.base import TaskStore
+from apflow.core.store.duckdb_url import default_url
 from apflow.core.store.memory import MemoryStore
 
 __all__ = ["create_session", "get_default_session", "get_task_model_class", "set_task_model_class"]
@@ -131,9 +132,7 @@ def _default_url() -> str:
         warnings.warn(_NO_STORAGE, stacklevel=3)
         logger.warning(_NO_STORAGE)
         return "memory://"
-    import platformdirs  # here: most processes name their database
-
-    return f"duckdb:///{platformdirs.user_data_path('apflow') / 'apflow.duckdb'}"
+    return default_url()
 
 
 def _start_without_stores() -> None:

@@ -76,6 +76,7 @@ class UnauthorizedError(ApiError):
         if problem:
             challenge += f', error="invalid_token", error_description="{problem}"'
         message = f"The token is refused: {problem}." if problem else "A bearer token is required."
+        message += " Commands take it from APFLOW_API_TOKEN or from `apflow login URL`."
         super().__init__(401, Code.FORBIDDEN, message, headers={"WWW-Authenticate": challenge})
 
 

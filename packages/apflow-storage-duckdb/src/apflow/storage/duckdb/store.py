@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +10,11 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
 
-from apflow.core.errors import InvalidInputError, StoreError
+from apflow.core.errors import StoreError
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.tally import TreeTally
@@ -24,6 +22,7 @@ from apflow.core.model.task import Task
 from apflow.core.service.local_server import LocalServer
 from apflow.core.settings import Settings
 from apflow.core.store.base import Capabilities, Change, TaskQuery
+from apflow.core.store.duckdb_url import MEMORY, file_of
 from apflow.core.store.group_commit import GroupCommit
 from apflow.storage.duckdb.database import TRIM_EVERY, Database
 from apflow.storage.duckdb.large_values import JsonReader, ValueMissingError, full_texts
@@ -48,8 +47,6 @@ from apflow.storage.sql.rows import task_rows
 T = TypeVar("T")
 READERS = 2
 PAGE = 2048  # rows per fetch: the size of DuckDB's vectors
-MEMORY = ":memory:"
-_URL = re.compile(r"duckdb://(?:/(?P<path>.+))?", re.DOTALL)
 
 
 def create_store(url: str, settings: Settings) -> DuckDBStore:
@@ -76,7 +73,7 @@ class DuckDBStore(SqlLogStore):
         memory_limit: str = "512MB",
         event_retention: timedelta | None = None,
     ) -> None:
-        path = _path_of(url)
+        path = file_of(url)
         self.url = f"duckdb:///{path or MEMORY}"
         self.file = path
         self.capabilities = Capabilities(
@@ -260,15 +257,3 @@ def _numbered(tasks: list[Task], last_events: Mapping[str, int | None]) -> list[
         if task.id == task.root_id:
             task.last_event = max(task.last_event, last_events.get(task.id) or 0)
     return tasks
-
-
-def _path_of(url: str) -> Path | None:
-    """Return the file of a URL as an absolute path; None for a database in memory."""
-    match = _URL.fullmatch(url)
-    if match is None:
-        raise InvalidInputError(
-            f"{url!r} is not a valid DuckDB URL. Use duckdb:///file.duckdb (relative to the working "
-            f"directory), duckdb:////absolute/file.duckdb or duckdb:///{MEMORY}."
-        )
-    path = match["path"] or MEMORY
-    return None if path == MEMORY else Path(path).expanduser().resolve()
