@@ -54,6 +54,8 @@ class Settings:
     task_log_max_bytes: int = 4 << 20  # of one attempt, each line counted with 100 bytes more
     task_log_line_length: int = 8192  # characters
     duckdb_memory_limit: str = "512MB"
+    background_daemon: bool = True  # whether `run flow --background` starts the daemon where it is needed
+    daemon_log_max_bytes: int = 10 << 20  # of the log of the daemon, after which a new one begins
     migration_copy: bool = True  # whether a database file is copied before a migration changes it
     command_allow: tuple[str, ...] = ()  # programs that command_executor may run; "*": any
     command_shell: bool = False  # whether command_executor may use a shell

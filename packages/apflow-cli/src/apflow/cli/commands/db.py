@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def db() -> None:
-    """Inspect the database, and upgrade its schema."""
+    """Inspect, copy, export and import the database."""
 
 
 @db.command()

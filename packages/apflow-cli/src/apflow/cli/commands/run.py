@@ -34,7 +34,7 @@ def run() -> None:
     "-b",
     "--background",
     is_flag=True,
-    help="Request the run and return; a server or `apflow worker` runs the tree.",
+    help="Request the run and return; a server, `apflow worker` or the daemon, started if needed, runs it.",
 )
 @click.option("-w", "--watch", is_flag=True, help="Write each event of the run to standard error.")
 @parameter_option(
@@ -94,6 +94,7 @@ def _submit(
     ctx: click.Context, given: Any, *, user_id: str | None, idempotency_key: str | None, output: Path | None
 ) -> None:
     from apflow.cli.display.output import write_fields
+    from apflow.cli.session.background import start_daemon_if_needed
     from apflow.cli.session.work import perform
 
     async def work(service: TaskService) -> dict[str, Any]:
@@ -103,6 +104,7 @@ def _submit(
     submitted = perform(ctx, work)
     if not _write_as_json(ctx, submitted, output):
         write_fields({name: submitted[name] for name in ("root_task_id", "status")})
+    start_daemon_if_needed(ctx, [submitted])
 
 
 def _submit_each(
@@ -114,6 +116,7 @@ def _submit_each(
     output: Path | None,
 ) -> None:
     from apflow.cli.display.output import write_table
+    from apflow.cli.session.background import start_daemon_if_needed
     from apflow.cli.session.work import perform
 
     async def work(service: TaskService) -> dict[str, Any]:
@@ -134,6 +137,7 @@ def _submit_each(
         write_table(
             ("root_task_id", "status"), [[e["root_task_id"], e["status"]] for e in submitted["trees"]]
         )
+    start_daemon_if_needed(ctx, submitted["trees"])
 
 
 def _write_as_json(ctx: click.Context, submitted: dict[str, Any], output: Path | None) -> bool:
