@@ -15,6 +15,7 @@ from apflow.core.errors import ApflowError
 from apflow.core.model.attempt import AttemptOutcome, TaskAttempt
 from apflow.core.model.event import EventType
 from apflow.core.model.log import LogChunk, LogEntry, LogQuery
+from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Task
 from apflow.core.store.base import Change, TaskQuery, TaskStore, Transition
 from apflow.core.store.transfer import ExportReader, ExportWriter
@@ -77,8 +78,8 @@ async def fill(db: TaskStore, count: int = 40, large: int = 100_000, **extra: An
 
 
 def _started(n: int) -> Transition:
-    event = an_event(f"a{n}", f"r{n}", status="in_progress", key="key a")
-    return Transition(f"a{n}", f"r{n}", {"status": "pending"}, {"status": "in_progress", "attempts": 1}, (event,))
+    event = an_event(f"a{n}", f"r{n}", status=TaskStatus("in_progress"), key="key a")
+    return Transition(f"a{n}", f"r{n}", {"status": TaskStatus("pending")}, {"status": TaskStatus("in_progress"), "attempts": 1}, (event,))
 
 
 def _waiting(n: int) -> Transition:
@@ -87,7 +88,7 @@ def _waiting(n: int) -> Transition:
 
 def _ended(n: int, size: int) -> Transition:
     result = {"out": "y" * size, "n": n}
-    event = an_event(f"a{n}", f"r{n}", EventType.TASK_COMPLETED, status="completed", result=result)
+    event = an_event(f"a{n}", f"r{n}", EventType.TASK_COMPLETED, status=TaskStatus("completed"), result=result)
     attempt = TaskAttempt(
         task_id=f"a{n}",
         number=1,
@@ -98,8 +99,8 @@ def _ended(n: int, size: int) -> Transition:
         error_type="ValueError",
         traceback="Traceback\n" * 10,
     )
-    sets = {"status": "completed", "result": result, "progress": 1.0}
-    return Transition(f"a{n}", f"r{n}", {"status": "in_progress"}, sets, (event,), (attempt,))
+    sets = {"status": TaskStatus("completed"), "result": result, "progress": 1.0}
+    return Transition(f"a{n}", f"r{n}", {"status": TaskStatus("in_progress")}, sets, (event,), (attempt,))
 
 
 def _logs(n: int) -> list[LogChunk]:

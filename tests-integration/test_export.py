@@ -254,7 +254,7 @@ async def test_commands_export_and_import_plain_compressed_and_piped(tmp_path: P
     for name in ("all.jsonl", "all.jsonl.gz"):
         code, out, said = here("db", "export", name, "--json")
         assert code == 0, said
-        assert json.loads(out)["rows"] == {"task": 15, "events": 20, "attempt": 5, "log": 10, "record": 2}
+        assert json.loads(out)["rows"] == {"task": 15, "events": 15, "attempt": 5, "log": 10, "record": 2}
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
     code, piped, said = here("db", "export", "-")
     assert code == 0, said
@@ -272,6 +272,24 @@ async def test_commands_export_and_import_plain_compressed_and_piped(tmp_path: P
             assert "already has tasks" in said
             async with PostgresStore(url) as second:
                 assert await everything(second) == before
+
+
+async def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path):
+    async with duckdb_in(tmp_path) as first:
+        await fill(first, 20)
+    here = Place(tmp_path, f"duckdb:///{tmp_path / 'one.duckdb'}")
+    assert here("db", "export", "all.jsonl.gz")[0] == 0
+    there = Place(tmp_path, f"duckdb:///{tmp_path / 'two.duckdb'}")
+    whole = (tmp_path / "all.jsonl.gz").read_bytes()
+    for broken in (whole[:-20], whole[: len(whole) // 2], whole[:50] + b"x" * 50 + whole[100:]):
+        (tmp_path / "broken.jsonl.gz").write_bytes(broken)
+        code, _, said = there("db", "import", "broken.jsonl.gz")
+        assert code == 2, said
+        assert "broken.jsonl.gz, line " in said
+    code, _, said = there("db", "import", "nowhere.jsonl")
+    assert code == 2
+    assert "No such file" in said
+    assert there("tasks", "count")[1].split()[:2] == [b"total", b"0"]
 
 
 def test_an_export_replaces_no_file(tmp_path: Path):

@@ -11,6 +11,7 @@ import pytest
 
 from apflow.core.errors import InvalidInputError, StoreError
 from apflow.core.model.log import LogChunk, LogEntry
+from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import utc_now
 from apflow.core.store.base import Change, Move, TaskQuery
 from apflow.storage.duckdb import DuckDBStore
@@ -31,7 +32,7 @@ async def add(store: DuckDBStore, n: int) -> None:
     tasks[1].inputs = {"large": "x" * 50_000}
     await store.add(tasks)
     moves = [
-        Move(each.id, f"r{n}", {"status": "pending"}, {"status": "in_progress"}, (an_event(each.id, f"r{n}"),))
+        Move(each.id, f"r{n}", {"status": TaskStatus.PENDING}, {"status": TaskStatus.IN_PROGRESS}, (an_event(each.id, f"r{n}"),))
         for each in tasks
     ]
     await store.write(Change(moves=moves))
@@ -50,7 +51,7 @@ async def check(store: DuckDBStore) -> int:
         assert len(tasks) == 3
         assert len({each.status for each in tasks}) == 1
         assert len(events) == (3 if tasks[0].status == "pending" else 6)
-        assert root.last_event == len(events)
+        assert tasks[0].last_event == len(events)
         assert len(tasks[1].inputs["large"]) == 50_000
     return len(roots)
 

@@ -57,6 +57,7 @@ def start_daemon(
         code = process.poll()
         state = files.read()
         if state is not None and (state.state == RUNNING or may_wait):
+            process.returncode = process.returncode or 0  # it is not waited for: no warning at the end
             return state, state.pid == process.pid
         if code is not None and not files.is_locked():
             raise DaemonFailedError(_why(files, offset, f"has ended with status {code}"))

@@ -85,8 +85,10 @@ class DaemonFiles:
                 if time.monotonic() > until:
                     raise DaemonLockedError(f"A daemon of this database runs already; see {self._state}.")
                 time.sleep(INTERVAL_SECONDS)
-            yield
-            self._state.unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                self._state.unlink(missing_ok=True)
         finally:
             os.close(descriptor)
 

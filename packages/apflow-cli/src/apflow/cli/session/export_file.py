@@ -52,16 +52,14 @@ def opened_export(name: str) -> Generator[ExportReader]:
     Raises:
         InvalidInputError: the file cannot be read, or is not an export that this version reads.
     """
-    try:
-        with ExitStack() as stack:
+    with ExitStack() as stack:
+        try:
             raw = sys.stdin.buffer if name == STANDARD else stack.enter_context(_path(name).open("rb"))
             is_compressed = raw.peek(2)[:2] == _GZIP
-            file = stack.enter_context(gzip.GzipFile(fileobj=raw)) if is_compressed else raw
-            yield ExportReader(cast("BinaryIO", file), "standard input" if name == STANDARD else name)
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise InvalidInputError(f"{name} cannot be decompressed: {error}. Nothing was imported.") from error
-    except OSError as error:
-        raise InvalidInputError(f"{name} cannot be read: {error.strerror or error}.") from error
+        except OSError as error:
+            raise InvalidInputError(f"{name} cannot be read: {error.strerror}.") from error
+        file = stack.enter_context(gzip.GzipFile(fileobj=raw)) if is_compressed else raw
+        yield ExportReader(cast("BinaryIO", file), "standard input" if name == STANDARD else name)
 
 
 def is_export(source: str) -> bool:

@@ -7,6 +7,7 @@ the format. A store reads and writes rows; this module knows nothing of their co
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -150,8 +151,7 @@ class ExportReader:
         """Read the next row into `_row`, and return its type and length; None after the last line."""
         if self.is_cancelled:
             raise InvalidInputError("The import was cancelled. Nothing was imported.")
-        text = self._file.readline(MAX_LINE_BYTES)
-        self._line += 1
+        text = self._read_line()
         row = self._object(text)
         kind = row.pop("type", None)
         if kind == END:
@@ -164,10 +164,15 @@ class ExportReader:
         self.counts[found] += 1
         return found, len(text)
 
+    def _read_line(self) -> bytes:
+        self._line += 1
+        try:
+            return self._file.readline(MAX_LINE_BYTES)
+        except (OSError, EOFError, zlib.error) as error:  # also of a compressed file
+            self.refuse(f"the file cannot be read: {error}.")
+
     def _read_header(self) -> Row:
-        text = self._file.readline(MAX_LINE_BYTES)
-        self._line = 1
-        header = self._object(text)
+        header = self._object(self._read_line())
         if header.get("type") != HEADER:
             self.refuse(f'the file is not an export of apflow: "type" is not {HEADER!r}.')
         if header.get("format") != FORMAT:

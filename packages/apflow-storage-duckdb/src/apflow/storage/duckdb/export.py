@@ -17,6 +17,7 @@ from apflow.storage.duckdb.large_values import COLUMNS, MARK, PART, VALUES, Run,
 from apflow.storage.duckdb.statements import POSITIONS, SEQUENCES
 from apflow.storage.sql.columns import BASE, TASKS
 from apflow.storage.sql.transfer import NEXT_POSITION, TransferTable, transfer_tables
+from apflow.storage.sql.transfer_fields import custom_field
 
 ROWS: Final = 1000  # that are read at once
 MAX_BYTES: Final = 8 << 20  # of large values that are read at once
@@ -49,7 +50,7 @@ def export_database(database: Database, writer: ExportWriter) -> None:
 def _export(run: Run, writer: ExportWriter) -> None:
     columns = custom_columns(run)
     tables = transfer_tables(columns)
-    writer.begin(columns, utc_now())
+    writer.begin([CustomColumn(each.name, custom_field(each).sql_type) for each in columns], utc_now())
     for table in tables.values():
         for lines in _lines(table, run):
             writer.write(table.type, lines)

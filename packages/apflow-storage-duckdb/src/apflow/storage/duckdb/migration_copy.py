@@ -39,7 +39,7 @@ def copy_before_migration(claim: FileClaim, version: int) -> None:
         partial.replace(path)
     except (OSError, StoreError) as error:
         partial.unlink(missing_ok=True)
-        why = error.strerror if isinstance(error, OSError) else error
+        why = f"{error.strerror}." if isinstance(error, OSError) else error
         raise StoreError(
             f"{claim.path} must be migrated to a later version of its tables, and the copy {path}, which is "
             f"made before, cannot be written: {why} Nothing was changed. To migrate without a copy, set "

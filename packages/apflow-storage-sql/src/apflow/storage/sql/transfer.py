@@ -134,11 +134,18 @@ def _tasks(columns: Sequence[CustomColumn], more: Sequence[Field]) -> TransferTa
                 f"The custom column {each.name!r} has the name of another column. Rename it first."
             )
         names.add(each.name)
-    fields = (*TASK_FIELDS, *more, *map(custom_field, columns))
+    fields = (*TASK_FIELDS, *map(custom_field, columns), *more)
     large = (*(each.name for each in BASE if each.kind in (Kind.JSON, Kind.OBJECT, Kind.LIST)), "error")
     return TransferTable(
-        RowType.TASK, TASKS, "row_number", "row_number", fields, large, plain_line, _task_values
+        RowType.TASK, TASKS, "row_number", "row_number", fields, large, _task_line, _task_values
     )
+
+
+def _task_line(fields: Sequence[Field], values: Sequence[Any]) -> Row:
+    line = plain_line(fields, values)
+    if line["id"] != line["root_id"]:
+        line.pop(NEXT_POSITION.name, None)
+    return line
 
 
 def _task_values(fields: Sequence[Field], line: Row) -> list[Any]:
