@@ -135,7 +135,7 @@ def test_a_daemon_runs_what_is_submitted_until_it_is_stopped(place: Place):
     started = place.json("daemon", "start", "--import", "executors")
     pid = started["daemon"]["pid"]
     assert started["started"]
-    assert os.getsid(pid) == pid  # a session of its own: the terminal that closes does not reach it
+    assert os.getsid(pid) == pid  # in another session than the terminal
     assert place.status() == started["daemon"] | {"state": "running", "modules": ["executors"]}
     root = place.submit("add", {"a": 1})
     wait_for(lambda: place.task(root)["status"] == "completed")

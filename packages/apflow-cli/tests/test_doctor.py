@@ -26,7 +26,8 @@ def installed(folder: Path, name: str, *files: str, version: str = "1.0") -> Ins
             path.write_text(f"{name} {each}")
         digest = hashlib.sha256(f"{name} {each}".encode()).digest()
         found[path] = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-    return InstalledFiles(name, version, found)
+    package = frozenset(each for each in found if each.is_relative_to(folder / "apflow"))
+    return InstalledFiles(name, version, found, package)
 
 
 def test_whole_distributions_have_no_problem(tmp_path: Path):

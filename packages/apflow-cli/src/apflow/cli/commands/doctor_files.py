@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.metadata
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
+
+from apflow.core import plugins
 
 NAMESPACE: Final = "apflow"
 SHOWN: Final = 3  # files in a message
@@ -24,7 +26,8 @@ class InstalledFiles:
 
     name: str
     version: str
-    files: Mapping[Path, str]  # absolute paths, with the digest (SHA-256, base64) or an empty string
+    files: Mapping[Path, str]  # the package and the program `apflow`: absolute paths and their digests
+    package: frozenset[Path]  # those of them that are in the package
 
     @property
     def is_own(self) -> bool:
@@ -48,16 +51,18 @@ def find_problems(installed: Iterable[InstalledFiles], namespace: Iterable[Path]
 
 
 def installed_files() -> Iterator[InstalledFiles]:
-    """Yield the distributions that have files in the package `apflow`, or names that begin so."""
-    for each in importlib.metadata.distributions():
-        name = each.metadata["Name"] or ""
-        files = {
-            Path(str(file.locate())).resolve(): file.hash.value if file.hash is not None else ""
-            for file in each.files or ()
-            if file.parts[:1] == (NAMESPACE,) or file.stem == NAMESPACE
-        }
-        if files or name.lower().startswith(NAMESPACE):
-            yield InstalledFiles(name.lower().replace("_", "-"), each.version, files)
+    """Yield the distributions that have files in the package `apflow`, or a program of this name."""
+    for name, version, recorded in plugins.recorded_files():
+        inside = [each for each in recorded if each.name.startswith(f"{NAMESPACE}/")]
+        programs = [each for each in recorded if PurePosixPath(each.name).stem == NAMESPACE]
+        if inside or programs:
+            files = {_path(each): each.digest for each in (*inside, *programs)}
+            package = frozenset(_path(each) for each in inside)
+            yield InstalledFiles(name.lower().replace("_", "-"), version, files, package)
+
+
+def _path(file: plugins.RecordedFile) -> Path:
+    return Path(os.path.normpath(file.path))  # RECORD has `../../../bin/apflow`
 
 
 def namespace_directories() -> list[Path]:
@@ -69,7 +74,7 @@ def namespace_directories() -> list[Path]:
 
 def _foreign(installed: InstalledFiles, own: Mapping[Path, str]) -> str:
     """Return what is wrong with a distribution of another product."""
-    inside = sorted(path for path in installed.files if NAMESPACE in path.parts)
+    inside = sorted(installed.package)
     if not inside:
         return ""
     replaced = sorted({own[path] for path in installed.files if path in own})
