@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from apflow.client import SyncClient
 from apflow.core.process.server_file import find_server
+from apflow.core.store.base import TaskQuery
 from apflow.storage.duckdb import DuckDBStore
 
 SECRET = "s" * 40
@@ -78,16 +80,10 @@ def place(tmp_path: Path) -> Place:
 
 async def trees_in(path: Path) -> int:
     async with DuckDBStore(f"duckdb:///{path}") as copy:
-        counts = await copy.count(_all())
+        counts = await copy.count(TaskQuery())
         total = sum(counts.values())
     assert total % 2 == 0  # trees of two tasks, each created in one transaction
     return total // 2
-
-
-def _all():  # noqa: ANN202
-    from apflow.core.store.base import TaskQuery
-
-    return TaskQuery()
 
 
 async def test_a_script_that_writes_is_copied_and_exported_by_its_socket(place: Place):
@@ -135,12 +131,13 @@ async def test_a_server_is_copied_over_http(place: Place, has_tokens: bool):
         assert code == 0, said
         code, _, said = place("db", "backup", "near.duckdb", **token)  # the server is found by its file
         assert code == 0, said
+        SyncClient(url, admin if has_tokens else None).backup(place.folder / "sync.duckdb")
         if has_tokens:
             for wrong in ({"APFLOW_API_TOKEN": user}, {}):
                 code, _, said = place("db", "backup", "no.duckdb", "--server", url, **elsewhere, **wrong)
                 assert code != 0
                 assert not (place.folder / "no.duckdb").exists()
-    for name in ("far.duckdb", "near.duckdb"):
+    for name in ("far.duckdb", "near.duckdb", "sync.duckdb"):
         assert await trees_in(place.folder / name) == 1
         assert (place.folder / name).stat().st_mode & 0o777 == 0o600
     assert not [each.name for each in place.folder.iterdir() if each.name.startswith(".apflow")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -100,6 +101,7 @@ def logs(ctx: click.Context, lines: int, follow: bool) -> None:
     if follow:
         for line in followed(files.log, lines):
             write_line(line)
+            sys.stdout.flush()
         return
     for line in last_lines(files.log, lines, size=64 << 20):
         write_line(line)

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from apflow.core.errors import ConflictError, InvalidInputError
 from apflow.core.process.atomic_file import OWNER_ONLY, write_whole
+from apflow.core.process.identity import has_ended
 from apflow.core.store.base import TaskStore
 
 if sys.platform != "win32":
@@ -85,6 +86,7 @@ class DaemonFiles:
                 if time.monotonic() > until:
                     raise DaemonLockedError(f"A daemon of this database runs already; see {self._state}.")
                 time.sleep(INTERVAL_SECONDS)
+            self._state.unlink(missing_ok=True)  # of a daemon that was killed
             try:
                 yield
             finally:
@@ -106,7 +108,9 @@ class DaemonFiles:
         with suppress(OSError, ValueError, TypeError, KeyError):
             given: dict[str, Any] = json.loads(self._state.read_text(encoding="utf-8"))
             known = {each.name: given[each.name] for each in fields(DaemonState)}
-            return DaemonState(**known | {"modules": tuple(known["modules"])})
+            state = DaemonState(**known | {"modules": tuple(known["modules"])})
+            # Of a daemon that was killed, while the next one has only taken the lock.
+            return None if has_ended(state.pid, state.started) else state
         return None
 
     def is_locked(self) -> bool:
