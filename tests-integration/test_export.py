@@ -292,6 +292,19 @@ async def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path):
     assert there("tasks", "count")[1].split()[:2] == [b"total", b"0"]
 
 
+async def test_a_full_disk_is_named_and_leaves_no_file(tmp_path: Path):
+    async with duckdb_in(tmp_path) as first:
+        await fill(first, 20)
+    here = Place(tmp_path, f"duckdb:///{tmp_path / 'one.duckdb'}")
+    limited = f"ulimit -f 100; exec {sys.executable} -m apflow.cli db export all.jsonl"
+    done = subprocess.run(
+        ["sh", "-c", limited], cwd=tmp_path, env=here.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 5, done.stderr
+    assert "all.jsonl cannot be written: File too large." in done.stderr
+    assert not list(tmp_path.glob("all*"))
+
+
 def test_an_export_replaces_no_file(tmp_path: Path):
     here = Place(tmp_path, f"duckdb:///{tmp_path / 'one.duckdb'}")
     (tmp_path / "all.jsonl").write_text("mine")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
-from apflow.core.errors import InvalidInputError
+from apflow.core.errors import InvalidInputError, StoreError
 from apflow.core.process.atomic_file import OWNER_ONLY
+
+_OF_FILES: Final = frozenset({
+    errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT,
+    errno.ENOSPC, errno.EPERM, errno.EROFS,
+})  # fmt: skip
 
 
 def check_absent(path: Path) -> None:
@@ -34,13 +40,17 @@ def new_file(path: Path) -> Generator[Path]:
 
     Raises:
         InvalidInputError: the file exists, or its directory does not.
-        OSError: the file cannot be written.
+        StoreError: the file cannot be written, for example because the disk is full.
     """
     check_absent(path)
     partial = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:8]}")
     try:
         yield partial
         _publish(partial, path)
+    except OSError as error:
+        if error.errno not in _OF_FILES:  # such as a connection that was lost
+            raise
+        raise StoreError(f"{path} cannot be written: {error.strerror}.") from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import duckdb
 
-from apflow.core.errors import StoreError
 from apflow.core.process.new_file import new_file
 from apflow.storage.duckdb.claim import OWNER_ONLY
 from apflow.storage.duckdb.database import NAME, ROW_GROUP_SIZE, Database, literal
@@ -33,8 +32,6 @@ def back_up(database: Database, path: Path) -> None:
             _copy(database, partial)
     except duckdb.Error as error:
         raise as_store_error(error, f"duckdb:///{path}", None, doing="cannot be written") from error
-    except OSError as error:
-        raise StoreError(f"The copy {path} cannot be written: {error.strerror}.") from error
 
 
 def _copy(database: Database, path: Path) -> None:
