@@ -79,7 +79,13 @@ async def fill(db: TaskStore, count: int = 40, large: int = 100_000, **extra: An
 
 def _started(n: int) -> Transition:
     event = an_event(f"a{n}", f"r{n}", status=TaskStatus("in_progress"), key="key a")
-    return Transition(f"a{n}", f"r{n}", {"status": TaskStatus("pending")}, {"status": TaskStatus("in_progress"), "attempts": 1}, (event,))
+    return Transition(
+        f"a{n}",
+        f"r{n}",
+        {"status": TaskStatus("pending")},
+        {"status": TaskStatus("in_progress"), "attempts": 1},
+        (event,),
+    )
 
 
 def _waiting(n: int) -> Transition:
@@ -88,7 +94,9 @@ def _waiting(n: int) -> Transition:
 
 def _ended(n: int, size: int) -> Transition:
     result = {"out": "y" * size, "n": n}
-    event = an_event(f"a{n}", f"r{n}", EventType.TASK_COMPLETED, status=TaskStatus("completed"), result=result)
+    event = an_event(
+        f"a{n}", f"r{n}", EventType.TASK_COMPLETED, status=TaskStatus("completed"), result=result
+    )
     attempt = TaskAttempt(
         task_id=f"a{n}",
         number=1,
@@ -153,7 +161,11 @@ def rows_of(export: bytes) -> list[bytes]:
 
 def without(export: bytes, *types: str) -> Iterable[bytes]:
     """Return the lines of an export that are not of these types."""
-    return [line for line in export.splitlines(keepends=True) if not line.startswith(tuple(f'{{"type":"{each}"'.encode() for each in types))]
+    return [
+        line
+        for line in export.splitlines(keepends=True)
+        if not line.startswith(tuple(f'{{"type":"{each}"'.encode() for each in types))
+    ]
 
 
 async def refused(db: TaskStore, export: bytes) -> ApflowError:

@@ -30,7 +30,8 @@ async def main():
     n = 0
     while True:
         n += 1
-        await service.create([{"id": f"r{n}", "name": "r"}, {"id": f"a{n}", "name": "a", "parent_id": f"r{n}"}])
+        root, child = {"id": f"r{n}", "name": "r"}, {"id": f"a{n}", "name": "a", "parent_id": f"r{n}"}
+        await service.create([root, child])
         if n == 20:
             print("ready", flush=True)
 

@@ -1,4 +1,4 @@
-"""The daemon: one process for a database, which survives the shell, rotates its log and leaves no stale state."""
+"""The daemon: one process for a database, which survives the shell and leaves no stale state."""
 
 from __future__ import annotations
 
@@ -195,12 +195,15 @@ def test_a_daemon_that_cannot_start_says_why(place: Place):
 def test_the_log_is_rotated_and_no_line_is_lost(place: Place):
     place.environment["APFLOW_DAEMON_LOG_MAX_BYTES"] = "20000"
     log = Path(place.json("daemon", "start", "--import", "executors")["daemon"]["log"])
-    following = subprocess.Popen(
-        place.command("daemon", "logs", "--follow"), cwd=place.folder, env=place.environment,
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert following.stdout is not None
-    assert "The daemon runs" in following.stdout.readline()
+    seen = place.folder / "seen"
+    with seen.open("w") as output:
+        following = subprocess.Popen(
+            place.command("daemon", "logs", "--follow"),
+            cwd=place.folder,
+            env=place.environment,
+            stdout=output,
+        )
+    wait_for(lambda: "The daemon runs" in seen.read_text())
     count = 12_000  # a few seconds: several rotations
     root = place.submit("shout", {"lines": count})
     wait_for(lambda: place.task(root)["status"] == "completed")
@@ -211,9 +214,11 @@ def test_the_log_is_rotated_and_no_line_is_lost(place: Place):
     assert not log.with_name("daemon.log.6").exists()
     numbers = [int(line.split()[1]) for line in lines if line.startswith("shouted ")]
     assert numbers == list(range(numbers[0], count))
-    following.kill()
-    seen, _ = following.communicate()
-    assert f"shouted {count - 1}" in seen
+    try:
+        wait_for(lambda: f"shouted {count - 1}\n" in seen.read_text())
+    finally:
+        following.kill()
+        following.wait()
 
 
 def test_a_submission_starts_the_daemon_where_no_process_would_run_it(place: Place):

@@ -103,7 +103,9 @@ async def test_a_large_database_is_copied_under_load(tmp_path: Path):
             while not is_over:
                 began = time.monotonic()
                 number += 1
-                await store.add([a_task(f"w{number}"), *(a_task(f"w{number}.{n}", f"w{number}") for n in range(9))])
+                await store.add(
+                    [a_task(f"w{number}"), *(a_task(f"w{number}.{n}", f"w{number}") for n in range(9))]
+                )
                 slowest = max(slowest, time.monotonic() - began)
 
         writing = asyncio.create_task(write())

@@ -41,7 +41,9 @@ def test_another_product_in_the_package_is_named_with_what_it_replaced(tmp_path:
     cli = installed(tmp_path, "apflow-cli", "bin/apflow")
     (tmp_path / "apflow/core/a.py").write_text("apflow apflow/core/a.py")
     (tmp_path / "bin/apflow").write_text("apflow bin/apflow")
-    other = installed(tmp_path, "apflow", "apflow/__init__.py", "apflow/core/a.py", "bin/apflow", version="9.9")
+    other = installed(
+        tmp_path, "apflow", "apflow/__init__.py", "apflow/core/a.py", "bin/apflow", version="9.9"
+    )
     found = find_problems([core, cli, other], [tmp_path / "apflow"])
     assert len(found) == 4
     assert "apflow 9.9 is another product, and has 2 files in the package apflow" in found[0]
@@ -107,7 +109,9 @@ def checks(apflow: Any, code: int = 0, **environment: str) -> dict[str, dict[str
 
 def test_secrets_that_tasks_name_and_that_are_not_set(apflow: Any):
     assert checks(apflow)["secrets"]["detail"] == "0 named by 0 tasks that have not ended, all set"
-    tasks = '[{"id": "one", "name": "one", "schemas": {"method": "add"}, "inputs": {"a": {"$secret": "PASS"}}}]'
+    tasks = (
+        '[{"id": "one", "name": "one", "schemas": {"method": "add"}, "inputs": {"a": {"$secret": "PASS"}}}]'
+    )
     assert apflow("tasks", "create", "--tasks", tasks).returncode == 0
     found = checks(apflow, code=1)["secrets"]
     assert found["detail"].startswith("Not set: PASS, named by one.")

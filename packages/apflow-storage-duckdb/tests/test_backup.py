@@ -1,5 +1,9 @@
 """Copies of a database that is in use, and of a file before it is migrated."""
 
+# ruff: noqa: ASYNC240  # no other task waits for these tests
+
+# no other task waits for these tests
+
 from __future__ import annotations
 
 import asyncio
@@ -14,8 +18,7 @@ from apflow.core.model.log import LogChunk, LogEntry
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import utc_now
 from apflow.core.store.base import Change, Move, TaskQuery
-from apflow.storage.duckdb import DuckDBStore
-from apflow.storage.duckdb import migration_copy
+from apflow.storage.duckdb import DuckDBStore, migration_copy
 from apflow.storage.duckdb.database import migrate
 from apflow.storage.duckdb.migration_copy import copy_of_version
 from apflow.storage.sql.migrations import LATEST
@@ -32,7 +35,13 @@ async def add(store: DuckDBStore, n: int) -> None:
     tasks[1].inputs = {"large": "x" * 50_000}
     await store.add(tasks)
     moves = [
-        Move(each.id, f"r{n}", {"status": TaskStatus.PENDING}, {"status": TaskStatus.IN_PROGRESS}, (an_event(each.id, f"r{n}"),))
+        Move(
+            each.id,
+            f"r{n}",
+            {"status": TaskStatus.PENDING},
+            {"status": TaskStatus.IN_PROGRESS},
+            (an_event(each.id, f"r{n}"),),
+        )
         for each in tasks
     ]
     await store.write(Change(moves=moves))
@@ -100,15 +109,17 @@ async def test_a_copy_replaces_no_file_and_needs_a_directory_with_room(
     async with store_in(tmp_path) as store:
         await add(store, 1)
         (tmp_path / "mine").write_text("mine")
-        for name, message in (("mine", "exists"), ("nowhere/copy", "does not exist"), ("tasks.duckdb", "exists")):
+        for name, message in (
+            ("mine", "exists"),
+            ("nowhere/copy", "does not exist"),
+            ("tasks.duckdb", "exists"),
+        ):
             with pytest.raises(InvalidInputError, match=message):
                 await store.backup(tmp_path / name)
         (tmp_path / "link").symlink_to(tmp_path / "nothing")
         with pytest.raises(InvalidInputError, match="exists"):
             await store.backup(tmp_path / "link")
-        monkeypatch.setattr(
-            migration_copy.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})()
-        )
+        monkeypatch.setattr(migration_copy.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
         with pytest.raises(StoreError, match="10 bytes of free space"):
             await store.backup(tmp_path / "copy.duckdb")
         assert await check(store) == 1

@@ -48,7 +48,9 @@ def stop(ctx: click.Context, force: bool) -> None:
     if session_of(ctx).is_json:
         write_json({"stopped": stopped is not None, "pid": stopped.pid if stopped else None})
     else:
-        write_line(f"The daemon (process {stopped.pid}) has ended." if stopped else "The daemon does not run.")
+        write_line(
+            f"The daemon (process {stopped.pid}) has ended." if stopped else "The daemon does not run."
+        )
 
 
 @daemon.command()
@@ -90,8 +92,7 @@ def status(ctx: click.Context) -> None:
 )
 @click.option("-f", "--follow", is_flag=True, help="Continue with new lines until Ctrl-C.")
 @with_output
-@click.pass_context
-def logs(ctx: click.Context, lines: int, follow: bool) -> None:
+def logs(lines: int, follow: bool) -> None:
     """Show the last lines of the log of the daemon, which may have ended."""
     from apflow.cli.display.output import write_line
     from apflow.cli.session.daemon_files import last_lines

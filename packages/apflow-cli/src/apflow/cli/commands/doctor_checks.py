@@ -104,7 +104,9 @@ def _files() -> Check:
     installed = list(installed_files())
     problems = find_problems(installed, namespace_directories())
     count = sum(len(each.files) for each in installed if each.is_own)
-    return Check("files", not problems, " ".join(problems) or f"{count} in site-packages, none foreign or changed")
+    return Check(
+        "files", not problems, " ".join(problems) or f"{count} in site-packages, none foreign or changed"
+    )
 
 
 def _around_database() -> Iterator[Check]:

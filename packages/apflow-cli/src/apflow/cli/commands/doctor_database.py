@@ -60,7 +60,10 @@ def find_holder_of(file: Path) -> Finding:
     if holder is None:
         return True, "no process has the database open"
     where = holder.url or holder.socket or "no address"
-    return True, f"process {holder.pid}{_command_of(holder.pid)} has the database open, and answers at {where}"
+    return (
+        True,
+        f"process {holder.pid}{_command_of(holder.pid)} has the database open, and answers at {where}",
+    )
 
 
 def find_daemon(db: TaskStore) -> Finding:

@@ -78,7 +78,8 @@ def _foreign(installed: InstalledFiles, own: Mapping[Path, str]) -> str:
     if not inside:
         return ""
     replaced = sorted({own[path] for path in installed.files if path in own})
-    reinstall = f" Then reinstall what it replaced: pip install --force-reinstall --no-deps {' '.join(replaced)}"
+    command = f"pip install --force-reinstall --no-deps {' '.join(replaced)}"
+    reinstall = f" Then reinstall what it replaced: {command}"
     return (
         f"{installed.name} {installed.version} is another product, and has {len(inside)} files in the package "
         f"{NAMESPACE} ({_names(inside)}). Remove it: pip uninstall {installed.name}."
@@ -96,7 +97,9 @@ def _initialized(directory: Path) -> str:
 
 def _damaged(installed: InstalledFiles) -> str:
     """Return what is wrong with a distribution whose files are missing or were changed."""
-    damaged = sorted(path for path, digest in installed.files.items() if digest and not _is_intact(path, digest))
+    damaged = sorted(
+        path for path, digest in installed.files.items() if digest and not _is_intact(path, digest)
+    )
     if not damaged:
         return ""
     return (

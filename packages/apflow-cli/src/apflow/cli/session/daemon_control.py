@@ -80,12 +80,16 @@ def stop_daemon(files: DaemonFiles, *, is_forced: bool = False) -> DaemonState |
         return None
     settings = get_settings()
     seconds = settings.shutdown_timeout + settings.cancel_grace + LAST_SECONDS
+
+    def is_over() -> bool:
+        return not files.is_locked() and has_ended(state.pid, state.started)
+
     _signal(state, signal.SIGTERM)
-    if _wait(lambda: not files.is_locked(), seconds):
+    if _wait(is_over, seconds):
         return state
     if is_forced and sys.platform != "win32":
         _signal(state, signal.SIGKILL)
-        if _wait(lambda: not files.is_locked(), LAST_SECONDS):
+        if _wait(is_over, LAST_SECONDS):
             return state
     raise TimeoutError(
         f"The daemon (process {state.pid}) has not ended within {seconds:g} s. "
@@ -98,7 +102,7 @@ def _spawn(files: DaemonFiles, modules: Sequence[str], wait_lock: float) -> subp
     wait = ["--wait-lock", str(wait_lock)] if wait_lock else []
     log = open_log(files.log)
     try:
-        return subprocess.Popen(  # noqa: S603 - this program
+        return subprocess.Popen(
             [sys.executable, "-m", "apflow.cli", "daemon", "run", *imports, *wait],
             stdin=subprocess.DEVNULL,
             stdout=log,

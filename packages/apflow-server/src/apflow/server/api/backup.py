@@ -50,7 +50,7 @@ async def backup(request: Request, service: Annotated[TaskService, Depends(curre
         audit.note(request, service.user_id, NAME, outcome, [])
     file = path.open("rb")
     with suppress(OSError):  # Windows does not remove open files: `_pieces` does, after it has closed it
-        path.unlink()
+        _remove(path)
     size = file.seek(0, 2)
     file.seek(0)
     return StreamingResponse(
@@ -66,10 +66,14 @@ def _temporary(database: Path | None) -> Path:
     return (Path(tempfile.gettempdir()) if database is None else database.parent) / name
 
 
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
 async def _pieces(file: BinaryIO, path: Path) -> AsyncGenerator[bytes]:
     try:
         while piece := await asyncio.to_thread(file.read, PIECE):
             yield piece
     finally:
         file.close()
-        path.unlink(missing_ok=True)
+        _remove(path)

@@ -76,9 +76,7 @@ def _pages(table: TransferTable, run: Run) -> Iterator[list[tuple[Any, ...]]]:
     [[first, last]] = run(f"SELECT min({number}), max({number}) FROM {table.name}", []).fetchall()
     if first is None:
         return
-    text = (
-        f"SELECT {table.selected} FROM {table.name} WHERE {number} BETWEEN $1 AND $2 ORDER BY {number}"
-    )
+    text = f"SELECT {table.selected} FROM {table.name} WHERE {number} BETWEEN $1 AND $2 ORDER BY {number}"
     for start in range(first, last + 1, ROWS):
         rows = run(text, [start, start + ROWS - 1]).fetchall()
         if rows:

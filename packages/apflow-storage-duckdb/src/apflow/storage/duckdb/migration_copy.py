@@ -46,7 +46,9 @@ def copy_before_migration(claim: FileClaim, version: int) -> None:
             "APFLOW_MIGRATION_COPY=false."
         ) from error
     logger.warning(
-        "%s is migrated to a later version of its tables. The copy %s is the file as it was.", claim.path, path
+        "%s is migrated to a later version of its tables. The copy %s is the file as it was.",
+        claim.path,
+        path,
     )
 
 

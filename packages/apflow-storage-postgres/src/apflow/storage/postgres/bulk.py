@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -69,7 +69,7 @@ async def load(connection: Connection, reader: ExportReader, url: str) -> None:
     async with connection.transaction():
         await connection.execute(_NO_LIMITS)
         for batch in reader.batches():
-            async with _explained(batch, reader, url):
+            async with _explained(batch, url):
                 await _load_batch(connection, tables[batch.type], batch, reader, url)
 
 
@@ -132,14 +132,15 @@ def _fill_positions(names: Sequence[str], rows: Sequence[list[Any]]) -> None:
 
 
 @asynccontextmanager
-async def _explained(batch: Batch, reader: ExportReader, url: str) -> AsyncGenerator[None]:
+async def _explained(batch: Batch, url: str) -> AsyncGenerator[None]:
     """Turn errors about the data of a batch into those of the import."""
     try:
         yield
     except asyncpg.UniqueViolationError as error:
         raise exists(url, f"rows of the type {str(batch.type)!r}") from error
-    except (asyncpg.DataError, asyncpg.exceptions.DataError) as error:
+    except asyncpg.DataError as error:
         last = batch.first_line + len(batch.rows) - 1
         raise InvalidInputError(
-            f"Lines {batch.first_line} to {last} of the export cannot be imported: {error}. Nothing was imported."
+            f"Lines {batch.first_line} to {last} of the export cannot be imported: {error}. Nothing was "
+            "imported."
         ) from error
