@@ -55,6 +55,7 @@ class Place:
         self.environment = {
             **os.environ,
             "APFLOW_DATABASE_URL": f"duckdb:///{self.database}",
+            "APFLOW_BACKGROUND_DAEMON": "false",
             "PYTHONPATH": str(self.folder),
         }
         (self.folder / "executors.py").write_text(EXECUTORS)

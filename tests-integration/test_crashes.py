@@ -60,7 +60,12 @@ class Workers:
     def __init__(self, folder: Path, database: str, count: int) -> None:
         self.folder = folder
         kept = {name: value for name, value in os.environ.items() if not name.startswith("APFLOW_")}
-        given = {"APFLOW_DATABASE_URL": database, "APFLOW_LEASE_SECONDS": "2", "PYTHONPATH": str(folder)}
+        given = {
+            "APFLOW_DATABASE_URL": database,
+            "APFLOW_BACKGROUND_DAEMON": "false",
+            "APFLOW_LEASE_SECONDS": "2",
+            "PYTHONPATH": str(folder),
+        }
         self.environment = {**kept, **given}
         self.count = count
         self.exits: list[int] = []

@@ -90,6 +90,7 @@ class Program:
         }
         own = {
             "APFLOW_DATABASE_URL": self.url,
+            "APFLOW_BACKGROUND_DAEMON": "false",
             "HOME": str(self.folder),
             "PYTHONWARNINGS": "error::ResourceWarning",
         }

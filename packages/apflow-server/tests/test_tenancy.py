@@ -110,7 +110,7 @@ PATHS: dict[str, Callable[[str], str]] = {
     "/tasks/{task_id:path}/events": lambda t: f"/tasks/{t}/events",
     "/tasks/{task_id:path}/logs": lambda t: f"/tasks/{t}/logs",
 }
-GUARDED = {"/metrics"}  # any token, or an admin
+GUARDED = {"/metrics", "/backup"}  # any token, or an admin
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +241,16 @@ def test_a_path_that_names_a_task(client: httpx.Client, task: str, path: str, ca
 def test_a_guarded_path_takes_a_token(client: httpx.Client, guarded: Served, caller: str):
     for path in GUARDED & set(paths(guarded)):
         assert client.get(path, headers=CALLERS[caller]).status_code == 401
+
+
+@pytest.mark.parametrize(("caller", "status"), [("owner", 403), ("other", 403), ("admin", 200)])
+def test_only_an_admin_gets_a_copy_of_the_database(client: httpx.Client, caller: str, status: int):
+    answer = client.get("/backup", headers=CALLERS[caller])
+    is_file = answer.status_code == 200 and answer.content[8:12] == b"DUCK"
+    if status == 403:
+        assert answer.status_code == 403
+    else:  # a database in memory cannot be copied
+        assert is_file or "cannot be copied" in answer.text or "can be copied" in answer.text
 
 
 def test_nothing_of_another_is_among_the_answers_of_lists(client: httpx.Client, task: str):

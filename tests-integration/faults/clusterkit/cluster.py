@@ -170,6 +170,7 @@ class Cluster:
             "HOME": str(self.folder),
             "FAULTS_HISTORY": str(self._history),
             "APFLOW_DATABASE_URL": self.url,
+            "APFLOW_BACKGROUND_DAEMON": "false",
             "APFLOW_LEASE_SECONDS": str(self.lease),
             "APFLOW_MAX_CONCURRENCY": "8",
             "APFLOW_MAX_INTERRUPTIONS": "1000",

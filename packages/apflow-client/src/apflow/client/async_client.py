@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import httpx
 from httpx_sse import EventSource, SSEError
@@ -23,7 +24,10 @@ from apflow.client.repetition import rules_of
 from apflow.client.target import check_seconds, target_of
 from apflow.client.watching import BoundedStream, LogWatching, Watching
 from apflow.core.model.task import Json
+from apflow.core.process.new_file import create_private, new_file
 from apflow.core.service.results import Event, LogLineResult
+
+BACKUP_SECONDS: Final = 3600.0  # that a server may take to copy its database
 
 
 class Client(AsyncOperations):
@@ -178,6 +182,29 @@ class Client(AsyncOperations):
         async with aclosing(self._follow(task_id, url, following)) as lines:
             async for line in lines:
                 yield line
+
+    async def backup(self, path: Path) -> None:
+        """Download a consistent copy of the server's database into a new file of this machine.
+
+        The caller must be an admin, and the database a DuckDB file. The file appears when it is complete.
+
+        Raises:
+            InvalidInputError: the file exists, its directory does not, or the database is not a file.
+            ForbiddenError: the caller is not an admin.
+            ServerUnreachableError: the server does not answer, or the connection was lost.
+        """
+        timeout = httpx.Timeout(self._target.timeout, read=BACKUP_SECONDS)
+        with new_file(path) as partial:
+            try:
+                async with self._http.stream("GET", self._target.backup_url, timeout=timeout) as response:
+                    if response.status_code != 200:
+                        answer = await self._read(response)
+                        raise error_of(response.status_code, response.headers, answer, {})
+                    with create_private(partial) as file:
+                        async for piece in response.aiter_bytes():
+                            file.write(piece)
+            except httpx.RequestError as error:
+                raise unreachable(self.url, error) from error
 
     async def _follow(
         self, task_id: str, url: str, watching: Watching

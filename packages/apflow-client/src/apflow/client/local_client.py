@@ -18,7 +18,7 @@ from apflow.core.errors import HolderGoneError, StoreHeldError
 from apflow.core.model.task import Json
 from apflow.core.process.local_socket import is_own_peer
 from apflow.core.process.server_file import API, ServerInfo
-from apflow.core.service.local_protocol import EVENT, FOLLOW_LOGS, HELD
+from apflow.core.service.local_protocol import BACKUP, EVENT, FOLLOW_LOGS, HELD
 from apflow.core.service.local_server import read_line
 from apflow.core.service.operations import OPERATIONS
 
@@ -93,6 +93,21 @@ class LocalClient:
         async with aclosing(self._streamed(call, json.dumps(request).encode())) as lines:
             async for line in lines:
                 yield line
+
+    async def backup(self, path: Path) -> None:
+        """Have the process write a consistent copy of its database to a new file.
+
+        Args:
+            path: the file, as an absolute path.
+
+        Raises:
+            HolderGoneError: the process has ended, or closed the database.
+            ApflowError: the error of the process.
+        """
+        call = Call(OPERATIONS["system.database"], {"path": str(path)})
+        request = json.loads(call.body()) | {"method": BACKUP}
+        async with self._sent(json.dumps(request).encode()) as reader:
+            self._result(call, await self._line(reader))
 
     async def _streamed(self, call: Call, request: bytes) -> AsyncGenerator[dict[str, Json], None]:
         async with self._sent(request) as reader:

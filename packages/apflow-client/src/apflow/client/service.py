@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 from apflow.client.call import without_defaults
@@ -40,6 +41,9 @@ class OperationsClient(Protocol):
         """Yield what a task and its descendants have logged, and then log until the run has ended."""
         ...
 
+    async def backup(self, path: Path) -> None:
+        """Write a consistent copy of the database to a new file of this machine."""
+
     async def end_of(self, executed: Mapping[str, Json]) -> dict[str, Json]:
         """Follow a requested run until it has ended, and return its outcome."""
         ...
@@ -68,6 +72,10 @@ class RemoteService(TaskService):
         async with aclosing(following) as lines:
             async for line in lines:
                 yield line
+
+    async def backup(self, path: Path) -> None:
+        """Write a consistent copy of the database to a new file of this machine."""
+        await self.client.backup(path)
 
     async def run(
         self, task_id: str, *, force: bool = False, webhook_config: Mapping[str, Json] | None = None

@@ -16,6 +16,7 @@ from apflow.core.service.operations import Operation
 from apflow.core.settings import read_settings
 
 RPC: Final = "/tasks"
+BACKUP: Final = "/backup"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Target:
     def rpc_url(self) -> str:
         """The URL for calls."""
         return self.url + RPC
+
+    @property
+    def backup_url(self) -> str:
+        """The URL of a copy of the database."""
+        return self.url + BACKUP
 
     def events_url(self, task_id: str) -> str:
         """Return the URL of the events of a task's tree."""

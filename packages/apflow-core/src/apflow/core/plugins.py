@@ -11,11 +11,11 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from apflow.core.errors import PluginConflictError, PluginLoadError
 from apflow.core.process.error_text import describe_error
@@ -34,6 +34,14 @@ class PluginInfo:
     distribution: str
     version: str
     value: str  # "package.module:object"
+
+
+class RecordedFile(NamedTuple):
+    """A file that an installer has recorded."""
+
+    name: str  # its path relative to the distribution, with slashes
+    path: str  # its absolute path
+    digest: str  # SHA-256 in URL-safe base64 without padding; empty if it is not recorded
 
 
 def names(group: str) -> list[str]:
@@ -118,6 +126,18 @@ class _Offer:
         return PluginInfo(
             self.entry.group, self.entry.name, self.owner.name, self.owner.version, self.entry.value
         )
+
+
+def recorded_files() -> Iterator[tuple[str, str, list[RecordedFile]]]:
+    """Yield each installed distribution: its name, its version, and the files in its RECORD."""
+    from importlib.metadata import distributions
+
+    for each in distributions():
+        files = [
+            RecordedFile(file.as_posix(), str(file.locate()), file.hash.value if file.hash else "")
+            for file in each.files or ()
+        ]
+        yield each.metadata["Name"] or "", each.version, files
 
 
 @cache

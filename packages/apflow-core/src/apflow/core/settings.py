@@ -56,6 +56,9 @@ class Settings:
     budget_warning_share: float = 0.8  # of a budget: when this much is spent, an event reports it
     budget_output_tokens: int = 4096  # reserved for a call of a model that sets no limit for its answer
     duckdb_memory_limit: str = "512MB"
+    background_daemon: bool = True  # whether `run flow --background` starts the daemon where it is needed
+    daemon_log_max_bytes: int = 10 << 20  # of the log of the daemon, after which a new one begins
+    migration_copy: bool = True  # whether a database file is copied before a migration changes it
     command_allow: tuple[str, ...] = ()  # programs that command_executor may run; "*": any
     command_shell: bool = False  # whether command_executor may use a shell
     docker_volume_roots: tuple[str, ...] = ()  # folders below which docker_executor may mount any

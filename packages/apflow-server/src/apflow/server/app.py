@@ -24,7 +24,7 @@ from apflow.core.extensions.user_modules import import_modules
 from apflow.core.settings import Settings, check_former_variables, get_settings, overridden_defaults
 from apflow.core.store.base import TaskStore
 from apflow.core.store.session import create_session
-from apflow.server.api import docs, json_rpc, plain_http
+from apflow.server.api import backup, docs, json_rpc, plain_http
 from apflow.server.api.unknown_path import unknown_path
 from apflow.server.drain import Drain
 from apflow.server.duties import Duties
@@ -143,6 +143,7 @@ def _add_routes(app: FastAPI) -> None:
     app.include_router(log_stream.router)
     app.include_router(websocket.router)
     app.include_router(metrics.router)
+    app.include_router(backup.router)
     for name in plugins.names(GROUP):
         factory = plugins.load(GROUP, name)
         if not callable(factory):

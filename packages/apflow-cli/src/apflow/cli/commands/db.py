@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from apflow.cli.errors.exit_code import ExitCode
-from apflow.cli.inputs.options import finish, session_of, with_service, with_store
+from apflow.cli.commands.db_backup import backup
+from apflow.cli.commands.db_export import export
+from apflow.cli.commands.db_import import import_
+from apflow.cli.inputs.options import session_of, with_service, with_store
 
 if TYPE_CHECKING:
     from apflow.core.service.task_service import TaskService
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def db() -> None:
-    """Inspect the database, and upgrade its schema."""
+    """Inspect, copy, export and import the database."""
 
 
 @db.command()
@@ -54,38 +56,5 @@ def migrate(ctx: click.Context) -> None:
         write_line(f"{found['url']} is up to date{version}.")
 
 
-@db.command("import")
-@click.argument("source")
-@click.option("--table", default="apflow_tasks", show_default=True, help="The table of tasks in SOURCE.")
-@with_store
-@click.pass_context
-def import_(ctx: click.Context, source: str, table: str) -> None:
-    """Copy the trees of a database of aipartnerupflow, which came before apflow, into this one.
-
-    SOURCE is a DuckDB file or a PostgreSQL URL. It is only read. Trees that were copied before are left out,
-    and no run is requested: `apflow tasks execute ID` continues unfinished trees.
-    """
-    from apflow.cli.display.output import write_fields, write_json
-    from apflow.cli.session.work import perform_here
-
-    async def work(service: TaskService) -> dict[str, Any]:
-        from apflow.cli.session.database import read_source
-        from apflow.core.authoring.former_task import import_rows
-
-        return (await import_rows(service.db, await read_source(source, table))).to_dict()
-
-    found = perform_here(ctx, work)
-    if session_of(ctx).is_json:
-        write_json(found)
-    else:
-        shown = {name: len(found[name]) for name in ("skipped", "refused")}
-        write_fields({name: found[name] for name in ("trees", "tasks")} | shown)
-    for root_id, why in found["refused"].items():
-        click.echo(f"Tree {root_id} is not copied: {why}", err=True)
-    if found["ignored_columns"]:
-        columns = ", ".join(found["ignored_columns"])
-        click.echo(
-            f"Columns that are not copied: {columns}. Name their class in APFLOW_TASK_MODEL_CLASS.", err=True
-        )
-    if found["refused"]:
-        finish(ExitCode.FAILED)
+for _command in (backup, export, import_):
+    db.add_command(_command)

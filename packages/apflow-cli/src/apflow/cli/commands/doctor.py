@@ -12,7 +12,7 @@ from apflow.cli.inputs.options import finish, session_of, with_runs
 @with_runs
 @click.pass_context
 def doctor(ctx: click.Context) -> None:
-    """Check the installation: plugins, settings, the database."""
+    """Check the installation: files, plugins, settings, the database and the secrets that its tasks name."""
     from apflow.cli.commands.doctor_checks import examine
     from apflow.cli.display.output import write_json, write_table
 

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 
+from apflow.cli.commands.doctor_database import (
+    Finding,
+    find_daemon,
+    find_holder_of,
+    find_permissions,
+    find_room,
+    find_secrets,
+)
+from apflow.cli.commands.doctor_files import find_problems, installed_files, namespace_directories
 from apflow.cli.commands.version import GROUPS, distributions
 from apflow.cli.inputs.options import Session
 from apflow.cli.session.preparation import prepare
@@ -18,6 +29,7 @@ from apflow.core.errors import ApflowError
 from apflow.core.extensions.description import describe_executors
 from apflow.core.model.task import Json
 from apflow.core.settings import explain_settings
+from apflow.core.store.session import get_default_session
 
 
 @dataclass(frozen=True)
@@ -41,8 +53,12 @@ class Check:
 def examine(session: Session) -> list[Check]:
     """Make every check, in order."""
     checks = [_python(), _guarded("settings", _settings), _guarded("imports", lambda: _imports(session))]
-    checks += [_guarded("versions", _versions), *_plugins(), *_executors()]
-    return [*checks, _guarded("database", lambda: asyncio.run(_database(session)))]
+    checks += [_guarded("versions", _versions), _guarded("files", _files), *_plugins(), *_executors()]
+    checks += _around_database()
+    database = _guarded("database", lambda: asyncio.run(_database(session)))
+    if not database.is_good:
+        return [*checks, database]
+    return [*checks, database, _guarded("secrets", lambda: asyncio.run(_secrets(session)))]
 
 
 def _guarded(name: str, look: Callable[[], Check]) -> Check:
@@ -84,6 +100,38 @@ def _versions() -> Check:
     )
 
 
+def _files() -> Check:
+    installed = list(installed_files())
+    problems = find_problems(installed, namespace_directories())
+    count = sum(len(each.files) for each in installed if each.is_own)
+    return Check(
+        "files", not problems, " ".join(problems) or f"{count} in site-packages, none foreign or changed"
+    )
+
+
+def _around_database() -> Iterator[Check]:
+    """Look at what surrounds the database. A problem of the database itself is reported with the database."""
+    with suppress(ApflowError):
+        db = get_default_session()
+        looks: list[tuple[str, Callable[[], Finding]]] = []
+        if db.file is not None:
+            for name, look in (
+                ("disk", find_room), ("permissions", find_permissions), ("holder", find_holder_of)
+            ):  # fmt: skip
+                looks.append((name, partial(look, db.file)))
+        if db.capabilities.is_durable and sys.platform != "win32":
+            looks.append(("daemon", partial(find_daemon, db)))
+        for name, look_at in looks:
+            yield _found(name, look_at)
+
+
+def _found(name: str, look: Callable[[], Finding]) -> Check:
+    try:
+        return Check(name, *look())
+    except OSError as error:
+        return Check(name, False, str(error))
+
+
 def _plugins() -> Iterator[Check]:
     """Load every plugin but the executors, which are looked at with what was registered in code."""
     for group in (f"apflow.{each}" for each in GROUPS if each != "executors"):
@@ -114,3 +162,7 @@ async def _database(session: Session) -> Check:
         else ""
     )
     return Check("database", True, f"{found['url']}, {found['tasks']['total']} tasks{left}")
+
+
+async def _secrets(session: Session) -> Check:
+    return Check("secrets", *await perform_by_holder(session, find_secrets))

@@ -52,7 +52,7 @@ def run() -> None:
     "-b",
     "--background",
     is_flag=True,
-    help="Request the run and return; a server or `apflow worker` runs the tree.",
+    help="Request the run and return; a server, `apflow worker` or the daemon, started if needed, runs it.",
 )
 @click.option("-w", "--watch", is_flag=True, help="Write each event of the run to standard error.")
 @click.option("--webhook", metavar="URL", help="Send each event of the run to this URL, as JSON.")
@@ -134,6 +134,7 @@ def _submit(
     output: Path | None,
 ) -> None:
     from apflow.cli.display.output import write_fields
+    from apflow.cli.session.background import start_daemon_if_needed
     from apflow.cli.session.work import perform
 
     async def work(service: TaskService) -> dict[str, Any]:
@@ -144,6 +145,7 @@ def _submit(
     submitted = perform(ctx, work)
     if not _write_as_json(ctx, submitted, output):
         write_fields({name: submitted[name] for name in ("root_task_id", "status")})
+    start_daemon_if_needed(ctx, [submitted])
 
 
 def _execute(
@@ -184,6 +186,7 @@ def _submit_each(
     output: Path | None,
 ) -> None:
     from apflow.cli.display.output import write_table
+    from apflow.cli.session.background import start_daemon_if_needed
     from apflow.cli.session.work import perform
 
     async def work(service: TaskService) -> dict[str, Any]:
@@ -204,6 +207,7 @@ def _submit_each(
         write_table(
             ("root_task_id", "status"), [[e["root_task_id"], e["status"]] for e in submitted["trees"]]
         )
+    start_daemon_if_needed(ctx, submitted["trees"])
 
 
 def _write_as_json(ctx: click.Context, submitted: dict[str, Any], output: Path | None) -> bool:

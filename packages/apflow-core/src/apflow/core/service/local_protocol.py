@@ -14,10 +14,11 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, cast
 
 from apflow.core.engine.worker import has_worker
-from apflow.core.errors import ApflowError, ForbiddenError
+from apflow.core.errors import ApflowError, ForbiddenError, InvalidInputError
 from apflow.core.model.task import Json
 from apflow.core.service.error_json import data_of
 from apflow.core.service.operations import OPERATIONS, Operation, unknown_operation
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 VERSION: Final = "2.0"
 FOLLOW_LOGS: Final = "tasks.logs.follow"  # streams `tasks.logs` until the run has ended
+BACKUP: Final = "system.backup"  # copies the database to `params.path`, a file of this machine
 EVENT: Final = "event"  # the method of a notification with an event
 UNKNOWN_METHOD: Final = -32601
 FAILED: Final = -32000  # an error of apflow, in `data`
@@ -94,7 +96,7 @@ async def _results(
     db: TaskStore, request: LocalRequest, opened_at: float
 ) -> AsyncGenerator[dict[str, Json], None]:
     operation = request.operation
-    if operation is None:
+    if operation is None and request.method != BACKUP:
         yield _failed(request, UNKNOWN_METHOD, unknown_operation(request.method))
         return
     if db.needs_token:
@@ -102,6 +104,10 @@ async def _results(
             "The server that holds the database requires tokens: set APFLOW_API_TOKEN, and name the server "
             "(--server URL)."
         )
+    if operation is None:
+        await TaskService(db).backup(_path_in(request))
+        yield _answered(request, None)
+        return
     is_served = has_worker(db)
     if not (is_served or operation.is_read_only or operation.by_any_holder):
         seconds: dict[str, Json] = {"seconds": time.monotonic() - opened_at}
@@ -120,6 +126,13 @@ async def _results(
         yield _answered(request, None)
     else:
         yield _answered(request, await operation.call(service, request.params))
+
+
+def _path_in(request: LocalRequest) -> Path:
+    path = request.params.get("path")
+    if not isinstance(path, str) or not Path(path).is_absolute():
+        raise InvalidInputError(f"`path` of {request.method} must be an absolute path.")
+    return Path(path)
 
 
 def _answered(request: LocalRequest, result: Json) -> dict[str, Json]:

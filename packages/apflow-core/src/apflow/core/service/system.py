@@ -20,6 +20,8 @@ from apflow.core.store.base import TaskQuery
 from apflow.core.store.shown_url import shown_url
 
 if TYPE_CHECKING:  # see `parameters`
+    from pathlib import Path
+
     from pydantic import AliasChoices, Field
 
     from apflow.core.service.parameters import KeyOwner, Provider
@@ -104,6 +106,18 @@ class SystemService(Access):
         if not self.is_admin:
             raise ForbiddenError("Only an admin may list the workers.")
         return await workers_of(self.db)
+
+    async def backup(self, path: Path) -> None:
+        """Write a consistent copy of the database to a new file of this machine; see `TaskStore.backup`.
+
+        Raises:
+            ForbiddenError: the caller is not an admin.
+            InvalidInputError: the file exists, cannot be written, or the database is not a file.
+            StoreError: the database cannot be read, or the disk is full.
+        """
+        if not self.is_admin:
+            raise ForbiddenError("Only an admin may copy the database.")
+        await self.db.backup(path)
 
     async def metrics(self) -> dict[str, Json]:
         """Count the tasks by status, the requested runs, and the runs of this process.

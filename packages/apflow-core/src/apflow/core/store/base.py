@@ -16,9 +16,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from apflow.core.errors import IllegalMoveError, NotFoundError, StoreUnavailableError
+from apflow.core.errors import (
+    IllegalMoveError,
+    InvalidInputError,
+    NotFoundError,
+    StoreUnavailableError,
+)
 from apflow.core.model.attempt import TaskAttempt
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.log import LogChunk, LogLine, LogQuery
@@ -26,6 +31,9 @@ from apflow.core.model.status import TRANSITIONS, TaskStatus
 from apflow.core.model.tally import TreeTally, tally_of
 from apflow.core.model.task import Json, Task
 from apflow.core.model.usage import UsageEntry, UsageQuery, UsageSum
+
+if TYPE_CHECKING:  # few processes export
+    from apflow.core.store.transfer import ExportReader, ExportWriter
 
 
 @dataclass(slots=True)
@@ -367,6 +375,44 @@ class TaskStore(ABC):
         Where many changes ride in one commit: `commits`, and the `changes` that were in them.
         """
         return {}
+
+    async def backup(self, path: Path) -> None:
+        """Write a consistent copy of the database to a new file, while the database is in use.
+
+        Args:
+            path: the file, which must not exist. It appears when it is complete.
+
+        Raises:
+            InvalidInputError: the file exists, cannot be written, or the database is not a file.
+            StoreError: the database cannot be read, or the disk is full.
+        """
+        del path
+        raise InvalidInputError(
+            f"{self.url} is not a database file that can be copied. Use `apflow db export FILE`, or the "
+            "tool of the database: pg_dump for PostgreSQL."
+        )
+
+    async def export_to(self, writer: ExportWriter) -> None:
+        """Write everything that the database contains, as of one moment.
+
+        Raises:
+            InvalidInputError: the store cannot be exported, or a custom column has a type that cannot be.
+            OSError: the file of the export cannot be written.
+            StoreError: the database cannot be read.
+        """
+        del writer
+        raise InvalidInputError(f"{self.url} cannot be exported: only DuckDB and PostgreSQL databases can.")
+
+    async def import_from(self, reader: ExportReader) -> None:
+        """Add everything that an export contains, in one transaction: all of it or nothing.
+
+        Raises:
+            InvalidInputError: the export is invalid or incomplete, or the store cannot import.
+            ConflictError: a task or a record of the export exists already.
+            StoreError: the database cannot be written.
+        """
+        del reader
+        raise InvalidInputError(f"{self.url} cannot import: only DuckDB and PostgreSQL databases can.")
 
     @abstractmethod
     async def close(self) -> None:

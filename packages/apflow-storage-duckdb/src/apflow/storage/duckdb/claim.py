@@ -13,6 +13,7 @@ import os
 import stat
 import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from apflow.core.errors import StoreError, StoreLockedError
@@ -82,6 +83,10 @@ class FileClaim:
     def compare(self) -> FileState:
         """Compare the open file with the file at the path. Only the writer thread may call this."""
         return FileState.SAME if self._file is None else self._file.compare()
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the content of the open file; nothing if the file is new."""
+        return iter(()) if self._file is None else self._file.pieces()
 
     def release(self) -> None:
         """Release the file after DuckDB has closed it. Repeated calls have no effect.

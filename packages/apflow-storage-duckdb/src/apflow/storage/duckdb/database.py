@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -19,6 +20,7 @@ from apflow.core.model.task import utc_now
 from apflow.core.process.identity import ForkGuard, ForkLock, after_fork_in_child
 from apflow.storage.duckdb.claim import OWNER_ONLY, FileClaim
 from apflow.storage.duckdb.failure import as_store_error
+from apflow.storage.duckdb.migration_copy import copy_before_migration
 from apflow.storage.duckdb.openfile import FileState, log_of
 from apflow.storage.sql.columns import naive
 from apflow.storage.sql.migrations import (
@@ -63,9 +65,16 @@ class Database:
     """
 
     def __init__(
-        self, url: str, path: Path | None, memory_limit: str, on_open: Callable[[], object] = lambda: None
+        self,
+        url: str,
+        path: Path | None,
+        memory_limit: str,
+        on_open: Callable[[], object] = lambda: None,
+        *,
+        has_migration_copy: bool = True,
     ) -> None:
         self.url, self.path = url, path
+        self._has_migration_copy = has_migration_copy  # whether the file is copied before a migration
         self._on_open = on_open  # called each time that the file was opened
         self._memory_limit = memory_limit
         self._lock = ForkLock()  # guards the connection
@@ -235,7 +244,7 @@ class Database:
         with self.cursor() as cursor, suppress(duckdb.Error):
             cursor.execute(f"PRAGMA {'enable' if is_allowed else 'disable'}_checkpoint_on_shutdown")
             threshold = CHECKPOINT_THRESHOLD if is_allowed else "1TB"
-            cursor.execute(f"SET checkpoint_threshold = {_literal(threshold)}")
+            cursor.execute(f"SET checkpoint_threshold = {literal(threshold)}")
 
     def maintain_log(self) -> None:
         """Bound the write-ahead log and the number of row groups. Called after each commit.
@@ -305,7 +314,7 @@ class Database:
         self._trimmed_at = time.monotonic()
         try:
             with self.cursor() as cursor:  # a separate one, so that a failure does not end a transaction
-                cursor.execute(f"SET memory_limit = {_literal(self._memory_limit)}")
+                cursor.execute(f"SET memory_limit = {literal(self._memory_limit)}")
         except (duckdb.Error, StoreError) as error:  # only the memory stays in use
             logger.debug("%s: memory was not returned to the system: %s", self.url, error)
 
@@ -356,9 +365,9 @@ class Database:
     def _opened(self) -> duckdb.DuckDBPyConnection:
         connection = self._connect()
         try:
-            migrate(connection, self.url)
+            migrate(connection, self.url, before=partial(self._copy_before_migration, connection))
             self._checkpoint_log(connection)
-            connection.execute(f"SET memory_limit = {_literal(self._memory_limit)}")
+            connection.execute(f"SET memory_limit = {literal(self._memory_limit)}")
             self._protect_log()
         except duckdb.Error as error:
             connection.close()
@@ -367,6 +376,12 @@ class Database:
             connection.close()
             raise
         return connection
+
+    def _copy_before_migration(self, connection: duckdb.DuckDBPyConnection, version: int) -> None:
+        """Copy the file as it is at a version, unless that is switched off."""
+        if self._claim is not None and self._has_migration_copy:
+            connection.execute("CHECKPOINT")  # so that the file has what the log has
+            copy_before_migration(self._claim, version)
 
     def _checkpoint_log(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Write a checkpoint if a log remains, before the memory limit is set.
@@ -388,7 +403,7 @@ class Database:
             connection.execute(NO_MERGING)
             if self.path is not None:
                 connection.execute(
-                    f"ATTACH {_literal(str(self.path))} AS {NAME} (ROW_GROUP_SIZE {ROW_GROUP_SIZE})"
+                    f"ATTACH {literal(str(self.path))} AS {NAME} (ROW_GROUP_SIZE {ROW_GROUP_SIZE})"
                 )
                 connection.execute(f"USE {NAME}")
         except duckdb.Error as error:
@@ -420,12 +435,21 @@ def _leave_to_parent() -> None:
 after_fork_in_child(_leave_to_parent)
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """Return a string as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def migrate(connection: duckdb.DuckDBPyConnection, url: str, latest: int = LATEST) -> None:
+def migrate(
+    connection: duckdb.DuckDBPyConnection,
+    url: str,
+    latest: int = LATEST,
+    before: Callable[[int], object] = lambda _: None,
+) -> None:
     """Migrate a database to a version, each step in a separate transaction.
+
+    Args:
+        before: called with the version of a database that is not empty, before it is changed.
 
     Raises:
         StoreVersionError: the database is newer than this program.
@@ -435,7 +459,10 @@ def migrate(connection: duckdb.DuckDBPyConnection, url: str, latest: int = LATES
         raise FormerDatabaseError(url)
     connection.execute(CREATE_SCHEMA_TABLE)
     [row] = connection.execute(READ_VERSION).fetchall()
-    for version, statements in migrations_after(row[0], url, latest):
+    due = list(migrations_after(row[0], url, latest))
+    if due and row[0] > 0:
+        before(row[0])
+    for version, statements in due:
         connection.begin()
         try:
             for statement in statements:

@@ -10,6 +10,7 @@ import errno
 import os
 import struct
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -130,6 +131,12 @@ class OpenFile:
             return FileState.LOG_LOST
         self._written, self._header, self._logged = written, header, logged
         return FileState.SAME
+
+    def pieces(self, size: int = 8 << 20) -> Iterator[bytes]:
+        """Yield the content of the file. A second descriptor would release the lock of DuckDB when closed."""
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        while piece := os.read(self._descriptor, size):
+            yield piece
 
     def close(self) -> None:
         """Close the descriptor."""

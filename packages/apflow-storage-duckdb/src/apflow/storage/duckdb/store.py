@@ -24,7 +24,10 @@ from apflow.core.settings import Settings
 from apflow.core.store.base import Capabilities, Change, TaskQuery
 from apflow.core.store.duckdb_url import MEMORY, file_of
 from apflow.core.store.group_commit import GroupCommit
+from apflow.core.store.transfer import ExportReader, ExportWriter
+from apflow.storage.duckdb.backup import back_up
 from apflow.storage.duckdb.database import TRIM_EVERY, Database
+from apflow.storage.duckdb.export import export_database
 from apflow.storage.duckdb.large_values import JsonReader, ValueMissingError, full_texts
 from apflow.storage.duckdb.statements import READ_EVENTS, SEQUENCES, among
 from apflow.storage.duckdb.writer import Writer
@@ -55,6 +58,7 @@ def create_store(url: str, settings: Settings) -> DuckDBStore:
         url,
         memory_limit=settings.duckdb_memory_limit,
         event_retention=timedelta(days=settings.event_retention_days),
+        has_migration_copy=settings.migration_copy,
     )
 
 
@@ -72,6 +76,7 @@ class DuckDBStore(SqlLogStore):
         *,
         memory_limit: str = "512MB",
         event_retention: timedelta | None = None,
+        has_migration_copy: bool = True,
     ) -> None:
         path = file_of(url)
         self.url = f"duckdb:///{path or MEMORY}"
@@ -81,7 +86,9 @@ class DuckDBStore(SqlLogStore):
         )
         self._local = None if path is None else LocalServer(self, path)
         started = (lambda: None) if self._local is None else self._local.start
-        self._database = Database(self.url, path, memory_limit, on_open=started)
+        self._database = Database(
+            self.url, path, memory_limit, on_open=started, has_migration_copy=has_migration_copy
+        )
         self._writer = Writer(self._database, event_retention)
         self._group = GroupCommit(self._writer.commit, self.url)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"read {self.url}")
@@ -145,6 +152,23 @@ class DuckDBStore(SqlLogStore):
     ) -> list[str]:
         run = partial(self._database.execute, cursor)
         return full_texts([row[0] for row in run(READ_EVENTS, [root_id, after, limit]).fetchall()], run)
+
+    async def backup(self, path: Path) -> None:
+        await self._read(partial(back_up, self._database, path))
+
+    async def export_to(self, writer: ExportWriter) -> None:
+        try:
+            await self._read(partial(export_database, self._database, writer))
+        except asyncio.CancelledError:
+            writer.is_cancelled = True  # a thread does not end by itself
+            raise
+
+    async def import_from(self, reader: ExportReader) -> None:
+        try:
+            await self._group.run(partial(self._writer.load, reader))
+        except asyncio.CancelledError:
+            reader.is_cancelled = True
+            raise
 
     async def close(self) -> None:
         if self._local is not None and self._local.is_answering and not self._group.guard.is_forked:

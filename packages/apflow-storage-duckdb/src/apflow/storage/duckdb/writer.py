@@ -13,7 +13,9 @@ import duckdb
 from apflow.core.errors import ApflowError, StoreError, StoreUnavailableError
 from apflow.core.model.task import utc_now
 from apflow.core.store.base import Change, TransitionResult
+from apflow.core.store.transfer import ExportReader
 from apflow.storage.duckdb import statements
+from apflow.storage.duckdb.bulk_load import Target, add_custom_columns, load
 from apflow.storage.duckdb.database import TRIM_EVERY, Database
 from apflow.storage.duckdb.failure import unavailable
 from apflow.storage.duckdb.large_values import (
@@ -111,6 +113,28 @@ class Writer:
             raise self._store_error(error) from error
         self._database.check_file()
         return rows[0][0] if rows else None
+
+    def load(self, reader: ExportReader) -> None:
+        """Write an export in one transaction.
+
+        Raises:
+            InvalidInputError: the export is invalid or incomplete.
+            ConflictError: a task or a record of the export exists.
+            StoreError: the database cannot be opened or written.
+        """
+        self._open()
+        self._database.check_file()
+        target = Target(self._database.url, self._run, self._values, self._database.trim_if_due)
+        [last_number] = self._run(statements.LAST_NUMBER, []).fetchone() or (0,)
+        try:
+            add_custom_columns(self._run, reader)
+            self._values.clear()  # of a batch that failed
+            self._in_transaction(lambda: load(target, reader, last_number))
+        except Exception as error:
+            raise self._store_error(error) from error
+        finally:
+            self.close()  # the next use reads again what the ledger must know
+        self._database.check_file()
 
     def _in_transaction(self, work: Callable[[], T]) -> T:
         connection = self._connection

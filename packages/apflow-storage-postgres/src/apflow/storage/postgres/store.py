@@ -19,7 +19,9 @@ from apflow.core.model.task import Task
 from apflow.core.settings import Settings
 from apflow.core.store.base import Capabilities, Change, Notice, NoticeKind, TaskQuery
 from apflow.core.store.group_commit import GroupCommit
+from apflow.core.store.transfer import ExportReader, ExportWriter
 from apflow.storage.postgres.address import read_address
+from apflow.storage.postgres.bulk import export_database, load
 from apflow.storage.postgres.driver import Connection
 from apflow.storage.postgres.iothread import IoThread
 from apflow.storage.postgres.notices import Notices
@@ -166,6 +168,14 @@ class PostgresStore(SqlLogStore):
         notice = Notice(NoticeKind.LIVE, event.root_task_id, event)
         self._io.soon(lambda: self._notices.tell([notice]))
 
+    async def export_to(self, writer: ExportWriter) -> None:
+        self._check_open()
+        await self._io.run(_in_bulk(self._server, partial(export_database, writer=writer)))
+
+    async def import_from(self, reader: ExportReader) -> None:
+        self._check_open()
+        await self._io.run(_in_bulk(self._server, partial(load, reader=reader, url=self.url)))
+
     async def close(self) -> None:
         self.is_closed = True
         self._close()
@@ -213,6 +223,16 @@ async def _reading(server: Server, readers: Links, read: Callable[[Connection], 
 
     async with server.told():
         return await server.patiently(once)
+
+
+async def _in_bulk(server: Server, work: Callable[[Connection], Awaitable[None]]) -> None:
+    """Do work that cannot be repeated, with a connection for it alone."""
+    link = Link(server)
+    try:
+        async with server.told(), link.connection() as connection:
+            await work(connection)
+    finally:
+        await link.close()
 
 
 async def _renewing(

@@ -1,0 +1,122 @@
+"""Exports, imports and backups of 100,000 tasks (`hatch run long tests-integration/test_export_long.py`)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from exported import everything, exported, fill, rows_of
+
+from apflow.core.store.base import TaskQuery, TaskStore
+from apflow.storage.duckdb import DuckDBStore
+from apflow.storage.postgres import PostgresStore
+from apflow.testing.building import a_task, a_tree
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
+
+TREES = 1000
+CHILDREN = 99
+MAX_MEMORY_KB = 1_200_000  # of an import or export, of which DuckDB may use 512 MB
+
+
+async def fill_largely(db: TaskStore) -> None:
+    """Write 100,000 tasks, some of them with events, attempts, logs and large values."""
+    await fill(db, 400, large=200_000)
+    for n in range(TREES - 12):
+        tree = a_tree(f"t{n}", *(f"t{n}.{child}" for child in range(CHILDREN)))
+        for each in tree:
+            each.inputs = {"n": n, "text": "x" * 200}
+        await db.add(tree)
+
+
+def run(folder: Path, url: str, *arguments: str) -> int:
+    """Run a command, print its time and memory, and return its maximum memory in KB."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "apflow.cli", *arguments], cwd=folder,
+        env={**os.environ, "APFLOW_DATABASE_URL": url}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    print(f"{arguments}: {time.monotonic() - began:.1f} s, at most {max(used, before) / 1024:.0f} MB")
+    return used
+
+
+def kill_in_the_middle(folder: Path, url: str, seconds: float, *arguments: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "apflow.cli", *arguments], cwd=folder,
+        env={**os.environ, "APFLOW_DATABASE_URL": url}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    time.sleep(seconds)
+    is_over = process.poll() is not None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    print(f"{arguments} was killed after {seconds:.1f} s{' but had ended' if is_over else ''}")
+
+
+async def test_a_hundred_thousand_tasks_are_equal_row_by_row(tmp_path: Path, postgres_url: str):
+    first_url, back_url = (f"duckdb:///{tmp_path / name}" for name in ("one.duckdb", "back.duckdb"))
+    async with DuckDBStore(first_url) as first:
+        await fill_largely(first)
+        assert sum((await first.count(TaskQuery())).values()) == 100_000
+        before = await everything(first)
+    began = time.monotonic()
+    kill_in_the_middle(tmp_path, first_url, 3, "db", "export", "all.jsonl")
+    assert not (tmp_path / "all.jsonl").exists()
+    assert run(tmp_path, first_url, "db", "export", "all.jsonl") < MAX_MEMORY_KB
+    took = time.monotonic() - began
+    for part in (0.4, 0.8):
+        kill_in_the_middle(tmp_path, postgres_url, took * part, "db", "import", "all.jsonl")
+        async with PostgresStore(postgres_url) as second:
+            assert await second.count(TaskQuery()) == {}
+    assert run(tmp_path, postgres_url, "db", "import", "all.jsonl") < MAX_MEMORY_KB
+    async with PostgresStore(postgres_url) as second:
+        assert await everything(second) == before
+    assert run(tmp_path, postgres_url, "db", "export", "back.jsonl") < MAX_MEMORY_KB
+    for part in (0.4, 0.8):
+        kill_in_the_middle(tmp_path, back_url, took * part, "db", "import", "back.jsonl")
+        async with DuckDBStore(back_url) as third:
+            assert await third.count(TaskQuery()) == {}
+    assert run(tmp_path, back_url, "db", "import", "back.jsonl") < MAX_MEMORY_KB
+    async with DuckDBStore(back_url) as third:
+        assert await everything(third) == before
+        assert sorted(rows_of(await exported(third))) == sorted(
+            rows_of((tmp_path / "all.jsonl").read_bytes())
+        )
+
+
+async def test_a_large_database_is_copied_under_load(tmp_path: Path):
+    async with DuckDBStore(f"duckdb:///{tmp_path / 'one.duckdb'}") as store:
+        await fill_largely(store)
+        number, slowest, is_over = 0, 0.0, False
+
+        async def write() -> None:
+            nonlocal number, slowest
+            while not is_over:
+                began = time.monotonic()
+                number += 1
+                await store.add(
+                    [a_task(f"w{number}"), *(a_task(f"w{number}.{n}", f"w{number}") for n in range(9))]
+                )
+                slowest = max(slowest, time.monotonic() - began)
+
+        writing = asyncio.create_task(write())
+        began = time.monotonic()
+        await store.backup(tmp_path / "copy.duckdb")
+        print(f"copied in {time.monotonic() - began:.1f} s; {number} changes, the slowest {slowest:.2f} s")
+        is_over = True
+        await writing
+        assert number > 1
+    async with DuckDBStore(f"duckdb:///{tmp_path / 'copy.duckdb'}") as copy:
+        found = await everything(copy)
+        written = [tree for name, tree in found.items() if name.startswith("w")]
+        assert all(len(each["tasks"]) == len(each["events"]) == 10 for each in written)
+        assert len(found) - len(written) == 400 + TREES - 12 + 1
