@@ -31,7 +31,7 @@ for each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(each) is signal.SIG_IGN:
         signal.signal(each, ignore_signal)
 
-# What needs CrewAI has an environment of its own: hatch run executor-crewai:test.
+# What needs CrewAI has a separate environment: hatch run executor-crewai:test.
 if importlib.util.find_spec("apflow.executor.crewai") is None:
     collect_ignore = ["packages/apflow-executor-crewai"]
 

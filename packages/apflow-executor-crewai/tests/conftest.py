@@ -48,7 +48,7 @@ def llm(server: ModelServer) -> dict[str, Any]:
 
 
 class Weather(Tool):
-    """Tells the weather, and keeps what it was asked."""
+    """Returns the weather, and keeps its inputs."""
 
     id = "weather"
     name = "Weather"

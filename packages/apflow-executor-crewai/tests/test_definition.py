@@ -47,7 +47,7 @@ def test_a_crew_of_one_agent_does_not_have_to_name_it():
         (crew(agents=[ANALYST | {"memory": True}]), "memory"),
         (crew(agents=[ANALYST, ANALYST]), "two are called 'Analyst'"),
         (crew(tasks=[{"description": "Do"}]), "has several agents"),
-        (crew(tasks=[{"description": "Do", "agent": "Nobody"}]), "no agent is called 'Nobody'"),
+        (crew(tasks=[{"description": "Do", "agent": "Clerk"}]), "no agent is called 'Clerk'"),
         (crew(tasks=[{"description": "Do", "agent": "Analyst", "context": ["x"]}]), "'x' is not the name"),
         (crew(tasks=[{"description": "Do", "agent": "Analyst", "output_file": "x"}]), "output_file"),
         (crew(process="random"), "process"),

@@ -51,7 +51,7 @@ CAN_TRACE = os.getuid() == 0 and all(map(shutil.which, ("unshare", "ip", "strace
 
 
 def traced(program: str, folder: Path) -> tuple[subprocess.CompletedProcess[str], set[tuple[str, int]]]:
-    """Run a program in a network of its own, with loopback only; return it, and what it sent anything to."""
+    """Run a program in a separate network, with loopback only; return it, and what it sent anything to."""
     (folder / "home").mkdir()
     command = [*TRACE, str(folder / "trace"), sys.executable, "-c", program]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CREWAI", "OTEL", "LITELLM"))}

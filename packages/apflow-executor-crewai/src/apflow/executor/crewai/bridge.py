@@ -59,7 +59,7 @@ class LoopBridge:
             raise Stopped
 
     def stop(self) -> None:
-        """Cancel the coroutines that run, and start no more. Thread-safe."""
+        """Cancel the running coroutines, and refuse new ones. Thread-safe."""
         self._is_stopped = True
         self.send(self._cancel)
 

@@ -18,7 +18,7 @@ Definitions = Sequence[Mapping[str, Json]] | Mapping[str, Mapping[str, Json]]
 
 
 class CrewManager(BaseTask):
-    """Runs a crew of CrewAI agents. The inputs fill the placeholders in its texts, such as `{topic}`.
+    """Runs a crew of CrewAI agents. The inputs fill the placeholders in its definition, such as `{topic}`.
 
     Args:
         name: the name of the crew, for people.
@@ -38,7 +38,7 @@ class CrewManager(BaseTask):
 
     id = "crewai_executor"
     name = "CrewAI crew"
-    description = "Runs a crew of CrewAI agents; the inputs fill the placeholders in its texts."
+    description = "Runs a crew of CrewAI agents; the inputs fill its placeholders."
     inputs_schema: ClassVar[InputsSchema] = INPUTS
     uses_net_policy = True
 

@@ -113,7 +113,7 @@ def check_placeholders(crew: CrewDefinition, known: Iterable[str]) -> None:
     """Check that each placeholder of a crew has a value.
 
     Raises:
-        ValidationError: one has none.
+        ValidationError: a placeholder has no value.
     """
     names = set(known)
     missing: dict[str, None] = {}  # in the order of the crew
@@ -133,7 +133,7 @@ def check_placeholders(crew: CrewDefinition, known: Iterable[str]) -> None:
 
 
 def _mapped(crew: CrewDefinition, change: Callable[[str], str]) -> CrewDefinition:
-    """Return a crew with each text that may have placeholders changed."""
+    """Return a crew with each string that may have placeholders changed."""
     agents = (
         replace(each, role=change(each.role), goal=change(each.goal), backstory=change(each.backstory))
         for each in crew.agents
@@ -189,7 +189,7 @@ def _indices(
         for name in {key, each.get("name"), each.get(also)} - {None}:
             if found.setdefault(name, index) != index:
                 raise ValidationError(
-                    f"{path}: two are called {name!r}. Give each a name of its own.",
+                    f"{path}: two are called {name!r}. Give each one a different name.",
                     [f"{path}: {name!r} is not unique"],
                 )
     return found

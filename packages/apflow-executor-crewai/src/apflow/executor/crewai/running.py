@@ -1,4 +1,4 @@
-"""Running a crew in a thread, and what became of it."""
+"""Running a crew in a thread, and its outcome."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _threads = ThreadPool("apflow-crew", MAX_CREWS)
 
 @dataclass(frozen=True)
 class CrewOutcome:
-    """What became of a crew.
+    """The outcome of a crew.
 
     Attributes:
         result: the output of the last task; None if the crew failed.
