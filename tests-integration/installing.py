@@ -19,6 +19,8 @@ from zipfile import ZipFile
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
+CONSTRAINTS_CREWAI = ROOT / "constraints-crewai.txt"
+CREWAI = "apflow-executor-crewai"
 PLAIN = {name: value for name, value in os.environ.items() if not name.startswith(("APFLOW_", "PYTHON"))}
 
 
@@ -97,7 +99,9 @@ class Environment:
         return self.folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
 
     def install(self, *wheels: Path, is_forced: bool = False) -> subprocess.CompletedProcess[str]:
-        options = ["--no-deps"] if is_forced else ["-c", CONSTRAINTS]
+        has_crewai = any(Wheel(each).name == CREWAI for each in wheels)
+        constraints = CONSTRAINTS_CREWAI if has_crewai else CONSTRAINTS
+        options = ["--no-deps"] if is_forced else ["-c", constraints]
         return run("uv", "pip", "install", "--quiet", "--python", self.python, *options, *wheels)
 
     def apflow(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -33,7 +33,8 @@ piece takes for granted (a task manager, an executor to call, an answer of the n
 | | unit and integration testing | yes |
 | readme | as a library; custom task | yes |
 | | command line: run flow | yes |
-| | crews, batches, servers, daemon | no: separate distributions |
+| | crew, batch | in the tests of apflow-executor-crewai, which has a separate environment |
+| | servers, daemon | no: separate distributions |
 """
 
 

@@ -14,7 +14,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 CORE = Path("packages/apflow-core")
 NOT_OURS = shutil.ignore_patterns("__pycache__", ".*")
-CONFIGURATION = ("LICENSE", "CHANGELOG.md", "hatch.toml", "mypy.ini", "constraints.txt")
+CONFIGURATION = (
+    "LICENSE", "CHANGELOG.md", "hatch.toml", "mypy.ini", "constraints.txt", "constraints-crewai.txt",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -219,3 +221,31 @@ def test_expressions_are_counted_by_rule(written: Path):
     counted = tool(written, "prose", "--count", str(written / "docs"))
     assert (counted.returncode, counted.stdout.split()[-3:]) == (0, ["4", "in", "total"])
     assert "     1  whoever\n" in counted.stdout  # prose: allow
+
+
+CHOSEN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from packaging.version import Version
+from resolve import Resolution, faults_of
+asked = Resolution("uv", "everything", ["crewai>=1", "litellm>=1"], sys.argv[2])
+found = {name: Version(version) for name, version in (each.split("=") for each in sys.argv[3:])}
+print(*faults_of(asked, found), sep="\\n")
+"""
+
+
+@pytest.mark.parametrize(
+    ("python", "chosen", "fault"),
+    [
+        ("3.11", ["crewai=1.6.1", "litellm=1.110.2"], "crewai 1.6.1 is older than 1.15.30"),
+        ("3.11", ["crewai=1.15.30", "litellm=1.82.8"], "litellm 1.82.8 must never be installed"),
+        ("3.11", ["litellm=1.110.2"], "crewai is missing"),
+        ("3.14", ["litellm=1.110.2"], ""),
+        ("3.11", ["crewai=1.16", "litellm=1.110.2"], ""),
+    ],
+)
+def test_an_old_release_that_an_installer_chooses_is_noticed(python: str, chosen: list[str], fault: str):
+    command = [sys.executable, "-c", CHOSEN, str(ROOT / "tools"), python, *chosen]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert fault in shown
+    assert bool(fault) == bool(shown)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from installing import ROOT, Environment, Wheels, build, must_run, new_environment
+from installing import CREWAI, ROOT, Environment, Wheels, build, must_run, new_environment
 
 pytestmark = pytest.mark.wheels
 NAMES = sorted(each.parent.name for each in ROOT.glob("packages/*/pyproject.toml"))
@@ -37,9 +37,9 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
 
 @pytest.fixture(scope="session")
 def everything(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """An environment with all of ours."""
+    """An environment with all of ours but CrewAI's, which needs other versions of libraries."""
     environment = new_environment(tmp_path_factory.mktemp("everything") / "venv")
-    installed = environment.install(*wheels.needed_by(NAMES))
+    installed = environment.install(*wheels.needed_by(name for name in NAMES if name != CREWAI))
     assert installed.returncode == 0, installed.stderr
     return environment
 
@@ -72,7 +72,8 @@ def test_a_package_imports_with_only_what_it_declares(wheels: Wheels, tmp_path: 
     alone = new_environment(tmp_path / "venv")
     installed = alone.install(*wheels.needed_by([name, *OF_EXTRAS.get(name, ())]))
     assert installed.returncode == 0, installed.stderr
-    must_run(alone.python, "-W", "error", "-c", IMPORT_EVERYTHING, module_of(name))
+    warnings = "default" if name == CREWAI else "error"  # those of CrewAI's own imports
+    must_run(alone.python, "-W", warnings, "-c", IMPORT_EVERYTHING, module_of(name))
 
 
 def test_the_demonstration_runs_from_wheels(everything: Environment):

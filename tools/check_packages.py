@@ -39,6 +39,8 @@ PARENTS = ("apflow", "apflow.executor", "apflow.storage", "importlib")
 PEERS = {
     "apflow-client": ("apflow-server", "apflow-storage-duckdb"),
     "apflow-executor-apflow": ("apflow-server", "apflow-storage-duckdb"),
+    # Programs that must not import CrewAI, and the former name that offers the executors.
+    "apflow-executor-crewai": ("apflow-cli", "apflow-server", "apflow-storage-duckdb", "aipartnerupflow"),
 }
 GROUPS = (
     "executors",

@@ -1,6 +1,7 @@
 """The former name serves the objects of apflow, under every documented path."""
 
 import importlib
+import importlib.util
 import subprocess
 import sys
 
@@ -70,3 +71,14 @@ def test_the_former_program_of_the_server_is_the_server():
     program = [sys.executable, "-m", "aipartnerupflow.api.main", "--help"]
     shown = subprocess.run(program, capture_output=True, text=True, check=True)
     assert "Serve the database over HTTP" in shown.stdout
+
+
+def test_the_former_path_of_crews_says_what_to_install():
+    former = importlib.import_module("aipartnerupflow.extensions.crewai")
+    if importlib.util.find_spec("apflow.executor.crewai") is None:
+        with pytest.raises(ImportError, match=r"pip install aipartnerupflow\[crewai\]"):
+            _ = former.CrewManager
+    else:
+        assert former.CrewManager is importlib.import_module("apflow.executor.crewai").CrewManager
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        _ = former.Nothing

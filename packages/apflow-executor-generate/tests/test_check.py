@@ -8,9 +8,9 @@ import pytest
 
 from apflow.core.settings import Settings
 from apflow.executor.generate.check import faults_of, has_reference, tasks_of
-from apflow.executor.generate.model_choice import choose_model
 from apflow.executor.generate.prompt import messages_for
 from apflow.executor.llm import LLMInputError
+from apflow.executor.llm.model_choice import choose_model
 
 SCHEMAS: dict[str, Any] = {
     "fetch": {

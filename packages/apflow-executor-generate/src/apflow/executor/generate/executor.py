@@ -11,10 +11,10 @@ from apflow.core.extensions.description import describe_executors
 from apflow.core.extensions.executor import InputsSchema
 from apflow.core.settings import get_settings
 from apflow.executor.generate.check import faults_of, tasks_of
-from apflow.executor.generate.model_choice import choose_model
 from apflow.executor.generate.prompt import Executor, messages_for
 from apflow.executor.generate.schema import MAX_TOKENS, OF_THE_CALL, SCHEMA, TEMPERATURE
 from apflow.executor.llm import LLMExecutor, LLMInputError
+from apflow.executor.llm.model_choice import choose_model
 from apflow.executor.llm.request import AnswerFormat, ChatRequest, read_request
 from apflow.executor.llm.schema import MAX_REPAIRS, TIMEOUT
 from apflow.executor.llm.structured import JsonAnswer

@@ -1,11 +1,11 @@
-"""Which model generates: the inputs, else the environment, else a default."""
+"""Which model is called: the inputs, else the environment, else a default."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from apflow.executor.llm import LLMInputError
+from apflow.executor.llm.errors import LLMInputError
 
 Json = Any
 

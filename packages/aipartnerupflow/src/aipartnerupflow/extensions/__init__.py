@@ -1,0 +1,1 @@
+"""The former paths of executors that come with extras."""
