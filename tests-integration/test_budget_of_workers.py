@@ -81,6 +81,15 @@ async def owner(db: TaskStore) -> int:
             await asyncio.sleep(0.05)
 
 
+async def requested(server: ModelServer, count: int) -> None:
+    """Wait until the server has received so many calls. The first ones import LiteLLM, which takes long."""
+    async with asyncio.timeout(120):
+        while True:
+            if len(server.requests) >= count:
+                return
+            await asyncio.sleep(0.01)
+
+
 async def ended(db: TaskStore) -> None:
     async with asyncio.timeout(120):
         while True:
@@ -98,7 +107,7 @@ async def test_a_budget_holds_when_the_worker_that_spends_it_is_killed(tmp_path:
             await service.create(tree(server))
             await submit(db, "r")
             pid = await owner(db)
-            await asyncio.to_thread(server.until, lambda: len(server.requests) >= 2 * IN_FLIGHT)
+            await requested(server, 2 * IN_FLIGHT)
             [killed] = [each for each in running if each.pid == pid]
             in_flight = server.answering
             killed.send_signal(signal.SIGKILL)
