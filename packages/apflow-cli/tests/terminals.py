@@ -1,4 +1,4 @@
-"""The program in a pseudo-terminal, and what is to be seen there."""
+"""The program in a pseudo-terminal, and what it shows there."""
 
 from __future__ import annotations
 

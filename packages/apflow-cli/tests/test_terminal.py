@@ -129,7 +129,7 @@ def test_a_second_interrupt_ends_at_once_and_leaves_a_usable_terminal(apflow: An
     terminal = Terminal(apflow, "run", "flow", "--tasks", tasks, "--import", "stubborn")
     terminal.read_until("does not want to end")
     terminal.process.send_signal(signal.SIGINT)
-    terminal.read_more(1000)  # it goes on, and shows that it does
+    terminal.read_more(1000)  # it continues, and shows that it does
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.read_to_end() == 130
     assert "Interrupted." in terminal.plain

@@ -116,7 +116,7 @@ def write_note(text: str, *, wraps: bool = True) -> None:
 
 
 def _wrapped(line: str, width: int) -> list[str]:
-    """Return the lines of a long line, indented as it is. Words stay whole."""
+    """Return the lines of a long line, with the same indent. Words stay whole."""
     indent = line[: len(line) - len(line.lstrip())]
     return textwrap.wrap(
         line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
@@ -163,7 +163,7 @@ def write_columns(
     """Write a table that fits the terminal.
 
     Args:
-        keeps_all: no column is left out for want of room.
+        keeps_all: no column is left out if there is no room.
     """
     cells = [[one_line(value) for value in row] for row in rows]
     kept = [replace(each, rank=0) for each in columns] if keeps_all else columns

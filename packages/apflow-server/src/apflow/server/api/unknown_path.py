@@ -26,7 +26,7 @@ def unknown_path(request: Request, app: FastAPI) -> str:
 
 
 def _paths(routes: Iterable[object]) -> Iterator[str]:
-    """Yield the paths of routes. FastAPI 0.13x keeps an included router as one route."""
+    """Yield the paths of routes. FastAPI 0.165 keeps an included router as one route."""
     for route in routes:
         path = getattr(route, "path", "")
         if isinstance(path, str) and path:
