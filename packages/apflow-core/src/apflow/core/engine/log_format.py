@@ -15,7 +15,7 @@ class ServiceFormatter(TextFormatter):
     """Formats a record as one line with the local time and zone, and the IDs of its tree and task.
 
     The IDs are those that the record has as `root_task_id` and `task_id` (`extra` in calls of `logging`), or
-    those of the task whose code logs the record. A record of no task has none.
+    those of the task whose code logs the record. Without a task, there are no IDs.
     """
 
     def __init__(self) -> None:

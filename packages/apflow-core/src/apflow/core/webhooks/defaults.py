@@ -29,7 +29,7 @@ MAX_RETRIES: Final = 10
 async def register_defaults(db: TaskStore, root: Task, settings: Settings) -> list[str]:
     """Store the webhooks that the settings name for a run that is about to be requested.
 
-    Trees that tasks start have none: they belong to the run of those tasks.
+    Trees that tasks start get no webhooks: they belong to the run of those tasks.
 
     Returns:
         the keys of the new records, for `withdraw`.
