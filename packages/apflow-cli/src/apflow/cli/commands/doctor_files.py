@@ -81,8 +81,8 @@ def _foreign(installed: InstalledFiles, own: Mapping[Path, str]) -> str:
     command = f"pip install --force-reinstall --no-deps {' '.join(replaced)}"
     reinstall = f" Then reinstall what it replaced: {command}"
     return (
-        f"{installed.name} {installed.version} is another product, and has {len(inside)} files in the package "
-        f"{NAMESPACE} ({_names(inside)}). Remove it: pip uninstall {installed.name}."
+        f"{installed.name} {installed.version} is another product, and has {len(inside)} files in the "
+        f"package {NAMESPACE} ({_names(inside)}). Remove it: pip uninstall {installed.name}."
         + (reinstall if replaced else "")
     )
 
@@ -103,8 +103,8 @@ def _damaged(installed: InstalledFiles) -> str:
     if not damaged:
         return ""
     return (
-        f"{len(damaged)} files of {installed.name} {installed.version} are missing, or were replaced after the "
-        f"installation ({_names(damaged)}). Reinstall it: pip install --force-reinstall --no-deps "
+        f"{len(damaged)} files of {installed.name} {installed.version} are missing, or were replaced after "
+        f"the installation ({_names(damaged)}). Reinstall it: pip install --force-reinstall --no-deps "
         f"{installed.name}"
     )
 
