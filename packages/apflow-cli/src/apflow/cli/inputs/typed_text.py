@@ -20,6 +20,14 @@ NOUNS: Final[Mapping[str, str]] = {
     "array": "an array in JSON, such as [1, 2]",
     "object": 'an object in JSON, such as {"a": 1}',
 }
+_NAMES: Final[Mapping[type, str]] = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    list: "array",
+    dict: "object",
+}
 MAX_REFERENCES: Final = 16  # `$ref` and `anyOf` inside each other
 _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "integer": (int,),
@@ -93,12 +101,8 @@ def _types_of_values(given: Mapping[str, Any]) -> frozenset[str]:
     values: list[Json] = [given["const"]] if "const" in given else []
     if isinstance(declared, list):
         values = cast("list[Json]", declared)
-    names: dict[type, str] = {
-        str: "string",
-        bool: "boolean",
-        int: "integer",
-        float: "number",
-        list: "array",
-        dict: "object",
-    }
-    return frozenset(names.get(type(each), "null") for each in values)
+    return frozenset(_type_of(each) for each in values)
+
+
+def _type_of(value: object) -> str:
+    return _NAMES.get(type(value), "null")

@@ -100,7 +100,7 @@ def _or_reference(schema: Schema) -> Schema:
     is_limited = any(key in schema for key in ("enum", "$ref")) or (types and "string" not in types)
     if not is_limited:
         return schema
-    described = {key: schema[key] for key in ("description", "default") if key in schema}
+    described: Schema = {key: schema[key] for key in ("description", "default") if key in schema}
     rest = {key: each for key, each in schema.items() if key not in described}
     return {**described, "anyOf": [rest, {"$ref": "#/$defs/reference"}]}
 
