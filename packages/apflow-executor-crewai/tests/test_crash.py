@@ -39,7 +39,7 @@ async def test_a_killed_crew_says_where_it_was_and_runs_again(
     params = {"name": "Report", "agents": agents, "tasks": tasks, "llm": llm | {"stream": True}}
     task = {"id": "t", "name": "crewai_executor", "params": params}
     url = f"duckdb:///{tmp_path / 'crash.duckdb'}"
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, url, json.dumps(task)], cwd=tmp_path)
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, url, json.dumps(task)], cwd=tmp_path)  # noqa: ASYNC220
     async with asyncio.timeout(120):
         while len(server.requests) < 2 or server.answering < 1:
             assert process.poll() is None

@@ -54,7 +54,11 @@ def traced(program: str, folder: Path) -> tuple[subprocess.CompletedProcess[str]
     """Run a program in a separate network, with loopback only; return it, and what it sent anything to."""
     (folder / "home").mkdir()
     command = [*TRACE, str(folder / "trace"), sys.executable, "-c", program]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CREWAI", "OTEL", "LITELLM"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("CREWAI", "OTEL", "LITELLM"))
+    }
     done = subprocess.run(
         ["unshare", "--net", "sh", "-ec", 'ip link set lo up && exec "$@"', "sh", *command],
         capture_output=True, text=True, check=False, timeout=400, cwd=folder,
