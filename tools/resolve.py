@@ -1,8 +1,8 @@
 """Resolves what the packages require without constraints, as their users do, and checks what comes out.
 
-uv resolves all packages together, and each one alone. pip resolves all of them together, and each one alone
-that needs a library with old releases. An installer that finds no way with the newest releases goes back to old
-ones without a word, so the versions are printed, and those of `OLDEST` are checked.
+uv resolves all packages together, and each one alone. pip resolves all of them together, and each one
+alone that needs a library with old releases. An installer that finds no way with the newest releases goes
+back to old ones without a word, so the versions are printed, and those of `OLDEST` are checked.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ Json = Any
 class BatchManager(BaseTask):
     """Runs several crews, one after the other, as one piece of work: if one fails, the batch fails.
 
-    The inputs fill the placeholders of all crews. A placeholder may also name an earlier crew of the batch: it is
-    replaced by the result of that crew, unless an input has the name.
+    The inputs fill the placeholders of all crews. A placeholder may also name an earlier crew of the batch:
+    the result of that crew replaces it, unless an input has the name.
 
     Args:
         id: the id to register the instance by.
