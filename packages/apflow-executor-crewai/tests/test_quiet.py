@@ -15,7 +15,7 @@ import pytest
 PROGRAM = """
 import asyncio, json, sys
 from apflow.executor.crewai import BatchManager, CrewManager
-from apflow.core import Tool, tool_register
+from apflow.core.extensions.tools import Tool, tool_register
 from apflow.testing.modelserver import Reply, ToolCall, model_server
 
 @tool_register()
