@@ -67,9 +67,7 @@ def compile_versions(constraints: Constraints) -> None:
 
 def check(constraints: Constraints) -> list[str]:
     name = constraints.file.name
-    lines = [
-        line for line in constraints.file.read_text().splitlines() if line and not line.startswith("#")
-    ]
+    lines = [line for line in constraints.file.read_text().splitlines() if line and not line.startswith("#")]
     pinned = {requirement_name(line) for line in lines if "==" in line}
     faults = [
         f"{name}: {line!r} is not a pinned version" for line in lines if "==" not in line or "://" in line

@@ -1,8 +1,8 @@
 """Resolves what the packages require without constraints, as their users do, and checks what comes out.
 
-uv resolves all packages together, and each one alone; pip resolves all of them together, and each one alone that
-needs a library with old releases. An installer that finds no way with the newest releases goes back to old ones
-without a word, so the versions are printed, and those of `OLDEST` are checked.
+uv resolves all packages together, and each one alone. pip resolves all of them together, and each one
+alone that needs a library with old releases. An installer that finds no way with the newest releases goes
+back to old ones without a word, so the versions are printed, and those of `OLDEST` are checked.
 """
 
 from __future__ import annotations
@@ -135,7 +135,9 @@ def main() -> int:
         call(["uv", "venv", "--quiet", "--seed", "--python", sys.executable, str(folder / "venv")])
         python = folder / "venv" / "bin" / "python"
         with ThreadPoolExecutor(2) as pool:
-            faults = [fault for found in pool.map(lambda r: resolve(r, python, folder), asked) for fault in found]
+            faults = [
+                fault for found in pool.map(lambda r: resolve(r, python, folder), asked) for fault in found
+            ]
     return report(faults)
 
 

@@ -1,3 +1,4 @@
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Ignore warnings of the libraries; pytest would raise them."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            for kind in ("DeprecationWarning", "PendingDeprecationWarning", "UserWarning", "ResourceWarning"):
+            for kind in ("DeprecationWarning", "PendingDeprecationWarning", "UserWarning", "ImportWarning"):
                 item.add_marker(pytest.mark.filterwarnings(f"ignore::{kind}"))
-            item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
 
 
 @pytest.fixture(scope="session")
 def running() -> Iterator[ModelServer]:
-    load()  # outside of the time that any test takes
-    load_litellm()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        load()  # outside of the time that any test takes
+        load_litellm()
     with model_server() as server:
         yield server
 

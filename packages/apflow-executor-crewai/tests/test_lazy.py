@@ -47,7 +47,9 @@ def test_importing_and_describing_loads_neither_library(program: str, tmp_path: 
     assert shown.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["executors", "list"], ["executors", "show", "crewai_executor"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["executors", "list"], ["executors", "show", "crewai_executor"]]
+)
 def test_commands_load_neither_library(arguments: list[str], tmp_path: Path):
     printed, shown = stderr_of(COMMAND, tmp_path, *arguments)
     assert shown.splitlines()[-2:] == ["0", "[]"]

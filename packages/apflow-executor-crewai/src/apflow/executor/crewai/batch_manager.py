@@ -19,8 +19,8 @@ Json = Any
 class BatchManager(BaseTask):
     """Runs several crews, one after the other, as one piece of work: if one fails, the batch fails.
 
-    The inputs fill the placeholders of all crews. A placeholder may also name an earlier crew of the batch: it
-    is replaced by the result of that crew, unless an input has the name.
+    The inputs fill the placeholders of all crews. A placeholder may also name an earlier crew of the batch:
+    the result of that crew replaces it, unless an input has the name.
 
     Args:
         id: the id to register the instance by.
@@ -100,7 +100,8 @@ class BatchManager(BaseTask):
         """Check all crews before the first call of a model."""
         if not self._crews:
             raise ValidationError(
-                'The batch has no crews. Give them as params: {"works": {NAME: {"agents": ..., "tasks": ...}}}.',
+                "The batch has no crews. Give them as params: "
+                '{"works": {NAME: {"agents": ..., "tasks": ...}}}.',
                 ["params.works: required"],
             )
         known = set(inputs)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Stopped(BaseException):  # noqa: N818 - it ends a crew, as KeyboardInterrupt ends a program
+class Stopped(BaseException):
     """Ends a crew. It is not an `Exception`, because CrewAI repeats what fails with one."""
 
 

@@ -57,9 +57,7 @@ def _agent(definition: AgentDefinition, session: CrewSession) -> Agent:
     )
 
 
-def _task(
-    definition: TaskDefinition, agents: list[Agent], earlier: list[Task], session: CrewSession
-) -> Task:
+def _task(definition: TaskDefinition, agents: list[Agent], earlier: list[Task], session: CrewSession) -> Task:
     more: dict[str, Any] = {}
     if definition.context is not None:
         more["context"] = [earlier[index] for index in definition.context]

@@ -139,9 +139,7 @@ def _mapped(crew: CrewDefinition, change: Callable[[str], str]) -> CrewDefinitio
         for each in crew.agents
     )
     tasks = (
-        replace(
-            each, description=change(each.description), expected_output=change(each.expected_output)
-        )
+        replace(each, description=change(each.description), expected_output=change(each.expected_output))
         for each in crew.tasks
     )
     return replace(crew, agents=tuple(agents), tasks=tuple(tasks))
@@ -153,9 +151,7 @@ def _validate(schema: dict[str, Json], given: Mapping[str, Json], path: str) -> 
     compiled.validate(dict(given), path)
 
 
-def _crew(
-    given: Mapping[str, Json], name: str, default_llm: Json, path: str
-) -> CrewDefinition:
+def _crew(given: Mapping[str, Json], name: str, default_llm: Json, path: str) -> CrewDefinition:
     llm = given.get("llm", default_llm)
     agents, tasks = _named(given["agents"]), _named(given["tasks"])
     process: str = given.get("process", SEQUENTIAL)
@@ -180,9 +176,7 @@ def _named(given: Json) -> list[tuple[str | None, dict[str, Json]]]:
     return [(None, each) for each in given]
 
 
-def _indices(
-    given: list[tuple[str | None, dict[str, Json]]], also: str, path: str
-) -> dict[str, int]:
+def _indices(given: list[tuple[str | None, dict[str, Json]]], also: str, path: str) -> dict[str, int]:
     """Return the index of each agent or task by what others may call it: its key, name, and `also`."""
     found: dict[str, int] = {}
     for index, (key, each) in enumerate(given):
@@ -257,7 +251,7 @@ def _earlier(name: str, number: int, tasks: Mapping[str, int], path: str) -> int
 
 
 def _llm(given: Json) -> dict[str, Json]:
-    """Return the inputs of a call of a model: as given, else the model of the environment, else the default."""
+    """Return the inputs of a call of a model. Without a model: the environment's, else the default."""
     inputs: dict[str, Json] = {"model": given} if isinstance(given, str) else dict(given or {})
     model = choose_model(inputs, os.environ)
     inputs.pop("provider", None)

@@ -23,6 +23,8 @@ SETTINGS = {
     "CREWAI_DISABLE_VERSION_CHECK": "true",
     "CREWAI_TRACING_ENABLED": "false",
 }
+# Keeps python-dotenv from reading a `.env` file into the environment while CrewAI is imported.
+NO_DOTENV = "PYTHON_DOTENV_DISABLED"
 # Where CrewAI keeps the answers of the latest crew. A value that the user has set is kept.
 STORAGE = "CREWAI_STORAGE_DIR"
 
@@ -50,10 +52,16 @@ def load() -> None:
         if STORAGE not in os.environ:
             folder = os.environ[STORAGE] = tempfile.mkdtemp(prefix="apflow-crewai-")
             atexit.register(_remove, folder, os.getpid())
+        was_disabled = os.environ.get(NO_DOTENV)
+        os.environ[NO_DOTENV] = "true"
         try:
             import crewai  # noqa: F401
         except ImportError as error:
             raise CrewAIMissingError(str(error)) from error
+        finally:
+            os.environ.pop(NO_DOTENV)
+            if was_disabled is not None:
+                os.environ[NO_DOTENV] = was_disabled
         _is_loaded = True
 
 

@@ -76,5 +76,5 @@ def _kickoff(crew: CrewDefinition, session: CrewSession) -> tuple[str | None, Ex
         return kickoff(crew, session), None
     except Stopped:
         return None, session.failure or CrewFailedError(Stopped("it was stopped"))
-    except (Exception, SystemExit) as error:  # CrewAI exits where a prompt is too long
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it exits where a prompt is too long
         return None, session.failure or CrewFailedError(error)

@@ -84,7 +84,7 @@ class CrewSession:
                 raise Stopped from None
             self.failure = error
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends the crew
             self.failure = error
             raise Stopped from None
         self.failure = None

@@ -71,7 +71,7 @@ def session_llm(session: CrewSession, inputs: Mapping[str, Json]) -> SessionLLM:
     CrewAI does not see the key and the address: it writes the fields of models into its events.
     """
     llm = SessionLLM(model=inputs["model"])
-    llm._session, llm._inputs = session, inputs
+    llm._session, llm._inputs = session, inputs  # noqa: SLF001 - pydantic does not set them itself
     return llm
 
 

@@ -39,5 +39,5 @@ def session_tool(session: CrewSession, tool_id: str) -> SessionTool:
         description=tool.description or tool.name or tool_id,
         args_schema=create_model_from_schema(tool.get_input_schema(), model_name=f"{tool_id}_inputs"),
     )
-    made._session, made._tool = session, tool
+    made._session, made._tool = session, tool  # noqa: SLF001 - pydantic does not set them itself
     return made
