@@ -1,4 +1,4 @@
-"""A run of crews contacts no address but the model's, prints nothing, and stores no answers in the home folder."""
+"""A run of crews contacts no address but the model's, prints nothing, and stores no answers."""
 
 from __future__ import annotations
 
