@@ -247,8 +247,7 @@ def measured(load: Load, rest: Sample, minutes: float) -> Measurements:
 def fixed_work() -> float:
     """Return the milliseconds of the processor that the same small computation takes now.
 
-    The processors of a virtual machine can become slower under constant load; this tells it from a server
-    that becomes slower.
+    The processors of a virtual machine can become slower under constant load, and a server looks slower then.
     """
     begin = time.thread_time()
     for _ in range(20):

@@ -135,9 +135,8 @@ def main() -> int:
         call(["uv", "venv", "--quiet", "--seed", "--python", sys.executable, str(folder / "venv")])
         python = folder / "venv" / "bin" / "python"
         with ThreadPoolExecutor(2) as pool:
-            faults = [
-                fault for found in pool.map(lambda r: resolve(r, python, folder), asked) for fault in found
-            ]
+            found = [pool.submit(resolve, each, python, folder) for each in asked]
+            faults = [fault for each in found for fault in each.result()]
     return report(faults)
 
 

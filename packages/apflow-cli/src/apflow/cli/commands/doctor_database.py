@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from apflow.core.errors import SecretNotFoundError, SecretUnusableError
+from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.payload.secrets import find_secret, named_secrets
 from apflow.core.process.server_file import find_server
@@ -100,11 +101,11 @@ def _is_set(name: str) -> bool:
 
 
 async def _unfinished(service: TaskService) -> AsyncIterator[dict[str, Json]]:
-    for status in ("pending", "in_progress"):
+    for status in (TaskStatus.PENDING, TaskStatus.IN_PROGRESS):
         cursor: str | None = None
         for _ in range(MAX_PAGES):
             page = await service.list(
-                status=status, root_only=False, limit=PAGE, cursor=cursor, order="created_at"
+                status=[status], root_only=False, limit=PAGE, cursor=cursor, order="created_at"
             )
             for each in page:
                 yield each

@@ -107,8 +107,9 @@ class DaemonFiles:
             return None
         with suppress(OSError, ValueError, TypeError, KeyError):
             given: dict[str, Any] = json.loads(self._state.read_text(encoding="utf-8"))
-            known = {each.name: given[each.name] for each in fields(DaemonState)}
-            state = DaemonState(**known | {"modules": tuple(known["modules"])})
+            known: dict[str, Any] = {each.name: given[each.name] for each in fields(DaemonState)}
+            known["modules"] = tuple(known["modules"])
+            state = DaemonState(**known)
             # Of a daemon that was killed, while the next one has only taken the lock.
             return None if has_ended(state.pid, state.started) else state
         return None

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
@@ -54,7 +55,8 @@ def opened_export(name: str) -> Generator[ExportReader]:
     """
     with ExitStack() as stack:
         try:
-            raw = sys.stdin.buffer if name == STANDARD else stack.enter_context(_path(name).open("rb"))
+            opened = sys.stdin.buffer if name == STANDARD else stack.enter_context(_path(name).open("rb"))
+            raw = cast("BufferedReader", opened)
             is_compressed = raw.peek(2)[:2] == _GZIP
         except OSError as error:
             raise InvalidInputError(f"{name} cannot be read: {error.strerror}.") from error

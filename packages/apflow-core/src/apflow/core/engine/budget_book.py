@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from apflow.core.concurrency.exit_fence import create_unfenced
@@ -166,4 +166,4 @@ def book_of(store: TaskStore) -> BudgetBook:
         book = books.get(loop)
         if book is None:
             book = books[loop] = BudgetBook()
-        return cast("BudgetBook", book)
+        return book

@@ -316,7 +316,8 @@ async def above(store: TaskStore, tasks: Mapping[str, Task], task: Task) -> Abov
         tasks: the tasks of the tree of the task, by id.
     """
     budgets: list[Task] = []
-    known, current = tasks, task
+    known: Mapping[str, Task] = tasks
+    current = task
     for _ in range(MAX_LEVELS):
         if current.policy.get("budget"):
             budgets.append(current)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from apflow.core.model.task import Json, Task, to_json
 
@@ -249,7 +249,8 @@ class BudgetAccount:
             call_id: OpenCall(task_id, attempt, datetime.fromisoformat(began_at), dict(reserved))
             for call_id, (task_id, attempt, began_at, reserved) in stored["open"].items()
         }
-        return cls(**{**stored, "open": calls})
+        fields: dict[str, Any] = {**stored, "open": calls}
+        return cls(**fields)
 
     def copy(self) -> BudgetAccount:
         """Return an account with the same values."""

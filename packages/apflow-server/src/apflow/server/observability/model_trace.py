@@ -109,7 +109,11 @@ def _messages(messages: Json) -> str | None:
     """Return messages in the format of the conventions, as JSON."""
     if not isinstance(messages, list):
         return None
-    shown = [_message(each) for each in cast("list[Json]", messages) if isinstance(each, dict)]
+    shown = [
+        _message(cast("dict[str, Json]", each))
+        for each in cast("list[Json]", messages)
+        if isinstance(each, dict)
+    ]
     return json.dumps(shown, ensure_ascii=False, default=str)
 
 
@@ -122,8 +126,9 @@ def _message(message: dict[str, Json]) -> dict[str, Json]:
         parts.append({"type": "text", "content": content})
     elif isinstance(content, list):
         parts += [_part(each) for each in cast("list[Json]", content)]
-    for call in message.get("tool_calls") or ():
-        function = call.get("function") or {}
+    calls: list[dict[str, Json]] = message.get("tool_calls") or []
+    for call in calls:
+        function: dict[str, Json] = call.get("function") or {}
         parts.append(
             {
                 "type": "tool_call",
@@ -136,8 +141,9 @@ def _message(message: dict[str, Json]) -> dict[str, Json]:
 
 
 def _part(part: Json) -> Json:
-    if isinstance(part, dict) and part.get("type") == "text":
-        return {"type": "text", "content": cast("dict[str, Json]", part).get("text")}
+    if isinstance(part, dict):
+        given = cast("dict[str, Json]", part)
+        return {"type": "text", "content": given.get("text")} if given.get("type") == "text" else given
     return part
 
 

@@ -46,7 +46,7 @@ TRIM_SECONDS = 2.0  # after which it is returned in any case: a few rows may be 
 # With zstd, DuckDB decompresses 2,048 rows to read one: with results of 1 MB, 160 ms instead of 0.5 ms, and
 # hundreds of megabytes. As an option of `connect`, this has no effect (2.0).
 NO_ZSTD = "SET disabled_compression_methods = 'zstd'"
-# Each checkpoint leaves the rows that were added since the one before it in row groups of their own (2.0).
+# Each checkpoint leaves the rows that were added since the one before it in new row groups (2.0).
 # Merging them in each checkpoint would rewrite the same rows repeatedly; never merging them would make scans
 # slower with each checkpoint. So one checkpoint of several merges, and few groups of each table.
 MERGE_EVERY = 16  # checkpoints
@@ -263,7 +263,7 @@ class Database:
             self._checkpoint_between_reads()
 
     def _note_checkpoint(self) -> None:
-        """Let the next checkpoint merge row groups if enough have not."""
+        """Make the next checkpoint merge row groups if enough have not."""
         self._checkpoints += 1
         if self._checkpoints >= MERGE_EVERY and self._lasting is not None:
             is_next = self._checkpoints == MERGE_EVERY

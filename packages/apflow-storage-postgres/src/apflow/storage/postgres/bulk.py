@@ -124,7 +124,7 @@ async def _load_batch(
 
 
 def _fill_positions(names: Sequence[str], rows: Sequence[list[Any]]) -> None:
-    """Set the counter of the tasks that are no roots, where the column does not allow NULL."""
+    """Set the counter of the tasks below roots, where the column does not allow NULL."""
     at = names.index(NEXT_POSITION.name)
     for row in rows:
         if row[at] is None:

@@ -222,7 +222,9 @@ def _entry(given: Row) -> list[Json]:
 
 def _objects(line: Row, name: str) -> list[Row]:
     given: Json = line.get(name)
-    if not isinstance(given, list) or not given or not all(isinstance(each, dict) for each in given):
+    if not isinstance(given, list) or not given:
+        raise ValueError(f"{name!r} must be a list of objects, and not empty.")
+    if not all(isinstance(each, dict) for each in cast("list[Json]", given)):
         raise ValueError(f"{name!r} must be a list of objects, and not empty.")
     return cast("list[Row]", given)
 
