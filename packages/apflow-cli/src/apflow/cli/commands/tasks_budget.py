@@ -39,7 +39,7 @@ COLUMNS = ("calls", "input_tokens", "output_tokens", "cost_usd", "seconds")
 @parameter_option("tasks.budget", "on_exceed", "--on-exceed")
 @with_service
 @click.pass_context
-def budget(ctx: click.Context, task_id: str, **limits: Any) -> None:
+def budget(ctx: click.Context, /, task_id: str, **limits: Any) -> None:
     """Show the budget of a task for calls of language models, and what is spent of it; change its limits.
 
     A new limit applies at once, also while the task runs.
@@ -74,7 +74,7 @@ _DOES = {"fail": "fails", "wait": "waits until the budget is raised"}
 @parameter_option("tasks.usage", "group_by", "--by")
 @with_service
 @click.pass_context
-def usage(ctx: click.Context, task_id: str | None, since: Any, group_by: Any, **options: Any) -> None:
+def usage(ctx: click.Context, /, task_id: str | None, since: Any, group_by: Any, **options: Any) -> None:
     """Show what the calls of language models used: of a task with everything below it, or of all tasks."""
     from datetime import UTC
 
