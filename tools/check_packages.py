@@ -51,6 +51,8 @@ GROUPS = (
     "secrets",
     "commands",
     "command_summaries",
+    "log_formats",
+    "webhooks",
     "server",
 )
 KNOWN_GROUPS = {f"apflow.{group}" for group in GROUPS} | {"console_scripts", "pytest11"}
