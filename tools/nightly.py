@@ -35,6 +35,7 @@ class Suite:
 SUITES = (
     Suite("faults", ("hatch", "run", "faults"), 40, {"APFLOW_FAULT_CAMPAIGNS": "3"}),
     Suite("long", ("hatch", "run", "long"), 25),
+    Suite("resolve", ("hatch", "run", "resolve"), 20),
     Suite("bench", ("hatch", "run", "bench"), 15),
     # The tests between packages take as long again as those of the packages, and run before each merge.
     Suite("floors", ("hatch", "run", "floors:test", "packages"), 20),

@@ -83,7 +83,7 @@ def ps(ctx: click.Context, is_all: bool, user_id: str | None, limit: int) -> Non
 
 
 def show_list(ctx: click.Context, options: dict[str, Any]) -> None:
-    """Find tasks and write them, and say how many there are beyond those that are shown.
+    """Find tasks and write them; for people, also say how many there are beyond those that are shown.
 
     Args:
         options: parameters of `tasks.list`.
@@ -105,7 +105,7 @@ def show_list(ctx: click.Context, options: dict[str, Any]) -> None:
     found, total = perform(ctx, work)
     if not write_as_asked(ctx, {"tasks": found}, (task["id"] for task in found)):
         write_task_list(found, is_wide=session_of(ctx).format == "wide")
-    _note(ctx, options, found, total)
+        _note(ctx, options, found, total)
 
 
 def _note(ctx: click.Context, options: dict[str, Any], found: list[dict[str, Any]], total: int) -> None:
