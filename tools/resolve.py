@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,11 @@ SHOWN = (
     "crewai", "litellm", "openai", "mcp", "fastmcp", "a2a-sdk", "pydantic", "fastapi", "starlette", "uvicorn",
     "httpx", "click", "rich", "protobuf", "grpcio", "opentelemetry-sdk",
 )  # fmt: skip
+CHOICES = {
+    "UV_CONSTRAINT",
+    "UV_RESOLUTION",
+    "PIP_CONSTRAINT",
+}  # variables of environments that decide on versions
 LIMIT_SECONDS = 600.0  # for one resolution
 
 Versions = dict[str, Version]
@@ -82,8 +88,9 @@ def with_pip(resolution: Resolution, python: Path, folder: Path) -> Versions:
 
 def call(command: list[str], sent: str | None = None) -> str:
     """Run a command and return what it prints; raise `RuntimeError` with its errors if it fails."""
+    free = {name: value for name, value in os.environ.items() if name not in CHOICES}
     done = subprocess.run(
-        command, input=sent, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS
+        command, input=sent, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS, env=free
     )
     if done.returncode:
         raise RuntimeError(done.stderr.strip()[-2000:])
