@@ -17,6 +17,7 @@ from apflow.core.model.event import EventType
 from apflow.core.model.log import LogChunk, LogEntry, LogQuery
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Task
+from apflow.core.model.usage import UsageEntry, UsageQuery, UsageTotals
 from apflow.core.store.base import Change, TaskQuery, TaskStore, Transition
 from apflow.core.store.transfer import ExportReader, ExportWriter
 from apflow.storage.sql import TaskModel
@@ -63,7 +64,7 @@ def trees(count: int, large: int = 100_000) -> list[Task]:
 
 
 async def fill(db: TaskStore, count: int = 40, large: int = 100_000, **extra: Any) -> None:
-    """Write trees with events, attempts, logs and records."""
+    """Write trees with events, attempts, logs, records and usage."""
     tasks = trees(count, large)
     for each in tasks:
         each.extra.update(extra)
@@ -72,6 +73,10 @@ async def fill(db: TaskStore, count: int = 40, large: int = 100_000, **extra: An
         await db.write(Change(moves=[_started(n), _waiting(n)]))
         await db.write(Change(moves=[_ended(n, large if n % 5 == 0 else 10)]))
         await db.add_logs(_logs(n))
+    totals = UsageTotals(calls=2, input_tokens=5, output_tokens=7, cost_usd=0.25, seconds=1.5)
+    await db.add_usage(
+        [UsageEntry(task_id="a0", root_id="r0", top_id="r0", user_id="u", model="a/model", totals=totals)]
+    )
     await db.put_record("webhook", "w1", {"url": "http://127.0.0.1/ü", "secret": "s"})
     await db.put_record("webhook", "w2", None)
     await db.put_record("webhook", "w1", {"url": "changed"})
@@ -135,6 +140,7 @@ async def everything(db: TaskStore) -> dict[str, Any]:
             "logs": [(each.task_id, each.attempt, each.generation, each.entry) for each in logs],
         }
     found["records"] = await db.records("webhook")
+    found["usage"] = await db.usage(UsageQuery(group_by=("task_id", "model")))
     return found
 
 

@@ -110,7 +110,7 @@ async def test_an_import_is_added_to_other_trees(tmp_path: Path, store: TaskStor
         await imported(store, rows)
         after = await everything(store)
         assert after["other"] == before["other"]
-        assert set(after) == {"other", "r0", "r1", "r2", "records"}
+        assert set(after) == {"other", "r0", "r1", "r2", "records", "usage"}
 
 
 @pytest.mark.parametrize("taken", ["b2", "record"])
@@ -258,7 +258,14 @@ async def test_commands_export_and_import_plain_compressed_and_piped(tmp_path: P
     for name in ("all.jsonl", "all.jsonl.gz"):
         code, out, said = here("db", "export", name, "--json")
         assert code == 0, said
-        assert json.loads(out)["rows"] == {"task": 15, "events": 15, "attempt": 5, "log": 10, "record": 2}
+        assert json.loads(out)["rows"] == {
+            "task": 15,
+            "events": 15,
+            "attempt": 5,
+            "log": 10,
+            "record": 2,
+            "usage": 1,
+        }
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
     code, piped, said = here("db", "export", "-")
     assert code == 0, said

@@ -542,15 +542,15 @@ async def test_aggregate_called_directly_aggregates_what_it_is_given():
 
 def test_http_accepts_lower_case_methods_and_the_former_form_of_an_api_key():
     from apflow.executor.http import RestExecutor
-    from apflow.executor.http.request import plan_request
+    from apflow.executor.http.request import read_request
 
     former = {"type": "apikey", "key": "X-Key", "value": "s3cret-value", "location": "header"}
     inputs = {"url": "https://example.com/", "method": "post", "auth": former}
     RestExecutor().validate_input_schema(inputs)
-    plan = plan_request(inputs, None)
-    assert (plan.request.method, plan.request.headers["X-Key"]) == ("POST", "s3cret-value")
-    in_query = plan_request(inputs | {"auth": former | {"location": "query", "key": "k"}}, None)
-    assert in_query.request.url.params["k"] == "s3cret-value"
+    request = read_request(inputs, None)
+    assert (request.http.method, request.http.headers["X-Key"]) == ("POST", "s3cret-value")
+    in_query = read_request(inputs | {"auth": former | {"location": "query", "key": "k"}}, None)
+    assert in_query.http.url.params["k"] == "s3cret-value"
     assert mask({"auth": former})["auth"]["value"] == "***"
 
 

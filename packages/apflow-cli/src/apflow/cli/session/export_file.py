@@ -23,7 +23,13 @@ STANDARD: Final = "-"
 SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 _GZIP: Final = b"\x1f\x8b"
 _DUCKDB: Final = slice(8, 12)  # the place of the word DUCK in a DuckDB file
-_NAMES: Final = {"task": "tasks", "events": "event pages", "attempt": "attempts", "log": "log pages"}
+_NAMES: Final = {
+    "task": "tasks",
+    "events": "event pages",
+    "attempt": "attempts",
+    "log": "log pages",
+    "usage": "usage rows",
+}
 
 
 @contextmanager

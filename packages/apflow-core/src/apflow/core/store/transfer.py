@@ -36,6 +36,7 @@ class RowType(StrEnum):
     ATTEMPT = "attempt"
     LOG = "log"  # consecutive log entries of one attempt
     RECORD = "record"
+    USAGE = "usage"  # of one model by one task
 
 
 class CustomColumn(NamedTuple):

@@ -83,7 +83,8 @@ async def _pages(connection: Connection, table: TransferTable) -> AsyncGenerator
 
     The sizes are read by another cursor in the same order, which does not read the values.
     """
-    size = " + ".join(f"coalesce(octet_length({quoted(each)}), 0)::BIGINT" for each in table.large)
+    sizes_of = (f"coalesce(octet_length({quoted(each)}), 0)::BIGINT" for each in table.large)
+    size = " + ".join(sizes_of) or "0::BIGINT"
     ordered = f"FROM {table.name} ORDER BY {table.order}"
     sizes = await connection.cursor(f"SELECT {size} {ordered}", timeout=BULK_SECONDS)
     rows = await connection.cursor(f"SELECT {table.selected} {ordered}", timeout=BULK_SECONDS)

@@ -17,7 +17,7 @@ from apflow.core.model.task import Json
 from apflow.core.payload.json_value import dumps, loads
 from apflow.core.store.transfer import Batch, CustomColumn, ExportReader, Row, RowType
 from apflow.storage.sql import attempts
-from apflow.storage.sql.columns import ATTEMPTS, BASE, EVENTS, LOGS, RECORDS, TASKS, Kind, quoted
+from apflow.storage.sql.columns import ATTEMPTS, BASE, EVENTS, LOGS, RECORDS, TASKS, USAGE, Kind, quoted
 from apflow.storage.sql.pages import FIELDS as EVENT_FIELDS
 from apflow.storage.sql.pages import packed, unpacked
 from apflow.storage.sql.transfer_fields import Field, custom_field, text, time
@@ -97,7 +97,7 @@ def transfer_tables(
     Raises:
         InvalidInputError: a custom column has a type that exports do not support, or the name of another one.
     """
-    return {each.type: each for each in (_tasks(columns, more), _EVENTS, _ATTEMPTS, _LOGS, _RECORDS)}
+    return {each.type: each for each in (_tasks(columns, more), _EVENTS, _ATTEMPTS, _LOGS, _RECORDS, _USAGE)}
 
 
 def plain_line(fields: Sequence[Field], values: Sequence[Any]) -> Row:
@@ -288,6 +288,30 @@ _RECORDS: Final = TransferTable(
         Field("updated_at", "TIMESTAMP", Kind.TIME, is_required=True),
     ),
     ("value",),
+    plain_line,
+    plain_values,
+)
+_AMOUNTS: Final = (
+    "calls", "unpriced_calls", "estimated_calls", "input_tokens", "output_tokens", "cached_tokens",
+    "reasoning_tokens",
+)  # fmt: skip
+_USAGE: Final = TransferTable(
+    RowType.USAGE,
+    USAGE,
+    "task_id, model",
+    "rowid",
+    (
+        _TASK_ID,
+        Field("model", "VARCHAR", is_required=True),
+        _ROOT_ID,
+        Field("top_id", "VARCHAR", is_required=True),
+        Field("user_id", "VARCHAR"),
+        Field("last_at", "TIMESTAMP", Kind.TIME, is_required=True),
+        *(Field(name, "BIGINT", is_required=True) for name in _AMOUNTS),
+        Field("cost_usd", "DOUBLE PRECISION", is_required=True),
+        Field("seconds", "DOUBLE PRECISION", is_required=True),
+    ),
+    (),
     plain_line,
     plain_values,
 )
