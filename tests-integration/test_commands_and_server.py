@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -203,5 +203,14 @@ def test_every_reading_command_prints_the_same_here_and_there(shell: Shell):
     there = [shell(*each) for each in READS]
     assert shell.server.end() == 0
     here = [shell(*each, is_there=False) for each in READS]
+    places = {f"the server {shell.server.url}", shell.server.database}
     for command, told, expected in zip(READS, there, here, strict=True):
-        assert told == expected, command
+        assert without(places, told) == without(places, expected), command
+
+
+def without(places: Collection[str], told: tuple[int, str, str]) -> tuple[int, str, str]:
+    """Return what a command did, without the name of the database or of the server in its notes."""
+    code, out, said = told
+    for place in places:
+        said = said.replace(place, "PLACE")
+    return code, out, said

@@ -23,7 +23,7 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d"
 
 def environment(folder: Path, log_format: str) -> dict[str, str]:
     ours = {"APFLOW_DATABASE_URL": f"duckdb:///{folder}/t.duckdb", "APFLOW_LOG_FORMAT": log_format}
-    return {**os.environ, **ours}
+    return {**os.environ, **ours, "APFLOW_BACKGROUND_DAEMON": "false"}
 
 
 def log_of_a_failed_run(folder: Path, log_format: str) -> str:

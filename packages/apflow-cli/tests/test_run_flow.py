@@ -113,7 +113,7 @@ def test_the_user_of_new_tasks_can_be_named(apflow):
         (["--tasks", "3"], "array of objects"),
         (["--tasks", '[{"inputs": {}}]'], "name"),
         (["--tasks-file", "none.json"], "cannot be read"),
-        (["--tasks", "[]", "--inputs", "{}"], "requires an EXECUTOR"),
+        (["--tasks", "[]", "--inputs", "{}"], "require an EXECUTOR"),
         (["add", "--inputs", "{"], "--inputs is not valid JSON"),
         (["add", "--timeout", "0"], "--timeout"),
         (["add", "--import", "nowhere"], "no module 'nowhere'"),
