@@ -10,6 +10,7 @@ from apflow.core.errors import (
     AlreadyRunningError,
     AmbiguousTaskError,
     ApflowError,
+    BudgetExceededError,
     ConflictError,
     ExecutorError,
     ExecutorNotFoundError,
@@ -29,6 +30,7 @@ from apflow.core.errors import (
     KeyUsedError,
     LimitExceededError,
     MalformedTextError,
+    ModelPriceUnknownError,
     MoveLostError,
     NoResultError,
     NotFoundError,
@@ -85,6 +87,8 @@ TOLD = [
 # Errors that no operation ends with, or that tell of the machine.
 UNTOLD = {
     ApflowError,
+    BudgetExceededError,
+    ModelPriceUnknownError,
     NoResultError,
     SettingsError,
     StoreDamagedError,

@@ -232,6 +232,7 @@ NAMED = {
     "webhooks": {"task_id": "r"},
     "get": {"task_id": "r"},
     "attempts": {"task_id": "a"},
+    "budget": {"task_id": "a"},
     "children": {"parent_id": "r"},
     "tree": {"task_id": "a"},
     "status": {"task_ids": ["r"]},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from crewai import Agent, Crew, Process, Task
 
@@ -20,7 +20,8 @@ def kickoff(crew: CrewDefinition, session: CrewSession) -> str:
         Stopped: the run was stopped, or a call of a model failed.
         Exception: CrewAI failed.
     """
-    return str(build(crew, session).kickoff().raw)
+    output: Any = cast("Any", build(crew, session)).kickoff()  # without streaming, an output
+    return str(output.raw)
 
 
 def build(crew: CrewDefinition, session: CrewSession) -> Crew:
@@ -32,7 +33,7 @@ def build(crew: CrewDefinition, session: CrewSession) -> Crew:
     is_hierarchical = crew.process == HIERARCHICAL
     return Crew(
         name=crew.name,
-        agents=agents,
+        agents=[*agents],
         tasks=tasks,
         process=Process.hierarchical if is_hierarchical else Process.sequential,
         manager_llm=session_llm(session, crew.llm) if is_hierarchical else None,

@@ -180,7 +180,10 @@ def _indices(given: list[tuple[str | None, dict[str, Json]]], also: str, path: s
     """Return the index of each agent or task by what others may call it: its key, name, and `also`."""
     found: dict[str, int] = {}
     for index, (key, each) in enumerate(given):
-        for name in {key, each.get("name"), each.get(also)} - {None}:
+        names: set[str | None] = {key, each.get("name"), each.get(also)}
+        for name in names:
+            if name is None:
+                continue
             if found.setdefault(name, index) != index:
                 raise ValidationError(
                     f"{path}: two are called {name!r}. Give each one a different name.",

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import threading
+from importlib import import_module
 
 from apflow.executor.crewai.errors import CrewAIMissingError
 
@@ -55,7 +56,7 @@ def load() -> None:
         was_disabled = os.environ.get(NO_DOTENV)
         os.environ[NO_DOTENV] = "true"
         try:
-            import crewai  # noqa: F401
+            import_module("crewai")
         except ImportError as error:
             raise CrewAIMissingError(str(error)) from error
         finally:

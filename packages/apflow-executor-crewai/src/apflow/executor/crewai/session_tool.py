@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from crewai.tools import BaseTool
-from crewai.utilities.pydantic_schema_utils import create_model_from_schema
+from crewai.utilities.pydantic_schema_utils import create_model_from_schema  # pyright: ignore[reportUnknownVariableType]
 from pydantic import PrivateAttr
 
 from apflow.core.extensions.tools import Tool, get_tool
