@@ -67,7 +67,8 @@ class CrewDefinition:
     @property
     def tools(self) -> set[str]:
         """The ids of the tools that its agents and tasks use."""
-        return {tool for each in (*self.agents, *self.tasks) for tool in each.tools}
+        users: list[AgentDefinition | TaskDefinition] = [*self.agents, *self.tasks]
+        return {tool for each in users for tool in each.tools}
 
 
 def read_crew(given: Mapping[str, Json], name: str) -> CrewDefinition:
