@@ -24,6 +24,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    WithJsonSchema,
     create_model,
 )
 
@@ -32,7 +33,7 @@ from apflow.core.model.budget import MAX_LIMIT
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.payload.json_value import whole
-from apflow.core.service.time_span import check_since
+from apflow.core.service.time_span import SINCE_SCHEMA, check_since
 from apflow.core.webhooks.webhook import WebhookConfig
 
 MAX_TASK_IDS: Final = 1000  # in one call
@@ -85,7 +86,7 @@ JsonTime = Annotated[
     AwareDatetime, Field(strict=False), BeforeValidator(_check_time), AfterValidator(_to_utc)
 ]
 Time = Annotated[datetime | None, JsonType(JsonTime | None)]
-JsonSince = Annotated[str, AfterValidator(check_since)]
+JsonSince = Annotated[str, AfterValidator(check_since), WithJsonSchema(SINCE_SCHEMA)]
 
 # What a number in JSON can hold exactly in every language.
 LogNumber = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(whole)]

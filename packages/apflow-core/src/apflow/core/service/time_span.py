@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.task import utc_now
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}  # seconds
-_SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,6})?[smhdw])+")
+_SPAN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?[smhdw])+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+# What `read_since` reads, but for times without a zone.
+SINCE_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "anyOf": [{"pattern": f"^{_SPAN.pattern}$"}, {"format": "date"}, {"format": "date-time"}],
+}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -53,9 +59,12 @@ def read_since(since: str) -> datetime:
         if not _TIME.match(text):
             raise ValueError("no date")  # noqa: TRY301
         time = datetime.fromisoformat(text)
-        return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).astimezone(UTC)
-    except (ValueError, OverflowError):
+    except ValueError:
         raise InvalidInputError(
             f"{since[:80]!r} is not a span of time or a time. Write a span as 90s, 30m, 12h, 7d or 2w, and "
             "a time as 2026-11-27 or 2026-11-27T08:30+01:00."
         ) from None
+    try:
+        return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).astimezone(UTC)
+    except OverflowError:  # within a day of the first or the last time
+        return time.replace(tzinfo=UTC)

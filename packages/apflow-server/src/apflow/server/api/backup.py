@@ -31,6 +31,7 @@ router = APIRouter(tags=["database"])
     response_class=StreamingResponse,
     responses={
         200: {"content": {"application/octet-stream": {}}, "description": "The copy: a DuckDB file."},
+        401: {"description": "The token is missing or invalid."},
         403: {"description": "The caller is not an admin."},
         422: {"description": "The database is not a file."},
     },
