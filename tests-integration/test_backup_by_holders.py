@@ -132,7 +132,8 @@ async def test_a_server_is_copied_over_http(place: Place, has_tokens: bool):
         assert code == 0, said
         code, _, said = place("db", "backup", "near.duckdb", **token)  # the server is found by its file
         assert code == 0, said
-        SyncClient(url, admin if has_tokens else None).backup(place.folder / "sync.duckdb")
+        with SyncClient(url, admin if has_tokens else None) as client:
+            client.backup(place.folder / "sync.duckdb")
         if has_tokens:
             for wrong in ({"APFLOW_API_TOKEN": user}, {}):
                 code, _, said = place("db", "backup", "no.duckdb", "--server", url, **elsewhere, **wrong)

@@ -83,7 +83,7 @@ async def owner(db: TaskStore) -> int:
 
 async def requested(server: ModelServer, count: int) -> None:
     """Wait until the server has received so many calls. The first ones import LiteLLM, which takes long."""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(300):
         while True:
             if len(server.requests) >= count:
                 return
@@ -91,7 +91,7 @@ async def requested(server: ModelServer, count: int) -> None:
 
 
 async def ended(db: TaskStore) -> None:
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(300):
         while True:
             if (await db.get(["r"]))["r"].run_ended_at is not None:
                 return

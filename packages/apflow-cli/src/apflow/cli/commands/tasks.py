@@ -21,6 +21,7 @@ from apflow.cli.inputs.options import (
     with_tasks,
 )
 from apflow.cli.inputs.parameter import parameter_option
+from apflow.cli.inputs.since import Since
 from apflow.core.bounds import MAX_COUNT
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def children(ctx: click.Context, task_id: str) -> None:
 @parameter_option("tasks.count", "is_running", "--running/--not-running", default=None)
 @parameter_option("tasks.count", "original_task_id", "--original", metavar="ID")
 @parameter_option("tasks.count", "id_prefix", "--id-prefix", metavar="TEXT")
-@parameter_option("tasks.count", "since", "--since", metavar="SPAN")
+@parameter_option("tasks.count", "since", "--since", metavar="SPAN", type=Since())
 @parameter_option("tasks.count", "created_after", "--created-after", type=click.DateTime(), more="In UTC.")
 @parameter_option("tasks.count", "created_before", "--created-before", type=click.DateTime(), more="In UTC.")
 @with_service

@@ -8,6 +8,7 @@ import click
 
 from apflow.cli.inputs.options import session_of, with_list
 from apflow.cli.inputs.parameter import parameter_option
+from apflow.cli.inputs.since import Since
 from apflow.core.bounds import MAX_COUNT
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ SHOWN_RUNS = 20  # trees that `apflow ps --all` shows
 @parameter_option("tasks.list", "is_running", "--running/--not-running", default=None)
 @parameter_option("tasks.list", "original_task_id", "--original", metavar="ID")
 @parameter_option("tasks.list", "id_prefix", "--id-prefix", metavar="TEXT")
-@parameter_option("tasks.list", "since", "--since", metavar="SPAN")
+@parameter_option("tasks.list", "since", "--since", metavar="SPAN", type=Since())
 @parameter_option("tasks.list", "created_after", "--created-after", type=click.DateTime(), more="In UTC.")
 @parameter_option("tasks.list", "created_before", "--created-before", type=click.DateTime(), more="In UTC.")
 @parameter_option("tasks.list", "limit", "-l", "--limit")

@@ -1,0 +1,22 @@
+"""The values of `--since`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+class Since(click.ParamType):
+    """A span of time before now, or a time, as `read_since` of the core reads it."""
+
+    name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from apflow.core.errors import InvalidInputError
+        from apflow.core.service.time_span import check_since
+
+        try:
+            return check_since(value)
+        except InvalidInputError as error:
+            self.fail(str(error), param, ctx)
