@@ -24,22 +24,11 @@ def worker(ctx: click.Context) -> None:
     tasks, releases the remaining trees so that other processes can continue them, and exits with status 0. A
     second signal ends it immediately; no stored data is lost.
     """
-    from apflow.cli.session.signals import drain_on_signal
     from apflow.cli.session.work import perform_here
-    from apflow.core.capture.clean_output import clean_output
-    from apflow.core.engine.worker import Worker
-    from apflow.core.settings import get_settings
-    from apflow.core.webhooks.defaults import check_defaults
-    from apflow.core.webhooks.delivery import delivering
+    from apflow.cli.session.worker import run_worker
 
     async def work(service: TaskService) -> None:
-        check_defaults(get_settings())
-        running = Worker(service.db)
-        with drain_on_signal(running.drain), clean_output():
-            click.echo(
-                f"Running what is submitted to {service.db.url}. SIGTERM or Ctrl-C ends this.", err=True
-            )
-            async with delivering(service.db, get_settings()):
-                await running.run()
+        said = f"Running what is submitted to {service.db.url}. SIGTERM or Ctrl-C ends this."
+        await run_worker(service, lambda: click.echo(said, err=True))
 
     perform_here(ctx, work, is_service=True)

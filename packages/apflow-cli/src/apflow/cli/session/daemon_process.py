@@ -15,10 +15,8 @@ import click
 
 from apflow.cli.inputs.options import session_of
 from apflow.cli.session.daemon_files import RUNNING, WAITING, DaemonFiles, DaemonState
-from apflow.cli.session.signals import drain_on_signal
 from apflow.cli.session.work import perform_here
-from apflow.core.capture.clean_output import clean_output
-from apflow.core.engine.worker import Worker
+from apflow.cli.session.worker import run_worker
 from apflow.core.model.task import utc_now
 from apflow.core.process.identity import started
 from apflow.core.service.task_service import TaskService
@@ -42,15 +40,16 @@ def run_daemon(ctx: click.Context) -> None:
         state = _state(ctx, files)
         files.write(state)
 
+        def begin() -> None:
+            files.write(replace(state, state=RUNNING))
+            _note(f"The daemon runs what is submitted to {state.database} (process {state.pid}).")
+
         async def work(service: TaskService) -> None:
-            worker = Worker(service.db)
-            with drain_on_signal(worker.drain), clean_output(), _rotated(files.log):
-                files.write(replace(state, state=RUNNING))
-                _note(f"The daemon runs what is submitted to {state.database} (process {state.pid}).")
-                await worker.run()
+            with _rotated(files.log):
+                await run_worker(service, begin)
 
         try:
-            perform_here(ctx, work)
+            perform_here(ctx, work, is_service=True)
         finally:
             _note(f"The daemon ends (process {state.pid}).")
 
