@@ -356,7 +356,7 @@ async def test_a_killed_import_leaves_nothing_and_the_next_one_succeeds(
             process.send_signal(signal.SIGKILL)
             process.wait()
     async with make(url) as second:
-        assert set(await everything(second)) == {"other", "records"}
+        assert set(await everything(second)) == {"other", "records", "usage"}
     code, _, said = there("db", "import", "all.jsonl")
     assert code == 0, said
     async with make(url) as second:
