@@ -204,13 +204,13 @@ def test_every_reading_command_prints_the_same_here_and_there(shell: Shell):
     assert shell.server.end() == 0
     here = [shell(*each, is_there=False) for each in READS]
     places = {f"the server {shell.server.url}", shell.server.database}
-    for command, told, expected in zip(READS, there, here, strict=True):
-        assert without(places, told) == without(places, expected), command
+    for command, actual, expected in zip(READS, there, here, strict=True):
+        assert mask_places(actual, places) == mask_places(expected, places), command
 
 
-def without(places: Collection[str], told: tuple[int, str, str]) -> tuple[int, str, str]:
-    """Return what a command did, without the name of the database or of the server in its notes."""
-    code, out, said = told
+def mask_places(outcome: tuple[int, str, str], places: Collection[str]) -> tuple[int, str, str]:
+    """Return the outcome of a command, with PLACE for the database or the server in its notes."""
+    code, output, notes = outcome
     for place in places:
-        said = said.replace(place, "PLACE")
-    return code, out, said
+        notes = notes.replace(place, "PLACE")
+    return code, output, notes

@@ -28,7 +28,7 @@ Finding = tuple[bool, str]  # whether it is good, and what it is
 
 def find_room(file: Path) -> Finding:
     """Return whether the disk of a database file has room for it to grow and to be copied."""
-    folder = next(each for each in (file.parent, *file.parents) if each.is_dir())
+    folder = _existing_folder(file)
     free = shutil.disk_usage(folder).free
     size = file.stat().st_size if file.is_file() else 0
     wanted = size + MIN_FREE_BYTES
@@ -40,7 +40,7 @@ def find_room(file: Path) -> Finding:
 
 def find_permissions(file: Path) -> Finding:
     """Return whether this user, and no other one, can change a database file."""
-    folder = next(each for each in (file.parent, *file.parents) if each.is_dir())
+    folder = _existing_folder(file)
     if not os.access(folder, os.W_OK | os.X_OK):
         return False, f"This user cannot write in {folder}, where DuckDB has its log and its lock."
     if not file.exists():
@@ -53,6 +53,11 @@ def find_permissions(file: Path) -> Finding:
     if mode & (stat.S_IRGRP | stat.S_IROTH):
         return True, f"other users can read {file} (mode {mode:03o}); chmod 600 keeps it private"
     return True, f"{file} (mode {mode:03o})"
+
+
+def _existing_folder(file: Path) -> Path:
+    """Return the nearest folder above a file that exists."""
+    return next(each for each in file.parents if each.is_dir())
 
 
 def find_holder_of(file: Path) -> Finding:

@@ -95,10 +95,8 @@ def flow(
             if config is not None:
                 raise click.UsageError("--webhook and --on-failure take one tree with --background.")
             _submit_each(ctx, given.trees, user_id=user_id, idempotency_key=idempotency_key, output=output)
-        elif config is not None:
-            _execute(ctx, given, config, user_id=user_id, idempotency_key=idempotency_key, output=output)
         else:
-            _submit(ctx, given, user_id=user_id, idempotency_key=idempotency_key, output=output)
+            _submit(ctx, given, config, user_id=user_id, idempotency_key=idempotency_key, output=output)
         return
     if idempotency_key is not None:
         raise click.UsageError("--idempotency-key requires --background.")
@@ -128,41 +126,22 @@ def flow(
 def _submit(
     ctx: click.Context,
     given: GivenTrees,
+    config: dict[str, Any] | None,
     *,
     user_id: str | None,
     idempotency_key: str | None,
     output: Path | None,
 ) -> None:
+    """Submit a tree, with a webhook if there is a configuration of one."""
     from apflow.cli.display.output import write_fields
     from apflow.cli.session.background import start_daemon_if_needed
     from apflow.cli.session.work import perform
 
     async def work(service: TaskService) -> dict[str, Any]:
         [tree] = await given.typed(service)
-        root = await service.submit(tree, user_id=user_id, idempotency_key=idempotency_key)
-        return {"root_task_id": root["id"], "status": root["status"], "ids": root["ids"], "root": root}
-
-    submitted = perform(ctx, work)
-    if not _write_as_json(ctx, submitted, output):
-        write_fields({name: submitted[name] for name in ("root_task_id", "status")})
-    start_daemon_if_needed(ctx, [submitted])
-
-
-def _execute(
-    ctx: click.Context,
-    given: GivenTrees,
-    config: dict[str, Any],
-    *,
-    user_id: str | None,
-    idempotency_key: str | None,
-    output: Path | None,
-) -> None:
-    """Submit a tree with a webhook."""
-    from apflow.cli.display.output import write_fields
-    from apflow.cli.session.work import perform
-
-    async def work(service: TaskService) -> dict[str, Any]:
-        [tree] = await given.typed(service)
+        if config is None:
+            root = await service.submit(tree, user_id=user_id, idempotency_key=idempotency_key)
+            return {"root_task_id": root["id"], "status": root["status"], "ids": root["ids"], "root": root}
         done = await service.execute(
             tasks=tree, user_id=user_id, idempotency_key=idempotency_key, webhook_config=config
         )
@@ -175,6 +154,7 @@ def _execute(
     if not _write_as_json(ctx, submitted, output):
         names = ("root_task_id", "status", "webhook_id", "webhook_secret")
         write_fields({name: submitted[name] for name in names if name in submitted})
+    start_daemon_if_needed(ctx, [submitted])
 
 
 def _submit_each(

@@ -21,7 +21,7 @@ from apflow.cli.inputs.options import (
     with_tasks,
 )
 from apflow.cli.inputs.parameter import parameter_option
-from apflow.cli.inputs.since import Since
+from apflow.cli.inputs.times import Since, UtcTime
 from apflow.core.bounds import MAX_COUNT
 
 if TYPE_CHECKING:
@@ -170,8 +170,8 @@ def children(ctx: click.Context, task_id: str) -> None:
     found = perform(ctx, work)
     if not write_as_asked(ctx, {"tasks": found}, (task["id"] for task in found)):
         write_task_list(found, is_wide=session_of(ctx).format == "wide")
-    if not found:
-        write_note(f"Task {task_id} has no children. `apflow tasks tree {task_id}` shows its tree.")
+        if not found:
+            write_note(f"Task {task_id} has no children. `apflow tasks tree {task_id}` shows its tree.")
 
 
 @tasks.command()
@@ -184,20 +184,15 @@ def children(ctx: click.Context, task_id: str) -> None:
 @parameter_option("tasks.count", "original_task_id", "--original", metavar="ID")
 @parameter_option("tasks.count", "id_prefix", "--id-prefix", metavar="TEXT")
 @parameter_option("tasks.count", "since", "--since", metavar="SPAN", type=Since())
-@parameter_option("tasks.count", "created_after", "--created-after", type=click.DateTime(), more="In UTC.")
-@parameter_option("tasks.count", "created_before", "--created-before", type=click.DateTime(), more="In UTC.")
+@parameter_option("tasks.count", "created_after", "--created-after", type=UtcTime(), more="In UTC.")
+@parameter_option("tasks.count", "created_before", "--created-before", type=UtcTime(), more="In UTC.")
 @with_service
 @click.pass_context
 def count(ctx: click.Context, /, status: tuple[str, ...], **options: Any) -> None:
     """Count tasks, in total and by status."""
-    from datetime import UTC
-
     from apflow.cli.display.output import write_json, write_line
     from apflow.cli.session.work import perform
     from apflow.core.model.status import TaskStatus
-
-    for name in ("created_after", "created_before"):
-        options[name] = options[name] and options[name].replace(tzinfo=UTC)
 
     async def work(service: TaskService) -> dict[str, Any]:
         chosen = [TaskStatus(each) for each in status] or None

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from apflow.cli.inputs.options import session_of, with_service, with_task
+from apflow.cli.inputs.options import Number, session_of, with_service, with_task
 from apflow.cli.inputs.parameter import parameter_option
+from apflow.cli.inputs.times import UtcTime
+from apflow.core.bounds import MAX_BUDGET
 
 if TYPE_CHECKING:
     from apflow.core.service.task_service import TaskService
-
-MOST = 10**12
-
-
-class Amount(click.FloatRange):
-    """A number within bounds. Not a number (`nan`) is outside of all bounds."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value!r} is not a number.", param, ctx)
-        return number
-
 
 COLUMNS = ("calls", "input_tokens", "output_tokens", "cost_usd", "seconds")
 
 
 @click.command()
 @with_task
-@parameter_option("tasks.budget", "usd", "--usd", type=Amount(min=0, max=MOST))
+@parameter_option("tasks.budget", "usd", "--usd", type=Number(min=0, max=MAX_BUDGET))
 @parameter_option("tasks.budget", "tokens", "--tokens")
 @parameter_option("tasks.budget", "calls", "--calls")
-@parameter_option("tasks.budget", "seconds", "--seconds", type=Amount(min=0, max=MOST))
+@parameter_option("tasks.budget", "seconds", "--seconds", type=Number(min=0, max=MAX_BUDGET))
 @parameter_option("tasks.budget", "on_exceed", "--on-exceed")
 @with_service
 @click.pass_context
@@ -70,21 +58,19 @@ _DOES = {"fail": "fails", "wait": "waits until the budget is raised"}
 @click.command()
 @click.argument("task_id", metavar="[ID]", required=False)
 @parameter_option("tasks.usage", "user_id", "-u", "--user-id", metavar="ID")
-@parameter_option("tasks.usage", "since", "--since", type=click.DateTime(), more="In UTC.")
+@parameter_option("tasks.usage", "since", "--since", type=UtcTime(), more="In UTC.")
 @parameter_option("tasks.usage", "group_by", "--by")
 @with_service
 @click.pass_context
 def usage(ctx: click.Context, /, task_id: str | None, since: Any, group_by: Any, **options: Any) -> None:
     """Show what the calls of language models used: of a task with everything below it, or of all tasks."""
-    from datetime import UTC
-
     from apflow.cli.display.output import write_json, write_table
     from apflow.cli.session.work import perform
 
     async def work(service: TaskService) -> dict[str, Any]:
         return await service.usage(
             None if task_id is None else await service.find_id(task_id),
-            since=since and since.replace(tzinfo=UTC),
+            since=since,
             group_by=group_by,
             **options,
         )

@@ -172,8 +172,8 @@ def resume(ctx: click.Context, task_ids: tuple[str, ...], is_all: bool) -> None:
             ("task_id", "name", "status", "error"),
             [[each[k] for k in ("task_id", "name", "status", "error")] for each in found],
         )
-    if not found:
-        write_note(f"No tree can be resumed in {place_of(session_of(ctx))}. `apflow ps` lists what runs.")
+        if not found:
+            write_note(f"No tree can be resumed in {place_of(session_of(ctx))}. `apflow ps` lists what runs.")
     codes = [OF_STATUS.get(each["status"], interrupted[0] or ExitCode.FAILED) for each in found]
     finish(max(codes, default=ExitCode.DONE))
 

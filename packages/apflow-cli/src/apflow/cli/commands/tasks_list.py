@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from apflow.cli.inputs.options import session_of, with_list
+from apflow.cli.inputs.options import Session, session_of, with_list
 from apflow.cli.inputs.parameter import parameter_option
-from apflow.cli.inputs.since import Since
+from apflow.cli.inputs.times import Since, UtcTime
 from apflow.core.bounds import MAX_COUNT
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ SHOWN_RUNS = 20  # trees that `apflow ps --all` shows
 @parameter_option("tasks.list", "original_task_id", "--original", metavar="ID")
 @parameter_option("tasks.list", "id_prefix", "--id-prefix", metavar="TEXT")
 @parameter_option("tasks.list", "since", "--since", metavar="SPAN", type=Since())
-@parameter_option("tasks.list", "created_after", "--created-after", type=click.DateTime(), more="In UTC.")
-@parameter_option("tasks.list", "created_before", "--created-before", type=click.DateTime(), more="In UTC.")
+@parameter_option("tasks.list", "created_after", "--created-after", type=UtcTime(), more="In UTC.")
+@parameter_option("tasks.list", "created_before", "--created-before", type=UtcTime(), more="In UTC.")
 @parameter_option("tasks.list", "limit", "-l", "--limit")
 @parameter_option("tasks.list", "offset", "--offset")
 @parameter_option("tasks.list", "cursor", "--cursor", metavar="ID")
@@ -45,12 +45,8 @@ SHOWN_RUNS = 20  # trees that `apflow ps --all` shows
 @click.pass_context
 def list_tasks(ctx: click.Context, /, status: tuple[str, ...], **options: Any) -> None:
     """List tasks, the newest first; by default the roots of trees, with the status of each tree."""
-    from datetime import UTC
-
     from apflow.core.model.status import TaskStatus
 
-    for name in ("created_after", "created_before"):
-        options[name] = options[name] and options[name].replace(tzinfo=UTC)
     show_list(ctx, {**options, "status": [TaskStatus(each) for each in status] or None})
 
 
@@ -93,10 +89,12 @@ def show_list(ctx: click.Context, options: dict[str, Any]) -> None:
     from apflow.cli.display.task_list import write_task_list
     from apflow.cli.session.work import perform
 
+    is_for_people = session_of(ctx).is_for_people
+
     async def work(service: TaskService) -> tuple[list[dict[str, Any]], int]:
         found = await service.list(**options, with_tree=True)
-        skipped = options.get("offset") or 0
-        if len(found) < options["limit"] and not skipped and options.get("cursor") is None:
+        is_first_page = not options.get("offset") and options.get("cursor") is None
+        if not is_for_people or (len(found) < options["limit"] and is_first_page):
             return found, len(found)
         filters: dict[str, Any] = {"root_only": True}
         filters |= {name: value for name, value in options.items() if name not in PAGE_PARAMETERS}
@@ -111,13 +109,20 @@ def show_list(ctx: click.Context, options: dict[str, Any]) -> None:
 
 def _note(ctx: click.Context, options: dict[str, Any], found: list[dict[str, Any]], total: int) -> None:
     from apflow.cli.display.output import write_note
-    from apflow.cli.session.place import place_of
 
     if not found:
-        write_note(f"{_nothing(options)} in {place_of(session_of(ctx))}. {_advice(options)}")
+        note_nothing(session_of(ctx), options)
     elif len(found) < total:
         next_page = "" if options.get("offset") else f"; --cursor {found[-1]['id']} continues"
         write_note(f"{len(found)} of {total}. --limit N shows more{next_page}.")
+
+
+def note_nothing(session: Session, options: dict[str, Any]) -> None:
+    """Say to people that a list with these parameters is empty, where the command looked, and what to try."""
+    from apflow.cli.display.output import write_note
+    from apflow.cli.session.place import place_of
+
+    write_note(f"{_nothing(options)} in {place_of(session)}. {_advice(options)}")
 
 
 def _nothing(options: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from apflow.cli.commands.tasks_list import note_nothing
 from apflow.cli.errors.exit_code import OF_STATUS, ExitCode
 from apflow.cli.inputs.options import Session, finish, session_of, with_service
 
@@ -40,7 +41,7 @@ def watch(ctx: click.Context, task_id: str | None) -> None:
 
     status = perform(ctx, work)
     if status is None:
-        _note_nothing(session)
+        note_nothing(session, {"is_running": True})
         finish(ExitCode.NOT_FOUND)
     finish(OF_STATUS.get(status, ExitCode.FAILED))
 
@@ -56,14 +57,6 @@ async def _newest(service: TaskService) -> str | None:
         total = (await service.count(is_running=True, root_only=True))["total"]
         write_note(f"Watching the newest of {total} trees: {label(found[0])}. `apflow ps` lists them.")
     return str(found[0]["id"])
-
-
-def _note_nothing(session: Session) -> None:
-    from apflow.cli.display.output import write_note
-    from apflow.cli.session.place import place_of
-
-    place = place_of(session)
-    write_note(f"No tree is running or waiting to run in {place}. `apflow ps --all` shows the newest trees.")
 
 
 async def _follow(service: TaskService, task_id: str, session: Session) -> str:

@@ -32,8 +32,8 @@ def workers(ctx: click.Context) -> None:
         values = [each | {"up": age(each["started_at"], now)} for each in found]
         if found or not is_terminal:
             write_table(columns, [[each[column] for column in columns] for each in values])
-    if not found:
-        write_note(
-            f"No worker runs what is submitted to {place_of(session_of(ctx))}. "
-            "`apflow worker` or `apflow serve` starts one."
-        )
+        if not found:
+            write_note(
+                f"No worker runs what is submitted to {place_of(session_of(ctx))}. "
+                "`apflow worker` or `apflow serve` starts one."
+            )

@@ -17,14 +17,22 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
 
-class Seconds(click.FloatRange):
-    """A number of seconds within bounds. Not a number (`nan`) is outside of all bounds."""
+class Number(click.FloatRange):
+    """A number within bounds. Not a number (`nan`) is outside of all bounds."""
+
+    noun = "a number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
         if math.isnan(number):
-            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+            self.fail(f"{value!r} is not {self.noun}.", param, ctx)
         return number
+
+
+class Seconds(Number):
+    """A number of seconds within bounds."""
+
+    noun = "a number of seconds"
 
 
 @dataclass
@@ -37,6 +45,11 @@ class Session:
     modules: tuple[str, ...] = ()
     server: str = ""
     format: str = "table"
+
+    @property
+    def is_for_people(self) -> bool:
+        """Whether the output is a table, and not JSON, YAML or ids."""
+        return not self.is_json and self.format in ("table", "wide")
 
 
 def session_of(ctx: click.Context) -> Session:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
-from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_ERROR_TYPES, MAX_SECONDS
+from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_BUDGET, MAX_ERROR_TYPES, MAX_SECONDS
 from apflow.core.errors import InvalidInputError
-from apflow.core.model.budget import AMOUNTS, MAX_LIMIT, MEMBERS, ON_EXCEED
+from apflow.core.model.budget import AMOUNTS, MEMBERS, ON_EXCEED
 from apflow.core.model.ids import fault_of_extension_id
 from apflow.core.model.task import EFFECTS, PUBLIC_FIELDS, Json
 from apflow.core.payload.inputs import find_references
@@ -273,14 +273,14 @@ def _is_limit(name: str, value: object) -> bool:
     is_whole = name in ("tokens", "calls")
     if isinstance(value, bool) or not isinstance(value, int if is_whole else int | float):
         return False
-    return 0 <= value <= MAX_LIMIT
+    return 0 <= value <= MAX_BUDGET
 
 
 _LIMITS: Mapping[str, str] = {
-    "usd": f"a number of US dollars from 0 to {MAX_LIMIT:,}",
-    "tokens": f"an integer from 0 to {MAX_LIMIT:,}",
-    "calls": f"an integer from 0 to {MAX_LIMIT:,}",
-    "seconds": f"a number of seconds of calls from 0 to {MAX_LIMIT:,}",
+    "usd": f"a number of US dollars from 0 to {MAX_BUDGET:,}",
+    "tokens": f"an integer from 0 to {MAX_BUDGET:,}",
+    "calls": f"an integer from 0 to {MAX_BUDGET:,}",
+    "seconds": f"a number of seconds of calls from 0 to {MAX_BUDGET:,}",
 }
 
 

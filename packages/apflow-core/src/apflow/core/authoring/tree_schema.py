@@ -11,8 +11,8 @@ from typing import Any, Final, cast
 
 from apflow.core.authoring.field_validation import READ_ONLY
 from apflow.core.authoring.file_parameters import KEYWORDS, NAME_PATTERN, REFERENCE_PATTERN, TYPES
-from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_ERROR_TYPES, MAX_SECONDS
-from apflow.core.model.budget import MAX_LIMIT, ON_EXCEED
+from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_BUDGET, MAX_ERROR_TYPES, MAX_SECONDS
+from apflow.core.model.budget import ON_EXCEED
 from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import EFFECTS
@@ -236,7 +236,7 @@ def _policy() -> Schema:
 
 
 def _budget() -> Schema:
-    number = {"type": ["number", "null"], "minimum": 0, "maximum": MAX_LIMIT}
+    number = {"type": ["number", "null"], "minimum": 0, "maximum": MAX_BUDGET}
     integer = {**number, "type": ["integer", "null"]}
     return {
         "type": ["object", "null"],

@@ -15,11 +15,11 @@ from typing import Final, cast
 from apflow.core.engine import active_runs
 from apflow.core.events.bus import bus_of
 from apflow.core.model.event import EventType, TaskEvent
+from apflow.core.model.tree import DERIVED_ERRORS
 from apflow.core.store.base import TaskStore
 
 logger = logging.getLogger("apflow.runs")
 
-FOLLOWING: Final = frozenset({"DependencyFailed", "ChildFailed"})  # error types of tasks that others failed
 MAX_ERROR_LENGTH: Final = 500  # characters of an error in a line
 
 
@@ -39,7 +39,7 @@ def _log_failures(store: TaskStore, events: tuple[TaskEvent, ...]) -> None:
 
 def _is_cause(event: TaskEvent) -> bool:
     """Return whether a task failed by itself. The root of a tree has the line of the tree."""
-    return event.task_id != event.root_task_id and _error_type(event) not in FOLLOWING
+    return event.task_id != event.root_task_id and _error_type(event) not in DERIVED_ERRORS
 
 
 def _log(store: TaskStore, event: TaskEvent) -> None:

@@ -20,7 +20,6 @@ MEMBERS: Final = (*AMOUNTS, "on_exceed")
 FAIL: Final = "fail"
 WAIT: Final = "wait"
 ON_EXCEED: Final = (FAIL, WAIT)
-MAX_LIMIT: Final = 10**12
 MIN_OUTPUT_TOKENS: Final = 16  # of a call whose number of tokens is reduced to what the budget has left
 
 Amounts = dict[str, float]  # of each of `AMOUNTS` that is not zero

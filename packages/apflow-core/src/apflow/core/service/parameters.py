@@ -28,8 +28,7 @@ from pydantic import (
     create_model,
 )
 
-from apflow.core.bounds import MAX_COUNT
-from apflow.core.model.budget import MAX_LIMIT
+from apflow.core.bounds import MAX_BUDGET, MAX_COUNT
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.payload.json_value import whole
@@ -80,8 +79,8 @@ JsonIdList = Annotated[list[_JsonId], Field(min_length=1, max_length=MAX_TASK_ID
 AnyInteger = Annotated[int, Field(ge=-MAX_COUNT, le=MAX_COUNT), BeforeValidator(whole)]
 NotNegative = Annotated[int, Field(ge=0, le=MAX_COUNT), BeforeValidator(whole)]
 Positive = Annotated[int, Field(ge=1, le=MAX_COUNT), BeforeValidator(whole)]
-Amount = Annotated[float, Field(ge=0, le=MAX_LIMIT)]
-WholeAmount = Annotated[int, Field(ge=0, le=MAX_LIMIT), BeforeValidator(whole)]
+Amount = Annotated[float, Field(ge=0, le=MAX_BUDGET)]
+WholeAmount = Annotated[int, Field(ge=0, le=MAX_BUDGET), BeforeValidator(whole)]
 JsonTime = Annotated[
     AwareDatetime, Field(strict=False), BeforeValidator(_check_time), AfterValidator(_to_utc)
 ]

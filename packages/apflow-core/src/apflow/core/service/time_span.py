@@ -12,7 +12,7 @@ from apflow.core.model.task import utc_now
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}  # seconds
 _SPAN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?[smhdw])+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
-# What `read_since` reads, but for times without a zone.
+# What `read_since` reads, except times without a zone.
 SINCE_SCHEMA: dict[str, Any] = {
     "type": "string",
     "anyOf": [{"pattern": f"^{_SPAN.pattern}$"}, {"format": "date"}, {"format": "date-time"}],

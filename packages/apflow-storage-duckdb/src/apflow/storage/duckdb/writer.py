@@ -12,7 +12,8 @@ import duckdb
 
 from apflow.core.errors import ApflowError, StoreError, StoreUnavailableError
 from apflow.core.model.task import utc_now
-from apflow.core.store.base import Change, TransitionResult
+from apflow.core.store.base import Change
+from apflow.core.store.group_commit import ChangeResult
 from apflow.core.store.transfer import ExportReader
 from apflow.storage.duckdb import statements
 from apflow.storage.duckdb.bulk_load import Target, add_custom_columns, load
@@ -48,7 +49,6 @@ from apflow.storage.sql.queries import Statement
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-ChangeResult = TransitionResult | BaseException
 MAX_ROWS = 10_000  # of one INSERT, to limit its memory
 COMMITTED = "COMMIT succeeded and is durable"  # in an error of the checkpoint after it
 MAX_PAGES = 10  # of events, likewise

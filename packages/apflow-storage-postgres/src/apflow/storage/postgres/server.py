@@ -100,7 +100,7 @@ class Server:
         return self._was_there or isinstance(error, asyncpg.CannotConnectNowError)
 
     @asynccontextmanager
-    async def told(self) -> AsyncGenerator[None]:
+    async def translating_errors(self) -> AsyncGenerator[None]:
         """Turn the driver's errors into those of the store."""
         try:
             yield

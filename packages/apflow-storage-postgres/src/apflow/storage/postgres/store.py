@@ -18,7 +18,7 @@ from apflow.core.model.tally import TreeTally
 from apflow.core.model.task import Task
 from apflow.core.settings import Settings
 from apflow.core.store.base import Capabilities, Change, Notice, NoticeKind, TaskQuery
-from apflow.core.store.group_commit import GroupCommit
+from apflow.core.store.group_commit import ChangeResult, GroupCommit
 from apflow.core.store.transfer import ExportReader, ExportWriter
 from apflow.storage.postgres.address import read_address
 from apflow.storage.postgres.bulk import export_database, load
@@ -28,7 +28,7 @@ from apflow.storage.postgres.notices import Notices
 from apflow.storage.postgres.schema import LATEST
 from apflow.storage.postgres.server import Link, Links, Server
 from apflow.storage.postgres.statements import READ_EVENTS, RENEW, reserve, unowned
-from apflow.storage.postgres.writer import ChangeResult, Writer
+from apflow.storage.postgres.writer import Writer
 from apflow.storage.sql.logs import SqlLogStore
 from apflow.storage.sql.pages import read_page
 from apflow.storage.sql.queries import (
@@ -221,7 +221,7 @@ async def _reading(server: Server, readers: Links, read: Callable[[Connection], 
         async with readers.connection() as connection:
             return await read(connection)
 
-    async with server.told():
+    async with server.translating_errors():
         return await server.patiently(once)
 
 
@@ -229,7 +229,7 @@ async def _in_bulk(server: Server, work: Callable[[Connection], Awaitable[None]]
     """Do work that cannot be repeated, with a connection for it alone."""
     link = Link(server)
     try:
-        async with server.told(), link.connection() as connection:
+        async with server.translating_errors(), link.connection() as connection:
             await work(connection)
     finally:
         await link.close()
@@ -246,7 +246,7 @@ async def _renewing(
             rows = await connection.fetch(RENEW, owner, root_ids, lease)
             return {row[0]: row[1] for row in rows}
 
-    async with server.told():
+    async with server.translating_errors():
         return await server.patiently(once, patience=soon)
 
 

@@ -15,6 +15,7 @@ from asyncpg import Record
 from apflow.core.errors import StoreError
 from apflow.core.model.task import Json, utc_now
 from apflow.core.store.base import Change, Notice, TransitionResult
+from apflow.core.store.group_commit import ChangeResult
 from apflow.storage.postgres import statements
 from apflow.storage.postgres.driver import Connection
 from apflow.storage.postgres.failure import explain, is_connection_lost, is_of_a_change
@@ -31,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Mark = tuple[str, int]  # a writer, and the number of its batch
-ChangeResult = TransitionResult | BaseException
 MAX_ROWS = 10_000  # of one statement: what it holds in memory stays small
 PRUNE_EVERY = timedelta(days=1)
 
@@ -99,7 +99,7 @@ class Writer:
             version: int | None = await connection.fetchval(statement.text, *statement.parameters)
             return version
 
-        async with self._server.told():
+        async with self._server.translating_errors():
             return await self._server.patiently(partial(self._in_transaction, work))
 
     async def close(self) -> None:

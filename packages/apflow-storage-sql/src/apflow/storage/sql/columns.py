@@ -186,3 +186,8 @@ _ENCODERS: dict[Kind, Callable[[Json], Json]] = {
     Kind.OBJECT: _to_text_or_null,
     Kind.LIST: _to_text_or_null,
 }
+
+
+def type_of_total(name: str) -> str:
+    """Return the SQL type of a sum of the table of usage: one of the fields of `UsageTotals`."""
+    return "DOUBLE PRECISION" if name in ("cost_usd", "seconds") else "BIGINT"

@@ -14,10 +14,22 @@ from typing import Any, Final, cast
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.log import LogEntry
 from apflow.core.model.task import Json
+from apflow.core.model.usage import TOTALS
 from apflow.core.payload.json_value import dumps, loads
 from apflow.core.store.transfer import Batch, CustomColumn, ExportReader, Row, RowType
 from apflow.storage.sql import attempts
-from apflow.storage.sql.columns import ATTEMPTS, BASE, EVENTS, LOGS, RECORDS, TASKS, USAGE, Kind, quoted
+from apflow.storage.sql.columns import (
+    ATTEMPTS,
+    BASE,
+    EVENTS,
+    LOGS,
+    RECORDS,
+    TASKS,
+    USAGE,
+    Kind,
+    quoted,
+    type_of_total,
+)
 from apflow.storage.sql.pages import FIELDS as EVENT_FIELDS
 from apflow.storage.sql.pages import packed, unpacked
 from apflow.storage.sql.transfer_fields import Field, custom_field, text, time
@@ -291,10 +303,6 @@ _RECORDS: Final = TransferTable(
     plain_line,
     plain_values,
 )
-_AMOUNTS: Final = (
-    "calls", "unpriced_calls", "estimated_calls", "input_tokens", "output_tokens", "cached_tokens",
-    "reasoning_tokens",
-)  # fmt: skip
 _USAGE: Final = TransferTable(
     RowType.USAGE,
     USAGE,
@@ -307,9 +315,7 @@ _USAGE: Final = TransferTable(
         Field("top_id", "VARCHAR", is_required=True),
         Field("user_id", "VARCHAR"),
         Field("last_at", "TIMESTAMP", Kind.TIME, is_required=True),
-        *(Field(name, "BIGINT", is_required=True) for name in _AMOUNTS),
-        Field("cost_usd", "DOUBLE PRECISION", is_required=True),
-        Field("seconds", "DOUBLE PRECISION", is_required=True),
+        *(Field(name, type_of_total(name), is_required=True) for name in TOTALS),
     ),
     (),
     plain_line,

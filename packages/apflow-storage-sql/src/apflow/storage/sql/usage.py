@@ -12,7 +12,7 @@ from typing import Final
 
 from apflow.core.model.task import Json, utc_now
 from apflow.core.model.usage import GROUP_FIELDS, TOTALS, UsageEntry, UsageQuery, UsageSum, UsageTotals
-from apflow.storage.sql.columns import USAGE, naive
+from apflow.storage.sql.columns import USAGE, naive, type_of_total
 from apflow.storage.sql.queries import Statement, among_unnested, possible
 from apflow.storage.sql.records import SqlRecordStore
 
@@ -24,10 +24,7 @@ _ADD: Final = (
     + ", ".join(f"{name} = u.{name} + excluded.{name}" for name in TOTALS)
     + " RETURNING calls"
 )
-_FRACTIONS: Final = ("cost_usd", "seconds")
-_SUMS: Final = ", ".join(
-    f"CAST(sum({name}) AS {'DOUBLE PRECISION' if name in _FRACTIONS else 'BIGINT'})" for name in TOTALS
-)
+_SUMS: Final = ", ".join(f"CAST(sum({name}) AS {type_of_total(name)})" for name in TOTALS)
 
 
 class SqlUsageStore(SqlRecordStore):

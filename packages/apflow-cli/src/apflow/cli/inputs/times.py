@@ -1,4 +1,4 @@
-"""The values of `--since`."""
+"""The values of options that are times."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from typing import Any
 import click
 
 
-class Since(click.ParamType):
+class UtcTime(click.DateTime):
+    """A time without a zone, in UTC."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from datetime import UTC
+
+        return super().convert(value, param, ctx).replace(tzinfo=UTC)
+
+
+class Since(click.types.StringParamType):
     """A span of time before now, or a time, as `read_since` of the core reads it."""
 
     name = "span"
