@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -71,6 +72,36 @@ async def test_processes_that_open_an_empty_database_at_once_make_its_schema_onc
     await asyncio.gather(*(store.add([a_task(f"t{at}")]) for at, store in enumerate(stores)))
     assert sum((await stores[0].count(TaskQuery())).values()) == 6
     await asyncio.gather(*(store.close() for store in stores))
+
+
+class SlowConnection:
+    """A connection that pauses after its first query, while another process makes the schema."""
+
+    def __init__(self, connection: Any, url: str) -> None:
+        self._connection, self._url, self._is_first = connection, url, True
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._connection, name)
+        if not name.startswith("fetch") or not self._is_first:
+            return method
+
+        async def first_query(*args: Any) -> Any:
+            self._is_first = False
+            found = await method(*args)
+            other = await asyncpg.connect(self._url)
+            await migrate(other, self._url)
+            await other.close()
+            return found
+
+        return first_query
+
+
+async def test_a_schema_that_another_process_makes_meanwhile_is_not_a_foreign_one(postgres_url: str):
+    connection = await asyncpg.connect(postgres_url)
+    slow: Any = SlowConnection(connection, postgres_url)
+    await migrate(slow, postgres_url)
+    assert await connection.fetchval("SELECT max(version) FROM apflow_schema") == LATEST
+    await connection.close()
 
 
 async def test_a_database_of_a_newer_version_is_left_alone(postgres_url: str):

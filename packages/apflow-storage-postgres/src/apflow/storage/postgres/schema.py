@@ -90,11 +90,14 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
 LATEST = len(MIGRATIONS)
 
 # Not to_regclass(): it may use a cache from before another process created the table.
-_HAS_SCHEMA = (
-    "SELECT EXISTS (SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
-    "WHERE relname = 'apflow_schema' AND nspname = ANY(current_schemas(false)))"
+_HAS_TABLE = (
+    "EXISTS (SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+    "WHERE relname = '{}' AND nspname = ANY(current_schemas(false)))"
 )
-_HAS_FORMER = _HAS_SCHEMA.replace("apflow_schema", TASKS)
+# One statement, hence one snapshot: another process may create all tables between two of them.
+_TABLES_THERE = (
+    f"SELECT {_HAS_TABLE.format('apflow_schema')} AS has_schema, {_HAS_TABLE.format(TASKS)} AS has_tasks"
+)
 _COLUMN_NAMES = (
     "SELECT attname FROM pg_attribute "
     f"WHERE attrelid = '{TASKS}'::regclass AND attnum > 0 AND NOT attisdropped"
@@ -141,8 +144,9 @@ async def _version(connection: Connection, url: str) -> int:
     Raises:
         FormerDatabaseError: the system before apflow wrote it.
     """
-    if not await connection.fetchval(_HAS_SCHEMA):
-        if await connection.fetchval(_HAS_FORMER):
+    (there,) = await connection.fetch(_TABLES_THERE)
+    if not there["has_schema"]:
+        if there["has_tasks"]:
             raise FormerDatabaseError(url)
         return 0
     version: int = await connection.fetchval(migrations.READ_VERSION)
