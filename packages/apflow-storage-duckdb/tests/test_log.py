@@ -72,8 +72,10 @@ async def test_constant_reads_do_not_keep_the_log_from_a_checkpoint(tmp_path: Pa
 async def test_checkpoints_do_not_divide_the_tables_into_ever_more_row_groups(tmp_path: Path):
     store = DuckDBStore(f"duckdb:///{tmp_path / 'tasks.duckdb'}")
     log = tmp_path / "tasks.duckdb.wal"
-    for _ in range(5 * database.MERGE_EVERY):
-        await store.add([a_task(os.urandom(8).hex(), inputs={"text": os.urandom(100_000).hex()})])
+    tasks = 2000  # which is a quarter of a row group
+    for _ in range(8 * database.MERGE_EVERY):
+        added = [a_task(os.urandom(8).hex()) for _ in range(tasks - 1)]
+        await store.add([*added, a_task(os.urandom(8).hex(), inputs={"text": os.urandom(100_000).hex()})])
         assert not log.exists()  # a checkpoint was written
     with store._database.cursor() as cursor:
         groups = {
@@ -83,7 +85,8 @@ async def test_checkpoints_do_not_divide_the_tables_into_ever_more_row_groups(tm
             for table in ("apflow_tasks", "apflow_events", "apflow_values")
         }
     await store.close()
-    assert max(found[0] or 0 for found in groups.values() if found) < 2 * database.MERGE_EVERY, groups
+    full = 8 * database.MERGE_EVERY * tasks / database.ROW_GROUP_SIZE
+    assert max(found[0] or 0 for found in groups.values() if found) < full + 2 * database.MERGE_EVERY, groups
 
 
 async def test_a_read_that_takes_long_holds_up_neither_changes_nor_other_reads_for_long(

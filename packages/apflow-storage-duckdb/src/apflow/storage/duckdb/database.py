@@ -52,9 +52,11 @@ TRIM_SECONDS = 2.0  # after which it is returned in any case: a few rows may be 
 NO_ZSTD = "SET disabled_compression_methods = 'zstd'"
 # Each checkpoint leaves the rows that were added since the one before it in new row groups (2.0).
 # Merging them in each checkpoint would rewrite the same rows repeatedly; never merging them would make scans
-# slower with each checkpoint. So one checkpoint of several merges, and few groups of each table.
-MERGE_EVERY = 16  # checkpoints
-MERGING = "SET max_vacuum_tasks = 4"
+# slower with each checkpoint. So one checkpoint of several merges. The setting limits the row groups that it
+# takes from each table: more than arise between two merges, and few enough for a short pause when a file has
+# many.
+MERGE_EVERY = 8  # checkpoints
+MERGING = "SET max_vacuum_tasks = 64"
 NO_MERGING = "SET max_vacuum_tasks = 0"
 
 logger = logging.getLogger(__name__)
