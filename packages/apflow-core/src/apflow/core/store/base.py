@@ -308,10 +308,11 @@ class TaskStore(ABC):
     async def add_usage(self, entries: Sequence[UsageEntry]) -> None:
         """Add what the calls of models used to the account, durably. Entries of one task and model add up.
 
-        The account keeps the usage of tasks that are deleted. Unless overridden, it is dropped.
+        An entry whose `call_id` was added before is skipped, so the same entries may be given again after an
+        error. The account keeps the usage of tasks that are deleted. Unless overridden, it is dropped.
 
         Raises:
-            StoreUnavailableError: the store cannot write for the moment.
+            StoreUnavailableError: the store cannot write for the moment, or its answer was lost. Repeat it.
         """
         del entries
 

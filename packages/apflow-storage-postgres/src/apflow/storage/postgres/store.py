@@ -16,6 +16,7 @@ from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.tally import TreeTally
 from apflow.core.model.task import Task
+from apflow.core.model.usage import UsageEntry
 from apflow.core.settings import Settings
 from apflow.core.store.base import Capabilities, Change, Notice, NoticeKind, TaskQuery
 from apflow.core.store.group_commit import ChangeResult, GroupCommit
@@ -42,6 +43,7 @@ from apflow.storage.sql.queries import (
     tally_trees,
 )
 from apflow.storage.sql.rows import task_rows
+from apflow.storage.sql.usage import addition_of
 
 T = TypeVar("T")
 READERS = 3
@@ -180,6 +182,10 @@ class PostgresStore(SqlLogStore):
         self.is_closed = True
         self._close()
 
+    async def add_usage(self, entries: Sequence[UsageEntry]) -> None:
+        for entry in entries:
+            await self._group.run(partial(self._commit.add_usage, entry))
+
     async def _write_record(self, statement: Statement) -> int | None:
         return await self._group.run(partial(self._commit.write_record, statement))
 
@@ -214,6 +220,10 @@ class _Commit:
     def write_record(self, statement: Statement) -> int | None:
         """Write a record between two batches."""
         return self._io.submit(self._writer.write_record(statement)).result()
+
+    def add_usage(self, entry: UsageEntry) -> None:
+        """Add what a call of a model used, between two batches."""
+        self._io.submit(self._writer.add_usage(entry.call_id, addition_of(entry))).result()
 
 
 async def _reading(server: Server, readers: Links, read: Callable[[Connection], Awaitable[T]]) -> T:
