@@ -27,7 +27,7 @@ def set_task_model_class(model: type | None) -> None:
     None takes the choice back. Stores keep columns that they have.
 
     Raises:
-        InvalidInputError: the class does not tell its columns, or one hides a field of `Task`.
+        InvalidInputError: the class does not declare its columns, or one hides a field of `Task`.
     """
     global _model, _custom, _known
     custom = _read_custom_fields(model)

@@ -359,15 +359,15 @@ class TaskStore(ABC):
         found = await self.unowned(owner, limit + len(without))
         return [root for root in found if root.id not in without][:limit]
 
-    def listen(self, hear: Callable[[Notice], object]) -> None:
-        """Call `hear`, from a thread of the store's, with what other processes do, until the store closes.
+    def listen(self, on_notice: Callable[[Notice], object]) -> None:
+        """Call `on_notice`, from a thread of the store's, with what other processes do, until the store closes.
 
         A notice may be lost: a listener must also poll.
         """
-        del hear
+        del on_notice
 
     def announce(self, event: TaskEvent) -> None:
-        """Tell other processes of a live event. Never waits, and never fails."""
+        """Send a live event to other processes. Never waits, and never fails."""
         del event
 
     def figures(self) -> Mapping[str, int]:

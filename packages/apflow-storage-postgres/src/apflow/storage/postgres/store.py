@@ -100,7 +100,7 @@ class PostgresStore(SqlLogStore):
         self._longest_lease = max(LONG_LEASE, MARGIN * lease)
         self._keeper = Link(self._server)  # separate: a lease must not wait for readers or a writer
         self._notices = Notices(self._server)
-        writer = Writer(self._server, lease, event_retention, self._notices.tell)
+        writer = Writer(self._server, lease, event_retention, self._notices.send)
         self._commit = _Commit(self._io, writer)
         self._group = GroupCommit(self._commit, self.url)
         # Also if the store is not closed, and at the end of the process.
@@ -162,13 +162,13 @@ class PostgresStore(SqlLogStore):
         rows = await self._read(lambda connection: _fetch(connection, statement))
         return reader.tasks([rows])
 
-    def listen(self, hear: Callable[[Notice], object]) -> None:
+    def listen(self, on_notice: Callable[[Notice], object]) -> None:
         self._check_open()
-        self._io.submit(self._notices.listen(hear))
+        self._io.submit(self._notices.listen(on_notice))
 
     def announce(self, event: TaskEvent) -> None:
         notice = Notice(NoticeKind.LIVE, event.root_task_id, event)
-        self._io.soon(lambda: self._notices.tell([notice]))
+        self._io.soon(lambda: self._notices.send([notice]))
 
     async def export_to(self, writer: ExportWriter) -> None:
         self._check_open()

@@ -54,7 +54,7 @@ class Decided(NamedTuple):
 class Writer:
     """Commits batches of changes, and records, one after the other.
 
-    `hear` is called after each commit with the notices for other processes.
+    `on_commit` is called after each commit with the notices for other processes.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class Writer:
         server: Server,
         lease: timedelta,
         event_retention: timedelta | None,
-        hear: Callable[[list[Notice]], object],
+        on_commit: Callable[[list[Notice]], object],
     ) -> None:
         self._server = server
         self._link = Link(server)
         self._lease = lease
         self._retention = event_retention
         self._prune_at = utc_now()
-        self._hear = hear
+        self._on_commit = on_commit
         self._id = secrets.token_hex(8)  # of its row in the database
         # Usage has a separate row: other batches may follow one whose outcome is unknown.
         self._usage_id = f"{self._id}:usage"
@@ -88,12 +88,12 @@ class Writer:
             rest = changes[len(outcomes) :]
             try:
                 decided = await self._server.patiently(partial(self._once, rest))
-            except Exception as error:  # noqa: BLE001  told to the writers
+            except Exception as error:  # noqa: BLE001 - returned to the writers
                 if len(rest) > 1 and is_of_a_change(error):
                     return outcomes + [each for change in rest for each in await self.commit([change])]
                 return outcomes + [explain(error, self._server.url)] * len(rest)
             outcomes += decided.outcomes
-            self._hear(decided.notices)
+            self._on_commit(decided.notices)
         return outcomes
 
     async def write_record(self, statement: Statement) -> int | None:
@@ -198,7 +198,7 @@ class Writer:
     async def _is_committed(self, mark: Mark) -> bool:
         """Ask whether the last batch of a writer that is there is this one.
 
-        The number of the transaction would not tell it: a server that was killed forgets numbers that were
+        The number of the transaction would not show it: a server that was killed forgets numbers that were
         not on disk, and gives them to others.
         """
         async with self._link.connection() as connection:
