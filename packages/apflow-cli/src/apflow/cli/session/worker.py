@@ -26,6 +26,6 @@ async def run_worker(service: TaskService, when_ready: Callable[[], object]) -> 
     check_defaults(get_settings())
     worker = Worker(service.db)
     with drain_on_signal(worker.drain), clean_output():
-        when_ready()
         async with traced(service.db, get_settings()), delivering(service.db, get_settings()):
+            when_ready()
             await worker.run()
