@@ -150,6 +150,10 @@ class TreeRun:
         """The last period in which no thread of this process ran."""
         return self._code.hold
 
+    @hold.setter
+    def hold(self, hold: Hold) -> None:
+        self._code.hold = hold
+
     @property
     def tasks(self) -> list[Task]:
         """The tasks of the tree, in order of position."""
