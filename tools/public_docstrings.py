@@ -80,7 +80,8 @@ def functions_of(name: str, value: Any) -> Iterator[tuple[str, FunctionType, str
         function: Any = getattr(given, "__func__", given)
         if not isinstance(function, FunctionType) or PROTOCOL.match(attribute):
             continue
-        if function.__module__.startswith("apflow.") and "<" not in function.__qualname__:
+        is_written = Path(function.__code__.co_filename).is_file()  # not made by `dataclass`
+        if function.__module__.startswith("apflow.") and is_written:
             above = [getattr(each, attribute, None) for each in value.__mro__]
             texts = [value.__doc__, *(getattr(each, "__doc__", None) for each in above)]
             yield f"{name}.{attribute}", function, "\n".join(text for text in texts if text)
