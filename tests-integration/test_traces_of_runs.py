@@ -1,4 +1,4 @@
-"""Traces of runs: every process that runs trees sends them to the collector, and waits for it only briefly."""
+"""Traces of runs: every process that runs trees sends them to the collector, and waits for it briefly."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ docstring must name
 - each error that the function raises, itself or in a private function of its module;
 - each parameter whose annotation leaves open what it means: JSON, functions, floats, and what may be None.
 
-The docstring of a class counts for its methods, and the one of an overridden method for the overriding one.
+The docstring of a class counts for its methods, and the one of an overridden method for the overriding one. A
+docstring that says "see `X`" is not checked: `X` is.
 
 hatch run dev:python tools/public_docstrings.py
 """
@@ -30,6 +31,7 @@ from repository import ROOT, report
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 UNCLEAR = re.compile(r"\b(Any|Json|dict|Mapping|Callable|float|None)\b")
+DELEGATES = re.compile(r"\b([Ss]ee|Do what) `")
 ERROR = re.compile(r"^[A-Z]\w*(Error|Exception|Exit|Timeout)$")
 # CrewAI needs an environment with other versions.
 SKIPPED = ("apflow.executor.crewai", "aipartnerupflow")
@@ -83,7 +85,8 @@ def functions_of(name: str, value: Any) -> Iterator[tuple[str, FunctionType, str
         is_written = Path(function.__code__.co_filename).is_file()  # not made by `dataclass`
         if function.__module__.startswith("apflow.") and is_written:
             above = [getattr(each, attribute, None) for each in value.__mro__]
-            texts = [value.__doc__, *(getattr(each, "__doc__", None) for each in above)]
+            classes = [each for each in value.__mro__ if each.__module__.startswith("apflow.")]
+            texts = [getattr(each, "__doc__", None) for each in (*classes, *above)]
             yield f"{name}.{attribute}", function, "\n".join(text for text in texts if text)
 
 
@@ -94,6 +97,8 @@ def problems() -> list[str]:
         for place, function, text in functions_of(name, value):
             if not text.strip():
                 found[f"{place}: has no docstring"] = None
+                continue
+            if DELEGATES.search(function.__doc__ or ""):
                 continue
             for parameter in unclear_parameters(function):
                 if not re.search(rf"\b{re.escape(parameter)}\b", text):
@@ -122,14 +127,23 @@ def raised_by(function: FunctionType) -> set[str]:
     visited: set[str] = set()
     while waiting:
         node = waiting.pop()
-        caught = {error for each in ast.walk(node) for error in caught_by(each)}
-        for each in ast.walk(node):
+        nodes = list(own_nodes(node))
+        caught = {error for each in nodes for error in caught_by(each)}
+        for each in nodes:
             if isinstance(each, ast.Raise) and (error := name_of(each.exc)) and ERROR.match(error):
                 found |= {error} - caught
             if isinstance(each, ast.Call) and (called := name_of(each.func)) not in visited:
                 visited.add(called)
                 waiting += private_functions(module).get(called, [])
     return found
+
+
+def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a function, without those of functions inside it, which are called later."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, Definition | ast.Lambda):
+            yield child
+            yield from own_nodes(child)
 
 
 def caught_by(node: ast.AST) -> Iterator[str]:
@@ -140,7 +154,7 @@ def caught_by(node: ast.AST) -> Iterator[str]:
 
 
 def name_of(node: ast.AST | None) -> str:
-    """Return the last name of an expression: `a` of `x.a(...)`; empty if it has none."""
+    """Return the last name of an expression: `a` of `x.a(...)`; empty if there is none."""
     if isinstance(node, ast.Call):
         return name_of(node.func)
     if isinstance(node, ast.Attribute):

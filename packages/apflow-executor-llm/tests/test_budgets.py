@@ -99,7 +99,14 @@ async def test_a_limit_in_extra_body_is_reserved(db: MemoryStore, ask: Any, serv
 
 @pytest.mark.parametrize(
     "body",
-    [{"model": "gpt-5"}, {"messages": []}, {"stream": True}, {"n": 2}, {"max_tokens": -1}, {"max_tokens": "9"}],
+    [
+        {"model": "gpt-5"},
+        {"messages": []},
+        {"stream": True},
+        {"n": 2},
+        {"max_tokens": -1},
+        {"max_tokens": "9"},
+    ],
 )
 async def test_extra_body_cannot_replace_what_a_budget_depends_on(
     ask: Any, server: ModelServer, body: dict[str, Any]

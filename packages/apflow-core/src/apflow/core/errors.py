@@ -359,8 +359,8 @@ class StoreOutcomeUnknownError(StoreError):
 
     def __init__(self, url: str, cause: BaseException) -> None:
         super().__init__(
-            f"{url} was lost before it reported whether a change is written. Look at it again once the server "
-            f"is back ({cause})"
+            f"{url} was lost before it reported whether a change is written. Look at it again once the "
+            f"server is back ({cause})"
         )
         self.url = url
 

@@ -90,6 +90,9 @@ class TaskManager:
         executor_instances: filled, while a task runs, with task id -> executor instance.
         runner: where executors are called; in this process by default.
         max_concurrency: concurrent executor calls of each run; the process has a separate limit.
+
+    Raises:
+        InvalidInputError: `max_concurrency` is not a positive integer.
     """
 
     def __init__(

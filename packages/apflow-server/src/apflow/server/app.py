@@ -54,6 +54,7 @@ def create_app(settings: Settings | None = None, *, db: TaskStore | None = None)
 
     Raises:
         SettingsError: a setting of the server cannot be used.
+        TypeError: a plugin of the server is not a function.
     """
     settings = settings or get_settings()
     check_former_variables()

@@ -35,6 +35,7 @@ from apflow.core.webhooks.defaults import check_defaults
 LAST_EVENTS = 5.0  # seconds that the events of a run may take after its end
 
 Result = TypeVar("Result")
+Work = Callable[[TaskService], Awaitable[Result]]
 RunResult = dict[str, Json]  # what a service's `execute` returns, with the whole tree as `root`
 
 
@@ -116,8 +117,8 @@ def drained_on_signal(service: TaskService) -> AbstractContextManager[Draining]:
     return nullcontext(Draining()) if db is None else runs_drained_on_signal(db)
 
 
-def with_traces(work: Callable[[TaskService], Awaitable[Result]]) -> Callable[[TaskService], Awaitable[Result]]:
-    """Return work that also sends traces of the trees that it runs here. A server sends those of its trees."""
+def with_traces(work: Work[Result]) -> Work[Result]:
+    """Return work that also sends traces of the trees that it runs here; a server sends its own."""
 
     async def traced_work(service: TaskService) -> Result:
         if type(service) is not TaskService:

@@ -1,4 +1,4 @@
-"""The code of users in one run: calls of executors, and post-hooks. Starts it, ends it, and posts its ends."""
+"""The code of users in one run, calls of executors and post-hooks: starts it, and posts its ends."""
 
 from __future__ import annotations
 

@@ -24,7 +24,10 @@ _known = frozenset(COLUMNS)  # with the custom ones
 def set_task_model_class(model: type | None) -> None:
     """Choose the class whose added columns tasks have from now on, in every store of this process.
 
-    None takes the choice back. Stores keep columns that they have.
+    Stores keep columns that they have.
+
+    Args:
+        model: a subclass of `TaskModel` with additional columns; None takes the choice back.
 
     Raises:
         InvalidInputError: the class does not declare its columns, or one hides a field of `Task`.

@@ -139,13 +139,19 @@ class Conversation:
         if len(self._watches) >= WATCHES:
             raise TooManyRequestsError(f"One connection watches at most {WATCHES} trees.")
         state, subscription = await self._service.follow(task_id, after)
-        first: dict[str, Json] = {"type": "watching", "task_id": task_id, "root_task_id": subscription.root_id}
+        first: dict[str, Json] = {
+            "type": "watching",
+            "task_id": task_id,
+            "root_task_id": subscription.root_id,
+        }
         self._watches[task_id] = group.create_task(
             self._send_events(task_id, subscription, [first] if state is None else [first, state]),
             name=f"apflow:socket:{task_id}",
         )
 
-    async def _send_events(self, task_id: str, subscription: Subscription, before: list[dict[str, Json]]) -> None:
+    async def _send_events(
+        self, task_id: str, subscription: Subscription, before: list[dict[str, Json]]
+    ) -> None:
         """Send the events of one tree, to its end."""
         looking = asyncio.create_task(self._until_deleted(subscription.root_id), name="apflow:socket:look")
         sending = asyncio.create_task(self._send_all(subscription, before), name="apflow:socket:send")

@@ -98,7 +98,6 @@ class Writer:
 
     async def write_record(self, statement: Statement) -> int | None:
         """Write a record or log lines, once, and return the first value that the statement returns."""
-
         async with self._server.translating_errors():
             return await self._server.patiently(
                 lambda: self._in_transaction(partial(_execute, statement), self._id)
@@ -124,8 +123,12 @@ class Writer:
                 if call_id is None:
                     raise
                 self._unsure = call_id, (self._usage_id, self._batch)
-                detail = "was lost before it reported whether usage is written. It is asked, and usage is added."
-                raise StoreUnavailableError(error.url, "the database server cannot be reached", detail) from error
+                detail = (
+                    "was lost before it reported whether usage is written. It is asked, and usage is added."
+                )
+                raise StoreUnavailableError(
+                    error.url, "the database server cannot be reached", detail
+                ) from error
             self._counted.note(call_id)
 
     async def _learn_of_usage(self) -> None:
