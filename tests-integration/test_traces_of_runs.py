@@ -52,6 +52,7 @@ def environment(folder: Path, endpoint: str) -> dict[str, str]:
     return os.environ | {
         "APFLOW_DATABASE_URL": f"duckdb:///{folder}/t.duckdb",
         "APFLOW_OTLP_ENDPOINT": endpoint,
+        "APFLOW_BACKGROUND_DAEMON": "false",
         "PYTHONPATH": str(folder),
     }
 
