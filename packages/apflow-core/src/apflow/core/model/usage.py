@@ -111,7 +111,10 @@ class UsageEntry:
 
 
 class RecentCalls:
-    """The ids of the calls whose usage was added last, so that a repeated addition is recognized."""
+    """The ids of the calls whose usage was added last, so that a repeated addition is recognized.
+
+    Only one thread at a time may use it.
+    """
 
     def __init__(self, size: int = 10_000) -> None:
         self._size = size

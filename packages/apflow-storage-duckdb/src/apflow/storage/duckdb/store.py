@@ -20,7 +20,7 @@ from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.tally import TreeTally
 from apflow.core.model.task import Task
-from apflow.core.model.usage import RecentCalls, UsageEntry
+from apflow.core.model.usage import UsageEntry
 from apflow.core.service.local_server import LocalServer
 from apflow.core.settings import Settings
 from apflow.core.store.base import Capabilities, Change, TaskQuery
@@ -92,7 +92,6 @@ class DuckDBStore(SqlLogStore):
             self.url, path, memory_limit, on_open=started, has_migration_copy=has_migration_copy
         )
         self._writer = Writer(self._database, event_retention)
-        self._counted = RecentCalls()
         self._group = GroupCommit(self._writer.commit, self.url)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"read {self.url}")
         # Also runs if the store is never closed, and at the end of the process.
@@ -183,9 +182,7 @@ class DuckDBStore(SqlLogStore):
 
     async def add_usage(self, entries: Sequence[UsageEntry]) -> None:
         for entry in entries:
-            if not self._counted.has(entry.call_id):
-                await super().add_usage([entry])
-                self._counted.note(entry.call_id)
+            await self._group.run(partial(self._writer.add_usage, entry))
 
     async def _write_record(self, statement: Statement) -> int | None:
         return await self._group.run(partial(self._writer.write_record, statement))

@@ -28,11 +28,7 @@ _SUMS: Final = ", ".join(f"CAST(sum({name}) AS {type_of_total(name)})" for name 
 
 
 class SqlUsageStore(SqlRecordStore):
-    """The part of a store that keeps usage by SQL."""
-
-    async def add_usage(self, entries: Sequence[UsageEntry]) -> None:
-        for entry in entries:
-            await self._write_record(addition_of(entry))
+    """The part of a store that reads usage by SQL. Each store adds it so that a call is counted once."""
 
     async def usage(self, query: UsageQuery) -> list[UsageSum]:
         rows = await self._read_records(_select(query))
