@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,39 @@ def test_systemd_refuses_a_unit_with_a_mistake(tmp_path: Path):
 def test_the_files_name_existing_settings(file: Path):
     named = set(re.findall(r"APFLOW_[A-Z_]*[A-Z]", file.read_text())) - {"APFLOW_NAME"}
     assert named - VARIABLES == set()
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """Answers like a healthy server."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/health" else 404)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Print nothing."""
+
+
+@pytest.mark.parametrize(("address", "bind"), [("127.0.0.1", "0.0.0.0"), ("127.0.0.2", "127.0.0.2")])
+def test_the_check_of_the_container_asks_where_the_server_listens(address: str, bind: str):
+    with ThreadingHTTPServer((address, 0), Healthy) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            found = check_health(f"{bind}:{server.server_port}")
+        finally:
+            server.shutdown()
+            serving.join()
+    assert (found.returncode, found.stderr) == (0, "")
+    assert check_health(f"{bind}:{server.server_port}").returncode == 1
+
+
+def check_health(bind: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "deploy" / "container" / "healthcheck.py")],
+        env=os.environ | {"APFLOW_BIND": bind},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )

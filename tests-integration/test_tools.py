@@ -46,6 +46,32 @@ def test_the_repository_as_it_is_passes(repository: Path, name: str):
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
+UNDOCUMENTED = """
+from typing import Any
+
+class Store:
+    def put(self, name: str, data: dict[str, Any], limit: int | None = None) -> None:
+        self._check(data)
+
+    def _check(self, data: Any) -> None:
+        if not data:
+            raise ValueError("no data")
+        def later() -> None:
+            raise OSError("not by this call")
+"""
+
+
+def test_what_a_docstring_must_say_is_found(tmp_path: Path):
+    (tmp_path / "undocumented.py").write_text(UNDOCUMENTED)
+    program = (
+        "import sys; sys.path[:0] = sys.argv[1:]; import public_docstrings as tool, undocumented; "
+        "put = undocumented.Store.put; print(*tool.unclear_parameters(put), *tool.raised_by(put))"
+    )
+    command = [sys.executable, "-c", program, str(ROOT / "tools"), str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["data", "limit", "ValueError"]
+
+
 def test_a_file_in_the_shared_namespace_is_noticed(repository: Path):
     (repository / CORE / "src/apflow/__init__.py").touch()
     assert "breaks every other distribution" in tool(repository, "check_packages").stdout

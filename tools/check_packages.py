@@ -52,6 +52,7 @@ GROUPS = (
     "commands",
     "command_summaries",
     "log_formats",
+    "telemetry",
     "webhooks",
     "server",
 )

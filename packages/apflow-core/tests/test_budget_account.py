@@ -44,6 +44,13 @@ def test_a_call_reserves_at_most_what_is_left_and_is_charged_what_it_used():
     assert not account.open
 
 
+def test_a_call_that_is_reserved_again_is_reserved_once():
+    account = account_of(tokens=100)
+    for _ in range(2):
+        assert reserve(account, "1", tokens(80)) == Verdict(GRANTED, 80)
+    assert account.reserved() == {"tokens": 90, "calls": 1}
+
+
 def test_a_call_waits_for_those_whose_reservations_take_the_rest():
     account = account_of(tokens=100)
     reserve(account, "1", tokens(50))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -25,12 +25,14 @@ from apflow.core.errors import (
     ForbiddenError,
     InvalidInputError,
     NotFoundError,
+    StoreOutcomeUnknownError,
+    StoreUnavailableError,
     TreeInvalidError,
 )
 from apflow.core.extensions.model_account import EndedModelCall, ModelAnswer, ModelRequest
 from apflow.core.extensions.model_calls import model_call, observing_model_calls
 from apflow.core.model.task import Task
-from apflow.core.model.usage import ModelUsage
+from apflow.core.model.usage import ModelUsage, UsageEntry
 from apflow.core.settings import overridden_defaults
 
 Json = Any
@@ -125,6 +127,38 @@ async def until(is_true: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not is_true():
             await asyncio.sleep(0.01)
+
+
+class LosesAnswers(MemoryStore):
+    """Writes accounts and usage, and loses each second answer."""
+
+    is_losing = False
+
+    def lose(self) -> bool:
+        self.is_losing = not self.is_losing
+        return self.is_losing
+
+    async def put_record(self, kind: str, key: str, value: Json, *, version: int | None = None) -> Any:
+        written = await super().put_record(kind, key, value, version=version)
+        if self.lose():
+            raise StoreOutcomeUnknownError(self.url, OSError("lost"))
+        return written
+
+    async def add_usage(self, entries: Sequence[UsageEntry]) -> None:
+        await super().add_usage(entries)
+        if self.lose():
+            raise StoreUnavailableError(self.url, "lost", "was lost.")
+
+
+async def test_answers_of_the_store_that_are_lost_count_nothing_twice():
+    async with LosesAnswers() as db:
+        await create(db, *tree(8, {"calls": 8}))
+        tasks = await run(db)
+        assert {task.status for task in tasks.values()} == {"completed"}
+        found = await state(db)
+        assert (found["spent"]["calls"], found["spent"]["tokens"]) == (8, 120)
+        assert (found["open_calls"], found["lost"]["calls"]) == (0, 0)
+        assert (await TaskService(db).get("r"))["usage"]["calls"] == 8
 
 
 # --- limits --------------------------------------------------------------------------------------

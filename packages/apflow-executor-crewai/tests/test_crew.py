@@ -12,6 +12,7 @@ from apflow.core import MemoryStore, TaskCreator, TaskManager
 from apflow.core.concurrency.thread_pool import has_running_calls
 from apflow.core.errors import InvalidInputError
 from apflow.executor.crewai import CrewManager
+from apflow.executor.crewai.session import CrewSession
 from apflow.testing.modelserver import ModelServer, Reply, ToolCall
 
 AGENTS = [{"role": "Analyst", "goal": "Analyze data"}, {"role": "Writer", "goal": "Write about {topic}"}]
@@ -92,6 +93,22 @@ async def test_an_agent_uses_a_registered_tool(server: ModelServer, llm: dict[st
     answers = [each for each in second.body["messages"] if each["role"] == "tool"]
     assert [each["tool_call_id"] for each in answers] == ["call_7"]
     assert "sunny" in answers[0]["content"]
+
+
+async def test_a_function_that_returns_nothing_is_not_called_again(server: ModelServer, llm: dict[str, Any]):
+    from apflow.executor.crewai.session_llm import session_llm  # imports CrewAI
+
+    server.script.append(Reply("", tool_calls=[ToolCall("note", {"text": "x"})]))
+    session = CrewSession(crew(llm), ())
+    called: list[str] = []
+
+    def note(text: str) -> str:
+        called.append(text)
+        return ""
+
+    model = session_llm(session, llm)
+    answer = await asyncio.to_thread(model.call, "Note x", available_functions={"note": note})
+    assert (answer, called) == ("", ["x"])
 
 
 async def test_the_failure_of_a_tool_goes_to_the_model(

@@ -43,6 +43,34 @@ async def main(server):
 with model_server() as server:
     asyncio.run(main(server))
 """
+COMMANDS = """
+import os, runpy, signal, sys, threading, time
+from urllib.request import urlopen
+
+os.environ["APFLOW_DATABASE_URL"] = "duckdb:///test.duckdb"
+
+def run(*arguments):
+    sys.argv = ["apflow", *arguments]
+    try:
+        runpy.run_module("apflow.cli", run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, (arguments, end.code)
+
+def stop():
+    while True:
+        try:
+            urlopen("http://127.0.0.1:8765/health").close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+run("--help")
+run("executors", "list")
+threading.Thread(target=stop, daemon=True).start()
+run("serve", "--port", "8765")
+print(sorted(set(sys.modules) & {"crewai", "litellm", "openai", "chromadb"}), file=sys.stderr)
+"""
 CONTROL = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('192.0.2.1', 53))"
 # Every address that a process connects or sends to.
 TRACE = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o"]
@@ -84,6 +112,14 @@ def test_crews_contact_the_model_only_and_print_nothing(tmp_path: Path):
     assert done.stdout == ""
     assert list((tmp_path / "home").rglob("*.db")) == [], "CrewAI keeps answers in a database"
     assert list(tmp_path.glob("apflow-crewai-*")) == []
+
+
+@needs_trace
+def test_a_server_and_commands_contact_nothing_and_load_neither_library(tmp_path: Path):
+    done, contacted = traced(COMMANDS, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "[]"
+    assert {address for address, _ in contacted} <= {"127.0.0.1"}
 
 
 @needs_trace

@@ -13,6 +13,8 @@ from apflow.core.extensions.model_account import EndedModelCall
 from apflow.core.extensions.model_calls import observing_model_calls
 from apflow.core.model.task import Task
 from apflow.core.settings import overridden_defaults
+from apflow.executor.llm import LLMInputError
+from apflow.executor.llm.request import OUTPUT_LIMITS
 from apflow.testing.modelserver import ModelServer, Reply
 
 PRICES = {"input_cost_per_token": 0.001, "output_cost_per_token": 0.01}
@@ -81,6 +83,38 @@ async def test_answers_are_bounded_by_what_the_budget_has_left(
     assert 450 < most[0] < 500
     assert most[1] == 7
     assert most[2] != most[0]
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "max_output_tokens"])
+async def test_a_limit_in_extra_body_is_reserved(db: MemoryStore, ask: Any, server: ModelServer, name: str):
+    large, small = ({"extra_body": {name: limit}} for limit in (5000, 40))
+    await create(db, llm("r", ask.inputs("openai/gpt-4o", **large), budget={"tokens": 500}))
+    assert (await run(db))["r"].result["error_type"] == "BudgetExceededError"
+    assert server.requests == []
+    await create(db, llm("s", ask.inputs("openai/gpt-4o", **small), budget={"tokens": 500}))
+    assert (await run(db, "s"))["s"].status == "completed"
+    sent = {each: server.requests[0].body.get(each) for each in OUTPUT_LIMITS}
+    assert sent == dict.fromkeys(OUTPUT_LIMITS) | {name: 40}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"model": "gpt-5"},
+        {"messages": []},
+        {"stream": True},
+        {"n": 2},
+        {"max_tokens": -1},
+        {"max_tokens": "9"},
+    ],
+)
+async def test_extra_body_cannot_replace_what_a_budget_depends_on(
+    ask: Any, server: ModelServer, body: dict[str, Any]
+):
+    [name] = body
+    with pytest.raises(LLMInputError, match=f"extra_body.{name}"):
+        await ask("openai/gpt-4o", extra_body=body)
+    assert server.requests == []
 
 
 async def test_money_is_reserved_at_the_prices_of_the_task(db: MemoryStore, ask: Any, server: ModelServer):

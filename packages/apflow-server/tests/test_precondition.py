@@ -26,7 +26,7 @@ from apflow.server.startup_checks import check_settings
         (Settings(cors_origins=("https://A.example?",)), "APFLOW_CORS_ORIGINS"),
         (Settings(net_policy="closed"), "APFLOW_NET_POLICY"),
         (Settings(net_allow=("300.1.1.1/99",)), "APFLOW_NET_ALLOW"),
-        (Settings(jwt_audience="apflow"), "APFLOW_JWT_AUDIENCE tell what tokens must be"),
+        (Settings(jwt_audience="apflow"), "APFLOW_JWT_AUDIENCE restrict tokens"),
         (Settings(jwt_algorithms=("HS512",), jwt_issuer="x"), "APFLOW_JWT_ALGORITHMS and APFLOW_JWT_ISSUER"),
     ],
     ids=str,

@@ -10,8 +10,9 @@ from itertools import count
 import asyncpg
 import pytest
 
-from apflow.core.errors import StoreError
+from apflow.core.errors import StoreError, StoreUnavailableError
 from apflow.core.model.task import utc_now
+from apflow.core.model.usage import UsageEntry, UsageQuery, UsageTotals
 from apflow.core.store.base import Change, Transition
 from apflow.storage.postgres import PostgresStore
 from apflow.testing.building import a_move, a_task, a_tree, an_event
@@ -32,8 +33,8 @@ def proxied(proxy: Proxy, postgres_url: str) -> str:
     return through(proxy.port, postgres_url)
 
 
-def lose_for_good_at_commit(proxy: Proxy) -> None:
-    """Lose the answer to the next COMMIT, and whatever is said after it."""
+def lose_for_good_at_commit(proxy: Proxy, *, arrives: bool = True) -> None:
+    """Lose the answer to the next COMMIT, or the COMMIT itself, and whatever is said after it."""
 
     def lose(piece: bytes) -> bool:
         if is_commit(piece):
@@ -41,7 +42,10 @@ def lose_for_good_at_commit(proxy: Proxy) -> None:
             return True
         return False
 
-    proxy.cut_after = lose
+    if arrives:
+        proxy.cut_after = lose
+    else:
+        proxy.cut_before = lose
 
 
 async def moved_once(store: PostgresStore) -> None:
@@ -146,6 +150,57 @@ async def test_a_record_of_which_nobody_knows_whether_it_was_written_is_told_so(
         lose_for_good_at_commit(proxy)
         with pytest.raises(StoreError, match="whether"):
             await store.put_record("k", "a", 2)
+
+
+def a_call(number: int) -> UsageEntry:
+    return UsageEntry(
+        task_id="a",
+        root_id="r",
+        top_id="r",
+        user_id=None,
+        model="m",
+        totals=UsageTotals(calls=1, input_tokens=1),
+        call_id=f"c{number}",
+    )
+
+
+async def calls_of(store: PostgresStore) -> int:
+    return sum(each.totals.calls for each in await store.usage(UsageQuery()))
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_wherever_the_connection_is_lost_usage_is_added_once(
+    proxy: Proxy, proxied: str, is_answered: bool
+):
+    async with PostgresStore(proxied) as store:
+        await store.add_usage([a_call(100)])
+        for number in range(10):
+            pieces = count()
+            cut = at_most(1, lambda _piece, number=number, pieces=pieces: next(pieces) == number)
+            if is_answered:
+                proxy.cut_after = cut
+            else:
+                proxy.cut_before = cut
+            await store.add_usage([a_call(number)])
+        proxy.cut_after = proxy.cut_before = lambda _: False
+        assert await calls_of(store) == 11
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_usage_of_which_it_is_unknown_whether_it_was_written_is_added_once_when_repeated(
+    proxy: Proxy, proxied: str, arrives: bool
+):
+    async with PostgresStore(proxied, patience=0.3) as store:
+        await store.add_usage([a_call(0)])
+        lose_for_good_at_commit(proxy, arrives=arrives)
+        with pytest.raises(StoreUnavailableError):
+            await store.add_usage([a_call(1)])
+        proxy.cut_after = proxy.cut_before = lambda _: False
+        # Other writes come first, so the last batch of the writer is another one.
+        await store.put_record("k", "a", 1)
+        await store.add_usage([a_call(2)])
+        await store.add_usage([a_call(1)])
+        assert await calls_of(store) == 3
 
 
 async def test_a_record_that_somebody_holds_is_told_and_the_next_one_goes_on(postgres_url: str):

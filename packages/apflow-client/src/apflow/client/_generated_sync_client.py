@@ -106,7 +106,8 @@ class SyncClient(SyncOperations):
         restart of the server. For an operation that yields events, use `events`.
 
         Args:
-            patience: replaces the patience of the client for this call.
+            params: the parameters of the operation by name, as plain JSON; None for none.
+            patience: seconds that replace the patience of the client for this call; None for the client's.
 
         Raises:
             ApflowError: the error that the server returned, as the core's class for it.
@@ -149,7 +150,7 @@ class SyncClient(SyncOperations):
                 yield Event.model_validate(event)
 
     def events(self, task_id: str, after: int | None = None) -> Generator[dict[str, Json], None]:
-        """Yield the same events as `watch`, as plain JSON."""
+        """Yield the same events as `watch`, as plain JSON; see `watch` for parameters and errors."""
         watching = Watching(after, self._target.reconnect_for)
         with closing(self._follow(task_id, self._target.events_url(task_id), watching)) as events:
             yield from events
@@ -177,7 +178,7 @@ class SyncClient(SyncOperations):
     def log_lines(
         self, task_id: str, *, attempt: int | None = None, after: int = 0, level: str | None = None
     ) -> Generator[dict[str, Json], None]:
-        """Yield the same lines as `follow_logs`, as plain JSON."""
+        """Yield the same lines as `follow_logs`, as plain JSON; see `follow_logs` for parameters."""
         following = LogWatching(after, self._target.reconnect_for)
         url = self._target.logs_url(task_id, {"attempt": attempt, "level": level})
         with closing(self._follow(task_id, url, following)) as lines:

@@ -104,7 +104,8 @@ class Client(AsyncOperations):
         restart of the server. For an operation that yields events, use `events`.
 
         Args:
-            patience: replaces the patience of the client for this call.
+            params: the parameters of the operation by name, as plain JSON; None for none.
+            patience: seconds that replace the patience of the client for this call; None for the client's.
 
         Raises:
             ApflowError: the error that the server returned, as the core's class for it.
@@ -147,7 +148,7 @@ class Client(AsyncOperations):
                 yield Event.model_validate(event)
 
     async def events(self, task_id: str, after: int | None = None) -> AsyncGenerator[dict[str, Json], None]:
-        """Yield the same events as `watch`, as plain JSON."""
+        """Yield the same events as `watch`, as plain JSON; see `watch` for parameters and errors."""
         watching = Watching(after, self._target.reconnect_for)
         async with aclosing(self._follow(task_id, self._target.events_url(task_id), watching)) as events:
             async for event in events:
@@ -176,7 +177,7 @@ class Client(AsyncOperations):
     async def log_lines(
         self, task_id: str, *, attempt: int | None = None, after: int = 0, level: str | None = None
     ) -> AsyncGenerator[dict[str, Json], None]:
-        """Yield the same lines as `follow_logs`, as plain JSON."""
+        """Yield the same lines as `follow_logs`, as plain JSON; see `follow_logs` for parameters."""
         following = LogWatching(after, self._target.reconnect_for)
         url = self._target.logs_url(task_id, {"attempt": attempt, "level": level})
         async with aclosing(self._follow(task_id, url, following)) as lines:

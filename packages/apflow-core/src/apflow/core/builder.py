@@ -54,6 +54,9 @@ class TaskBuilder:
         executor: id of the executor of the root, if it is to do something itself.
         user_id: whose the tasks are.
         **fields: other fields of the root: inputs, params, schemas, policy, priority, custom columns.
+
+    Raises:
+        InvalidInputError: `executor` and `schemas["method"]` name two executors.
     """
 
     def __init__(
@@ -106,6 +109,9 @@ class TaskBuilder:
     async def create(self, db: TaskStore | None = None) -> TaskTreeNode:
         """Create the tree and return its root; `.ids` maps names to ids.
 
+        Args:
+            db: the store; None for the default one.
+
         Raises:
             TreeInvalidError: it is not a valid tree; `violations` lists every fault. Nothing is written.
         """
@@ -116,6 +122,9 @@ class TaskBuilder:
         """Create the tree, run it, and return what `TaskExecutor.execute_tasks` returns.
 
         `outcome.results["NAME"]` is the result of a task.
+
+        Args:
+            db: the store; None for the default one.
 
         Raises:
             TreeInvalidError: it is not a valid tree; `violations` lists every fault. Nothing is written.

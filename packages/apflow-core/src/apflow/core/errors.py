@@ -33,6 +33,7 @@ ApflowError
 │   ├── StoreForkedError             opened by the process that this one was forked from
 │   ├── StoreDamagedError            the file is damaged, or is not a database
 │   ├── StoreUnavailableError        it cannot write or be reached for the moment
+│   ├── StoreOutcomeUnknownError     it is not known whether a change is stored
 │   ├── StoreVersionError            written by a newer apflow
 │   └── FormerDatabaseError          written by the system before apflow
 ├── ExecutorNotFoundError            no executor of that id is known
@@ -351,6 +352,17 @@ class StoreUnavailableError(StoreError):
     def __init__(self, url: str, reason: str, detail: str) -> None:
         super().__init__(f"{url} {detail}")
         self.reason = reason
+
+
+class StoreOutcomeUnknownError(StoreError):
+    """The answer to a write was lost, and the store could not be asked since: it may be stored, or not."""
+
+    def __init__(self, url: str, cause: BaseException) -> None:
+        super().__init__(
+            f"{url} was lost before it reported whether a change is written. Look at it again once the "
+            f"server is back ({cause})"
+        )
+        self.url = url
 
 
 class StoreVersionError(StoreError):

@@ -90,6 +90,9 @@ class TaskManager:
         executor_instances: filled, while a task runs, with task id -> executor instance.
         runner: where executors are called; in this process by default.
         max_concurrency: concurrent executor calls of each run; the process has a separate limit.
+
+    Raises:
+        InvalidInputError: `max_concurrency` is not a positive integer.
     """
 
     def __init__(
@@ -127,7 +130,7 @@ class TaskManager:
         added with `add_child` and is the root of another stored tree becomes a part of this tree first.
 
         Args:
-            use_callback: whether `streaming_callbacks` hear the events.
+            use_callback: whether `streaming_callbacks` receive the events.
 
         Raises:
             NotFoundError: the tree is not stored.
@@ -144,7 +147,7 @@ class TaskManager:
     async def distribute_task_tree_with_streaming(
         self, task_tree: TaskTreeNode, use_callback: bool = True, *, force: bool = False
     ) -> None:
-        """As `distribute_task_tree`; `streaming_callbacks` hear every event before it returns."""
+        """As `distribute_task_tree`; `streaming_callbacks` receive every event before it returns."""
         await self.distribute_task_tree(task_tree, use_callback, force=force)
 
     async def cancel_task(
@@ -205,17 +208,17 @@ class TaskManager:
         if root is None:
             raise NotFoundError(root_id)
         size = driver.settings.event_queue_size
-        heard = Subscription(
+        subscription = Subscription(
             driver.bus, self.db, root_id, after=root.last_event, size=size, until_stopped=True
         )
         is_ended = False
         forwarding = asyncio.create_task(
-            self._forward(heard, lambda: is_ended), name=f"apflow:stream:{root_id}"
+            self._forward(subscription, lambda: is_ended), name=f"apflow:stream:{root_id}"
         )
         try:
             await self._run(node, force)
         finally:
-            heard.stop()
+            subscription.stop()
             try:
                 await asyncio.wait({forwarding})
             finally:

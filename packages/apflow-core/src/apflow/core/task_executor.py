@@ -67,10 +67,13 @@ class TaskExecutor:
         time; the answer adds them up, and lists the answer about each under `trees`.
 
         Args:
+            tasks: one object per task, as `TaskCreator.create_task_tree_from_array` takes them.
             root_task_id: a key of the caller's, under which the run is known while it lasts; the answer
                 names the real root.
             use_streaming: send each event to `streaming_callbacks_context`: a callable that is given the
                 event as a dict, or anything with an async `put`.
+            db_session: the store; None for the default one.
+            user_id: the user of the tasks that name none themselves; None for no user.
 
         Raises:
             TreeInvalidError: the array is not a valid tree. Nothing is created.
@@ -144,9 +147,11 @@ class TaskExecutor:
         Completed results are reused, failures run again.
 
         Args:
+            use_streaming, streaming_callbacks_context, db_session, root_task_id: as for `execute_tasks`.
             force: run what has completed below the task again, and everything that depends on it.
 
         Raises:
+            InvalidInputError: `streaming_callbacks_context` is neither a callable nor has an async `put`.
             NotFoundError: there is no such task.
             AlreadyRunningError: a living owner runs its tree.
         """

@@ -6,7 +6,6 @@ that are submitted to the store, and releases them cleanly at shutdown.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, cast
@@ -19,6 +18,7 @@ from starlette.responses import Response
 
 from apflow.core import plugins
 from apflow.core.errors import ApflowError, InvalidInputError
+from apflow.core.events.telemetry import traced
 from apflow.core.extensions.model_calls import observing_model_calls
 from apflow.core.extensions.user_modules import import_modules
 from apflow.core.settings import Settings, check_former_variables, get_settings, overridden_defaults
@@ -41,7 +41,6 @@ from apflow.server.webhooks.delivery import Deliveries
 
 if TYPE_CHECKING:
     from apflow.server.auth.token import TokenCheck
-    from apflow.server.observability.trace import Tracing
 
 GROUP = "apflow.server"  # entry points: functions of the application that return a router
 
@@ -55,6 +54,7 @@ def create_app(settings: Settings | None = None, *, db: TaskStore | None = None)
 
     Raises:
         SettingsError: a setting of the server cannot be used.
+        TypeError: a plugin of the server is not a function.
     """
     settings = settings or get_settings()
     check_former_variables()
@@ -102,19 +102,14 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
             stack.enter_context(overridden_defaults(net_policy="public"))
         state.db.needs_token = has_auth(settings)
         await state.db.get(["any"])  # a store opens with its first operation
-        tracing = _tracing(settings) if settings.otlp_endpoint else None
-        listeners = [state.metrics.take, *([tracing.take] if tracing is not None else [])]
         stack.enter_context(observing_model_calls(state.metrics.models.take))
-        if tracing is not None:
-            stack.enter_context(observing_model_calls(tracing.take_model_call))
-        state.duties = Duties(state.db, settings, state.drain, state.deliveries, listeners)
-        try:
-            async with state.duties.done():
-                yield
-        finally:
-            state.duties = None
-        if tracing is not None:
-            await asyncio.to_thread(tracing.close)
+        async with traced(state.db, settings):
+            state.duties = Duties(state.db, settings, state.drain, state.deliveries, [state.metrics.take])
+            try:
+                async with state.duties.done():
+                    yield
+            finally:
+                state.duties = None
         if state.token_check is not None:
             await state.token_check.close()
         if state.given_db is None:
@@ -125,13 +120,6 @@ def _token_check(settings: Settings) -> TokenCheck:
     from apflow.server.auth.token import TokenCheck  # here: cryptography is slow to import
 
     return TokenCheck(settings)
-
-
-def _tracing(settings: Settings) -> Tracing | None:
-    # Imported here, because few servers trace and all must start quickly.
-    from apflow.server.observability.trace import tracing_of
-
-    return tracing_of(settings)
 
 
 def _add_routes(app: FastAPI) -> None:

@@ -35,7 +35,7 @@ def check_settings(settings: Settings) -> None:
     given = [f"APFLOW_{name.upper()}" for name in OF_TOKENS if getattr(settings, name)]
     if given and not has_auth(settings):
         raise SettingsError(
-            f"{' and '.join(given)} tell what tokens must be, but nothing could check a token, so the server "
+            f"{' and '.join(given)} restrict tokens, but nothing could check a token, so the server "
             "would ask for none. Set APFLOW_JWT_SECRET or APFLOW_JWKS_URL too, or leave these out."
         )
 

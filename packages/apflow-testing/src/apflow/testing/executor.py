@@ -76,7 +76,11 @@ class ExecutorContract(ABC):
         """Give the executor what a run would: results of dependencies, say. Unless overridden, nothing."""
 
     def check_result(self, result: Any) -> None:  # noqa: B027 - a hook
-        """Assert what the good inputs must lead to. Unless overridden, any plain JSON will do."""
+        """Assert what the good inputs must lead to. Unless overridden, any plain JSON will do.
+
+        Args:
+            result: what `execute` has returned.
+        """
 
     def check_stopped(self) -> None:  # noqa: B027 - a hook
         """Assert that nothing is left of a cancelled run: no process, no connection. Called after each."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -41,6 +42,14 @@ class StoreUsageContract(StoreMaker):
         assert found[0].totals == UsageTotals(
             calls=2, unpriced_calls=2, input_tokens=20, output_tokens=10, cost_usd=0.5, seconds=3.0
         )
+
+    async def test_the_usage_of_a_call_that_is_added_again_counts_once(self, store: TaskStore) -> None:
+        first, second = (replace(entry("a"), call_id=call_id) for call_id in ("c1", "c2"))
+        await store.add_usage([first])
+        await store.add_usage([first, second])
+        await store.add_usage([second, entry("a")])
+        [found] = await store.usage(UsageQuery())
+        assert found.totals.calls == 3
 
     async def test_usage_is_grouped_by_each_field_in_order(self, store: TaskStore) -> None:
         entries = [entry("a", "y", "r2", "u"), entry("b", "x", "r1", None), entry("a", "x", "r2", "u")]

@@ -82,7 +82,14 @@ def flow(
     inputs. Tasks with several roots are several trees: the command runs each, and the outcome lists them.
     """
     from apflow.cli.inputs.run_source import RunSource, read_trees
-    from apflow.cli.session.running import Outcome, check_before_run, run_each, run_tree, tell
+    from apflow.cli.session.running import (
+        RunResult,
+        check_before_run,
+        run_each,
+        run_tree,
+        with_traces,
+        write_and_exit,
+    )
     from apflow.cli.session.webhooks import check_webhook, webhook_config
     from apflow.cli.session.work import perform
 
@@ -101,7 +108,7 @@ def flow(
     if idempotency_key is not None:
         raise click.UsageError("--idempotency-key requires --background.")
 
-    async def work(service: TaskService) -> Outcome:
+    async def work(service: TaskService) -> RunResult:
         trees = await given.typed(service)
         check_before_run(service, trees)
         await check_webhook(service, config)
@@ -120,7 +127,7 @@ def flow(
         )
         return outcome | {"ids": created["ids"]}
 
-    tell(perform(ctx, work), is_json=session_of(ctx).is_json, output=output)
+    write_and_exit(perform(ctx, with_traces(work)), is_json=session_of(ctx).is_json, output=output)
 
 
 def _submit(

@@ -253,10 +253,10 @@ def execute(
     timeout: float | None,
 ) -> None:
     """Run a stored tree, or a task with what it needs. Completed tasks are not run again."""
-    from apflow.cli.session.running import Outcome, run_tree, tell
+    from apflow.cli.session.running import RunResult, run_tree, with_traces, write_and_exit
     from apflow.cli.session.work import perform
 
-    async def work(service: TaskService) -> Outcome:
+    async def work(service: TaskService) -> RunResult:
         named = await service.find_id(task_id)
         if not is_copy and not copy_children:
             return await run_tree(service, named, force=force, seconds=timeout)
@@ -264,4 +264,4 @@ def execute(
         outcome = await run_tree(service, copied["id"], seconds=timeout)
         return outcome | {"original_task_id": named}
 
-    tell(perform(ctx, work), is_json=session_of(ctx).is_json, output=output)
+    write_and_exit(perform(ctx, with_traces(work)), is_json=session_of(ctx).is_json, output=output)

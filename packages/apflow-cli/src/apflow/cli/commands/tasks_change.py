@@ -150,7 +150,7 @@ def resume(ctx: click.Context, task_ids: tuple[str, ...], is_all: bool) -> None:
     """Continue the runs of processes that have died."""
     from apflow.cli.display.output import write_json, write_note, write_table
     from apflow.cli.session.place import place_of
-    from apflow.cli.session.running import drained_on_signal
+    from apflow.cli.session.running import drained_on_signal, with_traces
     from apflow.cli.session.work import ids, perform
     from apflow.core.capture.clean_output import clean_output
 
@@ -164,7 +164,7 @@ def resume(ctx: click.Context, task_ids: tuple[str, ...], is_all: bool) -> None:
         return resumed
 
     interrupted: list[int] = []
-    found = perform(ctx, work)
+    found = perform(ctx, with_traces(work))
     if session_of(ctx).is_json:
         write_json({"tasks": found})
     else:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import NoReturn, TypeVar, cast
 
 from apflow.cli.display import live
 from apflow.cli.display.outcome import write_outcome
@@ -21,6 +21,7 @@ from apflow.cli.session.webhooks import delivered_here
 from apflow.core.authoring.array_validation import check_array, refused
 from apflow.core.authoring.run_check import check_runnable
 from apflow.core.capture.clean_output import clean_output
+from apflow.core.events.telemetry import traced
 from apflow.core.model.event import EventType
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
@@ -33,7 +34,9 @@ from apflow.core.webhooks.defaults import check_defaults
 
 LAST_EVENTS = 5.0  # seconds that the events of a run may take after its end
 
-Outcome = dict[str, Json]  # what a service's `execute` returns, with the whole tree as `root`
+Result = TypeVar("Result")
+Work = Callable[[TaskService], Awaitable[Result]]
+RunResult = dict[str, Json]  # what a service's `execute` returns, with the whole tree as `root`
 
 
 def check_before_run(service: TaskService, trees: Sequence[Json]) -> None:
@@ -63,7 +66,7 @@ async def run_tree(
     seconds: float | None = None,
     is_watched: bool = False,
     webhook_config: dict[str, Json] | None = None,
-) -> Outcome:
+) -> RunResult:
     """Execute a task's tree, show it live on a terminal, and return its outcome.
 
     SIGTERM and SIGHUP drain a run of this process; the outcome of one that was given up so has the signal as
@@ -102,7 +105,7 @@ async def run_tree(
     return outcome | {"root": await service.tree(task_id)}
 
 
-async def _clean(run: Awaitable[Outcome]) -> Outcome:
+async def _clean(run: Awaitable[RunResult]) -> RunResult:
     """Wait for a run, and keep what its tasks print away from standard output."""
     with clean_output():
         return await run
@@ -114,6 +117,18 @@ def drained_on_signal(service: TaskService) -> AbstractContextManager[Draining]:
     return nullcontext(Draining()) if db is None else runs_drained_on_signal(db)
 
 
+def with_traces(work: Work[Result]) -> Work[Result]:
+    """Return work that also sends traces of the trees that it runs here; a server sends its own."""
+
+    async def traced_work(service: TaskService) -> Result:
+        if type(service) is not TaskService:
+            return await work(service)
+        async with traced(service.db, get_settings()):
+            return await work(service)
+
+    return traced_work
+
+
 async def run_each(
     service: TaskService,
     trees: Sequence[Json],
@@ -122,7 +137,7 @@ async def run_each(
     seconds: float | None,
     is_watched: bool,
     webhook_config: dict[str, Json] | None = None,
-) -> Outcome:
+) -> RunResult:
     """Create several trees, run them at the same time, and return what they add up to, each under `trees`."""
     created = [await service.create(each, user_id=user_id) for each in trees]
     root_ids = [each["id"] for each in created]
@@ -155,7 +170,7 @@ async def _run_silently(
     seconds: float | None,
     is_watched: bool,
     webhook_config: dict[str, Json] | None,
-) -> Outcome:
+) -> RunResult:
     """Run one of several trees: they cannot all be shown live."""
     try:
         async with asyncio.timeout(seconds):
@@ -168,7 +183,7 @@ async def _run_silently(
     return outcome | {"root": await service.tree(task_id)}
 
 
-async def watched(service: TaskService, task_id: str, run: Awaitable[Outcome]) -> Outcome:
+async def watched(service: TaskService, task_id: str, run: Awaitable[RunResult]) -> RunResult:
     """Wait for a run, and write its events to standard error meanwhile."""
     watching = asyncio.create_task(_write_events(service, task_id), name=f"apflow:watch:{task_id}")
     await asyncio.sleep(0)
@@ -224,17 +239,17 @@ def _became(task_id: str, stopped: BaseException | None) -> str:
     return f"{' '.join(notes) or 'It was cancelled.'} `apflow tasks tree {task_id}` shows how far it came."
 
 
-def tell(outcome: Outcome, *, is_json: bool, output: Path | None) -> NoReturn:
-    """Write an outcome, and end the command with the exit code for it."""
+def write_and_exit(result: RunResult, *, is_json: bool, output: Path | None) -> NoReturn:
+    """Write the result of a run, and end the command with the exit code for it."""
     if output is not None:
-        save_json(output, outcome)
+        save_json(output, result)
     if is_json:
-        write_json(outcome)
+        write_json(result)
     else:
-        write_outcome(outcome)
-        if outcome["status"] == "failed" and "trees" not in outcome and sys.stderr.isatty():
-            root_id = outcome["root_task_id"]
+        write_outcome(result)
+        if result["status"] == "failed" and "trees" not in result and sys.stderr.isatty():
+            root_id = result["root_task_id"]
             write_note(f"Try: apflow tasks why {root_id}, or apflow logs {root_id}")
-    if "interrupted_by" in outcome:
-        finish(128 + signal.Signals[outcome["interrupted_by"]])
-    finish(OF_STATUS.get(outcome["status"], ExitCode.FAILED))
+    if "interrupted_by" in result:
+        finish(128 + signal.Signals[result["interrupted_by"]])
+    finish(OF_STATUS.get(result["status"], ExitCode.FAILED))

@@ -59,7 +59,7 @@ class TaskCreator:
             tasks: one object per task; see "Creating a tree" in the documentation.
             on_conflict: what to do when a given id is taken: "copy" gives the whole array new ids,
                 "error" refuses it.
-            user_id: whose the tasks are that do not say so themselves.
+            user_id: the user of the tasks that name none themselves; None for no user.
             idempotency_key: makes this safe to repeat: who gives the same key again gets the tree that it
                 made, as it is by now. Keys of different users have nothing to do with each other. All ids
                 of the tree are made from the key.
@@ -67,7 +67,8 @@ class TaskCreator:
         Raises:
             TreeInvalidError: it is not a valid tree; `violations` lists every fault. Nothing is written.
             IdTakenError: an id is taken, and `on_conflict` is "error". Nothing is written.
-            ConflictError: other tasks were created with the key. Nothing is written.
+            KeyUsedError: other tasks were created with the key. Nothing is written.
+            InvalidInputError: `on_conflict` or the key is invalid.
         """
         if on_conflict not in ("copy", "error"):
             raise InvalidInputError(f'on_conflict is "copy" or "error", not {on_conflict!r}.')
@@ -95,6 +96,7 @@ class TaskCreator:
 
         Args:
             key: identifies the tree within the task; by default its content does.
+            user_id: the user of the tasks that name none themselves; by default the user of the task.
             is_run: whether the task is about to run the tree, which then belongs to the task.
         """
         checked = read_array(tasks, get_settings(), user_id or call.task.user_id)

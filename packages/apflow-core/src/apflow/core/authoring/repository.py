@@ -158,7 +158,11 @@ class TaskRepository:
         return await self.get_task_by_id(name) or await find_by_path(self.store, name)
 
     async def get_root_task(self, task: Task) -> Task:
-        """Return the root of a task's tree."""
+        """Return the root of a task's tree.
+
+        Raises:
+            NotFoundError: it does not exist any more.
+        """
         return await self._task(task.root_id)
 
     async def build_task_tree(self, task: Task) -> TaskTreeNode:
@@ -167,13 +171,21 @@ class TaskRepository:
         return TaskTreeNode.build(tasks, task.id)
 
     async def get_all_children_recursive(self, task_id: str) -> list[Task]:
-        """Return everything below a task, in order of position."""
+        """Return everything below a task, in order of position.
+
+        Raises:
+            NotFoundError: there is no such task.
+        """
         tasks = await self._tree_of(task_id)
         below = set(TreeIndex(tasks).subtree(task_id)) - {task_id}
         return [task for task in tasks if task.id in below]
 
     async def find_dependent_tasks(self, task_id: str) -> list[Task]:
-        """Return the tasks that depend on a task directly, in order of position."""
+        """Return the tasks that depend on a task directly, in order of position.
+
+        Raises:
+            NotFoundError: there is no such task.
+        """
         tasks = await self._tree_of(task_id)
         return [task for task in tasks if any(each["id"] == task_id for each in task.dependencies)]
 
@@ -194,9 +206,24 @@ class TaskRepository:
         order: str = "created_at",
         **custom: Json,
     ) -> list[Task]:
-        """Return the tasks that match every filter that is given; custom columns are filters, too.
+        """Return the tasks that match every filter that is given. A filter that is None matches every task.
 
-        `order` is "created_at" (oldest first), "-created_at", "priority" or "name".
+        Args:
+            user_id: tasks of this user.
+            status: tasks with this status, or with one of several.
+            name: tasks with this name.
+            parent_id: children of this task.
+            root_id: tasks of the tree with this root.
+            root_only: only roots.
+            original_task_id: copies of this task.
+            created_after, created_before: tasks created after or before a time; both ends are left out.
+            limit: the maximum number of tasks, 100 by default; None for all.
+            offset: how many of the tasks found are skipped.
+            order: "created_at" (oldest first), "-created_at", "priority" or "name".
+            **custom: values of custom columns.
+
+        Raises:
+            InvalidInputError: a filter, the order or a number is invalid.
         """
         return await self.query_tasks(
             TaskQuery(
@@ -238,9 +265,16 @@ class TaskRepository:
         done elsewhere, and its dependents continue in the next run.
 
         Args:
+            error: the text of the error; None for none.
+            result: plain JSON.
+            progress: from 0.0 to 1.0; None leaves it, or sets what the status implies.
+            started_at, completed_at: times with a time zone; None leaves them, or sets what the status
+                implies.
             by: the user who marks it; the event `task_marked` names them.
 
         Raises:
+            NotFoundError: there is no such task.
+            InvalidInputError: the status or another value is invalid.
             IllegalMoveError: the table does not know the move.
             ConflictError: a run has the task in its scope; for a mark, a run of the tree is requested.
         """
@@ -311,7 +345,7 @@ class TaskRepository:
         return await self.update_task(task_id, priority=priority)
 
     async def update_task_params(self, task_id: str, params: dict[str, Json]) -> Task:
-        """Replace what the executor of a task is made with."""
+        """Replace `params`, the arguments of the constructor of a task's executor, as a JSON object."""
         return await self.update_task(task_id, params=params)
 
     async def update_task_schemas(self, task_id: str, schemas: dict[str, Json]) -> Task:

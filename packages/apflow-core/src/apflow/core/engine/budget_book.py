@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from apflow.core.concurrency.exit_fence import create_unfenced
+from apflow.core.errors import StoreOutcomeUnknownError
 from apflow.core.model.budget import RECORDS, BudgetAccount
 from apflow.core.model.task import Json
 from apflow.core.process.identity import ForkLock
@@ -116,7 +117,10 @@ class BudgetBook:
                 continue
             version = 0 if record is None else record.version
             put = partial(store.put_record, RECORDS, task_id, value, version=version)
-            written: Record | None = await patiently(put)
+            try:
+                written: Record | None = await patiently(put)
+            except StoreOutcomeUnknownError:
+                written = None  # what is stored is read again: each change may be applied twice
             if written is not None:
                 self._known[task_id] = written
                 self._note_change(task_id)

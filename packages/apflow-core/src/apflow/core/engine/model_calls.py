@@ -221,6 +221,7 @@ class TaskModelCalls:
             user_id=task.user_id,
             model=request.model,
             totals=totals,
+            call_id=reservation.id,
         )
         await self._patiently(lambda: self._store.add_usage([entry]))
         used = amounts_used(usage.total_tokens, usage.cost_usd, seconds)

@@ -12,14 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Collection, Iterable
-from functools import partial
 from typing import Any, cast
 
 from apflow.core.capture.installation import install as install_capture
-from apflow.core.concurrency import eager_tasks
-from apflow.core.concurrency.containment import CodeTasks
 from apflow.core.concurrency.fair_semaphore import FairSemaphore
 from apflow.core.engine import drain
 from apflow.core.engine.attempt import Attempt, RunContext
@@ -28,31 +24,28 @@ from apflow.core.engine.cancellation import Cancellations, CancelRequest
 from apflow.core.engine.late_results import Hold
 from apflow.core.engine.mailbox import Mailbox
 from apflow.core.engine.retry_timers import RetryTimers
-from apflow.core.engine.store_retry import CALLER_TIMEOUT_SECONDS, Patience, Stall
+from apflow.core.engine.run_code import RunCode
+from apflow.core.engine.run_publisher import RunPublisher
+from apflow.core.engine.store_retry import CALLER_TIMEOUT_SECONDS, Patience
 from apflow.core.errors import ConflictError, OwnerLostError
 from apflow.core.events.bus import EventBus
 from apflow.core.events.log_writer import log_writer_of
-from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Task, utc_now
 from apflow.core.model.tree import TreeSummary
 from apflow.core.planning.change_set import ChangeSet
-from apflow.core.planning.outcome import Outcome
 from apflow.core.planning.run_events import (
-    AttemptEnded,
     CancelAgain,
     CancelCall,
     DrainRequested,
     EndRun,
     Instruction,
     OwnershipLost,
-    PostHooksEnded,
     ProgressReported,
     RestoreCall,
     RestorePhase,
     ReturnPlaces,
     RunEvent,
-    RunFailed,
     RunPostHooks,
     ScheduleRetry,
     StartCalls,
@@ -101,7 +94,6 @@ class TreeRun:
         self.root_id = first.root_id
         phase = RunPhase.CLOSING if is_closing else RunPhase.STARTING
         self.state = RunState[Attempt](self.root_id, first.owner, scope, phase)
-        self.hold = Hold()  # the last period in which no thread of this process ran
         self._machine = RunMachine(
             self.state,
             effect=context.effect,
@@ -115,23 +107,25 @@ class TreeRun:
         self._store = store
         self._context = context
         self._bus = bus
+        self._code = RunCode(self.state, context, self._calls, self._mailbox)
+        self._publisher = RunPublisher(self.state, bus, store)
         self._patiently = Patience(
-            f"Tree {self.root_id}", patience, report=self._publish_stall, check=self._check_lost
+            f"Tree {self.root_id}",
+            patience,
+            report=self._publisher.publish_stall,
+            check=self._check_lost,
         )
         self._fence = first.fence or {"run_owner": first.owner}
         self._request: ChangeSet | None = first  # until the first turn writes it
         self._durable: list[tuple[ChangeSet, TransitionResult]] = []  # written and not carried out yet
         self._conflicts = 0
-        # Calls and post-hooks to start after the events that lead to them are published.
-        self._to_run: deque[eager_tasks.Named] = deque()
-        self._code = CodeTasks(lambda error: self._mailbox.post(RunFailed(error)))  # runs users' code
         self._is_traced = logger.isEnabledFor(logging.DEBUG)
         context.join(
             self.state.by_id,
-            self._publish_live,
+            self._publisher.publish_live,
             self._note_progress,
-            self._attempt_ended,
-            self._code,
+            self._code.attempt_ended,
+            self._code.tasks,
             lambda: self.state.last_number,
             log_writer_of(store),
         )
@@ -141,15 +135,24 @@ class TreeRun:
             first.owner,
             self.state.by_id,
             self._calls,
-            self._end_attempt,
+            self._code.end_attempt,
             context.is_over,
             context.effect,
-            self._publish,
+            self._publisher.publish_stored,
         )
         self._take_tree(tasks)
         root = self.by_id[self.root_id]
         self.requested_at = root.run_requested_at  # identifies this run of the tree; the end clears it
         self.state.last_number = root.last_event
+
+    @property
+    def hold(self) -> Hold:
+        """The last period in which no thread of this process ran."""
+        return self._code.hold
+
+    @hold.setter
+    def hold(self, hold: Hold) -> None:
+        self._code.hold = hold
 
     @property
     def tasks(self) -> list[Task]:
@@ -204,9 +207,10 @@ class TreeRun:
         """Stop all work and write nothing more, because another process may own the tree. Thread-safe."""
         self._mailbox.call(self._patiently.hurry)
         self._mailbox.signal(OwnershipLost())
+        reason = "another process may own the tree"
         # Immediately, because the run itself may wait for the store. Delayed code may end first.
         grace = self.hold.grace if self.hold.was_held() else 0.0
-        self._mailbox.call(lambda: self._mailbox.loop.call_later(grace, self._end_code))
+        self._mailbox.call(lambda: self._mailbox.loop.call_later(grace, self._code.end_all, reason))
 
     def drain(self, seconds: float) -> None:
         """Start no more tasks, end code that runs for longer than `seconds`, and release the tree."""
@@ -223,34 +227,8 @@ class TreeRun:
         """Return the asyncio task that the event loop of the run executes now. Thread-safe."""
         return asyncio.current_task(self._mailbox.loop)
 
-    def _end_code(self) -> None:
-        for attempt in list(self.state.running.values()):
-            attempt.end("another process may own the tree")
-
-    def _end_attempt(self, task_id: str) -> None:
-        attempt = self.state.running.get(task_id)
-        if attempt is not None:
-            attempt.end("the process is shutting down")
-
     def _note_progress(self, task_id: str, fraction: float) -> None:
         self._mailbox.post(ProgressReported(task_id, fraction))
-
-    def _attempt_ended(self, attempt: Attempt) -> None:
-        if self.hold.is_held():
-            self.hold.suspects.append(attempt.task)
-        self._calls.dismiss(attempt.task)
-        flushing = self._context.logs.flush(attempt.log) if attempt.log is not None else None
-        if flushing is None:
-            self._post_end(attempt)
-        else:  # the end is published after the lines
-            flushing.add_done_callback(lambda _: self._post_end(attempt))
-
-    def _post_end(self, attempt: Attempt) -> None:
-        """Post the end of an attempt. It has no outcome if the run is being ended."""
-        outcome = attempt.outcome
-        if outcome is not None:
-            number, generation = attempt.number, attempt.generation
-            self._mailbox.post(AttemptEnded(attempt.task.id, number, generation, outcome, attempt.was_called))
 
     # --- the loop ----------------------------------------------------------------------------------
 
@@ -267,7 +245,7 @@ class TreeRun:
                     try:
                         await self._turns()
                     finally:
-                        await self._code.end(self._context.settings.cancel_grace)
+                        await self._code.tasks.end(self._context.settings.cancel_grace)
                         await self._context.logs.settle()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
@@ -281,10 +259,7 @@ class TreeRun:
             while self.state.phase is not RunPhase.OVER:
                 await self._turn()
         except OwnerLostError:
-            if self.hold.was_held():  # delayed code may end now, and its result may be the first
-                waiters = [each.waiter for each in self.state.running.values() if each.waiter is not None]
-                if waiters:
-                    await asyncio.wait(waiters, timeout=self.hold.grace)
+            await self._code.wait_for_delayed()
             raise
 
     async def _turn(self) -> None:
@@ -426,12 +401,10 @@ class TreeRun:
         """Publish the events of durable changes and carry out their instructions."""
         durable, self._durable = self._durable, []
         for changes, result in durable:
-            self._publish(result)
+            self._publisher.publish_stored(result)
             for instruction in changes.then:
                 self._do(instruction)
-        if self._to_run:
-            eager_tasks.start(self._code, self._to_run)
-            self._to_run = deque[eager_tasks.Named]()
+        self._code.start()
         if durable:
             self._cancellations.answer()
 
@@ -439,13 +412,9 @@ class TreeRun:
         match instruction:
             case StartCalls(task_ids):
                 for task_id in task_ids:
-                    attempt = self.state.running[task_id] = Attempt(self._context, self.by_id[task_id])
-                    self._to_run.append((f"apflow:{task_id}", attempt.run))
+                    self._code.add_call(task_id)
             case RunPostHooks(task_id, outcome):
-                attempt = self.state.hooking[task_id]
-                self._to_run.append(
-                    (f"apflow:post-hooks:{task_id}", partial(self._post_hooks, attempt, outcome))
-                )
+                self._code.add_post_hooks(task_id, outcome)
             case ScheduleRetry(task_id, seconds):
                 self._timers.schedule(self.by_id[task_id], seconds, self.state.reading)
             case CancelCall(task_id, is_forced):
@@ -477,41 +446,6 @@ class TreeRun:
                     raise TypeError(
                         f"{instruction} follows from a durable change and cannot undo a rejected one."
                     )
-
-    def _publish(self, result: TransitionResult) -> None:
-        for events in reversed(result):
-            if events:
-                self.state.last_number = max(self.state.last_number, events[-1].sequence)
-                break
-        if self._bus.has_subscribers(self.root_id):
-            self._bus.publish(*(event for events in result for event in events or ()))
-
-    def _publish_live(self, event: TaskEvent) -> None:
-        event.sequence = self.state.last_number
-        self._bus.publish(event)
-        self._store.announce(event)
-
-    def _publish_stall(self, stall: Stall) -> None:
-        """Notify subscribers that the run waits for the store."""
-        message = f"The run waits: {stall.reason}. It continues when the database can be written again."
-        self._publish_live(
-            TaskEvent(
-                type=EventType.LOG,
-                task_id=self.root_id,
-                key=self.by_id[self.root_id].key,
-                root_task_id=self.root_id,
-                timestamp=utc_now(),
-                message=message,
-                data={"store": "unavailable", "reason": stall.reason, "seconds": round(stall.seconds, 1)},
-            )
-        )
-
-    async def _post_hooks(self, attempt: Attempt, outcome: Outcome, _: asyncio.Task[Any]) -> None:
-        shown = attempt.task.copy()
-        shown.inputs = attempt.inputs
-        is_over = self._context.is_over
-        await self._context.hooks.run_post(shown, attempt.inputs, outcome.result, is_over)
-        self._mailbox.post(PostHooksEnded(attempt.task.id, outcome.status))
 
     def _cancel_call(self, attempt: Attempt, *, is_forced: bool) -> None:
         """End the code of an attempt."""
@@ -582,4 +516,4 @@ class TreeRun:
         if stored.cancel_requested_at is not None and not attempt.is_cancelled:
             attempt.request_cancel(stored.error)
             self._cancel_call(attempt, is_forced=False)
-        self._post_end(attempt)
+        self._code.post_end(attempt)

@@ -67,6 +67,9 @@ class Worker:
     this process lacks an executor of a tree that another process had started, it leaves the tree to other
     workers. It leaves a fresh tree to them for `executor_wait` seconds if the store is shared. Then it runs
     the tree itself, and tasks without an executor fail.
+
+    Args:
+        settings: those of this process, if None.
     """
 
     def __init__(self, db: TaskStore, settings: Settings | None = None) -> None:

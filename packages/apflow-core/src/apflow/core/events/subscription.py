@@ -130,7 +130,11 @@ class Subscription:
                     yield event
 
     async def batches(self) -> AsyncGenerator[list[TaskEvent], None]:
-        """Iterate over the same events in batches of all available ones."""
+        """Iterate over the same events in batches of all available ones.
+
+        Raises:
+            NotFoundError: there is no such tree, or it is deleted meanwhile.
+        """
         queue = self._queue
         try:
             if self._phase is NEW:

@@ -10,7 +10,11 @@ from apflow.core.model.task import Json
 
 
 class TaskContext:
-    """The run of a task. Outside of a run, everything is empty and reports go nowhere."""
+    """The run of a task. Outside of a run, everything is empty and reports go nowhere.
+
+    Args:
+        executor: the executor that runs; None outside of a run.
+    """
 
     __slots__ = ("_executor",)
 
@@ -53,11 +57,22 @@ class TaskContext:
         return checker is not None and checker()
 
     def report_progress(self, fraction: float, message: str | None = None, data: Json = None) -> None:
-        """Report the progress of the work, from 0.0 to 1.0. Does not wait, and may be called in a thread."""
+        """Send a progress event. Does not wait, and may be called in a thread.
+
+        Args:
+            fraction: the part of the work that is done, from 0.0 to 1.0.
+            message: text for people; None for none.
+            data: plain JSON for programs; None for none.
+        """
         self._send({"type": "progress", "progress": fraction, "message": message, "data": data})
 
     def log(self, message: str, data: Json = None) -> None:
-        """Send a log event to those who watch the tree. May be called in a thread."""
+        """Send a log event to those who watch the tree. May be called in a thread.
+
+        Args:
+            message: one line of text.
+            data: plain JSON for programs; None for none.
+        """
         self._send({"type": "log", "message": message, "data": data})
 
     def _send(self, event: dict[str, Json]) -> None:

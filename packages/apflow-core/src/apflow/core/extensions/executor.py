@@ -81,6 +81,13 @@ class ExecutableTask(ABC):
 
         Write `async def execute` for code that awaits. A plain `def execute` runs in a thread: it may block.
         There, `self.cancellation_checker()` turns true when the task is cancelled or its time is over.
+
+        Args:
+            inputs: the inputs of the task as a JSON object: references, secrets and defaults are filled in,
+                and they satisfy the input schema.
+
+        Raises:
+            Exception: fails the task; the name of the class is the `error_type` of its result.
         """
 
     def get_input_schema(self) -> dict[str, Any]:
@@ -108,7 +115,13 @@ class ExecutableTask(ABC):
             self.task_log.add(str(message), number)
 
     async def report_progress(self, fraction: float, message: str | None = None, data: Json = None) -> None:
-        """Report the progress of the work, from 0.0 to 1.0. Outside of a run, do nothing."""
+        """Send a progress event. Outside of a run, do nothing.
+
+        Args:
+            fraction: the part of the work that is done, from 0.0 to 1.0.
+            message: text for people; None for none.
+            data: plain JSON for programs; None for none.
+        """
         if self.event_queue is None:
             return
         event = {"type": "progress", "task_id": self.task_id, "progress": fraction}
@@ -143,6 +156,9 @@ class ExecutableTask(ABC):
 
     def run_child_sync(self, tasks: Tasks | Described, *, key: str | None = None) -> RunOutcome:
         """Do what `run_child` does in code that runs in a thread; the thread is blocked meanwhile.
+
+        Args:
+            tasks, key: as for `run_child`.
 
         Raises:
             InvalidInputError: as `run_child`, and if it is called on an event loop.

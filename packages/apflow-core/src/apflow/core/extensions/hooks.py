@@ -78,6 +78,9 @@ def register_pre_hook(hook: Any = None) -> Any:
     """Call `hook(task)` before each task; what it changes in `task.inputs` is used.
 
     A decorator, with or without brackets.
+
+    Raises:
+        InvalidInputError: the hook cannot be called.
     """
     return register_pre_hook if hook is None else _kept(_pre_hooks, hook)
 
@@ -90,6 +93,9 @@ def register_post_hook(hook: Any = None) -> Any:
     """Call `hook(task, inputs, result)` after each task that ran, however it ended.
 
     A decorator, with or without brackets.
+
+    Raises:
+        InvalidInputError: the hook cannot be called.
     """
     return register_post_hook if hook is None else _kept(_post_hooks, hook)
 
@@ -99,7 +105,11 @@ def register_task_tree_hook(event: str, hook: AnyHook) -> AnyHook: ...
 @overload
 def register_task_tree_hook(event: str, hook: None = None) -> Callable[[AnyHook], AnyHook]: ...
 def register_task_tree_hook(event: str, hook: Any = None) -> Any:
-    """Call `hook` at an event of `TREE_EVENTS`. With the event alone, a decorator."""
+    """Call `hook` at an event of `TREE_EVENTS`. With the event alone, a decorator.
+
+    Raises:
+        InvalidInputError: there is no such event, or the hook cannot be called.
+    """
     if event not in TREE_EVENTS:
         raise InvalidInputError(f"There is no tree event {event!r}. There are: {', '.join(TREE_EVENTS)}.")
     hooks = _tree_hooks.setdefault(event, [])

@@ -243,6 +243,8 @@ class ExtensionRegistry:
         """Register a class or an instance, under its own id or the one given.
 
         Args:
+            executor_id: the id to register under; by default the executor's own.
+            override: replace another class that holds the id.
             factory: makes the instances of an executor, from the `params` of a task.
 
         Raises:
@@ -321,7 +323,15 @@ class ExtensionRegistry:
     def create_executor_instance(
         self, executor_id: str, inputs: dict[str, Json] | None = None, **params: Json
     ) -> ExecutableTask:
-        """Return a new instance of an executor, with `inputs` where it keeps them as a `BaseTask` does."""
+        """Return a new instance of an executor, with `inputs` where it keeps them as a `BaseTask` does.
+
+        Args:
+            **params: arguments of the constructor.
+
+        Raises:
+            ExecutorNotFoundError: there is none of this id.
+            ValidationError: the constructor does not take these arguments, or refuses them.
+        """
         made = self.entry(executor_id).make(params)
         if inputs is not None and isinstance(made, BaseTask):
             made.set_inputs(inputs)
@@ -341,7 +351,8 @@ class ExtensionRegistry:
         Raises:
             ExecutorNotFoundError: there is none.
             ExtensionTakenError: one is registered and another one installed.
-            PluginError: it cannot be loaded, or two distributions offer it.
+            PluginLoadError: it cannot be imported.
+            PluginConflictError: two distributions offer it.
         """
         entry = self._entries.get(executor_id)
         if entry is None:
@@ -409,6 +420,8 @@ def executor_register(
     """Register an executor: a decorator with or without a call, or a call with a class or an instance.
 
     Args:
+        executor_id: the id to register under; by default the executor's own.
+        override: replace another class that holds the id.
         factory: makes an instance from the `params` of a task, in place of the class.
         pre_hook: called with a copy of the task before each task of this executor.
         post_hook: called with the task, its inputs and its result after each task of this executor.

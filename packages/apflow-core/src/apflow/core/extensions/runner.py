@@ -27,6 +27,7 @@ class Runner(Protocol):
         Cancelling this coroutine must end the executor's code before it returns.
 
         Args:
+            inputs: what `execute` is called with, as a JSON object.
             timeout: seconds that the call may take; None for no limit.
 
         Raises:

@@ -43,12 +43,20 @@ class FlowTree(TaskBuilder, Generic[R_co]):
         return self
 
     def result_of(self, value: Json) -> R_co:
-        """Return the stored result of the root as the type that the flow declares."""
+        """Return a result as the type that the flow declares.
+
+        Args:
+            value: the stored result of the root, as plain JSON.
+        """
         return cast("R_co", self._signature.result_of(value))
 
 
 class Flow(Generic[P, R]):
-    """A function with `@flow`. `build` returns its tree; see also `run_sync` and `run_flow`."""
+    """A function with `@flow`. `build` returns its tree; `run_sync` and `run_flow` run it.
+
+    Args:
+        name: the name of the root of the tree; None for the name of the function.
+    """
 
     __name__: str
     __qualname__: str

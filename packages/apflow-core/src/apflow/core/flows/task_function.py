@@ -27,7 +27,11 @@ RetryPolicy = int | Retry | Mapping[str, Json]
 
 
 class AnyTaskFunction(Generic[P, R]):
-    """A function with `@task`. Called while a flow is built, it adds a task; called elsewhere, it runs."""
+    """A function with `@task`. Called while a flow is built, it adds a task; called elsewhere, it runs.
+
+    Args:
+        policy: the policy of the tasks, as the field `policy` of a task has it.
+    """
 
     __name__: str
     __qualname__: str

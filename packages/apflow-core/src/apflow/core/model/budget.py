@@ -128,8 +128,10 @@ class BudgetAccount:
     def reserve(self, call_id: str, call: OpenCall, need: Need) -> Verdict:
         """Reserve what a call may use, if there is enough; `call.reserved` is ignored.
 
-        A call that had an earlier attempt of the same task, whose process has died, is charged first.
+        The same call may be reserved again: what is reserved for it is replaced. A call of an earlier attempt
+        of the same task, whose process has died, is charged first.
         """
+        self.open.pop(call_id, None)
         self.write_off(
             [
                 each

@@ -24,10 +24,13 @@ _known = frozenset(COLUMNS)  # with the custom ones
 def set_task_model_class(model: type | None) -> None:
     """Choose the class whose added columns tasks have from now on, in every store of this process.
 
-    None takes the choice back. Stores keep columns that they have.
+    Stores keep columns that they have.
+
+    Args:
+        model: a subclass of `TaskModel` with additional columns; None takes the choice back.
 
     Raises:
-        InvalidInputError: the class does not tell its columns, or one hides a field of `Task`.
+        InvalidInputError: the class does not declare its columns, or one hides a field of `Task`.
     """
     global _model, _custom, _known
     custom = _read_custom_fields(model)

@@ -46,7 +46,12 @@ class Results(Mapping[str, Json]):
 
 
 class RunOutcome(dict[str, Json]):
-    """What a run came to: a dict of plain JSON, and the `results` of its tasks by their keys."""
+    """The outcome of a run: a dict of plain JSON, and the `results` of its tasks by their keys.
+
+    Args:
+        values: `status`, `progress`, `root_task_id`, `result`, `error` and `tolerated` of the run.
+        source: returns the tasks of the tree, when `results` is first read.
+    """
 
     def __init__(self, values: Mapping[str, Json], source: Source) -> None:
         super().__init__(values)

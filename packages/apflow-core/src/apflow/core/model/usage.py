@@ -97,6 +97,8 @@ class UsageEntry:
     Attributes:
         root_id: the root of the tree of the task.
         top_id: the root of the outermost tree, where trees are started by tasks of others.
+        call_id: the call that this is the usage of. If an answer of the store is lost, the entry is added
+            again, and the store counts it once. None: each addition counts.
     """
 
     task_id: str
@@ -105,6 +107,30 @@ class UsageEntry:
     user_id: str | None
     model: str
     totals: UsageTotals
+    call_id: str | None = None
+
+
+class RecentCalls:
+    """The ids of the calls whose usage was added last, so that a repeated addition is recognized.
+
+    Only one thread at a time may use it.
+    """
+
+    def __init__(self, size: int = 10_000) -> None:
+        self._size = size
+        self._ids: dict[str, None] = {}  # the oldest first
+
+    def has(self, call_id: str | None) -> bool:
+        """Return whether the usage of a call was added."""
+        return call_id in self._ids
+
+    def note(self, call_id: str | None) -> None:
+        """Record that the usage of a call was added."""
+        if call_id is None:
+            return
+        self._ids[call_id] = None
+        if len(self._ids) > self._size:
+            del self._ids[next(iter(self._ids))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,7 @@ def weigh(root: Json) -> int:
     """Return at most how many evaluations of a subschema one value takes.
 
     Raises:
-        ValidationError: more than `MAX_EVALUATIONS`, or the schema is too complex to tell.
+        ValidationError: more than `MAX_EVALUATIONS`, or the schema is too complex to estimate.
     """
     if is_larger(root, MAX_WORDS):
         raise _too_costly(f"it has more than {MAX_WORDS:,} values")

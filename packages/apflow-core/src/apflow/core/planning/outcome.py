@@ -134,9 +134,9 @@ def _ended_badly(status: TaskStatus, result: dict[str, Json], size: int) -> Outc
 
 def _own_error(result: dict[str, Json]) -> str | None:
     for name in ("error", "message"):
-        told = result.get(name)
-        if told:
-            return told if isinstance(told, str) else dumps(told).decode()
+        reported = result.get(name)
+        if reported:
+            return reported if isinstance(reported, str) else dumps(reported).decode()
     return None
 
 
@@ -144,10 +144,10 @@ def _with_own_error(message: str, value: object) -> str:
     """Add the error that an invalid return value reports, so that it is not lost."""
     if not isinstance(value, dict):
         return message
-    told = cast("dict[str, object]", value).get("error")
-    if isinstance(told, BaseException):
-        told = _text_of(told)
-    return f"{message} It reports: {told[:2000]}" if isinstance(told, str) and told else message
+    reported = cast("dict[str, object]", value).get("error")
+    if isinstance(reported, BaseException):
+        reported = _text_of(reported)
+    return f"{message} It reports: {reported[:2000]}" if isinstance(reported, str) and reported else message
 
 
 def read_exception(error: BaseException) -> Outcome:

@@ -42,7 +42,7 @@ class Watched:
     def started(self, group: int) -> None:
         """Name the process group that the program leads."""
         self._group = group
-        self._reaper.tell(self, f"= {self._number} {group}")
+        self._reaper.update(self, f"= {self._number} {group}")
 
     def ended(self) -> None:
         """Unregister the program: it has ended, or may continue. Can be called repeatedly."""
@@ -77,8 +77,8 @@ class Reaper:
             self._send(*watched.lines())
             return watched
 
-    def tell(self, watched: Watched, line: str) -> None:
-        """Tell the helper more of a program."""
+    def update(self, watched: Watched, line: str) -> None:
+        """Send the helper another line about a program."""
         with self._lock:
             if watched in self._watched:
                 self._send(line)

@@ -62,7 +62,7 @@ class LogService(Access):
     async def log_follower(
         self, task_id: str, *, attempt: int | None = None, after: int = 0, level: str | None = None
     ) -> LogFollower:
-        """Return what `follow_logs` iterates over."""
+        """Return what `follow_logs` iterates over; see `logs` for the parameters."""
         return LogFollower(bus_of(self.db), self.db, await self._query(task_id, attempt, after, level))
 
     async def shown_lines(self, lines: Sequence[LogLine], names: Names) -> list[dict[str, Json]]:

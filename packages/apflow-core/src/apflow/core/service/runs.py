@@ -252,7 +252,11 @@ class RunService(TreeService, WebhookService):
     async def follow(
         self, task_id: str, after: int | None = None
     ) -> tuple[dict[str, Json] | None, Subscription]:
-        """Return the snapshot that `watch` starts with, if there is one, and the events that follow."""
+        """Return the snapshot that `watch` starts with, if there is one, and the events that follow.
+
+        Args:
+            after: the number of the last event that the caller has; None for a snapshot first.
+        """
         task = await self._task(task_id, with_tree=True)
         size = get_settings().event_queue_size
         subscription = Subscription(bus_of(self.db), self.db, task.root_id, after=after, size=size)
@@ -336,7 +340,11 @@ class RunService(TreeService, WebhookService):
             ),
         ] = None,
     ) -> Answers:
-        """Resume trees whose run was interrupted because its process ended."""
+        """Resume trees whose run was interrupted because its process ended.
+
+        Raises:
+            ForbiddenError: the caller asks for all trees, and is not an admin.
+        """
         roots = (
             None if task_ids is None else [(await self._task(t, with_tree=True)).root_id for t in task_ids]
         )

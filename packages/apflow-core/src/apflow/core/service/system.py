@@ -142,14 +142,23 @@ class SystemService(Access):
         *,
         user_id: KeyOwner = None,
     ) -> dict[str, Json]:
-        """Keep a user's key for a provider of language models, in the memory of this process."""
+        """Keep a user's key for a provider of language models, in the memory of this process.
+
+        Raises:
+            InvalidInputError: the key or the provider is empty or too long, or too many keys are stored.
+            ForbiddenError: the key is of another user, and the caller is not an admin.
+        """
         llm_keys.set_llm_key(self._holder(user_id), provider, api_key)
         return {"success": True, "provider": provider}
 
     async def get_llm_key(
         self, provider: Provider = "openai", *, user_id: KeyOwner = None
     ) -> dict[str, Json]:
-        """Return whether a user has a key for a provider, and the providers with a key; never the keys."""
+        """Return whether a user has a key for a provider, and the providers with a key; never the keys.
+
+        Raises:
+            ForbiddenError: the key is of another user, and the caller is not an admin.
+        """
         holder = self._holder(user_id)
         has_key = llm_keys.llm_key(holder, provider) is not None
         providers = dict.fromkeys(llm_keys.providers_of(holder), True)
@@ -158,7 +167,11 @@ class SystemService(Access):
     async def delete_llm_key(
         self, provider: Provider = "openai", *, user_id: KeyOwner = None
     ) -> dict[str, Json]:
-        """Delete a user's key for a provider."""
+        """Delete a user's key for a provider.
+
+        Raises:
+            ForbiddenError: the key is of another user, and the caller is not an admin.
+        """
         success = llm_keys.delete_llm_key(self._holder(user_id), provider)
         return {"success": success, "provider": provider}
 

@@ -173,7 +173,10 @@ class Record(NamedTuple):
 
 
 class TaskStore(ABC):
-    """Tasks, kept. Opens lazily at the first operation; bound to no event loop; safe from several threads."""
+    """Tasks, kept. Opens lazily at the first operation; bound to no event loop; safe from several threads.
+
+    Each operation raises `StoreError` if the store is closed, or cannot do its work.
+    """
 
     url: str
     capabilities: Capabilities
@@ -206,7 +209,7 @@ class TaskStore(ABC):
 
         Raises:
             IdTakenError: a task of an added id exists; nothing is written.
-            ConflictError: the change is strict and a move lost; nothing is written.
+            MoveLostError: the change is strict and a move lost; nothing is written.
             StoreUnavailableError: the store cannot write for the moment, or it cannot be reached.
         """
 
@@ -224,7 +227,11 @@ class TaskStore(ABC):
 
     @abstractmethod
     async def find(self, query: TaskQuery) -> list[Task]:
-        """Return the tasks that match, in the query's order."""
+        """Return the tasks that match, in the query's order.
+
+        Raises:
+            InvalidInputError: the order is not one of `ORDERS`.
+        """
 
     @abstractmethod
     async def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
@@ -240,7 +247,11 @@ class TaskStore(ABC):
 
     @abstractmethod
     async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:
-        """Return the stored events of a tree with a number above `after`, in order."""
+        """Return the stored events of a tree with a number above `after`, in order.
+
+        Args:
+            limit: the maximum number of events; None for all.
+        """
 
     async def attempts(self, task_id: str) -> list[TaskAttempt]:
         """Return the stored records of a task's attempts in order of their numbers.
@@ -270,6 +281,9 @@ class TaskStore(ABC):
     @abstractmethod
     async def records(self, kind: str, *, prefix: str = "", limit: int | None = None) -> list[Record]:
         """Return the records of a kind whose keys begin with `prefix`, in order of the bytes of their keys.
+
+        Args:
+            limit: the maximum number of records; None for all.
 
         Raises:
             InvalidInputError: `kind` or `prefix` could be of no record.
@@ -308,10 +322,11 @@ class TaskStore(ABC):
     async def add_usage(self, entries: Sequence[UsageEntry]) -> None:
         """Add what the calls of models used to the account, durably. Entries of one task and model add up.
 
-        The account keeps the usage of tasks that are deleted. Unless overridden, it is dropped.
+        An entry whose `call_id` was added before is skipped, so the same entries may be given again after an
+        error. The account keeps the usage of tasks that are deleted. Unless overridden, it is dropped.
 
         Raises:
-            StoreUnavailableError: the store cannot write for the moment.
+            StoreUnavailableError: the store cannot write for the moment, or its answer was lost. Repeat it.
         """
         del entries
 
@@ -358,15 +373,15 @@ class TaskStore(ABC):
         found = await self.unowned(owner, limit + len(without))
         return [root for root in found if root.id not in without][:limit]
 
-    def listen(self, hear: Callable[[Notice], object]) -> None:
-        """Call `hear`, from a thread of the store's, with what other processes do, until the store closes.
+    def listen(self, on_notice: Callable[[Notice], object]) -> None:
+        """Call `on_notice`, from a thread of the store, with what other processes do, until the store closes.
 
         A notice may be lost: a listener must also poll.
         """
-        del hear
+        del on_notice
 
     def announce(self, event: TaskEvent) -> None:
-        """Tell other processes of a live event. Never waits, and never fails."""
+        """Send a live event to other processes. Never waits, and never fails."""
         del event
 
     def figures(self) -> Mapping[str, int]:

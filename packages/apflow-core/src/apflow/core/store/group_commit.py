@@ -202,15 +202,15 @@ def _hand_back(batch: Sequence[_Waiting | _Job], outcomes: Sequence[Any]) -> Non
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
     for waiting, outcome in zip(batch, outcomes, strict=True):
         by_loop.setdefault(waiting.loop, []).append((waiting.future, outcome))
-    for loop, told in by_loop.items():
+    for loop, settled in by_loop.items():
         try:
-            loop.call_soon_threadsafe(_tell, told)
+            loop.call_soon_threadsafe(_settle, settled)
         except RuntimeError:  # the loop was closed: the write stays, and no caller waits
             logger.debug("A commit ended after the event loop of its writers")
 
 
-def _tell(told: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
-    for future, outcome in told:
+def _settle(settled: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, outcome in settled:
         if future.done():  # its writer was cancelled
             continue
         if isinstance(outcome, BaseException):

@@ -18,7 +18,7 @@ from apflow.core.model.event import TaskEvent
 from apflow.core.model.log import LogChunk, LogLine, LogQuery, lines_of
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, utc_now
-from apflow.core.model.usage import UsageEntry, UsageQuery, UsageSum, sum_up
+from apflow.core.model.usage import RecentCalls, UsageEntry, UsageQuery, UsageSum, sum_up
 from apflow.core.payload.json_value import CONTAINERS, copy_json, loads
 from apflow.core.process.identity import ForkGuard, ForkLock
 from apflow.core.store.base import (
@@ -63,6 +63,7 @@ class MemoryStore(TaskStore):
         self._chunks = 0  # number of the last chunk
         # By task and model, with the time of the last call.
         self._usage: dict[tuple[str, str], tuple[UsageEntry, datetime]] = {}
+        self._counted = RecentCalls()
         self._records: dict[tuple[str, str], tuple[str, int]] = {}  # kind, key -> JSON text, version
 
     async def write(self, change: Change) -> TransitionResult:
@@ -157,6 +158,9 @@ class MemoryStore(TaskStore):
         with self._lock:
             self._check_open()
             for entry in entries:
+                if self._counted.has(entry.call_id):
+                    continue
+                self._counted.note(entry.call_id)
                 place = entry.task_id, entry.model
                 if place in self._usage:
                     entry = replace(entry, totals=self._usage[place][0].totals + entry.totals)

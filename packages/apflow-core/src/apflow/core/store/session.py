@@ -50,8 +50,14 @@ def create_session(url: str | None = None, *, connection_string: str | None = No
     Without a URL: the one that the settings name, else a DuckDB file in the user's data folder. Nothing is
     opened before the first operation.
 
+    Args:
+        url: the URL of the database, such as "duckdb:///tasks.duckdb"; None for that of the settings.
+        connection_string: the former name of `url`.
+
     Raises:
-        InvalidInputError: the URL has no scheme, or no storage of that scheme is installed.
+        InvalidInputError: the URL has no scheme, no storage of that scheme is installed, or both arguments
+            are given.
+        SettingsError: APFLOW_TASK_MODEL_CLASS does not name a class.
     """
     if url is not None and connection_string is not None and url != connection_string:
         raise InvalidInputError("create_session() takes a url or a connection_string, not both.")

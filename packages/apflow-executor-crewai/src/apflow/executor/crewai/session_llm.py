@@ -54,7 +54,8 @@ class SessionLLM(BaseLLM):
             answered = answered.answer
         if not answered.tool_calls:
             return answered.content
-        return _first_result(answered.tool_calls, available_functions) or answered.tool_calls
+        result = _first_result(answered.tool_calls, available_functions)
+        return answered.tool_calls if result is None else result
 
     def supports_function_calling(self) -> bool:
         """Return true: tools are offered to the model, which calls them by the provider's protocol."""

@@ -32,7 +32,7 @@ from apflow.executor.llm.failure import failure_of
 from apflow.executor.llm.keys import key_for, without_keys
 from apflow.executor.llm.library import LiteLLM
 from apflow.executor.llm.providers import check_unguarded, provider_of
-from apflow.executor.llm.request import Message, Prices, Target
+from apflow.executor.llm.request import Message, Prices, Target, output_limit
 from apflow.executor.llm.usage import Usage, cost_of, count_tokens, estimate_usage, read_usage
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class Caller:
         accounted = model_call(self._request(target, provider.name, messages))
         with self.paused():
             await accounted.begin()
-        if accounted.max_output_tokens is not None and not _most(self.parameters):
+        if accounted.max_output_tokens is not None and output_limit(self.parameters) is None:
             arguments["max_tokens"] = accounted.max_output_tokens
         async with accounted:
             try:
@@ -167,7 +167,7 @@ class Caller:
             input_tokens=partial(
                 count_tokens, self.library, target.model, messages, self.parameters.get("tools")
             ),
-            max_output_tokens=_most(self.parameters),
+            max_output_tokens=output_limit(self.parameters),
             usual_output_tokens=_usual(self.parameters),
             cost=partial(cost_of, self.library, target.model, prices=self.prices),
             parameters=self.parameters,
@@ -235,12 +235,6 @@ class Caller:
             finish_reason=choice.finish_reason,
             usage=read_usage(self.library, response.usage, target.model, self.prices),
         )
-
-
-def _most(parameters: Mapping[str, Json]) -> int | None:
-    """Return the number of tokens that a task permits for an answer, None if it sets no limit."""
-    most: int | None = parameters.get("max_tokens")
-    return most
 
 
 def _usual(parameters: Mapping[str, Json]) -> int | None:

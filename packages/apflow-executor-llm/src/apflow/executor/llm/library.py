@@ -1,8 +1,9 @@
 """LiteLLM, imported when the first call needs it: the import takes seconds and hundreds of megabytes.
 
-LiteLLM does things when it is imported that a library should not do. They are switched off here: it fetches
-a price list from the Internet, reads `.env` from the working directory into the environment, and writes log
-records and advice to standard output.
+LiteLLM does things beside calling models that a library should not do. They are switched off here: it
+fetches its price list, a list of headers and tokenizers from the Internet, which blocks for seconds where
+there is none, reads `.env` from the working directory into the environment, and writes log records and advice
+to standard output.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from apflow.core.errors import PluginError
 LiteLLM = Any  # the module; it has no usable types
 
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
-# Read by LiteLLM while it is imported. A value that the user has set is kept.
+# Values that the user has set are kept. The first are read while LiteLLM is imported, the others by calls.
 _AT_IMPORT = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
+_AT_CALLS = {"LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True"}
 
 _lock = threading.Lock()
 _loaded: list[LiteLLM] = []
@@ -55,6 +57,8 @@ def load() -> LiteLLM:
                     import litellm as module
                 except ImportError as error:
                     raise LiteLLMMissingError(str(error)) from error
+            for name, value in _AT_CALLS.items():
+                os.environ.setdefault(name, value)
             _quieten(module)
             _loaded.append(module)
     return _loaded[0]
@@ -65,6 +69,9 @@ def _quieten(module: LiteLLM) -> None:
 
     module.suppress_debug_info = True  # it prints advice to standard output on each error
     module.telemetry = False
+    # Counting the tokens of some models would fetch their tokenizers from Hugging Face, on the event loop and
+    # without regard to the network policy. Without them, tokens are counted by the tokenizer of OpenAI.
+    module.disable_hf_tokenizer_download = True
     for name in _LOGGERS:  # its handlers write to standard output; the program's own get the records anyway
         logging.getLogger(name).handlers.clear()
     if module.aclient_session is None:  # what every provider with OpenAI's protocol connects through

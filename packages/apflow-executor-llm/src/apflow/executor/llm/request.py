@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from apflow.core.errors import ValidationError
 from apflow.core.payload.json_value import dumps
@@ -14,6 +14,11 @@ from apflow.executor.llm.schema import MAX_REPAIRS, PARAMETERS, RETRY
 
 Json = Any
 Message = dict[str, Json]
+
+# Members of a request that limit the tokens of an answer; providers name them differently.
+OUTPUT_LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+# What the executor itself puts into a request. `n` would be paid for: only the first answer is read.
+NOT_IN_EXTRA_BODY: Final = ("model", "messages", "stream", "stream_options", "n")
 
 
 @dataclass(frozen=True)
@@ -89,8 +94,9 @@ def read_request(inputs: Mapping[str, Json], answer_format: AnswerFormat | None 
         answer_format: what the answer must be; None: what the inputs say.
 
     Raises:
-        LLMInputError: they contradict each other.
+        LLMInputError: they contradict each other, or `extra_body` has a member that is not permitted there.
     """
+    _check_extra_body(inputs.get("extra_body") or {})
     first = Target(inputs["model"], inputs.get("api_base"), inputs.get("api_key"))
     retry: dict[str, Json] = RETRY | (inputs.get("retry") or {})
     return ChatRequest(
@@ -104,6 +110,28 @@ def read_request(inputs: Mapping[str, Json], answer_format: AnswerFormat | None 
         first_token_timeout=inputs.get("first_token_timeout"),
         prices=_prices(inputs),
     )
+
+
+def output_limit(parameters: Mapping[str, Json]) -> int | None:
+    """Return the limit for the tokens of an answer: the largest, if several are given; None if there is none.
+
+    Args:
+        parameters: those of a request that was read.
+    """
+    body: Mapping[str, Json] = parameters.get("extra_body") or {}
+    given = [parameters.get("max_tokens"), *(body.get(name) for name in OUTPUT_LIMITS)]
+    return max((each for each in given if each is not None), default=None)
+
+
+def _check_extra_body(body: Mapping[str, Json]) -> None:
+    for name in NOT_IN_EXTRA_BODY:
+        if name in body:
+            advice = f"Give {name} as an input" if name in ("model", "messages", "stream") else "Leave it out"
+            raise LLMInputError(f"extra_body.{name} would replace what llm_executor sends. {advice}.")
+    for name in OUTPUT_LIMITS:
+        limit = body.get(name)
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+            raise LLMInputError(f"extra_body.{name} must be an integer of 1 or more, or null.")
 
 
 def _fallback(given: str | Mapping[str, str]) -> Target:

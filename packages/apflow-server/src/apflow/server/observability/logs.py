@@ -75,21 +75,21 @@ def json_formatter() -> logging.Formatter:
     )
 
 
-def add_ids(_: WrappedLogger, __: str, told: EventDict) -> EventDict:
+def add_ids(_: WrappedLogger, __: str, record_fields: EventDict) -> EventDict:
     """Add what is being worked on: the request, the task and its tree, where there are such."""
     current = request_id.get()
     if current:
-        told.setdefault("request_id", current)
+        record_fields.setdefault("request_id", current)
     task = active_runs.current_task()
     if task is not None:
-        told.setdefault("task_id", task.id)
-        told.setdefault("root_task_id", task.root_id)
-    return told
+        record_fields.setdefault("task_id", task.id)
+        record_fields.setdefault("root_task_id", task.root_id)
+    return record_fields
 
 
-def _add_extra(_: WrappedLogger, __: str, told: EventDict) -> EventDict:
-    record = cast("logging.LogRecord | None", told.get("_record"))
+def _add_extra(_: WrappedLogger, __: str, record_fields: EventDict) -> EventDict:
+    record = cast("logging.LogRecord | None", record_fields.get("_record"))
     for name, value in vars(record).items() if record is not None else ():
         if name not in _OWN:
-            told.setdefault(name, value)
-    return told
+            record_fields.setdefault(name, value)
+    return record_fields

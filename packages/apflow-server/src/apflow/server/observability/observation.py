@@ -37,7 +37,7 @@ class Seen:
 
 
 Take = Callable[[Seen], object]
-_Told = tuple[tuple[TaskEvent, ...], "dict[str, Task] | None", "datetime | None"]
+_Noted = tuple[tuple[TaskEvent, ...], "dict[str, Task] | None", "datetime | None"]
 
 
 class Observation:
@@ -46,7 +46,7 @@ class Observation:
     def __init__(self, db: TaskStore, listeners: Sequence[Take]) -> None:
         self._db = db
         self._listeners = listeners
-        self._waiting: deque[_Told] = deque(maxlen=MAX_WAITING)
+        self._waiting: deque[_Noted] = deque(maxlen=MAX_WAITING)
 
     async def run(self) -> None:
         """Observe until cancelled."""
@@ -77,10 +77,10 @@ class Observation:
             events, tasks, requested_at = self._waiting.popleft()
             for event in events:
                 if event.type not in LIVE:
-                    self._tell(event, tasks or {}, requested_at)
+                    self._pass_on(event, tasks or {}, requested_at)
         return True
 
-    def _tell(self, event: TaskEvent, tasks: dict[str, Task], requested_at: datetime | None) -> None:
+    def _pass_on(self, event: TaskEvent, tasks: dict[str, Task], requested_at: datetime | None) -> None:
         seen = Seen(event, tasks.get(event.task_id), tasks.get(event.root_task_id), requested_at)
         for take in self._listeners:
             try:

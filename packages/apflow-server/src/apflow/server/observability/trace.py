@@ -230,13 +230,13 @@ def attributes_of(event: TaskEvent, task: Task | None) -> dict[str, AttributeVal
 def retry_attributes(event: TaskEvent) -> dict[str, AttributeValue]:
     """Return the attributes of a failed attempt."""
     data = cast("dict[str, AttributeValue | None]", event.data)
-    told: dict[str, AttributeValue | None] = {
+    found: dict[str, AttributeValue | None] = {
         "apflow.attempt": data.get("attempt"),
         "apflow.wait": data.get("wait"),
         "error.type": data.get("error_type"),
         "error.message": event.error,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def status_of(event: TaskEvent) -> Status:

@@ -34,19 +34,19 @@ class Fleet:
     def __init__(self, size: int, bound: socket.socket) -> None:
         self._size, self._bound = size, bound
         self._members: dict[subprocess.Popen[bytes], float] = {}  # each with when it was started
-        self._is_told = threading.Event()
+        self._is_ending = threading.Event()
         self._life, self._own_end = os.pipe()  # closes with this process
 
     def run(self) -> int:
         """Run until a signal comes, and until then the processes; return the exit code."""
         for each in SIGNALS:
-            signal.signal(each, self._tell)
+            signal.signal(each, self._forward)
         if HANGUP is not None and heeds_hangup():
-            signal.signal(HANGUP, self._tell)
+            signal.signal(HANGUP, self._forward)
         code = 0
-        while not self._is_told.is_set() and not code:
+        while not self._is_ending.is_set() and not code:
             code = self._look()
-            self._is_told.wait(PAUSE)
+            self._is_ending.wait(PAUSE)
         if code:
             self._send(signal.SIGTERM)
         codes = [member.wait() for member in self._members]
@@ -62,7 +62,7 @@ class Fleet:
             logger.warning("Process %d ended with %d.", member.pid, ended)
             if ended > 0 and time.monotonic() - started < STARTED:
                 return ended
-        while len(self._members) < self._size and not self._is_told.is_set():
+        while len(self._members) < self._size and not self._is_ending.is_set():
             self._start()
         return 0
 
@@ -73,8 +73,8 @@ class Fleet:
         member = subprocess.Popen(command, pass_fds=[number, self._life], start_new_session=True)
         self._members[member] = time.monotonic()
 
-    def _tell(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signals give it
-        self._is_told.set()
+    def _forward(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signals give it
+        self._is_ending.set()
         if HANGUP is not None and heeds_hangup():
             signal.signal(HANGUP, signal.SIG_IGN)  # a terminal that closes may send it several times
         self._send(number if number == HANGUP else signal.SIGTERM)  # a second SIGTERM ends each at once

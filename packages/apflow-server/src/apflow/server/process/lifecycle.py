@@ -1,4 +1,4 @@
-"""The server as a process: started, told to stop, ended.
+"""The server as a process: started, asked to stop, ended.
 
 At the first SIGTERM, SIGHUP or SIGINT the server takes no more trees and still answers, until what runs has
 ended or was given up. Then streams end, and the process exits with 0. A second SIGTERM or SIGINT ends the

@@ -91,7 +91,7 @@ class Conversation:
                 async with asyncio.TaskGroup() as group:
                     over = group.create_task(drain.over(), name="apflow:socket:over")
                     expiring = group.create_task(expired(caller), name="apflow:socket:expired")
-                    hearing = group.create_task(self._hear(group), name="apflow:socket:hear")
+                    hearing = group.create_task(self._receive_messages(group), name="apflow:socket:hear")
                     await asyncio.wait({over, expiring, hearing}, return_when=asyncio.FIRST_COMPLETED)
                     is_expired = expiring.done()
                     for each in (over, expiring, hearing, *self._watches.values()):
@@ -104,7 +104,7 @@ class Conversation:
         elif is_expired:
             await _close(self._socket, UNAUTHORIZED, "the token has expired: come back with another")
 
-    async def _hear(self, group: asyncio.TaskGroup) -> None:
+    async def _receive_messages(self, group: asyncio.TaskGroup) -> None:
         while True:
             task_id: str | None = None
             try:
@@ -114,7 +114,7 @@ class Conversation:
                 await self._take(message, group)
             except WebSocketDisconnect:
                 return
-            except Exception as error:  # noqa: BLE001 - told, and logged where it was not foreseen
+            except Exception as error:  # noqa: BLE001 - sent to the client, and logged where it was not foreseen
                 self._faults += 1
                 await self._say(error_message(api_error_of(error), task_id))
                 if self._faults >= FAULTS:
@@ -139,34 +139,40 @@ class Conversation:
         if len(self._watches) >= WATCHES:
             raise TooManyRequestsError(f"One connection watches at most {WATCHES} trees.")
         state, subscription = await self._service.follow(task_id, after)
-        told: dict[str, Json] = {"type": "watching", "task_id": task_id, "root_task_id": subscription.root_id}
+        first: dict[str, Json] = {
+            "type": "watching",
+            "task_id": task_id,
+            "root_task_id": subscription.root_id,
+        }
         self._watches[task_id] = group.create_task(
-            self._tell(task_id, subscription, [told] if state is None else [told, state]),
+            self._send_events(task_id, subscription, [first] if state is None else [first, state]),
             name=f"apflow:socket:{task_id}",
         )
 
-    async def _tell(self, task_id: str, subscription: Subscription, before: list[dict[str, Json]]) -> None:
-        """Tell the events of one tree, to its end."""
+    async def _send_events(
+        self, task_id: str, subscription: Subscription, before: list[dict[str, Json]]
+    ) -> None:
+        """Send the events of one tree, to its end."""
         looking = asyncio.create_task(self._until_deleted(subscription.root_id), name="apflow:socket:look")
-        telling = asyncio.create_task(self._tell_all(subscription, before), name="apflow:socket:tell")
+        sending = asyncio.create_task(self._send_all(subscription, before), name="apflow:socket:send")
         try:
-            await asyncio.wait({looking, telling}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({looking, sending}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for each in (looking, telling):
+            for each in (looking, sending):
                 each.cancel()
-            await asyncio.wait({looking, telling})
+            await asyncio.wait({looking, sending})
         if self._watches.get(task_id) is asyncio.current_task():
             del self._watches[task_id]
-        if telling.cancelled():
+        if sending.cancelled():
             await self._say({"type": "ended", "task_id": task_id, "reason": "the tree was deleted"})
-        elif (error := telling.exception()) is None:
+        elif (error := sending.exception()) is None:
             await self._say({"type": "ended", "task_id": task_id, "reason": None})
         elif isinstance(error, WebSocketDisconnect | RuntimeError | TimeoutError):
             raise error
         elif isinstance(error, Exception):
             await self._say(error_message(api_error_of(error), task_id))
 
-    async def _tell_all(self, subscription: Subscription, before: list[dict[str, Json]]) -> None:
+    async def _send_all(self, subscription: Subscription, before: list[dict[str, Json]]) -> None:
         for each in before:
             await self._say(each)
         async with aclosing(subscription.batches()) as batches:

@@ -1,4 +1,4 @@
-"""One attempt to tell a webhook of one event: a request, signed as Standard Webhooks has it."""
+"""One attempt to deliver one event to a webhook: a request, signed as Standard Webhooks has it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def signed(webhook: Webhook, event: TaskEvent, resolved: Mapping[str, Json], now
         ValueError: the secret is invalid, or a header cannot be sent.
     """
     body = dumps(event.to_dict())
-    message_id = f"{webhook.id}.{event.sequence}"  # the same at each attempt: who gets it twice can tell
+    message_id = (
+        f"{webhook.id}.{event.sequence}"  # the same at each attempt: a receiver recognizes a repetition
+    )
     signature = standardwebhooks.Webhook(str(resolved["secret"])).sign(message_id, now, body.decode())
     headers = {
         **resolved["headers"],

@@ -61,11 +61,11 @@ def as_store_error(error: duckdb.Error, url: str, path: Path | None, *, doing: s
     Args:
         doing: what failed, as the end of a sentence that begins with the URL: "cannot be opened".
     """
-    told = _as_lasting_error(error, url, path, doing)
+    described = _as_lasting_error(error, url, path, doing)
     reason = _lacking(error)
-    if reason is None or isinstance(told, StoreDamagedError):
-        return told
-    return StoreUnavailableError(url, reason, str(told).removeprefix(f"{url} "))
+    if reason is None or isinstance(described, StoreDamagedError):
+        return described
+    return StoreUnavailableError(url, reason, str(described).removeprefix(f"{url} "))
 
 
 def unavailable(url: str, error: BaseException) -> StoreError | None:

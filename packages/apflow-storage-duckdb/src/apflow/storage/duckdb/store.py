@@ -20,6 +20,7 @@ from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.tally import TreeTally
 from apflow.core.model.task import Task
+from apflow.core.model.usage import UsageEntry
 from apflow.core.service.local_server import LocalServer
 from apflow.core.settings import Settings
 from apflow.core.store.base import Capabilities, Change, TaskQuery
@@ -178,6 +179,10 @@ class DuckDBStore(SqlLogStore):
         if not self._group.guard.is_forked:
             self._readers.shutdown()
         self._close()
+
+    async def add_usage(self, entries: Sequence[UsageEntry]) -> None:
+        for entry in entries:
+            await self._group.run(partial(self._writer.add_usage, entry))
 
     async def _write_record(self, statement: Statement) -> int | None:
         return await self._group.run(partial(self._writer.write_record, statement))

@@ -12,6 +12,7 @@ import duckdb
 
 from apflow.core.errors import ApflowError, StoreError, StoreUnavailableError
 from apflow.core.model.task import utc_now
+from apflow.core.model.usage import RecentCalls, UsageEntry
 from apflow.core.store.base import Change
 from apflow.core.store.group_commit import ChangeResult
 from apflow.core.store.transfer import ExportReader
@@ -45,6 +46,7 @@ from apflow.storage.sql.columns import (
 from apflow.storage.sql.ledger import GUARDS, Ledger, Needs, Row, Tree, Writes
 from apflow.storage.sql.pages import pages
 from apflow.storage.sql.queries import Statement
+from apflow.storage.sql.usage import addition_of
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ class Writer:
         self._rows_since_trim = 0
         self.ledger = Ledger(0)
         self._values = ValueWriter(0)
+        self._counted = RecentCalls()
         self.columns: tuple[TaskColumn, ...] = BASE  # the columns that the table is known to have
 
     def commit(self, changes: list[Change]) -> list[ChangeResult]:
@@ -113,6 +116,16 @@ class Writer:
             raise self._store_error(error) from error
         self._database.check_file()
         return rows[0][0] if rows else None
+
+    def add_usage(self, entry: UsageEntry) -> None:
+        """Add what a call of a model used, unless it was added before.
+
+        Raises:
+            StoreError: the database cannot be opened or written.
+        """
+        if not self._counted.has(entry.call_id):
+            self.write_record(addition_of(entry))
+            self._counted.note(entry.call_id)
 
     def load(self, reader: ExportReader) -> None:
         """Write an export in one transaction.

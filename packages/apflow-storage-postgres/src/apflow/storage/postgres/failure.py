@@ -55,13 +55,13 @@ def explain(error: BaseException, url: str) -> BaseException:
     ):
         return error
     reason = _passing_reason(error)
-    told = (
+    described = (
         StoreError(f"{url} {_what(error)}")
         if reason is None
         else StoreUnavailableError(url, reason, _what(error))
     )
-    told.__cause__ = error
-    return told
+    described.__cause__ = error
+    return described
 
 
 def _passing_reason(error: BaseException) -> str | None:

@@ -40,7 +40,7 @@ _SEND = (
     "SELECT pg_notify($1, payload) FROM quick, unnest($2::TEXT[]) AS payload"
 )
 
-Hear = Callable[[Notice], object]
+OnNotice = Callable[[Notice], object]
 
 
 class Notices:
@@ -54,7 +54,7 @@ class Notices:
         self._sending: asyncio.Task[None] | None = None
         self._is_urgent = asyncio.Event()
 
-    def tell(self, notices: Iterable[Notice]) -> None:
+    def send(self, notices: Iterable[Notice]) -> None:
         """Send notices, without waiting for it."""
         for notice in notices:
             payload = write_notice(self._sender, notice)
@@ -66,15 +66,15 @@ class Notices:
             loop = asyncio.get_running_loop()
             self._sending = loop.create_task(self._send(), name="apflow:notices")
 
-    async def listen(self, hear: Hear) -> None:
-        """Call `hear` with each notice of another process, indefinitely."""
+    async def listen(self, on_notice: OnNotice) -> None:
+        """Call `on_notice` with each notice of another process, indefinitely."""
         wait = FIRST_WAIT
         while True:
             try:
                 connection = await self._server.connect()
                 try:
                     wait = FIRST_WAIT
-                    await self._hear(connection, hear)
+                    await self._receive(connection, on_notice)
                 finally:
                     connection.terminate()
             except Exception as error:  # noqa: BLE001  it is retried, and readers also poll
@@ -100,14 +100,14 @@ class Notices:
                 async with asyncio.timeout(PAUSE):
                     await self._is_urgent.wait()
 
-    async def _hear(self, connection: asyncpg.Connection[asyncpg.Record], hear: Hear) -> None:
-        """Hear until the connection is lost."""
+    async def _receive(self, connection: asyncpg.Connection[asyncpg.Record], on_notice: OnNotice) -> None:
+        """Receive notices until the connection is lost."""
         lost = asyncio.Event()
 
         def receive(_connection: object, _pid: int, _channel: str, payload: object) -> None:
             notice = read_notice(self._sender, str(payload))
             if notice is not None:
-                _call(hear, notice)
+                _call(on_notice, notice)
 
         connection.add_termination_listener(lambda _: lost.set())
         await connection.add_listener(CHANNEL, receive)
@@ -159,8 +159,8 @@ def read_notice(sender: str, payload: str) -> Notice | None:
         return None
 
 
-def _call(hear: Hear, notice: Notice) -> None:
+def _call(on_notice: OnNotice, notice: Notice) -> None:
     try:
-        hear(notice)
+        on_notice(notice)
     except Exception:  # the next notice must still be processed
         logger.exception("A notice could not be processed: %s", notice)

@@ -16,6 +16,7 @@ from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.tally import TreeTally
 from apflow.core.model.task import Task
+from apflow.core.model.usage import UsageEntry
 from apflow.core.settings import Settings
 from apflow.core.store.base import Capabilities, Change, Notice, NoticeKind, TaskQuery
 from apflow.core.store.group_commit import ChangeResult, GroupCommit
@@ -42,6 +43,7 @@ from apflow.storage.sql.queries import (
     tally_trees,
 )
 from apflow.storage.sql.rows import task_rows
+from apflow.storage.sql.usage import addition_of
 
 T = TypeVar("T")
 READERS = 3
@@ -98,7 +100,7 @@ class PostgresStore(SqlLogStore):
         self._longest_lease = max(LONG_LEASE, MARGIN * lease)
         self._keeper = Link(self._server)  # separate: a lease must not wait for readers or a writer
         self._notices = Notices(self._server)
-        writer = Writer(self._server, lease, event_retention, self._notices.tell)
+        writer = Writer(self._server, lease, event_retention, self._notices.send)
         self._commit = _Commit(self._io, writer)
         self._group = GroupCommit(self._commit, self.url)
         # Also if the store is not closed, and at the end of the process.
@@ -160,13 +162,13 @@ class PostgresStore(SqlLogStore):
         rows = await self._read(lambda connection: _fetch(connection, statement))
         return reader.tasks([rows])
 
-    def listen(self, hear: Callable[[Notice], object]) -> None:
+    def listen(self, on_notice: Callable[[Notice], object]) -> None:
         self._check_open()
-        self._io.submit(self._notices.listen(hear))
+        self._io.submit(self._notices.listen(on_notice))
 
     def announce(self, event: TaskEvent) -> None:
         notice = Notice(NoticeKind.LIVE, event.root_task_id, event)
-        self._io.soon(lambda: self._notices.tell([notice]))
+        self._io.soon(lambda: self._notices.send([notice]))
 
     async def export_to(self, writer: ExportWriter) -> None:
         self._check_open()
@@ -179,6 +181,10 @@ class PostgresStore(SqlLogStore):
     async def close(self) -> None:
         self.is_closed = True
         self._close()
+
+    async def add_usage(self, entries: Sequence[UsageEntry]) -> None:
+        for entry in entries:
+            await self._group.run(partial(self._commit.add_usage, entry))
 
     async def _write_record(self, statement: Statement) -> int | None:
         return await self._group.run(partial(self._commit.write_record, statement))
@@ -214,6 +220,10 @@ class _Commit:
     def write_record(self, statement: Statement) -> int | None:
         """Write a record between two batches."""
         return self._io.submit(self._writer.write_record(statement)).result()
+
+    def add_usage(self, entry: UsageEntry) -> None:
+        """Add what a call of a model used, between two batches."""
+        self._io.submit(self._writer.add_usage(entry.call_id, addition_of(entry))).result()
 
 
 async def _reading(server: Server, readers: Links, read: Callable[[Connection], Awaitable[T]]) -> T:

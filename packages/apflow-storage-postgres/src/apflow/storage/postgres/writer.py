@@ -12,8 +12,9 @@ from typing import NamedTuple, TypeVar
 
 from asyncpg import Record
 
-from apflow.core.errors import StoreError
+from apflow.core.errors import StoreError, StoreOutcomeUnknownError, StoreUnavailableError
 from apflow.core.model.task import Json, utc_now
+from apflow.core.model.usage import RecentCalls
 from apflow.core.store.base import Change, Notice, TransitionResult
 from apflow.core.store.group_commit import ChangeResult
 from apflow.storage.postgres import statements
@@ -53,7 +54,7 @@ class Decided(NamedTuple):
 class Writer:
     """Commits batches of changes, and records, one after the other.
 
-    `hear` is called after each commit with the notices for other processes.
+    `on_commit` is called after each commit with the notices for other processes.
     """
 
     def __init__(
@@ -61,16 +62,20 @@ class Writer:
         server: Server,
         lease: timedelta,
         event_retention: timedelta | None,
-        hear: Callable[[list[Notice]], object],
+        on_commit: Callable[[list[Notice]], object],
     ) -> None:
         self._server = server
         self._link = Link(server)
         self._lease = lease
         self._retention = event_retention
         self._prune_at = utc_now()
-        self._hear = hear
+        self._on_commit = on_commit
         self._id = secrets.token_hex(8)  # of its row in the database
+        # Usage has a separate row: other batches may follow one whose outcome is unknown.
+        self._usage_id = f"{self._id}:usage"
         self._batch = 0
+        self._counted = RecentCalls()
+        self._unsure: tuple[str, Mark] | None = None  # the call whose usage may be written or not
 
     async def commit(self, changes: Sequence[Change]) -> list[ChangeResult]:
         """Write a batch, and return the outcome of each change.
@@ -83,24 +88,57 @@ class Writer:
             rest = changes[len(outcomes) :]
             try:
                 decided = await self._server.patiently(partial(self._once, rest))
-            except Exception as error:  # noqa: BLE001  told to the writers
+            except Exception as error:  # noqa: BLE001 - returned to the writers
                 if len(rest) > 1 and is_of_a_change(error):
                     return outcomes + [each for change in rest for each in await self.commit([change])]
                 return outcomes + [explain(error, self._server.url)] * len(rest)
             outcomes += decided.outcomes
-            self._hear(decided.notices)
+            self._on_commit(decided.notices)
         return outcomes
 
     async def write_record(self, statement: Statement) -> int | None:
         """Write a record or log lines, once, and return the first value that the statement returns."""
-
-        async def work(connection: Connection, mark: Mark) -> int | None:
-            await connection.execute(statements.MARK, *mark)
-            version: int | None = await connection.fetchval(statement.text, *statement.parameters)
-            return version
-
         async with self._server.translating_errors():
-            return await self._server.patiently(partial(self._in_transaction, work))
+            return await self._server.patiently(
+                lambda: self._in_transaction(partial(_execute, statement), self._id)
+            )
+
+    async def add_usage(self, call_id: str | None, statement: Statement) -> None:
+        """Add what a call of a model used, unless it was added before.
+
+        Raises:
+            StoreUnavailableError: nothing is written, or the outcome is unknown. Repeat it: the next addition
+                finds out first.
+            StoreOutcomeUnknownError: the same, for an entry without the id of a call.
+        """
+        async with self._server.translating_errors():
+            await self._learn_of_usage()
+            if self._counted.has(call_id):
+                return
+            try:
+                await self._server.patiently(
+                    lambda: self._in_transaction(partial(_execute, statement), self._usage_id)
+                )
+            except StoreOutcomeUnknownError as error:
+                if call_id is None:
+                    raise
+                self._unsure = call_id, (self._usage_id, self._batch)
+                detail = (
+                    "was lost before it reported whether usage is written. It is asked, and usage is added."
+                )
+                raise StoreUnavailableError(
+                    error.url, "the database server cannot be reached", detail
+                ) from error
+            self._counted.note(call_id)
+
+    async def _learn_of_usage(self) -> None:
+        """Find out whether the last usage was written, if that is unknown."""
+        if self._unsure is None:
+            return
+        call_id, mark = self._unsure
+        if await self._server.patiently(lambda: self._is_committed(mark)):
+            self._counted.note(call_id)
+        self._unsure = None
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -117,19 +155,20 @@ class Writer:
                 await transaction.write(decided.writes)
             return decided
 
-        return await self._in_transaction(work)
+        return await self._in_transaction(work, self._id)
 
-    async def _in_transaction(self, work: Callable[[Connection, Mark], Awaitable[T]]) -> T:
+    async def _in_transaction(self, work: Callable[[Connection, Mark], Awaitable[T]], writer: str) -> T:
         """Do work in one transaction, again where its COMMIT is found not to have arrived.
 
-        The work notes its mark before it writes.
+        The work notes its mark, which has the id `writer`, before it writes.
         """
         async with self._link.connection() as connection:
             await self._prune(connection)
             await connection.execute(statements.BEGIN)
             try:
-                self._batch = batch = self._batch + 1
-                done = await work(connection, (self._id, batch))
+                self._batch += 1
+                mark = writer, self._batch
+                done = await work(connection, mark)
             except BaseException as error:
                 if not is_connection_lost(error):
                     await connection.execute("ROLLBACK")
@@ -143,32 +182,31 @@ class Writer:
                 connection.terminate()
             else:
                 return done
-        if await self._was_committed(batch):
+        if await self._was_committed(mark):
             return done
-        return await self._in_transaction(work)
+        return await self._in_transaction(work, writer)
 
-    async def _was_committed(self, batch: int) -> bool:
+    async def _was_committed(self, mark: Mark) -> bool:
         """Return whether a batch was committed whose COMMIT was not acknowledged.
 
         Raises:
-            StoreError: the outcome is unknown. The batch must not be repeated.
+            StoreOutcomeUnknownError: the outcome is unknown. The batch must not be repeated.
         """
         try:
-            return await self._server.patiently(lambda: self._is_committed(batch))
+            return await self._server.patiently(lambda: self._is_committed(mark))
         except Exception as error:
-            raise StoreError(
-                f"{self._server.url} was lost before it said whether a change is written. Look at it again "
-                f"once the server is back ({explain(error, self._server.url)})"
-            ) from error
+            url = self._server.url
+            raise StoreOutcomeUnknownError(url, explain(error, url)) from error
 
-    async def _is_committed(self, batch: int) -> bool:
-        """Ask for the last batch of this writer that is there.
+    async def _is_committed(self, mark: Mark) -> bool:
+        """Ask whether the last batch of a writer that is there is this one.
 
-        The number of the transaction would not tell it: a server that was killed forgets numbers that were
+        The number of the transaction would not show it: a server that was killed forgets numbers that were
         not on disk, and gives them to others.
         """
         async with self._link.connection() as connection:
-            return bool(await connection.fetchval(statements.LAST_BATCH, self._id) == batch)
+            writer, batch = mark
+            return bool(await connection.fetchval(statements.LAST_BATCH, writer) == batch)
 
     async def _prune(self, connection: Connection) -> None:
         """Remove, once a day, events and log lines that are too old, and the marks of writers that are gone.
@@ -324,6 +362,13 @@ class Transaction:
             columns = [list(column) for column in zip(*rows, strict=True)]
             counted = list(self._sequences), list(self._sequences.values())
             await self._connection.execute(statements.INSERT_PAGES, *columns, naive(self._now), *counted)
+
+
+async def _execute(statement: Statement, connection: Connection, mark: Mark) -> int | None:
+    """Execute a statement in a transaction, and return the first value that it returns."""
+    await connection.execute(statements.MARK, *mark)
+    value: int | None = await connection.fetchval(statement.text, *statement.parameters)
+    return value
 
 
 async def _roots(connection: Connection, changes: Sequence[Change]) -> set[str]:

@@ -28,11 +28,7 @@ _SUMS: Final = ", ".join(f"CAST(sum({name}) AS {type_of_total(name)})" for name 
 
 
 class SqlUsageStore(SqlRecordStore):
-    """The part of a store that keeps usage by SQL."""
-
-    async def add_usage(self, entries: Sequence[UsageEntry]) -> None:
-        for entry in entries:
-            await self._write_record(_add(entry))
+    """The part of a store that reads usage by SQL. Each store adds it so that a call is counted once."""
 
     async def usage(self, query: UsageQuery) -> list[UsageSum]:
         rows = await self._read_records(_select(query))
@@ -47,7 +43,8 @@ def _sum(query: UsageQuery, row: Sequence[Json]) -> UsageSum:
     return UsageSum(**grouped, totals=UsageTotals(**totals))
 
 
-def _add(entry: UsageEntry) -> Statement:
+def addition_of(entry: UsageEntry) -> Statement:
+    """Return the statement that adds an entry."""
     totals = [getattr(entry.totals, name) for name in TOTALS]
     values: list[Json] = [entry.task_id, entry.model, entry.root_id, entry.top_id]
     values += [entry.user_id, naive(utc_now()), *totals]
