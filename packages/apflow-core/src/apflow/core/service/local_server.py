@@ -117,11 +117,15 @@ class LocalServer:
     async def _serve(self) -> None:
         with self._lock:
             bound = self._bound
-            self._loop = asyncio.get_running_loop()
+            self._loop = loop = asyncio.get_running_loop()
         if bound is None:  # stopped already
             return
         server = await asyncio.start_unix_server(self._accept, sock=bound, limit=1 << 20)
         await self._ending.wait()
+        # A connection that asyncio has accepted, but not yet attached to the server when that closes, would stay
+        # open without an answer (https://github.com/python/cpython/issues/109564).
+        loop.remove_reader(bound)
+        await asyncio.sleep(0)
         server.close()
         await _finish_tasks(LAST_ANSWERS)
 
