@@ -84,7 +84,9 @@ class Place:
         self.folder = folder
         (folder / "my_executors.py").write_text(EXECUTOR)
         (folder / "app.py").write_text((PRINTED / "readme/create_app.py").read_text())
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("APFLOW_", "OPENAI_"))}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("APFLOW_", "OPENAI_"))
+        }
         self.environment = {
             **kept,
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
@@ -130,7 +132,12 @@ def test_commands_run_trees(place: Place, command: str):
 @pytest.mark.parametrize("command", SHOW_HELP)
 def test_the_program_alone_shows_its_help(place: Place, command: str):
     done = subprocess.run(
-        ["sh", "-c", command], cwd=place.folder, env=place.environment, capture_output=True, text=True, check=False
+        ["sh", "-c", command],
+        cwd=place.folder,
+        env=place.environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "Usage: apflow" in done.stdout + done.stderr
 
@@ -141,11 +148,15 @@ def test_servers_answer_at_port_8000(place: Place, command: str):
     log = place.folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["sh", "-c", f"exec {command}"], cwd=place.folder, env=place.environment, stdout=output, stderr=output
+            ["sh", "-c", f"exec {command}"],
+            cwd=place.folder,
+            env=place.environment,
+            stdout=output,
+            stderr=output,
         )
     try:
         wait_until_ready(process, log)
-        done = place.json("apflow run flow executor_id --inputs '{\"key\": \"value\"}'")
+        done = place.json('apflow run flow executor_id --inputs \'{"key": "value"}\'')
         assert done["result"] == {"seen": "value"}
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) in (0, -signal.SIGTERM), log.read_text()
@@ -197,7 +208,9 @@ def model() -> Iterator[ModelServer]:
         yield running
 
 
-@pytest.mark.parametrize("command", starting_with(GENERATE), ids=lambda each: each.removeprefix(GENERATE)[:40])
+@pytest.mark.parametrize(
+    "command", starting_with(GENERATE), ids=lambda each: each.removeprefix(GENERATE)[:40]
+)
 def test_trees_are_generated(place: Place, model: ModelServer, command: str):
     settings = {"OPENAI_API_BASE": model.openai_url, "OPENAI_API_KEY": "of-tests"}
     before = len(model.requests)

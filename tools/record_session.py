@@ -7,7 +7,7 @@ others are their output. A block of another language whose first line is `# NAME
 a page run in one shell, in one new directory.
 
 With `--check`, the outputs must be those of the page, except for what differs from run to run: times, durations,
-IDs, process IDs, sizes and directories.
+IDs, process IDs, sizes, pages, the version, and lines that tasks log while they are watched.
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ VARYING = (
     (re.compile(r"\b\d\d:\d\d:\d\d(\.\d+)?"), "TIME"),
     (re.compile(r"\b[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\b|\b[0-9a-f]{8}\b"), "ID"),
     (re.compile(r"\b(\d+h ?)?(\d+m ?)?\d+(\.\d+)?s\b"), "SECONDS"),
+    (re.compile(r'"duration": [\d.e-]+'), '"duration": SECONDS'),
     (re.compile(r"\bprocess \d+"), "process PID"),
+    (re.compile(r"(?m)^TIME\S* log .*\n"), ""),  # when lines are sent depends on time
+    (re.compile(r"\d+ (event|log) pages?"), "PAGES"),
+    (re.compile(r"\bapflow \d+\.\d+\.\d+"), "apflow VERSION"),
     (re.compile(r"\b[\d,]+ bytes"), "BYTES"),
     (re.compile(r"/daemons/[0-9a-f]+"), "/daemons/ID"),
     (re.compile(r" +"), " "),
@@ -102,7 +106,7 @@ def recorded(text: str, programs: Path) -> str:
 
 def run(commands: Iterable[str], files: dict[str, str], programs: Path) -> list[list[str]]:
     """Run commands in one shell, in a directory with these files, and return the lines that each prints."""
-    script = "\n".join(f"{command}\necho '{MARK}'" for command in commands)
+    script = "\n".join(f"{command}\nstatus=$?; echo '{MARK}'; (exit $status)" for command in commands)
     with tempfile.TemporaryDirectory(prefix="apflow-session-") as made:
         folder = Path(made).resolve()
         for name, content in files.items():
@@ -127,7 +131,8 @@ def variables(folder: Path, programs: Path) -> dict[str, str]:
         "PATH": os.pathsep.join((str(programs), os.environ["PATH"])),
         "HOME": str(folder),
         "LC_ALL": "C.UTF-8",
-        "COLUMNS": "100",
+        "TZ": "UTC",
+        "PYTHONUNBUFFERED": "1",  # output and notes in their order, as on a terminal
         "APFLOW_DATABASE_URL": f"duckdb:///{folder}/tasks.duckdb",
     }
 
