@@ -1,12 +1,12 @@
 """Every command of the database runs three times, and prints the same each time.
 
-The command does its work itself; the process that holds the database does it, asked at its Unix socket; or a server
-does it, which is named with `--server`. Each time the database is as it was. What differs from run to run is
-masked: times, durations, generated IDs, sizes, the number of pages with events and logs, and the name of the server
-or the database in notes.
+The command does its work itself; the process that holds the database does it, asked at its Unix socket; or a
+server does it, which is named with `--server`. Each time the database is as it was. What differs from run to run
+is masked: times, durations, generated IDs, sizes, the number of rows with events, logs and workers, and the name
+of the server or the database in notes.
 
-One difference is intended: `run flow` refuses an unknown executor before anything is stored only where it does its
-work itself, because another process may have other executors.
+One difference is intended: `run flow` refuses an unknown executor before anything is stored only where it does
+its work itself, because another process may have other executors.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ MASKS = (
     (re.compile(r"\b\d\d:\d\d:\d\d(\.\d+)?"), "TIME"),
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{8}\b"), "ID"),
     (re.compile(r"\b\d+(\.\d+)? ?(ms|s)\b"), "SECONDS"),
-    (re.compile(r'\d+(?= (event|log) page)|(?<="events": )\d+|(?<="log": )\d+'), "PAGES"),
+    (re.compile(r'\d+ (event page|log page|record)s?|"(events|log|record)": \d+'), "ROWS"),
     (re.compile(r'(?<=_bytes": )\d+|[\d,]+ bytes'), "BYTES"),
 )
 

@@ -26,7 +26,8 @@ def test_the_session_is_what_its_commands_print():
 
 def test_an_output_that_has_changed_is_found_and_recorded(tmp_path: Path):
     page = tmp_path / "page.md"
-    text = "```text\n# a.txt\nin the file\n```\n\n```console\n$ cat a.txt; pwd\nin no file\n$ echo 0.1s\n7s\n```\n"
+    text = "```text\n# a.txt\nin the file\n```\n\n```console\n$ cat a.txt; pwd\nin no file\n"
+    text += "$ echo 0.1s\n7s\n```\n"
     page.write_text(text)
     checked = record(page, "--check")
     assert checked.returncode == 1

@@ -1,7 +1,8 @@
 """The commands of the seed documents run as they are printed, also those that comments name.
 
-Each runs in a shell, in a folder of its own, on a DuckDB file. What a command takes for granted is provided: the
-executor `executor_id`, a model that answers, and `app.py`. `NOT_RUN` has the commands that no test runs, and why.
+Each runs in a shell, in its own folder, on a DuckDB file. What a command takes for granted is provided: the
+executor `executor_id`, a model that answers, and `app.py`. `NOT_RUN` has the commands that no test runs, and
+why.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from apflow.testing.modelserver import ModelServer, Reply, model_server
 
 PRINTED = Path(__file__).parent / "seeds"
 SCRIPTS = ("readme/install.sh", "readme/cli_usage.sh", "readme/create_app.py", "custom_tasks/generate.sh")
-# A comment that names commands: "# Run with: COMMAND", "# Or: COMMAND (what it is)", "... COMMAND or COMMAND".
+# A comment that names commands: "# Run with: COMMAND", "# Or: COMMAND (what it is)", "... THIS or THAT".
 NAMED = re.compile(r"# (?:Run [\w ]+|Or|Or use the entry point): (?P<commands>.*?)(?: \(.*\))?")
 NOT_RUN = {
     "pip install aipartnerupflow": "the packages are not on the public index; test_wheels.py installs them",
@@ -57,7 +58,7 @@ TASKS: list[dict[str, Any]] = [
 
 
 def commands_in(text: str, *, is_shell: bool) -> Iterator[str]:
-    """Yield the commands of a script, and those that its comments name. Those of a Python file are in comments."""
+    """Yield the commands that comments name and, of a shell script, the others."""
     for line in text.splitlines():
         named = NAMED.fullmatch(line)
         if named:
@@ -101,7 +102,7 @@ class Place:
         """Run a command in a shell, and return what it writes."""
         done = subprocess.run(
             ["sh", "-c", command], cwd=self.folder, env=self.environment | more,
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -1,13 +1,13 @@
-"""Record the session of a page of the documentation: run its commands, and write what they print into the page.
+"""Record the session of a page of the documentation: run its commands, and write their output into the page.
 
 hatch run dev:python tools/record_session.py
 
-A session is in the `console` blocks of the page that begin with `$ `. The lines with `$ ` are commands, and the
-others are their output. A block of another language whose first line is `# NAME` is the file NAME. All commands of
-a page run in one shell, in one new directory.
+A session is in the `console` blocks of the page that begin with `$ `. The lines with `$ ` are commands, and
+the others are their output. A block of another language whose first line is `# NAME` is the file NAME. All
+commands of a page run in one shell, in one new directory.
 
-With `--check`, the outputs must be those of the page, except for what differs from run to run: times, durations,
-IDs, process IDs, sizes, pages, the version, and lines that tasks log while they are watched.
+With `--check`, the outputs must be those of the page, except for what differs from run to run: times,
+durations, IDs, process IDs, sizes, pages, the version, and lines that tasks log while they are watched.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ def recorded(text: str, programs: Path) -> str:
         programs: the directory of the program `apflow`.
     """
     found = [(block, steps) for block, steps in blocks_of(text)]
-    outputs = iter(run([step.command for _, steps in found for step in steps], dict(files_of(text)), programs))
+    outputs = iter(
+        run([step.command for _, steps in found for step in steps], dict(files_of(text)), programs)
+    )
     pieces: list[str] = []
     end = 0
     for block, steps in found:

@@ -38,7 +38,9 @@ def only_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_they_are_those_of_importlib_metadata():
     expected = {
-        (each.group, each.name, each.value) for owner in metadata.distributions() for each in owner.entry_points
+        (each.group, each.name, each.value)
+        for owner in metadata.distributions()
+        for each in owner.entry_points
     }
     assert {(each.group, each.name, each.value) for each in read_entry_points("")} == expected
     assert is_path_readable()
@@ -87,7 +89,9 @@ def test_a_distribution_in_an_archive_is_found(tmp_path: Path, monkeypatch: pyte
     check_found("zipped_one", "zipped")
 
 
-def test_a_distribution_of_another_finder_is_found(install: Callable[..., None], monkeypatch: pytest.MonkeyPatch):
+def test_a_distribution_of_another_finder_is_found(
+    install: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+):
     install("found-one", "found_one = found_one:Thing", "class Thing: pass")
     hidden = sys.path[0]
     monkeypatch.setattr(sys, "path", sys.path[1:])
@@ -99,7 +103,9 @@ def test_a_distribution_of_another_finder_is_found(install: Callable[..., None],
 
         @staticmethod
         def find_distributions(context: metadata.DistributionFinder.Context) -> Any:
-            return metadata.MetadataPathFinder.find_distributions(metadata.DistributionFinder.Context(path=[hidden]))
+            return metadata.MetadataPathFinder.find_distributions(
+                metadata.DistributionFinder.Context(path=[hidden])
+            )
 
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
     check_found("found_one", "found-one")

@@ -1,7 +1,7 @@
 """The entry points of installed distributions, read from the files in which installers write them.
 
-`importlib.metadata` reads them, too, but takes longer to import than a command may take to show its help. It is
-still used for distributions that are not in a directory of the import path.
+`importlib.metadata` reads them, too, but takes longer to import than a command may take to show its help. It
+is still used for distributions that are not in a directory of the import path.
 """
 
 from __future__ import annotations

@@ -82,8 +82,8 @@ def _foreign(installed: InstalledFiles, own: Mapping[Path, str]) -> str:
     command = f"pip install --force-reinstall --no-deps {' '.join(replaced)}"
     reinstall = f" Then reinstall what it replaced: {command}"
     return (
-        f"{installed.name} {installed.version} is another product, and has {counted(len(inside), 'file')} in the "
-        f"package {NAMESPACE} ({_names(inside)}). Remove it: pip uninstall {installed.name}."
+        f"{installed.name} {installed.version} is another product, and has {counted(len(inside), 'file')} in "
+        f"the package {NAMESPACE} ({_names(inside)}). Remove it: pip uninstall {installed.name}."
         + (reinstall if replaced else "")
     )
 
@@ -106,8 +106,8 @@ def _damaged(installed: InstalledFiles) -> str:
     verbs = ("is", "was") if len(damaged) == 1 else ("are", "were")
     return (
         f"{counted(len(damaged), 'file')} of {installed.name} {installed.version} {verbs[0]} missing, or "
-        f"{verbs[1]} replaced after the installation ({_names(damaged)}). Reinstall it: pip install --force-reinstall --no-deps "
-        f"{installed.name}"
+        f"{verbs[1]} replaced after the installation ({_names(damaged)}). Reinstall it: "
+        f"pip install --force-reinstall --no-deps {installed.name}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Short names for tasks: ids that are cut as long as they are unique, and what runs a task. Numbers of things."""
+"""Short names for tasks, what runs a task, and numbers with nouns. Ids are cut as long as they are unique."""
 
 from __future__ import annotations
 

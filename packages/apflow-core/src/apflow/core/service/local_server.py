@@ -122,8 +122,8 @@ class LocalServer:
             return
         server = await asyncio.start_unix_server(self._accept, sock=bound, limit=1 << 20)
         await self._ending.wait()
-        # A connection that asyncio has accepted, but not yet attached to the server when that closes, would stay
-        # open without an answer (https://github.com/python/cpython/issues/109564).
+        # A connection that asyncio has accepted, but not yet attached to the server when that closes, would
+        # stay open without an answer (https://github.com/python/cpython/issues/109564).
         loop.remove_reader(bound)
         await asyncio.sleep(0)
         server.close()
