@@ -1,12 +1,12 @@
 """Every command of the database runs three times, and prints the same each time.
 
-The command does its work itself; the process that holds the database does it, asked at its Unix socket; or a
-server does it, which is named with `--server`. Each time the database is as it was. What differs from run to run
-is masked: times, durations, generated IDs, sizes, the number of rows with events, logs and workers, and the name
-of the server or the database in notes.
+The command does its work itself; the process that holds the database does it, asked at its Unix socket; or
+a server does it, which is named with `--server`. Each time the database is as it was. What differs from run
+to run is masked: times, durations, generated IDs, sizes, the number of rows with events, logs and workers,
+and the name of the server or the database in notes.
 
-One difference is intended: `run flow` refuses an unknown executor before anything is stored only where it does
-its work itself, because another process may have other executors.
+One difference is intended: `run flow` refuses an unknown executor before anything is stored only where it
+does its work itself, because another process may have other executors.
 """
 
 from __future__ import annotations
