@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyter_client.manager import KernelManager
 
 from apflow.client.local_client import LocalClient
 from apflow.core.errors import HolderGoneError, NotFoundError, StoreHeldError
@@ -34,7 +35,7 @@ class Hold(BaseTask):
         await asyncio.sleep(inputs.get("seconds", 120))
         return {"held": True}
 """
-# What a notebook or a script does: it has run a tree, keeps the database open, and runs no event loop now.
+# What a script does: it has run a tree, keeps the database open, and runs no event loop now.
 SCRIPT = """
 import asyncio, time
 import executors
@@ -44,6 +45,31 @@ asyncio.run(TaskBuilder("hold", inputs={"seconds": 0}).run(db))
 print("ready", flush=True)
 time.sleep(120)
 """
+# The cells of a notebook: a tree that has run, and one that runs in the background of the notebook.
+CELLS = (
+    """
+import asyncio
+import executors
+from apflow.core import TaskBuilder, create_session
+db = create_session()
+await TaskBuilder("hold", inputs={"seconds": 0}).run(db)
+""",
+    """
+running = asyncio.create_task(TaskBuilder("hold", inputs={"seconds": 120}).run(db))
+""",
+)
+
+
+class Kernel:
+    """The process of a notebook."""
+
+    def __init__(self, manager: KernelManager) -> None:
+        self._manager = manager
+        self.pid: int = manager.provisioner.pid  # type: ignore[union-attr]
+
+    def wait(self) -> None:
+        """Wait until the process has ended."""
+        wait_for(lambda: not self._manager.is_alive())
 
 
 class Place:
@@ -115,6 +141,24 @@ class Place:
         with self.running([sys.executable, "-c", SCRIPT], ready) as process:
             yield process
 
+    @contextmanager
+    def notebook(self) -> Generator[Kernel]:
+        """Run a Jupyter kernel, which is idle after its cells have been executed."""
+        manager = KernelManager(kernel_name="python3")
+        manager.start_kernel(cwd=str(self.folder), env=self.environment)
+        client = manager.blocking_client()
+        try:
+            client.start_channels()
+            client.wait_for_ready(timeout=60)
+            for cell in CELLS:
+                answer = client.execute(cell, reply=True, timeout=60)
+                assert answer["content"]["status"] == "ok", answer["content"]
+            wait_for(self.has_started)
+            yield Kernel(manager)
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+
     def has_started(self) -> bool:
         if find_server(self.database) is None:
             return False
@@ -134,7 +178,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-HOLDERS = ("run_flow", "worker", "script")
+HOLDERS = ("run_flow", "worker", "script", "notebook")
 
 
 @pytest.mark.parametrize("holder", HOLDERS)

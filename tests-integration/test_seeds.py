@@ -32,9 +32,8 @@ piece takes for granted (a task manager, an executor to call, an answer of the n
 | | patterns 1 to 3, cancel | yes |
 | | unit and integration testing | yes |
 | readme | as a library; custom task | yes |
-| | command line: run flow | yes |
 | | crew, batch | in the tests of apflow-executor-crewai, which has a separate environment |
-| | servers, daemon | no: separate distributions |
+| | commands, also of the custom tasks guide | in `test_seeds_commands.py` |
 """
 
 

@@ -1,11 +1,5 @@
 """The programs of the older guide and of the README; the table is in `test_seeds.py`."""
 
-import json
-import sys
-from pathlib import Path
-
-import pytest
-
 
 def test_an_executor_with_properties_runs(seeds):
     seeds.run_pieces(
@@ -121,32 +115,3 @@ def test_the_custom_task_of_the_readme_posts(seeds, server):
         assert done.result["result"] == {{"path": "/x", "asked": {{"n": 1}}}}
         """,
     )
-
-
-TASKS = (
-    '[{"id": "task1", "name": "Task 1", "schemas": {"method": "executor_id"}, "inputs": {"key": "value"}}]'
-)
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["aipartnerupflow", "run", "flow", "--tasks", TASKS],
-        ["apflow", "run", "flow", "--tasks", TASKS],
-        ["apflow", "run", "flow", "executor_id", "--inputs", '{"key": "value"}'],
-    ],
-    ids=["former name", "tasks", "legacy"],
-)
-def test_the_commands_of_the_readme_run(seeds, command: list[str]):
-    seeds.write(
-        "my_executors.py",
-        "from aipartnerupflow import BaseTask, executor_register\n"
-        "@executor_register()\n"
-        "class Mine(BaseTask):\n"
-        "    id = 'executor_id'\n"
-        "    async def execute(self, inputs):\n"
-        "        return {'seen': inputs['key']}\n",
-    )
-    program = str(Path(sys.executable).parent / command[0])
-    shown = json.loads(seeds.call(program, *command[1:], "--json", APFLOW_IMPORT="my_executors"))
-    assert shown["status"] == "completed"

@@ -45,8 +45,9 @@ def test_version_and_help_import_click_alone(arguments: list[str]):
     assert loaded.isdisjoint(FORBIDDEN)
 
 
-def test_the_version_is_shown_without_reading_metadata():
-    assert "importlib.metadata" not in modules_of("--version")
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["tasks", "list", "--help"]], ids=" ".join)
+def test_the_version_and_help_are_shown_without_reading_metadata(arguments: list[str]):
+    assert "importlib.metadata" not in modules_of(*arguments)
 
 
 def test_the_version_shown_is_the_one_released():

@@ -6,11 +6,13 @@ import asyncio
 import gc
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,6 +135,48 @@ async def test_a_connection_without_a_request_ends_with_the_store_and_nothing_is
         await store.close()
         assert await asyncio.to_thread(connection.recv, 100) == b""
     assert [each.message for each in caplog.records if each.levelname == "ERROR"] == []
+
+
+async def test_a_connection_that_is_accepted_while_the_store_closes_is_greeted(database: Path):
+    store = store_at(database)
+    await store.get(["any"])
+    holder, server = find_server(database), store._local
+    assert holder is not None
+    assert server is not None
+    loop, ending, thread = server._loop, server._ending, server._thread
+    assert loop is not None
+    assert thread is not None
+    is_connected = threading.Event()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(30)
+
+        def connect_and_end() -> None:
+            connection.connect(holder.socket)
+            loop.call_soon(ending.set)  # in the next turn, in which the connection is accepted
+            is_connected.set()
+
+        loop.call_soon_threadsafe(connect_and_end)
+        assert await asyncio.to_thread(is_connected.wait, 30)
+        assert await asyncio.to_thread(connection.recv, 100) == b'{"apflow": 1}\n'
+    await asyncio.to_thread(thread.join, 30)
+    assert not thread.is_alive()
+    await store.close()
+
+
+async def test_a_client_that_does_not_read_leaves_no_open_connection(database: Path):
+    store = store_at(database)
+    await TaskService(store).create([{"name": "a", "inputs": {"text": "x" * 1_000_000}}])
+    with await asyncio.to_thread(connected, database) as connection:
+        connection.sendall(b'{"jsonrpc": "2.0", "id": 1, "method": "tasks.list"}\n')
+        assert store._local is not None
+        while not store._local.is_answering:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(select.select, [connection], [], [], 30)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", ResourceWarning)
+            await store.close()
+            gc.collect()
+    assert [str(each.message) for each in warned] == []
 
 
 async def test_a_watch_of_a_tree_that_does_not_end_ends_with_the_store(database: Path):

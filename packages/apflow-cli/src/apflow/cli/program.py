@@ -38,7 +38,7 @@ class Program(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         from apflow.core import plugins
 
-        if plugins.find(COMMANDS, cmd_name) is None:
+        if not plugins.is_offered(COMMANDS, cmd_name):
             return None
         command = plugins.load(COMMANDS, cmd_name)
         if not isinstance(command, click.Command):
@@ -82,9 +82,16 @@ def _summaries() -> list[tuple[str, str]]:
 
     summaries = plugins.names_by_target(SUMMARIES)
     return [
-        (each.name, summaries.get(each.value) or f"From {each.distribution} {each.version}.")
-        for each in sorted(plugins.listing(COMMANDS), key=lambda p: p.name)
+        (name, summaries.get(target) or _origin(name, target)) for name, target in plugins.targets(COMMANDS)
     ]
+
+
+def _origin(name: str, target: str) -> str:
+    """Return which distribution brings a command that has no summary."""
+    from apflow.core import plugins
+
+    owners = [each for each in plugins.listing(COMMANDS) if (each.name, each.value) == (name, target)]
+    return f"From {owners[0].distribution} {owners[0].version}."
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})

@@ -154,15 +154,15 @@ class LocalClient:
                 await writer.drain()
             yield reader
         finally:
-            writer.close()
+            writer.transport.abort()  # not `close`, which waits for what is not sent: the loop may end first
 
     async def _check_greeting(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Check that the other process is of the same user, and accepts requests of this version."""
         greeting: bytes | None = None
+        is_own = is_own_peer(writer.get_extra_info("socket"))  # first: a reset connection has no socket
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(GREETING_SECONDS):
                 greeting = await read_line(reader)
-        is_own = is_own_peer(writer.get_extra_info("socket"))
         if not is_own or greeting is None or _object(greeting).get("apflow") != API:
             raise HolderGoneError(self._holder.pid, was_sent=False)
 

@@ -58,7 +58,10 @@ An error takes facts and builds its sentence: what happened, why, what to do. Th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class ApflowError(Exception):

@@ -1,7 +1,8 @@
 """Finding plugins without importing them, and loading them one at a time.
 
 Discovery reads only the metadata of installed distributions, once per process, so a plugin that cannot be
-imported is still listed. This is the only module that imports importlib.metadata.
+imported is still listed. This is the only module that imports importlib.metadata, where it is needed:
+that takes longer than reading entry points.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from apflow.core.entry_points import is_path_readable, load_object, read_entry_points
 from apflow.core.errors import PluginConflictError, PluginLoadError
 from apflow.core.process.error_text import describe_error
-from apflow.core.settings import get_settings
 
 if TYPE_CHECKING:
-    from importlib.metadata import Distribution, EntryPoint
+    from importlib.metadata import Distribution
+
+
+PREFIX = "apflow."  # of the groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,15 @@ def names_by_target(group: str) -> dict[str, str]:
 
     Reads entry points only: the metadata of their distributions takes longer to parse.
     """
-    return {offer.entry.value: name for name, offers in _scan().get(group, {}).items() for offer in offers}
+    return {offer.value: name for name, offers in _scan().get(group, {}).items() for offer in offers}
+
+
+def targets(group: str) -> list[tuple[str, str]]:
+    """Return the names that the group offers, sorted, each with its object reference; see `names_by_target`.
+
+    A name that two distributions offer is there twice.
+    """
+    return [(name, offer.value) for name in names(group) for offer in _rivals(group, name)]
 
 
 def listing(group: str) -> list[PluginInfo]:
@@ -111,7 +123,7 @@ def version(distribution: str) -> str | None:
 
 def reset() -> None:
     """Forget what was found, so that distributions installed since are seen."""
-    for cached in (_scan, _rivals, _import):
+    for cached in (_scan, _rivals, _import, _name_and_version):
         cached.cache_clear()
 
 
@@ -119,13 +131,30 @@ def reset() -> None:
 class _Offer:
     """An entry point and who brings it. Metadata is read only when asked for: that is slow."""
 
-    entry: EntryPoint
-    owner: Distribution
+    group: str
+    name: str
+    value: str  # "package.module:object"
+    origin: Distribution | str  # the distribution, or the directory with its metadata
+
+    @property
+    def owner(self) -> Distribution:
+        """The distribution that brings it."""
+        if not isinstance(self.origin, str):
+            return self.origin
+        from importlib.metadata import Distribution
+
+        return Distribution.at(self.origin)
 
     def describe(self) -> PluginInfo:
-        return PluginInfo(
-            self.entry.group, self.entry.name, self.owner.name, self.owner.version, self.entry.value
-        )
+        return PluginInfo(self.group, self.name, *_name_and_version(self.origin), self.value)
+
+
+@cache
+def _name_and_version(origin: Distribution | str) -> tuple[str, str]:
+    from importlib.metadata import Distribution
+
+    metadata = (Distribution.at(origin) if isinstance(origin, str) else origin).metadata
+    return metadata["Name"], metadata["Version"]
 
 
 def recorded_files() -> Iterator[tuple[str, str, list[RecordedFile]]]:
@@ -145,23 +174,38 @@ def _scan() -> dict[str, dict[str, list[_Offer]]]:
     """Return all offers by group and name, in the order of the import path.
 
     Raises:
+        OSError: a file cannot be read. The result would lack plugins; it is not cached.
+    """
+    found: dict[str, dict[str, list[_Offer]]] = {}
+    for offer in _offers() if is_path_readable() else _offers_of_finders():
+        found.setdefault(offer.group, {}).setdefault(offer.name, []).append(offer)
+    return found
+
+
+def _offers() -> Iterator[_Offer]:
+    """Yield the offers of distributions in directories of the import path."""
+    return (_Offer(*each) for each in read_entry_points(PREFIX))
+
+
+def _offers_of_finders() -> Iterator[_Offer]:
+    """Yield the offers of all distributions that the finders of `importlib.metadata` find.
+
+    Raises:
         OSError: the process has no file descriptor free. `importlib.metadata` takes a directory that it
-            cannot read for an empty one, so that the result would lack plugins; it is not cached.
+            cannot read for an empty one.
     """
     from importlib.metadata import distributions
 
-    found: dict[str, dict[str, list[_Offer]]] = {}
     try:
         _check_descriptors()
         for owner in distributions():
             for entry in owner.entry_points:
-                if entry.group.startswith("apflow."):
-                    found.setdefault(entry.group, {}).setdefault(entry.name, []).append(_Offer(entry, owner))
+                if entry.group.startswith(PREFIX):
+                    yield _Offer(entry.group, entry.name, entry.value, owner)
         _check_descriptors()
     except OSError:
         importlib.invalidate_caches()
         raise
-    return found
 
 
 @cache
@@ -180,6 +224,8 @@ def _choose(group: str, name: str) -> _Offer | None:
     offers = _rivals(group, name)
     if len(offers) < 2:
         return offers[0] if offers else None
+    from apflow.core.settings import get_settings  # here: `--help` needs no settings
+
     preferred = _normalized(get_settings().plugins_prefer.get(name, ""))
     for offer in offers:
         if _normalized(offer.owner.name) == preferred:
@@ -196,7 +242,7 @@ def _import(offer: _Offer) -> tuple[object, BaseException | None]:
     """
     try:
         with _without_orphans():
-            return offer.entry.load(), None
+            return load_object(offer.value), None
     except KeyboardInterrupt:
         raise  # Ctrl-C: the next call tries again
     except BaseException as error:  # whatever else a plugin raises must not end the program
@@ -295,14 +341,14 @@ def _check_descriptors() -> None:
 
 
 def _load_error(offer: _Offer, fault: BaseException, *, may_pass: bool) -> PluginLoadError:
-    entry, owner = offer.entry, offer.owner
     try:
-        name, owner_version, cause = owner.name, owner.version, _explain(owner, fault)
+        name, owner_version = _name_and_version(offer.origin)
+        cause = _explain(offer.owner, fault)
     except OSError:  # the metadata cannot be read now either
-        name, owner_version, cause = entry.value.partition(":")[0], "(unknown version)", _cause(fault)
+        name, owner_version, cause = offer.value.partition(":")[0], "(unknown version)", _cause(fault)
     if may_pass:
         cause += " (the process lacked a resource; the next call imports it again)"
-    return PluginLoadError(entry.group, entry.name, name, owner_version, cause, may_pass=may_pass)
+    return PluginLoadError(offer.group, offer.name, name, owner_version, cause, may_pass=may_pass)
 
 
 def _cause(fault: BaseException) -> str:

@@ -61,7 +61,7 @@ def _import_former(ctx: click.Context, source: str, table: str) -> None:
     from apflow.cli.session.work import perform_here
 
     async def work(service: TaskService) -> dict[str, Any]:
-        from apflow.cli.session.database import read_source
+        from apflow.cli.session.former_database import read_source
         from apflow.core.authoring.former_task import import_rows
 
         return (await import_rows(service.db, await read_source(source, table))).to_dict()

@@ -21,6 +21,7 @@ from apflow.cli.commands.doctor_database import (
 )
 from apflow.cli.commands.doctor_files import find_problems, installed_files, namespace_directories
 from apflow.cli.commands.version import GROUPS, distributions
+from apflow.cli.display.names import counted
 from apflow.cli.inputs.options import Session
 from apflow.cli.session.preparation import prepare
 from apflow.cli.session.work import perform_by_holder
@@ -156,12 +157,10 @@ def _executors() -> Iterator[Check]:
 
 async def _database(session: Session) -> Check:
     found = await perform_by_holder(session, lambda service: service.database())
-    left = (
-        f", {found['runs_to_resume']} runs to resume (apflow tasks resume --all)"
-        if found["runs_to_resume"]
-        else ""
-    )
-    return Check("database", True, f"{found['url']}, {found['tasks']['total']} tasks{left}")
+    runs = found["runs_to_resume"]
+    left = f", {counted(runs, 'run')} to resume (apflow tasks resume --all)" if runs else ""
+    tasks = counted(found["tasks"]["total"], "task")
+    return Check("database", True, f"{found['url']}, {tasks}{left}")
 
 
 async def _secrets(session: Session) -> Check:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
+from apflow.cli.display.names import counted
 from apflow.core.errors import SecretNotFoundError, SecretUnusableError
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
@@ -92,7 +93,8 @@ async def find_secrets(service: TaskService) -> Finding:
             users.setdefault(name, []).append(task["id"])
     missing = {name: found for name, found in users.items() if not _is_set(name)}
     if not missing:
-        return True, f"{len(users)} named by {count} tasks that have not ended, all set"
+        have = "has" if count == 1 else "have"
+        return True, f"{len(users)} named by {counted(count, 'task')} that {have} not ended, all set"
     named = "; ".join(f"{name}, named by {_shown(found)}" for name, found in sorted(missing.items()))
     return False, f"Not set: {named}. Set APFLOW_SECRET_<NAME> where the tasks run."
 

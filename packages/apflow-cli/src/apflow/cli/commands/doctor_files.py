@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from apflow.cli.display.names import counted
 from apflow.core import plugins
 
 NAMESPACE: Final = "apflow"
@@ -81,8 +82,8 @@ def _foreign(installed: InstalledFiles, own: Mapping[Path, str]) -> str:
     command = f"pip install --force-reinstall --no-deps {' '.join(replaced)}"
     reinstall = f" Then reinstall what it replaced: {command}"
     return (
-        f"{installed.name} {installed.version} is another product, and has {len(inside)} files in the "
-        f"package {NAMESPACE} ({_names(inside)}). Remove it: pip uninstall {installed.name}."
+        f"{installed.name} {installed.version} is another product, and has {counted(len(inside), 'file')} in "
+        f"the package {NAMESPACE} ({_names(inside)}). Remove it: pip uninstall {installed.name}."
         + (reinstall if replaced else "")
     )
 
@@ -102,10 +103,11 @@ def _damaged(installed: InstalledFiles) -> str:
     )
     if not damaged:
         return ""
+    verbs = ("is", "was") if len(damaged) == 1 else ("are", "were")
     return (
-        f"{len(damaged)} files of {installed.name} {installed.version} are missing, or were replaced after "
-        f"the installation ({_names(damaged)}). Reinstall it: pip install --force-reinstall --no-deps "
-        f"{installed.name}"
+        f"{counted(len(damaged), 'file')} of {installed.name} {installed.version} {verbs[0]} missing, or "
+        f"{verbs[1]} replaced after the installation ({_names(damaged)}). Reinstall it: "
+        f"pip install --force-reinstall --no-deps {installed.name}"
     )
 
 

@@ -21,7 +21,7 @@ from apflow.cli.inputs.options import (
     with_tasks,
 )
 from apflow.cli.inputs.parameter import parameter_option
-from apflow.cli.inputs.times import Since, UtcTime
+from apflow.cli.inputs.task_filters import with_filters
 from apflow.core.bounds import MAX_COUNT
 
 if TYPE_CHECKING:
@@ -175,30 +175,18 @@ def children(ctx: click.Context, task_id: str) -> None:
 
 
 @tasks.command()
-@parameter_option("tasks.count", "user_id", "-u", "--user-id", metavar="ID")
-@parameter_option("tasks.count", "status", "-s", "--status", multiple=True, more="Repeatable.")
-@parameter_option("tasks.count", "name", "--name")
-@parameter_option("tasks.count", "key", "--key")
-@parameter_option("tasks.count", "root_only", "--roots/--all-tasks", "--root-only/ ", default=False)
-@parameter_option("tasks.count", "is_running", "--running/--not-running", default=None)
-@parameter_option("tasks.count", "original_task_id", "--original", metavar="ID")
-@parameter_option("tasks.count", "id_prefix", "--id-prefix", metavar="TEXT")
-@parameter_option("tasks.count", "since", "--since", metavar="SPAN", type=Since())
-@parameter_option("tasks.count", "created_after", "--created-after", type=UtcTime(), more="In UTC.")
-@parameter_option("tasks.count", "created_before", "--created-before", type=UtcTime(), more="In UTC.")
+@with_filters(
+    "tasks.count",
+    parameter_option("tasks.count", "root_only", "--roots/--all-tasks", "--root-only/ ", default=False),
+)
 @with_service
 @click.pass_context
-def count(ctx: click.Context, /, status: tuple[str, ...], **options: Any) -> None:
+def count(ctx: click.Context, /, **options: Any) -> None:
     """Count tasks, in total and by status."""
     from apflow.cli.display.output import write_json, write_line
     from apflow.cli.session.work import perform
-    from apflow.core.model.status import TaskStatus
 
-    async def work(service: TaskService) -> dict[str, Any]:
-        chosen = [TaskStatus(each) for each in status] or None
-        return await service.count(status=chosen, **options)
-
-    found = perform(ctx, work)
+    found = perform(ctx, lambda service: service.count(**options))
     if session_of(ctx).is_json:
         write_json(found)
     else:

@@ -63,6 +63,7 @@ def cancel(ctx: click.Context, task_ids: tuple[str, ...], force: bool, error_mes
 @click.pass_context
 def delete(ctx: click.Context, task_id: str, force: bool) -> None:
     """Delete a task and its descendants. Without --force, all of them must be pending."""
+    from apflow.cli.display.names import counted
     from apflow.cli.display.output import write_json, write_line
     from apflow.cli.session.work import perform
 
@@ -73,7 +74,7 @@ def delete(ctx: click.Context, task_id: str, force: bool) -> None:
     if session_of(ctx).is_json:
         write_json(found)
     else:
-        write_line(f"Deleted {found['deleted_count']} task(s).")
+        write_line(f"Deleted {counted(found['deleted_count'], 'task')}.")
 
 
 @click.command()

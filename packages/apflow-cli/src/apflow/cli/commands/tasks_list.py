@@ -8,7 +8,7 @@ import click
 
 from apflow.cli.inputs.options import Session, session_of, with_list
 from apflow.cli.inputs.parameter import parameter_option
-from apflow.cli.inputs.times import Since, UtcTime
+from apflow.cli.inputs.task_filters import with_filters
 from apflow.core.bounds import MAX_COUNT
 
 if TYPE_CHECKING:
@@ -19,35 +19,26 @@ SHOWN_RUNS = 20  # trees that `apflow ps --all` shows
 
 
 @click.command("list")
-@parameter_option("tasks.list", "status", "-s", "--status", multiple=True, more="Repeatable.")
-@parameter_option("tasks.list", "user_id", "-u", "--user-id", metavar="ID")
-@parameter_option("tasks.list", "name", "--name")
-@parameter_option("tasks.list", "key", "--key")
-@parameter_option(
+@with_filters(
     "tasks.list",
-    "root_only",
-    "--root-only/--all",
-    " /--all-tasks",
-    default=True,
-    more="This is the default; with --all, every task.",
+    parameter_option(
+        "tasks.list",
+        "root_only",
+        "--root-only/--all",
+        " /--all-tasks",
+        default=True,
+        more="This is the default; with --all, every task.",
+    ),
 )
-@parameter_option("tasks.list", "is_running", "--running/--not-running", default=None)
-@parameter_option("tasks.list", "original_task_id", "--original", metavar="ID")
-@parameter_option("tasks.list", "id_prefix", "--id-prefix", metavar="TEXT")
-@parameter_option("tasks.list", "since", "--since", metavar="SPAN", type=Since())
-@parameter_option("tasks.list", "created_after", "--created-after", type=UtcTime(), more="In UTC.")
-@parameter_option("tasks.list", "created_before", "--created-before", type=UtcTime(), more="In UTC.")
 @parameter_option("tasks.list", "limit", "-l", "--limit")
 @parameter_option("tasks.list", "offset", "--offset")
 @parameter_option("tasks.list", "cursor", "--cursor", metavar="ID")
 @parameter_option("tasks.list", "order", "--order", "--sort")
 @with_list
 @click.pass_context
-def list_tasks(ctx: click.Context, /, status: tuple[str, ...], **options: Any) -> None:
+def list_tasks(ctx: click.Context, /, **options: Any) -> None:
     """List tasks, the newest first; by default the roots of trees, with the status of each tree."""
-    from apflow.core.model.status import TaskStatus
-
-    show_list(ctx, {**options, "status": [TaskStatus(each) for each in status] or None})
+    show_list(ctx, options)
 
 
 @click.command()

@@ -53,6 +53,7 @@ def logs(
     """
     import json
     import sys
+    from contextlib import aclosing
 
     from apflow.cli.display.output import write_json, write_line, write_note
     from apflow.cli.session.work import perform
@@ -67,9 +68,10 @@ def logs(
         is_tree = (await service.get(named))["has_children"]
         kept: list[dict[str, Any]] = []
         if follow:
-            async for line in service.follow_logs(named, after=after, **chosen):
-                write_line(json.dumps(line) if is_json else _shown(line, is_tree=is_tree))
-                sys.stdout.flush()
+            async with aclosing(service.follow_logs(named, after=after, **chosen)) as lines:
+                async for line in lines:
+                    write_line(json.dumps(line) if is_json else _shown(line, is_tree=is_tree))
+                    sys.stdout.flush()
             return kept
         async for line in _stored(service, named, after, limit, chosen):
             if not is_json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -63,8 +63,7 @@ async def _follow(service: TaskService, task_id: str, session: Session) -> str:
     """Show a tree until its run has ended, and return its status."""
     from contextlib import aclosing
 
-    watching = cast("AsyncGenerator[dict[str, Any], None]", service.watch(task_id))
-    async with aclosing(watching) as events:
+    async with aclosing(service.watch(task_id)) as events:
         shown = _shown(events, is_json=session.is_json)
         async with aclosing(shown):
             async for event in shown:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import TypeVar
 
 from rich.console import Console, Group
@@ -85,9 +85,10 @@ async def _follow(service: TaskService, root_id: str, view: View) -> None:
     """Keep a view up to date, from run to run: a tree that ended before may be about to run again."""
     after = 0
     while True:
-        async for event in service.watch(root_id, after):
-            view.apply(event)
-            after = event["sequence"]
+        async with aclosing(service.watch(root_id, after)) as events:
+            async for event in events:
+                view.apply(event)
+                after = event["sequence"]
         await asyncio.sleep(INTERVAL)
 
 

@@ -1,4 +1,4 @@
-"""Short names for tasks: ids that are cut as long as they are unique, and what runs a task."""
+"""Short names for tasks, what runs a task, and numbers with nouns. Ids are cut as long as they are unique."""
 
 from __future__ import annotations
 
@@ -33,3 +33,8 @@ def executor_of(task: Mapping[str, Json]) -> str:
     if named:
         return str(named)
     return "" if task.get("has_children") else str(task["name"])
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 task" or "1,200 tasks"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from apflow.cli.inputs.completion import complete_server, complete_task
 from apflow.core.bounds import MAX_SECONDS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
@@ -157,6 +159,8 @@ def with_runs(command: Command) -> Command:
 
 def with_outcome(command: Command) -> Command:
     """Add the options of a command that runs one tree and shows its result."""
+    from pathlib import Path  # here: `--help` of the program needs no paths
+
     output = click.option(
         "--output",
         "-o",

@@ -9,34 +9,43 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from apflow.cli.session.daemon_files import last_lines
-
 INTERVAL_SECONDS: Final = 0.2  # a file sends no event
+TAIL_BYTES: Final = 1 << 20  # in which the last lines are looked for
 
 
 def followed(log: Path, count: int) -> Iterator[str]:
     """Yield the last lines of a log, and then those that are added, without end."""
-    yield from last_lines(log, count)
-    file = _opened(log, at_end=True)
+    file = _opened(log)
     rest = b""
-    while True:
+    try:
         if file is not None:
-            *lines, rest = (rest + file.read()).split(b"\n")
-            yield from (line.decode(errors="replace") for line in lines)
-        if _is_another(log, file):
+            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            lines, rest = _lines(file, rest)
+            yield from lines[-count:] if count else ()
+        while True:
+            is_old = _is_another(log, file)
+            time.sleep(INTERVAL_SECONDS)  # for the writer of a renamed log to turn to the new one
             if file is not None:
-                file.close()
-            file, rest = _opened(log, at_end=False), b""
-        else:
-            time.sleep(INTERVAL_SECONDS)
+                lines, rest = _lines(file, rest)
+                yield from lines
+            if is_old:
+                if file is not None:
+                    file.close()
+                file, rest = _opened(log), b""
+    finally:
+        if file is not None:
+            file.close()
 
 
-def _opened(log: Path, *, at_end: bool) -> BinaryIO | None:
+def _lines(file: BinaryIO, rest: bytes) -> tuple[list[str], bytes]:
+    """Return the complete lines that follow in a file after `rest`, and the beginning of the next line."""
+    *lines, rest = (rest + file.read()).split(b"\n")
+    return [line.decode(errors="replace") for line in lines], rest
+
+
+def _opened(log: Path) -> BinaryIO | None:
     with suppress(FileNotFoundError):
-        file = log.open("rb")
-        if at_end:
-            file.seek(0, os.SEEK_END)
-        return file
+        return log.open("rb")
     return None
 
 

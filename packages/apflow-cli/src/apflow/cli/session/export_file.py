@@ -11,6 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
+from apflow.cli.display.names import counted
 from apflow.core import plugins
 from apflow.core.errors import InvalidInputError
 from apflow.core.process.new_file import create_private, new_file
@@ -23,13 +24,7 @@ STANDARD: Final = "-"
 SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 _GZIP: Final = b"\x1f\x8b"
 _DUCKDB: Final = slice(8, 12)  # the place of the word DUCK in a DuckDB file
-_NAMES: Final = {
-    "task": "tasks",
-    "events": "event pages",
-    "attempt": "attempts",
-    "log": "log pages",
-    "usage": "usage rows",
-}
+_NOUNS: Final = {"events": "event page", "log": "log page", "usage": "usage row"}  # the others are their type
 
 
 @contextmanager
@@ -106,7 +101,7 @@ def folder_of(name: str) -> Path:
 
 def counts_text(counts: Mapping[str, int]) -> str:
     """Return the numbers of rows, by type, as text."""
-    return ", ".join(f"{count:,} {_NAMES.get(kind, f'{kind}s')}" for kind, count in counts.items())
+    return ", ".join(counted(count, _NOUNS.get(kind, kind)) for kind, count in counts.items())
 
 
 def _path(name: str) -> Path:

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from pathlib import Path
 from typing import NoReturn, TypeVar, cast
 
@@ -197,10 +197,11 @@ async def watched(service: TaskService, task_id: str, run: Awaitable[RunResult])
 
 
 async def _write_events(service: TaskService, task_id: str) -> None:
-    async for event in service.watch(task_id):
-        if event["type"] != "snapshot":
-            for line in event_lines(event):
-                write_note(line, wraps=False)
+    async with aclosing(service.watch(task_id)) as events:
+        async for event in events:
+            if event["type"] != "snapshot":
+                for line in event_lines(event):
+                    write_note(line, wraps=False)
 
 
 def event_lines(event: Mapping[str, Json]) -> list[str]:

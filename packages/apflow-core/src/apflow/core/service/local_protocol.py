@@ -120,7 +120,7 @@ async def _results(
             if operation.is_stream
             else service.follow_logs(**operation.read(request.params))
         )
-        async with aclosing(cast("AsyncGenerator[dict[str, Json], None]", stream)) as events:
+        async with aclosing(stream) as events:
             async for event in events:
                 yield {"jsonrpc": VERSION, "method": EVENT, "params": event}
         yield _answered(request, None)

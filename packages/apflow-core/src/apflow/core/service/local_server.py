@@ -117,18 +117,17 @@ class LocalServer:
     async def _serve(self) -> None:
         with self._lock:
             bound = self._bound
-            self._loop = asyncio.get_running_loop()
+            self._loop = loop = asyncio.get_running_loop()
         if bound is None:  # stopped already
             return
         server = await asyncio.start_unix_server(self._accept, sock=bound, limit=1 << 20)
         await self._ending.wait()
+        # A connection that asyncio has accepted, but not yet attached to the server when that closes, would
+        # stay open without an answer (https://github.com/python/cpython/issues/109564).
+        loop.remove_reader(bound)
+        await asyncio.sleep(0)
         server.close()
-        if self._answering:
-            await asyncio.wait(list(self._answering), timeout=LAST_ANSWERS)
-        for each in list(self._answering):
-            each.cancel()
-        if self._answering:
-            await asyncio.wait(list(self._answering))
+        await _finish_tasks(LAST_ANSWERS)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # Not a coroutine: asyncio logs an error for a coroutine here that is cancelled (Python 3.11).
@@ -148,7 +147,7 @@ class LocalServer:
             with suppress(OSError):
                 await writer.wait_closed()  # until the client has read the answer
         finally:
-            writer.close()
+            writer.transport.abort()  # `close` would wait for a client that does not read
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not local_socket.is_own_peer(writer.get_extra_info("socket")):
@@ -188,6 +187,22 @@ async def _answer(
         async for message in messages:
             writer.write(dumps(message) + b"\n")
             await writer.drain()
+
+
+async def _finish_tasks(seconds: float) -> None:
+    """Wait for the other tasks of the event loop, and cancel those that take longer.
+
+    These are more than the answers: asyncio has a task for each connection that it has just accepted, and
+    only that one begins the answer.
+    """
+    this = {asyncio.current_task()}
+    deadline = time.monotonic() + seconds
+    while (others := asyncio.all_tasks() - this) and time.monotonic() < deadline:
+        await asyncio.wait(others, timeout=max(0.0, deadline - time.monotonic()))
+    for each in others:
+        each.cancel()
+    if others:
+        await asyncio.wait(others)
 
 
 async def read_line(reader: asyncio.StreamReader) -> bytes | None:

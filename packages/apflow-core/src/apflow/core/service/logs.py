@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -50,7 +50,7 @@ class LogService(Access):
 
     async def follow_logs(
         self, task_id: str, *, attempt: int | None = None, after: int = 0, level: str | None = None
-    ) -> AsyncIterator[dict[str, Json]]:
+    ) -> AsyncGenerator[dict[str, Json], None]:
         """Yield the same lines, and new ones while the run continues; see `logs`."""
         follower = await self.log_follower(task_id, attempt=attempt, after=after, level=level)
         names: Names = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -140,9 +140,11 @@ class Operation:
         """
         return await self.bound_to(service)(**self.read(given))
 
-    def stream(self, service: TaskService, given: Mapping[str, Json]) -> AsyncIterator[dict[str, Json]]:
+    def stream(
+        self, service: TaskService, given: Mapping[str, Json]
+    ) -> AsyncGenerator[dict[str, Json], None]:
         """Check the parameters and return what the method yields; see `call`."""
-        stream: AsyncIterator[dict[str, Json]] = self.bound_to(service)(**self.read(given))
+        stream: AsyncGenerator[dict[str, Json], None] = self.bound_to(service)(**self.read(given))
         return stream
 
     def bound_to(self, service: TaskService) -> Callable[..., Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, cast
@@ -236,7 +236,7 @@ class RunService(TreeService, WebhookService):
             NotNegative | None,
             Field(description="Sequence number of the last event that the caller has; start after it."),
         ] = None,
-    ) -> AsyncIterator[dict[str, Json]]:
+    ) -> AsyncGenerator[dict[str, Json], None]:
         """Yield the events of a task's tree until the final event.
 
         Without `after`, or if some of the events that followed are not kept any more, the first event is a

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from apflow.core.authoring.creator import TaskCreator
@@ -24,6 +25,8 @@ from apflow.core.service.time_span import start_of
 from apflow.core.store.base import TaskQuery
 
 if TYPE_CHECKING:  # see `parameters`
+    from datetime import datetime
+
     from pydantic import AliasChoices, Field
 
     from apflow.core.service.parameters import (
@@ -157,23 +160,21 @@ class TreeService(Access):
         Raises:
             NotFoundError: the task of `cursor` does not exist any more.
         """
-        query = TaskQuery(
-            user_id=self._whose(user_id),
+        matching = await self._matching(
+            user_id=user_id,
             status=status,
             name=name,
             key=key,
             root_only=root_only,
-            original_task_id=await self._id_of(original_task_id),
+            is_running=is_running,
+            original_task_id=original_task_id,
             id_prefix=id_prefix,
-            is_requested=is_running,
-            created_after=start_of(since, created_after),
+            since=since,
+            created_after=created_after,
             created_before=created_before,
-            limit=limit,
-            offset=offset,
-            after=None if cursor is None else await self._task(cursor),
-            order=order,
         )
-        found = await self.db.find(query)
+        last = None if cursor is None else await self._task(cursor)
+        found = await self.db.find(replace(matching, limit=limit, offset=offset, after=last, order=order))
         if not with_tree:
             return [shown(task) for task in found]
         trees = await self._summaries([task for task in found if task.id == task.root_id])
@@ -214,23 +215,53 @@ class TreeService(Access):
         created_before: CreatedBefore = None,
     ) -> dict[str, Json]:
         """Count the tasks that match the filters, in total and by status."""
-        query = TaskQuery(
+        matching = await self._matching(
+            user_id=user_id,
+            status=status,
+            name=name,
+            key=key,
+            root_only=root_only,
+            is_running=is_running,
+            original_task_id=original_task_id,
+            id_prefix=id_prefix,
+            since=since,
+            created_after=created_after,
+            created_before=created_before,
+        )
+        found = await self.db.count(matching)
+        return {
+            "total": sum(found.values()),
+            "by_status": {str(each): found.get(each, 0) for each in TaskStatus},
+        }
+
+    async def _matching(
+        self,
+        *,
+        user_id: str | None,
+        status: Statuses,
+        name: str | None,
+        key: str | None,
+        root_only: bool,
+        is_running: bool | None,
+        original_task_id: str | None,
+        id_prefix: str | None,
+        since: str | None,
+        created_after: datetime | None,
+        created_before: datetime | None,
+    ) -> TaskQuery:
+        """Return the query for the filters of `list` and `count`, of what the caller may see."""
+        return TaskQuery(
             user_id=self._whose(user_id),
             status=status,
             name=name,
             key=key,
             root_only=root_only,
+            is_requested=is_running,
             original_task_id=await self._id_of(original_task_id),
             id_prefix=id_prefix,
-            is_requested=is_running,
             created_after=start_of(since, created_after),
             created_before=created_before,
         )
-        found = await self.db.count(query)
-        return {
-            "total": sum(found.values()),
-            "by_status": {str(each): found.get(each, 0) for each in TaskStatus},
-        }
 
     async def children(
         self,

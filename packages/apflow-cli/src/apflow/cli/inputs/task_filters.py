@@ -1,0 +1,61 @@
+"""The options that select tasks, in commands that list them and that count them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from apflow.cli.inputs.parameter import parameter_option
+from apflow.cli.inputs.times import Since, UtcTime
+
+if TYPE_CHECKING:
+    from apflow.core.model.status import TaskStatus
+
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def with_filters(operation: str, root_only: Decorator) -> Decorator:
+    """Add the options for the filters of `tasks.list` or `tasks.count` to a command.
+
+    Args:
+        root_only: the option for the parameter of this name, of which each operation has its own default.
+    """
+    options = (
+        parameter_option(
+            operation,
+            "status",
+            "-s",
+            "--status",
+            multiple=True,
+            callback=_statuses,
+            more="Repeatable.",
+        ),
+        parameter_option(operation, "user_id", "-u", "--user-id", metavar="ID"),
+        parameter_option(operation, "name", "--name"),
+        parameter_option(operation, "key", "--key"),
+        root_only,
+        parameter_option(operation, "is_running", "--running/--not-running", default=None),
+        parameter_option(operation, "original_task_id", "--original", metavar="ID"),
+        parameter_option(operation, "id_prefix", "--id-prefix", metavar="TEXT"),
+        parameter_option(operation, "since", "--since", metavar="SPAN", type=Since()),
+        parameter_option(operation, "created_after", "--created-after", type=UtcTime(), more="In UTC."),
+        parameter_option(operation, "created_before", "--created-before", type=UtcTime(), more="In UTC."),
+    )
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def _statuses(
+    _ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
+) -> list[TaskStatus] | None:
+    from apflow.core.model.status import TaskStatus
+
+    return [TaskStatus(each) for each in given] or None
