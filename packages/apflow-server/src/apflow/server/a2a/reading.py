@@ -1,0 +1,102 @@
+"""A2A tasks as they are now, and as a stream of updates.
+
+A run depends on none of this: a client that goes away, or reads slowly, delays only its own stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+
+from a2a.types.a2a_pb2 import Task as A2ATask
+from a2a.types.a2a_pb2 import TaskArtifactUpdateEvent, TaskStatusUpdateEvent
+from apflow.core.events.bus import bus_of
+from apflow.core.events.subscription import Subscription
+from apflow.core.model.event import FINAL
+from apflow.core.model.task import Task
+from apflow.core.settings import get_settings
+from apflow.server.a2a.calls import Call
+from apflow.server.a2a.executions import Execution
+from apflow.server.a2a.projection import TERMINAL, earlier_task, status_update, task_of
+from apflow.server.a2a.updates import Updates
+from apflow.server.auth.caller import expired
+
+Event = A2ATask | TaskStatusUpdateEvent | TaskArtifactUpdateEvent
+
+
+async def current_task(call: Call, execution: Execution, *, has_artifacts: bool = True) -> A2ATask:
+    """Return an A2A task as it is now.
+
+    Raises:
+        NotFoundError: the tree was deleted.
+    """
+    if not execution.is_latest:
+        return earlier_task(execution, has_artifacts=has_artifacts)
+    tasks = await call.service.db.existing_tree(execution.root.id)
+    return task_of(execution, tasks, has_artifacts=has_artifacts)
+
+
+async def ended_task(call: Call, execution: Execution) -> A2ATask:
+    """Wait until an execution has ended, and return its task; or as it is when the server ends."""
+    async with aclosing(follow(call, execution)) as events:
+        async for _ in events:
+            pass
+    return await current_task(call, execution)
+
+
+async def follow(call: Call, execution: Execution) -> AsyncGenerator[Event, None]:
+    """Yield the task as it is now, and then its updates, until the execution has ended.
+
+    The updates end earlier if the server ends or the token of the client expires.
+    """
+    db = call.service.db
+    if not execution.is_latest:
+        yield earlier_task(execution)
+        return
+    tasks = await db.existing_tree(execution.root.id)
+    snapshot = task_of(execution, tasks)
+    yield snapshot
+    if snapshot.status.state in TERMINAL:
+        return
+    updates = Updates(execution, tasks)
+    async with _subscription(call, execution, tasks) as subscription:
+        async with aclosing(subscription.batches()) as batches:
+            async for batch in batches:
+                for event in batch:
+                    for update in updates.of(event):
+                        yield update
+                    if event.type in FINAL:
+                        return
+    now = await current_task(call, execution, has_artifacts=False)
+    if now.status.state in TERMINAL:
+        yield status_update(execution, now.status)
+
+
+@asynccontextmanager
+async def _subscription(
+    call: Call, execution: Execution, tasks: list[Task]
+) -> AsyncGenerator[Subscription, None]:
+    """Subscribe to what follows the state that the tasks show, while the client may listen."""
+    root_id, db = execution.root.id, call.service.db
+    last = next(each for each in tasks if each.id == root_id).last_event
+    subscription = Subscription(bus_of(db), db, root_id, after=last, size=get_settings().event_queue_size)
+    stopping = asyncio.create_task(_stop(call, subscription), name="apflow:a2a:stop")
+    try:
+        yield subscription
+    finally:
+        stopping.cancel()
+
+
+async def _stop(call: Call, subscription: Subscription) -> None:
+    """End a subscription when the server ends, or when the token of the client has expired."""
+    waiting = [
+        asyncio.create_task(call.drain.over(), name="apflow:a2a:drain"),
+        asyncio.create_task(expired(call.caller), name="apflow:a2a:expiry"),
+    ]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        subscription.stop()
+    finally:
+        for each in waiting:
+            each.cancel()
