@@ -140,7 +140,8 @@ class Endpoints:
         if not settings.public_url and scope.get("server"):
             host, port = scope["server"][:2]
             root: str = scope.get("app_root_path", scope.get("root_path", ""))
-            self._base = f"{scope.get('scheme', 'http')}://{Place(host, port)}{root}"
+            place = Place(host, port) if port else host
+            self._base = f"{scope.get('scheme', 'http')}://{place}{root}"
         base = self._base or f"http://{read_place(settings.bind)}"
         grpc: str = settings.a2a_grpc_url or self._app.state.a2a_grpc_address
         return Addresses(base, grpc, has_legacy=settings.a2a_legacy)

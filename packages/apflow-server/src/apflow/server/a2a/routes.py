@@ -13,12 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from apflow.core.errors import SettingsError
 from apflow.core.service.task_service import TaskService
 from apflow.core.settings import Settings
 from apflow.server.auth.authentication import current_service
 from apflow.server.http.api_error import ApiError, Code, MalformedRequestError
-from apflow.server.http.listening import check_place, read_place
+from apflow.server.http.listening import read_place
 
 if TYPE_CHECKING:
     from apflow.server.a2a.endpoints import Endpoints
@@ -46,19 +45,13 @@ async def serving_grpc(app: FastAPI) -> AsyncGenerator[None]:
     """Serve A2A over gRPC in this context, if APFLOW_A2A_GRPC_BIND is set.
 
     Raises:
-        SettingsError: a distribution is missing, or callers from other machines would not be identified.
         CannotListenError: the address is not available.
     """
     settings: Settings = app.state.settings
     if not settings.a2a_grpc_bind:
         yield
         return
-    if find_spec("a2a") is None or find_spec("grpc") is None:
-        raise SettingsError(
-            "APFLOW_A2A_GRPC_BIND is set, but gRPC is not installed. Install apflow-server[a2a-grpc]."
-        )
     place = read_place(settings.a2a_grpc_bind, "APFLOW_A2A_GRPC_BIND")
-    check_place(place, settings)
     handler = (await endpoints(app)).handler
     from apflow.server.a2a.grpc_server import GrpcServer
 

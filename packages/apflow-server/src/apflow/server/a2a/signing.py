@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from a2a.types.a2a_pb2 import AgentCard
-from a2a.utils.signing import create_agent_card_signer
 from apflow.core.errors import SettingsError
 from apflow.core.settings import Settings
+
+if TYPE_CHECKING:
+    from a2a.types.a2a_pb2 import AgentCard
 
 DEFAULT_KEY_ID: Final = "apflow"
 
@@ -24,6 +25,8 @@ def sign(card: AgentCard, settings: Settings) -> None:
     Raises:
         SettingsError: the file of APFLOW_A2A_CARD_KEY cannot be read, or is not a private key that can sign.
     """
+    from a2a.utils.signing import create_agent_card_signer  # here: `check_key` runs before the start
+
     pem = read_key(Path(settings.a2a_card_key))
     header = {
         "kid": settings.a2a_card_key_id or DEFAULT_KEY_ID,
@@ -33,6 +36,15 @@ def sign(card: AgentCard, settings: Settings) -> None:
     }
     known = {name: value for name, value in header.items() if value is not None}
     create_agent_card_signer(pem, known)(card)  # type: ignore[arg-type]  # `jku` may be left out
+
+
+def check_key(name: str) -> None:
+    """Check that a file contains a private key that can sign.
+
+    Raises:
+        SettingsError: it does not.
+    """
+    algorithm_of(read_key(Path(name)), name)
 
 
 def read_key(path: Path) -> bytes:
