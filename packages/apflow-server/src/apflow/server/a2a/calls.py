@@ -22,6 +22,7 @@ from apflow.server.auth.caller import Caller
 from apflow.server.drain import Drain
 from apflow.server.http.api_error import api_error_of
 from apflow.server.observability import audit
+from apflow.server.streaming.event_stream import Streams
 
 CALL: Final = "apflow"  # key of the state of a call context
 LEGACY: Final = "0.3"
@@ -36,6 +37,12 @@ class Call:
     connection: HTTPConnection  # for the audit log
     version: str  # of the protocol that the client uses: "1.0" or "0.3"
     tenant: str = ""
+
+    @property
+    def streams(self) -> Streams:
+        """The open streams of the server."""
+        streams: Streams = self.connection.scope["app"].state.streams
+        return streams
 
     @property
     def drain(self) -> Drain:

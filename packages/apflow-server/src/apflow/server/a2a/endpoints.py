@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import Any, Final, cast
 
 from fastapi import FastAPI
@@ -37,18 +36,16 @@ from apflow.server.a2a.card import EXTENSION, Addresses, Cards, card_json, is_kn
 from apflow.server.a2a.context import SERVICE, VERSION, ContextBuilder
 from apflow.server.a2a.handler import TreeHandler
 from apflow.server.auth.authentication import current_service
-from apflow.server.auth.caller import Caller
 from apflow.server.http.api_error import ApiError, Code, MalformedRequestError
 from apflow.server.http.limits import parse, read_body
 from apflow.server.http.listening import Place, read_place
-from apflow.server.streaming.event_stream import SEND_TIMEOUT, Streams
+from apflow.server.streaming.event_stream import SEND_TIMEOUT
 
 logger = logging.getLogger(__name__)
 
 CURRENT: Final = "1.0"
 ENVELOPE: Final = 12  # levels of JSON around the values of a task
 MEDIA_TYPES: Final = ("application/json", "application/a2a+json")
-STREAMING: Final = (":stream", ":subscribe")  # ends of paths
 STATUS_NAMES: Final = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -106,8 +103,7 @@ class Endpoints:
             return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error.body()})
         _prepare(request, service, LEGACY if "/" in method else CURRENT)
         answer = await self._json_rpc.handle_requests(Request(request.scope, _replay(body, request.receive)))
-        is_stream = not isinstance(answer, JSONResponse)
-        return BoundedResponse(answer, request, is_stream=is_stream)
+        return BoundedResponse(answer, request)
 
     async def rest(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request of HTTP+JSON, as an ASGI application."""
@@ -128,8 +124,7 @@ class Endpoints:
             return
         path: str = scope["path"].removeprefix(scope.get("root_path", ""))
         _prepare(request, service, LEGACY if path.startswith("/v1/") else CURRENT)
-        bounded = BoundedResponse(self._rest, request, is_stream=path.endswith(STREAMING))
-        await bounded(scope, receive, send)
+        await BoundedResponse(self._rest, request)(scope, receive, send)
 
     async def _extended_card(self, call: Call) -> AgentCard:
         return await self._cards.make(self._addresses(call.connection.scope), is_extended=True)
@@ -150,9 +145,9 @@ class Endpoints:
 class BoundedResponse(Response):
     """An answer of the SDK. A client that reads nothing of it for long is given up."""
 
-    def __init__(self, app: ASGIApp, request: Request, *, is_stream: bool) -> None:
+    def __init__(self, app: ASGIApp, request: Request) -> None:
         super().__init__()
-        self._app, self._is_stream = app, is_stream
+        self._app = app
         given = get_requested_extensions(request.headers.getlist(HTTP_EXTENSION_HEADER))
         self._activated = EXTENSION if EXTENSION in given else ""
 
@@ -163,21 +158,14 @@ class BoundedResponse(Response):
             async with asyncio.timeout(SEND_TIMEOUT):
                 await send(message)
 
-        streams: Streams = scope["app"].state.streams
-        caller: Caller = scope["state"]["caller"]
-        with ExitStack() as stack:
-            if self._is_stream:
-                stack.enter_context(streams.opened("a2a", caller))
-            try:
-                await self._app(scope, receive, send_in_time)
-            except* TimeoutError:
-                logger.info("A client of A2A read nothing for long.")
+        try:
+            await self._app(scope, receive, send_in_time)
+        except* TimeoutError:
+            logger.info("A client of A2A read nothing for long.")
 
 
 def _prepare(request: Request, service: TaskService, version: str) -> None:
     """Store what the context of the call needs."""
-    streams: Streams = request.app.state.streams
-    streams.check(request.state.caller)
     setattr(request.state, SERVICE, service)
     setattr(request.state, VERSION, version)
 

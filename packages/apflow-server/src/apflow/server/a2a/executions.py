@@ -76,7 +76,7 @@ class Execution:
     @property
     def is_latest(self) -> bool:
         """Whether the tasks of the tree show the state of this execution."""
-        return self.run is self.executions.runs[-1] or self.run == self.executions.runs[-1]
+        return self.run.number == self.executions.runs[-1].number
 
 
 def task_id_of(root_id: str, number: int) -> str:

@@ -114,11 +114,9 @@ class Identity(grpc.aio.ServerInterceptor):
         connection = HTTPConnection(self._scope(metadata))
         try:
             service = await current_service(connection)
-            caller = connection.state.caller
-            self._app.state.streams.check(caller)
         except ApiError as error:
             return _refusing(handler, _STATUS.get(error.status, grpc.StatusCode.INTERNAL), error.message)
-        _call.set(Call(service, caller, connection, LEGACY if is_legacy else "1.0"))
+        _call.set(Call(service, connection.state.caller, connection, LEGACY if is_legacy else "1.0"))
         return handler
 
     def _scope(self, metadata: list[tuple[str, str]]) -> dict[str, Any]:

@@ -82,6 +82,7 @@ class TreeHandler(RequestHandler):
         """Do what a message asks for, and yield the task and its updates, or one message."""
         with as_a2a_errors():
             call = call_of(context)
+            call.streams.check(call.caller)
             started = await start(call, params)
             if isinstance(started, Message):
                 yield started
@@ -96,6 +97,7 @@ class TreeHandler(RequestHandler):
         """Yield a task that has not ended, and its updates."""
         with as_a2a_errors():
             call = call_of(context)
+            call.streams.check(call.caller)
             execution = await _found(call, params.id)
             now = await current_task(call, execution, has_artifacts=False)
             if now.status.state in TERMINAL:

@@ -29,15 +29,14 @@ from apflow.server.a2a.calls import LEGACY, Call
 from apflow.server.a2a.executions import Execution
 from apflow.server.auth.credentials import encrypt
 
-EVENTS: Final = tuple(
-    sorted(
-        FINAL
-        | {
-            EventType.TREE_STARTED,
-            EventType.TASK_COMPLETED,
-            EventType.TASK_FAILED,
-            EventType.TASK_CANCELLED,
-        }
+EVENTS: Final = sorted(
+    str(each)
+    for each in (
+        *FINAL,
+        EventType.TREE_STARTED,
+        EventType.TASK_COMPLETED,
+        EventType.TASK_FAILED,
+        EventType.TASK_CANCELLED,
     )
 )
 MAX_RETRIES: Final = 5  # of each update
@@ -53,7 +52,7 @@ async def check(call: Call, config: TaskPushNotificationConfig) -> WebhookConfig
     _check_header("token", config.token)
     _check_header("authentication.scheme", config.authentication.scheme)
     _check_header("authentication.credentials", config.authentication.credentials)
-    given: dict[str, Json] = {"url": config.url, "max_retries": MAX_RETRIES, "events": list(EVENTS)}
+    given: dict[str, Json] = {"url": config.url, "max_retries": MAX_RETRIES, "events": EVENTS}
     return await check_config(given, call.service.author)
 
 

@@ -13,7 +13,7 @@ from a2a.types.a2a_pb2 import Task as A2ATask
 from a2a.types.a2a_pb2 import TaskArtifactUpdateEvent, TaskStatusUpdateEvent
 from apflow.core.events.bus import bus_of
 from apflow.core.events.subscription import Subscription
-from apflow.core.model.event import FINAL
+from apflow.core.model.event import FINAL, TaskEvent
 from apflow.core.model.task import Task
 from apflow.core.settings import get_settings
 from apflow.server.a2a.calls import Call
@@ -60,8 +60,8 @@ async def follow(call: Call, execution: Execution) -> AsyncGenerator[Event, None
     if snapshot.status.state in TERMINAL:
         return
     updates = Updates(execution, tasks)
-    async with _subscription(call, execution, tasks) as subscription:
-        async with aclosing(subscription.batches()) as batches:
+    with call.streams.opened("a2a", call.caller):
+        async with _batches(call, execution, tasks) as batches:
             async for batch in batches:
                 for event in batch:
                     for update in updates.of(event):
@@ -74,16 +74,17 @@ async def follow(call: Call, execution: Execution) -> AsyncGenerator[Event, None
 
 
 @asynccontextmanager
-async def _subscription(
+async def _batches(
     call: Call, execution: Execution, tasks: list[Task]
-) -> AsyncGenerator[Subscription, None]:
+) -> AsyncGenerator[AsyncGenerator[list[TaskEvent], None], None]:
     """Subscribe to what follows the state that the tasks show, while the client may listen."""
     root_id, db = execution.root.id, call.service.db
     last = next(each for each in tasks if each.id == root_id).last_event
     subscription = Subscription(bus_of(db), db, root_id, after=last, size=get_settings().event_queue_size)
     stopping = asyncio.create_task(_stop(call, subscription), name="apflow:a2a:stop")
     try:
-        yield subscription
+        async with aclosing(subscription.batches()) as batches:
+            yield batches
     finally:
         stopping.cancel()
 
