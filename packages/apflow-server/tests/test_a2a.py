@@ -319,3 +319,15 @@ async def started(served: Served, root_id: str) -> None:
     async with asyncio.timeout(20):
         while not any(each.started_at and each.executor == Steps.id for each in await served.db.tree(root_id)):
             await asyncio.sleep(0.01)
+
+
+async def test_a_run_without_room_is_rejected():
+    with steps(), serving(Settings(max_requested=1)) as full:
+        async with agent(full.url) as client:
+            stream = client.send_message(tree(*WAITING))
+            await anext(aiter(stream))
+            (refused,) = await replies(client.send_message(tree(*PLAIN)))
+            assert refused.task.status.state == TaskState.TASK_STATE_REJECTED
+            assert "runs" in refused.task.status.message.parts[0].text
+            Steps.go_on.set()
+            assert last_state(await replies(stream)) == COMPLETED

@@ -70,7 +70,7 @@ class TreeHandler(RequestHandler):
             _check_history(params.configuration.history_length)
             call = call_of(context)
             started = await start(call, params)
-            if isinstance(started, Message):
+            if not isinstance(started, Execution):
                 return started
             if params.configuration.return_immediately:
                 return await current_task(call, started)
@@ -84,7 +84,7 @@ class TreeHandler(RequestHandler):
             call = call_of(context)
             call.streams.check(call.caller)
             started = await start(call, params)
-            if isinstance(started, Message):
+            if not isinstance(started, Execution):
                 yield started
                 return
             async with aclosing(follow(call, started)) as events:

@@ -6,7 +6,8 @@ import uuid
 from collections.abc import Mapping
 from typing import cast
 
-from a2a.types.a2a_pb2 import Message, Role, SendMessageRequest
+from a2a.types.a2a_pb2 import Message, Part, Role, SendMessageRequest, TaskState, TaskStatus
+from a2a.types.a2a_pb2 import Task as A2ATask
 from a2a.utils.errors import (
     InvalidParamsError,
     TaskNotFoundError,
@@ -15,7 +16,7 @@ from a2a.utils.errors import (
 from a2a.utils.proto_utils import validate_proto_required_fields
 from apflow.core.errors import NotFoundError
 from apflow.core.extensions.registry import executor_is_known
-from apflow.core.model.task import Json, Task
+from apflow.core.model.task import Json, Task, utc_now
 from apflow.server.a2a import executions, push
 from apflow.server.a2a.calls import Call, operate
 from apflow.server.a2a.executions import Execution
@@ -27,13 +28,16 @@ from apflow.server.a2a.message import (
     metadata_of,
     read_request,
 )
-from apflow.server.a2a.projection import PROTOCOL, TERMINAL, kept_end
+from apflow.server.a2a.projection import PROTOCOL, TERMINAL, kept_end, timestamp
 from apflow.server.a2a.reading import current_task
 from apflow.server.a2a.values import data_part, read_value
+from apflow.server.http.api_error import TooManyRequestsError
 
 
-async def start(call: Call, params: SendMessageRequest) -> Execution | Message:
-    """Do what a message asks for. Return the execution that it starts, or the message that answers it.
+async def start(call: Call, params: SendMessageRequest) -> Execution | Message | A2ATask:
+    """Do what a message asks for. Return the execution that it starts, or what answers the message.
+
+    A run for which the server has no room is a rejected task. It is not stored.
 
     Raises:
         A2AError: the message is invalid, or names a task that does not exist or that still runs.
@@ -51,7 +55,10 @@ async def start(call: Call, params: SendMessageRequest) -> Execution | Message:
     config = params.configuration.task_push_notification_config
     has_config = params.configuration.HasField("task_push_notification_config")
     checked = await push.check(call, config) if has_config else None
-    execution = await _run(call, message, request)
+    try:
+        execution = await _run(call, message, request)
+    except TooManyRequestsError as error:
+        return _rejected(message, error.message)
     if checked is not None:
         await push.register(call, execution, config, checked)
     return execution
@@ -80,6 +87,21 @@ def answer(message: Message, result: Json) -> Message:
         context_id=message.context_id,
         parts=[data_part(result)],
     )
+
+
+def _rejected(message: Message, said: str) -> A2ATask:
+    task_id, context_id = str(uuid.uuid4()), message.context_id or str(uuid.uuid4())
+    reply = Message(
+        message_id=f"{task_id}:final",
+        role=Role.ROLE_AGENT,
+        task_id=task_id,
+        context_id=context_id,
+        parts=[Part(text=said, media_type="text/plain")],
+    )
+    status = TaskStatus(
+        state=TaskState.TASK_STATE_REJECTED, message=reply, timestamp=timestamp(utc_now())
+    )
+    return A2ATask(id=task_id, context_id=context_id, status=status)
 
 
 async def _run(call: Call, message: Message, request: RunRequest) -> Execution:
