@@ -9,13 +9,12 @@ from typing import Any
 
 import grpc.aio
 import httpx
-from google.protobuf.json_format import MessageToDict
-
 from a2a.client import ClientCallContext, ClientConfig, ClientFactory
 from a2a.client.card_resolver import A2ACardResolver
 from a2a.client.client import Client
 from a2a.helpers import new_data_part, new_text_part
 from a2a.types import AgentCard, Message, Role, SendMessageRequest, StreamResponse, Task, TaskState
+from google.protobuf.json_format import MessageToDict
 
 COMPLETED = TaskState.TASK_STATE_COMPLETED
 FAILED = TaskState.TASK_STATE_FAILED

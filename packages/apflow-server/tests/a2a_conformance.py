@@ -15,8 +15,6 @@ from typing import Any
 
 import httpx
 import uvicorn
-from fastapi import FastAPI
-
 from a2a.helpers import new_data_part, new_task_from_user_message
 from a2a.server.agent_execution import AgentExecutor, RequestContext
 from a2a.server.context import ServerCallContext
@@ -30,6 +28,8 @@ from a2a.server.tasks import (
 )
 from a2a.types import AgentCard, Part
 from a2a.utils.errors import A2AError
+from fastapi import FastAPI
+
 from apflow.core.settings import Settings
 from apflow.core.store.memory import MemoryStore
 from apflow.server.a2a.card import Addresses, Cards

@@ -17,7 +17,7 @@ from trees import tree as array_of
 from apflow.core.settings import Settings
 
 CLIENTS = 60
-pytestmark = pytest.mark.asyncio
+
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
+from a2a.client.card_resolver import parse_agent_card
+from a2a.utils.signing import create_signature_verifier
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -18,8 +20,6 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from serving import SECRET, Served, bearer, serving
 
-from a2a.client.card_resolver import parse_agent_card
-from a2a.utils.signing import create_signature_verifier
 from apflow.core.settings import Settings
 
 CARD = "/.well-known/agent-card.json"

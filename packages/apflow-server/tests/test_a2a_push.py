@@ -8,11 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from a2a_clients import COMPLETED, TRANSPORTS, agent, last_state, replies, tree
-from receiver import Receiver, receiving
-from serving import Served, serving, wait_for
-from trees import Steps, steps
-
 from a2a.types import (
     AuthenticationInfo,
     DeleteTaskPushNotificationConfigRequest,
@@ -20,10 +15,13 @@ from a2a.types import (
     ListTaskPushNotificationConfigsRequest,
     TaskPushNotificationConfig,
 )
+from a2a_clients import COMPLETED, TRANSPORTS, agent, last_state, replies, tree
+from receiver import Receiver, receiving
+from serving import Served, serving, wait_for
+from trees import Steps, steps
+
 from apflow.core.settings import Settings
 from apflow.server.webhooks import delivery, delivery_status
-
-pytestmark = pytest.mark.asyncio
 
 TREE = [{"id": "r", "name": "group"}, {"id": "c", "name": Steps.id, "parent_id": "r", "inputs": {"n": 7}}]
 CREDENTIALS = "the-credentials-of-the-hook"

@@ -7,10 +7,6 @@ from typing import Any
 
 import httpx
 import pytest
-from a2a_clients import TRANSPORTS, agent, calling, message, replies, tree
-from serving import SECRET, Served, bearer, serving
-from trees import Steps, steps
-
 from a2a.client.client import Client
 from a2a.types import (
     CancelTaskRequest,
@@ -23,9 +19,11 @@ from a2a.types import (
     SubscribeToTaskRequest,
     TaskPushNotificationConfig,
 )
-from apflow.core.settings import Settings
+from a2a_clients import TRANSPORTS, agent, calling, message, replies, tree
+from serving import SECRET, Served, bearer, serving
+from trees import Steps, steps
 
-pytestmark = pytest.mark.asyncio
+from apflow.core.settings import Settings
 
 ANN, BEN, ADMIN = bearer("ann"), bearer("ben"), bearer("root", role="admin")
 SECRET_VALUE = "something that only Ann knows"

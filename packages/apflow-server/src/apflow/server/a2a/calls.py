@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from a2a.server.context import ServerCallContext
 from starlette.requests import HTTPConnection
 
-from a2a.server.context import ServerCallContext
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.task import Json
 from apflow.core.service.operations import Operation

@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Final, cast
 
-from starlette.datastructures import Headers
-
 from a2a.server.request_handlers.response_helpers import agent_card_to_dict
 from a2a.types.a2a_pb2 import (
     AgentCapabilities,
@@ -31,6 +29,8 @@ from a2a.types.a2a_pb2 import (
     SecurityScheme,
     StringList,
 )
+from starlette.datastructures import Headers
+
 from apflow.core import plugins
 from apflow.core.extensions.description import describe_executors
 from apflow.core.model.task import Json

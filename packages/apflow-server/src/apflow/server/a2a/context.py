@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from starlette.requests import Request
-
 from a2a.auth.user import User
 from a2a.extensions.common import HTTP_EXTENSION_HEADER, get_requested_extensions
 from a2a.server.context import ServerCallContext
 from a2a.server.routes.common import ServerCallContextBuilder
+from starlette.requests import Request
+
 from apflow.core.service.task_service import TaskService
 from apflow.server.a2a.calls import CALL, Call
 from apflow.server.auth.caller import Caller

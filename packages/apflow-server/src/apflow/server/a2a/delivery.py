@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import httpx
-from google.protobuf.json_format import MessageToDict
-
 from a2a.compat.v0_3 import conversions
 from a2a.types.a2a_pb2 import Artifact, TaskState, TaskStatusUpdateEvent
 from a2a.types.a2a_pb2 import Task as A2ATask
 from a2a.utils.proto_utils import to_stream_response
+from google.protobuf.json_format import MessageToDict
+
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.task import Json, Task
 from apflow.core.payload.json_value import dumps

@@ -8,27 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final, cast
 
-from fastapi import FastAPI
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Router
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
+import a2a.server.routes  # noqa: F401 - first, because of a cycle of imports in the SDK (1.3)
 from a2a.compat.v0_3.jsonrpc_adapter import JSONRPC03Adapter
+from a2a.compat.v0_3.rest_adapter import REST03Adapter
 from a2a.extensions.common import HTTP_EXTENSION_HEADER, get_requested_extensions
 from a2a.server.jsonrpc_models import InvalidParamsError, InvalidRequestError
 from a2a.server.request_handlers.request_handler import RequestHandler
 from a2a.server.request_handlers.response_helpers import build_error_response
+from a2a.server.routes.common import create_event_source_response
 from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
 from a2a.server.routes.rest_routes import create_rest_routes
 from a2a.types.a2a_pb2 import AgentCard
-from a2a.utils.error_handlers import build_rest_error_payload
+from a2a.utils.error_handlers import build_rest_error_payload, rest_stream_error_handler
 from a2a.utils.errors import ContentTypeNotSupportedError
+from fastapi import FastAPI
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 from apflow.core.model.task import Json
+from apflow.core.payload.json_value import dumps
 from apflow.core.service.task_service import TaskService
 from apflow.core.settings import Settings
 from apflow.server.a2a.calls import LEGACY, Call
@@ -65,6 +69,26 @@ class LegacyAdapter(JSONRPC03Adapter):
         return super()._generate_error_response(request_id, error)
 
 
+class LegacyRestAdapter(REST03Adapter):
+    """Version 0.3 over HTTP+JSON. A stream that fails at its start is answered with the error.
+
+    The SDK (1.3) has sent the head of the answer by then, and the client sees a broken connection.
+    """
+
+    @rest_stream_error_handler
+    async def _handle_streaming_request(self, method: Any, request: Request) -> Any:
+        events = aiter(method(request, self._context_builder.build(request)))
+        first = await anext(events, None)
+
+        async def written() -> AsyncGenerator[str, None]:
+            if first is not None:
+                yield dumps(first).decode()
+            async for event in events:
+                yield dumps(event).decode()
+
+        return create_event_source_response(written())
+
+
 class Endpoints:
     """What one application answers over A2A.
 
@@ -81,7 +105,9 @@ class Endpoints:
         builder = ContextBuilder()
         self._json_rpc = JsonRpcDispatcher(self.handler, builder, enable_v0_3_compat=True)
         self._json_rpc._v03_adapter = LegacyAdapter(self.handler, builder)  # noqa: SLF001 - it takes no other
-        self._rest = Router(routes=create_rest_routes(self.handler, builder, enable_v0_3_compat=True))
+        legacy = LegacyRestAdapter(self.handler, builder).routes()
+        routes = [Route(path, endpoint, methods=[method]) for (path, method), endpoint in legacy.items()]
+        self._rest = Router(routes=[*routes, *create_rest_routes(self.handler, builder)])
 
     async def card(self, request: Request) -> Response:
         """Answer with the public card."""

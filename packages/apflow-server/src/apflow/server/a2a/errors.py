@@ -17,6 +17,7 @@ from a2a.utils.errors import (
     TaskNotFoundError,
     UnsupportedOperationError,
 )
+
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.task import Json
 from apflow.server.http.api_error import ApiError, Code, api_error_of

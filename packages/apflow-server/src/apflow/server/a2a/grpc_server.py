@@ -13,9 +13,6 @@ from typing import Any, Final, cast
 
 import grpc
 import grpc.aio
-from fastapi import FastAPI
-from starlette.requests import HTTPConnection
-
 from a2a.compat.v0_3 import a2a_v0_3_pb2_grpc
 from a2a.compat.v0_3.grpc_handler import CompatGrpcHandler
 from a2a.extensions.common import HTTP_EXTENSION_HEADER, get_requested_extensions
@@ -23,6 +20,9 @@ from a2a.server.context import ServerCallContext
 from a2a.server.request_handlers.grpc_handler import GrpcHandler, GrpcServerCallContextBuilder
 from a2a.server.request_handlers.request_handler import RequestHandler
 from a2a.types import a2a_pb2_grpc
+from fastapi import FastAPI
+from starlette.requests import HTTPConnection
+
 from apflow.core.settings import Settings
 from apflow.server.a2a.calls import CALL, LEGACY, Call
 from apflow.server.a2a.context import VERSION_HEADER, KnownUser

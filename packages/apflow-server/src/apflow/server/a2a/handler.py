@@ -37,6 +37,7 @@ from a2a.utils.errors import (
     UnsupportedOperationError,
 )
 from a2a.utils.proto_utils import validate_proto_required_fields
+
 from apflow.core.model.task import Json
 from apflow.server.a2a import executions, push
 from apflow.server.a2a.calls import Call, call_of

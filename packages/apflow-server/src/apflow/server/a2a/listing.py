@@ -12,6 +12,7 @@ from typing import Final
 from a2a.types.a2a_pb2 import ListTasksRequest, ListTasksResponse, TaskState
 from a2a.types.a2a_pb2 import Task as A2ATask
 from a2a.utils.errors import InvalidParamsError
+
 from apflow.core.model.tally import TreeTally
 from apflow.core.model.task import Task
 from apflow.core.model.tree import tree_status

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, cast
 
 from a2a.types.a2a_pb2 import Message, Part
+
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.task import Json
 from apflow.core.service.operations import OPERATIONS, unknown_operation

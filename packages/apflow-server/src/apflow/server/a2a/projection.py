@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from a2a.types.a2a_pb2 import (
     Artifact,
     Message,
@@ -21,6 +19,8 @@ from a2a.types.a2a_pb2 import (
     TaskStatusUpdateEvent,
 )
 from a2a.types.a2a_pb2 import Task as A2ATask
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from apflow.core.model import status as model
 from apflow.core.model.task import Json, Task
 from apflow.core.model.tree import TreeSummary, tree_status

@@ -11,6 +11,7 @@ import hashlib
 from typing import Final, cast
 
 from a2a.types.a2a_pb2 import AuthenticationInfo, TaskPushNotificationConfig
+
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.event import FINAL, EventType
 from apflow.core.model.task import Json, utc_now

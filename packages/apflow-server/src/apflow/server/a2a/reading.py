@@ -11,6 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 
 from a2a.types.a2a_pb2 import Task as A2ATask
 from a2a.types.a2a_pb2 import TaskArtifactUpdateEvent, TaskStatusUpdateEvent
+
 from apflow.core.events.bus import bus_of
 from apflow.core.events.subscription import Subscription
 from apflow.core.model.event import FINAL, TaskEvent

@@ -14,6 +14,7 @@ from a2a.utils.errors import (
     UnsupportedOperationError,
 )
 from a2a.utils.proto_utils import validate_proto_required_fields
+
 from apflow.core.errors import NotFoundError
 from apflow.core.extensions.registry import executor_is_known
 from apflow.core.model.task import Json, Task, utc_now

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from a2a.types.a2a_pb2 import Part
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message as ProtoMessage
 from google.protobuf.struct_pb2 import Struct, Value
 
-from a2a.types.a2a_pb2 import Part
 from apflow.core.model.task import Json
 
 MAX_DEPTH = 1000  # of messages; each level of JSON is two
