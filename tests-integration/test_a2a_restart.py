@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from a2a.types import GetTaskRequest, SubscribeToTaskRequest
 from a2a_clients import COMPLETED, agent, last_state, replies, tree
 from receiver import Receiver, receiving
 from serving import Process, serve_process
-
-from a2a.types import GetTaskRequest, SubscribeToTaskRequest
 
 MODULE = '''
 import asyncio
@@ -76,8 +75,8 @@ async def test_executions_outlive_a_server_that_is_killed(folder: Path, receiver
                 task = await client.get_task(GetTaskRequest(id=each))
                 assert task.status.state == COMPLETED
                 assert task.context_id == "one-talk"
-        async with asyncio.timeout(60):
-            while finals(receiver) != set(ids):
+        async with asyncio.timeout(400):
+            while finals(receiver) != set(ids):  # noqa: ASYNC110 - the receiver is in a thread
                 await asyncio.sleep(0.05)
     headers = {each.headers.get("x-a2a-notification-token") for each in receiver.requests}
     assert headers == {"the-token"}
@@ -109,7 +108,7 @@ async def begin(process: Process, go_on: Path, receiver: Receiver) -> list[str]:
                     break
             return task_id
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(400):
             return list(await asyncio.gather(*(one(number) for number in range(COUNT))))
 
 
@@ -117,6 +116,4 @@ def finals(receiver: Receiver) -> set[str]:
     """The tasks of which a final status has arrived."""
     with receiver.lock:
         updates = [json.loads(each.body).get("statusUpdate") for each in receiver.requests]
-    return {
-        each["taskId"] for each in updates if each and each["status"]["state"] == "TASK_STATE_COMPLETED"
-    }
+    return {each["taskId"] for each in updates if each and each["status"]["state"] == "TASK_STATE_COMPLETED"}

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.wheels
 
 PROGRAMS = Path(__file__).parent / "seeds" / "a2a"
 REQUIREMENT = "a2a-sdk[http-server,grpc]>=0.3.26,<0.4"
-CLIENT = '''
+CLIENT = """
 import asyncio, sys, uuid
 import httpx
 import grpc.aio
@@ -27,7 +27,8 @@ from a2a.types import DataPart, Message, Part, Role, TaskIdParams, TaskQueryPara
 
 URL, TRANSPORT = sys.argv[1:3]
 TASKS = [{"id": "r", "name": "group"},
-         {"id": "c", "name": "server_steps", "parent_id": "r", "inputs": {"n": 7, "waits": len(sys.argv) > 3}}]
+         {"id": "c", "name": "server_steps", "parent_id": "r", 
+          "inputs": {"n": 7, "waits": len(sys.argv) > 3}}]
 
 async def main():
     async with httpx.AsyncClient(timeout=60) as http:
@@ -50,7 +51,7 @@ async def main():
         print("END", found.status.state.value, [each.name for each in found.artifacts or []])
 
 asyncio.run(main())
-'''
+"""
 
 
 @pytest.fixture(scope="module")

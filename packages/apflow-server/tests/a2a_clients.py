@@ -29,7 +29,7 @@ async def agent(
 ) -> AsyncGenerator[Client]:
     """Yield a client of the agent at a URL."""
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(timeout=60, trust_env=False, headers=headers, limits=limits) as http:
+    async with httpx.AsyncClient(timeout=400, trust_env=False, headers=headers, limits=limits) as http:
         card = await A2ACardResolver(http, url).get_agent_card()
         chosen = AgentCard()
         chosen.CopyFrom(card)

@@ -1,8 +1,8 @@
-"""An agent for the A2A compatibility kit (https://github.com/a2aproject/a2a-tck): `hatch run a2a-agent PORT`.
+"""An agent for the A2A compatibility kit: `hatch run a2a-agent PORT`.
 
-It answers the scenarios of the kit, which the beginning of a message's ID names, through the endpoints, the card
-and the gRPC server of apflow-server. It listens for HTTP at PORT and for gRPC at the next one, on the loopback
-address.
+It answers the scenarios of the kit, which the beginning of a message's ID names, through the endpoints, the
+card and the gRPC server of apflow-server. It listens for HTTP at PORT and for gRPC at the next one, on the
+loopback address. The kit is at https://github.com/a2aproject/a2a-tck.
 """
 
 from __future__ import annotations

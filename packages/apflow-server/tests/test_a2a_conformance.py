@@ -54,7 +54,7 @@ async def test_a_scenario_is_answered(url: str, transport: str, prefix: str):
         request = message(text="of the kit")
         request.message.message_id = f"{prefix}-1"
         if prefix == "tck-reject-task":
-            with pytest.raises(Exception, match="rejected|500"):
+            with pytest.raises(Exception, match=r"rejected|500"):
                 await replies(client.send_message(request))
             return
         found = await replies(client.send_message(request))

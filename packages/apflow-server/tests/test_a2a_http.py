@@ -107,7 +107,10 @@ def test_deep_and_large_requests_are_refused(served: Served, http: httpx.Client)
     deep = ("[" * 5000 + "]" * 5000).encode()
     answer = http.post("/", content=deep, headers={"Content-Type": "application/json"})
     assert answer.json()["error"]["code"] in (-32600, -32700)
-    assert http.post("/v1/message:send", content=deep, headers={"Content-Type": "application/json"}).status_code == 400
+    assert (
+        http.post("/v1/message:send", content=deep, headers={"Content-Type": "application/json"}).status_code
+        == 400
+    )
     with serving(Settings(max_request_bytes=1000)) as small, httpx.Client(base_url=small.url) as client:
         for path in ("/", "/v1/message:send"):
             answer = client.post(path, content=b" " * 2000, headers={"Content-Type": "application/json"})
@@ -132,7 +135,9 @@ def test_a_tenant_has_its_own_paths(http: httpx.Client):
     request["message"]["parts"] = [{"data": {"tasks": [{"name": "nothing"}]}}]
     request["message"]["metadata"] = {}
     made = http.post("/v1/acme/message:send", json=request, headers=VERSIONED).json()["task"]
-    assert [each["id"] for each in http.get("/v1/acme/tasks", headers=VERSIONED).json()["tasks"]] == [made["id"]]
+    assert [each["id"] for each in http.get("/v1/acme/tasks", headers=VERSIONED).json()["tasks"]] == [
+        made["id"]
+    ]
     assert http.get(f"/v1/acme/tasks/{made['id']}", headers=VERSIONED).status_code == 200
     assert http.get(f"/v1/other/tasks/{made['id']}", headers=VERSIONED).status_code == 404
 
@@ -155,7 +160,9 @@ def test_the_card_may_be_kept(http: httpx.Client):
     tag, changed = answer.headers["etag"], answer.headers["last-modified"]
     assert http.get(CARD, headers={"If-None-Match": tag}).status_code == 304
     assert http.get(CARD, headers={"If-Modified-Since": changed}).status_code == 304
-    assert http.get(CARD, headers={"If-None-Match": '"other"', "If-Modified-Since": changed}).status_code == 200
+    assert (
+        http.get(CARD, headers={"If-None-Match": '"other"', "If-Modified-Since": changed}).status_code == 200
+    )
 
 
 def test_the_card_does_not_repeat_the_host_that_the_client_names():
@@ -174,10 +181,10 @@ def test_version_03_can_be_left_out_of_the_card():
 
 
 def test_the_public_url_is_in_the_card():
-    with serving(Settings(public_url="https://flows.example/api/")) as found:
-        with httpx.Client(base_url=found.url) as client:
-            urls = {each["url"] for each in client.get(CARD).json()["supportedInterfaces"]}
-            assert urls == {"https://flows.example/api", "https://flows.example/api/v1"}
+    settings = Settings(public_url="https://flows.example/api/")
+    with serving(settings) as found, httpx.Client(base_url=found.url) as client:
+        urls = {each["url"] for each in client.get(CARD).json()["supportedInterfaces"]}
+        assert urls == {"https://flows.example/api", "https://flows.example/api/v1"}
 
 
 def test_executors_of_the_machine_are_in_the_extended_card_only():
@@ -195,9 +202,9 @@ def test_a_card_is_signed(tmp_path: Path):
     file = tmp_path / "card.pem"
     file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    with serving(Settings(a2a_card_key=str(file), a2a_card_key_id="k1")) as found:
-        with httpx.Client(base_url=found.url) as client:
-            first, second = client.get(CARD), client.get(CARD)
-            assert first.headers["etag"] == second.headers["etag"]
-            card = parse_agent_card(first.json())
-            create_signature_verifier(lambda kid, _: public if kid == "k1" else b"", ["ES256"])(card)
+    settings = Settings(a2a_card_key=str(file), a2a_card_key_id="k1")
+    with serving(settings) as found, httpx.Client(base_url=found.url) as client:
+        first, second = client.get(CARD), client.get(CARD)
+        assert first.headers["etag"] == second.headers["etag"]
+        card = parse_agent_card(first.json())
+        create_signature_verifier(lambda kid, _: public if kid == "k1" else b"", ["ES256"])(card)

@@ -88,9 +88,7 @@ async def said(operation: Operation, client: Client, task_id: str, headers: dict
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("operation", OPERATIONS)
-async def test_a_task_of_another_is_a_missing_one(
-    served: Served, task: str, transport: str, operation: str
-):
+async def test_a_task_of_another_is_a_missing_one(served: Served, task: str, transport: str, operation: str):
     async with agent(served.url, transport=transport) as client:
         foreign = await said(OPERATIONS[operation], client, task, BEN)
         missing = await said(OPERATIONS[operation], client, MISSING, BEN)
@@ -142,5 +140,3 @@ async def test_grpc_checks_the_version(served: Served):
         context.service_parameters["A2A-Version"] = "99.0"
         with pytest.raises(Exception, match="99"):
             await client.list_tasks(ListTasksRequest(), context=context)
-
-

@@ -56,7 +56,12 @@ def test_progress_names_the_task_and_the_whole():
     assert found.status.state == TaskState.TASK_STATE_WORKING
     assert not found.status.HasField("message")
     said = read_value(found.metadata)["apflow"]
-    assert (said["task_id"], said["name"], said["progress"], said["root_progress"]) == ("c", "child", 0.5, 0.25)
+    assert (said["task_id"], said["name"], said["progress"], said["root_progress"]) == (
+        "c",
+        "child",
+        0.5,
+        0.25,
+    )
 
 
 def test_the_text_of_a_model_comes_in_chunks():

@@ -15,9 +15,7 @@ SECRET = "a secret of tests that is long enough for every algorithm"
 
 
 @pytest.mark.parametrize("settings", [Settings(credentials_key="k"), Settings(jwt_secret=SECRET), Settings()])
-def test_what_is_encrypted_is_read_again(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_what_is_encrypted_is_read_again(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(credentials, "_key_file", lambda: tmp_path / "below" / "key")
     hidden = encrypt("the token", settings)
     assert "token" not in hidden

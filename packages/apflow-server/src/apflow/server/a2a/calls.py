@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final
 
 from a2a.server.context import ServerCallContext
 from starlette.requests import HTTPConnection
@@ -76,10 +76,6 @@ async def operate(call: Call, name: str, parameters: Mapping[str, Json]) -> Json
         arguments.pop(operation.wait_parameter, None)
     with audit.of(call.connection, call.service, operation, arguments):
         try:
-            return cast("Json", await _bound(operation, call.service)(**arguments))
+            return await operation.bound_to(call.service)(**arguments)
         except Exception as error:
             raise api_error_of(error) from error
-
-
-def _bound(operation: Operation, service: TaskService) -> Any:
-    return operation.bound_to(service)

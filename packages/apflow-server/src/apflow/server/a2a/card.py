@@ -39,14 +39,16 @@ from apflow.core.settings import Settings
 from apflow.server.http.protection import has_auth
 
 EXTENSION: Final = "urn:apflow:a2a:progress:v1"  # `metadata.apflow` in updates of the status
-INFRASTRUCTURE: Final = frozenset({
-    "command_executor",
-    "docker_executor",
-    "grpc_executor",
-    "mcp_executor",
-    "ssh_executor",
-    "system_info_executor",
-})  # executors that only the extended card names
+INFRASTRUCTURE: Final = frozenset(
+    {
+        "command_executor",
+        "docker_executor",
+        "grpc_executor",
+        "mcp_executor",
+        "ssh_executor",
+        "system_info_executor",
+    }
+)  # executors that only the extended card names
 MODES: Final = ("application/json", "text/plain")
 EXECUTORS_SECONDS: Final = 60.0  # how long the list of executors is used again
 CACHE_CONTROL: Final = "public, max-age=60"
@@ -108,10 +110,10 @@ class Cards:
 def card_json(card: AgentCard) -> dict[str, Json]:
     """Return the JSON of a card, with the fields of version 0.3 if the card announces that."""
     if any(each.protocol_version.startswith("0.") for each in card.supported_interfaces):
-        return cast("dict[str, Json]", agent_card_to_dict(card))
+        return agent_card_to_dict(card)
     from google.protobuf.json_format import MessageToDict
 
-    return cast("dict[str, Json]", MessageToDict(card))
+    return MessageToDict(card)
 
 
 def is_known(request: Headers, headers: Mapping[str, str]) -> bool:
@@ -183,7 +185,7 @@ def _family(name: str, summary: str) -> AgentSkill:
     operations = [each for each in OPERATIONS if each.startswith(f"{name}.")]
     examples = [json.dumps({"metadata": {"method": each}}) for each in operations[:3]]
     if name == "tasks":
-        task = {"name": "aggregate_results_executor", "inputs": {}}
+        task: dict[str, Json] = {"name": "aggregate_results_executor", "inputs": {}}
         examples.insert(0, json.dumps({"tasks": [task]}))
     return AgentSkill(
         id=name,
@@ -213,7 +215,8 @@ def _example(schema: Json) -> dict[str, Json]:
     known = cast("dict[str, Json]", schema)
     properties = cast("dict[str, dict[str, Json]]", known.get("properties") or {})
     found: dict[str, Json] = {}
-    for name in known.get("required") or []:
+    required: list[str] = known.get("required") or []
+    for name in required:
         each = properties.get(name) or {}
         examples: list[Json] = each.get("examples") or [each.get("default", "...")]
         found[name] = examples[0]

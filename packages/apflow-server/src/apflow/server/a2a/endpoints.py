@@ -1,7 +1,7 @@
 """A2A over HTTP: JSON-RPC, HTTP+JSON and the card, in versions 1.0 and 0.3.
 
-The SDK reads and writes the messages. Around it are the limits of the server: the size and depth of a request,
-its media type, the identity of the caller, and how long a client may read nothing of a stream.
+The SDK reads and writes the messages. Around it are the limits of the server: the size and depth of a
+request, its media type, the identity of the caller, and how long a client may read nothing of a stream.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final, cast
 
-import a2a.server.routes  # noqa: F401 - first, because of a cycle of imports in the SDK (1.3)
+# First, because of a cycle of imports in the SDK (1.3).
+import a2a.server.routes as _  # pyright: ignore[reportUnusedImport]
 from a2a.compat.v0_3.jsonrpc_adapter import JSONRPC03Adapter
 from a2a.compat.v0_3.rest_adapter import REST03Adapter
 from a2a.extensions.common import HTTP_EXTENSION_HEADER, get_requested_extensions
@@ -221,5 +222,3 @@ def _rest_error(error: ApiError) -> Response:
     status = error.status if error.code is not Code.PARSE else 400
     body = {"code": status, "status": STATUS_NAMES.get(status, "UNKNOWN"), "message": error.message}
     return JSONResponse({"error": body}, status, headers=error.headers)
-
-

@@ -62,10 +62,9 @@ class GrpcServer:
             ],
         )
         builder = KnownContext()
-        register: Any = a2a_pb2_grpc.add_A2AServiceServicer_to_server
-        register(GrpcHandler(self._handler, builder), server)
-        register_legacy: Any = a2a_v0_3_pb2_grpc.add_A2AServiceServicer_to_server
-        register_legacy(CompatGrpcHandler(self._handler, builder), server)
+        current, legacy = cast("Any", a2a_pb2_grpc), cast("Any", a2a_v0_3_pb2_grpc)
+        current.add_A2AServiceServicer_to_server(GrpcHandler(self._handler, builder), server)
+        legacy.add_A2AServiceServicer_to_server(CompatGrpcHandler(self._handler, builder), server)
         try:
             port = server.add_insecure_port(str(place))
         except RuntimeError as error:
@@ -122,8 +121,15 @@ class Identity(grpc.aio.ServerInterceptor):
     def _scope(self, metadata: list[tuple[str, str]]) -> dict[str, Any]:
         """Return a connection as the identity check and the audit log know it."""
         headers = [(name.lower().encode(), value.encode()) for name, value in metadata]
-        return {"type": "http", "method": "POST", "path": "/", "headers": headers, "state": {}, "client": None,
-                "app": self._app}  # fmt: skip
+        return {
+            "type": "http",
+            "method": "POST",
+            "path": "/",
+            "headers": headers,
+            "state": {},
+            "client": None,
+            "app": self._app,
+        }
 
 
 _STATUS: Final = {

@@ -185,7 +185,9 @@ class TreeHandler(RequestHandler):
             await push.delete(call, execution, params.id or execution.task_id)
 
     async def on_get_extended_agent_card(
-        self, params: GetExtendedAgentCardRequest, context: ServerCallContext
+        self,
+        params: GetExtendedAgentCardRequest,  # noqa: ARG002 - part of the interface
+        context: ServerCallContext,
     ) -> AgentCard:
         """Return the card with everything that an identified caller may know."""
         with as_a2a_errors():

@@ -173,7 +173,9 @@ async def _matching(
         roots = await db.find(query)
         tallies = {} if filters.state is None else await db.tallies([each.id for each in roots])
         for root in roots:
-            state = await _state(call, root, tallies.get(root.id)) if filters.state is not None else 0
+            state = TaskState.TASK_STATE_UNSPECIFIED
+            if filters.state is not None:
+                state = await _state(call, root, tallies.get(root.id))
             if filters.takes(state, time_of(root)):
                 yield root
         if len(roots) < page:

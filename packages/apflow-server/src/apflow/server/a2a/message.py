@@ -17,7 +17,7 @@ from apflow.server.a2a.values import read_value
 EXECUTE: Final = "tasks.execute"
 FAMILIES: Final = ("tasks", "system", "config")  # skills that stand for all operations of a family
 OPTIONS: Final = ("user_id", "on_conflict", "idempotency_key", "force")  # of a run, in the metadata
-EMPTY: Final = (None, {}, [], "", {"tasks": []})  # parts that carry nothing
+EMPTY: Final[tuple[Json, ...]] = (None, {}, [], "", {"tasks": []})  # parts that carry nothing
 HINT: Final = (
     'Send a data part {"tasks": [...]}, or one task per data part; or name a stored task in '
     "metadata.task_id, or an operation in metadata.method."
@@ -126,7 +126,7 @@ def _read_method(
         raise InvalidInputError("Invalid message.", [f"metadata.method: {unknown_operation(method)}"])
     operation = OPERATIONS[method]
     if isinstance(content, list) and operation.shorthand is not None:
-        content = {operation.shorthand.parameter: content}
+        content = {operation.shorthand.parameter: cast("Json", content)}
     if not isinstance(content, dict):
         raise InvalidInputError(
             "Invalid message.", [f"message.parts: The parameters of {method} are an object, in a data part."]
@@ -150,7 +150,7 @@ def _read_method(
 def _read_tasks(contents: list[Json]) -> Json:
     """Return the tasks in the parts of a message; None if there are none."""
     if len(contents) == 1 and isinstance(contents[0], list):
-        return contents[0]
+        return cast("Json", contents[0])
     objects = [cast("dict[str, Json]", each) for each in contents if isinstance(each, dict)]
     if not objects or len(objects) != len(contents):
         return None

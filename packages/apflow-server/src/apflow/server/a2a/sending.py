@@ -74,8 +74,8 @@ def check_required(params: SendMessageRequest) -> None:
     try:
         validate_proto_required_fields(params)
     except InvalidParamsError as error:
-        faults = (error.data or {}).get("errors", [])
-        others = [each for each in faults if each["field"] != "message.parts"]
+        data = cast("dict[str, list[dict[str, str]]]", error.data)  # pyright: ignore[reportUnknownMemberType]
+        others = [each for each in data["errors"] if each["field"] != "message.parts"]
         if others or not params.HasField("message"):
             raise
 
@@ -99,9 +99,7 @@ def _rejected(message: Message, said: str) -> A2ATask:
         context_id=context_id,
         parts=[Part(text=said, media_type="text/plain")],
     )
-    status = TaskStatus(
-        state=TaskState.TASK_STATE_REJECTED, message=reply, timestamp=timestamp(utc_now())
-    )
+    status = TaskStatus(state=TaskState.TASK_STATE_REJECTED, message=reply, timestamp=timestamp(utc_now()))
     return A2ATask(id=task_id, context_id=context_id, status=status)
 
 
@@ -153,9 +151,7 @@ async def _stored(call: Call, task_id: str) -> Execution | None:
     return found
 
 
-async def _run_new(
-    call: Call, request: RunRequest, stored: Execution | None, context_id: str
-) -> Execution:
+async def _run_new(call: Call, request: RunRequest, stored: Execution | None, context_id: str) -> Execution:
     parameters: dict[str, Json] = dict(request.options)
     if request.tasks is not None:
         parameters["tasks"] = request.tasks
@@ -168,9 +164,7 @@ async def _run_new(
     return await executions.begin_first(call.service, root, context_id, call.tenant)
 
 
-async def _run_again(
-    call: Call, request: RunRequest, stored: Execution | None, context_id: str
-) -> Execution:
+async def _run_again(call: Call, request: RunRequest, stored: Execution | None, context_id: str) -> Execution:
     if stored is None:
         raise TaskNotFoundError(f"Task {request.task_id} does not exist.")
     if context_id != stored.context_id:

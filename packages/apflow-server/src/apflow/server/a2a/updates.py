@@ -157,12 +157,12 @@ def _outcome_update(execution: Execution, event: TaskEvent, name: str) -> TaskAr
     return artifact_update(execution, artifact)
 
 
-def _working_update(
-    execution: Execution, event: TaskEvent, apflow: dict[str, Json]
-) -> TaskStatusUpdateEvent:
+def _working_update(execution: Execution, event: TaskEvent, apflow: dict[str, Json]) -> TaskStatusUpdateEvent:
     status = status_of(execution, TaskState.TASK_STATE_WORKING, event.timestamp)
     return status_update(execution, status, {"type": str(event.type), **apflow})
 
 
 def _text_artifact(task_id: str, text: str) -> Artifact:
-    return Artifact(artifact_id=f"{task_id}:text", name="text", parts=[Part(text=text, media_type="text/plain")])
+    return Artifact(
+        artifact_id=f"{task_id}:text", name="text", parts=[Part(text=text, media_type="text/plain")]
+    )

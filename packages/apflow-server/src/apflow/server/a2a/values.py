@@ -37,7 +37,7 @@ def with_integers(value: Json) -> Json:
 
 def to_struct(value: dict[str, Json]) -> Struct:
     """Return a JSON object as protobuf has it."""
-    return cast("Struct", ParseDict(value, Struct(), max_recursion_depth=MAX_DEPTH))
+    return ParseDict(value, Struct(), max_recursion_depth=MAX_DEPTH)
 
 
 def data_part(value: Json) -> Part:

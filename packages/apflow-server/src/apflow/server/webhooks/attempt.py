@@ -75,9 +75,7 @@ def signed(webhook: Webhook, event: TaskEvent, resolved: Mapping[str, Json], now
     return httpx.Request(webhook.method, webhook.url, headers=headers, content=body)
 
 
-def _a2a_request(
-    webhook: Webhook, event: TaskEvent, settings: Settings
-) -> tuple[httpx.Request, list[str]]:
+def _a2a_request(webhook: Webhook, event: TaskEvent, settings: Settings) -> tuple[httpx.Request, list[str]]:
     """Return the request that delivers an event as an update of an A2A task, and the credentials in it."""
     # Imported here, because few processes deliver for A2A, and its SDK takes more than a second.
     from apflow.server.a2a.delivery import request_of
