@@ -55,7 +55,7 @@ def serve(folder: Path) -> Any:
         "APFLOW_CREDENTIALS_KEY": "a key of tests",
         "PYTHONPATH": str(folder),
     }
-    return serve_process(folder, "--import", "steps", environment=environment)
+    return serve_process(folder, "--import", "steps", environment=environment, start=200)
 
 
 async def test_executions_outlive_a_server_that_is_killed(folder: Path, receiver: Receiver):

@@ -27,7 +27,7 @@ from a2a.types import DataPart, Message, Part, Role, TaskIdParams, TaskQueryPara
 
 URL, TRANSPORT = sys.argv[1:3]
 TASKS = [{"id": "r", "name": "group"},
-         {"id": "c", "name": "server_steps", "parent_id": "r", 
+         {"id": "c", "name": "server_steps", "parent_id": "r",
           "inputs": {"n": 7, "waits": len(sys.argv) > 3}}]
 
 async def main():

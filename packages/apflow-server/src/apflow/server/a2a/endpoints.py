@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final, cast
 
 # First, because of a cycle of imports in the SDK (1.3).
-import a2a.server.routes as _  # pyright: ignore[reportUnusedImport]
+import a2a.server.routes  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from a2a.compat.v0_3.jsonrpc_adapter import JSONRPC03Adapter
 from a2a.compat.v0_3.rest_adapter import REST03Adapter
 from a2a.extensions.common import HTTP_EXTENSION_HEADER, get_requested_extensions
