@@ -1,4 +1,4 @@
-"""The official client of A2A 0.3, in an environment of its own, and the A2A programs of the seed documents.
+"""The official client of A2A 0.3, in a separate environment, and the A2A programs of the seed documents.
 
 The programs run as printed, except for the address, the ID of the task, and a name that no release has had.
 """

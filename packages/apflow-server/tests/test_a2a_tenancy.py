@@ -1,4 +1,4 @@
-"""A2A: nobody sees anything of another user, on any transport."""
+"""A2A: no user sees anything of another one, on any transport."""
 
 from __future__ import annotations
 

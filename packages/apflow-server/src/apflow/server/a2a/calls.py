@@ -1,4 +1,4 @@
-"""Calls of A2A operations: who calls, and calls of the operations of apflow's table.
+"""Calls of A2A operations: the caller, and calls of the operations of apflow's table.
 
 Every transport stores the verified caller in the connection that its call context holds, so that there is one
 identity check and one way to the operations.

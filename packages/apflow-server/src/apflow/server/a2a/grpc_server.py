@@ -1,4 +1,4 @@
-"""A2A over gRPC, in versions 1.0 and 0.3, on a port of its own.
+"""A2A over gRPC, in versions 1.0 and 0.3, on a separate port.
 
 The same token identifies the caller as over HTTP: `authorization: Bearer TOKEN` in the metadata. TLS is for a
 proxy in front of the server.

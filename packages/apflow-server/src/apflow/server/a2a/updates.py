@@ -1,7 +1,7 @@
 """Events of a tree as updates of an A2A task. Pure.
 
 The artifact of the root is held back until the run ends, so that it is the last one. Text that a language
-model sends while it answers becomes chunks of an artifact of its own.
+model sends while it answers becomes chunks of a separate artifact.
 """
 
 from __future__ import annotations

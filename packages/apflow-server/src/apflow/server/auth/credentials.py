@@ -24,7 +24,7 @@ PURPOSE: Final = b"apflow stored credentials"
 
 
 def encrypt(text: str, settings: Settings) -> str:
-    """Return a text that only `decrypt` with the same key can read."""
+    """Return a string that only `decrypt` with the same key can read."""
     return _cipher(settings).encrypt(text.encode()).decode()
 
 
