@@ -88,7 +88,7 @@ class TreeHandler(RequestHandler):
             if not isinstance(started, Execution):
                 yield started
                 return
-            async with aclosing(follow(call, started)) as events:
+            async with aclosing(follow(call, started, is_new=True)) as events:
                 async for event in events:
                     yield event
 

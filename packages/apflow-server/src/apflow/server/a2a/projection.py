@@ -164,6 +164,18 @@ def task_of(execution: Execution, tasks: Sequence[Task], *, has_artifacts: bool 
     )
 
 
+def submitted_task(execution: Execution) -> A2ATask:
+    """Return the A2A task of an execution as it was submitted."""
+    root = execution.root
+    shown: dict[str, Json] = {"root_task_id": root.id, "original_task_id": root.original_task_id}
+    return A2ATask(
+        id=execution.task_id,
+        context_id=execution.context_id,
+        status=status_of(execution, TaskState.TASK_STATE_SUBMITTED, root.created_at),
+        metadata=to_struct({"apflow": shown}),
+    )
+
+
 def kept_end(root: Task, tasks: Sequence[Task]) -> dict[str, Json]:
     """Return what the record keeps of the end of an execution, before the tree is executed again."""
     summary = tree_status(tasks, root.id)

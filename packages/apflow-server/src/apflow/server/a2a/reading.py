@@ -15,11 +15,10 @@ from a2a.types.a2a_pb2 import TaskArtifactUpdateEvent, TaskStatusUpdateEvent
 from apflow.core.events.bus import bus_of
 from apflow.core.events.subscription import Subscription
 from apflow.core.model.event import FINAL, TaskEvent
-from apflow.core.model.task import Task
 from apflow.core.settings import get_settings
 from apflow.server.a2a.calls import Call
 from apflow.server.a2a.executions import Execution
-from apflow.server.a2a.projection import TERMINAL, earlier_task, status_update, task_of
+from apflow.server.a2a.projection import TERMINAL, earlier_task, status_update, submitted_task, task_of
 from apflow.server.a2a.updates import Updates
 from apflow.server.auth.caller import expired
 
@@ -46,23 +45,28 @@ async def ended_task(call: Call, execution: Execution) -> A2ATask:
     return await current_task(call, execution)
 
 
-async def follow(call: Call, execution: Execution) -> AsyncGenerator[Event, None]:
+async def follow(call: Call, execution: Execution, *, is_new: bool = False) -> AsyncGenerator[Event, None]:
     """Yield the task as it is now, and then its updates, until the execution has ended.
 
     The updates end earlier if the server ends or the token of the client expires.
+
+    Args:
+        is_new: yield the task as it was submitted, and all updates, if this is the first run of the tree.
     """
     db = call.service.db
     if not execution.is_latest:
         yield earlier_task(execution)
         return
     tasks = await db.existing_tree(execution.root.id)
-    snapshot = task_of(execution, tasks)
+    is_new = is_new and execution.run.after == 0
+    snapshot = submitted_task(execution) if is_new else task_of(execution, tasks)
     yield snapshot
     if snapshot.status.state in TERMINAL:
         return
-    updates = Updates(execution, tasks)
+    updates = Updates(execution, tasks, is_new=is_new)
+    last = 0 if is_new else next(each for each in tasks if each.id == execution.root.id).last_event
     with call.streams.opened("a2a", call.caller):
-        async with _batches(call, execution, tasks) as batches:
+        async with _batches(call, execution, last) as batches:
             async for batch in batches:
                 for event in batch:
                     for update in updates.of(event):
@@ -76,12 +80,11 @@ async def follow(call: Call, execution: Execution) -> AsyncGenerator[Event, None
 
 @asynccontextmanager
 async def _batches(
-    call: Call, execution: Execution, tasks: list[Task]
+    call: Call, execution: Execution, last: int
 ) -> AsyncGenerator[AsyncGenerator[list[TaskEvent], None], None]:
-    """Subscribe to what follows the state that the tasks show, while the client may listen."""
-    root_id, db = execution.root.id, call.service.db
-    last = next(each for each in tasks if each.id == root_id).last_event
-    subscription = Subscription(bus_of(db), db, root_id, after=last, size=get_settings().event_queue_size)
+    """Subscribe to the events after one with a sequence number, while the client may listen."""
+    db, size = call.service.db, get_settings().event_queue_size
+    subscription = Subscription(bus_of(db), db, execution.root.id, after=last, size=size)
     stopping = asyncio.create_task(_stop(call, subscription), name="apflow:a2a:stop")
     try:
         async with aclosing(subscription.batches()) as batches:

@@ -47,13 +47,14 @@ class Updates:
     """Turns the events of one execution into updates, in order.
 
     Args:
-        tasks: of the tree, as the client knows them.
+        tasks: of the tree.
+        is_new: whether the client knows nothing of their progress, instead of what they show.
     """
 
-    def __init__(self, execution: Execution, tasks: Sequence[Task]) -> None:
+    def __init__(self, execution: Execution, tasks: Sequence[Task], *, is_new: bool = False) -> None:
         self._execution = execution
         self._names = {task.id: task.name for task in tasks}
-        self._fractions = {task.id: task.fraction for task in tasks}
+        self._fractions = {task.id: 0.0 if is_new else task.fraction for task in tasks}
         self._texts: dict[str, str] = {}  # of models that are answering, by task ID
         self._held: TaskArtifactUpdateEvent | None = None
 
