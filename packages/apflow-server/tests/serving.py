@@ -99,7 +99,11 @@ def serving(
 
 @contextmanager
 def serve_process(
-    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, url: str | None = None
+    folder: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    url: str | None = None,
+    start: float = START,
 ) -> Generator[Process]:
     """Run `apflow serve` in a folder, on a free port, and end it at the end if it still runs."""
     with free_socket() as bound:
@@ -118,7 +122,7 @@ def serve_process(
         )
     process = Process(url or f"http://127.0.0.1:{port}", popen, log)
     try:
-        wait_for(lambda: popen.poll() is not None or answers(process.url))
+        wait_for(lambda: popen.poll() is not None or answers(process.url), start)
         assert popen.poll() is None, log.read_text()
         yield process
     finally:

@@ -17,6 +17,7 @@ from serving import SECRET, Served, bearer, serving
 
 from apflow.core.service.operations import OPERATIONS
 from apflow.core.settings import Settings
+from apflow.server.a2a.routes import CARD_PATHS, JSON_RPC_PATHS, REST_PATH
 from apflow.server.http.response import RPC_PATHS
 
 CALLERS: dict[str, dict[str, str]] = {
@@ -105,7 +106,7 @@ ROWS: dict[str, Row] = {
 BY_ROW = {"tasks.cancel", "tasks.running.cancel", "tasks.running.status"}
 
 # Paths besides those of the operations: open to everybody, or a request that names a task.
-OPEN = {"/health", "/ready", "/docs", "/openapi.json"}
+OPEN = {"/health", "/ready", "/docs", "/openapi.json", *CARD_PATHS}
 PATHS: dict[str, Callable[[str], str]] = {
     "/tasks/{task_id:path}/events": lambda t: f"/tasks/{t}/events",
     "/tasks/{task_id:path}/logs": lambda t: f"/tasks/{t}/logs",
@@ -325,7 +326,8 @@ def test_every_operation_has_a_row():
 
 def test_every_path_has_a_row(guarded: Served):
     operations = {f"/call/{each}" for each in ROWS}
-    known = OPEN | set(PATHS) | GUARDED | operations | set(RPC_PATHS) | {"/ws"}
+    a2a = {*JSON_RPC_PATHS, REST_PATH}  # their cells are in test_a2a_tenancy.py
+    known = OPEN | set(PATHS) | GUARDED | operations | set(RPC_PATHS) | a2a | {"/ws"}
     assert set(paths(guarded)) - known == set()
     assert operations <= set(paths(guarded))
 

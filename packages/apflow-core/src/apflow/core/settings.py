@@ -94,6 +94,13 @@ class Settings:
     webhook_events: tuple[str, ...] = ()  # types of the events that it receives; by default all
     on_failure_url: str = field(default="", repr=False)  # receives `tree_failed` of every run that fails
     webhook_secret: str = field(default="", repr=False)  # signs what these two receive
+    # Encrypts credentials that the server stores; see `apflow.server.auth.credentials`.
+    credentials_key: str = field(default="", repr=False)
+    a2a_legacy: bool = True  # whether the card of the agent announces version 0.3 of A2A
+    a2a_grpc_bind: str = ""  # where the server listens for A2A over gRPC; empty: nowhere
+    a2a_grpc_url: str = ""  # host:port at which callers reach it
+    a2a_card_key: str = ""  # file of the private key that signs the card of the agent
+    a2a_card_key_id: str = ""  # `kid` of that key; by default "apflow"
     otlp_endpoint: str = ""  # of a collector that takes traces
     trace_model_content: bool = False  # whether traces contain prompts and answers of models
     log_format: str = "text"  # or "json"

@@ -24,6 +24,8 @@ from apflow.core.extensions.user_modules import import_modules
 from apflow.core.settings import Settings, check_former_variables, get_settings, overridden_defaults
 from apflow.core.store.base import TaskStore
 from apflow.core.store.session import create_session
+from apflow.server.a2a.routes import add_routes as add_a2a_routes
+from apflow.server.a2a.routes import serving_grpc
 from apflow.server.api import backup, docs, json_rpc, plain_http
 from apflow.server.api.unknown_path import unknown_path
 from apflow.server.drain import Drain
@@ -106,7 +108,7 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with traced(state.db, settings):
             state.duties = Duties(state.db, settings, state.drain, state.deliveries, [state.metrics.take])
             try:
-                async with state.duties.done():
+                async with state.duties.done(), serving_grpc(app):
                     yield
             finally:
                 state.duties = None
@@ -132,6 +134,7 @@ def _add_routes(app: FastAPI) -> None:
     app.include_router(websocket.router)
     app.include_router(metrics.router)
     app.include_router(backup.router)
+    add_a2a_routes(app)
     for name in plugins.names(GROUP):
         factory = plugins.load(GROUP, name)
         if not callable(factory):

@@ -6,6 +6,7 @@ that fails each connection, tokens that are never checked.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from urllib.parse import SplitResult, urlsplit
 
 from apflow.core.errors import SettingsError
@@ -13,6 +14,7 @@ from apflow.core.net.policy import read_policy
 from apflow.core.permissions.secret_policy import secret_policy
 from apflow.core.settings import Settings
 from apflow.core.webhooks.defaults import check_defaults
+from apflow.server.http.listening import check_place, read_place
 from apflow.server.http.protection import has_auth
 
 URLS = ("jwks_url", "public_url", "otlp_endpoint")
@@ -29,6 +31,7 @@ def check_settings(settings: Settings) -> None:
         _check_url(name, getattr(settings, name))
     for origin in settings.cors_origins:
         _check_origin(origin)
+    _check_a2a(settings)
     read_policy(settings.net_policy, settings.net_allow)
     secret_policy(settings)
     check_defaults(settings)
@@ -38,6 +41,20 @@ def check_settings(settings: Settings) -> None:
             f"{' and '.join(given)} restrict tokens, but nothing could check a token, so the server "
             "would ask for none. Set APFLOW_JWT_SECRET or APFLOW_JWKS_URL too, or leave these out."
         )
+
+
+def _check_a2a(settings: Settings) -> None:
+    if settings.a2a_grpc_bind:
+        check_place(read_place(settings.a2a_grpc_bind, "APFLOW_A2A_GRPC_BIND"), settings)
+        if find_spec("a2a") is None or find_spec("grpc") is None:
+            raise SettingsError(
+                "APFLOW_A2A_GRPC_BIND is set, but A2A over gRPC is not installed. Install "
+                "apflow-server[a2a-grpc], or leave the setting out."
+            )
+    if settings.a2a_card_key and find_spec("a2a") is not None:
+        from apflow.server.a2a.signing import check_key  # here: few servers sign cards
+
+        check_key(settings.a2a_card_key)
 
 
 def _check_url(name: str, url: str) -> None:

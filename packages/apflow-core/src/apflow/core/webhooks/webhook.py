@@ -166,6 +166,8 @@ class Webhook:
     refused: int = 0  # consecutive events that the receiver refused with a status that is not retried
     error: str | None = None  # of the last failed attempt
     ended_at: str | None = None
+    # The A2A task whose updates it receives instead of events, and its credentials, encrypted.
+    a2a: dict[str, Json] | None = field(default=None, repr=False)
     # The process that delivers, and the end of its lease.
     owner: str | None = None
     lease_until: str | None = None
@@ -196,7 +198,7 @@ class Webhook:
 
     def shown(self) -> dict[str, Json]:
         """Return the webhook for callers: without the secret, and with secret headers masked as ***."""
-        hidden = ("secret", "written_by", "owner", "lease_until", "root_id", "user_id", "setting")
+        hidden = ("secret", "written_by", "owner", "lease_until", "root_id", "user_id", "setting", "a2a")
         return {name: value for name, value in self.to_json().items() if name not in hidden} | {
             "headers": mask(self.headers),
             "url": self.url if self.setting is None else f"APFLOW_{self.setting.upper()}",

@@ -94,12 +94,21 @@ async def read_json(request: Request, settings: Settings) -> Json:
         raise MalformedRequestError(
             "A request is not to be compressed: leave Content-Encoding out.", status=415
         )
+    return parse(await read_body(request, settings), settings.max_json_depth + ENVELOPE)
+
+
+async def read_body(request: Request, settings: Settings) -> bytearray:
+    """Return the body of a request. Reads at most the permitted size.
+
+    Raises:
+        MalformedRequestError: it arrives too slowly.
+        RequestTooLargeError: there is too much of it.
+    """
     try:
         async with asyncio.timeout(BODY_TIME):
-            body = await _read(request, settings.max_request_bytes)
+            return await _read(request, settings.max_request_bytes)
     except TimeoutError as error:
         raise MalformedRequestError("The request took too long to arrive.", status=408) from error
-    return parse(body, settings.max_json_depth + ENVELOPE)
 
 
 async def _read(request: Request, limit: int) -> bytearray:

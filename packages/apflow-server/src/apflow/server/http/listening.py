@@ -33,15 +33,18 @@ class CannotListenError(InvalidInputError, OSError):
         self.place = place
 
 
-def read_place(text: str) -> Place:
+def read_place(text: str, setting: str = "APFLOW_BIND") -> Place:
     """Return the parts of `host:port`. An IPv6 address is enclosed in brackets.
+
+    Args:
+        setting: the name of the setting, for the error.
 
     Raises:
         SettingsError: it is something else.
     """
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535 or (":" in host and not host.startswith("[")):
-        raise SettingsError(f"APFLOW_BIND is {text!r}, which is not host:port, as 127.0.0.1:8000 is.")
+        raise SettingsError(f"{setting} is {text!r}, which is not host:port, as 127.0.0.1:8000 is.")
     return Place(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - what an empty host means
 
 

@@ -16,6 +16,7 @@ from apflow.core.model.task import Json, utc_now
 from apflow.core.payload.json_value import dumps
 from apflow.core.payload.secrets import redact, resolve
 from apflow.core.permissions.origin import working_for
+from apflow.core.settings import Settings
 from apflow.core.webhooks.webhook import Webhook
 from apflow.server.webhooks.delivery_status import DeliveryAttempt, judge_error, judge_status
 
@@ -23,18 +24,25 @@ READ: Final = 64 << 10  # bytes of an answer that are read, so that its connecti
 
 
 async def send(
-    transport: httpx.AsyncBaseTransport, webhook: Webhook, event: TaskEvent, timeout: float
+    transport: httpx.AsyncBaseTransport,
+    webhook: Webhook,
+    event: TaskEvent,
+    timeout: float,
+    settings: Settings,
 ) -> DeliveryAttempt:
     """Send one event and return the outcome. Only a cancellation is raised."""
     secrets: list[str] = []
     try:
         async with asyncio.timeout(min(timeout, webhook.timeout)):
             origin = webhook.origin
-            # A provider of secrets may ask another service, and block.
-            resolved, secrets = await asyncio.to_thread(
-                resolve, {"headers": webhook.headers, "secret": webhook.secret}, origin.permit
-            )
-            request = signed(webhook, event, resolved, utc_now())
+            if webhook.a2a is not None:
+                request, secrets = await asyncio.to_thread(_a2a_request, webhook, event, settings)
+            else:
+                # A provider of secrets may ask another service, and block.
+                resolved, secrets = await asyncio.to_thread(
+                    resolve, {"headers": webhook.headers, "secret": webhook.secret}, origin.permit
+                )
+                request = signed(webhook, event, resolved, utc_now())
             with working_for(origin):
                 response = await transport.handle_async_request(request)
             try:
@@ -67,6 +75,19 @@ def signed(webhook: Webhook, event: TaskEvent, resolved: Mapping[str, Json], now
         "webhook-signature": signature,
     }
     return httpx.Request(webhook.method, webhook.url, headers=headers, content=body)
+
+
+def _a2a_request(webhook: Webhook, event: TaskEvent, settings: Settings) -> tuple[httpx.Request, list[str]]:
+    """Return the request that delivers an event as an update of an A2A task, and the credentials in it."""
+    # Imported here, because few processes deliver for A2A, and its SDK takes more than a second.
+    from apflow.server.a2a.delivery import request_of
+    from apflow.server.auth.credentials import decrypt
+
+    stored = webhook.a2a or {}
+    hidden = {
+        name: decrypt(str(stored[name]), settings) for name in ("token", "credentials") if stored.get(name)
+    }
+    return request_of(webhook, event, hidden), list(hidden.values())
 
 
 async def _read_some(response: httpx.Response) -> None:

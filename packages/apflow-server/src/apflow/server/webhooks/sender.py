@@ -197,7 +197,8 @@ class WebhookSender:
             webhook = addressed(self.webhook, self._post.settings)
             if webhook is None:  # `take` has checked it
                 raise LostError
-            return await send(self._post.transport, webhook, event, self._post.timeout)
+            post = self._post
+            return await send(post.transport, webhook, event, post.timeout, post.settings)
         finally:
             self._is_sending = False
 

@@ -1,0 +1,54 @@
+"""Call contexts of the A2A SDK for requests over HTTP, with the caller that was identified before."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from a2a.auth.user import User
+from a2a.extensions.common import HTTP_EXTENSION_HEADER, get_requested_extensions
+from a2a.server.context import ServerCallContext
+from a2a.server.routes.common import ServerCallContextBuilder
+from starlette.requests import Request
+
+from apflow.core.service.task_service import TaskService
+from apflow.server.a2a.calls import CALL, Call
+from apflow.server.auth.caller import Caller
+
+VERSION_HEADER: Final = "a2a-version"
+SERVICE: Final = "a2a_service"  # attributes of the state of a request
+VERSION: Final = "a2a_version"
+
+
+class KnownUser(User):
+    """The caller, as the SDK sees it."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether the caller has presented a token."""
+        return self._caller.user_id is not None
+
+    @property
+    def user_name(self) -> str:
+        """The subject of the token."""
+        return self._caller.user_id or ""
+
+
+class ContextBuilder(ServerCallContextBuilder):
+    """Makes the context of a request, from what the endpoint has stored in its state."""
+
+    def build(self, request: Request) -> ServerCallContext:
+        """Return the context of a request."""
+        service: TaskService = getattr(request.state, SERVICE)
+        version: str = getattr(request.state, VERSION)
+        headers = dict(request.headers)
+        if not headers.get(VERSION_HEADER):
+            headers[VERSION_HEADER] = version
+        caller: Caller = request.state.caller
+        return ServerCallContext(
+            user=KnownUser(caller),
+            state={"headers": headers, CALL: Call(service, caller, request, version)},
+            requested_extensions=get_requested_extensions(request.headers.getlist(HTTP_EXTENSION_HEADER)),
+        )
