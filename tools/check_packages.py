@@ -53,6 +53,7 @@ GROUPS = (
     "command_summaries",
     "log_formats",
     "webhooks",
+    "mcp",
     "server",
 )
 KNOWN_GROUPS = {f"apflow.{group}" for group in GROUPS} | {"console_scripts", "pytest11"}

@@ -6,6 +6,7 @@ that fails each connection, tokens that are never checked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
 from apflow.core.errors import SettingsError
@@ -14,6 +15,7 @@ from apflow.core.permissions.secret_policy import secret_policy
 from apflow.core.settings import Settings
 from apflow.core.webhooks.defaults import check_defaults
 from apflow.server.http.protection import has_auth
+from apflow.server.mcp.handlers import selection_of
 
 URLS = ("jwks_url", "public_url", "otlp_endpoint")
 OF_TOKENS = ("jwt_algorithms", "jwt_audience", "jwt_issuer")
@@ -32,12 +34,20 @@ def check_settings(settings: Settings) -> None:
     read_policy(settings.net_policy, settings.net_allow)
     secret_policy(settings)
     check_defaults(settings)
+    _check_tools(settings.mcp_tools)
     given = [f"APFLOW_{name.upper()}" for name in OF_TOKENS if getattr(settings, name)]
     if given and not has_auth(settings):
         raise SettingsError(
             f"{' and '.join(given)} tell what tokens must be, but nothing could check a token, so the server "
             "would ask for none. Set APFLOW_JWT_SECRET or APFLOW_JWKS_URL too, or leave these out."
         )
+
+
+def _check_tools(tools: Sequence[str]) -> None:
+    try:
+        selection_of(tools)
+    except SettingsError as error:
+        raise SettingsError(f"APFLOW_MCP_TOOLS: {error}") from error
 
 
 def _check_url(name: str, url: str) -> None:
