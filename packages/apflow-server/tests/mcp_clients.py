@@ -82,12 +82,16 @@ class McpClient:
         """Return a prompt."""
         return plain(await self.session.get_prompt(name, arguments))
 
+    async def page(self, method: str, cursor: str | None) -> dict[str, Any]:
+        """Return one page of a list."""
+        params = types.PaginatedRequestParams(cursor=cursor) if cursor is not None else None
+        return plain(await getattr(self.session, method)(params=params))
+
     async def _pages(self, method: str, key: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         cursor: str | None = None
         while True:
-            params = types.PaginatedRequestParams(cursor=cursor) if cursor is not None else None
-            page = plain(await getattr(self.session, method)(params=params))
+            page = await self.page(method, cursor)
             found += page[key]
             cursor = page.get("nextCursor")
             if cursor is None:

@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, Final
 
@@ -57,20 +57,24 @@ async def serve(service: TaskService, tools: Sequence[str], ending: asyncio.Even
     Args:
         service: what the client may do.
         tools: which tools it gets; see `Selection`.
-        ending: set when this process is about to end, so that runs are left to others.
+        ending: set when this process is about to end, and at the end of the input: runs are left to others.
     """
     from apflow.server.mcp.sdk import serve_stdio
 
     calls = StdioCalls(service, ending)
     with _claimed() as (stdin, stdout), clean_output():
-        await serve_stdio(Handlers(tools, lambda _: calls), Lines(stdin), Output(stdout))
+        await serve_stdio(Handlers(tools, lambda _: calls), Lines(stdin, ending.set), Output(stdout))
 
 
 class Lines:
-    """The lines of a file, read in a thread that does not keep the process from ending."""
+    """The lines of a file, read in a thread that does not keep the process from ending.
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    Args:
+        at_end: called at the end of the file.
+    """
+
+    def __init__(self, file: BinaryIO, at_end: Callable[[], object]) -> None:
+        self._file, self._at_end = file, at_end
 
     async def __aiter__(self) -> AsyncGenerator[str, None]:
         loop, lines = asyncio.get_running_loop(), asyncio.Queue[str | None](LINES)
@@ -87,6 +91,7 @@ class Lines:
         threading.Thread(target=read, name="apflow:mcp:stdin", daemon=True).start()
         while (line := await lines.get()) is not None:
             yield line
+        self._at_end()
 
 
 class Output:
