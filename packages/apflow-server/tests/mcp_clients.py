@@ -9,7 +9,6 @@ from typing import Any
 
 import mcp.types
 from mcp import ClientSession
-from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
@@ -23,8 +22,34 @@ Progress = list[tuple[float, float | None, str | None]]
 class McpClient:
     """One session. Results are as they are on the wire."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, era: str, updated: list[str] | None) -> None:
         self.session = session
+        self._era, self._updated = era, updated
+
+    @asynccontextmanager
+    async def subscribed(self, uri: str) -> AsyncGenerator[None]:
+        """Have the server report changes to a resource."""
+        if self._era == "modern":
+            from mcp.client.subscriptions import listen
+
+            async with listen(self.session, resource_subscriptions=[uri]) as events:
+                noting = asyncio.create_task(self._note(events))
+                yield
+                noting.cancel()
+            return
+        given: Any = uri
+        if not IS_SECOND:
+            from pydantic import AnyUrl
+
+            given = AnyUrl(uri)
+        await self.session.subscribe_resource(given)
+        yield
+        await self.session.unsubscribe_resource(given)
+
+    async def _note(self, events: Any) -> None:
+        async for event in events:
+            assert self._updated is not None
+            self._updated.append(event.uri)
 
     async def tools(self) -> dict[str, dict[str, Any]]:
         """Return all tools by name."""
@@ -105,27 +130,27 @@ def plain(result: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def connected(
-    url: str, headers: Mapping[str, str] | None = None, era: str = "legacy"
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    era: str = "legacy",
+    updated: list[str] | None = None,
 ) -> AsyncGenerator[McpClient]:
-    """Connect with the endpoint of a server."""
+    """Connect with the endpoint of a server.
+
+    Args:
+        updated: gets the URIs of resources of which the server reports a change.
+    """
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(create_mcp_http_client(headers=dict(headers or {})))
         streams = await stack.enter_async_context(streamable_http_client(f"{url}/mcp", http_client=http))
-        yield await _session(stack, streams, era)
 
+        async def note(message: Any) -> None:
+            found = getattr(message, "root", message)
+            if updated is not None and getattr(found, "method", "") == "notifications/resources/updated":
+                updated.append(str(found.params.uri))
 
-@asynccontextmanager
-async def started(
-    command: str, arguments: list[str], environment: dict[str, str], errlog: Any, era: str = "legacy"
-) -> AsyncGenerator[McpClient]:
-    """Start a server that speaks at standard input and output, and connect with it."""
-    parameters = StdioServerParameters(command=command, args=arguments, env=environment)
-    async with AsyncExitStack() as stack:
-        streams = await stack.enter_async_context(stdio_client(parameters, errlog=errlog))
-        yield await _session(stack, streams, era)
-
-
-async def _session(stack: AsyncExitStack, streams: Any, era: str) -> McpClient:
-    session: Any = await stack.enter_async_context(ClientSession(streams[0], streams[1]))
-    await (session.discover() if era == "modern" else session.initialize())
-    return McpClient(session)
+        session: Any = await stack.enter_async_context(
+            ClientSession(streams[0], streams[1], message_handler=note)
+        )
+        await (session.discover() if era == "modern" else session.initialize())
+        yield McpClient(session, era, updated)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -344,3 +346,62 @@ async def test_a_run_that_a_client_waits_for_stays_requested_when_the_server_end
             assert "stays requested" in text_of(done)
             assert not waiter.was_cancelled.is_set()
             waiter.released.set()
+
+
+async def test_sessions_leave_nothing_behind(served: Served):
+    async with httpx.AsyncClient(base_url=served.url, timeout=20) as client:
+
+        async def open_and_close() -> None:
+            opened = await client.post("/mcp", json=INITIALIZE, headers=ACCEPT)
+            session = {"Mcp-Session-Id": opened.headers["mcp-session-id"]}
+            call = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+            assert (await client.post("/mcp", json=call, headers=ACCEPT | session)).status_code == 200
+            assert (await client.delete("/mcp", headers=ACCEPT | session)).status_code == 200
+
+        for _ in range(20):
+            await open_and_close()
+        before = descriptors(), threading.active_count(), tasks()
+        for _ in range(200):
+            await open_and_close()
+        after = descriptors(), threading.active_count(), tasks()
+    assert all(now <= then + 2 for now, then in zip(after, before, strict=True)), (before, after)
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+
+
+def tasks() -> int:
+    """Return how many asyncio tasks there are, those of the server included."""
+    return sum(isinstance(each, asyncio.Task) and not each.done() for each in gc.get_objects())
+
+
+async def test_without_sessions_each_request_stands_alone(waiter: type[Waiter]):
+    with serving(Settings(mcp_sessions=False, mcp_tools=("all",))) as found:
+        opened = httpx.post(f"{found.url}/mcp", json=INITIALIZE, headers=ACCEPT)
+        assert "mcp-session-id" not in opened.headers
+        async with connected(found.url) as client:
+            progress: Progress = []
+            call = asyncio.create_task(client.call("run_mcp_waiter", {"waits": True}, progress))
+            while not progress:
+                await asyncio.sleep(0.01)
+            waiter.released.set()
+            assert (await call)["structuredContent"]["status"] == "completed"
+
+
+async def test_a_client_is_notified_of_changes_to_a_task(everything: Served, waiter: type[Waiter], era: str):
+    updated: list[str] = []
+    async with connected(everything.url, era=era, updated=updated) as client:
+        created = await client.call("tasks_create", {"tasks": {"name": "mcp_waiter"}})
+        uri = f"tasks://{created['structuredContent']['id']}"
+        async with client.subscribed(uri):
+            await client.call("tasks_execute", {"task_id": created["structuredContent"]["id"]})
+            while uri not in updated:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_resource_that_is_not_there_cannot_be_subscribed_to(everything: Served):
+    async with connected(everything.url) as client:
+        with pytest.raises(Exception, match="Resource not found"):
+            async with client.subscribed("tasks://nothing"):
+                pass

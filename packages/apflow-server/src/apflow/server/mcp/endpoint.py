@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from apflow.server.mcp.handlers import Additions
     from apflow.server.mcp.sdk import HttpServer
 
+LISTEN: Final = "subscriptions/listen"  # a request whose answer is a stream
 MISSING: Final = (
     "This server does not speak MCP, because the Python package mcp is not installed there: "
     'pip install "apflow-server[mcp]".'
@@ -58,7 +59,7 @@ class McpEndpoint:
         caller: Caller = request.state.caller
         server = await self._server()
         handling = server.handle(scope, receive, send, caller.user_id)
-        if request.method != "GET":
+        if request.method != "GET" and request.headers.get("mcp-method") != LISTEN:
             await handling
             return
         request.app.state.streams.check(caller)

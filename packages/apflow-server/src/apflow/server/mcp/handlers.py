@@ -14,6 +14,7 @@ from apflow.server.mcp.prompts import PromptSource, Prompts
 from apflow.server.mcp.resources import Resources, ResourceSource
 from apflow.server.mcp.tool_calls import Tools, ToolSource
 from apflow.server.mcp.tools import read_only_tools
+from apflow.server.mcp.updates import Updates
 
 NAME: Final = "apflow"
 INSTRUCTIONS: Final = (
@@ -56,6 +57,7 @@ class Handlers:
         self.tools = Tools(selection_of(tools), calls_of, more.tools)
         resources = Resources(calls_of, more.resources)
         prompts = Prompts(calls_of, more.prompts)
+        self.updates = Updates(calls_of)
         self.by_method: Mapping[str, Handler] = {
             "tools/list": self.tools.list,
             "tools/call": self.tools.call,
@@ -68,7 +70,8 @@ class Handlers:
         }
 
     async def close(self) -> None:
-        """Wait until the trees of cancelled calls have been cancelled."""
+        """End subscriptions, and wait until the trees of cancelled calls have been cancelled."""
+        self.updates.close()
         await self.tools.runs.close()
 
 

@@ -48,8 +48,8 @@ class PromptSource(Protocol):
         """Return the prompts as they are on the wire."""
         ...
 
-    def get(self, exchange: Exchange, name: str, arguments: dict[str, Json]) -> Awaitable[dict[str, Json]]:
-        """Return one of the prompts as it is on the wire."""
+    def get(self, exchange: Exchange, params: Mapping[str, Json]) -> Awaitable[dict[str, Json]]:
+        """Return one of the prompts, for parameters as on the wire, as such a result."""
         ...
 
 
@@ -74,7 +74,7 @@ class Prompts:
         name, arguments = params["name"], dict(params.get("arguments") or {})
         for source in self._more:
             if any(each["name"] == name for each in source.definitions()):
-                return await source.get(exchange, name, arguments)
+                return await source.get(exchange, params)
         calls = self._calls_of(exchange)
         try:
             if name == BUILD:

@@ -100,7 +100,7 @@ class Resources:
             found = await self._calls_of(exchange).call(operation, given)
         except ApiError as error:
             if error.code == Code.NOT_FOUND:
-                raise _not_found(uri) from error
+                raise not_found(uri) from error
             raise protocol_error(error) from error
         text = dumps(cast("Any", _ANY.dump_python(found, mode="json"))).decode()
         return {"contents": [{"uri": uri, "mimeType": JSON, "text": text}]}
@@ -121,7 +121,7 @@ def operation_of(uri: str) -> tuple[str, dict[str, Json]]:
             if scheme == TASKS and name.endswith(TREE):
                 name, operation = name.removesuffix(TREE), "tasks.tree"
             return operation, {parameter: unquote(name)}
-    raise _not_found(uri)
+    raise not_found(uri)
 
 
 def resource_of(root: Mapping[str, Json]) -> dict[str, Json]:
@@ -140,5 +140,6 @@ def protocol_error(error: ApiError) -> ProtocolError:
     return ProtocolError(code, error.message, error.data)
 
 
-def _not_found(uri: str) -> ProtocolError:
+def not_found(uri: str) -> ProtocolError:
+    """Return the error that there is no such resource, or that the caller may not see it."""
     return ProtocolError(RESOURCE_NOT_FOUND, "Resource not found.", {"uri": uri})

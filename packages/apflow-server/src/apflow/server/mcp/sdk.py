@@ -6,10 +6,12 @@ classes of the SDK, whose names and registration differ between the two versions
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
+import anyio
 import mcp.shared.exceptions
 import mcp.types
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
@@ -17,16 +19,20 @@ from mcp.server.auth.provider import AccessToken
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from pydantic import AnyUrl
 from starlette.types import Receive, Scope, Send
 
 from apflow.core.model.task import Json
 from apflow.server.http.api_error import api_error_of
 from apflow.server.mcp.exchange import INTERNAL, Exchange, Handler, ProtocolError, Report
 from apflow.server.mcp.handlers import INSTRUCTIONS, NAME, Handlers, version
+from apflow.server.mcp.updates import Subscriber, Updates
 
 types: Any = mcp.types
 exceptions: Any = mcp.shared.exceptions
 IS_SECOND: Final = hasattr(Server, "add_request_handler")  # version 2
+
+NEEDS_INPUT: Final = "input_required"  # the `resultType` of a result that asks the client for more
 
 # The names of the classes in `mcp.types`: of the request, of its parameters, and of its result.
 CLASSES: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -60,7 +66,7 @@ class HttpServer:
     def __init__(self, handlers: Handlers, *, has_sessions: bool, max_bytes: int) -> None:
         self._handlers = handlers
         self._manager = StreamableHTTPSessionManager(
-            make_server(handlers), stateless=not has_sessions, max_request_body_size=max_bytes
+            make_server(handlers, has_sessions=has_sessions), stateless=not has_sessions, max_request_body_size=max_bytes
         )
 
     @asynccontextmanager
@@ -92,8 +98,9 @@ async def serve_stdio(handlers: Handlers, stdin: object, stdout: object) -> None
     await handlers.close()
 
 
-def make_server(handlers: Handlers) -> Any:
+def make_server(handlers: Handlers, *, has_sessions: bool = True) -> Any:
     """Return a server of the SDK with these handlers."""
+    by_method = (_subscriptions(handlers.updates) if has_sessions else {}) | dict(handlers.by_method)
     if IS_SECOND:
         make: Any = Server
         server = make(
@@ -102,18 +109,103 @@ def make_server(handlers: Handlers) -> Any:
             instructions=INSTRUCTIONS,
             get_tool_input_schema=handlers.tools.input_schema,
         )
-        for method, handler in handlers.by_method.items():
+        for method, handler in by_method.items():
             _, params, result = CLASSES[method]
             server.add_request_handler(
                 method, getattr(types, params), _second(handler, getattr(types, result))
             )
+        listen = _listening(handlers.updates)
+        server.add_request_handler(
+            "subscriptions/listen", types.SubscriptionsListenRequestParams, listen
+        )
         return server
     server = Server(NAME, version=version(), instructions=INSTRUCTIONS)
-    for method, handler in handlers.by_method.items():
+    for method, handler in by_method.items():
         request, _, result = CLASSES[method]
         adapted = _first(server, handler, getattr(types, result))
         server.request_handlers[getattr(types, request)] = adapted
+    if has_sessions:
+        _declare_subscriptions(server)
     return server
+
+
+def _subscriptions(updates: Updates) -> dict[str, Handler]:
+    """Return the handlers of subscriptions of sessions."""
+
+    async def subscribe(exchange: Exchange, params: Mapping[str, Json]) -> dict[str, Json]:
+        return await updates.subscribe(exchange, params, _subscriber(exchange.context))
+
+    async def unsubscribe(exchange: Exchange, params: Mapping[str, Json]) -> dict[str, Json]:
+        return await updates.unsubscribe(exchange, params, _subscriber(exchange.context))
+
+    return {"resources/subscribe": subscribe, "resources/unsubscribe": unsubscribe}
+
+
+def _subscriber(context: Any) -> Subscriber:
+    if IS_SECOND:
+        return _SecondSubscriber(context.session._connection)  # noqa: SLF001 - there is no other way to it
+    return _FirstSubscriber(context.session)
+
+
+class _FirstSubscriber:
+    """A session of version 1, which is not kept alive: nothing reports its end but its removal."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = weakref.ref(session)
+        self.key: object = id(session)
+
+    async def notify(self, uri: str) -> None:
+        session = self._session()
+        if session is not None:
+            with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+                await session.send_resource_updated(AnyUrl(uri))
+
+    def when_closed(self, callback: Callable[[], object]) -> None:
+        weakref.finalize(self._session(), callback)
+
+
+class _SecondSubscriber:
+    """A session of version 2."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.key: object = id(connection)
+
+    async def notify(self, uri: str) -> None:
+        await self._connection.notify("notifications/resources/updated", {"uri": uri})
+
+    def when_closed(self, callback: Callable[[], object]) -> None:
+        self._connection.exit_stack.callback(callback)
+
+
+def _listening(updates: Updates) -> Callable[[Any, Any], Any]:
+    """Return the handler of `subscriptions/listen`, by which clients since 2026-07-28 subscribe."""
+    from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
+
+    async def listen(context: Any, params: Any) -> Any:
+        uris = [str(each) for each in params.notifications.resource_subscriptions or ()]
+        bus = InMemorySubscriptionBus()
+
+        async def notify(uri: str) -> None:
+            await bus.publish(ResourceUpdated(uri=uri))
+
+        async with updates.watching(Exchange(context.request, None, context), uris, notify):
+            return await ListenHandler(bus)(context, params)
+
+    return listen
+
+
+def _declare_subscriptions(server: Any) -> None:
+    """Have a server of version 1 declare that resources can be subscribed to: it always denies that."""
+    capabilities_of = server.get_capabilities
+
+    def get_capabilities(*args: Any, **kwargs: Any) -> Any:
+        found = capabilities_of(*args, **kwargs)
+        if found.resources is not None:
+            found.resources.subscribe = True
+        return found
+
+    server.get_capabilities = get_capabilities
 
 
 def _first(server: Any, handler: Handler, result_class: Any) -> Callable[[Any], Any]:
@@ -157,6 +249,8 @@ async def _call(
     except Exception as error:
         failed = api_error_of(error)  # which logs what is unexpected
         raise _sdk_error(ProtocolError(INTERNAL, failed.message)) from error
+    if result.get("resultType") == NEEDS_INPUT:
+        result_class = types.InputRequiredResult
     return result_class.model_validate(result)
 
 

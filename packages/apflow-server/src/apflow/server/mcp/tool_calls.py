@@ -37,8 +37,8 @@ class ToolSource(Protocol):
         """Return the tools as they are on the wire."""
         ...
 
-    def call(self, exchange: Exchange, name: str, arguments: dict[str, Json]) -> Awaitable[dict[str, Json]]:
-        """Call one of the tools and return the result as it is on the wire."""
+    def call(self, exchange: Exchange, params: Mapping[str, Json]) -> Awaitable[dict[str, Json]]:
+        """Call one of the tools, for parameters as on the wire, and return such a result."""
         ...
 
 
@@ -74,7 +74,7 @@ class Tools:
         name, arguments = params["name"], dict(params.get("arguments") or {})
         for source in self._more:
             if any(each["name"] == name for each in source.definitions()):
-                return await source.call(exchange, name, arguments)
+                return await source.call(exchange, params)
         try:
             if not self._selection.has(name):
                 raise _unknown(name)
