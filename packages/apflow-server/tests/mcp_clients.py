@@ -107,6 +107,12 @@ class McpClient:
         """Return a prompt."""
         return plain(await self.session.get_prompt(name, arguments))
 
+    async def complete(self, prompt: str, argument: str, typed: str) -> list[str]:
+        """Return suggestions for an argument of a prompt."""
+        reference = types.PromptReference(type="ref/prompt", name=prompt)
+        found = await self.session.complete(reference, {"name": argument, "value": typed})
+        return plain(found)["completion"]["values"]
+
     async def page(self, method: str, cursor: str | None) -> dict[str, Any]:
         """Return one page of a list."""
         params = types.PaginatedRequestParams(cursor=cursor) if cursor is not None else None

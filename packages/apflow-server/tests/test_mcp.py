@@ -405,3 +405,12 @@ async def test_a_resource_that_is_not_there_cannot_be_subscribed_to(everything: 
         with pytest.raises(Exception, match="Resource not found"):
             async with client.subscribed("tasks://nothing"):
                 pass
+
+
+async def test_ids_are_completed(everything: Served, waiter: type[Waiter], era: str):
+    async with connected(everything.url, era=era) as client:
+        created = await client.call("tasks_create", {"tasks": {"name": "mcp_waiter"}})
+        task_id = created["structuredContent"]["id"]
+        assert await client.complete("explain_run", "task_id", task_id[:5]) == [task_id]
+        assert await client.complete("explain_run", "task_id", "nothing") == []
+        assert await client.complete("explain_run", "executor_id", "mcp_w") == ["mcp_waiter"]

@@ -43,7 +43,9 @@ def serve(ctx: click.Context, tools: str) -> None:
     stdio = load_stdio()
     stdio.check(chosen)
 
-    async def work(service: TaskService) -> None:
-        await serve_client(stdio, service, chosen)
+    with stdio.claimed() as wire:  # before modules are imported, which may print
 
-    perform(ctx, work)
+        async def work(service: TaskService) -> None:
+            await serve_client(lambda own, ending: stdio.serve(wire, own, chosen, ending), service)
+
+        perform(ctx, work)

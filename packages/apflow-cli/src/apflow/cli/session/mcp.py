@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final, Protocol, cast
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, Protocol, cast
 
 from apflow.cli.session.signals import drain_on_signal
 from apflow.core import plugins
@@ -25,8 +26,14 @@ class Stdio(Protocol):
     def check(self, tools: Sequence[str]) -> None:
         """Check that MCP can be served with these tools."""
 
-    async def serve(self, service: TaskService, tools: Sequence[str], ending: asyncio.Event) -> None:
-        """Serve one client until its input ends."""
+    def claimed(self) -> AbstractContextManager[object]:
+        """Take standard input and output for the protocol."""
+        ...
+
+    async def serve(
+        self, wire: object, service: TaskService, tools: Sequence[str], ending: asyncio.Event
+    ) -> None:
+        """Serve one client until its input ends, with what `claimed` has returned."""
 
 
 class NoMcpError(PluginError):
@@ -49,15 +56,21 @@ def load_stdio() -> Stdio:
     return cast("Stdio", plugins.load(GROUP, NAME))
 
 
-async def serve_client(stdio: Stdio, service: TaskService, tools: Sequence[str]) -> None:
+Serve = Callable[[TaskService, asyncio.Event], Coroutine[Any, Any, None]]
+
+
+async def serve_client(serve: Serve, service: TaskService) -> None:
     """Serve one client until its input ends or a signal comes.
 
     If the work is done in this process, and not by a server, the process also runs what is submitted.
+
+    Args:
+        serve: serves the client until its input ends; the event is set when the process is about to end.
     """
     ending = asyncio.Event()
     if type(service) is not TaskService:
         with drain_on_signal(ending.set):
-            await _until(ending, stdio, service, tools)
+            await _until(ending, serve, service)
         return
     settings = get_settings()
     check_defaults(settings)
@@ -66,14 +79,14 @@ async def serve_client(stdio: Stdio, service: TaskService, tools: Sequence[str])
         async with delivering(service.db, settings), asyncio.TaskGroup() as group:
             group.create_task(worker.run(), name="apflow:mcp:worker")
             try:
-                await _until(ending, stdio, TaskService(service.db, is_served=True), tools)
+                await _until(ending, serve, TaskService(service.db, is_served=True))
             finally:
                 worker.drain()
 
 
-async def _until(ending: asyncio.Event, stdio: Stdio, service: TaskService, tools: Sequence[str]) -> None:
+async def _until(ending: asyncio.Event, serve: Serve, service: TaskService) -> None:
     """Serve the client until its input ends, or the process is about to."""
-    serving = asyncio.create_task(stdio.serve(service, tools, ending), name="apflow:mcp:client")
+    serving = asyncio.create_task(serve(service, ending), name="apflow:mcp:client")
     waiting = asyncio.create_task(ending.wait(), name="apflow:mcp:end")
     try:
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)

@@ -8,6 +8,7 @@ from typing import Final
 
 from apflow.core import plugins
 from apflow.server.mcp.calls import Calls
+from apflow.server.mcp.completion import Completion
 from apflow.server.mcp.exchange import Exchange, Handler
 from apflow.server.mcp.profiles import Selection
 from apflow.server.mcp.prompts import PromptSource, Prompts
@@ -66,6 +67,7 @@ class Handlers:
             "resources/read": resources.read,
             "prompts/list": prompts.list,
             "prompts/get": prompts.get,
+            "completion/complete": Completion(calls_of).complete,
             **more.handlers,
         }
 

@@ -67,7 +67,7 @@ async def outcome_of(calls: Calls, executed: Mapping[str, Json]) -> dict[str, Js
     is_done = status == TaskStatus.COMPLETED
     return {
         **executed,
-        "success": is_done,
+        "success": status not in (TaskStatus.FAILED, TaskStatus.CANCELLED),
         "status": status,
         "progress": found["progress"],
         "message": "All tasks have completed." if is_done else found["error"] or f"It was {status}.",

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from apflow.core.capture.clean_output import clean_output
@@ -22,6 +23,7 @@ from apflow.server.mcp.handlers import Handlers, selection_of
 LINES: Final = 100  # that are read ahead
 STDIN: Final = 0
 STDOUT: Final = 1
+STDERR: Final = 2
 
 MISSING: Final = (
     "MCP needs the Python package mcp, which is not installed here. Install it with: "
@@ -51,10 +53,19 @@ def check(tools: Sequence[str]) -> None:
     assert apflow.server.mcp.sdk
 
 
-async def serve(service: TaskService, tools: Sequence[str], ending: asyncio.Event) -> None:
-    """Serve one client at standard input and output, until its input ends.
+@dataclass(frozen=True)
+class Wire:
+    """What the process has got as standard input and output."""
+
+    stdin: BinaryIO
+    stdout: BinaryIO
+
+
+async def serve(wire: Wire, service: TaskService, tools: Sequence[str], ending: asyncio.Event) -> None:
+    """Serve one client until its input ends.
 
     Args:
+        wire: what `claimed` has returned.
         service: what the client may do.
         tools: which tools it gets; see `Selection`.
         ending: set when this process is about to end, and at the end of the input: runs are left to others.
@@ -62,8 +73,30 @@ async def serve(service: TaskService, tools: Sequence[str], ending: asyncio.Even
     from apflow.server.mcp.sdk import serve_stdio
 
     calls = StdioCalls(service, ending)
-    with _claimed() as (stdin, stdout), clean_output():
-        await serve_stdio(Handlers(tools, lambda _: calls), Lines(stdin, ending.set), Output(stdout))
+    with clean_output():
+        handlers = Handlers(tools, lambda _: calls)
+        await serve_stdio(handlers, Lines(wire.stdin, ending.set), Output(wire.stdout))
+
+
+@contextmanager
+def claimed() -> Generator[Wire]:
+    """Take standard input and output for the protocol: code and child processes get neither.
+
+    What they write to standard output goes to standard error, and their input is empty.
+    """
+    before, own = sys.stdout, (os.dup(STDIN), os.dup(STDOUT))
+    before.flush()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, STDIN)
+    os.close(nothing)
+    os.dup2(STDERR, STDOUT)
+    sys.stdout = sys.stderr
+    try:
+        # Never closed: a thread may still wait for input.
+        yield Wire(os.fdopen(own[0], "rb", closefd=False), os.fdopen(own[1], "wb", closefd=False))
+    finally:
+        sys.stdout = before
+        os.dup2(own[1], STDOUT)
 
 
 class Lines:
@@ -107,18 +140,3 @@ class Output:
     async def flush(self) -> None:
         """Send what has been written."""
         await asyncio.to_thread(self._file.flush)
-
-
-@contextmanager
-def _claimed() -> Generator[tuple[BinaryIO, BinaryIO]]:
-    """Take standard input and output for the protocol: nothing else reads the one or writes to the other."""
-    sys.stdout.flush()
-    stdin, stdout = os.dup(STDIN), os.dup(STDOUT)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    try:
-        os.dup2(nothing, STDIN)
-        # Never closed: a thread may still wait for input.
-        yield os.fdopen(stdin, "rb", closefd=False), os.fdopen(stdout, "wb", closefd=False)
-    finally:
-        os.close(nothing)
-        os.dup2(stdout, STDOUT)
