@@ -180,3 +180,22 @@ def test_tools_that_do_not_exist_are_refused(folder: Path, tools: str, said: str
     assert done.returncode == 2, done.stderr
     assert said in done.stderr.replace("\n", " ")
     assert done.stdout == ""
+
+
+def test_without_the_sdk_the_command_says_what_to_install(folder: Path):
+    program = (
+        "import sys; sys.modules['mcp'] = None; sys.argv = ['apflow', 'mcp', 'serve']; "
+        "from apflow.cli import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input="",
+        capture_output=True,
+        text=True,
+        env=environment(folder),
+        cwd=folder,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert 'pip install "apflow-server[mcp]"' in done.stderr.replace("\n", " ")

@@ -6,6 +6,8 @@ import asyncio
 import gc
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -414,3 +416,20 @@ async def test_ids_are_completed(everything: Served, waiter: type[Waiter], era: 
         assert await client.complete("explain_run", "task_id", task_id[:5]) == [task_id]
         assert await client.complete("explain_run", "task_id", "nothing") == []
         assert await client.complete("explain_run", "executor_id", "mcp_w") == ["mcp_waiter"]
+
+
+async def test_a_server_without_the_sdk_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    monkeypatch.delitem(sys.modules, "apflow.server.mcp.sdk", raising=False)
+    with serving() as found:
+        answer = httpx.post(f"{found.url}/mcp", json=INITIALIZE, headers=ACCEPT)
+        assert answer.status_code == 501
+        assert "apflow-server[mcp]" in answer.json()["error"]["message"]
+
+
+async def test_the_sdk_is_imported_with_the_first_request_only():
+    program = (
+        "import sys; from apflow.server.app import create_app; from apflow.core import MemoryStore; "
+        "create_app(db=MemoryStore()); sys.exit('mcp' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
