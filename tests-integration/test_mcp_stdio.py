@@ -18,6 +18,7 @@ from mcp import ClientSession
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 ERAS = ["legacy", "modern"] if hasattr(ClientSession, "discover") else ["legacy"]
+START_SECONDS = 60.0  # that the command may take to start on a busy machine
 EXECUTOR = '''
 import asyncio, os, subprocess, sys
 from apflow.core import BaseTask, executor_register
@@ -49,7 +50,8 @@ class Loud(BaseTask):
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("mcp.client.session.DISCOVER_TIMEOUT_SECONDS", START_SECONDS, raising=False)
     (tmp_path / "loud.py").write_text(dedent(EXECUTOR))
     return tmp_path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -42,9 +43,11 @@ class McpClient:
             from pydantic import AnyUrl
 
             given = AnyUrl(uri)
-        await self.session.subscribe_resource(given)
-        yield
-        await self.session.unsubscribe_resource(given)
+        with warnings.catch_warnings():  # version 2 warns of what clients of earlier protocols do
+            warnings.simplefilter("ignore", UserWarning)
+            await self.session.subscribe_resource(given)
+            yield
+            await self.session.unsubscribe_resource(given)
 
     async def _note(self, events: Any) -> None:
         async for event in events:

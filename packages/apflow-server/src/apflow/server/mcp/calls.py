@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -75,7 +75,7 @@ class StdioCalls:
     """The calls of the process at the other end of standard input and output."""
 
     service: TaskService
-    ending: asyncio.Event  # set: this process is about to end
+    endings: Sequence[asyncio.Event]  # one is set: this process is about to end, or its input has ended
 
     async def call(self, name: str, given: Mapping[str, Json]) -> Json:
         """Call an operation by name and return its result; see `Calls`."""
@@ -89,12 +89,17 @@ class StdioCalls:
 
     async def server_ends(self) -> None:
         """Wait until this process serves no longer."""
-        await self.ending.wait()
+        waiting = [asyncio.create_task(each.wait(), name="apflow:mcp:end") for each in self.endings]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
 
     @property
     def is_ending(self) -> bool:
         """Whether this process is about to end."""
-        return self.ending.is_set()
+        return any(each.is_set() for each in self.endings)
 
 
 def error_text(error: Exception) -> str:

@@ -68,14 +68,16 @@ async def serve(wire: Wire, service: TaskService, tools: Sequence[str], ending: 
         wire: what `claimed` has returned.
         service: what the client may do.
         tools: which tools it gets; see `Selection`.
-        ending: set when this process is about to end, and at the end of the input: runs are left to others.
+        ending: set when this process is about to end. Then, and at the end of the input, the runs of calls
+            are left to others.
     """
     from apflow.server.mcp.sdk import serve_stdio
 
-    calls = StdioCalls(service, ending)
+    input_ended = asyncio.Event()
+    calls = StdioCalls(service, [ending, input_ended])
     with clean_output():
         handlers = Handlers(tools, lambda _: calls)
-        await serve_stdio(handlers, Lines(wire.stdin, ending.set), Output(wire.stdout))
+        await serve_stdio(handlers, Lines(wire.stdin, input_ended.set), Output(wire.stdout))
 
 
 @contextmanager
