@@ -63,6 +63,7 @@ FIXED: dict[str, Wire] = {
     ),
     "test_error_handling": failure("This tool intentionally returns an error for testing"),
     "json_schema_2020_12_tool": content(text("called")),
+    "test_x_mcp_header": content(text("called")),
 }
 SCHEMA_2020_12: Wire = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -257,6 +258,7 @@ CALLED: dict[str, Callable[[Exchange, Params], Awaitable[Wire]]] = {
 ARGUMENTS = {
     "test_sampling": {"prompt": {"type": "string"}},
     "test_elicitation": {"message": {"type": "string"}},
+    "test_x_mcp_header": {"region": {"type": "string", "x-mcp-header": "Region"}, "query": STRING},
 }
 
 
@@ -324,7 +326,11 @@ class FixturePrompts:
             "test_input_required_result_prompt": [],
         }
         return [
-            {"name": name, "arguments": [{"name": each, "required": True} for each in names]}
+            {
+                "name": name,
+                "description": f"Fixture {name}",
+                "arguments": [{"name": each, "description": each, "required": True} for each in names],
+            }
             for name, names in arguments.items()
         ]
 
