@@ -21,13 +21,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from apflow.core.settings import Settings
 from apflow.core.store.memory import MemoryStore
 from apflow.server.app import create_app
-from apflow.server.mcp.exchange import Exchange
+from apflow.server.mcp.exchange import INVALID_PARAMS, Exchange, ProtocolError
 from apflow.server.mcp.handlers import Additions
 from apflow.server.mcp.tool_calls import failure
 from apflow.server.process.lifecycle import configuration
 
 types: Any = mcp.types
 SECRET = "a secret of tests that is long enough for HS256"
+MISSING_CAPABILITY = -32021
 IMAGE = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=="
 )
@@ -199,8 +200,6 @@ def state_of(params: Params) -> str | None:
     try:
         return str(jwt.decode(given, SECRET, algorithms=["HS256"])["state"])
     except jwt.PyJWTError as error:
-        from apflow.server.mcp.exchange import INVALID_PARAMS, ProtocolError
-
         raise ProtocolError(INVALID_PARAMS, "requestState is not valid.") from error
 
 
@@ -219,13 +218,25 @@ async def capable(exchange: Exchange, params: Params) -> Wire:
     """Ask only for what the client says that it can do."""
     if params.get("inputResponses"):
         return content(text("done"))
-    found = (params.get("_meta") or {}).get("io.modelcontextprotocol/clientCapabilities") or {}
+    found = capabilities(params)
     requests = {
         **(NAME if "elicitation" in found else {}),
         **(CAPITAL if "sampling" in found else {}),
         **(ROOTS if "roots" in found else {}),
     }
     return needs(requests) if requests else content(text("The client can do nothing of it."))
+
+
+async def needs_sampling(exchange: Exchange, params: Params) -> Wire:
+    """Refuse clients that do not declare that they offer a language model."""
+    if "sampling" not in capabilities(params):
+        message = "The client must offer a language model."
+        raise ProtocolError(MISSING_CAPABILITY, message, {"requiredCapabilities": {"sampling": {}}})
+    return content(text("The client offers a language model."))
+
+
+def capabilities(params: Params) -> Wire:
+    return (params.get("_meta") or {}).get("io.modelcontextprotocol/clientCapabilities") or {}
 
 
 async def rounds(exchange: Exchange, params: Params) -> Wire:
@@ -254,6 +265,9 @@ CALLED: dict[str, Callable[[Exchange, Params], Awaitable[Wire]]] = {
     ),
     "test_input_required_result_multi_round": rounds,
     "test_input_required_result_capabilities": capable,
+    "test_missing_capability": needs_sampling,
+    "test_streaming_elicitation": inputs(NAME, None, "Hello,"),
+    "test_logging_tool": logs,
 }
 ARGUMENTS = {
     "test_sampling": {"prompt": {"type": "string"}},

@@ -118,14 +118,14 @@ def make_server(handlers: Handlers, *, has_sessions: bool = True) -> Any:
         server.add_request_handler(
             "subscriptions/listen", types.SubscriptionsListenRequestParams, listen
         )
+        _declare_capabilities(server, has_sessions=has_sessions)
         return server
     server = Server(NAME, version=version(), instructions=INSTRUCTIONS)
     for method, handler in by_method.items():
         request, _, result = CLASSES[method]
         adapted = _first(server, handler, getattr(types, result))
         server.request_handlers[getattr(types, request)] = adapted
-    if has_sessions:
-        _declare_subscriptions(server)
+    _declare_capabilities(server, has_sessions=has_sessions)
     return server
 
 
@@ -195,14 +195,19 @@ def _listening(updates: Updates) -> Callable[[Any, Any], Any]:
     return listen
 
 
-def _declare_subscriptions(server: Any) -> None:
-    """Have a server of version 1 declare that resources can be subscribed to: it always denies that."""
+def _declare_capabilities(server: Any, *, has_sessions: bool) -> None:
+    """Have a server declare what it does: that lists do not change, and that resources can be subscribed to.
+
+    Version 1 of the SDK always denies the latter; version 2 always claims the former since 2026-07-28.
+    """
     capabilities_of = server.get_capabilities
 
     def get_capabilities(*args: Any, **kwargs: Any) -> Any:
         found = capabilities_of(*args, **kwargs)
-        if found.resources is not None:
-            found.resources.subscribe = True
+        is_modern = kwargs.get("protocol_version") is not None
+        for each in (found.tools, found.prompts, found.resources):
+            setattr(each, "list_changed" if IS_SECOND else "listChanged", False)
+        found.resources.subscribe = has_sessions or is_modern
         return found
 
     server.get_capabilities = get_capabilities
