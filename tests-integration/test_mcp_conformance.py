@@ -72,5 +72,3 @@ def test_no_check_of_the_conformance_suite_fails(tmp_path: Path, revision: str):
     summary = done.stdout[done.stdout.find("=== SUMMARY") :]
     assert done.returncode == 0, summary + done.stderr
     assert "passed" in summary
-
-

@@ -29,9 +29,7 @@ from apflow.server.process.lifecycle import configuration
 types: Any = mcp.types
 SECRET = "a secret of tests that is long enough for HS256"
 MISSING_CAPABILITY = -32021
-IMAGE = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=="
-)
+IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=="
 SOUND = "UklGRiYAAABXQVZFZm10IBAAAAABAAEAQB8AAAB9AAACABAAZGF0YQIAAAA="
 Params = Mapping[str, Any]
 Wire = dict[str, Any]
@@ -113,7 +111,9 @@ async def progresses(exchange: Exchange, params: Params) -> Wire:
 
 async def samples(exchange: Exchange, params: Params) -> Wire:
     session, request_id = exchange.context.session, exchange.context.request_id
-    message = types.SamplingMessage(role="user", content=types.TextContent(type="text", text=prompt_of(params)))
+    message = types.SamplingMessage(
+        role="user", content=types.TextContent(type="text", text=prompt_of(params))
+    )
     try:
         found = await session.create_message([message], max_tokens=100, related_request_id=request_id)
     except Exception as error:  # noqa: BLE001 - what the client says
@@ -307,9 +307,7 @@ class FixtureResources:
     """Resources with text and bytes, and a template."""
 
     def definitions(self) -> Sequence[Wire]:
-        return [
-            {"uri": uri, "name": uri, "mimeType": each["mimeType"]} for uri, each in RESOURCES.items()
-        ]
+        return [{"uri": uri, "name": uri, "mimeType": each["mimeType"]} for uri, each in RESOURCES.items()]
 
     def templates(self) -> Sequence[Wire]:
         return [{"uriTemplate": f"{BEGIN}{{id}}{END}", "name": "template", "mimeType": "application/json"}]
@@ -408,9 +406,7 @@ def with_token(app: ASGIApp) -> ASGIApp:
 
 def main() -> None:
     port = int(sys.argv[1])
-    settings = Settings(
-        jwt_secret=SECRET, public_url=f"http://127.0.0.1:{port}", rate_limit=1_000_000
-    )
+    settings = Settings(jwt_secret=SECRET, public_url=f"http://127.0.0.1:{port}", rate_limit=1_000_000)
     app = create_app(settings, db=MemoryStore())
     app.state.mcp.additions = additions()
     config = configuration(app)

@@ -80,9 +80,7 @@ class McpClient:
             progress.append((done, total, message))
 
         callback = note if progress is not None else None
-        return plain(
-            await self.session.call_tool(name, dict(arguments or {}), progress_callback=callback)
-        )
+        return plain(await self.session.call_tool(name, dict(arguments or {}), progress_callback=callback))
 
     async def cancel_call(self, task: asyncio.Task[Any], request_id: int | None) -> None:
         """Cancel a call; version 1 of the client does not tell the server by itself."""

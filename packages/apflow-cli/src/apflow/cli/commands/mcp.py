@@ -24,8 +24,9 @@ def mcp() -> None:
     "--tools",
     metavar="LIST",
     default="",
-    help="The tools to offer, with commas between them: profiles (default, read, operations, executors, all), "
-    "names such as tasks_get or run_rest_executor, or patterns such as 'tasks_*'. Also APFLOW_MCP_TOOLS.",
+    help="The tools to offer, with commas between them: profiles (default, read, operations, executors, "
+    "all), names such as tasks_get or run_rest_executor, or patterns such as 'tasks_*'. "
+    "Also APFLOW_MCP_TOOLS.",
 )
 @click.pass_context
 def serve(ctx: click.Context, tools: str) -> None:

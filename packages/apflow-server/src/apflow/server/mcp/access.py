@@ -31,11 +31,11 @@ def check_names(headers: Headers, settings: Settings) -> None:
         RefusedError: the host is another one, or a page of a foreign origin sends the request.
     """
     hosts = headers.getlist("host")
-    if has_auth(settings) and settings.public_url:
-        if len(hosts) != 1 or not is_own_name(hosts[0], settings):
-            raise RefusedError(
-                "MCP clients reach this server by localhost and the name in APFLOW_PUBLIC_URL only."
-            )
+    is_own = len(hosts) == 1 and is_own_name(hosts[0], settings)
+    if has_auth(settings) and settings.public_url and not is_own:
+        raise RefusedError(
+            "MCP clients reach this server by localhost and the name in APFLOW_PUBLIC_URL only."
+        )
     check_origin(headers, settings)
 
 
@@ -53,7 +53,7 @@ def metadata_url(request: Request, settings: Settings) -> str:
 
 
 def metadata(request: Request, settings: Settings) -> dict[str, object]:
-    """Return the metadata of the endpoint as a protected resource (RFC 9728), by which clients find the issuer."""
+    """Return the metadata of the endpoint, by which clients find the issuer of tokens (RFC 9728)."""
     found: dict[str, object] = {
         "resource": resource_url(request, settings),
         "bearer_methods_supported": ["header"],

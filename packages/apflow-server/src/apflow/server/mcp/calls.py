@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from starlette.requests import Request
 
@@ -102,6 +102,11 @@ class StdioCalls:
         return any(each.is_set() for each in self.endings)
 
 
+def events_of(calls: Calls, root_id: str, after: int | None = None) -> AsyncGenerator[dict[str, Json], None]:
+    """Return the events of a tree until the final event of its run; see `TaskService.watch`."""
+    return cast("AsyncGenerator[dict[str, Json], None]", calls.service.watch(root_id, after))
+
+
 def error_text(error: Exception) -> str:
     """Return what a model reads of an error: the message, and each violation."""
     failure = api_error_of(error)
@@ -109,4 +114,3 @@ def error_text(error: Exception) -> str:
     violations: list[str] = data.get("violations", []) if isinstance(data, dict) else []
     more = [each for each in violations if each not in failure.message]
     return "\n".join([failure.message, *(f"- {each}" for each in more)])
-

@@ -11,7 +11,7 @@ from apflow.server.mcp.calls import Calls
 from apflow.server.mcp.completion import Completion
 from apflow.server.mcp.exchange import Exchange, Handler
 from apflow.server.mcp.profiles import Selection
-from apflow.server.mcp.prompts import PromptSource, Prompts
+from apflow.server.mcp.prompts import Prompts, PromptSource
 from apflow.server.mcp.resources import Resources, ResourceSource
 from apflow.server.mcp.tool_calls import Tools, ToolSource
 from apflow.server.mcp.tools import read_only_tools

@@ -18,7 +18,7 @@ DEFINITIONS: Final[list[Json]] = [
     {
         "name": BUILD,
         "title": "Build a tree of tasks",
-        "description": "Turn a requirement into a tree of tasks for the executors of this server, and run it.",
+        "description": "Turn a requirement into a tree of tasks for the executors of this server.",
         "arguments": [
             {"name": "requirement", "description": "What the tree is to achieve.", "required": True}
         ],
@@ -36,7 +36,7 @@ A tree is a JSON array of tasks. A task has:
 - parent_id: the name of the task that it belongs to. Exactly one task, the root, has none.
 - schemas: {"method": ID of the executor}. A task without one is a group of the tasks below it.
 - inputs: an object, as the input schema of the executor says.
-- dependencies: names of the tasks that must complete first; tasks without a common dependency run in parallel.
+- dependencies: names of the tasks that must complete first. Other tasks run in parallel.
 - In inputs, {"$from": "NAME", "path": "a.b"} stands for a value (JMESPath) of the result of a dependency.
 """
 
@@ -90,7 +90,7 @@ class Prompts:
 async def _build(calls: Calls, requirement: str) -> dict[str, Json]:
     described = cast("list[dict[str, Json]]", await calls.call("system.executors", {}))
     usable = [each for each in described if each["is_usable"]]
-    listed = "\n".join(f"- {each['id']}: {_first_line(each['description'] or each['name'])}" for each in usable)
+    listed = "\n".join(_line(each) for each in usable)
     text = (
         f"Build a tree of tasks that does this:\n\n{requirement}\n\n{FORMAT}\n"
         f"The executors of this server:\n{listed}\n\n"
@@ -108,7 +108,7 @@ async def _explain(calls: Calls, task_id: str) -> dict[str, Json]:
     text = (
         "Explain in a few sentences the state of this task, its cause, and what to do next.\n\n"
         f"Task:\n{_shown(facts)}\n\nWhat apflow says about it:\n{_shown(why)}\n\n"
-        "The tool tasks_logs returns what the task has logged; tasks_tree returns the other tasks of its tree."
+        "The tool tasks_logs returns what the task has logged, tasks_tree the other tasks of its tree."
     )
     return _prompt("Explain a run", text)
 
@@ -125,8 +125,10 @@ def _prompt(description: str, text: str) -> dict[str, Json]:
     return {"description": description, "messages": [message]}
 
 
-def _first_line(text: Json) -> str:
-    return str(text or "").strip().partition("\n")[0]
+def _line(executor: Mapping[str, Json]) -> str:
+    """Return one line about an executor."""
+    described = str(executor["description"] or executor["name"] or "").strip()
+    return f"- {executor['id']}: {described.partition(chr(10))[0]}"
 
 
 def _shown(value: Json) -> str:

@@ -1,4 +1,4 @@
-"""Runs that a tool call waits for: their progress goes to the client, and cancelling the call cancels them."""
+"""Runs that tool calls wait for: clients get their progress, and cancelling a call cancels its run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final, cast
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.server.http.api_error import ApiError, Code, UnavailableError
-from apflow.server.mcp.calls import Calls
+from apflow.server.mcp.calls import Calls, events_of
 from apflow.server.mcp.exchange import Report
 from apflow.server.mcp.tree_progress import TreeProgress
 
@@ -110,7 +110,7 @@ async def _follow(calls: Calls, root_id: str, report: Report | None) -> None:
         else None
     )
     try:
-        async with aclosing(calls.service.watch(root_id)) as events:  # type: ignore[type-var]
+        async with aclosing(events_of(calls, root_id)) as events:
             async for event in events:
                 if reporting is not None:
                     progress.take(event)

@@ -32,6 +32,7 @@ types: Any = mcp.types
 exceptions: Any = mcp.shared.exceptions
 IS_SECOND: Final = hasattr(Server, "add_request_handler")  # version 2
 
+SDK_ERROR: type[Exception] = exceptions.MCPError if IS_SECOND else exceptions.McpError
 NEEDS_INPUT: Final = "input_required"  # the `resultType` of a result that asks the client for more
 
 # The names of the classes in `mcp.types`: of the request, of its parameters, and of its result.
@@ -66,7 +67,9 @@ class HttpServer:
     def __init__(self, handlers: Handlers, *, has_sessions: bool, max_bytes: int) -> None:
         self._handlers = handlers
         self._manager = StreamableHTTPSessionManager(
-            make_server(handlers, has_sessions=has_sessions), stateless=not has_sessions, max_request_body_size=max_bytes
+            make_server(handlers, has_sessions=has_sessions),
+            stateless=not has_sessions,
+            max_request_body_size=max_bytes,
         )
 
     @asynccontextmanager
@@ -79,8 +82,8 @@ class HttpServer:
     async def handle(self, scope: Scope, receive: Receive, send: Send, user_id: str | None) -> None:
         """Answer one HTTP request. Sessions are for the user that has opened them."""
         if user_id is not None:
-            token = AccessToken(token="-", client_id=user_id, scopes=[])
-            scope = {**scope, "user": AuthenticatedUser(token)}
+            identity = AccessToken.model_validate({"token": "-", "client_id": user_id, "scopes": []})
+            scope = {**scope, "user": AuthenticatedUser(identity)}
         await self._manager.handle_request(scope, receive, send)
 
 
@@ -115,9 +118,7 @@ def make_server(handlers: Handlers, *, has_sessions: bool = True) -> Any:
                 method, getattr(types, params), _second(handler, getattr(types, result))
             )
         listen = _listening(handlers.updates)
-        server.add_request_handler(
-            "subscriptions/listen", types.SubscriptionsListenRequestParams, listen
-        )
+        server.add_request_handler("subscriptions/listen", types.SubscriptionsListenRequestParams, listen)
         _declare_capabilities(server, has_sessions=has_sessions)
         return server
     server = Server(NAME, version=version(), instructions=INSTRUCTIONS)
@@ -249,7 +250,7 @@ async def _call(
         result = await handler(exchange, params)
     except ProtocolError as error:
         raise _sdk_error(error) from error
-    except (exceptions.MCPError if IS_SECOND else exceptions.McpError):
+    except SDK_ERROR:
         raise
     except Exception as error:
         failed = api_error_of(error)  # which logs what is unexpected
@@ -268,6 +269,5 @@ def _plain(params: Any) -> dict[str, Json]:
 
 def _sdk_error(error: ProtocolError) -> Exception:
     if IS_SECOND:
-        return exceptions.MCPError(error.code, error.message, error.data)
-    data = types.ErrorData(code=error.code, message=error.message, data=error.data)
-    return exceptions.McpError(data)
+        return SDK_ERROR(error.code, error.message, error.data)
+    return SDK_ERROR(types.ErrorData(code=error.code, message=error.message, data=error.data))

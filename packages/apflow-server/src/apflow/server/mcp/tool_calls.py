@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.payload.json_value import dumps
-from apflow.server.http.api_error import ApiError, Code, api_error_of
+from apflow.server.http.api_error import ApiError, Code
 from apflow.server.mcp.calls import Calls, error_text
 from apflow.server.mcp.exchange import INVALID_PARAMS, Exchange, ProtocolError
 from apflow.server.mcp.paging import page_of
@@ -57,9 +57,7 @@ class Tools:
 
     async def list(self, exchange: Exchange, params: Mapping[str, Json]) -> dict[str, Json]:
         """Return one page of the tools."""
-        found = [
-            tool.definition for name, tool in operation_tools().items() if self._selection.has(name)
-        ]
+        found = [tool.definition for name, tool in operation_tools().items() if self._selection.has(name)]
         if self._selection.has_executors:
             described = await self._calls_of(exchange).call("system.executors", {})
             tools = executor_tools(described)
@@ -75,19 +73,17 @@ class Tools:
         for source in self._more:
             if any(each["name"] == name for each in source.definitions()):
                 return await source.call(exchange, params)
+        if not self._selection.has(name):
+            raise _unknown(name)
         try:
-            if not self._selection.has(name):
-                raise _unknown(name)
             tool = operation_tools().get(name)
             if tool is not None:
                 return await self._call_operation(exchange, tool, arguments)
             return await self._run_executor(exchange, name, arguments)
-        except (ApiError, ProtocolError) as error:
-            if isinstance(error, ProtocolError):
-                raise
+        except ProtocolError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the border: `error_text` logs what is unexpected
             return failure(error_text(error))
-        except Exception as error:  # noqa: BLE001 - the border: `api_error_of` logs what is unexpected
-            return failure(error_text(api_error_of(error)))
 
     def input_schema(self, name: str) -> Mapping[str, Json] | None:
         """Return the schema of the arguments of a tool of another source."""
@@ -109,9 +105,7 @@ class Tools:
         result = await self.runs.run(calls, arguments, exchange.report)
         return structured(result, is_error=not result["success"])
 
-    async def _run_executor(
-        self, exchange: Exchange, name: str, inputs: dict[str, Json]
-    ) -> dict[str, Json]:
+    async def _run_executor(self, exchange: Exchange, name: str, inputs: dict[str, Json]) -> dict[str, Json]:
         calls = self._calls_of(exchange)
         executor = await _executor_of(calls, name)
         if executor is None:

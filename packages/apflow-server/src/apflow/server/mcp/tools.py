@@ -117,8 +117,9 @@ def _description(operation: Operation) -> str:
     if operation.wait_parameter is None:
         return operation.description
     return (
-        f"{operation.description}\n\nWith `{operation.wait_parameter}`, the call reports progress and returns "
-        "when the run has ended; cancelling the call cancels the run. Without it, the call returns at once."
+        f"{operation.description}\n\nWith `{operation.wait_parameter}`, the call reports progress and "
+        "returns when the run has ended; cancelling the call cancels the run. Without it, the call returns "
+        "at once."
     )
 
 

@@ -12,7 +12,7 @@ from apflow.core.errors import ApflowError
 from apflow.core.model.event import LIVE
 from apflow.core.model.task import Json
 from apflow.server.http.api_error import ApiError
-from apflow.server.mcp.calls import Calls
+from apflow.server.mcp.calls import Calls, events_of
 from apflow.server.mcp.exchange import INVALID_PARAMS, Exchange, ProtocolError
 from apflow.server.mcp.resources import TREE, not_found, operation_of
 
@@ -84,9 +84,7 @@ class Updates:
         return {}
 
     @asynccontextmanager
-    async def watching(
-        self, exchange: Exchange, uris: Sequence[str], notify: Notify
-    ) -> AsyncGenerator[None]:
+    async def watching(self, exchange: Exchange, uris: Sequence[str], notify: Notify) -> AsyncGenerator[None]:
         """Notify of changes to resources while the context lasts. Unknown resources never change."""
         calls = self._calls_of(exchange)
         tasks: list[asyncio.Task[None]] = []
@@ -128,7 +126,7 @@ async def _follow(calls: Calls, root_id: str, uri: str, notify: Notify) -> None:
     after: int | None = None
     try:
         while True:
-            async with aclosing(calls.service.watch(root_id, after)) as events:  # type: ignore[type-var]
+            async with aclosing(events_of(calls, root_id, after)) as events:
                 async for event in events:
                     after = event["sequence"]
                     is_change = event["type"] != "snapshot" and event["type"] not in LIVE
