@@ -19,7 +19,7 @@ import httpx
 import psutil
 
 from apflow.core import TaskCreator, TaskManager
-from benchmarks import trees
+from benchmarks import mcp_latency, trees
 from benchmarks.files import fresh_store
 from benchmarks.line import Line
 
@@ -119,6 +119,7 @@ def serving(count: int) -> list[Line]:
     """Measure a server: its start, its memory at rest, and trees that it is given by clients."""
     with server() as (url, pid, ready):
         rest = psutil.Process(pid).memory_info().rss / (1 << 20)
+        by_mcp, by_rpc = mcp_latency.latency(url)
         elapsed = asyncio.run(served(url, count))
     floor = min(asyncio.run(alone(count)) for _ in range(2))
     tasks = count * (SIZE + 1)
@@ -127,4 +128,5 @@ def serving(count: int) -> list[Line]:
         Line("serve_trees", tasks / elapsed, tasks / floor, "tasks/s", about),
         Line("serve_ready", ready, READY_WITHIN, "s", "until a server is ready; floor: what is asked for"),
         Line("serve_rest", rest, REST_WITHIN, "MiB", "memory of a server at rest; floor: what is asked for"),
+        Line("serve_mcp", by_mcp, by_rpc, "ms", "reading a task by a tool of MCP; floor: by JSON-RPC"),
     ]

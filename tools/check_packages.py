@@ -55,6 +55,7 @@ GROUPS = (
     "log_formats",
     "telemetry",
     "webhooks",
+    "mcp",
     "server",
 )
 KNOWN_GROUPS = {f"apflow.{group}" for group in GROUPS} | {"console_scripts", "pytest11"}

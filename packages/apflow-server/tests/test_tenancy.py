@@ -111,6 +111,9 @@ PATHS: dict[str, Callable[[str], str]] = {
     "/tasks/{task_id:path}/events": lambda t: f"/tasks/{t}/events",
     "/tasks/{task_id:path}/logs": lambda t: f"/tasks/{t}/logs",
 }
+MCP = {"/mcp", "/mcp/"}  # see test_mcp_tenancy
+# Metadata for clients that have no token yet: where the issuer is.
+METADATA = {"/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"}
 GUARDED = {"/metrics", "/backup"}  # any token, or an admin
 
 
@@ -327,7 +330,7 @@ def test_every_operation_has_a_row():
 def test_every_path_has_a_row(guarded: Served):
     operations = {f"/call/{each}" for each in ROWS}
     a2a = {*JSON_RPC_PATHS, REST_PATH}  # their cells are in test_a2a_tenancy.py
-    known = OPEN | set(PATHS) | GUARDED | operations | set(RPC_PATHS) | a2a | {"/ws"}
+    known = OPEN | set(PATHS) | GUARDED | MCP | METADATA | operations | set(RPC_PATHS) | a2a | {"/ws"}
     assert set(paths(guarded)) - known == set()
     assert operations <= set(paths(guarded))
 

@@ -89,6 +89,8 @@ class Settings:
     cors_origins: tuple[str, ...] = ()  # pages that browsers let call the server
     rate_limit: int = 6000  # requests a minute of one caller, and of one address
     max_request_bytes: int = 16 << 20  # of one request to the server
+    mcp_tools: tuple[str, ...] = ()  # profiles, names or patterns of the tools that MCP clients get
+    mcp_sessions: bool = True  # whether the server keeps sessions of MCP clients; see `server.mcp.sdk`
     webhook_timeout: float = 30.0
     webhook_url: str = field(default="", repr=False)  # receives the events of every run; it may hold a token
     webhook_events: tuple[str, ...] = ()  # types of the events that it receives; by default all

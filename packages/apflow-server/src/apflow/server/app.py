@@ -36,6 +36,7 @@ from apflow.server.http.limits import Rate
 from apflow.server.http.protection import Protection, has_auth, with_cors
 from apflow.server.http.request_log import RequestLog
 from apflow.server.http.response import error_response, handle_error
+from apflow.server.mcp.endpoint import add_mcp
 from apflow.server.observability import metrics
 from apflow.server.startup_checks import check_settings
 from apflow.server.streaming import event_stream, log_stream, websocket
@@ -82,6 +83,7 @@ def create_app(settings: Settings | None = None, *, db: TaskStore | None = None)
     app.state.streams = event_stream.Streams()
     app.state.metrics = metrics.Metrics(app)
     _add_routes(app)
+    app.state.mcp = add_mcp(app, settings)
     _add_error_handlers(app)
     app.add_middleware(Protection, settings=settings, rate=app.state.rate)
     app.add_middleware(with_cors, settings=settings)
@@ -112,6 +114,7 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
                     yield
             finally:
                 state.duties = None
+                await state.mcp.close()
         if state.token_check is not None:
             await state.token_check.close()
         if state.given_db is None:

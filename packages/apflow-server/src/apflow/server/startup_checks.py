@@ -6,6 +6,7 @@ that fails each connection, tokens that are never checked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from urllib.parse import SplitResult, urlsplit
 
@@ -16,6 +17,7 @@ from apflow.core.settings import Settings
 from apflow.core.webhooks.defaults import check_defaults
 from apflow.server.http.listening import check_place, read_place
 from apflow.server.http.protection import has_auth
+from apflow.server.mcp.handlers import selection_of
 
 URLS = ("jwks_url", "public_url", "otlp_endpoint")
 OF_TOKENS = ("jwt_algorithms", "jwt_audience", "jwt_issuer")
@@ -35,6 +37,7 @@ def check_settings(settings: Settings) -> None:
     read_policy(settings.net_policy, settings.net_allow)
     secret_policy(settings)
     check_defaults(settings)
+    _check_tools(settings.mcp_tools)
     given = [f"APFLOW_{name.upper()}" for name in OF_TOKENS if getattr(settings, name)]
     if given and not has_auth(settings):
         raise SettingsError(
@@ -55,6 +58,13 @@ def _check_a2a(settings: Settings) -> None:
         from apflow.server.a2a.signing import check_key  # here: few servers sign cards
 
         check_key(settings.a2a_card_key)
+
+
+def _check_tools(tools: Sequence[str]) -> None:
+    try:
+        selection_of(tools)
+    except SettingsError as error:
+        raise SettingsError(f"APFLOW_MCP_TOOLS: {error}") from error
 
 
 def _check_url(name: str, url: str) -> None:

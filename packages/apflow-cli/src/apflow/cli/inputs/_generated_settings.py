@@ -61,6 +61,8 @@ DESCRIPTIONS: dict[str, str] = {
     "cors_origins": "origins whose pages may call a server, comma-separated",
     "rate_limit": "maximum requests per minute of one caller, and of one address",
     "max_request_bytes": "maximum size of one request to a server, in bytes",
+    "mcp_tools": "tools that MCP clients get: profiles, names or patterns, comma-separated; default: the profile default",
+    "mcp_sessions": "whether a server keeps sessions of MCP clients; false if requests of one client reach several processes",
     "webhook_timeout": "seconds for one delivery, unless the webhook has its own limit",
     "webhook_url": "URL that receives the events of every run: see every run",
     "webhook_events": "types of the events that it receives, comma-separated; default: all stored events",

@@ -84,15 +84,20 @@ def named_parameters(operation: Operation, params: Json) -> dict[str, Json]:
     return ({shorthand.parameter: value} if value else {}) | options
 
 
-async def call(service: TaskService, parsed: ParsedCall, request: Request) -> Json:
+async def call(
+    service: TaskService, parsed: ParsedCall, request: Request, *, protocol: str = PROTOCOL
+) -> Json:
     """Call an operation and return its result. A call answered with events is for `prepare_stream`.
+
+    Args:
+        protocol: the protocol of the call, for results that name it.
 
     Raises:
         ApiError: the call failed.
     """
     with audit.of(request, service, parsed.operation, parsed.arguments):
         try:
-            return await _call(service, parsed, request)
+            return await _call(service, parsed, request, protocol)
         except Exception as error:
             raise api_error_of(error) from error
 
@@ -118,12 +123,12 @@ async def prepare_stream(
     return result["root_task_id"], None, result
 
 
-async def _call(service: TaskService, parsed: ParsedCall, request: Request) -> Json:
+async def _call(service: TaskService, parsed: ParsedCall, request: Request, protocol: str) -> Json:
     calling = parsed.operation.bound_to(service)(**parsed.arguments)
     if parsed.is_waiting:
         calling = cancel_on_disconnect(calling, request.app.state.drain, request)
     result = await calling
-    return {"protocol": PROTOCOL} | result if parsed.operation.reports_protocol else result
+    return {"protocol": protocol} | result if parsed.operation.reports_protocol else result
 
 
 async def cancel_on_disconnect(calling: Coroutine[Any, Any, Json], drain: Drain, request: Request) -> Json:

@@ -34,6 +34,7 @@ SECURITY: Final[Mapping[str, str]] = {
 }
 PROBES: Final = ("/health", "/ready")  # balancers ask them often, and by any name
 DESCRIPTIONS: Final = ("/docs", "/openapi.json")
+MCP_HEADERS: Final = ("Mcp-Session-Id", "MCP-Protocol-Version", "Mcp-Method", "Mcp-Name")
 FOREIGN: Final = "Pages of this origin may not call the server: APFLOW_CORS_ORIGINS names those."
 # What a Host header may say: a name or an address, and a port (RFC 9110, section 7.2).
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]{0,5})?")
@@ -164,9 +165,9 @@ def with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
     return CORSMiddleware(
         app,
         allow_origins=settings.cors_origins,
-        allow_methods=("GET", "POST"),
-        allow_headers=("Authorization", "Content-Type", "Last-Event-ID", HEADER),
-        expose_headers=(HEADER, "Retry-After"),
+        allow_methods=("GET", "POST", "DELETE"),
+        allow_headers=("Authorization", "Content-Type", "Last-Event-ID", HEADER, *MCP_HEADERS),
+        expose_headers=(HEADER, "Retry-After", "WWW-Authenticate", MCP_HEADERS[0]),
     )
 
 

@@ -174,7 +174,7 @@ class Metrics(Collector):
         calls = sum(len(run.state.running) for run in running)
         figures = state.db.figures()
         open_streams = GaugeMetricFamily("apflow_streams_open", "Open streams of events", labels=["kind"])
-        for kind in ("sse", "websocket"):
+        for kind in ("sse", "websocket", "mcp"):
             open_streams.add_metric([kind], state.streams.open[kind])
         attempts = CounterMetricFamily(
             "apflow_webhook_attempts", "Requests to webhooks, by outcome", labels=["outcome"]

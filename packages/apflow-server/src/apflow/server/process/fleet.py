@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 STARTED: Final = 5.0  # seconds after which a process counts as started
 PAUSE: Final = 0.2  # seconds between two looks
+# Requests of one client reach different processes.
+SHARED: Final = {"APFLOW_MCP_SESSIONS": "false"}
 
 
 class Fleet:
@@ -70,7 +72,9 @@ class Fleet:
         number = self._bound.fileno()
         options = ["--fd", str(number), "--parent", str(self._life)]
         command = [sys.executable, "-m", "apflow.server", *options]
-        member = subprocess.Popen(command, pass_fds=[number, self._life], start_new_session=True)
+        member = subprocess.Popen(
+            command, pass_fds=[number, self._life], start_new_session=True, env=os.environ | SHARED
+        )
         self._members[member] = time.monotonic()
 
     def _forward(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signals give it

@@ -1,0 +1,1 @@
+"""The Model Context Protocol: operations and executors as tools, tasks as resources, over HTTP and stdio."""

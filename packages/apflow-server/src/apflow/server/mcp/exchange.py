@@ -1,0 +1,44 @@
+"""One request of an MCP client, without the SDK: what a handler gets, and the errors that it may raise."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from starlette.requests import Request
+
+from apflow.core.model.task import Json
+
+INVALID_PARAMS: Final = -32602
+INTERNAL: Final = -32603
+RESOURCE_NOT_FOUND: Final = -32002
+
+
+class Report(Protocol):
+    """Sends the progress of a request to its client."""
+
+    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
+        """Send one notification. `progress` must exceed that of the notification before it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request of a client."""
+
+    request: Request | None  # that carries it; None over stdio
+    report: Report | None  # None: the client does not want to know of the progress
+    context: Any = None  # of the SDK
+
+
+class ProtocolError(Exception):
+    """An error of JSON-RPC as the answer to a request."""
+
+    def __init__(self, code: int, message: str, data: Json = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.data = code, message, data
+
+
+# Takes the parameters of a request and returns its result, both as they are on the wire.
+Handler = Callable[[Exchange, Mapping[str, Json]], Awaitable[dict[str, Json]]]

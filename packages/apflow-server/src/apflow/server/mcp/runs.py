@@ -1,0 +1,136 @@
+"""Runs that tool calls wait for: clients get their progress, and cancelling a call cancels its run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Final, cast
+
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json
+from apflow.server.http.api_error import ApiError, Code, UnavailableError
+from apflow.server.mcp.calls import Calls, events_of
+from apflow.server.mcp.exchange import Report
+from apflow.server.mcp.tree_progress import TreeProgress
+
+logger = logging.getLogger(__name__)
+
+MIN_INTERVAL_SECONDS: Final = 0.25  # between two notifications of progress
+MAX_INTERVAL_SECONDS: Final = 3.0  # clients that wait for a sign of life reset their timeouts with each
+REASON: Final = "The MCP client cancelled the call."
+
+
+class Runs:
+    """Requests runs and waits for them. Cancellations go on after the calls that they are for."""
+
+    def __init__(self) -> None:
+        self._cancelling: set[asyncio.Task[None]] = set()
+
+    async def run(
+        self, calls: Calls, arguments: Mapping[str, Json], report: Report | None
+    ) -> dict[str, Json]:
+        """Request a run by `tasks.execute`, wait for its end, and return the result as with `wait`.
+
+        Raises:
+            ApiError: the run cannot be requested or followed, or the server ends before it does.
+        """
+        requesting = asyncio.create_task(calls.call("tasks.execute", arguments), name="apflow:mcp:request")
+        try:
+            executed = cast("dict[str, Json]", await asyncio.shield(requesting))
+            await _until_over(calls, executed["root_task_id"], report)
+        except asyncio.CancelledError:
+            if not calls.is_ending:  # else another process continues the run
+                self._cancel(calls, requesting)
+            raise
+        return await outcome_of(calls, executed)
+
+    async def close(self) -> None:
+        """Wait until the trees of cancelled calls have been cancelled."""
+        if self._cancelling:
+            await asyncio.wait(list(self._cancelling))
+
+    def _cancel(self, calls: Calls, requesting: asyncio.Task[Json]) -> None:
+        # Not awaited: the SDK cancels whatever a cancelled call still awaits.
+        task = asyncio.create_task(_cancel_run(calls, requesting), name="apflow:mcp:cancel")
+        self._cancelling.add(task)
+        task.add_done_callback(self._cancelling.discard)
+
+
+async def outcome_of(calls: Calls, executed: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the result of a run that has ended, from the result of its request."""
+    root_id = executed["root_task_id"]
+    [found] = await calls.call("tasks.running.status", {"task_ids": [root_id]})
+    root = await calls.call("tasks.get", {"task_id": root_id})
+    status = found["status"]
+    is_done = status == TaskStatus.COMPLETED
+    return {
+        **executed,
+        "success": status not in (TaskStatus.FAILED, TaskStatus.CANCELLED),
+        "status": status,
+        "progress": found["progress"],
+        "message": "All tasks have completed." if is_done else found["error"] or f"It was {status}.",
+        "error": found["error"],
+        "result": root["result"],
+    }
+
+
+async def _cancel_run(calls: Calls, requesting: asyncio.Task[Json]) -> None:
+    """Cancel a run once its request has been answered."""
+    try:
+        executed = await requesting
+        await calls.call("tasks.cancel", {"task_ids": [executed["task_id"]], "error_message": REASON})
+    except ApiError as error:  # the request was refused, or the task deleted meanwhile
+        logger.info("A run is not cancelled with the call that requested it: %s", error)
+
+
+async def _until_over(calls: Calls, root_id: str, report: Report | None) -> None:
+    """Wait for the end of a run; raise `UnavailableError` where the server ends before."""
+    following = asyncio.create_task(_follow(calls, root_id, report), name="apflow:mcp:follow")
+    ending = asyncio.create_task(calls.server_ends(), name="apflow:mcp:end")
+    try:
+        await asyncio.wait({following, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if not following.done():
+            raise UnavailableError(
+                f"The server ends before the run does. The run of {root_id} stays requested.", Code.LIMIT
+            )
+        following.result()
+    finally:
+        following.cancel()
+        ending.cancel()
+
+
+async def _follow(calls: Calls, root_id: str, report: Report | None) -> None:
+    """Follow the events of a tree to the final one, and report on them."""
+    progress, is_changed = TreeProgress(), asyncio.Event()
+    reporting = (
+        asyncio.create_task(_report(report, progress, is_changed), name="apflow:mcp:progress")
+        if report is not None
+        else None
+    )
+    try:
+        async with aclosing(events_of(calls, root_id)) as events:
+            async for event in events:
+                if reporting is not None:
+                    progress.take(event)
+                    is_changed.set()
+    finally:
+        if reporting is not None:
+            reporting.cancel()
+            await asyncio.wait({reporting})
+    if report is not None:
+        await report(*progress.next())
+
+
+async def _report(report: Report, progress: TreeProgress, is_changed: asyncio.Event) -> None:
+    """Report what has changed, and give signs of life where nothing has."""
+    while True:
+        try:
+            async with asyncio.timeout(MAX_INTERVAL_SECONDS):
+                await is_changed.wait()
+        except TimeoutError:
+            pass
+        is_changed.clear()
+        await report(*progress.next())
+        await asyncio.sleep(MIN_INTERVAL_SECONDS)

@@ -1,0 +1,273 @@
+"""The MCP SDK, in its versions 1.30 and 2: the only module that imports it.
+
+Handlers take parameters and return results as they are on the wire, so that only this module knows the
+classes of the SDK, whose names and registration differ between the two versions.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import anyio
+import mcp.shared.exceptions
+import mcp.types
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from pydantic import AnyUrl
+from starlette.types import Receive, Scope, Send
+
+from apflow.core.model.task import Json
+from apflow.server.http.api_error import api_error_of
+from apflow.server.mcp.exchange import INTERNAL, Exchange, Handler, ProtocolError, Report
+from apflow.server.mcp.handlers import INSTRUCTIONS, NAME, Handlers, version
+from apflow.server.mcp.updates import Subscriber, Updates
+
+types: Any = mcp.types
+exceptions: Any = mcp.shared.exceptions
+IS_SECOND: Final = hasattr(Server, "add_request_handler")  # version 2
+
+SDK_ERROR: type[Exception] = exceptions.MCPError if IS_SECOND else exceptions.McpError
+NEEDS_INPUT: Final = "input_required"  # the `resultType` of a result that asks the client for more
+
+# The names of the classes in `mcp.types`: of the request, of its parameters, and of its result.
+CLASSES: Final[Mapping[str, tuple[str, str, str]]] = {
+    "tools/list": ("ListToolsRequest", "PaginatedRequestParams", "ListToolsResult"),
+    "tools/call": ("CallToolRequest", "CallToolRequestParams", "CallToolResult"),
+    "resources/list": ("ListResourcesRequest", "PaginatedRequestParams", "ListResourcesResult"),
+    "resources/templates/list": (
+        "ListResourceTemplatesRequest",
+        "PaginatedRequestParams",
+        "ListResourceTemplatesResult",
+    ),
+    "resources/read": ("ReadResourceRequest", "ReadResourceRequestParams", "ReadResourceResult"),
+    "resources/subscribe": ("SubscribeRequest", "SubscribeRequestParams", "EmptyResult"),
+    "resources/unsubscribe": ("UnsubscribeRequest", "UnsubscribeRequestParams", "EmptyResult"),
+    "prompts/list": ("ListPromptsRequest", "PaginatedRequestParams", "ListPromptsResult"),
+    "prompts/get": ("GetPromptRequest", "GetPromptRequestParams", "GetPromptResult"),
+    "completion/complete": ("CompleteRequest", "CompleteRequestParams", "CompleteResult"),
+    "logging/setLevel": ("SetLevelRequest", "SetLevelRequestParams", "EmptyResult"),
+}
+
+
+class HttpServer:
+    """A server over streamable HTTP.
+
+    Args:
+        has_sessions: keep a session for each client of a protocol before 2026-07-28. Without, cancellation
+            by such clients has no effect.
+        max_bytes: the largest request.
+    """
+
+    def __init__(self, handlers: Handlers, *, has_sessions: bool, max_bytes: int) -> None:
+        self._handlers = handlers
+        self._manager = StreamableHTTPSessionManager(
+            make_server(handlers, has_sessions=has_sessions),
+            stateless=not has_sessions,
+            max_request_body_size=max_bytes,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Serve while the context lasts. It can be entered once."""
+        async with self._manager.run():
+            yield
+        await self._handlers.close()
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, user_id: str | None) -> None:
+        """Answer one HTTP request. Sessions are for the user that has opened them."""
+        if user_id is not None:
+            identity = AccessToken.model_validate({"token": "-", "client_id": user_id, "scopes": []})
+            scope = {**scope, "user": AuthenticatedUser(identity)}
+        await self._manager.handle_request(scope, receive, send)
+
+
+async def serve_stdio(handlers: Handlers, stdin: object, stdout: object) -> None:
+    """Serve one client until the end of its input.
+
+    Args:
+        stdin: an asynchronous iterator over the lines.
+        stdout: has the coroutines `write(str)` and `flush()`.
+    """
+    server = make_server(handlers)
+    given: Any = {"stdin": stdin, "stdout": stdout}
+    async with stdio_server(**given) as (read, write):
+        await server.run(read, write, server.create_initialization_options())
+    await handlers.close()
+
+
+def make_server(handlers: Handlers, *, has_sessions: bool = True) -> Any:
+    """Return a server of the SDK with these handlers."""
+    by_method = (_subscriptions(handlers.updates) if has_sessions else {}) | dict(handlers.by_method)
+    if IS_SECOND:
+        make: Any = Server
+        server = make(
+            NAME,
+            version=version(),
+            instructions=INSTRUCTIONS,
+            get_tool_input_schema=handlers.tools.input_schema,
+        )
+        for method, handler in by_method.items():
+            _, params, result = CLASSES[method]
+            server.add_request_handler(
+                method, getattr(types, params), _second(handler, getattr(types, result))
+            )
+        listen = _listening(handlers.updates)
+        server.add_request_handler("subscriptions/listen", types.SubscriptionsListenRequestParams, listen)
+        _declare_capabilities(server, has_sessions=has_sessions)
+        return server
+    server = Server(NAME, version=version(), instructions=INSTRUCTIONS)
+    for method, handler in by_method.items():
+        request, _, result = CLASSES[method]
+        adapted = _first(server, handler, getattr(types, result))
+        server.request_handlers[getattr(types, request)] = adapted
+    _declare_capabilities(server, has_sessions=has_sessions)
+    return server
+
+
+def _subscriptions(updates: Updates) -> dict[str, Handler]:
+    """Return the handlers of subscriptions of sessions."""
+
+    async def subscribe(exchange: Exchange, params: Mapping[str, Json]) -> dict[str, Json]:
+        return await updates.subscribe(exchange, params, _subscriber(exchange.context))
+
+    async def unsubscribe(exchange: Exchange, params: Mapping[str, Json]) -> dict[str, Json]:
+        return await updates.unsubscribe(exchange, params, _subscriber(exchange.context))
+
+    return {"resources/subscribe": subscribe, "resources/unsubscribe": unsubscribe}
+
+
+def _subscriber(context: Any) -> Subscriber:
+    if IS_SECOND:
+        return _SecondSubscriber(context.session._connection)  # noqa: SLF001 - there is no other way to it
+    return _FirstSubscriber(context.session)
+
+
+class _FirstSubscriber:
+    """A session of version 1, which is not kept alive: nothing reports its end but its removal."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = weakref.ref(session)
+        self.key: object = id(session)
+
+    async def notify(self, uri: str) -> None:
+        session = self._session()
+        if session is not None:
+            with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+                await session.send_resource_updated(AnyUrl(uri))
+
+    def when_closed(self, callback: Callable[[], object]) -> None:
+        weakref.finalize(self._session(), callback)
+
+
+class _SecondSubscriber:
+    """A session of version 2."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.key: object = id(connection)
+
+    async def notify(self, uri: str) -> None:
+        await self._connection.notify("notifications/resources/updated", {"uri": uri})
+
+    def when_closed(self, callback: Callable[[], object]) -> None:
+        self._connection.exit_stack.callback(callback)
+
+
+def _listening(updates: Updates) -> Callable[[Any, Any], Any]:
+    """Return the handler of `subscriptions/listen`, by which clients since 2026-07-28 subscribe."""
+    from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
+
+    async def listen(context: Any, params: Any) -> Any:
+        uris = [str(each) for each in params.notifications.resource_subscriptions or ()]
+        bus = InMemorySubscriptionBus()
+
+        async def notify(uri: str) -> None:
+            await bus.publish(ResourceUpdated(uri=uri))
+
+        async with updates.watching(Exchange(context.request, None, context), uris, notify):
+            return await ListenHandler(bus)(context, params)
+
+    return listen
+
+
+def _declare_capabilities(server: Any, *, has_sessions: bool) -> None:
+    """Have a server declare what it does: that lists do not change, and that resources can be subscribed to.
+
+    Version 1 of the SDK always denies the latter; version 2 always claims the former since 2026-07-28.
+    """
+    capabilities_of = server.get_capabilities
+
+    def get_capabilities(*args: Any, **kwargs: Any) -> Any:
+        found = capabilities_of(*args, **kwargs)
+        is_modern = kwargs.get("protocol_version") is not None
+        for each in (found.tools, found.prompts, found.resources):
+            setattr(each, "list_changed" if IS_SECOND else "listChanged", False)
+        found.resources.subscribe = has_sessions or is_modern
+        return found
+
+    server.get_capabilities = get_capabilities
+
+
+def _first(server: Any, handler: Handler, result_class: Any) -> Callable[[Any], Any]:
+    """Adapt a handler to version 1 of the SDK."""
+
+    async def handle(request: Any) -> Any:
+        context = server.request_context
+        params = _plain(request.params)
+        session, request_id = context.session, str(context.request_id)
+
+        async def report(progress: float, total: float | None, message: str | None) -> None:
+            token = params["_meta"]["progressToken"]
+            await session.send_progress_notification(token, progress, total, message, request_id)
+
+        return types.ServerResult(await _call(handler, context, params, report, result_class))
+
+    return handle
+
+
+def _second(handler: Handler, result_class: Any) -> Callable[[Any, Any], Any]:
+    """Adapt a handler to version 2 of the SDK."""
+
+    async def handle(context: Any, params: Any) -> Any:
+        report = context.session.report_progress
+        return await _call(handler, context, _plain(params), report, result_class)
+
+    return handle
+
+
+async def _call(
+    handler: Handler, context: Any, params: dict[str, Json], report: Report, result_class: Any
+) -> Any:
+    wants_progress = (params.get("_meta") or {}).get("progressToken") is not None
+    exchange = Exchange(context.request, report if wants_progress else None, context)
+    try:
+        result = await handler(exchange, params)
+    except ProtocolError as error:
+        raise _sdk_error(error) from error
+    except SDK_ERROR:
+        raise
+    except Exception as error:
+        failed = api_error_of(error)  # which logs what is unexpected
+        raise _sdk_error(ProtocolError(INTERNAL, failed.message)) from error
+    if result.get("resultType") == NEEDS_INPUT:
+        result_class = types.InputRequiredResult
+    return result_class.model_validate(result)
+
+
+def _plain(params: Any) -> dict[str, Json]:
+    if params is None:
+        return {}
+    plain: dict[str, Json] = params.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return plain
+
+
+def _sdk_error(error: ProtocolError) -> Exception:
+    if IS_SECOND:
+        return SDK_ERROR(error.code, error.message, error.data)
+    return SDK_ERROR(types.ErrorData(code=error.code, message=error.message, data=error.data))

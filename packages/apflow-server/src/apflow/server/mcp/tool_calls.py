@@ -1,0 +1,149 @@
+"""Tools over MCP: `tools/list` and `tools/call`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Protocol, cast
+
+from pydantic import TypeAdapter
+
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json
+from apflow.core.payload.json_value import dumps
+from apflow.server.http.api_error import ApiError, Code
+from apflow.server.mcp.calls import Calls, error_text
+from apflow.server.mcp.exchange import INVALID_PARAMS, Exchange, ProtocolError
+from apflow.server.mcp.paging import page_of
+from apflow.server.mcp.profiles import RUN_PREFIX, Selection
+from apflow.server.mcp.runs import Runs
+from apflow.server.mcp.tools import (
+    RESULT,
+    OperationTool,
+    executor_tool_name,
+    executor_tools,
+    operation_tools,
+)
+
+PAGE: Final = 200  # tools
+_ANY = TypeAdapter[object](object)
+
+CallsOf = Callable[[Exchange], Calls]
+
+
+class ToolSource(Protocol):
+    """Offers tools beside those of apflow."""
+
+    def definitions(self) -> Sequence[dict[str, Json]]:
+        """Return the tools as they are on the wire."""
+        ...
+
+    def call(self, exchange: Exchange, params: Mapping[str, Json]) -> Awaitable[dict[str, Json]]:
+        """Call one of the tools, for parameters as on the wire, and return such a result."""
+        ...
+
+
+class Tools:
+    """The tools that a server offers to its clients.
+
+    Args:
+        selection: which of apflow's tools there are.
+        calls_of: returns what the sender of a request may call.
+        more: other sources of tools.
+    """
+
+    def __init__(self, selection: Selection, calls_of: CallsOf, more: Sequence[ToolSource] = ()) -> None:
+        self._selection, self._calls_of, self._more = selection, calls_of, more
+        self.runs = Runs()
+
+    async def list(self, exchange: Exchange, params: Mapping[str, Json]) -> dict[str, Json]:
+        """Return one page of the tools."""
+        found = [tool.definition for name, tool in operation_tools().items() if self._selection.has(name)]
+        if self._selection.has_executors:
+            described = await self._calls_of(exchange).call("system.executors", {})
+            tools = executor_tools(described)
+            found += [tool for name, tool in tools.items() if self._selection.has(name)]
+        for source in self._more:
+            found += source.definitions()
+        page, following = page_of(found, params.get("cursor"), PAGE)
+        return {"tools": page} | ({"nextCursor": following} if following else {})
+
+    async def call(self, exchange: Exchange, params: Mapping[str, Json]) -> dict[str, Json]:
+        """Call a tool and return its result; a failure that the model can correct is a result, too."""
+        name, arguments = params["name"], dict(params.get("arguments") or {})
+        for source in self._more:
+            if any(each["name"] == name for each in source.definitions()):
+                return await source.call(exchange, params)
+        if not self._selection.has(name):
+            raise _unknown(name)
+        try:
+            tool = operation_tools().get(name)
+            if tool is not None:
+                return await self._call_operation(exchange, tool, arguments)
+            return await self._run_executor(exchange, name, arguments)
+        except ProtocolError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the border: `error_text` logs what is unexpected
+            return failure(error_text(error))
+
+    def input_schema(self, name: str) -> Mapping[str, Json] | None:
+        """Return the schema of the arguments of a tool of another source."""
+        definitions = (each for source in self._more for each in source.definitions())
+        return next((each["inputSchema"] for each in definitions if each["name"] == name), None)
+
+    async def _call_operation(
+        self, exchange: Exchange, tool: OperationTool, arguments: dict[str, Json]
+    ) -> dict[str, Json]:
+        operation, calls = tool.operation, self._calls_of(exchange)
+        if operation.wait_parameter is None:
+            result = await calls.call(operation.name, arguments)
+            return structured({RESULT: result} if tool.is_wrapped else result)
+        is_waiting = arguments.pop(operation.wait_parameter, False)
+        if not isinstance(is_waiting, bool):
+            return failure(f"{operation.wait_parameter}: must be true or false.")
+        if not is_waiting:
+            return structured(await calls.call(operation.name, arguments))
+        result = await self.runs.run(calls, arguments, exchange.report)
+        return structured(result, is_error=not result["success"])
+
+    async def _run_executor(self, exchange: Exchange, name: str, inputs: dict[str, Json]) -> dict[str, Json]:
+        calls = self._calls_of(exchange)
+        executor = await _executor_of(calls, name)
+        if executor is None:
+            raise _unknown(name)
+        task = {"name": executor, "schemas": {"method": executor}, "inputs": inputs}
+        done = await self.runs.run(calls, {"tasks": [task]}, exchange.report)
+        if done["status"] != TaskStatus.COMPLETED:
+            return failure(f"{done['error'] or done['message']}\n(task {done['task_id']})")
+        return structured({name: done[name] for name in ("task_id", "status", "result")})
+
+
+async def _executor_of(calls: Calls, name: str) -> str | None:
+    """Return the ID of the executor that a tool runs."""
+    if not name.startswith(RUN_PREFIX):
+        return None
+    given = name.removeprefix(RUN_PREFIX)
+    try:
+        found = await calls.call("system.executor", {"executor_id": given})
+    except ApiError as error:
+        if error.code != Code.NOT_FOUND:
+            raise
+    else:
+        return str(found["id"])
+    described = cast("list[dict[str, Json]]", await calls.call("system.executors", {}))
+    return next((each["id"] for each in described if executor_tool_name(each["id"]) == name), None)
+
+
+def structured(result: Json, *, is_error: bool = False) -> dict[str, Json]:
+    """Return the result of a tool: an object, also as text for clients that read only that."""
+    plain: Any = _ANY.dump_python(result, mode="json")
+    text = {"type": "text", "text": dumps(plain).decode()}
+    return {"content": [text], "structuredContent": plain, "isError": is_error}
+
+
+def failure(text: str) -> dict[str, Json]:
+    """Return the result of a tool call that has failed."""
+    return {"content": [{"type": "text", "text": text}], "isError": True}
+
+
+def _unknown(name: str) -> ProtocolError:
+    return ProtocolError(INVALID_PARAMS, f"Unknown tool: {name[:100]}")

@@ -1,0 +1,74 @@
+"""The conformance suite of MCP against our server, mounted and authenticated as in production.
+
+The suite is an npm package that needs Node 22 or newer: the variable `MCP_CONFORMANCE` names the directory in
+which `npm install @modelcontextprotocol/conformance@0.2.0-alpha.12` was run, `MCP_NODE` the program.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socket import create_server
+
+import httpx
+import pytest
+from mcp import ClientSession
+
+FIXTURES = Path(__file__).parent / "mcp_suite" / "fixtures.py"
+PROGRAM = "node_modules/@modelcontextprotocol/conformance/dist/index.js"
+# Version 1 of the SDK does not speak 2026-07-28.
+REVISIONS = ["2025-11-25", *(["2026-07-28"] if hasattr(ClientSession, "discover") else [])]
+START_SECONDS = 60.0
+SUITE_SECONDS = 600.0
+SUITE = os.environ.get("MCP_CONFORMANCE")
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve the application with the fixtures; yield the address of its endpoint."""
+    with create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    url, log = f"http://127.0.0.1:{port}", folder / "log"
+    with log.open("w") as output:
+        process = subprocess.Popen([sys.executable, str(FIXTURES), str(port)], stdout=output, stderr=output)
+    with process:
+        try:
+            until = time.monotonic() + START_SECONDS
+            while not answers(url):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < until, log.read_text()
+                time.sleep(0.05)
+            yield f"{url}/mcp"
+        finally:
+            process.terminate()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ready", timeout=1).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.skipif(SUITE is None, reason="MCP_CONFORMANCE does not name the directory of the suite")
+@pytest.mark.timeout(SUITE_SECONDS + START_SECONDS)
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_no_check_of_the_conformance_suite_fails(tmp_path: Path, revision: str):
+    node, program = os.environ.get("MCP_NODE", "node"), Path(SUITE or "") / PROGRAM
+    with served(tmp_path) as url:
+        done = subprocess.run(
+            [node, program, "server", "--url", url, "--requirements", revision, "-o", tmp_path / "checks"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            timeout=SUITE_SECONDS,
+        )
+    summary = done.stdout[done.stdout.find("=== SUMMARY") :]
+    assert done.returncode == 0, summary + done.stderr
+    assert "passed" in summary
