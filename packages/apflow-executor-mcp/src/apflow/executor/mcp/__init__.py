@@ -1,0 +1,31 @@
+"""The executor `mcp_executor`: calls the tools of MCP servers, and reads their resources and prompts."""
+
+from apflow.executor.mcp.errors import (
+    McpConnectError,
+    McpError,
+    McpHttpError,
+    McpInputError,
+    McpLostError,
+    McpProtocolError,
+    McpRequestError,
+    McpSessionEndedError,
+    McpTimeoutError,
+    McpTooLargeError,
+    McpToolError,
+)
+from apflow.executor.mcp.executor import McpExecutor
+
+__all__ = [
+    "McpConnectError",
+    "McpError",
+    "McpExecutor",
+    "McpHttpError",
+    "McpInputError",
+    "McpLostError",
+    "McpProtocolError",
+    "McpRequestError",
+    "McpSessionEndedError",
+    "McpTimeoutError",
+    "McpToolError",
+    "McpTooLargeError",
+]
