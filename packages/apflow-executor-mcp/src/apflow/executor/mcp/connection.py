@@ -15,7 +15,7 @@ from apflow.executor.mcp.errors import McpConnectError, McpLostError, McpProtoco
 from apflow.executor.mcp.http import open_http
 from apflow.executor.mcp.link import Link
 from apflow.executor.mcp.request import StdioTarget, Target
-from apflow.executor.mcp.sdk import CONNECTION_CLOSED, RpcError, Session, is_library_quiet, open_session, rpc_error
+from apflow.executor.mcp.sdk import RpcError, Session, is_library_quiet, open_session, rpc_error
 from apflow.executor.mcp.stdio import stdio_streams
 
 CLOSE_SECONDS: Final = 10.0  # until the task that closes a connection is cancelled
@@ -40,12 +40,18 @@ class Connection:
         """Whether another task may use it."""
         return not (self.is_retired or self.link.closing.is_set() or self._task.done())
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the session has been established."""
+        return self._ready.done()
+
     async def call(self, send: Callable[[Session], Awaitable[T]]) -> T:
         """Return what `send` returns, which is given the session once it is established.
 
+        `send` raises an `RpcError` only when it is not a response, but says that the connection has ended.
+
         Raises:
-            RpcError: the server refuses a request.
-            ApflowError: the connection failed or ended.
+            ApflowError: the connection failed or ended, or what `send` raises.
         """
         session = await self._session()
         call = asyncio.ensure_future(send(session))
@@ -56,13 +62,17 @@ class Connection:
             try:
                 return call.result()
             except RpcError as error:
-                if rpc_error(error)[0] == CONNECTION_CLOSED and self.link.closing.is_set():
-                    await asyncio.wait({self._task})  # it knows why
-                    raise self._ended() from error
-                raise
+                self.link.fail(McpLostError(self.link.shown, "the server closed the connection"))
+                await asyncio.wait({self._task})  # it may know why
+                raise self._ended() from error
+            except Exception as error:
+                if self.link.failure is None:
+                    raise
+                raise self.link.failure from error
         finally:
             self.link.settle()
             if not call.done():
+                self.is_retired = True  # the server may still work on the request, or hang
                 call.cancel()
                 await asyncio.wait({call})
             if not call.cancelled():
@@ -125,7 +135,7 @@ class Connection:
 
 
 def _failure(where: str, error: BaseException) -> ApflowError:
-    """Return why a connection failed: the first cause in groups of exceptions."""
+    """Return why a connection was not established: the first cause in groups of exceptions."""
     while isinstance(error, BaseExceptionGroup) and error.exceptions:
         error = error.exceptions[0]
     if isinstance(error, ApflowError):

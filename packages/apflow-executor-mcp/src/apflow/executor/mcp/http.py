@@ -35,6 +35,7 @@ SHOWN_BODY: Final = 300  # characters of an error response
 MAX_ERROR_BYTES: Final = 1 << 16  # read of an error response
 CANCEL_SECONDS: Final = 1.0  # for the server to accept that requests were cancelled
 POLL_INTERVAL_SECONDS: Final = 0.02
+KINDS: Final = ("application/json", "text/event-stream")
 CREDENTIAL_STATUSES: Final = (401, 403, 407)
 SESSION_ID: Final = "mcp-session-id"
 
@@ -97,9 +98,8 @@ class _Reporting(httpx.AsyncBaseTransport):
             self._link.cancellations_sent += 1
         if is_essential and not response.is_success:
             return await self._refused(request, response, number)
-        encoding = response.headers.get("content-encoding", "identity")
-        if is_essential and encoding != "identity":
-            fault = f"its response has the content encoding {encoding!r}, which was not accepted"
+        fault = _fault_of(response) if is_essential else None
+        if fault is not None:
             self._link.fail(McpProtocolError(self._link.shown, fault))
         stream = cast("httpx.AsyncByteStream", response.stream)
         response.stream = _Bounded(stream, self._link, response, is_essential=is_essential)
@@ -168,6 +168,19 @@ class _Bounded(httpx.AsyncByteStream):
     def _report(self, how: str) -> None:
         if self._is_essential and not (self._is_event_stream and self._has_id):
             self._link.fail(McpLostError(self._link.shown, how))
+
+
+def _fault_of(response: httpx.Response) -> str | None:
+    """Return why the response to a request cannot contain a message; None if it can."""
+    encoding = response.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        return f"its response has the content encoding {encoding!r}, which was not accepted"
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if response.status_code == 202:
+        return "it accepts a request (HTTP 202) without a response"
+    if kind not in KINDS:
+        return f"its response has the content type {kind!r}, not JSON or an event stream"
+    return None
 
 
 def _message_of(request: httpx.Request) -> tuple[object, str]:

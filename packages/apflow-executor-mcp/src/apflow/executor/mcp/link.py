@@ -33,6 +33,7 @@ class Link:
     failure: ApflowError | None = None
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     is_closed_here: bool = False  # apflow ends it, not the server
+    is_lost: bool = False  # the output of the program has ended
     abandoned: int = 0  # requests that were cancelled before their response
     cancellations_sent: int = 0
     _received: int = 0

@@ -14,8 +14,9 @@ from apflow.executor.mcp.errors import (
     McpTooLargeError,
 )
 from apflow.executor.mcp.request import McpRequest
-from apflow.executor.mcp.sdk import CONNECTION_CLOSED, OnProgress, RpcError, Session, rpc_error
+from apflow.executor.mcp.sdk import OnProgress, RpcError, Session, is_closed, rpc_error
 
+PARSE_ERROR: Final = -32700
 MAX_PAGES: Final = 10_000
 SHOWN_TEXT: Final = 4000  # characters of what a tool says about its error
 
@@ -68,9 +69,12 @@ class _Calls:
         try:
             return await self._session.request(method, params, on_progress)
         except RpcError as error:
-            code, message = rpc_error(error)
-            if code == CONNECTION_CLOSED:
+            if is_closed(error):
                 raise
+            code, message = rpc_error(error)
+            if code == PARSE_ERROR:  # found by the library: it is a message of the server
+                fault = f"a message cannot be read ({message.splitlines()[0]})"
+                raise McpProtocolError(self._where, fault) from error
             raise McpRequestError(self._where, method, code, message) from error
         except ValueError as error:  # pydantic's ValidationError is one
             fault = f"the result of {method} is invalid ({str(error).splitlines()[0]})"

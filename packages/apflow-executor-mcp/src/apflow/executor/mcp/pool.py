@@ -28,16 +28,12 @@ class Connections:
     async def use(self, key: Hashable, target: Target, listener: Listener) -> AsyncGenerator[Connection]:
         """Yield a connection that other tasks with the same key may use at the same time.
 
-        A connection whose user ends with an error is not used again: it is closed when its last user has
-        left, who waits for that.
+        A connection that may not be used again is closed when its last user has left, who waits for that.
         """
         connection = self._take(key, target)
         connection.link.listeners.add(listener)
         try:
             yield connection
-        except BaseException:
-            connection.is_retired = True
-            raise
         finally:
             connection.link.listeners.discard(listener)
             await self._leave(key, connection)
@@ -67,7 +63,7 @@ class Connections:
         connection.users -= 1
         if connection.users:
             return
-        if not connection.is_usable:
+        if not (connection.is_usable and connection.is_open):
             self._forget(key, connection)
             await asyncio.shield(self._close_later(connection))
             return

@@ -145,6 +145,12 @@ def rpc_error(error: Exception) -> tuple[int, str]:
     return data.error.code, data.error.message
 
 
+def is_closed(error: Exception) -> bool:
+    """Return whether an `RpcError` is not a response, but says that the connection has ended."""
+    code, message = rpc_error(error)
+    return code == CONNECTION_CLOSED and message.lower().startswith("connection closed")
+
+
 def parse_message(line: bytes) -> SessionMessage | None:
     """Return the message in a line; None if it is not a JSON-RPC message."""
     try:

@@ -54,14 +54,13 @@ async def stdio_streams(target: StdioTarget, link: Link) -> AsyncGenerator[Strea
                 running = await start(launch, file, process, [stdout, stderr], takes_input=True)
             except (OSError, ValueError) as error:  # ValueError: text that the system cannot encode
                 raise CommandStartError(f"{launch.argv[0]!r} cannot be started: {error}") from error
-            ending: Ending | None = None
             try:
                 async with _messages(running, process, stdout, link) as streams:
                     yield streams
             finally:
                 _close_input(running)
                 ending = await running.end(grace=EXIT_SECONDS)
-                if not link.is_closed_here and link.failure is None:
+                if link.is_lost and link.failure is None and not link.is_closed_here:
                     how = f"the server {_how(ending)} before the response"
                     link.failure = McpLostError(link.shown, how, process.stderr.tail)
     finally:
@@ -180,6 +179,7 @@ async def _read(
             elif line.strip():
                 link.ignore(line)
                 await asyncio.sleep(0)
+        link.is_lost = True
     except (anyio.BrokenResourceError, anyio.ClosedResourceError):
         return  # the session is over
     finally:
