@@ -5,6 +5,7 @@ The path of the address says how it behaves: `/json` and `/sse` respond properly
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import threading
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl
 
 INFO = {"name": "mcphttp", "version": "1"}
 DEADLINE = 20.0
@@ -28,6 +30,8 @@ class McpPeer:
         default_factory=list[tuple[str, dict[str, Any], dict[str, str]]]
     )
     deleted: list[str] = field(default_factory=list[str])
+    tokens: set[str] = field(default_factory=set[str])  # values of Authorization that `/oauth` accepts
+    grants: list[dict[str, str]] = field(default_factory=list[dict[str, str]])  # requests at `/token`
     sessions: set[str] = field(default_factory=set[str])
     lock: threading.Lock = field(default_factory=threading.Lock)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -84,6 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/token":
+            self.issue(dict(parse_qsl(body.decode())))
+            return
         message = json.loads(body)
         with self.state.lock:
             self.state.seen.append((self.path, message, dict(self.headers.items())))
@@ -97,7 +104,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def respond(self, message: dict[str, Any]) -> None:
         method, number = message["method"], message["id"]
-        if self.path == "/unauthorized":
+        if self.path == "/oauth" and self.headers["Authorization"] not in self.state.tokens:
+            self.send(401, b'{"error": "invalid_token"}')
+        elif self.path == "/unauthorized":
             self.send(401, b'{"error": "invalid_token"}')
         elif self.path == "/moved":
             self.send(307, b"", Location="http://other.example/mcp")
@@ -110,6 +119,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.send(404, b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32001, "message": "?"}}')
         else:
             self.call(message["params"], number)
+
+    def issue(self, form: dict[str, str]) -> None:
+        """Issue a token: to the client `apflow` with the secret `s:crèt`, or for the refresh token `r-1`."""
+        self.state.grants.append(form)
+        secret = base64.b64encode(b"apflow:s%3Acr%C3%A8t").decode()
+        is_client = self.headers["Authorization"] == f"Basic {secret}"
+        if not is_client and form.get("refresh_token") != "r-1":
+            self.send(401, b'{"error": "invalid_client", "error_description": "unknown"}')
+            return
+        token = f"token-{len(self.state.grants)}"
+        self.state.tokens.add(f"Bearer {token}")
+        issued = {"access_token": token, "token_type": "Bearer", "expires_in": 3600}
+        self.send(200, json.dumps(issued).encode(), "application/json")
 
     def initialize(self, number: Any) -> None:
         capabilities: dict[str, Any] = {"tools": {}}

@@ -1,6 +1,7 @@
 """The executor `mcp_executor`: calls the tools of MCP servers, and reads their resources and prompts."""
 
 from apflow.executor.mcp.errors import (
+    McpAuthError,
     McpConnectError,
     McpError,
     McpHttpError,
@@ -16,6 +17,7 @@ from apflow.executor.mcp.errors import (
 from apflow.executor.mcp.executor import McpExecutor
 
 __all__ = [
+    "McpAuthError",
     "McpConnectError",
     "McpError",
     "McpExecutor",

@@ -5,6 +5,7 @@ ExecutorError
 └── McpError
     ├── McpInputError         the inputs describe no operation; nothing was started or connected to
     ├── McpConnectError       no session with the server was established
+    │   ├── McpAuthError      the token endpoint issued no access token
     │   └── McpHttpError      the server responded with an HTTP status that is not a success
     ├── McpToolError          the tool reports an error
     ├── McpRequestError       the server refuses the request, with a JSON-RPC error code
@@ -54,6 +55,16 @@ class McpHttpError(McpConnectError):
         phrase = HTTPStatus(status_code).phrase if status_code in set(HTTPStatus) else ""
         shown = f", {body!r}" if body else ""
         super().__init__(where, f"it responds with HTTP {status_code} {phrase}{shown}{_advice(status_code)}")
+        self.status_code = status_code
+
+
+class McpAuthError(McpConnectError):
+    """The token endpoint issued no access token."""
+
+    def __init__(self, token_url: str, status_code: int, reason: str) -> None:
+        said = f": {reason}" if reason else ""
+        cause = f"it issues no access token (HTTP {status_code}{said}). Check the credentials in `auth`"
+        super().__init__(token_url.partition("?")[0], cause)
         self.status_code = status_code
 
 

@@ -27,6 +27,7 @@ from apflow.executor.mcp.errors import (
     McpSessionEndedError,
 )
 from apflow.executor.mcp.link import MAX_MESSAGE_BYTES, Link
+from apflow.executor.mcp.oauth import AccessToken
 from apflow.executor.mcp.request import HttpTarget
 from apflow.executor.mcp.sdk import Streams, http_streams
 from apflow.http import GuardedTransport
@@ -83,13 +84,15 @@ class _Reporting(httpx.AsyncBaseTransport):
 
     def __init__(self, transport: GuardedTransport, link: Link, target: HttpTarget) -> None:
         self._transport, self._link, self._target = transport, link, target
+        credentials = target.credentials
+        self._token = None if credentials is None else AccessToken(credentials, target.url, transport)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; return the response, whose body is bounded."""
         number, method = _message_of(request)
         is_essential = number is not None or (self._target.is_sse and request.method == "GET")
         try:
-            response = await self._transport.handle_async_request(request)
+            response = await self._authorized(request)
         except (httpx.HTTPError, ApflowError, OSError) as error:
             if is_essential:
                 self._link.fail(_connect_error(self._link.shown, error))
@@ -107,6 +110,18 @@ class _Reporting(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Do nothing: the transport is closed by its owner."""
+
+    async def _authorized(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, with an access token if the server requires one; a refused token is replaced once."""
+        token = None if self._token is None else await self._token.get()
+        if token is not None:
+            request.headers["Authorization"] = f"Bearer {token}"
+        response = await self._transport.handle_async_request(request)
+        if response.status_code == 401 and self._token is not None:
+            await response.aclose()
+            request.headers["Authorization"] = f"Bearer {await self._token.get(refused=token)}"
+            response = await self._transport.handle_async_request(request)
+        return response
 
     async def _refused(
         self, request: httpx.Request, response: httpx.Response, number: object

@@ -37,7 +37,7 @@ _OF_OPERATION = {
     "arguments": ("call_tool", "get_prompt"),
 }
 _OF_STDIO = ("command", "args", "cwd", "env")
-_OF_HTTP = ("url", "headers", "verify")
+_OF_HTTP = ("url", "headers", "auth", "verify")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,17 @@ class StdioTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a token is requested with. Never shown."""
+
+    token_url: str
+    client_id: str
+    client_secret: str | None = field(repr=False)
+    refresh_token: str | None = field(repr=False)
+    scope: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class HttpTarget:
     """A server at an address. Never shown in full: `headers` may hold credentials."""
 
@@ -63,6 +74,7 @@ class HttpTarget:
     host: str
     port: int
     headers: tuple[tuple[str, str], ...] = field(repr=False)
+    credentials: Credentials | None
     verify: bool | str
     is_sse: bool  # the older HTTP+SSE, not streamable HTTP
 
@@ -147,33 +159,51 @@ def _read_stdio(given: Mapping[str, Any]) -> StdioTarget:
 
 
 def _read_http(given: Mapping[str, Any], *, is_sse: bool) -> HttpTarget:
-    url = _read_url(given["url"])
+    url = _read_url(given["url"], "url")
     return HttpTarget(
         str(url),
         url.host,
         url.port or (443 if url.scheme == "https" else 80),
         _read_headers(given.get("headers") or {}),
+        _read_auth(given),
         given.get("verify", True),
         is_sse,
     )
 
 
-def _read_url(text: str) -> httpx.URL:
+def _read_url(text: str, name: str) -> httpx.URL:
     if any(ord(each) < 0x21 or ord(each) == 0x7F for each in text) or "\\" in text:
-        raise McpInputError("url", "holds a space, a backslash or a control character: encode it (%20)")
+        raise McpInputError(name, "holds a space, a backslash or a control character: encode it (%20)")
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError):  # its text may hold a password
-        raise McpInputError("url", "is not a valid URL: its host or port cannot be parsed") from None
+        raise McpInputError(name, "is not a valid URL: its host or port cannot be parsed") from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise McpInputError("url", "must begin with http:// or https:// and name a host")
+        raise McpInputError(name, "must begin with http:// or https:// and name a host")
     if url.userinfo:
-        raise McpInputError("url", "holds a user name or password: give credentials in `headers`")
+        raise McpInputError(name, "holds a user name or password: give credentials in `headers`")
     if url.port is not None and not 0 < url.port < 1 << 16:
-        raise McpInputError("url", "names a port outside of 1 to 65535")
+        raise McpInputError(name, "names a port outside of 1 to 65535")
     if url.fragment:
-        raise McpInputError("url", "holds a fragment (#), which is not sent to a server")
+        raise McpInputError(name, "holds a fragment (#), which is not sent to a server")
     return url
+
+
+def _read_auth(given: Mapping[str, Any]) -> Credentials | None:
+    auth = given.get("auth")
+    if auth is None:
+        return None
+    if any(name.lower() == "authorization" for name in given.get("headers") or {}):
+        raise McpInputError("headers.Authorization", "cannot be given beside `auth`")
+    if "client_secret" not in auth and "refresh_token" not in auth:
+        raise McpInputError("auth", "needs a `client_secret` or a `refresh_token`")
+    return Credentials(
+        str(_read_url(auth["token_url"], "auth.token_url")),
+        auth["client_id"],
+        auth.get("client_secret"),
+        auth.get("refresh_token"),
+        auth.get("scope"),
+    )
 
 
 def _read_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -63,6 +63,39 @@ SCHEMA: dict[str, Any] = {
             "description": "Headers of each HTTP request.",
             "examples": [{"Authorization": "Bearer 123"}],
         },
+        "auth": {
+            "type": "object",
+            "properties": {
+                "token_url": {
+                    "type": "string",
+                    "minLength": 1,
+                    "description": "The token endpoint of the authorization server.",
+                },
+                "client_id": {"type": "string", "minLength": 1, "description": "The id of the client."},
+                "client_secret": {
+                    "type": "string",
+                    "minLength": 1,
+                    "description": "The secret of the client; none for public clients.",
+                },
+                "refresh_token": {
+                    "type": "string",
+                    "minLength": 1,
+                    "description": "A refresh token. Without it, the client credentials are the grant.",
+                },
+                "scope": {"type": "string", "description": "The requested scopes, separated by spaces."},
+            },
+            "required": ["token_url", "client_id"],
+            "additionalProperties": False,
+            "description": "How to obtain an access token by OAuth 2 for an HTTP server. It is sent as a "
+            "bearer token, and replaced when it expires.",
+            "examples": [
+                {
+                    "token_url": "https://auth.example.com/token",
+                    "client_id": "apflow",
+                    "client_secret": {"$secret": "MCP_CLIENT"},
+                }
+            ],
+        },
         "verify": {
             "description": "The trusted TLS certificates: true for the CAs of this system, a path for those "
             "in a file or directory, false to accept any certificate.",

@@ -14,7 +14,6 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
-from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, ClassVar, Final, Protocol
 
@@ -25,9 +24,11 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 from pydantic import BaseModel, RootModel
 
+from apflow.core.plugins import version
+from apflow.executor.mcp.httpx2_transport import make_httpx2_client
 from apflow.executor.mcp.link import Link
 
-IS_LINE_1: Final = int(version("mcp").partition(".")[0]) < 2
+IS_LINE_1: Final = find_spec("mcp_types") is None
 CANCEL_SECONDS: Final = 1.0  # to tell the server that a request was cancelled
 CONNECTION_CLOSED: Final = -32000
 METHOD_NOT_FOUND: Final = -32601
@@ -44,7 +45,7 @@ Json = Any
 Streams = tuple[Any, Any]  # what a session reads messages from and writes them to
 OnProgress = Callable[[float, float | None, str | None], Awaitable[None]]
 
-_types: Any = importlib.import_module("mcp.types" if find_spec("mcp_types") is None else "mcp_types")
+_types: Any = importlib.import_module("mcp.types" if IS_LINE_1 else "mcp_types")
 _exceptions: Any = importlib.import_module("mcp.shared.exceptions")
 RpcError: type[Exception] = _exceptions.McpError if IS_LINE_1 else _exceptions.MCPError
 
@@ -127,7 +128,7 @@ async def open_session(
         if isinstance(message, Exception):
             on_exception(message)
 
-    info = _types.Implementation(name="apflow", version=version("apflow-executor-mcp"))
+    info = _types.Implementation(name="apflow", version=version("apflow-executor-mcp") or "")
     session: Any = ClientSession(*streams, logging_callback=on_log, message_handler=on_message, client_info=info)
     async with session:
         try:
@@ -182,8 +183,6 @@ async def http_streams(
         sent = {**(headers or {}), "Accept-Encoding": "identity"}
         if IS_LINE_1:
             return httpx.AsyncClient(transport=transport, headers=sent, timeout=None, trust_env=False)
-        from apflow.executor.mcp.httpx2_transport import make_httpx2_client  # line 1 does not install httpx2
-
         return make_httpx2_client(transport, sent)
 
     connect: Any
