@@ -104,6 +104,12 @@ def call(number: Any, params: dict[str, Any]) -> None:
             send(id=number, result=text("x" * arguments["bytes"]))
         case "wrong":
             send(id=number, result=arguments["result"])
+        case "research":  # only as a task of the server
+            if "task" not in params:
+                send(id=number, error={"code": -32601, "message": "the tool must be called as a task"})
+            else:
+                polls["task-1"] = arguments.get("polls", 3)
+                send(id=number, result={"task": status("task-1")})
         case "log":
             send(method="notifications/message", params={"level": "warning", "data": "disk almost full"})
             sys.stderr.write("a line on stderr\n")
@@ -118,6 +124,16 @@ def call(number: Any, params: dict[str, Any]) -> None:
 
 
 asked: list[Any] = []
+polls: dict[str, int] = {}  # how often the status of a task must be requested until it has ended
+
+
+def status(task_id: str) -> dict[str, Any]:
+    polls[task_id] -= 1
+    working = {"status": "working", "statusMessage": f"{polls[task_id]} left", "pollInterval": 10}
+    shown = working if polls[task_id] > 0 else {"status": "completed"}
+    return {"taskId": task_id, "ttl": None, "createdAt": "2026-01-01T00:00:00Z"} | shown | {
+        "lastUpdatedAt": "2026-01-01T00:00:00Z"
+    }
 
 
 def work_slowly(number: Any, arguments: dict[str, Any], token: Any) -> None:
@@ -161,6 +177,13 @@ def receive(message: dict[str, Any]) -> None:
             send(id=number, result={"prompts": [], "nextCursor": "again"})
         case "tools/call":
             call(number, params)
+        case "tasks/get":
+            send(id=number, result=status(params["taskId"]))
+        case "tasks/result":
+            send(id=number, result=text("found it"))
+        case "tasks/cancel":
+            polls[params["taskId"]] = 0
+            send(id=number, result=status(params["taskId"]))
         case "notifications/cancelled":
             cancelled.setdefault(params["requestId"], threading.Event()).set()
         case "ping":

@@ -183,6 +183,21 @@ async def test_requests_of_the_server_are_refused(program: Program, method: str)
     assert refusal["code"] < 0
 
 
+async def test_a_task_of_the_server_is_followed_to_its_end(program: Program):
+    assert said(await run(program.calling("research", timeout=30))) == "found it"
+    sent = [each["method"] for each in program.messages if str(each.get("method")).startswith("tasks/")]
+    assert sent == ["tasks/get", "tasks/get", "tasks/result"]
+
+
+async def test_a_task_of_the_server_is_cancelled_with_the_task(program: Program):
+    running = asyncio.create_task(run(program.calling("research", {"polls": 10**6}, timeout=60)))
+    await program.until(message={"method": "tasks/get"})
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert any(each.get("method") == "tasks/cancel" for each in program.messages)
+
+
 async def test_the_environment_of_the_program_is_minimal(program: Program, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DATABASE_PASSWORD", "hunter2")
     environment = json.loads(said(await run(program.calling("environment"))))

@@ -76,7 +76,7 @@ class Connection:
                 call.cancel()
                 await asyncio.wait({call})
             if not call.cancelled():
-                call.exception()  # retrieved
+                call.exception()  # mark it as seen
 
     async def close(self) -> None:
         """End it, and wait until it has ended: for a program, until its processes are gone."""

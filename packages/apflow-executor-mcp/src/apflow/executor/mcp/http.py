@@ -101,7 +101,8 @@ class _Reporting(httpx.AsyncBaseTransport):
             self._link.cancellations_sent += 1
         if is_essential and not response.is_success:
             return await self._refused(request, response, number)
-        fault = _fault_of(response) if is_essential else None
+        # Over HTTP+SSE, the response to a request comes in the stream of events.
+        fault = _fault_of(response) if is_essential and not (self._target.is_sse and number is not None) else None
         if fault is not None:
             self._link.fail(McpProtocolError(self._link.shown, fault))
         stream = cast("httpx.AsyncByteStream", response.stream)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
+from apflow.core.errors import InvalidInputError
 from apflow.core.payload.json_value import dumps
 from apflow.executor.mcp.errors import (
     METHOD_NOT_FOUND,
@@ -15,6 +16,7 @@ from apflow.executor.mcp.errors import (
 )
 from apflow.executor.mcp.request import McpRequest
 from apflow.executor.mcp.sdk import OnProgress, RpcError, Session, is_closed, rpc_error
+from apflow.executor.mcp.task_handle import follow, handle_in
 
 PARSE_ERROR: Final = -32700
 MAX_PAGES: Final = 10_000
@@ -35,8 +37,7 @@ async def perform(session: Session, request: McpRequest, on_progress: OnProgress
     calls = _Calls(session, request)
     match request.operation:
         case "call_tool":
-            params = {"name": request.name, "arguments": dict(request.arguments or {})}
-            result = await calls.send("tools/call", params, on_progress)
+            result = await calls.tool(on_progress)
             if result.get("isError") is True:
                 raise McpToolError(request.name, _text_of(result))
         case "read_resource":
@@ -80,6 +81,24 @@ class _Calls:
             fault = f"the result of {method} is invalid ({str(error).splitlines()[0]})"
             raise McpProtocolError(self._where, fault) from error
 
+    async def tool(self, on_progress: OnProgress) -> dict[str, Json]:
+        """Return the result of a call of a tool, also of one that the server runs as a task of its own."""
+        params: dict[str, Json] = {
+            "name": self._request.name,
+            "arguments": dict(self._request.arguments or {}),
+        }
+        try:
+            result = await self.send("tools/call", params, on_progress)
+        except McpRequestError as error:
+            if error.code != METHOD_NOT_FOUND:
+                raise
+            # So a server refuses to call a tool that it only runs as a task.
+            result = await self.send("tools/call", {**params, "task": {}}, on_progress)
+        handle = handle_in(result)
+        if handle is None:
+            return result
+        return await follow(handle, self.send, lambda message: on_progress(0.0, None, message))
+
     async def pages(self, method: str, name: str) -> list[Json]:
         """Return the entries of a list, of all pages."""
         entries: list[Json] = []
@@ -112,7 +131,11 @@ class _Calls:
 
     def weigh(self, value: Json, before: int = 0) -> int:
         """Return the size of a value as JSON; raise `McpTooLargeError` if it is too large."""
-        size, limit = len(dumps(value)), self._request.max_output_bytes
+        limit = self._request.max_output_bytes
+        try:
+            size = len(dumps(value))
+        except InvalidInputError as error:
+            raise McpProtocolError(self._where, f"a result is not JSON that can be stored ({error})") from error
         if before + size > limit:
             advice = "Raise `max_output_bytes`, or ask for less."
             raise McpTooLargeError(self._where, "a result", limit, advice)
