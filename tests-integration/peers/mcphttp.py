@@ -104,18 +104,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def respond(self, message: dict[str, Any]) -> None:
         method, number = message["method"], message["id"]
-        if self.path == "/oauth" and self.headers["Authorization"] not in self.state.tokens:
+        path = self.path.partition("?")[0]
+        if path == "/oauth" and self.headers["Authorization"] not in self.state.tokens:
             self.send(401, b'{"error": "invalid_token"}')
-        elif self.path == "/unauthorized":
+        elif path == "/unauthorized":
             self.send(401, b'{"error": "invalid_token"}')
-        elif self.path == "/moved":
+        elif path == "/moved":
             self.send(307, b"", Location="http://other.example/mcp")
-        elif self.path == "/refused":  # a JSON-RPC error with a status of HTTP
+        elif path == "/refused":  # a JSON-RPC error with a status of HTTP
             error = {"code": -32000, "message": "no more sessions"}
             self.send(400, json.dumps({"jsonrpc": "2.0", "id": "server-error", "error": error}).encode())
         elif method == "initialize":
             self.initialize(number)
-        elif self.path == "/forgetful" and self.headers["Mcp-Session-Id"] not in self.state.sessions:
+        elif path == "/forgetful" and self.headers["Mcp-Session-Id"] not in self.state.sessions:
             self.send(404, b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32001, "message": "?"}}')
         else:
             self.call(message["params"], number)
@@ -145,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
         arguments = params.get("arguments", {})
         result = {"content": [{"type": "text", "text": json.dumps(arguments)}]}
         response = _response(number, result)
-        match self.path:
+        match self.path.partition("?")[0]:
             case "/sse" | "/sessionless":
                 token = params.get("_meta", {}).get("progressToken")
                 progress = {"progressToken": token, "progress": 1, "total": 2, "message": "half"}

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peers import mcpprogram
-
 from apflow.executor.mcp import McpExecutor
 
 DEADLINE = 20.0
+PROGRAM = Path(__file__).with_name("mcpprogram.py")
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Program:
 
     def inputs(self, operation: str, *, tools: int = 3, mode: str = "", **more: Any) -> dict[str, Any]:
         env = {"MCP_RECORD": str(self.record), "MCP_MODE": mode}
-        command = [sys.executable, "-I", mcpprogram.__file__, str(tools)]
+        command = [sys.executable, "-I", str(PROGRAM), str(tools)]
         return {"transport": "stdio", "operation": operation, "command": command, "env": env, **more}
 
     def calling(self, tool: str, arguments: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:

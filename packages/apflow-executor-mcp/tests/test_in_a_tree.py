@@ -82,6 +82,7 @@ async def test_the_log_of_the_server_is_in_the_log_of_the_task(program: Program)
     async with MemoryStore() as store:
         task = {"id": "t", "name": "mcp_executor", "inputs": program.calling("log")}
         await TaskExecutor().execute_tasks([task], db_session=store)
-        lines = {each.message: each.source for each in await store.logs(LogQuery("t"))}
+        entries = [each.entry for each in await store.logs(LogQuery(root_task_id="t"))]
+    lines = {each.message: each.source for each in entries}
     assert {"disk almost full", "a line on stderr"} <= set(lines)
     assert lines["a line on stderr"] == "stderr"

@@ -51,7 +51,7 @@ async def test_a_token_that_the_server_refuses_is_replaced(peer: McpPeer):
 
 
 async def test_refused_credentials_are_an_error(peer: McpPeer):
-    with pytest.raises(McpAuthError, match="/token: .* HTTP 401: invalid_client, unknown") as caught:
+    with pytest.raises(McpAuthError, match=r"/token: .* \(HTTP 401: invalid_client, unknown\)") as caught:
         await run(calling(peer, {}, client_secret="wrong-secret"))
     assert "wrong-secret" not in str(caught.value)
 

@@ -17,7 +17,7 @@ ExecutorError
 ```
 
 The command policy adds `CommandRefusedError` and `CommandStartError`; the network policy adds
-`AddressRefusedError`, `HostNotFoundError` and `HostUnreachableError`.
+`AddressRefusedError` and `HostNotFoundError`.
 """
 
 from __future__ import annotations

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from apflow.core.capture.task_log import output_log
+from apflow.core.errors import SecretHostRefusedError
 from apflow.core.extensions.executor import BaseTask, InputsSchema
-from apflow.core.permissions.origin import check_host
+from apflow.core.permissions.origin import check_host, current_origin
 from apflow.executor.mcp.errors import McpSessionEndedError, McpTimeoutError
 from apflow.executor.mcp.link import Link, Listener
-from apflow.executor.mcp.operations import perform
-from apflow.executor.mcp.pool import connections
 from apflow.executor.mcp.request import HttpTarget, McpRequest, read_request
 from apflow.executor.mcp.schema import SCHEMA
-from apflow.executor.mcp.stdio import refuse_bound_secrets
+
+if TYPE_CHECKING:
+    from apflow.executor.mcp.pool import Connections
 
 LEVELS = {
     "debug": "DEBUG",
@@ -48,7 +49,7 @@ class McpExecutor(BaseTask):
             McpToolError, McpRequestError: the server refuses the operation, or the tool failed.
             McpLostError, McpProtocolError, McpTooLargeError: the server ended or misbehaved.
             McpTimeoutError: it took too long.
-            AddressRefusedError, HostNotFoundError, HostUnreachableError: see `apflow.core.net.connect`.
+            AddressRefusedError, HostNotFoundError: see `apflow.core.net.connect`.
         """
         request = read_request(inputs)
         limit = asyncio.timeout(request.timeout)
@@ -75,9 +76,12 @@ class McpExecutor(BaseTask):
         if isinstance(target, HttpTarget):
             check_host(target.host, target.port)  # a kept connection resolves nothing
         else:
-            refuse_bound_secrets()
+            _refuse_bound_secrets()
+        connections = await _connections()
+        from apflow.executor.mcp.operations import perform
+
         key = (self.root_task_id, self.user_id, target)
-        async with (await connections()).use(key, target, Listener(self._log, output_log("stderr"))) as used:
+        async with connections.use(key, target, Listener(self._log, output_log("stderr"))) as used:
             self._link = used.link
             return await used.call(lambda session: perform(session, request, self._on_progress))
 
@@ -89,3 +93,24 @@ class McpExecutor(BaseTask):
 
     def _log(self, message: str, level: str) -> None:
         self.log(message, level=LEVELS.get(level, "INFO"))
+
+
+async def _connections() -> Connections:
+    """Return the connections of the running loop. The library takes half a second to import: in a thread."""
+    await asyncio.to_thread(_import_library)
+    from apflow.executor.mcp.pool import connections
+
+    return await connections()
+
+
+def _import_library() -> None:
+    import apflow.executor.mcp.operations
+    import apflow.executor.mcp.pool  # noqa: F401
+
+
+def _refuse_bound_secrets() -> None:
+    """Refuse secrets that are granted for certain hosts: a program may send them anywhere."""
+    origin = current_origin()
+    for name, permission in () if origin is None else origin.permissions.items():
+        if permission.hosts is not None:
+            raise SecretHostRefusedError(name, "this machine (a program)", permission.hosts)

@@ -92,7 +92,7 @@ SCHEMA: dict[str, Any] = {
                 {
                     "token_url": "https://auth.example.com/token",
                     "client_id": "apflow",
-                    "client_secret": {"$secret": "MCP_CLIENT"},
+                    "client_secret": "***",
                 }
             ],
         },

@@ -12,8 +12,6 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 
-from apflow.core.errors import SecretHostRefusedError
-from apflow.core.permissions.origin import current_origin
 from apflow.core.process.captured_output import Output
 from apflow.core.settings import read_settings
 from apflow.executor.command.errors import CommandStartError
@@ -37,9 +35,7 @@ async def stdio_streams(target: StdioTarget, link: Link) -> AsyncGenerator[Strea
     Raises:
         CommandRefusedError: the command policy forbids it. The policy is read now, not kept from earlier.
         CommandStartError: it cannot be started.
-        SecretHostRefusedError: the task holds a secret that may be sent to certain hosts only.
     """
-    refuse_bound_secrets()
     settings = read_settings()
     policy = Policy(settings.command_allow, settings.command_shell)
     launch = plan_launch(target.command, policy, cwd=target.cwd, env=dict(target.env))
@@ -66,14 +62,6 @@ async def stdio_streams(target: StdioTarget, link: Link) -> AsyncGenerator[Strea
     finally:
         stdout.close()
         stderr.close()
-
-
-def refuse_bound_secrets() -> None:
-    """Refuse secrets that are granted for certain hosts: a program may send them anywhere."""
-    origin = current_origin()
-    for name, permission in () if origin is None else origin.permissions.items():
-        if permission.hosts is not None:
-            raise SecretHostRefusedError(name, "this machine (a program)", permission.hosts)
 
 
 class _ServerProcess(Process):
