@@ -76,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
     state: McpPeer
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
 
     def do_GET(self) -> None:
@@ -105,9 +105,8 @@ class _Handler(BaseHTTPRequestHandler):
     def respond(self, message: dict[str, Any]) -> None:
         method, number = message["method"], message["id"]
         path = self.path.partition("?")[0]
-        if path == "/oauth" and self.headers["Authorization"] not in self.state.tokens:
-            self.send(401, b'{"error": "invalid_token"}')
-        elif path == "/unauthorized":
+        is_authorized = path != "/oauth" or self.headers["Authorization"] in self.state.tokens
+        if path == "/unauthorized" or not is_authorized:
             self.send(401, b'{"error": "invalid_token"}')
         elif path == "/moved":
             self.send(307, b"", Location="http://other.example/mcp")
@@ -142,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
         more = {} if self.path == "/sessionless" else {"Mcp-Session-Id": session}
         self.send(200, _response(number, result), "application/json", **more)
 
-    def call(self, params: dict[str, Any], number: Any) -> None:
+    def call(self, params: dict[str, Any], number: Any) -> None:  # noqa: C901
         arguments = params.get("arguments", {})
         result = {"content": [{"type": "text", "text": json.dumps(arguments)}]}
         response = _response(number, result)

@@ -44,14 +44,17 @@ def tools_from(cursor: str | None) -> dict[str, Any]:
     first = int(cursor or 0)
     names = [f"tool_{number}" for number in range(first, min(first + PAGE, TOOLS))]
     page: dict[str, Any] = {
-        "tools": [{"name": name, "description": f"It is {name}.", "inputSchema": {"type": "object"}} for name in names]
+        "tools": [
+            {"name": name, "description": f"It is {name}.", "inputSchema": {"type": "object"}}
+            for name in names
+        ]
     }
     if first + PAGE < TOOLS:
         page["nextCursor"] = str(first + PAGE)
     return page
 
 
-def call(number: Any, params: dict[str, Any]) -> None:
+def call(number: Any, params: dict[str, Any]) -> None:  # noqa: C901
     name, arguments = params["name"], params.get("arguments") or {}
     match name:
         case "echo":
@@ -124,6 +127,7 @@ def call(number: Any, params: dict[str, Any]) -> None:
 
 
 asked: list[Any] = []
+workers: list[threading.Thread] = []
 polls: dict[str, int] = {}  # how often the status of a task must be requested until it has ended
 
 
@@ -131,9 +135,11 @@ def status(task_id: str) -> dict[str, Any]:
     polls[task_id] -= 1
     working = {"status": "working", "statusMessage": f"{polls[task_id]} left", "pollInterval": 10}
     shown = working if polls[task_id] > 0 else {"status": "completed"}
-    return {"taskId": task_id, "ttl": None, "createdAt": "2026-01-01T00:00:00Z"} | shown | {
-        "lastUpdatedAt": "2026-01-01T00:00:00Z"
-    }
+    return (
+        {"taskId": task_id, "ttl": None, "createdAt": "2026-01-01T00:00:00Z"}
+        | shown
+        | {"lastUpdatedAt": "2026-01-01T00:00:00Z"}
+    )
 
 
 def work_slowly(number: Any, arguments: dict[str, Any], token: Any) -> None:
@@ -152,7 +158,8 @@ def work_slowly(number: Any, arguments: dict[str, Any], token: Any) -> None:
                 send(method="notifications/progress", params=params)
         send(id=number, result=text("done"))
 
-    threading.Thread(target=work, daemon=True).start()
+    workers.append(threading.Thread(target=work, daemon=True))
+    workers[-1].start()
 
 
 def record(message: Any) -> None:
@@ -161,7 +168,7 @@ def record(message: Any) -> None:
             file.write(json.dumps(message) + "\n")
 
 
-def receive(message: dict[str, Any]) -> None:
+def receive(message: dict[str, Any]) -> None:  # noqa: C901
     number, method, params = message.get("id"), message.get("method"), message.get("params") or {}
     match method:
         case "initialize":
@@ -208,4 +215,6 @@ if __name__ == "__main__":
         received = json.loads(line)
         record(received)
         receive(received)
+    for worker in workers if any(event.is_set() for event in cancelled.values()) else ():
+        worker.join(1)  # it records that it was stopped
     record({"end": "input"})

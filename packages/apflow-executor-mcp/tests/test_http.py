@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from peers.mcprunning import run, said
 from peers.mcphttp import McpPeer
+from peers.mcprunning import run, said
 
 from apflow.core.errors import AddressRefusedError, ExecutorError
 from apflow.core.settings import reset_settings
@@ -167,5 +167,3 @@ async def test_inputs_that_cannot_be_used_are_refused(peer: McpPeer, changed: di
         await run(calling(peer, "/json?inputs") | changed)
     assert "secret" not in str(caught.value)
     assert peer.methods("/json?inputs") == []
-
-

@@ -40,7 +40,11 @@ async def test_client_credentials_are_exchanged_for_one_token(peer: McpPeer):
 async def test_a_refresh_token_is_exchanged(peer: McpPeer):
     assert said(await run(calling(peer, {"a": 1}, refresh_token="r-1"))) == '{"a": 1}'
     (grant,) = peer.grants
-    assert (grant["grant_type"], grant["refresh_token"], grant["client_id"]) == ("refresh_token", "r-1", "apflow")
+    assert (grant["grant_type"], grant["refresh_token"], grant["client_id"]) == (
+        "refresh_token",
+        "r-1",
+        "apflow",
+    )
 
 
 async def test_a_token_that_the_server_refuses_is_replaced(peer: McpPeer):

@@ -111,11 +111,17 @@ async def test_a_call_of_server_everything_is_cancelled(everything: dict[str, An
 
 async def test_calls_at_once_do_not_mix(everything: dict[str, Any]):
     calls = (run(tool(everything, "echo", message=str(number))) for number in range(50))
-    assert [said(each) for each in await asyncio.gather(*calls)] == [f"Echo: {number}" for number in range(50)]
+    assert [said(each) for each in await asyncio.gather(*calls)] == [
+        f"Echo: {number}" for number in range(50)
+    ]
 
 
 async def test_server_filesystem(servers: McpServers, tmp_path: Path):
-    server = {"transport": "stdio", "command": [*servers.npm("server-filesystem"), str(tmp_path)], "timeout": 60}
+    server = {
+        "transport": "stdio",
+        "command": [*servers.npm("server-filesystem"), str(tmp_path)],
+        "timeout": 60,
+    }
     file = tmp_path / "report.txt"
     await run(tool(server, "write_file", path=str(file), content="a line\n"))
     assert file.read_text() == "a line\n"
@@ -145,7 +151,7 @@ async def test_mcp_server_time(servers: McpServers):
         )
     )
     assert json.loads(said(converted))["time_difference"] in ("+3.5h", "+4.5h")
-    with pytest.raises(McpToolError, match="[Tt]imezone"):
+    with pytest.raises(McpToolError, match=r"[Tt]imezone"):
         await run(tool(server, "get_current_time", timezone="Nowhere/Nothing"))
 
 

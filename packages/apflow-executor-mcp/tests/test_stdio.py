@@ -16,8 +16,8 @@ from apflow.executor.mcp import (
     McpProtocolError,
     McpRequestError,
     McpTimeoutError,
-    McpToolError,
     McpTooLargeError,
+    McpToolError,
 )
 from apflow.executor.mcp.pool import close_connections
 
@@ -29,7 +29,13 @@ async def test_it_lists_tools(program: Program):
 
 
 async def test_arguments_arrive_unchanged(program: Program):
-    given = {"null": None, "big": 2**63, "text": "ä\n\u2028", "nested": [{"a": [None, True, 1.5]}], "empty": {}}
+    given = {
+        "null": None,
+        "big": 2**63,
+        "text": "ä\n\u2028",
+        "nested": [{"a": [None, True, 1.5]}],
+        "empty": {},
+    }
     result = await run(program.calling("echo", given))
     assert json.loads(said(result)) == given
     assert result["structuredContent"] == given
@@ -124,7 +130,10 @@ async def test_a_server_that_never_responds_to_the_handshake_is_ended(program: P
 
 @pytest.mark.parametrize(
     ("tool", "how"),
-    [("die", r"the server ended with exit code 3 .*\nstderr: out of memory"), ("kill", "was killed by signal 9")],
+    [
+        ("die", r"the server ended with exit code 3 .*\nstderr: out of memory"),
+        ("kill", "was killed by signal 9"),
+    ],
 )
 async def test_a_server_that_dies_fails_the_task_at_once(program: Program, tool: str, how: str):
     with pytest.raises(McpLostError, match=how):
@@ -144,7 +153,9 @@ async def test_output_that_is_not_a_message_is_ignored(program: Program):
 
 
 async def test_output_that_is_never_a_message_explains_the_timeout(program: Program):
-    with pytest.raises(McpTimeoutError, match="contains 5 lines that are not JSON-RPC, first 'Server is listening {'"):
+    with pytest.raises(
+        McpTimeoutError, match=r"contains 5 lines that are not JSON-RPC, first 'Server is listening {'"
+    ):
         await run(program.calling("garbage", timeout=1))
     with pytest.raises(McpProtocolError, match="1001 lines that are not JSON-RPC"):
         await run(program.calling("garbage", {"lines": 5000}))
@@ -175,7 +186,9 @@ async def test_a_large_result_fails_and_its_limit_can_be_raised(program: Program
     assert len(said(large)) == 2_000_000
 
 
-@pytest.mark.parametrize("method", ["elicitation/create", "sampling/createMessage", "roots/list", "x/unknown"])
+@pytest.mark.parametrize(
+    "method", ["elicitation/create", "sampling/createMessage", "roots/list", "x/unknown"]
+)
 async def test_requests_of_the_server_are_refused(program: Program, method: str):
     params = {"messages": [], "maxTokens": 10} if method.startswith("sampling") else None
     arguments: dict[str, Any] = {"method": method} | ({"params": params} if params else {})
@@ -205,7 +218,9 @@ async def test_the_environment_of_the_program_is_minimal(program: Program, monke
     assert "DATABASE_PASSWORD" not in environment
 
 
-async def test_a_program_that_is_not_allowed_is_not_started(program: Program, monkeypatch: pytest.MonkeyPatch):
+async def test_a_program_that_is_not_allowed_is_not_started(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("APFLOW_COMMAND_ALLOW", "ls")
     with pytest.raises(CommandRefusedError, match="APFLOW_COMMAND_ALLOW"):
         await run(program.calling("echo"))

@@ -28,6 +28,6 @@ __all__ = [
     "McpRequestError",
     "McpSessionEndedError",
     "McpTimeoutError",
-    "McpToolError",
     "McpTooLargeError",
+    "McpToolError",
 ]

@@ -129,7 +129,13 @@ class Connection:
                 self._ready.set_exception(self._ended())
 
     def _on_exception(self, error: Exception) -> None:
-        """End the connection because of a message that the transport cannot read."""
+        """End the connection because of a message that cannot be read.
+
+        Line 1 of the library also passes on that it does not expect a response, such as one that comes
+        after its request was cancelled.
+        """
+        if not isinstance(error, ValueError):  # pydantic's ValidationError is one
+            return
         fault = (str(error) or type(error).__name__).splitlines()[0]
         self.link.fail(McpProtocolError(self.link.shown, f"a message cannot be read ({fault})"))
 

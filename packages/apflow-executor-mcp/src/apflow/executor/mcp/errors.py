@@ -90,7 +90,9 @@ class McpLostError(McpError):
 
     def __init__(self, where: str, how: str, stderr: str = "") -> None:
         tail = stderr.strip()
-        super().__init__(f"The connection to {where} was lost: {how}." + (f"\nstderr: {tail}" if tail else ""))
+        super().__init__(
+            f"The connection to {where} was lost: {how}." + (f"\nstderr: {tail}" if tail else "")
+        )
         self.stderr = stderr
 
 

@@ -1,4 +1,4 @@
-"""The transport to a server at an address: through the network policy, with bounds, and with every failure reported.
+"""The transport to a server at an address: through the network policy, with bounds, reporting each failure.
 
 Line 1 of the `mcp` library leaves a request without an answer when a response cannot be read, or ends too
 early. Therefore each failure of a request is recorded here, where the requests are sent.
@@ -102,7 +102,9 @@ class _Reporting(httpx.AsyncBaseTransport):
         if is_essential and not response.is_success:
             return await self._refused(request, response, number)
         # Over HTTP+SSE, the response to a request comes in the stream of events.
-        fault = _fault_of(response) if is_essential and not (self._target.is_sse and number is not None) else None
+        fault = (
+            _fault_of(response) if is_essential and not (self._target.is_sse and number is not None) else None
+        )
         if fault is not None:
             self._link.fail(McpProtocolError(self._link.shown, fault))
         stream = cast("httpx.AsyncByteStream", response.stream)
@@ -113,7 +115,7 @@ class _Reporting(httpx.AsyncBaseTransport):
         """Do nothing: the transport is closed by its owner."""
 
     async def _authorized(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, with an access token if the server requires one; a refused token is replaced once."""
+        """Send a request, with an access token if there are credentials; a refused one is replaced once."""
         token = None if self._token is None else await self._token.get()
         if token is not None:
             request.headers["Authorization"] = f"Bearer {token}"

@@ -45,8 +45,6 @@ class _Transport(httpx2.AsyncBaseTransport):
         return httpx2.Response(response.status_code, headers=response.headers.raw, stream=_Stream(stream))
 
 
-def make_httpx2_client(
-    transport: httpx.AsyncBaseTransport, headers: Mapping[str, str]
-) -> httpx2.AsyncClient:
+def make_httpx2_client(transport: httpx.AsyncBaseTransport, headers: Mapping[str, str]) -> httpx2.AsyncClient:
     """Return a client of httpx2 whose requests go through a transport of httpx."""
     return httpx2.AsyncClient(transport=_Transport(transport), headers=headers, timeout=None, trust_env=False)

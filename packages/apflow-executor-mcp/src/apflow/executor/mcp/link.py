@@ -1,4 +1,4 @@
-"""What a transport and the calls that use it know of one connection: its failure, its bounds, its listeners."""
+"""What the transport and the calls of a connection share: its failure, its bounds, and its listeners."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from apflow.executor.mcp.errors import (
     METHOD_NOT_FOUND,
     McpProtocolError,
     McpRequestError,
-    McpToolError,
     McpTooLargeError,
+    McpToolError,
 )
 from apflow.executor.mcp.request import McpRequest
 from apflow.executor.mcp.sdk import OnProgress, RpcError, Session, is_closed, rpc_error
@@ -135,7 +135,9 @@ class _Calls:
         try:
             size = len(dumps(value))
         except InvalidInputError as error:
-            raise McpProtocolError(self._where, f"a result is not JSON that can be stored ({error})") from error
+            raise McpProtocolError(
+                self._where, f"a result is not JSON that can be stored ({error})"
+            ) from error
         if before + size > limit:
             advice = "Raise `max_output_bytes`, or ask for less."
             raise McpTooLargeError(self._where, "a result", limit, advice)

@@ -37,8 +37,8 @@ MODERN: Final = (METHOD_NOT_FOUND, UNSUPPORTED_VERSION)  # how a server without 
 
 # The library logs every message, credentials included, also to the root logger.
 LOGGERS: Final = (
-    "", "client", "mcp.client.sse", "mcp.client.session", "mcp.client.streamable_http", "mcp.shared.dispatcher",
-    "mcp.shared.jsonrpc_dispatcher", "mcp.shared.session", "httpx", "httpx2",
+    "", "client", "mcp.client.sse", "mcp.client.session", "mcp.client.streamable_http",
+    "mcp.shared.dispatcher", "mcp.shared.jsonrpc_dispatcher", "mcp.shared.session", "httpx", "httpx2",
 )  # fmt: skip
 
 Json = Any
@@ -93,7 +93,7 @@ class _Session:
     ) -> dict[str, Json]:
         is_library_quiet.set(True)
         request = RawRequest(method=method, params=dict(params) or None)
-        number = self._session._request_id if IS_LINE_1 else None  # of this request
+        number = self._session._request_id if IS_LINE_1 else None  # noqa: SLF001 - of this request
         try:
             if not IS_LINE_1 and "task" in params:
                 return await self._send_unchecked(request)
@@ -107,9 +107,11 @@ class _Session:
 
     async def _send_unchecked(self, request: RawRequest) -> dict[str, Json]:
         """Return a result that line 2 would refuse: it does not know the handles of tasks of 2025-11-25."""
-        data, options = request.model_dump(), dict[str, Any]()
-        self._session._stamp(data, options)
-        return await self._session._dispatcher.send_raw_request(request.method, data["params"], options)
+        session, data, options = self._session, request.model_dump(), dict[str, Any]()
+        session._stamp(data, options)  # noqa: SLF001
+        dispatcher = session._dispatcher  # noqa: SLF001
+        result: dict[str, Json] = await dispatcher.send_raw_request(request.method, data["params"], options)
+        return result
 
     async def _cancel(self, number: int) -> None:
         params = {"requestId": number, "reason": "The task was cancelled, or its time is over."}
@@ -138,7 +140,9 @@ async def open_session(
             on_exception(message)
 
     info = _types.Implementation(name="apflow", version=version("apflow-executor-mcp") or "")
-    session: Any = ClientSession(*streams, logging_callback=on_log, message_handler=on_message, client_info=info)
+    session: Any = ClientSession(
+        *streams, logging_callback=on_log, message_handler=on_message, client_info=info
+    )
     async with session:
         try:
             await session.initialize()
@@ -191,7 +195,8 @@ async def http_streams(
         # Compressed answers would not be bounded by their size.
         sent = {**(headers or {}), "Accept-Encoding": "identity"}
         if IS_LINE_1:
-            return httpx.AsyncClient(transport=transport, headers=sent, timeout=None, trust_env=False)
+            unlimited = httpx.Timeout(None)
+            return httpx.AsyncClient(transport=transport, headers=sent, timeout=unlimited, trust_env=False)
         return make_httpx2_client(transport, sent)
 
     connect: Any

@@ -1,4 +1,4 @@
-"""The transport to a server that is a program of this machine: messages in lines, over its input and output."""
+"""The transport to a server that is a program of this machine: lines on its standard input and output."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def handle_in(result: Mapping[str, Json]) -> dict[str, Json] | None:
 async def follow(
     handle: Mapping[str, Json], send: Send, on_message: Callable[[str], Awaitable[object]]
 ) -> dict[str, Json]:
-    """Return the result of a task of the server, once it has ended. If the caller is cancelled, so is the task.
+    """Return the result of a task of the server, once it has ended. Cancelling the caller cancels the task.
 
     Args:
         send: sends a request.
