@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from apflow.core.errors import ApflowError
 from apflow.executor.mcp.errors import McpConnectError, McpLostError, McpProtocolError
@@ -93,7 +93,8 @@ class Connection:
         if not self._ready.done():
             closing = asyncio.create_task(self.link.closing.wait(), name="apflow:mcp:closing")
             try:
-                await asyncio.wait({self._ready, closing, self._task}, return_when=asyncio.FIRST_COMPLETED)
+                ends: set[asyncio.Future[Any]] = {self._ready, closing, self._task}
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 closing.cancel()
         if self._ready.done():
@@ -142,8 +143,8 @@ class Connection:
 
 def _failure(where: str, error: BaseException) -> ApflowError:
     """Return why a connection was not established: the first cause in groups of exceptions."""
-    while isinstance(error, BaseExceptionGroup) and error.exceptions:
-        error = error.exceptions[0]
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     if isinstance(error, ApflowError):
         return error
     if isinstance(error, RpcError):

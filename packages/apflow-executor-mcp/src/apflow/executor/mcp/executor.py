@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from apflow.core.capture.task_log import output_log
@@ -97,15 +98,10 @@ class McpExecutor(BaseTask):
 
 async def _connections() -> Connections:
     """Return the connections of the running loop. The library takes half a second to import: in a thread."""
-    await asyncio.to_thread(_import_library)
+    await asyncio.to_thread(import_module, "apflow.executor.mcp.pool")
     from apflow.executor.mcp.pool import connections
 
     return await connections()
-
-
-def _import_library() -> None:
-    import apflow.executor.mcp.operations
-    import apflow.executor.mcp.pool  # noqa: F401
 
 
 def _refuse_bound_secrets() -> None:

@@ -95,7 +95,7 @@ class AccessToken:
             raise McpAuthError(self.credentials.token_url, status, reason)
         self._value = token
         lifetime = answer.get("expires_in")
-        known = isinstance(lifetime, int | float)
-        self._expires = time.monotonic() + lifetime - MARGIN_SECONDS if known else float("inf")
+        seconds = lifetime - MARGIN_SECONDS if isinstance(lifetime, int | float) else float("inf")
+        self._expires = time.monotonic() + seconds
         if isinstance(answer.get("refresh_token"), str):
             self._refresh = answer["refresh_token"]

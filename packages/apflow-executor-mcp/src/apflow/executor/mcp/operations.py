@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from apflow.core.errors import InvalidInputError
@@ -147,6 +147,7 @@ class _Calls:
 def _text_of(result: Mapping[str, Json]) -> str:
     """Return what a tool says about its error."""
     content = result.get("content")
-    blocks = cast("Sequence[Json]", content) if isinstance(content, list) else ()
-    texts = [str(each["text"]) for each in blocks if isinstance(each, dict) and "text" in each]
+    blocks = cast("list[Json]", content) if isinstance(content, list) else []
+    found = [cast("dict[str, Json]", each) for each in blocks if isinstance(each, dict)]
+    texts = [str(each["text"]) for each in found if "text" in each]
     return "\n".join(texts)[:SHOWN_TEXT]

@@ -154,8 +154,9 @@ def _read_stdio(given: Mapping[str, Any]) -> StdioTarget:
         raise McpInputError("command", f"cannot be split: {error}") from error
     if not argv or not argv[0]:
         raise McpInputError("command", "names no program")
-    env = tuple(sorted((given.get("env") or {}).items()))
-    return StdioTarget((*argv, *given.get("args", ())), given.get("cwd"), env)
+    env: Mapping[str, str] = given.get("env") or {}
+    arguments = (*argv, *given.get("args", ()))
+    return StdioTarget(arguments, given.get("cwd"), tuple(sorted(env.items())))
 
 
 def _read_http(given: Mapping[str, Any], *, is_sse: bool) -> HttpTarget:
@@ -193,7 +194,8 @@ def _read_auth(given: Mapping[str, Any]) -> Credentials | None:
     auth = given.get("auth")
     if auth is None:
         return None
-    if any(name.lower() == "authorization" for name in given.get("headers") or {}):
+    headers: Mapping[str, str] = given.get("headers") or {}
+    if any(name.lower() == "authorization" for name in headers):
         raise McpInputError("headers.Authorization", "cannot be given beside `auth`")
     if "client_secret" not in auth and "refresh_token" not in auth:
         raise McpInputError("auth", "needs a `client_secret` or a `refresh_token`")

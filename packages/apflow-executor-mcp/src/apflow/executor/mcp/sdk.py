@@ -103,7 +103,8 @@ class _Session:
             if number is not None:
                 await self._cancel(number)
             raise
-        return result.root
+        content: dict[str, Json] = result.root
+        return content
 
     async def _send_unchecked(self, request: RawRequest) -> dict[str, Json]:
         """Return a result that line 2 would refuse: it does not know the handles of tasks of 2025-11-25."""
@@ -177,8 +178,9 @@ def parse_message(line: bytes) -> SessionMessage | None:
 
 def dump_message(message: SessionMessage) -> bytes:
     """Return a message as JSON, without a newline."""
-    how = {"exclude_none": True} if IS_LINE_1 else {"exclude_unset": True}
-    text: str = message.message.model_dump_json(by_alias=True, **how)
+    text: str = message.message.model_dump_json(
+        by_alias=True, exclude_none=IS_LINE_1, exclude_unset=not IS_LINE_1
+    )
     return text.encode()
 
 
