@@ -6,11 +6,16 @@ import pytest
 from peers.mcphttp import McpPeer
 from peers.mcprunning import Program
 
+from apflow.core.errors import SecretHostRefusedError
 from apflow.core.extensions.executor import BaseTask
 from apflow.core.extensions.registry import executor_register, get_registry
 from apflow.core.model.log import LogQuery
+from apflow.core.permissions.origin import Origin, working_for
+from apflow.core.permissions.secret_policy import Permission
 from apflow.core.store.memory import MemoryStore
 from apflow.core.task_executor import TaskExecutor
+from apflow.executor.mcp import McpExecutor
+from apflow.executor.mcp.pool import close_connections
 
 TOKEN = "a-token-that-is-secret"
 
@@ -86,3 +91,23 @@ async def test_the_log_of_the_server_is_in_the_log_of_the_task(program: Program)
     lines = {each.message: each.source for each in entries}
     assert {"disk almost full", "a line on stderr"} <= set(lines)
     assert lines["a line on stderr"] == "stderr"
+
+
+async def test_a_secret_that_is_granted_for_hosts_reaches_only_these(program: Program, peer: McpPeer):
+    origin = Origin(None, "mcp_executor", permissions={"KEY": Permission(("127.0.0.1",))})
+    inputs = {
+        "transport": "http",
+        "operation": "call_tool",
+        "tool_name": "echo",
+        "url": peer.url("/json?host"),
+    }
+    await McpExecutor().execute(inputs)
+    with working_for(origin):
+        await McpExecutor().execute(inputs)
+        elsewhere = inputs | {"url": inputs["url"].replace("127.0.0.1", "localhost")}
+        with pytest.raises(SecretHostRefusedError, match="'localhost'"):
+            await McpExecutor().execute(elsewhere)
+        with pytest.raises(SecretHostRefusedError, match="a program"):
+            await McpExecutor().execute(program.calling("echo"))
+    assert program.pids == []
+    await close_connections()

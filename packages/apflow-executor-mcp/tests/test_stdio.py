@@ -1,4 +1,4 @@
-"""Operations on a server that is a program, and what becomes of the program."""
+"""Operations on a server that is a program, and how the program ends."""
 
 import asyncio
 import json

@@ -107,7 +107,7 @@ class Connection:
         return self.link.failure or McpLostError(self.link.shown, "it was closed")
 
     async def _run(self) -> None:
-        """Open it, hold it until it is to be closed, and close it."""
+        """Open it, hold it until it must be closed, and close it."""
         link = self.link
         is_library_quiet.set(True)  # in this task, and in those that the library starts
         try:

@@ -11,6 +11,7 @@ import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any, Final, cast
 
 import httpx
@@ -30,7 +31,7 @@ from apflow.executor.mcp.link import MAX_MESSAGE_BYTES, Link
 from apflow.executor.mcp.oauth import AccessToken
 from apflow.executor.mcp.request import HttpTarget
 from apflow.executor.mcp.sdk import Streams, http_streams
-from apflow.http import GuardedTransport
+from apflow.http import GuardedTransport, ssl_context
 
 SHOWN_BODY: Final = 300  # characters of an error response
 MAX_ERROR_BYTES: Final = 1 << 16  # read of an error response
@@ -62,13 +63,21 @@ async def open_http(target: HttpTarget, link: Link) -> AsyncGenerator[Streams]:
 
 
 async def _trust(verify: bool | str) -> bool | ssl.SSLContext:
-    if isinstance(verify, bool):
+    if verify is True:
+        return await asyncio.to_thread(_system_context)
+    if verify is False:
         return verify
     try:
         certificates = await read_certificates(verify)
         return await asyncio.to_thread(ssl.create_default_context, cadata=certificates)
     except (OSError, ValueError) as error:
         raise McpInputError("verify", f"names {verify!r}, which holds no certificates: {error}") from error
+
+
+@cache
+def _system_context() -> ssl.SSLContext:
+    """Return the context that trusts the CAs of this system. Reading them takes a while."""
+    return ssl_context(True)
 
 
 async def _until_cancelled(link: Link) -> None:

@@ -82,7 +82,7 @@ class _Calls:
             raise McpProtocolError(self._where, fault) from error
 
     async def tool(self, on_progress: OnProgress) -> dict[str, Json]:
-        """Return the result of a call of a tool, also of one that the server runs as a task of its own."""
+        """Return the result of a call of a tool, also of one that the server runs as a separate task."""
         params: dict[str, Json] = {
             "name": self._request.name,
             "arguments": dict(self._request.arguments or {}),
@@ -121,7 +121,7 @@ class _Calls:
         raise McpProtocolError(self._where, f"{method} has more than {MAX_PAGES} pages")
 
     async def templates(self) -> list[Json]:
-        """Return the templates of resources, which a server need not offer."""
+        """Return the templates of resources, which a server does not have to offer."""
         try:
             return await self.pages("resources/templates/list", "resourceTemplates")
         except McpRequestError as error:

@@ -1,4 +1,4 @@
-"""Calls that the server runs as a task of its own: it returns a handle at once, and the result later."""
+"""Calls that the server runs as a separate task: it returns a handle at once, and the result later."""
 
 from __future__ import annotations
 
