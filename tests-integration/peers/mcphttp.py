@@ -113,6 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/refused":  # a JSON-RPC error with a status of HTTP
             error = {"code": -32000, "message": "no more sessions"}
             self.send(400, json.dumps({"jsonrpc": "2.0", "id": "server-error", "error": error}).encode())
+        elif method == "server/discover":
+            self.send(404, b"Not Found")
         elif method == "initialize":
             self.initialize(number)
         elif path == "/forgetful" and self.headers["Mcp-Session-Id"] not in self.state.sessions:

@@ -135,6 +135,8 @@ def status(task_id: str) -> dict[str, Any]:
     polls[task_id] -= 1
     working = {"status": "working", "statusMessage": f"{polls[task_id]} left", "pollInterval": 10}
     shown = working if polls[task_id] > 0 else {"status": "completed"}
+    if polls[task_id] < 0:
+        shown = {"status": "input_required"}
     return (
         {"taskId": task_id, "ttl": None, "createdAt": "2026-01-01T00:00:00Z"}
         | shown

@@ -44,7 +44,7 @@ async def test_it_calls_a_tool(peer: McpPeer, path: str):
 async def test_headers_are_sent_with_every_request(peer: McpPeer):
     await run(calling(peer, "/json?headers", headers={"Authorization": "Bearer 123", "X-Team": "a"}))
     sent = [headers for at, _, headers in peer.seen if at == "/json?headers"]
-    assert len(sent) == 3
+    assert len(sent) >= 3
     assert all((each["Authorization"], each["X-Team"]) == ("Bearer 123", "a") for each in sent)
 
 

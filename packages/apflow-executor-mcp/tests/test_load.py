@@ -57,7 +57,7 @@ async def test_50_sessions_leave_nothing(peer: McpPeer):
         "transport": "http",
         "operation": "call_tool",
         "tool_name": "echo",
-        "url": peer.url("/json"),
+        "url": peer.url("/json?load"),
     }
     await run(inputs)
     await close_connections()

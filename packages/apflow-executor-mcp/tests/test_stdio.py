@@ -12,6 +12,7 @@ from apflow.executor.command.errors import CommandRefusedError, CommandStartErro
 from apflow.executor.mcp import (
     McpExecutor,
     McpInputError,
+    McpInputRequiredError,
     McpLostError,
     McpProtocolError,
     McpRequestError,
@@ -200,6 +201,12 @@ async def test_a_task_of_the_server_is_followed_to_its_end(program: Program):
     assert said(await run(program.calling("research", timeout=30))) == "found it"
     sent = [each["method"] for each in program.messages if str(each.get("method")).startswith("tasks/")]
     assert sent == ["tasks/get", "tasks/get", "tasks/result"]
+
+
+async def test_a_task_of_the_server_that_requires_input_is_cancelled(program: Program):
+    with pytest.raises(McpInputRequiredError, match="requires input of a user or of a language model"):
+        await run(program.calling("research", {"polls": -1}, timeout=30))
+    assert any(each.get("method") == "tasks/cancel" for each in program.messages)
 
 
 async def test_a_task_of_the_server_is_cancelled_with_the_task(program: Program):

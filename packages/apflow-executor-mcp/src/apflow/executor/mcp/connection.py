@@ -14,7 +14,7 @@ from apflow.core.errors import ApflowError
 from apflow.executor.mcp.errors import McpConnectError, McpLostError, McpProtocolError
 from apflow.executor.mcp.http import open_http
 from apflow.executor.mcp.link import Link
-from apflow.executor.mcp.request import StdioTarget, Target
+from apflow.executor.mcp.request import HttpTarget, StdioTarget, Target
 from apflow.executor.mcp.sdk import RpcError, Session, is_library_quiet, open_session, rpc_error
 from apflow.executor.mcp.stdio import stdio_streams
 
@@ -111,12 +111,15 @@ class Connection:
         link = self.link
         is_library_quiet.set(True)  # in this task, and in those that the library starts
         try:
+            target = self._target
             streams = (
-                stdio_streams(self._target, link)
-                if isinstance(self._target, StdioTarget)
-                else open_http(self._target, link)
+                stdio_streams(target, link) if isinstance(target, StdioTarget) else open_http(target, link)
             )
-            async with streams as opened, open_session(opened, link, self._on_exception) as session:
+            is_probing = isinstance(target, HttpTarget) and not target.is_sse
+            async with (
+                streams as opened,
+                open_session(opened, link, self._on_exception, is_probing=is_probing) as session,
+            ):
                 self._ready.set_result(session)
                 await link.closing.wait()
         except asyncio.CancelledError:

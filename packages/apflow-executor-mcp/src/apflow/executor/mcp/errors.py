@@ -9,6 +9,7 @@ ExecutorError
     │   └── McpHttpError      the server responded with an HTTP status that is not a success
     ├── McpToolError          the tool reports an error
     ├── McpRequestError       the server refuses the request, with a JSON-RPC error code
+    ├── McpInputRequiredError   the server requires input in the middle of the operation
     ├── McpLostError          the connection, or the program of the server, ended before the response
     │   └── McpSessionEndedError   the server has ended the session
     ├── McpProtocolError      the server does not follow the protocol
@@ -83,6 +84,17 @@ class McpRequestError(McpError):
         advice = " The server does not offer this operation." if code == METHOD_NOT_FOUND else ""
         super().__init__(f"{where} refuses {method} with error {code}: {message.rstrip('.')}.{advice}")
         self.method, self.code = method, code
+
+
+class McpInputRequiredError(McpError):
+    """The server requires input in the middle of an operation."""
+
+    def __init__(self, where: str, method: str) -> None:
+        super().__init__(
+            f"{where} requires input of a user or of a language model to complete {method}. "
+            "A task cannot provide it: give all that is needed in `arguments`."
+        )
+        self.method = method
 
 
 class McpLostError(McpError):

@@ -39,6 +39,7 @@ CANCEL_SECONDS: Final = 1.0  # for the server to accept that requests were cance
 POLL_INTERVAL_SECONDS: Final = 0.02
 KINDS: Final = ("application/json", "text/event-stream")
 CREDENTIAL_STATUSES: Final = (401, 403, 407)
+PROBE: Final = "server/discover"  # any refusal means that the server needs a handshake
 SESSION_ID: Final = "mcp-session-id"
 
 
@@ -99,11 +100,12 @@ class _Reporting(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; return the response, whose body is bounded."""
         number, method = _message_of(request)
-        is_essential = number is not None or (self._target.is_sse and request.method == "GET")
+        needs_response = number is not None or (self._target.is_sse and request.method == "GET")
+        is_essential = needs_response and method != PROBE
         try:
             response = await self._authorized(request)
         except (httpx.HTTPError, ApflowError, OSError) as error:
-            if is_essential:
+            if needs_response:
                 self._link.fail(_connect_error(self._link.shown, error))
             raise
         if method == "notifications/cancelled":

@@ -9,6 +9,7 @@ from apflow.core.errors import InvalidInputError
 from apflow.core.payload.json_value import dumps
 from apflow.executor.mcp.errors import (
     METHOD_NOT_FOUND,
+    McpInputRequiredError,
     McpProtocolError,
     McpRequestError,
     McpTooLargeError,
@@ -31,6 +32,7 @@ async def perform(session: Session, request: McpRequest, on_progress: OnProgress
     Raises:
         McpToolError: the tool reports an error.
         McpRequestError: the server refuses a request.
+        McpInputRequiredError: the server requires input.
         McpProtocolError: the result is not what the protocol says.
         McpTooLargeError: the result is too large.
     """
@@ -68,7 +70,7 @@ class _Calls:
     ) -> dict[str, Json]:
         """Return the result of one request."""
         try:
-            return await self._session.request(method, params, on_progress)
+            result = await self._session.request(method, params, on_progress)
         except RpcError as error:
             if is_closed(error):
                 raise
@@ -80,6 +82,9 @@ class _Calls:
         except ValueError as error:  # pydantic's ValidationError is one
             fault = f"the result of {method} is invalid ({str(error).splitlines()[0]})"
             raise McpProtocolError(self._where, fault) from error
+        if result.get("resultType") == "input_required":
+            raise McpInputRequiredError(self._where, method)
+        return result
 
     async def tool(self, on_progress: OnProgress) -> dict[str, Json]:
         """Return the result of a call of a tool, also of one that the server runs as a separate task."""
@@ -97,7 +102,10 @@ class _Calls:
         handle = handle_in(result)
         if handle is None:
             return result
-        return await follow(handle, self.send, lambda message: on_progress(0.0, None, message))
+        ended = await follow(handle, self.send, lambda message: on_progress(0.0, None, message))
+        if ended is None:
+            raise McpInputRequiredError(self._where, "tools/call")
+        return ended
 
     async def pages(self, method: str, name: str) -> list[Json]:
         """Return the entries of a list, of all pages."""

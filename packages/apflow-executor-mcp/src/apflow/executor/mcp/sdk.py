@@ -125,12 +125,13 @@ class _Session:
 
 @asynccontextmanager
 async def open_session(
-    streams: Streams, link: Link, on_exception: Callable[[Exception], object]
+    streams: Streams, link: Link, on_exception: Callable[[Exception], object], *, is_probing: bool
 ) -> AsyncGenerator[Session]:
     """Yield a session over the streams of a transport, after the handshake.
 
     Args:
         on_exception: called with what the transport reports as an error.
+        is_probing: whether to ask first whether the server needs a handshake, if the library can do that.
     """
 
     async def on_log(params: Any) -> None:
@@ -145,13 +146,24 @@ async def open_session(
         *streams, logging_callback=on_log, message_handler=on_message, client_info=info
     )
     async with session:
-        try:
-            await session.initialize()
-        except RpcError as error:
-            if IS_LINE_1 or rpc_error(error)[0] not in MODERN:
-                raise
-            await session.discover()
+        await _negotiate(session, is_probing=is_probing and not IS_LINE_1)
         yield _Session(session, link)
+
+
+async def _negotiate(session: Any, *, is_probing: bool) -> None:
+    """Agree on a revision of the protocol: by the handshake, or without one from 2026-07-28 on.
+
+    A program may not respond to a request before the handshake, so only servers at addresses are probed.
+    """
+    if is_probing:
+        await importlib.import_module("mcp.client._probe").negotiate_auto(session)
+        return
+    try:
+        await session.initialize()
+    except RpcError as error:
+        if IS_LINE_1 or rpc_error(error)[0] not in MODERN:
+            raise
+        await session.discover()
 
 
 def rpc_error(error: Exception) -> tuple[int, str]:

@@ -25,8 +25,10 @@ def handle_in(result: Mapping[str, Json]) -> dict[str, Json] | None:
 
 async def follow(
     handle: Mapping[str, Json], send: Send, on_message: Callable[[str], Awaitable[object]]
-) -> dict[str, Json]:
-    """Return the result of a task of the server, once it has ended. Cancelling the caller cancels the task.
+) -> dict[str, Json] | None:
+    """Return the result of a task of the server, once it has ended; None if it requires input.
+
+    If the task requires input, or the caller is cancelled, the task of the server is cancelled.
 
     Args:
         send: sends a request.
@@ -35,9 +37,10 @@ async def follow(
     name = {"taskId": handle["taskId"]}
     message: object = None
     try:
-        # A task that requires input gets it in reply to requests that accompany its result, all of which
-        # are refused.
-        while handle.get("status") not in (*ENDED, "input_required"):
+        while handle.get("status") not in ENDED:
+            if handle.get("status") == "input_required":
+                await _cancel(name, send)
+                return None
             if handle.get("statusMessage") not in (None, message):
                 message = handle["statusMessage"]
                 await on_message(str(message))
@@ -45,10 +48,14 @@ async def follow(
             handle = await send("tasks/get", name)
         return await send("tasks/result", name)
     except asyncio.CancelledError:
-        with suppress(Exception):
-            async with asyncio.timeout(CANCEL_SECONDS):
-                await send("tasks/cancel", name)
+        await _cancel(name, send)
         raise
+
+
+async def _cancel(name: Mapping[str, Json], send: Send) -> None:
+    with suppress(Exception):
+        async with asyncio.timeout(CANCEL_SECONDS):
+            await send("tasks/cancel", name)
 
 
 def _interval(handle: Mapping[str, Json]) -> float:
