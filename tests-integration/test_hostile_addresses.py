@@ -23,6 +23,14 @@ Call = Callable[[str, int], tuple[str, dict[str, Any]]]
 # The target of each executor: a URL, or a host.
 CALLS: dict[str, Call] = {
     "http": lambda host, port: ("rest_executor", {"url": f"http://{host}:{port}/"}),
+    "mcp": lambda host, port: (
+        "mcp_executor",
+        {"transport": "http", "operation": "list_tools", "url": f"http://{host}:{port}/mcp"},
+    ),
+    "mcp-sse": lambda host, port: (
+        "mcp_executor",
+        {"transport": "sse", "operation": "list_tools", "url": f"http://{host}:{port}/sse"},
+    ),
     "websocket": lambda host, port: ("websocket_executor", {"url": f"ws://{host}:{port}/", "message": "m"}),
     "grpc": lambda host, port: (
         "grpc_executor",

@@ -1,74 +1,45 @@
-"""The conformance suite of MCP against our server, mounted and authenticated as in production.
-
-The suite is an npm package that needs Node 22 or newer: the variable `MCP_CONFORMANCE` names the directory in
-which `npm install @modelcontextprotocol/conformance@0.2.0-alpha.12` was run, `MCP_NODE` the program.
-"""
+"""The executor as a client, in the conformance suite of the protocol."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from socket import create_server
 
-import httpx
 import pytest
-from mcp import ClientSession
+from peers.mcpservers import mcp_servers
 
-FIXTURES = Path(__file__).parent / "mcp_suite" / "fixtures.py"
-PROGRAM = "node_modules/@modelcontextprotocol/conformance/dist/index.js"
-# Version 1 of the SDK does not speak 2026-07-28.
-REVISIONS = ["2025-11-25", *(["2026-07-28"] if hasattr(ClientSession, "discover") else [])]
-START_SECONDS = 60.0
-SUITE_SECONDS = 600.0
-SUITE = os.environ.get("MCP_CONFORMANCE")
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve the application with the fixtures; yield the address of its endpoint."""
-    with create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    url, log = f"http://127.0.0.1:{port}", folder / "log"
-    with log.open("w") as output:
-        process = subprocess.Popen([sys.executable, str(FIXTURES), str(port)], stdout=output, stderr=output)
-    with process:
-        try:
-            until = time.monotonic() + START_SECONDS
-            while not answers(url):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < until, log.read_text()
-                time.sleep(0.05)
-            yield f"{url}/mcp"
-        finally:
-            process.terminate()
+CLIENT = Path(__file__).parent / "peers" / "mcpclient.py"
+SCENARIOS = [
+    ("initialize", "2025-11-25"),
+    ("tools_call", "2025-11-25"),
+    ("sse-retry", "2025-11-25"),
+    ("json-schema-2020-12-preservation", "2025-11-25"),
+    ("tools_call", "2026-07-28"),
+    ("request-metadata", "2026-07-28"),
+    ("http-standard-headers", "2026-07-28"),
+]
 
 
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/ready", timeout=1).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-@pytest.mark.skipif(SUITE is None, reason="MCP_CONFORMANCE does not name the directory of the suite")
-@pytest.mark.timeout(SUITE_SECONDS + START_SECONDS)
-@pytest.mark.parametrize("revision", REVISIONS)
-def test_no_check_of_the_conformance_suite_fails(tmp_path: Path, revision: str):
-    node, program = os.environ.get("MCP_NODE", "node"), Path(SUITE or "") / PROGRAM
-    with served(tmp_path) as url:
-        done = subprocess.run(
-            [node, program, "server", "--url", url, "--requirements", revision, "-o", tmp_path / "checks"],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-            timeout=SUITE_SECONDS,
-        )
-    summary = done.stdout[done.stdout.find("=== SUMMARY") :]
-    assert done.returncode == 0, summary + done.stderr
-    assert "passed" in summary
+@pytest.mark.parametrize(("scenario", "version"), SCENARIOS)
+def test_the_executor_passes_a_scenario(scenario: str, version: str, tmp_path: Path):
+    if version == "2026-07-28" and find_spec("mcp_types") is None:
+        pytest.skip("takes mcp 2")
+    servers = mcp_servers()
+    suite = servers.folder / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
+    command = [str(servers.node), str(suite), "client", "--scenario", scenario, "--spec-version", version]
+    client = f"{sys.executable} -P {CLIENT}"
+    done = subprocess.run(
+        [*command, "--command", client, "--timeout", "100000", "--output-dir", str(tmp_path)],
+        cwd=tmp_path,
+        env={**os.environ, "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert "OVERALL: PASSED" in said, said
+    assert ", 0 failed" in said, said

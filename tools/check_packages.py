@@ -40,8 +40,15 @@ PARENTS = ("apflow", "apflow.executor", "apflow.storage", "importlib")
 PEERS = {
     "apflow-client": ("apflow-server", "apflow-storage-duckdb"),
     "apflow-executor-apflow": ("apflow-server", "apflow-storage-duckdb"),
-    # Programs that must not import CrewAI, and the former name that offers the executors.
-    "apflow-executor-crewai": ("apflow-cli", "apflow-server", "apflow-storage-duckdb", "aipartnerupflow"),
+    # Programs that must not import CrewAI, and the former name that offers the executors; the executor whose
+    # library CrewAI needs in an older version.
+    "apflow-executor-crewai": (
+        "apflow-cli",
+        "apflow-server",
+        "apflow-storage-duckdb",
+        "aipartnerupflow",
+        "apflow-executor-mcp",
+    ),
 }
 GROUPS = (
     "executors",

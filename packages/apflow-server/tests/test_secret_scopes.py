@@ -193,6 +193,10 @@ def test_clients_may_name_no_files_by_default(
     rows: list[tuple[str, dict[str, Any]]] = [
         ("rest_executor", {"url": receiver.url, "verify": path}),
         ("websocket_executor", {"url": receiver.url.replace("http", "wss"), "message": "m", "verify": path}),
+        (
+            "mcp_executor",
+            {"transport": "http", "operation": "list_tools", "url": receiver.url, "verify": path},
+        ),
         ("grpc_executor", target | {"tls": {"ca": path}}),
         ("grpc_executor", target | {"tls": {"cert": path, "key": path}}),
         ("ssh_executor", shell | {"key_file": path}),

@@ -59,7 +59,7 @@ class Settings:
     background_daemon: bool = True  # whether `run flow --background` starts the daemon where it is needed
     daemon_log_max_bytes: int = 10 << 20  # of the log of the daemon, after which a new one begins
     migration_copy: bool = True  # whether a database file is copied before a migration changes it
-    command_allow: tuple[str, ...] = ()  # programs that command_executor may run; "*": any
+    command_allow: tuple[str, ...] = ()  # programs that tasks may run; "*": any
     command_shell: bool = False  # whether command_executor may use a shell
     docker_volume_roots: tuple[str, ...] = ()  # folders below which docker_executor may mount any
     # Directories below which tasks may name files; see `permissions.file_policy`.

@@ -37,7 +37,7 @@ DESCRIPTIONS: dict[str, str] = {
     "background_daemon": "whether apflow run flow --background starts the daemon if no other process runs the tree",
     "daemon_log_max_bytes": "size of the log of the daemon, after which a new one begins",
     "migration_copy": "whether a database file is copied before a later version migrates its tables",
-    "command_allow": "programs that command_executor may run, comma-separated; * allows any",
+    "command_allow": "programs that command_executor and mcp_executor may run, comma-separated; * allows any",
     "command_shell": "whether command_executor may use a shell",
     "docker_volume_roots": "directories below which docker_executor may mount directories, comma-separated",
     "file_roots": "directories below which tasks may name files (certificates, keys), comma-separated; * allows any file. Default: none for trees from clients of a server with tokens, any for other trees",

@@ -7,10 +7,11 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from apflow.core.capture.task_log import output_log
 from apflow.core.process.captured_output import Output
@@ -77,8 +78,8 @@ async def run_process(launch: Launch, process: Process, stdin: bytes, seconds: f
         for output in (process.stdout, process.stderr):
             pipes.append(OutputPipe(output, process.end_output))
             await pipes[-1].open()
-        with _file_of(launch) as file:
-            running = await _start(launch, file, process, pipes, takes_input=bool(stdin))
+        with file_of(launch) as file:
+            running = await start(launch, file, process, pipes, takes_input=bool(stdin))
             try:
                 async with asyncio.timeout(seconds):
                     running.feed(stdin)
@@ -96,8 +97,18 @@ async def run_process(launch: Launch, process: Process, stdin: bytes, seconds: f
             pipe.close()
 
 
+class GivenPipe(Protocol):
+    """A pipe whose writing end a process gets."""
+
+    given: int  # the descriptor of that end
+
+    def give(self) -> None:
+        """Close that end here, once the process has it."""
+        ...
+
+
 @dataclass(slots=True)
-class _Running:
+class Running:
     """A process that was started."""
 
     process: Process
@@ -112,7 +123,7 @@ class _Running:
             pipe.write_eof()
 
     async def end(self, grace: float = 0.0) -> Ending:
-        """Make sure that the group has ended: wait, ask it, then kill it."""
+        """Make sure that the group has ended: wait for `grace` seconds, ask it, then kill it."""
         group, left = self.transport.get_pid(), 0
         try:
             await self._wait_for(group, grace)
@@ -146,9 +157,19 @@ class _Running:
             wait = min(MAX_WAIT_SECONDS, wait * 2)
 
 
-async def _start(
-    launch: Launch, file: str, process: Process, pipes: list[OutputPipe], *, takes_input: bool
-) -> _Running:
+async def start(
+    launch: Launch, file: str, process: Process, pipes: Sequence[GivenPipe], *, takes_input: bool
+) -> Running:
+    """Return a started process, which the caller ends with `Running.end`.
+
+    Args:
+        file: the path to execute, from `file_of`, which must stay valid while the process runs.
+        pipes: for its standard output and its standard error.
+        takes_input: whether it gets a pipe as its standard input.
+
+    Raises:
+        OSError, ValueError: the system refuses to start it.
+    """
     pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     watched = reaper.watch([each.given for each in pipes])
     starting = asyncio.ensure_future(
@@ -169,7 +190,7 @@ async def _start(
     except asyncio.CancelledError:  # the start takes milliseconds, and the process must be ended
         with suppress(OSError, ValueError):
             transport, _ = await starting
-            await _Running(process, transport, watched).end()
+            await Running(process, transport, watched).end()
         watched.ended()
         raise
     except BaseException:
@@ -179,11 +200,11 @@ async def _start(
         for each in pipes:
             each.give()
     watched.started(transport.get_pid())
-    return _Running(process, transport, watched)
+    return Running(process, transport, watched)
 
 
 @contextmanager
-def _file_of(launch: Launch) -> Generator[str]:
+def file_of(launch: Launch) -> Generator[str]:
     """Yield the path to execute: a temporary link where the task names the program by a link."""
     if launch.alias is None:
         yield launch.executable

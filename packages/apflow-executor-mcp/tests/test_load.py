@@ -1,0 +1,124 @@
+"""Many connections, and what they leave."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from peers.mcphttp import McpPeer
+from peers.mcprunning import Program, is_alive, run, said
+
+from apflow.executor.mcp import McpError
+from apflow.executor.mcp.pool import close_connections
+
+CRASHING = """
+import asyncio, json, os, sys
+from apflow.executor.mcp import McpExecutor
+
+async def main():
+    executor = McpExecutor()
+    await executor.execute(json.loads(sys.argv[1]))
+    await executor.execute(json.loads(sys.argv[2]))
+
+asyncio.run(main())
+"""
+
+
+def held() -> tuple[int, int]:
+    """Count the open descriptors and threads of this process, without the bounded pool of the event loop."""
+    threads = [each for each in threading.enumerate() if not each.name.startswith(("asyncio_", "Thread-"))]
+    return len(list(Path("/proc/self/fd").iterdir())), len(threads)
+
+
+def children() -> set[str]:
+    """Return the processes that this process has started."""
+    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
+async def test_20_programs_leave_nothing(program: Program):
+    await run(program.calling("echo"))
+    await close_connections()
+    before = held(), children()
+    for number in range(20):
+        assert said(await run(program.calling("echo", {"n": number}))) == f'{{"n": {number}}}'
+        await close_connections()
+    assert (held(), children()) == before
+    assert len(set(program.pids)) == 21
+
+
+async def test_50_sessions_leave_nothing(peer: McpPeer):
+    inputs = {
+        "transport": "http",
+        "operation": "call_tool",
+        "tool_name": "echo",
+        "url": peer.url("/json?load"),
+    }
+    await run(inputs)
+    await close_connections()
+    before = await settled()
+    for _ in range(50):
+        await run(inputs)
+        await close_connections()
+    assert (await settled())[1] <= before[1]
+
+
+async def settled() -> tuple[int, int]:
+    """Return what is held once the server has seen that connections are closed."""
+    counts = held()
+    for _ in range(100):
+        await asyncio.sleep(0.05)
+        if held() == counts:
+            return counts
+        counts = held()
+    return counts
+
+
+async def test_failures_leave_nothing(program: Program):
+    ways: list[dict[str, Any]] = [
+        program.calling("die"),
+        program.calling("kill"),
+        program.calling("hang", timeout=0.2),
+        program.calling("slow", timeout=0.2),
+        program.calling("garbage", {"lines": 2000}),
+        program.calling("fail"),
+        program.inputs("list_tools", mode="exit"),
+        program.inputs("list_prompts"),
+    ]
+
+    async def fail_in_each_way() -> None:
+        for inputs in ways:
+            try:
+                await run(inputs)
+            except McpError:
+                continue
+            raise AssertionError(inputs)
+        await close_connections()
+
+    await fail_in_each_way()
+    before = held(), children()
+    for _ in range(2):
+        await fail_in_each_way()
+    assert (held(), children()) == before
+    assert program.running == []
+
+
+def test_no_program_outlives_a_process_that_is_killed(program: Program):
+    calls = [json.dumps(program.calling(name)) for name in ("echo", "hang")]
+    process = subprocess.Popen([sys.executable, "-c", CRASHING, *calls])
+    limit = time.monotonic() + 60
+    while not any(each.get("params", {}).get("name") == "hang" for each in program.messages):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    (pid,) = program.pids
+    assert is_alive(pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    while is_alive(pid):
+        assert time.monotonic() < limit
+        time.sleep(0.05)

@@ -1,0 +1,43 @@
+"""The client that the MCP conformance suite tests: the executor, in the operations of a scenario.
+
+    python -P mcpclient.py URL
+
+MCP_CONFORMANCE_SCENARIO names the scenario.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Any
+
+from apflow.executor.mcp import McpExecutor
+from apflow.executor.mcp.pool import close_connections
+
+Inputs = dict[str, Any]
+
+CALLS: dict[str, list[Inputs]] = {
+    "initialize": [],
+    "tools_call": [{"tool_name": "add_numbers", "arguments": {"a": 5, "b": 3}}],
+    "sse-retry": [{"tool_name": "test_reconnection"}],
+    "http-custom-headers": [],
+}
+
+
+async def main(scenario: str, url: str) -> None:
+    """Perform the operations of a scenario."""
+    server: Inputs = {"transport": "http", "url": url, "timeout": 20}
+    await perform(server | {"operation": "list_tools"})
+    for call in CALLS.get(scenario, []):
+        await perform(server | {"operation": "call_tool"} | call)
+    await close_connections()
+
+
+async def perform(inputs: Inputs) -> None:
+    result = await McpExecutor().execute(inputs)
+    print(result["result"])
+
+
+if __name__ == "__main__":
+    asyncio.run(main(os.environ["MCP_CONFORMANCE_SCENARIO"], sys.argv[-1]))
