@@ -16,6 +16,7 @@ from repository import ROOT, UMBRELLA, Package, is_first_party, packages, report
 
 # Where the module that is imported is not called like the distribution that brings it.
 DISTRIBUTION_OF = {
+    "a2a": "a2a-sdk",
     "docstring_parser": "docstring-parser",
     "google": "protobuf",
     "grpc": "grpcio",
@@ -44,6 +45,7 @@ PEERS = {
 }
 GROUPS = (
     "executors",
+    "named_executors",
     "storages",
     "runners",
     "hooks",
