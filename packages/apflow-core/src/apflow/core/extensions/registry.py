@@ -351,11 +351,11 @@ class ExtensionRegistry:
             PluginError: it cannot be loaded, or two distributions offer it.
             SettingsError: a setting names it, and the name is taken or not usable.
         """
+        named = named_executors().get(executor_id)
+        if named is not None:
+            return self._named_entry(named)
         entry = self._entries.get(executor_id)
         if entry is None:
-            named = named_executors().get(executor_id)
-            if named is not None:
-                return self._named_entry(named)
             entry = self._entries[executor_id] = self._find(executor_id)
         return entry
 

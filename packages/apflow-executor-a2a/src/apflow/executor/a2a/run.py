@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from a2a.client.client import Client, ClientCallContext
 from a2a.types.a2a_pb2 import (
@@ -47,8 +47,8 @@ class AgentRun:
     on_update: OnUpdate
     poll_interval: float
     is_streaming: bool
-    is_sent: bool = False
     _is_known: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_cut: bool = False  # it was cancelled before the answer was complete
     _has_gap: bool = False  # updates may have been missed
     _lost_at: float | None = None  # since when the agent cannot be reached
 
@@ -62,6 +62,7 @@ class AgentRun:
         try:
             await asyncio.shield(sending)
         except asyncio.CancelledError:
+            self._is_cut = True
             await self._settle(sending)
             raise
         while not self.answer.is_over:
@@ -71,7 +72,7 @@ class AgentRun:
 
     async def abandon(self) -> None:
         """Cancel the task of the agent, unless it has ended or waits for the user. A failure is logged."""
-        if self.answer.task_id is None and self.is_sent and self.answer.is_empty:
+        if self._is_cut and self.answer.is_empty:
             logger.warning("The agent at %s may still be working: it has named no task", self.answer.where)
         if not self.answer.is_running:
             return
@@ -87,7 +88,6 @@ class AgentRun:
             )
 
     async def _send(self) -> None:
-        self.is_sent = True
         try:
             await self._read(self.client.send_message(self.message, context=self.context))
         except A2aUnreachableError:
@@ -98,7 +98,7 @@ class AgentRun:
     async def _settle(self, sending: asyncio.Task[None]) -> None:
         """Wait until the agent has named its task, so that it can be cancelled; then stop reading."""
         known = asyncio.create_task(self._is_known.wait(), name="apflow:a2a:known")
-        waiting: set[asyncio.Task[object]] = {known, sending}  # type: ignore[arg-type]
+        waiting: set[asyncio.Task[Any]] = {known, sending}
         await asyncio.wait(waiting, timeout=SETTLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         for each in waiting:
             each.cancel()
