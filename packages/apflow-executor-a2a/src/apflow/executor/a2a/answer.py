@@ -73,6 +73,8 @@ class Answer:
     message: Message | None = None  # the answer without a task, or the message of the last status
     artifacts: dict[str, CollectedArtifact] = field(default_factory=dict[str, CollectedArtifact])
     size: int = 0  # bytes of the artifacts
+    # The state is that from before the message: a stream may begin with the task as it was.
+    is_stale: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -82,7 +84,12 @@ class Answer:
     @property
     def is_over(self) -> bool:
         """Whether nothing follows: the task has ended, or waits for the user, or there is no task."""
-        return not self.is_empty and (self.task_id is None or self.state in _ENDED | _WAITING)
+        return not (self.is_empty or self.is_stale) and (self.task_id is None or self.is_stopped)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the task has ended, or waits for the user."""
+        return self.state in _ENDED | _WAITING
 
     @property
     def is_running(self) -> bool:

@@ -72,6 +72,7 @@ class AgentCall:
                 self._report,
                 self._inputs.get("poll_interval", POLL_INTERVAL),
                 is_streaming,
+                self._inputs.get("task_id"),
             )
             try:
                 await run.finish()
@@ -96,7 +97,8 @@ class AgentCall:
             try:
                 config = ClientConfig(
                     streaming=is_streaming,
-                    polling=not is_streaming,
+                    # Where a task is continued, its state does not show whether the message was read.
+                    polling=not (is_streaming or self._inputs.get("task_id")),
                     httpx_client=http,
                     grpc_channel_factory=None if channel is None else _always(channel),
                     supported_protocol_bindings=[interface.binding],

@@ -47,6 +47,7 @@ class AgentRun:
     on_update: OnUpdate
     poll_interval: float
     is_streaming: bool
+    continues: str | None = None  # the id of the task that the message continues
     _is_known: asyncio.Event = field(default_factory=asyncio.Event)
     _is_cut: bool = False  # it was cancelled before the answer was complete
     _has_gap: bool = False  # updates may have been missed
@@ -72,19 +73,20 @@ class AgentRun:
 
     async def abandon(self) -> None:
         """Cancel the task of the agent, unless it has ended or waits for the user. A failure is logged."""
-        if self._is_cut and self.answer.is_empty:
+        task_id = self.continues if self.answer.is_empty and self._is_cut else self.answer.task_id
+        if self._is_cut and self.answer.is_empty and task_id is None:
             logger.warning("The agent at %s may still be working: it has named no task", self.answer.where)
-        if not self.answer.is_running:
+        if task_id is None or self.answer.is_over:
             return
         try:
             async with asyncio.timeout(CANCEL_SECONDS):
                 with reported(self.answer.where):
-                    request = CancelTaskRequest(id=self.answer.task_id)
+                    request = CancelTaskRequest(id=task_id)
                     await self.client.cancel_task(request, context=self.context)
         except (TimeoutError, ApflowError) as error:
             cause = str(error) or "it took too long"
             logger.warning(
-                "Task %r of the agent at %s may still run: %s", self.answer.task_id, self.answer.where, cause
+                "Task %r of the agent at %s may still run: %s", task_id, self.answer.where, cause
             )
 
     async def _send(self) -> None:
@@ -120,13 +122,17 @@ class AgentRun:
                         raise
                     update = None
                 if update is None:
+                    self.answer.is_stale = False
                     self._has_gap = self.answer.is_running and self.is_streaming
                     return
                 await self._apply(update)
 
     async def _apply(self, update: StreamResponse) -> None:
         self.meter.reset()
+        is_first = self.answer.is_empty
         self.answer.apply(update)
+        may_be_old = is_first and self.continues is not None and self.is_streaming
+        self.answer.is_stale = may_be_old and update.HasField("task") and self.answer.is_stopped
         if not self.answer.is_empty:
             self._is_known.set()
         await self.on_update(update)
