@@ -26,9 +26,9 @@ from a2a.server.tasks import InMemoryTaskStore, TaskUpdater
 from a2a.types import a2a_pb2_grpc
 from a2a.types.a2a_pb2 import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Message, TaskState
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 BINDINGS = ("JSONRPC", "HTTP+JSON", "GRPC")
 VERSIONS = ("1.0", "0.3")
@@ -206,6 +206,21 @@ def a2a_agent(
         assert not thread.is_alive()
 
 
+def _checked(agent: A2aAgent, app: Starlette) -> ASGIApp:
+    """Return the application with a check of the token."""
+
+    async def check(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        agent.headers.append(headers)
+        is_open = agent.token is None or scope["path"].startswith("/.well-known/")
+        if is_open or headers.get("authorization") == f"Bearer {agent.token}":
+            await app(scope, receive, send)
+        else:
+            await JSONResponse({"detail": "unauthorized"}, 401)(scope, receive, send)
+
+    return check
+
+
 async def _serve(
     agent: A2aAgent,
     options: tuple[Sequence[str], str, bool, str],
@@ -226,16 +241,7 @@ async def _serve(
         *create_jsonrpc_routes(handler, "/", enable_v0_3_compat=True),
         Mount("/rest", routes=create_rest_routes(handler, enable_v0_3_compat=True)),
     ]
-    app = Starlette(routes=routes)
-
-    @app.middleware("http")
-    async def check(request: Request, respond: Any) -> Response:
-        agent.headers.append(dict(request.headers))
-        is_open = agent.token is None or request.url.path.startswith("/.well-known/")
-        if not is_open and request.headers.get("authorization") != f"Bearer {agent.token}":
-            return JSONResponse({"detail": "unauthorized"}, 401)
-        return await respond(request)
-
+    app = _checked(agent, Starlette(routes=routes))
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, lifespan="off")
     web = uvicorn.Server(config)
     await server.start()

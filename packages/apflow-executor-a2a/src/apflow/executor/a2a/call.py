@@ -46,6 +46,7 @@ class AgentCall:
         self._answer = Answer(address.shown, limit)
         self._facts: dict[str, Json] = {"agent": None, "url": address.shown, "transport": None}
         self._reported_at = float("-inf")
+        self._reported: dict[str, Json] | None = None
 
     @property
     def task_id(self) -> str | None:
@@ -115,8 +116,8 @@ class AgentCall:
         if queue is None or (is_piece(update) and now - self._reported_at < REPORT_SECONDS):
             return
         event = event_of(update, self._answer)
-        if event is not None:
-            self._reported_at = now
+        if event is not None and event != self._reported:  # a poll often finds no change
+            self._reported_at, self._reported = now, event
             await queue.put({"task_id": self._executor.task_id, **event})
 
 

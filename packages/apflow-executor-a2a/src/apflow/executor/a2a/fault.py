@@ -19,6 +19,7 @@ from apflow.executor.a2a.errors import (
     A2aError,
     A2aRefusedError,
     A2aResponseError,
+    A2aTooLargeError,
     A2aUnauthorizedError,
     A2aUnreachableError,
 )
@@ -34,8 +35,11 @@ _UNREADABLE: Final = (
 
 
 @contextmanager
-def reported(where: str) -> Generator[None]:
+def reported(where: str, limit: int = 0) -> Generator[None]:
     """Raise errors of the SDK and its libraries as errors of this package. Only calls of the SDK belong in it.
+
+    Args:
+        limit: how many bytes an answer may have.
 
     Raises:
         A2aError: one of its kinds.
@@ -45,29 +49,25 @@ def reported(where: str) -> Generator[None]:
     except ApflowError:
         raise
     except (A2AError, httpx.HTTPError, grpc.aio.AioRpcError, *_UNREADABLE) as error:
-        raise error_of(error, where) from error
+        raise error_of(error, where, limit) from error
 
 
-def error_of(error: BaseException, where: str) -> A2aError:
+def error_of(error: BaseException, where: str, limit: int = 0) -> A2aError:
     """Return the error of this package for one of the SDK."""
     causes = list(_causes(error))
-    for cause in causes:
-        found = _of_transport(cause, where)
-        if isinstance(found, A2aUnauthorizedError | A2aUnreachableError):
-            return found
-    if isinstance(error, A2AError) and not isinstance(error, A2AClientError):
-        return A2aRefusedError(where, _shown(error), type(error).__name__)
-    for cause in causes:
-        found = _of_transport(cause, where)
-        if found is not None:
-            return found
+    found = next((each for each in (_of_transport(cause, where, limit) for cause in causes) if each), None)
+    is_of_protocol = isinstance(error, A2AError) and not isinstance(error, A2AClientError)
+    if is_of_protocol and (found is None or isinstance(found, A2aRefusedError)):
+        return A2aRefusedError(where, _shown(error), type(error).__name__)  # it says more than the status
+    if found is not None:
+        return found
     text = _shown(error)
     if isinstance(error, A2AClientError) and text.startswith("JSON-RPC Error"):
         return A2aRefusedError(where, text)
     return A2aResponseError(where, text)
 
 
-def _of_transport(error: BaseException, where: str) -> A2aError | None:
+def _of_transport(error: BaseException, where: str, limit: int) -> A2aError | None:
     if isinstance(error, httpx.HTTPStatusError):
         status = f"HTTP {error.response.status_code} {error.response.reason_phrase}".strip()
         if error.response.status_code in _UNAUTHORIZED:
@@ -78,17 +78,19 @@ def _of_transport(error: BaseException, where: str) -> A2aError | None:
     if isinstance(error, httpx.TransportError):
         return A2aUnreachableError(where, _shown(error))
     if isinstance(error, grpc.aio.AioRpcError):
-        return _of_grpc(error, where)
+        return _of_grpc(error, where, limit)
     return None
 
 
-def _of_grpc(error: grpc.aio.AioRpcError, where: str) -> A2aError:
+def _of_grpc(error: grpc.aio.AioRpcError, where: str, limit: int) -> A2aError:
     code = error.code()
     text = f"{code.name}: {(error.details() or '')[:SHOWN]}"
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return A2aUnreachableError(where, text)
     if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
         return A2aUnauthorizedError(where, text)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:  # raised on this side
+        return A2aTooLargeError(where, limit)
     return A2aRefusedError(where, text)
 
 

@@ -80,7 +80,7 @@ class AgentRun:
             return
         try:
             async with asyncio.timeout(CANCEL_SECONDS):
-                with reported(self.answer.where):
+                with reported(self.answer.where, self.answer.limit):
                     request = CancelTaskRequest(id=task_id)
                     await self.client.cancel_task(request, context=self.context)
         except (TimeoutError, ApflowError) as error:
@@ -115,7 +115,7 @@ class AgentRun:
                 limit = asyncio.timeout(SILENCE_SECONDS if self.answer.is_running else None)
                 try:
                     async with limit:
-                        with reported(self.answer.where):
+                        with reported(self.answer.where, self.answer.limit):
                             update = await anext(updates, None)
                 except TimeoutError:
                     if not limit.expired():
@@ -123,7 +123,7 @@ class AgentRun:
                     update = None
                 if update is None:
                     self.answer.is_stale = False
-                    self._has_gap = self.answer.is_running and self.is_streaming
+                    self._has_gap |= self.answer.is_running and self.is_streaming
                     return
                 await self._apply(update)
 
@@ -164,6 +164,6 @@ class AgentRun:
 
     async def _fetch(self) -> None:
         request = GetTaskRequest(id=self.answer.task_id, history_length=0)
-        with reported(self.answer.where):
+        with reported(self.answer.where, self.answer.limit):
             task = await self.client.get_task(request, context=self.context)
         await self._apply(StreamResponse(task=task))
