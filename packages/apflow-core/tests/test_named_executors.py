@@ -105,7 +105,7 @@ def test_a_package_that_cannot_be_imported_is_reported(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ):
     install("makes-named", ENTRY, "import no_such_library", group=GROUP)
-    monkeypatch.setenv("APFLOW_PLUGINS_PREFER", "north=one")
+    monkeypatch.setenv("APFLOW_PLUGINS_PREFER", "north=unmade")
     reset_settings()
     with pytest.raises(PluginLoadError, match="no_such_library"):
         get_executor("north")
