@@ -144,7 +144,7 @@ async def test_cancelling_the_tree_cancels_the_task_of_the_agent(own_agent: A2aA
         await running
         ended = (await store.get([tree.task.id]))[tree.task.id]
     assert ended.status == "cancelled"
-    assert own_agent.cancelled == [ended.result["task_id"]]
+    assert own_agent.cancelled == [ended.result["partial_result"]["task_id"]]
     await until(lambda: not own_agent.working)
 
 
