@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from installing import PLAIN, Environment, must_run, new_environment
+from installing import PLAIN, Environment, new_environment, run
 from peers.apflowserver import until
 
 from apflow.executor.a2a import A2aExecutor
@@ -24,14 +24,21 @@ POLL = {"use_streaming": False, "poll_interval": 0.05}
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     made = new_environment(tmp_path_factory.mktemp("former") / "venv")
     wanted = ["a2a-sdk[http-server,grpc]>=0.3,<0.4", "uvicorn"]
-    must_run("uv", "pip", "install", "--quiet", "--python", made.python, *wanted)
+    command = ["uv", "pip", "install", "--quiet", "--python", made.python, *wanted]
+    installed = run(*command, environment={"UV_CONSTRAINT": ""})  # our constraints name the present SDK
+    assert installed.returncode == 0, installed.stderr
     return made
 
 
 @pytest.fixture(scope="module", params=["JSONRPC", "HTTP+JSON", "GRPC"])
 def agent(environment: Environment, request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of an agent with one transport."""
-    command = [environment.python, PROGRAM, request.param]
+    command = [
+        environment.python,
+        "-P",
+        PROGRAM,
+        request.param,
+    ]  # the peers beside it have names of libraries
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=PLAIN
     ) as process:

@@ -64,7 +64,9 @@ class Agent(AgentExecutor):
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
         message = context.message
-        assert message is not None and context.task_id is not None and context.context_id is not None
+        assert message is not None
+        assert context.task_id is not None
+        assert context.context_id is not None
         self.agent.messages.append(message)
         self.agent.metadata.append(context.metadata)
         word, _, rest = context.get_user_input().partition(" ")
@@ -83,7 +85,8 @@ class Agent(AgentExecutor):
             self.agent.working.discard(task.id)
 
     async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
-        assert context.task_id is not None and context.context_id is not None
+        assert context.task_id is not None
+        assert context.context_id is not None
         self.agent.cancelled.append(context.task_id)
         await TaskUpdater(event_queue, context.task_id, context.context_id).cancel()
 
@@ -98,7 +101,9 @@ class Agent(AgentExecutor):
             said = updater.new_agent_message([new_text_part(f"step {step}")])
             await updater.update_status(TaskState.TASK_STATE_WORKING, said, metadata=metadata)
         for at, text in enumerate(PIECES):
-            await updater.add_artifact([new_text_part(text)], artifact_id="text", name="answer", append=at > 0)
+            await updater.add_artifact(
+                [new_text_part(text)], artifact_id="text", name="answer", append=at > 0
+            )
         parts = [
             new_data_part(DATA),
             new_raw_part(b"\x00\x01", media_type="application/octet-stream", filename="a.bin"),
@@ -110,7 +115,7 @@ class Agent(AgentExecutor):
     async def _hold(self, updater: TaskUpdater, rest: str, message: Message) -> None:
         """Work until it is released, or cancelled."""
         await updater.start_work()
-        while not self.agent.release.is_set():
+        while not self.agent.release.is_set():  # noqa: ASYNC110 - it is set in another thread
             await asyncio.sleep(0.02)
         await updater.add_artifact([new_text_part("released")], artifact_id="end")
         await updater.complete()
@@ -166,7 +171,8 @@ def card_of(
         description="Does what a test tells it.",
         version="1",
         supported_interfaces=[
-            AgentInterface(url=urls[each], protocol_binding=each, protocol_version=version) for each in bindings
+            AgentInterface(url=urls[each], protocol_binding=each, protocol_version=version)
+            for each in bindings
         ],
         capabilities=AgentCapabilities(streaming=is_streaming),
         default_input_modes=["text/plain"],
@@ -194,7 +200,9 @@ def a2a_agent(
     """
     agent, started, over = A2aAgent(token=token), threading.Event(), threading.Event()
     options = (bindings, version, is_streaming, card_host)
-    thread = threading.Thread(target=lambda: asyncio.run(_serve(agent, options, started, over)), name="a2a agent")
+    thread = threading.Thread(
+        target=lambda: asyncio.run(_serve(agent, options, started, over)), name="a2a agent"
+    )
     thread.start()
     try:
         assert started.wait(30)
@@ -247,7 +255,7 @@ async def _serve(
     await server.start()
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(web.serve([listening]))
-        while not web.started:
+        while not web.started:  # noqa: ASYNC110 - uvicorn sends no event
             await asyncio.sleep(0.01)
         started.set()
         await asyncio.to_thread(over.wait)

@@ -1,9 +1,9 @@
-"""An agent on the official A2A SDK 0.3, which speaks only A2A 0.3: a program for an environment with that SDK.
+"""An agent on the official A2A SDK 0.3, which speaks only A2A 0.3: a program for an environment with it.
 
-    python a2aagent03.py JSONRPC|HTTP+JSON|GRPC
+    python -P a2aagent03.py JSONRPC|HTTP+JSON|GRPC
 
-It prints the port of its card, and ends with the program that has started it. A task whose message begins with
-"hold" runs until it is cancelled; "ask" asks a question; any other message is answered in two pieces.
+It prints the port of its card, and ends with the program that has started it. A task whose message is "hold"
+runs until it is cancelled; "ask" asks a question; any other message is answered in two pieces.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Agent(AgentExecutor):
         await updater.complete()
 
     async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
-        assert context.task_id is not None and context.context_id is not None
+        assert context.task_id is not None
+        assert context.context_id is not None
         await TaskUpdater(event_queue, context.task_id, context.context_id).cancel()
 
 
@@ -79,7 +80,7 @@ async def main(binding: str) -> None:
     app = kind(agent_card=card, http_handler=handler).build()
     web = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
     serving = asyncio.create_task(web.serve([listening]))
-    while not web.started:
+    while not web.started:  # noqa: ASYNC110 - uvicorn sends no event
         await asyncio.sleep(0.01)
     print(port, flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

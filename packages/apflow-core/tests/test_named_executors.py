@@ -71,7 +71,11 @@ async def test_a_task_runs_the_executor_of_its_name(named: Callable[[str], None]
 def test_each_is_described_as_an_executor_of_its_package(named: Callable[[str], None]):
     named("north=one")
     shown = describe_executor("north")
-    assert (shown["id"], shown["distribution"], shown["description"]) == ("north", "makes-named", "Returns one.")
+    assert (shown["id"], shown["distribution"], shown["description"]) == (
+        "north",
+        "makes-named",
+        "Returns one.",
+    )
     assert shown["is_usable"]
 
 
@@ -93,7 +97,7 @@ def test_a_name_that_is_taken_or_not_usable_is_refused_and_listed(
     named("taken=one,:own=two")
     with pytest.raises(SettingsError, match="APFLOW_PLUGINS_PREFER names 'taken'"):
         get_executor("taken")
-    with pytest.raises(SettingsError, match="':own'.*reserved"):
+    with pytest.raises(SettingsError, match=r"':own'.*reserved"):
         get_executor(":own")
     shown = {each["id"]: each for each in describe_executors()}
     assert not shown["taken"]["is_usable"]
@@ -101,9 +105,7 @@ def test_a_name_that_is_taken_or_not_usable_is_refused_and_listed(
     assert not shown[":own"]["is_usable"]
 
 
-def test_a_package_that_cannot_be_imported_is_reported(
-    install: Install, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_package_that_cannot_be_imported_is_reported(install: Install, monkeypatch: pytest.MonkeyPatch):
     install("makes-named", ENTRY, "import no_such_library", group=GROUP)
     monkeypatch.setenv("APFLOW_PLUGINS_PREFER", "north=unmade")
     reset_settings()

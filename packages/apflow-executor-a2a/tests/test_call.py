@@ -14,7 +14,9 @@ from apflow.executor.a2a import A2aExecutor
 TRANSPORTS = {"JSONRPC": "jsonrpc", "HTTP+JSON": "http+json", "GRPC": "grpc"}
 
 
-@pytest.fixture(scope="module", params=[(each, version) for version in VERSIONS for each in BINDINGS], ids=str)
+@pytest.fixture(
+    scope="module", params=[(each, version) for version in VERSIONS for each in BINDINGS], ids=str
+)
 def peer(request: pytest.FixtureRequest) -> Iterator[tuple[A2aAgent, str]]:
     binding, version = request.param
     with a2a_agent([binding], version) as running:
@@ -25,7 +27,9 @@ async def call(agent: A2aAgent, message: Any, **inputs: Any) -> dict[str, Any]:
     return await A2aExecutor().execute({"agent": agent.url, "message": message, "timeout": 30, **inputs})
 
 
-@pytest.mark.parametrize("more", [{}, {"use_streaming": False, "poll_interval": 0.02}], ids=["stream", "poll"])
+@pytest.mark.parametrize(
+    "more", [{}, {"use_streaming": False, "poll_interval": 0.02}], ids=["stream", "poll"]
+)
 async def test_the_artifacts_of_a_task_are_the_result(peer: tuple[A2aAgent, str], more: dict[str, Any]):
     agent, transport = peer
     result = await call(agent, "work", **more)

@@ -35,6 +35,10 @@ async def run(
         return {each.name: each for each in await store.tree(tree.task.id)}, events
 
 
+def stored_in(folder: Path) -> bytes:
+    return b"".join(each.read_bytes() for each in folder.glob("here.duckdb*"))
+
+
 async def test_updates_of_the_agent_are_progress_of_the_task(agent: A2aAgent):
     inputs = {"agent": agent.url, "message": "work"}
     tasks, events = await run([{"name": "a2a_executor", "inputs": inputs}])
@@ -112,7 +116,7 @@ async def test_a_credential_reaches_the_agent_and_nothing_else(
             assert refused["a2a_executor"].result["error_type"] == "A2aUnauthorizedError"
             assert any(each.get("x-key") == SECRET for each in agent.headers)
     said = [f"{each.error} {each.result} {each.inputs}" for each in done.values()]
-    stored = b"".join(each.read_bytes() for each in tmp_path.glob("here.duckdb*"))
+    stored = stored_in(tmp_path)
     logged = [each.getMessage() for each in caplog.records if each.threadName != "a2a agent"]
     assert SECRET not in f"{said} {events} {more} {logged}"
     assert SECRET.encode() not in stored
@@ -154,7 +158,7 @@ async def test_all_attempts_of_a_task_send_the_same_message_id(agent: A2aAgent):
     before = len(agent.messages)
     done, _ = await run([{"id": "same", "name": "a2a_executor", "inputs": inputs, "policy": policy}])
     assert done["a2a_executor"].attempts == 2
-    other, _ = await run([{"id": "same", "name": "a2a_executor", "inputs": inputs}])
+    await run([{"id": "same", "name": "a2a_executor", "inputs": inputs}])
     first, second, third = [each.message_id for each in agent.messages[before:]]
     assert first == second
     assert first != third, "another database"

@@ -71,7 +71,9 @@ def stream(*events: Any, then: str = "end") -> Answer:
         request.end_headers()
         request.close_connection = True
         for event in events:
-            text = event if isinstance(event, str) else json.dumps({"jsonrpc": "2.0", "id": 1, "result": event})
+            text = (
+                event if isinstance(event, str) else json.dumps({"jsonrpc": "2.0", "id": 1, "result": event})
+            )
             request.wfile.write(f"data: {text}\n\n".encode())
             request.wfile.flush()
         if then == "silent":
@@ -155,9 +157,9 @@ async def test_the_names_of_this_machine_are_one_host():
 )
 @pytest.mark.parametrize("version", ["1.0", "0.3"])
 async def test_garbage_is_an_error_of_its_own(strange: Answer, version: str):
-    with strange_peer(card(version=version), strange, error(-32001, "no such task")) as peer:
-        with pytest.raises((A2aResponseError, A2aRefusedError)):
-            await call(peer)
+    answers = [card(version=version), strange, error(-32001, "no such task")]
+    with strange_peer(*answers) as peer, pytest.raises((A2aResponseError, A2aRefusedError)):
+        await call(peer)
 
 
 @pytest.mark.parametrize(
@@ -174,9 +176,9 @@ async def test_garbage_is_an_error_of_its_own(strange: Answer, version: str):
 )
 @pytest.mark.parametrize("is_streaming", [True, False])
 async def test_a_refusal_says_why(answered: Answer, kind: type[A2aError], said: str, is_streaming: bool):
-    with strange_peer(card(is_streaming=is_streaming), answered) as peer:
-        with pytest.raises(kind, match=said):
-            await call(peer)
+    answers = [card(is_streaming=is_streaming), answered]
+    with strange_peer(*answers) as peer, pytest.raises(kind, match=said):
+        await call(peer)
 
 
 async def test_an_agent_that_hangs_is_left_after_the_timeout(
@@ -225,9 +227,9 @@ async def test_an_agent_may_be_away_for_a_while():
 
 async def test_an_agent_that_stays_away_fails_the_task(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(running, "RECONNECT_SECONDS", 0.1)
-    with strange_peer(card(), stream({"task": TASK}, then="dies"), die) as peer:
-        with pytest.raises(A2aUnreachableError):
-            await call(peer)
+    answers = [card(), stream({"task": TASK}, then="dies"), die]
+    with strange_peer(*answers) as peer, pytest.raises(A2aUnreachableError):
+        await call(peer)
 
 
 async def test_a_silent_stream_is_checked(monkeypatch: pytest.MonkeyPatch):
@@ -297,7 +299,9 @@ async def test_the_network_policy_holds_for_grpc(agent: A2aAgent, monkeypatch: p
         {"auth_token": "pa55word", "headers": {"authorization": "x"}},
     ],
 )
-async def test_what_cannot_be_sent_is_refused_before_anything_is_sent(inputs: dict[str, Any], agent: A2aAgent):
+async def test_what_cannot_be_sent_is_refused_before_anything_is_sent(
+    inputs: dict[str, Any], agent: A2aAgent
+):
     before = len(agent.headers)
     with pytest.raises(A2aInputError, match="Nothing was sent") as caught:
         await A2aExecutor().execute({"agent": agent.url, "message": "hello"} | inputs)

@@ -1,7 +1,7 @@
 """What extends apflow in this process: executors, storages, hooks and tools, by id.
 
-Executors come from three sides: registered in code, offered by installed distributions, or named by a setting.
-All are returned by `get_executor`, which imports only the requested one.
+Executors are registered in code, offered by installed distributions, or named by a setting. `get_executor`
+returns any of them, and imports only the requested one.
 """
 
 from __future__ import annotations
@@ -338,9 +338,7 @@ class ExtensionRegistry:
 
     def executor_ids(self) -> list[str]:
         """Return the ids of all executors, sorted. Imports nothing."""
-        return sorted(
-            {*self._held[ExtensionCategory.EXECUTOR], *plugins.names(GROUP), *named_executors()}
-        )
+        return sorted({*self._held[ExtensionCategory.EXECUTOR], *plugins.names(GROUP), *named_executors()})
 
     def entry(self, executor_id: str) -> ExecutorEntry:
         """Return the executor of an id, imported now if it was not.

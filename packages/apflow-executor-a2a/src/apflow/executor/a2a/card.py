@@ -14,7 +14,9 @@ from apflow.executor.a2a.errors import A2aCardError, A2aRefusedError, A2aRespons
 from apflow.executor.a2a.fault import card_fault, reported
 
 
-async def read_card(client: httpx.AsyncClient, address: AgentAddress, headers: Mapping[str, str]) -> AgentCard:
+async def read_card(
+    client: httpx.AsyncClient, address: AgentAddress, headers: Mapping[str, str]
+) -> AgentCard:
     """Return the card of an agent.
 
     Raises:

@@ -1,4 +1,4 @@
-"""HTTP connections to agents: guarded by the network policy, kept between tasks, and bounded in what they read."""
+"""HTTP connections to agents, guarded by the network policy and kept between tasks. What they read is bounded."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ class _MeteredTransport(httpx.AsyncBaseTransport):
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("", "identity"):
             await response.aclose()
-            raise A2aResponseError(self._where, f"it has the encoding {encoding[:50]!r}, which was not accepted")
+            raise A2aResponseError(
+                self._where, f"it has the encoding {encoding[:50]!r}, which was not accepted"
+            )
         return httpx.Response(
             response.status_code,
             headers=response.headers,

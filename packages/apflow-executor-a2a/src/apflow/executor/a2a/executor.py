@@ -39,7 +39,7 @@ class A2aExecutor(BaseTask):
             AddressRefusedError: the network policy forbids the address.
             HostNotFoundError, HostUnreachableError: the host cannot be reached.
         """
-        address = self._address(inputs)
+        address = self._find(inputs)
         if _CALLS not in sys.modules:
             await asyncio.to_thread(importlib.import_module, _CALLS)
         from apflow.executor.a2a.call import AgentCall
@@ -60,7 +60,7 @@ class A2aExecutor(BaseTask):
         partial = None if self._call is None else self._call.partial_result()
         return None if partial is None else {"partial_result": partial}
 
-    def _address(self, inputs: dict[str, Any]) -> AgentAddress:
+    def _find(self, inputs: dict[str, Any]) -> AgentAddress:
         return find_agent(inputs["agent"], get_settings().a2a_agents)
 
 
@@ -72,7 +72,8 @@ class NamedA2aExecutor(A2aExecutor):
 
     url = ""
 
-    def _address(self, inputs: dict[str, Any]) -> AgentAddress:
+    def _find(self, inputs: dict[str, Any]) -> AgentAddress:
+        del inputs  # they name no agent
         return read_address(self.url, f"APFLOW_A2A_AGENTS: {self.id}")
 
 

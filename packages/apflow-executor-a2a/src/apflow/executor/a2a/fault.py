@@ -36,7 +36,7 @@ _UNREADABLE: Final = (
 
 @contextmanager
 def reported(where: str, limit: int = 0) -> Generator[None]:
-    """Raise errors of the SDK and its libraries as errors of this package. Only calls of the SDK belong in it.
+    """Raise errors of the SDK and its libraries as errors of this package. For calls of the SDK only.
 
     Args:
         limit: how many bytes an answer may have.

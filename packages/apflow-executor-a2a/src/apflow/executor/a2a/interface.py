@@ -97,7 +97,13 @@ def _read(given: AgentInterface, address: AgentAddress) -> Interface | None:
     if not url.host or url.userinfo or (url.scheme.startswith("grpc") and given.protocol_binding != GRPC):
         return None
     return Interface(
-        given.protocol_binding, given.url, version, given.tenant, url.host.lower(), port, url.scheme in _SECURE
+        given.protocol_binding,
+        given.url,
+        version,
+        given.tenant,
+        url.host.lower(),
+        port,
+        url.scheme in _SECURE,
     )
 
 

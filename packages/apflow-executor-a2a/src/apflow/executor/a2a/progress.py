@@ -42,7 +42,9 @@ def event_of(update: StreamResponse, answer: Answer) -> dict[str, Json] | None:
             return None
 
 
-def _event(answer: Answer, fraction: float | None, message: str | None, more: dict[str, Json]) -> dict[str, Json]:
+def _event(
+    answer: Answer, fraction: float | None, message: str | None, more: dict[str, Json]
+) -> dict[str, Json]:
     return {
         "type": "progress",
         "progress": fraction,

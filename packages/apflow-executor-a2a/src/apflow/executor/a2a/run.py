@@ -1,4 +1,4 @@
-"""One message to an agent, followed to the end of the task that it starts, and cancelled if it is not wanted."""
+"""One message to an agent, followed to the end of the agent's task, which is cancelled with the task here."""
 
 from __future__ import annotations
 
@@ -85,9 +85,7 @@ class AgentRun:
                     await self.client.cancel_task(request, context=self.context)
         except (TimeoutError, ApflowError) as error:
             cause = str(error) or "it took too long"
-            logger.warning(
-                "Task %r of the agent at %s may still run: %s", task_id, self.answer.where, cause
-            )
+            logger.warning("Task %r of the agent at %s may still run: %s", task_id, self.answer.where, cause)
 
     async def _send(self) -> None:
         try:

@@ -44,8 +44,9 @@ PROPERTIES: Final[dict[str, Any]] = {
         "type": "array",
         "items": PART,
         "maxItems": 1000,
-        "description": "Parts of the message, after `message`. A part has one of `text`, `data` (any JSON), "
-        "`url` (of a file) and `raw` (a file in base64), and may have `media_type`, `filename` and `metadata`.",
+        "description": "Parts of the message, after `message`. A part has one of `text`, `data` (any "
+        "JSON), `url` (of a file) and `raw` (a file in base64), and may have `media_type`, `filename` and "
+        "`metadata`.",
         "examples": [[{"text": "Summarize this."}, {"url": "https://example.com/a.pdf"}]],
     },
     "task_id": {
