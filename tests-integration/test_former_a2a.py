@@ -73,7 +73,7 @@ async def test_a_task_of_an_agent_of_0_3_is_cancelled(
     executor = A2aExecutor()
     given = {"agent": agent, "message": "hold", "timeout": 30, **more}
     running = asyncio.create_task(executor.execute(given))
-    await until(lambda: executor._call is not None and executor._call.task_id is not None, 30)
+    await until(lambda: executor._agent_call is not None and executor._agent_call.task_id is not None, 30)
     running.cancel()
     await asyncio.wait([running])
     assert running.cancelled()

@@ -168,7 +168,7 @@ def card_of(
     }
     return AgentCard(
         name="Test agent",
-        description="Does what a test tells it.",
+        description="Does what a test requests.",
         version="1",
         supported_interfaces=[
             AgentInterface(url=urls[each], protocol_binding=each, protocol_version=version)

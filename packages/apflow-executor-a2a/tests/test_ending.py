@@ -32,7 +32,7 @@ async def test_cancelling_the_task_cancels_that_of_the_agent(
         running = asyncio.create_task(executor.execute(inputs(agent, "hold", **more)))
         await until(lambda: agent.working)
         [task_id] = agent.working
-        await until(lambda: executor._call is not None and executor._call.task_id == task_id)
+        await until(lambda: executor._agent_call is not None and executor._agent_call.task_id == task_id)
         partial = await executor.cancel()
         running.cancel()
         await asyncio.wait([running])

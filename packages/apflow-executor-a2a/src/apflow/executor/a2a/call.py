@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import grpc.aio
@@ -90,7 +91,7 @@ class AgentCall:
         """Read the card, and yield a client of the agent, and whether streams are used."""
         async with await open_client(self._address.shown, self._meter) as http:
             card = await read_card(http, self._address, self._request.headers)
-            trusted = self._inputs.get("trusted_hosts") or []
+            trusted: list[str] = self._inputs.get("trusted_hosts") or []
             interface = choose_interface(card, self._address, self._inputs.get("transport"), trusted)
             self._facts |= {"agent": card.name, "url": interface.shown, "transport": interface.transport}
             is_streaming = bool(self._inputs.get("use_streaming", True) and card.capabilities.streaming)
@@ -101,7 +102,7 @@ class AgentCall:
                     # Where a task is continued, its state does not show whether the message was read.
                     polling=not (is_streaming or self._inputs.get("task_id")),
                     httpx_client=http,
-                    grpc_channel_factory=None if channel is None else _always(channel),
+                    grpc_channel_factory=partial(_given, channel),
                     supported_protocol_bindings=[interface.binding],
                 )
                 with reported(self._address.shown):
@@ -121,8 +122,9 @@ class AgentCall:
             await queue.put({"task_id": self._executor.task_id, **event})
 
 
-def _always(channel: grpc.aio.Channel) -> Any:
-    return lambda _: channel
+def _given(channel: grpc.aio.Channel | None, _: str) -> grpc.aio.Channel:
+    assert channel is not None
+    return channel
 
 
 def _narrowed(card: AgentCard, interface: Interface) -> AgentCard:

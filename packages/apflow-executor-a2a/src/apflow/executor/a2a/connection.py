@@ -1,4 +1,4 @@
-"""HTTP connections to agents, guarded by the network policy and kept between tasks. What they read is bounded."""
+"""HTTP connections to agents: guarded by the network policy, shared by tasks, and bounded in what is read."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class A2aExecutor(BaseTask):
     inputs_schema: ClassVar[InputsSchema] = SCHEMA
     uses_net_policy = True
 
-    _call: AgentCall | None = None
+    _agent_call: AgentCall | None = None
 
     async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Call the agent. If the agent does not complete its task, the result has the status "failed".
@@ -44,7 +44,7 @@ class A2aExecutor(BaseTask):
             await asyncio.to_thread(importlib.import_module, _CALLS)
         from apflow.executor.a2a.call import AgentCall
 
-        call = self._call = AgentCall(self, address, inputs)
+        call = self._agent_call = AgentCall(self, address, inputs)
         timeout = float(inputs.get("timeout", TIMEOUT))
         limit = asyncio.timeout(timeout)
         try:
@@ -57,7 +57,7 @@ class A2aExecutor(BaseTask):
 
     async def cancel(self) -> dict[str, Json] | None:
         """Return what the agent has answered so far. The end of `execute` cancels the agent's task."""
-        partial = None if self._call is None else self._call.partial_result()
+        partial = None if self._agent_call is None else self._agent_call.partial_result()
         return None if partial is None else {"partial_result": partial}
 
     def _find(self, inputs: dict[str, Any]) -> AgentAddress:

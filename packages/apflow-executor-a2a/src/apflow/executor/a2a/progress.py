@@ -54,7 +54,7 @@ def _event(
 
 
 def _fraction(metadata: dict[str, Json]) -> float | None:
-    """Return the fraction that a server of apflow reports. The protocol itself has none."""
+    """Return the fraction that a server of apflow reports. The protocol itself does not have one."""
     ours = metadata.get(OURS)
     if not isinstance(ours, dict):
         return None

@@ -79,7 +79,8 @@ def message_id_of(key: str | None, task: Task | None) -> str:
 
 
 def _read_parts(inputs: Mapping[str, Any]) -> list[Part]:
-    message, parts = inputs.get("message"), inputs.get("parts") or []
+    message: Json = inputs.get("message")
+    parts: list[dict[str, Json]] = inputs.get("parts") or []
     read = [_read_part(part, f"parts[{number}]") for number, part in enumerate(parts)]
     if message is not None:
         content = {"text": message} if isinstance(message, str) else {"data": message}
@@ -142,8 +143,9 @@ def _value(given: Json, name: str) -> Value:
 
 
 def _read_headers(inputs: Mapping[str, Any]) -> dict[str, str]:
+    given: dict[str, str] = inputs.get("headers") or {}
     headers: dict[str, str] = {}
-    for number, (name, value) in enumerate((inputs.get("headers") or {}).items(), 1):
+    for number, (name, value) in enumerate(given.items(), 1):
         if not _TOKEN.fullmatch(name):  # not repeated: it may be a whole line with a credential
             raise A2aInputError("headers", f"contains a name that no header can have, number {number}")
         if name.lower() in _RESERVED or name.lower().startswith("grpc-"):

@@ -43,7 +43,7 @@ def result_of(answer: Answer, facts: dict[str, Json]) -> dict[str, Json]:
     Args:
         facts: of the agent; they come first.
     """
-    artifacts: list[dict[str, Json]] = [
+    artifacts = [
         {
             "artifact_id": each.artifact_id,
             "name": each.name or None,
@@ -53,26 +53,27 @@ def result_of(answer: Answer, facts: dict[str, Json]) -> dict[str, Json]:
         }
         for each in answer.artifacts.values()
     ]
+    parts = [part for each in answer.artifacts.values() for part in each.parts_as_json()]
+    said = [] if answer.message is None else parts_as_json(answer.message.parts)
+    texts = _under("text", parts) or _under("text", said)
     message = None
     if answer.message is not None:
-        message = {
-            "parts": parts_as_json(answer.message.parts),
-            "metadata": as_json(answer.message.metadata),
-        }
-    parts = [part for each in artifacts for part in each["parts"]]
-    said = message["parts"] if message is not None else []
-    texts = [part["text"] for part in (parts or said) if "text" in part]
+        message = {"parts": said, "metadata": as_json(answer.message.metadata)}
     return {
         "success": answer.state_name == "completed",
         "status": answer.state_name,
         **facts,
         "task_id": answer.task_id,
         "context_id": answer.context_id,
-        "text": "\n".join(texts or [part["text"] for part in said if "text" in part]),
-        "data": [part["data"] for part in [*parts, *said] if "data" in part],
+        "text": "\n".join(texts),
+        "data": _under("data", [*parts, *said]),
         "artifacts": artifacts,
         "message": message,
     }
+
+
+def _under(name: str, parts: list[dict[str, Json]]) -> list[Json]:
+    return [part[name] for part in parts if name in part]
 
 
 def failure_of(answer: Answer, error: A2aEndedError, facts: dict[str, Json]) -> dict[str, Json]:
