@@ -183,7 +183,8 @@ def part_as_json(part: Part) -> dict[str, Json]:
 def as_json(message: Any) -> dict[str, Json]:
     """Return a message of protobuf as JSON. Integers, which A2A carries as doubles, are integers again."""
     shown: dict[str, Json] = MessageToDict(message, preserving_proto_field_name=True)
-    return rewrite(shown, _restored)
+    restored: dict[str, Json] = rewrite(shown, _restored)
+    return restored
 
 
 def parts_as_json(parts: Iterable[Part]) -> list[dict[str, Json]]:
