@@ -36,6 +36,7 @@ CALLS: dict[str, Call] = {
         "grpc_executor",
         {"server": f"{host}:{port}", "service": "s.S", "method": "M", "request": {}},
     ),
+    "a2a": lambda host, port: ("a2a_executor", {"agent": f"http://{host}:{port}/", "message": "m"}),
     "ssh": lambda host, port: (
         "ssh_executor",
         {"host": host.strip("[]"), "port": port, "username": "u", "password": "p", "command": "true"},

@@ -52,6 +52,7 @@ PEERS = {
 }
 GROUPS = (
     "executors",
+    "named_executors",
     "storages",
     "runners",
     "hooks",

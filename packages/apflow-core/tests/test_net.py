@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from apflow.core.errors import AddressRefusedError, HostNotFoundError, HostUnreachableError
-from apflow.core.net.connect import open_socket, resolve
+from apflow.core.net.connect import Endpoint, open_socket, resolve, resolve_one_family
 
 
 @pytest.fixture
@@ -42,6 +42,24 @@ async def test_the_policy_is_asked_for_what_a_name_resolves_to(
 async def test_the_permitted_addresses_of_a_host_are_returned():
     [endpoint] = await resolve("127.0.0.1", 80)
     assert (endpoint.family, endpoint.address) == (socket.AF_INET, "127.0.0.1")
+
+
+async def test_the_addresses_of_one_family_are_those_where_the_host_listens(
+    port: int, monkeypatch: pytest.MonkeyPatch
+):
+    async def both(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        return [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+        ]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
+    assert [each.address for each in await resolve_one_family("both.example", port)] == ["127.0.0.1"]
+
+
+def test_an_address_in_a_uri_has_its_zone():
+    assert Endpoint(socket.AF_INET6, "fe80::1", ("fe80::1", 80, 0, 2)).address_in_uri == "fe80::1%252"
+    assert Endpoint(socket.AF_INET, "10.0.0.1", ("10.0.0.1", 80)).address_in_uri == "10.0.0.1"
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 70 + ".invalid", "..", "with space"])

@@ -68,6 +68,8 @@ class Settings:
     secret_policy: str = ""
     net_policy: str = "open"  # or "public": what executors may connect to; see `net.policy`
     net_allow: tuple[str, ...] = ()  # hosts, addresses and networks that they may connect to all the same
+    # Agents that tasks can use as executors, by name; see `extensions.named`.
+    a2a_agents: Mapping[str, str] = field(default_factory=dict[str, str])  # name -> URL
     import_modules: tuple[str, ...] = ()  # modules that register executors; also APFLOW_IMPORT
     task_model_class: str = ""  # "module:Class" with the custom columns of tasks
     hooks: tuple[str, ...] = ()  # names of hook plugins that run

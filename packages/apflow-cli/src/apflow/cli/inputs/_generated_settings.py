@@ -44,6 +44,7 @@ DESCRIPTIONS: dict[str, str] = {
     "secret_policy": "who may use which secret: JSON, or the path of a JSON or TOML file; see Keep secrets out of tasks",
     "net_policy": "what executors may connect to: open: all but the metadata addresses of clouds; public: the public Internet only",
     "net_allow": "hosts (db.example.com, *.example.com), addresses and networks (10.1.0.0/16) that are allowed in addition, comma-separated",
+    "a2a_agents": "agents that tasks can name: NAME=URL, comma-separated; each name is an executor, see Call agents over A2A",
     "import_modules": "modules that register executors, comma-separated",
     "task_model_class": "module:Class with the custom columns of tasks",
     "hooks": "hook plugins to run, comma-separated",

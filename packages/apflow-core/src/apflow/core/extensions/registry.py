@@ -1,7 +1,7 @@
 """What extends apflow in this process: executors, storages, hooks and tools, by id.
 
-Executors come from two sides, registered in code or offered by installed distributions. Both are returned
-by `get_executor`, which imports only the requested one.
+Executors are registered in code, offered by installed distributions, or named by a setting. `get_executor`
+returns any of them, and imports only the requested one.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from apflow.core.errors import (
     InvalidInputError,
     PluginError,
     PluginLoadError,
+    SettingsError,
     ValidationError,
 )
 from apflow.core.extensions.executor import BaseTask, ExecutableTask, input_schema_of
@@ -36,6 +37,7 @@ from apflow.core.extensions.hooks import (
     register_post_hook,
     register_pre_hook,
 )
+from apflow.core.extensions.named import NamedExecutor, named_executors
 from apflow.core.model.ids import fault_of_extension_id
 from apflow.core.model.task import EFFECTS, Json, Task
 from apflow.core.payload.schema import InputSchema, compile_schema
@@ -54,6 +56,7 @@ FIRST_PARTY: Mapping[str, str] = {
     "docker_executor": "apflow-executor-docker",
     "grpc_executor": "apflow-executor-grpc",
     "apflow_api_executor": "apflow-executor-apflow",
+    "a2a_executor": "apflow-executor-a2a",
     "mcp_executor": "apflow-executor-mcp",
     "llm_executor": "apflow-executor-llm",
     "crewai_executor": "apflow-executor-crewai",
@@ -231,6 +234,8 @@ class ExtensionRegistry:
         self._overrides: set[str] = set()
         self._entries: dict[str, ExecutorEntry] = {}
         self._factories: dict[str, Factory] = {}
+        # Apart from the other entries, because settings may change.
+        self._named: dict[NamedExecutor, ExecutorEntry] = {}
 
     def register(
         self,
@@ -338,12 +343,12 @@ class ExtensionRegistry:
         return made
 
     def knows(self, executor_id: str) -> bool:
-        """Return whether an executor of this id is registered or installed. Imports nothing."""
-        return executor_id in self._held[ExtensionCategory.EXECUTOR] or plugins.is_offered(GROUP, executor_id)
+        """Return whether an executor of this id is registered, installed or named. Imports nothing."""
+        return self._has(executor_id) or executor_id in named_executors()
 
     def executor_ids(self) -> list[str]:
         """Return the ids of all executors, sorted. Imports nothing."""
-        return sorted({*self._held[ExtensionCategory.EXECUTOR], *plugins.names(GROUP)})
+        return sorted({*self._held[ExtensionCategory.EXECUTOR], *plugins.names(GROUP), *named_executors()})
 
     def entry(self, executor_id: str) -> ExecutorEntry:
         """Return the executor of an id, imported now if it was not.
@@ -353,10 +358,28 @@ class ExtensionRegistry:
             ExtensionTakenError: one is registered and another one installed.
             PluginLoadError: it cannot be imported.
             PluginConflictError: two distributions offer it.
+            SettingsError: a setting names it, and the name is taken or not usable.
         """
+        named = named_executors().get(executor_id)
+        if named is not None:
+            return self._named_entry(named)
         entry = self._entries.get(executor_id)
         if entry is None:
             entry = self._entries[executor_id] = self._find(executor_id)
+        return entry
+
+    def _has(self, executor_id: str) -> bool:
+        return executor_id in self._held[ExtensionCategory.EXECUTOR] or plugins.is_offered(GROUP, executor_id)
+
+    def _named_entry(self, named: NamedExecutor) -> ExecutorEntry:
+        if self._has(named.name):
+            raise SettingsError(
+                f"{named.place} names {named.name!r}, but an executor of that id is registered or installed. "
+                "Rename the entry of the setting."
+            )
+        entry = self._named.get(named)
+        if entry is None:
+            entry = self._named[named] = ExecutorEntry(named.name, named.make(), named.distribution)
         return entry
 
     def _find(self, executor_id: str) -> ExecutorEntry:
@@ -376,7 +399,7 @@ class ExtensionRegistry:
     def _entry_if_usable(self, executor_id: str) -> ExecutorEntry | None:
         try:
             return self.entry(executor_id)
-        except PluginError:
+        except (PluginError, SettingsError):
             return None
 
 
@@ -444,7 +467,7 @@ def executor_register(
 
 
 def executor_is_known(executor_id: str) -> bool:
-    """Return whether an executor of this id is registered or installed. Imports nothing."""
+    """Return whether an executor of this id is registered, installed or named. Imports nothing."""
     return _registry.knows(executor_id)
 
 
@@ -454,7 +477,7 @@ def get_executor(executor_id: str) -> ExecutorEntry:
 
 
 def executor_ids() -> list[str]:
-    """Return the ids of all executors, registered or installed, sorted. Imports nothing."""
+    """Return the ids of all executors, registered, installed or named, sorted. Imports nothing."""
     return _registry.executor_ids()
 
 

@@ -27,6 +27,12 @@ class Endpoint(NamedTuple):
     address: str  # without a zone
     sockaddr: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 
+    @property
+    def address_in_uri(self) -> str:
+        """The address as in a URI, with its zone if it has one (RFC 6874), without brackets."""
+        zone = self.sockaddr[3] if len(self.sockaddr) > 2 else 0
+        return f"{self.address}%25{zone}" if zone else self.address
+
 
 def net_policy() -> NetPolicy:
     """Return the current policy, so that no connection uses an outdated one.
@@ -73,6 +79,24 @@ async def resolve(host: str, port: int, policy: NetPolicy | None = None) -> list
     if permitted:
         return permitted
     raise refused[0] if refused else HostNotFoundError(host, "it has no address")
+
+
+async def resolve_one_family(host: str, port: int) -> list[Endpoint]:
+    """Return the addresses of a host that may be connected to, all of one family.
+
+    For libraries that take addresses of one family only. If a host has both, it is connected to, in order to
+    find the family in which it listens.
+
+    Raises:
+        AddressRefusedError, HostNotFoundError, SecretHostRefusedError: see `resolve`.
+        HostUnreachableError: it has addresses of both families, and none answers.
+    """
+    endpoints = await resolve(host, port)
+    families = {each.family for each in endpoints}
+    if len(families) > 1:
+        with await connect(host, port, endpoints) as connection:
+            families = {socket.AddressFamily(connection.family)}
+    return [each for each in endpoints if each.family in families]
 
 
 async def open_socket(host: str, port: int, policy: NetPolicy | None = None) -> socket.socket:

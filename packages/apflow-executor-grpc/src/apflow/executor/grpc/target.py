@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from ipaddress import IPv6Address
 from typing import Any
 
 from apflow.core.errors import FileRefusedError
-from apflow.core.net.connect import Endpoint, connect, resolve
+from apflow.core.net.connect import resolve_one_family
 from apflow.core.permissions.file_policy import read_file
 from apflow.executor.grpc.errors import GrpcInputError
 
@@ -147,19 +146,5 @@ async def judge(server: Server) -> Target:
         HostNotFoundError: the name does not resolve.
         HostUnreachableError: it has addresses of both families and answers at none.
     """
-    endpoints = await resolve(server.host, server.port)
-    families = {each.family for each in endpoints}
-    # gRPC takes addresses of one family. Which of them the server listens at is found by connecting.
-    family = await _reachable_family(server, endpoints) if len(families) > 1 else families.pop()
-    addresses = dict.fromkeys(_address(each) for each in endpoints if each.family == family)
-    return Target(server, tuple(addresses))
-
-
-async def _reachable_family(server: Server, endpoints: list[Endpoint]) -> socket.AddressFamily:
-    with await connect(server.host, server.port, endpoints) as connection:
-        return socket.AddressFamily(connection.family)
-
-
-def _address(endpoint: Endpoint) -> str:
-    zone = endpoint.sockaddr[3] if len(endpoint.sockaddr) > 2 else 0
-    return f"{endpoint.address}%25{zone}" if zone else endpoint.address
+    endpoints = await resolve_one_family(server.host, server.port)
+    return Target(server, tuple(dict.fromkeys(each.address_in_uri for each in endpoints)))
