@@ -94,7 +94,7 @@ _HAS_TABLE = (
     "EXISTS (SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
     "WHERE relname = '{}' AND nspname = ANY(current_schemas(false)))"
 )
-# One statement, hence one snapshot: another process may create all tables between two of them.
+# One statement reads one snapshot: another process may create all tables between two of them.
 _TABLES_THERE = (
     f"SELECT {_HAS_TABLE.format('apflow_schema')} AS has_schema, {_HAS_TABLE.format(TASKS)} AS has_tasks"
 )
