@@ -73,6 +73,9 @@ class Agent(AgentExecutor):
         if word == "hello":
             await event_queue.enqueue_event(new_text_message(f"Hello {rest}"))
             return
+        if word == "late":  # its task becomes known after a while, and then holds
+            await asyncio.sleep(0.5)
+            word = "hold"
         task = context.current_task
         if task is None:
             task = new_task(context.task_id, context.context_id, TaskState.TASK_STATE_SUBMITTED)

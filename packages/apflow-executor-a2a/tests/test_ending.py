@@ -57,6 +57,16 @@ async def test_a_cancellation_at_any_moment_reaches_the_agent(own_agent: A2aAgen
     assert len(own_agent.cancelled) == len(begun)
 
 
+async def test_a_task_that_is_not_known_yet_is_cancelled_once_it_is(own_agent: A2aAgent):
+    running = asyncio.create_task(A2aExecutor().execute(inputs(own_agent, "late")))
+    await until(lambda: own_agent.messages)
+    running.cancel()
+    await asyncio.wait([running])
+    assert running.cancelled()
+    assert len(own_agent.cancelled) == 1
+    await until(lambda: not own_agent.working)
+
+
 async def test_a_timeout_cancels_the_task_of_the_agent(own_agent: A2aAgent):
     with pytest.raises(A2aTimeoutError, match="longer than 3 s") as caught:
         await A2aExecutor().execute(inputs(own_agent, "hold", timeout=3))

@@ -211,6 +211,15 @@ async def test_a_stream_that_breaks_is_followed_again(then: str):
         assert asked(peer) == ["SendStreamingMessage", "GetTask", "SubscribeToTask", "GetTask"]
 
 
+async def test_a_continued_task_may_begin_with_its_old_state():
+    asking = TASK | {"status": {"state": "TASK_STATE_INPUT_REQUIRED"}}
+    done = {"taskId": "t", "contextId": "c", "status": {"state": "TASK_STATE_COMPLETED"}}
+    with strange_peer(card(), stream({"task": asking}, {"statusUpdate": done})) as peer:
+        assert (await call(peer, task_id="t"))["status"] == "completed"
+    with strange_peer(card(), stream({"task": asking})) as peer:
+        assert (await call(peer, task_id="t"))["error_type"] == "A2aInputRequiredError"
+
+
 async def test_an_agent_without_subscriptions_is_polled_after_its_stream_breaks():
     broken = stream({"task": TASK}, then="dies")
     refused = error(-32004, "not supported")
