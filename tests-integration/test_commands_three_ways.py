@@ -198,7 +198,7 @@ class Place:
 
     @contextmanager
     def server(self) -> Generator[Run]:
-        """Have a server do it, which commands are told with `--server`."""
+        """Have a server do it, which commands name with `--server`."""
         url = self.environment["APFLOW_DATABASE_URL"]
         with apflow_server(self.folder, database=url) as server:
 

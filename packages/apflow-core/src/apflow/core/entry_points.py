@@ -33,7 +33,7 @@ def is_path_readable() -> bool:
 
     Otherwise an archive or an egg is on the path, or a program has added a finder of distributions.
     """
-    finders = [each for each in sys.meta_path if hasattr(each, "find_distributions")]
+    finders: list[object] = [each for each in sys.meta_path if hasattr(each, "find_distributions")]
     return finders == [PathFinder] and not any(
         str(each).lower().endswith(".egg") or os.path.isfile(each)  # noqa: PTH113 - pathlib takes ten times longer
         for each in sys.path
