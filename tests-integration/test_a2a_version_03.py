@@ -1,6 +1,7 @@
 """The official client of A2A 0.3, in a separate environment, and the A2A programs of the seed documents.
 
-The programs run as printed, except for the address, the ID of the task, and a name that no release has had.
+The programs run as printed, except for the address, the ID of the task, a missing import, and a name that no
+release has had.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def test_the_programs_of_the_documents_run(python: Path, served: Served, tmp_pat
     printed(python, tmp_path, program("execute_task.py"))
     task = asyncio.run(served.db.get(["task-1"]))["task-1"]
     assert task.status == "completed"
-    printed(python, tmp_path, program("copy_and_execute.py", my_existing_task_id="task-1"))
+    copying = program("copy_and_execute.py", my_existing_task_id="task-1")
+    printed(python, tmp_path, f"import uuid\n{copying}")  # the document forgets it
     roots = [each for each in asyncio.run(_roots(served)) if each.original_task_id == "task-1"]
     assert [each.status for each in roots] == ["completed"]
 
