@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from installing import must_run, run
 from serving import Served, serving
@@ -100,6 +101,8 @@ def test_the_programs_of_the_documents_run(python: Path, served: Served, tmp_pat
             text = text.replace(old.replace("_", "-"), new)
         return text
 
+    # The first request imports the SDK; the programs wait 5 seconds for an answer.
+    httpx.get(f"{served.url}/.well-known/agent-card.json", timeout=300).raise_for_status()
     printed(python, tmp_path, program("execute_task.py"))
     task = asyncio.run(served.db.get(["task-1"]))["task-1"]
     assert task.status == "completed"
@@ -107,8 +110,6 @@ def test_the_programs_of_the_documents_run(python: Path, served: Served, tmp_pat
     printed(python, tmp_path, f"import uuid\n{copying}")  # the document forgets it
     roots = [each for each in asyncio.run(_roots(served)) if each.original_task_id == "task-1"]
     assert [each.status for each in roots] == ["completed"]
-
-    import httpx
 
     waiting = {"id": "runs", "name": Steps.id, "inputs": {"waits": True}}
     httpx.post(f"{served.url}/call/tasks.execute", json={"tasks": [waiting]}).raise_for_status()
