@@ -31,7 +31,7 @@ from apflow.server.app import create_app
 from apflow.server.process.lifecycle import configuration
 
 SECRET = "a secret of tests that is long enough for every algorithm with a secret, HS512 included"
-START = 20.0  # seconds that a server may take to start on a busy machine
+START = 60.0  # seconds that a server may take to start on a busy machine
 
 
 @dataclass

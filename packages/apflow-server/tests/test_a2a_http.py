@@ -20,7 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from serving import SECRET, Served, bearer, serving
 
+from apflow.core.errors import SettingsError
 from apflow.core.settings import Settings
+from apflow.core.store.memory import MemoryStore
+from apflow.server.app import create_app
 
 CARD = "/.well-known/agent-card.json"
 VERSIONED = {"A2A-Version": "1.0"}
@@ -208,3 +211,19 @@ def test_a_card_is_signed(tmp_path: Path):
         assert first.headers["etag"] == second.headers["etag"]
         card = parse_agent_card(first.json())
         create_signature_verifier(lambda kid, _: public if kid == "k1" else b"", ["ES256"])(card)
+
+
+def test_grpc_for_other_machines_needs_tokens():
+    with pytest.raises(SettingsError, match="authentication is off"):
+        create_app(Settings(a2a_grpc_bind="0.0.0.0:8001"), db=MemoryStore())
+    with pytest.raises(SettingsError, match="APFLOW_A2A_GRPC_BIND"):
+        create_app(Settings(a2a_grpc_bind="8001"), db=MemoryStore())
+
+
+def test_a_key_that_cannot_sign_is_refused_at_the_start(tmp_path: Path):
+    file = tmp_path / "key.pem"
+    with pytest.raises(SettingsError, match="cannot be read"):
+        create_app(Settings(a2a_card_key=str(file)), db=MemoryStore())
+    file.write_text("nothing")
+    with pytest.raises(SettingsError, match="not an unencrypted private key"):
+        create_app(Settings(a2a_card_key=str(file)), db=MemoryStore())
