@@ -42,7 +42,7 @@ class OperationTool:
 
 @cache
 def operation_tools() -> dict[str, OperationTool]:
-    """Return the tools of operations by name. Streams are no tools, and a method is one tool only."""
+    """Return the tools of operations by name. Streams are left out, and a method is one tool only."""
     found: dict[str, OperationTool] = {}
     seen: set[str] = set()
     for operation in OPERATIONS.values():
