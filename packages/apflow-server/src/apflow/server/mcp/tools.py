@@ -125,7 +125,7 @@ def _description(operation: Operation) -> str:
 
 def _input_schema(operation: Operation) -> dict[str, Json]:
     """Return the schema of the parameters, without the one that asks for a stream as the answer."""
-    schema = without_titles(operation.parameters_schema())
+    schema: dict[str, Json] = without_titles(operation.parameters_schema())
     properties: dict[str, Json] = dict(schema.get("properties", {}))
     properties.pop(operation.stream_parameter or "", None)
     return schema | {"type": "object", "properties": properties}
