@@ -1,4 +1,4 @@
-"""`apflow mcp serve`: a client starts it, and nothing but the protocol is on its standard output."""
+"""`apflow mcp serve`: a client starts it, and its standard output carries the protocol only."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What the conformance suite of MCP expects a server to offer, added to ours, which this program serves.
 
 `python mcp_fixtures.py PORT` serves an application with authentication on loopback. As a proxy of a company
-might, it adds the token of a user to each request, because the suite has none.
+might, it adds the token of a user to each request, because the suite does not send one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which requests reach the MCP endpoint: by the names that they use, and from which pages they come.
 
-A page in a browser may let its name lead to this server (DNS rebinding), or send requests to it from another
-origin. Without authentication, `http.protection` checks both for every path. Tokens are no reason to leave
-the check out, because the protocol requires it.
+A page in a browser may point its own name at this server (DNS rebinding), or send requests to it from another
+origin. Without authentication, `http.protection` checks both for every path. The protocol requires the checks
+with authentication, too.
 """
 
 from __future__ import annotations

@@ -110,7 +110,8 @@ def events_of(calls: Calls, root_id: str, after: int | None = None) -> AsyncGene
 def error_text(error: Exception) -> str:
     """Return what a model reads of an error: the message, and each violation."""
     failure = api_error_of(error)
-    data: Json = failure.data
-    violations: list[str] = data.get("violations", []) if isinstance(data, dict) else []
+    given: Json = failure.data
+    data = cast("dict[str, Json]", given) if isinstance(given, dict) else {}
+    violations = cast("list[str]", data.get("violations", []))
     more = [each for each in violations if each not in failure.message]
     return "\n".join([failure.message, *(f"- {each}" for each in more)])

@@ -67,7 +67,7 @@ class McpEndpoint:
             await _while_open(handling, request, caller)
 
     async def close(self) -> None:
-        """End all sessions. The next request starts anew."""
+        """End all sessions. The next request starts the server again."""
         starting, self._starting = self._starting, None
         running, self._running = self._running, None
         if starting is not None:

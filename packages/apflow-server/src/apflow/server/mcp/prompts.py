@@ -33,7 +33,7 @@ DEFINITIONS: Final[list[Json]] = [
 FORMAT: Final = """\
 A tree is a JSON array of tasks. A task has:
 - name: what it is called; unique within the array, because other tasks refer to it.
-- parent_id: the name of the task that it belongs to. Exactly one task, the root, has none.
+- parent_id: the name of the task that it belongs to. Exactly one task, the root, does not have one.
 - schemas: {"method": ID of the executor}. A task without one is a group of the tasks below it.
 - inputs: an object, as the input schema of the executor says.
 - dependencies: names of the tasks that must complete first. Other tasks run in parallel.

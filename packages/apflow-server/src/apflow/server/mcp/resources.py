@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 from urllib.parse import quote, unquote
 
 from pydantic import TypeAdapter
@@ -102,7 +102,7 @@ class Resources:
             if error.code == Code.NOT_FOUND:
                 raise not_found(uri) from error
             raise protocol_error(error) from error
-        text = dumps(cast("Any", _ANY.dump_python(found, mode="json"))).decode()
+        text = dumps(_ANY.dump_python(found, mode="json")).decode()
         return {"contents": [{"uri": uri, "mimeType": JSON, "text": text}]}
 
 

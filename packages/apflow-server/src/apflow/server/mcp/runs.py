@@ -23,7 +23,7 @@ REASON: Final = "The MCP client cancelled the call."
 
 
 class Runs:
-    """Requests runs and waits for them. Cancellations go on after the calls that they are for."""
+    """Requests runs and waits for them. Cancellations continue after the calls that they are for."""
 
     def __init__(self) -> None:
         self._cancelling: set[asyncio.Task[None]] = set()

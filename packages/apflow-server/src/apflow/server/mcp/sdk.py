@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import anyio
 import mcp.shared.exceptions
@@ -121,7 +121,7 @@ def make_server(handlers: Handlers, *, has_sessions: bool = True) -> Any:
         server.add_request_handler("subscriptions/listen", types.SubscriptionsListenRequestParams, listen)
         _declare_capabilities(server, has_sessions=has_sessions)
         return server
-    server = Server(NAME, version=version(), instructions=INSTRUCTIONS)
+    server: Any = Server(NAME, version=version(), instructions=INSTRUCTIONS)
     for method, handler in by_method.items():
         request, _, result = CLASSES[method]
         adapted = _first(server, handler, getattr(types, result))
@@ -244,7 +244,8 @@ def _second(handler: Handler, result_class: Any) -> Callable[[Any, Any], Any]:
 async def _call(
     handler: Handler, context: Any, params: dict[str, Json], report: Report, result_class: Any
 ) -> Any:
-    wants_progress = (params.get("_meta") or {}).get("progressToken") is not None
+    meta = cast("dict[str, Json]", params.get("_meta") or {})
+    wants_progress = meta.get("progressToken") is not None
     exchange = Exchange(context.request, report if wants_progress else None, context)
     try:
         result = await handler(exchange, params)

@@ -1,6 +1,6 @@
 """MCP over standard input and output, for `apflow mcp serve`.
 
-Nothing but the protocol goes to standard output: what else is written there goes to standard error.
+Standard output carries the protocol only: what else is written there goes to standard error.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class OperationTool:
 
 @cache
 def operation_tools() -> dict[str, OperationTool]:
-    """Return the tools of operations by name. Streams are no tools, and a method is one tool only."""
+    """Return the tools of operations by name. Streams are left out, and a method is one tool only."""
     found: dict[str, OperationTool] = {}
     seen: set[str] = set()
     for operation in OPERATIONS.values():
@@ -125,7 +125,7 @@ def _description(operation: Operation) -> str:
 
 def _input_schema(operation: Operation) -> dict[str, Json]:
     """Return the schema of the parameters, without the one that asks for a stream as the answer."""
-    schema = without_titles(operation.parameters_schema())
+    schema: dict[str, Json] = without_titles(operation.parameters_schema())
     properties: dict[str, Json] = dict(schema.get("properties", {}))
     properties.pop(operation.stream_parameter or "", None)
     return schema | {"type": "object", "properties": properties}
