@@ -21,7 +21,6 @@ CALLS: dict[str, list[Inputs]] = {
     "initialize": [],
     "tools_call": [{"tool_name": "add_numbers", "arguments": {"a": 5, "b": 3}}],
     "sse-retry": [{"tool_name": "test_reconnection"}],
-    "http-custom-headers": [],
 }
 
 
