@@ -16,6 +16,7 @@ SCENARIOS = [
     ("initialize", "2025-11-25"),
     ("tools_call", "2025-11-25"),
     ("sse-retry", "2025-11-25"),
+    ("json-schema-2020-12-preservation", "2025-11-25"),
     ("tools_call", "2026-07-28"),
     ("request-metadata", "2026-07-28"),
     ("http-standard-headers", "2026-07-28"),
