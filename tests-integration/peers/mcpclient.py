@@ -21,22 +21,24 @@ CALLS: dict[str, list[Inputs]] = {
     "initialize": [],
     "tools_call": [{"tool_name": "add_numbers", "arguments": {"a": 5, "b": 3}}],
     "sse-retry": [{"tool_name": "test_reconnection"}],
-    "http-custom-headers": [],
 }
 
 
 async def main(scenario: str, url: str) -> None:
     """Perform the operations of a scenario."""
     server: Inputs = {"transport": "http", "url": url, "timeout": 20}
-    await perform(server | {"operation": "list_tools"})
+    tools = (await perform(server | {"operation": "list_tools"}))["tools"]
+    for tool in tools if scenario == "json-schema-2020-12-preservation" else []:
+        if tool["name"] == "json_schema_2020_12_tool":
+            echo = {"tool_name": "json_schema_echo", "arguments": {"schema": tool["inputSchema"]}}
+            await perform(server | {"operation": "call_tool"} | echo)
     for call in CALLS.get(scenario, []):
         await perform(server | {"operation": "call_tool"} | call)
     await close_connections()
 
 
-async def perform(inputs: Inputs) -> None:
-    result = await McpExecutor().execute(inputs)
-    print(result["result"])
+async def perform(inputs: Inputs) -> Any:
+    return (await McpExecutor().execute(inputs))["result"]
 
 
 if __name__ == "__main__":

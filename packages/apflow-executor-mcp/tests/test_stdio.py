@@ -154,10 +154,11 @@ async def test_output_that_is_not_a_message_is_ignored(program: Program):
 
 
 async def test_output_that_is_never_a_message_explains_the_timeout(program: Program):
+    await run(program.calling("echo"))  # it has started
     with pytest.raises(
         McpTimeoutError, match=r"contains 5 lines that are not JSON-RPC, first 'Server is listening {'"
     ):
-        await run(program.calling("garbage", timeout=1))
+        await run(program.calling("garbage", timeout=3))
     with pytest.raises(McpProtocolError, match="1001 lines that are not JSON-RPC"):
         await run(program.calling("garbage", {"lines": 5000}))
 

@@ -53,13 +53,14 @@ class McpExecutor(BaseTask):
             AddressRefusedError, HostNotFoundError: see `apflow.core.net.connect`.
         """
         request = read_request(inputs)
+        connections = await _connections()  # importing the library does not count toward the timeout
         limit = asyncio.timeout(request.timeout)
         try:
             async with limit:
                 try:
-                    result = await self._perform(request)
+                    result = await self._perform(request, connections)
                 except McpSessionEndedError:  # it did not act on the request
-                    result = await self._perform(request)
+                    result = await self._perform(request, connections)
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -72,15 +73,14 @@ class McpExecutor(BaseTask):
             "result": result,
         }
 
-    async def _perform(self, request: McpRequest) -> dict[str, Any]:
+    async def _perform(self, request: McpRequest, connections: Connections) -> dict[str, Any]:
+        from apflow.executor.mcp.operations import perform
+
         target = request.target
         if isinstance(target, HttpTarget):
             check_host(target.host, target.port)  # a kept connection resolves nothing
         else:
             _refuse_bound_secrets()
-        connections = await _connections()
-        from apflow.executor.mcp.operations import perform
-
         key = (self.root_task_id, self.user_id, target)
         async with connections.use(key, target, Listener(self._log, output_log("stderr"))) as used:
             self._link = used.link

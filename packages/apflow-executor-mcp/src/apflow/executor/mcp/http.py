@@ -102,6 +102,8 @@ class _Reporting(httpx.AsyncBaseTransport):
         number, method = _message_of(request)
         needs_response = number is not None or (self._target.is_sse and request.method == "GET")
         is_essential = needs_response and method != PROBE
+        if needs_response and self._link.failure is not None:  # the library continues after a failed probe
+            raise httpx.ConnectError(str(self._link.failure))
         try:
             response = await self._authorized(request)
         except (httpx.HTTPError, ApflowError, OSError) as error:
