@@ -104,7 +104,7 @@ class StdioCalls:
 
 def events_of(calls: Calls, root_id: str, after: int | None = None) -> AsyncGenerator[dict[str, Json], None]:
     """Return the events of a tree until the final event of its run; see `TaskService.watch`."""
-    return cast("AsyncGenerator[dict[str, Json], None]", calls.service.watch(root_id, after))
+    return calls.service.watch(root_id, after)
 
 
 def error_text(error: Exception) -> str:
