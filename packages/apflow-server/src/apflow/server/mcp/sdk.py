@@ -104,29 +104,35 @@ async def serve_stdio(handlers: Handlers, stdin: object, stdout: object) -> None
 def make_server(handlers: Handlers, *, has_sessions: bool = True) -> Any:
     """Return a server of the SDK with these handlers."""
     by_method = (_subscriptions(handlers.updates) if has_sessions else {}) | dict(handlers.by_method)
-    if IS_SECOND:
-        make: Any = Server
-        server = make(
-            NAME,
-            version=version(),
-            instructions=INSTRUCTIONS,
-            get_tool_input_schema=handlers.tools.input_schema,
-        )
-        for method, handler in by_method.items():
-            _, params, result = CLASSES[method]
-            server.add_request_handler(
-                method, getattr(types, params), _second(handler, getattr(types, result))
-            )
-        listen = _listening(handlers.updates)
-        server.add_request_handler("subscriptions/listen", types.SubscriptionsListenRequestParams, listen)
-        _declare_capabilities(server, has_sessions=has_sessions)
-        return server
+    server = _second_server(handlers, by_method) if IS_SECOND else _first_server(by_method)
+    _declare_capabilities(server, has_sessions=has_sessions)
+    return server
+
+
+def _first_server(by_method: Mapping[str, Handler]) -> Any:
+    """Return a server of version 1 of the SDK."""
     server: Any = Server(NAME, version=version(), instructions=INSTRUCTIONS)
     for method, handler in by_method.items():
         request, _, result = CLASSES[method]
         adapted = _first(server, handler, getattr(types, result))
         server.request_handlers[getattr(types, request)] = adapted
-    _declare_capabilities(server, has_sessions=has_sessions)
+    return server
+
+
+def _second_server(handlers: Handlers, by_method: Mapping[str, Handler]) -> Any:
+    """Return a server of version 2 of the SDK."""
+    make: Any = Server
+    server = make(
+        NAME,
+        version=version(),
+        instructions=INSTRUCTIONS,
+        get_tool_input_schema=handlers.tools.input_schema,
+    )
+    for method, handler in by_method.items():
+        _, params, result = CLASSES[method]
+        server.add_request_handler(method, getattr(types, params), _second(handler, getattr(types, result)))
+    listen = _listening(handlers.updates)
+    server.add_request_handler("subscriptions/listen", types.SubscriptionsListenRequestParams, listen)
     return server
 
 
