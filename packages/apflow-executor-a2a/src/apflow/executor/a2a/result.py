@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 from a2a.types.a2a_pb2 import TaskState
 
 from apflow.core.model.task import Json
+from apflow.core.payload.json_value import dumps
 from apflow.executor.a2a.answer import Answer, as_json, parts_as_json, text_of
 from apflow.executor.a2a.errors import (
     A2aAuthRequiredError,
@@ -33,8 +34,7 @@ def error_of(answer: Answer) -> A2aEndedError | None:
     kind = ENDS.get(answer.state) if answer.task_id is not None else None
     if kind is None:
         return None
-    said = text_of(answer.message)[:SAID_LENGTH]
-    return kind(answer.where, answer.task_id, said)
+    return kind(answer.where, answer.task_id, _said(answer)[:SAID_LENGTH])
 
 
 def result_of(answer: Answer, facts: dict[str, Json]) -> dict[str, Json]:
@@ -70,6 +70,19 @@ def result_of(answer: Answer, facts: dict[str, Json]) -> dict[str, Json]:
         "artifacts": artifacts,
         "message": message,
     }
+
+
+def _said(answer: Answer) -> str:
+    """Return the text of the last message; if it has only data, the `error` in it, or all of it as JSON."""
+    text = text_of(answer.message)
+    if text or answer.message is None:
+        return text
+    return "\n".join(_data_as_text(each) for each in _under("data", parts_as_json(answer.message.parts)))
+
+
+def _data_as_text(data: Json) -> str:
+    error = cast("dict[str, Json]", data).get("error") if isinstance(data, dict) else None
+    return error if isinstance(error, str) and error else dumps(data).decode()
 
 
 def _under(name: str, parts: list[dict[str, Json]]) -> list[Json]:
