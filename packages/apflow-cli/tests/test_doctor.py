@@ -50,7 +50,7 @@ def test_another_product_in_the_package_is_named_with_what_it_replaced(tmp_path:
     assert "pip uninstall apflow." in found[0]
     assert "--force-reinstall --no-deps apflow-cli apflow-core" in found[0]
     assert "__init__.py belongs to another product" in found[1]
-    assert "1 files of apflow-core 1.0 are missing, or were replaced" in found[2]
+    assert "1 file of apflow-core 1.0 is missing, or was replaced" in found[2]
     assert "apflow-cli" in found[3]
 
 
@@ -78,7 +78,7 @@ def test_a_foreign_distribution_is_found_in_an_environment(tmp_path: Path):
         "print(find_problems(installed_files(), namespace_directories()))"
     )
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
-    assert "apflow 7.0 is another product, and has 1 files" in done.stdout
+    assert "apflow 7.0 is another product, and has 1 file in" in done.stdout
 
 
 def test_room_and_permissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
