@@ -36,10 +36,6 @@ from apflow.storage.sql.migrations import (
 # scans of a million rows.
 ROW_GROUP_SIZE = 8192
 NAME = "apflow"  # of the attached file: only ATTACH accepts a row group size
-# DuckDB keeps the blocks that it evicts for others. Without this, it returns each one to the system, which
-# must clear it before it is used again: thousands of page faults per second once the memory limit is reached
-# (2.0). It is used as needed. Not a share such as "80%": that ends the process.
-BLOCK_MEMORY = "512MB"
 CHECKPOINT_THRESHOLD = "8MB"  # of the write-ahead log
 MAX_LOG_BYTES = 10_000_000  # after which reads wait for a checkpoint
 READS_SECONDS = 1.0  # for running reads to end before such a checkpoint
@@ -425,7 +421,6 @@ class Database:
             "checkpoint_threshold": CHECKPOINT_THRESHOLD,
             # DuckDB returns the memory of a large write to the system soon after it.
             "allocator_background_threads": True,
-            "block_allocator_memory": BLOCK_MEMORY,
             # DuckDB never loads extensions from the network.
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
