@@ -111,6 +111,7 @@ OPENS_DATABASE = {"db migrate", "db import", "doctor", "serve", "worker"}
 OTHERS = {
     "executors list": "what is installed here, or at the server",
     "generate task-tree": "needs a model: test_commands_generate.py",
+    "mcp serve": "speaks a protocol, not text: test_mcp_stdio.py",
     "workers": "shows the process that holds the database",
 }
 MASKS = (

@@ -18,7 +18,7 @@ def version_now() -> str:
 def with_version(text: str, version: str) -> str:
     """The text of a `pyproject.toml` with its version, and those of its siblings, set."""
     text = re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', text, count=1)
-    siblings = rf'"((?:apflow-[a-z-]+|{UMBRELLA})(?:\[[a-z0-9,-]+\])?)(~=|==)[^"]*"'
+    siblings = rf'"((?:apflow-[a-z0-9-]+|{UMBRELLA})(?:\[[a-z0-9,-]+\])?)(~=|==)[^"]*"'
     return re.sub(siblings, rf'"\g<1>\g<2>{version}"', text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -43,7 +44,13 @@ def test_they_are_those_of_importlib_metadata():
         for each in owner.entry_points
     }
     assert {(each.group, each.name, each.value) for each in read_entry_points("")} == expected
-    assert is_path_readable()
+
+
+def test_the_path_of_a_program_is_readable():
+    # In a new process: a library in this one may have added a finder of distributions.
+    program = "from apflow.core.entry_points import is_path_readable as f; print(f())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 @pytest.mark.parametrize("kind", ["dist-info", "egg-info"])

@@ -203,9 +203,9 @@ async def test_a_stream_ends_with_the_token_that_it_was_asked_for_with():
     with serving(Settings(jwt_secret=SECRET)) as served:
         await TaskService(served.db, "ann").create(tree("r", 2))
         call = {"jsonrpc": "2.0", "id": 1, "method": "tasks.watch", "params": {"id": "r"}}
-        async with client_of(served.url) as client, asyncio.timeout(20):
+        async with client_of(served.url) as client, asyncio.timeout(60):
             for method, path, body in (("GET", "/tasks/r/events", None), ("POST", "/tasks", call)):
-                soon = bearer("ann", expires_in=2 - LEEWAY)
+                soon = bearer("ann", expires_in=5 - LEEWAY)
                 async with client.stream(method, path, json=body, headers=soon) as response:
                     found = [event async for event in read(response.aiter_lines())]
                 assert [each.get("event") for each in found] == ["snapshot", None]

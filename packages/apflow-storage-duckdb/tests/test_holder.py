@@ -197,6 +197,8 @@ def test_a_store_that_is_forgotten_is_closed_with_its_socket(database: Path):
     del store
     gc.collect()
     assert find_server(database) is None
+    for thread in local_threads():  # which may be the one that has collected the store
+        thread.join(10)
     assert local_threads() == []
 
 
