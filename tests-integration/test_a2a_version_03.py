@@ -62,7 +62,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("client")
     must_run("uv", "venv", "--quiet", folder)
     interpreter = folder / "bin" / "python"
-    must_run("uv", "pip", "install", "--quiet", "--python", interpreter, REQUIREMENT)
+    command = ("uv", "pip", "install", "--quiet", "--python", interpreter, REQUIREMENT)
+    installed = run(*command, environment={"UV_CONSTRAINT": ""})  # our constraints name the present SDK
+    assert installed.returncode == 0, installed.stderr
     return interpreter
 
 

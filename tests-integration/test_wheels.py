@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from installing import CREWAI, ROOT, Environment, Wheels, build, must_run, new_environment
+from installing import CONSTRAINTS, CREWAI, ROOT, Environment, Wheels, build, must_run, new_environment
 
 pytestmark = pytest.mark.wheels
 NAMES = sorted(each.parent.name for each in ROOT.glob("packages/*/pyproject.toml"))
@@ -65,6 +65,8 @@ def test_a_wheel_holds_its_own_corner_of_the_namespace_and_nothing_else(wheels: 
 
 # Modules of the former name that come with an extra, as they always did.
 OF_EXTRAS = {"aipartnerupflow": ("apflow-server",)}
+# What modules of a package need that only work with it.
+EXTRAS = {"apflow-server": "a2a-grpc,mcp"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -72,6 +74,9 @@ def test_a_package_imports_with_only_what_it_declares(wheels: Wheels, tmp_path: 
     alone = new_environment(tmp_path / "venv")
     installed = alone.install(*wheels.needed_by([name, *OF_EXTRAS.get(name, ())]))
     assert installed.returncode == 0, installed.stderr
+    if name in EXTRAS:
+        wheel = f"{name}[{EXTRAS[name]}] @ {wheels[name].path.as_uri()}"
+        must_run("uv", "pip", "install", "--quiet", "--python", alone.python, "-c", CONSTRAINTS, wheel)
     warnings = "default" if name == CREWAI else "error"  # those of CrewAI's own imports
     must_run(alone.python, "-W", warnings, "-c", IMPORT_EVERYTHING, module_of(name))
 
