@@ -102,6 +102,7 @@ def _install(folder: Path) -> None:
 
 def _run(*command: str, folder: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "UV_CONSTRAINT"}
+    environment.setdefault("NODE_OPTIONS", "--use-system-ca")  # as pip and uv do
     done = subprocess.run(
         command,
         cwd=folder,
