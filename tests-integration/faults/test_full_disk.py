@@ -154,11 +154,19 @@ def fill_and_empty(
             reasons[problem["reason"]] += 1
             time.sleep(0.5)
             (disk / "ballast").unlink()
-            wait_for(lambda: repair() is None and ready(server.url)[0] == 200, TIMEOUT_SECONDS)
+            until_repaired(server, repair)
     check_all_end(load)
     assert server.popen.poll() is None
     ended, refused = len(load.acknowledged), dict(load.refusals)
     print(f"{times} fills, reasons {dict(reasons)}: {ended} trees ended; refused: {refused}")
+
+
+def until_repaired(server: Process, repair: Callable[[], object]) -> None:
+    try:
+        wait_for(lambda: repair() is None and ready(server.url)[0] == 200, TIMEOUT_SECONDS)
+    except AssertionError as error:
+        error.add_note(f"{ready(server.url)}\n{server.log.read_text()[-5000:]}")
+        raise
 
 
 def test_a_full_disk_delays_trees_and_loses_none(tmp_path: Path):
