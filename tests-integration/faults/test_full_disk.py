@@ -4,12 +4,14 @@ The server continues: `/ready` names the reason while it lasts, waiting callers 
 acknowledged tree ends without a restart.
 """
 
+import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import httpx
@@ -17,9 +19,13 @@ import pytest
 from clusterkit.disk import a_small_disk, fill
 from serving import Process, serve_process, wait_for
 
+from apflow.core.errors import StoreUnavailableError
+from apflow.storage.duckdb import DuckDBStore
+from apflow.testing.building import a_task
 from apflow.testing.postgresserver import Server, a_server
 
 TIMEOUT_SECONDS = 120.0
+SIZES = (100, 500, 3000, 40_000)  # bytes of inputs
 MODULE = """
 import asyncio
 import os
@@ -178,6 +184,43 @@ def test_a_full_disk_delays_trees_and_loses_none(tmp_path: Path):
 def test_twenty_full_disks_lose_no_tree(tmp_path: Path):
     with served_by_duckdb(tmp_path) as (server, disk):
         fill_and_empty(server, disk, 20, size=500)
+
+
+async def test_a_store_takes_changes_as_soon_as_a_full_disk_has_space():
+    """Also after DuckDB has invalidated the database, because a checkpoint failed."""
+    random, added = Random(3), list[str]()
+
+    async def add(store: DuckDBStore) -> None:
+        task_id = f"t{random.getrandbits(64):x}"
+        await store.add([a_task(task_id, inputs={"text": random.randbytes(random.choice(SIZES)).hex()})])
+        added.append(task_id)
+
+    with a_small_disk(48) as disk:
+        url = f"duckdb:///{disk / 'filled.duckdb'}"
+        async with DuckDBStore(url) as store:
+            while sum(each.stat().st_size for each in disk.iterdir()) < 12_000_000:
+                for _ in range(random.randint(1, 60)):
+                    await add(store)
+                fill(disk / "ballast")
+                adding = asyncio.gather(
+                    *(add(store) for _ in range(random.randint(1, 200))), return_exceptions=True
+                )
+                await asyncio.sleep(random.random() / 2)
+                (disk / "ballast").unlink()
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    await until_added(lambda: add(store))
+                    await adding
+            assert len(await store.get(added)) == len(added)
+        async with DuckDBStore(url) as store:
+            assert len(await store.get(added)) == len(added)
+
+
+async def until_added(add: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            return await add()
+        except StoreUnavailableError:
+            await asyncio.sleep(0.02)
 
 
 def test_callers_that_wait_are_told_of_a_full_disk(tmp_path: Path):

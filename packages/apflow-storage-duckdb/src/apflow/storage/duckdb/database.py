@@ -19,7 +19,7 @@ from apflow.core.errors import FormerDatabaseError, StoreError, StoreLockedError
 from apflow.core.model.task import utc_now
 from apflow.core.process.identity import ForkGuard, ForkLock, after_fork_in_child
 from apflow.storage.duckdb.claim import OWNER_ONLY, FileClaim
-from apflow.storage.duckdb.failure import as_store_error
+from apflow.storage.duckdb.failure import as_store_error, is_invalidated
 from apflow.storage.duckdb.migration_copy import copy_before_migration
 from apflow.storage.duckdb.openfile import FileState, log_of
 from apflow.storage.sql.columns import naive
@@ -255,7 +255,7 @@ class Database:
         since. With constant reads that is rare, so the log would grow (2.0).
 
         Raises:
-            duckdb.FatalException: the checkpoint failed, and DuckDB has invalidated the database.
+            duckdb.Error: the checkpoint failed, and DuckDB has invalidated the database.
         """
         size = self._protect_log()
         if size < self._log_bytes or not size:
@@ -294,9 +294,9 @@ class Database:
             if not self._cursors and self._lasting is not None:
                 try:
                     self._lasting.execute("CHECKPOINT")
-                except duckdb.FatalException:
-                    raise
                 except duckdb.Error as error:  # the changes are in the log
+                    if is_invalidated(error):
+                        raise
                     logger.warning("%s: a checkpoint failed: %s", self.url, error)
                 else:
                     return

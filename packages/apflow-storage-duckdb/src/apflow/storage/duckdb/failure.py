@@ -27,6 +27,7 @@ _PREFIX = (
 _NO_MEMORY = re.compile(
     r"Failed to create checkpoint because of error: .*(?:could not allocate|failed to (?:allocate|pin)) "
 )
+_INVALIDATED = re.compile(_PREFIX + r'Database ".*" has been invalidated because ')
 _POSITION = re.compile(r"entry at byte position (\d+)")
 _OTHER = "or choose another database with APFLOW_DATABASE_URL."
 _MAKE_SPACE = "Free space on the disk, or raise the quota. All acknowledged changes are stored."
@@ -66,6 +67,16 @@ def as_store_error(error: duckdb.Error, url: str, path: Path | None, *, doing: s
     if reason is None or isinstance(described, StoreDamagedError):
         return described
     return StoreUnavailableError(url, reason, str(described).removeprefix(f"{url} "))
+
+
+def is_invalidated(error: BaseException) -> bool:
+    """Return whether DuckDB answers nothing more until the database is opened again.
+
+    After a failed checkpoint, some statements raise a `FatalException`, others an `IOException` (2.0).
+    """
+    return isinstance(error, duckdb.FatalException) or (
+        isinstance(error, duckdb.Error) and bool(_INVALIDATED.search(str(error)))
+    )
 
 
 def unavailable(url: str, error: BaseException) -> StoreError | None:

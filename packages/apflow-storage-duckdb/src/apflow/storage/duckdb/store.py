@@ -30,6 +30,7 @@ from apflow.core.store.transfer import ExportReader, ExportWriter
 from apflow.storage.duckdb.backup import back_up
 from apflow.storage.duckdb.database import TRIM_EVERY, Database
 from apflow.storage.duckdb.export import export_database
+from apflow.storage.duckdb.failure import is_invalidated
 from apflow.storage.duckdb.large_values import JsonReader, ValueMissingError, full_texts
 from apflow.storage.duckdb.statements import READ_EVENTS, SEQUENCES, among
 from apflow.storage.duckdb.writer import Writer
@@ -205,9 +206,10 @@ class DuckDBStore(SqlLogStore):
         try:
             try:
                 return await loop.run_in_executor(self._readers, self._reading, read)
-            except (
-                duckdb.FatalException
-            ):  # caused by this read or by a concurrent write: repeat it in a new connection
+            except duckdb.Error as error:
+                if not is_invalidated(error):
+                    raise
+                # Caused by this read or by a concurrent write: repeat it in a new connection.
                 await self._group.run(self._writer.reopen_if_given_up)
                 return await loop.run_in_executor(self._readers, self._reading, read)
         except duckdb.Error as error:

@@ -19,7 +19,7 @@ from apflow.core.store.transfer import ExportReader
 from apflow.storage.duckdb import statements
 from apflow.storage.duckdb.bulk_load import Target, add_custom_columns, load
 from apflow.storage.duckdb.database import TRIM_EVERY, Database
-from apflow.storage.duckdb.failure import unavailable
+from apflow.storage.duckdb.failure import is_invalidated, unavailable
 from apflow.storage.duckdb.large_values import (
     COLUMNS,
     DELETE_OF_OLD_EVENTS,
@@ -173,18 +173,22 @@ class Writer:
             return
         try:
             self._database.maintain_log()
-        except duckdb.FatalException as error:
+        except duckdb.Error as error:
+            if not is_invalidated(error):
+                raise
             self._reopen_later(error)
 
     def reopen_if_given_up(self) -> None:
         """Close the database if DuckDB has invalidated it, so that the next use opens it again."""
         if self._connection is not None:
             try:
-                self._connection.execute("SELECT 1").fetchall()
-            except duckdb.FatalException as error:
+                self._connection.execute(statements.LAST_NUMBER).fetchall()
+            except duckdb.Error as error:
+                if not is_invalidated(error):
+                    raise
                 self._reopen_later(error)
 
-    def _reopen_later(self, error: duckdb.Error) -> None:
+    def _reopen_later(self, error: Exception) -> None:
         logger.error("%s: DuckDB invalidated the database; reopening it: %s", self._database.url, error)
         self.close()
         self._database.close()
@@ -242,10 +246,8 @@ class Writer:
 
     def _store_error(self, error: Exception) -> BaseException:
         """Return the error for a change that failed when written separately."""
-        if (
-            isinstance(error, (duckdb.FatalException, duckdb.InternalException))
-            and self._connection is not None
-        ):
+        is_over = is_invalidated(error) or isinstance(error, duckdb.InternalException)
+        if is_over and self._connection is not None:
             self._reopen_later(error)
         if isinstance(error, ApflowError) or not isinstance(error, duckdb.Error):
             return error
@@ -257,33 +259,35 @@ class Writer:
         for attempt in range(1, MAX_TRIES + 1):
             try:
                 return self._once(changes)
-            except duckdb.FatalException:
+            except duckdb.Error as error:
                 if attempt == MAX_TRIES:
                     raise
-                self._open()
-            except duckdb.TransactionException as error:
-                if attempt == MAX_TRIES or unavailable(self._database.url, error):
+                if is_invalidated(error):
+                    self._open()
+                elif not isinstance(error, duckdb.TransactionException) or unavailable(
+                    self._database.url, error
+                ):
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _once(self, changes: Sequence[Change]) -> list[ChangeResult]:
-        self._learn(self.ledger.needs(changes))
         now = utc_now()
         outcomes: Sequence[ChangeResult] = ()
         writes = Writes()
         try:
+            self._learn(self.ledger.needs(changes))
             outcomes, writes = self.ledger.decide(changes)
             if writes:
                 self._write(writes, now)
-        except duckdb.FatalException as error:
+        except BaseException as error:
+            if not (isinstance(error, duckdb.Error) and is_invalidated(error)):
+                self.ledger.forget()
+                raise
             self._reopen_later(error)
             self._open()
             if not self._is_stored(writes):
                 raise
             return list(outcomes)
-        except BaseException:
-            self.ledger.forget()
-            raise
         self.ledger.keep(writes)
         return list(outcomes)
 
