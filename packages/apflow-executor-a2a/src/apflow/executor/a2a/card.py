@@ -20,7 +20,7 @@ async def read_card(
     """Return the card of an agent.
 
     Raises:
-        A2aCardError: there is no valid card.
+        A2aCardError: the card is missing or invalid.
         A2aUnreachableError, A2aUnauthorizedError: the request for it failed.
     """
     resolver = A2ACardResolver(client, address.card_url, "")

@@ -7,7 +7,7 @@ identity check and one way to the operations.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from a2a.server.context import ServerCallContext
@@ -54,10 +54,7 @@ class Call:
 def call_of(context: ServerCallContext) -> Call:
     """Return the call of a context, with the tenant that the client names."""
     call: Call = context.state[CALL]
-    tenant = context.tenant or ""
-    return call if call.tenant == tenant else Call(
-        call.service, call.caller, call.connection, call.version, tenant
-    )  # fmt: skip
+    return replace(call, tenant=context.tenant or "")
 
 
 async def operate(call: Call, name: str, parameters: Mapping[str, Json]) -> Json:

@@ -29,6 +29,7 @@ from a2a.types.a2a_pb2 import (
     SecurityScheme,
     StringList,
 )
+from google.protobuf.json_format import MessageToDict
 from starlette.datastructures import Headers
 
 from apflow.core import plugins
@@ -111,8 +112,6 @@ def card_json(card: AgentCard) -> dict[str, Json]:
     """Return the JSON of a card, with the fields of version 0.3 if the card announces that."""
     if any(each.protocol_version.startswith("0.") for each in card.supported_interfaces):
         return agent_card_to_dict(card)
-    from google.protobuf.json_format import MessageToDict
-
     return MessageToDict(card)
 
 

@@ -107,10 +107,7 @@ async def _find_root(service: TaskService, root_id: str, number: int, tenant: st
 
 async def visible_root(service: TaskService, root_id: str) -> Task | None:
     """Return the root of a tree that the caller may see."""
-    root = (await service.db.get([root_id])).get(root_id)
-    if root is None or root.id != root.root_id:
-        return None
-    return root if service.is_admin or root.user_id == service.user_id else None
+    return _visible(service, (await service.db.get([root_id])).get(root_id))
 
 
 async def read(db: TaskStore, root_id: str) -> Executions:
@@ -156,7 +153,8 @@ async def roots_of_context(service: TaskService, context_id: str, tenant: str) -
     prefix = f"{_scope(service, tenant)}/{_hashed(context_id)}/" if context_id else _scope(service, tenant)
     records = await service.db.records(CONTEXT_KIND, prefix=prefix)
     ids = [cast("dict[str, str]", each.value)["root_id"] for each in records]
-    found = {each: await visible_root(service, each) for each in ids}
+    stored = await service.db.get(ids)
+    found = {each: _visible(service, stored.get(each)) for each in ids}
     for record, root_id in zip(records, ids, strict=True):
         if found[root_id] is None:  # the tree was deleted
             await service.db.remove_record(CONTEXT_KIND, record.key)
@@ -166,6 +164,12 @@ async def roots_of_context(service: TaskService, context_id: str, tenant: str) -
         if first is not None and (await read(service.db, context_id)).context_id == context_id:
             roots.append(first)
     return roots
+
+
+def _visible(service: TaskService, task: Task | None) -> Task | None:
+    if task is None or task.id != task.root_id:
+        return None
+    return task if service.is_admin or task.user_id == service.user_id else None
 
 
 async def _index(service: TaskService, executions: Executions) -> None:

@@ -66,7 +66,10 @@ class TreeHandler(RequestHandler):
     async def on_message_send(
         self, params: SendMessageRequest, context: ServerCallContext
     ) -> A2ATask | Message:
-        """Do what a message asks for; wait for the end of the run that it starts, unless told not to."""
+        """Do what a message asks for. Wait for the end of the run that it starts.
+
+        With `return_immediately` in the configuration of the message, do not wait.
+        """
         with as_a2a_errors():
             _check_history(params.configuration.history_length)
             call = call_of(context)

@@ -108,21 +108,18 @@ def status_of(
 
 def artifact_of(task: Task, root_id: str) -> Artifact:
     """Return the artifact of a task that has ended."""
-    data: dict[str, Json] = {
-        "task_id": task.id,
-        "name": task.name,
-        "status": str(task.status),
-        "result": task.result,
-        "error": task.error,
-    }
-    return make_artifact(data, is_root=task.id == root_id)
+    is_root = task.id == root_id
+    return make_artifact(task.id, task.name, str(task.status), task.result, task.error, is_root=is_root)
 
 
-def make_artifact(data: dict[str, Json], *, is_root: bool) -> Artifact:
+def make_artifact(
+    task_id: str, name: str, status: str, result: Json, error: str | None, *, is_root: bool
+) -> Artifact:
     """Return an artifact with the outcome of one task."""
-    return Artifact(
-        artifact_id=data["task_id"], name=RESULT if is_root else data["name"], parts=[data_part(data)]
-    )
+    data: dict[str, Json] = {
+        "task_id": task_id, "name": name, "status": status, "result": result, "error": error,
+    }  # fmt: skip
+    return Artifact(artifact_id=task_id, name=RESULT if is_root else name, parts=[data_part(data)])
 
 
 def artifacts_of(tasks: Sequence[Task], root_id: str) -> list[Artifact]:
@@ -190,14 +187,15 @@ def earlier_task(execution: Execution, *, has_artifacts: bool = True) -> A2ATask
     """Return the A2A task of an execution that a later one followed, from its record."""
     end = execution.run.end or {}
     final: dict[str, Json] = end["final"]
-    outcome: dict[str, Json] = {"task_id": execution.root.id, "name": end["name"]}
-    outcome |= {name: final[name] for name in ("status", "result", "error")}
+    outcome = make_artifact(
+        execution.root.id, end["name"], final["status"], final["result"], final["error"], is_root=True
+    )
     at = datetime.fromisoformat(end["at"]) if end["at"] else None
     return A2ATask(
         id=execution.task_id,
         context_id=execution.context_id,
         status=status_of(execution, STATES[model.TaskStatus(final["status"])], at, final),
-        artifacts=[make_artifact(outcome, is_root=True)] if has_artifacts else (),
+        artifacts=[outcome] if has_artifacts else (),
     )
 
 

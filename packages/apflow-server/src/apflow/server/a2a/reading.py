@@ -20,7 +20,7 @@ from apflow.server.a2a.calls import Call
 from apflow.server.a2a.executions import Execution
 from apflow.server.a2a.projection import TERMINAL, earlier_task, status_update, submitted_task, task_of
 from apflow.server.a2a.updates import Updates
-from apflow.server.auth.caller import expired
+from apflow.server.streaming.event_stream import until_closed
 
 Event = A2ATask | TaskStatusUpdateEvent | TaskArtifactUpdateEvent
 
@@ -95,13 +95,5 @@ async def _batches(
 
 async def _stop(call: Call, subscription: Subscription) -> None:
     """End a subscription when the server ends, or when the token of the client has expired."""
-    waiting = [
-        asyncio.create_task(call.drain.over(), name="apflow:a2a:drain"),
-        asyncio.create_task(expired(call.caller), name="apflow:a2a:expiry"),
-    ]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        subscription.stop()
-    finally:
-        for each in waiting:
-            each.cancel()
+    await until_closed(call.drain, call.caller)
+    subscription.stop()

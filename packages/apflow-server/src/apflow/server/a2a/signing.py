@@ -32,10 +32,8 @@ def sign(card: AgentCard, settings: Settings) -> None:
         "kid": settings.a2a_card_key_id or DEFAULT_KEY_ID,
         "alg": algorithm_of(pem, settings.a2a_card_key),
         "typ": "JOSE",
-        "jku": None,
     }
-    known = {name: value for name, value in header.items() if value is not None}
-    create_agent_card_signer(pem, known)(card)  # type: ignore[arg-type]  # `jku` may be left out
+    create_agent_card_signer(pem, header)(card)  # type: ignore[arg-type]  # `jku` may be left out
 
 
 def check_key(name: str) -> None:

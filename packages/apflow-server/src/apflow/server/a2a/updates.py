@@ -147,14 +147,9 @@ def _final_update(execution: Execution, event: TaskEvent, count: int) -> TaskSta
 
 
 def _outcome_update(execution: Execution, event: TaskEvent, name: str) -> TaskArtifactUpdateEvent:
-    data: dict[str, Json] = {
-        "task_id": event.task_id,
-        "name": name,
-        "status": str(event.status),
-        "result": event.result,
-        "error": event.error,
-    }
-    artifact = make_artifact(data, is_root=event.task_id == execution.root.id)
+    is_root = event.task_id == execution.root.id
+    status = str(event.status)
+    artifact = make_artifact(event.task_id, name, status, event.result, event.error, is_root=is_root)
     return artifact_update(execution, artifact)
 
 

@@ -23,7 +23,12 @@ class JsonResponse(Response):
     media_type = "application/json"
 
     def render(self, content: object) -> bytes:
-        return dumps(_ANY.dump_python(content, mode="json"))
+        return dumps(as_json(content))
+
+
+def as_json(content: object) -> Json:
+    """Return a result as plain JSON, times and states as text."""
+    return _ANY.dump_python(content, mode="json")
 
 
 def error_response(connection: HTTPConnection, error: ApiError) -> Response:

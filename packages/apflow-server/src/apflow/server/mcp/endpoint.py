@@ -17,11 +17,12 @@ from starlette.types import Receive, Scope, Send
 
 from apflow.core.settings import Settings
 from apflow.server.auth.authentication import current_service
-from apflow.server.auth.caller import Caller, expired
+from apflow.server.auth.caller import Caller
 from apflow.server.http.api_error import ApiError, Code, UnauthorizedError
 from apflow.server.http.protection import has_auth
 from apflow.server.http.response import JsonResponse
 from apflow.server.mcp.access import METADATA, PATH, challenged, check_names, metadata
+from apflow.server.streaming.event_stream import until_closed
 
 if TYPE_CHECKING:
     from apflow.server.mcp.exchange import Exchange
@@ -109,18 +110,15 @@ class McpEndpoint:
 async def _while_open(handling: Any, request: Request, caller: Caller) -> None:
     """Serve a stream until the client, the server or the token ends."""
     stream = asyncio.ensure_future(handling)
-    others = [
-        asyncio.ensure_future(expired(caller)),
-        asyncio.ensure_future(request.app.state.drain.over()),
-    ]
+    closed = asyncio.ensure_future(until_closed(request.app.state.drain, caller))
     try:
-        await asyncio.wait([stream, *others], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stream, closed], return_when=asyncio.FIRST_COMPLETED)
         if stream.done():
             stream.result()
     finally:
-        for each in (stream, *others):
+        for each in (stream, closed):
             each.cancel()
-        await asyncio.wait([stream, *others])
+        await asyncio.wait([stream, closed])
 
 
 def _calls_of(exchange: Exchange) -> Any:

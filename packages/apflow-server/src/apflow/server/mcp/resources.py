@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol, cast
 from urllib.parse import quote, unquote
 
-from pydantic import TypeAdapter
-
 from apflow.core.model.task import Json
 from apflow.core.payload.json_value import dumps
 from apflow.server.http.api_error import ApiError, Code
+from apflow.server.http.response import as_json
 from apflow.server.mcp.calls import Calls
 from apflow.server.mcp.exchange import INTERNAL, INVALID_PARAMS, RESOURCE_NOT_FOUND, Exchange, ProtocolError
 
@@ -39,7 +38,6 @@ TEMPLATES: Final[list[Json]] = [
         "mimeType": JSON,
     },
 ]
-_ANY = TypeAdapter[object](object)
 
 
 class ResourceSource(Protocol):
@@ -102,7 +100,7 @@ class Resources:
             if error.code == Code.NOT_FOUND:
                 raise not_found(uri) from error
             raise protocol_error(error) from error
-        text = dumps(_ANY.dump_python(found, mode="json")).decode()
+        text = dumps(as_json(found)).decode()
         return {"contents": [{"uri": uri, "mimeType": JSON, "text": text}]}
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Protocol, cast
-
-from pydantic import TypeAdapter
+from typing import Final, Protocol, cast
 
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.payload.json_value import dumps
 from apflow.server.http.api_error import ApiError, Code
+from apflow.server.http.response import as_json
 from apflow.server.mcp.calls import Calls, error_text
 from apflow.server.mcp.exchange import INVALID_PARAMS, Exchange, ProtocolError
 from apflow.server.mcp.paging import page_of
@@ -25,7 +24,6 @@ from apflow.server.mcp.tools import (
 )
 
 PAGE: Final = 200  # tools
-_ANY = TypeAdapter[object](object)
 
 CallsOf = Callable[[Exchange], Calls]
 
@@ -135,7 +133,7 @@ async def _executor_of(calls: Calls, name: str) -> str | None:
 
 def structured(result: Json, *, is_error: bool = False) -> dict[str, Json]:
     """Return the result of a tool: an object, also as text for clients that read only that."""
-    plain: Any = _ANY.dump_python(result, mode="json")
+    plain = as_json(result)
     text = {"type": "text", "text": dumps(plain).decode()}
     return {"content": [text], "structuredContent": plain, "isError": is_error}
 

@@ -39,6 +39,7 @@ from apflow.server.auth.authentication import current_service
 from apflow.server.http.api_error import RefusedError
 from apflow.server.observability.model_metrics import ModelMetrics
 from apflow.server.observability.observation import Seen
+from apflow.server.streaming.event_stream import KINDS
 
 MAX_TREE_NAMES: Final = 100  # names of trees that have a separate label; further ones share one
 MAX_NAME_LENGTH: Final = 100  # characters of a label
@@ -174,7 +175,7 @@ class Metrics(Collector):
         calls = sum(len(run.state.running) for run in running)
         figures = state.db.figures()
         open_streams = GaugeMetricFamily("apflow_streams_open", "Open streams of events", labels=["kind"])
-        for kind in ("sse", "websocket", "mcp"):
+        for kind in KINDS:
             open_streams.add_metric([kind], state.streams.open[kind])
         attempts = CounterMetricFamily(
             "apflow_webhook_attempts", "Requests to webhooks, by outcome", labels=["outcome"]

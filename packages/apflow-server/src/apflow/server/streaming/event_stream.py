@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS: Final = 15.0  # seconds between two signs of life; proxies close what is silent for 60
 SEND_TIMEOUT: Final = 60.0  # seconds that a reader may take nothing
 MAX_PER_USER: Final = 500  # open streams, of all kinds
+KINDS: Final = ("sse", "websocket", "mcp", "a2a")
 COME_BACK: Final = b"retry: 1000\n\n"  # milliseconds until a browser connects again
 
 router = APIRouter(tags=["streams"])
@@ -133,6 +134,19 @@ def read_number(given: str | None, other: int | None) -> int | None:
     if given is not None and given.isascii() and given.isdigit() and len(given) < 19:
         return int(given)
     return other
+
+
+async def until_closed(drain: Drain, caller: Caller) -> None:
+    """Wait until the server ends, or the token of a caller has expired."""
+    waiting = [
+        asyncio.create_task(drain.over(), name="apflow:stream:over"),
+        asyncio.create_task(expired(caller), name="apflow:stream:expired"),
+    ]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
 
 
 class TreeStream(StreamingResponse):
