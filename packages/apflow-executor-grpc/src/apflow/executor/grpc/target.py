@@ -10,7 +10,7 @@ from ipaddress import IPv6Address
 from typing import Any
 
 from apflow.core.errors import FileRefusedError
-from apflow.core.net.connect import resolve_one_family
+from apflow.core.net.connect import grpc_uri, resolve_one_family, with_port
 from apflow.core.permissions.file_policy import read_file
 from apflow.executor.grpc.errors import GrpcInputError
 
@@ -42,12 +42,12 @@ class Server:
     @property
     def shown(self) -> str:
         """The server for people."""
-        return _with_port(self.host, self.port)
+        return with_port(self.host, self.port)
 
     @property
     def authority(self) -> str:
         """What the server is called in each call, and by which its certificate is checked."""
-        return _with_port((self.tls.server_name if self.tls else None) or self.host, self.port)
+        return with_port((self.tls.server_name if self.tls else None) or self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,7 @@ class Target:
     @property
     def uri(self) -> str:
         """The addresses as gRPC takes them: nothing is left for it to resolve."""
-        if ":" in self.addresses[0]:
-            return "ipv6:" + ",".join(f"[{each}]:{self.server.port}" for each in self.addresses)
-        return "ipv4:" + ",".join(f"{each}:{self.server.port}" for each in self.addresses)
-
-
-def _with_port(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return grpc_uri(self.addresses, self.server.port)
 
 
 async def read_server(text: str, tls: Mapping[str, Any] | None) -> Server:

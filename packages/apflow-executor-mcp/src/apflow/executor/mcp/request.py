@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,13 +9,12 @@ from typing import Any
 
 import httpx
 
+from apflow.core.net.headers import check_headers
 from apflow.executor.mcp.errors import McpInputError
 from apflow.executor.mcp.schema import DEFAULT_OUTPUT_BYTES, DEFAULT_TIMEOUT
 
 SHOWN_LENGTH = 200
 
-_TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
-_VALUE = re.compile(r"[\t\x20-\x7e]*")
 # Of the connection, or of the protocol.
 _RESERVED = frozenset({
     "accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "host",
@@ -209,12 +207,10 @@ def _read_auth(given: Mapping[str, Any]) -> Credentials | None:
 
 
 def _read_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    for number, (name, value) in enumerate(headers.items(), 1):
-        if not _TOKEN.fullmatch(name):  # not repeated: it may be a whole line with a credential
-            raise McpInputError("headers", f"holds a name that no header can have, number {number}")
-        place = f"headers.{name}"
-        if name.lower() in _RESERVED or name.lower().startswith(_RESERVED_BEGIN):
-            raise McpInputError(place, "is set by the protocol itself")
-        if not _VALUE.fullmatch(value):  # the value is not repeated: it may be a credential
-            raise McpInputError(place, "holds a line break, or another character that no header has")
+    check_headers(headers, McpInputError, _fault_of_name)
     return tuple(sorted(headers.items()))
+
+
+def _fault_of_name(name: str) -> str | None:
+    is_reserved = name in _RESERVED or name.startswith(_RESERVED_BEGIN)
+    return "is set by the protocol itself" if is_reserved else None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from apflow.core.errors import InvalidInputError
+from apflow.core.net.headers import check_headers, is_token
 from apflow.core.payload.json_value import dumps
 from apflow.executor.websocket.address import Address, read_address
 from apflow.executor.websocket.errors import WebSocketInputError
@@ -17,8 +17,6 @@ from apflow.executor.websocket.errors import WebSocketInputError
 # What is sent or received: text or bytes.
 Message = str | bytes
 
-_TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
-_VALUE = re.compile(r"[\t\x20-\x7e]*")
 # Of the handshake itself, or of a body, which it does not have.
 _RESERVED = frozenset({"host", "connection", "upgrade", "content-length", "transfer-encoding"})
 _RESERVED_BEGIN = "sec-websocket-"
@@ -63,21 +61,19 @@ def sent_of(inputs: Mapping[str, Any]) -> Any:
 
 
 def _read_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    for number, (name, value) in enumerate(headers.items(), 1):
-        if not _TOKEN.fullmatch(name):  # not repeated: it may be a whole line with a credential
-            raise WebSocketInputError("headers", f"holds a name that no header can have, number {number}")
-        place = f"headers.{name}"
-        if name.lower() in _RESERVED or name.lower().startswith(_RESERVED_BEGIN):
-            advice = "; use `subprotocols`" if name.lower().endswith("-protocol") else ""
-            raise WebSocketInputError(place, f"is set by the handshake itself{advice}")
-        if not _VALUE.fullmatch(value):  # the value is not repeated: it may be a credential
-            raise WebSocketInputError(place, "holds a line break, or another character that no header has")
+    check_headers(headers, WebSocketInputError, _fault_of_name)
     return dict(headers)
+
+
+def _fault_of_name(name: str) -> str | None:
+    if name not in _RESERVED and not name.startswith(_RESERVED_BEGIN):
+        return None
+    return f"is set by the handshake itself{'; use `subprotocols`' if name.endswith('-protocol') else ''}"
 
 
 def _read_subprotocols(subprotocols: Sequence[str]) -> Sequence[str]:
     for number, name in enumerate(subprotocols):
-        if not _TOKEN.fullmatch(name):
+        if not is_token(name):
             raise WebSocketInputError(f"subprotocols[{number}]", "is a name that no subprotocol can have")
     return list(subprotocols)
 

@@ -6,6 +6,7 @@ import socket
 from typing import NamedTuple
 
 from apflow.core.errors import InvalidInputError, SettingsError
+from apflow.core.net.connect import with_port
 from apflow.core.settings import Settings
 from apflow.server.http.protection import has_auth, read_address
 
@@ -19,7 +20,7 @@ class Place(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return with_port(self.host, self.port)
 
 
 class CannotListenError(InvalidInputError, OSError):
