@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
-import sys
 import textwrap
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from receiver import Receiver, receiving
 from serving import wait_for
+from startedcommand import started as run_beside
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 
@@ -48,31 +47,8 @@ def collector() -> Iterator[Receiver]:
         yield found
 
 
-def environment(folder: Path, endpoint: str) -> dict[str, str]:
-    return os.environ | {
-        "APFLOW_DATABASE_URL": f"duckdb:///{folder}/t.duckdb",
-        "APFLOW_OTLP_ENDPOINT": endpoint,
-        "APFLOW_BACKGROUND_DAEMON": "false",
-        "PYTHONPATH": str(folder),
-    }
-
-
-@contextmanager
-def started(folder: Path, endpoint: str, *arguments: str) -> Generator[subprocess.Popen[str]]:
-    """Run a command of `apflow` on the database of the folder, and kill it at the end if it still runs."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "apflow.cli", *arguments],
-        cwd=folder,
-        env=environment(folder, endpoint),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+def started(folder: Path, endpoint: str, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    return run_beside(folder, *arguments, otlp_endpoint=endpoint, background_daemon="false")
 
 
 def command(folder: Path, endpoint: str, *arguments: str) -> subprocess.CompletedProcess[str]:

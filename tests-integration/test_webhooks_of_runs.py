@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import textwrap
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from typing import Any
 import pytest
 from receiver import Receiver, receiving
 from serving import serve_process, wait_for
+from startedcommand import started
 
 from apflow.core.webhooks.webhook import made_secret
 
@@ -52,26 +50,6 @@ def folder(tmp_path: Path) -> Path:
 def receiver() -> Iterator[Receiver]:
     with receiving() as found:
         yield found
-
-
-@contextmanager
-def started(folder: Path, *arguments: str, **settings: str) -> Generator[subprocess.Popen[str]]:
-    """Run a command of `apflow` on the database of the folder, and kill it at the end if it still runs."""
-    environment = {"APFLOW_DATABASE_URL": f"duckdb:///{folder}/t.duckdb", "PYTHONPATH": str(folder)}
-    named = {f"APFLOW_{name.upper()}": value for name, value in settings.items()}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "apflow.cli", *arguments],
-        cwd=folder,
-        env={**os.environ, **environment, **named},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def command(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import httpx
 
+from apflow.core.net.headers import is_token
 from apflow.core.payload.json_value import dumps
 from apflow.core.payload.secrets import is_secret_key, redact
 from apflow.executor.http.errors import RestInputError
@@ -132,7 +133,7 @@ def _merged(url: httpx.URL, more: list[tuple[str, str]]) -> httpx.QueryParams:
 
 def _headers(given: Mapping[str, str]) -> httpx.Headers:
     for name, value in given.items():
-        if not name or not all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name) or not name.isascii():
+        if not is_token(name):
             raise RestInputError(f"headers: {name!r} is not a valid header name (RFC 9110, section 5.1).")
         _check_value(f"headers.{name}", value)
         if name.lower() in REFUSED:
