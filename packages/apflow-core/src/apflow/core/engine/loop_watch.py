@@ -145,20 +145,24 @@ class LoopWatch:
 
     def _beat(self) -> None:
         """Record that the thread runs, and report if it did not for longer than the limit."""
-        before, self._beat_at = self._beat_at, monotonic()
-        seconds = self._beat_at - before
+        holders = None
         with self._lock:
+            now = monotonic()
+            seconds = now - self._beat_at
             loops = list(self._loops.values())
             runs = [run for watched in loops for run in watched.runs]
-        is_held = any(seconds > max(each.seconds, 2 * TICK_SECONDS) for each in loops)
-        if not is_held or any(run.hold.was_held() for run in runs):  # then the renewer of leases reports it
-            return
-        logger.warning(
-            "No other thread of this process ran for %.1f s: the process was stopped, or %s. Make such code "
-            "release the GIL, or run it in a separate process.",
-            seconds,
-            interpreter_holders(runs),
-        )
+            is_held = any(seconds > max(each.seconds, 2 * TICK_SECONDS) for each in loops)
+            # Where the lease may have expired, the renewer of leases reports it.
+            if is_held and not any(run.hold.was_held() for run in runs):
+                holders = interpreter_holders(runs)
+            self._beat_at = now  # only now: until then, code that ends is one of the suspects
+        if holders is not None:
+            logger.warning(
+                "No other thread of this process ran for %.1f s: the process was stopped, or %s. Make such "
+                "code release the GIL, or run it in a separate process.",
+                seconds,
+                holders,
+            )
 
 
 _watch = LoopWatch()
