@@ -11,9 +11,7 @@ import errno
 import importlib
 import os
 import re
-import sys
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from apflow.core.entry_points import is_path_readable, load_object, read_entry_points
 from apflow.core.errors import PluginConflictError, PluginLoadError
 from apflow.core.process.error_text import describe_error
+from apflow.core.process.late_import import removing_orphans
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
@@ -241,7 +240,7 @@ def _import(offer: _Offer) -> tuple[object, BaseException | None]:
         _PassingFaultError: the import failed because a resource was exhausted. This is not cached.
     """
     try:
-        with _without_orphans():
+        with removing_orphans():
             return load_object(offer.value), None
     except KeyboardInterrupt:
         raise  # Ctrl-C: the next call tries again
@@ -258,32 +257,6 @@ class _PassingFaultError(Exception):
     def __init__(self, fault: BaseException) -> None:
         super().__init__(describe_error(fault))
         self.fault = fault
-
-
-@contextmanager
-def _without_orphans() -> Generator[None]:
-    """Remove, where an import fails, submodules that it has left without their package.
-
-    Python removes the package whose import failed, but keeps its submodules. When the package is imported
-    again, they are found in `sys.modules` and never become attributes of the new package. Extension modules
-    stay: many can be initialized only once.
-    """
-    known = set(sys.modules)
-    try:
-        yield
-    except BaseException:
-        for name in sorted(set(sys.modules) - known):
-            package = name.rpartition(".")[0]
-            if package and package not in sys.modules and not _is_extension(name):
-                sys.modules.pop(name, None)
-        raise
-
-
-def _is_extension(name: str) -> bool:
-    from importlib.machinery import EXTENSION_SUFFIXES
-
-    origin = getattr(getattr(sys.modules.get(name), "__spec__", None), "origin", None)
-    return isinstance(origin, str) and origin.endswith(tuple(EXTENSION_SUFFIXES))
 
 
 _DESCRIPTORS = 3  # that a scan or an import needs at once, at least

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from apflow.core.extensions.executor import BaseTask, InputsSchema
 from apflow.core.model.task import Json
+from apflow.core.process.late_import import import_late
 from apflow.core.settings import get_settings
 from apflow.executor.a2a.address import AgentAddress, find_agent, read_address
 from apflow.executor.a2a.errors import A2aTimeoutError
@@ -41,7 +41,7 @@ class A2aExecutor(BaseTask):
         """
         address = self._find(inputs)
         if _CALLS not in sys.modules:
-            await asyncio.to_thread(importlib.import_module, _CALLS)
+            await asyncio.to_thread(import_late, _CALLS)
         from apflow.executor.a2a.call import AgentCall
 
         call = self._agent_call = AgentCall(self, address, inputs)

@@ -12,8 +12,8 @@ import os
 import shutil
 import tempfile
 import threading
-from importlib import import_module
 
+from apflow.core.process.late_import import import_late
 from apflow.executor.crewai.errors import CrewAIMissingError
 
 # Read by CrewAI when it is imported and while it runs. They replace what the user has set: nothing is sent to
@@ -56,7 +56,7 @@ def load() -> None:
         was_disabled = os.environ.get(NO_DOTENV)
         os.environ[NO_DOTENV] = "true"
         try:
-            import_module("crewai")
+            import_late("crewai")
         except ImportError as error:
             raise CrewAIMissingError(str(error)) from error
         finally:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from apflow.core.errors import PluginError
+from apflow.core.process.late_import import import_late
 
 LiteLLM = Any  # the module; it has no usable types
 
@@ -54,7 +55,7 @@ def load() -> LiteLLM:
                     logging.getLogger(name).setLevel(logging.WARNING)
             with _set_in_environment():
                 try:
-                    import litellm as module
+                    module = import_late("litellm")
                 except ImportError as error:
                     raise LiteLLMMissingError(str(error)) from error
             for name, value in _AT_CALLS.items():

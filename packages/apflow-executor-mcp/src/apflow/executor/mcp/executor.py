@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from apflow.core.capture.task_log import output_log
 from apflow.core.errors import SecretHostRefusedError
 from apflow.core.extensions.executor import BaseTask, InputsSchema
 from apflow.core.permissions.origin import check_host, current_origin
+from apflow.core.process.late_import import import_late
 from apflow.executor.mcp.errors import McpSessionEndedError, McpTimeoutError
 from apflow.executor.mcp.link import Link, Listener
 from apflow.executor.mcp.request import HttpTarget, McpRequest, read_request
@@ -98,7 +98,7 @@ class McpExecutor(BaseTask):
 
 async def _connections() -> Connections:
     """Return the connections of the running loop. The library takes half a second to import: in a thread."""
-    await asyncio.to_thread(import_module, "apflow.executor.mcp.pool")
+    await asyncio.to_thread(import_late, "apflow.executor.mcp.pool")
     from apflow.executor.mcp.pool import connections
 
     return await connections()

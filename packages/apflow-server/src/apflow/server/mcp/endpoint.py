@@ -6,7 +6,6 @@ The SDK is imported with the first request, because that takes half a second and
 from __future__ import annotations
 
 import asyncio
-import importlib
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from fastapi import FastAPI
@@ -15,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from apflow.core.process.late_import import import_late
 from apflow.core.settings import Settings
 from apflow.server.auth.authentication import current_service
 from apflow.server.auth.caller import Caller
@@ -85,7 +85,7 @@ class McpEndpoint:
 
     async def _start(self) -> HttpServer:
         try:
-            sdk = await asyncio.to_thread(importlib.import_module, "apflow.server.mcp.sdk")
+            sdk = await asyncio.to_thread(import_late, "apflow.server.mcp.sdk")
         except ModuleNotFoundError as error:
             raise ApiError(501, Code.UNKNOWN_METHOD, MISSING) from error
         from apflow.server.mcp.handlers import Handlers

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from apflow.core.errors import StoreError
 from apflow.core.model.task import utc_now
+from apflow.core.process.late_import import removing_orphans
 from apflow.core.settings import Settings
 from apflow.core.store.base import Record, TaskStore
 from apflow.core.webhooks.webhook import ENDED_KIND, KIND, Webhook
@@ -159,8 +160,9 @@ class Deliveries:
 
 
 def _imported() -> tuple[GuardedTransport, type[DeliveryContext]]:
-    from apflow.http import GuardedTransport
-    from apflow.server.webhooks.sender import IN_ALL, DeliveryContext
+    with removing_orphans():
+        from apflow.http import GuardedTransport
+        from apflow.server.webhooks.sender import IN_ALL, DeliveryContext
 
     return GuardedTransport(connections=IN_ALL), DeliveryContext
 
