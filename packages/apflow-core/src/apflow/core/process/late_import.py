@@ -14,7 +14,7 @@ from types import ModuleType
 
 
 def import_late(name: str) -> ModuleType:
-    """Import a module. If that fails, a later attempt begins anew: see `removing_orphans`.
+    """Import a module. If that fails, a later attempt starts from the beginning: see `removing_orphans`.
 
     Raises:
         Exception: what the module raises.
