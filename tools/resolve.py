@@ -24,7 +24,7 @@ from packaging.version import Version
 from repository import Package, is_first_party, packages, report, requirement_name
 
 # What older releases would be a fault of, and releases that must never be installed.
-OLDEST = {"crewai": Version("1.15.30"), "litellm": Version("1.106")}
+OLDEST = {"crewai": Version("1.15.30"), "litellm": Version("1.108.14")}
 NEVER = {"litellm": {Version("1.82.7"), Version("1.82.8")}}
 SHOWN = (
     "crewai", "litellm", "openai", "mcp", "fastmcp", "a2a-sdk", "pydantic", "fastapi", "starlette", "uvicorn",

@@ -7,6 +7,7 @@ import logging
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+import google.protobuf
 import pytest
 from peers.a2aagent import A2aAgent, a2a_agent
 from peers.strangehttp import Answer, StrangePeer, answer, die, hang, strange_peer
@@ -132,6 +133,9 @@ async def test_the_names_of_this_machine_are_one_host():
     assert done["status"] == "completed"
 
 
+PROTOBUF = tuple(int(part) for part in google.protobuf.__version__.split(".")[:2])
+
+
 @pytest.mark.parametrize(
     "strange",
     [
@@ -151,7 +155,12 @@ async def test_the_names_of_this_machine_are_one_host():
         stream([1]),
         stream({"task": TASK}, {"statusUpdate": {"taskId": "other", "contextId": "c"}}),
         stream({"task": TASK}, "[" * 100_000),
-        stream({"message": {"messageId": "m", "parts": [{"data": json.loads("[" * 90 + "]" * 90)}]}}),
+        pytest.param(
+            stream({"message": {"messageId": "m", "parts": [{"data": json.loads("[" * 90 + "]" * 90)}]}}),
+            marks=pytest.mark.skipif(
+                PROTOBUF < (7, 36), reason="earlier versions carry this depth"
+            ),
+        ),
         answer({"jsonrpc": "2.0"}, Content_Encoding="gzip"),
     ],
 )

@@ -35,6 +35,10 @@ def test_fences_and_prose_change_nothing(value: dict[str, Any]):
     ("text", "value"),
     [
         ("{'a': True, 'b': None}", {"a": True, "b": None}),
+        (
+            """{'None': "None", "it's": [None, true, 'a "None"']}""",
+            {"None": "None", "it's": [None, True, 'a "None"']},
+        ),
         ('{"a": 1, // one\n "b": [1, 2,],}', {"a": 1, "b": [1, 2]}),
         ('```\n[{"a": 1}]\n```', [{"a": 1}]),
         ('{"big": 12345678901234567890123}', None),

@@ -12,6 +12,7 @@ from typing import Any, Final
 from a2a.client.service_parameters import ServiceParametersFactory, with_a2a_extensions
 from a2a.types.a2a_pb2 import Message, Part, Role, SendMessageConfiguration, SendMessageRequest
 from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct, Value
 
 from apflow.core.model.task import Json
@@ -45,16 +46,20 @@ def read_request(inputs: Mapping[str, Any], message_id: str) -> A2aRequest:
         A2aInputError: a part of it cannot be sent.
     """
     metadata = _struct(inputs.get("metadata"))
-    message = Message(
-        message_id=message_id,
-        role=Role.ROLE_USER,
-        parts=_read_parts(inputs),
-        task_id=inputs.get("task_id") or "",
-        context_id=inputs.get("context_id") or "",
-        reference_task_ids=inputs.get("reference_task_ids") or [],
-        extensions=inputs.get("extensions") or [],
-        metadata=metadata,
-    )
+    parts = _read_parts(inputs)
+    try:
+        message = Message(
+            message_id=message_id,
+            role=Role.ROLE_USER,
+            parts=parts,
+            task_id=inputs.get("task_id") or "",
+            context_id=inputs.get("context_id") or "",
+            reference_task_ids=inputs.get("reference_task_ids") or [],
+            extensions=inputs.get("extensions") or [],
+            metadata=metadata,
+        )
+    except DecodeError as error:  # of protobuf before 7.36
+        raise A2aInputError("message", "is nested more deeply than A2A can carry") from error
     configuration = SendMessageConfiguration(
         accepted_output_modes=inputs.get("accepted_output_modes") or [], history_length=0
     )

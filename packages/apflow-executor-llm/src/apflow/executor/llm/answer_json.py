@@ -18,6 +18,8 @@ Json = Any
 MAX_LENGTH = 4 << 20  # characters of an answer that is read
 _FENCE = re.compile(r"```[\w-]*\s*\n(.*?)(?:\n\s*```|\Z)", re.DOTALL)
 _OPENING = re.compile(r"[\[{]")
+_STRING_OR_LITERAL = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\b(?:True|False|None)\b""", re.DOTALL)
+_LITERALS = {"True": "true", "False": "false", "None": "null"}
 
 
 class NoJsonError(ValueError):
@@ -42,13 +44,18 @@ def parse_leniently(text: str) -> Json:
             continue
     for part in _parts(text):
         found = _OPENING.search(part)
-        repaired = json_repair.loads(part[found.start() :]) if found else None
+        repaired = json_repair.loads(_without_literals_of_python(part[found.start() :])) if found else None
         if isinstance(repaired, (dict, list)) and repaired:
             try:
                 return storable(repaired, "answer")
             except InvalidInputError as error:
                 raise NoJsonError(f"The answer cannot be used: {error}.") from error
     raise NoJsonError("The answer holds no JSON.")
+
+
+def _without_literals_of_python(text: str) -> str:
+    """Replace None, True and False outside of strings: json-repair before 0.63 takes None for a text."""
+    return _STRING_OR_LITERAL.sub(lambda found: _LITERALS.get(found.group(), found.group()), text)
 
 
 def faults_of(value: Json, schema: InputSchema | None) -> list[str]:
