@@ -18,6 +18,16 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 INFO = {"name": "mcphttp", "version": "1"}
+TASKS = "io.modelcontextprotocol/tasks"
+COMPLETE = {"resultType": "complete"}
+UNCACHED = {"ttlMs": 0, "cacheScope": "private"}
+TASK = {
+    "taskId": "t-1",
+    "createdAt": "2026-07-28T10:00:00Z",
+    "lastUpdatedAt": "2026-07-28T10:00:00Z",
+    "ttlMs": 60_000,
+    "pollIntervalMs": 100,
+}
 DEADLINE = 20.0
 
 
@@ -32,6 +42,7 @@ class McpPeer:
     deleted: list[str] = field(default_factory=list[str])
     tokens: set[str] = field(default_factory=set[str])  # values of Authorization that `/oauth` accepts
     grants: list[dict[str, str]] = field(default_factory=list[dict[str, str]])  # requests at `/token`
+    tasks: dict[str, list[dict[str, Any]]] = field(default_factory=dict[str, list[dict[str, Any]]])
     sessions: set[str] = field(default_factory=set[str])
     lock: threading.Lock = field(default_factory=threading.Lock)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -113,6 +124,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/refused":  # a JSON-RPC error with a status of HTTP
             error = {"code": -32000, "message": "no more sessions"}
             self.send(400, json.dumps({"jsonrpc": "2.0", "id": "server-error", "error": error}).encode())
+        elif path == "/tasks":
+            self.send(200, _response(number, self.modern(method, message["params"])), "application/json")
         elif method == "server/discover":
             self.send(404, b"Not Found")
         elif method == "initialize":
@@ -121,6 +134,21 @@ class _Handler(BaseHTTPRequestHandler):
             self.send(404, b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32001, "message": "?"}}')
         else:
             self.call(message["params"], number)
+
+    def modern(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Return a result of the protocol of 2026-07-28: the state of a task is `states` of its arguments."""
+        if method == "server/discover":
+            capabilities = {"tools": {}, "extensions": {TASKS: {}}}
+            return COMPLETE | {"supportedVersions": ["2026-07-28"], "capabilities": capabilities} | UNCACHED
+        if method == "tools/call":
+            assert TASKS in params["_meta"]["io.modelcontextprotocol/clientCapabilities"]["extensions"]
+            self.state.tasks["t-1"] = list(params["arguments"]["states"])
+            return TASK | {"resultType": "task", "status": "working"}
+        assert self.headers["Mcp-Name"] == params["taskId"] == "t-1"
+        if method != "tasks/get":
+            return COMPLETE
+        states = self.state.tasks["t-1"]
+        return COMPLETE | TASK | (states.pop(0) if len(states) > 1 else states[0])
 
     def issue(self, form: dict[str, str]) -> None:
         """Issue a token: to the client `apflow` with the secret `s:crèt`, or for the refresh token `r-1`."""

@@ -17,7 +17,7 @@ from apflow.executor.mcp.errors import (
 )
 from apflow.executor.mcp.request import McpRequest
 from apflow.executor.mcp.sdk import OnProgress, RpcError, Session, is_closed, rpc_error
-from apflow.executor.mcp.task_handle import follow, handle_in
+from apflow.executor.mcp.task_handle import TaskFailedError, TaskInputRequiredError, follow, handle_in
 
 PARSE_ERROR: Final = -32700
 MAX_PAGES: Final = 10_000
@@ -102,10 +102,15 @@ class _Calls:
         handle = handle_in(result)
         if handle is None:
             return result
-        ended = await follow(handle, self.send, lambda message: on_progress(0.0, None, message))
-        if ended is None:
-            raise McpInputRequiredError(self._where, "tools/call")
-        return ended
+        try:
+            return await follow(handle, self.send, lambda message: on_progress(0.0, None, message))
+        except TaskInputRequiredError as error:
+            raise McpInputRequiredError(self._where, "tools/call") from error
+        except TaskFailedError as error:
+            if error.code is None:
+                said = f"the server has cancelled its task: {error.message}"
+                raise McpToolError(self._request.name, said) from error
+            raise McpRequestError(self._where, "tools/call", error.code, error.message) from error
 
     async def pages(self, method: str, name: str) -> list[Json]:
         """Return the entries of a list, of all pages."""

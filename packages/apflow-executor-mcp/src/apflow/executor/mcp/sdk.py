@@ -15,24 +15,26 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from importlib.util import find_spec
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Literal, Protocol
 
 import httpx
 from mcp import ClientSession
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel, ConfigDict, RootModel
 
 from apflow.core.plugins import version
 from apflow.executor.mcp.httpx2_transport import make_httpx2_client
 from apflow.executor.mcp.link import Link
+from apflow.executor.mcp.task_handle import EXTENSION
 
 IS_LINE_1: Final = find_spec("mcp_types") is None
 CANCEL_SECONDS: Final = 1.0  # to tell the server that a request was cancelled
 CONNECTION_CLOSED: Final = -32000
 METHOD_NOT_FOUND: Final = -32601
 UNSUPPORTED_VERSION: Final = -32022
+TASK_METHODS: Final = "tasks/"  # what the methods begin with that are for tasks
 MODERN: Final = (METHOD_NOT_FOUND, UNSUPPORTED_VERSION)  # how a server without a handshake refuses one
 
 # The library logs every message, credentials included, also to the root logger.
@@ -70,6 +72,12 @@ class RawRequest(BaseModel):
     params: dict[str, Json] | None = None
 
 
+class TaskRequest(RawRequest):
+    """A request for a task of the server, which proxies route by the task."""
+
+    name_param: ClassVar[str | None] = "taskId"
+
+
 class RawResult(RootModel[dict[str, Json]]):
     """A result, unchanged."""
 
@@ -92,7 +100,8 @@ class _Session:
         self, method: str, params: Mapping[str, Json], on_progress: OnProgress | None = None
     ) -> dict[str, Json]:
         is_library_quiet.set(True)
-        request = RawRequest(method=method, params=dict(params) or None)
+        make = TaskRequest if method.startswith(TASK_METHODS) else RawRequest
+        request = make(method=method, params=dict(params) or None)
         number = self._session._request_id if IS_LINE_1 else None  # noqa: SLF001 - of this request
         try:
             if not IS_LINE_1 and "task" in params:
@@ -142,12 +151,28 @@ async def open_session(
             on_exception(message)
 
     info = _types.Implementation(name="apflow", version=version("apflow-executor-mcp") or "")
+    more = {} if IS_LINE_1 else _extensions()
     session: Any = ClientSession(
-        *streams, logging_callback=on_log, message_handler=on_message, client_info=info
+        *streams, logging_callback=on_log, message_handler=on_message, client_info=info, **more
     )
     async with session:
         await _negotiate(session, is_probing=is_probing and not IS_LINE_1)
         yield _Session(session, link)
+
+
+def _extensions() -> dict[str, Any]:
+    """Return what declares to servers that calls may return tasks, where the protocol has them (line 2)."""
+    extension: Any = importlib.import_module("mcp.client.extension")
+
+    class CreateTaskResult(_types.Result):  # type: ignore[misc]
+        model_config = ConfigDict(extra="allow")
+        result_type: Literal["task"]
+
+    async def unused(*_: object) -> Any:
+        raise AssertionError("only `call_tool` resolves tasks; requests are sent by `send_request`")
+
+    claim = extension.ResultClaim(result_type="task", model=CreateTaskResult, resolve=unused)
+    return {"extensions": {EXTENSION: {}}, "result_claims": {EXTENSION: [claim]}}
 
 
 async def _negotiate(session: Any, *, is_probing: bool) -> None:

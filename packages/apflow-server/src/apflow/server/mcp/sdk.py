@@ -206,7 +206,7 @@ def _listening(updates: Updates) -> Callable[[Any, Any], Any]:
     from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
 
     async def listen(context: Any, params: Any) -> Any:
-        asked = (context.params or {}).get("notifications") or {}
+        asked: dict[str, Any] = (context.params or {}).get("notifications") or {}
         if asked.get("taskIds") and EXTENSION not in _extensions_of(context, context.params):
             raise _sdk_error(missing_extension(EXTENSION))
         uris = [str(each) for each in params.notifications.resource_subscriptions or ()]
@@ -314,8 +314,10 @@ def _extensions_of(context: Any, params: Mapping[str, Any] | None) -> frozenset[
     """Return the extensions that the client declares with a request."""
     if not _is_modern(context):
         return frozenset()
-    capabilities = ((params or {}).get("_meta") or {}).get(CAPABILITIES) or {}
-    return frozenset(capabilities.get("extensions") or {})
+    meta: dict[str, Any] = (params or {}).get("_meta") or {}
+    capabilities: dict[str, Any] = meta.get(CAPABILITIES) or {}
+    extensions: dict[str, Any] = capabilities.get("extensions") or {}
+    return frozenset(extensions)
 
 
 async def _call(

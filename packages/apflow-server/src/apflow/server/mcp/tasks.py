@@ -70,7 +70,7 @@ class Tasks:
         return {}
 
     async def _first(
-        self, exchange: Exchange, params: Mapping[str, Json], ask: Callable[[TaskSource, str], Awaitable[T]]
+        self, exchange: Exchange, params: Mapping[str, Json], ask: Callable[[TaskSource, str], Awaitable[T | None]]
     ) -> T:
         """Return what the first source answers that has the task.
 
