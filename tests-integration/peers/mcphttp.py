@@ -142,6 +142,8 @@ class _Handler(BaseHTTPRequestHandler):
             return COMPLETE | {"supportedVersions": ["2026-07-28"], "capabilities": capabilities} | UNCACHED
         if method == "tools/call":
             assert TASKS in params["_meta"]["io.modelcontextprotocol/clientCapabilities"]["extensions"]
+            if "asks" in params["arguments"]:
+                return self.ask(params)
             self.state.tasks["t-1"] = list(params["arguments"]["states"])
             return TASK | {"resultType": "task", "status": "working"}
         assert self.headers["Mcp-Name"] == params["taskId"] == "t-1"
@@ -149,6 +151,15 @@ class _Handler(BaseHTTPRequestHandler):
             return COMPLETE
         states = self.state.tasks["t-1"]
         return COMPLETE | TASK | (states.pop(0) if len(states) > 1 else states[0])
+
+    def ask(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Ask for `asks` of the arguments before the result, which contains the responses."""
+        if "inputResponses" not in params:
+            asked = {"resultType": "input_required", "inputRequests": params["arguments"]["asks"]}
+            return asked | {"requestState": "s-1"}
+        assert params["requestState"] == "s-1"
+        text = json.dumps(params["inputResponses"])
+        return COMPLETE | {"content": [{"type": "text", "text": text}]}
 
     def issue(self, form: dict[str, str]) -> None:
         """Issue a token: to the client `apflow` with the secret `s:crèt`, or for the refresh token `r-1`."""

@@ -89,10 +89,10 @@ class McpRequestError(McpError):
 class McpInputRequiredError(McpError):
     """The server requires input in the middle of an operation."""
 
-    def __init__(self, where: str, method: str) -> None:
+    def __init__(self, where: str, method: str, reason: str = "") -> None:
         super().__init__(
             f"{where} requires input of a user or of a language model to complete {method}. "
-            "A task cannot provide it: give all that is needed in `arguments`."
+            + (reason or "A task cannot provide it: give all that is needed in `arguments`.")
         )
         self.method = method
 

@@ -27,12 +27,14 @@ from pydantic import BaseModel, ConfigDict, RootModel
 from apflow.core.plugins import version
 from apflow.executor.mcp.httpx2_transport import make_httpx2_client
 from apflow.executor.mcp.link import Link
+from apflow.executor.mcp.sampling import Sampler, SamplingRefusedError
 from apflow.executor.mcp.task_handle import EXTENSION
 
 IS_LINE_1: Final = find_spec("mcp_types") is None
 CANCEL_SECONDS: Final = 1.0  # to tell the server that a request was cancelled
 CONNECTION_CLOSED: Final = -32000
 METHOD_NOT_FOUND: Final = -32601
+INTERNAL_ERROR: Final = -32603
 UNSUPPORTED_VERSION: Final = -32022
 TASK_METHODS: Final = "tasks/"  # what the methods begin with that are for tasks
 MODERN: Final = (METHOD_NOT_FOUND, UNSUPPORTED_VERSION)  # how a server without a handshake refuses one
@@ -134,13 +136,19 @@ class _Session:
 
 @asynccontextmanager
 async def open_session(
-    streams: Streams, link: Link, on_exception: Callable[[Exception], object], *, is_probing: bool
+    streams: Streams,
+    link: Link,
+    on_exception: Callable[[Exception], object],
+    *,
+    is_probing: bool,
+    sampler: Sampler | None = None,
 ) -> AsyncGenerator[Session]:
     """Yield a session over the streams of a transport, after the handshake.
 
     Args:
         on_exception: called with what the transport reports as an error.
         is_probing: whether to ask first whether the server needs a handshake, if the library can do that.
+        sampler: answers requests of the server for a language model; None: they are refused.
     """
 
     async def on_log(params: Any) -> None:
@@ -152,12 +160,26 @@ async def open_session(
 
     info = _types.Implementation(name="apflow", version=version("apflow-executor-mcp") or "")
     more = {} if IS_LINE_1 else _extensions()
+    if sampler is not None:
+        more["sampling_callback"] = _sampling_callback(sampler)
     session: Any = ClientSession(
         *streams, logging_callback=on_log, message_handler=on_message, client_info=info, **more
     )
     async with session:
         await _negotiate(session, is_probing=is_probing and not IS_LINE_1)
         yield _Session(session, link)
+
+
+def _sampling_callback(sampler: Sampler) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def on_sampling(_: Any, params: Any) -> Any:
+        is_library_quiet.set(True)
+        try:
+            found = await sampler.answer(params.model_dump(mode="json", by_alias=True, exclude_none=True))
+        except SamplingRefusedError as error:
+            return _types.ErrorData(code=INTERNAL_ERROR, message=str(error))
+        return _types.CreateMessageResult.model_validate(found)
+
+    return on_sampling
 
 
 def _extensions() -> dict[str, Any]:

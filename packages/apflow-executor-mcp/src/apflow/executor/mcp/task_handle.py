@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from apflow.executor.mcp.errors import McpInputRequiredError
+
 EXTENSION: Final = "io.modelcontextprotocol/tasks"
 POLL_SECONDS: Final = 1.0  # between two requests for the status, unless the server names an interval
 MIN_POLL_SECONDS, MAX_POLL_SECONDS = 0.1, 60.0
@@ -21,10 +23,6 @@ ENDED: Final = ("completed", "failed", "cancelled")
 
 Json = Any
 Send = Callable[[str, Mapping[str, Json]], Awaitable[dict[str, Json]]]
-
-
-class TaskInputRequiredError(Exception):
-    """The task asks for input that cannot be given."""
 
 
 class TaskFailedError(Exception):
@@ -69,33 +67,46 @@ async def follow(
     handle: Handle,
     send: Send,
     on_message: Callable[[str], Awaitable[object]],
+    answer: Callable[[Json], Awaitable[dict[str, Json]]],
 ) -> dict[str, Json]:
     """Return the result of a task of the server, once it has ended.
 
-    If the task requires input, or the caller is cancelled, the task of the server is cancelled.
+    If what the task asks for cannot be answered, or the caller is cancelled, so is the task of the server.
 
     Args:
         send: sends a request.
         on_message: called with each new status message.
+        answer: returns the responses to what the task asks for, by key, or raises an error. It is given None
+            where the state does not say what that is, as in 2025-11-25.
 
     Raises:
-        TaskInputRequiredError: the task asks for input.
         TaskFailedError: the task ended without a result.
     """
     message: object = None
+    answered: set[str] = set()
     try:
         while handle.state.get("status") not in ENDED:
             if handle.state.get("statusMessage") not in (None, message):
                 message = handle.state["statusMessage"]
                 await on_message(str(message))
             if handle.state.get("status") == "input_required":
-                raise TaskInputRequiredError  # noqa: TRY301 - as a cancellation, it cancels the task
+                asked = _unanswered(handle, answered) if handle.is_modern else None
+                if asked is None or asked:
+                    responses = await answer(asked)
+                    answered |= responses.keys()
+                    await send("tasks/update", handle.name | {"inputResponses": responses})
             await asyncio.sleep(handle.interval)
             handle = Handle(await send("tasks/get", handle.name), handle.is_modern)
-    except (asyncio.CancelledError, TaskInputRequiredError):
+    except (asyncio.CancelledError, McpInputRequiredError):
         await _cancel(handle, send)
         raise
     return _result_of(handle) if handle.is_modern else await send("tasks/result", handle.name)
+
+
+def _unanswered(handle: Handle, answered: set[str]) -> dict[str, Json]:
+    """Return what a task asks for; a state may repeat what was answered already."""
+    asked = cast("dict[str, Json]", handle.state.get("inputRequests") or {})
+    return {key: each for key, each in asked.items() if key not in answered}
 
 
 def _result_of(handle: Handle) -> dict[str, Json]:
