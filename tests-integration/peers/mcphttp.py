@@ -41,6 +41,9 @@ class McpPeer:
     )
     deleted: list[str] = field(default_factory=list[str])
     tokens: set[str] = field(default_factory=set[str])  # values of Authorization that `/oauth` accepts
+    challenge: str = ""  # sent to those without such a token
+    documents: dict[str, Any] = field(default_factory=dict[str, Any])  # answers to GET, by path
+    asked: list[str] = field(default_factory=list[str])  # paths of GET
     grants: list[dict[str, str]] = field(default_factory=list[dict[str, str]])  # requests at `/token`
     tasks: dict[str, list[dict[str, Any]]] = field(default_factory=dict[str, list[dict[str, Any]]])
     sessions: set[str] = field(default_factory=set[str])
@@ -91,7 +94,12 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self.send(405, b"")
+        self.state.asked.append(self.path)
+        document = self.state.documents.get(self.path)
+        if document is None:
+            self.send(404 if self.path.startswith("/.well-known/") else 405, b"")
+        else:
+            self.send(200, json.dumps(document).encode(), "application/json")
 
     def do_DELETE(self) -> None:
         self.state.deleted.append(self.path)
@@ -118,7 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         is_authorized = path != "/oauth" or self.headers["Authorization"] in self.state.tokens
         if path == "/unauthorized" or not is_authorized:
-            self.send(401, b'{"error": "invalid_token"}')
+            challenge = {"WWW-Authenticate": self.state.challenge} if self.state.challenge else {}
+            self.send(401, b'{"error": "invalid_token"}', **challenge)
         elif path == "/moved":
             self.send(307, b"", Location="http://other.example/mcp")
         elif path == "/refused":  # a JSON-RPC error with a status of HTTP
@@ -165,7 +174,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Issue a token: to the client `apflow` with the secret `s:crèt`, or for the refresh token `r-1`."""
         self.state.grants.append(form)
         secret = base64.b64encode(b"apflow:s%3Acr%C3%A8t").decode()
-        is_client = self.headers["Authorization"] == f"Basic {secret}"
+        is_client = (
+            self.headers["Authorization"] == f"Basic {secret}" or form.get("client_secret") == "s:crèt"
+        )
         if not is_client and form.get("refresh_token") != "r-1":
             self.send(401, b'{"error": "invalid_client", "error_description": "unknown"}')
             return

@@ -5,6 +5,7 @@ ExecutorError
 └── McpError
     ├── McpInputError         the inputs describe no operation; nothing was started or connected to
     ├── McpConnectError       no session with the server was established
+    │   ├── McpDiscoveryError the token endpoint cannot be discovered
     │   ├── McpAuthError      the token endpoint issued no access token
     │   └── McpHttpError      the server responded with an HTTP status that is not a success
     ├── McpToolError          the tool reports an error
@@ -57,6 +58,14 @@ class McpHttpError(McpConnectError):
         shown = f", {body!r}" if body else ""
         super().__init__(where, f"it responds with HTTP {status_code} {phrase}{shown}{_advice(status_code)}")
         self.status_code = status_code
+
+
+class McpDiscoveryError(McpConnectError):
+    """The token endpoint cannot be discovered. No credentials were sent."""
+
+    def __init__(self, where: str, cause: str) -> None:
+        shown = where.partition("?")[0]
+        super().__init__(shown, f"its token endpoint is not known: {cause}. Give it as `auth.token_url`")
 
 
 class McpAuthError(McpConnectError):
