@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, cast
 
 import anyio
+import mcp.server.streamable_http
 import mcp.shared.exceptions
 import mcp.types
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
@@ -24,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 
 from apflow.core.model.task import Json
 from apflow.server.http.api_error import api_error_of
+from apflow.server.mcp.events import Bounds
 from apflow.server.mcp.exchange import (
     HEADER_MISMATCH,
     INTERNAL,
@@ -79,7 +81,7 @@ class HttpServer:
 
     def __init__(self, handlers: Handlers, *, has_sessions: bool, max_bytes: int) -> None:
         self._handlers = handlers
-        self._manager = StreamableHTTPSessionManager(
+        self._manager = _SessionManager(
             make_server(handlers, has_sessions=has_sessions),
             stateless=not has_sessions,
             max_request_body_size=max_bytes,
@@ -98,6 +100,36 @@ class HttpServer:
             identity = AccessToken.model_validate({"token": "-", "client_id": user_id, "scopes": []})
             scope = {**scope, "user": AuthenticatedUser(identity)}
         await self._manager.handle_request(scope, receive, send)
+
+
+class _SessionManager(StreamableHTTPSessionManager):
+    """Makes sessions whose clients get what they have missed when they connect again (`Last-Event-ID`).
+
+    The SDK would have all sessions share one store of events, in which the ID of one finds those of another.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._events = Bounds(_event_message, _is_response)
+        super().__init__(*args, **options)
+
+    @property
+    def event_store(self) -> Any:
+        """The store for the session that is being made; see `Bounds`."""
+        return self._events.new_session()
+
+    @event_store.setter
+    def event_store(self, _: object) -> None:
+        """Ignore the one that the SDK sets."""
+
+
+def _event_message(message: Any, event_id: str) -> Any:
+    streamable_http: Any = mcp.server.streamable_http
+    return streamable_http.EventMessage(message, event_id)
+
+
+def _is_response(message: Any) -> bool:
+    found = getattr(message, "root", message)
+    return hasattr(found, "result") or hasattr(found, "error")
 
 
 async def serve_stdio(handlers: Handlers, stdin: object, stdout: object) -> None:

@@ -70,7 +70,10 @@ class Tasks:
         return {}
 
     async def _first(
-        self, exchange: Exchange, params: Mapping[str, Json], ask: Callable[[TaskSource, str], Awaitable[T | None]]
+        self,
+        exchange: Exchange,
+        params: Mapping[str, Json],
+        ask: Callable[[TaskSource, str], Awaitable[T | None]],
     ) -> T:
         """Return what the first source answers that has the task.
 
