@@ -1,4 +1,4 @@
-"""The MCP executor follows the tasks of our own MCP server."""
+"""The MCP executor follows the tasks of the MCP server of apflow."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ async def discover(server_url: str, challenge: str, issuer: str | None, send: Se
 
 
 async def _resource_metadata(server_url: str, challenge: str, send: Send) -> dict[str, Json]:
-    """Return the metadata of a server; an empty one if it has none, as before 2025-06-18."""
+    """Return the metadata of a server; an empty one where there is no such document."""
     origin, path = _origin(server_url), urlsplit(server_url).path.rstrip("/")
     named = _parameter(challenge, "resource_metadata")
     urls = [named, f"{origin}{RESOURCE}{path}", f"{origin}{RESOURCE}"]
@@ -89,7 +89,7 @@ async def _resource_metadata(server_url: str, challenge: str, send: Send) -> dic
 
 
 async def _issuer_metadata(issuer: str, send: Send) -> dict[str, Json] | None:
-    """Return the metadata of an authorization server; None if it has none."""
+    """Return the metadata of an authorization server; None where there is no such document."""
     parts = urlsplit(issuer)
     origin, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
     urls = [f"{origin}{AUTHORIZATION}{path}", f"{origin}{OPENID}{path}", f"{origin}{path}{OPENID}"]

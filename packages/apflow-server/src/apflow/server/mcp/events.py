@@ -1,6 +1,6 @@
 """What sessions over HTTP have sent, so that a client which lost its connection gets what it has missed.
 
-Each session has events of its own: the IDs of another session mean nothing there. They are kept in memory, as
+Each session has separate events: the IDs of another session mean nothing there. They are kept in memory, as
 sessions are, within bounds of each session and of all of them together.
 """
 

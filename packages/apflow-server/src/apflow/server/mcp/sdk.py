@@ -337,7 +337,7 @@ def _is_modern(context: Any) -> bool:
     """Return whether a request is of the protocol of 2026-07-28 or later."""
     if not IS_SECOND:
         return False
-    from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+    from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
     return context.protocol_version in MODERN_PROTOCOL_VERSIONS
 
