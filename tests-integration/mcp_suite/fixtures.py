@@ -10,20 +10,21 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import jwt
 import mcp.types
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
+from tasks_of_suite import ASKING, TASK_TOOLS, Params, Wire, content, text
 
 from apflow.core.settings import Settings
 from apflow.core.store.memory import MemoryStore
 from apflow.server.app import create_app
 from apflow.server.mcp.exchange import INVALID_PARAMS, Exchange, ProtocolError
 from apflow.server.mcp.handlers import Additions
-from apflow.server.mcp.tool_calls import failure
+from apflow.server.mcp.tool_results import failure
 from apflow.server.process.lifecycle import configuration
 
 types: Any = mcp.types
@@ -31,16 +32,6 @@ SECRET = "a secret of tests that is long enough for HS256"
 MISSING_CAPABILITY = -32021
 IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=="
 SOUND = "UklGRiYAAABXQVZFZm10IBAAAAABAAEAQB8AAAB9AAACABAAZGF0YQIAAAA="
-Params = Mapping[str, Any]
-Wire = dict[str, Any]
-
-
-def text(value: str) -> Wire:
-    return {"type": "text", "text": value}
-
-
-def content(*blocks: Wire) -> Wire:
-    return {"content": list(blocks)}
 
 
 def embedded(uri: str, kind: str, value: str) -> Wire:
@@ -268,6 +259,7 @@ CALLED: dict[str, Callable[[Exchange, Params], Awaitable[Wire]]] = {
     "test_missing_capability": needs_sampling,
     "test_streaming_elicitation": inputs(NAME, None, "Hello,"),
     "test_logging_tool": logs,
+    **TASK_TOOLS,
 }
 ARGUMENTS = {
     "test_sampling": {"prompt": {"type": "string"}},
@@ -378,6 +370,7 @@ async def complete(exchange: Exchange, params: Params) -> Wire:
 
 def additions() -> Additions:
     return Additions(
+        tasks=[ASKING],
         tools=[FixtureTools()],
         resources=[FixtureResources()],
         prompts=[FixturePrompts()],

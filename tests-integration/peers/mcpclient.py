@@ -2,12 +2,13 @@
 
     python -P mcpclient.py URL
 
-MCP_CONFORMANCE_SCENARIO names the scenario.
+MCP_CONFORMANCE_SCENARIO names the scenario, MCP_CONFORMANCE_CONTEXT has what it gives, as JSON.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from typing import Any
@@ -27,6 +28,9 @@ CALLS: dict[str, list[Inputs]] = {
 async def main(scenario: str, url: str) -> None:
     """Perform the operations of a scenario."""
     server: Inputs = {"transport": "http", "url": url, "timeout": 20}
+    given = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT") or "{}")
+    if "client_secret" in given:
+        server["auth"] = {name: given[name] for name in ("client_id", "client_secret")}
     tools = (await perform(server | {"operation": "list_tools"}))["tools"]
     for tool in tools if scenario == "json-schema-2020-12-preservation" else []:
         if tool["name"] == "json_schema_2020_12_tool":

@@ -18,6 +18,16 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 INFO = {"name": "mcphttp", "version": "1"}
+TASKS = "io.modelcontextprotocol/tasks"
+COMPLETE = {"resultType": "complete"}
+UNCACHED = {"ttlMs": 0, "cacheScope": "private"}
+TASK = {
+    "taskId": "t-1",
+    "createdAt": "2026-07-28T10:00:00Z",
+    "lastUpdatedAt": "2026-07-28T10:00:00Z",
+    "ttlMs": 60_000,
+    "pollIntervalMs": 100,
+}
 DEADLINE = 20.0
 
 
@@ -31,7 +41,11 @@ class McpPeer:
     )
     deleted: list[str] = field(default_factory=list[str])
     tokens: set[str] = field(default_factory=set[str])  # values of Authorization that `/oauth` accepts
+    challenge: str = ""  # sent to those without such a token
+    documents: dict[str, Any] = field(default_factory=dict[str, Any])  # answers to GET, by path
+    asked: list[str] = field(default_factory=list[str])  # paths of GET
     grants: list[dict[str, str]] = field(default_factory=list[dict[str, str]])  # requests at `/token`
+    tasks: dict[str, list[dict[str, Any]]] = field(default_factory=dict[str, list[dict[str, Any]]])
     sessions: set[str] = field(default_factory=set[str])
     lock: threading.Lock = field(default_factory=threading.Lock)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -80,7 +94,12 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self.send(405, b"")
+        self.state.asked.append(self.path)
+        document = self.state.documents.get(self.path)
+        if document is None:
+            self.send(404 if self.path.startswith("/.well-known/") else 405, b"")
+        else:
+            self.send(200, json.dumps(document).encode(), "application/json")
 
     def do_DELETE(self) -> None:
         self.state.deleted.append(self.path)
@@ -107,12 +126,15 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         is_authorized = path != "/oauth" or self.headers["Authorization"] in self.state.tokens
         if path == "/unauthorized" or not is_authorized:
-            self.send(401, b'{"error": "invalid_token"}')
+            challenge = {"WWW-Authenticate": self.state.challenge} if self.state.challenge else {}
+            self.send(401, b'{"error": "invalid_token"}', **challenge)
         elif path == "/moved":
             self.send(307, b"", Location="http://other.example/mcp")
         elif path == "/refused":  # a JSON-RPC error with a status of HTTP
             error = {"code": -32000, "message": "no more sessions"}
             self.send(400, json.dumps({"jsonrpc": "2.0", "id": "server-error", "error": error}).encode())
+        elif path == "/tasks":
+            self.send(200, _response(number, self.modern(method, message["params"])), "application/json")
         elif method == "server/discover":
             self.send(404, b"Not Found")
         elif method == "initialize":
@@ -122,11 +144,39 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.call(message["params"], number)
 
+    def modern(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Return a result of the protocol of 2026-07-28: the state of a task is `states` of its arguments."""
+        if method == "server/discover":
+            capabilities = {"tools": {}, "extensions": {TASKS: {}}}
+            return COMPLETE | {"supportedVersions": ["2026-07-28"], "capabilities": capabilities} | UNCACHED
+        if method == "tools/call":
+            assert TASKS in params["_meta"]["io.modelcontextprotocol/clientCapabilities"]["extensions"]
+            if "asks" in params["arguments"]:
+                return self.ask(params)
+            self.state.tasks["t-1"] = list(params["arguments"]["states"])
+            return TASK | {"resultType": "task", "status": "working"}
+        assert self.headers["Mcp-Name"] == params["taskId"] == "t-1"
+        if method != "tasks/get":
+            return COMPLETE
+        states = self.state.tasks["t-1"]
+        return COMPLETE | TASK | (states.pop(0) if len(states) > 1 else states[0])
+
+    def ask(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Ask for `asks` of the arguments before the result, which contains the responses."""
+        if "inputResponses" not in params:
+            asked = {"resultType": "input_required", "inputRequests": params["arguments"]["asks"]}
+            return asked | {"requestState": "s-1"}
+        assert params["requestState"] == "s-1"
+        text = json.dumps(params["inputResponses"])
+        return COMPLETE | {"content": [{"type": "text", "text": text}]}
+
     def issue(self, form: dict[str, str]) -> None:
         """Issue a token: to the client `apflow` with the secret `s:crèt`, or for the refresh token `r-1`."""
         self.state.grants.append(form)
         secret = base64.b64encode(b"apflow:s%3Acr%C3%A8t").decode()
-        is_client = self.headers["Authorization"] == f"Basic {secret}"
+        is_client = (
+            self.headers["Authorization"] == f"Basic {secret}" or form.get("client_secret") == "s:crèt"
+        )
         if not is_client and form.get("refresh_token") != "r-1":
             self.send(401, b'{"error": "invalid_client", "error_description": "unknown"}')
             return

@@ -92,6 +92,8 @@ class Settings:
     rate_limit: int = 6000  # requests a minute of one caller, and of one address
     max_request_bytes: int = 16 << 20  # of one request to the server
     mcp_tools: tuple[str, ...] = ()  # profiles, names or patterns of the tools that MCP clients get
+    mcp_sampling_model: str = ""  # of `llm_executor`, which answers MCP servers; empty: they are refused
+    mcp_task_seconds: float = 604_800  # that a task of an MCP client is kept; see `server.mcp.run_tasks`
     mcp_sessions: bool = True  # whether the server keeps sessions of MCP clients; see `server.mcp.sdk`
     webhook_timeout: float = 30.0
     webhook_url: str = field(default="", repr=False)  # receives the events of every run; it may hold a token

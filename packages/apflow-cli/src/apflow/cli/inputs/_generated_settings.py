@@ -63,6 +63,8 @@ DESCRIPTIONS: dict[str, str] = {
     "rate_limit": "maximum requests per minute of one caller, and of one address",
     "max_request_bytes": "maximum size of one request to a server, in bytes",
     "mcp_tools": "tools that MCP clients get: profiles, names or patterns, comma-separated; default: the profile default",
+    "mcp_sampling_model": "model by which llm_executor answers MCP servers that ask for one, such as openai/gpt-4o; by default they are refused",
+    "mcp_task_seconds": "seconds that an MCP task is kept after the call that made it; by default a week",
     "mcp_sessions": "whether a server keeps sessions of MCP clients; false if requests of one client reach several processes",
     "webhook_timeout": "seconds for one delivery, unless the webhook has its own limit",
     "webhook_url": "URL that receives the events of every run: see every run",

@@ -3,6 +3,7 @@
 from apflow.executor.mcp.errors import (
     McpAuthError,
     McpConnectError,
+    McpDiscoveryError,
     McpError,
     McpHttpError,
     McpInputError,
@@ -20,6 +21,7 @@ from apflow.executor.mcp.executor import McpExecutor
 __all__ = [
     "McpAuthError",
     "McpConnectError",
+    "McpDiscoveryError",
     "McpError",
     "McpExecutor",
     "McpHttpError",

@@ -15,6 +15,7 @@ from apflow.executor.mcp.errors import McpConnectError, McpLostError, McpProtoco
 from apflow.executor.mcp.http import open_http
 from apflow.executor.mcp.link import Link
 from apflow.executor.mcp.request import HttpTarget, StdioTarget, Target
+from apflow.executor.mcp.sampling import Sampler
 from apflow.executor.mcp.sdk import RpcError, Session, is_library_quiet, open_session, rpc_error
 from apflow.executor.mcp.stdio import stdio_streams
 
@@ -26,8 +27,10 @@ T = TypeVar("T")
 class Connection:
     """A connection that is being opened, is open, or has ended."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, sampler: Sampler | None = None) -> None:
         self.link = Link(target.shown)
+        self.is_for_one = sampler is not None  # it is closed after its first use
+        self._sampler = sampler
         self.users = 0
         self.is_retired = False  # no further task may use it
         self._target = target
@@ -118,7 +121,9 @@ class Connection:
             is_probing = isinstance(target, HttpTarget) and not target.is_sse
             async with (
                 streams as opened,
-                open_session(opened, link, self._on_exception, is_probing=is_probing) as session,
+                open_session(
+                    opened, link, self._on_exception, is_probing=is_probing, sampler=self._sampler
+                ) as session,
             ):
                 self._ready.set_result(session)
                 await link.closing.wait()

@@ -5,6 +5,7 @@ ExecutorError
 └── McpError
     ├── McpInputError         the inputs describe no operation; nothing was started or connected to
     ├── McpConnectError       no session with the server was established
+    │   ├── McpDiscoveryError the token endpoint cannot be discovered
     │   ├── McpAuthError      the token endpoint issued no access token
     │   └── McpHttpError      the server responded with an HTTP status that is not a success
     ├── McpToolError          the tool reports an error
@@ -59,6 +60,14 @@ class McpHttpError(McpConnectError):
         self.status_code = status_code
 
 
+class McpDiscoveryError(McpConnectError):
+    """The token endpoint cannot be discovered. No credentials were sent."""
+
+    def __init__(self, where: str, cause: str) -> None:
+        shown = where.partition("?")[0]
+        super().__init__(shown, f"its token endpoint is not known: {cause}. Give it as `auth.token_url`")
+
+
 class McpAuthError(McpConnectError):
     """The token endpoint issued no access token."""
 
@@ -89,10 +98,10 @@ class McpRequestError(McpError):
 class McpInputRequiredError(McpError):
     """The server requires input in the middle of an operation."""
 
-    def __init__(self, where: str, method: str) -> None:
+    def __init__(self, where: str, method: str, reason: str = "") -> None:
         super().__init__(
             f"{where} requires input of a user or of a language model to complete {method}. "
-            "A task cannot provide it: give all that is needed in `arguments`."
+            + (reason or "A task cannot provide it: give all that is needed in `arguments`.")
         )
         self.method = method
 

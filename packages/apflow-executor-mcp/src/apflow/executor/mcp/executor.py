@@ -10,6 +10,7 @@ from apflow.core.errors import SecretHostRefusedError
 from apflow.core.extensions.executor import BaseTask, InputsSchema
 from apflow.core.permissions.origin import check_host, current_origin
 from apflow.core.process.late_import import import_late
+from apflow.core.settings import read_settings
 from apflow.executor.mcp.errors import McpSessionEndedError, McpTimeoutError
 from apflow.executor.mcp.link import Link, Listener
 from apflow.executor.mcp.request import HttpTarget, McpRequest, read_request
@@ -17,6 +18,7 @@ from apflow.executor.mcp.schema import SCHEMA
 
 if TYPE_CHECKING:
     from apflow.executor.mcp.pool import Connections
+    from apflow.executor.mcp.sampling import Sampler
 
 LEVELS = {
     "debug": "DEBUG",
@@ -53,14 +55,15 @@ class McpExecutor(BaseTask):
             AddressRefusedError, HostNotFoundError: see `apflow.core.net.connect`.
         """
         request = read_request(inputs)
+        sampler = self._sampler()
         connections = await _connections()  # importing the library does not count toward the timeout
         limit = asyncio.timeout(request.timeout)
         try:
             async with limit:
                 try:
-                    result = await self._perform(request, connections)
+                    result = await self._perform(request, connections, sampler)
                 except McpSessionEndedError:  # it did not act on the request
-                    result = await self._perform(request, connections)
+                    result = await self._perform(request, connections, sampler)
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -73,7 +76,18 @@ class McpExecutor(BaseTask):
             "result": result,
         }
 
-    async def _perform(self, request: McpRequest, connections: Connections) -> dict[str, Any]:
+    def _sampler(self) -> Sampler | None:
+        """Return what answers servers that ask for a language model, if the settings permit that."""
+        model = read_settings().mcp_sampling_model
+        if not model:
+            return None
+        from apflow.executor.mcp.sampling import Sampler
+
+        return Sampler(model, self)
+
+    async def _perform(
+        self, request: McpRequest, connections: Connections, sampler: Sampler | None
+    ) -> dict[str, Any]:
         from apflow.executor.mcp.operations import perform
 
         target = request.target
@@ -81,10 +95,12 @@ class McpExecutor(BaseTask):
             check_host(target.host, target.port)  # a kept connection resolves nothing
         else:
             _refuse_bound_secrets()
-        key = (self.root_task_id, self.user_id, target)
-        async with connections.use(key, target, Listener(self._log, output_log("stderr"))) as used:
+        # A server does not say for which request it needs a model: the connection is the task's alone then.
+        key = (self.root_task_id, self.user_id, target, sampler)
+        listener = Listener(self._log, output_log("stderr"))
+        async with connections.use(key, target, listener, sampler) as used:
             self._link = used.link
-            return await used.call(lambda session: perform(session, request, self._on_progress))
+            return await used.call(lambda session: perform(session, request, self._on_progress, sampler))
 
     async def _on_progress(self, progress: float, total: float | None, message: str | None) -> None:
         """Report the progress of the server. Without a total, only its message."""

@@ -128,14 +128,20 @@ class _Reporting(httpx.AsyncBaseTransport):
         """Do nothing: the transport is closed by its owner."""
 
     async def _authorized(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, with an access token if there are credentials; a refused one is replaced once."""
-        token = None if self._token is None else await self._token.get()
+        """Send a request, with an access token if there are credentials; a refused one is replaced once.
+
+        Where it is not known where tokens are issued, the refusal of a request without one leads there.
+        """
+        has_endpoint = self._token is not None and self._token.has_endpoint
+        token = await self._token.get() if self._token is not None and has_endpoint else None
         if token is not None:
             request.headers["Authorization"] = f"Bearer {token}"
         response = await self._transport.handle_async_request(request)
         if response.status_code == 401 and self._token is not None:
+            challenge = ", ".join(response.headers.get_list("www-authenticate"))
             await response.aclose()
-            request.headers["Authorization"] = f"Bearer {await self._token.get(refused=token)}"
+            fresh = await self._token.get(refused=token, challenge=challenge)
+            request.headers["Authorization"] = f"Bearer {fresh}"
             response = await self._transport.handle_async_request(request)
         return response
 

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import httpx
 
+from apflow.executor.mcp.discovery import Endpoint, discover
 from apflow.executor.mcp.errors import McpAuthError
 from apflow.executor.mcp.request import Credentials
 
@@ -34,27 +35,44 @@ class AccessToken:
     credentials: Credentials
     resource: str
     transport: httpx.AsyncBaseTransport
+    _endpoint: Endpoint | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _value: str | None = None
     _expires: float = 0.0  # on the monotonic clock
     _refresh: str | None = None  # the newest refresh token: a server may replace it
 
-    async def get(self, refused: str | None = None) -> str:
+    def __post_init__(self) -> None:
+        given = self.credentials
+        if given.token_url is not None:
+            self._endpoint = Endpoint(given.token_url, self.resource, None, is_secret_in_body=False)
+
+    @property
+    def has_endpoint(self) -> bool:
+        """Whether it is known where tokens are issued."""
+        return self._endpoint is not None
+
+    async def get(self, refused: str | None = None, challenge: str = "") -> str:
         """Return a token that has not expired.
 
         Args:
             refused: a token that the server does not accept.
+            challenge: what the server said when it refused the request (`WWW-Authenticate`).
 
         Raises:
             McpAuthError: no token was issued.
+            McpDiscoveryError: it cannot be discovered where they are issued.
         """
         async with self._lock:
+            if self._endpoint is None:
+                send, issuer = self.transport.handle_async_request, self.credentials.issuer
+                self._endpoint = await discover(self.resource, challenge, issuer, send)
             if self._value is None or self._value == refused or time.monotonic() > self._expires:
                 await self._request()
             return cast("str", self._value)
 
     async def _request(self) -> None:
-        response = await self.transport.handle_async_request(self._make_request())
+        endpoint = cast("Endpoint", self._endpoint)
+        response = await self.transport.handle_async_request(self._make_request(endpoint))
         try:
             body = b""
             async for chunk in cast("httpx.AsyncByteStream", response.stream):
@@ -63,26 +81,29 @@ class AccessToken:
                     break
         finally:
             await response.aclose()
-        self._read(response.status_code, body)
+        self._read(endpoint, response.status_code, body)
 
-    def _make_request(self) -> httpx.Request:
+    def _make_request(self, endpoint: Endpoint) -> httpx.Request:
         given = self.credentials
         refresh = self._refresh or given.refresh_token
         form = {"grant_type": "client_credentials" if refresh is None else "refresh_token"}
         if refresh is not None:
             form["refresh_token"] = refresh
-        if given.scope is not None:
-            form["scope"] = given.scope
-        form["resource"] = self.resource
+        scope = given.scope if given.scope is not None else endpoint.scope
+        if scope is not None:
+            form["scope"] = scope
+        form["resource"] = endpoint.resource
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         if given.client_secret is None:
             form["client_id"] = given.client_id
+        elif endpoint.is_secret_in_body:
+            form |= {"client_id": given.client_id, "client_secret": given.client_secret}
         else:  # RFC 6749, section 2.3.1: both are encoded as in a form before they are joined
             pair = f"{quote(given.client_id, safe='')}:{quote(given.client_secret, safe='')}"
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-        return httpx.Request("POST", given.token_url, data=form, headers=headers)
+        return httpx.Request("POST", endpoint.token_url, data=form, headers=headers)
 
-    def _read(self, status: int, body: bytes) -> None:
+    def _read(self, endpoint: Endpoint, status: int, body: bytes) -> None:
         try:
             found: Any = json.loads(body)
         except ValueError:
@@ -92,7 +113,7 @@ class AccessToken:
         if status != 200 or not isinstance(token, str) or kind != "bearer":
             reasons = (answer.get(name) for name in ("error", "error_description"))
             reason = ", ".join(each for each in reasons if isinstance(each, str))
-            raise McpAuthError(self.credentials.token_url, status, reason)
+            raise McpAuthError(endpoint.token_url, status, reason)
         self._value = token
         lifetime = answer.get("expires_in")
         seconds = lifetime - MARGIN_SECONDS if isinstance(lifetime, int | float) else float("inf")

@@ -16,18 +16,26 @@ from apflow.executor.mcp.errors import (
     McpToolError,
 )
 from apflow.executor.mcp.request import McpRequest
+from apflow.executor.mcp.sampling import METHOD as SAMPLING
+from apflow.executor.mcp.sampling import Sampler, SamplingRefusedError
 from apflow.executor.mcp.sdk import OnProgress, RpcError, Session, is_closed, rpc_error
-from apflow.executor.mcp.task_handle import follow, handle_in
+from apflow.executor.mcp.task_handle import TaskFailedError, follow, handle_in
 
 PARSE_ERROR: Final = -32700
 MAX_PAGES: Final = 10_000
+MAX_ROUNDS: Final = 10  # in which a server asks for something in the middle of one request
 SHOWN_TEXT: Final = 4000  # characters of what a tool says about its error
 
 Json = Any
 
 
-async def perform(session: Session, request: McpRequest, on_progress: OnProgress) -> dict[str, Json]:
+async def perform(
+    session: Session, request: McpRequest, on_progress: OnProgress, sampler: Sampler | None = None
+) -> dict[str, Json]:
     """Perform an operation; return the result of the protocol, of all pages for a list.
+
+    Args:
+        sampler: answers requests of the server for a language model; None: they are refused.
 
     Raises:
         McpToolError: the tool reports an error.
@@ -36,7 +44,7 @@ async def perform(session: Session, request: McpRequest, on_progress: OnProgress
         McpProtocolError: the result is not what the protocol says.
         McpTooLargeError: the result is too large.
     """
-    calls = _Calls(session, request)
+    calls = _Calls(session, request, sampler)
     match request.operation:
         case "call_tool":
             result = await calls.tool(on_progress)
@@ -61,16 +69,28 @@ async def perform(session: Session, request: McpRequest, on_progress: OnProgress
 class _Calls:
     """The requests of one operation."""
 
-    def __init__(self, session: Session, request: McpRequest) -> None:
-        self._session, self._request = session, request
+    def __init__(self, session: Session, request: McpRequest, sampler: Sampler | None) -> None:
+        self._session, self._request, self._sampler = session, request, sampler
         self._where = request.target.shown
 
     async def send(
         self, method: str, params: Mapping[str, Json], on_progress: OnProgress | None = None
     ) -> dict[str, Json]:
-        """Return the result of one request."""
+        """Return the result of one request. What the server asks for meanwhile is answered, if it can be."""
+        result = await self._send(method, params, on_progress)
+        for _ in range(MAX_ROUNDS):
+            if result.get("resultType") != "input_required":
+                return result
+            responses = await self._responses(method, result.get("inputRequests") or {})
+            state = {name: result[name] for name in ("requestState",) if name in result}
+            result = await self._send(method, {**params, "inputResponses": responses, **state}, on_progress)
+        raise McpInputRequiredError(self._where, method)
+
+    async def _send(
+        self, method: str, params: Mapping[str, Json], on_progress: OnProgress | None
+    ) -> dict[str, Json]:
         try:
-            result = await self._session.request(method, params, on_progress)
+            return await self._session.request(method, params, on_progress)
         except RpcError as error:
             if is_closed(error):
                 raise
@@ -82,9 +102,18 @@ class _Calls:
         except ValueError as error:  # pydantic's ValidationError is one
             fault = f"the result of {method} is invalid ({str(error).splitlines()[0]})"
             raise McpProtocolError(self._where, fault) from error
-        if result.get("resultType") == "input_required":
+
+    async def _responses(self, method: str, requests: Json) -> dict[str, Json]:
+        """Return responses to what a server asks for in the middle of a request, by key."""
+        if requests == {}:  # it only wants the request again
+            return {}
+        given, sampler = cast("dict[str, dict[str, Json]] | None", requests), self._sampler
+        if given is None or sampler is None or any(each["method"] != SAMPLING for each in given.values()):
             raise McpInputRequiredError(self._where, method)
-        return result
+        try:
+            return {key: await sampler.answer(each["params"]) for key, each in given.items()}
+        except SamplingRefusedError as error:
+            raise McpInputRequiredError(self._where, method, str(error)) from error
 
     async def tool(self, on_progress: OnProgress) -> dict[str, Json]:
         """Return the result of a call of a tool, also of one that the server runs as a separate task."""
@@ -102,10 +131,18 @@ class _Calls:
         handle = handle_in(result)
         if handle is None:
             return result
-        ended = await follow(handle, self.send, lambda message: on_progress(0.0, None, message))
-        if ended is None:
-            raise McpInputRequiredError(self._where, "tools/call")
-        return ended
+        try:
+            return await follow(
+                handle,
+                self.send,
+                lambda message: on_progress(0.0, None, message),
+                lambda requests: self._responses("tools/call", requests),
+            )
+        except TaskFailedError as error:
+            if error.code is None:
+                said = f"the server has cancelled its task: {error.message}"
+                raise McpToolError(self._request.name, said) from error
+            raise McpRequestError(self._where, "tools/call", error.code, error.message) from error
 
     async def pages(self, method: str, name: str) -> list[Json]:
         """Return the entries of a list, of all pages."""

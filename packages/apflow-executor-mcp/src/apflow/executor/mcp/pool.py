@@ -11,6 +11,7 @@ from apflow.core.concurrency.loop_local import LoopLocal
 from apflow.executor.mcp.connection import Connection
 from apflow.executor.mcp.link import Listener
 from apflow.executor.mcp.request import Target
+from apflow.executor.mcp.sampling import Sampler
 
 IDLE_SECONDS: Final = 10.0  # that a connection is kept without a task that uses it
 MAX_IDLE: Final = 32  # connections of one loop that are kept; the oldest is closed
@@ -25,12 +26,17 @@ class Connections:
         self._closing: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def use(self, key: Hashable, target: Target, listener: Listener) -> AsyncGenerator[Connection]:
+    async def use(
+        self, key: Hashable, target: Target, listener: Listener, sampler: Sampler | None = None
+    ) -> AsyncGenerator[Connection]:
         """Yield a connection that other tasks with the same key may use at the same time.
 
         A connection that may not be used again is closed when its last user has left, who waits for that.
+
+        Args:
+            sampler: answers requests of the server for a language model; such a connection has one user.
         """
-        connection = self._take(key, target)
+        connection = self._take(key, target, sampler)
         connection.link.listeners.add(listener)
         try:
             yield connection
@@ -49,10 +55,10 @@ class Connections:
         if self._closing:
             await asyncio.wait(self._closing)
 
-    def _take(self, key: Hashable, target: Target) -> Connection:
+    def _take(self, key: Hashable, target: Target, sampler: Sampler | None) -> Connection:
         connection = self._open.get(key)
         if connection is None or not connection.is_usable:
-            connection = self._open[key] = Connection(target)
+            connection = self._open[key] = Connection(target, sampler)
         timer = self._idle.pop(connection, None)
         if timer is not None:
             timer.cancel()
@@ -63,7 +69,7 @@ class Connections:
         connection.users -= 1
         if connection.users:
             return
-        if not (connection.is_usable and connection.is_open):
+        if connection.is_for_one or not (connection.is_usable and connection.is_open):
             self._forget(key, connection)
             await asyncio.shield(self._close_later(connection))
             return

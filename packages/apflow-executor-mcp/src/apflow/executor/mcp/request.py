@@ -57,11 +57,12 @@ class StdioTarget:
 class Credentials:
     """What a token is requested with. Never shown."""
 
-    token_url: str
+    token_url: str | None  # None: it is discovered
     client_id: str
     client_secret: str | None = field(repr=False)
     refresh_token: str | None = field(repr=False)
     scope: str | None
+    issuer: str | None = None  # that a discovered token endpoint must belong to
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +198,18 @@ def _read_auth(given: Mapping[str, Any]) -> Credentials | None:
         raise McpInputError("headers.Authorization", "cannot be given beside `auth`")
     if "client_secret" not in auth and "refresh_token" not in auth:
         raise McpInputError("auth", "needs a `client_secret` or a `refresh_token`")
+    if "token_url" in auth and "issuer" in auth:
+        raise McpInputError("auth.issuer", "is for discovery, and cannot be given beside `auth.token_url`")
+    urls = {
+        name: str(_read_url(auth[name], f"auth.{name}")) for name in ("token_url", "issuer") if name in auth
+    }
     return Credentials(
-        str(_read_url(auth["token_url"], "auth.token_url")),
+        urls.get("token_url"),
         auth["client_id"],
         auth.get("client_secret"),
         auth.get("refresh_token"),
         auth.get("scope"),
+        urls.get("issuer"),
     )
 
 

@@ -69,7 +69,14 @@ SCHEMA: dict[str, Any] = {
                 "token_url": {
                     "type": "string",
                     "minLength": 1,
-                    "description": "The token endpoint of the authorization server.",
+                    "description": "The token endpoint of the authorization server. Without it, the server "
+                    "is asked for its authorization server, and that for the endpoint.",
+                },
+                "issuer": {
+                    "type": "string",
+                    "minLength": 1,
+                    "description": "The authorization server that the credentials belong to; the token "
+                    "endpoint of another one is not used. Instead of `token_url`.",
                 },
                 "client_id": {"type": "string", "minLength": 1, "description": "The id of the client."},
                 "client_secret": {
@@ -84,7 +91,7 @@ SCHEMA: dict[str, Any] = {
                 },
                 "scope": {"type": "string", "description": "The requested scopes, separated by spaces."},
             },
-            "required": ["token_url", "client_id"],
+            "required": ["client_id"],
             "additionalProperties": False,
             "description": "How to obtain an access token by OAuth 2 for an HTTP server. It is sent as a "
             "bearer token, and replaced when it expires.",

@@ -15,24 +15,28 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from importlib.util import find_spec
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Literal, Protocol
 
 import httpx
 from mcp import ClientSession
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel, ConfigDict, RootModel
 
 from apflow.core.plugins import version
 from apflow.executor.mcp.httpx2_transport import make_httpx2_client
 from apflow.executor.mcp.link import Link
+from apflow.executor.mcp.sampling import Sampler, SamplingRefusedError
+from apflow.executor.mcp.task_handle import EXTENSION
 
 IS_LINE_1: Final = find_spec("mcp_types") is None
 CANCEL_SECONDS: Final = 1.0  # to tell the server that a request was cancelled
 CONNECTION_CLOSED: Final = -32000
 METHOD_NOT_FOUND: Final = -32601
+INTERNAL_ERROR: Final = -32603
 UNSUPPORTED_VERSION: Final = -32022
+TASK_METHODS: Final = "tasks/"  # what the methods begin with that are for tasks
 MODERN: Final = (METHOD_NOT_FOUND, UNSUPPORTED_VERSION)  # how a server without a handshake refuses one
 
 # The library logs every message, credentials included, also to the root logger.
@@ -70,6 +74,12 @@ class RawRequest(BaseModel):
     params: dict[str, Json] | None = None
 
 
+class TaskRequest(RawRequest):
+    """A request for a task of the server, which proxies route by the task."""
+
+    name_param: ClassVar[str | None] = "taskId"
+
+
 class RawResult(RootModel[dict[str, Json]]):
     """A result, unchanged."""
 
@@ -92,7 +102,8 @@ class _Session:
         self, method: str, params: Mapping[str, Json], on_progress: OnProgress | None = None
     ) -> dict[str, Json]:
         is_library_quiet.set(True)
-        request = RawRequest(method=method, params=dict(params) or None)
+        make = TaskRequest if method.startswith(TASK_METHODS) else RawRequest
+        request = make(method=method, params=dict(params) or None)
         number = self._session._request_id if IS_LINE_1 else None  # noqa: SLF001 - of this request
         try:
             if not IS_LINE_1 and "task" in params:
@@ -125,13 +136,19 @@ class _Session:
 
 @asynccontextmanager
 async def open_session(
-    streams: Streams, link: Link, on_exception: Callable[[Exception], object], *, is_probing: bool
+    streams: Streams,
+    link: Link,
+    on_exception: Callable[[Exception], object],
+    *,
+    is_probing: bool,
+    sampler: Sampler | None = None,
 ) -> AsyncGenerator[Session]:
     """Yield a session over the streams of a transport, after the handshake.
 
     Args:
         on_exception: called with what the transport reports as an error.
         is_probing: whether to ask first whether the server needs a handshake, if the library can do that.
+        sampler: answers requests of the server for a language model; None: they are refused.
     """
 
     async def on_log(params: Any) -> None:
@@ -142,12 +159,42 @@ async def open_session(
             on_exception(message)
 
     info = _types.Implementation(name="apflow", version=version("apflow-executor-mcp") or "")
+    more = {} if IS_LINE_1 else _extensions()
+    if sampler is not None:
+        more["sampling_callback"] = _sampling_callback(sampler)
     session: Any = ClientSession(
-        *streams, logging_callback=on_log, message_handler=on_message, client_info=info
+        *streams, logging_callback=on_log, message_handler=on_message, client_info=info, **more
     )
     async with session:
         await _negotiate(session, is_probing=is_probing and not IS_LINE_1)
         yield _Session(session, link)
+
+
+def _sampling_callback(sampler: Sampler) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def on_sampling(_: Any, params: Any) -> Any:
+        is_library_quiet.set(True)
+        try:
+            found = await sampler.answer(params.model_dump(mode="json", by_alias=True, exclude_none=True))
+        except SamplingRefusedError as error:
+            return _types.ErrorData(code=INTERNAL_ERROR, message=str(error))
+        return _types.CreateMessageResult.model_validate(found)
+
+    return on_sampling
+
+
+def _extensions() -> dict[str, Any]:
+    """Return what declares to servers that calls may return tasks, where the protocol has them (line 2)."""
+    extension: Any = importlib.import_module("mcp.client.extension")
+
+    class CreateTaskResult(_types.Result):  # type: ignore[misc]
+        model_config = ConfigDict(extra="allow")
+        result_type: Literal["task"]
+
+    async def unused(*_: object) -> Any:
+        raise AssertionError("only `call_tool` resolves tasks; requests are sent by `send_request`")
+
+    claim = extension.ResultClaim(result_type="task", model=CreateTaskResult, resolve=unused)
+    return {"extensions": {EXTENSION: {}}, "result_claims": {EXTENSION: [claim]}}
 
 
 async def _negotiate(session: Any, *, is_probing: bool) -> None:

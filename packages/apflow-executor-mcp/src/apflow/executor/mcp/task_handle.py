@@ -1,64 +1,126 @@
-"""Calls that the server runs as a separate task: it returns a handle at once, and the result later."""
+"""Calls that the server runs as a separate task: it returns a handle at once, and the result later.
+
+Since 2026-07-28, this is the extension `io.modelcontextprotocol/tasks` (SEP-2663): the state of a task
+contains its result, and what it asks for. In 2025-11-25, the result is requested when the task has ended.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from apflow.executor.mcp.errors import McpInputRequiredError
+
+EXTENSION: Final = "io.modelcontextprotocol/tasks"
 POLL_SECONDS: Final = 1.0  # between two requests for the status, unless the server names an interval
-MIN_POLL_SECONDS, MAX_POLL_SECONDS = 0.1, 10.0
+MIN_POLL_SECONDS, MAX_POLL_SECONDS = 0.1, 60.0
 CANCEL_SECONDS: Final = 2.0  # for the server to accept that the task is cancelled
+INTERNAL: Final = -32603  # where the error of a failed task has no code
 ENDED: Final = ("completed", "failed", "cancelled")
 
 Json = Any
 Send = Callable[[str, Mapping[str, Json]], Awaitable[dict[str, Json]]]
 
 
-def handle_in(result: Mapping[str, Json]) -> dict[str, Json] | None:
+class TaskFailedError(Exception):
+    """The task ended without a result."""
+
+    def __init__(self, code: int | None, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message  # the code of a JSON-RPC error; None: the server cancelled it
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A task of the server."""
+
+    state: Mapping[str, Json]
+    is_modern: bool  # of the extension, not of 2025-11-25
+
+    @property
+    def name(self) -> dict[str, Json]:
+        """The parameters that name it."""
+        return {"taskId": self.state["taskId"]}
+
+    @property
+    def interval(self) -> float:
+        """Seconds until its state should be requested again."""
+        given = self.state.get("pollIntervalMs" if self.is_modern else "pollInterval")
+        seconds = given / 1000 if isinstance(given, int | float) else POLL_SECONDS
+        return min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, seconds))
+
+
+def handle_in(result: Mapping[str, Json]) -> Handle | None:
     """Return the handle that a result consists of; None if it is the result of the call itself."""
+    if result.get("resultType") == "task" and "taskId" in result:
+        return Handle(result, is_modern=True)
     task = result.get("task")
-    is_handle = isinstance(task, dict) and "taskId" in task and "content" not in result
-    return cast("dict[str, Json]", task) if is_handle else None
+    if isinstance(task, dict) and "taskId" in task and "content" not in result:
+        return Handle(cast("dict[str, Json]", task), is_modern=False)
+    return None
 
 
 async def follow(
-    handle: Mapping[str, Json], send: Send, on_message: Callable[[str], Awaitable[object]]
-) -> dict[str, Json] | None:
-    """Return the result of a task of the server, once it has ended; None if it requires input.
+    handle: Handle,
+    send: Send,
+    on_message: Callable[[str], Awaitable[object]],
+    answer: Callable[[Json], Awaitable[dict[str, Json]]],
+) -> dict[str, Json]:
+    """Return the result of a task of the server, once it has ended.
 
-    If the task requires input, or the caller is cancelled, the task of the server is cancelled.
+    If what the task asks for cannot be answered, or the caller is cancelled, so is the task of the server.
 
     Args:
         send: sends a request.
         on_message: called with each new status message.
+        answer: returns the responses to what the task asks for, by key, or raises an error. It is given None
+            where the state does not say what that is, as in 2025-11-25.
+
+    Raises:
+        TaskFailedError: the task ended without a result.
     """
-    name = {"taskId": handle["taskId"]}
     message: object = None
+    answered: set[str] = set()
     try:
-        while handle.get("status") not in ENDED:
-            if handle.get("status") == "input_required":
-                await _cancel(name, send)
-                return None
-            if handle.get("statusMessage") not in (None, message):
-                message = handle["statusMessage"]
+        while handle.state.get("status") not in ENDED:
+            if handle.state.get("statusMessage") not in (None, message):
+                message = handle.state["statusMessage"]
                 await on_message(str(message))
-            await asyncio.sleep(_interval(handle))
-            handle = await send("tasks/get", name)
-        return await send("tasks/result", name)
-    except asyncio.CancelledError:
-        await _cancel(name, send)
+            if handle.state.get("status") == "input_required":
+                asked = _unanswered(handle, answered) if handle.is_modern else None
+                if asked is None or asked:
+                    responses = await answer(asked)
+                    answered |= responses.keys()
+                    await send("tasks/update", handle.name | {"inputResponses": responses})
+            await asyncio.sleep(handle.interval)
+            handle = Handle(await send("tasks/get", handle.name), handle.is_modern)
+    except (asyncio.CancelledError, McpInputRequiredError):
+        await _cancel(handle, send)
         raise
+    return _result_of(handle) if handle.is_modern else await send("tasks/result", handle.name)
 
 
-async def _cancel(name: Mapping[str, Json], send: Send) -> None:
+def _unanswered(handle: Handle, answered: set[str]) -> dict[str, Json]:
+    """Return what a task asks for; a state may repeat what was answered already."""
+    asked = cast("dict[str, Json]", handle.state.get("inputRequests") or {})
+    return {key: each for key, each in asked.items() if key not in answered}
+
+
+def _result_of(handle: Handle) -> dict[str, Json]:
+    state = handle.state
+    if state["status"] == "completed":
+        return cast("dict[str, Json]", state["result"])
+    if state["status"] == "failed":
+        error = cast("dict[str, Json]", state.get("error") or {})
+        code, said = error.get("code"), error.get("message") or state.get("statusMessage")
+        raise TaskFailedError(code if isinstance(code, int) else INTERNAL, str(said))
+    raise TaskFailedError(None, str(state.get("statusMessage") or "it gives no reason"))
+
+
+async def _cancel(handle: Handle, send: Send) -> None:
     with suppress(Exception):
         async with asyncio.timeout(CANCEL_SECONDS):
-            await send("tasks/cancel", name)
-
-
-def _interval(handle: Mapping[str, Json]) -> float:
-    milliseconds = handle.get("pollInterval")
-    seconds = milliseconds / 1000 if isinstance(milliseconds, int | float) else POLL_SECONDS
-    return min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, seconds))
+            await send("tasks/cancel", handle.name)

@@ -27,6 +27,11 @@ class Calls(Protocol):
         """The operations of the caller."""
         ...
 
+    @property
+    def has_store(self) -> bool:
+        """Whether the store of the service is in reach, not only its operations."""
+        ...
+
     async def call(self, name: str, given: Mapping[str, Json]) -> Json:
         """Call an operation by name and return its result.
 
@@ -49,6 +54,7 @@ class HttpCalls:
 
     service: TaskService
     request: Request
+    has_store: bool = True
 
     async def call(self, name: str, given: Mapping[str, Json]) -> Json:
         """Call an operation by name and return its result; see `Calls`."""
@@ -76,6 +82,11 @@ class StdioCalls:
 
     service: TaskService
     endings: Sequence[asyncio.Event]  # one is set: this process is about to end, or its input has ended
+
+    @property
+    def has_store(self) -> bool:
+        """Whether the store of the service is in reach: that of a server is not."""
+        return type(self.service) is TaskService
 
     async def call(self, name: str, given: Mapping[str, Json]) -> Json:
         """Call an operation by name and return its result; see `Calls`."""

@@ -90,11 +90,14 @@ class McpEndpoint:
             raise ApiError(501, Code.UNKNOWN_METHOD, MISSING) from error
         from apflow.server.mcp.handlers import Handlers
 
-        handlers = Handlers(self._settings.mcp_tools, _calls_of, self.additions)
+        settings = self._settings
+        handlers = Handlers(
+            settings.mcp_tools, _calls_of, self.additions, task_seconds=settings.mcp_task_seconds
+        )
         server: HttpServer = sdk.HttpServer(
             handlers,
-            has_sessions=self._settings.mcp_sessions,
-            max_bytes=self._settings.max_request_bytes,
+            has_sessions=settings.mcp_sessions,
+            max_bytes=settings.max_request_bytes,
         )
         is_ready = asyncio.Event()
         self._running = asyncio.create_task(self._run(server, is_ready), name="apflow:mcp")

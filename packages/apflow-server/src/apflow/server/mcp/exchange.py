@@ -10,9 +10,12 @@ from starlette.requests import Request
 
 from apflow.core.model.task import Json
 
+METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
 INTERNAL: Final = -32603
 RESOURCE_NOT_FOUND: Final = -32002
+HEADER_MISMATCH: Final = -32020
+MISSING_CAPABILITY: Final = -32021
 
 
 class Report(Protocol):
@@ -30,6 +33,8 @@ class Exchange:
     request: Request | None  # that carries it; None over stdio
     report: Report | None  # None: the client does not want to know of the progress
     context: Any = None  # of the SDK
+    # Extensions of the protocol that the client declares with the request; since 2026-07-28.
+    extensions: frozenset[str] = frozenset()
 
 
 class ProtocolError(Exception):
@@ -38,6 +43,15 @@ class ProtocolError(Exception):
     def __init__(self, code: int, message: str, data: Json = None) -> None:
         super().__init__(message)
         self.code, self.message, self.data = code, message, data
+
+
+def missing_extension(extension: str) -> ProtocolError:
+    """Return the error for a client that does not declare an extension which the request needs."""
+    return ProtocolError(
+        MISSING_CAPABILITY,
+        f"The request needs a client that declares the extension {extension}.",
+        {"requiredCapabilities": {"extensions": {extension: {}}}},
+    )
 
 
 # Takes the parameters of a request and returns its result, both as they are on the wire.

@@ -13,6 +13,7 @@ from apflow.server.mcp.exchange import Exchange, Handler
 from apflow.server.mcp.profiles import Selection
 from apflow.server.mcp.prompts import Prompts, PromptSource
 from apflow.server.mcp.resources import Resources, ResourceSource
+from apflow.server.mcp.tasks import Tasks, TaskSource
 from apflow.server.mcp.tool_calls import Tools, ToolSource
 from apflow.server.mcp.tools import read_only_tools
 from apflow.server.mcp.updates import Updates
@@ -37,6 +38,7 @@ class Additions:
     tools: list[ToolSource] = field(default_factory=list[ToolSource])
     resources: list[ResourceSource] = field(default_factory=list[ResourceSource])
     prompts: list[PromptSource] = field(default_factory=list[PromptSource])
+    tasks: list[TaskSource] = field(default_factory=list[TaskSource])
     handlers: dict[str, Handler] = field(default_factory=dict[str, Handler])
 
 
@@ -46,16 +48,23 @@ class Handlers:
     Args:
         tools: which tools it offers; see `Selection`.
         calls_of: returns what the sender of a request may call.
+        task_seconds: for how long tasks of the protocol are kept.
 
     Raises:
         SettingsError: there are no such tools.
     """
 
     def __init__(
-        self, tools: Sequence[str], calls_of: Callable[[Exchange], Calls], additions: Additions | None = None
+        self,
+        tools: Sequence[str],
+        calls_of: Callable[[Exchange], Calls],
+        additions: Additions | None = None,
+        *,
+        task_seconds: float,
     ) -> None:
         more = additions or Additions()
-        self.tools = Tools(selection_of(tools), calls_of, more.tools)
+        self.tools = Tools(selection_of(tools), calls_of, more.tools, task_seconds=task_seconds)
+        self.tasks = Tasks([self.tools.run_tasks, *more.tasks])
         resources = Resources(calls_of, more.resources)
         prompts = Prompts(calls_of, more.prompts)
         self.updates = Updates(calls_of)

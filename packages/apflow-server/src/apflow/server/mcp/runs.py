@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from contextlib import aclosing
-from typing import Final, cast
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Final, cast
 
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 MIN_INTERVAL_SECONDS: Final = 0.25  # between two notifications of progress
 MAX_INTERVAL_SECONDS: Final = 3.0  # clients that wait for a sign of life reset their timeouts with each
+CANCEL_SECONDS: Final = 1.0  # that a request to cancel waits for the end of the run
 REASON: Final = "The MCP client cancelled the call."
 
 
@@ -36,26 +37,49 @@ class Runs:
         Raises:
             ApiError: the run cannot be requested or followed, or the server ends before it does.
         """
+        async with self.requested(calls, arguments) as executed:
+            await _until_over(calls, executed["root_task_id"], report)
+        return await outcome_of(calls, executed)
+
+    @asynccontextmanager
+    async def requested(
+        self, calls: Calls, arguments: Mapping[str, Json]
+    ) -> AsyncGenerator[dict[str, Json], None]:
+        """Request a run by `tasks.execute` and yield the result. Cancelling the context cancels the run.
+
+        Raises:
+            ApiError: the run cannot be requested.
+        """
         requesting = asyncio.create_task(calls.call("tasks.execute", arguments), name="apflow:mcp:request")
         try:
-            executed = cast("dict[str, Json]", await asyncio.shield(requesting))
-            await _until_over(calls, executed["root_task_id"], report)
+            yield cast("dict[str, Json]", await asyncio.shield(requesting))
         except asyncio.CancelledError:
             if not calls.is_ending:  # else another process continues the run
-                self._cancel(calls, requesting)
+                self._keep(_cancel_run(calls, requesting))
             raise
-        return await outcome_of(calls, executed)
+
+    async def cancel(self, calls: Calls, task_id: str) -> None:
+        """Request that a run is cancelled, and wait a moment for its end. The cancellation continues.
+
+        Raises:
+            ApiError: the run cannot be cancelled.
+        """
+        cancelling = self._keep(_cancel(calls, task_id))
+        await asyncio.wait({cancelling}, timeout=CANCEL_SECONDS)
+        if cancelling.done():
+            cancelling.result()
 
     async def close(self) -> None:
         """Wait until the trees of cancelled calls have been cancelled."""
         if self._cancelling:
             await asyncio.wait(list(self._cancelling))
 
-    def _cancel(self, calls: Calls, requesting: asyncio.Task[Json]) -> None:
+    def _keep(self, cancelling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # Not awaited: the SDK cancels whatever a cancelled call still awaits.
-        task = asyncio.create_task(_cancel_run(calls, requesting), name="apflow:mcp:cancel")
+        task = asyncio.create_task(cancelling, name="apflow:mcp:cancel")
         self._cancelling.add(task)
         task.add_done_callback(self._cancelling.discard)
+        return task
 
 
 async def outcome_of(calls: Calls, executed: Mapping[str, Json]) -> dict[str, Json]:
@@ -79,10 +103,13 @@ async def outcome_of(calls: Calls, executed: Mapping[str, Json]) -> dict[str, Js
 async def _cancel_run(calls: Calls, requesting: asyncio.Task[Json]) -> None:
     """Cancel a run once its request has been answered."""
     try:
-        executed = await requesting
-        await calls.call("tasks.cancel", {"task_ids": [executed["task_id"]], "error_message": REASON})
+        await _cancel(calls, (await requesting)["task_id"])
     except ApiError as error:  # the request was refused, or the task deleted meanwhile
         logger.info("A run is not cancelled with the call that requested it: %s", error)
+
+
+async def _cancel(calls: Calls, task_id: str) -> None:
+    await calls.call("tasks.cancel", {"task_ids": [task_id], "error_message": REASON})
 
 
 async def _until_over(calls: Calls, root_id: str, report: Report | None) -> None:

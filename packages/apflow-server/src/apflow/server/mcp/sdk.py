@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, cast
 
 import anyio
+import mcp.server.streamable_http
 import mcp.shared.exceptions
 import mcp.types
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
@@ -24,8 +25,19 @@ from starlette.types import Receive, Scope, Send
 
 from apflow.core.model.task import Json
 from apflow.server.http.api_error import api_error_of
-from apflow.server.mcp.exchange import INTERNAL, Exchange, Handler, ProtocolError, Report
+from apflow.server.mcp.events import Bounds
+from apflow.server.mcp.exchange import (
+    HEADER_MISMATCH,
+    INTERNAL,
+    METHOD_NOT_FOUND,
+    Exchange,
+    Handler,
+    ProtocolError,
+    Report,
+    missing_extension,
+)
 from apflow.server.mcp.handlers import INSTRUCTIONS, NAME, Handlers, version
+from apflow.server.mcp.tasks import EXTENSION
 from apflow.server.mcp.updates import Subscriber, Updates
 
 types: Any = mcp.types
@@ -34,6 +46,9 @@ IS_SECOND: Final = hasattr(Server, "add_request_handler")  # version 2
 
 SDK_ERROR: type[Exception] = exceptions.MCPError if IS_SECOND else exceptions.McpError
 NEEDS_INPUT: Final = "input_required"  # the `resultType` of a result that asks the client for more
+IS_TASK: Final = "task"  # the `resultType` of a task instead of the result
+CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"  # the key in `_meta`
+NAME_HEADER: Final = "mcp-name"
 
 # The names of the classes in `mcp.types`: of the request, of its parameters, and of its result.
 CLASSES: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -66,7 +81,7 @@ class HttpServer:
 
     def __init__(self, handlers: Handlers, *, has_sessions: bool, max_bytes: int) -> None:
         self._handlers = handlers
-        self._manager = StreamableHTTPSessionManager(
+        self._manager = _SessionManager(
             make_server(handlers, has_sessions=has_sessions),
             stateless=not has_sessions,
             max_request_body_size=max_bytes,
@@ -85,6 +100,36 @@ class HttpServer:
             identity = AccessToken.model_validate({"token": "-", "client_id": user_id, "scopes": []})
             scope = {**scope, "user": AuthenticatedUser(identity)}
         await self._manager.handle_request(scope, receive, send)
+
+
+class _SessionManager(StreamableHTTPSessionManager):
+    """Makes sessions whose clients get what they have missed when they connect again (`Last-Event-ID`).
+
+    The SDK would have all sessions share one store of events, in which the ID of one finds those of another.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._events = Bounds(_event_message, _is_response)
+        super().__init__(*args, **options)
+
+    @property
+    def event_store(self) -> Any:
+        """The store for the session that is being made; see `Bounds`."""
+        return self._events.new_session()
+
+    @event_store.setter
+    def event_store(self, _: object) -> None:
+        """Ignore the one that the SDK sets."""
+
+
+def _event_message(message: Any, event_id: str) -> Any:
+    streamable_http: Any = mcp.server.streamable_http
+    return streamable_http.EventMessage(message, event_id)
+
+
+def _is_response(message: Any) -> bool:
+    found = getattr(message, "root", message)
+    return hasattr(found, "result") or hasattr(found, "error")
 
 
 async def serve_stdio(handlers: Handlers, stdin: object, stdout: object) -> None:
@@ -133,6 +178,9 @@ def _second_server(handlers: Handlers, by_method: Mapping[str, Handler]) -> Any:
         server.add_request_handler(method, getattr(types, params), _second(handler, getattr(types, result)))
     listen = _listening(handlers.updates)
     server.add_request_handler("subscriptions/listen", types.SubscriptionsListenRequestParams, listen)
+    for method, handler in handlers.tasks.by_method.items():
+        server.add_request_handler(method, _task_params(), _of_extension(handler))
+    server.extensions = {EXTENSION: {}}
     return server
 
 
@@ -190,6 +238,9 @@ def _listening(updates: Updates) -> Callable[[Any, Any], Any]:
     from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
 
     async def listen(context: Any, params: Any) -> Any:
+        asked: dict[str, Any] = (context.params or {}).get("notifications") or {}
+        if asked.get("taskIds") and EXTENSION not in _extensions_of(context, context.params):
+            raise _sdk_error(missing_extension(EXTENSION))
         uris = [str(each) for each in params.notifications.resource_subscriptions or ()]
         bus = InMemorySubscriptionBus()
 
@@ -215,6 +266,8 @@ def _declare_capabilities(server: Any, *, has_sessions: bool) -> None:
         for each in (found.tools, found.prompts, found.resources):
             setattr(each, "list_changed" if IS_SECOND else "listChanged", False)
         found.resources.subscribe = has_sessions or is_modern
+        if IS_SECOND and not is_modern:  # earlier protocols have no extensions
+            found.extensions = None
         return found
 
     server.get_capabilities = get_capabilities
@@ -247,12 +300,66 @@ def _second(handler: Handler, result_class: Any) -> Callable[[Any, Any], Any]:
     return handle
 
 
+def _of_extension(handler: Handler) -> Callable[[Any, Any], Any]:
+    """Adapt the handler of a method that the protocol has since 2026-07-28, by an extension."""
+    handle_modern = _second(handler, None)
+
+    async def handle(context: Any, params: Any) -> Any:
+        if not _is_modern(context):
+            raise _sdk_error(ProtocolError(METHOD_NOT_FOUND, "Method not found", context.method))
+        if context.request is not None:
+            _check_name(context.request.headers.get(NAME_HEADER), params.task_id)
+        return await handle_modern(context, params)
+
+    return handle
+
+
+def _check_name(given: str | None, name: str) -> None:
+    """Check the header by which proxies route a request, as the SDK does for methods that it knows."""
+    from mcp.shared.inbound import decode_header_value
+
+    if decode_header_value(given) != name:
+        message = f"{NAME_HEADER} header does not match the request body's 'taskId' parameter"
+        raise _sdk_error(ProtocolError(HEADER_MISMATCH, message))
+
+
+def _task_params() -> Any:
+    """Return the class of the parameters of the methods of tasks."""
+
+    class TaskParams(types.RequestParams):  # type: ignore[misc]
+        task_id: str
+        input_responses: dict[str, Any] | None = None
+
+    return TaskParams
+
+
+def _is_modern(context: Any) -> bool:
+    """Return whether a request is of the protocol of 2026-07-28 or later."""
+    if not IS_SECOND:
+        return False
+    from mcp.types.version import MODERN_PROTOCOL_VERSIONS
+
+    return context.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+
+def _extensions_of(context: Any, params: Mapping[str, Any] | None) -> frozenset[str]:
+    """Return the extensions that the client declares with a request."""
+    if not _is_modern(context):
+        return frozenset()
+    meta: dict[str, Any] = (params or {}).get("_meta") or {}
+    capabilities: dict[str, Any] = meta.get(CAPABILITIES) or {}
+    extensions: dict[str, Any] = capabilities.get("extensions") or {}
+    return frozenset(extensions)
+
+
 async def _call(
     handler: Handler, context: Any, params: dict[str, Json], report: Report, result_class: Any
 ) -> Any:
     meta = cast("dict[str, Json]", params.get("_meta") or {})
     wants_progress = meta.get("progressToken") is not None
-    exchange = Exchange(context.request, report if wants_progress else None, context)
+    exchange = Exchange(
+        context.request, report if wants_progress else None, context, _extensions_of(context, params)
+    )
     try:
         result = await handler(exchange, params)
     except ProtocolError as error:
@@ -262,6 +369,8 @@ async def _call(
     except Exception as error:
         failed = api_error_of(error)  # which logs what is unexpected
         raise _sdk_error(ProtocolError(INTERNAL, failed.message)) from error
+    if result_class is None or result.get("resultType") == IS_TASK:
+        return dict(result)
     if result.get("resultType") == NEEDS_INPUT:
         result_class = types.InputRequiredResult
     return result_class.model_validate(result)

@@ -17,6 +17,7 @@ from typing import BinaryIO, Final
 from apflow.core.capture.clean_output import clean_output
 from apflow.core.errors import PluginError
 from apflow.core.service.task_service import TaskService
+from apflow.core.settings import get_settings
 from apflow.server.mcp.calls import StdioCalls
 from apflow.server.mcp.handlers import Handlers, selection_of
 
@@ -76,7 +77,7 @@ async def serve(wire: Wire, service: TaskService, tools: Sequence[str], ending: 
     input_ended = asyncio.Event()
     calls = StdioCalls(service, [ending, input_ended])
     with clean_output():
-        handlers = Handlers(tools, lambda _: calls)
+        handlers = Handlers(tools, lambda _: calls, task_seconds=get_settings().mcp_task_seconds)
         await serve_stdio(handlers, Lines(wire.stdin, input_ended.set), Output(wire.stdout))
 
 

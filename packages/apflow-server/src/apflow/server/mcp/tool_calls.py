@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol, cast
 
-from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
-from apflow.core.payload.json_value import dumps
 from apflow.server.http.api_error import ApiError, Code
-from apflow.server.http.response import as_json
 from apflow.server.mcp.calls import Calls, error_text
 from apflow.server.mcp.exchange import INVALID_PARAMS, Exchange, ProtocolError
 from apflow.server.mcp.paging import page_of
 from apflow.server.mcp.profiles import RUN_PREFIX, Selection
+from apflow.server.mcp.run_tasks import RunTasks
 from apflow.server.mcp.runs import Runs
+from apflow.server.mcp.tasks import EXTENSION
+from apflow.server.mcp.tool_results import failure, result_of, structured
 from apflow.server.mcp.tools import (
     RESULT,
     OperationTool,
@@ -24,6 +24,7 @@ from apflow.server.mcp.tools import (
 )
 
 PAGE: Final = 200  # tools
+WEBHOOK: Final = "webhook_config"
 
 CallsOf = Callable[[Exchange], Calls]
 
@@ -47,11 +48,20 @@ class Tools:
         selection: which of apflow's tools there are.
         calls_of: returns what the sender of a request may call.
         more: other sources of tools.
+        task_seconds: for how long a task of the protocol is kept.
     """
 
-    def __init__(self, selection: Selection, calls_of: CallsOf, more: Sequence[ToolSource] = ()) -> None:
+    def __init__(
+        self,
+        selection: Selection,
+        calls_of: CallsOf,
+        more: Sequence[ToolSource] = (),
+        *,
+        task_seconds: float,
+    ) -> None:
         self._selection, self._calls_of, self._more = selection, calls_of, more
         self.runs = Runs()
+        self.run_tasks = RunTasks(calls_of, self.runs, task_seconds)
 
     async def list(self, exchange: Exchange, params: Mapping[str, Json]) -> dict[str, Json]:
         """Return one page of the tools."""
@@ -100,8 +110,7 @@ class Tools:
             return failure(f"{operation.wait_parameter}: must be true or false.")
         if not is_waiting:
             return structured(await calls.call(operation.name, arguments))
-        result = await self.runs.run(calls, arguments, exchange.report)
-        return structured(result, is_error=not result["success"])
+        return await self._run(exchange, calls, tool.definition["name"], arguments)
 
     async def _run_executor(self, exchange: Exchange, name: str, inputs: dict[str, Json]) -> dict[str, Json]:
         calls = self._calls_of(exchange)
@@ -109,10 +118,18 @@ class Tools:
         if executor is None:
             raise _unknown(name)
         task = {"name": executor, "schemas": {"method": executor}, "inputs": inputs}
-        done = await self.runs.run(calls, {"tasks": [task]}, exchange.report)
-        if done["status"] != TaskStatus.COMPLETED:
-            return failure(f"{done['error'] or done['message']}\n(task {done['task_id']})")
-        return structured({name: done[name] for name in ("task_id", "status", "result")})
+        return await self._run(exchange, calls, name, {"tasks": [task]})
+
+    async def _run(
+        self, exchange: Exchange, calls: Calls, tool: str, arguments: dict[str, Json]
+    ) -> dict[str, Json]:
+        """Run a tree and return the result, or a task for clients that can follow it.
+
+        The secret of a webhook is in the result of the request only, which a task does not keep.
+        """
+        if EXTENSION in exchange.extensions and calls.has_store and WEBHOOK not in arguments:
+            return await self.run_tasks.start(calls, tool, arguments)
+        return result_of(tool, await self.runs.run(calls, arguments, exchange.report))
 
 
 async def _executor_of(calls: Calls, name: str) -> str | None:
@@ -129,18 +146,6 @@ async def _executor_of(calls: Calls, name: str) -> str | None:
         return str(found["id"])
     described = cast("list[dict[str, Json]]", await calls.call("system.executors", {}))
     return next((each["id"] for each in described if executor_tool_name(each["id"]) == name), None)
-
-
-def structured(result: Json, *, is_error: bool = False) -> dict[str, Json]:
-    """Return the result of a tool: an object, also as text for clients that read only that."""
-    plain = as_json(result)
-    text = {"type": "text", "text": dumps(plain).decode()}
-    return {"content": [text], "structuredContent": plain, "isError": is_error}
-
-
-def failure(text: str) -> dict[str, Json]:
-    """Return the result of a tool call that has failed."""
-    return {"content": [{"type": "text", "text": text}], "isError": True}
 
 
 def _unknown(name: str) -> ProtocolError:

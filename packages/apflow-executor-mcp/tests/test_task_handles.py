@@ -1,0 +1,86 @@
+"""Calls that a server answers with a task of the extension (SEP-2663), which the executor follows."""
+
+import asyncio
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+from peers.mcphttp import McpPeer
+from peers.mcprunning import run, said
+
+from apflow.executor.mcp import (
+    McpExecutor,
+    McpInputRequiredError,
+    McpRequestError,
+    McpTimeoutError,
+    McpToolError,
+)
+from apflow.executor.mcp.pool import close_connections
+
+pytestmark = pytest.mark.skipif(find_spec("mcp_types") is None, reason="takes mcp 2")
+WORKING = {"status": "working", "statusMessage": "half of it"}
+DONE = {"content": [{"type": "text", "text": "done"}]}
+ASKS = {"name": {"method": "elicitation/create", "params": {"message": "Who?", "requestedSchema": {}}}}
+
+
+@pytest.fixture(autouse=True)
+async def closed(peer: McpPeer):
+    peer.seen.clear()
+    yield
+    await close_connections()
+
+
+def calling(peer: McpPeer, *states: dict[str, Any], **more: Any) -> dict[str, Any]:
+    call = {"operation": "call_tool", "tool_name": "slow", "arguments": {"states": states}}
+    return {"transport": "http", "url": peer.url("/tasks"), **call, **more}
+
+
+async def test_the_result_is_in_the_last_state(peer: McpPeer):
+    result = await run(calling(peer, WORKING, WORKING, {"status": "completed", "result": DONE}))
+    assert said(result) == "done"
+    assert peer.methods("/tasks").count("tasks/get") == 3
+    assert "tasks/result" not in peer.methods("/tasks")
+
+
+async def test_what_the_server_says_of_the_task_is_its_progress(peer: McpPeer):
+    executor = McpExecutor()
+    executor.event_queue = queue = asyncio.Queue()
+    await executor.execute(calling(peer, WORKING, {"status": "completed", "result": DONE}))
+    assert "half of it" in [queue.get_nowait()["message"] for _ in range(queue.qsize())]
+
+
+async def test_an_error_of_the_tool_is_one_of_the_task(peer: McpPeer):
+    failed = {"content": [{"type": "text", "text": "no disk"}], "isError": True}
+    with pytest.raises(McpToolError, match="no disk"):
+        await run(calling(peer, {"status": "completed", "result": failed}))
+
+
+async def test_an_error_of_the_protocol_has_its_code(peer: McpPeer):
+    with pytest.raises(McpRequestError, match="It broke") as caught:
+        await run(calling(peer, {"status": "failed", "error": {"code": -32603, "message": "It broke"}}))
+    assert caught.value.code == -32603
+
+
+async def test_a_task_that_the_server_cancels_fails(peer: McpPeer):
+    with pytest.raises(McpToolError, match="cancelled its task: by an operator"):
+        await run(calling(peer, {"status": "cancelled", "statusMessage": "by an operator"}))
+
+
+async def test_a_task_that_asks_is_cancelled(peer: McpPeer):
+    with pytest.raises(McpInputRequiredError):
+        await run(calling(peer, {"status": "input_required", "inputRequests": ASKS}))
+    assert peer.methods("/tasks")[-1] == "tasks/cancel"
+
+
+async def test_the_timeout_cancels_the_task(peer: McpPeer):
+    with pytest.raises(McpTimeoutError):
+        await run(calling(peer, WORKING, timeout=1.5))
+    assert peer.methods("/tasks")[-1] == "tasks/cancel"
+    assert "tasks/get" in peer.methods("/tasks")
+
+
+async def test_the_server_is_asked_at_the_interval_that_it_names(peer: McpPeer):
+    slow = WORKING | {"pollIntervalMs": 60_000}
+    with pytest.raises(McpTimeoutError):
+        await run(calling(peer, slow, timeout=1.5))
+    assert peer.methods("/tasks").count("tasks/get") == 1  # after the interval of the first state

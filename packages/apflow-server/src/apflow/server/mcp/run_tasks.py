@@ -1,0 +1,222 @@
+"""Runs of trees as tasks of the protocol: what a client polls instead of waiting for the result of a call.
+
+The store of trees is the only truth: the record of such a task holds which run it stands for, and never
+changes. Its state is computed from the tree and its events, so that any process on the same database answers.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Final, NamedTuple, cast
+
+from apflow.core.model.event import FINAL, EventType, TaskEvent
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Json, Task, to_json
+from apflow.core.planning.run_start import has_unended_run
+from apflow.core.store.base import TaskStore
+from apflow.server.mcp.calls import Calls
+from apflow.server.mcp.exchange import Exchange
+from apflow.server.mcp.runs import Runs, outcome_of
+from apflow.server.mcp.tool_results import result_of
+
+KIND: Final = "mcp.task"  # of records; key: the ID of the task
+RANDOM_BYTES: Final = 16  # of an ID, which cannot be guessed
+EXPIRED_AT_ONCE: Final = 20  # records that are removed with each one that is added
+MIN_POLL_SECONDS: Final = 0.5
+MAX_POLL_SECONDS: Final = 5.0
+POLLS: Final = 10  # the interval is the age of the task divided by this, within its bounds
+PAGE: Final = 500  # events
+
+
+@dataclass(frozen=True)
+class RunTask:
+    """A task of the protocol, as its record keeps it."""
+
+    root_id: str
+    tool: str  # that was called, which decides what the result looks like
+    executed: dict[str, Json]  # the result of the request of the run
+    requested_at: str | None  # identifies the run while it lasts
+    after: int  # sequence number of an event of the run
+    created_at: str
+    ttl_ms: int
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether its time is over."""
+        return self._age * 1000 > self.ttl_ms
+
+    @property
+    def poll_ms(self) -> int:
+        """Milliseconds until the client should ask again: the older the task, the longer."""
+        return int(1000 * min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, self._age / POLLS)))
+
+    @property
+    def _age(self) -> float:
+        return (datetime.now(UTC) - datetime.fromisoformat(self.created_at)).total_seconds()
+
+
+class RunTasks:
+    """The tasks of the protocol that stand for runs.
+
+    Args:
+        calls_of: returns what the sender of a request may call.
+        runs: requests and cancels the runs.
+        ttl_seconds: for how long a task is kept after its creation.
+    """
+
+    def __init__(self, calls_of: Callable[[Exchange], Calls], runs: Runs, ttl_seconds: float) -> None:
+        self._calls_of, self._runs, self._ttl_seconds = calls_of, runs, ttl_seconds
+
+    async def start(self, calls: Calls, tool: str, arguments: Mapping[str, Json]) -> dict[str, Json]:
+        """Request a run and return the task that stands for it; if the run has ended already, its result.
+
+        Cancelling the call cancels the run.
+
+        Raises:
+            ApiError: the run cannot be requested.
+        """
+        async with self._runs.requested(calls, arguments) as executed:
+            db, root_id = calls.service.db, executed["root_task_id"]
+            root = (await db.get([root_id])).get(root_id)
+            if root is None or not has_unended_run(root):
+                return result_of(tool, await outcome_of(calls, executed))
+            task = RunTask(
+                root_id,
+                tool,
+                executed,
+                to_json(root.run_requested_at),
+                root.last_event,
+                datetime.now(UTC).isoformat(),
+                int(self._ttl_seconds * 1000),
+            )
+            task_id = f"{time.time_ns():016x}{secrets.token_hex(RANDOM_BYTES)}"
+            await db.put_record(KIND, task_id, asdict(task), version=0)
+        await _remove_expired(db)
+        return {"resultType": "task"} | _shown(task_id, task, "working", "The run is requested.")
+
+    async def get(self, exchange: Exchange, task_id: str) -> dict[str, Json] | None:
+        """Return the state of a task, with its result at the end; None where the caller has no such task."""
+        calls = self._calls_of(exchange)
+        found = await _find(calls, task_id)
+        if found is None:
+            return None
+        task, root = found.task, found.root
+        if found.is_running:
+            message = f"The run is {found.status['status']}; {found.status['progress']:.0%} of it is done."
+            return _shown(task_id, task, "working", message, found.status["updated_at"])
+        ended, is_latest = await _end_of(calls.service.db, task)
+        if ended is None or is_latest:
+            outcome = await outcome_of(calls, task.executed)
+        else:
+            outcome = _earlier_outcome(task, ended)
+        moment = to_json(ended.timestamp if ended is not None else root.updated_at)
+        if outcome["status"] == TaskStatus.CANCELLED:  # the root's error says who has cancelled it
+            return _shown(task_id, task, "cancelled", root.error or outcome["message"], moment)
+        shown = _shown(task_id, task, "completed", outcome["message"], moment)
+        return shown | {"result": result_of(task.tool, outcome)}
+
+    async def update(self, exchange: Exchange, task_id: str, responses: Mapping[str, Json]) -> bool:
+        """Return whether the caller has this task. Runs ask nothing, so responses belong to no request."""
+        del responses
+        return await _find(self._calls_of(exchange), task_id) is not None
+
+    async def cancel(self, exchange: Exchange, task_id: str) -> bool:
+        """Cancel the run of a task if it has not ended; return whether the caller has this task."""
+        calls = self._calls_of(exchange)
+        found = await _find(calls, task_id)
+        if found is None:
+            return False
+        if found.is_running:
+            await self._runs.cancel(calls, found.task.executed["task_id"])
+        return True
+
+
+class _Found(NamedTuple):
+    task: RunTask
+    status: dict[str, Json]  # of the tree
+    root: Task
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the run has not ended: another one may have been requested since."""
+        return has_unended_run(self.root) and to_json(self.root.run_requested_at) == self.task.requested_at
+
+
+async def _find(calls: Calls, task_id: str) -> _Found | None:
+    """Return a task with its tree; None where the caller may not see it, or there is none."""
+    if not calls.has_store or not _is_id(task_id):
+        return None
+    records = await calls.service.db.records(KIND, prefix=task_id, limit=1)
+    if not records or records[0].key != task_id:
+        return None
+    task = RunTask(**cast("dict[str, Json]", records[0].value))
+    if task.is_expired:
+        return None
+    [status] = await calls.call("tasks.running.status", {"task_ids": [task.root_id]})
+    root = (await calls.service.db.get([task.root_id])).get(task.root_id)
+    if root is None or status["status"] == "not_found":
+        return None
+    return _Found(task, status, root)
+
+
+def _is_id(task_id: str) -> bool:
+    return task_id.isascii() and task_id.isalnum() and len(task_id) == 16 + 2 * RANDOM_BYTES
+
+
+async def _remove_expired(db: TaskStore) -> None:
+    """Remove expired records: their keys begin with the time, so that the oldest come first."""
+    for record in await db.records(KIND, limit=EXPIRED_AT_ONCE):
+        if not RunTask(**cast("dict[str, Json]", record.value)).is_expired:
+            break
+        await db.remove_record(KIND, record.key)
+
+
+async def _end_of(db: TaskStore, task: RunTask) -> tuple[TaskEvent | None, bool]:
+    """Return the event by which the run of a task ended, if it is kept, and whether no run followed it."""
+    ended: TaskEvent | None = None
+    async for event in _events_after(db, task.root_id, task.after):
+        if ended is None and event.type in FINAL:
+            ended = event
+        elif ended is not None and event.type is EventType.TREE_STARTED:
+            return ended, False
+    return ended, True
+
+
+async def _events_after(db: TaskStore, root_id: str, after: int) -> AsyncGenerator[TaskEvent, None]:
+    while events := await db.events(root_id, after, PAGE):
+        for event in events:
+            yield event
+        after = events[-1].sequence
+
+
+def _earlier_outcome(task: RunTask, ended: TaskEvent) -> dict[str, Json]:
+    """Return the outcome of a run from its last event, because the tree has been run again since."""
+    status = str(ended.status)
+    is_done = status == TaskStatus.COMPLETED
+    return {
+        **task.executed,
+        "success": status not in (TaskStatus.FAILED, TaskStatus.CANCELLED),
+        "status": status,
+        "progress": ended.progress,
+        "message": "All tasks have completed." if is_done else ended.error or f"It was {status}.",
+        "error": ended.error,
+        "result": ended.result,
+    }
+
+
+def _shown(
+    task_id: str, task: RunTask, status: str, message: str, updated_at: str | None = None
+) -> dict[str, Json]:
+    return {
+        "taskId": task_id,
+        "status": status,
+        "statusMessage": message,
+        "createdAt": task.created_at,
+        "lastUpdatedAt": updated_at or task.created_at,
+        "ttlMs": task.ttl_ms,
+        "pollIntervalMs": task.poll_ms,
+    }

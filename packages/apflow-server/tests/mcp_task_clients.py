@@ -1,0 +1,90 @@
+"""A client of the extension for tasks: the official one, with the extension as it lets its users add some."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, ClassVar, Literal
+
+from mcp import ClientSession
+from mcp.client.extension import ResultClaim
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
+from mcp_types import CallToolResult, Result
+from pydantic import BaseModel, ConfigDict, RootModel
+
+TASKS = "io.modelcontextprotocol/tasks"
+ENDED = ("completed", "failed", "cancelled")
+
+
+class CreateTaskResult(Result):
+    """A task instead of the result of a call."""
+
+    model_config = ConfigDict(extra="allow")
+    result_type: Literal["task"]
+
+
+class TaskRequest(BaseModel):
+    """A request for a task."""
+
+    name_param: ClassVar[str] = "taskId"
+    method: str
+    params: dict[str, Any]
+
+
+class Raw(RootModel[dict[str, Any]]):
+    """A result as it is on the wire."""
+
+
+async def _unused(created: CreateTaskResult, context: object) -> CallToolResult:
+    raise AssertionError("the tests follow tasks by themselves")
+
+
+CLAIM = ResultClaim(result_type="task", model=CreateTaskResult, resolve=_unused)
+
+
+class TaskClient:
+    """One client. Results are as they are on the wire."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+
+    async def call(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Call a tool; return the task, or the result where the server answers with that."""
+        found = await self.session.call_tool(tool, dict(arguments), allow_claimed=True)
+        plain: dict[str, Any] = found.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return plain
+
+    async def request(self, method: str, task_id: str, **more: Any) -> dict[str, Any]:
+        """Send a request for a task."""
+        request: Any = TaskRequest(method=method, params={"taskId": task_id} | more)
+        found = await self.session.send_request(request, Raw)
+        content: dict[str, Any] = found.root
+        return content
+
+    async def get(self, task_id: str) -> dict[str, Any]:
+        """Return the state of a task."""
+        return await self.request("tasks/get", task_id)
+
+    async def until(self, task_id: str, *statuses: str) -> dict[str, Any]:
+        """Return the state of a task once it has ended, or has one of these statuses."""
+        while (found := await self.get(task_id))["status"] not in (statuses or ENDED):
+            await asyncio.sleep(0.02)
+        return found
+
+
+@asynccontextmanager
+async def task_client(
+    url: str, headers: Mapping[str, str] | None = None, *, declares: bool = True
+) -> AsyncGenerator[TaskClient]:
+    """Connect with the endpoint of a server, by the protocol of 2026-07-28."""
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(create_mcp_http_client(headers=dict(headers or {})))
+        streams = await stack.enter_async_context(streamable_http_client(f"{url}/mcp", http_client=http))
+        more: dict[str, Any] = (
+            {"extensions": {TASKS: {}}, "result_claims": {TASKS: [CLAIM]}} if declares else {}
+        )
+        session: Any = await stack.enter_async_context(ClientSession(streams[0], streams[1], **more))
+        await session.discover()
+        yield TaskClient(session)
