@@ -9,6 +9,7 @@ from typing import cast
 from a2a.types.a2a_pb2 import Message, Part, Role, SendMessageRequest, TaskState, TaskStatus
 from a2a.types.a2a_pb2 import Task as A2ATask
 from a2a.utils.errors import (
+    ContentTypeNotSupportedError,
     InvalidParamsError,
     TaskNotFoundError,
     UnsupportedOperationError,
@@ -20,6 +21,7 @@ from apflow.core.extensions.registry import executor_is_known
 from apflow.core.model.task import Json, Task, utc_now
 from apflow.server.a2a import executions, push
 from apflow.server.a2a.calls import Call, operate
+from apflow.server.a2a.card import MODES
 from apflow.server.a2a.executions import Execution
 from apflow.server.a2a.message import (
     EXECUTE,
@@ -47,6 +49,7 @@ async def start(call: Call, params: SendMessageRequest) -> Execution | Message |
     """
     check_required(params)
     message = params.message
+    check_media_types(message)
     more = cast("dict[str, Json]", read_value(params.metadata))
     request = read_request(message, metadata_of(message, more), executor_is_known)
     if isinstance(request, OperationRequest):
@@ -78,6 +81,19 @@ def check_required(params: SendMessageRequest) -> None:
         others = [each for each in data["errors"] if each["field"] != "message.parts"]
         if others or not params.HasField("message"):
             raise
+
+
+def check_media_types(message: Message) -> None:
+    """Check the media types that the parts of a message name. Parameters of a media type do not count.
+
+    Raises:
+        ContentTypeNotSupportedError: the card does not name one of them (section 3.1.1).
+    """
+    for part in message.parts:
+        if part.media_type and part.media_type.partition(";")[0].strip().lower() not in MODES:
+            raise ContentTypeNotSupportedError(
+                f"Media type {part.media_type!r} is not supported. Send {' or '.join(MODES)}."
+            )
 
 
 def answer(message: Message, result: Json) -> Message:
