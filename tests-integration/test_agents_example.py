@@ -1,4 +1,4 @@
-"""The example in which an agent, an MCP tool, a model and a program use each other's results, with real peers."""
+"""The example in which an agent, an MCP tool, a model and a program use each other's results: real peers."""
 
 from __future__ import annotations
 
