@@ -1,4 +1,4 @@
-"""What version 1.0 of A2A requires on the wire: the agent of the compatibility kit, and trees, on each transport."""
+"""What version 1.0 of A2A requires on the wire: of the agent for the compatibility kit, and of trees."""
 
 from __future__ import annotations
 
@@ -277,6 +277,29 @@ def test_each_subscriber_gets_the_same_and_may_leave(agent: Agent, on: Wire):
         each.join(60)
     assert found[0] == found[1] != []
     assert found[0][-1]["statusUpdate"]["status"]["state"] == "TASK_STATE_COMPLETED"
+
+
+# History
+
+
+def test_the_history_has_at_most_as_many_messages_as_asked_for(agent: Agent, on: Wire):
+    message = agent.message()
+    kept = on.call("SendMessage", message=message).task
+    assert kept["history"][0]["messageId"] == message["messageId"]
+    assert kept["history"][0]["parts"] == message["parts"]
+    assert kept["history"][0]["taskId"] == kept["id"]
+    assert on.call("GetTask", id=kept["id"]).task["history"] == kept["history"]
+    assert on.call("GetTask", id=kept["id"], historyLength=10).task["history"] == kept["history"]
+    assert on.call("GetTask", id=kept["id"], historyLength=1).task["history"] == kept["history"][-1:]
+    assert "history" not in on.call("GetTask", id=kept["id"], historyLength=0).task
+    without = {"configuration": {"historyLength": 0}}
+    assert "history" not in on.call("SendMessage", message=agent.message(), **without).task
+    first = next(iter(on.stream("SendStreamingMessage", message=agent.message(), **without)))
+    assert "history" not in first.body["task"]
+    listed = on.call("ListTasks", contextId=kept["contextId"], historyLength=1).body["tasks"]
+    assert [each["messageId"] for each in listed[0]["history"]] == [kept["history"][-1]["messageId"]]
+    listed = on.call("ListTasks", contextId=kept["contextId"], historyLength=0).body["tasks"]
+    assert not listed[0].get("history")
 
 
 # Push notifications

@@ -23,6 +23,7 @@ from apflow.server.a2a import executions, push
 from apflow.server.a2a.calls import Call, operate
 from apflow.server.a2a.card import MODES
 from apflow.server.a2a.executions import Execution
+from apflow.server.a2a.history import keep
 from apflow.server.a2a.message import (
     EXECUTE,
     CancelRequest,
@@ -63,6 +64,7 @@ async def start(call: Call, params: SendMessageRequest) -> Execution | Message |
         execution = await _run(call, message, request)
     except TooManyRequestsError as error:
         return _rejected(message, error.message)
+    await keep(call, execution, message)
     if checked is not None:
         await push.register(call, execution, config, checked)
     return execution
@@ -216,13 +218,16 @@ async def _cancel(call: Call, message: Message, request: CancelRequest) -> Messa
     if found is not None:
         ids = [found.root.id]
     else:
-        roots = await executions.roots_of_context(call.service, request.task_id, call.tenant)
-        ids = [each.id for each in roots] or [request.task_id]
+        found_in = await executions.of_context(call.service, request.task_id, call.tenant)
+        ids = [root.id for root, _ in found_in] or [request.task_id]
     rows = await cancel(call, ids, request.error_message, force=request.force)
     if all(each["status"] == "not_found" for each in rows):
         raise TaskNotFoundError(f"Task {request.task_id} does not exist.")
     done = next((each for each in rows if each["status"] == "cancelled"), rows[0])
-    return answer(message, {"protocol": PROTOCOL, **done} | ({"tasks": rows} if len(rows) > 1 else {}))
+    reply = answer(message, {"protocol": PROTOCOL, **done} | ({"tasks": rows} if len(rows) > 1 else {}))
+    if found is not None:
+        await keep(call, found, reply)
+    return reply
 
 
 async def cancel(
