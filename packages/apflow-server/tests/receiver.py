@@ -63,7 +63,7 @@ class Request:
 def receiving(**more: Any) -> Generator[Receiver]:
     """Run a receiver on a free port.
 
-    Its paths begin with a name of its own. Other requests are answered with 404 and not recorded: a server
+    Its paths begin with a random name. Other requests are answered with 404 and not recorded: a server
     of another test may still send to the receiver that had this port before.
     """
     receiver = Receiver(**more)

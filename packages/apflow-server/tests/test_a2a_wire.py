@@ -45,7 +45,7 @@ class Agent:
         return message | more
 
     def complete(self, wire: Wire, task_id: str) -> None:
-        """Let a task that stays open end."""
+        """End a task that stays open."""
         if self.name == "kit":
             assert wire.call("SendMessage", message=self.message(taskId=task_id)).state == "COMPLETED"
         else:
