@@ -18,7 +18,7 @@ from trees import tree as array_of
 from apflow.core.settings import Settings
 from apflow.storage.duckdb import DuckDBStore
 
-CLIENTS, SIZE = 20, 10
+CLIENTS, SIZE = 20, 4
 ROUNDS = 3
 MAX_BLOCKS = 120  # of memory for one tree that has ended; a stream that is left has more than 1000
 PACKAGES = ("apflow.server", "apflow.core.events", "apflow.core.engine", "a2a", "sse_starlette", "starlette")

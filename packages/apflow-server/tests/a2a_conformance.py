@@ -39,8 +39,8 @@ from apflow.server.a2a.endpoints import Endpoints
 from apflow.server.app import create_app
 from apflow.server.process.lifecycle import configuration
 
-OPEN_SECONDS = 4.0  # seconds that a task to subscribe to stays open
-DELAY_SECONDS = 2.0  # seconds that a task with a delay works
+# Seconds that a task to subscribe to stays open, and that a task with a delay works.
+SECONDS = {"open": 4.0, "delay": 2.0}
 
 Step = Callable[[TaskUpdater, EventQueue], Awaitable[object]]
 
@@ -86,7 +86,7 @@ async def chunks(updater: TaskUpdater, _: EventQueue) -> None:
 
 async def stays_open(updater: TaskUpdater, _: EventQueue) -> None:
     await updater.start_work()
-    await asyncio.sleep(OPEN_SECONDS)
+    await asyncio.sleep(SECONDS["open"])
     await updater.complete()
 
 
@@ -100,7 +100,7 @@ async def input_required(updater: TaskUpdater, _: EventQueue) -> None:
 
 async def delayed(updater: TaskUpdater, queue: EventQueue) -> None:
     await updater.start_work()
-    await asyncio.sleep(DELAY_SECONDS)
+    await asyncio.sleep(SECONDS["delay"])
     await completed("Done after delay")(updater, queue)
 
 
@@ -224,7 +224,8 @@ def free_port() -> int:
 
 @contextmanager
 def kit_agent() -> Generator[tuple[str, str]]:
-    """Run the agent; yield its URL, and its address for gRPC."""
+    """Run the agent with shorter delays; yield its URL, and its address for gRPC."""
+    SECONDS.update(open=0.5, delay=0.5)
     port = free_port()
     app = make_app(settings_of(port, has_legacy=False))
     config = configuration(app)
