@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from a2a.types import GetTaskRequest, SubscribeToTaskRequest
-from a2a_clients import COMPLETED, agent, last_state, replies, tree
+from a2a_clients import COMPLETED, agent, data_of, last_state, replies, tree
 from receiver import Receiver, receiving
 from serving import Process, serve_process
 
@@ -75,6 +75,8 @@ async def test_executions_outlive_a_server_that_is_killed(folder: Path, receiver
                 task = await client.get_task(GetTaskRequest(id=each))
                 assert task.status.state == COMPLETED
                 assert task.context_id == "one-talk"
+                assert data_of(task.history[0])["tasks"][0]["name"] == "group"
+                assert task.history[-1].message_id == f"{each}:final"
         async with asyncio.timeout(400):
             while finals(receiver) != set(ids):  # noqa: ASYNC110 - the receiver is in a thread
                 await asyncio.sleep(0.05)

@@ -4,12 +4,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from apflow.core.authoring.delete_plan import plan_deletion
+from apflow.core.authoring.delete_plan import KINDS_OF_TREES, forget, plan_deletion, records_of
+from apflow.core.authoring.repository import TaskRepository
 from apflow.core.errors import ConflictError
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Task
-from apflow.core.store.base import Transition
+from apflow.core.store.base import Change, Transition
 from apflow.core.store.memory import MemoryStore
+from apflow.core.webhooks.webhook import keys_of
 
 
 def task(name: str, parent: str | None = "root", *needs: str, **more: object) -> Task:
@@ -67,3 +69,33 @@ async def test_a_parent_that_loses_its_last_child_has_none():
     await store.write(plan_deletion(await store.tree("root"), "b"))
     left = {each.id: each.has_children for each in await store.tree("root")}
     assert left == {"root": True, "a": False}
+
+
+async def test_the_records_of_a_tree_go_with_it_and_no_others():
+    store = MemoryStore()
+    roots = {name: Task(id=name, name=name, root_id=name) for name in ("a", "a/b")}
+    child = Task(id="c", name="c", root_id="a", parent_id="a")
+    await store.write(Change(add=[*roots.values(), child]))
+    for kind in KINDS_OF_TREES:
+        for name in roots:
+            await store.put_record(kind, f"{keys_of(name)}1", {"root_id": name})
+    repository = TaskRepository(store)
+    assert await repository.delete_task("c")
+    assert len([each for kind in KINDS_OF_TREES for each in await store.records(kind)]) == 8
+    assert await repository.delete_task("a")
+    left = [each for kind in KINDS_OF_TREES for each in await store.records(kind)]
+    assert [each.value for each in left] == [{"root_id": "a/b"}] * 4
+
+
+async def test_a_record_that_was_changed_after_the_deletion_is_kept():
+    store = MemoryStore()
+    root = Task(id="a", name="a", root_id="a")
+    await store.write(Change(add=[root]))
+    await store.put_record(KINDS_OF_TREES[0], f"{keys_of('a')}1", {"root_id": "a"})
+    change = plan_deletion([root], "a")
+    records = await records_of(store, change)
+    await store.write(change)
+    later = {"root_id": "a", "is_later": True}  # of a tree that another process has created by now
+    await store.put_record(KINDS_OF_TREES[0], f"{keys_of('a')}1", later)
+    await forget(store, [root], change, records)
+    assert [each.value for each in await store.records(KINDS_OF_TREES[0])] == [later]

@@ -13,7 +13,16 @@ from a2a.client import ClientCallContext, ClientConfig, ClientFactory
 from a2a.client.card_resolver import A2ACardResolver
 from a2a.client.client import Client
 from a2a.helpers import new_data_part, new_text_part
-from a2a.types import AgentCard, Message, Role, SendMessageRequest, StreamResponse, Task, TaskState
+from a2a.types import (
+    AgentCard,
+    GetTaskRequest,
+    Message,
+    Role,
+    SendMessageRequest,
+    StreamResponse,
+    Task,
+    TaskState,
+)
 from google.protobuf.json_format import MessageToDict
 
 COMPLETED = TaskState.TASK_STATE_COMPLETED
@@ -77,6 +86,12 @@ def tree(*tasks: Mapping[str, Any], **more: Any) -> SendMessageRequest:
 async def replies(stream: AsyncIterator[StreamResponse]) -> list[StreamResponse]:
     """Return everything that a stream sends."""
     return [each async for each in stream]
+
+
+async def run_task(client: Client, request: SendMessageRequest) -> Task:
+    """Send a request, and return the task that it has run, as it is then."""
+    first = (await replies(client.send_message(request)))[0]
+    return await client.get_task(GetTaskRequest(id=first.task.id))
 
 
 def state_of(each: StreamResponse) -> int | None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
@@ -37,7 +39,8 @@ from apflow.server.a2a.endpoints import Endpoints
 from apflow.server.app import create_app
 from apflow.server.process.lifecycle import configuration
 
-OPEN_SECONDS = 4.0  # seconds that a task to subscribe to stays open
+# Seconds that a task to subscribe to stays open, and that a task with a delay works.
+SECONDS = {"open": 4.0, "delay": 2.0}
 
 Step = Callable[[TaskUpdater, EventQueue], Awaitable[object]]
 
@@ -83,7 +86,7 @@ async def chunks(updater: TaskUpdater, _: EventQueue) -> None:
 
 async def stays_open(updater: TaskUpdater, _: EventQueue) -> None:
     await updater.start_work()
-    await asyncio.sleep(OPEN_SECONDS)
+    await asyncio.sleep(SECONDS["open"])
     await updater.complete()
 
 
@@ -93,6 +96,16 @@ async def direct_message(updater: TaskUpdater, queue: EventQueue) -> None:
 
 async def input_required(updater: TaskUpdater, _: EventQueue) -> None:
     await updater.requires_input(updater.new_agent_message([Part(text="More input is needed.")]))
+
+
+async def delayed(updater: TaskUpdater, queue: EventQueue) -> None:
+    await updater.start_work()
+    await asyncio.sleep(SECONDS["delay"])
+    await completed("Done after delay")(updater, queue)
+
+
+async def auth_required(updater: TaskUpdater, _: EventQueue) -> None:
+    await updater.requires_auth(updater.new_agent_message([Part(text="An authorization is needed.")]))
 
 
 async def rejected(_: TaskUpdater, __: EventQueue) -> None:
@@ -120,6 +133,8 @@ SCENARIOS: dict[str, Step] = {
     "tck-input-required": input_required,
     "tck-reject-task": rejected,
     "tck-complete-task": completed("Hello from TCK"),
+    "tck-delayed-complete": delayed,
+    "tck-auth-required": auth_required,
     "test-resubscribe-message-id": stays_open,
 }
 
@@ -164,6 +179,7 @@ def make_app(settings: Settings) -> FastAPI:
         push_sender=BasePushNotificationSender(http, configs),
         extended_agent_card=card,
         extended_card_modifier=make_extended,
+        validate_input_modes=True,
     )
     app.state.a2a = Endpoints(app, handler)
     inner = app.router.lifespan_context
@@ -191,6 +207,40 @@ def settings_of(port: int, *, has_legacy: bool) -> Settings:
         a2a_legacy=has_legacy,
         rate_limit=1_000_000,
     )
+
+
+def free_port() -> int:
+    """Return a port that is free, as is the next one."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
+
+
+@contextmanager
+def kit_agent() -> Generator[tuple[str, str]]:
+    """Run the agent with shorter delays; yield its URL, and its address for gRPC."""
+    SECONDS.update(open=0.5, delay=0.5)
+    port = free_port()
+    app = make_app(settings_of(port, has_legacy=False))
+    config = configuration(app)
+    config.host, config.port = "127.0.0.1", port
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="agent of the kit")
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            thread.join(0.01)
+        yield f"http://127.0.0.1:{port}", f"127.0.0.1:{port + 1}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
 
 
 def main() -> None:

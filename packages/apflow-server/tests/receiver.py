@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 import time
 from collections.abc import Generator
@@ -60,8 +61,13 @@ class Request:
 
 @contextmanager
 def receiving(**more: Any) -> Generator[Receiver]:
-    """Run a receiver on a free port."""
+    """Run a receiver on a free port.
+
+    Its paths begin with a random name. Other requests are answered with 404 and not recorded: a server
+    of another test may still send to the receiver that had this port before.
+    """
     receiver = Receiver(**more)
+    own = f"/{secrets.token_hex(8)}"
 
     class Answering(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -72,6 +78,9 @@ def receiving(**more: Any) -> Generator[Receiver]:
             if len(body) < length:  # the sender died while it sent
                 self.close_connection = True
                 return
+            if not self.path.startswith(f"{own}/"):
+                self._answer(404)
+                return
             with receiver.lock:
                 receiver.at_once += 1
                 receiver.most_at_once = max(receiver.most_at_once, receiver.at_once)
@@ -80,15 +89,19 @@ def receiving(**more: Any) -> Generator[Receiver]:
             with receiver.lock:
                 receiver.at_once -= 1
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                receiver.requests.append(Request(self.command, self.path, headers, body, answer))
+                path = self.path.removeprefix(own)
+                receiver.requests.append(Request(self.command, path, headers, body, answer))
             self._answer(answer)
 
         do_PUT = do_POST  # noqa: N815 - a name of the library
 
         def do_GET(self) -> None:
-            with receiver.lock:
-                receiver.requests.append(Request("GET", self.path, {}, b'{"root_task_id": null}', 200))
-            self._answer(200)
+            is_own = self.path.startswith(f"{own}/")
+            if is_own:
+                path = self.path.removeprefix(own)
+                with receiver.lock:
+                    receiver.requests.append(Request("GET", path, {}, b'{"root_task_id": null}', 200))
+            self._answer(200 if is_own else 404)
 
         def _answer(self, status: int) -> None:
             self.send_response(status)
@@ -103,7 +116,7 @@ def receiving(**more: Any) -> Generator[Receiver]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that disconnects is not an error
-    receiver.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
+    receiver.url = f"http://127.0.0.1:{server.server_address[1]}{own}/hook"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="receiver")
     thread.start()
     try:

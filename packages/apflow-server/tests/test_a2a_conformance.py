@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 from a2a.types import TaskState
 from a2a_clients import COMPLETED, TRANSPORTS, agent, last_state, message, replies
-from a2a_conformance import SCENARIOS, make_app, settings_of
-from serving import wait_for
+from a2a_conformance import SCENARIOS, kit_agent
 
-from apflow.server.process.lifecycle import configuration
-
-
-def free_port() -> int:
-    """Return a port that is free, as is the next one."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
+ASKING = {
+    "tck-input-required": TaskState.TASK_STATE_INPUT_REQUIRED,
+    "tck-auth-required": TaskState.TASK_STATE_AUTH_REQUIRED,
+}
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    port = free_port()
-    app = make_app(settings_of(port, has_legacy=False))
-    config = configuration(app)
-    config.host, config.port = "127.0.0.1", port
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, name="agent of the kit")
-    thread.start()
-    try:
-        wait_for(lambda: server.started or not thread.is_alive())
-        assert server.started
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(30)
+    with kit_agent() as (found, _):
+        yield found
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -60,8 +34,8 @@ async def test_a_scenario_is_answered(url: str, transport: str, prefix: str):
         found = await replies(client.send_message(request))
         if prefix == "tck-message-response":
             assert [each.WhichOneof("payload") for each in found] == ["message"]
-        elif prefix == "tck-input-required":
-            assert last_state(found) == TaskState.TASK_STATE_INPUT_REQUIRED
+        elif prefix in ASKING:
+            assert last_state(found) == ASKING[prefix]
             request.message.message_id = "tck-complete-task-2"
             request.message.task_id = found[0].task.id
             assert last_state(await replies(client.send_message(request))) == COMPLETED

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from a2a.types import (
     AuthenticationInfo,
@@ -150,6 +151,15 @@ async def test_a_dead_webhook_is_shown_and_delays_nothing(served: Served, receiv
             await asyncio.sleep(0.02)
     (record,) = await served.db.records("webhook.ended", prefix=root_id)
     assert record.value["status"] == "dead"
+
+
+def test_a_receiver_records_no_request_for_another_one(receiver: Receiver):
+    other = receiver.url.replace("/hook", "-of-another-test/hook")
+    for method in ("POST", "GET"):
+        assert httpx.request(method, other, content=b"{}", trust_env=False).status_code == 404
+        assert receiver.requests == []
+    assert httpx.post(receiver.url, content=b"{}", trust_env=False).status_code == 200
+    assert [each.path for each in receiver.requests] == ["/hook"]
 
 
 async def until(condition: Any) -> None:

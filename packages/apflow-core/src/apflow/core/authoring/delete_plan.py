@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final, cast
 
 from apflow.core.errors import ConflictError
 from apflow.core.model.budget import RECORDS
@@ -10,7 +11,11 @@ from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, task_label
 from apflow.core.model.tree_index import TreeIndex
 from apflow.core.planning.child_trees import ids_of_children
-from apflow.core.store.base import Change, TaskStore, Transition
+from apflow.core.store.base import Change, Record, TaskStore, Transition
+from apflow.core.webhooks.webhook import ENDED_KIND, KIND, keys_of
+
+# Kinds of records that belong to one tree: keys begin with `keys_of(root_id)`, values have `root_id`.
+KINDS_OF_TREES: Final = (KIND, ENDED_KIND, "a2a.tree", "a2a.history")
 
 
 async def read_deletion(store: TaskStore, tasks: Sequence[Task], task_id: str, *, force: bool) -> Change:
@@ -76,17 +81,36 @@ def plan_deletion(
     return Change(moves=moves, remove=doomed, is_strict=True)
 
 
-async def forget_accounts(store: TaskStore, tasks: Sequence[Task], change: Change) -> None:
-    """Remove the accounts of the budgets of deleted tasks.
+async def records_of(store: TaskStore, change: Change) -> list[Record]:
+    """Return the records that belong to the trees that a deletion removes as a whole.
+
+    They are read before the deletion, so that those of a later tree with the same ID are never removed.
+    """
+    gone = set(change.remove)
+    roots = {move.root_id for move in change.moves} & gone
+    return [
+        record
+        for root_id in roots
+        for kind in KINDS_OF_TREES
+        for record in await store.records(kind, prefix=keys_of(root_id))
+        if cast("dict[str, Json]", record.value).get("root_id") == root_id
+    ]
+
+
+async def forget(store: TaskStore, tasks: Sequence[Task], change: Change, records: Sequence[Record]) -> None:
+    """Remove what is kept beside deleted tasks: the accounts of their budgets, and the records of trees.
 
     Args:
         tasks: the tree that the tasks were in.
         change: the deletion, which is written.
+        records: what `records_of` has returned before.
     """
     gone = set(change.remove)
     for task in tasks:
         if task.id in gone and task.policy.get("budget"):
             await store.remove_record(RECORDS, task.id)
+    for record in records:
+        await store.remove_record(record.kind, record.key, version=record.version)
 
 
 def _ids(tree: Sequence[Task]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from apflow.core.authoring.delete_plan import forget_accounts, read_deletion
+from apflow.core.authoring.delete_plan import forget, read_deletion, records_of
 from apflow.core.authoring.edit_plan import plan_addition, plan_update, together
 from apflow.core.authoring.field_validation import READ_ONLY, Violations, check_sources, read_text
 from apflow.core.authoring.manual_status import plan_status
@@ -370,8 +370,9 @@ class TaskRepository:
         except NotFoundError:
             return False
         change = await read_deletion(self.store, tasks, task_id, force=True)
+        records = await records_of(self.store, change)
         await self._write(change)
-        await forget_accounts(self.store, tasks, change)
+        await forget(self.store, tasks, change, records)
         return True
 
     async def _task(self, task_id: str) -> Task:

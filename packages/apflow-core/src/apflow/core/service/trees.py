@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from apflow.core.authoring.creator import TaskCreator
-from apflow.core.authoring.delete_plan import forget_accounts, read_deletion
+from apflow.core.authoring.delete_plan import forget, read_deletion, records_of
 from apflow.core.authoring.edit_plan import UPDATABLE
 from apflow.core.authoring.repository import TaskRepository
 from apflow.core.authoring.task_path import MAX_ROOTS
@@ -387,8 +387,9 @@ class TreeService(Access):
         task = await self._task(task_id, with_tree=True)
         tasks = await self.db.existing_tree(task.root_id, task.id)
         change = await read_deletion(self.db, tasks, task.id, force=force)
+        records = await records_of(self.db, change)
         await self.db.write(change)
-        await forget_accounts(self.db, tasks, change)
+        await forget(self.db, tasks, change, records)
         return {"success": True, "task_id": task.id, "deleted_count": len(change.remove)}
 
     async def copy(

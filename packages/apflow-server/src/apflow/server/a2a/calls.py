@@ -25,6 +25,7 @@ from apflow.server.observability import audit
 from apflow.server.streaming.event_stream import Streams
 
 CALL: Final = "apflow"  # key of the state of a call context
+CURRENT: Final = "1.0"  # versions of the protocol
 LEGACY: Final = "0.3"
 
 
@@ -35,7 +36,7 @@ class Call:
     service: TaskService
     caller: Caller
     connection: HTTPConnection  # for the audit log
-    version: str  # of the protocol that the client uses: "1.0" or "0.3"
+    version: str  # of the protocol that the client uses: `CURRENT` or `LEGACY`
     tenant: str = ""
 
     @property

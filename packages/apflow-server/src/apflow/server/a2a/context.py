@@ -8,6 +8,7 @@ from a2a.auth.user import User
 from a2a.extensions.common import HTTP_EXTENSION_HEADER, get_requested_extensions
 from a2a.server.context import ServerCallContext
 from a2a.server.routes.common import ServerCallContextBuilder
+from a2a.utils.errors import VersionNotSupportedError
 from starlette.requests import Request
 
 from apflow.core.service.task_service import TaskService
@@ -17,6 +18,21 @@ from apflow.server.auth.caller import Caller
 VERSION_HEADER: Final = "a2a-version"
 SERVICE: Final = "a2a_service"  # attributes of the state of a request
 VERSION: Final = "a2a_version"
+
+
+def check_version(asked: str, served: str) -> None:
+    """Check the version that a client asks for. Its patch number does not count (section 3.6).
+
+    Args:
+        asked: what the client has sent; empty if it has sent none.
+        served: the version that the called method belongs to.
+
+    Raises:
+        VersionNotSupportedError: it is another version.
+    """
+    major, _, rest = asked.strip().partition(".")
+    if asked and (major, rest.partition(".")[0] or "0") != tuple(served.split(".")):
+        raise VersionNotSupportedError(f"Version {asked} of A2A is not supported here. Use {served}.")
 
 
 class KnownUser(User):
@@ -40,12 +56,16 @@ class ContextBuilder(ServerCallContextBuilder):
     """Makes the context of a request, from what the endpoint has stored in its state."""
 
     def build(self, request: Request) -> ServerCallContext:
-        """Return the context of a request."""
+        """Return the context of a request.
+
+        Raises:
+            VersionNotSupportedError: the client asks for another version.
+        """
         service: TaskService = getattr(request.state, SERVICE)
         version: str = getattr(request.state, VERSION)
         headers = dict(request.headers)
-        if not headers.get(VERSION_HEADER):
-            headers[VERSION_HEADER] = version
+        check_version(headers.get(VERSION_HEADER, ""), version)
+        headers[VERSION_HEADER] = version
         caller: Caller = request.state.caller
         return ServerCallContext(
             user=KnownUser(caller),

@@ -27,6 +27,7 @@ from a2a.utils.error_handlers import build_rest_error_payload, rest_stream_error
 from a2a.utils.errors import ContentTypeNotSupportedError
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
@@ -36,7 +37,7 @@ from apflow.core.model.task import Json
 from apflow.core.payload.json_value import dumps
 from apflow.core.service.task_service import TaskService
 from apflow.core.settings import Settings
-from apflow.server.a2a.calls import LEGACY, Call
+from apflow.server.a2a.calls import CURRENT, LEGACY, Call
 from apflow.server.a2a.card import EXTENSION, Addresses, Cards, card_json, is_known
 from apflow.server.a2a.context import SERVICE, VERSION, ContextBuilder
 from apflow.server.a2a.handler import TreeHandler
@@ -48,13 +49,14 @@ from apflow.server.streaming.event_stream import SEND_TIMEOUT
 
 logger = logging.getLogger(__name__)
 
-CURRENT: Final = "1.0"
 ENVELOPE: Final = 12  # levels of JSON around the values of a task
 MEDIA_TYPES: Final = ("application/json", "application/a2a+json")
 STATUS_NAMES: Final = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    405: "UNIMPLEMENTED",
     413: "INVALID_ARGUMENT",
     429: "RESOURCE_EXHAUSTED",
     503: "UNAVAILABLE",
@@ -141,7 +143,7 @@ class Endpoints:
                 body = await read_body(request, self._settings)
                 if body and _media_type(request.headers) not in MEDIA_TYPES:
                     error = ContentTypeNotSupportedError(f"Content-Type must be {' or '.join(MEDIA_TYPES)}.")
-                    await JSONResponse(build_rest_error_payload(error), 415)(scope, receive, send)
+                    await JSONResponse(build_rest_error_payload(error), 400)(scope, receive, send)
                     return
                 if body:
                     parse(body, self._settings.max_json_depth + ENVELOPE)
@@ -151,7 +153,12 @@ class Endpoints:
             return
         path: str = scope["path"].removeprefix(scope.get("root_path", ""))
         _prepare(request, service, LEGACY if path.startswith("/v1/") else CURRENT)
-        await BoundedResponse(self._rest, request)(scope, receive, send)
+        try:
+            await BoundedResponse(self._rest, request)(scope, receive, send)
+        except HTTPException as error:  # of the router: the path or its method does not exist
+            await _rest_problem(
+                error.status_code, f"{request.method} {path}: {error.detail}.", error.headers
+            )(scope, receive, send)
 
     async def _extended_card(self, call: Call) -> AgentCard:
         return await self._cards.make(self._addresses(call.connection.scope), is_extended=True)
@@ -220,5 +227,10 @@ def _replay(body: bytes | bytearray, receive: Receive) -> Receive:
 
 def _rest_error(error: ApiError) -> Response:
     status = error.status if error.code is not Code.PARSE else 400
-    body = {"code": status, "status": STATUS_NAMES.get(status, "UNKNOWN"), "message": error.message}
-    return JSONResponse({"error": body}, status, headers=error.headers)
+    return _rest_problem(status, error.message, error.headers)
+
+
+def _rest_problem(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an error as section 11.6 of the specification defines it."""
+    body = {"code": status, "status": STATUS_NAMES.get(status, "UNKNOWN"), "message": message}
+    return JSONResponse({"error": body}, status, headers=headers)

@@ -3,6 +3,7 @@
 The ID of the first execution of a tree is the ID of its root, and its context has the same ID. Nothing is
 stored for such an execution. A record exists for a tree in another context, or one that was executed again:
 a later execution is the task `<root ID>.<number>`, and the earlier one keeps the state that it ended with.
+With a tree, its executions are deleted: an A2A task that was deleted does not exist.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import Final, cast
 from apflow.core.model.task import Json, Task
 from apflow.core.service.task_service import TaskService
 from apflow.core.store.base import Record, TaskStore
+from apflow.core.webhooks.webhook import keys_of
 
-TREE_KIND: Final = "a2a.tree"  # key: a hash of the ID of the root
+TREE_KIND: Final = "a2a.tree"  # key: `_key`
 CONTEXT_KIND: Final = "a2a.context"  # key: hashes of the owner and its context, then of the ID of the root
 MAX_EXECUTIONS: Final = 1000  # of one tree, in its record
 
@@ -38,6 +40,7 @@ class Executions:
     context_id: str
     tenant: str = ""
     runs: tuple[Run, ...] = (Run(1),)
+    created_at: str | None = None  # of the root: a later tree may have the ID of one that was deleted
 
     def to_json(self) -> dict[str, Json]:
         """Return the record."""
@@ -52,7 +55,13 @@ class Executions:
             value["context_id"],
             value["tenant"],
             tuple(Run(each["number"], each["after"], each["end"]) for each in value["runs"]),
+            value["created_at"],
         )
+
+    @classmethod
+    def first(cls, root: Task, context_id: str = "", tenant: str = "") -> Executions:
+        """Return the executions of a tree that was executed at most once."""
+        return cls(root.id, context_id or root.id, tenant, created_at=created_at(root))
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ async def _find_root(service: TaskService, root_id: str, number: int, tenant: st
     root = await visible_root(service, root_id)
     if root is None:
         return None
-    executions = await read(service.db, root_id)
+    executions = await read(service.db, root)
     if tenant not in ("", executions.tenant):
         return None
     run = next((each for each in executions.runs if each.number == number), None)
@@ -110,19 +119,28 @@ async def visible_root(service: TaskService, root_id: str) -> Task | None:
     return _visible(service, (await service.db.get([root_id])).get(root_id))
 
 
-async def read(db: TaskStore, root_id: str) -> Executions:
+async def read(db: TaskStore, root: Task) -> Executions:
     """Return the executions of a tree."""
-    record = await _record(db, root_id)
-    return Executions(root_id, root_id) if record is None else Executions.of(record)
+    record = await _record(db, root.id)
+    known = None if record is None else Executions.of(record)
+    return known if known is not None and known.created_at == created_at(root) else Executions.first(root)
+
+
+def created_at(root: Task) -> str | None:
+    """Return when a root was created, as records have it."""
+    return None if root.created_at is None else root.created_at.isoformat()
 
 
 async def begin_first(service: TaskService, root: Task, context_id: str, tenant: str) -> Execution:
     """Return the first execution of a tree that was just created, after storing its context."""
-    executions = Executions(root.id, context_id or root.id, tenant)
-    if executions != Executions(root.id, root.id):
-        if await service.db.put_record(TREE_KIND, _hashed(root.id), executions.to_json(), version=0) is None:
-            executions = await read(service.db, root.id)  # the request was repeated
-        await _index(service, executions)
+    known = await read(service.db, root)
+    if known != Executions.first(root):  # the request was repeated
+        executions = known
+    else:
+        executions = Executions.first(root, context_id, tenant)
+        if executions != known:
+            await service.db.put_record(TREE_KIND, _key(root.id), executions.to_json())
+            await _index(service, executions)
     return Execution(executions, executions.runs[-1], root)
 
 
@@ -133,8 +151,7 @@ async def begin_next(service: TaskService, root: Task, end: dict[str, Json] | No
         root: as it was before the run was requested.
         end: the state of the latest execution; None if no run was ever requested, so that this is the first.
     """
-    record = await _record(service.db, root.id)
-    executions = Executions(root.id, root.id) if record is None else Executions.of(record)
+    executions = await read(service.db, root)
     latest = executions.runs[-1]
     if end is None:
         begun = replace(latest, after=root.last_event)
@@ -144,26 +161,39 @@ async def begin_next(service: TaskService, root: Task, end: dict[str, Json] | No
         begun = Run(number, root.last_event)
         runs = (*executions.runs[:-1], replace(latest, end=end), begun)
     changed = replace(executions, runs=runs[-MAX_EXECUTIONS:])
-    await service.db.put_record(TREE_KIND, _hashed(root.id), changed.to_json())
+    await service.db.put_record(TREE_KIND, _key(root.id), changed.to_json())
     return Execution(changed, begun, root)
 
 
-async def roots_of_context(service: TaskService, context_id: str, tenant: str) -> list[Task]:
-    """Return the roots of the trees of a context that the caller may see."""
+async def of_context(service: TaskService, context_id: str, tenant: str) -> list[tuple[Task, Executions]]:
+    """Return the roots of the trees of a context that the caller may see, with their executions.
+
+    Without a context, those of the tenant.
+    """
     prefix = f"{_scope(service, tenant)}/{_hashed(context_id)}/" if context_id else _scope(service, tenant)
     records = await service.db.records(CONTEXT_KIND, prefix=prefix)
     ids = [cast("dict[str, str]", each.value)["root_id"] for each in records]
     stored = await service.db.get(ids)
-    found = {each: _visible(service, stored.get(each)) for each in ids}
+    found: list[tuple[Task, Executions]] = []
     for record, root_id in zip(records, ids, strict=True):
-        if found[root_id] is None:  # the tree was deleted
+        root = _visible(service, stored.get(root_id))
+        known = None if root is None else await read(service.db, root)
+        if root is not None and known is not None and _is_of(known, context_id, tenant):
+            found.append((root, known))
+        else:  # the tree was deleted
             await service.db.remove_record(CONTEXT_KIND, record.key)
-    roots = [each for each in found.values() if each is not None]
-    if context_id and context_id not in found and not tenant:
+    if context_id and context_id not in ids and not tenant:
         first = await visible_root(service, context_id)
-        if first is not None and (await read(service.db, context_id)).context_id == context_id:
-            roots.append(first)
-    return roots
+        if first is not None and (known := await read(service.db, first)).context_id == context_id:
+            found.append((first, known))
+    return found
+
+
+def _is_of(executions: Executions, context_id: str, tenant: str) -> bool:
+    return executions.context_id == (context_id or executions.context_id) and tenant in (
+        "",
+        executions.tenant,
+    )
 
 
 def _visible(service: TaskService, task: Task | None) -> Task | None:
@@ -187,8 +217,12 @@ async def _free_number(db: TaskStore, root_id: str, number: int) -> int:
 
 
 async def _record(db: TaskStore, root_id: str) -> Record | None:
-    records: Sequence[Record] = await db.records(TREE_KIND, prefix=_hashed(root_id), limit=1)
-    return records[0] if records else None
+    records: Sequence[Record] = await db.records(TREE_KIND, prefix=_key(root_id), limit=1)
+    return records[0] if records and records[0].key == _key(root_id) else None
+
+
+def _key(root_id: str) -> str:
+    return f"{keys_of(root_id)}executions"
 
 
 def _scope(service: TaskService, tenant: str) -> str:

@@ -24,15 +24,14 @@ from fastapi import FastAPI
 from starlette.requests import HTTPConnection
 
 from apflow.core.settings import Settings
-from apflow.server.a2a.calls import CALL, LEGACY, Call
-from apflow.server.a2a.context import VERSION_HEADER, KnownUser
+from apflow.server.a2a.calls import CALL, CURRENT, LEGACY, Call
+from apflow.server.a2a.context import VERSION_HEADER, KnownUser, check_version
 from apflow.server.auth.authentication import current_service
 from apflow.server.http.api_error import ApiError
 from apflow.server.http.listening import CannotListenError, Place
 
 STOP_SECONDS: Final = 5.0  # seconds that calls have to end when the server stops
 LEGACY_SERVICE: Final = "/a2a.v1."  # how the paths of version 0.3 begin
-VERSIONS: Final = ("1", "1.0")
 
 Details = grpc.HandlerCallDetails
 Continue = Callable[[Details], Awaitable[Any]]
@@ -80,9 +79,14 @@ class KnownContext(GrpcServerCallContextBuilder):
     """Makes the context of a call, with the caller that `Identity` has found."""
 
     def build(self, context: Any) -> ServerCallContext:
-        """Return the context of a call."""
+        """Return the context of a call.
+
+        Raises:
+            VersionNotSupportedError: the client asks for another version.
+        """
         call = _call.get()
         metadata = [(str(name), str(value)) for name, value in context.invocation_metadata() or ()]
+        check_version(dict(metadata).get(VERSION_HEADER, ""), call.version)
         extensions = [value for name, value in metadata if name.lower() == HTTP_EXTENSION_HEADER.lower()]
         return ServerCallContext(
             user=KnownUser(call.caller),
@@ -92,7 +96,7 @@ class KnownContext(GrpcServerCallContextBuilder):
 
 
 class Identity(grpc.aio.ServerInterceptor):
-    """Identifies the caller of each call, and checks the version that it asks for."""
+    """Identifies the caller of each call."""
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
@@ -105,17 +109,13 @@ class Identity(grpc.aio.ServerInterceptor):
         details: Any = handler_call_details
         method: str = details.method
         metadata = [(str(name), str(value)) for name, value in details.invocation_metadata or ()]
-        is_legacy = method.startswith(LEGACY_SERVICE)
-        version = dict(metadata).get(VERSION_HEADER) or (LEGACY if is_legacy else "1.0")
-        if not _is_served(version, is_legacy=is_legacy):
-            said = f"Version {version} of A2A is not supported here."
-            return _refusing(handler, grpc.StatusCode.FAILED_PRECONDITION, said)
+        version = LEGACY if method.startswith(LEGACY_SERVICE) else CURRENT
         connection = HTTPConnection(self._scope(metadata))
         try:
             service = await current_service(connection)
         except ApiError as error:
             return _refusing(handler, _STATUS.get(error.status, grpc.StatusCode.INTERNAL), error.message)
-        _call.set(Call(service, connection.state.caller, connection, LEGACY if is_legacy else "1.0"))
+        _call.set(Call(service, connection.state.caller, connection, version))
         return handler
 
     def _scope(self, metadata: list[tuple[str, str]]) -> dict[str, Any]:
@@ -138,12 +138,6 @@ _STATUS: Final = {
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
-
-
-def _is_served(version: str, *, is_legacy: bool) -> bool:
-    if is_legacy:
-        return version.startswith("0.3")
-    return version in VERSIONS or version.startswith("1.")
 
 
 def _refusing(handler: Any, code: grpc.StatusCode, message: str) -> Any:

@@ -43,6 +43,7 @@ from apflow.server.a2a import executions, push
 from apflow.server.a2a.calls import Call, call_of
 from apflow.server.a2a.errors import as_a2a_errors
 from apflow.server.a2a.executions import Execution
+from apflow.server.a2a.history import with_history
 from apflow.server.a2a.listing import list_tasks
 from apflow.server.a2a.projection import TERMINAL
 from apflow.server.a2a.reading import Event, current_task, ended_task, follow
@@ -76,15 +77,16 @@ class TreeHandler(RequestHandler):
             started = await start(call, params)
             if not isinstance(started, Execution):
                 return started
-            if params.configuration.return_immediately:
-                return await current_task(call, started)
-            return await ended_task(call, started)
+            at_once = params.configuration.return_immediately
+            task = await (current_task(call, started) if at_once else ended_task(call, started))
+            return await with_history(call, started, task, params.configuration)
 
     async def on_message_send_stream(
         self, params: SendMessageRequest, context: ServerCallContext
     ) -> AsyncGenerator[Event | Message, None]:
         """Do what a message asks for, and yield the task and its updates, or one message."""
         with as_a2a_errors():
+            _check_history(params.configuration.history_length)
             call = call_of(context)
             call.streams.check(call.caller)
             started = await start(call, params)
@@ -93,6 +95,8 @@ class TreeHandler(RequestHandler):
                 return
             async with aclosing(follow(call, started, is_new=True)) as events:
                 async for event in events:
+                    if isinstance(event, A2ATask):
+                        event = await with_history(call, started, event, params.configuration)
                     yield event
 
     async def on_subscribe_to_task(
@@ -108,6 +112,8 @@ class TreeHandler(RequestHandler):
                 raise UnsupportedOperationError(f"Task {params.id} has ended. Use GetTask.")
             async with aclosing(follow(call, execution)) as events:
                 async for event in events:
+                    if isinstance(event, A2ATask):
+                        event = await with_history(call, execution, event)
                     yield event
 
     async def on_get_task(self, params: GetTaskRequest, context: ServerCallContext) -> A2ATask:
@@ -116,7 +122,8 @@ class TreeHandler(RequestHandler):
             validate_proto_required_fields(params)
             _check_history(params.history_length)
             call = call_of(context)
-            return await current_task(call, await _found(call, params.id))
+            execution = await _found(call, params.id)
+            return await with_history(call, execution, await current_task(call, execution), params)
 
     async def on_list_tasks(self, params: ListTasksRequest, context: ServerCallContext) -> ListTasksResponse:
         """Return a page of the tasks of the caller."""
@@ -143,7 +150,7 @@ class TreeHandler(RequestHandler):
             )
             if row["status"] == "failed":
                 raise TaskNotCancelableError(str(row.get("message")))
-            return await _cancelled(call, execution, row)
+            return await with_history(call, execution, await _cancelled(call, execution, row))
 
     async def on_create_task_push_notification_config(
         self, params: TaskPushNotificationConfig, context: ServerCallContext

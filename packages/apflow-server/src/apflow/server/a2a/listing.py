@@ -20,6 +20,7 @@ from apflow.core.store.base import TaskQuery
 from apflow.server.a2a import executions
 from apflow.server.a2a.calls import Call
 from apflow.server.a2a.executions import Execution
+from apflow.server.a2a.history import with_history
 from apflow.server.a2a.projection import (
     earlier_task,
     state_of,
@@ -27,6 +28,7 @@ from apflow.server.a2a.projection import (
     task_of,
     time_of,
 )
+from apflow.server.a2a.reading import current_task
 
 DEFAULT_SIZE: Final = 50
 MAX_SIZE: Final = 100
@@ -118,8 +120,16 @@ async def list_tasks(call: Call, params: ListTasksRequest) -> ListTasksResponse:
     find = _of_context if params.context_id or call.tenant else _of_store
     found, total = await find(call, params.context_id, filters, place, size + 1)
     token = _place(found[size - 1]).token() if len(found) > size else ""
-    tasks = [await _task(call, each, has_artifacts=params.include_artifacts) for each in found[:size]]
+    tasks = [await _shown(call, each, params) for each in found[:size]]
     return ListTasksResponse(tasks=tasks, next_page_token=token, page_size=size, total_size=total)
+
+
+async def _shown(call: Call, execution: Execution, params: ListTasksRequest) -> A2ATask:
+    """Return a task as the list shows it: with its history only if that was asked for."""
+    if not params.history_length:
+        return await _task(call, execution, has_artifacts=params.include_artifacts)
+    task = await current_task(call, execution, has_artifacts=params.include_artifacts)
+    return await with_history(call, execution, task, params)
 
 
 async def _of_context(
@@ -127,8 +137,7 @@ async def _of_context(
 ) -> tuple[list[Execution], int]:
     """Return executions of a context, or of a tenant, after a place; and the number of all that match."""
     found: list[Execution] = []
-    for root in await executions.roots_of_context(call.service, context_id, call.tenant):
-        known = await executions.read(call.service.db, root.id)
+    for root, known in await executions.of_context(call.service, context_id, call.tenant):
         for run in known.runs:
             execution = Execution(known, run, root)
             task = await _task(call, execution, has_artifacts=False)
@@ -158,7 +167,7 @@ async def _of_store(
         total = 0
         async for _root in _matching(call, filters, None, SCAN):
             total += 1
-    known = [await executions.read(db, root.id) for root in roots]
+    known = [await executions.read(db, root) for root in roots]
     return [Execution(each, each.runs[-1], root) for each, root in zip(known, roots, strict=True)], total
 
 

@@ -9,6 +9,7 @@ from typing import cast
 from a2a.types.a2a_pb2 import Message, Part, Role, SendMessageRequest, TaskState, TaskStatus
 from a2a.types.a2a_pb2 import Task as A2ATask
 from a2a.utils.errors import (
+    ContentTypeNotSupportedError,
     InvalidParamsError,
     TaskNotFoundError,
     UnsupportedOperationError,
@@ -20,7 +21,9 @@ from apflow.core.extensions.registry import executor_is_known
 from apflow.core.model.task import Json, Task, utc_now
 from apflow.server.a2a import executions, push
 from apflow.server.a2a.calls import Call, operate
+from apflow.server.a2a.card import MODES
 from apflow.server.a2a.executions import Execution
+from apflow.server.a2a.history import keep
 from apflow.server.a2a.message import (
     EXECUTE,
     CancelRequest,
@@ -47,6 +50,7 @@ async def start(call: Call, params: SendMessageRequest) -> Execution | Message |
     """
     check_required(params)
     message = params.message
+    check_media_types(message)
     more = cast("dict[str, Json]", read_value(params.metadata))
     request = read_request(message, metadata_of(message, more), executor_is_known)
     if isinstance(request, OperationRequest):
@@ -60,6 +64,7 @@ async def start(call: Call, params: SendMessageRequest) -> Execution | Message |
         execution = await _run(call, message, request)
     except TooManyRequestsError as error:
         return _rejected(message, error.message)
+    await keep(call, execution, message)
     if checked is not None:
         await push.register(call, execution, config, checked)
     return execution
@@ -78,6 +83,19 @@ def check_required(params: SendMessageRequest) -> None:
         others = [each for each in data["errors"] if each["field"] != "message.parts"]
         if others or not params.HasField("message"):
             raise
+
+
+def check_media_types(message: Message) -> None:
+    """Check the media types that the parts of a message name. Parameters of a media type do not count.
+
+    Raises:
+        ContentTypeNotSupportedError: the card does not name one of them (section 3.1.1).
+    """
+    for part in message.parts:
+        if part.media_type and part.media_type.partition(";")[0].strip().lower() not in MODES:
+            raise ContentTypeNotSupportedError(
+                f"Media type {part.media_type!r} is not supported. Send {' or '.join(MODES)}."
+            )
 
 
 def answer(message: Message, result: Json) -> Message:
@@ -200,13 +218,16 @@ async def _cancel(call: Call, message: Message, request: CancelRequest) -> Messa
     if found is not None:
         ids = [found.root.id]
     else:
-        roots = await executions.roots_of_context(call.service, request.task_id, call.tenant)
-        ids = [each.id for each in roots] or [request.task_id]
+        found_in = await executions.of_context(call.service, request.task_id, call.tenant)
+        ids = [root.id for root, _ in found_in] or [request.task_id]
     rows = await cancel(call, ids, request.error_message, force=request.force)
     if all(each["status"] == "not_found" for each in rows):
         raise TaskNotFoundError(f"Task {request.task_id} does not exist.")
     done = next((each for each in rows if each["status"] == "cancelled"), rows[0])
-    return answer(message, {"protocol": PROTOCOL, **done} | ({"tasks": rows} if len(rows) > 1 else {}))
+    reply = answer(message, {"protocol": PROTOCOL, **done} | ({"tasks": rows} if len(rows) > 1 else {}))
+    if found is not None:
+        await keep(call, found, reply)
+    return reply
 
 
 async def cancel(
