@@ -16,9 +16,10 @@ from typing import Any
 
 import httpx
 import pytest
+from peers.ports import free_socket, port_of
 from reading import Watcher, client_of, follow, numbers
 from receiver import Receiver, receiving
-from serving import Process, answers, free_socket, serve_process, wait_for
+from serving import Process, answers, serve_process, wait_for
 
 from apflow.core.model.task import Json
 
@@ -231,11 +232,12 @@ async def test_code_that_takes_longer_than_the_shutdown_is_ended_and_its_tree_is
 
 async def test_an_embedded_application_ends_its_streams_when_uvicorn_ends(folder: Path):
     (folder / "embedding.py").write_text("from apflow.server import create_app\n\napp = create_app()\n")
-    with free_socket() as bound:
-        port = bound.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
     database = {"APFLOW_DATABASE_URL": f"duckdb:///{folder}/t.duckdb"}
-    with running(folder, database, "uvicorn", "embedding:app", "--port", str(port)) as process:
+    with (
+        free_socket() as reserved,
+        running(folder, database, "uvicorn", "embedding:app", "--port", str(port_of(reserved))) as process,
+    ):
+        url = f"http://127.0.0.1:{port_of(reserved)}"
         await until(lambda: answers(url) or process.poll() is not None)
         await call(url, "tasks.create", tasks=chain("r", 2, 0.1))
         async with client_of(url) as client:

@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import requests
 import trustme
 from peers.engine import IMAGE, Engine, an_engine
+from peers.ports import free_socket, port_of
 from peers.registry import a_registry
 
 from apflow.core.errors import AddressRefusedError
@@ -142,12 +144,11 @@ async def test_an_engine_at_a_port_is_used_with_certificates_and_refuses_others(
     good = Certificates(tmp_path / "good", authority, authority).folder
     wrong = Certificates(tmp_path / "wrong", authority, trustme.CA()).folder
     stranger = Certificates(tmp_path / "stranger", trustme.CA(), authority).folder
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     files = [f"--tlscacert={good}/ca.pem", f"--tlscert={good}/cert.pem", f"--tlskey={good}/key.pem"]
-    with an_engine(f"--host=tcp://127.0.0.1:{port}", "--tlsverify", *files) as engine:
-        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{port}")
+    with ExitStack() as stack:
+        address = f"tcp://127.0.0.1:{port_of(stack.enter_context(free_socket()))}"
+        engine = stack.enter_context(an_engine(f"--host={address}", "--tlsverify", *files))
+        monkeypatch.setenv("DOCKER_HOST", address)
         monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
         monkeypatch.setenv("DOCKER_CERT_PATH", str(good))
         text = "é\n" * 100_000

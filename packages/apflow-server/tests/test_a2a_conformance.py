@@ -5,46 +5,49 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import uvicorn
 from a2a.types import TaskState
 from a2a_clients import COMPLETED, TRANSPORTS, agent, last_state, message, replies
 from a2a_conformance import SCENARIOS, make_app, settings_of
+from peers.ports import free_socket, port_of
 from serving import wait_for
 
 from apflow.server.process.lifecycle import configuration
 
 
-def free_port() -> int:
-    """Return a port that is free, as is the next one."""
+@contextmanager
+def two_free_ports() -> Iterator[int]:
+    """Reserve a port and the next one, and give the first."""
     while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
+        with free_socket() as first, socket.socket() as second:
+            second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                second.bind(("127.0.0.1", port + 1))
+                second.bind(("127.0.0.1", port_of(first) + 1))
             except OSError:
                 continue
-            return port
+            yield port_of(first)
+            return
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    port = free_port()
-    app = make_app(settings_of(port, has_legacy=False))
-    config = configuration(app)
-    config.host, config.port = "127.0.0.1", port
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, name="agent of the kit")
-    thread.start()
-    try:
-        wait_for(lambda: server.started or not thread.is_alive())
-        assert server.started
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(30)
+    with two_free_ports() as port:
+        app = make_app(settings_of(port, has_legacy=False))
+        config = configuration(app)
+        config.host, config.port = "127.0.0.1", port
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, name="agent of the kit")
+        thread.start()
+        try:
+            wait_for(lambda: server.started or not thread.is_alive())
+            assert server.started
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.should_exit = True
+            thread.join(30)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

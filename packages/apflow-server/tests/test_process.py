@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import SECRET, Process, free_socket, serve_process, wait_for
+from peers.ports import free_socket, port_of
+from serving import SECRET, Process, serve_process, wait_for
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.settings import Settings
@@ -159,7 +160,7 @@ def test_the_command_line_says_where_to_listen_before_the_setting_does():
 def test_a_port_that_is_taken_is_named(folder: Path):
     with free_socket() as bound:
         bound.listen()
-        done = run(folder, "--port", str(bound.getsockname()[1]))
+        done = run(folder, "--port", str(port_of(bound)))
     assert done.returncode == 2
     assert "Address already in use. Choose another place with --host and --port" in done.stderr
     assert "Serving" not in done.stderr
@@ -184,18 +185,18 @@ def test_it_is_ready_soon_and_small(folder: Path):
 
 def test_an_application_of_somebody_else_serves_as_well(folder: Path):
     (folder / "app.py").write_text("from apflow.server import create_app\n\napp = create_app()\n")
-    with free_socket() as bound:
-        port = bound.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)]
-    popen = subprocess.Popen(
-        command, cwd=folder, env={**os.environ, **MEMORY}, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        wait_for(lambda: popen.poll() is not None or answers(port))
-        popen.send_signal(signal.SIGTERM)
-        _, told = popen.communicate(timeout=20)
-    finally:
-        popen.kill()
+    with free_socket() as reserved:
+        port = port_of(reserved)
+        command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)]
+        popen = subprocess.Popen(
+            command, cwd=folder, env={**os.environ, **MEMORY}, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            wait_for(lambda: popen.poll() is not None or answers(port))
+            popen.send_signal(signal.SIGTERM)
+            _, told = popen.communicate(timeout=30)
+        finally:
+            popen.kill()
     assert "Application shutdown complete" in told
     assert "Traceback" not in told
 
