@@ -172,7 +172,7 @@ async def look_at(watcher: Watcher, url: str, receiver: Receiver) -> None:
     run = [int(event["id"]) for event in stored if event["event"] != "task_created" and "id" in event]
 
     await until(lambda: told(receiver, watcher.root_id)[-1:] == run[-1:])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:  # it is noted a moment after the answer
             [webhook] = await call(url, "tasks.webhooks", task_id=watcher.root_id)
             if webhook["status"] == "done":

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 INFO = {"name": "mcphttp", "version": "1"}
-DEADLINE = 20.0
+DEADLINE = 30.0
 
 
 @dataclass

@@ -27,7 +27,7 @@ from peers.ports import free_socket, port_of
 
 TYPES = ("ed25519", "ecdsa", "rsa")
 PASSPHRASE = "a passphrase, with 'quotes'"
-START_SECONDS = 10
+START_SECONDS = 30.0
 
 
 @dataclass(frozen=True)

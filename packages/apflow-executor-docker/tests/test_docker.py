@@ -32,7 +32,7 @@ def sh(script: str) -> list[str]:
 
 
 async def until_it_says(executor: DockerExecutor, text: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while executor._container is None or text not in executor._container.stdout.text:
             await asyncio.sleep(0.01)
 

@@ -44,7 +44,7 @@ def descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-async def until(claim: Callable[[], object], seconds: float = 10) -> None:
+async def until(claim: Callable[[], object], seconds: float = 30) -> None:
     """Wait for what other processes do."""
     async with asyncio.timeout(seconds):
         while not claim():
@@ -84,7 +84,7 @@ async def test_a_timeout_ends_the_command_and_its_children(login: str, request: 
     server: Sshd = request.getfixturevalue(login)
     with pytest.raises(SshTimeoutError, match=r"over 2\.5 s while the command ran\.\nstdout: started"):
         await SshExecutor().execute({**server.inputs, "command": STUBBORN, "timeout": 2.5})
-    await until(lambda: not server.commands("sleep 71.5"), 5)
+    await until(lambda: not server.commands("sleep 71.5"))
 
 
 @pytest.mark.parametrize("login", ["server", "own_server"])
@@ -100,7 +100,7 @@ async def test_a_cancelled_command_is_gone_with_its_children(login: str, request
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        await until(lambda: not server.commands("sleep 71.5"), 5)
+        await until(lambda: not server.commands("sleep 71.5"))
         assert time.monotonic() - cancelled < 10
 
 
@@ -112,7 +112,7 @@ async def test_a_flood_of_output_does_not_hold_up_the_end(server: Sshd):
         running.cancel()
         await asyncio.wait([running])
         assert time.monotonic() - cancelled < 10
-        await until(lambda: not server.commands("yes flood"), 5)
+        await until(lambda: not server.commands("yes flood"))
 
 
 async def test_a_command_may_end_in_good_order_when_it_is_asked_to(server: Sshd):
@@ -129,7 +129,7 @@ async def test_a_command_ends_when_the_connection_is_cut(server: Sshd, proxy: Pr
         proxy.lose_all()
         with pytest.raises(SshConnectionError, match=r"lost while the command ran(.|\n)*stdout: started"):
             await running
-        await until(lambda: not server.commands("sleep 71.5"), 5)
+        await until(lambda: not server.commands("sleep 71.5"))
 
 
 async def test_a_command_ends_when_this_program_is_killed(server: Sshd):
@@ -142,7 +142,7 @@ async def test_a_command_ends_when_this_program_is_killed(server: Sshd):
     await until(lambda: len(server.commands("sleep 71.5")) == 3)
     program.kill()
     await program.wait()
-    await until(lambda: not server.commands("sleep 71.5"), 5)
+    await until(lambda: not server.commands("sleep 71.5"))
 
 
 @pytest.mark.parametrize("login", ["server", "own_server"])
@@ -159,14 +159,14 @@ async def test_children_that_hold_the_output_do_not_hold_up_the_end(
     assert time.monotonic() - began < 20
     assert (result["stdout"], result["success"]) == ("hi\n", True)
     assert "process group was ended" in result["note"]
-    await until(lambda: not server.commands("sleep 72.5"), 5)
+    await until(lambda: not server.commands("sleep 72.5"))
 
 
 async def test_children_that_go_on_talking_do_not_hold_up_the_end(server: Sshd):
     inputs = {**server.inputs, "command": "yes talk & echo hi; exit 3", "max_output_bytes": 1000}
     with pytest.raises(SshCommandFailedError, match=r"exit code 3\. A process that the command"):
         await SshExecutor().execute({**inputs, "timeout": 60})
-    await until(lambda: not server.commands("yes talk"), 5)
+    await until(lambda: not server.commands("yes talk"))
 
 
 async def test_children_that_have_left_the_group_do_not_hold_up_the_end(server: Sshd):
@@ -192,7 +192,7 @@ async def test_a_server_that_dies_in_the_middle_is_told_as_that(server: Sshd):
             mortal.send(signal.SIGKILL)
             with pytest.raises(SshConnectionError, match="while the command ran"):
                 await running
-            await until(lambda: not mortal.commands("sleep 71.5"), 5)
+            await until(lambda: not mortal.commands("sleep 71.5"))
 
 
 async def test_a_server_that_gives_no_sign_of_life_is_not_waited_for(
@@ -206,7 +206,7 @@ async def test_a_server_that_gives_no_sign_of_life_is_not_waited_for(
         with pytest.raises(SshConnectionError, match="no sign of life"):
             await running
     proxy.stop()
-    await until(lambda: not server.commands("sleep 73.5"), 5)
+    await until(lambda: not server.commands("sleep 73.5"))
 
 
 @pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-Silent\r\n"])
@@ -258,7 +258,7 @@ async def test_a_server_that_takes_nothing_any_more_does_not_hold_up_the_end(ser
         await asyncio.wait([running])
         assert time.monotonic() - cancelled < 10
     proxy.stop()
-    await until(lambda: not server.commands("sleep 74.5"), 5)
+    await until(lambda: not server.commands("sleep 74.5"))
 
 
 async def test_what_speaks_no_ssh_is_told_as_that(server: Sshd):
@@ -277,5 +277,5 @@ async def test_a_cancellation_at_any_moment_leaves_nothing(after: float, server:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    await until(lambda: not server.commands("sleep 75.5"), 5)
-    await until(lambda: descriptors() <= files, 5)
+    await until(lambda: not server.commands("sleep 75.5"))
+    await until(lambda: descriptors() <= files)

@@ -56,7 +56,7 @@ class Peer:
             await asyncio.sleep(0.01)
 
     async def until(self, claim: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not claim():
                 await asyncio.sleep(0.005)
 
