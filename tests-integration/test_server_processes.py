@@ -222,7 +222,7 @@ async def test_code_that_takes_longer_than_the_shutdown_is_ended_and_its_tree_is
         await until(lambda: status_of(server.url, "r.0") == "in_progress")
         started = time.monotonic()
         assert await asyncio.to_thread(server.end) == 0
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 20
     with serve_process(folder, "--import", "pauses", environment=environment) as server:
         await until(lambda: status_of(server.url, "r.0") == "in_progress")
         [cancelled] = await call(server.url, "tasks.cancel", task_ids=["r"], force=True)

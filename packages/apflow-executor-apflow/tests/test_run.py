@@ -101,7 +101,7 @@ async def test_cancel_here_is_cancel_there_at_any_moment(server: ApflowServer, t
             running.cancel()
             await asyncio.wait([running])
             assert running.cancelled()
-            assert time.monotonic() - started < 10
+            assert time.monotonic() - started < 30
             found = await client.tasks_list(name=name)
             assert [each.status for each in found] in ([], ["cancelled"])
             if moment == 0.5:

@@ -160,7 +160,7 @@ async def test_an_engine_at_a_port_is_used_with_certificates_and_refuses_others(
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
         assert engine.containers() == []
         monkeypatch.setenv("APFLOW_DOCKER_VOLUME_ROOTS", str(tmp_path))
         with pytest.raises(DockerRefusedError, match="another machine"):
@@ -237,7 +237,7 @@ async def test_a_pull_that_hangs_is_ended_by_timeout_and_cancellation(engine: En
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
 
 
 async def test_a_registry_is_judged_by_the_network_policy(engine: Engine, monkeypatch: pytest.MonkeyPatch):

@@ -278,7 +278,7 @@ async def test_a_peer_that_never_says_a_word_costs_no_more_than_the_timeout():
         started = time.monotonic()
         with pytest.raises(GrpcTimeoutError, match=r"over 0\.3 s"):
             await greet(Peer(), server=f"127.0.0.1:{port}", timeout=0.3)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
 
 
 async def test_a_call_that_takes_too_long_is_gone_at_the_server(peer: Peer):

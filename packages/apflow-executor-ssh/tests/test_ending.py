@@ -101,7 +101,7 @@ async def test_a_cancelled_command_is_gone_with_its_children(login: str, request
         with pytest.raises(asyncio.CancelledError):
             await running
         await until(lambda: not server.commands("sleep 71.5"))
-        assert time.monotonic() - cancelled < 10
+        assert time.monotonic() - cancelled < 30
 
 
 async def test_a_flood_of_output_does_not_hold_up_the_end(server: Sshd):
@@ -111,7 +111,7 @@ async def test_a_flood_of_output_does_not_hold_up_the_end(server: Sshd):
         cancelled = time.monotonic()
         running.cancel()
         await asyncio.wait([running])
-        assert time.monotonic() - cancelled < 10
+        assert time.monotonic() - cancelled < 30
         await until(lambda: not server.commands("yes flood"))
 
 
@@ -156,7 +156,7 @@ async def test_children_that_hold_the_output_do_not_hold_up_the_end(
     server: Sshd = request.getfixturevalue(login)
     began = time.monotonic()
     result = await SshExecutor().execute({**server.inputs, "command": f"{script}; exit 0", "timeout": 60})
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 30
     assert (result["stdout"], result["success"]) == ("hi\n", True)
     assert "process group was ended" in result["note"]
     await until(lambda: not server.commands("sleep 72.5"))
@@ -236,7 +236,7 @@ async def test_a_server_that_hangs_during_the_login_is_given_up(stage: str, serv
     began = time.monotonic()
     with pytest.raises(SshTimeoutError, match=f"while {stage}"):
         await ssh.execute(through(proxy, server, command="true", timeout=2))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 12
 
 
 @pytest.mark.parametrize("stage", ["agreeing on keys", "logging in", "starting a shell"])
@@ -256,7 +256,7 @@ async def test_a_server_that_takes_nothing_any_more_does_not_hold_up_the_end(ser
         cancelled = time.monotonic()
         running.cancel()
         await asyncio.wait([running])
-        assert time.monotonic() - cancelled < 10
+        assert time.monotonic() - cancelled < 30
     proxy.stop()
     await until(lambda: not server.commands("sleep 74.5"))
 

@@ -76,7 +76,7 @@ async def test_a_peer_that_hangs_meets_the_timeout(peer: WebSocketPeer, path: st
     with pytest.raises(WebSocketTimeoutError, match="of 2 replies had come") as caught:
         await run(peer.url(path), response_count=2, timeout=0.3)
     assert caught.value.timeout == 0.3
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     peer.until_gone(path.partition("?")[0])
 
 
@@ -85,7 +85,7 @@ async def test_a_peer_that_answers_no_pings_is_noticed(peer: WebSocketPeer):
     with pytest.raises(WebSocketClosedError, match=r"did not answer a ping within 0\.2 s") as caught:
         await run(peer.url("/frozen"), ping_interval=0.2)
     assert caught.value.code == 1011
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     with pytest.raises(WebSocketTimeoutError):
         await run(peer.url("/frozen"), ping_interval=0, timeout=0.5)
 
@@ -116,7 +116,7 @@ async def test_a_peer_that_says_goodbye_and_stays_is_left(peer: WebSocketPeer):
     begun = time.monotonic()
     with pytest.raises(WebSocketClosedError, match="1000"):
         await run(peer.url("/half-close"))
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     peer.until_gone("/half-close")
 
 
@@ -176,7 +176,7 @@ async def test_cancelling_closes_the_connection(peer: WebSocketPeer, path: str):
         await running
     assert running.cancelled()
     peer.until_gone(name)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])

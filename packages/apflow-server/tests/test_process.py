@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -174,13 +173,14 @@ def test_with_a_secret_it_may_listen_everywhere_and_asks_for_tokens(folder: Path
 
 
 def test_it_is_ready_soon_and_small(folder: Path):
-    started = time.monotonic()
     with serve_process(folder, environment=MEMORY) as process:
-        took = time.monotonic() - started
-        status = Path(f"/proc/{process.popen.pid}/status").read_text()
+        proc = Path(f"/proc/{process.popen.pid}")
+        status = (proc / "status").read_text()
         resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
         assert resident < 150_000  # kB
-        assert took < 10  # on a machine that does other things; the benchmarks measure it
+        # Of a processor, since a busy machine gives it to others, too. The benchmarks measure the time.
+        ticks = (proc / "stat").read_text().rpartition(")")[2].split()[11:13]
+        assert sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK") < 10
 
 
 def test_an_application_of_somebody_else_serves_as_well(folder: Path):
