@@ -71,6 +71,7 @@ class Meets(BaseTask):
     async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
         if Meets.store is not None:
             await Meets.store.lose_all()
+            await asyncio.sleep(30)  # it is ended before
         return {}
 
 
