@@ -200,8 +200,9 @@ async def test_cancelling_again_while_it_closes_drops_the_connection(
 ):
     monkeypatch.setattr(connection, "CLOSE_SECONDS", 600.0)
     executor = WebSocketExecutor()
-    running = asyncio.create_task(executor.execute({"url": peer.url("/frozen"), "message": "go"}))
-    await until(lambda: executor._replies is not None)  # the handshake is over
+    inputs = {"url": peer.url("/frozen?first=hello"), "message": "go", "response_count": 2}
+    running = asyncio.create_task(executor.execute(inputs))
+    await until(lambda: executor._replies is not None and executor._replies.received == ["hello"])
     running.cancel()
     await asyncio.sleep(0.05)
     assert not running.done()
