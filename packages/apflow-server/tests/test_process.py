@@ -21,7 +21,7 @@ from apflow.core.store.memory import MemoryStore
 from apflow.server.process.start import Start, check_sharing, place_of
 
 MODULE = """
-import asyncio
+import asyncio, os
 from apflow.core import BaseTask, executor_register
 
 @executor_register()
@@ -30,6 +30,14 @@ class Sleeps(BaseTask):
     async def execute(self, inputs):
         await asyncio.sleep(inputs["seconds"])
         return {"slept": inputs["seconds"]}
+
+@executor_register()
+class Waits(BaseTask):
+    id = "waits"
+    async def execute(self, inputs):
+        while not os.path.exists(inputs["for"]):
+            await asyncio.sleep(0.01)
+        return {}
 """
 MEMORY = {"APFLOW_DATABASE_URL": "memory://"}
 
@@ -70,18 +78,21 @@ def test_told_to_end_it_lets_code_end_answers_meanwhile_and_says_that_it_is_not_
     folder: Path, number: signal.Signals
 ):
     with serve_process(folder, "--import", "of_tests", environment=MEMORY) as process:
-        task = rpc(process, "tasks.execute", sleep_for(1.5))["task_id"]
+        end = folder / "end"
+        work = {"tasks": [{"name": "waits", "inputs": {"for": str(end)}}]}
+        task = rpc(process, "tasks.execute", work)["task_id"]
         wait_for(lambda: rpc(process, "tasks.get", {"id": task})["status"] == "in_progress")
         process.popen.send_signal(number)
         wait_for(lambda: httpx.get(f"{process.url}/ready").status_code == 503)
         assert httpx.get(f"{process.url}/health").status_code == 200
         assert rpc(process, "tasks.get", {"id": task})["status"] == "in_progress"
-        with httpx.stream("GET", f"{process.url}/tasks/{task}/events", timeout=20) as stream:
+        with httpx.stream("GET", f"{process.url}/tasks/{task}/events", timeout=30) as stream:
+            end.touch()
             events = [
                 json.loads(line[6:])["type"] for line in stream.iter_lines() if line.startswith("data: ")
             ]
         assert events[-1] == "tree_completed"
-        assert process.popen.wait(10) == 0
+        assert process.popen.wait(30) == 0
 
 
 def test_a_caller_who_waits_is_told_that_the_server_ends_before_the_run(folder: Path):
@@ -98,7 +109,7 @@ def test_a_caller_who_waits_is_told_that_the_server_ends_before_the_run(folder: 
             wait_for_run(process, lambda: process.popen.send_signal(signal.SIGTERM))
             answer = client.post("/tasks", json=request)
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, -32010)
-        assert process.popen.wait(10) == 0
+        assert process.popen.wait(30) == 0
 
 
 def wait_for_run(process: Process, then: Any) -> None:
