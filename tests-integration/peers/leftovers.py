@@ -1,4 +1,4 @@
-"""What calls of an executor may leave behind in the process: open descriptors and threads."""
+"""Open descriptors and threads, which the calls of an executor must not leave behind."""
 
 import asyncio
 import gc

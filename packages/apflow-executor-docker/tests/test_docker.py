@@ -233,11 +233,13 @@ async def test_a_cancellation_at_any_moment_leaves_nothing(engine: Engine, secon
 
 
 async def test_a_container_over_its_memory_is_killed_and_the_task_says_so(engine: Engine):
+    # The engine begins to watch a container's memory a moment after its start, and misses what was before.
+    eats = sh("sleep 1; exec tail /dev/zero")
     for check in (True, False):
         with pytest.raises(
             OutOfMemoryError, match=r"limit of 33554432 bytes \(resources\.memory\)"
         ) as caught:
-            await run(["tail", "/dev/zero"], resources={"memory": "32m"}, check=check)
+            await run(eats, resources={"memory": "32m"}, check=check)
         assert caught.value.exit_code == 137
     # What stays below lives.
     kept = sh("head -c 10000000 /dev/zero > /dev/shm/x; echo fine")
