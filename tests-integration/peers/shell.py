@@ -32,7 +32,7 @@ class Shell:
             self.command(arguments, is_there=is_there),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
             cwd=self.server.folder,
             env=self.variables | more,
