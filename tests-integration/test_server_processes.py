@@ -291,6 +291,7 @@ async def test_a_watcher_of_a_tree_that_a_worker_runs_is_told_all_of_it(
         serve_process(folder, environment=postgres) as server,
         running(folder, postgres, "apflow.cli", "worker", "--import", "pauses") as process,
     ):
+        await until(lambda: "Running" in (folder / "apflow.cli.log").read_text())
         watcher = Watcher("r", lambda: server.url)
         await call(server.url, "tasks.execute", tasks=chain("r", 10, 0.2))
         async with asyncio.timeout(60):
