@@ -97,7 +97,7 @@ def chain(count: int) -> list[Line]:
 
     async def measure() -> Line:
         array = trees.chain(count)
-        repeats = max(1, 1000 // count)
+        repeats = max(1, min(5, 1000 // count))
         floor = await best(push_in_sequence, array, repeats)
         engine = await best(create_and_run, array, repeats)
         about = f"one step of a chain of {count:,}; floor: the store's own commit of a completion and a start"

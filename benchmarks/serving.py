@@ -36,10 +36,11 @@ def server(file: Path | None = None) -> Generator[tuple[str, int, float]]:
     Args:
         file: the database; None for a new one, which is removed afterwards.
     """
-    with tempfile.TemporaryDirectory(prefix="apflow-benchmark-") as folder, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-        probe.close()
+    with tempfile.TemporaryDirectory(prefix="apflow-benchmark-") as folder, socket.socket() as reserved:
+        # Not closed before the server ends: the kernel gives the port to no other socket in the meantime.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{reserved.getsockname()[1]}"
         settings = {
             "APFLOW_DATABASE_URL": f"duckdb:///{file or Path(folder) / 'benchmark.duckdb'}",
             "APFLOW_BIND": address,

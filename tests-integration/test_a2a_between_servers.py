@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers.apflowserver import ApflowServer, apflow_server, free_port, until
+from peers.apflowserver import ApflowServer, apflow_server, until
+from peers.ports import free_socket, port_of
 
 from apflow.core import MemoryStore, TaskCreator, TaskManager, TaskStore
 
@@ -17,9 +18,10 @@ TRANSPORTS = ("jsonrpc", "http+json", "grpc")
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApflowServer]:
-    grpc = {"APFLOW_A2A_GRPC_BIND": f"127.0.0.1:{free_port()}"}
-    with apflow_server(tmp_path_factory.mktemp("far"), environment=grpc) as running:
-        yield running
+    with free_socket() as reserved:
+        grpc = {"APFLOW_A2A_GRPC_BIND": f"127.0.0.1:{port_of(reserved)}"}
+        with apflow_server(tmp_path_factory.mktemp("far"), environment=grpc) as running:
+            yield running
 
 
 async def created(db: TaskStore, server: ApflowServer, transport: str, *far: dict[str, Any]) -> Any:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from peers.ports import free_socket, port_of
 
 from apflow.client import SyncClient
 from apflow.core.process.server_file import find_server
@@ -115,14 +115,14 @@ async def test_a_script_that_writes_is_copied_and_exported_by_its_socket(place: 
 async def test_a_server_is_copied_over_http(place: Place, has_tokens: bool):
     jwt = pytest.importorskip("jwt")
     assert place("tasks", "create", "--tasks", '[{"name": "a"}, {"name": "b", "parent_id": "a"}]')[0] == 0
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     settings = {"APFLOW_JWT_SECRET": SECRET} if has_tokens else {}
     claims = {"sub": "ann", "exp": int(time.time()) + 600}
     user = jwt.encode(claims, SECRET, "HS256")
     admin = jwt.encode(claims | {"role": "admin", "roles": ["admin"]}, SECRET, "HS256")
     token = {"APFLOW_API_TOKEN": admin} if has_tokens else {}
-    with place.running("-m", "apflow.cli", "serve", "--port", str(port), **settings):
+    with ExitStack() as stack:
+        port = port_of(stack.enter_context(free_socket()))
+        stack.enter_context(place.running("-m", "apflow.cli", "serve", "--port", str(port), **settings))
         place.wait_for_log("Serving")
         url = f"http://127.0.0.1:{port}"
         elsewhere = {"APFLOW_DATABASE_URL": "memory://"}

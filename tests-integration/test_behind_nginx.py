@@ -17,8 +17,9 @@ import httpx
 import pytest
 import websockets
 from peers.nginx import nginx_before, program
+from peers.ports import free_socket, port_of
 from reading import client_of, follow, read
-from serving import free_socket, serve_process
+from serving import serve_process
 
 from apflow.client import Client
 from apflow.core.model.task import Json
@@ -68,14 +69,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     program()
     folder = tmp_path_factory.mktemp("site")
     (folder / "gates.py").write_text(textwrap.dedent(MODULE))
-    with free_socket() as bound:
-        port = bound.getsockname()[1]
-    public = {"APFLOW_PUBLIC_URL": f"http://127.0.0.1:{port}/apflow", "PYTHONPATH": str(folder)}
-    with (
-        serve_process(folder, "--import", "gates", environment=public) as server,
-        nginx_before(folder, server.url, port) as url,
-    ):
-        yield Site(url, folder)
+    with free_socket() as reserved:
+        port = port_of(reserved)
+        public = {"APFLOW_PUBLIC_URL": f"http://127.0.0.1:{port}/apflow", "PYTHONPATH": str(folder)}
+        with (
+            serve_process(folder, "--import", "gates", environment=public) as server,
+            nginx_before(folder, server.url, port) as url,
+        ):
+            yield Site(url, folder)
 
 
 def gate(task_id: str, **inputs: Json) -> list[dict[str, Json]]:

@@ -14,7 +14,8 @@ from typing import Any
 
 import jwt
 import pytest
-from peers.apflowserver import ApflowServer, apflow_server, free_port
+from peers.apflowserver import ApflowServer, apflow_server
+from peers.ports import free_socket, port_of
 from peers.shell import Shell
 from peers.strangehttp import hang, strange_peer
 
@@ -170,15 +171,16 @@ def test_a_waiting_command_gets_the_database_of_a_server_that_ends(tmp_path: Pat
 def test_a_server_that_takes_no_requests_any_more_is_not_waited_for(tmp_path: Path):
     """A running process that was announced as a server, and closed its socket."""
     database = tmp_path.resolve() / "left.duckdb"
-    holder = describe_this_server(database, f"http://127.0.0.1:{free_port()}", needs_token=False)
-    with published(holder):
-        code, out, said = run_alone(database, "tasks", "count", "--json")
+    with free_socket() as closed:
+        url = f"http://127.0.0.1:{port_of(closed)}"
+        with published(describe_this_server(database, url, needs_token=False)):
+            code, out, said = run_alone(database, "tasks", "count", "--json")
     assert (code, json.loads(out or "{}").get("total")) == (0, 0), said
 
 
 def run_alone(database: Path, *arguments: str) -> tuple[int, str, str]:
     """Run a command on a database, without a server."""
-    server = ApflowServer(database.parent, f"duckdb:///{database}", (), {})
+    server = ApflowServer(database.parent, f"duckdb:///{database}", (), {}, port=0)
     return Shell(server)(*arguments, is_there=False)
 
 

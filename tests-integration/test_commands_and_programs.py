@@ -13,14 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from apflow.core.process.identity import started
+from peers.processes import is_alive
 
 PROGRAM = "sh -c 'sh -c \"echo $$ >> {0}/pids; exec sleep 60\" & echo $$ >> {0}/pids; wait'"
-
-
-def is_alive(pid: int) -> bool:
-    return started(pid) not in (None, "ended")
 
 
 def until(claim: Callable[[], Any]) -> Any:

@@ -13,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from peers.processes import is_alive
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="daemons need POSIX locks")
 
@@ -100,11 +102,11 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        return (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]) != "Z"
-    except OSError:
-        return False
+def processes_of(place: Place) -> list[int]:
+    """Return the processes that run for the database of a place."""
+    found = psutil.process_iter(["environ"])  # None of a process that is of another user, or that has ended
+    url = place.environment["APFLOW_DATABASE_URL"]
+    return [each.pid for each in found if (each.info["environ"] or {}).get("APFLOW_DATABASE_URL") == url]
 
 
 @pytest.fixture
@@ -167,7 +169,8 @@ def test_starts_at_the_same_time_give_one_daemon(place: Place):
         done = list(threads.map(lambda _: place.json("daemon", "start"), range(6)))
     assert len({each["daemon"]["pid"] for each in done}) == 1
     assert sum(each["started"] for each in done) == 1
-    time.sleep(3)  # the processes that lost wait two seconds for the lock, and must not get it from `end`
+    # The processes that lost wait two seconds for the lock, and must not get it from `end`.
+    wait_for(lambda: processes_of(place) == [done[0]["daemon"]["pid"]])
 
 
 def test_after_a_kill_no_daemon_is_shown_and_a_start_works(place: Place):

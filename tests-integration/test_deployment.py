@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from peers.ports import free_socket, port_of
 
 from apflow.core.settings import VARIABLES
 
@@ -75,7 +76,8 @@ def test_the_check_of_the_container_asks_where_the_server_listens(address: str, 
             server.shutdown()
             serving.join()
     assert (found.returncode, found.stderr) == (0, "")
-    assert check_health(f"{bind}:{server.server_port}").returncode == 1
+    with free_socket(address) as closed:
+        assert check_health(f"{bind}:{port_of(closed)}").returncode == 1
 
 
 def check_health(bind: str) -> subprocess.CompletedProcess[str]:

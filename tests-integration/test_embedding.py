@@ -17,7 +17,8 @@ import httpx
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from serving import free_socket, wait_for
+from peers.ports import free_socket, port_of
+from serving import wait_for
 
 from apflow.testing.postgres import run_sql
 
@@ -109,15 +110,15 @@ def on_postgres(place: Place, postgres_url: str) -> Place:
 @contextmanager
 def asgi(place: Place, module: str, *arguments: str, ready: str) -> Generator[httpx.Client]:
     """Run an ASGI server of the folder, and give a client of it once a path answers."""
-    with free_socket() as bound:
-        port = bound.getsockname()[1]
-    named = ["--bind", f"127.0.0.1:{port}"] if module == "gunicorn" else ["--port", str(port)]
-    with (
-        place.running(module, *arguments, *named) as program,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
-    ):
-        wait_for(lambda: program.poll() is not None or is_answered(http, ready))
-        yield http
+    with free_socket() as reserved:
+        port = port_of(reserved)
+        named = ["--bind", f"127.0.0.1:{port}"] if module == "gunicorn" else ["--port", str(port)]
+        with (
+            place.running(module, *arguments, *named) as program,
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
+        ):
+            wait_for(lambda: program.poll() is not None or is_answered(http, ready))
+            yield http
 
 
 def is_answered(http: httpx.Client, path: str) -> bool:

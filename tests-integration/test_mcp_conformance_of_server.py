@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from mcp import ClientSession
-from peers.apflowserver import free_port, is_ready, wait_for
+from peers.apflowserver import is_ready, wait_for
 from peers.mcpservers import mcp_servers
+from peers.ports import free_socket, port_of
 
 FIXTURES = Path(__file__).parent / "mcp_suite" / "fixtures.py"
 # Version 1 of the SDK does not speak 2026-07-28.
@@ -30,17 +31,19 @@ SUITE_SECONDS = 600.0
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """Serve the application with the fixtures; yield the address of its endpoint."""
-    port = free_port()
-    url, log = f"http://127.0.0.1:{port}", folder / "log"
-    with log.open("w") as output:
-        process = subprocess.Popen([sys.executable, str(FIXTURES), str(port)], stdout=output, stderr=output)
-    with process:
-        try:
-            wait_for(lambda: process.poll() is not None or is_ready(url), START_SECONDS)
-            assert process.poll() is None, log.read_text()
-            yield f"{url}/mcp"
-        finally:
-            process.terminate()
+    with free_socket() as reserved:
+        port = port_of(reserved)
+        url, log = f"http://127.0.0.1:{port}", folder / "log"
+        with log.open("w") as output:
+            command = [sys.executable, str(FIXTURES), str(port)]
+            process = subprocess.Popen(command, stdout=output, stderr=output)
+        with process:
+            try:
+                wait_for(lambda: process.poll() is not None or is_ready(url), START_SECONDS)
+                assert process.poll() is None, log.read_text()
+                yield f"{url}/mcp"
+            finally:
+                process.terminate()
 
 
 @pytest.mark.timeout(SUITE_SECONDS + START_SECONDS)

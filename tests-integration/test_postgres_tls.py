@@ -9,7 +9,6 @@ import asyncio
 import gc
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import warnings
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from peers.ports import free_socket, port_of
 
 from apflow.core import create_session
 from apflow.core.errors import StoreError
@@ -54,9 +54,8 @@ class Secured:
         self._write("server.key", issued.private_key_pem.bytes())
         self._write("server.crt", b"".join(each.bytes() for each in issued.cert_chain_pems))
         self._write("pg_hba.conf", b"hostssl all all 127.0.0.1/32 trust\n")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self._reserved = free_socket()
+        self.port = port_of(self._reserved)
         with (self._data / "postgresql.conf").open("a") as file:
             file.write(f"{SETTINGS}port = {self.port}\n")
         self.trusted, self.strange = folder / "ca.pem", folder / "other.pem"
@@ -66,6 +65,7 @@ class Secured:
 
     def close(self) -> None:
         self._run("pg_ctl", "-D", str(self._data), "-w", "-m", "immediate", "stop")
+        self._reserved.close()
 
     def url(self, **parameters: str) -> str:
         query = "&".join(f"{name}={value}" for name, value in parameters.items())
@@ -134,5 +134,5 @@ async def test_a_store_that_is_closed_while_it_connects_leaves_no_connection(sec
             store.listen(lambda _: None)
             await asyncio.sleep(moment / 2000)
             await store.close()
-            gc.collect()
+        gc.collect()  # once: with all that the tests before have imported, it takes half a second
     assert [str(each.message) for each in caught] == []

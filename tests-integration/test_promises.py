@@ -188,7 +188,7 @@ async def test_two_runs_at_once_share_no_state(db: TaskStore):
 
     async def execute(self: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         self.number = inputs["number"]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await meeting.wait()
         return {"number": self.number}
 

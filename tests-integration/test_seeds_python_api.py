@@ -64,7 +64,7 @@ def test_tasks_without_dependencies_run_in_parallel(seeds):
         meeting = asyncio.Barrier(3)
 
         async def execute(self, inputs):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 await meeting.wait()
             return {}
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
+from peers.apflowserver import wait_for
+from peers.processes import is_alive
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = Path("packages/apflow-core")
@@ -170,10 +170,6 @@ def with_suites(repository: Path, *suites: str) -> Path:
     return program
 
 
-def is_alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-
-
 def test_the_nightly_run_covers_every_suite_and_ends_what_exceeds_its_limit(repository: Path):
     """A failure does not stop the suites after it, and the grandchildren of a suite end with it."""
     pid_file = repository / "pid"
@@ -181,7 +177,7 @@ def test_the_nightly_run_covers_every_suite_and_ends_what_exceeds_its_limit(repo
         repository,
         'Suite("good", ("true",), 1)',
         'Suite("bad", ("false",), 1)',
-        f'Suite("slow", ("sh", "-c", "sleep 60 & echo $! > {pid_file}; wait"), 0.02)',
+        f'Suite("slow", ("sh", "-c", "sleep 60 & echo $! > {pid_file}; wait"), 0.05)',  # minutes
         'Suite("last", ("true",), 1)',
     )
     finished = tool(repository, "nightly")
@@ -192,7 +188,7 @@ def test_the_nightly_run_covers_every_suite_and_ends_what_exceeds_its_limit(repo
         ["slow", "exceeded", "its", "limit", "of", "0", "minutes"], ["last", "passed"],
     ]  # fmt: skip
     assert "FAILED" in verdict
-    assert not is_alive(int(pid_file.read_text()))
+    wait_for(lambda: not is_alive(int(pid_file.read_text())))
     assert tool(repository, "nightly", "--only", "good").stdout.rstrip().endswith("PASSED")
 
 
@@ -201,12 +197,11 @@ def test_a_terminated_nightly_run_ends_its_suite(repository: Path):
     command = f"sleep 60 & echo $! > {pid_file}.new; mv {pid_file}.new {pid_file}; wait"
     program = with_suites(repository, f'Suite("slow", ("sh", "-c", "{command}"), 1)')
     nightly = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.DEVNULL)
-    while not pid_file.exists():
-        assert nightly.poll() is None
-        time.sleep(0.02)
+    wait_for(lambda: pid_file.exists() or nightly.poll() is not None)
+    assert pid_file.exists()
     nightly.terminate()
     assert nightly.wait(30) != 0
-    assert not is_alive(int(pid_file.read_text()))
+    wait_for(lambda: not is_alive(int(pid_file.read_text())))
 
 
 PROSE = {

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from peers.ports import free_socket, port_of
 
 START = 30.0  # seconds that a server may take to start on a busy machine
 HERE = Path(__file__).resolve().parent.parent
@@ -28,7 +28,7 @@ class ApflowServer:
     database: str
     modules: Sequence[str]
     environment: Mapping[str, str]
-    port: int = field(default_factory=lambda: free_port())
+    port: int
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -84,14 +84,15 @@ def apflow_server(
     Its database is the given one; otherwise a file if `is_durable`, else memory.
     """
     own = f"duckdb:///{folder / 'far.duckdb'}" if is_durable else "memory://"
-    server = ApflowServer(folder, database or own, modules, environment or {})
-    try:
-        server.start()
-        yield server
-    finally:
-        if server.process is not None and server.process.poll() is None:
-            server.process.kill()
-            server.process.wait()
+    with free_socket() as reserved:  # also while the test starts it again
+        server = ApflowServer(folder, database or own, modules, environment or {}, port_of(reserved))
+        try:
+            server.start()
+            yield server
+        finally:
+            if server.process is not None and server.process.poll() is None:
+                server.process.kill()
+                server.process.wait()
 
 
 def is_ready(url: str) -> bool:
@@ -102,15 +103,7 @@ def is_ready(url: str) -> bool:
         return False
 
 
-def free_port() -> int:
-    """Return a port of the loopback address that is free now."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        return port
-
-
-def wait_for(condition: Callable[[], object], timeout: float = 10.0) -> None:
+def wait_for(condition: Callable[[], object], timeout: float = 30.0) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -118,7 +111,7 @@ def wait_for(condition: Callable[[], object], timeout: float = 10.0) -> None:
         time.sleep(0.02)
 
 
-async def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
+async def until(condition: Callable[[], object], timeout: float = 30.0) -> None:
     """Wait until a condition holds, without blocking the event loop."""
     async with asyncio.timeout(timeout):
         while not condition():  # noqa: ASYNC110 - files and processes send no event

@@ -182,7 +182,7 @@ class Peer:
         call = {"server": self.server, "service": "demo.Demo", "method": method, "request": request}
         return call | more
 
-    async def until_active(self, method: str, count: int, seconds: float = 10.0) -> None:
+    async def until_active(self, method: str, count: int, seconds: float = 30.0) -> None:
         """Wait until a method has `count` active calls."""
         async with asyncio.timeout(seconds):
             while self.active[method] != count:  # noqa: ASYNC110 - the calls are counted, not announced

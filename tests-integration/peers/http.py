@@ -55,7 +55,7 @@ class HttpPeer:
         scheme, port = ("https", self.tls_port) if tls else ("http", self.other_port if other else self.port)
         return f"{scheme}://{host}:{port}{path}"
 
-    def until(self, claim: Callable[[], bool], seconds: float = 10.0) -> float:
+    def until(self, claim: Callable[[], bool], seconds: float = 30.0) -> float:
         """Wait until a claim about the peer is true; return the seconds that it took."""
         begun = time.monotonic()
         while not claim():

@@ -28,7 +28,7 @@ TASK = {
     "ttlMs": 60_000,
     "pollIntervalMs": 100,
 }
-DEADLINE = 20.0
+DEADLINE = 30.0
 
 
 @dataclass

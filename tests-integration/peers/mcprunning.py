@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from peers.processes import is_alive
+
 from apflow.executor.mcp import McpExecutor
 
-DEADLINE = 20.0
+DEADLINE = 30.0
 PROGRAM = Path(__file__).with_name("mcpprogram.py")
 
 
@@ -52,14 +53,6 @@ class Program:
     @property
     def running(self) -> list[int]:
         return [pid for pid in self.pids if is_alive(pid)]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 async def run(inputs: dict[str, Any]) -> Any:

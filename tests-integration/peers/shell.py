@@ -32,7 +32,7 @@ class Shell:
             self.command(arguments, is_there=is_there),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
             cwd=self.server.folder,
             env=self.variables | more,
@@ -62,7 +62,7 @@ class Shell:
         started.send_signal(signal.SIGINT)
         _, said = started.communicate(timeout=30)
         assert started.returncode == 130, said
-        wait_for(gone.exists, 2)
+        wait_for(gone.exists)
 
     def json(self, *arguments: str) -> Any:
         """Have the server do a command that succeeds, and return the document that it writes."""

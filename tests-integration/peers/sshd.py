@@ -13,7 +13,6 @@ import secrets
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -24,10 +23,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from peers.ports import free_socket, port_of
 
 TYPES = ("ed25519", "ecdsa", "rsa")
 PASSPHRASE = "a passphrase, with 'quotes'"
-START_SECONDS = 10
+START_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,11 @@ def an_sshd(*settings: str, username: str | None = None, hosts: Sequence[str] = 
     program = _find("sshd")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it goes without privileges
-    with tempfile.TemporaryDirectory(prefix="apflow-sshd-") as name:
+    with tempfile.TemporaryDirectory(prefix="apflow-sshd-") as name, free_socket() as reserved:
         folder = Path(name)
         folder.chmod(0o755)  # another user who logs in reads the authorized keys
         keys, locked = _make_keys(folder)
-        port = _free_port()
+        port = port_of(reserved)
         (folder / "config").write_text(_configuration(folder, port, settings, hosts))
         with (folder / "log").open("wb") as log:
             command = [program, "-D", "-e", "-f", str(folder / "config")]
@@ -193,12 +193,6 @@ def _configuration(folder: Path, port: int, settings: Sequence[str], hosts: Sequ
         "UseDNS no",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def _wait_for_start(process: subprocess.Popen[bytes]) -> None:

@@ -63,7 +63,7 @@ class WebSocketPeer:
         scheme, port = ("wss", self.tls_port) if tls else ("ws", self.port)
         return f"{scheme}://{host}:{port}{path}"
 
-    def until(self, claim: Callable[[], bool], seconds: float = 10.0) -> float:
+    def until(self, claim: Callable[[], bool], seconds: float = 30.0) -> float:
         """Wait until a claim about the peer is true; return the seconds that it took."""
         begun = time.monotonic()
         while not claim():
@@ -72,7 +72,7 @@ class WebSocketPeer:
             time.sleep(0.005)
         return time.monotonic() - begun
 
-    def until_gone(self, path: str, seconds: float = 10.0) -> float:
+    def until_gone(self, path: str, seconds: float = 30.0) -> float:
         """Wait until no connection to a path is open."""
         return self.until(lambda: not self.open[path], seconds)
 

@@ -108,7 +108,7 @@ class Program:
             encoding="utf-8",
             cwd=self.folder,
             env=self.variables | dict(env or {}),
-            timeout=60,
+            timeout=120,
             check=False,
         )
 

@@ -72,7 +72,7 @@ async def test_a_retry_after_that_is_longer_than_the_patience_is_not_waited_for(
             started = time.monotonic()
             with pytest.raises(ServerBusyError, match="Too much") as refused:
                 await client.system_health()
-            assert time.monotonic() - started < 10
+            assert time.monotonic() - started < 30
             assert refused.value.retry_after == 3600
 
 

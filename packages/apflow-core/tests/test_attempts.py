@@ -182,7 +182,7 @@ async def test_a_task_that_runs_or_waits_for_its_retry_shows_its_attempts(db: Ta
     policy = {"retry": {"max_attempts": 2, "delay": 60, "jitter": False}}
     tree = await create(db, policy=policy, fails=1)
     running = asyncio.create_task(TaskManager(db).distribute_task_tree(tree))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while (await db.get(["t"]))["t"].not_before is None:
             await asyncio.sleep(0.01)
     assert await outcomes(db) == [(1, "failed")]
@@ -198,7 +198,7 @@ async def test_a_task_that_runs_or_waits_for_its_retry_shows_its_attempts(db: Ta
 
 async def test_a_cancelled_attempt_is_kept_when_its_task_is_marked_as_completed(db: TaskStore):
     running = asyncio.create_task(TaskManager(db).distribute_task_tree(await create(db, do="wait")))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while (await db.get(["t"]))["t"].status is not TaskStatus.IN_PROGRESS:
             await asyncio.sleep(0.01)
     assert await outcomes(db) == [(1, None)]

@@ -96,7 +96,7 @@ async def test_a_stored_policy_without_bounds_does_not_end_a_run(delay: float):
         stored = {"timeout": delay, "retry": {"max_attempts": 3, "delay": delay, "max_delay": delay}}
         await db.move([Transition("flaky", "root", {}, {"policy": stored})])
         running = asyncio.create_task(TaskManager(db).distribute_task_tree(tree))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while (await db.get(["flaky"]))["flaky"].not_before is None:
                 assert not running.done()
                 await asyncio.sleep(0.01)

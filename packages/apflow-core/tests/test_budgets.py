@@ -124,8 +124,17 @@ async def state(db: MemoryStore, task_id: str = "r") -> dict[str, Json]:
 
 
 async def until(is_true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not is_true():
+            await asyncio.sleep(0.01)
+
+
+async def until_one_waits(db: MemoryStore) -> None:
+    """Wait until one of two calls has ended, and the other waits for the budget."""
+    async with asyncio.timeout(30):
+        while "budget_exceeded" not in [each.type for each in await db.events("r")]:
+            await asyncio.sleep(0.01)
+        while not any(task.status == "completed" for task in await db.tree("r")):
             await asyncio.sleep(0.01)
 
 
@@ -282,7 +291,7 @@ async def test_a_waiting_task_holds_no_place_among_the_calls(db: MemoryStore):
     array = [*tree(2, {"calls": 1, "on_exceed": "wait"}, priority=1), other]
     node = await TaskCreator(db).create_task_tree_from_array(array)
     running = asyncio.create_task(TaskManager(db, max_concurrency=1).distribute_task_tree(node))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while (await db.get(["o"]))["o"].status != "completed":
             await asyncio.sleep(0.01)
     assert (len(Calls.begun), running.done()) == (1, False)
@@ -296,8 +305,7 @@ async def test_a_task_that_waits_does_not_hold_up_a_shutdown_and_waits_again_aft
     worker = Worker(db)
     working = asyncio.create_task(worker.run())
     await submit(db, "r")
-    await until(lambda: len(Calls.begun) == 1)
-    await asyncio.sleep(0.3)
+    await until_one_waits(db)
     worker.drain()
     async with asyncio.timeout(15):  # less than `shutdown_timeout`
         await working
@@ -305,7 +313,7 @@ async def test_a_task_that_waits_does_not_hold_up_a_shutdown_and_waits_again_aft
     await TaskService(db).budget("r", calls=2)
     worker = Worker(db)
     working = asyncio.create_task(worker.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while (await db.get(["r"]))["r"].run_ended_at is None:
             await asyncio.sleep(0.01)
     worker.drain()
@@ -317,8 +325,7 @@ async def test_a_task_that_waits_does_not_hold_up_a_shutdown_and_waits_again_aft
 async def test_a_waiting_task_is_cancelled_at_once_and_leaves_no_reservation(db: MemoryStore):
     await create(db, *tree(2, {"calls": 1, "on_exceed": "wait"}))
     running = asyncio.create_task(run(db))
-    await until(lambda: len(Calls.begun) == 1)
-    await asyncio.sleep(0.2)
+    await until_one_waits(db)
     await TaskManager(db).cancel_task("r", "enough")
     tasks = await running
     assert sorted(task.status for task in tasks.values()) == ["cancelled", "cancelled", "completed"]
@@ -447,10 +454,10 @@ async def test_code_in_threads_uses_the_same_account(db: MemoryStore):
 async def test_code_in_a_thread_that_waits_for_a_budget_is_cancelled(db: MemoryStore):
     await create(db, {"id": "r", "name": "in_thread", "budget": {"calls": 0, "on_exceed": "wait"}})
     running = asyncio.create_task(run(db))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while "budget_exceeded" not in [each.type for each in await db.events("r")]:
             await asyncio.sleep(0.01)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         await TaskManager(db).cancel_task("r", "enough")
         assert (await running)["r"].status == "cancelled"
     found = await state(db)

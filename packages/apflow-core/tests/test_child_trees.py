@@ -90,14 +90,14 @@ def items(*names: str, **more: Any) -> list[dict[str, Any]]:
 async def run(db: TaskStore, code: Code, **more: Any) -> dict[str, Any]:
     """Run a tree of one task with this code."""
     Coded.code = code  # type: ignore[method-assign]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         return await TaskExecutor().execute_tasks([{"name": "coded", **more}], db_session=db)
 
 
 async def start(db: TaskStore, code: Code, **more: Any) -> asyncio.Task[dict[str, Any]]:
     """Start such a tree, and return when its first item waits."""
     running = asyncio.create_task(run(db, code, **more))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not Item.calls and not running.done():
             await asyncio.sleep(0.005)
     return running
@@ -219,7 +219,7 @@ async def test_tasks_that_wait_for_their_trees_keep_the_limit_of_their_run(
     array = [{"id": "all", "name": "all"}]
     array += [{"id": str(n), "name": "coded", "parent_id": "all"} for n in range(5)]
     node = await TaskCreator(db).create_task_tree_from_array(array)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         await TaskManager(db, max_concurrency=1).distribute_task_tree(node)
     assert (node["status"], most) == ("completed", 1)
     assert waiting == 5  # each starts while the others wait
@@ -473,14 +473,14 @@ async def test_after_a_crash_the_tree_is_found_and_continued(is_by_hand: bool) -
     self_db: list[TaskStore] = [db]
     running = await start(db, code)
     Item.go_on.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while Item.calls != ["a", "b"]:
             await asyncio.sleep(0)
     Item.go_on.clear()
     after = self_db[0] = await crash(db, running)
     Item.calls.clear()
     Item.go_on.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         await recover(after)
     assert await statuses(after) == {"completed"}
     await roots(after)  # there is still one child tree
@@ -500,7 +500,7 @@ async def test_after_a_crash_the_outcome_of_an_ended_tree_is_used_even_if_it_fai
         return {"child": outcome["status"]}
 
     running = await start(db, code)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while Item.calls != ["a", "waits"]:
             await asyncio.sleep(0.005)
     after = await crash(db, running)
@@ -555,7 +555,7 @@ async def test_a_drain_puts_back_the_task_and_its_tree(monkeypatch: pytest.Monke
     await db.move([Transition(node.task.id, node.task.id, {}, {"run_requested_at": now})])
     worker = Worker(db)
     working = asyncio.create_task(worker.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):  # less than `shutdown_timeout`
         while not Item.calls:
             await asyncio.sleep(0.005)
         worker.drain()
@@ -574,7 +574,7 @@ async def test_a_drain_puts_back_the_task_and_its_tree(monkeypatch: pytest.Monke
     Item.go_on.set()
     again = Worker(db)
     working = asyncio.create_task(again.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while await statuses(db) != {"completed"}:
             await asyncio.sleep(0.01)
         again.drain()
@@ -646,7 +646,7 @@ async def test_a_tree_that_a_running_task_started_cannot_be_deleted(db: TaskStor
 
     Coded.code = code  # type: ignore[method-assign]
     running = asyncio.create_task(run(db, code))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while "b" not in Item.calls:
             await asyncio.sleep(0.005)
     (parent,) = [task for task in await db.find(TaskQuery()) if task.name == "coded"]

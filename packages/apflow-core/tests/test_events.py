@@ -388,7 +388,7 @@ async def test_live_events_carry_the_number_of_the_stored_one_before_them(db: Ta
             events.append(event)  # noqa: PERF401 - looked at meanwhile
 
     listening = asyncio.create_task(listen())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(events) < 2:
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.2)  # it has polled: only a subscriber that is up to date gets live events
@@ -471,7 +471,7 @@ async def stream(db: TaskStore, node: TaskTreeNode, *callbacks: Any) -> Any:
     manager = TaskManager(db)
     for callback in callbacks:
         manager.streaming_callbacks.add(callback)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await manager.distribute_task_tree_with_streaming(node)
 
 

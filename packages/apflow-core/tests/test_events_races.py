@@ -113,7 +113,7 @@ async def ended(running: asyncio.Task[None]) -> None:
 
 
 async def heard(events: Any) -> list[tuple[str, int]]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return [(str(event.type), event.sequence) async for event in events]
 
 
@@ -176,7 +176,7 @@ async def test_what_another_process_says_live_brings_nothing_older_with_it(db: T
     await db.add([Task(id="a", name="a", root_id="a"), Task(id="b", name="b", root_id="a", parent_id="a")])
     events = TaskManager(db).subscribe("a")
     bus_of(db).publish(live(2))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         event = await anext(events)
     assert (event.type, event.sequence) == ("log", 2)
     await events.aclose()
@@ -244,7 +244,7 @@ class Follower:
     async def follow(self) -> None:
         if self.kind == "snapshot":
             self.snapshot = await self.subscription.begin()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             self.events = [event async for event in self.subscription]
 
     def check(self, stored: list[TaskEvent]) -> None:

@@ -47,7 +47,7 @@ class Shared(MemoryStore):
     async def lose_all(self) -> None:
         """Wait until the keeper of leases has asked, and has drawn its conclusion."""
         self._has_others = True
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await self._was_asked.wait()
         await asyncio.sleep(0.1)
 
@@ -71,6 +71,7 @@ class Meets(BaseTask):
     async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
         if Meets.store is not None:
             await Meets.store.lose_all()
+            await asyncio.sleep(30)  # it is ended before
         return {}
 
 

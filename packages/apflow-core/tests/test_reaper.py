@@ -10,8 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-
-from apflow.core.process.identity import started
+from peers.processes import is_alive
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 
@@ -34,12 +33,8 @@ exec(sys.argv[3])
 FOREVER = "time.sleep(60)"
 
 
-def is_alive(pid: int) -> bool:
-    return started(pid) not in (None, "ended")
-
-
 def until(claim: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 30
     while not claim():
         assert time.monotonic() < deadline
         time.sleep(0.02)

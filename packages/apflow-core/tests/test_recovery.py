@@ -65,7 +65,7 @@ async def statuses(db: MemoryStore) -> dict[str, str]:
 
 
 async def until(db: MemoryStore, **wanted: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not wanted.items() <= (await statuses(db)).items():
             await asyncio.sleep(0)
 

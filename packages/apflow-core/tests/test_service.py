@@ -322,7 +322,7 @@ async def test_a_requested_run_is_left_to_a_worker(service: TaskService):
 async def test_a_worker_of_this_process_takes_what_is_asked_for_at_once(service: TaskService):
     worker = Worker(service.db)
     served = TaskService(service.db, is_served=True)
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(worker.run())
         try:
             ended = await served.execute(tasks=TREE, wait=True)

@@ -46,7 +46,7 @@ def child(task_id: str, **more: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def working(db: MemoryStore) -> Any:
     worker = Worker(db, Settings(shutdown_timeout=0.0))
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(worker.run())
         yield TaskService(db, is_served=True)
         worker.drain()

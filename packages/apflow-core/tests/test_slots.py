@@ -187,7 +187,7 @@ def wide(root_id: str, size: int, executor: str = "test_busy", **more: Any) -> l
 
 async def run(db: MemoryStore, tasks: list[dict[str, Any]], **options: Any) -> Any:
     node = await TaskCreator(db).create_task_tree_from_array(tasks)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return await TaskManager(db, **options).distribute_task_tree(node)
 
 

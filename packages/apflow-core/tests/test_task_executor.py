@@ -57,7 +57,7 @@ def task(task_id: str, parent: str | None = None, **inputs: Any) -> dict[str, An
 
 
 async def execute(db: TaskStore, *tasks: dict[str, Any], **options: Any) -> dict[str, Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         return await TaskExecutor().execute_tasks(tasks, db_session=db, **options)
 
 

@@ -739,7 +739,7 @@ async def test_a_cancelled_caller_cancels_the_tree_and_waits_for_its_code(how: s
     manager = TaskManager(db)
     task = await manager.task_repository.create_task(name="odd")
     running = manager.distribute_task_tree(await manager_tree(db, task.id))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         if how == "anyio scope":
             anyio = pytest.importorskip("anyio")
             with anyio.move_on_after(0.1) as scope:

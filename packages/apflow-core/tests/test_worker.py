@@ -70,7 +70,7 @@ def array(root_id: str, *children: dict[str, Any], **more: Any) -> list[dict[str
 @asynccontextmanager
 async def working(db: MemoryStore, **settings: Any) -> AsyncIterator[Worker]:
     worker = Worker(db, Settings(**{"shutdown_timeout": 0.0, "cancel_grace": 1.0, **settings}))
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(worker.run())
         yield worker
         worker.drain()
@@ -81,14 +81,14 @@ async def task(db: MemoryStore, task_id: str) -> Task:
 
 
 async def until(db: MemoryStore, task_id: str, status: str) -> Task:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (found := await task(db, task_id)).status != status:
             await asyncio.sleep(0.001)
     return found
 
 
 async def until_called(count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(Work.calls) < count:
             await asyncio.sleep(0.001)
 
@@ -243,7 +243,7 @@ async def test_what_waits_for_its_retry_when_drained_keeps_its_attempts(db: Memo
     policy = {"retry": {"max_attempts": 3, "delay": 60, "on": ["TimeoutError"]}, "timeout": 0.01}
     await TaskService(db).submit(array("r", inputs={"do": "hang"}, policy=policy))
     async with working(db):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (await task(db, "r")).not_before is None:
                 await asyncio.sleep(0.001)
     stored = await task(db, "r")
@@ -366,7 +366,7 @@ async def test_code_of_a_tree_that_may_be_lost_ends_though_the_store_does_not_an
     while "a" not in Work.ended:
         await asyncio.sleep(0.001)
     run.lose()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while "b" not in Work.ended:
             await asyncio.sleep(0.001)
     assert not running.done()

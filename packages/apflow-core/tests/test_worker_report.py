@@ -26,7 +26,7 @@ class SharedStore(MemoryStore):
 @asynccontextmanager
 async def working(db: TaskStore) -> AsyncIterator[Worker]:
     worker = Worker(db)
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(worker.run())
         yield worker
         worker.drain()
@@ -34,7 +34,7 @@ async def working(db: TaskStore) -> AsyncIterator[Worker]:
 
 async def reports(db: TaskStore, count: int) -> list[dict[str, Any]]:
     """Return the workers of a store once there are so many."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while len(found := await TaskService(db).workers()) != count:
             await asyncio.sleep(0.01)
     return found
@@ -72,7 +72,7 @@ async def test_a_worker_that_was_killed_is_lost_and_later_forgotten():
     await db.put_record(worker_report.KIND, "lost", silent_for(2 * worker_report.LOST_SECONDS, "lost"))
     await db.put_record(worker_report.KIND, "old", silent_for(2 * worker_report.FORGOTTEN_SECONDS, "old"))
     assert [each["status"] for each in await TaskService(db).workers()] == ["lost", "lost"]
-    async with working(db), asyncio.timeout(20):
+    async with working(db), asyncio.timeout(30):
         while await db.records(worker_report.KIND, prefix="old"):
             await asyncio.sleep(0.01)
         found = {each["id"]: each["status"] for each in await reports(db, 2)}

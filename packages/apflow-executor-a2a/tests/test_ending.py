@@ -51,7 +51,7 @@ async def test_a_cancellation_at_any_moment_reaches_the_agent(own_agent: A2aAgen
         running.cancel()
         await asyncio.wait([running])
         assert running.cancelled()
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
         await until(lambda: not own_agent.working)
     begun = {each.message_id for each in own_agent.messages}
     assert len(own_agent.cancelled) == len(begun)

@@ -35,4 +35,4 @@ class TestApFlowApiExecutor(ExecutorContract):
 
     def check_stopped(self) -> None:
         with SyncClient(self.server.url) as client:
-            wait_for(lambda: client.tasks_running_count().count == 0, 2)
+            wait_for(lambda: client.tasks_running_count().count == 0)

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from peers.apflowserver import ApflowServer, apflow_server
+from peers.leftovers import held, settled
 from peers.strangehttp import answer, strange_peer
 
 from apflow.core import TaskCreator, TaskManager, create_session
 from apflow.core.errors import ForbiddenError
 from apflow.executor.apflow import ApFlowApiExecutor, close_connections
-
-
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def stored_in(folder: Path) -> bytes:
@@ -43,13 +39,11 @@ async def test_many_in_a_row_leave_nothing(server: ApflowServer, count: int):
     await say(server, "first")
     await close_connections()
     gc.collect()
-    files, threads = open_files(), threading.active_count()
+    before = held()
     for number in range(count):
         await say(server, str(number))
     await close_connections()
-    gc.collect()
-    assert open_files() <= files
-    assert threading.active_count() <= threads
+    await settled(before)
 
 
 async def test_a_large_result_comes_whole(server: ApflowServer):

@@ -278,7 +278,7 @@ async def test_a_peer_that_never_says_a_word_costs_no_more_than_the_timeout():
         started = time.monotonic()
         with pytest.raises(GrpcTimeoutError, match=r"over 0\.3 s"):
             await greet(Peer(), server=f"127.0.0.1:{port}", timeout=0.3)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
 
 
 async def test_a_call_that_takes_too_long_is_gone_at_the_server(peer: Peer):
@@ -297,7 +297,7 @@ async def test_a_server_that_dies_in_the_middle_of_a_stream_fails_the_call():
         inputs = Peer(port).inputs("Endless", {"bytes": 1}, max_output_bytes=8 << 20)
         executor = GrpcExecutor()
         running = asyncio.ensure_future(executor.execute(inputs))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not (executor._answer and executor._answer.responses):
                 await asyncio.sleep(0.01)
         process.kill()
@@ -371,7 +371,7 @@ async def test_what_has_come_until_a_cancellation_is_kept(peer: Peer):
     executor = GrpcExecutor()
     inputs = peer.inputs("Watch", {}, service="grpc.health.v1.Health")
     running = asyncio.ensure_future(executor.execute(inputs))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (executor._answer and executor._answer.responses):
             await asyncio.sleep(0.01)
     assert await executor.cancel() == {
@@ -416,7 +416,7 @@ async def test_100_failed_connections_leave_nothing_behind(peer: Peer):
         with pytest.raises(GrpcTimeoutError):
             await run(peer.inputs("Sleep", "60s", timeout=0.005))
     await peer.until_active("Sleep", 0)
-    async with asyncio.timeout(2):  # the library closes sockets in its own threads
+    async with asyncio.timeout(30):  # the library closes sockets in its own threads
         while descriptors() > before[0] + 2:
             await asyncio.sleep(0.01)
     assert threads() == before[1]
@@ -434,7 +434,7 @@ async def test_an_idle_connection_is_closed(peer: Peer, monkeypatch: pytest.Monk
     monkeypatch.setattr(channel, "IDLE_SECONDS", 1)
     await greet(peer)
     before = descriptors()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while descriptors() >= before:
             await asyncio.sleep(0.05)
     assert await greet(peer) == GREETING

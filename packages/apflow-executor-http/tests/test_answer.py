@@ -182,7 +182,7 @@ async def test_a_peer_that_is_absent_hangs_or_dies_is_told(peer: HttpPeer):
         begun = time.monotonic()
         with pytest.raises(RestTimeoutError, match=r"0\.3 s"):
             await call(url=url, timeout=0.3)
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 30
     peer.until(lambda: not peer.waiting["/hang"] and not peer.waiting["/drip"])
 
 

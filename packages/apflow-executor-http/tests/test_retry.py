@@ -62,7 +62,7 @@ async def test_the_server_says_how_long_to_wait(peer: HttpPeer, after: str):
     assert time.monotonic() - begun >= (0.9 if after == "1" else 0.0)
     begun = time.monotonic()
     await call(peer, params={"after": "3600"}, retry=QUICK | {"max_delay": 0.1})
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
 
 
 async def test_what_cannot_be_tried_again_in_time_fails_at_once_with_its_own_error(peer: HttpPeer):

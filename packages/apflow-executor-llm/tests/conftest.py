@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from apflow.executor.llm import LLMExecutor
+from apflow.executor.llm import LLMExecutor, executor
+from apflow.executor.llm.call import Received
 from apflow.executor.llm.library import load
 from apflow.testing.modelserver import ModelServer, model_server
 
@@ -44,6 +45,20 @@ def server(running: ModelServer) -> ModelServer:
 def model(request: pytest.FixtureRequest) -> str:
     """A model of each protocol."""
     return str(request.param)
+
+
+@pytest.fixture
+def received(monkeypatch: pytest.MonkeyPatch) -> list[Received]:
+    """What has been received for each executor that was called, first one first."""
+    kept: list[Received] = []
+
+    class Kept(Received):
+        def __init__(self) -> None:
+            super().__init__()
+            kept.append(self)
+
+    monkeypatch.setattr(executor, "Received", Kept)
+    return kept
 
 
 class Asking:

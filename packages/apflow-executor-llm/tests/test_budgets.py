@@ -14,6 +14,7 @@ from apflow.core.extensions.model_calls import observing_model_calls
 from apflow.core.model.task import Task
 from apflow.core.settings import overridden_defaults
 from apflow.executor.llm import LLMInputError
+from apflow.executor.llm.call import Received
 from apflow.executor.llm.request import OUTPUT_LIMITS
 from apflow.testing.modelserver import ModelServer, Reply
 
@@ -168,7 +169,7 @@ async def test_a_stream_that_breaks_off_is_charged_what_was_received(
 
 
 async def test_a_hundred_streams_half_of_them_cancelled_are_all_settled(
-    db: MemoryStore, ask: Any, server: ModelServer
+    db: MemoryStore, ask: Any, server: ModelServer, received: list[Received]
 ):
     server.default = lambda request: Reply(
         "one two three", prompt_tokens=10, hang_after=2 if "hang" in str(request.body) else None
@@ -185,7 +186,7 @@ async def test_a_hundred_streams_half_of_them_cancelled_are_all_settled(
     manager = TaskManager(db)
     running = asyncio.create_task(run(db))
     await until(lambda: server.answering == 50 and len(server.requests) == 100)
-    await asyncio.sleep(0.5)  # so that the pieces are received
+    await until(lambda: sum(each.text == "one two " for each in received) == 50)
     await asyncio.gather(*(manager.cancel_task(f"t{number}", "enough") for number in range(1, 100, 2)))
     tasks = await running
     server.until(lambda: server.answering == 0)

@@ -10,6 +10,7 @@ import pytest
 
 from apflow.core import TaskCreator, TaskManager, create_session
 from apflow.executor.llm import LLMExecutor, LLMServerError, LLMStreamError, LLMTimeoutError
+from apflow.executor.llm.call import Received
 from apflow.testing.modelserver import ModelServer, Reply, ToolCall
 
 
@@ -75,8 +76,8 @@ async def test_a_stream_that_breaks_before_the_first_token_is_repeated(
 async def test_a_slow_first_token_leads_to_the_next_model(ask: Any, server: ModelServer, model: str):
     server.script += [Reply(first_after=30), Reply("from the other")]
     other = {"model": "openai/other", "api_base": server.openai_url, "api_key": "k"}
-    result = await ask(
-        model, stream=True, first_token_timeout=0.5, retry={"max_attempts": 1}, fallback_models=[other]
+    result = await ask(  # the limit is also that of the other model, and a busy machine needs most of it
+        model, stream=True, first_token_timeout=2.5, retry={"max_attempts": 1}, fallback_models=[other]
     )
     assert (result["content"], result["model"]) == ("from the other", "openai/other")
     server.script.append(Reply(first_after=30))
@@ -101,13 +102,13 @@ async def test_an_error_in_place_of_a_stream_is_that_error(ask: Any, server: Mod
 
 
 async def until(is_true: Any) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not is_true():
             await asyncio.sleep(0.01)
 
 
 async def test_cancelling_closes_the_connection_and_keeps_what_was_received(
-    ask: Any, server: ModelServer, model: str
+    ask: Any, server: ModelServer, model: str, received: list[Received]
 ):
     server.script.append(Reply("one two three four", hang_after=2))
     async with create_session("memory://cancel") as db:
@@ -122,8 +123,7 @@ async def test_cancelling_closes_the_connection_and_keeps_what_was_received(
         )
         manager = TaskManager(db)
         running = asyncio.create_task(manager.distribute_task_tree(tree))
-        await until(lambda: server.answering == 1)
-        await asyncio.sleep(0.5)
+        await until(lambda: [each.text for each in received] == ["one two "])
         await manager.cancel_task("t", "enough")
         await running
         [task] = await db.tree("t")

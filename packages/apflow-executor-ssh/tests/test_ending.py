@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peers.limits import exceeding
 from peers.sshd import Sshd, an_sshd
 
 from apflow.executor.ssh import (
@@ -44,7 +45,7 @@ def descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-async def until(claim: Callable[[], object], seconds: float = 10) -> None:
+async def until(claim: Callable[[], object], seconds: float = 30) -> None:
     """Wait for what other processes do."""
     async with asyncio.timeout(seconds):
         while not claim():
@@ -82,9 +83,14 @@ def silent(greeting: bytes = b"") -> Iterator[int]:
 @pytest.mark.parametrize("login", ["server", "own_server"])
 async def test_a_timeout_ends_the_command_and_its_children(login: str, request: pytest.FixtureRequest):
     server: Sshd = request.getfixturevalue(login)
-    with pytest.raises(SshTimeoutError, match=r"over 2\.5 s while the command ran\.\nstdout: started"):
-        await SshExecutor().execute({**server.inputs, "command": STUBBORN, "timeout": 2.5})
-    await until(lambda: not server.commands("sleep 71.5"), 5)
+    error, limit = await exceeding(
+        SshTimeoutError,
+        lambda limit: SshExecutor().execute({**server.inputs, "command": STUBBORN, "timeout": limit}),
+        lambda error: "started" in str(error),
+        2.5,
+    )
+    assert f"over {limit:g} s while the command ran.\nstdout: started" in str(error)
+    await until(lambda: not server.commands("sleep 71.5"))
 
 
 @pytest.mark.parametrize("login", ["server", "own_server"])
@@ -100,8 +106,8 @@ async def test_a_cancelled_command_is_gone_with_its_children(login: str, request
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        await until(lambda: not server.commands("sleep 71.5"), 5)
-        assert time.monotonic() - cancelled < 10
+        await until(lambda: not server.commands("sleep 71.5"))
+        assert time.monotonic() - cancelled < 30
 
 
 async def test_a_flood_of_output_does_not_hold_up_the_end(server: Sshd):
@@ -111,8 +117,8 @@ async def test_a_flood_of_output_does_not_hold_up_the_end(server: Sshd):
         cancelled = time.monotonic()
         running.cancel()
         await asyncio.wait([running])
-        assert time.monotonic() - cancelled < 10
-        await until(lambda: not server.commands("yes flood"), 5)
+        assert time.monotonic() - cancelled < 30
+        await until(lambda: not server.commands("yes flood"))
 
 
 async def test_a_command_may_end_in_good_order_when_it_is_asked_to(server: Sshd):
@@ -129,7 +135,7 @@ async def test_a_command_ends_when_the_connection_is_cut(server: Sshd, proxy: Pr
         proxy.lose_all()
         with pytest.raises(SshConnectionError, match=r"lost while the command ran(.|\n)*stdout: started"):
             await running
-        await until(lambda: not server.commands("sleep 71.5"), 5)
+        await until(lambda: not server.commands("sleep 71.5"))
 
 
 async def test_a_command_ends_when_this_program_is_killed(server: Sshd):
@@ -142,7 +148,7 @@ async def test_a_command_ends_when_this_program_is_killed(server: Sshd):
     await until(lambda: len(server.commands("sleep 71.5")) == 3)
     program.kill()
     await program.wait()
-    await until(lambda: not server.commands("sleep 71.5"), 5)
+    await until(lambda: not server.commands("sleep 71.5"))
 
 
 @pytest.mark.parametrize("login", ["server", "own_server"])
@@ -156,17 +162,17 @@ async def test_children_that_hold_the_output_do_not_hold_up_the_end(
     server: Sshd = request.getfixturevalue(login)
     began = time.monotonic()
     result = await SshExecutor().execute({**server.inputs, "command": f"{script}; exit 0", "timeout": 60})
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 30
     assert (result["stdout"], result["success"]) == ("hi\n", True)
     assert "process group was ended" in result["note"]
-    await until(lambda: not server.commands("sleep 72.5"), 5)
+    await until(lambda: not server.commands("sleep 72.5"))
 
 
 async def test_children_that_go_on_talking_do_not_hold_up_the_end(server: Sshd):
     inputs = {**server.inputs, "command": "yes talk & echo hi; exit 3", "max_output_bytes": 1000}
     with pytest.raises(SshCommandFailedError, match=r"exit code 3\. A process that the command"):
         await SshExecutor().execute({**inputs, "timeout": 60})
-    await until(lambda: not server.commands("yes talk"), 5)
+    await until(lambda: not server.commands("yes talk"))
 
 
 async def test_children_that_have_left_the_group_do_not_hold_up_the_end(server: Sshd):
@@ -192,7 +198,7 @@ async def test_a_server_that_dies_in_the_middle_is_told_as_that(server: Sshd):
             mortal.send(signal.SIGKILL)
             with pytest.raises(SshConnectionError, match="while the command ran"):
                 await running
-            await until(lambda: not mortal.commands("sleep 71.5"), 5)
+            await until(lambda: not mortal.commands("sleep 71.5"))
 
 
 async def test_a_server_that_gives_no_sign_of_life_is_not_waited_for(
@@ -206,7 +212,7 @@ async def test_a_server_that_gives_no_sign_of_life_is_not_waited_for(
         with pytest.raises(SshConnectionError, match="no sign of life"):
             await running
     proxy.stop()
-    await until(lambda: not server.commands("sleep 73.5"), 5)
+    await until(lambda: not server.commands("sleep 73.5"))
 
 
 @pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-Silent\r\n"])
@@ -233,10 +239,17 @@ async def test_a_server_that_hangs_during_the_login_is_given_up(stage: str, serv
         return False
 
     proxy.cut_before = stall
-    began = time.monotonic()
-    with pytest.raises(SshTimeoutError, match=f"while {stage}"):
-        await ssh.execute(through(proxy, server, command="true", timeout=2))
-    assert time.monotonic() - began < 5
+
+    async def call(limit: float) -> None:
+        proxy.pass_on()
+        began = time.monotonic()
+        try:
+            await ssh.execute(through(proxy, server, command="true", timeout=limit))
+        finally:
+            assert time.monotonic() - began < limit + 10
+
+    error, _ = await exceeding(SshTimeoutError, call, lambda error: stage in str(error), 2)
+    assert f"while {stage}" in str(error)
 
 
 @pytest.mark.parametrize("stage", ["agreeing on keys", "logging in", "starting a shell"])
@@ -256,9 +269,9 @@ async def test_a_server_that_takes_nothing_any_more_does_not_hold_up_the_end(ser
         cancelled = time.monotonic()
         running.cancel()
         await asyncio.wait([running])
-        assert time.monotonic() - cancelled < 10
+        assert time.monotonic() - cancelled < 30
     proxy.stop()
-    await until(lambda: not server.commands("sleep 74.5"), 5)
+    await until(lambda: not server.commands("sleep 74.5"))
 
 
 async def test_what_speaks_no_ssh_is_told_as_that(server: Sshd):
@@ -277,5 +290,5 @@ async def test_a_cancellation_at_any_moment_leaves_nothing(after: float, server:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    await until(lambda: not server.commands("sleep 75.5"), 5)
-    await until(lambda: descriptors() <= files, 5)
+    await until(lambda: not server.commands("sleep 75.5"))
+    await until(lambda: descriptors() <= files)

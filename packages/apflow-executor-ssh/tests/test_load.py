@@ -1,30 +1,15 @@
 """Many calls: at once, and one after the other."""
 
 import asyncio
-import gc
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
+from peers.leftovers import held, settled
 from peers.sshd import Sshd, an_sshd
 
 from apflow.executor.ssh import SshExecutor, executor
-
-
-def held() -> tuple[int, int]:
-    """Count the open descriptors and the threads, apart from the pools' own ones."""
-    pools = ("apflow-ssh", "asyncio")
-    threads = [each for each in threading.enumerate() if not each.name.startswith(pools)]
-    return sum(1 for _ in Path("/proc/self/fd").iterdir()), len(threads)
-
-
-async def settled(before: tuple[int, int]) -> None:
-    async with asyncio.timeout(5):
-        while any(now > then for now, then in zip(held(), before, strict=True)):
-            gc.collect()
-            await asyncio.sleep(0.02)
 
 
 async def in_a_row(server: Sshd, count: int) -> None:

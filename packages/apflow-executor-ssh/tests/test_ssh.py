@@ -155,7 +155,7 @@ async def test_a_command_may_leave_its_input_unread(server: Sshd):
 async def test_what_a_command_leaves_in_the_background_goes_on(server: Sshd):
     started = time.monotonic()
     await run(server, "sleep 61.25 >/dev/null 2>&1 &")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     [pid] = server.commands("sleep 61.25")
     await run(server, f"kill {pid}")
 

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from peers.limits import exceeding
 from peers.websocket import WebSocketPeer
 
 from apflow.core.errors import HostNotFoundError, HostUnreachableError
@@ -17,6 +18,7 @@ from apflow.executor.websocket import (
     WebSocketTimeoutError,
     WebSocketTooLargeError,
     WebSocketUnauthorizedError,
+    connection,
 )
 
 
@@ -25,7 +27,7 @@ async def run(url: str, **inputs: Any) -> dict[str, Any]:
 
 
 async def until(claim: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not claim():
             await asyncio.sleep(0.005)
 
@@ -72,10 +74,15 @@ async def test_a_peer_that_hangs_in_the_handshake_meets_the_timeout(peer: WebSoc
 @pytest.mark.parametrize("path", ["/silent", "/frozen", "/several?count=1"])
 async def test_a_peer_that_hangs_meets_the_timeout(peer: WebSocketPeer, path: str):
     begun = time.monotonic()
-    with pytest.raises(WebSocketTimeoutError, match="of 2 replies had come") as caught:
-        await run(peer.url(path), response_count=2, timeout=0.3)
-    assert caught.value.timeout == 0.3
-    assert time.monotonic() - begun < 10
+    error, limit = await exceeding(
+        WebSocketTimeoutError,
+        lambda limit: run(peer.url(path), response_count=2, timeout=limit),
+        lambda error: "of 2 replies had come" in str(error),
+        0.3,
+    )
+    assert "of 2 replies had come" in str(error)
+    assert error.timeout == limit
+    assert time.monotonic() - begun < 30
     peer.until_gone(path.partition("?")[0])
 
 
@@ -84,7 +91,7 @@ async def test_a_peer_that_answers_no_pings_is_noticed(peer: WebSocketPeer):
     with pytest.raises(WebSocketClosedError, match=r"did not answer a ping within 0\.2 s") as caught:
         await run(peer.url("/frozen"), ping_interval=0.2)
     assert caught.value.code == 1011
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     with pytest.raises(WebSocketTimeoutError):
         await run(peer.url("/frozen"), ping_interval=0, timeout=0.5)
 
@@ -115,7 +122,7 @@ async def test_a_peer_that_says_goodbye_and_stays_is_left(peer: WebSocketPeer):
     begun = time.monotonic()
     with pytest.raises(WebSocketClosedError, match="1000"):
         await run(peer.url("/half-close"))
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     peer.until_gone("/half-close")
 
 
@@ -175,7 +182,7 @@ async def test_cancelling_closes_the_connection(peer: WebSocketPeer, path: str):
         await running
     assert running.cancelled()
     peer.until_gone(name)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
@@ -188,14 +195,21 @@ async def test_cancelling_the_handshake_closes_the_connection(peer: WebSocketPee
     peer.until_gone("/mute")
 
 
-async def test_cancelling_again_while_it_closes_drops_the_connection(peer: WebSocketPeer):
-    running = asyncio.create_task(run(peer.url("/frozen")))
-    await until(lambda: peer.open["/frozen"] == 1)
-    for _ in range(2):
-        running.cancel()
-        await asyncio.sleep(0.05)
+async def test_cancelling_again_while_it_closes_drops_the_connection(
+    peer: WebSocketPeer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(connection, "CLOSE_SECONDS", 600.0)
+    executor = WebSocketExecutor()
+    inputs = {"url": peer.url("/frozen?first=hello"), "message": "go", "response_count": 2}
+    running = asyncio.create_task(executor.execute(inputs))
+    await until(lambda: executor._replies is not None and executor._replies.received == ["hello"])
+    running.cancel()
+    await asyncio.sleep(0.05)
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait([running], timeout=30)
     assert running.cancelled()
-    peer.until_gone("/frozen", 3)
+    peer.until_gone("/frozen")
 
 
 async def test_cancelling_keeps_the_replies_so_far(peer: WebSocketPeer):

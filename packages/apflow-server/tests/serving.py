@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ import httpx
 import jwt
 import uvicorn
 from fastapi import FastAPI
+from peers.ports import free_socket, port_of
 
 from apflow.core.settings import Settings
 from apflow.core.store.base import TaskStore
@@ -67,14 +67,6 @@ def bearer(
     return {"Authorization": f"Bearer {jwt.encode(payload, secret, algorithm='HS256')}"}
 
 
-def free_socket() -> socket.socket:
-    """Return a socket that is bound to a free port of the loopback address."""
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind(("127.0.0.1", 0))
-    return bound
-
-
 @contextmanager
 def serving(
     settings: Settings | None = None, db: TaskStore | None = None, app: FastAPI | None = None
@@ -89,7 +81,7 @@ def serving(
     try:
         wait_for(lambda: server.started or not thread.is_alive())
         assert server.started, "the server did not start: its log says why"
-        yield Served(f"http://127.0.0.1:{bound.getsockname()[1]}", app, app.state.db, server)
+        yield Served(f"http://127.0.0.1:{port_of(bound)}", app, app.state.db, server)
     finally:
         server.should_exit = True
         thread.join(30)
@@ -106,29 +98,29 @@ def serve_process(
     start: float = START,
 ) -> Generator[Process]:
     """Run `apflow serve` in a folder, on a free port, and end it at the end if it still runs."""
-    with free_socket() as bound:
-        port = bound.getsockname()[1]
-    log = folder / f"server-{port}.log"
-    given = {"APFLOW_DATABASE_URL": f"duckdb:///{folder / 'served.duckdb'}", "APFLOW_LOG_LEVEL": "INFO"}
-    command = [sys.executable, "-m", "apflow.server", "--port", str(port), *arguments]
-    with log.open("w") as output:
-        popen = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, **given, **(environment or {})},
-            stdout=output,
-            stderr=output,
-            text=True,
-        )
-    process = Process(url or f"http://127.0.0.1:{port}", popen, log)
-    try:
-        wait_for(lambda: popen.poll() is not None or answers(process.url), start)
-        assert popen.poll() is None, log.read_text()
-        yield process
-    finally:
-        if popen.poll() is None:
-            popen.kill()
-            popen.wait()
+    with free_socket() as reserved:
+        port = port_of(reserved)
+        log = folder / f"server-{port}.log"
+        given = {"APFLOW_DATABASE_URL": f"duckdb:///{folder / 'served.duckdb'}", "APFLOW_LOG_LEVEL": "INFO"}
+        command = [sys.executable, "-m", "apflow.server", "--port", str(port), *arguments]
+        with log.open("w") as output:
+            popen = subprocess.Popen(
+                command,
+                cwd=folder,
+                env={**os.environ, **given, **(environment or {})},
+                stdout=output,
+                stderr=output,
+                text=True,
+            )
+        process = Process(url or f"http://127.0.0.1:{port}", popen, log)
+        try:
+            wait_for(lambda: popen.poll() is not None or answers(process.url), start)
+            assert popen.poll() is None, log.read_text()
+            yield process
+        finally:
+            if popen.poll() is None:
+                popen.kill()
+                popen.wait()
 
 
 def answers(url: str) -> bool:

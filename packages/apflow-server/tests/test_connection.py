@@ -43,7 +43,7 @@ def test_the_protocol_classes_of_uvicorn_have_the_members_that_are_extended():
 async def connected(served: Served) -> AsyncGenerator[Connection]:
     """A connection that takes little unless it is read."""
     host, port = served.url.removeprefix("http://").split(":")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
         try:
             yield reader, writer

@@ -72,10 +72,10 @@ async def test_keys_stay_good_while_the_issuer_is_away_and_unknown_ones_are_not_
     await ring.find(issuer.kid, "RS256")
     issuer.is_down = True
     await asyncio.sleep(1.1)  # they are not fresh any more
-    for _ in range(5):
-        await ring.find(issuer.kid, "RS256")
-        await asyncio.sleep(0.1)
-    assert issuer.asked >= 2
+    async with asyncio.timeout(30):
+        while issuer.asked < 2:
+            await ring.find(issuer.kid, "RS256")
+            await asyncio.sleep(0.1)
     with pytest.raises(UnavailableError):
         await ring.find("new", "RS256")
     issuer.is_down = False

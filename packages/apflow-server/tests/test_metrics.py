@@ -42,7 +42,7 @@ def figures(served: Served) -> Figures:
 
 
 def wait_until(served: Served, holds: Callable[[Figures], bool]) -> Figures:
-    wait_for(lambda: holds(figures(served)), 10)
+    wait_for(lambda: holds(figures(served)))
     return figures(served)
 
 

@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from serving import SECRET, Process, free_socket, serve_process, wait_for
+from peers.ports import free_socket, port_of
+from serving import SECRET, Process, serve_process, wait_for
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.settings import Settings
@@ -21,7 +21,7 @@ from apflow.core.store.memory import MemoryStore
 from apflow.server.process.start import Start, check_sharing, place_of
 
 MODULE = """
-import asyncio
+import asyncio, os
 from apflow.core import BaseTask, executor_register
 
 @executor_register()
@@ -30,6 +30,14 @@ class Sleeps(BaseTask):
     async def execute(self, inputs):
         await asyncio.sleep(inputs["seconds"])
         return {"slept": inputs["seconds"]}
+
+@executor_register()
+class Waits(BaseTask):
+    id = "waits"
+    async def execute(self, inputs):
+        while not os.path.exists(inputs["for"]):
+            await asyncio.sleep(0.01)
+        return {}
 """
 MEMORY = {"APFLOW_DATABASE_URL": "memory://"}
 
@@ -70,18 +78,21 @@ def test_told_to_end_it_lets_code_end_answers_meanwhile_and_says_that_it_is_not_
     folder: Path, number: signal.Signals
 ):
     with serve_process(folder, "--import", "of_tests", environment=MEMORY) as process:
-        task = rpc(process, "tasks.execute", sleep_for(1.5))["task_id"]
+        end = folder / "end"
+        work = {"tasks": [{"name": "waits", "inputs": {"for": str(end)}}]}
+        task = rpc(process, "tasks.execute", work)["task_id"]
         wait_for(lambda: rpc(process, "tasks.get", {"id": task})["status"] == "in_progress")
         process.popen.send_signal(number)
         wait_for(lambda: httpx.get(f"{process.url}/ready").status_code == 503)
         assert httpx.get(f"{process.url}/health").status_code == 200
         assert rpc(process, "tasks.get", {"id": task})["status"] == "in_progress"
-        with httpx.stream("GET", f"{process.url}/tasks/{task}/events", timeout=20) as stream:
+        with httpx.stream("GET", f"{process.url}/tasks/{task}/events", timeout=30) as stream:
+            end.touch()
             events = [
                 json.loads(line[6:])["type"] for line in stream.iter_lines() if line.startswith("data: ")
             ]
         assert events[-1] == "tree_completed"
-        assert process.popen.wait(10) == 0
+        assert process.popen.wait(30) == 0
 
 
 def test_a_caller_who_waits_is_told_that_the_server_ends_before_the_run(folder: Path):
@@ -98,7 +109,7 @@ def test_a_caller_who_waits_is_told_that_the_server_ends_before_the_run(folder: 
             wait_for_run(process, lambda: process.popen.send_signal(signal.SIGTERM))
             answer = client.post("/tasks", json=request)
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, -32010)
-        assert process.popen.wait(10) == 0
+        assert process.popen.wait(30) == 0
 
 
 def wait_for_run(process: Process, then: Any) -> None:
@@ -159,7 +170,7 @@ def test_the_command_line_says_where_to_listen_before_the_setting_does():
 def test_a_port_that_is_taken_is_named(folder: Path):
     with free_socket() as bound:
         bound.listen()
-        done = run(folder, "--port", str(bound.getsockname()[1]))
+        done = run(folder, "--port", str(port_of(bound)))
     assert done.returncode == 2
     assert "Address already in use. Choose another place with --host and --port" in done.stderr
     assert "Serving" not in done.stderr
@@ -173,29 +184,30 @@ def test_with_a_secret_it_may_listen_everywhere_and_asks_for_tokens(folder: Path
 
 
 def test_it_is_ready_soon_and_small(folder: Path):
-    started = time.monotonic()
     with serve_process(folder, environment=MEMORY) as process:
-        took = time.monotonic() - started
-        status = Path(f"/proc/{process.popen.pid}/status").read_text()
+        proc = Path(f"/proc/{process.popen.pid}")
+        status = (proc / "status").read_text()
         resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
         assert resident < 150_000  # kB
-        assert took < 10  # on a machine that does other things; the benchmarks measure it
+        # Of a processor, since a busy machine gives it to others, too. The benchmarks measure the time.
+        ticks = (proc / "stat").read_text().rpartition(")")[2].split()[11:13]
+        assert sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK") < 10
 
 
 def test_an_application_of_somebody_else_serves_as_well(folder: Path):
     (folder / "app.py").write_text("from apflow.server import create_app\n\napp = create_app()\n")
-    with free_socket() as bound:
-        port = bound.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)]
-    popen = subprocess.Popen(
-        command, cwd=folder, env={**os.environ, **MEMORY}, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        wait_for(lambda: popen.poll() is not None or answers(port))
-        popen.send_signal(signal.SIGTERM)
-        _, told = popen.communicate(timeout=20)
-    finally:
-        popen.kill()
+    with free_socket() as reserved:
+        port = port_of(reserved)
+        command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)]
+        popen = subprocess.Popen(
+            command, cwd=folder, env={**os.environ, **MEMORY}, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            wait_for(lambda: popen.poll() is not None or answers(port))
+            popen.send_signal(signal.SIGTERM)
+            _, told = popen.communicate(timeout=30)
+        finally:
+            popen.kill()
     assert "Application shutdown complete" in told
     assert "Traceback" not in told
 

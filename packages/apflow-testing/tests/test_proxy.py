@@ -16,7 +16,7 @@ import pytest
 
 from apflow.testing.proxy import Proxy, a_proxy, at_most
 
-TIMEOUT_SECONDS = 10.0  # seconds for anything to happen
+TIMEOUT_SECONDS = 30.0  # seconds for anything to happen
 
 
 class Echo(ThreadingTCPServer):

@@ -1,0 +1,120 @@
+"""`.ci/run` runs every step, some beside one another, and fails if one fails. Its tools are stand-ins."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from peers.apflowserver import wait_for
+from peers.processes import is_alive
+
+ROOT = Path(__file__).resolve().parent.parent
+STEPS = (
+    "run test",
+    "run executor-crewai:check",
+    "run dev:check",
+    "run test packages/apflow-storage-postgres tests-integration/test_several_processes.py",
+    "run executor-crewai:test -n 2 --dist loadfile",
+    "run resolve --only everything",
+    "run wheels",
+)
+# A step that fails says so; one that hangs writes its process ID.
+HATCH = """#!/bin/sh
+echo "$*" >> "$PLACE/steps"
+[ "$*" != "run test" ] || echo "=== test session starts ==="
+[ "$*" != "$HANGS" ] || { echo $$ > "$PLACE/pid.new"; mv "$PLACE/pid.new" "$PLACE/pid"; exec sleep 60; }
+echo "output of $*"
+[ "$*" != "run test" ] || echo "=== 3 passed in 0.01s ==="
+[ "$*" != "$FAILS" ] || exit 7
+"""
+PYTHON = """#!/bin/sh
+[ "$2" != venv ] || { mkdir -p "$3/bin" && cp "$PLACE/bin/python" "$PLACE/bin/hatch" "$3/bin"; }
+"""
+# Looked for by name alone, and not run.
+OF_THE_SYSTEM = ("dockerd", "busybox", "sshd", "ip", "nginx", "systemd-analyze", "strace")
+
+
+@dataclass
+class Checks:
+    """A copy of the script, and stand-ins for the programs that it runs."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        (self.folder / "bin").mkdir()
+        (self.folder / ".ci").mkdir()
+        shutil.copy(ROOT / ".ci" / "run", self.folder / ".ci" / "run")
+        shutil.copy(ROOT / "README.md", self.folder / "README.md")
+        self.program("hatch", HATCH)
+        for name in ("python", "python3.11"):
+            self.program(name, PYTHON)
+        self.program(
+            "pg_virtualenv", '#!/bin/sh\nshift 4\nexport PGUSER= PGPASSWORD= PGHOST= PGPORT=\nexec "$@"\n'
+        )
+        for name in OF_THE_SYSTEM:
+            self.program(name, "#!/bin/sh\n")
+
+    def program(self, name: str, text: str) -> None:
+        path = self.folder / "bin" / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def start(self, *, fails: str = "", hangs: str = "") -> subprocess.Popen[str]:
+        own = {"PLACE": str(self.folder), "FAILS": fails, "HANGS": hangs, "TMPDIR": str(self.folder / "tmp")}
+        (self.folder / "tmp").mkdir()
+        path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
+        return subprocess.Popen(
+            ["bash", ".ci/run"],
+            cwd=self.folder,
+            env={**os.environ, **own, "PATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    @property
+    def steps(self) -> list[str]:
+        """The commands of hatch that ran."""
+        return (self.folder / "steps").read_text().splitlines()
+
+
+@pytest.fixture
+def checks(tmp_path: Path) -> Checks:
+    return Checks(tmp_path)
+
+
+def test_every_step_runs_once_and_the_tests_have_the_last_word(checks: Checks):
+    with checks.start() as running:
+        output, _ = running.communicate(timeout=60)
+    assert running.returncode == 0, output
+    assert sorted(checks.steps) == sorted(STEPS)
+    assert [output.count(f"output of {step}\n") for step in STEPS] == [1] * len(STEPS)
+    assert output.endswith("== done\n=== 3 passed in 0.01s ===\n")
+    assert not list((checks.folder / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_fails_fails_the_run(checks: Checks, step: str):
+    with checks.start(fails=step) as running:
+        output, _ = running.communicate(timeout=60)
+    assert running.returncode == 7, output
+    assert f"output of {step}\n" in output
+    assert "== done" not in output
+    assert not list((checks.folder / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("step", ["run executor-crewai:check", "run dev:check", "run wheels"])
+def test_what_runs_beside_the_tests_ends_with_a_run_that_is_terminated(checks: Checks, step: str):
+    with checks.start(hangs=step) as running:
+        wait_for((checks.folder / "pid").exists)
+        running.terminate()
+        output, _ = running.communicate(timeout=60)
+    assert running.returncode == 128 + signal.SIGTERM, output
+    pid = int((checks.folder / "pid").read_text())
+    wait_for(lambda: not is_alive(pid))
