@@ -67,7 +67,7 @@ def create_session(
     given = {each for each in (url, connection_string, _url_of_file(path)) if each}
     if len(given) > 1:
         raise InvalidInputError(
-            "create_session() takes one of url, connection_string and path; these name different databases."
+            "create_session() takes one of url, connection_string and path, not several that differ."
         )
     settings = get_settings()
     if settings.task_model_class and chosen_task_model_class() is None:
