@@ -41,8 +41,7 @@ def validate_task_format(task: Mapping[str, Any], executor_id: str | None = None
     Raises:
         PluginError: the executor cannot be loaded.
     """
-    named = [(task.get("params") or {}).get("executor_id"), (task.get("schemas") or {}).get("method")]
-    wanted = next((each for each in [executor_id, *named, task.get("name")] if each), "")
+    wanted = executor_id or _named_by(task)
     try:
         schema = compile_schema(input_schema_of(get_registry().create_executor_instance(wanted)))
         if schema is not None:
@@ -50,3 +49,9 @@ def validate_task_format(task: Mapping[str, Any], executor_id: str | None = None
     except (ExecutorNotFoundError, InvalidInputError):
         return False
     return True
+
+
+def _named_by(task: Mapping[str, Any]) -> str:
+    params: dict[str, Json] = task.get("params") or {}
+    schemas: dict[str, Json] = task.get("schemas") or {}
+    return str(params.get("executor_id") or schemas.get("method") or task.get("name") or "")
