@@ -1,8 +1,12 @@
-"""What programs that were written for aipartnerupflow rely on. Each test is named after the behaviour."""
+"""What programs that were written for aipartnerupflow rely on. Each test is named after the behaviour.
+
+`BEHAVIOURS`, at the end, lists all of them, with the tests that are elsewhere.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -789,3 +793,123 @@ async def test_rows_with_few_columns_and_strange_values_are_imported_or_named(db
     assert set(imported.refused) == {"bad", "c1"}
     assert "column inputs" in imported.refused["bad"]
     assert "contain each other" in imported.refused["c1"]
+
+
+# --- all of them ----------------------------------------------------------------------------------
+
+HERE = "tests-integration/test_former_behaviours.py"
+NAMES = "packages/aipartnerupflow/tests/test_members.py"
+OPTIONS = "packages/apflow-cli/tests/test_former_options.py"
+UNKNOWN = "packages/apflow-server/tests/test_unknown_executor.py"
+# Behaviour -> where it is tested: file, and functions.
+BEHAVIOURS: dict[str, tuple[str, str]] = {
+    "a run with an unknown executor fails": (UNKNOWN, "test_a_run_that_is_waited_for_ends"),
+    "one such child does not hold the tree": (UNKNOWN, "test_one_such_child_does_not_hold_the_tree"),
+    "its stream ends": (UNKNOWN, "test_a_stream_ends_with_the_final_event"),
+    "add_child of another root": (
+        HERE,
+        "test_add_child_of_a_task_that_was_created_without_a_parent_runs_it "
+        "test_add_child_at_several_levels_with_dependencies_between_the_trees "
+        "test_add_child_of_what_cannot_join_is_refused_with_the_reason",
+    ),
+    "dependencies on tasks outside": (
+        HERE, "test_dependencies_outside_the_tree_are_stored_and_named_when_it_runs",
+    ),
+    "output given back": (
+        HERE,
+        "test_an_array_of_to_dict_is_accepted_back test_a_tree_as_tasks_tree_returns_it_is_accepted_back "
+        "test_a_task_as_tasks_get_returns_it_is_accepted_by_tasks_update",
+    ),
+    "dependencies by name": (HERE, "test_a_dependency_by_name_and_its_type_are_accepted_in_arrays"),
+    "copies of whole trees": (
+        HERE,
+        "test_the_copy_of_a_root_is_its_whole_tree_and_of_another_task_itself "
+        "test_custom_include_children_copies_what_is_below_the_chosen_tasks",
+    ),
+    "copies by mode": (NAMES, "test_copies_are_made_by_their_mode"),
+    "marking by hand": (
+        HERE,
+        "test_a_pending_task_is_marked_as_completed_and_its_dependents_go_on "
+        "test_a_failed_task_is_marked_as_completed_and_its_dependents_go_on "
+        "test_a_cancelled_task_is_marked_as_completed_and_its_dependents_go_on "
+        "test_no_task_is_marked_while_a_run_is_requested_or_when_it_has_completed "
+        "test_tasks_update_marks_a_task_together_with_other_fields",
+    ),
+    "unknown ids among others": (
+        HERE,
+        "test_one_unknown_id_has_a_row_of_its_own "
+        "test_rows_of_status_say_whether_and_since_when_the_tree_runs",
+    ),
+    "several roots": (
+        HERE,
+        "test_an_array_with_several_roots_runs_each_tree_and_lists_them "
+        "test_nothing_is_created_where_one_of_several_trees_is_wrong",
+    ),
+    "several roots of run flow": (OPTIONS, "test_short_options_and_several_roots_of_run_flow"),
+    "the constructor of BaseTask": (
+        HERE,
+        "test_base_task_takes_what_the_former_base_class_took "
+        "test_params_that_an_executor_does_not_take_still_fail_its_task",
+    ),
+    "forms of hooks and of executor_register": (
+        HERE,
+        "test_every_form_of_the_decorators_of_hooks_works "
+        "test_executor_register_takes_a_factory_and_hooks_of_the_executor "
+        "test_on_tree_created_is_sent_for_trees_of_create_task_at_their_first_run",
+    ),
+    "credentials and methods of HTTP": (
+        HERE, "test_http_accepts_lower_case_methods_and_the_former_form_of_an_api_key",
+    ),
+    "aggregating directly": (HERE, "test_aggregate_called_directly_aggregates_what_it_is_given"),
+    "variables": (
+        HERE,
+        "test_variables_of_the_former_name_are_aliases "
+        "test_a_former_variable_about_callers_that_is_not_understood_stops_the_server "
+        "test_the_former_variables_of_commands_name_the_present_one "
+        "test_another_table_name_is_refused_and_not_ignored",
+    ),
+    "databases": (
+        HERE,
+        "test_a_former_duckdb_file_is_recognised_left_alone_and_imported "
+        "test_a_former_postgresql_database_is_recognised_left_alone_and_imported "
+        "test_rows_with_few_columns_and_strange_values_are_imported_or_named",
+    ),
+    "system.health": (HERE, "test_system_health_says_what_the_former_one_said"),
+    "keys for language models": (HERE, "test_keys_for_language_models_are_of_a_user_and_named_by_provider"),
+    "the end of streams": (HERE, "test_the_last_event_of_a_stream_is_final_and_no_other"),
+    "the end of webhooks": (
+        "packages/apflow-server/tests/test_delivery.py", "test_the_last_event_that_is_delivered_is_final",
+    ),
+    "the answer to a streaming run": (HERE, "test_a_streaming_run_answers_that_it_started"),
+    "cancelling what is unknown": (HERE, "test_cancelling_an_unknown_task_returns_failed"),
+    "get_task_model_class": (
+        HERE, "test_the_task_model_class_is_task_model_unless_another_one_is_chosen",
+    ),
+    "commands and options": (
+        OPTIONS,
+        "test_tasks_are_created_updated_and_watched test_short_options_and_several_roots_of_run_flow "
+        "test_each_protocol_that_the_server_speaks_is_accepted",
+    ),
+}  # fmt: skip
+
+
+async def test_a_streaming_run_answers_that_it_started(db: MemoryStore):
+    await _tree(db)
+    answer = await TaskService(db).execute("g", use_streaming=True)
+    assert (answer["status"], answer["streaming"]) == ("started", True)
+    plain = await TaskService(MemoryStore()).execute(tasks=[{"id": "x", "name": "x", "schemas": METHOD}])
+    assert plain["status"] != "started"
+    assert "streaming" not in plain
+
+
+def test_every_behaviour_has_its_tests_and_every_test_here_is_of_a_behaviour():
+    root = Path(__file__).parents[1]
+    of_this_file: set[str] = set()
+    for file, functions in BEHAVIOURS.values():
+        defined = set(re.findall(r"(?m)^(?:async )?def (test_\w+)\(", (root / file).read_text()))
+        assert {*functions.split()} <= defined, file
+        of_this_file |= {*functions.split()} if file == HERE else set()
+    here = set(re.findall(r"(?m)^(?:async )?def (test_\w+)\(", Path(__file__).read_text()))
+    assert here - of_this_file == {
+        test_every_behaviour_has_its_tests_and_every_test_here_is_of_a_behaviour.__name__
+    }

@@ -2,38 +2,7 @@
 
 Each runs twice: under the former name, and with only the package's name changed to `apflow.core`. What a
 piece takes for granted (a task manager, an executor to call, an answer of the network) is prepended.
-
-| document | program | runs |
-| --- | --- | --- |
-| custom_tasks | quick start, its use | yes |
-| | greeting executor, its use | yes |
-| | BaseTask vs ExecutableTask, required components, schema fragments | no: pieces of a class, `...` inside |
-| | complete schema example | no: JSON's `false` in Python; a NameError as printed |
-| | returning errors, raising exceptions, meaningful errors | yes, as `execute` of a class |
-| | patterns 1 to 4 | yes |
-| | cancellation, task context | yes |
-| | best practices 1 to 5 | no: two lines each, no program |
-| | unit testing | no: asserts result["status"], which its executor does not return |
-| | integration testing | yes |
-| | built-in executors | system information only: the others are separate distributions |
-| extending | methods 1 and 2, registering | yes |
-| | custom storage, custom tool | yes |
-| | pre-hook, post-hook | yes |
-| | custom TaskModel | yes, with inputs in place of its `{...}` |
-| | cancellation, streaming, resource clean-up | yes |
-| | testing | yes, with the import of its executor |
-| python_api | quick start, initialization, BaseTask | yes |
-| | patterns 1, 2, 3, 5, 6 | yes |
-| | pattern 4 | yes, with `async` and `await`: it awaits in a plain def |
-| | signatures of distribute_task_tree, cancel_task | no: annotations inside calls |
-| | task tree of the A2A part | its array, by TaskExecutor; the protocol comes with the server |
-| custom_tasks_older | custom task with properties, its use | yes |
-| | HTTP call | yes |
-| | patterns 1 to 3, cancel | yes |
-| | unit and integration testing | yes |
-| readme | as a library; custom task | yes |
-| | crew, batch | in the tests of apflow-executor-crewai, which has a separate environment |
-| | commands, also of the custom tasks guide | in `test_seeds_commands.py` |
+`seeds/list.toml` lists all of them; pieces that cannot run alone are in `test_seeds_fragments.py`.
 """
 
 

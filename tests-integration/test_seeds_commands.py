@@ -25,7 +25,14 @@ import pytest
 from apflow.testing.modelserver import ModelServer, Reply, model_server
 
 PRINTED = Path(__file__).parent / "seeds"
-SCRIPTS = ("readme/install.sh", "readme/cli_usage.sh", "readme/create_app.py", "custom_tasks/generate.sh")
+SCRIPTS = (
+    "readme/install_core.sh",
+    "readme/install_extras.sh",
+    "readme/install_quick_start.sh",
+    "readme/cli_usage.sh",
+    "readme/create_app.py",
+    "custom_tasks/generate.sh",
+)
 # A comment that names commands: "# Run with: COMMAND", "# Or: COMMAND (what it is)", "... THIS or THAT".
 NAMED = re.compile(r"# (?:Run [\w ]+|Or|Or use the entry point): (?P<commands>.*?)(?: \(.*\))?")
 NOT_RUN = {

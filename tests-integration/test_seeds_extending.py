@@ -1,4 +1,4 @@
-"""The programs of the extending guide; the table is in `test_seeds.py`."""
+"""The programs of the extending guide; they are listed in `seeds/list.toml`."""
 
 from typing import Any
 

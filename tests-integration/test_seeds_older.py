@@ -1,4 +1,4 @@
-"""The programs of the older guide and of the README; the table is in `test_seeds.py`."""
+"""The programs of the older guide and of the README; they are listed in `seeds/list.toml`."""
 
 
 def test_an_executor_with_properties_runs(seeds):

@@ -1,4 +1,4 @@
-"""The programs of the Python API reference; the table is in `test_seeds.py`."""
+"""The programs of the Python API reference; they are listed in `seeds/list.toml`."""
 
 import pytest
 

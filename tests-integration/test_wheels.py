@@ -114,6 +114,38 @@ def test_the_former_name_starts_the_same_program(everything: Environment):
     assert must_run(ours, "version", "--json") == must_run(former, "version", "--json")
 
 
+FORMER = "aipartnerupflow"
+IMPORT_EXECUTORS = """
+import importlib, sys
+for name in sys.argv[1:]:
+    former = importlib.import_module(f"aipartnerupflow.extensions.{name}")
+    for each in former.__all__:
+        getattr(former, each)
+import aipartnerupflow.api.main, aipartnerupflow.api.a2a.server
+"""
+
+
+def test_the_extras_of_the_former_name_install_what_they_name(wheels: Wheels, tmp_path: Path):
+    """All but that of CrewAI, which needs other versions. Ours are wheels: overrides name them by path."""
+    extras = "a2a,cli,docker,grpc,http,llm,mcp,postgres,ssh,websocket"
+    ours = [
+        f"{each}[{EXTRAS.get(each, '')}] @ {wheels[each].path.as_uri()}" for each in NAMES if each != FORMER
+    ]
+    overrides = tmp_path / "overrides.txt"
+    overrides.write_text("\n".join(each.replace("[] ", " ") for each in ours))
+    alone = new_environment(tmp_path / "venv")
+    wanted = f"{FORMER}[{extras}] @ {wheels[FORMER].path.as_uri()}"
+    options = ["--python", alone.python, "-c", CONSTRAINTS, "--override", overrides]
+    must_run("uv", "pip", "install", "--quiet", *options, wanted)
+    former = [
+        "apflow", "core", "docker", "generate", "grpc", "http", "llm", "mcp", "ssh", "stdio", "websocket",
+    ]  # fmt: skip
+    must_run(alone.python, "-W", "error", "-c", IMPORT_EXECUTORS, *former)
+    must_run(alone.python, "-c", "import apflow.storage.postgres, apflow.executor.a2a, a2a, mcp")
+    for program in (FORMER, f"{FORMER}-server"):
+        assert "Usage:" in must_run(alone.python.with_name(program), "--help")
+
+
 def test_help_describes_the_commands_of_an_installed_plugin_without_importing_it(
     wheels: Wheels, with_program: Environment
 ):

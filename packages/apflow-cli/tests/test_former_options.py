@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 STEP = {"name": "add", "inputs": {"a": 1}}
 
 
@@ -46,7 +48,14 @@ def test_short_options_and_several_roots_of_run_flow(apflow):
 
 
 def test_a_protocol_that_the_server_does_not_speak_is_refused(apflow):
-    for name in ("a2a", "mcp"):
-        done = apflow("serve", "--protocol", name)
-        assert done.returncode == 2
-        assert name in done.stderr and "jsonrpc" in done.stderr
+    done = apflow("serve", "--protocol", "soap")
+    assert done.returncode == 2
+    assert "soap" in done.stderr and "jsonrpc" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["jsonrpc", "A2A", "mcp", "rest"])
+def test_each_protocol_that_the_server_speaks_is_accepted(apflow, name: str):
+    done = apflow("serve", "--protocol", name, "--host", "not an address")
+    assert done.returncode != 0
+    assert "protocol" not in done.stderr
+    assert "not an address" in done.stderr

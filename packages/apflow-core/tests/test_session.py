@@ -52,7 +52,7 @@ def test_an_unknown_scheme_is_rejected_without_showing_the_password():
 
 
 def test_url_and_connection_string_that_differ_are_refused():
-    with pytest.raises(InvalidInputError, match="not both"):
+    with pytest.raises(InvalidInputError, match="not several"):
         create_session("memory://a", connection_string="memory://b")
 
 

@@ -28,6 +28,13 @@ def test_memory_is_read_with_its_unit(given: Any, size: int):
     assert read_memory(None) is None
 
 
+def test_processors_are_read_from_a_number_or_a_string():
+    assert [plan_limits({"cpu": each}).cpu for each in (1.5, "1.5", "2", None)] == [1.5, 1.5, 2.0, None]
+    for wrong in ("0.001", "0"):
+        with pytest.raises(DockerRefusedError, match=f"resources.cpu is '{wrong}'"):
+            plan_limits({"cpu": wrong})
+
+
 def test_limits_are_set_unless_they_are_taken_away():
     assert plan_limits({}) == Limits(memory=1 << 30, cpu=None, pids=256)
     assert plan_limits({"memory": None, "pids": None}) == Limits(None, None, None)

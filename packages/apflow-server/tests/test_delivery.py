@@ -86,6 +86,14 @@ async def stored(service: TaskService, root_id: str = "r") -> list[Event]:
     return [event for event in events if event["type"] != "task_created"]
 
 
+async def test_the_last_event_that_is_delivered_is_final(receiver: Receiver):
+    async with delivering() as service:
+        await execute(service, receiver.url)
+        await ended(service)
+    assert [event.get("final") for event in receiver.events("r")][-2:] == [None, True]
+    assert sum("final" in event for event in receiver.events("r")) == 1
+
+
 async def test_every_event_arrives_in_order_and_signed(receiver: Receiver):
     async with delivering() as service:
         answer = await execute(service, receiver.url, size=20)

@@ -1,5 +1,17 @@
 """The former path of `apflow.server`."""
 
-from apflow.server import create_app
+from aipartnerupflow.api.app import (
+    create_app,
+    create_app_by_protocol,
+    create_runnable_app,
+    initialize_extensions,
+    setup_app,
+)
 
-__all__ = ["create_app"]
+__all__ = [
+    "create_app",
+    "create_app_by_protocol",
+    "create_runnable_app",
+    "initialize_extensions",
+    "setup_app",
+]

@@ -1,1 +1,1 @@
-"""The former paths of executors that come with extras."""
+"""The former paths of executors. Those that come with an extra are imported on first use."""

@@ -25,7 +25,7 @@ from apflow.core.model.tree import TaskTreeNode
 from apflow.core.payload.json_value import clean_text, copy_json
 from apflow.core.settings import get_settings
 from apflow.core.store.base import TaskStore
-from apflow.core.store.session import create_session
+from apflow.core.store.session import get_default_session
 
 logger = logging.getLogger(__name__)
 
@@ -109,15 +109,15 @@ class TaskManager:
         is_count = not isinstance(max_concurrency, bool)
         if max_concurrency is not None and not (is_count and 1 <= max_concurrency <= MAX_COUNT):
             raise InvalidInputError(f"max_concurrency must be an integer from 1 to {MAX_COUNT:,}.")
-        self.db = db if db is not None else create_session()
+        self.db = db if db is not None else get_default_session()
         self.root_task_id = root_task_id
         self.task_repository = TaskRepository(self.db)
         self.streaming_callbacks = StreamingCallbacks()
         self.executor_instances: MutableMapping[str, ExecutableTask] = (
             executor_instances if executor_instances is not None else {}
         )
-        self._pre_hooks = pre_hooks
-        self._post_hooks = post_hooks
+        self.pre_hooks: list[TaskPreHook] = list(pre_hooks or ())
+        self.post_hooks: list[TaskPostHook] = list(post_hooks or ())
         self._runner = runner
         self._max_concurrency = max_concurrency
 
@@ -181,7 +181,7 @@ class TaskManager:
     def _driver(self) -> Driver:
         driver = Driver(
             self.db,
-            hooks=Hooks.current(self._pre_hooks, self._post_hooks),
+            hooks=Hooks.current(self.pre_hooks, self.post_hooks),
             instances=self.executor_instances,
             max_concurrency=self._max_concurrency,
         )

@@ -43,12 +43,14 @@ class TaskExecutor:
     _only: ClassVar[TaskExecutor | None] = None
     _lock: ClassVar[ForkLock] = ForkLock()
     _running: list[RunningTree]  # several runs may have one key
+    _tracked: dict[str, None]  # what its users say runs, in order
 
     def __new__(cls) -> TaskExecutor:
         with cls._lock:
             if cls._only is None:
                 cls._only = super().__new__(cls)
                 cls._only._running = []  # noqa: SLF001 - its own
+                cls._only._tracked = {}  # noqa: SLF001 - likewise
             return cls._only
 
     async def execute_tasks(
@@ -185,12 +187,47 @@ class TaskExecutor:
         return await cancel(Driver(db), task_id, error_message, is_forced=force)
 
     def running_tasks(self) -> list[str]:
-        """Return the keys of the runs that this process started and that have not ended."""
-        return list(dict.fromkeys(run.key for run in list(self._running)))
+        """Return the keys of the runs that this process started, or tracks, and that have not ended."""
+        return list(dict.fromkeys([*(run.key for run in list(self._running)), *self._tracked]))
+
+    def get_all_running_tasks(self) -> list[str]:
+        """Return what `running_tasks` returns."""
+        return self.running_tasks()
+
+    def get_running_tasks_count(self) -> int:
+        """Return how many keys `running_tasks` returns."""
+        return len(self.running_tasks())
 
     def is_task_running(self, task_id: str) -> bool:
-        """Return whether this process runs the tree with this key or root."""
-        return any(task_id in (run.key, run.root_task_id) for run in list(self._running))
+        """Return whether this process runs, or tracks, the tree with this key or root."""
+        return task_id in self._tracked or self._run_of(task_id) is not None
+
+    def get_task_status(self, task_id: str) -> dict[str, Json]:
+        """Return what this process knows of a tree by its key or root, without asking a store.
+
+        Returns:
+            `{"task_id", "context_id", "is_running"}`: the id as it was given, the root of the tree (the id
+            itself, where this process does not run it), and whether the tree runs here.
+        """
+        run = self._run_of(task_id)
+        return {
+            "task_id": task_id,
+            "context_id": task_id if run is None else run.root_task_id,
+            "is_running": self.is_task_running(task_id),
+        }
+
+    async def start_task_tracking(self, task_id: str) -> None:
+        """Count a tree as running until `stop_task_tracking`: one that other code of this process runs."""
+        self._tracked[task_id] = None
+
+    async def stop_task_tracking(self, task_id: str) -> None:
+        """Stop counting a tree of `start_task_tracking` as running. One that is not tracked is ignored."""
+        self._tracked.pop(task_id, None)
+
+    def _run_of(self, task_id: str) -> RunningTree | None:
+        """Return the last run with this key or root."""
+        runs = reversed(list(self._running))
+        return next((run for run in runs if task_id in (run.key, run.root_task_id)), None)
 
     async def _run(self, db: TaskStore, task: Task, force: bool) -> list[Task]:
         named = None if task.parent_id is None else task.id
@@ -252,6 +289,7 @@ def _start_without_runs() -> None:
     """Forget the runs in a forked process: they continue in the parent."""
     if TaskExecutor._only is not None:  # noqa: SLF001 - this module's
         TaskExecutor._only._running.clear()  # noqa: SLF001 - likewise
+        TaskExecutor._only._tracked.clear()  # noqa: SLF001 - likewise
 
 
 after_fork_in_child(_start_without_runs)

@@ -11,12 +11,14 @@ from apflow.core.bounds import MAX_COUNT
 if TYPE_CHECKING:
     from apflow.core.settings import Settings
 
+PROTOCOLS = ("jsonrpc", "json-rpc", "a2a", "mcp", "rest")
+
 
 def _check_protocol(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    """Refuse protocols that the server does not support."""
-    if value is not None and value.lower() not in ("jsonrpc", "json-rpc"):
+    """Refuse protocols that the server does not support. It serves all the others at once."""
+    if value is not None and value.lower() not in PROTOCOLS:
         raise click.BadParameter(
-            f"{value!r} is not supported. The only protocol is jsonrpc, at POST /tasks; omit the option.",
+            f"{value!r} is not supported. The server speaks {', '.join(PROTOCOLS)}: omit the option.",
             ctx,
             parameter,
         )
@@ -46,7 +48,7 @@ def _check_protocol(ctx: click.Context, parameter: click.Parameter, value: str |
     callback=_check_protocol,
     expose_value=False,
     metavar="NAME",
-    help="The protocol of the API: jsonrpc, which is the only one.",
+    help="A protocol of clients: jsonrpc, a2a, mcp or rest. The server speaks all of them in any case.",
 )
 @click.option("--insecure", is_flag=True, help="Allow access from other machines without authentication.")
 @click.option(

@@ -223,6 +223,40 @@ class TaskCreator:
             return as_array(copied_tasks(tasks, plan, reset_fields or ()))
         return await self._save_copy(tasks, plan, reset_fields or ())
 
+    async def create_task_copy_minimal(
+        self, original_task: Task, children: bool | None = None, reset_fields: Sequence[str] | None = None
+    ) -> TaskTreeNode:
+        """Copy a task and what it needs; see `create_task_copy`."""
+        return await self.create_task_copy(original_task, children, "minimal", None, reset_fields)
+
+    async def create_task_copy_full(
+        self, original_task: Task, reset_fields: Sequence[str] | None = None
+    ) -> TaskTreeNode:
+        """Copy the whole tree of a task; see `create_task_copy`."""
+        return await self.create_task_copy(original_task, None, "full", None, reset_fields)
+
+    async def create_task_copy_custom(
+        self,
+        original_task: Task,
+        custom_task_ids: Sequence[str],
+        custom_include_children: bool = False,
+        reset_fields: Sequence[str] | None = None,
+    ) -> TaskTreeNode:
+        """Copy chosen tasks of a tree; see `create_task_copy`."""
+        return await self.create_task_copy(
+            original_task,
+            None,
+            "custom",
+            custom_task_ids,
+            reset_fields,
+            custom_include_children=custom_include_children,
+        )
+
+    @staticmethod
+    def tree_to_flat_list(root_node: TaskTreeNode) -> list[Task]:
+        """Return the tasks of a node and of all below it, each before its children."""
+        return [node.task for node in root_node.walk()]
+
     async def _save_copy(
         self, tasks: Sequence[Task], plan: CopyPlan, reset_fields: Sequence[str]
     ) -> TaskTreeNode:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from apflow.core.authoring.adoption import adopt
+from apflow.core.authoring.creator import TaskCreator
 from apflow.core.authoring.delete_plan import forget, read_deletion, records_of
 from apflow.core.authoring.edit_plan import plan_addition, plan_update, together
 from apflow.core.authoring.field_validation import READ_ONLY, Violations, check_sources, read_text
@@ -21,6 +23,7 @@ from apflow.core.authoring.task_validation import (
     resolve_names,
 )
 from apflow.core.errors import ConflictError, InvalidInputError, MoveLostError, NotFoundError
+from apflow.core.model.custom_columns import get_task_model_class, set_task_model_class
 from apflow.core.model.ids import new_ids
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Dependency, Json, Task, task_label
@@ -41,11 +44,21 @@ class TaskRepository:
     Changes raise `ConflictError` where the state of the tree forbids them, or a concurrent change came first.
 
     Args:
+        db: the store, of `create_session()`.
+        task_model_class: a class with custom columns, chosen as by `set_task_model_class()`, for the whole
+            process; None does not change the choice.
         author: the caller of a server who makes the changes; None: this machine. See `origin`.
+
+    Raises:
+        InvalidInputError: `task_model_class` does not declare its columns, or one hides a field of `Task`.
     """
 
-    def __init__(self, store: TaskStore, author: Author | None = None) -> None:
-        self.store = store
+    def __init__(
+        self, db: TaskStore, task_model_class: type | None = None, *, author: Author | None = None
+    ) -> None:
+        if task_model_class not in (None, get_task_model_class()):
+            set_task_model_class(task_model_class)
+        self.db = self.store = db
         self.author = author
 
     async def create_task(
@@ -144,6 +157,28 @@ class TaskRepository:
         )
         return await self.store.tree(root_id) if has_others else []
 
+    async def save_task_hierarchy_to_database(self, task_tree: TaskTreeNode) -> bool:
+        """Store what hangs below a node, and return true when it is stored.
+
+        Tasks that no store has yet become a new tree of pending tasks, with their ids. Nodes that were hung
+        below a stored task become a part of its tree, as `TaskManager.distribute_task_tree` makes them.
+
+        Raises:
+            TreeInvalidError: the tasks are not a valid tree; `violations` lists every fault.
+            IdTakenError: only some of the tasks are stored.
+            InvalidInputError: a node cannot become a part of a stored tree.
+        """
+        if task_tree.task.id in await self.store.get([task_tree.task.id]):
+            await adopt(self.store, task_tree)
+            return True
+        entries = [task_tree.task.to_dict() | {"parent_id": None}]
+        for node in task_tree.walk():
+            entries += [child.task.to_dict() | {"parent_id": node.task.id} for child in node.children]
+        creator = TaskCreator(self.store, self.author)
+        created = await creator.create_task_tree_from_array(entries, on_conflict="error")
+        task_tree.refresh([node.task for node in created.walk()])
+        return True
+
     async def get_task_by_id(self, task_id: str) -> Task | None:
         """Return a task, or None if there is none of this id."""
         return (await self.store.get([task_id])).get(task_id)
@@ -179,6 +214,25 @@ class TaskRepository:
         tasks = await self._tree_of(task_id)
         below = set(TreeIndex(tasks).subtree(task_id)) - {task_id}
         return [task for task in tasks if task.id in below]
+
+    async def get_child_tasks_by_parent_id(self, parent_id: str) -> list[Task]:
+        """Return the tasks directly below a task, the most urgent first; an empty list if there are none."""
+        return await self.store.find(TaskQuery(parent_id=parent_id, limit=None, order="priority"))
+
+    async def get_all_tasks_in_tree(self, root_task: Task) -> list[Task]:
+        """Return a task and everything below it, in order of position.
+
+        Raises:
+            NotFoundError: the task is not stored any more.
+        """
+        tasks = await self.store.existing_tree(root_task.root_id, root_task.id)
+        inside = set(TreeIndex(tasks).subtree(root_task.id))
+        return [task for task in tasks if task.id in inside]
+
+    async def get_completed_tasks_by_ids(self, task_ids: Sequence[str]) -> dict[str, Task]:
+        """Return those of the tasks that have completed, by id."""
+        found = await self.store.get(list(task_ids))
+        return {key: task for key, task in found.items() if task.status is TaskStatus.COMPLETED}
 
     async def find_dependent_tasks(self, task_id: str) -> list[Task]:
         """Return the tasks that depend on a task directly, in order of position.
@@ -225,7 +279,7 @@ class TaskRepository:
         Raises:
             InvalidInputError: a filter, the order or a number is invalid.
         """
-        return await self.query_tasks(
+        return await self.store.find(
             TaskQuery(
                 user_id=user_id,
                 status=_read_statuses(status),
@@ -243,9 +297,46 @@ class TaskRepository:
             )
         )
 
-    async def query_tasks(self, query: TaskQuery) -> list[Task]:
-        """Return the tasks that match a query."""
-        return await self.store.find(query)
+    async def query_tasks(
+        self,
+        query: TaskQuery | None = None,
+        *,
+        user_id: str | None = None,
+        status: TaskStatus | str | Sequence[str] | None = None,
+        parent_id: str | None = None,
+        limit: int | None = 100,
+        offset: int = 0,
+        order_by: str = "created_at",
+        order_desc: bool | None = None,
+    ) -> list[Task]:
+        """Return the tasks that match a query, or every filter that is given.
+
+        Args:
+            query: the whole query; the filters are not used then. None: the filters are the query.
+            user_id: tasks of this user; None for those of every user.
+            status: tasks with this status, or with one of several; None for every status.
+            parent_id: children of this task; "" for roots, None for all tasks.
+            limit: the maximum number of tasks, 100 by default; None for all.
+            offset: how many of the tasks found are skipped.
+            order_by: "created_at", "started_at", "updated_at", "completed_at", "priority" or "name".
+            order_desc: whether the order is reversed, which that of priorities cannot be; None: the newest
+                first, other fields from low to high.
+
+        Raises:
+            InvalidInputError: a filter, the order or a number is invalid.
+        """
+        if query is not None:
+            return await self.store.find(query)
+        is_reversed = order_by == "created_at" if order_desc is None else order_desc
+        return await self.list_tasks(
+            user_id,
+            status,
+            parent_id=parent_id or None,
+            root_only=parent_id == "",
+            limit=limit,
+            offset=offset,
+            order=f"-{order_by}" if is_reversed else order_by,
+        )
 
     async def update_task_status(
         self,

@@ -110,10 +110,14 @@ def register_task_tree_hook(event: str, hook: Any = None) -> Any:
     Raises:
         InvalidInputError: there is no such event, or the hook cannot be called.
     """
-    if event not in TREE_EVENTS:
-        raise InvalidInputError(f"There is no tree event {event!r}. There are: {', '.join(TREE_EVENTS)}.")
+    _check_tree_event(event)
     hooks = _tree_hooks.setdefault(event, [])
     return partial(_kept, hooks) if hook is None else _kept(hooks, hook)
+
+
+def _check_tree_event(event: str) -> None:
+    if event not in TREE_EVENTS:
+        raise InvalidInputError(f"There is no tree event {event!r}. There are: {', '.join(TREE_EVENTS)}.")
 
 
 def _kept(hooks: list[Any], hook: Any) -> Any:
@@ -122,6 +126,26 @@ def _kept(hooks: list[Any], hook: Any) -> Any:
     if hook not in hooks:
         hooks.append(hook)
     return hook
+
+
+def get_pre_hooks() -> list[TaskPreHook]:
+    """Return the registered hooks that are called before each task, in order."""
+    return list(_pre_hooks)
+
+
+def get_post_hooks() -> list[TaskPostHook]:
+    """Return the registered hooks that are called after each task, in order."""
+    return list(_post_hooks)
+
+
+def get_task_tree_hooks(event: str) -> list[TaskTreeHook]:
+    """Return the hooks that are registered for an event of `TREE_EVENTS`, in order.
+
+    Raises:
+        InvalidInputError: there is no such event.
+    """
+    _check_tree_event(event)
+    return list(_tree_hooks.get(event, ()))
 
 
 def clear_hooks() -> None:

@@ -307,8 +307,11 @@ class ExtensionRegistry:
         return self.entry(extension_id).source if is_executor and self.knows(extension_id) else None
 
     def is_registered(self, extension_id: str) -> bool:
-        """Return whether something is registered in code under an id."""
-        return any(extension_id in held for held in self._held.values())
+        """Return whether something is registered under an id, or an executor of it is installed or named.
+
+        Imports nothing.
+        """
+        return any(extension_id in held for held in self._held.values()) or self.knows(extension_id)
 
     def ids(self, category: ExtensionCategory) -> list[str]:
         """Return the ids registered in code in a category, in order of registration."""
@@ -324,6 +327,36 @@ class ExtensionRegistry:
     def list_all(self) -> list[Registrable]:
         """Return everything that is registered or installed."""
         return [each for category in ExtensionCategory for each in self.list_by_category(category)]
+
+    def get_all_by_category(self, category: ExtensionCategory) -> list[Registrable]:
+        """Return what `list_by_category` returns."""
+        return self.list_by_category(category)
+
+    def list_executors(self) -> list[Registrable]:
+        """Return the executors that are registered or installed, as `list_by_category` does."""
+        return self.list_by_category(ExtensionCategory.EXECUTOR)
+
+    def list_registered(self) -> list[str]:
+        """Return the ids of what is registered in code, by category, and of the other executors, sorted."""
+        in_code = [key for held in self._held.values() for key in held]
+        return list(dict.fromkeys([*in_code, *self.executor_ids()]))
+
+    def get_by_type(self, category: ExtensionCategory, extension_type: str) -> Registrable | None:
+        """Return the first extension of a category with this `type` attribute; None if there is none."""
+        found = self.list_by_category(category)
+        return next((each for each in found if _attribute(each, "type", None) == extension_type), None)
+
+    def get_executor(self, executor_id: str) -> Registrable | None:
+        """Return the class or instance of an executor; None if there is none of this id."""
+        return self.get_by_id(executor_id, ExtensionCategory.EXECUTOR)
+
+    def get_storage(self, storage_id: str) -> Registrable | None:
+        """Return a registered storage extension; None if there is none of this id."""
+        return self.get_by_id(storage_id, ExtensionCategory.STORAGE)
+
+    def get_hooks(self) -> list[Registrable]:
+        """Return the registered extensions of the category HOOK, in order of registration."""
+        return self.list_by_category(ExtensionCategory.HOOK)
 
     def create_executor_instance(
         self, executor_id: str, inputs: dict[str, Json] | None = None, **params: Json

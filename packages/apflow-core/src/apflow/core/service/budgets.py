@@ -75,7 +75,7 @@ class BudgetService(Access):
             )
         budget = limits | ({"on_exceed": on_exceed} if on_exceed else {})
         policy = {**task.policy, "budget": budget}
-        return await TaskRepository(self.db, self.author).update_fields(
+        return await TaskRepository(self.db, author=self.author).update_fields(
             task.id, {"policy": policy}, by=self.user_id
         )
 

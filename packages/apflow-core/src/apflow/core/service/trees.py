@@ -370,7 +370,7 @@ class TreeService(Access):
         for field in MASKED_FIELDS:
             refuse_masked(fields.get(field), field)
         return shown(
-            await TaskRepository(self.db, self.author).update_fields(task.id, fields, by=self.user_id)
+            await TaskRepository(self.db, author=self.author).update_fields(task.id, fields, by=self.user_id)
         )
 
     async def delete(

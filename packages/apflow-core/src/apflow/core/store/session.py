@@ -13,6 +13,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from importlib import import_module
+from os import PathLike, fspath
 from typing import cast
 
 from apflow.core import plugins
@@ -36,6 +37,7 @@ GROUP = "apflow.storages"
 StoreFactory = Callable[[str, Settings], TaskStore]
 
 _stores: dict[str, TaskStore] = {}
+_default: TaskStore | None = None  # of set_default_session()
 _lock = ForkLock()  # guards _stores
 _inherited: list[TaskStore] = []  # stores of the process that this one was forked from, never closed here
 _NO_STORAGE = (
@@ -44,7 +46,9 @@ _NO_STORAGE = (
 )
 
 
-def create_session(url: str | None = None, *, connection_string: str | None = None) -> TaskStore:
+def create_session(
+    url: str | None = None, *, connection_string: str | None = None, path: str | PathLike[str] | None = None
+) -> TaskStore:
     """Return the store of a database: always the same one, until it is closed.
 
     Without a URL: the one that the settings name, else a DuckDB file in the user's data folder. Nothing is
@@ -53,18 +57,22 @@ def create_session(url: str | None = None, *, connection_string: str | None = No
     Args:
         url: the URL of the database, such as "duckdb:///tasks.duckdb"; None for that of the settings.
         connection_string: the former name of `url`.
+        path: a DuckDB file, in place of its URL; None for none.
 
     Raises:
-        InvalidInputError: the URL has no scheme, no storage of that scheme is installed, or both arguments
-            are given.
+        InvalidInputError: the URL has no scheme, no storage of that scheme is installed, or several
+            arguments name different databases.
         SettingsError: APFLOW_TASK_MODEL_CLASS does not name a class.
     """
-    if url is not None and connection_string is not None and url != connection_string:
-        raise InvalidInputError("create_session() takes a url or a connection_string, not both.")
+    given = {each for each in (url, connection_string, _url_of_file(path)) if each}
+    if len(given) > 1:
+        raise InvalidInputError(
+            "create_session() takes one of url, connection_string and path, not several that differ."
+        )
     settings = get_settings()
     if settings.task_model_class and chosen_task_model_class() is None:
         set_task_model_class(_load_class(settings.task_model_class))
-    store = _make(url or connection_string or settings.database_url or _default_url(), settings)
+    store = _make(next(iter(given), None) or settings.database_url or _default_url(), settings)
     with _lock:
         known = _stores.get(store.url)
         if known is not None and not known.is_closed:
@@ -95,8 +103,26 @@ def _load_class(name: str) -> type:
 
 
 def get_default_session() -> TaskStore:
-    """Return the store that the settings name."""
-    return create_session()
+    """Return the store that `set_default_session` has chosen, else the one that the settings name."""
+    return _default if _default is not None and not _default.is_closed else create_session()
+
+
+def set_default_session(db: TaskStore | None) -> None:
+    """Choose the store of everything in this process that is not given one; None: that of the settings.
+
+    It is the choice of this process until the store is closed.
+    """
+    global _default
+    _default = db
+
+
+def reset_default_session() -> None:
+    """Take the choice of `set_default_session` back."""
+    set_default_session(None)
+
+
+def _url_of_file(path: str | PathLike[str] | None) -> str | None:
+    return None if path is None else f"duckdb:///{fspath(path)}"
 
 
 def _make(url: str, settings: Settings) -> TaskStore:

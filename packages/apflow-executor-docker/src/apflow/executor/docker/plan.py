@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apflow.executor.docker.errors import DockerRefusedError
-from apflow.executor.docker.schema import MAX_MEMORY, MEMORY, OUTPUT_BYTES, PIDS
+from apflow.executor.docker.schema import MAX_CPUS, MAX_MEMORY, MEMORY, MIN_CPUS, OUTPUT_BYTES, PIDS
 from apflow.executor.docker.volume import Volume
 
 NO_NETWORK = "none"
@@ -133,9 +133,23 @@ def plan_limits(resources: Mapping[str, Any]) -> Limits:
     """Return the limits of a container, the defaults where none are given."""
     return Limits(
         memory=read_memory(resources.get("memory", MEMORY)),
-        cpu=resources.get("cpu"),
+        cpu=read_cpu(resources.get("cpu")),
         pids=resources.get("pids", PIDS),
     )
+
+
+def read_cpu(given: float | str | None) -> float | None:
+    """Return a number of processors, which may be written as a string; None for no limit.
+
+    Raises:
+        DockerRefusedError: the number is out of range.
+    """
+    if not isinstance(given, str):
+        return given
+    number = float(given)
+    if not MIN_CPUS <= number <= MAX_CPUS:
+        raise DockerRefusedError(f"resources.cpu is {given!r}: write a number from {MIN_CPUS} to {MAX_CPUS}.")
+    return number
 
 
 def read_memory(given: int | str | None) -> int | None:

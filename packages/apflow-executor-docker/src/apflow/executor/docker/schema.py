@@ -9,6 +9,7 @@ from apflow.core.payload.schema import NAMED_ONLY
 
 MEMORY: Final = "1g"  # enough for most commands, and not the whole machine
 PIDS: Final = 256
+MIN_CPUS: Final = 0.01
 MAX_CPUS: Final = 10_000
 MAX_MEMORY: Final = 1 << 62  # bytes: the engine counts with 64 bits
 TIMEOUT: Final = 60
@@ -89,11 +90,13 @@ SCHEMA: dict[str, Any] = {
             "type": "object",
             "properties": {
                 "cpu": {
-                    "type": ["number", "null"],
-                    "minimum": 0.01,
+                    "type": ["number", "string", "null"],
+                    "minimum": MIN_CPUS,
                     "maximum": MAX_CPUS,
+                    "pattern": r"^[0-9]{1,4}(\.[0-9]{1,9})?$",
                     "default": None,
-                    "description": "How many processors it may use; null: as many as there are.",
+                    "description": 'How many processors it may use, also as a string, such as "0.5"; '
+                    "null: as many as there are.",
                 },
                 "memory": {
                     "anyOf": [

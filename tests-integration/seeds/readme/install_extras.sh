@@ -1,4 +1,3 @@
-pip install aipartnerupflow
 # CrewAI LLM task support (includes batch)
 pip install aipartnerupflow[crewai]
 # Includes: CrewManager for LLM-based agent crews

@@ -1,0 +1,5 @@
+"""The former path of `StreamingCallbacks`."""
+
+from apflow.core.manager import StreamingCallbacks
+
+__all__ = ["StreamingCallbacks"]

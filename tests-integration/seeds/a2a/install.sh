@@ -1,0 +1,1 @@
+pip install a2a

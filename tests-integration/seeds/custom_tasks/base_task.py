@@ -1,0 +1,6 @@
+from aipartnerupflow import BaseTask, executor_register
+
+@executor_register()
+class MyTask(BaseTask):
+    id = "my_task"
+    # ...

@@ -1,0 +1,3 @@
+@property
+def description(self) -> str:
+    return "This task performs specific operations"

@@ -1,0 +1,3 @@
+@property
+def name(self) -> str:
+    return "My Task Name"
