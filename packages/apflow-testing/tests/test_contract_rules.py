@@ -13,7 +13,7 @@ from apflow.testing.executor import ExecutorContract
 from apflow.testing.runner import RunnerContract
 from apflow.testing.store import StoreContract
 
-AUTHORS_TESTS = '''
+AUTHORS_TESTS = """
 from apflow.core import BaseTask, LocalRunner, MemoryStore
 from apflow.testing.executor import ExecutorContract
 from apflow.testing.runner import RunnerContract
@@ -62,7 +62,7 @@ class Silent(LocalRunner):
 class TestSilent(RunnerContract):
     def make_runner(self):
         return Silent()
-'''
+"""
 CHOSEN = "declarations or its_own or kinds_do_not_mix or raises_what"
 
 
@@ -71,7 +71,16 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return what pytest shows to the author of three faulty plugins."""
     folder = tmp_path_factory.mktemp("author")
     (folder / "test_plugins.py").write_text(AUTHORS_TESTS)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", "--tb=short"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "asyncio_mode=auto",
+        "--tb=short",
+    ]
     done = subprocess.run(
         [*command, "-k", CHOSEN, "test_plugins.py"],
         cwd=folder,
@@ -116,4 +125,3 @@ def test_every_rule_says_how_to_follow_it(contract: type):
     assert len(rules) > 5
     # Advice says more than a title does.
     assert [rule.__name__ for rule, each in zip(rules, advice, strict=True) if len(each) < 60] == []
-

@@ -25,4 +25,5 @@ def explanation(test: Callable[..., Any], holder: type | None) -> str | None:
     contract = next(each for each in holder.__mro__ if test.__name__ in vars(each))
     rule = test.__name__.removeprefix("test_").replace("_", " ")
     advice = inspect.getdoc(test) or inspect.getdoc(contract) or ""
-    return f"Broken rule: {rule}.\nHow to follow it: {advice}\nThe rule is in {test.__module__}.{contract.__name__}."
+    place = f"{test.__module__}.{contract.__name__}"
+    return f"Broken rule: {rule}.\nHow to follow it: {advice}\nThe rule is in {place}."

@@ -114,8 +114,7 @@ class ExecutorContract(ABC):
     # What it takes
 
     def test_its_input_schema_is_a_json_schema_of_an_object(self) -> None:
-        """`inputs_schema` is a pydantic model, or a valid JSON Schema in plain JSON with "type": "object".
-        """
+        """`inputs_schema` is a pydantic model, or a valid JSON Schema in plain JSON with "type": "object"."""
         schema = self.make_executor().get_input_schema()
         compile_schema(schema)
         assert json.loads(json.dumps(schema)) == schema
@@ -173,8 +172,8 @@ class ExecutorContract(ABC):
 
     @pytest.mark.asyncio
     async def test_two_runs_at_once_share_no_state(self) -> None:
-        """Keep nothing on the class or in globals, and change no mutable class attribute: set attributes of the
-        instance in `execute`.
+        """Keep nothing on the class or in globals, and change no mutable class attribute: set attributes of
+        the instance in `execute`.
         """
         prototype = self.make_executor()
         entry = ExecutorEntry(prototype.id, prototype)
@@ -221,8 +220,8 @@ class ExecutorContract(ABC):
 
     @pytest.mark.asyncio
     async def test_it_runs_as_a_task(self) -> None:
-        """A task with `good_inputs` must complete with one call of `execute`. The error of the task, above, says
-        why it did not.
+        """A task with `good_inputs` must complete with one call of `execute`. The error of the task, above,
+        says why it did not.
         """
         task, calls = await self._run_task(self.good_inputs())
         assert (task.status, task.error) == ("completed", None)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # imported by the fixtures: pytest loads this module at every
     from apflow.testing.trees import Trees
 
 
-# pytest rewrites assertions of test files only, unless it is told of other modules before they are imported.
+# pytest rewrites the assertions of other modules than test files only if they are registered before their import.
 _MODULES = (f"apflow.testing.{each.name}" for each in iter_modules(apflow.testing.__path__))
 pytest.register_assert_rewrite(*(each for each in _MODULES if each not in sys.modules and each != __name__))
 
@@ -33,7 +33,7 @@ def pytest_runtest_makereport(
     """Add the rule to the report of a test of a contract that fails."""
     report = yield
     if report.failed and isinstance(item, pytest.Function):
-        text = explanation(item.function, item.cls)
+        text = explanation(item.obj, item.cls)
         if text is not None:
             report.sections.append((TITLE, text))
     return report

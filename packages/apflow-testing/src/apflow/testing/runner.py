@@ -6,8 +6,8 @@ class TestMyRunner(RunnerContract):
         return MyRunner()
 ```
 
-The executors of the tests can be pickled, and report through files: a runner may call them in another process of
-the machine.
+The executors of the tests can be pickled, and report through files: a runner may call them in another
+process of the machine.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class RunnerContract(ABC):
         """
         call = asyncio.ensure_future(self._call(Waits(), {"folder": str(tmp_path)}))
         async with asyncio.timeout(self.within):
-            while not (tmp_path / "began").exists() and not call.done():
+            while not (tmp_path / "began").exists() and not call.done():  # noqa: ASYNC110 - a file
                 await asyncio.sleep(POLL_INTERVAL_SECONDS)
             call.cancel()
             await asyncio.wait([call])

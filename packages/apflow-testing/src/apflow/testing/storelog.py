@@ -52,8 +52,8 @@ def messages(lines: list[LogLine]) -> list[str]:
 class StoreLogContract(StoreMaker):
     """Storing, reading and deleting log lines.
 
-    The rules are in `TaskStore.add_logs` and `logs`. `lines_of` of `apflow.core.model.log` turns a stored chunk into
-    the lines that a query asks for.
+    The rules are in `TaskStore.add_logs` and `logs`. `lines_of` of `apflow.core.model.log` turns a stored
+    chunk into the lines that a query asks for.
     """
 
     async def test_lines_come_back_as_they_were_added(self, store: TaskStore) -> None:

@@ -27,8 +27,8 @@ def minute(number: int) -> datetime:
 class StoreQueryContract(StoreMaker):
     """Two trees, and what is found in them.
 
-    `TaskQuery` of `apflow.core.store.base` describes each condition, and `ORDERS` each order: ties by position, then
-    id; null times last.
+    `TaskQuery` of `apflow.core.store.base` describes each condition, and `ORDERS` each order: ties by
+    position, then id; null times last.
     """
 
     @pytest_asyncio.fixture

@@ -78,8 +78,8 @@ async def count_up(store: TaskStore, times: int) -> None:
 class StoreRecordContract(StoreMaker):
     """Storing, reading and removing records.
 
-    The rules are in `TaskStore.put_record`, `records` and `remove_record`. `check_record`, `check_records` and
-    `record_text` of `apflow.core.store.rules` refuse and clean what every store must refuse and clean.
+    The rules are in `TaskStore.put_record`, `records` and `remove_record`. `check_record`, `check_records`
+    and `record_text` of `apflow.core.store.rules` refuse and clean what every store must refuse and clean.
     """
 
     @pytest.mark.parametrize("value", VALUES, ids=repr)

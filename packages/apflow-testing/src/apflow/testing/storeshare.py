@@ -68,8 +68,8 @@ class Heard:
 class StoreShareContract(StoreMaker):
     """Owners, leases and notices.
 
-    The rules are in `TaskStore.renew`, `unowned`, `reserve`, `listen` and `announce`, which a store overrides if
-    several processes may use it (`capabilities.is_shared`).
+    The rules are in `TaskStore.renew`, `unowned`, `reserve`, `listen` and `announce`, which a store
+    overrides if several processes may use it (`capabilities.is_shared`).
     """
 
     async def test_runs_that_nobody_owns_are_found_by_those_who_could(self, store: TaskStore) -> None:

@@ -1,6 +1,6 @@
 """The executors that apflow publishes: what they are called and do, and how to install them.
 
-An executor whose package is not installed cannot describe itself. A test compares this list with the packages.
+An executor whose package is not installed cannot describe itself. A test compares the list with the packages.
 """
 
 from __future__ import annotations
