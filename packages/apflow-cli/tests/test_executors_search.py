@@ -10,7 +10,7 @@ from apflow.core.extensions.first_party import FIRST_PARTY
 
 
 def site_with(bare: Any, executor_id: str) -> None:
-    """Install a distribution that offers an executor; it need not be importable."""
+    """Install a distribution that offers an executor; which may not be importable."""
     metadata = bare.folder / "site" / "elsewhere-1.5.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: elsewhere\nVersion: 1.5\n")
