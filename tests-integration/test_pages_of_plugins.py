@@ -95,4 +95,5 @@ def test_the_tables_name_everything_that_an_executor_has():
     # Objects of the engine behind these; `inputs_schema` stands for get_input_schema.
     inner = {"stored_task", "policy_effect", "event_queue", "task_log", "running_call", "get_input_schema"}
     assert sorted(name for name in public - inner if not re.search(rf"`?\b{name}\b", page)) == []
-    assert "inputs_schema" in vars(BaseTask) and "`inputs_schema`" in page
+    assert "inputs_schema" in vars(BaseTask)
+    assert "`inputs_schema`" in page

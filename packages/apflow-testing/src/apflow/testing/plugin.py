@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # imported by the fixtures: pytest loads this module at every
     from apflow.testing.trees import Trees
 
 
-# pytest rewrites the assertions of modules that are no tests only if they are registered before the import.
+# pytest rewrites assertions outside of test files only in modules that are registered before their import.
 _MODULES = (f"apflow.testing.{each.name}" for each in iter_modules(apflow.testing.__path__))
 pytest.register_assert_rewrite(*(each for each in _MODULES if each not in sys.modules and each != __name__))
 
