@@ -1,4 +1,4 @@
-"""What users get from wheels alone: the core with one executor, a store that is added, and plugins of their own.
+"""What users get from wheels alone: the core with one executor, a store that is added, and custom plugins.
 
 The plugin is written by `apflow new`, and changed as docs/how-to/write-an-executor.md says.
 """
@@ -231,11 +231,14 @@ async def test_it_runs_by_mcp(developing: Environment, plugin: Path):
     settings = {"APFLOW_DATABASE_URL": f"duckdb:///{plugin.parent}/mcp.duckdb", "HOME": str(plugin.parent)}
     arguments = ["-m", "apflow.cli", "mcp", "serve", "--tools", "default,run_count_lines"]
     server = StdioServerParameters(command=str(developing.python), args=arguments, env=PLAIN | settings)
-    async with asyncio.timeout(300), stdio_client(server) as (reading, writing):
-        async with ClientSession(reading, writing) as session:
-            await session.initialize()
-            assert "run_count_lines" in [each.name for each in (await session.list_tools()).tools]
-            answer = await session.call_tool("run_count_lines", {"inputs": {"path": str(plugin)}})
+    async with (
+        asyncio.timeout(300),
+        stdio_client(server) as (reading, writing),
+        ClientSession(reading, writing) as session,
+    ):
+        await session.initialize()
+        assert "run_count_lines" in [each.name for each in (await session.list_tools()).tools]
+        answer = await session.call_tool("run_count_lines", {"inputs": {"path": str(plugin)}})
     assert '"count": 3' in json.dumps(answer.model_dump(mode="json", by_alias=True))
 
 

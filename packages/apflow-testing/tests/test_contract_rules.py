@@ -123,5 +123,7 @@ def test_every_rule_says_how_to_follow_it(contract: type):
     told = [explanation(rule, contract) or "" for rule in rules]
     advice = [text.partition("How to follow it: ")[2].partition("\nThe rule is in")[0] for text in told]
     assert len(rules) > 5
-    # Advice says more than a title does.
-    assert [rule.__name__ for rule, each in zip(rules, advice, strict=True) if len(each) < 60] == []
+    # More than a title, and, except where a class of a few rules has the advice, of the rule itself.
+    general = inspect.getdoc(contract)
+    told_nothing = [each == general or len(each) < 60 for each in advice]
+    assert [rule.__name__ for rule, is_bare in zip(rules, told_nothing, strict=True) if is_bare] == []
