@@ -45,7 +45,7 @@ def run(*command: str, folder: Path, **variables: str) -> subprocess.CompletedPr
         env={**plain, "HOME": str(folder), **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 

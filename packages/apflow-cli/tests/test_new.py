@@ -65,7 +65,7 @@ def test_new_packages_pass_their_tests(written: Any):
         env=written.variables,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
