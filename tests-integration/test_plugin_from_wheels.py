@@ -70,7 +70,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
 def developing(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """Return the environment of an author: the command line, the test kit, the server, and mypy."""
     environment = new_environment(tmp_path_factory.mktemp("developing") / "venv")
-    server = f"apflow-server[mcp] @ {wheels['apflow-server'].path.as_uri()}"
+    server = f"apflow-server[a2a,mcp] @ {wheels['apflow-server'].path.as_uri()}"
     installed = environment.install(*wheels.needed_by(each for each in NAMES if each != "apflow-server"))
     assert installed.returncode == 0, installed.stderr
     install(environment, server, wheels["apflow-http"].path, "mypy", "httpx")
