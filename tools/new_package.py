@@ -20,6 +20,8 @@ from repository import ROOT, Package, report
 from sync import version_now
 
 TEMPLATES = ROOT / "tools" / "template"
+# What the executor of a user begins with, the executor of a package of ours does, too.
+OF_PLUGINS = ROOT / "packages/apflow-cli/src/apflow/cli/scaffold/templates"
 
 
 def facts(name: str, description: str) -> dict[str, str]:
@@ -30,7 +32,8 @@ def facts(name: str, description: str) -> dict[str, str]:
         "module": Package(Path(name)).module,
         "description": description.rstrip("."),
         "version": version_now(),
-        "executor_id": "_".join([*words, "executor"]),
+        "id": "_".join([*words, "executor"]),
+        "title": " ".join(words).capitalize(),
         "class_name": "".join(word.capitalize() for word in words) + "Executor",
     }
 
@@ -38,18 +41,21 @@ def facts(name: str, description: str) -> dict[str, str]:
 def make(folder: Path, description: str) -> Package:
     """Write the package into `folder`, whose name is the distribution's."""
     package = Package(folder)
-    template = TEMPLATES / ("executor" if package.name.startswith("apflow-executor-") else "plain")
+    is_executor = package.name.startswith("apflow-executor-")
+    template = TEMPLATES / ("executor" if is_executor else "plain")
     places = {
-        "pyproject.toml": folder / "pyproject.toml",
-        "README.md": folder / "README.md",
-        "__init__.py": package.module_folder / "__init__.py",
-        "test_package.py": folder / "tests" / "test_package.py",
+        folder / "pyproject.toml": template / "pyproject.toml.txt",
+        folder / "README.md": TEMPLATES / "README.md.txt",
+        package.module_folder / "__init__.py": OF_PLUGINS / "executor" / "module.py.txt"
+        if is_executor
+        else template / "__init__.py.txt",
+        folder / "tests" / "test_package.py": OF_PLUGINS / "executor" / "test_plugin.py.txt"
+        if is_executor
+        else template / "test_package.py.txt",
     }
-    for file, place in places.items():
+    for place, source in places.items():
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(
-            Template((template / f"{file}.txt").read_text()).substitute(facts(package.name, description))
-        )
+        place.write_text(Template(source.read_text()).substitute(facts(package.name, description)))
     shutil.copy(ROOT / "LICENSE", folder)
     (package.module_folder / "py.typed").touch()
     return package

@@ -12,8 +12,8 @@ from apflow.core.errors import (
     ValidationError,
 )
 from apflow.core.extensions.executor import BaseTask, ExecutableTask
+from apflow.core.extensions.first_party import FIRST_PARTY
 from apflow.core.extensions.registry import (
-    FIRST_PARTY,
     Extension,
     ExtensionCategory,
     StorageExtension,
@@ -208,7 +208,7 @@ def test_an_unknown_id_names_near_matches():
 
 @pytest.mark.parametrize(
     ("executor_id", "distribution"),
-    [(each, FIRST_PARTY[each]) for each in ("crewai_executor", "generate_executor")],
+    [(each, FIRST_PARTY[each].distribution) for each in ("crewai_executor", "generate_executor")],
 )
 def test_an_unknown_first_party_id_names_what_to_install(executor_id: str, distribution: str):
     if executor_is_known(executor_id):

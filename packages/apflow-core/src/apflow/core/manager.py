@@ -18,7 +18,7 @@ from apflow.core.errors import InvalidInputError, NotFoundError
 from apflow.core.events.subscription import Subscription
 from apflow.core.extensions.executor import ExecutableTask
 from apflow.core.extensions.hooks import Hooks, TaskPostHook, TaskPreHook, name_of
-from apflow.core.extensions.runner import Runner
+from apflow.core.extensions.runner import Runner, chosen_runner
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.task import Json, Task
 from apflow.core.model.tree import TaskTreeNode
@@ -88,7 +88,7 @@ class TaskManager:
         pre_hooks: called before each task of this manager's runs, after the registered ones.
         post_hooks: called after each task, after the registered ones.
         executor_instances: filled, while a task runs, with task id -> executor instance.
-        runner: where executors are called; in this process by default.
+        runner: where executors are called; by default the runner that the setting `runner` names.
         max_concurrency: concurrent executor calls of each run; the process has a separate limit.
 
     Raises:
@@ -179,15 +179,13 @@ class TaskManager:
         return aiter(Subscription(driver.bus, self.db, root_id, after=after, size=size))
 
     def _driver(self) -> Driver:
-        driver = Driver(
+        return Driver(
             self.db,
             hooks=Hooks.current(self.pre_hooks, self.post_hooks),
+            runner=self._runner or chosen_runner(),
             instances=self.executor_instances,
             max_concurrency=self._max_concurrency,
         )
-        if self._runner is not None:
-            driver.runner = self._runner
-        return driver
 
     async def _run(self, node: TaskTreeNode, force: bool) -> None:
         # Which tree a task belongs to, and whether it is the root, never changes.

@@ -73,6 +73,7 @@ class Settings:
     import_modules: tuple[str, ...] = ()  # modules that register executors; also APFLOW_IMPORT
     task_model_class: str = ""  # "module:Class" with the custom columns of tasks
     hooks: tuple[str, ...] = ()  # names of hook plugins that run
+    runner: str = "local"  # name of the plugin that calls executors; "local": this process does
     plugins_prefer: Mapping[str, str] = field(default_factory=dict[str, str])  # name -> distribution
     bind: str = "127.0.0.1:8000"  # where a server listens
     public_url: str = ""  # of the server, as its callers see it

@@ -88,9 +88,13 @@ class ExecutorContract(ABC):
     # What it is
 
     def test_it_is_an_executable_task(self) -> None:
+        """Derive the class from `apflow.core.BaseTask`, and return an instance from `make_executor`."""
         assert isinstance(self.make_executor(), ExecutableTask)
 
     def test_it_has_an_id_a_name_and_a_description(self) -> None:
+        """Set `id`, `name` and `description` to strings that are not empty. The id has no spaces, and is the
+        same for all instances.
+        """
         executor = self.make_executor()
         for text in (executor.id, executor.name, executor.description):
             assert isinstance(text, str)
@@ -99,6 +103,9 @@ class ExecutorContract(ABC):
         assert self.make_executor().id == executor.id
 
     def test_its_declarations_have_a_meaning(self) -> None:
+        """Set `effect` to "pure", "idempotent" or "once", `cancelable` to a bool, and `max_concurrency` to a
+        positive int or None.
+        """
         executor = self.make_executor()
         assert executor.effect in ("pure", "idempotent", "once")
         assert isinstance(executor.cancelable, bool)
@@ -107,16 +114,19 @@ class ExecutorContract(ABC):
     # What it takes
 
     def test_its_input_schema_is_a_json_schema_of_an_object(self) -> None:
+        """`inputs_schema` is a pydantic model, or a valid JSON Schema in plain JSON with "type": "object"."""
         schema = self.make_executor().get_input_schema()
         compile_schema(schema)
         assert json.loads(json.dumps(schema)) == schema
         assert schema.get("type") == "object"
 
     def test_every_input_is_described(self) -> None:
+        """Give each property of `inputs_schema` a "description": interfaces and language models show it."""
         properties = self.make_executor().get_input_schema().get("properties", {})
         assert [name for name, declared in properties.items() if not declared.get("description")] == []
 
     def test_its_defaults_and_examples_obey_its_own_schema(self) -> None:
+        """Change the "default" or the "examples" of the property that the error names, or its schema."""
         schema = self.make_executor().get_input_schema()
         for name, declared in schema.get("properties", {}).items():
             one = compile_schema({"$defs": schema.get("$defs", {}), "properties": {name: declared}})
@@ -126,11 +136,15 @@ class ExecutorContract(ABC):
                 one.validate({name: value})
 
     def test_good_inputs_are_accepted_and_defaults_added(self) -> None:
+        """`good_inputs` must satisfy `inputs_schema`. Change the one or the other."""
         inputs, schema = self._inputs(self.good_inputs()), self._schema()
         expected = {*self.good_inputs(), *(schema.defaults if schema else ())}
         assert sorted(expected - inputs.keys()) == []
 
     def test_bad_inputs_are_refused(self) -> None:
+        """Make `inputs_schema` stricter ("required", "type", "additionalProperties": False), or return from
+        `bad_inputs` only inputs that it must refuse.
+        """
         for bad in self._bad_inputs():
             with pytest.raises(ValidationError):
                 self._inputs(bad)
@@ -139,6 +153,9 @@ class ExecutorContract(ABC):
 
     @pytest.mark.asyncio
     async def test_it_returns_plain_json_in_bounded_time(self) -> None:
+        """`execute` returns dicts with string keys, lists, strings, finite numbers, bools and None, and not
+        {"status": "failed"}, within `run_within` seconds. Convert other objects, and turn tuples into lists.
+        """
         result = await self._run(self._made(), self._inputs(self.good_inputs()))
         assert json.loads(json.dumps(result, allow_nan=False)) == result
         status = cast("Inputs", result).get("status") if isinstance(result, dict) else None
@@ -147,6 +164,7 @@ class ExecutorContract(ABC):
 
     @pytest.mark.asyncio
     async def test_it_leaves_its_inputs_and_the_results_of_others_alone(self) -> None:
+        """Copy `inputs` and `dependency_results` before changing them: other tasks see the same objects."""
         executor, inputs = self._made(), self._inputs(self.good_inputs())
         before = copy.deepcopy((inputs, dict(executor.dependency_results)))
         await self._run(executor, inputs)
@@ -154,6 +172,9 @@ class ExecutorContract(ABC):
 
     @pytest.mark.asyncio
     async def test_two_runs_at_once_share_no_state(self) -> None:
+        """Keep nothing on the class or in globals, and change no mutable class attribute: set attributes of
+        the instance in `execute`.
+        """
         prototype = self.make_executor()
         entry = ExecutorEntry(prototype.id, prototype)
         before = _state(prototype)
@@ -170,6 +191,10 @@ class ExecutorContract(ABC):
 
     @pytest.mark.asyncio
     async def test_it_stops_when_it_is_cancelled(self) -> None:
+        """Let `CancelledError` pass in `async def execute`. In a plain `def execute`, return when
+        `self.cancellation_checker()` is true, and give blocking calls a timeout. It must end within
+        `stop_within` seconds.
+        """
         executor, is_cancelled = self._made(), asyncio.Event()
         executor.cancellation_checker = is_cancelled.is_set
         inputs = self._inputs(self.slow_inputs())
@@ -187,6 +212,7 @@ class ExecutorContract(ABC):
 
     @pytest.mark.asyncio
     async def test_cancelling_what_does_not_run_does_no_harm(self) -> None:
+        """`cancel` may be called before `execute` has begun: do nothing then, and raise nothing."""
         async with asyncio.timeout(self.stop_within):
             await call_cancel(self._made())
 
@@ -194,12 +220,18 @@ class ExecutorContract(ABC):
 
     @pytest.mark.asyncio
     async def test_it_runs_as_a_task(self) -> None:
+        """A task with `good_inputs` must complete with one call of `execute`. The error of the task, above,
+        says why it did not.
+        """
         task, calls = await self._run_task(self.good_inputs())
         assert (task.status, task.error) == ("completed", None)
         assert len(calls) == 1
 
     @pytest.mark.asyncio
     async def test_bad_inputs_fail_the_task_before_it_is_executed(self) -> None:
+        """Put the rules for inputs into `inputs_schema`, and not into `execute`: apflow refuses bad inputs
+        before it calls the code.
+        """
         task, calls = await self._run_task(self._bad_inputs()[0])
         assert task.status == "failed"
         assert task.result["error_type"] == "ValidationError"

@@ -38,7 +38,12 @@ async def fail(store: TaskStore, task_id: str, *numbers: int) -> None:
 
 
 class StoreAttemptContract(StoreMaker):
-    """Storing, reading and removing records of attempts."""
+    """Storing, reading and removing records of attempts.
+
+    Store `Transition.attempts` in the transaction of the move, and only if the move wins; return them from
+    `TaskStore.attempts`, and remove them with the task. A store that does not keep them leaves
+    `capabilities.has_attempts` false.
+    """
 
     @pytest.fixture(autouse=True)
     def _keeps_attempts(self, tmp_path: Path) -> None:

@@ -50,7 +50,11 @@ def messages(lines: list[LogLine]) -> list[str]:
 
 
 class StoreLogContract(StoreMaker):
-    """Storing, reading and deleting log lines."""
+    """Storing, reading and deleting log lines.
+
+    The rules are in `TaskStore.add_logs` and `logs`. `lines_of` of `apflow.core.model.log` turns a stored
+    chunk into the lines that a query asks for.
+    """
 
     async def test_lines_come_back_as_they_were_added(self, store: TaskStore) -> None:
         chunk = a_chunk("child", *TEXTS, attempt=3)

@@ -25,7 +25,11 @@ def minute(number: int) -> datetime:
 
 
 class StoreQueryContract(StoreMaker):
-    """Two trees, and what is found in them."""
+    """Two trees, and what is found in them.
+
+    `TaskQuery` of `apflow.core.store.base` describes each condition, and `ORDERS` each order: ties by
+    position, then id; null times last.
+    """
 
     @pytest_asyncio.fixture
     async def filled(self, tmp_path: Path) -> AsyncIterator[TaskStore]:

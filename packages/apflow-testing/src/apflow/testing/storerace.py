@@ -72,7 +72,11 @@ def as_any_change(added: list[str], moves: list[AnyMove], removed: list[str], is
 
 
 class StoreRaceContract(StoreMaker):
-    """Many writers at once."""
+    """Many writers at once.
+
+    Each `TaskStore.write` is one transaction that other writers see as a whole or not at all: check the
+    `expects` of all moves and write within the same lock or serializable transaction.
+    """
 
     async def test_of_many_that_start_one_task_one_wins(self, store: TaskStore) -> None:
         await store.add(a_tree("r", "a"))

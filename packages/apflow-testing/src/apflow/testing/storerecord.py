@@ -76,7 +76,11 @@ async def count_up(store: TaskStore, times: int) -> None:
 
 
 class StoreRecordContract(StoreMaker):
-    """Storing, reading and removing records."""
+    """Storing, reading and removing records.
+
+    The rules are in `TaskStore.put_record`, `records` and `remove_record`. `check_record`, `check_records`
+    and `record_text` of `apflow.core.store.rules` refuse and clean what every store must refuse and clean.
+    """
 
     @pytest.mark.parametrize("value", VALUES, ids=repr)
     async def test_a_record_comes_back_as_it_was_stored(self, store: TaskStore, value: Json) -> None:

@@ -66,7 +66,11 @@ class Heard:
 
 
 class StoreShareContract(StoreMaker):
-    """Owners, leases and notices."""
+    """Owners, leases and notices.
+
+    The rules are in `TaskStore.renew`, `unowned`, `reserve`, `listen` and `announce`, which a store
+    overrides if several processes may use it (`capabilities.is_shared`).
+    """
 
     async def test_runs_that_nobody_owns_are_found_by_those_who_could(self, store: TaskStore) -> None:
         for task in (a_request("r"), a_task("idle"), a_request("owned"), a_request("urgent", priority=0)):

@@ -27,7 +27,11 @@ def entry(
 
 
 class StoreUsageContract(StoreMaker):
-    """Adding usage and summing it up."""
+    """Adding usage and summing it up.
+
+    The rules are in `TaskStore.add_usage` and `usage`. A store that does not keep usage leaves
+    `capabilities.has_usage` false.
+    """
 
     @pytest.fixture(autouse=True)
     def requires_usage(self, store: TaskStore) -> None:

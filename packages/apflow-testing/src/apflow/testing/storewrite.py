@@ -39,7 +39,11 @@ def full_task() -> Task:
 
 
 class StoreWriteContract(StoreMaker):
-    """Adding, moving and removing."""
+    """Adding, moving and removing.
+
+    The rules are in `TaskStore.write`, `Change` and `Transition` of `apflow.core.store.base`; `MemoryStore`
+    follows them in plain Python, and `apflow.core.store.rules` has what all stores share.
+    """
 
     async def test_a_task_comes_back_as_it_was_added(self, store: TaskStore) -> None:
         task = full_task()

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from apflow.cli.inputs.completion import complete_executor
-from apflow.cli.inputs.options import session_of, with_executors
+from apflow.cli.inputs.options import session_of, with_executors, with_output
 
 
 @click.group()
 def executors() -> None:
-    """List and describe the executors that tasks can use."""
+    """List and describe the executors that tasks can use, and find those that can be installed."""
 
 
 @executors.command("list")
@@ -73,3 +73,39 @@ def show(ctx: click.Context, executor_id: str) -> None:
     if schema is not None:
         write_line("input_schema")
         write_line(json.dumps(schema, indent=2))
+
+
+@executors.command()
+@click.argument("words", nargs=-1)
+@with_output
+@click.pass_context
+def search(ctx: click.Context, words: tuple[str, ...]) -> None:
+    """Find executors of apflow that are not installed, with the command that installs them.
+
+    Lists those whose ID, package or description contains every word. Without words, lists all.
+    """
+    from apflow.cli.display.output import write_json, write_note, write_table
+    from apflow.core.extensions.first_party import search
+
+    found = search(words)
+    missing = [each for each in found if not each.is_installed]
+    installed = [each.executor_id for each in found if each.is_installed]
+    if session_of(ctx).is_json:
+        rows = [
+            {
+                "id": each.executor_id,
+                "distribution": each.distribution,
+                "description": each.description,
+                "command": each.command,
+            }
+            for each in missing
+        ]
+        write_json({"executors": rows, "installed": installed})
+        return
+    if missing:
+        rows = [(each.executor_id, each.command, each.description) for each in missing]
+        write_table(("executor_id", "install", "description"), rows)
+    if installed:
+        write_note(f"Installed already: {', '.join(installed)}. See `apflow executors list`.")
+    elif not missing:
+        write_note("No executor of apflow has these words. `apflow executors search` lists all.")

@@ -48,6 +48,7 @@ DESCRIPTIONS: dict[str, str] = {
     "import_modules": "modules that register executors, comma-separated",
     "task_model_class": "module:Class with the custom columns of tasks",
     "hooks": "hook plugins to run, comma-separated",
+    "runner": "the installed runner that calls executors; local calls them in this process",
     "plugins_prefer": "which package to use where two offer the same name: NAME=PACKAGE, comma-separated",
     "bind": "address and port on which a server listens",
     "public_url": "URL of the server as seen by its clients",

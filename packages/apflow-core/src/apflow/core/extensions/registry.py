@@ -30,6 +30,7 @@ from apflow.core.errors import (
     ValidationError,
 )
 from apflow.core.extensions.executor import BaseTask, ExecutableTask, input_schema_of
+from apflow.core.extensions.first_party import FIRST_PARTY
 from apflow.core.extensions.hooks import (
     OfExecutor,
     TaskPostHook,
@@ -45,24 +46,6 @@ from apflow.core.payload.schema import InputSchema, compile_schema
 logger = logging.getLogger(__name__)
 
 GROUP = "apflow.executors"
-
-FIRST_PARTY: Mapping[str, str] = {
-    "system_info_executor": "apflow-executor-system-info",
-    "command_executor": "apflow-executor-command",
-    "aggregate_results_executor": "apflow-executor-aggregate",
-    "rest_executor": "apflow-executor-http",
-    "websocket_executor": "apflow-executor-websocket",
-    "ssh_executor": "apflow-executor-ssh",
-    "docker_executor": "apflow-executor-docker",
-    "grpc_executor": "apflow-executor-grpc",
-    "apflow_api_executor": "apflow-executor-apflow",
-    "a2a_executor": "apflow-executor-a2a",
-    "mcp_executor": "apflow-executor-mcp",
-    "llm_executor": "apflow-executor-llm",
-    "crewai_executor": "apflow-executor-crewai",
-    "batch_crewai_executor": "apflow-executor-crewai",
-    "generate_executor": "apflow-executor-generate",
-}
 
 
 class ExtensionCategory(StrEnum):
@@ -517,10 +500,10 @@ def executor_ids() -> list[str]:
 def advise(executor_id: str) -> str:
     """Return advice on an unknown executor id: what to install, or similar ids."""
     if executor_id in FIRST_PARTY:
-        return f"It is in a separate distribution: pip install {FIRST_PARTY[executor_id]}"
+        return f"It is in a separate distribution: {FIRST_PARTY[executor_id].command}"
     known = executor_ids()
     near = difflib.get_close_matches(executor_id, {*known, *FIRST_PARTY}, n=3)
-    named = [each if each in known else f"{each} (pip install {FIRST_PARTY[each]})" for each in near]
+    named = [each if each in known else f"{each} ({FIRST_PARTY[each].command})" for each in near]
     if named:
         return f"Did you mean {' or '.join(named)}?"
     return (

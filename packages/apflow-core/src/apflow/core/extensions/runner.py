@@ -1,16 +1,28 @@
-"""Where an executor is called: in this process, or wherever an existing engine spreads work."""
+"""Where an executor is called: in this process, or wherever an existing engine spreads work.
+
+The setting `runner` names an entry point of the group `apflow.runners`: a class or a function without
+parameters that returns a `Runner`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator
-from typing import Any, Final, Protocol
+import inspect
+from collections.abc import Awaitable, Callable, Generator
+from functools import cache
+from typing import Any, Final, Protocol, cast
 
+from apflow.core import plugins
 from apflow.core.concurrency.containment import INSIST_SECONDS
+from apflow.core.errors import PluginLoadError, SettingsError
 from apflow.core.extensions.calling import call_execute, running_executor
 from apflow.core.extensions.executor import ExecutableTask
 from apflow.core.model.task import Json
+from apflow.core.process.error_text import describe_error
+from apflow.core.settings import get_settings
 
+GROUP: Final = "apflow.runners"
+LOCAL: Final = "local"  # the name of `LocalRunner`, which is always there
 BLOCKING_ADVICE: Final = (
     "Make the function sync (`def`, not `async def`), so that it runs in a thread, or call what blocks by "
     "`await asyncio.to_thread(...)`."
@@ -19,7 +31,7 @@ BLOCKED_SECONDS: Final = 0.1  # after a timeout: code that ends later has blocke
 
 
 class Runner(Protocol):
-    """Calls executors. An entry point of the group `apflow.runners` makes another one known."""
+    """Calls executors. One instance serves all event loops of a process, so it is bound to none of them."""
 
     async def call(self, executor: ExecutableTask, inputs: dict[str, Json], timeout: float | None) -> Json:
         """Return what the executor returns; raise what it raises.
@@ -53,6 +65,40 @@ class LocalRunner:
             return await _call_within(executor, inputs, timeout)
         finally:
             running_executor.reset(token)
+
+
+def chosen_runner() -> Runner:
+    """Return the runner that the setting `runner` names. It is made once in each process.
+
+    Raises:
+        SettingsError: no installed distribution offers a runner of that name.
+        PluginError: it cannot be loaded or made, or two distributions offer it.
+    """
+    name = get_settings().runner
+    if name == LOCAL:
+        return LocalRunner()
+    info = plugins.find(GROUP, name)
+    if info is None:
+        known = ", ".join(sorted({LOCAL, *plugins.names(GROUP)}))
+        raise SettingsError(
+            f"APFLOW_RUNNER is {name!r}, but no installed package offers a runner of that name. There are: "
+            f"{known}. Install the package that offers it, or choose another runner."
+        )
+    made, cause = _made(cast("Callable[[], object]", plugins.load(GROUP, name)))
+    if cause:
+        raise PluginLoadError(GROUP, name, info.distribution, info.version, f"{info.value} {cause}")
+    return cast("Runner", made)
+
+
+@cache
+def _made(factory: Callable[[], object]) -> tuple[object, str]:
+    """Return what a plugin makes, and why that is not a runner; empty if it is one."""
+    try:
+        made = factory()
+    except Exception as error:  # noqa: BLE001 - the plugin's own code
+        return None, f"makes no runner: {plugins.without_paths(describe_error(error))}"
+    is_runner = inspect.iscoroutinefunction(getattr(made, "call", None))
+    return made, "" if is_runner else f"makes a {type(made).__name__}, which has no `async def call`"
 
 
 async def _call_within(executor: ExecutableTask, inputs: dict[str, Json], timeout: float) -> Json:

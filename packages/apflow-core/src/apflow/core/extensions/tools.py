@@ -42,6 +42,10 @@ def tool_register(
 def tool_register(tool: Any = None, *, tool_id: str | None = None, override: bool = False) -> Any:
     """Register a tool: a decorator with or without a call, or a call with a class or an instance.
 
+    Args:
+        tool_id: the id to register under; by default the tool's own.
+        override: replace another class that holds the id.
+
     Raises:
         ExtensionTakenError: another class holds the id and `override` is not given.
     """
@@ -58,7 +62,8 @@ def get_tool(tool_id: str) -> Tool:
 
     Raises:
         InvalidInputError: there is none of this id.
-        PluginError: it cannot be loaded, or two distributions offer it.
+        PluginLoadError: it cannot be loaded.
+        PluginConflictError: two distributions offer it.
     """
     found = get_registry().get_by_id(tool_id, ExtensionCategory.TOOL) or _load(tool_id)
     return cast("Tool", found() if isinstance(found, type) else found)

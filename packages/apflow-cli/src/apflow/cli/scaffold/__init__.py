@@ -1,0 +1,1 @@
+"""New distributions of plugins: their names, their kinds, and the files they begin with."""

@@ -1,0 +1,90 @@
+"""The runner of apflow passes the contract of runners, which catches runners that break it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apflow.core import ExecutableTask, LocalRunner, Runner
+from apflow.core.extensions.calling import call_execute
+from apflow.testing.runner import RunnerContract
+
+
+class TestLocalRunner(RunnerContract):
+    def make_runner(self) -> Runner:
+        return LocalRunner()
+
+
+class Altering(LocalRunner):
+    async def call(self, executor: ExecutableTask, inputs: dict[str, Any], timeout: float | None) -> Any:
+        return {"result": await super().call(executor, inputs, timeout)}
+
+
+class AsyncOnly(LocalRunner):
+    async def call(self, executor: ExecutableTask, inputs: dict[str, Any], timeout: float | None) -> Any:
+        return await executor.execute(inputs)
+
+
+class Silent(LocalRunner):
+    async def call(self, executor: ExecutableTask, inputs: dict[str, Any], timeout: float | None) -> Any:
+        try:
+            return await super().call(executor, inputs, timeout)
+        except LookupError:
+            return None
+
+
+class Mixing(LocalRunner):
+    async def call(self, executor: ExecutableTask, inputs: dict[str, Any], timeout: float | None) -> Any:
+        self.inputs = inputs
+        await asyncio.sleep(0)
+        return await super().call(executor, self.inputs, timeout)
+
+
+class Patient(LocalRunner):
+    async def call(self, executor: ExecutableTask, inputs: dict[str, Any], timeout: float | None) -> Any:
+        return await super().call(executor, inputs, None)
+
+
+class Leaving(LocalRunner):
+    """Does not wait for the code that it cancels."""
+
+    async def call(self, executor: ExecutableTask, inputs: dict[str, Any], timeout: float | None) -> Any:
+        call = asyncio.ensure_future(call_execute(executor, inputs))
+        try:
+            return await asyncio.shield(call)
+        finally:
+            call.cancel()
+
+
+class ContractOf(RunnerContract):
+    within = 1.0
+
+    def __init__(self, kind: type[Runner]) -> None:
+        self._kind = kind
+
+    def make_runner(self) -> Runner:
+        return self._kind()
+
+
+@pytest.mark.parametrize(
+    ("kind", "test"),
+    [
+        (Altering, "test_a_call_returns_what_the_executor_returns"),
+        (AsyncOnly, "test_a_plain_execute_is_called_too"),
+        (Silent, "test_a_call_raises_what_the_executor_raises"),
+        (Mixing, "test_calls_at_once_do_not_mix"),
+        (Leaving, "test_a_cancelled_call_ends_after_the_code"),
+    ],
+)
+async def test_a_fault_is_caught(kind: type[Runner], test: str, tmp_path: Path):
+    arguments = [tmp_path] if "cancelled" in test else []
+    with pytest.raises((AssertionError, TypeError, pytest.fail.Exception)):
+        await getattr(ContractOf(kind), test)(*arguments)
+
+
+async def test_a_runner_that_ignores_the_timeout_is_caught(tmp_path: Path):
+    with pytest.raises(TimeoutError):  # of the contract itself, and not of the runner
+        await ContractOf(Patient).test_a_call_that_takes_too_long_raises_a_timeout_error(tmp_path)
