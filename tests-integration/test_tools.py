@@ -204,6 +204,41 @@ def test_a_terminated_nightly_run_ends_its_suite(repository: Path):
     wait_for(lambda: not is_alive(int(pid_file.read_text())))
 
 
+RELEASE = "import sys; sys.path.insert(0, sys.argv[1]); import release; from pathlib import Path; "
+
+
+def of_release(expression: str, *arguments: str) -> str:
+    """Return what an expression prints that uses `tools/release.py`."""
+    command = [sys.executable, "-c", RELEASE + f"print({expression})", str(ROOT / "tools"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("licence", "is_acceptable"),
+    [
+        ("MIT", "True"),
+        ("BSD-3-Clause", "True"),
+        ("GPL-2.0-or-later OR Apache-2.0", "True"),
+        ("GNU Lesser General Public License v3 (LGPLv3)", "True"),
+        ("GPL-3.0-only", "False"),
+        ("AGPL-3.0", "False"),
+        ("UNKNOWN", "False"),
+        ("Limited use", "False"),
+    ],
+)
+def test_a_licence_that_needs_a_decision_is_noticed(licence: str, is_acceptable: str):
+    assert of_release("release.is_acceptable(sys.argv[2])", licence) == is_acceptable
+
+
+def test_a_dependency_that_runs_code_at_each_start_is_noticed(tmp_path: Path):
+    """Two versions of a known library stole credentials by such a file."""
+    for name, file in {"good": "good/__init__.py", "bad_one": "bad_init.pth", "setuptools": "d.pth"}.items():
+        (tmp_path / f"{name}-1.0.dist-info").mkdir()
+        (tmp_path / f"{name}-1.0.dist-info" / "RECORD").write_text(f"{file},sha256=x,1\n")
+    found = of_release("*release.pth_faults(Path(sys.argv[2])), sep='\\n'", str(tmp_path))
+    assert found == "bad-one brings bad_init.pth, which runs whenever Python starts"
+
+
 PROSE = {
     "page.md": "A task is told of this.\n\n`is told` and\n\n```\nis told\n```\n",  # prose: allow
     "docstring.py": '"""A module.\n\nWhoever calls it waits.\n"""\n',  # prose: allow

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
-from installing import CONSTRAINTS, CREWAI, ROOT, Environment, Wheels, build, must_run, new_environment
+from installing import CONSTRAINTS, CREWAI, ROOT, Environment, Wheels, build, must_run, new_environment, run
 
 pytestmark = pytest.mark.wheels
 NAMES = sorted(each.parent.name for each in ROOT.glob("packages/*/pyproject.toml"))
@@ -61,6 +63,37 @@ def test_a_wheel_holds_its_own_corner_of_the_namespace_and_nothing_else(wheels: 
     assert [file for file in files if not file.startswith(corner) and ".dist-info/" not in file] == []
     assert corner + "py.typed" in files
     assert any(file.endswith("/licenses/LICENSE") for file in files)
+
+
+def archives(folder: Path, into: Path, epoch: int) -> dict[str, bytes]:
+    """Build the wheel and the sdist of a package, and return them by name."""
+    options = ["--quiet", "--build-constraints", CONSTRAINTS, "-o", into]
+    built = run("uv", "build", *options, folder, environment={"SOURCE_DATE_EPOCH": str(epoch)})
+    assert built.returncode == 0, built.stderr
+    return {file.name: file.read_bytes() for file in into.iterdir() if file.suffix in (".whl", ".gz")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_builds_are_equal(tmp_path: Path, name: str):
+    """Of files at another place, written at another time, that only their owner may read."""
+    folder, epoch = ROOT / "packages" / name, 1_700_000_000
+    (tmp_path / "elsewhere" / ".git").mkdir(parents=True)
+    shutil.copy(ROOT / ".gitignore", tmp_path / "elsewhere")
+    copy = tmp_path / "elsewhere" / "packages" / name
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    for file in copy.rglob("*"):
+        file.chmod(0o700 if file.is_dir() else 0o600)
+        os.utime(file, (epoch, epoch))
+    first, second = archives(folder, tmp_path / "first", epoch), archives(copy, tmp_path / "second", epoch)
+    assert len(first) == 2
+    assert first == second
+
+
+def test_a_build_at_another_time_is_another_archive(tmp_path: Path):
+    folder = ROOT / "packages" / "apflow-http"
+    builds = [archives(folder, tmp_path / str(epoch), epoch) for epoch in (1_700_000_000, 1_800_000_000)]
+    assert builds[0].keys() == builds[1].keys()
+    assert builds[0] != builds[1]
 
 
 # Modules of the former name that come with an extra, as they always did.

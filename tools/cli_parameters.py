@@ -7,14 +7,14 @@ hatch run dev:python tools/cli_parameters.py
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from client_methods import formatted
-from repository import ROOT, report
+from generated import write_or_check
+from repository import ROOT
 
 from apflow.core.model.task import Json
 from apflow.core.service.operations import OPERATIONS, Operation
@@ -64,15 +64,7 @@ def source() -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only check that the file is up to date")
-    file = ROOT / FILE
-    if parser.parse_args().check:
-        is_same = file.is_file() and file.read_text() == source()
-        faults = [] if is_same else [f"{FILE} is out of date"]
-        return report(faults, "Run: hatch run dev:python tools/cli_parameters.py")
-    file.write_text(source())
-    return 0
+    return write_or_check(__doc__, "cli_parameters", {ROOT / FILE: source()})
 
 
 if __name__ == "__main__":

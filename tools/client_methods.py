@@ -8,7 +8,6 @@ hatch run dev:python tools/client_methods.py
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import re
 import subprocess
@@ -19,7 +18,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from repository import ROOT, report
+from generated import write_or_check
+from repository import ROOT
 
 from apflow.core.service import parameters as parameter_types
 from apflow.core.service import results
@@ -180,20 +180,7 @@ def type_names(operation: Operation) -> set[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only check that the files are up to date")
-    is_checking = parser.parse_args().check
-    different = {
-        file: source
-        for file, source in files().items()
-        if not (ROOT / file).is_file() or (ROOT / file).read_text() != source
-    }
-    if is_checking:
-        faults = [f"{file} is out of date" for file in different]
-        return report(faults, "Run: hatch run dev:python tools/client_methods.py")
-    for file, source in different.items():
-        (ROOT / file).write_text(source)
-    return 0
+    return write_or_check(__doc__, "client_methods", {ROOT / file: text for file, text in files().items()})
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@ hatch run dev:python tools/operations_page.py
 
 from __future__ import annotations
 
-import argparse
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from repository import ROOT, report
+from generated import write_or_check
+from repository import ROOT
 
 from apflow.core.model.task import Json
 from apflow.core.service.operations import OPERATIONS, Operation
@@ -41,9 +42,11 @@ def kind(schema: Mapping[str, Json]) -> str:
     if "$ref" in schema:
         return f"`{schema['$ref'].rpartition('/')[2]}`"
     if "enum" in schema or "const" in schema:
-        return ", ".join(f"`{each}`" for each in schema.get("enum", [schema.get("const")]))
+        return ", ".join(f"`{json_text(each)}`" for each in schema.get("enum", [schema.get("const")]))
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(kind(each) for each in schema["anyOf"]))
+    if isinstance(schema.get("type"), list):
+        return " or ".join(kind({**schema, "type": each}) for each in schema["type"])
     if schema.get("type") == "array":
         return f"array of {kind(schema.get('items', {}))}"
     if schema.get("format") == "date-time":
@@ -60,7 +63,8 @@ def rows(operation: Operation) -> Iterator[str]:
 
 
 def json_text(value: Json) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """Return a value as JSON writes it; a string without quotation marks."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def section(operation: Operation) -> str:
@@ -102,14 +106,7 @@ def page() -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only check that the page is up to date")
-    if parser.parse_args().check:
-        is_same = PAGE.is_file() and PAGE.read_text() == page()
-        faults = [] if is_same else [f"{PAGE.relative_to(ROOT)} is out of date"]
-        return report(faults, "Run: hatch run dev:python tools/operations_page.py")
-    PAGE.write_text(page())
-    return 0
+    return write_or_check(__doc__, "operations_page", {PAGE: page()})
 
 
 if __name__ == "__main__":

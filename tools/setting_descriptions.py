@@ -7,13 +7,13 @@ hatch run dev:python tools/setting_descriptions.py
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from pathlib import Path
 
 from client_methods import formatted
-from repository import ROOT, report
+from generated import write_or_check
+from repository import ROOT
 
 PAGE = ROOT / "docs" / "reference" / "settings.md"
 FILE = Path("packages/apflow-cli/src/apflow/cli/inputs/_generated_settings.py")
@@ -45,16 +45,7 @@ def source() -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail if the file is out of date")
-    is_check = parser.parse_args().check
-    made, path = source(), ROOT / FILE
-    if path.exists() and path.read_text(encoding="utf-8") == made:
-        return report([], "")
-    if is_check:
-        return report([f"{FILE} is out of date"], "Run python tools/setting_descriptions.py.")
-    path.write_text(made, encoding="utf-8")
-    return 0
+    return write_or_check(__doc__, "setting_descriptions", {ROOT / FILE: source()})
 
 
 if __name__ == "__main__":

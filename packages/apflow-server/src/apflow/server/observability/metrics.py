@@ -185,9 +185,13 @@ class Metrics(Collector):
         return [
             _gauge("apflow_runs_here", "Runs that this process drives", len(running)),
             _gauge("apflow_calls_running", "Executors that are being called here", calls),
-            _gauge("apflow_calls_limit", "How many may be at once", state.settings.max_concurrency),
+            _gauge(
+                "apflow_calls_limit",
+                "Maximum of executors that are called here",
+                state.settings.max_concurrency,
+            ),
             _counter("apflow_store_commits", "Commits of tasks", figures.get("commits", 0)),
-            _counter("apflow_store_changes", "Changes that rode in them", figures.get("changes", 0)),
+            _counter("apflow_store_changes", "Changes of tasks in these commits", figures.get("changes", 0)),
             _gauge("apflow_event_lag_seconds", "Age of the last event when it was sent", state.streams.lag),
             _gauge("apflow_webhooks_active", "Webhooks that are delivered to here", state.deliveries.active),
             _counter("apflow_webhooks_dead", "Webhooks that were given up", state.deliveries.counts["dead"]),
