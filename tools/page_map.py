@@ -45,8 +45,10 @@ PLACES = {
     "tests-integration/plugins/*": "distributions of others: broken ones, rivals, ones for another version",
     "tests-integration/seeds": "the programs that apflow was first described by, with what they promise",
     "tests-integration/seeds/*": "these programs, by the document that they are from",
+    "tests-integration/seeds/*/*": "their parts, one for each executor",
     "tools": "programs that generate and check; see the table of tools",
     "tools/docs_theme": "what the site changes in its theme",
+    "tools/template": "the files that all packages start with",
     "tools/template/*": "the packages that `tools/new_package.py` starts",
 }  # fmt: skip
 

@@ -157,9 +157,7 @@ PROTOBUF = tuple(int(part) for part in google.protobuf.__version__.split(".")[:2
         stream({"task": TASK}, "[" * 100_000),
         pytest.param(
             stream({"message": {"messageId": "m", "parts": [{"data": json.loads("[" * 90 + "]" * 90)}]}}),
-            marks=pytest.mark.skipif(
-                PROTOBUF < (7, 36), reason="earlier versions carry this depth"
-            ),
+            marks=pytest.mark.skipif(PROTOBUF < (7, 36), reason="earlier versions carry this depth"),
         ),
         answer({"jsonrpc": "2.0"}, Content_Encoding="gzip"),
     ],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fastapi import FastAPI
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from aipartnerupflow.api.protocols import check_protocol_dependency
 from apflow.core.extensions.user_modules import import_modules
@@ -25,7 +26,7 @@ def create_app_by_protocol(
     protocol: str | None = None,
     *,
     custom_routes: Sequence[BaseRoute] = (),
-    custom_middleware: Sequence[type] = (),
+    custom_middleware: Sequence[Callable[..., ASGIApp]] = (),
 ) -> FastAPI:
     """Return the application, which serves every protocol of `get_supported_protocols()` at once.
 

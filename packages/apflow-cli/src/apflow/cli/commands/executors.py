@@ -91,7 +91,7 @@ def search(ctx: click.Context, words: tuple[str, ...]) -> None:
     missing = [each for each in found if not each.is_installed]
     installed = [each.executor_id for each in found if each.is_installed]
     if session_of(ctx).is_json:
-        rows = [
+        listed = [
             {
                 "id": each.executor_id,
                 "distribution": each.distribution,
@@ -100,7 +100,7 @@ def search(ctx: click.Context, words: tuple[str, ...]) -> None:
             }
             for each in missing
         ]
-        write_json({"executors": rows, "installed": installed})
+        write_json({"executors": listed, "installed": installed})
         return
     if missing:
         rows = [(each.executor_id, each.command, each.description) for each in missing]

@@ -54,7 +54,7 @@ def parse_leniently(text: str) -> Json:
 
 
 def _without_literals_of_python(text: str) -> str:
-    """Replace None, True and False outside of strings: json-repair before 0.63 takes None for a text."""
+    """Replace None, True and False outside of strings: json-repair before 0.63 takes None for a string."""
     return _STRING_OR_LITERAL.sub(lambda found: _LITERALS.get(found.group(), found.group()), text)
 
 

@@ -176,12 +176,11 @@ async def of_context(service: TaskService, context_id: str, tenant: str) -> list
     stored = await service.db.get(ids)
     found: list[tuple[Task, Executions]] = []
     for record, root_id in zip(records, ids, strict=True):
-        root = _visible(service, stored.get(root_id))
-        known = None if root is None else await read(service.db, root)
-        if root is not None and known is not None and _is_of(known, context_id, tenant):
+        root = stored.get(root_id)
+        if root is None or not _is_of(known := await read(service.db, root), context_id, tenant):
+            await service.db.remove_record(CONTEXT_KIND, record.key)  # the tree was deleted
+        elif _visible(service, root) is not None:
             found.append((root, known))
-        else:  # the tree was deleted
-            await service.db.remove_record(CONTEXT_KIND, record.key)
     if context_id and context_id not in ids and not tenant:
         first = await visible_root(service, context_id)
         if first is not None and (known := await read(service.db, first)).context_id == context_id:

@@ -238,7 +238,8 @@ def _listening(updates: Updates) -> Callable[[Any, Any], Any]:
     from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
 
     async def listen(context: Any, params: Any) -> Any:
-        asked: dict[str, Any] = (context.params or {}).get("notifications") or {}
+        given = cast("dict[str, Any]", context.params or {})
+        asked = cast("dict[str, Any]", given.get("notifications") or {})
         if asked.get("taskIds") and EXTENSION not in _extensions_of(context, context.params):
             raise _sdk_error(missing_extension(EXTENSION))
         uris = [str(each) for each in params.notifications.resource_subscriptions or ()]
