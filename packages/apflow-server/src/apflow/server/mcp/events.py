@@ -18,6 +18,7 @@ MAX_EVENTS: Final = 1000  # of a session
 MAX_BYTES: Final = 4 << 20  # of a session
 MAX_SECONDS: Final = 300.0
 MAX_TOTAL_BYTES: Final = 64 << 20  # of all sessions
+MAX_DIGITS: Final = 20  # of the number of an event: Python refuses to read thousands of them
 OVERHEAD_BYTES: Final = 500  # counted for each event beside its message
 
 Send = Callable[[Any], Awaitable[None]]
@@ -103,7 +104,9 @@ class SessionEvents:
         """
         number, _, stream = last_event_id.partition("-")
         stream = unquote(stream)
-        if not (number.isascii() and number.isdigit()) or int(number) > self._count:
+        if not (number.isascii() and number.isdigit() and len(number) < MAX_DIGITS):
+            return None
+        if int(number) > self._count:
             return None
         self._drop_expired(self._bounds.clock())
         followed = [each for each in self.events if each.stream == stream and each.number > int(number)]
