@@ -187,8 +187,11 @@ def test_no_free_descriptor_at_the_first_use_leaves_the_plugin_usable(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    failure = "OSError" if when == "scanning" else "PluginLoadError"
-    assert done.stdout.splitlines() == [f"failed: {failure}", "loaded: Thing"]
+    failed, loaded = done.stdout.splitlines()
+    # Some versions of Python import importlib.metadata only when the plugin is loaded.
+    failures = ["OSError"] if when == "scanning" else ["PluginLoadError", "OSError"]
+    assert failed in [f"failed: {each}" for each in failures]
+    assert loaded == "loaded: Thing"
 
 
 def test_two_owners_of_one_name_are_an_error_that_names_both(install: Install):
