@@ -19,6 +19,7 @@ STEPS = (
     "run executor-crewai:check",
     "run dev:check",
     "run test packages/apflow-storage-postgres tests-integration/test_several_processes.py",
+    "run docs:build",
     "run executor-crewai:test -n 2 --dist loadfile",
     "run resolve --only everything",
     "run wheels",

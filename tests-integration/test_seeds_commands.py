@@ -127,7 +127,7 @@ def test_each_command_of_the_documents_is_run_or_there_is_a_reason_why_not():
     known = [*RUN_ENDS, *NOT_RUN, GENERATE]
     rest = {each for each in COMMANDS if not each.startswith(tuple(known))}
     assert rest == {*SHOW_HELP, *SERVE, *DAEMON}
-    assert len(COMMANDS) == 33
+    assert len(COMMANDS) == 35
 
 
 @pytest.mark.parametrize("command", starting_with(*RUN_ENDS))

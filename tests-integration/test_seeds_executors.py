@@ -17,8 +17,8 @@ from typing import Any
 
 import httpx
 import pytest
-from peers.apflowserver import free_port
 from peers.engine import Engine, docker_engine
+from peers.ports import free_socket, port_of
 from peers.seedservers import greeter
 from peers.sshd import an_sshd
 from peers.websocket import websocket_peer
@@ -122,21 +122,20 @@ async def test_mcp_stdio():
 
 @pytest.fixture
 def mcp_url(tmp_path: Path) -> Iterator[str]:
-    port = free_port()
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", MCP_SERVER, "http", str(port)], stdout=log, stderr=log
-        )
-    try:
-        deadline = time.monotonic() + 60
-        while not answers(f"http://127.0.0.1:{port}/mcp"):
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}/mcp"
-    finally:
-        process.kill()
-        process.wait()
+    with free_socket() as reserved, (tmp_path / "log").open("wb") as log:
+        url = f"http://127.0.0.1:{port_of(reserved)}/mcp"
+        command = [sys.executable, "-P", MCP_SERVER, "http", str(port_of(reserved))]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + 60
+            while not answers(url):
+                assert process.poll() is None, (tmp_path / "log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            yield url
+        finally:
+            process.kill()
+            process.wait()
 
 
 def answers(url: str) -> bool:

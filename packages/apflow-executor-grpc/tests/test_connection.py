@@ -402,7 +402,8 @@ async def test_1000_calls_in_a_row_leave_nothing_behind(peer: Peer):
         else:
             with pytest.raises(GrpcCallError):
                 await run(peer.inputs("Fail", {"code": 5, "message": "no"}))
-    assert (descriptors(), threads()) == before
+    assert descriptors() <= before[0]
+    assert threads() <= before[1]
     assert len(peer.connections) == 1
     assert peer.active.total() == 0
 
@@ -419,7 +420,7 @@ async def test_100_failed_connections_leave_nothing_behind(peer: Peer):
     async with asyncio.timeout(30):  # the library closes sockets in its own threads
         while descriptors() > before[0] + 2:
             await asyncio.sleep(0.01)
-    assert threads() == before[1]
+    assert threads() <= before[1]
 
 
 async def test_unused_channels_are_closed_when_they_are_many(monkeypatch: pytest.MonkeyPatch):

@@ -1,17 +1,10 @@
 import asyncio
-import threading
-from pathlib import Path
 from typing import Any
 
+from peers.leftovers import held, settled
 from peers.websocket import WebSocketPeer
 
 from apflow.executor.websocket import WebSocketError, WebSocketExecutor
-
-
-def held() -> tuple[int, int]:
-    """Count the open descriptors and threads of this process, without the bounded pool of the event loop."""
-    threads = [each for each in threading.enumerate() if not each.name.startswith("asyncio_")]
-    return len(list(Path("/proc/self/fd").iterdir())), len(threads)
 
 
 async def run(url: str, **inputs: Any) -> Any:
@@ -33,7 +26,7 @@ async def test_1000_in_a_row_leave_nothing(peer: WebSocketPeer):
     before = held()
     for number in range(1000):
         assert await run(peer.url("/echo"), message=number) == number
-    peer.until(lambda: held() == before)
+    await settled(before)
 
 
 async def test_failures_leave_nothing(peer: WebSocketPeer):
@@ -65,4 +58,5 @@ async def test_failures_leave_nothing(peer: WebSocketPeer):
     before = held()
     for _ in range(20):
         await fail_in_each_way()
-    peer.until(lambda: not any(peer.open.values()) and held() == before)
+    peer.until(lambda: not any(peer.open.values()))
+    await settled(before)

@@ -209,38 +209,41 @@ def settings_of(port: int, *, has_legacy: bool) -> Settings:
     )
 
 
-def free_port() -> int:
-    """Return a port that is free, as is the next one."""
+@contextmanager
+def two_free_ports() -> Generator[int]:
+    """Reserve a port and the next one, and yield the first."""
+    from peers.ports import free_socket, port_of  # here: the command runs without the other tests
+
     while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
+        with free_socket() as first, socket.socket() as second:
+            second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                second.bind(("127.0.0.1", port + 1))
+                second.bind(("127.0.0.1", port_of(first) + 1))
             except OSError:
                 continue
-            return port
+            yield port_of(first)
+            return
 
 
 @contextmanager
 def kit_agent() -> Generator[tuple[str, str]]:
     """Run the agent with shorter delays; yield its URL, and its address for gRPC."""
     SECONDS.update(open=0.5, delay=0.5)
-    port = free_port()
-    app = make_app(settings_of(port, has_legacy=False))
-    config = configuration(app)
-    config.host, config.port = "127.0.0.1", port
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, name="agent of the kit")
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            thread.join(0.01)
-        yield f"http://127.0.0.1:{port}", f"127.0.0.1:{port + 1}"
-    finally:
-        server.should_exit = True
-        thread.join(30)
+    with two_free_ports() as port:
+        app = make_app(settings_of(port, has_legacy=False))
+        config = configuration(app)
+        config.host, config.port = "127.0.0.1", port
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, name="agent of the kit")
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive()
+                thread.join(0.01)
+            yield f"http://127.0.0.1:{port}", f"127.0.0.1:{port + 1}"
+        finally:
+            server.should_exit = True
+            thread.join(30)
 
 
 def main() -> None:
