@@ -28,6 +28,7 @@ from serving import SECRET, bearer, serving
 from apflow.core import MemoryStore, TaskCreator, TaskExecutor
 from apflow.core.errors import TreeInvalidError
 from apflow.core.settings import Settings, reset_settings
+from apflow.executor.llm.connection import close_connections
 from apflow.testing.modelserver import Reply, model_server
 
 __all__ = ["docker_engine"]
@@ -161,6 +162,7 @@ async def test_generate(monkeypatch: pytest.MonkeyPatch):
         model.default = Reply(json.dumps({"tasks": tasks}))
         result = await run("generate")
         [request] = model.requests
+        await close_connections()  # before the server stops
     assert result["tasks"] == [{**tasks[0], "user_id": "user123"}]
     assert (request.body["model"], request.body["temperature"], request.body["max_tokens"]) == (
         "gpt-4",
