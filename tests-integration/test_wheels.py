@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -65,12 +66,13 @@ def test_a_wheel_holds_its_own_corner_of_the_namespace_and_nothing_else(wheels: 
     assert any(file.endswith("/licenses/LICENSE") for file in files)
 
 
-def archives(folder: Path, into: Path, epoch: int) -> dict[str, bytes]:
-    """Build the wheel and the sdist of a package, and return them by name."""
+def archives(folder: Path, into: Path, epoch: int) -> dict[str, str]:
+    """Build the wheel and the sdist of a package, and return their hashes by name."""
     options = ["--quiet", "--build-constraints", CONSTRAINTS, "-o", into]
     built = run("uv", "build", *options, folder, environment={"SOURCE_DATE_EPOCH": str(epoch)})
     assert built.returncode == 0, built.stderr
-    return {file.name: file.read_bytes() for file in into.iterdir() if file.suffix in (".whl", ".gz")}
+    found = [file for file in into.iterdir() if file.suffix in (".whl", ".gz")]
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in found}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,7 +82,7 @@ def test_two_builds_are_equal(tmp_path: Path, name: str):
     (tmp_path / "elsewhere" / ".git").mkdir(parents=True)
     shutil.copy(ROOT / ".gitignore", tmp_path / "elsewhere")
     copy = tmp_path / "elsewhere" / "packages" / name
-    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__", ".*_cache"))
     for file in copy.rglob("*"):
         file.chmod(0o700 if file.is_dir() else 0o600)
         os.utime(file, (epoch, epoch))
