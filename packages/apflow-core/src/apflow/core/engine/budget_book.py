@@ -141,8 +141,7 @@ class BudgetBook:
 
 async def read_account(store: TaskStore, task_id: str) -> Record | None:
     """Return the record of the account of a task's budget, None if there is none."""
-    found = await store.records(RECORDS, prefix=task_id, limit=1)
-    return found[0] if found and found[0].key == task_id else None
+    return await store.record(RECORDS, task_id)
 
 
 def _fail(done: asyncio.Future[Any], error: Exception) -> None:

@@ -433,6 +433,15 @@ class TaskStore(ABC):
     async def close(self) -> None:
         """Finish what is written and let go of the database. Closing twice does no harm."""
 
+    async def record(self, kind: str, key: str) -> Record | None:
+        """Return the record with exactly this key; None if there is none.
+
+        Raises:
+            InvalidInputError: `kind` or `key` could be of no record.
+        """
+        found = await self.records(kind, prefix=key, limit=1)
+        return found[0] if found and found[0].key == key else None
+
     async def existing_tree(self, root_id: str, *task_ids: str) -> list[Task]:
         """Return a tree that was there a moment ago, with these tasks in it.
 

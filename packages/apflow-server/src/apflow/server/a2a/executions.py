@@ -9,7 +9,6 @@ With a tree, its executions are deleted: an A2A task that was deleted does not e
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Final, cast
 
@@ -121,7 +120,7 @@ async def visible_root(service: TaskService, root_id: str) -> Task | None:
 
 async def read(db: TaskStore, root: Task) -> Executions:
     """Return the executions of a tree."""
-    record = await _record(db, root.id)
+    record = await db.record(TREE_KIND, _key(root.id))
     known = None if record is None else Executions.of(record)
     return known if known is not None and known.created_at == created_at(root) else Executions.first(root)
 
@@ -213,11 +212,6 @@ async def _free_number(db: TaskStore, root_id: str, number: int) -> int:
     while await db.get([task_id_of(root_id, number)]):
         number += 1
     return number
-
-
-async def _record(db: TaskStore, root_id: str) -> Record | None:
-    records: Sequence[Record] = await db.records(TREE_KIND, prefix=_key(root_id), limit=1)
-    return records[0] if records and records[0].key == _key(root_id) else None
 
 
 def _key(root_id: str) -> str:

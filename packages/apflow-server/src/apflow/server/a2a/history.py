@@ -18,7 +18,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from apflow.core.model.task import Json
 from apflow.core.payload.json_value import dumps
 from apflow.core.payload.secrets import mask
-from apflow.core.store.base import Record, TaskStore
+from apflow.core.store.base import Record
 from apflow.core.webhooks.webhook import keys_of
 from apflow.server.a2a.calls import Call
 from apflow.server.a2a.executions import Execution, created_at
@@ -36,7 +36,7 @@ async def keep(call: Call, execution: Execution, *messages: Message) -> None:
     added = [_stored(each, execution) for each in messages]
     is_kept = False
     while not is_kept:  # until no other writer came first
-        record = await _record(db, key)
+        record = await db.record(KIND, key)
         known = _messages(record, execution)
         ids = {each["messageId"] for each in known}
         value: dict[str, Json] = {
@@ -54,7 +54,7 @@ async def with_history(
     """Add its history to a task: all of it, or as many of the latest messages as a client asks for."""
     if asked is not None and asked.HasField("history_length") and asked.history_length == 0:
         return task
-    record = await _record(call.service.db, _key(execution))
+    record = await call.service.db.record(KIND, _key(execution))
     for each in _messages(record, execution):
         task.history.append(ParseDict(each, Message(), max_recursion_depth=MAX_DEPTH))
     final = task.status.message
@@ -89,11 +89,6 @@ def _messages(record: Record | None, execution: Execution) -> list[dict[str, Jso
     """Return the messages of a record; none if it belongs to a deleted tree with the same ID."""
     value = cast("dict[str, Json]", {} if record is None else record.value)
     return value["messages"] if value and value["created_at"] == created_at(execution.root) else []
-
-
-async def _record(db: TaskStore, key: str) -> Record | None:
-    found = await db.records(KIND, prefix=key, limit=1)
-    return found[0] if found and found[0].key == key else None
 
 
 def _key(execution: Execution) -> str:

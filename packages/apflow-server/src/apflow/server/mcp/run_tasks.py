@@ -150,10 +150,10 @@ async def _find(calls: Calls, task_id: str) -> _Found | None:
     """Return a task with its tree; None where the caller may not see it, or there is none."""
     if not calls.has_store or not _is_id(task_id):
         return None
-    records = await calls.service.db.records(KIND, prefix=task_id, limit=1)
-    if not records or records[0].key != task_id:
+    record = await calls.service.db.record(KIND, task_id)
+    if record is None:
         return None
-    task = RunTask(**cast("dict[str, Json]", records[0].value))
+    task = RunTask(**cast("dict[str, Json]", record.value))
     if task.is_expired:
         return None
     [status] = await calls.call("tasks.running.status", {"task_ids": [task.root_id]})
