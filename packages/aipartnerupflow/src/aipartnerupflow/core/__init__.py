@@ -1,92 +1,22 @@
-"""The former path of `apflow.core`: everything of the top level, and the registry of extensions."""
+"""The former path of `apflow.core`: everything of the top level, imported on first use as there."""
 
-from aipartnerupflow.core.config.registry import (
-    add_executor_hook,
-    clear_config,
-    get_require_existing_tasks,
-    get_use_task_creator,
-    set_require_existing_tasks,
-    set_use_task_creator,
-)
-from aipartnerupflow.core.extensions.registration import (
-    hook_register,
-    register_extension,
-    storage_register,
-    task_model_register,
-)
-from aipartnerupflow.core.storage import create_storage, get_default_storage
-from apflow.core import (
-    BaseTask,
-    ExecutableTask,
-    Extension,
-    ExtensionCategory,
-    ExtensionRegistry,
-    StorageExtension,
-    TaskBuilder,
-    TaskCreator,
-    TaskExecutor,
-    TaskManager,
-    TaskPostHook,
-    TaskPreHook,
-    TaskRepository,
-    TaskStatus,
-    TaskTreeNode,
-    Tool,
-    create_session,
-    executor_register,
-    get_default_session,
-    get_registry,
-    get_task_model_class,
-    register_post_hook,
-    register_pre_hook,
-    register_task_tree_hook,
-    set_task_model_class,
-)
-from apflow.core.extensions.hooks import get_post_hooks, get_pre_hooks, get_task_tree_hooks
-from apflow.core.extensions.tools import tool_register
-from apflow.core.manager import StreamingCallbacks
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "BaseTask",
-    "ExecutableTask",
-    "Extension",
-    "ExtensionCategory",
-    "ExtensionRegistry",
-    "StorageExtension",
-    "StreamingCallbacks",
-    "TaskBuilder",
-    "TaskCreator",
-    "TaskExecutor",
-    "TaskManager",
-    "TaskPostHook",
-    "TaskPreHook",
-    "TaskRepository",
-    "TaskStatus",
-    "TaskTreeNode",
-    "Tool",
-    "add_executor_hook",
-    "clear_config",
-    "create_session",
-    "create_storage",
-    "executor_register",
-    "get_default_session",
-    "get_default_storage",
-    "get_post_hooks",
-    "get_pre_hooks",
-    "get_registry",
-    "get_require_existing_tasks",
-    "get_task_model_class",
-    "get_task_tree_hooks",
-    "get_use_task_creator",
-    "hook_register",
-    "register_extension",
-    "register_post_hook",
-    "register_pre_hook",
-    "register_task_tree_hook",
-    "set_require_existing_tasks",
-    "set_task_model_class",
-    "set_use_task_creator",
-    "storage_register",
-    "task_model_register",
-    "tool_register",
-]
+import aipartnerupflow
+
+if TYPE_CHECKING:
+    from aipartnerupflow import *  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]
+
+__all__: list[str] = []
+__all__ += aipartnerupflow.__all__
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(aipartnerupflow, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
