@@ -10,7 +10,7 @@ from apflow.core.errors import SecretHostRefusedError
 from apflow.core.extensions.executor import BaseTask, InputsSchema
 from apflow.core.permissions.origin import check_host, current_origin
 from apflow.core.process.late_import import import_late
-from apflow.core.settings import read_settings
+from apflow.core.settings import settings_now
 from apflow.executor.mcp.errors import McpSessionEndedError, McpTimeoutError
 from apflow.executor.mcp.link import Link, Listener
 from apflow.executor.mcp.request import HttpTarget, McpRequest, read_request
@@ -78,7 +78,7 @@ class McpExecutor(BaseTask):
 
     def _sampler(self) -> Sampler | None:
         """Return what answers servers that ask for a language model, if the settings permit that."""
-        model = read_settings().mcp_sampling_model
+        model = settings_now("mcp_sampling_model").mcp_sampling_model
         if not model:
             return None
         from apflow.executor.mcp.sampling import Sampler
