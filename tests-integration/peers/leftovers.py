@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 POOLS = (
@@ -17,9 +18,13 @@ def held() -> tuple[int, int]:
     return sum(1 for _ in Path("/proc/self/fd").iterdir()), len(threads)
 
 
-async def settled(before: tuple[int, int]) -> None:
-    """Wait until no more is held than before. A peer in this process closes its side a moment later."""
+async def settled(before: tuple[int, int], count: Callable[[], tuple[int, int]] = held) -> None:
+    """Wait until no more is held than before. A peer in this process closes its side a moment later.
+
+    Args:
+        count: returns what is held.
+    """
     async with asyncio.timeout(30):
-        while any(now > then for now, then in zip(held(), before, strict=True)):
+        while any(now > then for now, then in zip(count(), before, strict=True)):
             gc.collect()
             await asyncio.sleep(0.02)

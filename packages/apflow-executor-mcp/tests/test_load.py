@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from peers.leftovers import settled as no_more_than
 from peers.mcphttp import McpPeer
 from peers.mcprunning import Program, is_alive, run, said
 
@@ -43,9 +44,8 @@ def children() -> set[str]:
 
 async def leaves_no_more_than(before: tuple[tuple[int, int], set[str]]) -> None:
     """Wait until no descriptor, thread or process is left that was not there before."""
-    async with asyncio.timeout(30):
-        while children() - before[1] or any(now > then for now, then in zip(held(), before[0], strict=True)):
-            await asyncio.sleep(0.02)
+    await no_more_than(before[0], held)
+    assert children() <= before[1]
 
 
 async def test_20_programs_leave_nothing(program: Program):
