@@ -184,8 +184,8 @@ async def test_a_repeated_attempt_goes_on_with_the_same_tree(server: ApflowServe
 
 
 def fractions_of(events: list[dict[str, Any]]) -> list[float]:
-    told = [each["progress"] for each in events if each["type"] == "progress"]
-    return [each for each in told if each is not None]
+    reported = [each["progress"] for each in events if each["type"] == "progress"]
+    return [each for each in reported if each is not None]
 
 
 async def test_progress_there_is_progress_here(server: ApflowServer, tmp_path: Path):

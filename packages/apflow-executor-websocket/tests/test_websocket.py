@@ -90,14 +90,14 @@ async def test_until_that_no_reply_makes_true_fails(peer: WebSocketPeer, until: 
 
 
 async def test_until_is_waited_for_as_long_as_the_timeout_says(peer: WebSocketPeer):
-    told = "6 replies had come, none of which makes 'missing' true"
+    message = "6 replies had come, none of which makes 'missing' true"
     error, _ = await exceeding(
         WebSocketTimeoutError,
         lambda limit: run(peer.url("/progress"), message="go", until="missing", timeout=limit),
-        lambda error: told in str(error),
+        lambda error: message in str(error),
         1,
     )
-    assert told in str(error)
+    assert message in str(error)
 
 
 async def test_a_reply_that_until_does_not_fit_is_passed_over_and_told_in_the_error(peer: WebSocketPeer):

@@ -205,11 +205,11 @@ def test_an_application_of_somebody_else_serves_as_well(folder: Path):
         try:
             wait_for(lambda: popen.poll() is not None or answers(port))
             popen.send_signal(signal.SIGTERM)
-            _, told = popen.communicate(timeout=30)
+            _, errors = popen.communicate(timeout=30)
         finally:
             popen.kill()
-    assert "Application shutdown complete" in told
-    assert "Traceback" not in told
+    assert "Application shutdown complete" in errors
+    assert "Traceback" not in errors
 
 
 def answers(port: int) -> bool:

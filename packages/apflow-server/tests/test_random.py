@@ -145,7 +145,7 @@ def served() -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("APFLOW_MAX_REQUESTED", "1000000")
         patch.setenv("APFLOW_NET_POLICY", "public")
-        patch.setenv("APFLOW_LLM_PROVIDER", "nobody")  # tasks.generate must not call a model on the Internet
+        patch.setenv("APFLOW_LLM_PROVIDER", "none")  # so that tasks.generate calls no model on the Internet
         reset_settings()
         with serving(Settings(rate_limit=10_000_000), CountingStore()) as found:
             yield found

@@ -120,10 +120,10 @@ def test_a_test_of_the_author_is_not_a_rule(shown: str):
 @pytest.mark.parametrize("contract", [ExecutorContract, RunnerContract, StoreContract])
 def test_every_rule_says_how_to_follow_it(contract: type):
     rules = [test for name, test in inspect.getmembers(contract) if name.startswith("test_")]
-    told = [explanation(rule, contract) or "" for rule in rules]
-    advice = [text.partition("How to follow it: ")[2].partition("\nThe rule is in")[0] for text in told]
+    texts = [explanation(rule, contract) or "" for rule in rules]
+    advice = [text.partition("How to follow it: ")[2].partition("\nThe rule is in")[0] for text in texts]
     assert len(rules) > 5
     # More than a title, and, except where a class of a few rules has the advice, of the rule itself.
     general = inspect.getdoc(contract)
-    told_nothing = [each == general or len(each) < 60 for each in advice]
-    assert [rule.__name__ for rule, is_bare in zip(rules, told_nothing, strict=True) if is_bare] == []
+    are_bare = [each == general or len(each) < 60 for each in advice]
+    assert [rule.__name__ for rule, is_bare in zip(rules, are_bare, strict=True) if is_bare] == []
