@@ -18,10 +18,10 @@ import pytest
 from apflow.client.local_client import LocalClient
 from apflow.core.errors import HolderGoneError
 from apflow.core.process.server_file import describe_this_server
+from apflow.core.service.local_protocol import ACCEPTED
+from apflow.core.service.local_server import GREETING
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs Unix sockets")
-
-GREETING = b'{"apflow": 1}\n'
 
 
 @dataclass
@@ -60,13 +60,14 @@ async def test_a_connection_that_is_reset_before_the_greeting_means_that_the_hol
     assert not calling.result().was_sent
 
 
-async def test_a_connection_that_ends_after_the_greeting_may_have_done_its_request(holder: StrangeHolder):
+@pytest.mark.parametrize("sent", [GREETING, GREETING + ACCEPTED[:-1], GREETING + ACCEPTED])
+async def test_a_request_may_have_been_executed_only_if_it_was_accepted(holder: StrangeHolder, sent: bytes):
     async with asyncio.TaskGroup() as group:
         calling = group.create_task(raised(holder.client))
         with await holder.accept() as connection:
-            connection.sendall(GREETING)
+            connection.sendall(sent)
             assert await asyncio.to_thread(connection.recv, 1)
-    assert calling.result().was_sent
+    assert calling.result().was_sent == sent.endswith(ACCEPTED)
 
 
 async def raised(client: LocalClient) -> HolderGoneError:

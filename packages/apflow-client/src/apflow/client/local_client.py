@@ -18,7 +18,7 @@ from apflow.core.errors import HolderGoneError, StoreHeldError
 from apflow.core.model.task import Json
 from apflow.core.process.local_socket import is_own_peer
 from apflow.core.process.server_file import API, ServerInfo
-from apflow.core.service.local_protocol import BACKUP, EVENT, FOLLOW_LOGS, HELD
+from apflow.core.service.local_protocol import ACCEPTED, BACKUP, EVENT, FOLLOW_LOGS, HELD
 from apflow.core.service.local_server import read_line
 from apflow.core.service.operations import OPERATIONS
 
@@ -141,7 +141,7 @@ class LocalClient:
 
     @asynccontextmanager
     async def _sent(self, request: bytes) -> AsyncGenerator[asyncio.StreamReader]:
-        """Send a request, and give what the answer is read from."""
+        """Send a request, and give what the answer is read from once the process has accepted the request."""
         try:
             async with asyncio.timeout(GREETING_SECONDS):
                 reader, writer = await asyncio.open_unix_connection(self._holder.socket, limit=LIMIT)
@@ -152,6 +152,8 @@ class LocalClient:
             with suppress(ConnectionError):  # the answer, or its absence, says more
                 writer.write(request + b"\n")
                 await writer.drain()
+            if await _line_or_end(reader) != ACCEPTED:  # it ended before it read the request
+                raise HolderGoneError(self._holder.pid, was_sent=False)
             yield reader
         finally:
             writer.transport.abort()  # not `close`, which waits for what is not sent: the loop may end first
@@ -167,12 +169,17 @@ class LocalClient:
             raise HolderGoneError(self._holder.pid, was_sent=False)
 
     async def _line(self, reader: asyncio.StreamReader) -> bytes:
-        line: bytes | None = None
-        with suppress(OSError):
-            line = await read_line(reader)
+        line = await _line_or_end(reader)
         if line is None:
             raise HolderGoneError(self._holder.pid, was_sent=True)
         return line
+
+
+async def _line_or_end(reader: asyncio.StreamReader) -> bytes | None:
+    """Return the next line; None where the process has ended or closed the connection."""
+    with suppress(OSError):
+        return await read_line(reader)
+    return None
 
 
 def _event_in(message: bytes) -> dict[str, Json] | None:

@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 
 from apflow.core.process.identity import has_ended, host, started
 
-API: Final = 1  # of the server, as commands use it: commands with another version ignore the file
+API: Final = 2  # of the server, as commands use it: commands with another version ignore the file
 MAX_SIZE: Final = 4096  # bytes of a file
 
 

@@ -1,7 +1,9 @@
 """What is said at the Unix socket of a process that holds a database: JSON-RPC 2.0, one message per line.
 
-The holder greets. The client sends one request, and gets the result or an error. Events of `tasks.watch`
-precede the result, as notifications. One connection serves one request; closing it ends a watch.
+The holder greets. The client sends one request. The holder accepts it by a notification before it does
+anything, so a client that is not told so knows that nothing was done. Then the client gets the result or an
+error. Events of `tasks.watch` precede the result, as notifications. One connection serves one request;
+closing it ends a watch.
 
 Both processes belong to one user, so errors contain complete messages.
 """
@@ -30,6 +32,7 @@ logger = logging.getLogger(__name__)
 VERSION: Final = "2.0"
 FOLLOW_LOGS: Final = "tasks.logs.follow"  # streams `tasks.logs` until the run has ended
 BACKUP: Final = "system.backup"  # copies the database to `params.path`, a file of this machine
+ACCEPTED: Final = b'{"jsonrpc": "2.0", "method": "accepted"}\n'
 EVENT: Final = "event"  # the method of a notification with an event
 UNKNOWN_METHOD: Final = -32601
 FAILED: Final = -32000  # an error of apflow, in `data`

@@ -158,9 +158,10 @@ class LocalServer:
         store = self._store()
         if line is None or store is None or store.is_closed:
             return
-        from apflow.core.service.local_protocol import read_request
+        from apflow.core.service.local_protocol import ACCEPTED, read_request
 
         request = read_request(line)
+        writer.write(ACCEPTED)
         answering = asyncio.ensure_future(_answer(store, request, self._opened_at, writer))
         del store
         leaving = asyncio.ensure_future(reader.read(1))
