@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ class Receiver:
     answers: list[int] = field(default_factory=lambda: [200])
     headers: dict[str, str] = field(default_factory=dict[str, str])  # of every answer
     hangs: float = 0.0  # seconds before each answer
+    released: threading.Event = field(default_factory=threading.Event)  # ends the waiting at once
     requests: list[Request] = field(default_factory=list["Request"])
     at_once: int = 0
     most_at_once: int = 0
@@ -85,7 +85,7 @@ def receiving(**more: Any) -> Generator[Receiver]:
                 receiver.at_once += 1
                 receiver.most_at_once = max(receiver.most_at_once, receiver.at_once)
                 answer = receiver.answers.pop(0) if len(receiver.answers) > 1 else receiver.answers[0]
-            time.sleep(receiver.hangs)
+            receiver.released.wait(receiver.hangs)
             with receiver.lock:
                 receiver.at_once -= 1
                 headers = {name.lower(): value for name, value in self.headers.items()}
