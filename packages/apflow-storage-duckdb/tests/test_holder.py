@@ -22,6 +22,8 @@ import pytest
 
 from apflow.core import Worker
 from apflow.core.process.server_file import describe_this_server, find_server, published, server_file_of
+from apflow.core.service.local_protocol import ACCEPTED
+from apflow.core.service.local_server import GREETING
 from apflow.core.service.task_service import TaskService
 from apflow.storage.duckdb.store import DuckDBStore
 
@@ -47,7 +49,7 @@ def connected(database: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(30)
     connection.connect(holder.socket)
-    assert connection.recv(100) == b'{"apflow": 1}\n'
+    assert connection.recv(100) == GREETING
     return connection
 
 
@@ -57,6 +59,7 @@ def call(database: Path, method: str, **params: Any) -> Any:
         request = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
         stream.write(json.dumps(request).encode() + b"\n")
         stream.flush()
+        assert stream.readline() == ACCEPTED
         return json.loads(stream.readline())
 
 
@@ -158,7 +161,7 @@ async def test_a_connection_that_is_accepted_while_the_store_closes_is_greeted(d
 
         loop.call_soon_threadsafe(connect_and_end)
         assert await asyncio.to_thread(is_connected.wait, 30)
-        assert await asyncio.to_thread(connection.recv, 100) == b'{"apflow": 1}\n'
+        assert await asyncio.to_thread(connection.recv, 100) == GREETING
     await asyncio.to_thread(thread.join, 30)
     assert not thread.is_alive()
     await store.close()
@@ -186,6 +189,7 @@ async def test_a_watch_of_a_tree_that_does_not_end_ends_with_the_store(database:
     with await asyncio.to_thread(connected, database) as connection, connection.makefile("rwb") as stream:
         stream.write(b'{"jsonrpc":"2.0","id":1,"method":"tasks.watch","params":{"task_id":"a"}}\n')
         stream.flush()
+        assert await asyncio.to_thread(stream.readline) == ACCEPTED
         assert json.loads(await asyncio.to_thread(stream.readline))["params"]["type"] == "snapshot"
         await store.close()
         assert await asyncio.to_thread(stream.readline) == b""

@@ -113,6 +113,7 @@ def _ask_holder(path: str, params: dict[str, Json]) -> Tasks:
             if not is_own_peer(connection) or greeting.get("apflow") != API:
                 raise ConnectionError(path)
             connection.sendall(_request(params) + b"\n")
+            lines.readline(MAX_BYTES)  # the request is accepted
             return _result(lines.readline(MAX_BYTES))
 
 
