@@ -73,6 +73,12 @@ def test_a_request_of_another_origin_than_its_host_is_refused(served: Served):
         assert http.post("/tasks", json=CALL, headers=same).status_code == 200
 
 
+def test_a_path_that_does_not_exist_is_not_found_whatever_the_host(guarded: Served):
+    for host in ("[::1", "a@b", ""):
+        answer = httpx.post(f"{guarded.url}/nowhere", headers=bearer("ann") | {"Host": host})
+        assert answer.status_code == 404, host
+
+
 @pytest.mark.parametrize(
     "more", [Settings(cors_origins=("http://a.example",)), Settings(public_url="http://a.example")]
 )

@@ -10,13 +10,14 @@ from starlette.requests import Request
 from apflow.core.authoring.field_validation import near
 from apflow.core.service.operations import OPERATIONS, unknown_operation
 from apflow.server.api.openapi import PREFIX
+from apflow.server.http.response import path_of
 
 MAX_SHOWN = 80  # characters of a path that is compared
 
 
 def unknown_path(request: Request, app: FastAPI) -> str:
     """Return the message for a path that the application does not have."""
-    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    path = path_of(request)
     if path.startswith(PREFIX):
         return unknown_operation(path.removeprefix(PREFIX))
     if path.removeprefix("/") in OPERATIONS:

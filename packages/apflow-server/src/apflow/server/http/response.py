@@ -31,10 +31,16 @@ def as_json(content: object) -> Json:
     return _ANY.dump_python(content, mode="json")
 
 
+def path_of(connection: HTTPConnection) -> str:
+    """Return the path within the application. `connection.url` would need a valid Host header."""
+    path: str = connection.scope["path"]
+    return path.removeprefix(connection.scope.get("root_path", ""))
+
+
 def error_response(connection: HTTPConnection, error: ApiError) -> Response:
     """Return the response for an error, in the format of the requested path: JSON-RPC has its own."""
     body: dict[str, Json] = {"error": error.body()}
-    if connection.url.path.removeprefix(connection.scope.get("root_path", "")) in RPC_PATHS:
+    if path_of(connection) in RPC_PATHS:
         body = {"jsonrpc": "2.0", "id": None} | body
     return JsonResponse(body, error.status, error.headers)
 
