@@ -25,6 +25,9 @@ def ignore_signal(_number: int, _frame: object) -> None:
     """Do nothing. Programs that tests start do not inherit a handler, as they do SIG_IGN."""
 
 
+# Options for this run are not for those that tests start.
+os.environ.pop("PYTEST_ADDOPTS", None)
+
 # What a shell starts in the background, or nohup, ignores these signals. Programs under test would
 # inherit that, and never end by Ctrl-C.
 for each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
