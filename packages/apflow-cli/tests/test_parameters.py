@@ -18,6 +18,7 @@ WHOLE = {
     "tasks.delete": {"task_id"},
     "tasks.cancel": {"task_ids"},
     "tasks.copy": {"task_id", "save"},
+    "tasks.fork": {"task_id", "overrides", "save"},
     "tasks.update": {"task_id", "key", "parent_id", "user_id", "original_task_id"},
 }
 

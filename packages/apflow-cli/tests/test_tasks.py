@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,17 @@ TREE = [
     {"id": "right", "name": "right", "parent_id": "root", "schemas": {"method": "add"}, "inputs": {"a": 2}},
 ]
 FAILING = [TREE[0], TREE[1], TREE[2] | {"schemas": {"method": "fail"}}]
+NESTED_FAILING: list[Any] = [
+    {"id": "root", "name": "both"},
+    {"id": "left", "name": "left", "parent_id": "f-root", "schemas": {"method": "add"}, "inputs": {"a": 1}},
+    {
+        "id": "right",
+        "name": "right",
+        "parent_id": "f-root",
+        "params": {"executor_id": "fail"},
+        "inputs": {"a": 2},
+    },
+]
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
 
 
@@ -156,6 +168,48 @@ def test_a_dry_run_of_a_copy_creates_nothing(apflow, tree):
     shown = apflow.json("tasks", "copy", "root", "--children", "--dry-run")
     assert shown["saved"] is False
     assert len(shown["tasks"]) == 3
+    assert apflow.json("tasks", "count")["total"] == 3
+
+
+def test_a_fork_continues_from_a_task_with_other_fields(apflow, tree):
+    failed = apflow.run(*({**each, "id": f"f-{each['id']}"} for each in NESTED_FAILING), code=1)
+    editor = apflow.folder / "editor.py"
+    editor.write_text(
+        "import json, sys; path = sys.argv[1]; given = json.load(open(path))\n"
+        "given['f-right']['params'] |= {'executor_id': 'add'}; json.dump(given, open(path, 'w'))\n"
+    )
+    apflow.environment["EDITOR"] = f"{sys.executable} {editor}"
+    fork = apflow.json("tasks", "fork", "f-root", "--from", "f-right", "--set", "inputs.b=4", "--edit")[
+        "root"
+    ]
+    assert [each["status"] for each in fork["children"]] == ["completed", "pending"]
+    again = apflow.json("tasks", "execute", fork["id"], "--import", "works")
+    assert [each["result"] for each in again["root"]["children"]] == [{"sum": 2}, {"sum": 6}]
+    assert apflow.json("tasks", "get", "f-root")["task"]["updated_at"] == failed["root"]["updated_at"]
+
+
+def test_a_dry_run_of_a_fork_creates_nothing(apflow, tree):
+    shown = apflow.json("tasks", "fork", "root", "--set", "left:inputs.a=9", "--dry-run")
+    assert {each["name"]: each["inputs"] for each in shown["tasks"]}["left"] == {"a": 9}
+    assert apflow.json("tasks", "count")["total"] == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--set", "inputs.a=9"], "say for which task"),
+        (["--set", "left:inputs"], "is not of the form"),
+        (["--set", "left:inputs..a=9"], "is not of the form"),
+        (["--set", "left:inputs.a=9", "--set", "left:inputs.a=8"], "given twice"),
+        (["--set", "left:inputs=9", "--set", "left:inputs.a=8"], "given twice"),
+        (["--set", "left:input.a=9"], "Did you mean 'inputs'?"),
+        (["--from", "lefd"], "lefd"),
+    ],
+)
+def test_a_fork_that_is_not_possible_is_refused(apflow, tree, given: list[str], message: str):
+    done = apflow("tasks", "fork", "root", *given)
+    assert done.returncode != 0
+    assert message in done.stderr
     assert apflow.json("tasks", "count")["total"] == 3
 
 

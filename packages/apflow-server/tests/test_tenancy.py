@@ -73,6 +73,14 @@ ROWS: dict[str, Row] = {
     "tasks.count": Row(lambda _: {"user_id": "ann"}, about_tasks=False, other=-32003),
     "tasks.update": Row(lambda t: {"task_id": t, "name": "renamed"}),
     "tasks.copy": Row(one, more=[lambda t: {"task_id": t, "save": False}]),
+    "tasks.fork": Row(
+        one,
+        more=[
+            lambda t: {"task_id": t, "save": False},
+            lambda t: {"task_id": t, "from_task_ids": [t]},
+            lambda t: {"task_id": t, "overrides": {t: {"name": "renamed"}}},
+        ],
+    ),
     # These answer with a row per task; see the test of rows below.
     "tasks.cancel": Row(
         lambda t: {"task_ids": [t]}, more=[lambda t: {"context_ids": [t]}], about_tasks=False

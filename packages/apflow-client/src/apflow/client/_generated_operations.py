@@ -610,6 +610,36 @@ class AsyncOperations:
         )
         return answer
 
+    async def tasks_fork(
+        self,
+        task_id: str,
+        *,
+        from_task_ids: Sequence[str] | None = None,
+        overrides: Mapping[str, Mapping[str, Json]] | None = None,
+        save: bool = True,
+    ) -> TreeResult | CopyPreviewResult:
+        """Copy the whole tree of a task into a new tree that continues from chosen tasks.
+
+        Tasks that are not affected keep their results. Tasks that have not completed run again. If `task_id`
+        is not a root, that task runs again, too. The original does not change.
+
+        The result is the new tree or, without `save`, the array of tasks that would be created.
+
+        Args:
+            task_id: ID or path of the task.
+            from_task_ids: IDs, keys or paths of tasks of the tree that run again, with their descendants and
+                all that depends on them.
+            overrides: New values of fields, by ID, key or path of a task, which runs again, too: `name`,
+                `priority`, `inputs`, `params`, `schemas`, `policy` or a custom column. An object is merged
+                into the present one, and null removes a member (RFC 7396).
+            save: If false, return the tasks that would be created, and create none.
+        """
+        answer: TreeResult | CopyPreviewResult = await self._ask(
+            "tasks.fork",
+            {"task_id": task_id, "from_task_ids": from_task_ids, "overrides": overrides, "save": save},
+        )
+        return answer
+
     async def tasks_cancel(
         self, task_ids: Iterable[str], *, force: bool = False, error_message: str | None = None
     ) -> list[CancelResult]:
@@ -1354,6 +1384,36 @@ class SyncOperations:
                 "reset_fields": reset_fields,
                 "save": save,
             },
+        )
+        return answer
+
+    def tasks_fork(
+        self,
+        task_id: str,
+        *,
+        from_task_ids: Sequence[str] | None = None,
+        overrides: Mapping[str, Mapping[str, Json]] | None = None,
+        save: bool = True,
+    ) -> TreeResult | CopyPreviewResult:
+        """Copy the whole tree of a task into a new tree that continues from chosen tasks.
+
+        Tasks that are not affected keep their results. Tasks that have not completed run again. If `task_id`
+        is not a root, that task runs again, too. The original does not change.
+
+        The result is the new tree or, without `save`, the array of tasks that would be created.
+
+        Args:
+            task_id: ID or path of the task.
+            from_task_ids: IDs, keys or paths of tasks of the tree that run again, with their descendants and
+                all that depends on them.
+            overrides: New values of fields, by ID, key or path of a task, which runs again, too: `name`,
+                `priority`, `inputs`, `params`, `schemas`, `policy` or a custom column. An object is merged
+                into the present one, and null removes a member (RFC 7396).
+            save: If false, return the tasks that would be created, and create none.
+        """
+        answer: TreeResult | CopyPreviewResult = self._ask(
+            "tasks.fork",
+            {"task_id": task_id, "from_task_ids": from_task_ids, "overrides": overrides, "save": save},
         )
         return answer
 

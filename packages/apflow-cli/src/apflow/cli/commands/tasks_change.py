@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from apflow.cli.commands.tasks_fork import fork
 from apflow.cli.commands.tasks_logs import logs
 from apflow.cli.commands.tasks_watch import watch
 from apflow.cli.commands.tasks_write import create, update
@@ -109,7 +110,6 @@ def copy(
     dry_run: bool,
 ) -> None:
     """Copy a task into a new tree, ready to run."""
-    from apflow.cli.display.output import write_json, write_table, write_tree
     from apflow.cli.session.work import ids, perform
     from apflow.core.service.runs import split_ids
 
@@ -124,7 +124,13 @@ def copy(
             save=not dry_run,
         )
 
-    found = perform(ctx, work)
+    write_copied(ctx, perform(ctx, work), dry_run=dry_run)
+
+
+def write_copied(ctx: click.Context, found: dict[str, Any], *, dry_run: bool) -> None:
+    """Write the new tree of a copy or a fork, or the tasks that would be created."""
+    from apflow.cli.display.output import write_json, write_table, write_tree
+
     if session_of(ctx).is_json:
         write_json(found if dry_run else {"saved": True, "root": found})
     elif dry_run:
@@ -179,4 +185,4 @@ def resume(ctx: click.Context, task_ids: tuple[str, ...], is_all: bool) -> None:
     finish(max(codes, default=ExitCode.DONE))
 
 
-CHANGES = (cancel, copy, create, delete, logs, resume, update, watch)
+CHANGES = (cancel, copy, create, delete, fork, logs, resume, update, watch)

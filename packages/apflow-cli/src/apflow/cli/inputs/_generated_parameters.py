@@ -285,6 +285,19 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "default": True,
         },
     },
+    "tasks.fork": {
+        "task_id": {"description": "ID or path of the task."},
+        "from_task_ids": {
+            "description": "IDs, keys or paths of tasks of the tree that run again, with their descendants and all that depends on them."
+        },
+        "overrides": {
+            "description": "New values of fields, by ID, key or path of a task, which runs again, too: `name`, `priority`, `inputs`, `params`, `schemas`, `policy` or a custom column. An object is merged into the present one, and null removes a member (RFC 7396)."
+        },
+        "save": {
+            "description": "If false, return the tasks that would be created, and create none.",
+            "default": True,
+        },
+    },
     "tasks.cancel": {
         "task_ids": {"description": "IDs or paths of tasks: a list, or one string with commas between them."},
         "force": {

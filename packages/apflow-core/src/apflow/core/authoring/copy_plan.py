@@ -87,6 +87,26 @@ def plan_copy(
     )
 
 
+def plan_fork(tasks: Sequence[Task], chosen: Iterable[str]) -> CopyPlan:
+    """Decide what a fork runs again: chosen tasks, what is below or depends on them, and what is incomplete.
+
+    All other tasks of the tree are copied with their results.
+
+    Args:
+        tasks: the whole tree in order of position.
+        chosen: IDs of tasks of the tree.
+
+    Raises:
+        NotFoundError: the tree has no task of a given id.
+    """
+    index = TreeIndex(tasks)
+    seeds = list(chosen)
+    for each in seeds:
+        if each not in index.by_id:
+            raise NotFoundError(each)
+    return _whole(index, _with_dependents(index, index.subtree(*seeds)))
+
+
 def _check_options(copy_mode: str, custom_task_ids: Sequence[str] | None) -> None:
     if copy_mode not in MODES:
         raise InvalidInputError(f"copy_mode is one of {', '.join(MODES)}, not {copy_mode!r}.")

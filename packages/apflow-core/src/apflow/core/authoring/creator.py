@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any, Literal, overload
 
 from apflow.core.authoring.array_validation import CheckedArray, check_array, read_array
-from apflow.core.authoring.copy_plan import CopyMode, CopyPlan, as_array, copied_tasks, plan_copy
+from apflow.core.authoring.copy_plan import CopyMode, as_array, copied_tasks, plan_copy
+from apflow.core.authoring.fork_plan import Overrides, forked_tasks
 from apflow.core.errors import IdTakenError, InvalidInputError, KeyUsedError, NotFoundError
 from apflow.core.extensions.hooks import Hooks
 from apflow.core.extensions.registry import executor_is_known
@@ -219,9 +220,36 @@ class TaskCreator:
             custom_task_ids,
             custom_include_children=custom_include_children,
         )
+        copies = copied_tasks(tasks, plan, reset_fields or ())
         if not save:
-            return as_array(copied_tasks(tasks, plan, reset_fields or ()))
-        return await self._save_copy(tasks, plan, reset_fields or ())
+            return as_array(copies)
+        # The root comes first: every change of a tree locks the root's row first.
+        originals = sorted(
+            (task for task in tasks if task.id in plan.kept), key=lambda task: task.id != task.root_id
+        )
+        marks = [Transition(task.id, task.root_id, {}, {"has_copy": True}) for task in originals]
+        return await self._save_copies(tasks, copies, marks)
+
+    async def create_fork(
+        self, original_task: Task, chosen: Sequence[str], overrides: Overrides, *, save: bool = True
+    ) -> TaskTreeNode | list[dict[str, Json]]:
+        """Copy the whole tree of a task: chosen tasks run again, and completed others keep their results.
+
+        The original tree does not change.
+
+        Args:
+            original_task: any task of a stored tree.
+            chosen: IDs of the tasks that run again, with what is below or depends on them.
+            overrides: new values of fields of tasks, which then run again, too; see `forked_tasks`.
+            save: False returns the array that would create the fork, and writes nothing.
+
+        Raises:
+            NotFoundError: a task that is named is not in the tree.
+            InvalidInputError: an override cannot be used.
+        """
+        tasks = await self.db.existing_tree(original_task.root_id, original_task.id)
+        copies = forked_tasks(tasks, chosen, overrides, get_settings())
+        return await self._save_copies(tasks, copies) if save else as_array(copies)
 
     async def create_task_copy_minimal(
         self, original_task: Task, children: bool | None = None, reset_fields: Sequence[str] | None = None
@@ -257,18 +285,13 @@ class TaskCreator:
         """Return the tasks of a node and of all below it, each before its children."""
         return [node.task for node in root_node.walk()]
 
-    async def _save_copy(
-        self, tasks: Sequence[Task], plan: CopyPlan, reset_fields: Sequence[str]
+    async def _save_copies(
+        self, tasks: Sequence[Task], copies: list[Task], provided: Sequence[Transition] = ()
     ) -> TaskTreeNode:
-        copies = _stamped(copied_tasks(tasks, plan, reset_fields))
+        """Write the copies of tasks of a tree, provided that the transitions win."""
         root = next(task for task in tasks if task.id == task.root_id)
         next(copy for copy in copies if copy.parent_id is None).written_by = with_author(root, self.author)
-        # The root comes first: every change of a tree locks the root's row first.
-        originals = sorted(
-            (task for task in tasks if task.id in plan.kept), key=lambda task: task.id != task.root_id
-        )
-        marks = [Transition(task.id, task.root_id, {}, {"has_copy": True}) for task in originals]
-        await self.db.add(copies, provided=marks)
+        await self.db.add(_stamped(copies), provided=provided)
         return await self._created(copies, {copy.original_task_id or "": copy.id for copy in copies})
 
     def _signed(self, tasks: list[Task]) -> list[Task]:

@@ -109,8 +109,7 @@ def plan_update(
     task = index.by_id[task_id]
     root = index.by_id[task.root_id]
     faults, conflicts = Violations(), Violations()
-    sets = _read_fields(task, tasks, fields, settings, faults)
-    _resolve_keys(tasks, sets, faults)
+    sets = read_update(task, tasks, fields, settings, faults)
     moves = MoveSet(root.id)
     if "dependencies" in fields:
         _check_dependencies(index, task, sets["dependencies"], faults, conflicts)
@@ -118,7 +117,6 @@ def plan_update(
         moves.put(root.id, {"updated_at": root.updated_at}, {"updated_at": utc_now()})
         for dependency in sets["dependencies"]:
             moves.put(dependency["id"])
-    _check_sources(task, sets, faults)
     _sign(moves, root, author)
     if any(name in UPDATABLE and name != "name" for name in sets):
         moves.put(root.id, expect_no_run(root, task, conflicts))
@@ -144,6 +142,20 @@ def refuse(task: Task, what: str, faults: Violations, conflicts: Violations) -> 
     if found:
         message = f"Task {task_label(task)} cannot be {what}: {' '.join(found)}"
         raise InvalidInputError(message, found) if faults.found else ConflictError(message)
+
+
+def read_update(
+    task: Task, tasks: Sequence[Task], fields: Mapping[str, object], settings: Settings, faults: Violations
+) -> dict[str, Json]:
+    """Return the new values of a task's fields as they are stored; what is wrong is added to the faults.
+
+    Args:
+        tasks: as for `plan_update`.
+    """
+    sets = _read_fields(task, tasks, fields, settings, faults)
+    _resolve_keys(tasks, sets, faults)
+    _check_sources(task, sets, faults)
+    return sets
 
 
 def _read_fields(

@@ -259,6 +259,7 @@ OPERATIONS: dict[str, Operation] = {
             "tasks.generate", _S.generate, GenerateResult, "any", "add", extra_seconds=GENERATE_SECONDS
         ),
         Operation("tasks.copy", _S.copy, TreeResult | CopyPreviewResult, effect="add"),
+        Operation("tasks.fork", _S.fork, TreeResult | CopyPreviewResult, effect="add"),
         *(
             Operation(
                 name,

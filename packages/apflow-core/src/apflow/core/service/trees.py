@@ -436,6 +436,66 @@ class TreeService(Access):
             save=save,
             custom_include_children=custom_include_children,
         )
+        return self._copied(copied)
+
+    async def fork(
+        self,
+        task_id: TaskId,
+        *,
+        from_task_ids: Annotated[
+            Sequence[str] | None,
+            JsonType(JsonIds | None),
+            Field(
+                description="IDs, keys or paths of tasks of the tree that run again, with their descendants "
+                "and all that depends on them."
+            ),
+        ] = None,
+        overrides: Annotated[
+            Mapping[str, Mapping[str, Json]] | None,
+            JsonType(dict[str, dict[str, Json]] | None),
+            Field(
+                description="New values of fields, by ID, key or path of a task, which runs again, too: "
+                "`name`, `priority`, `inputs`, `params`, `schemas`, `policy` or a custom column. An object "
+                "is merged into the present one, and null removes a member (RFC 7396)."
+            ),
+        ] = None,
+        save: Annotated[
+            bool, Field(description="If false, return the tasks that would be created, and create none.")
+        ] = True,
+    ) -> dict[str, Json]:
+        """Copy the whole tree of a task into a new tree that continues from chosen tasks.
+
+        Tasks that are not affected keep their results. Tasks that have not completed run again. If
+        `task_id` is not a root, that task runs again, too. The original does not change.
+
+        The result is the new tree or, without `save`, the array of tasks that would be created.
+
+        Raises:
+            NotFoundError: the tree has no task of a given ID.
+            InvalidInputError: an override is invalid; `violations` lists every fault.
+        """
+        task = await self._task(task_id, with_tree=True)
+        chosen = [] if task.parent_id is None else [task.id]
+        chosen += [(await self._task_of_tree(task.root_id, each)).id for each in from_task_ids or ()]
+        given: dict[str, Mapping[str, Json]] = {}
+        for named, fields in (overrides or {}).items():
+            overridden = (await self._task_of_tree(task.root_id, named)).id
+            if overridden in given:
+                raise InvalidInputError(f"overrides: {named!r} is named twice, also by its ID. Name it once.")
+            for name in MASKED_FIELDS:
+                refuse_masked(fields.get(name), f"overrides.{named}.{name}")
+            given[overridden] = fields
+        forked = await TaskCreator(self.db, self.author).create_fork(task, chosen, given, save=save)
+        return self._copied(forked)
+
+    async def _task_of_tree(self, root_id: str, given: str) -> Task:
+        """Return the task of a tree that has this ID, key or path."""
+        with suppress(NotFoundError):
+            return await self._task(given)
+        return await self._task(f"{root_id}/{given}")
+
+    @staticmethod
+    def _copied(copied: TaskTreeNode | Answers) -> dict[str, Json]:
         if isinstance(copied, TaskTreeNode):
             return nested([each.task for each in copied.walk()], copied.task.id)
         return {"tasks": [masked(each) for each in copied], "saved": False}
