@@ -171,6 +171,9 @@ async def test_a_list_goes_on_after_the_last_task_of_the_page_before(service: Ta
 async def test_a_masked_value_is_not_written_back(service: TaskService):
     with pytest.raises(InvalidInputError):
         await service.create({"name": "service_echo", "inputs": {"api_key": "***"}})
+    child = {"name": "service_echo", "inputs": {"api_key": "***"}}
+    with pytest.raises(InvalidInputError):
+        await service.create({"name": "a", "children": [child]})
 
 
 async def test_a_deleted_tree_is_gone(service: TaskService):
@@ -289,6 +292,9 @@ async def test_only_an_admin_acts_for_others(of_ann: TaskService):
         await of_ann.create({"name": "service_echo"}, user_id="ann")
     with pytest.raises(ForbiddenError):
         await of_ann.create({"name": "service_echo", "user_id": "ann"})
+    nested = {"name": "b", "children": [{"name": "c", "user_id": "ann"}]}
+    with pytest.raises(ForbiddenError):
+        await of_ann.create({"name": "a", "children": [nested]})
     with pytest.raises(ForbiddenError):
         await of_ann.list(user_id="ann")
     with pytest.raises(ForbiddenError):
