@@ -225,8 +225,10 @@ async def test_executors_are_described_with_schema_and_origin(service: TaskServi
 
 @pytest.fixture
 async def of_ann(service: TaskService) -> TaskService:
-    """Ann has a tree; the returned service is Bob's, on the same store."""
-    await TaskService(service.db, "ann").create(TREE)
+    """Ann has a tree and a schedule; the returned service is Bob's, on the same store."""
+    ann = TaskService(service.db, "ann")
+    await ann.create(TREE)
+    await ann.create_schedule(TREE, every="1d", name="s")
     return TaskService(service.db, "bob")
 
 
@@ -247,6 +249,12 @@ NAMED = {
     "cancel": {"task_ids": ["a"]},
     "resume": {"task_ids": ["r"]},
     "why": {"task_id": "a"},
+    "schedule": {"schedule_id": "s"},
+    "next_due_times": {"schedule_id": "s"},
+    "pause_schedule": {"schedule_id": "s"},
+    "resume_schedule": {"schedule_id": "s"},
+    "trigger_schedule": {"schedule_id": "s"},
+    "delete_schedule": {"schedule_id": "s"},
 }
 
 
