@@ -811,7 +811,7 @@ class AsyncOperations:
     async def schedules_trigger(self, schedule_id: str) -> TriggerResult:
         """Start a tree of a schedule now, also while the schedule is paused or its last tree runs.
 
-        The due times stay as they are.
+        The due times do not change.
 
         Args:
             schedule_id: ID or name of the schedule.
@@ -1680,7 +1680,7 @@ class SyncOperations:
     def schedules_trigger(self, schedule_id: str) -> TriggerResult:
         """Start a tree of a schedule now, also while the schedule is paused or its last tree runs.
 
-        The due times stay as they are.
+        The due times do not change.
 
         Args:
             schedule_id: ID or name of the schedule.
