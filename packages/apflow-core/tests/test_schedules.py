@@ -440,8 +440,11 @@ async def test_tasks_that_are_not_a_tree_are_refused_when_the_schedule_is_create
 
 
 async def test_a_large_tree_is_stored_in_parts(db: TaskStore):
-    text = "\u00e9\"\\" * 100_000
-    tasks = [{"name": "root"}, *({"name": f"n{at}", "parent_id": "root", "inputs": {"t": text}} for at in range(5))]
+    text = '\u00e9"\\' * 100_000
+    tasks = [
+        {"name": "root"},
+        *({"name": f"n{at}", "parent_id": "root", "inputs": {"t": text}} for at in range(5)),
+    ]
     schedule, clock = await created(db, tasks)
     assert len(await db.records(TREE_KIND)) > 5
     assert (await TaskService(db).schedule(schedule.id))["tasks"] == tasks

@@ -1,8 +1,8 @@
 """What happens at the due times of a schedule. Pure.
 
 `decide` returns the schedule as it is afterwards. The process that stores it, on condition that no other
-version was stored meanwhile, has decided: each due time is decided once, and `starting` keeps what was decided
-until the trees exist. So nothing is lost where the process ends in between.
+version was stored meanwhile, has decided: each due time is decided once, and `starting` keeps what was
+decided until the trees exist. So nothing is lost where the process ends in between.
 """
 
 from __future__ import annotations
