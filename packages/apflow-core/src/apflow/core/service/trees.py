@@ -81,13 +81,14 @@ class TreeService(Access):
             ForbiddenError: one of them, also a nested one, belongs to another user.
             InvalidInputError: a value of one of them is masked.
         """
-        array = cast("Sequence[Mapping[str, Json]]", flat_entries(as_array(tasks)))
-        entries = [each for each in array if isinstance(each, Mapping)]  # the creator refuses the others
+        array = flat_entries(as_array(tasks))
+        # The creator refuses what is not an object.
+        entries = [cast("Mapping[str, Json]", each) for each in array if isinstance(each, Mapping)]
         for each in entries:
             for name in MASKED_FIELDS:
                 refuse_masked(each.get(name), name)
         owner = self._owner([user_id, *(each.get("user_id") for each in entries)])
-        return array, user_id or owner
+        return cast("Sequence[Mapping[str, Json]]", array), user_id or owner
 
     async def get(
         self,
