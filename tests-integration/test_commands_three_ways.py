@@ -46,6 +46,7 @@ PENDING = [
     {"id": "says", "name": "far_say", "parent_id": "made", "inputs": {"text": "a"}},
 ]
 OTHER = [{"id": "other", "name": "far_say"}]
+YEARLY = ("schedules", "create", "--tasks", json.dumps(OTHER), "--cron", "@yearly", "--name", "yearly")
 # In this order, each on what the commands before it have left.
 SUITE = (
     ("tasks", "list"),
@@ -103,7 +104,16 @@ SUITE = (
     ("db", "backup", "nowhere/copy.duckdb"),
     ("db", "export", "all.jsonl"),
     ("db", "export", "again.jsonl.gz", "--json"),
+    ("schedules", "list"),
+    ("schedules", "list", "--json"),
+    ("schedules", "next", "yearly"),
+    ("schedules", "pause", "yearly"),
+    ("schedules", "resume", "yearly", "--json"),
+    ("schedules", "show", "yearly"),
+    ("schedules", "show", "nothing"),
     ("run", "flow", "far_say", "--background", "--json"),
+    ("schedules", "trigger", "yearly"),
+    ("schedules", "delete", "yearly"),
 )
 # The other commands. None of them is done by another process.
 NO_DATABASE = {"completion", "man", "validate", "version", "login", "logout", "whoami"}
@@ -112,6 +122,7 @@ OTHERS = {
     "executors list": "what is installed here, or at the server",
     "executors search": "what can be installed here",
     "generate task-tree": "needs a model: test_commands_generate.py",
+    "schedules create": "notes whether a worker starts what is due",
     "mcp serve": "speaks a protocol, not text: test_mcp_stdio.py",
     "workers": "shows the process that holds the database",
 }
@@ -161,8 +172,8 @@ class Place:
             "APFLOW_IMPORT": "peers.farwork",
             "PYTHONPATH": str(HERE),
         }
-        [(code, _, notes)] = self([("run", "flow", "--tasks", json.dumps(TREE))])
-        assert code == 0, notes
+        for code, _, notes in self([("run", "flow", "--tasks", json.dumps(TREE)), YEARLY]):
+            assert code == 0, notes
         shutil.copy(self.database, self.folder / "kept.duckdb")
 
     def __call__(self, commands: Sequence[Sequence[str]]) -> list[Outcome]:

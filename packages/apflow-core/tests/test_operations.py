@@ -103,6 +103,14 @@ async def test_results_have_the_form_that_the_table_tells():
         ("tasks.usage", {"task_id": "r", "group_by": "task", "since": "2026-01-01T00:00:00Z"}),
         ("system.executors", {}),
         ("tasks.delete", {"id": "r", "force": True}),
+        ("schedules.create", {"tasks": [{"name": "nothing"}], "cron": "@daily", "name": "s", "jitter": "5m"}),
+        ("schedules.list", {}),
+        ("schedules.trigger", {"schedule_id": "s"}),
+        ("schedules.show", {"id": "s"}),
+        ("schedules.next", {"schedule_id": "s", "count": 3}),
+        ("schedules.pause", {"schedule_id": "s"}),
+        ("schedules.resume", {"schedule_id": "s"}),
+        ("schedules.delete", {"schedule_id": "s"}),
     ]
     for name, given in calls:
         answer = await OPERATIONS[name].call(service, given)
@@ -242,5 +250,8 @@ async def test_a_read_only_operation_changes_nothing(operation: Operation):
         "executors",
         "get_llm_key",
         "count_running",
+        "schedules",
+        "schedule",
+        "next_due_times",
     )
     assert operation.is_read_only == (operation.method in (*reads, *asks))

@@ -171,6 +171,9 @@ async def test_a_list_goes_on_after_the_last_task_of_the_page_before(service: Ta
 async def test_a_masked_value_is_not_written_back(service: TaskService):
     with pytest.raises(InvalidInputError):
         await service.create({"name": "service_echo", "inputs": {"api_key": "***"}})
+    child = {"name": "service_echo", "inputs": {"api_key": "***"}}
+    with pytest.raises(InvalidInputError):
+        await service.create({"name": "a", "children": [child]})
 
 
 async def test_a_deleted_tree_is_gone(service: TaskService):
@@ -222,8 +225,10 @@ async def test_executors_are_described_with_schema_and_origin(service: TaskServi
 
 @pytest.fixture
 async def of_ann(service: TaskService) -> TaskService:
-    """Ann has a tree; the returned service is Bob's, on the same store."""
-    await TaskService(service.db, "ann").create(TREE)
+    """Ann has a tree and a schedule; the returned service is Bob's, on the same store."""
+    ann = TaskService(service.db, "ann")
+    await ann.create(TREE)
+    await ann.create_schedule(TREE, every="1d", name="s")
     return TaskService(service.db, "bob")
 
 
@@ -244,6 +249,12 @@ NAMED = {
     "cancel": {"task_ids": ["a"]},
     "resume": {"task_ids": ["r"]},
     "why": {"task_id": "a"},
+    "schedule": {"schedule_id": "s"},
+    "next_due_times": {"schedule_id": "s"},
+    "pause_schedule": {"schedule_id": "s"},
+    "resume_schedule": {"schedule_id": "s"},
+    "trigger_schedule": {"schedule_id": "s"},
+    "delete_schedule": {"schedule_id": "s"},
 }
 
 
@@ -289,6 +300,9 @@ async def test_only_an_admin_acts_for_others(of_ann: TaskService):
         await of_ann.create({"name": "service_echo"}, user_id="ann")
     with pytest.raises(ForbiddenError):
         await of_ann.create({"name": "service_echo", "user_id": "ann"})
+    nested = {"name": "b", "children": [{"name": "c", "user_id": "ann"}]}
+    with pytest.raises(ForbiddenError):
+        await of_ann.create({"name": "a", "children": [nested]})
     with pytest.raises(ForbiddenError):
         await of_ann.list(user_id="ann")
     with pytest.raises(ForbiddenError):

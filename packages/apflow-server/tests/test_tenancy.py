@@ -92,6 +92,14 @@ ROWS: dict[str, Row] = {
     "tasks.resume": Row(lambda t: {"task_ids": [t]}, more=[lambda t: {"task_ids": [t, t]}]),
     "tasks.why": Row(one),
     "tasks.delete": Row(one, more=[lambda t: {"task_id": t, "force": True}]),
+    "schedules.create": Row(
+        lambda _: {"tasks": [{"name": "n"}], "every": "1h", "user_id": "ann"}, about_tasks=False, other=-32003
+    ),
+    "schedules.list": Row(lambda _: {"user_id": "ann"}, about_tasks=False, other=-32003),
+    **{
+        f"schedules.{name}": Row(lambda t: {"schedule_id": t})
+        for name in ("show", "next", "pause", "resume", "trigger", "delete")
+    },
     "system.health": Row(lambda _: {}, about_tasks=False),
     "system.whoami": Row(lambda _: {}, about_tasks=False),
     "system.metrics": Row(lambda _: {}, about_tasks=False),
@@ -140,10 +148,13 @@ def client(guarded: Served) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def task(client: httpx.Client) -> str:
-    """A tree of Ann's, pending, with a child."""
+def task(client: httpx.Client, request: pytest.FixtureRequest) -> str:
+    """A tree of Ann's, pending, with a child; for operations on schedules, also a schedule of its name."""
     tree = [{"id": "r", "name": "group"}, {"id": "c", "name": "child", "parent_id": "r", "inputs": {"a": 1}}]
     created = call(client, "tasks.create", {"tasks": tree}, CALLERS["owner"])["result"]
+    if "schedules." in request.node.name:
+        made = {"tasks": [{"name": "n"}], "every": "1d", "name": created["id"]}
+        assert "result" in call(client, "schedules.create", made, CALLERS["owner"])
     return created["id"]
 
 
@@ -266,7 +277,9 @@ def test_only_an_admin_gets_a_copy_of_the_database(client: httpx.Client, caller:
 
 
 def test_nothing_of_another_is_among_the_answers_of_lists(client: httpx.Client, task: str):
-    for operation in ("tasks.list", "tasks.running.list"):
+    made = {"tasks": [{"name": "n"}], "every": "1d"}
+    assert call(client, "schedules.create", made, CALLERS["owner"])["result"]["user_id"] == "ann"
+    for operation in ("tasks.list", "tasks.running.list", "schedules.list"):
         found = call(client, operation, {}, CALLERS["other"])["result"]
         assert [each for each in found if each.get("user_id") == "ann"] == []
     assert call(client, "tasks.count", {"root_only": True}, bearer("nobody"))["result"]["total"] == 0

@@ -21,6 +21,7 @@ from apflow.core.service.results import (
     CountResult,
     DatabaseResult,
     DeleteResult,
+    DueTimesResult,
     Event,
     ExecutorResult,
     GenerateResult,
@@ -31,9 +32,12 @@ from apflow.core.service.results import (
     MetricsResult,
     RunningCountResult,
     RunResult,
+    ScheduleDeleteResult,
+    ScheduleResult,
     StatusResult,
     TaskResult,
     TreeResult,
+    TriggerResult,
     UsageReportResult,
     WebhookResult,
     WhyResult,
@@ -724,6 +728,134 @@ class AsyncOperations:
             task_id: ID or path of the task.
         """
         answer: WhyResult = await self._ask("tasks.why", {"task_id": task_id})
+        return answer
+
+    async def schedules_create(
+        self,
+        tasks: Json,
+        *,
+        name: str | None = None,
+        cron: str | None = None,
+        every: str | None = None,
+        at: datetime | None = None,
+        timezone: str = "UTC",
+        start: datetime | None = None,
+        end: datetime | None = None,
+        jitter: str | None = None,
+        catch_up: Literal["all", "latest", "none"] = "latest",
+        overlap: Literal["skip", "queue", "cancel", "allow"] = "skip",
+        user_id: str | None = None,
+    ) -> ScheduleResult:
+        """Create a schedule, which creates and runs a tree of tasks at each of its due times.
+
+        A server or `apflow worker` on the same database starts the trees. Inputs of the tasks may contain
+        `{"$run": "scheduled_at"}`, which becomes the due time.
+
+        Args:
+            tasks: The tasks to create: an array of objects, or one object.
+            name: Name of the schedule; by default that of the root task.
+            cron: Due times as a cron expression with five fields, such as `30 2 * * 1-5`, or @hourly, @daily,
+                @weekly, @monthly or @yearly.
+            every: Due times at this interval, such as `90s`, `15m`, `12h` or `1d`.
+            at: The only due time.
+            timezone: Time zone of the cron expression, such as Europe/Berlin.
+            start: No due time is before this time. The interval counts from it.
+            end: No due time is after this time.
+            jitter: Delay each start by a random time up to this, such as `30s`; at most 1d.
+            catch_up: Which due times are started that no worker could start within a minute: all, only the
+                latest, or none.
+            overlap: What a due time does while the last tree runs: skip it, queue it, cancel the running tree
+                and start when it has ended, or allow both.
+            user_id: The user who owns the created tasks.
+        """
+        answer: ScheduleResult = await self._ask(
+            "schedules.create",
+            {
+                "tasks": tasks,
+                "name": name,
+                "cron": cron,
+                "every": every,
+                "at": at,
+                "timezone": timezone,
+                "start": start,
+                "end": end,
+                "jitter": jitter,
+                "catch_up": catch_up,
+                "overlap": overlap,
+                "user_id": user_id,
+            },
+        )
+        return answer
+
+    async def schedules_list(
+        self, *, user_id: str | None = None, limit: int | None = 1000
+    ) -> list[ScheduleResult]:
+        """Return the schedules, oldest first.
+
+        Args:
+            user_id: Only schedules of this user.
+            limit: The maximum number of schedules to return.
+        """
+        answer: list[ScheduleResult] = await self._ask("schedules.list", {"user_id": user_id, "limit": limit})
+        return answer
+
+    async def schedules_show(self, schedule_id: str) -> ScheduleResult:
+        """Return one schedule with its tasks, and the last trees that it has started.
+
+        Args:
+            schedule_id: ID or name of the schedule.
+        """
+        answer: ScheduleResult = await self._ask("schedules.show", {"schedule_id": schedule_id})
+        return answer
+
+    async def schedules_next(self, schedule_id: str, count: int = 5) -> DueTimesResult:
+        """Return the next due times of a schedule. A paused schedule starts none of them.
+
+        Args:
+            schedule_id: ID or name of the schedule.
+            count: The maximum number of due times to return.
+        """
+        answer: DueTimesResult = await self._ask(
+            "schedules.next", {"schedule_id": schedule_id, "count": count}
+        )
+        return answer
+
+    async def schedules_pause(self, schedule_id: str) -> ScheduleResult:
+        """Pause a schedule: nothing is started until it is resumed. Trees that run continue.
+
+        Args:
+            schedule_id: ID or name of the schedule.
+        """
+        answer: ScheduleResult = await self._ask("schedules.pause", {"schedule_id": schedule_id})
+        return answer
+
+    async def schedules_resume(self, schedule_id: str) -> ScheduleResult:
+        """Resume a paused schedule. Due times that passed during the pause are left out.
+
+        Args:
+            schedule_id: ID or name of the schedule.
+        """
+        answer: ScheduleResult = await self._ask("schedules.resume", {"schedule_id": schedule_id})
+        return answer
+
+    async def schedules_trigger(self, schedule_id: str) -> TriggerResult:
+        """Start a tree of a schedule now, also while the schedule is paused or its last tree runs.
+
+        The due times do not change.
+
+        Args:
+            schedule_id: ID or name of the schedule.
+        """
+        answer: TriggerResult = await self._ask("schedules.trigger", {"schedule_id": schedule_id})
+        return answer
+
+    async def schedules_delete(self, schedule_id: str) -> ScheduleDeleteResult:
+        """Delete a schedule. The trees that it has started stay, and continue.
+
+        Args:
+            schedule_id: ID or name of the schedule.
+        """
+        answer: ScheduleDeleteResult = await self._ask("schedules.delete", {"schedule_id": schedule_id})
         return answer
 
     async def system_health(self) -> HealthResult:
@@ -1499,6 +1631,130 @@ class SyncOperations:
             task_id: ID or path of the task.
         """
         answer: WhyResult = self._ask("tasks.why", {"task_id": task_id})
+        return answer
+
+    def schedules_create(
+        self,
+        tasks: Json,
+        *,
+        name: str | None = None,
+        cron: str | None = None,
+        every: str | None = None,
+        at: datetime | None = None,
+        timezone: str = "UTC",
+        start: datetime | None = None,
+        end: datetime | None = None,
+        jitter: str | None = None,
+        catch_up: Literal["all", "latest", "none"] = "latest",
+        overlap: Literal["skip", "queue", "cancel", "allow"] = "skip",
+        user_id: str | None = None,
+    ) -> ScheduleResult:
+        """Create a schedule, which creates and runs a tree of tasks at each of its due times.
+
+        A server or `apflow worker` on the same database starts the trees. Inputs of the tasks may contain
+        `{"$run": "scheduled_at"}`, which becomes the due time.
+
+        Args:
+            tasks: The tasks to create: an array of objects, or one object.
+            name: Name of the schedule; by default that of the root task.
+            cron: Due times as a cron expression with five fields, such as `30 2 * * 1-5`, or @hourly, @daily,
+                @weekly, @monthly or @yearly.
+            every: Due times at this interval, such as `90s`, `15m`, `12h` or `1d`.
+            at: The only due time.
+            timezone: Time zone of the cron expression, such as Europe/Berlin.
+            start: No due time is before this time. The interval counts from it.
+            end: No due time is after this time.
+            jitter: Delay each start by a random time up to this, such as `30s`; at most 1d.
+            catch_up: Which due times are started that no worker could start within a minute: all, only the
+                latest, or none.
+            overlap: What a due time does while the last tree runs: skip it, queue it, cancel the running tree
+                and start when it has ended, or allow both.
+            user_id: The user who owns the created tasks.
+        """
+        answer: ScheduleResult = self._ask(
+            "schedules.create",
+            {
+                "tasks": tasks,
+                "name": name,
+                "cron": cron,
+                "every": every,
+                "at": at,
+                "timezone": timezone,
+                "start": start,
+                "end": end,
+                "jitter": jitter,
+                "catch_up": catch_up,
+                "overlap": overlap,
+                "user_id": user_id,
+            },
+        )
+        return answer
+
+    def schedules_list(self, *, user_id: str | None = None, limit: int | None = 1000) -> list[ScheduleResult]:
+        """Return the schedules, oldest first.
+
+        Args:
+            user_id: Only schedules of this user.
+            limit: The maximum number of schedules to return.
+        """
+        answer: list[ScheduleResult] = self._ask("schedules.list", {"user_id": user_id, "limit": limit})
+        return answer
+
+    def schedules_show(self, schedule_id: str) -> ScheduleResult:
+        """Return one schedule with its tasks, and the last trees that it has started.
+
+        Args:
+            schedule_id: ID or name of the schedule.
+        """
+        answer: ScheduleResult = self._ask("schedules.show", {"schedule_id": schedule_id})
+        return answer
+
+    def schedules_next(self, schedule_id: str, count: int = 5) -> DueTimesResult:
+        """Return the next due times of a schedule. A paused schedule starts none of them.
+
+        Args:
+            schedule_id: ID or name of the schedule.
+            count: The maximum number of due times to return.
+        """
+        answer: DueTimesResult = self._ask("schedules.next", {"schedule_id": schedule_id, "count": count})
+        return answer
+
+    def schedules_pause(self, schedule_id: str) -> ScheduleResult:
+        """Pause a schedule: nothing is started until it is resumed. Trees that run continue.
+
+        Args:
+            schedule_id: ID or name of the schedule.
+        """
+        answer: ScheduleResult = self._ask("schedules.pause", {"schedule_id": schedule_id})
+        return answer
+
+    def schedules_resume(self, schedule_id: str) -> ScheduleResult:
+        """Resume a paused schedule. Due times that passed during the pause are left out.
+
+        Args:
+            schedule_id: ID or name of the schedule.
+        """
+        answer: ScheduleResult = self._ask("schedules.resume", {"schedule_id": schedule_id})
+        return answer
+
+    def schedules_trigger(self, schedule_id: str) -> TriggerResult:
+        """Start a tree of a schedule now, also while the schedule is paused or its last tree runs.
+
+        The due times do not change.
+
+        Args:
+            schedule_id: ID or name of the schedule.
+        """
+        answer: TriggerResult = self._ask("schedules.trigger", {"schedule_id": schedule_id})
+        return answer
+
+    def schedules_delete(self, schedule_id: str) -> ScheduleDeleteResult:
+        """Delete a schedule. The trees that it has started stay, and continue.
+
+        Args:
+            schedule_id: ID or name of the schedule.
+        """
+        answer: ScheduleDeleteResult = self._ask("schedules.delete", {"schedule_id": schedule_id})
         return answer
 
     def system_health(self) -> HealthResult:

@@ -12,6 +12,7 @@ ApflowError
 │   ├── MalformedTextError           text that is not JSON or YAML, or repeats a key
 │   └── SettingsError                a setting that cannot be read
 ├── NotFoundError (KeyError)         no such task
+│   └── ScheduleNotFoundError        no such schedule
 ├── NoResultError (KeyError)         a task has not completed, and so has no result
 ├── RunFailedError (RuntimeError)    the result of a run that has not completed
 ├── ForbiddenError (PermissionError) the caller may not do this
@@ -23,6 +24,7 @@ ApflowError
 │   ├── IdTakenError                 a task of that id exists
 │   └── KeyUsedError                 an idempotency key stands for other tasks
 ├── LimitExceededError (RuntimeError) no more runs are taken now
+│   └── ScheduleLimitError           no more schedules are taken
 ├── BudgetExceededError (RuntimeError) a budget has not enough left for a call of a model
 ├── ModelPriceUnknownError (RuntimeError) a budget limits money, and a model has no known price
 ├── GenerationFailedError (RuntimeError) no tree of tasks was generated
@@ -140,6 +142,16 @@ class NotFoundError(ApflowError, KeyError):
         return str(self.args[0])  # KeyError would show the repr
 
 
+class ScheduleNotFoundError(NotFoundError):
+    """No schedule has this id or name. `task_id` has what was given."""
+
+    def __init__(self, schedule_id: str) -> None:
+        ApflowError.__init__(
+            self, f"There is no schedule {schedule_id!r}. `apflow schedules list` shows the ones there are."
+        )
+        self.task_id = schedule_id
+
+
 class NoResultError(ApflowError, KeyError):
     """A task whose result was asked for has not completed, or no task has the key."""
 
@@ -236,6 +248,19 @@ class LimitExceededError(ApflowError, RuntimeError):
         super().__init__(
             f"{limit} runs{whose} are waiting or active, which is the limit. Try again "
             "when some have ended, or raise max_requested or max_requested_per_user."
+        )
+        self.limit, self.user_id = limit, user_id
+
+
+class ScheduleLimitError(LimitExceededError):
+    """A user has as many schedules as are allowed."""
+
+    def __init__(self, limit: int, user_id: str | None = None) -> None:
+        whose = "The owner of the database" if user_id is None else f"User {user_id!r}"
+        ApflowError.__init__(
+            self,
+            f"{whose} has {limit} schedules, which is the limit. Delete one, or raise "
+            "max_schedules_per_user.",
         )
         self.limit, self.user_id = limit, user_id
 

@@ -47,6 +47,7 @@ class Settings:
     )
     max_requested: int = 10_000  # trees whose run was submitted and has not ended
     max_requested_per_user: int = 1000
+    max_schedules_per_user: int = 1000
     event_queue_size: int = 1000  # of one subscriber
     event_retention_days: float = 30
     progress_interval: float = 0.25

@@ -16,6 +16,7 @@ from apflow.testing.storelog import StoreLogContract
 from apflow.testing.storequery import StoreQueryContract
 from apflow.testing.storerace import StoreRaceContract
 from apflow.testing.storerecord import StoreRecordContract
+from apflow.testing.storeschedule import StoreScheduleContract
 from apflow.testing.storeshare import StoreShareContract
 from apflow.testing.storeusage import StoreUsageContract
 from apflow.testing.storewrite import StoreWriteContract
@@ -28,6 +29,7 @@ class StoreContract(
     StoreRaceContract,
     StoreShareContract,
     StoreRecordContract,
+    StoreScheduleContract,
     StoreUsageContract,
     StoreLogContract,
 ):

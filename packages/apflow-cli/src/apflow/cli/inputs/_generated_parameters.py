@@ -333,6 +333,56 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         }
     },
     "tasks.why": {"task_id": {"description": "ID or path of the task."}},
+    "schedules.create": {
+        "tasks": {"description": "The tasks to create: an array of objects, or one object."},
+        "name": {"description": "Name of the schedule; by default that of the root task."},
+        "cron": {
+            "description": "Due times as a cron expression with five fields, such as `30 2 * * 1-5`, or @hourly, @daily, @weekly, @monthly or @yearly."
+        },
+        "every": {"description": "Due times at this interval, such as `90s`, `15m`, `12h` or `1d`."},
+        "at": {"description": "The only due time."},
+        "timezone": {
+            "description": "Time zone of the cron expression, such as Europe/Berlin.",
+            "default": "UTC",
+        },
+        "start": {"description": "No due time is before this time. The interval counts from it."},
+        "end": {"description": "No due time is after this time."},
+        "jitter": {"description": "Delay each start by a random time up to this, such as `30s`; at most 1d."},
+        "catch_up": {
+            "description": "Which due times are started that no worker could start within a minute: all, only the latest, or none.",
+            "default": "latest",
+            "choices": ["all", "latest", "none"],
+        },
+        "overlap": {
+            "description": "What a due time does while the last tree runs: skip it, queue it, cancel the running tree and start when it has ended, or allow both.",
+            "default": "skip",
+            "choices": ["skip", "queue", "cancel", "allow"],
+        },
+        "user_id": {"description": "The user who owns the created tasks."},
+    },
+    "schedules.list": {
+        "user_id": {"description": "Only schedules of this user."},
+        "limit": {
+            "description": "The maximum number of schedules to return.",
+            "default": 1000,
+            "minimum": 1,
+            "maximum": 2147483647,
+        },
+    },
+    "schedules.show": {"schedule_id": {"description": "ID or name of the schedule."}},
+    "schedules.next": {
+        "schedule_id": {"description": "ID or name of the schedule."},
+        "count": {
+            "description": "The maximum number of due times to return.",
+            "default": 5,
+            "minimum": 1,
+            "maximum": 1000,
+        },
+    },
+    "schedules.pause": {"schedule_id": {"description": "ID or name of the schedule."}},
+    "schedules.resume": {"schedule_id": {"description": "ID or name of the schedule."}},
+    "schedules.trigger": {"schedule_id": {"description": "ID or name of the schedule."}},
+    "schedules.delete": {"schedule_id": {"description": "ID or name of the schedule."}},
     "system.health": {},
     "system.whoami": {},
     "system.metrics": {},

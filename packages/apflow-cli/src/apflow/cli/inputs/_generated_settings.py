@@ -25,6 +25,7 @@ DESCRIPTIONS: dict[str, str] = {
     "isolation_seconds": "for how long, at most, a task whose process died during the call runs again without another such task in its process; 0 starts them all at once",
     "max_requested": "maximum number of submitted trees that are waiting or running; more are refused",
     "max_requested_per_user": "the same limit for one user",
+    "max_schedules_per_user": "maximum number of schedules of one user, and of the owner of the database; more are refused",
     "event_queue_size": "maximum number of queued events of one subscriber",
     "event_retention_days": "days for which events and log lines are kept",
     "progress_interval": "minimum seconds between two progress events of a task",

@@ -29,3 +29,17 @@ class Since(click.types.StringParamType):
             return check_since(value)
         except InvalidInputError as error:
             self.fail(str(error), param, ctx)
+
+
+class AnyTime(click.types.StringParamType):
+    """A time in ISO 8601 format, with or without a zone."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from datetime import datetime
+
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time. Write it as 2026-11-27T08:30.", param, ctx)

@@ -14,7 +14,7 @@ from apflow.core.errors import ApflowError, InvalidInputError
 from apflow.core.extensions.hooks import Hooks
 from apflow.core.extensions.registry import ExecutorEntry, advise, executor_is_known, get_executor
 from apflow.core.model.status import TERMINAL
-from apflow.core.model.task import GROUP, Json, Task
+from apflow.core.model.task import GROUP, Json, Task, utc_now
 from apflow.core.payload.inputs import build_inputs, find_references
 from apflow.core.payload.schema import compile_schema, narrowed
 from apflow.core.payload.secrets import named_secrets
@@ -62,7 +62,7 @@ def _input_faults(task: Task, entry: ExecutorEntry, *, checks_inputs: bool) -> I
         executor = call_contained(lambda: entry.make(task.params))
         schema = narrowed(compile_schema(task.schemas.get("input_schema")), entry.schema_of(executor))
         if checks_inputs and schema is not None and _is_complete(task.inputs):
-            schema.validate(build_inputs(task, {}, {}, schema))
+            schema.validate(build_inputs(task, {}, {}, schema, scheduled_at=utc_now().isoformat()))
     except InvalidInputError as error:
         yield from error.violations or [str(error)]
     except Exception as error:  # noqa: BLE001 - the border to users' code

@@ -129,7 +129,8 @@ def _task_properties() -> Schema:
             "description": "The tasks that must end before this one starts.",
         },
         "inputs": _object(
-            'What the executor receives. `{"$from": "ID", "path": "a.b"}` is a part of a result.'
+            'What the executor receives. `{"$from": "ID", "path": "a.b"}` is a part of a result, and '
+            '`{"$run": "scheduled_at"}` the time that the run was scheduled for.'
         ),
         "params": {
             **_object("How the executor is created. `executor_id` names it."),

@@ -37,7 +37,7 @@ from apflow.core.extensions.runner import Runner, timeout_message
 from apflow.core.extensions.running_call import current_call
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import Json, Policy, Task
+from apflow.core.model.task import Json, Policy, Task, to_json
 from apflow.core.payload.inputs import build_inputs
 from apflow.core.payload.json_value import clean_text, copy_json
 from apflow.core.payload.schema import InputSchema, compile_schema, narrowed
@@ -440,7 +440,9 @@ class Attempt(Call):
                 if "name" in dependency or needed.key != needed.id:
                     names[needed.id] = dependency.get("name", needed.key)
         most = self.context.settings.max_referenced_bytes
-        inputs = build_inputs(task, results, names, schema, most)
+        root = tasks.get(task.root_id)
+        requested_at = None if root is None else to_json(root.run_requested_at)
+        inputs = build_inputs(task, results, names, schema, most, scheduled_at=requested_at)
         if self.context.hooks.has_pre:
             shown = task.copy()
             shown.inputs = inputs

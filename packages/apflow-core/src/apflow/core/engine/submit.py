@@ -18,7 +18,12 @@ ATTEMPTS = 10  # while other processes change the tree
 
 
 async def submit(
-    db: TaskStore, task_id: str, *, force: bool = False, known: Sequence[Task] | None = None
+    db: TaskStore,
+    task_id: str,
+    *,
+    force: bool = False,
+    known: Sequence[Task] | None = None,
+    is_first: bool = False,
 ) -> bool:
     """Request a run of a stored tree, or of a task with its dependencies, and return immediately.
 
@@ -27,9 +32,10 @@ async def submit(
     Args:
         force: run completed tasks again.
         known: the tree, if the caller has just created it and checked the room for it. It is not read again.
+        is_first: request the first run of the tree, and no second one.
 
     Returns:
-        False if there is nothing to run, because all tasks have completed.
+        False if there is nothing to run, because all tasks have completed, or it is not the first run.
 
     Raises:
         NotFoundError: the task does not exist.
@@ -40,6 +46,8 @@ async def submit(
         tasks = known or await _read(db, task_id)
         known = None
         root = next(each for each in tasks if each.id == each.root_id)
+        if is_first and was_requested(root):
+            return False
         batch = ChangeSet(root.id, None, utc_now())
         named = None if task_id == root.id else task_id
         scope = request_run(tasks, root, batch, named_id=named, force=force)
@@ -54,6 +62,11 @@ async def submit(
         bus_of(db).receive(Notice(NoticeKind.REQUESTED, root.id))  # wakes a worker in this process
         return True
     raise AlreadyRunningError(task_id)
+
+
+def was_requested(root: Task) -> bool:
+    """Return whether a run of a tree was ever requested."""
+    return root.run_requested_at is not None or root.run_ended_at is not None
 
 
 async def _read(db: TaskStore, task_id: str) -> list[Task]:

@@ -18,6 +18,7 @@ from apflow.core.engine import active_runs
 from apflow.core.engine.driver import Driver
 from apflow.core.engine.failure_log import logging_failures
 from apflow.core.engine.recovery import is_left_to_parent, lacks_executors
+from apflow.core.engine.scheduler import Scheduler
 from apflow.core.engine.worker_report import WorkerReport, reported_workers
 from apflow.core.errors import ConflictError, NotFoundError
 from apflow.core.events.bus import bus_of
@@ -68,11 +69,16 @@ class Worker:
     workers. It leaves a fresh tree to them for `executor_wait` seconds if the store is shared. Then it runs
     the tree itself, and tasks without an executor fail.
 
+    It also starts the trees of schedules.
+
     Args:
         settings: those of this process, if None.
+        scheduler: starts the trees of schedules; by default one of the store, by the clock of the machine.
     """
 
-    def __init__(self, db: TaskStore, settings: Settings | None = None) -> None:
+    def __init__(
+        self, db: TaskStore, settings: Settings | None = None, *, scheduler: Scheduler | None = None
+    ) -> None:
         self.db = db
         self._settings = settings or get_settings()
         self._trees: dict[str, asyncio.Task[None]] = {}
@@ -86,6 +92,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.report = WorkerReport(db, self._state)
+        self._scheduler = scheduler or Scheduler(db)
 
     def _state(self) -> dict[str, Json]:
         return {
@@ -122,6 +129,8 @@ class Worker:
         _workers.setdefault(self.db, WeakSet()).add(self)
         reporting = Supervised("apflow:worker:report", self.report.keep, is_owner=True)
         reported = asyncio.create_task(reporting.run(), name="apflow:worker:report:supervision")
+        scheduling = Supervised("apflow:worker:schedules", self._scheduler.run, is_owner=True)
+        scheduled = asyncio.create_task(scheduling.run(), name="apflow:worker:schedules:supervision")
         try:
             with bus_of(self.db).on_notice(NoticeKind.REQUESTED, self._heed), logging_failures(self.db):
                 await self._sweeping.run()
@@ -131,8 +140,9 @@ class Worker:
                 await self._end_trees()
             finally:
                 reporting.end()
+                scheduling.end()
                 with shielded():
-                    await asyncio.wait({reported})
+                    await asyncio.wait({reported, scheduled})
                     await self.report.remove()
 
     async def _sweep_until_drained(self) -> None:
@@ -163,6 +173,7 @@ class Worker:
     def drain(self) -> None:
         """Take no more trees, end running code within `shutdown_timeout`, and release unfinished trees."""
         self._is_draining = True
+        self._scheduler.stop()
         self._wake.set()
 
     async def _leave(self) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from apflow.core.payload.jmespath import Query
 
 _FROM: Final = "$from"
+_RUN: Final = "$run"
+RUN_VALUES: Final = ("scheduled_at",)  # what `{"$run": NAME}` may name
 _KEYS: Final = frozenset({"$from", "path", "default"})
 _MAX_QUERY_LENGTH: Final = 2000
 _MAX_RESULT_DEPTH: Final = 200
@@ -44,6 +46,8 @@ def build_inputs(
     names: Mapping[str, str],
     schema: InputSchema | None,
     max_bytes: int = 64 << 20,
+    *,
+    scheduled_at: str | None = None,
 ) -> dict[str, Json]:
     """Return the inputs of a run, before hooks, secrets and validation.
 
@@ -52,11 +56,12 @@ def build_inputs(
 
     Args:
         max_bytes: of JSON that the references may bring in together.
+        scheduled_at: the value of `{"$run": "scheduled_at"}`: an ISO 8601 time.
 
     Raises:
         InputsError: references are malformed, find nothing, or bring in too much; each with its path.
     """
-    inputs = _own_inputs(task, results, max_bytes)
+    inputs = _own_inputs(task, results, max_bytes, {"scheduled_at": scheduled_at})
     if results and not (schema is not None and schema.is_explicit_only):
         _inject(inputs, task.inputs, results, names, schema)
     if schema is not None:
@@ -64,31 +69,37 @@ def build_inputs(
     return inputs
 
 
-def _own_inputs(task: Task, results: Mapping[str, Json], max_bytes: int) -> dict[str, Json]:
+def _own_inputs(
+    task: Task, results: Mapping[str, Json], max_bytes: int, run: Mapping[str, Json]
+) -> dict[str, Json]:
     given = task.inputs
     for value in given.values():
         if type(value) in CONTAINERS:
             break
     else:
-        if _FROM not in given:
+        if _FROM not in given and _RUN not in given:
             return dict(given)
     text = dumps(given)
-    if b'"$from"' not in text:
+    if b'"$from"' not in text and b'"$run"' not in text:
         return cast("dict[str, Json]", loads(text))
-    return _resolved(task, results, max_bytes)
+    return _resolved(task, results, max_bytes, run)
 
 
-def _resolved(task: Task, results: Mapping[str, Json], max_bytes: int) -> dict[str, Json]:
+def _resolved(
+    task: Task, results: Mapping[str, Json], max_bytes: int, run: Mapping[str, Json]
+) -> dict[str, Json]:
     declared = {each["id"] for each in task.dependencies}
     faults: list[str] = []
     size = _Size(max_bytes)
 
     def change(node: Json, place: Place | None) -> Json:
-        if not _is_reference(node):
+        if not _is_reference(node) and not _is_run_value(node):
             return node
         if size.is_exceeded:
             return None  # said once
         try:
+            if _is_run_value(node):
+                return run[_run_value(node, place)]
             reference = _read(node, place)
             return _value_of(reference, results, declared, size)
         except InvalidInputError as error:
@@ -241,9 +252,12 @@ def find_references(inputs: Mapping[str, Json]) -> list[Reference]:
     faults: list[str] = []
 
     def change(node: Json, place: Place | None) -> Json:
-        if not _is_reference(node):
+        if not _is_reference(node) and not _is_run_value(node):
             return node
         try:
+            if _is_run_value(node):
+                _run_value(node, place)
+                return None
             reference = _read(node, place)
             _check_query(reference)
             found.append(reference)
@@ -271,12 +285,38 @@ def remap_references(inputs: Mapping[str, Json], mapping: Mapping[str, str]) -> 
     return cast("dict[str, Json]", rewrite(inputs, change))
 
 
+def with_run_values(inputs: Mapping[str, Json], run: Mapping[str, Json]) -> dict[str, Json]:
+    """Return a copy of `inputs` in which `run` gives the value of each `{"$run": NAME}`."""
+
+    def change(node: Json, place: Place | None) -> Json:
+        return run[_run_value(node, place)] if _is_run_value(node) else node
+
+    return cast("dict[str, Json]", rewrite(inputs, change))
+
+
 def _may_refer(inputs: Mapping[str, Json]) -> bool:
-    return bool(inputs) and b'"$from"' in dumps(inputs)
+    if not inputs:
+        return False
+    text = dumps(inputs)
+    return b'"$from"' in text or b'"$run"' in text
 
 
 def _is_reference(node: Json) -> bool:
     return isinstance(node, dict) and _FROM in node and cast("dict[str, Json]", node).keys() <= _KEYS
+
+
+def _is_run_value(node: Json) -> bool:
+    return isinstance(node, dict) and len(cast("dict[str, Json]", node)) == 1 and _RUN in node
+
+
+def _run_value(node: Mapping[str, Json], place: Place | None) -> str:
+    """Return the name in `{"$run": NAME}`."""
+    name = node[_RUN]
+    if place is None:
+        raise _fault("inputs.$run", "is text; put it inside of the inputs, under a name")
+    if name not in RUN_VALUES:
+        raise _fault(f"{place.path('inputs')}.$run", f"must be {' or '.join(RUN_VALUES)}")
+    return str(name)
 
 
 def _read(node: Mapping[str, Json], place: Place | None) -> Reference:

@@ -29,6 +29,7 @@ from pydantic import (
 )
 
 from apflow.core.bounds import MAX_BUDGET, MAX_COUNT
+from apflow.core.model.span import SPAN
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.payload.json_value import whole
@@ -85,6 +86,7 @@ JsonTime = Annotated[
     AwareDatetime, Field(strict=False), BeforeValidator(_check_time), AfterValidator(_to_utc)
 ]
 Time = Annotated[datetime | None, JsonType(JsonTime | None)]
+JsonSpan = Annotated[str, Field(pattern=f"^{SPAN.pattern}$")]
 JsonSince = Annotated[str, AfterValidator(check_since), WithJsonSchema(SINCE_SCHEMA)]
 
 # What a number in JSON can hold exactly in every language.
@@ -115,6 +117,10 @@ TaskIds = Annotated[
         validation_alias=AliasChoices("task_ids", "context_ids"),
         description="IDs or paths of tasks: a list, or one string with commas between them.",
     ),
+]
+ScheduleId = Annotated[
+    str,
+    Field(validation_alias=AliasChoices("schedule_id", "id"), description="ID or name of the schedule."),
 ]
 Tasks = Annotated[
     Json, JsonType(JsonTasks), Field(description="The tasks to create: an array of objects, or one object.")

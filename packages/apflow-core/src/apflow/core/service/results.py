@@ -173,6 +173,66 @@ class StatusResult(Result):
     updated_at: datetime | None
 
 
+class ScheduledRunResult(Result):
+    """A tree that a schedule has started."""
+
+    scheduled_at: datetime
+    task_id: str  # its root
+
+
+class ScheduleResult(Result):
+    """A schedule. Exactly one of `cron`, `every` and `at` is set."""
+
+    id: str
+    name: str
+    user_id: str | None
+    status: Literal["active", "paused", "ended"]  # ended: no due time will come
+    created_at: datetime
+    cron: str | None
+    every: str | None
+    at: datetime | None
+    timezone: str
+    start: datetime | None
+    end: datetime | None
+    jitter: str | None
+    catch_up: Literal["all", "latest", "none"]
+    overlap: Literal["skip", "queue", "cancel", "allow"]
+    is_paused: bool
+    next_due: datetime | None
+    next_start: datetime | None  # next_due and its jitter
+    queued: list[datetime]  # due times that wait until a tree has ended
+    starting: list[datetime]  # due times whose tree is being created
+    open_trees: list[str]  # IDs of roots: trees that may still run
+    runs: list[ScheduledRunResult]  # the last trees that were started
+    started_count: int  # trees that were started, also by hand
+    skipped_count: int  # due times that `overlap` or a pause left out
+    error: str | None  # why the last start failed
+    tasks: list[dict[str, Json]] | None = None  # of `schedules.show` only
+
+
+class TriggerResult(Result):
+    """A tree that was started by hand."""
+
+    schedule_id: str
+    task_id: str  # the root of the tree
+    scheduled_at: datetime
+
+
+class ScheduleDeleteResult(Result):
+    """The outcome of the deletion of a schedule."""
+
+    success: bool
+    schedule_id: str
+
+
+class DueTimesResult(Result):
+    """The next due times of a schedule."""
+
+    schedule_id: str
+    timezone: str
+    due_times: list[datetime]
+
+
 class CountResult(Result):
     """Numbers of tasks."""
 

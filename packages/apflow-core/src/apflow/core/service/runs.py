@@ -13,7 +13,7 @@ from apflow.core.concurrency.containment import call_contained
 from apflow.core.engine import active_runs
 from apflow.core.engine.driver import is_owned_elsewhere
 from apflow.core.engine.recovery import is_left_to_parent, recover
-from apflow.core.engine.submit import check_room, submit
+from apflow.core.engine.submit import check_room, submit, was_requested
 from apflow.core.errors import (
     AlreadyRunningError,
     ForbiddenError,
@@ -154,7 +154,7 @@ class RunService(TreeService, WebhookService):
         if task_id is None:
             node = await self._create(tasks, user_id, on_conflict, idempotency_key)
             task, known = node.task, [each.task for each in node.walk()]
-            is_new = _is_new(task)
+            is_new = not was_requested(task)
             more["ids"] = node.ids
         else:
             task = await self._task(task_id, with_tree=True)
@@ -172,7 +172,8 @@ class RunService(TreeService, WebhookService):
                 if wait and not self.is_served:
                     await TaskExecutor().execute_task_by_id(task.id, force=force, db_session=self.db)
                 elif is_new:
-                    await submit(self.db, task.id, force=force, known=known)
+                    is_first = idempotency_key is not None and known is not None
+                    await submit(self.db, task.id, force=force, known=known, is_first=is_first)
         if wait:
             await self._end_of(task.root_id)
         if not wait and is_new and known is not None:
@@ -224,9 +225,9 @@ class RunService(TreeService, WebhookService):
         await check_room(self.db, self.user_id or user_id)
         node = await self._create(tasks, user_id, on_conflict, idempotency_key)
         root, known = node.task, [each.task for each in node.walk()]
-        if _is_new(root):
+        if not was_requested(root):
             with contextlib.suppress(AlreadyRunningError):
-                await submit(self.db, root.id, known=known)
+                await submit(self.db, root.id, known=known, is_first=idempotency_key is not None)
         return nested(known, root.id) | {"ids": node.ids}
 
     async def watch(
@@ -462,11 +463,6 @@ def _refused_secrets(task: Task, root: Task) -> list[str]:
         except SecretRefusedError as error:
             refused.append(str(error))
     return refused
-
-
-def _is_new(root: Task) -> bool:
-    """Return whether no run of a tree was ever requested."""
-    return root.run_requested_at is None and root.run_ended_at is None
 
 
 def _run_result(

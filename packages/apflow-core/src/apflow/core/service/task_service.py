@@ -10,11 +10,12 @@ from apflow.core.service.budgets import BudgetService
 from apflow.core.service.generation import GenerationService
 from apflow.core.service.logs import LogService
 from apflow.core.service.runs import RunService
+from apflow.core.service.schedules import ScheduleService
 from apflow.core.service.system import SystemService
 from apflow.core.service.trees import as_array
 
 __all__ = ["TaskService", "as_array"]
 
 
-class TaskService(RunService, LogService, BudgetService, GenerationService, SystemService):
+class TaskService(RunService, LogService, BudgetService, GenerationService, ScheduleService, SystemService):
     """The operations of one caller on one store."""

@@ -7,15 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from apflow.core.errors import InvalidInputError
+from apflow.core.model.span import SPAN, seconds_of
 from apflow.core.model.task import utc_now
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}  # seconds
-_SPAN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?[smhdw])+")
-_PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 # What `read_since` reads, except times without a zone.
 SINCE_SCHEMA: dict[str, Any] = {
     "type": "string",
-    "anyOf": [{"pattern": f"^{_SPAN.pattern}$"}, {"format": "date"}, {"format": "date-time"}],
+    "anyOf": [{"pattern": f"^{SPAN.pattern}$"}, {"format": "date"}, {"format": "date-time"}],
 }
 _TIME = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -49,8 +47,7 @@ def read_since(since: str) -> datetime:
         InvalidInputError: the string is neither a span nor a time.
     """
     text = since.strip()
-    if _SPAN.fullmatch(text):
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    if (seconds := seconds_of(text)) is not None:
         try:
             return utc_now() - timedelta(seconds=seconds)
         except OverflowError:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
+from apflow.core.authoring.array_validation import flat_entries
 from apflow.core.authoring.creator import TaskCreator
 from apflow.core.authoring.delete_plan import forget, read_deletion, records_of
 from apflow.core.authoring.edit_plan import UPDATABLE
@@ -68,14 +69,26 @@ class TreeService(Access):
         on_conflict: OnConflict,
         idempotency_key: str | None,
     ) -> TaskTreeNode:
-        array = as_array(tasks)
-        for each in array:
+        array, owner = self._own_array(tasks, user_id)
+        return await TaskCreator(self.db, self.author).create_task_tree_from_array(
+            array, on_conflict, owner, idempotency_key=idempotency_key
+        )
+
+    def _own_array(self, tasks: Json, user_id: str | None) -> tuple[Sequence[Mapping[str, Json]], str | None]:
+        """Return tasks that the caller wants to store as a flat array, and who owns them.
+
+        Raises:
+            ForbiddenError: one of them, also a nested one, belongs to another user.
+            InvalidInputError: a value of one of them is masked.
+        """
+        array = flat_entries(as_array(tasks))
+        # The creator refuses what is not an object.
+        entries = [cast("Mapping[str, Json]", each) for each in array if isinstance(each, Mapping)]
+        for each in entries:
             for name in MASKED_FIELDS:
                 refuse_masked(each.get(name), name)
-        owner = self._owner([user_id, *(each.get("user_id") for each in array)])
-        return await TaskCreator(self.db, self.author).create_task_tree_from_array(
-            array, on_conflict, user_id or owner, idempotency_key=idempotency_key
-        )
+        owner = self._owner([user_id, *(each.get("user_id") for each in entries)])
+        return cast("Sequence[Mapping[str, Json]]", array), user_id or owner
 
     async def get(
         self,
