@@ -32,7 +32,14 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs Unix sock
 
 TREE = [
     {"id": "report", "name": "report"},
-    {"id": "prints", "name": "far_print", "parent_id": "report", "inputs": {"lines": 3}},
+    {
+        "id": "prints",
+        "name": "far_print",
+        "parent_id": "report",
+        "inputs": {"lines": 3},
+        "label": "The daily prints",
+        "tags": ["nightly", "eu"],
+    },
     {"id": "fails", "name": "far_fail", "parent_id": "report", "dependencies": ["prints"]},
     {
         "id": "goes-on",
@@ -53,6 +60,7 @@ SUITE = (
     ("tasks", "list", "--all", "--json"),
     ("tasks", "list", "-o", "yaml"),
     ("tasks", "list", "--name", "nothing"),
+    ("tasks", "list", "--all", "--tag", "eu", "--tag", "nightly", "--label", "daily", "-o", "wide"),
     ("tasks", "running"),
     ("ps",),
     ("ps", "--all", "-o", "id"),
@@ -84,6 +92,7 @@ SUITE = (
     ("tasks", "create", "--tasks", '[{"name": "a", "dependencies": ["b"]}]'),
     ("tasks", "update", "made", "--name", "renamed", "--json"),
     ("tasks", "update", "says", "--priority", "0"),
+    ("tasks", "update", "says", "--tags", "a,b", "--label", "Says a"),
     ("tasks", "update", "says", "--dependencies", '["nothing"]'),
     ("tasks", "budget", "says", "--calls", "3"),
     ("tasks", "execute", "made"),

@@ -319,6 +319,8 @@ class AsyncOperations:
         user_id: str | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         name: str | None = None,
+        label: str | None = None,
+        tags: Iterable[str] = (),
         key: str | None = None,
         root_only: bool = True,
         is_running: bool | None = None,
@@ -354,6 +356,8 @@ class AsyncOperations:
             user_id: Only tasks of this user.
             status: Only tasks with this status, or with one of these.
             name: Only tasks with this name.
+            label: Only tasks whose label contains this string.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
             key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
             is_running: Only roots of trees with an unfinished run (true), or without one (false).
@@ -376,6 +380,8 @@ class AsyncOperations:
                 "user_id": user_id,
                 "status": status,
                 "name": name,
+                "label": label,
+                "tags": tags,
                 "key": key,
                 "root_only": root_only,
                 "is_running": is_running,
@@ -417,6 +423,8 @@ class AsyncOperations:
         user_id: str | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         name: str | None = None,
+        label: str | None = None,
+        tags: Iterable[str] = (),
         key: str | None = None,
         root_only: bool = False,
         is_running: bool | None = None,
@@ -432,6 +440,8 @@ class AsyncOperations:
             user_id: Only tasks of this user.
             status: Only tasks with this status, or with one of these.
             name: Only tasks with this name.
+            label: Only tasks whose label contains this string.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
             key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
             is_running: Only roots of trees with an unfinished run (true), or without one (false).
@@ -448,6 +458,8 @@ class AsyncOperations:
                 "user_id": user_id,
                 "status": status,
                 "name": name,
+                "label": label,
+                "tags": tags,
                 "key": key,
                 "root_only": root_only,
                 "is_running": is_running,
@@ -465,6 +477,8 @@ class AsyncOperations:
         task_id: str,
         *,
         name: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] | None = None,
         priority: int | None = None,
         inputs: dict[str, Json] | None = None,
         params: dict[str, Json] | None = None,
@@ -486,6 +500,8 @@ class AsyncOperations:
         Args:
             task_id: ID or path of the task.
             name: A new name.
+            label: A new label; an empty string removes the present label.
+            tags: New tags; they replace all present tags.
             priority: A new priority: 0 is urgent, 1 high, 2 normal, 3 low.
             inputs: New inputs; they replace all present inputs.
             params: New params; they replace all present params.
@@ -505,6 +521,8 @@ class AsyncOperations:
             {
                 "task_id": task_id,
                 "name": name,
+                "label": label,
+                "tags": tags,
                 "priority": priority,
                 "inputs": inputs,
                 "params": params,
@@ -1066,6 +1084,8 @@ class SyncOperations:
         user_id: str | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         name: str | None = None,
+        label: str | None = None,
+        tags: Iterable[str] = (),
         key: str | None = None,
         root_only: bool = True,
         is_running: bool | None = None,
@@ -1101,6 +1121,8 @@ class SyncOperations:
             user_id: Only tasks of this user.
             status: Only tasks with this status, or with one of these.
             name: Only tasks with this name.
+            label: Only tasks whose label contains this string.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
             key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
             is_running: Only roots of trees with an unfinished run (true), or without one (false).
@@ -1123,6 +1145,8 @@ class SyncOperations:
                 "user_id": user_id,
                 "status": status,
                 "name": name,
+                "label": label,
+                "tags": tags,
                 "key": key,
                 "root_only": root_only,
                 "is_running": is_running,
@@ -1164,6 +1188,8 @@ class SyncOperations:
         user_id: str | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         name: str | None = None,
+        label: str | None = None,
+        tags: Iterable[str] = (),
         key: str | None = None,
         root_only: bool = False,
         is_running: bool | None = None,
@@ -1179,6 +1205,8 @@ class SyncOperations:
             user_id: Only tasks of this user.
             status: Only tasks with this status, or with one of these.
             name: Only tasks with this name.
+            label: Only tasks whose label contains this string.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
             key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
             is_running: Only roots of trees with an unfinished run (true), or without one (false).
@@ -1195,6 +1223,8 @@ class SyncOperations:
                 "user_id": user_id,
                 "status": status,
                 "name": name,
+                "label": label,
+                "tags": tags,
                 "key": key,
                 "root_only": root_only,
                 "is_running": is_running,
@@ -1212,6 +1242,8 @@ class SyncOperations:
         task_id: str,
         *,
         name: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] | None = None,
         priority: int | None = None,
         inputs: dict[str, Json] | None = None,
         params: dict[str, Json] | None = None,
@@ -1233,6 +1265,8 @@ class SyncOperations:
         Args:
             task_id: ID or path of the task.
             name: A new name.
+            label: A new label; an empty string removes the present label.
+            tags: New tags; they replace all present tags.
             priority: A new priority: 0 is urgent, 1 high, 2 normal, 3 low.
             inputs: New inputs; they replace all present inputs.
             params: New params; they replace all present params.
@@ -1252,6 +1286,8 @@ class SyncOperations:
             {
                 "task_id": task_id,
                 "name": name,
+                "label": label,
+                "tags": tags,
                 "priority": priority,
                 "inputs": inputs,
                 "params": params,

@@ -38,7 +38,16 @@ class StoreQueryContract(StoreMaker):
         await store.add(
             [
                 a_task("r1", user_id="ann", created_at=minute(1), run_requested_at=START),
-                a_task("b", "r1", user_id="ann", created_at=minute(1), name="same", priority=3),
+                a_task(
+                    "b",
+                    "r1",
+                    user_id="ann",
+                    created_at=minute(1),
+                    name="same",
+                    priority=3,
+                    label="Import of 100% _new_",
+                    tags=["a b", "nightly", "x"],
+                ),
                 a_task(
                     "a",
                     "r1",
@@ -53,7 +62,14 @@ class StoreQueryContract(StoreMaker):
         )
         await store.add(
             [
-                a_task("r2", user_id="bob", created_at=minute(2), priority=0, original_task_id="r1"),
+                a_task(
+                    "r2",
+                    user_id="bob",
+                    created_at=minute(2),
+                    priority=0,
+                    original_task_id="r1",
+                    tags=["nightly", "'"],
+                ),
                 a_task(
                     "c",
                     "r2",
@@ -97,6 +113,18 @@ class StoreQueryContract(StoreMaker):
             (TaskQuery(key="c"), []),
             (TaskQuery(root_id="r2", key="b"), ["c"]),
             (TaskQuery(root_only=True, key="r2"), ["r2"]),
+            (TaskQuery(label="Import of 100% _new_"), ["b"]),
+            (TaskQuery(label="0% _"), ["b"]),
+            (TaskQuery(label="import"), []),  # letters are compared exactly
+            (TaskQuery(label="%"), ["b"]),
+            (TaskQuery(tags=["nightly"]), ["b", "r2"]),
+            (TaskQuery(tags=["x", "nightly"]), ["b"]),
+            (TaskQuery(tags=["night"]), []),
+            (TaskQuery(tags=["b"]), []),
+            (TaskQuery(tags=["a b"]), ["b"]),
+            (TaskQuery(tags=["'"]), ["r2"]),
+            (TaskQuery(tags=[","]), []),  # no tag can be a comma
+            (TaskQuery(tags=["nightly"], user_id="bob"), ["r2"]),
             (TaskQuery(root_only=True), ["r1", "r2"]),
             (TaskQuery(root_id="r1"), ["r1", "b", "a"]),
             (TaskQuery(root_id="ghost"), []),
@@ -154,6 +182,8 @@ class StoreQueryContract(StoreMaker):
         for query in (
             TaskQuery(user_id=text),
             TaskQuery(name=text),
+            TaskQuery(label=text),
+            TaskQuery(tags=[text]),
             TaskQuery(key=text),
             TaskQuery(root_id=text),
             TaskQuery(parent_id=text),

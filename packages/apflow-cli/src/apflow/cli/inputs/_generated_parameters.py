@@ -145,6 +145,11 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "choices": ["pending", "in_progress", "completed", "failed", "cancelled"],
         },
         "name": {"description": "Only tasks with this name."},
+        "label": {"description": "Only tasks whose label contains this string."},
+        "tags": {
+            "description": "Only tasks that have all of these tags: a list, or one string with commas between them.",
+            "default": [],
+        },
         "key": {"description": "Only tasks with this key, which is unique within a tree."},
         "root_only": {"description": "Only the roots of trees.", "default": True},
         "is_running": {
@@ -201,6 +206,11 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "choices": ["pending", "in_progress", "completed", "failed", "cancelled"],
         },
         "name": {"description": "Only tasks with this name."},
+        "label": {"description": "Only tasks whose label contains this string."},
+        "tags": {
+            "description": "Only tasks that have all of these tags: a list, or one string with commas between them.",
+            "default": [],
+        },
         "key": {"description": "Only tasks with this key, which is unique within a tree."},
         "root_only": {"description": "Only the roots of trees.", "default": False},
         "is_running": {
@@ -217,6 +227,8 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "tasks.update": {
         "task_id": {"description": "ID or path of the task."},
         "name": {"description": "A new name."},
+        "label": {"description": "A new label; an empty string removes the present label."},
+        "tags": {"description": "New tags; they replace all present tags."},
         "priority": {
             "description": "A new priority: 0 is urgent, 1 high, 2 normal, 3 low.",
             "minimum": -2147483647,

@@ -93,6 +93,8 @@ class TaskResult(Result):
     root_id: str
     user_id: str | None
     name: str
+    label: str | None = None
+    tags: list[str] = []
     status: TaskStatus
     priority: int
     dependencies: list[dict[str, Json]]

@@ -105,6 +105,8 @@ class TaskQuery:
     user_id: str | None = None
     status: TaskStatus | Sequence[TaskStatus] | None = None
     name: str | None = None
+    label: str | None = None  # which the label contains
+    tags: Sequence[str] = ()  # all of which the task has
     key: str | None = None
     root_only: bool = False
     root_id: str | None = None

@@ -366,6 +366,8 @@ def _matches(task: Task, query: TaskQuery) -> bool:
         and _is_any(query.user_id, task.user_id)
         and (query.status is None or task.status in _statuses(query.status))
         and _is_any(query.name, task.name)
+        and (query.label is None or query.label in (task.label or ""))
+        and set(query.tags).issubset(task.tags)
         and _is_any(query.key, task.key)
         and (not query.root_only or task.id == task.root_id)
         and _is_any(query.root_id, task.root_id)
