@@ -108,6 +108,12 @@ SUITE = (
     ("tasks", "resume", "nothing"),
     ("run", "flow", "far_say", "-i", "text=hello"),
     ("run", "flow", "--tasks", '[{"name": "far_fail"}]', "--json"),
+    ("db", "purge", "--older-than", "1d"),
+    ("db", "purge", "--older-than", "0s", "--tag", "eu", "--dry-run"),
+    ("db", "purge", "--older-than", "0s", "--dry-run", "--json"),
+    ("db", "purge", "--older-than", "0s"),
+    ("db", "vacuum"),
+    ("db", "vacuum", "--json"),
     ("db", "backup", "copy.duckdb"),
     ("db", "backup", "nowhere/copy.duckdb"),
     ("db", "export", "all.jsonl"),
@@ -130,7 +136,12 @@ MASKS = (
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{8}\b"), "ID"),
     (re.compile(r"\b\d+(\.\d+)? ?(ms|s)\b"), "SECONDS"),
     (re.compile(r'\d+ (event page|log page|record)s?|"(events|log|record)": \d+'), "ROWS"),
-    (re.compile(r'(?<=_bytes": )\d+|[\d,]+ bytes'), "BYTES"),
+    (
+        re.compile(
+            r'(?<=_bytes": )\d+|(?<=size_bytes_before": )\d+|(?<=size_bytes_after": )\d+|[\d,]+ bytes'
+        ),
+        "BYTES",
+    ),
 )
 
 # Runs commands one after the other in one process: a process for each would import everything each time.

@@ -101,6 +101,8 @@ async def test_results_have_the_form_that_the_table_tells():
         ("tasks.usage", {"task_id": "r", "group_by": "task", "since": "2026-01-01T00:00:00Z"}),
         ("system.executors", {}),
         ("tasks.delete", {"id": "r", "force": True}),
+        ("tasks.purge", {"older_than": "30d", "dry_run": True}),
+        ("system.vacuum", {}),
     ]
     for name, given in calls:
         answer = await OPERATIONS[name].call(service, given)

@@ -84,10 +84,14 @@ ROWS: dict[str, Row] = {
     "tasks.resume": Row(lambda t: {"task_ids": [t]}, more=[lambda t: {"task_ids": [t, t]}]),
     "tasks.why": Row(one),
     "tasks.delete": Row(one, more=[lambda t: {"task_id": t, "force": True}]),
+    "tasks.purge": Row(
+        lambda _: {"older_than": "30d", "user_id": "ann", "tags": "a,b"}, about_tasks=False, other=-32003
+    ),
     "system.health": Row(lambda _: {}, about_tasks=False),
     "system.whoami": Row(lambda _: {}, about_tasks=False),
     "system.metrics": Row(lambda _: {}, about_tasks=False),
     "system.database": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
+    "system.vacuum": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
     "system.workers": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
     "system.executors": Row(lambda _: {}, about_tasks=False),
     "system.executor": Row(lambda _: {"executor_id": "nothing"}, about_tasks=False, other=-32001),

@@ -29,12 +29,14 @@ from apflow.core.service.results import (
     KeyStatusResult,
     LogLineResult,
     MetricsResult,
+    PurgeResult,
     RunningCountResult,
     RunResult,
     StatusResult,
     TaskResult,
     TreeResult,
     UsageReportResult,
+    VacuumResult,
     WebhookResult,
     WhyResult,
     WorkerResult,
@@ -549,6 +551,35 @@ class AsyncOperations:
         answer: DeleteResult = await self._ask("tasks.delete", {"task_id": task_id, "force": force})
         return answer
 
+    async def tasks_purge(
+        self,
+        older_than: str,
+        *,
+        user_id: str | None = None,
+        tags: Iterable[str] = (),
+        limit: int = 1000,
+        dry_run: bool = False,
+    ) -> PurgeResult:
+        """Delete trees that ended long ago, with everything that belongs to them.
+
+        A tree has ended if each of its tasks has. The filters are those of the root. Trees are deleted a few
+        at a time, so that other work goes on; a tree that is run again meanwhile is left as it is. The usage
+        of language models stays in the account. `has_more` of the result says that the limit was reached.
+
+        Args:
+            older_than: Only trees that ended this time before now, such as `12h`, `30d` or `4w`, or earlier,
+                or before this time in ISO 8601 format.
+            user_id: Only tasks of this user.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
+            limit: The maximum number of trees to delete.
+            dry_run: Count all trees that would be deleted, and delete none.
+        """
+        answer: PurgeResult = await self._ask(
+            "tasks.purge",
+            {"older_than": older_than, "user_id": user_id, "tags": tags, "limit": limit, "dry_run": dry_run},
+        )
+        return answer
+
     async def tasks_generate(
         self,
         requirement: str,
@@ -738,6 +769,15 @@ class AsyncOperations:
     async def system_database(self) -> DatabaseResult:
         """Return where the database is, what it can do, and what is in it. Only an admin may."""
         answer: DatabaseResult = await self._ask("system.database", {})
+        return answer
+
+    async def system_vacuum(self) -> VacuumResult:
+        """Return the space of deleted tasks to the system, and report the size of the database before and after.
+
+        A DuckDB file is written anew, without what was deleted; until that is done, changes wait. PostgreSQL
+        runs VACUUM, which makes the space available to new rows. Only an admin may.
+        """
+        answer: VacuumResult = await self._ask("system.vacuum", {})
         return answer
 
     async def system_workers(self) -> list[WorkerResult]:
@@ -1314,6 +1354,35 @@ class SyncOperations:
         answer: DeleteResult = self._ask("tasks.delete", {"task_id": task_id, "force": force})
         return answer
 
+    def tasks_purge(
+        self,
+        older_than: str,
+        *,
+        user_id: str | None = None,
+        tags: Iterable[str] = (),
+        limit: int = 1000,
+        dry_run: bool = False,
+    ) -> PurgeResult:
+        """Delete trees that ended long ago, with everything that belongs to them.
+
+        A tree has ended if each of its tasks has. The filters are those of the root. Trees are deleted a few
+        at a time, so that other work goes on; a tree that is run again meanwhile is left as it is. The usage
+        of language models stays in the account. `has_more` of the result says that the limit was reached.
+
+        Args:
+            older_than: Only trees that ended this time before now, such as `12h`, `30d` or `4w`, or earlier,
+                or before this time in ISO 8601 format.
+            user_id: Only tasks of this user.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
+            limit: The maximum number of trees to delete.
+            dry_run: Count all trees that would be deleted, and delete none.
+        """
+        answer: PurgeResult = self._ask(
+            "tasks.purge",
+            {"older_than": older_than, "user_id": user_id, "tags": tags, "limit": limit, "dry_run": dry_run},
+        )
+        return answer
+
     def tasks_generate(
         self,
         requirement: str,
@@ -1501,6 +1570,15 @@ class SyncOperations:
     def system_database(self) -> DatabaseResult:
         """Return where the database is, what it can do, and what is in it. Only an admin may."""
         answer: DatabaseResult = self._ask("system.database", {})
+        return answer
+
+    def system_vacuum(self) -> VacuumResult:
+        """Return the space of deleted tasks to the system, and report the size of the database before and after.
+
+        A DuckDB file is written anew, without what was deleted; until that is done, changes wait. PostgreSQL
+        runs VACUUM, which makes the space available to new rows. Only an admin may.
+        """
+        answer: VacuumResult = self._ask("system.vacuum", {})
         return answer
 
     def system_workers(self) -> list[WorkerResult]:

@@ -69,6 +69,7 @@ class StoreQueryContract(StoreMaker):
                     priority=0,
                     original_task_id="r1",
                     tags=["nightly", "'"],
+                    spawned_by="a",
                 ),
                 a_task(
                     "c",
@@ -133,6 +134,10 @@ class StoreQueryContract(StoreMaker):
             (TaskQuery(created_after=minute(1)), ["r2", "c"]),
             (TaskQuery(created_before=minute(2)), ["r1", "b", "a"]),
             (TaskQuery(created_after=minute(1), created_before=minute(3)), ["r2"]),
+            (TaskQuery(completed_before=minute(7)), ["c"]),  # exclusive, and of ended tasks only
+            (TaskQuery(completed_before=minute(8), order="completed_at"), ["c", "a"]),
+            (TaskQuery(is_spawned=True), ["r2"]),
+            (TaskQuery(is_spawned=False, root_only=True), ["r1"]),
             (TaskQuery(is_requested=True), ["r1"]),
             (TaskQuery(is_requested=False, root_only=True), ["r2"]),
             (TaskQuery(user_id="ann", root_only=True, name="r1"), ["r1"]),

@@ -253,6 +253,26 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "task_id": {"description": "ID or path of the task."},
         "force": {"description": "Also delete tasks that have ended.", "default": False},
     },
+    "tasks.purge": {
+        "older_than": {
+            "description": "Only trees that ended this time before now, such as `12h`, `30d` or `4w`, or earlier, or before this time in ISO 8601 format."
+        },
+        "user_id": {"description": "Only tasks of this user."},
+        "tags": {
+            "description": "Only tasks that have all of these tags: a list, or one string with commas between them.",
+            "default": [],
+        },
+        "limit": {
+            "description": "The maximum number of trees to delete.",
+            "default": 1000,
+            "minimum": 1,
+            "maximum": 2147483647,
+        },
+        "dry_run": {
+            "description": "Count all trees that would be deleted, and delete none.",
+            "default": False,
+        },
+    },
     "tasks.generate": {
         "requirement": {"description": "What the tree must do, in words."},
         "provider": {
@@ -336,6 +356,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "system.whoami": {},
     "system.metrics": {},
     "system.database": {},
+    "system.vacuum": {},
     "system.workers": {},
     "system.executors": {},
     "system.executor": {"executor_id": {"description": "ID of the executor."}},

@@ -18,10 +18,12 @@ from apflow.core.engine import active_runs
 from apflow.core.engine.driver import Driver
 from apflow.core.engine.failure_log import logging_failures
 from apflow.core.engine.recovery import is_left_to_parent, lacks_executors
+from apflow.core.engine.retention import keep_purging
 from apflow.core.engine.worker_report import WorkerReport, reported_workers
 from apflow.core.errors import ConflictError, NotFoundError
 from apflow.core.events.bus import bus_of
 from apflow.core.model.task import Json, Task
+from apflow.core.planning.retention import RetentionRules
 from apflow.core.planning.run_start import is_unstarted
 from apflow.core.settings import Settings, get_settings
 from apflow.core.store.base import Change, NoticeKind, TaskStore, Transition
@@ -68,13 +70,19 @@ class Worker:
     workers. It leaves a fresh tree to them for `executor_wait` seconds if the store is shared. Then it runs
     the tree itself, and tasks without an executor fail.
 
+    It also deletes trees that ended longer ago than the settings keep them.
+
     Args:
         settings: those of this process, if None.
+
+    Raises:
+        SettingsError: a setting for the retention of trees is invalid.
     """
 
     def __init__(self, db: TaskStore, settings: Settings | None = None) -> None:
         self.db = db
         self._settings = settings or get_settings()
+        self._retention = RetentionRules.from_settings(self._settings)
         self._trees: dict[str, asyncio.Task[None]] = {}
         self._lacking: dict[str, _Lacking] = {}  # left to other workers, by root id
         # Failed runs: root id -> number of consecutive failures, and when the tree may be taken again.
@@ -121,7 +129,11 @@ class Worker:
         self._sweeping = Supervised("apflow:worker:sweep", self._sweep_until_drained)
         _workers.setdefault(self.db, WeakSet()).add(self)
         reporting = Supervised("apflow:worker:report", self.report.keep, is_owner=True)
-        reported = asyncio.create_task(reporting.run(), name="apflow:worker:report:supervision")
+        purging = Supervised(
+            "apflow:worker:retention", lambda: keep_purging(self.db, self._retention), is_owner=True
+        )
+        beside = (reporting, purging)
+        done = [asyncio.create_task(each.run(), name=f"{each.name}:supervision") for each in beside]
         try:
             with bus_of(self.db).on_notice(NoticeKind.REQUESTED, self._heed), logging_failures(self.db):
                 await self._sweeping.run()
@@ -130,9 +142,10 @@ class Worker:
             try:
                 await self._end_trees()
             finally:
-                reporting.end()
+                for each in beside:
+                    each.end()
                 with shielded():
-                    await asyncio.wait({reported})
+                    await asyncio.wait(done)
                     await self.report.remove()
 
     async def _sweep_until_drained(self) -> None:

@@ -203,6 +203,23 @@ class DeleteResult(Result):
     deleted_count: int
 
 
+class PurgeResult(Result):
+    """What a purge has deleted or, as a dry run, would delete."""
+
+    trees: int
+    tasks: int  # of these trees
+    has_more: bool  # the limit was reached: there may be more such trees
+    dry_run: bool
+    before: datetime  # the trees ended before this time
+
+
+class VacuumResult(Result):
+    """The size of a database before and after a vacuum."""
+
+    size_bytes_before: int
+    size_bytes_after: int
+
+
 class CopyPreviewResult(Result):
     """The array of tasks that a copy would create."""
 

@@ -128,15 +128,23 @@ def _terms(query: TaskQuery, among: Among) -> Iterator[tuple[Json, ...]]:
         if value is not None:
             yield (f"{name} = ?", value) if possible([value]) else ("FALSE",)
     yield from _search_terms(query)
+    yield from _time_terms(query)
     if query.root_only:
         yield ("parent_id IS NULL",)  # few rows are read: both stores keep statistics of it
+    if query.is_requested is not None:
+        yield (f"run_requested_at IS {'NOT ' if query.is_requested else ''}NULL",)
+    if query.is_spawned is not None:
+        yield (f"spawned_by IS {'NOT ' if query.is_spawned else ''}NULL",)
+    yield from _custom_terms(query)
+
+
+def _time_terms(query: TaskQuery) -> Iterator[tuple[Json, ...]]:
     if query.created_after is not None:
         yield "created_at > ?", naive(query.created_after)
     if query.created_before is not None:
         yield "created_at < ?", naive(query.created_before)
-    if query.is_requested is not None:
-        yield (f"run_requested_at IS {'NOT ' if query.is_requested else ''}NULL",)
-    yield from _custom_terms(query)
+    if query.completed_before is not None:
+        yield "completed_at < ?", naive(query.completed_before)
 
 
 def _search_terms(query: TaskQuery) -> Iterator[tuple[Json, ...]]:
