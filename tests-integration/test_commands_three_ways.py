@@ -78,6 +78,8 @@ SUITE = (
     ("tasks", "usage"),
     ("tasks", "usage", "report", "--json"),
     ("tasks", "budget", "report"),
+    ("plan", "tree.json"),
+    ("plan", "tree.json", "--json"),
     ("tasks", "logs", "report"),
     ("tasks", "logs", "prints", "--follow", "--json"),
     ("logs", "prints", "--limit", "2"),
@@ -181,6 +183,7 @@ class Place:
             "APFLOW_IMPORT": "peers.farwork",
             "PYTHONPATH": str(HERE),
         }
+        (self.folder / "tree.json").write_text(json.dumps(PENDING))
         [(code, _, notes)] = self([("run", "flow", "--tasks", json.dumps(TREE))])
         assert code == 0, notes
         shutil.copy(self.database, self.folder / "kept.duckdb")

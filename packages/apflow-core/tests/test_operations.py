@@ -101,6 +101,7 @@ async def test_results_have_the_form_that_the_table_tells():
         ("tasks.usage", {"task_id": "r", "group_by": "task", "since": "2026-01-01T00:00:00Z"}),
         ("system.executors", {}),
         ("tasks.delete", {"id": "r", "force": True}),
+        ("tasks.plan", {"tasks": [{"name": "nothing"}]}),
         ("tasks.purge", {"older_than": "30d", "dry_run": True}),
         ("system.vacuum", {}),
     ]
@@ -224,6 +225,7 @@ async def test_a_read_only_operation_changes_nothing(operation: Operation):
         "count",
         "running",
         "status",
+        "plan",
         "usage",
         "why",
         "webhooks",

@@ -84,6 +84,7 @@ ROWS: dict[str, Row] = {
     "tasks.resume": Row(lambda t: {"task_ids": [t]}, more=[lambda t: {"task_ids": [t, t]}]),
     "tasks.why": Row(one),
     "tasks.delete": Row(one, more=[lambda t: {"task_id": t, "force": True}]),
+    "tasks.plan": Row(lambda _: {"name": "n"}, about_tasks=False),
     "tasks.purge": Row(
         lambda _: {"older_than": "30d", "user_id": "ann", "tags": "a,b"}, about_tasks=False, other=-32003
     ),

@@ -29,6 +29,7 @@ from apflow.core.service.results import (
     KeyStatusResult,
     LogLineResult,
     MetricsResult,
+    PlanResult,
     PurgeResult,
     RunningCountResult,
     RunResult,
@@ -114,6 +115,21 @@ class AsyncOperations:
                 "idempotency_key": idempotency_key,
             },
         )
+        return answer
+
+    async def tasks_plan(self, tasks: Json) -> PlanResult:
+        """Return what a tree would do if it ran now, without storing or running it.
+
+        The result has the order and the waves in which tasks would start, the critical path, durations and
+        cost from the history of tasks with the same name and executor, what would make tasks fail before
+        their code runs, the secrets that are not set, and what the tree may touch: executors, hosts,
+        commands, images and secrets. Durations are medians and costs means of the last 20 such tasks that
+        completed.
+
+        Args:
+            tasks: The tasks to create: an array of objects, or one object.
+        """
+        answer: PlanResult = await self._ask("tasks.plan", {"tasks": tasks})
         return answer
 
     async def tasks_execute(
@@ -563,7 +579,7 @@ class AsyncOperations:
         """Delete trees that ended long ago, with everything that belongs to them.
 
         A tree has ended if each of its tasks has. The filters are those of the root. Trees are deleted a few
-        at a time, so that other work goes on; a tree that is run again meanwhile is left as it is. The usage
+        at a time, so that other work continues; a tree that is run again meanwhile is not deleted. The usage
         of language models stays in the account. `has_more` of the result says that the limit was reached.
 
         Args:
@@ -772,10 +788,10 @@ class AsyncOperations:
         return answer
 
     async def system_vacuum(self) -> VacuumResult:
-        """Return the space of deleted tasks to the system, and report the size of the database before and after.
+        """Return the space of deleted tasks to the system, and report the size before and after.
 
-        A DuckDB file is written anew, without what was deleted; until that is done, changes wait. PostgreSQL
-        runs VACUUM, which makes the space available to new rows. Only an admin may.
+        A DuckDB file is replaced by a compact copy; until that is done, changes wait. PostgreSQL runs VACUUM,
+        which makes the space available to new rows. Only an admin may.
         """
         answer: VacuumResult = await self._ask("system.vacuum", {})
         return answer
@@ -917,6 +933,21 @@ class SyncOperations:
                 "idempotency_key": idempotency_key,
             },
         )
+        return answer
+
+    def tasks_plan(self, tasks: Json) -> PlanResult:
+        """Return what a tree would do if it ran now, without storing or running it.
+
+        The result has the order and the waves in which tasks would start, the critical path, durations and
+        cost from the history of tasks with the same name and executor, what would make tasks fail before
+        their code runs, the secrets that are not set, and what the tree may touch: executors, hosts,
+        commands, images and secrets. Durations are medians and costs means of the last 20 such tasks that
+        completed.
+
+        Args:
+            tasks: The tasks to create: an array of objects, or one object.
+        """
+        answer: PlanResult = self._ask("tasks.plan", {"tasks": tasks})
         return answer
 
     def tasks_execute(
@@ -1366,7 +1397,7 @@ class SyncOperations:
         """Delete trees that ended long ago, with everything that belongs to them.
 
         A tree has ended if each of its tasks has. The filters are those of the root. Trees are deleted a few
-        at a time, so that other work goes on; a tree that is run again meanwhile is left as it is. The usage
+        at a time, so that other work continues; a tree that is run again meanwhile is not deleted. The usage
         of language models stays in the account. `has_more` of the result says that the limit was reached.
 
         Args:
@@ -1573,10 +1604,10 @@ class SyncOperations:
         return answer
 
     def system_vacuum(self) -> VacuumResult:
-        """Return the space of deleted tasks to the system, and report the size of the database before and after.
+        """Return the space of deleted tasks to the system, and report the size before and after.
 
-        A DuckDB file is written anew, without what was deleted; until that is done, changes wait. PostgreSQL
-        runs VACUUM, which makes the space available to new rows. Only an admin may.
+        A DuckDB file is replaced by a compact copy; until that is done, changes wait. PostgreSQL runs VACUUM,
+        which makes the space available to new rows. Only an admin may.
         """
         answer: VacuumResult = self._ask("system.vacuum", {})
         return answer

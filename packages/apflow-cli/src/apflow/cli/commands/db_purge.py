@@ -62,8 +62,8 @@ def purge(
 def vacuum(ctx: click.Context) -> None:
     """Return the space of deleted tasks to the system.
 
-    A DuckDB file is replaced by a compact copy, and changes wait until that is done. PostgreSQL runs VACUUM, which makes
-    the space available to new rows.
+    A DuckDB file is replaced by a compact copy, and changes wait until that is done. PostgreSQL runs VACUUM,
+    which makes the space available to new rows.
     """
     from apflow.cli.display.output import write_json, write_line
     from apflow.cli.session.work import perform

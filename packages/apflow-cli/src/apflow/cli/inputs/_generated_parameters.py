@@ -33,6 +33,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "description": "Makes the call repeatable: the same key returns the tree that it created first."
         },
     },
+    "tasks.plan": {"tasks": {"description": "The tasks to create: an array of objects, or one object."}},
     "tasks.execute": {
         "task_id": {
             "description": "ID or path of a stored task. A root runs its whole tree; any other task runs with its descendants and what they need."

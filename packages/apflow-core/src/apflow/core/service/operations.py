@@ -37,6 +37,7 @@ from apflow.core.service.results import (
     KeyStatusResult,
     LogLineResult,
     MetricsResult,
+    PlanResult,
     PurgeResult,
     RunningCountResult,
     RunResult,
@@ -220,6 +221,13 @@ OPERATIONS: dict[str, Operation] = {
             starts_run=True,
             by_any_holder=True,
             shorthand=_TREE,
+        ),
+        Operation(
+            "tasks.plan",
+            _S.plan,
+            PlanResult,
+            "any",
+            shorthand=Shorthand(parameter="tasks", options=frozenset()),
         ),
         Operation(
             "tasks.execute",
