@@ -32,7 +32,14 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs Unix sock
 
 TREE = [
     {"id": "report", "name": "report"},
-    {"id": "prints", "name": "far_print", "parent_id": "report", "inputs": {"lines": 3}},
+    {
+        "id": "prints",
+        "name": "far_print",
+        "parent_id": "report",
+        "inputs": {"lines": 3},
+        "label": "The daily prints",
+        "tags": ["nightly", "eu"],
+    },
     {"id": "fails", "name": "far_fail", "parent_id": "report", "dependencies": ["prints"]},
     {
         "id": "goes-on",
@@ -54,6 +61,7 @@ SUITE = (
     ("tasks", "list", "--all", "--json"),
     ("tasks", "list", "-o", "yaml"),
     ("tasks", "list", "--name", "nothing"),
+    ("tasks", "list", "--all", "--tag", "eu", "--tag", "nightly", "--label", "daily", "-o", "wide"),
     ("tasks", "running"),
     ("ps",),
     ("ps", "--all", "-o", "id"),
@@ -71,6 +79,8 @@ SUITE = (
     ("tasks", "usage"),
     ("tasks", "usage", "report", "--json"),
     ("tasks", "budget", "report"),
+    ("plan", "tree.json"),
+    ("plan", "tree.json", "--json"),
     ("tasks", "logs", "report"),
     ("tasks", "logs", "prints", "--follow", "--json"),
     ("logs", "prints", "--limit", "2"),
@@ -85,6 +95,7 @@ SUITE = (
     ("tasks", "create", "--tasks", '[{"name": "a", "dependencies": ["b"]}]'),
     ("tasks", "update", "made", "--name", "renamed", "--json"),
     ("tasks", "update", "says", "--priority", "0"),
+    ("tasks", "update", "says", "--tags", "a,b", "--label", "Says a"),
     ("tasks", "update", "says", "--dependencies", '["nothing"]'),
     ("tasks", "budget", "says", "--calls", "3"),
     ("tasks", "execute", "made"),
@@ -100,6 +111,12 @@ SUITE = (
     ("tasks", "resume", "nothing"),
     ("run", "flow", "far_say", "-i", "text=hello"),
     ("run", "flow", "--tasks", '[{"name": "far_fail"}]', "--json"),
+    ("db", "purge", "--older-than", "1d"),
+    ("db", "purge", "--older-than", "0s", "--tag", "eu", "--dry-run"),
+    ("db", "purge", "--older-than", "0s", "--dry-run", "--json"),
+    ("db", "purge", "--older-than", "0s"),
+    ("db", "vacuum"),
+    ("db", "vacuum", "--json"),
     ("db", "backup", "copy.duckdb"),
     ("db", "backup", "nowhere/copy.duckdb"),
     ("db", "export", "all.jsonl"),
@@ -132,7 +149,12 @@ MASKS = (
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{8}\b"), "ID"),
     (re.compile(r"\b\d+(\.\d+)? ?(ms|s)\b"), "SECONDS"),
     (re.compile(r'\d+ (event page|log page|record)s?|"(events|log|record)": \d+'), "ROWS"),
-    (re.compile(r'(?<=_bytes": )\d+|[\d,]+ bytes'), "BYTES"),
+    (
+        re.compile(
+            r'(?<=_bytes": )\d+|(?<=size_bytes_before": )\d+|(?<=size_bytes_after": )\d+|[\d,]+ bytes'
+        ),
+        "BYTES",
+    ),
 )
 
 # Runs commands one after the other in one process: a process for each would import everything each time.
@@ -172,6 +194,7 @@ class Place:
             "APFLOW_IMPORT": "peers.farwork",
             "PYTHONPATH": str(HERE),
         }
+        (self.folder / "tree.json").write_text(json.dumps(PENDING))
         for code, _, notes in self([("run", "flow", "--tasks", json.dumps(TREE)), YEARLY]):
             assert code == 0, notes
         shutil.copy(self.database, self.folder / "kept.duckdb")

@@ -59,6 +59,23 @@ def test_only_roots_are_listed_unless_all_are_asked_for(apflow, tree):
     ]
 
 
+def test_tasks_are_found_by_their_tags_and_their_labels(apflow, tree):
+    apflow.json("tasks", "update", "left", "--tags", "nightly, eu", "--label", "Import of today")
+    apflow.json("tasks", "update", "right", "--tags", "nightly")
+
+    def found(*options: str) -> list[str]:
+        return [
+            each["id"] for each in apflow.json("tasks", "list", "--all", "--sort", "name", *options)["tasks"]
+        ]
+
+    assert found("--tag", "nightly") == ["left", "right"]
+    assert found("--tag", "nightly", "--tag", "eu") == ["left"]
+    assert found("--label", "of to") == ["left"]
+    assert apflow.json("tasks", "count", "--tag", "nightly")["total"] == 2
+    apflow.json("tasks", "update", "left", "--tags", "", "--label", "")
+    assert found("--tag", "eu") == found("--label", "of to") == []
+
+
 def test_a_list_is_filtered_ordered_and_cut(apflow, tree):
     apflow.run({"name": "fail"}, code=1)
     names = [each["name"] for each in apflow.json("tasks", "list", "--order", "created_at")["tasks"]]

@@ -111,6 +111,9 @@ async def test_results_have_the_form_that_the_table_tells():
         ("schedules.pause", {"schedule_id": "s"}),
         ("schedules.resume", {"schedule_id": "s"}),
         ("schedules.delete", {"schedule_id": "s"}),
+        ("tasks.plan", {"tasks": [{"name": "nothing"}]}),
+        ("tasks.purge", {"older_than": "30d", "dry_run": True}),
+        ("system.vacuum", {}),
     ]
     for name, given in calls:
         answer = await OPERATIONS[name].call(service, given)
@@ -234,6 +237,7 @@ async def test_a_read_only_operation_changes_nothing(operation: Operation):
         "count",
         "running",
         "status",
+        "plan",
         "usage",
         "why",
         "webhooks",

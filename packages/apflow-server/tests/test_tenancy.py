@@ -100,10 +100,15 @@ ROWS: dict[str, Row] = {
         f"schedules.{name}": Row(lambda t: {"schedule_id": t})
         for name in ("show", "next", "pause", "resume", "trigger", "delete")
     },
+    "tasks.plan": Row(lambda _: {"name": "n"}, about_tasks=False),
+    "tasks.purge": Row(
+        lambda _: {"older_than": "30d", "user_id": "ann", "tags": "a,b"}, about_tasks=False, other=-32003
+    ),
     "system.health": Row(lambda _: {}, about_tasks=False),
     "system.whoami": Row(lambda _: {}, about_tasks=False),
     "system.metrics": Row(lambda _: {}, about_tasks=False),
     "system.database": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
+    "system.vacuum": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
     "system.workers": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
     "system.executors": Row(lambda _: {}, about_tasks=False),
     "system.executor": Row(lambda _: {"executor_id": "nothing"}, about_tasks=False, other=-32001),

@@ -15,7 +15,7 @@ from sqlalchemy import JSON, Column, Integer, String
 from apflow.core.errors import StoreError, StoreVersionError
 from apflow.core.settings import reset_settings
 from apflow.core.store import session
-from apflow.core.store.base import Record, TaskQuery, Transition
+from apflow.core.store.base import Change, Record, TaskQuery, Transition
 from apflow.storage.postgres import PostgresStore
 from apflow.storage.postgres.schema import LATEST, migrate
 from apflow.storage.sql import TaskModel
@@ -186,6 +186,21 @@ async def test_old_events_go_and_their_numbers_stay(postgres_url: str):
         [events] = await store.move([Transition("r", "r", {}, {}, (an_event("r", "r"),))])
         assert events is not None
         assert [event.sequence for event in await store.events("r")] == [2]
+
+
+async def test_a_vacuum_changes_nothing_but_the_space(postgres_url: str):
+    async with PostgresStore(postgres_url) as store:
+        await store.add(a_tree("r", *(f"t{each}" for each in range(100))))
+        await store.write(Change(remove=[f"t{each}" for each in range(50)]))
+        before, after = await store.vacuum()
+        assert min(before, after) > 0
+        assert len(await store.tree("r")) == 51
+        await store.add([a_task("next", "r")])
+    found = run_sql(
+        postgres_url,
+        "SELECT last_vacuum, last_analyze FROM pg_stat_user_tables WHERE relname = 'apflow_tasks'",
+    )
+    assert None not in found[0]
 
 
 async def test_a_large_tree_is_read_whole(postgres_url: str):

@@ -30,6 +30,8 @@ from apflow.core.service.results import (
     KeyStatusResult,
     LogLineResult,
     MetricsResult,
+    PlanResult,
+    PurgeResult,
     RunningCountResult,
     RunResult,
     ScheduleDeleteResult,
@@ -39,6 +41,7 @@ from apflow.core.service.results import (
     TreeResult,
     TriggerResult,
     UsageReportResult,
+    VacuumResult,
     WebhookResult,
     WhyResult,
     WorkerResult,
@@ -116,6 +119,21 @@ class AsyncOperations:
                 "idempotency_key": idempotency_key,
             },
         )
+        return answer
+
+    async def tasks_plan(self, tasks: Json) -> PlanResult:
+        """Return what a tree would do if it ran now, without storing or running it.
+
+        The result has the order and the waves in which tasks would start, the critical path, durations and
+        cost from the history of tasks with the same name and executor, what would make tasks fail before
+        their code runs, the secrets that are not set, and what the tree may touch: executors, hosts,
+        commands, images and secrets. Durations are medians and costs means of the last 20 such tasks that
+        completed.
+
+        Args:
+            tasks: The tasks to create: an array of objects, or one object.
+        """
+        answer: PlanResult = await self._ask("tasks.plan", {"tasks": tasks})
         return answer
 
     async def tasks_execute(
@@ -323,6 +341,8 @@ class AsyncOperations:
         user_id: str | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         name: str | None = None,
+        label: str | None = None,
+        tags: Iterable[str] = (),
         key: str | None = None,
         root_only: bool = True,
         is_running: bool | None = None,
@@ -358,6 +378,8 @@ class AsyncOperations:
             user_id: Only tasks of this user.
             status: Only tasks with this status, or with one of these.
             name: Only tasks with this name.
+            label: Only tasks whose label contains this string.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
             key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
             is_running: Only roots of trees with an unfinished run (true), or without one (false).
@@ -380,6 +402,8 @@ class AsyncOperations:
                 "user_id": user_id,
                 "status": status,
                 "name": name,
+                "label": label,
+                "tags": tags,
                 "key": key,
                 "root_only": root_only,
                 "is_running": is_running,
@@ -421,6 +445,8 @@ class AsyncOperations:
         user_id: str | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         name: str | None = None,
+        label: str | None = None,
+        tags: Iterable[str] = (),
         key: str | None = None,
         root_only: bool = False,
         is_running: bool | None = None,
@@ -436,6 +462,8 @@ class AsyncOperations:
             user_id: Only tasks of this user.
             status: Only tasks with this status, or with one of these.
             name: Only tasks with this name.
+            label: Only tasks whose label contains this string.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
             key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
             is_running: Only roots of trees with an unfinished run (true), or without one (false).
@@ -452,6 +480,8 @@ class AsyncOperations:
                 "user_id": user_id,
                 "status": status,
                 "name": name,
+                "label": label,
+                "tags": tags,
                 "key": key,
                 "root_only": root_only,
                 "is_running": is_running,
@@ -469,6 +499,8 @@ class AsyncOperations:
         task_id: str,
         *,
         name: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] | None = None,
         priority: int | None = None,
         inputs: dict[str, Json] | None = None,
         params: dict[str, Json] | None = None,
@@ -490,6 +522,8 @@ class AsyncOperations:
         Args:
             task_id: ID or path of the task.
             name: A new name.
+            label: A new label; an empty string removes the present label.
+            tags: New tags; they replace all present tags.
             priority: A new priority: 0 is urgent, 1 high, 2 normal, 3 low.
             inputs: New inputs; they replace all present inputs.
             params: New params; they replace all present params.
@@ -509,6 +543,8 @@ class AsyncOperations:
             {
                 "task_id": task_id,
                 "name": name,
+                "label": label,
+                "tags": tags,
                 "priority": priority,
                 "inputs": inputs,
                 "params": params,
@@ -533,6 +569,35 @@ class AsyncOperations:
             force: Also delete tasks that have ended.
         """
         answer: DeleteResult = await self._ask("tasks.delete", {"task_id": task_id, "force": force})
+        return answer
+
+    async def tasks_purge(
+        self,
+        older_than: str,
+        *,
+        user_id: str | None = None,
+        tags: Iterable[str] = (),
+        limit: int = 1000,
+        dry_run: bool = False,
+    ) -> PurgeResult:
+        """Delete trees that ended long ago, with everything that belongs to them.
+
+        A tree has ended if each of its tasks has. The filters are those of the root. Trees are deleted a few
+        at a time, so that other work continues; a tree that is run again meanwhile is not deleted. The usage
+        of language models stays in the account. `has_more` of the result says that the limit was reached.
+
+        Args:
+            older_than: Only trees that ended this time before now, such as `12h`, `30d` or `4w`, or earlier,
+                or before this time in ISO 8601 format.
+            user_id: Only tasks of this user.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
+            limit: The maximum number of trees to delete.
+            dry_run: Count all trees that would be deleted, and delete none.
+        """
+        answer: PurgeResult = await self._ask(
+            "tasks.purge",
+            {"older_than": older_than, "user_id": user_id, "tags": tags, "limit": limit, "dry_run": dry_run},
+        )
         return answer
 
     async def tasks_generate(
@@ -884,6 +949,15 @@ class AsyncOperations:
         answer: DatabaseResult = await self._ask("system.database", {})
         return answer
 
+    async def system_vacuum(self) -> VacuumResult:
+        """Return the space of deleted tasks to the system, and report the size before and after.
+
+        A DuckDB file is replaced by a compact copy; until that is done, changes wait. PostgreSQL runs VACUUM,
+        which makes the space available to new rows. Only an admin may.
+        """
+        answer: VacuumResult = await self._ask("system.vacuum", {})
+        return answer
+
     async def system_workers(self) -> list[WorkerResult]:
         """Return the workers: the processes that run the trees that are submitted. Only an admin may.
 
@@ -1021,6 +1095,21 @@ class SyncOperations:
                 "idempotency_key": idempotency_key,
             },
         )
+        return answer
+
+    def tasks_plan(self, tasks: Json) -> PlanResult:
+        """Return what a tree would do if it ran now, without storing or running it.
+
+        The result has the order and the waves in which tasks would start, the critical path, durations and
+        cost from the history of tasks with the same name and executor, what would make tasks fail before
+        their code runs, the secrets that are not set, and what the tree may touch: executors, hosts,
+        commands, images and secrets. Durations are medians and costs means of the last 20 such tasks that
+        completed.
+
+        Args:
+            tasks: The tasks to create: an array of objects, or one object.
+        """
+        answer: PlanResult = self._ask("tasks.plan", {"tasks": tasks})
         return answer
 
     def tasks_execute(
@@ -1228,6 +1317,8 @@ class SyncOperations:
         user_id: str | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         name: str | None = None,
+        label: str | None = None,
+        tags: Iterable[str] = (),
         key: str | None = None,
         root_only: bool = True,
         is_running: bool | None = None,
@@ -1263,6 +1354,8 @@ class SyncOperations:
             user_id: Only tasks of this user.
             status: Only tasks with this status, or with one of these.
             name: Only tasks with this name.
+            label: Only tasks whose label contains this string.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
             key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
             is_running: Only roots of trees with an unfinished run (true), or without one (false).
@@ -1285,6 +1378,8 @@ class SyncOperations:
                 "user_id": user_id,
                 "status": status,
                 "name": name,
+                "label": label,
+                "tags": tags,
                 "key": key,
                 "root_only": root_only,
                 "is_running": is_running,
@@ -1326,6 +1421,8 @@ class SyncOperations:
         user_id: str | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         name: str | None = None,
+        label: str | None = None,
+        tags: Iterable[str] = (),
         key: str | None = None,
         root_only: bool = False,
         is_running: bool | None = None,
@@ -1341,6 +1438,8 @@ class SyncOperations:
             user_id: Only tasks of this user.
             status: Only tasks with this status, or with one of these.
             name: Only tasks with this name.
+            label: Only tasks whose label contains this string.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
             key: Only tasks with this key, which is unique within a tree.
             root_only: Only the roots of trees.
             is_running: Only roots of trees with an unfinished run (true), or without one (false).
@@ -1357,6 +1456,8 @@ class SyncOperations:
                 "user_id": user_id,
                 "status": status,
                 "name": name,
+                "label": label,
+                "tags": tags,
                 "key": key,
                 "root_only": root_only,
                 "is_running": is_running,
@@ -1374,6 +1475,8 @@ class SyncOperations:
         task_id: str,
         *,
         name: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] | None = None,
         priority: int | None = None,
         inputs: dict[str, Json] | None = None,
         params: dict[str, Json] | None = None,
@@ -1395,6 +1498,8 @@ class SyncOperations:
         Args:
             task_id: ID or path of the task.
             name: A new name.
+            label: A new label; an empty string removes the present label.
+            tags: New tags; they replace all present tags.
             priority: A new priority: 0 is urgent, 1 high, 2 normal, 3 low.
             inputs: New inputs; they replace all present inputs.
             params: New params; they replace all present params.
@@ -1414,6 +1519,8 @@ class SyncOperations:
             {
                 "task_id": task_id,
                 "name": name,
+                "label": label,
+                "tags": tags,
                 "priority": priority,
                 "inputs": inputs,
                 "params": params,
@@ -1438,6 +1545,35 @@ class SyncOperations:
             force: Also delete tasks that have ended.
         """
         answer: DeleteResult = self._ask("tasks.delete", {"task_id": task_id, "force": force})
+        return answer
+
+    def tasks_purge(
+        self,
+        older_than: str,
+        *,
+        user_id: str | None = None,
+        tags: Iterable[str] = (),
+        limit: int = 1000,
+        dry_run: bool = False,
+    ) -> PurgeResult:
+        """Delete trees that ended long ago, with everything that belongs to them.
+
+        A tree has ended if each of its tasks has. The filters are those of the root. Trees are deleted a few
+        at a time, so that other work continues; a tree that is run again meanwhile is not deleted. The usage
+        of language models stays in the account. `has_more` of the result says that the limit was reached.
+
+        Args:
+            older_than: Only trees that ended this time before now, such as `12h`, `30d` or `4w`, or earlier,
+                or before this time in ISO 8601 format.
+            user_id: Only tasks of this user.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
+            limit: The maximum number of trees to delete.
+            dry_run: Count all trees that would be deleted, and delete none.
+        """
+        answer: PurgeResult = self._ask(
+            "tasks.purge",
+            {"older_than": older_than, "user_id": user_id, "tags": tags, "limit": limit, "dry_run": dry_run},
+        )
         return answer
 
     def tasks_generate(
@@ -1781,6 +1917,15 @@ class SyncOperations:
     def system_database(self) -> DatabaseResult:
         """Return where the database is, what it can do, and what is in it. Only an admin may."""
         answer: DatabaseResult = self._ask("system.database", {})
+        return answer
+
+    def system_vacuum(self) -> VacuumResult:
+        """Return the space of deleted tasks to the system, and report the size before and after.
+
+        A DuckDB file is replaced by a compact copy; until that is done, changes wait. PostgreSQL runs VACUUM,
+        which makes the space available to new rows. Only an admin may.
+        """
+        answer: VacuumResult = self._ask("system.vacuum", {})
         return answer
 
     def system_workers(self) -> list[WorkerResult]:

@@ -12,3 +12,5 @@ MAX_BUDGET: Final = 10**12  # of each amount
 MAX_ATTEMPTS: Final = 1_000_000
 MAX_BACKOFF: Final = 1000
 MAX_ERROR_TYPES: Final = 100  # that a policy names
+MAX_TAGS: Final = 50  # of a task, and of a filter
+MAX_TAG_LENGTH: Final = 100  # characters

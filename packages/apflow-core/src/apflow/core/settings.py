@@ -50,6 +50,10 @@ class Settings:
     max_schedules_per_user: int = 1000
     event_queue_size: int = 1000  # of one subscriber
     event_retention_days: float = 30
+    # Days for which trees are kept after their end; 0: forever. See `planning.retention`.
+    retention_days: float = 0.0
+    retention_days_of_users: Mapping[str, str] = field(default_factory=dict[str, str])
+    retention_days_of_tags: Mapping[str, str] = field(default_factory=dict[str, str])
     progress_interval: float = 0.25
     task_log_level: str = "INFO"  # of records that task logs contain; "OFF": nothing is captured
     task_log_max_bytes: int = 4 << 20  # of one attempt, each line counted with 100 bytes more
@@ -503,6 +507,7 @@ def _read_mapping(value: object) -> Mapping[str, str]:
 _MAX: Mapping[str, int] = {
     "max_json_depth": 200,  # more cannot be written as text
     "event_retention_days": 36_500,
+    "retention_days": 36_500,
     "budget_warning_share": 1,
 }
 _TRUE = frozenset({"1", "true", "yes", "on"})

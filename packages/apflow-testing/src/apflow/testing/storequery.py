@@ -38,7 +38,16 @@ class StoreQueryContract(StoreMaker):
         await store.add(
             [
                 a_task("r1", user_id="ann", created_at=minute(1), run_requested_at=START),
-                a_task("b", "r1", user_id="ann", created_at=minute(1), name="same", priority=3),
+                a_task(
+                    "b",
+                    "r1",
+                    user_id="ann",
+                    created_at=minute(1),
+                    name="same",
+                    priority=3,
+                    label="Import of 100% _new_",
+                    tags=["a b", "nightly", "x"],
+                ),
                 a_task(
                     "a",
                     "r1",
@@ -53,7 +62,15 @@ class StoreQueryContract(StoreMaker):
         )
         await store.add(
             [
-                a_task("r2", user_id="bob", created_at=minute(2), priority=0, original_task_id="r1"),
+                a_task(
+                    "r2",
+                    user_id="bob",
+                    created_at=minute(2),
+                    priority=0,
+                    original_task_id="r1",
+                    tags=["nightly", "'"],
+                    spawned_by="a",
+                ),
                 a_task(
                     "c",
                     "r2",
@@ -97,6 +114,18 @@ class StoreQueryContract(StoreMaker):
             (TaskQuery(key="c"), []),
             (TaskQuery(root_id="r2", key="b"), ["c"]),
             (TaskQuery(root_only=True, key="r2"), ["r2"]),
+            (TaskQuery(label="Import of 100% _new_"), ["b"]),
+            (TaskQuery(label="0% _"), ["b"]),
+            (TaskQuery(label="import"), []),  # letters are compared exactly
+            (TaskQuery(label="%"), ["b"]),
+            (TaskQuery(tags=["nightly"]), ["b", "r2"]),
+            (TaskQuery(tags=["x", "nightly"]), ["b"]),
+            (TaskQuery(tags=["night"]), []),
+            (TaskQuery(tags=["b"]), []),
+            (TaskQuery(tags=["a b"]), ["b"]),
+            (TaskQuery(tags=["'"]), ["r2"]),
+            (TaskQuery(tags=[","]), []),  # no tag can be a comma
+            (TaskQuery(tags=["nightly"], user_id="bob"), ["r2"]),
             (TaskQuery(root_only=True), ["r1", "r2"]),
             (TaskQuery(root_id="r1"), ["r1", "b", "a"]),
             (TaskQuery(root_id="ghost"), []),
@@ -105,6 +134,10 @@ class StoreQueryContract(StoreMaker):
             (TaskQuery(created_after=minute(1)), ["r2", "c"]),
             (TaskQuery(created_before=minute(2)), ["r1", "b", "a"]),
             (TaskQuery(created_after=minute(1), created_before=minute(3)), ["r2"]),
+            (TaskQuery(completed_before=minute(7)), ["c"]),  # exclusive, and of ended tasks only
+            (TaskQuery(completed_before=minute(8), order="completed_at"), ["c", "a"]),
+            (TaskQuery(is_spawned=True), ["r2"]),
+            (TaskQuery(is_spawned=False, root_only=True), ["r1"]),
             (TaskQuery(is_requested=True), ["r1"]),
             (TaskQuery(is_requested=False, root_only=True), ["r2"]),
             (TaskQuery(user_id="ann", root_only=True, name="r1"), ["r1"]),
@@ -154,6 +187,8 @@ class StoreQueryContract(StoreMaker):
         for query in (
             TaskQuery(user_id=text),
             TaskQuery(name=text),
+            TaskQuery(label=text),
+            TaskQuery(tags=[text]),
             TaskQuery(key=text),
             TaskQuery(root_id=text),
             TaskQuery(parent_id=text),

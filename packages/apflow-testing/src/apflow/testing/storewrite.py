@@ -35,6 +35,7 @@ def full_task() -> Task:
         run_requested_at=NOON, run_scope=["t"], run_owner="me", lease_until=NOON, run_ended_at=NOON,
         written_by=[{"user": "ann", "roles": ["admin"]}], spawned_by="p",
         child_trees=[{"id": "c", "key": "k", "generation": 0, "attempt": 1}],
+        label="nightly \U0001f600 import", tags=["nightly", "größe:xl"],
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import click
 from apflow.cli.commands.db_backup import backup
 from apflow.cli.commands.db_export import export
 from apflow.cli.commands.db_import import import_
+from apflow.cli.commands.db_purge import purge, vacuum
 from apflow.cli.inputs.options import session_of, with_service, with_store
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def db() -> None:
-    """Inspect, copy, export and import the database."""
+    """Inspect, copy, export, import and clean the database."""
 
 
 @db.command()
@@ -56,5 +57,5 @@ def migrate(ctx: click.Context) -> None:
         write_line(f"{found['url']} is up to date{version}.")
 
 
-for _command in (backup, export, import_):
+for _command in (backup, export, import_, purge, vacuum):
     db.add_command(_command)

@@ -64,6 +64,8 @@ def create(
 @click.command()
 @with_task
 @parameter_option("tasks.update", "name", "--name")
+@parameter_option("tasks.update", "label", "--label", metavar="TEXT")
+@parameter_option("tasks.update", "tags", "--tags", metavar="TAGS", more="Separated by commas.")
 @parameter_option("tasks.update", "priority", "-p", "--priority")
 @parameter_option("tasks.update", "inputs", "-i", "--inputs", metavar="JSON")
 @parameter_option("tasks.update", "params", "--params", metavar="JSON")
@@ -80,10 +82,13 @@ def update(ctx: click.Context, /, task_id: str, **fields: Any) -> None:
     from apflow.cli.display.task_fields import write_task
     from apflow.cli.inputs.source import read_option
     from apflow.cli.session.work import perform
+    from apflow.core.service.runs import split_ids
 
     given = {name: value for name, value in fields.items() if value is not None}
     if not given:
         raise click.UsageError("Nothing to change: name a field, as in --priority 0.")
+    if "tags" in given:
+        given["tags"] = split_ids(given["tags"])
     for name in JSON_FIELDS:
         if name in given:
             given[name] = read_option(f"--{name}", given[name])

@@ -13,12 +13,13 @@ from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, utc_now
 
 PIPED = ("id", "key", "name", "status", "progress", "created_at")
-PIPED_WIDE = ("tasks", "executor", "user_id", "started_at", "completed_at", "error")
+PIPED_WIDE = ("tasks", "executor", "user_id", "label", "tags", "started_at", "completed_at", "error")
 
 _COLUMNS = {
     "ID": Column("ID"),
     "KEY": Column("KEY", is_flexible=True, rank=4),
     "NAME": Column("NAME", is_flexible=True),
+    "LABEL": Column("LABEL", is_flexible=True, rank=5),
     "STATUS": Column("STATUS"),
     "PROGRESS": Column("PROGRESS", rank=2),
     "TASKS": Column("TASKS", rank=3),
@@ -26,11 +27,12 @@ _COLUMNS = {
     "AGE": Column("AGE", rank=1),
     "DURATION": Column("DURATION", rank=1),
     "USER": Column("USER", is_flexible=True, rank=9),
+    "TAGS": Column("TAGS", is_flexible=True, rank=8),
     "STARTED": Column("STARTED", rank=7),
     "ENDED": Column("ENDED", rank=8),
     "ERROR": Column("ERROR", is_flexible=True, rank=6),
 }
-_WIDE = ("USER", "STARTED", "ENDED", "ERROR")
+_WIDE = ("USER", "TAGS", "STARTED", "ENDED", "ERROR")
 
 
 def write_task_list(tasks: Sequence[Mapping[str, Json]], *, is_wide: bool = False) -> None:
@@ -66,6 +68,7 @@ def _row(task: Mapping[str, Json], short: str) -> dict[str, str]:
         "ID": short,
         "KEY": own_key(task),
         "NAME": str(task["name"]),
+        "LABEL": str(task.get("label") or ""),
         "STATUS": status_of(task),
         "PROGRESS": f"{progress_of(task):.0%}",
         "TASKS": _ended(tree) if tree and tree["total"] > 1 else "",
@@ -73,6 +76,7 @@ def _row(task: Mapping[str, Json], short: str) -> dict[str, str]:
         "AGE": age(task["created_at"], now),
         "DURATION": duration(task, now),
         "USER": str(task["user_id"] or ""),
+        "TAGS": ", ".join(task.get("tags") or ()),
         "STARTED": local(task["started_at"]),
         "ENDED": local(task["completed_at"]),
         "ERROR": str(task["error"] or ""),
@@ -114,5 +118,7 @@ def _piped(task: Mapping[str, Json], column: str) -> Json:
             return task["tree"]["total"] if task.get("tree") else None
         case "executor":
             return executor_of(task)
+        case "tags":
+            return ",".join(task.get("tags") or ())
         case _:
-            return task[column]
+            return task.get(column)

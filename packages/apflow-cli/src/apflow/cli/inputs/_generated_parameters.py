@@ -33,6 +33,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "description": "Makes the call repeatable: the same key returns the tree that it created first."
         },
     },
+    "tasks.plan": {"tasks": {"description": "The tasks to create: an array of objects, or one object."}},
     "tasks.execute": {
         "task_id": {
             "description": "ID or path of a stored task. A root runs its whole tree; any other task runs with its descendants and what they need."
@@ -145,6 +146,11 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "choices": ["pending", "in_progress", "completed", "failed", "cancelled"],
         },
         "name": {"description": "Only tasks with this name."},
+        "label": {"description": "Only tasks whose label contains this string."},
+        "tags": {
+            "description": "Only tasks that have all of these tags: a list, or one string with commas between them.",
+            "default": [],
+        },
         "key": {"description": "Only tasks with this key, which is unique within a tree."},
         "root_only": {"description": "Only the roots of trees.", "default": True},
         "is_running": {
@@ -201,6 +207,11 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "choices": ["pending", "in_progress", "completed", "failed", "cancelled"],
         },
         "name": {"description": "Only tasks with this name."},
+        "label": {"description": "Only tasks whose label contains this string."},
+        "tags": {
+            "description": "Only tasks that have all of these tags: a list, or one string with commas between them.",
+            "default": [],
+        },
         "key": {"description": "Only tasks with this key, which is unique within a tree."},
         "root_only": {"description": "Only the roots of trees.", "default": False},
         "is_running": {
@@ -217,6 +228,8 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "tasks.update": {
         "task_id": {"description": "ID or path of the task."},
         "name": {"description": "A new name."},
+        "label": {"description": "A new label; an empty string removes the present label."},
+        "tags": {"description": "New tags; they replace all present tags."},
         "priority": {
             "description": "A new priority: 0 is urgent, 1 high, 2 normal, 3 low.",
             "minimum": -2147483647,
@@ -240,6 +253,26 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "tasks.delete": {
         "task_id": {"description": "ID or path of the task."},
         "force": {"description": "Also delete tasks that have ended.", "default": False},
+    },
+    "tasks.purge": {
+        "older_than": {
+            "description": "Only trees that ended this time before now, such as `12h`, `30d` or `4w`, or earlier, or before this time in ISO 8601 format."
+        },
+        "user_id": {"description": "Only tasks of this user."},
+        "tags": {
+            "description": "Only tasks that have all of these tags: a list, or one string with commas between them.",
+            "default": [],
+        },
+        "limit": {
+            "description": "The maximum number of trees to delete.",
+            "default": 1000,
+            "minimum": 1,
+            "maximum": 2147483647,
+        },
+        "dry_run": {
+            "description": "Count all trees that would be deleted, and delete none.",
+            "default": False,
+        },
     },
     "tasks.generate": {
         "requirement": {"description": "What the tree must do, in words."},
@@ -387,6 +420,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "system.whoami": {},
     "system.metrics": {},
     "system.database": {},
+    "system.vacuum": {},
     "system.workers": {},
     "system.executors": {},
     "system.executor": {"executor_id": {"description": "ID of the executor."}},

@@ -35,6 +35,17 @@ def with_filters(operation: str, root_only: Decorator) -> Decorator:
         ),
         parameter_option(operation, "user_id", "-u", "--user-id", metavar="ID"),
         parameter_option(operation, "name", "--name"),
+        parameter_option(operation, "label", "--label", metavar="TEXT"),
+        parameter_option(
+            operation,
+            "tags",
+            "--tag",
+            metavar="TAG",
+            multiple=True,
+            default=None,
+            callback=_tags,
+            more="Repeatable.",
+        ),
         parameter_option(operation, "key", "--key"),
         root_only,
         parameter_option(operation, "is_running", "--running/--not-running", default=None),
@@ -51,6 +62,10 @@ def with_filters(operation: str, root_only: Decorator) -> Decorator:
         return command
 
     return add
+
+
+def _tags(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> list[str]:
+    return list(given)
 
 
 def _statuses(

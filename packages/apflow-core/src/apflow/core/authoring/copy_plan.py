@@ -25,7 +25,15 @@ CopyMode = Literal["minimal", "full", "custom"]
 MODES = ("minimal", "full", "custom")
 
 # Fields that a copy takes over, and what they become when they are reset.
-TAKEN_OVER: Mapping[str, Json] = {"priority": 2, "inputs": {}, "params": {}, "schemas": {}, "policy": {}}
+TAKEN_OVER: Mapping[str, Json] = {
+    "label": None,
+    "tags": [],
+    "priority": 2,
+    "inputs": {},
+    "params": {},
+    "schemas": {},
+    "policy": {},
+}
 # Fields that a copy never takes over: naming them changes nothing.
 ALWAYS_RESET = frozenset({
     "status", "result", "error", "progress", "attempts", "has_copy",
@@ -252,6 +260,8 @@ def _bare_copy(task: Task) -> Task:
         params=copy_json(task.params),
         schemas=copy_json(task.schemas),
         policy=copy_json(task.policy),
+        label=task.label,
+        tags=list(task.tags),
         original_task_id=task.id,
         key="" if task.key == task.id and is_generated(task.id) else task.key,
         extra=dict(task.extra),
@@ -312,6 +322,6 @@ def as_array(copies: Sequence[Task]) -> list[dict[str, Json]]:
 
 
 _SHOWN = (
-    "id", "key", "name", "parent_id", "user_id", "priority", "dependencies", "inputs", "params", "schemas",
-    "policy", "original_task_id",
+    "id", "key", "name", "label", "tags", "parent_id", "user_id", "priority", "dependencies", "inputs",
+    "params", "schemas", "policy", "original_task_id",
 )  # fmt: skip

@@ -15,12 +15,14 @@ from apflow.core.authoring.field_validation import (
     check_sources,
     near,
     read_custom,
+    read_label,
     read_name,
     read_object,
     read_params,
     read_policy,
     read_priority,
     read_schemas,
+    read_tags,
 )
 from apflow.core.authoring.task_validation import read_dependencies, resolve_keys, resolve_names
 from apflow.core.errors import ConflictError, InvalidInputError
@@ -37,7 +39,8 @@ from apflow.core.permissions.secret_policy import Author
 from apflow.core.settings import Settings
 from apflow.core.store.base import Change, Transition
 
-UPDATABLE = ("name", "priority", "inputs", "params", "schemas", "policy", "dependencies")
+UPDATABLE = ("name", "label", "tags", "priority", "inputs", "params", "schemas", "policy", "dependencies")
+_DESCRIPTIVE = ("name", "label", "tags")  # no run reads them: they may change at any time
 FIXED = ("id", "key", "parent_id", "user_id", "original_task_id")
 
 
@@ -118,11 +121,11 @@ def plan_update(
         for dependency in sets["dependencies"]:
             moves.put(dependency["id"])
     _sign(moves, root, author)
-    if any(name in UPDATABLE and name != "name" for name in sets):
+    if any(name in UPDATABLE and name not in _DESCRIPTIVE for name in sets):
         moves.put(root.id, expect_no_run(root, task, conflicts))
         moves.put(task.id, {"status": task.status})
         if TaskStatus.is_active(task.status):
-            conflicts.add("", "it is in progress: only its name and own columns may change now.")
+            conflicts.add("", "it is in progress: only its name, label, tags and own columns may change now.")
     refuse(task, "updated", faults, conflicts)
     moves.put(task.id, None, {**sets, "updated_at": utc_now()})
     return moves.change()
@@ -198,6 +201,10 @@ def _read_field(name: str, value: object, settings: Settings, faults: Violations
     match name:
         case "name":
             return read_name(value, "", faults)
+        case "label":
+            return read_label(value, "", faults)
+        case "tags":
+            return read_tags(value, "", faults)
         case "priority":
             return read_priority(value, "", faults)
         case "inputs":

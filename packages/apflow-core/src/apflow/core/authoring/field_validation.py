@@ -7,14 +7,15 @@ that the caller gets all of them together.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_BUDGET, MAX_ERROR_TYPES, MAX_SECONDS
+from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_BUDGET, MAX_ERROR_TYPES, MAX_SECONDS, MAX_TAGS
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.budget import AMOUNTS, MEMBERS, ON_EXCEED
 from apflow.core.model.ids import fault_of_extension_id
+from apflow.core.model.tags import fault_of_tag
 from apflow.core.model.task import EFFECTS, PUBLIC_FIELDS, Json
 from apflow.core.payload.inputs import find_references
 from apflow.core.payload.json_value import clean_text, dumps, encode
@@ -29,7 +30,7 @@ NEAR_COST = 2_000_000  # of which difflib compares ten in a microsecond
 # What an array may say of a task. `status` and `result` only of work that is done already: copies do that.
 KEYS = (
     "id", "key", "name", "parent_id", "user_id", "priority", "dependencies", "inputs", "params", "schemas",
-    "policy", "budget", "status", "result", "original_task_id",
+    "policy", "budget", "label", "tags", "status", "result", "original_task_id",
 )  # fmt: skip
 
 # Fields that only the engine sets. Output of apflow can be given back as input: these are ignored in it.
@@ -131,6 +132,28 @@ def read_name(value: object, where: str, faults: Violations) -> str:
         faults.add(where, f"every task needs a name: text that is not empty, not {shown(value)}.")
         return ""
     return clean_text(value)
+
+
+def read_label(value: object, where: str, faults: Violations) -> str | None:
+    """Read a label: text of at most 255 characters; None where it is null or empty."""
+    return None if value is None or value == "" else read_text(value, "label", where, faults)
+
+
+def read_tags(value: object, where: str, faults: Violations) -> list[str]:
+    """Read tags: at most 50 strings; a tag that is given twice is kept once."""
+    if value is None:
+        return []
+    if not isinstance(value, list | tuple):
+        faults.add(where, f"tags must be a list of strings, not {shown(value)}.")
+        return []
+    given = cast("Sequence[object]", value)
+    if len(given) > MAX_TAGS:
+        faults.add(where, f"there are {len(given)} tags; at most {MAX_TAGS} are possible.")
+        return []
+    for each in given:
+        if (fault := fault_of_tag(each)) is not None:
+            faults.add(where, f"tag {shown(each)} cannot be used: {fault}.")
+    return [each for each in dict.fromkeys(given) if isinstance(each, str)]
 
 
 def read_priority(value: object, where: str, faults: Violations) -> int:

@@ -74,6 +74,8 @@ class TaskRepository:
         policy: dict[str, Json] | None = None,
         id: str | None = None,  # noqa: A002 - the name of the field
         key: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
         **custom: Json,
     ) -> Task:
         """Create a task: a root, or one below `parent_id`, as the last in its tree.
@@ -92,6 +94,8 @@ class TaskRepository:
             policy: timeout, retry and effect.
             id: by default a new one.
             key: what people call the task within its tree, unique there; by default the id.
+            label: what the task is about, for people.
+            tags: what the task can be found by.
             **custom: custom columns.
 
         Raises:
@@ -107,6 +111,8 @@ class TaskRepository:
             "params": params,
             "policy": policy,
             "key": key,
+            "label": label,
+            "tags": list(tags),
             **custom,
         }
         if parent_id is None:
@@ -249,6 +255,8 @@ class TaskRepository:
         status: TaskStatus | str | Sequence[str] | None = None,
         *,
         name: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
         parent_id: str | None = None,
         root_id: str | None = None,
         root_only: bool = False,
@@ -266,6 +274,8 @@ class TaskRepository:
             user_id: tasks of this user.
             status: tasks with this status, or with one of several.
             name: tasks with this name.
+            label: tasks whose label contains this string.
+            tags: tasks that have all of these tags.
             parent_id: children of this task.
             root_id: tasks of the tree with this root.
             root_only: only roots.
@@ -284,6 +294,8 @@ class TaskRepository:
                 user_id=user_id,
                 status=_read_statuses(status),
                 name=name,
+                label=label,
+                tags=tags,
                 parent_id=parent_id,
                 root_id=root_id,
                 root_only=root_only,

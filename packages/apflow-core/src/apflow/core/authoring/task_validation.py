@@ -11,12 +11,14 @@ from apflow.core.authoring.field_validation import (
     read_budget,
     read_custom,
     read_json,
+    read_label,
     read_name,
     read_object,
     read_params,
     read_policy,
     read_priority,
     read_schemas,
+    read_tags,
     read_text,
     shown,
 )
@@ -44,6 +46,8 @@ def read_entry(entry: Entry, task_id: str, where: str, settings: Settings, fault
         schemas=read_schemas(entry.get("schemas"), where, settings, faults),
         params=read_params(entry.get("params"), where, settings, faults),
         policy=_read_policy(entry, where, faults),
+        label=read_label(entry.get("label"), where, faults),
+        tags=read_tags(entry.get("tags"), where, faults),
         extra={n: read_custom(entry[n], n, where, settings, faults) for n in custom if n in entry},
     )
     for name in ("user_id", "original_task_id"):

@@ -11,7 +11,15 @@ from typing import Any, Final, cast
 
 from apflow.core.authoring.field_validation import READ_ONLY
 from apflow.core.authoring.file_parameters import KEYWORDS, NAME_PATTERN, REFERENCE_PATTERN, TYPES
-from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_BUDGET, MAX_ERROR_TYPES, MAX_SECONDS
+from apflow.core.bounds import (
+    MAX_ATTEMPTS,
+    MAX_BACKOFF,
+    MAX_BUDGET,
+    MAX_ERROR_TYPES,
+    MAX_SECONDS,
+    MAX_TAG_LENGTH,
+    MAX_TAGS,
+)
 from apflow.core.model.budget import ON_EXCEED
 from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.status import TaskStatus
@@ -116,6 +124,18 @@ def _task_properties() -> Schema:
         },
         "id": _text("Given to all tasks of a file or to none. Without ids, unique names are the references."),
         "key": _text("What people call the task within its tree. Default: the id or, without ids, the name."),
+        "label": _text("What the task is about, for people."),
+        "tags": {
+            "type": ["array", "null"],
+            "items": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": MAX_TAG_LENGTH,
+                "pattern": r'^[^,"\\]*$',
+            },
+            "maxItems": MAX_TAGS,
+            "description": "What the task can be found by. No commas, double quotes or backslashes.",
+        },
         "parent_id": _text("The task that contains this one. Does not decide the order of execution."),
         "user_id": _text("The user that the task belongs to."),
         "priority": {

@@ -18,11 +18,13 @@ from apflow.core.engine import active_runs
 from apflow.core.engine.driver import Driver
 from apflow.core.engine.failure_log import logging_failures
 from apflow.core.engine.recovery import is_left_to_parent, lacks_executors
+from apflow.core.engine.retention import keep_purging
 from apflow.core.engine.scheduler import Scheduler
 from apflow.core.engine.worker_report import WorkerReport, reported_workers
 from apflow.core.errors import ConflictError, NotFoundError
 from apflow.core.events.bus import bus_of
 from apflow.core.model.task import Json, Task
+from apflow.core.planning.retention import RetentionRules
 from apflow.core.planning.run_start import is_unstarted
 from apflow.core.settings import Settings, get_settings
 from apflow.core.store.base import Change, NoticeKind, TaskStore, Transition
@@ -69,11 +71,14 @@ class Worker:
     workers. It leaves a fresh tree to them for `executor_wait` seconds if the store is shared. Then it runs
     the tree itself, and tasks without an executor fail.
 
-    It also starts the trees of schedules.
+    It also starts the trees of schedules, and deletes trees that ended longer ago than the settings keep them.
 
     Args:
         settings: those of this process, if None.
         scheduler: starts the trees of schedules; by default one of the store, by the clock of the machine.
+
+    Raises:
+        SettingsError: a setting for the retention of trees is invalid.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class Worker:
     ) -> None:
         self.db = db
         self._settings = settings or get_settings()
+        self._retention = RetentionRules.from_settings(self._settings)
         self._trees: dict[str, asyncio.Task[None]] = {}
         self._lacking: dict[str, _Lacking] = {}  # left to other workers, by root id
         # Failed runs: root id -> number of consecutive failures, and when the tree may be taken again.
@@ -128,9 +134,12 @@ class Worker:
         self._sweeping = Supervised("apflow:worker:sweep", self._sweep_until_drained)
         _workers.setdefault(self.db, WeakSet()).add(self)
         reporting = Supervised("apflow:worker:report", self.report.keep, is_owner=True)
-        reported = asyncio.create_task(reporting.run(), name="apflow:worker:report:supervision")
         scheduling = Supervised("apflow:worker:schedules", self._scheduler.run, is_owner=True)
-        scheduled = asyncio.create_task(scheduling.run(), name="apflow:worker:schedules:supervision")
+        purging = Supervised(
+            "apflow:worker:retention", lambda: keep_purging(self.db, self._retention), is_owner=True
+        )
+        beside = (reporting, scheduling, purging)
+        done = [asyncio.create_task(each.run(), name=f"{each.name}:supervision") for each in beside]
         try:
             with bus_of(self.db).on_notice(NoticeKind.REQUESTED, self._heed), logging_failures(self.db):
                 await self._sweeping.run()
@@ -139,10 +148,10 @@ class Worker:
             try:
                 await self._end_trees()
             finally:
-                reporting.end()
-                scheduling.end()
+                for each in beside:
+                    each.end()
                 with shielded():
-                    await asyncio.wait({reported, scheduled})
+                    await asyncio.wait(done)
                     await self.report.remove()
 
     async def _sweep_until_drained(self) -> None:

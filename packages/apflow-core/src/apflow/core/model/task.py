@@ -81,9 +81,10 @@ class Policy:
 DEFAULT_POLICY = Policy()
 
 PUBLIC_FIELDS = (
-    "id", "key", "parent_id", "root_id", "user_id", "name", "status", "priority", "dependencies", "inputs",
-    "params", "schemas", "policy", "result", "error", "progress", "has_children", "attempts", "created_at",
-    "started_at", "updated_at", "completed_at", "original_task_id", "has_copy", "spawned_by", "child_trees",
+    "id", "key", "parent_id", "root_id", "user_id", "name", "label", "tags", "status", "priority",
+    "dependencies", "inputs", "params", "schemas", "policy", "result", "error", "progress", "has_children",
+    "attempts", "created_at", "started_at", "updated_at", "completed_at", "original_task_id", "has_copy",
+    "spawned_by", "child_trees",
 )  # fmt: skip
 
 
@@ -121,6 +122,8 @@ class Task:
     # What people call the task within its tree, and unique there: the id that was given, or the name where
     # names were the references. It stays when the id is new, as in a copy. By default the id.
     key: str = ""
+    label: str | None = None  # what the task is about, for people; unlike the name, it decides nothing
+    tags: list[str] = field(default_factory=list[str])  # to find tasks by, each once
 
     position: int = -1  # order of creation in the tree; -1: the store gives the next number
     executor: str | None = None  # what was decided to run it: an executor id, or GROUP

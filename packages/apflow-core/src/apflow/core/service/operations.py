@@ -38,6 +38,8 @@ from apflow.core.service.results import (
     KeyStatusResult,
     LogLineResult,
     MetricsResult,
+    PlanResult,
+    PurgeResult,
     RunningCountResult,
     RunResult,
     ScheduleDeleteResult,
@@ -47,6 +49,7 @@ from apflow.core.service.results import (
     TreeResult,
     TriggerResult,
     UsageReportResult,
+    VacuumResult,
     WebhookResult,
     WhyResult,
     WorkerResult,
@@ -57,6 +60,8 @@ MAX_PARAMETERS = 100  # more are refused without validating each
 MAX_SHOWN = 80  # characters of a name in an error
 CANCEL_SECONDS = 60.0
 GENERATE_SECONDS = 300.0
+PURGE_SECONDS = 600.0
+VACUUM_SECONDS = 3600.0
 
 Access = Literal["any", "owner"]
 Effect = Literal["read", "add", "change"]
@@ -222,6 +227,13 @@ OPERATIONS: dict[str, Operation] = {
             shorthand=_TREE,
         ),
         Operation(
+            "tasks.plan",
+            _S.plan,
+            PlanResult,
+            "any",
+            shorthand=Shorthand(parameter="tasks", options=frozenset()),
+        ),
+        Operation(
             "tasks.execute",
             _S.execute,
             RunResult,
@@ -260,6 +272,15 @@ OPERATIONS: dict[str, Operation] = {
         ),
         Operation("tasks.delete", _S.delete, DeleteResult, effect="change", is_idempotent=True),
         Operation(
+            "tasks.purge",
+            _S.purge,
+            PurgeResult,
+            "any",
+            "change",
+            by_any_holder=True,
+            extra_seconds=PURGE_SECONDS,
+        ),
+        Operation(
             "tasks.generate", _S.generate, GenerateResult, "any", "add", extra_seconds=GENERATE_SECONDS
         ),
         Operation("tasks.copy", _S.copy, TreeResult | CopyPreviewResult, effect="add"),
@@ -295,6 +316,16 @@ OPERATIONS: dict[str, Operation] = {
         Operation("system.whoami", _S.whoami, CallerResult, "any"),
         Operation("system.metrics", _S.metrics, MetricsResult, "any"),
         Operation("system.database", _S.database, DatabaseResult, "any"),
+        Operation(
+            "system.vacuum",
+            _S.vacuum,
+            VacuumResult,
+            "any",
+            "change",
+            is_idempotent=True,
+            by_any_holder=True,
+            extra_seconds=VACUUM_SECONDS,
+        ),
         Operation("system.workers", _S.workers, list[WorkerResult], "any"),
         Operation("system.executors", _S.executors, list[ExecutorResult], "any"),
         Operation("system.executor", _S.executor, ExecutorResult, "any"),

@@ -28,7 +28,7 @@ from pydantic import (
     create_model,
 )
 
-from apflow.core.bounds import MAX_BUDGET, MAX_COUNT
+from apflow.core.bounds import MAX_BUDGET, MAX_COUNT, MAX_TAGS
 from apflow.core.model.span import SPAN
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
@@ -72,6 +72,7 @@ def _split(value: object) -> object:
 JsonIds = Annotated[list[str], Field(fail_fast=True)]
 JsonTasks = Annotated[list[dict[str, Json]], Field(fail_fast=True)] | dict[str, Json]
 JsonDependencies = Annotated[list[str | dict[str, Json]], Field(fail_fast=True)]
+JsonTags = Annotated[list[str], Field(fail_fast=True, max_length=MAX_TAGS)]
 JsonStatus = Annotated[TaskStatus, Field(strict=False)]
 JsonStatuses = Annotated[list[JsonStatus], Field(fail_fast=True, max_length=MAX_STATUSES)]
 _JsonId = Annotated[str, Field(pattern=r"[^,\s]")]  # contains more than separators
@@ -148,6 +149,20 @@ Since = Annotated[
 ]
 CreatedAfter = Annotated[Time, Field(description="Only tasks created after this time.")]
 CreatedBefore = Annotated[Time, Field(description="Only tasks created before this time.")]
+OfLabel = Annotated[str | None, Field(description="Only tasks whose label contains this string.")]
+OfTags = Annotated[
+    Iterable[str],
+    JsonType(
+        Annotated[
+            list[str],
+            Field(fail_fast=True, max_length=MAX_TAGS),
+            BeforeValidator(_split, json_schema_input_type=JsonTags | str),
+        ]
+    ),
+    Field(
+        description="Only tasks that have all of these tags: a list, or one string with commas between them."
+    ),
+]
 OfName = Annotated[str | None, Field(description="Only tasks with this name.")]
 Owner = Annotated[str | None, Field(description="The user who owns the created tasks.")]
 OnConflict = Annotated[

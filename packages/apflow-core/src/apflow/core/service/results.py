@@ -93,6 +93,8 @@ class TaskResult(Result):
     root_id: str
     user_id: str | None
     name: str
+    label: str | None = None
+    tags: list[str] = []
     status: TaskStatus
     priority: int
     dependencies: list[dict[str, Json]]
@@ -259,6 +261,63 @@ class DeleteResult(Result):
     success: bool
     task_id: str
     deleted_count: int
+
+
+class PlannedTaskResult(Result):
+    """A task of a plan."""
+
+    key: str  # what the task is called within its tree
+    name: str
+    executor: str | None  # None: no executor is known
+    wave: int  # 1 for the tasks that start first
+    priority: int
+    dependencies: list[str]  # the keys of tasks
+    expected_seconds: float | None  # None without a history
+    expected_cost_usd: float | None
+    runs: int  # completed tasks of the same name and executor that the estimate is made of
+
+
+class CapabilitiesResult(Result):
+    """What a tree may touch."""
+
+    executors: list[str]
+    hosts: list[str]
+    commands: list[str]  # the programs
+    images: list[str]
+    secrets: list[str]
+    undetermined: list[str]  # inputs whose value is known only in the run, as KEY.inputs.NAME
+
+
+class PlanResult(Result):
+    """What a tree would do."""
+
+    total: int  # the number of tasks, with groups
+    waves: list[list[str]]  # keys, in the order of their start
+    tasks: list[PlannedTaskResult]  # those that run, in the order of their start
+    critical_path: list[str]  # keys: each starts when the one before it has ended
+    expected_seconds: float | None  # of the critical path; tasks without a history take no time in it
+    expected_cost_usd: float | None  # of all tasks with a history
+    without_history: int  # tasks that run and have no history
+    problems: list[str]  # what would make tasks fail before their code runs
+    secrets: dict[str, Literal["set", "missing", "unusable", "refused"]]
+    capabilities: CapabilitiesResult
+
+
+class PurgeResult(Result):
+    """What a purge has deleted or, as a dry run, would delete."""
+
+    trees: int
+    tasks: int  # of these trees
+    has_more: bool  # the limit was reached: there may be more such trees
+    dry_run: bool
+    before: datetime  # the trees ended before this time
+
+
+class VacuumResult(Result):
+    """The size of a database before and after a vacuum."""
+
+    size_bytes_before: int
+    size_bytes_after: int
 
 
 class CopyPreviewResult(Result):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from apflow.core.service.budgets import BudgetService
 from apflow.core.service.generation import GenerationService
 from apflow.core.service.logs import LogService
+from apflow.core.service.planning import PlanService
+from apflow.core.service.retention import RetentionService
 from apflow.core.service.runs import RunService
 from apflow.core.service.schedules import ScheduleService
 from apflow.core.service.system import SystemService
@@ -17,5 +19,14 @@ from apflow.core.service.trees import as_array
 __all__ = ["TaskService", "as_array"]
 
 
-class TaskService(RunService, LogService, BudgetService, GenerationService, ScheduleService, SystemService):
+class TaskService(
+    RunService,
+    LogService,
+    BudgetService,
+    GenerationService,
+    PlanService,
+    RetentionService,
+    ScheduleService,
+    SystemService,
+):
     """The operations of one caller on one store."""

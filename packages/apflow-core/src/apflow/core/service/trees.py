@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -40,10 +40,13 @@ if TYPE_CHECKING:  # see `parameters`
         JsonDependencies,
         JsonIds,
         JsonStatus,
+        JsonTags,
         JsonType,
         NotNegative,
         OfKey,
+        OfLabel,
         OfName,
+        OfTags,
         OfUser,
         OnConflict,
         OriginalId,
@@ -128,6 +131,8 @@ class TreeService(Access):
         user_id: OfUser = None,
         status: Statuses = None,
         name: OfName = None,
+        label: OfLabel = None,
+        tags: OfTags = (),
         key: OfKey = None,
         root_only: Annotated[bool, Field(description="Only the roots of trees.")] = True,
         is_running: IsRunning = None,
@@ -177,6 +182,8 @@ class TreeService(Access):
             user_id=user_id,
             status=status,
             name=name,
+            label=label,
+            tags=tags,
             key=key,
             root_only=root_only,
             is_running=is_running,
@@ -218,6 +225,8 @@ class TreeService(Access):
         user_id: OfUser = None,
         status: Statuses = None,
         name: OfName = None,
+        label: OfLabel = None,
+        tags: OfTags = (),
         key: OfKey = None,
         root_only: Annotated[bool, Field(description="Only the roots of trees.")] = False,
         is_running: IsRunning = None,
@@ -232,6 +241,8 @@ class TreeService(Access):
             user_id=user_id,
             status=status,
             name=name,
+            label=label,
+            tags=tags,
             key=key,
             root_only=root_only,
             is_running=is_running,
@@ -253,6 +264,8 @@ class TreeService(Access):
         user_id: str | None,
         status: Statuses,
         name: str | None,
+        label: str | None,
+        tags: Iterable[str],
         key: str | None,
         root_only: bool,
         is_running: bool | None,
@@ -267,6 +280,8 @@ class TreeService(Access):
             user_id=self._whose(user_id),
             status=status,
             name=name,
+            label=label,
+            tags=list(tags),
             key=key,
             root_only=root_only,
             is_requested=is_running,
@@ -310,6 +325,14 @@ class TreeService(Access):
         task_id: TaskId,
         *,
         name: Annotated[str | None, Field(description="A new name.")] = None,
+        label: Annotated[
+            str | None, Field(description="A new label; an empty string removes the present label.")
+        ] = None,
+        tags: Annotated[
+            Sequence[str] | None,
+            JsonType(JsonTags | None),
+            Field(description="New tags; they replace all present tags."),
+        ] = None,
         priority: Annotated[
             AnyInteger | None,
             Field(description="A new priority: 0 is urgent, 1 high, 2 normal, 3 low."),
@@ -363,6 +386,8 @@ class TreeService(Access):
         """
         given: dict[str, Json] = {
             "name": name,
+            "label": label,
+            "tags": tags,
             "priority": priority,
             "inputs": inputs,
             "params": params,

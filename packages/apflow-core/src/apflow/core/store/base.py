@@ -105,6 +105,8 @@ class TaskQuery:
     user_id: str | None = None
     status: TaskStatus | Sequence[TaskStatus] | None = None
     name: str | None = None
+    label: str | None = None  # which the label contains
+    tags: Sequence[str] = ()  # all of which the task has
     key: str | None = None
     root_only: bool = False
     root_id: str | None = None
@@ -112,6 +114,8 @@ class TaskQuery:
     original_task_id: str | None = None
     created_after: datetime | None = None  # exclusive
     created_before: datetime | None = None  # exclusive
+    completed_before: datetime | None = None  # exclusive; only tasks that have ended
+    is_spawned: bool | None = None  # roots of trees that a task of another tree started
     is_requested: bool | None = None  # roots of which a run is requested (run_requested_at is set)
     custom: Mapping[str, Json] = field(default_factory=dict[str, Json])  # custom columns, by equality
     limit: int | None = None
@@ -406,6 +410,20 @@ class TaskStore(ABC):
             f"{self.url} is not a database file that can be copied. Use `apflow db export FILE`, or the "
             "tool of the database: pg_dump for PostgreSQL."
         )
+
+    async def vacuum(self) -> tuple[int, int]:
+        """Return the space of deleted rows to the system, or make it available to new ones.
+
+        Unless overridden, there is nothing to do, as in a store in memory.
+
+        Returns:
+            the size of the database before and after, in bytes; 0 for what is not on a disk.
+
+        Raises:
+            InvalidInputError: the file of the database cannot be replaced.
+            StoreError: the database cannot be read, or the disk is full. The database is as it was.
+        """
+        return 0, 0
 
     async def export_to(self, writer: ExportWriter) -> None:
         """Write everything that the database contains, as of one moment.

@@ -366,6 +366,8 @@ def _matches(task: Task, query: TaskQuery) -> bool:
         and _is_any(query.user_id, task.user_id)
         and (query.status is None or task.status in _statuses(query.status))
         and _is_any(query.name, task.name)
+        and (query.label is None or query.label in (task.label or ""))
+        and set(query.tags).issubset(task.tags)
         and _is_any(query.key, task.key)
         and (not query.root_only or task.id == task.root_id)
         and _is_any(query.root_id, task.root_id)
@@ -373,6 +375,8 @@ def _matches(task: Task, query: TaskQuery) -> bool:
         and _is_any(query.original_task_id, task.original_task_id)
         and (query.created_after is None or task.created_at > query.created_after)
         and (query.created_before is None or task.created_at < query.created_before)
+        and (query.completed_before is None or _is_before(task.completed_at, query.completed_before))
+        and _is_any(query.is_spawned, task.spawned_by is not None)
         and _is_any(query.is_requested, task.run_requested_at is not None)
         and _has(task, query.custom, custom_fields())
     )
@@ -387,6 +391,10 @@ def _is_used(entry: UsageEntry, at: datetime, query: UsageQuery) -> bool:
         and _is_any(query.user_id, entry.user_id)
         and (query.since is None or at > query.since)
     )
+
+
+def _is_before(at: datetime | None, end: datetime) -> bool:
+    return at is not None and at < end
 
 
 def _is_any(wanted: Json, value: Json) -> bool:

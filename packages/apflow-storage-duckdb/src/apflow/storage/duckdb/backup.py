@@ -29,12 +29,13 @@ def back_up(database: Database, path: Path) -> None:
         with new_file(path) as partial:
             if database.path is not None and database.path.exists():
                 check_space(path.parent, database.path.stat().st_size)
-            _copy(database, partial)
+            copy_to(database, partial)
     except duckdb.Error as error:
         raise as_store_error(error, f"duckdb:///{path}", None, doing="cannot be written") from error
 
 
-def _copy(database: Database, path: Path) -> None:
+def copy_to(database: Database, path: Path) -> None:
+    """Copy a database into a file that does not exist, in one transaction."""
     name = f"backup_{uuid.uuid4().hex}"
     source = "memory" if database.path is None else NAME
     try:

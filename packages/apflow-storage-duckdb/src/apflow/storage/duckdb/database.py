@@ -161,18 +161,46 @@ class Database:
         """
         self._parsed.clear()
         with self._lock:
-            connection, self._connection, self._lasting = self._connection, None, None
-            if connection is None:
+            if self._connection is None:
                 return
             self._wait_for_cursors(CLOSE_SECONDS)
             for cursor in list(self._cursors.values()):
                 cursor.interrupt()
-            idle, self._idle = self._idle, []
-            for each in (*idle, connection):
-                each.close()
-            self._has_checkpoints = True
+            self._close_connections()
             if self._claim is not None:
                 self._claim.release()
+
+    def _close_connections(self) -> None:
+        connection, self._connection, self._lasting = self._connection, None, None
+        idle, self._idle = self._idle, []
+        for each in (*idle, connection):
+            if each is not None:
+                each.close()
+        self._has_checkpoints = True
+
+    def replace_file(self, replacement: Path) -> None:
+        """Move a copy of the database to its place, and open it. No connection may write.
+
+        Raises:
+            StoreError: reads do not end, or the write-ahead log is not empty. The file is as it was.
+        """
+        assert self._claim is not None
+        path = self._claim.path
+        self._parsed.clear()
+        with self._lock:
+            self._wait_for_cursors(CLOSE_SECONDS)
+            if self._cursors:
+                raise StoreError(
+                    f"{path} was not replaced: reads have not ended in {CLOSE_SECONDS:g} s. Try again later."
+                )
+            self._close_connections()  # the last one writes a checkpoint, and removes the log
+            try:
+                if log_of(path).exists():
+                    raise StoreError(f"{path} was not replaced: its write-ahead log could not be emptied.")
+                replacement.replace(path.resolve())
+            finally:
+                self._claim.release()
+            self._connection = self._open()
 
     def _wait_for_cursors(self, seconds: float) -> None:
         """Wait, at most so many seconds, until no cursor is in use. The lock is held, so none begins."""

@@ -159,6 +159,9 @@ class DuckDBStore(SqlLogStore):
     async def backup(self, path: Path) -> None:
         await self._read(partial(back_up, self._database, path))
 
+    async def vacuum(self) -> tuple[int, int]:
+        return await self._group.run(self._writer.vacuum)
+
     async def export_to(self, writer: ExportWriter) -> None:
         try:
             await self._read(partial(export_database, self._database, writer))

@@ -30,6 +30,7 @@ from apflow.storage.duckdb.large_values import (
     full_texts,
     referenced,
 )
+from apflow.storage.duckdb.vacuum import vacuum
 from apflow.storage.sql import logs
 from apflow.storage.sql.attempts import SLOTS, columns_of_attempts
 from apflow.storage.sql.columnar import Column, Slot, columns_of_added, columns_of_sets
@@ -148,6 +149,17 @@ class Writer:
         finally:
             self.close()  # the next use reads again what the ledger must know
         self._database.check_file()
+
+    def vacuum(self) -> tuple[int, int]:
+        """Replace the file by a copy without free space; see `vacuum`.
+
+        Raises:
+            InvalidInputError: the file has several names.
+            StoreError: the database cannot be opened, or the copy cannot be written.
+        """
+        self._open()
+        self._database.check_file()
+        return vacuum(self._database, self.close)
 
     def _in_transaction(self, work: Callable[[], T]) -> T:
         connection = self._connection

@@ -86,6 +86,7 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         f"CREATE INDEX apflow_usage_top ON {USAGE} (top_id)",
         f"CREATE INDEX apflow_usage_user ON {USAGE} (user_id)",
     ),
+    migrations.MIGRATIONS[11],
 )
 LATEST = len(MIGRATIONS)
 

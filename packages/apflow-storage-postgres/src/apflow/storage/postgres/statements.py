@@ -8,10 +8,13 @@ from functools import cache
 
 from apflow.storage.sql.attempts import SLOTS
 from apflow.storage.sql.columnar import Slot
-from apflow.storage.sql.columns import ATTEMPTS, EVENTS, TASKS, TaskColumn, quoted
+from apflow.storage.sql.columns import ATTEMPTS, EVENTS, LOGS, RECORDS, TASKS, USAGE, TaskColumn, quoted
 from apflow.storage.sql.ledger import GUARDS
 
 NOW = "(clock_timestamp() AT TIME ZONE 'UTC')"
+TABLES = (TASKS, EVENTS, ATTEMPTS, LOGS, RECORDS, USAGE)
+_SIZES = " + ".join(f"pg_total_relation_size('{each}')" for each in TABLES)
+SIZE = f"SELECT ({_SIZES})::BIGINT"  # bytes
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 # An older request counts as more urgent, by one priority a minute, so that none waits indefinitely.
 URGENCY = f"priority - extract(epoch FROM {NOW} - run_requested_at) / 60, created_at, id"

@@ -28,7 +28,7 @@ from apflow.storage.postgres.iothread import IoThread
 from apflow.storage.postgres.notices import Notices
 from apflow.storage.postgres.schema import LATEST
 from apflow.storage.postgres.server import Link, Links, Server
-from apflow.storage.postgres.statements import READ_EVENTS, RENEW, reserve, unowned
+from apflow.storage.postgres.statements import READ_EVENTS, RENEW, SIZE, TABLES, reserve, unowned
 from apflow.storage.postgres.writer import Writer
 from apflow.storage.sql.logs import SqlLogStore
 from apflow.storage.sql.pages import read_page
@@ -173,6 +173,20 @@ class PostgresStore(SqlLogStore):
     async def export_to(self, writer: ExportWriter) -> None:
         self._check_open()
         await self._io.run(_in_bulk(self._server, partial(export_database, writer=writer)))
+
+    async def vacuum(self) -> tuple[int, int]:
+        self._check_open()
+        sizes: list[int] = []
+
+        async def work(connection: Connection) -> None:
+            sizes.append(await connection.fetchval(SIZE))
+            for table in TABLES:
+                await connection.execute(f"VACUUM (ANALYZE) {table}")
+            sizes.append(await connection.fetchval(SIZE))
+
+        await self._io.run(_in_bulk(self._server, work))
+        before, after = sizes
+        return before, after
 
     async def import_from(self, reader: ExportReader) -> None:
         self._check_open()

@@ -120,6 +120,8 @@ BASE: tuple[TaskColumn, ...] = (
     _integer("earlier_attempts"),
     _text("spawned_by"),
     _json("child_trees", Kind.JSON),
+    _text("label"),
+    _json("tags", Kind.LIST),
 )
 
 

@@ -140,6 +140,10 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
             PRIMARY KEY (task_id, model)
         )""",
     ),
+    (
+        "ALTER TABLE apflow_tasks ADD COLUMN label VARCHAR",
+        "ALTER TABLE apflow_tasks ADD COLUMN tags VARCHAR",
+    ),
 )
 
 LATEST = len(MIGRATIONS)

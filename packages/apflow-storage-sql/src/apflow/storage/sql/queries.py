@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.status import TERMINAL, TaskStatus
+from apflow.core.model.tags import fault_of_tag
 from apflow.core.model.tally import TreeTally
 from apflow.core.model.task import Json, Task
 from apflow.core.payload.json_value import clean_text
@@ -126,18 +127,35 @@ def _terms(query: TaskQuery, among: Among) -> Iterator[tuple[Json, ...]]:
         value = getattr(query, name)
         if value is not None:
             yield (f"{name} = ?", value) if possible([value]) else ("FALSE",)
-    if query.key is not None:
-        term = ("(key = ? OR (key IS NULL AND id = ?))", query.key, query.key)
-        yield term if possible([query.key]) else ("FALSE",)
+    yield from _search_terms(query)
+    yield from _time_terms(query)
     if query.root_only:
         yield ("parent_id IS NULL",)  # few rows are read: both stores keep statistics of it
+    if query.is_requested is not None:
+        yield (f"run_requested_at IS {'NOT ' if query.is_requested else ''}NULL",)
+    if query.is_spawned is not None:
+        yield (f"spawned_by IS {'NOT ' if query.is_spawned else ''}NULL",)
+    yield from _custom_terms(query)
+
+
+def _time_terms(query: TaskQuery) -> Iterator[tuple[Json, ...]]:
     if query.created_after is not None:
         yield "created_at > ?", naive(query.created_after)
     if query.created_before is not None:
         yield "created_at < ?", naive(query.created_before)
-    if query.is_requested is not None:
-        yield (f"run_requested_at IS {'NOT ' if query.is_requested else ''}NULL",)
-    yield from _custom_terms(query)
+    if query.completed_before is not None:
+        yield "completed_at < ?", naive(query.completed_before)
+
+
+def _search_terms(query: TaskQuery) -> Iterator[tuple[Json, ...]]:
+    if query.label is not None:
+        yield ("strpos(label, ?) > 0", query.label) if possible([query.label]) else ("FALSE",)
+    for tag in query.tags:
+        # Exact, because no tag contains a comma or what JSON escapes.
+        yield ("strpos(tags, ?) > 0", f'"{tag}"') if fault_of_tag(tag) is None else ("FALSE",)
+    if query.key is not None:
+        term = ("(key = ? OR (key IS NULL AND id = ?))", query.key, query.key)
+        yield term if possible([query.key]) else ("FALSE",)
 
 
 def _id_terms(query: TaskQuery, among: Among) -> Iterator[tuple[Json, ...]]:

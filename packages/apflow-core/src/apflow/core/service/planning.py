@@ -1,0 +1,159 @@
+"""The operation that says what a tree would do, without storing or running it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Final
+
+from apflow.core.authoring.array_validation import check_array
+from apflow.core.authoring.run_check import check_runnable
+from apflow.core.errors import ApflowError, SecretNotFoundError, SecretRefusedError
+from apflow.core.extensions.registry import executor_is_known
+from apflow.core.model.status import TERMINAL, TaskStatus
+from apflow.core.model.task import GROUP, Json, Task
+from apflow.core.model.usage import UsageQuery
+from apflow.core.payload.secrets import find_secret
+from apflow.core.permissions.secret_policy import Author, secret_policy
+from apflow.core.planning.capabilities import capabilities_of
+from apflow.core.planning.forecast import CriticalPath, critical_path, waves_of
+from apflow.core.planning.plan import choose_executor
+from apflow.core.plugins import without_paths
+from apflow.core.service.access import Access
+from apflow.core.service.trees import as_array
+from apflow.core.settings import get_settings
+from apflow.core.store.base import TaskQuery
+
+if TYPE_CHECKING:  # see `parameters`
+    from apflow.core.service.parameters import Tasks
+
+RECENT: Final = 20  # completed tasks that an estimate is made of
+MAX_NAMES: Final = 500  # different tasks that are looked up in the history; the rest has no estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What the last completed tasks of the same name and executor took."""
+
+    runs: int = 0
+    seconds: float | None = None  # the median
+    cost_usd: float | None = None  # the mean
+
+
+class PlanService(Access):
+    """What one caller may ask about trees that do not exist yet."""
+
+    async def plan(self, tasks: Tasks) -> dict[str, Json]:
+        """Return what a tree would do if it ran now, without storing or running it.
+
+        The result has the order and the waves in which tasks would start, the critical path, durations and
+        cost from the history of tasks with the same name and executor, what would make tasks fail before
+        their code runs, the secrets that are not set, and what the tree may touch: executors, hosts,
+        commands, images and secrets. Durations are medians and costs means of the last 20 such tasks that
+        completed.
+        """
+        planned = check_array(as_array(tasks), get_settings())
+        for task in planned:
+            task.executor = choose_executor(task, executor_is_known)
+        estimates = await self._estimates(planned)
+        seconds = {task_id: each.seconds for task_id, each in estimates.items() if each.seconds is not None}
+        waves, path = await asyncio.to_thread(_forecast, planned, seconds)
+        problems = await asyncio.to_thread(check_runnable, planned)  # calls code of executors
+        capabilities = capabilities_of(planned)
+        authors = None if self.author is None else (self.author,)
+        secrets = await asyncio.to_thread(_secrets, list(capabilities.secrets), authors)
+        by_id = {task.id: task for task in planned}
+        runs = [task_id for wave in waves for task_id in wave]
+        return {
+            "total": len(planned),
+            "waves": [[by_id[task_id].key for task_id in wave] for wave in waves],
+            "tasks": [
+                _step(by_id[task_id], at, by_id, estimates[task_id])
+                for at, wave in enumerate(waves, start=1)
+                for task_id in wave
+            ],
+            "critical_path": [by_id[task_id].key for task_id in path.task_ids],
+            "expected_seconds": round(path.seconds, 3) if seconds else None,
+            "expected_cost_usd": _sum(estimates[task_id].cost_usd for task_id in runs),
+            "without_history": sum(estimates[task_id].runs == 0 for task_id in runs),
+            "problems": [without_paths(each) for each in problems],
+            "secrets": secrets,
+            "capabilities": capabilities.to_dict(),
+        }
+
+    async def _estimates(self, tasks: Sequence[Task]) -> dict[str, Estimate]:
+        """Return the estimate of each task, by id."""
+        found: dict[tuple[str, str | None], Estimate] = {}
+        for task in tasks:
+            kind = task.name, task.executor
+            is_run = task.executor not in (None, GROUP) and task.status not in TERMINAL
+            if is_run and kind not in found and len(found) < MAX_NAMES:
+                found[kind] = await self._estimate(*kind)
+        return {task.id: found.get((task.name, task.executor), Estimate()) for task in tasks}
+
+    async def _estimate(self, name: str, executor: str | None) -> Estimate:
+        recent = await self.db.find(
+            TaskQuery(
+                name=name,
+                user_id=self._whose(None),
+                status=TaskStatus.COMPLETED,
+                order="-completed_at",
+                limit=RECENT,
+            )
+        )
+        same = [each for each in recent if each.executor == executor]
+        seconds = [
+            (each.completed_at - each.started_at).total_seconds()
+            for each in same
+            if each.completed_at is not None and each.started_at is not None
+        ]
+        if not seconds:
+            return Estimate()
+        sums = await self.db.usage(UsageQuery(task_ids=[each.id for each in same], group_by=("task_id",)))
+        costs = {each.task_id: each.totals.cost_usd for each in sums}
+        cost = fmean(costs.get(each.id, 0.0) for each in same)
+        return Estimate(len(seconds), max(0.0, median(seconds)), cost)
+
+
+def _forecast(tasks: Sequence[Task], seconds: Mapping[str, float]) -> tuple[list[list[str]], CriticalPath]:
+    """Return the waves and the critical path; without any duration, the path with the most tasks."""
+    return waves_of(tasks), critical_path(tasks, seconds or {task.id: 1.0 for task in tasks})
+
+
+def _step(task: Task, wave: int, by_id: Mapping[str, Task], estimate: Estimate) -> dict[str, Json]:
+    return {
+        "key": task.key,
+        "name": task.name,
+        "executor": task.executor,
+        "wave": wave,
+        "priority": task.priority,
+        "dependencies": [by_id[each["id"]].key for each in task.dependencies],
+        "expected_seconds": None if estimate.seconds is None else round(estimate.seconds, 3),
+        "expected_cost_usd": estimate.cost_usd,
+        "runs": estimate.runs,
+    }
+
+
+def _sum(costs: Iterable[float | None]) -> float | None:
+    known = [each for each in costs if each is not None]
+    return round(sum(known), 12) if known else None
+
+
+def _secrets(names: Sequence[str], authors: Sequence[Author] | None) -> dict[str, Json]:
+    """Return the state of each secret: set, missing, unusable, or refused to the author of the tree."""
+    return {name: _state_of(name, authors) for name in names}
+
+
+def _state_of(name: str, authors: Sequence[Author] | None) -> str:
+    try:
+        secret_policy().permit(name, authors, None)
+        find_secret(name)
+    except SecretRefusedError:
+        return "refused"
+    except SecretNotFoundError:
+        return "missing"
+    except ApflowError:
+        return "unusable"
+    return "set"

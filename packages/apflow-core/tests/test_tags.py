@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from apflow.core.authoring.tree_schema import tree_schema
+from apflow.core.errors import TreeInvalidError
+from apflow.core.model.task import Task
+from apflow.core.payload.schema import compile_schema
+from apflow.core.service.operations import OPERATIONS
+from apflow.core.service.task_service import TaskService
+from apflow.core.store.base import Transition
+from apflow.core.store.memory import MemoryStore
+
+LABEL = "Import of 2026-11-29"
+
+
+@pytest.fixture
+def service() -> TaskService:
+    return TaskService(MemoryStore())
+
+
+async def call(service: TaskService, name: str, **given: Any) -> Any:
+    return await OPERATIONS[name].call(service, given)
+
+
+async def tagged(service: TaskService, *tags: str, label: str | None = None) -> str:
+    made = await service.create([{"name": "import", "label": label, "tags": list(tags)}])
+    return str(made["id"])
+
+
+async def test_a_task_keeps_its_label_and_each_tag_once(service: TaskService):
+    task_id = await tagged(service, "nightly", "größe:xl", "nightly", label=LABEL)
+    found = await service.get(task_id)
+    assert (found["label"], found["tags"]) == (LABEL, ["nightly", "größe:xl"])
+    bare = await service.get(await tagged(service))
+    assert (bare["label"], bare["tags"]) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("tags", "fault"),
+    [
+        ("nightly", "tags must be a list of strings"),
+        ([""], "a tag is a string that is not empty"),
+        ([1], "a tag is a string that is not empty"),
+        (["a,b"], "commas"),
+        (['a"b'], "double quotes"),
+        (["a\\b"], "backslashes"),
+        (["a\nb"], "control characters"),
+        ([" a"], "spaces at the ends"),
+        (["a" * 101], "it has 101 characters"),
+        ([str(at) for at in range(51)], "there are 51 tags"),
+    ],
+)
+async def test_a_tag_that_cannot_be_searched_is_refused(service: TaskService, tags: object, fault: str):
+    with pytest.raises(TreeInvalidError) as refused:
+        await service.create([{"name": "import", "tags": tags}])
+    [violation] = refused.value.violations
+    assert fault in violation
+    assert await service.list() == []
+
+
+async def test_a_label_is_text_of_at_most_255_characters(service: TaskService):
+    for label in (["x"], "x" * 256):
+        with pytest.raises(TreeInvalidError, match="label"):
+            await service.create([{"name": "import", "label": label}])
+
+
+async def test_lists_and_counts_are_filtered_by_all_of_some_tags_and_by_part_of_a_label(service: TaskService):
+    both = await tagged(service, "nightly", "eu", label=LABEL)
+    one = await tagged(service, "nightly")
+    for given, ids in (
+        ({"tags": ["nightly"]}, {both, one}),
+        ({"tags": "eu, nightly"}, {both}),
+        ({"tags": ["night"]}, set[str]()),
+        ({"label": "2026-11"}, {both}),
+        ({"label": "2026-12"}, set[str]()),
+        ({"label": "Import", "tags": ["eu"]}, {both}),
+    ):
+        assert {each["id"] for each in await call(service, "tasks.list", **given)} == ids, given
+        assert (await call(service, "tasks.count", **given))["total"] == len(ids), given
+
+
+async def test_labels_and_tags_change_while_a_task_runs_and_are_removed(service: TaskService):
+    task_id = await tagged(service, "old", label="old")
+    await service.db.move(
+        [Transition(task_id, task_id, {"status": "pending"}, {"status": "in_progress", "priority": 1})]
+    )
+    found = await call(service, "tasks.update", task_id=task_id, label="new", tags=["new"])
+    assert (found["label"], found["tags"], found["status"]) == ("new", ["new"], "in_progress")
+    found = await call(service, "tasks.update", task_id=task_id, label="", tags=[])
+    assert (found["label"], found["tags"]) == (None, [])
+
+
+async def test_a_copy_has_the_label_and_the_tags_unless_they_are_reset(service: TaskService):
+    task_id = await tagged(service, "nightly", label=LABEL)
+    copied = await service.copy(task_id)
+    assert (copied["label"], copied["tags"]) == (LABEL, ["nightly"])
+    [shown] = (await service.copy(task_id, save=False))["tasks"]
+    assert (shown["label"], shown["tags"]) == (LABEL, ["nightly"])
+    reset = await service.copy(task_id, reset_fields=["label", "tags"])
+    assert (reset["label"], reset["tags"]) == (None, [])
+
+
+def test_editors_accept_tags_and_refuse_what_creation_refuses():
+    compiled = compile_schema(json.loads(json.dumps(tree_schema())))
+    assert compiled is not None
+    compiled.validate([{"name": "a", "label": LABEL, "tags": ["nightly"]}], "tasks")
+    for tags in (["a,b"], [""], ["x" * 101], ["x"] * 51, "x"):
+        with pytest.raises(Exception, match="tasks"):
+            compiled.validate([{"name": "a", "tags": tags}], "tasks")
+
+
+def test_tasks_do_not_share_their_tags():
+    first, second = (Task(id=name, name=name, root_id=name) for name in "ab")
+    first.tags.append("x")
+    assert second.tags == []
