@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 
-ENDED = ("completed", "failed", "cancelled")
+ENDED = ("completed", "failed", "cancelled", "skipped")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,17 @@ class Scripted:
     priority: int = 2
     max_attempts: int = 1
     effect: str = "idempotent"
+    # A condition on a task that this one needs: "false", "invalid", or "completed" (it completed).
+    when: tuple[str, str] | None = None
+    trigger: str = "on_success"
+
+    @property
+    def expression(self) -> str | None:
+        """The condition as JMESPath."""
+        if self.when is None:
+            return None
+        kind, need = self.when
+        return {"false": "`false`", "invalid": need, "completed": f"{need} != `null`"}[kind]
 
     @property
     def allowed_attempts(self) -> int:
@@ -66,6 +77,7 @@ class _Model:
         self.tasks = {task.id: task for task in scenario.tasks}
         self.out = Expected(dict.fromkeys(self.tasks, "pending"), dict.fromkeys(self.tasks, 0))
         self.status = self.out.status
+        self.decided: set[str] = set()  # whose conditions are evaluated
 
     def run(self) -> Expected:
         self.settle()
@@ -117,6 +129,35 @@ class _Model:
             pass
 
     def spread(self) -> bool:
+        return self.fail_dependents() or self.skip()
+
+    def skip(self) -> bool:
+        """Skip one task that needs a skipped one, or end one by its condition; say whether there was one."""
+        for task in self.tasks.values():
+            if self.status[task.id] != "pending" or not all(
+                self.is_over(task, need) for need, _ in task.needs
+            ):
+                continue
+            if any(required and self.status[need] == "skipped" for need, required in task.needs) and (
+                task.trigger == "on_success"
+            ):
+                self.status[task.id] = "skipped"
+                return True
+            if task.when is not None and task.id not in self.decided and self.decide(task, *task.when):
+                return True
+        return False
+
+    def decide(self, task: Scripted, kind: str, need: str) -> bool:
+        """Evaluate a condition; say whether it ends the task."""
+        self.decided.add(task.id)
+        if kind == "invalid":
+            self.status[task.id] = "failed"
+            self.out.error_type[task.id] = "ConditionInvalid"
+        elif kind == "false" or self.status[need] != "completed":
+            self.status[task.id] = "skipped"
+        return self.status[task.id] != "pending"
+
+    def fail_dependents(self) -> bool:
         for task in self.tasks.values():
             for need, required in task.needs if self.status[task.id] == "pending" else ():
                 if required and self.status[need] in ("failed", "cancelled"):
@@ -140,12 +181,13 @@ class _Model:
         return True
 
     def may_start(self, task: Scripted) -> bool:
-        return self.status[task.id] == "pending" and all(self.is_met(task, *need) for need in task.needs)
+        return self.status[task.id] == "pending" and all(self.is_over(task, need) for need, _ in task.needs)
 
-    def is_met(self, task: Scripted, need: str, required: bool) -> bool:
+    def is_over(self, task: Scripted, need: str) -> bool:
+        """Return whether a task does not wait for another one any more; failures have spread before."""
         if self.status[need] == "in_progress":
             return self.tasks[need].script is None and task.id in self.below(need)
-        return self.status[need] == "completed" or (not required and self.status[need] in ENDED)
+        return self.status[need] in ENDED
 
     def tolerated(self) -> set[str]:
         found: set[str] = set()
@@ -212,6 +254,11 @@ def scenarios(
         tasks[number] = replace(task, needs=(*task.needs, (f"t{need}", required)))
         if not may_have_cycles and not is_free_of_cycles(tasks):
             tasks[number] = task
+    for number, task in enumerate(tasks):
+        if task.needs and draw(st.booleans()):
+            kinds = st.sampled_from(["completed", "completed", "completed", "false", "invalid"])
+            when = draw(kinds), draw(st.sampled_from(task.needs))[0]
+            tasks[number] = replace(task, when=when)
     callers = [task.id for task in tasks if task.script is not None]
     targets = st.integers(0, size - 1).map(lambda number: f"t{number}")
     cancel = st.tuples(st.sampled_from(callers), targets) if with_cancel and callers else st.none()
@@ -230,6 +277,7 @@ def _tasks(draw: st.DrawFn, number: int, parents: list[int | None], with_cancel:
         priority=draw(st.integers(0, 3)),
         max_attempts=1 if with_cancel else draw(st.integers(1, 3)),
         effect=draw(st.sampled_from(["idempotent", "idempotent", "once"])),
+        trigger=draw(st.sampled_from(["on_success", "on_success", "unless_failed"])),
     )
 
 

@@ -10,6 +10,7 @@ from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Task, utc_now
 from apflow.core.model.tree import tree_status
 from apflow.core.planning.deadlock import find_deadlock
+from apflow.core.planning.decision import evaluate
 from apflow.core.planning.plan import Plan
 
 
@@ -24,6 +25,8 @@ def stored(scenario: Scenario) -> list[Task]:
             position=position,
             dependencies=[{"id": need, "required": required} for need, required in task.needs],
             executor=GROUP if task.script is None else "scripted",
+            policy={"trigger": task.trigger} | ({"when": task.expression} if task.when else {}),
+            result={},
         )
         for position, task in enumerate(scenario.tasks)
     ]
@@ -49,17 +52,32 @@ class Driver:
         return self.tasks
 
     def take(self) -> None:
+        self.take_derived()
+        while self.plan.undecided:
+            self.decide()
+            self.take_derived()
+        for task_id in self.plan.take_ready(self.width - len(self.running)):
+            self.by_id[task_id].status = TaskStatus.IN_PROGRESS
+            self.running.append(task_id)
+
+    def take_derived(self) -> None:
         for ruling in self.plan.take_derived():
             if self.by_id[ruling.task_id].status in TERMINAL:
                 # Between two cancelled tasks the plan saw a group start. A run's write is refused then,
                 # and it plans again from the stored tasks.
                 self.plan = Plan(self.tasks)
-                self.take()
+                self.take_derived()
                 return
             self.by_id[ruling.task_id].status = ruling.status
-        for task_id in self.plan.take_ready(self.width - len(self.running)):
-            self.by_id[task_id].status = TaskStatus.IN_PROGRESS
-            self.running.append(task_id)
+
+    def decide(self) -> None:
+        task = self.by_id[self.plan.undecided.popleft()]
+        if self.plan.nodes[task.id].status is TaskStatus.PENDING:
+            outcome, _ = evaluate(task, self.by_id)
+            if outcome is None:
+                self.plan.accept(task.id)
+            else:
+                self.finish(task.id, outcome.status)
 
     def end(self, task_id: str) -> None:
         task, script = self.by_id[task_id], self.scripts[task_id]
@@ -130,7 +148,10 @@ def test_nothing_starts_before_what_it_needs(scenario: Scenario):
             for need, required in driver.scripts[task_id].needs:
                 status = driver.plan.nodes[need].status
                 is_holder = task_id in below(scenario, need)
-                assert status is TaskStatus.COMPLETED or (not required and status in TERMINAL) or is_holder
+                if is_holder or (not required and status in TERMINAL):
+                    continue
+                is_skipped = status is TaskStatus.SKIPPED and driver.scripts[task_id].trigger != "on_success"
+                assert status is TaskStatus.COMPLETED or is_skipped
         started.extend(taken)
         return taken
 

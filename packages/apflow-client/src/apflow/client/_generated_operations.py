@@ -492,8 +492,8 @@ class AsyncOperations:
             schemas: New schemas; they replace all present schemas.
             policy: A new policy; it replaces the present policy.
             dependencies: New dependencies; the task must be pending.
-            status: `completed` marks a pending, failed or cancelled task as completed by hand. No run of its
-                tree may be requested.
+            status: `completed` marks a task that is pending, failed, cancelled or skipped as completed by
+                hand. No run of its tree may be requested.
             result: The result of the task, with status `completed`.
             key: Cannot change: accepted only if it is the present value.
             parent_id: Cannot change: accepted only if it is the present value.
@@ -1239,8 +1239,8 @@ class SyncOperations:
             schemas: New schemas; they replace all present schemas.
             policy: A new policy; it replaces the present policy.
             dependencies: New dependencies; the task must be pending.
-            status: `completed` marks a pending, failed or cancelled task as completed by hand. No run of its
-                tree may be requested.
+            status: `completed` marks a task that is pending, failed, cancelled or skipped as completed by
+                hand. No run of its tree may be requested.
             result: The result of the task, with status `completed`.
             key: Cannot change: accepted only if it is the present value.
             parent_id: Cannot change: accepted only if it is the present value.

@@ -142,7 +142,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "user_id": {"description": "Only tasks of this user."},
         "status": {
             "description": "Only tasks with this status, or with one of these.",
-            "choices": ["pending", "in_progress", "completed", "failed", "cancelled"],
+            "choices": ["pending", "in_progress", "completed", "failed", "cancelled", "skipped"],
         },
         "name": {"description": "Only tasks with this name."},
         "key": {"description": "Only tasks with this key, which is unique within a tree."},
@@ -198,7 +198,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "user_id": {"description": "Only tasks of this user."},
         "status": {
             "description": "Only tasks with this status, or with one of these.",
-            "choices": ["pending", "in_progress", "completed", "failed", "cancelled"],
+            "choices": ["pending", "in_progress", "completed", "failed", "cancelled", "skipped"],
         },
         "name": {"description": "Only tasks with this name."},
         "key": {"description": "Only tasks with this key, which is unique within a tree."},
@@ -228,8 +228,8 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "policy": {"description": "A new policy; it replaces the present policy."},
         "dependencies": {"description": "New dependencies; the task must be pending."},
         "status": {
-            "description": "`completed` marks a pending, failed or cancelled task as completed by hand. No run of its tree may be requested.",
-            "choices": ["pending", "in_progress", "completed", "failed", "cancelled"],
+            "description": "`completed` marks a task that is pending, failed, cancelled or skipped as completed by hand. No run of its tree may be requested.",
+            "choices": ["pending", "in_progress", "completed", "failed", "cancelled", "skipped"],
         },
         "result": {"description": "The result of the task, with status `completed`."},
         "key": {"description": "Cannot change: accepted only if it is the present value."},

@@ -280,13 +280,13 @@ class TreeRun:
                 return  # the change ended the run: there is nothing to cancel
         self._fill(changes)
         is_request = request is not None and bool(changes.moves)  # but not the end of a run
-        if not (is_request or self.state.derived or self.state.is_at_work or self.is_ending):
+        if not (is_request or not self.state.is_settled or self.state.is_at_work or self.is_ending):
             self._machine.close(changes, is_carried_out=not self._durable)
         if changes.moves:
             await self._write_and_carry_out(changes)
         elif self._durable:
             self._carry_out()
-        elif not self.state.derived:
+        elif self.state.is_settled:
             await self._rest()
 
     def _fill(self, changes: ChangeSet) -> None:

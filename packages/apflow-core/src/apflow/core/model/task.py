@@ -31,6 +31,8 @@ class Dependency(TypedDict):
 
 
 EFFECTS = ("pure", "idempotent", "once")  # what a second run of a task would do
+# When a task runs, by how its required dependencies ended. `TRIGGERS[0]` is the default.
+TRIGGERS = ("on_success", "unless_failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Policy:
     timeout: float | None = None  # seconds per attempt
     retry: Retry = field(default_factory=Retry)
     effect: str | None = None  # "pure", "idempotent" or "once"; None: the executor's
+    when: str | None = None  # a condition, see `apflow.core.payload.condition`; if false, the task is skipped
+    trigger: str = TRIGGERS[0]  # one of `TRIGGERS`
 
     @classmethod
     def from_json(cls, policy: Mapping[str, Json] | None) -> Policy:
@@ -75,7 +79,13 @@ class Policy:
         timeout = policy.get("timeout")
         if timeout is not None:
             timeout = min(timeout, MAX_SECONDS)
-        return cls(timeout=timeout, retry=Retry(**retry), effect=policy.get("effect"))
+        return cls(
+            timeout=timeout,
+            retry=Retry(**retry),
+            effect=policy.get("effect"),
+            when=policy.get("when"),
+            trigger=policy.get("trigger", TRIGGERS[0]),
+        )
 
 
 DEFAULT_POLICY = Policy()

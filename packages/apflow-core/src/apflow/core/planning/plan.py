@@ -12,12 +12,14 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from apflow.core.model.status import TERMINAL, TaskStatus
-from apflow.core.model.task import GROUP, Task
+from apflow.core.model.task import GROUP, TRIGGERS, Task
 from apflow.core.model.tolerance import decide_tolerance
 from apflow.core.model.tree_index import contains, number_spans
 
 PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
 COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED
+SKIPPED = TaskStatus.SKIPPED
+ON_SUCCESS, UNLESS_FAILED = TRIGGERS
 
 
 def choose_executor(task: Task, is_known: Callable[[str], bool]) -> str | None:
@@ -41,7 +43,7 @@ class DerivedOutcome:
 
     task_id: str
     status: TaskStatus
-    # For failed and cancelled: the first task that failed or was cancelled. None: the group itself.
+    # For failed, cancelled and skipped: the first task that ended so. None: the group itself.
     cause: str | None = None
 
 
@@ -50,8 +52,8 @@ class Node:
 
     __slots__ = (
         "blame", "cancel_requested", "dependents", "first_failure", "has_cancelled", "has_started", "id",
-        "in_scope", "is_closed", "is_group", "is_queued", "not_ready", "open_children", "parent", "position",
-        "priority", "status",
+        "in_scope", "is_closed", "is_group", "is_queued", "is_undecided", "not_ready", "open_children",
+        "parent", "position", "priority", "skipped_by", "status", "trigger",
     )  # fmt: skip
 
     def __init__(self, task: Task, in_scope: bool) -> None:
@@ -67,7 +69,10 @@ class Node:
         self.parent: Node | None = None
         self.open_children = 0  # children with an unfinished task in their subtree
         self.is_closed = False  # the task and its whole subtree have ended
-        self.blame: str | None = None  # the id of the failed or cancelled task that caused its end
+        self.trigger: str = task.policy.get("trigger", ON_SUCCESS)
+        self.is_undecided = bool(task.policy.get("when"))  # its condition is not evaluated yet
+        self.skipped_by: str | None = None  # the first skipped task that it needs, directly or not
+        self.blame: str | None = None  # the failed, cancelled or skipped task that caused its end, by its id
         self.first_failure: str | None = None  # in its subtree, except tolerated failures
         self.has_cancelled = False  # in its subtree
         self.has_started = False  # for a group: its start has released waiting members
@@ -88,6 +93,8 @@ class Plan:
         self.steps = 0
         self._ready: list[tuple[int, int, str, Node]] = []
         self.derived: list[DerivedOutcome] = []
+        # Tasks whose conditions must be evaluated before they start; some may have ended since.
+        self.undecided: deque[str] = deque()
         self._tolerated: dict[Node, bool] = {}
         self._ended: deque[Node] = deque()  # to be carried to those that wait for them
         self._closing: deque[Node] = deque()  # ended and carried: their subtrees may be complete
@@ -133,8 +140,16 @@ class Plan:
             self._end(node, status, node.id if status is not COMPLETED else None)
             self._settle()
 
+    def accept(self, task_id: str) -> None:
+        """Record that the condition of a task is true. If it is not, `finish` ends the task."""
+        node = self.nodes[task_id]
+        node.is_undecided = node.is_queued = False
+        self._queue(node)
+        self._settle()
+
     def wait(self, task_id: str) -> None:
         """Record that a started task waits for its retry. `put_back` makes it ready again."""
+        self.nodes[task_id].is_undecided = False  # it has started
         self.nodes[task_id].status = PENDING
         self.nodes[task_id].not_ready += 1
 
@@ -212,8 +227,19 @@ class Plan:
                 return
 
     def _queue(self, node: Node) -> None:
-        """Make a pending task ready: a group starts at once, another task when a slot is free."""
+        """Make a pending task ready: a group starts at once, another task when a slot is free.
+
+        A task that needs a skipped one is skipped. One with a condition is ready when that is found true.
+        """
         if node.status is not PENDING or node.not_ready or node.is_queued or not node.in_scope:
+            return
+        if node.skipped_by is not None:
+            self._end(node, SKIPPED, node.skipped_by)
+            self.derived.append(DerivedOutcome(node.id, SKIPPED, node.blame))
+            return
+        if node.is_undecided:
+            node.is_queued = True
+            self.undecided.append(node.id)
             return
         if node.is_group:
             node.status = IN_PROGRESS
@@ -258,7 +284,11 @@ class Plan:
             self.steps += 1
             if on_start and node.has_started:
                 continue
-            if not required or node.status is COMPLETED:
+            if not required or node.status in (COMPLETED, SKIPPED):
+                # What needs a skipped task is skipped when all that it needs has ended: a failure takes
+                # precedence, whatever comes first.
+                if required and node.status is SKIPPED and waiting.trigger == ON_SUCCESS:
+                    waiting.skipped_by = waiting.skipped_by or node.blame
                 waiting.not_ready -= 1
                 if not waiting.not_ready:
                     self._released.append(waiting)

@@ -13,9 +13,10 @@ from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import Task
 from apflow.core.model.tolerance import error_type, tolerated, tolerated_failures
 from apflow.core.model.tree_index import TreeIndex, nearest_ancestors
+from apflow.core.planning.outcome import DEPENDENCY_FAILED, DEPENDENCY_SKIPPED
 
 PENDING, COMPLETED = TaskStatus.PENDING, TaskStatus.COMPLETED
-FAILED, CANCELLED = TaskStatus.FAILED, TaskStatus.CANCELLED
+FAILED, CANCELLED, SKIPPED = TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.SKIPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def _carry_back(index: TreeIndex, reset: Set[str], to_run: Set[str], held_open: 
     while waiting:
         task_id = waiting.pop()
         following = _ended_groups_above(index, task_id, held_open, seen)
-        if index.by_id[task_id].status in (FAILED, CANCELLED):
+        if index.by_id[task_id].status in (FAILED, CANCELLED, SKIPPED):
             for dependent, required in index.dependents.get(task_id, ()):
                 if required and _fell_with_another(index.by_id[dependent]):
                     if dependent not in causes:
@@ -132,15 +133,19 @@ def _carry_back(index: TreeIndex, reset: Set[str], to_run: Set[str], held_open: 
 
 
 def _fell_with_another(task: Task) -> bool:
-    """Return whether a task ended without a start, because of a dependency."""
+    """Return whether a task ended without a start, because of a dependency that it requires."""
     if task.status == FAILED:
-        return error_type(task) == "DependencyFailed"
+        return error_type(task) == DEPENDENCY_FAILED
+    if task.status == SKIPPED:
+        return task.result["reason"] == DEPENDENCY_SKIPPED
     return task.status == CANCELLED and task.cancel_requested_at is None and task.started_at is None
 
 
 def _count_causes(index: TreeIndex, task_id: str) -> int:
-    needed = [index.by_id.get(d["id"]) for d in index.by_id[task_id].dependencies if d["required"]]
-    return sum(1 for each in needed if each is not None and each.status in (FAILED, CANCELLED))
+    task = index.by_id[task_id]
+    causes = (SKIPPED,) if task.status == SKIPPED else (FAILED, CANCELLED)
+    needed = [index.by_id.get(d["id"]) for d in task.dependencies if d["required"]]
+    return sum(1 for each in needed if each is not None and each.status in causes)
 
 
 def _staying(index: TreeIndex, candidates: set[str], forced: Set[str]) -> set[str]:

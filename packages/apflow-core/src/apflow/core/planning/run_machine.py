@@ -17,6 +17,7 @@ from apflow.core.model.task import GROUP, Json, Policy, Task
 from apflow.core.model.tree import TreeSummary, tree_status
 from apflow.core.model.tree_index import subtree
 from apflow.core.planning.change_set import TREE_ENDED, ChangeSet
+from apflow.core.planning.decision import decide
 from apflow.core.planning.derived_outcome import outcome_of
 from apflow.core.planning.outcome import Outcome, cancelled, failed, interrupted, may_retry
 from apflow.core.planning.plan import DerivedOutcome
@@ -46,6 +47,7 @@ from apflow.core.planning.run_state import CallT, RunPhase, RunState
 
 PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
 COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED
+SKIPPED = TaskStatus.SKIPPED
 
 
 class RunMachine(Generic[CallT]):
@@ -75,7 +77,16 @@ class RunMachine(Generic[CallT]):
         return self._HANDLERS[type(event)](self, event, changes) is not False
 
     def derive(self, changes: ChangeSet) -> None:
-        """Add transitions that follow from ended tasks; a second one of the same task waits."""
+        """Add transitions that follow from ended tasks and from conditions.
+
+        A second transition of the same task waits, and conditions wait for it: they may read its result.
+        """
+        self._derive_ends(changes)
+        if self.state.plan.undecided and not self.state.derived and not self.state.is_closing:
+            decide(self.state, changes)
+            self._derive_ends(changes)
+
+    def _derive_ends(self, changes: ChangeSet) -> None:
         derived = self.state.derived
         if self.state.plan.derived:
             derived.extend(self.state.plan.take_derived())
@@ -237,7 +248,11 @@ class RunMachine(Generic[CallT]):
         task = state.by_id[derived.task_id]
         if task.status in TERMINAL:
             return  # it was cancelled in the meantime
-        if state.is_closing and task.status is PENDING and derived.status in (IN_PROGRESS, COMPLETED):
+        if (
+            state.is_closing
+            and task.status is PENDING
+            and derived.status in (IN_PROGRESS, COMPLETED, SKIPPED)
+        ):
             return
         if derived.status is IN_PROGRESS:
             changes.start_group(task)
