@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskExecutor, executor_register, get_registry
+from apflow.core import (
+    BaseTask,
+    MemoryStore,
+    TaskCreator,
+    TaskExecutor,
+    TaskManager,
+    executor_register,
+    get_registry,
+)
 from apflow.core.authoring.repository import TaskRepository
+from apflow.core.engine.cancellation import CancelRequest, request_elsewhere
 from apflow.core.errors import InvalidInputError, QueryError, TreeInvalidError
-from apflow.core.model.task import Task
+from apflow.core.model.status import TaskStatus
+from apflow.core.model.task import Task, utc_now
 from apflow.core.model.tree import tree_outcome
 from apflow.core.payload.condition import MAX_WORK, Condition
+from apflow.core.planning.change_set import ChangeSet
 from apflow.core.planning.explain import explain
 
 
@@ -139,11 +151,12 @@ async def test_bad_conditions_are_refused_when_the_tree_is_created():
         await TaskCreator(MemoryStore()).create_task_tree_from_array(tree(*entries))
     told = " ".join(refused.value.violations)
     for fault in (
-        "('b'): when is not a valid JMESPath expression: Invalid jmespath expression: Incomplete expression at",
+        "('b'): when is not a valid JMESPath expression: ",
+        "Incomplete expression at column 8.",
         "('c'): when names 'aa', which is not the key of a dependency. Did you mean 'a'?",
         "('d'): when names 'a', which is not the key of a dependency. It has no dependencies",
         "('e'): when names 'true' as if it were a dependency. Write `true` in backticks.",
-        "('f'): trigger must be one of on_success, unless_failed, not 'sometimes'.",
+        "('f'): trigger must be one of on_success, unless_failed, on_failure, always, not 'sometimes'.",
         "('g'): policy.when must be a JMESPath expression of 1 to 2,000 characters, not 3.",
         "('h'): when and policy.when differ.",
         "('i'): there is no key 'if'. Use when.",
@@ -258,3 +271,173 @@ async def test_why_names_the_condition_or_the_skipped_task():
 
     assert reasons("b")[0] == "It was skipped: Skipped, because 'a > `1`' is false."
     assert reasons("c")[1] == "'b': Skipped, because 'a > `1`' is false."
+
+
+async def test_a_task_for_failures_runs_only_after_one_and_one_for_every_end_always_does():
+    tasks = await run(
+        entry("good"),
+        entry("bad", inputs={"fails": True}),
+        entry("fallen", "bad"),
+        entry("alarm", "fallen", "good", trigger="on_failure"),
+        entry("calm", "good", trigger="on_failure"),
+        entry("clean up", "fallen", "calm", trigger="always"),
+        entry("log", "alarm", when="alarm == `null`"),
+        entry("after calm", "calm"),
+    )
+    assert statuses(tasks, "alarm", "clean up", "log") == ["completed"] * 3
+    assert statuses(tasks, "calm", "after calm") == ["skipped", "skipped"]
+    assert tasks["calm"].result == {"reason": "NothingFailed"}
+    assert tasks["after calm"].result["skipped_task_id"] == tasks["calm"].id
+    assert tasks["alarm"].started_at >= tasks["fallen"].completed_at  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("more", "status"), [([], "failed"), ([entry("next", optional("bad"))], "completed")]
+)
+async def test_what_runs_after_a_failure_does_not_make_it_tolerated(more: list[dict[str, Any]], status: str):
+    tasks = await run(
+        entry("bad", inputs={"fails": True}),
+        entry("clean up", "bad", trigger="always"),
+        entry("alarm", "bad", trigger="on_failure"),
+        *more,
+    )
+    outcome = tree_outcome(list(tasks.values()), tasks["root"].id)
+    assert outcome["status"] == str(tasks["root"].status) == status
+    assert outcome["tolerated"] == ([tasks["bad"].id] if more else [])
+
+
+async def test_what_cleans_up_runs_again_after_what_it_depends_on():
+    db = MemoryStore()
+    tasks = await run(
+        entry("bad", inputs={"fails": True}),
+        entry("clean up", "bad", trigger="always"),
+        entry("alarm", "bad", trigger="on_failure"),
+        db=db,
+    )
+    await TaskRepository(db).update_task(tasks["bad"].id, inputs={})
+    await TaskExecutor().execute_task_by_id(tasks["bad"].id, db_session=db)
+    again = {task.key: task for task in await db.tree(tasks["root"].id)}
+    assert statuses(again, "root", "bad", "clean up", "alarm") == [*["completed"] * 3, "skipped"]
+    assert again["clean up"].generation == 1
+
+
+class Cancelled:
+    """A tree in which `load` runs until it is cancelled, and `clean up` runs after it."""
+
+    def __init__(self) -> None:
+        self.db = MemoryStore()
+        self.manager = TaskManager(self.db)
+
+    async def start(self, *more: dict[str, Any]) -> None:
+        node = await TaskCreator(self.db).create_task_tree_from_array(
+            tree(
+                entry("load", schemas={"method": "waits_for_test"}),
+                entry("next", "load"),
+                entry("clean up", "load", trigger="always"),
+                entry("report", "clean up", trigger="always"),
+                entry("of next", "next", trigger="always"),
+                *more,
+            )
+        )
+        self.root_id = node.task.id
+        Waits.has_started = asyncio.Event()
+        self.running = asyncio.create_task(self.manager.distribute_task_tree(node))
+        await Waits.has_started.wait()
+
+    async def end(self) -> dict[str, Task]:
+        await self.running
+        return {task.key: task for task in await self.db.tree(self.root_id)}
+
+
+class Waits(BaseTask):
+    id = "waits_for_test"
+    has_started: asyncio.Event
+
+    async def execute(self, inputs: dict[str, Any]) -> None:
+        Waits.has_started.set()
+        await asyncio.Event().wait()
+
+
+@pytest.fixture
+def waits() -> Iterator[None]:
+    executor_register(Waits, override=True)
+    yield
+    get_registry().unregister(Waits.id)
+
+
+async def test_a_cancelled_tree_is_cleaned_up(waits: None):
+    tree_run = Cancelled()
+    await tree_run.start()
+    answer = await tree_run.manager.cancel_task(tree_run.root_id, "enough")
+    assert answer["status"] == "cancelled"
+    tasks = await tree_run.end()
+    assert statuses(tasks, "root", "load", "next") == ["cancelled"] * 3
+    assert statuses(tasks, "clean up", "report") == ["completed"] * 2
+    assert str(tasks["of next"].status) == "cancelled"  # nothing that it depends on had started
+    outcome = tree_outcome(list(tasks.values()), tree_run.root_id)
+    assert (outcome["status"], outcome["progress"]) == ("cancelled", 1.0)
+
+
+async def test_a_forced_cancellation_leaves_nothing_to_run(waits: None):
+    tree_run = Cancelled()
+    await tree_run.start()
+    await tree_run.manager.cancel_task(tree_run.root_id, force=True)
+    tasks = await tree_run.end()
+    assert {str(task.status) for task in tasks.values()} == {"cancelled"}
+
+
+async def test_a_cancellation_of_what_cleans_up_alone_ends_it(waits: None):
+    tree_run = Cancelled()
+    waiting = entry("slow", "load", trigger="always", schemas={"method": Waits.id})
+    await tree_run.start(waiting)
+    cancelling = asyncio.create_task(tree_run.manager.cancel_task(tree_run.root_id))
+    Waits.has_started = asyncio.Event()
+    await Waits.has_started.wait()  # `slow` cleans up
+    await tree_run.manager.cancel_task(tree_run.root_id)
+    await cancelling
+    tasks = await tree_run.end()
+    assert statuses(tasks, "root", "load", "slow") == ["cancelled"] * 3
+
+
+async def test_a_cancelled_task_elsewhere_does_not_stop_what_cleans_up_after_it(waits: None):
+    tree_run = Cancelled()
+    await tree_run.start(entry("alarm", "load", trigger="on_failure"))
+    load = next(task for task in await tree_run.db.tree(tree_run.root_id) if task.key == "load")
+    await tree_run.manager.cancel_task(load.id)
+    tasks = await tree_run.end()
+    assert statuses(tasks, "load", "next", "clean up", "of next") == [
+        "cancelled", "cancelled", "completed", "completed",
+    ]  # fmt: skip
+    assert str(tasks["alarm"].status) == "skipped"  # nothing failed
+
+
+async def test_a_tree_without_an_owner_is_cancelled_whole():
+    db = MemoryStore()
+    array = tree(entry("load"), entry("clean up", "load", trigger="always"))
+    node = await TaskCreator(db).create_task_tree_from_array(array)
+    await TaskManager(db).cancel_task(node.task.id)
+    assert {str(task.status) for task in await db.tree(node.task.id)} == {"cancelled"}
+
+
+def test_a_cancellation_for_another_process_leaves_what_cleans_up_to_its_run():
+    now = utc_now()
+    load = Task(id="load", name="load", root_id="load", status=TaskStatus.IN_PROGRESS, started_at=now)
+    after = Task(
+        id="after",
+        name="after",
+        root_id="load",
+        parent_id="load",
+        dependencies=[{"id": "load", "required": True}],
+        policy={"trigger": "always"},
+    )
+
+    def moved(request: CancelRequest) -> list[str]:
+        changes = ChangeSet("load", None, now)
+        request_elsewhere([load, after], request, changes)
+        return sorted(changes.moves)
+
+    request = CancelRequest(["load"], None, is_forced=False)
+    assert moved(request) == ["load"]
+    assert moved(request) == []  # `load` is requested now; the same request does not go further
+    assert after.status == "pending"
+    assert moved(CancelRequest(["load"], None, is_forced=False)) == ["after"]  # it alone is left

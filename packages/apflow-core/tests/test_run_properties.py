@@ -121,10 +121,10 @@ def check_story(tasks: list[Any], events: list[Any]) -> None:
             for need in task.dependencies:
                 if need["required"] and need["id"] not in groups:
                     end = ended[need["id"]].type
-                    is_skip_accepted = task.policy["trigger"] == "unless_failed"
-                    assert end == EventType.TASK_COMPLETED or (
-                        end == EventType.TASK_SKIPPED and is_skip_accepted
-                    )
+                    trigger = task.policy["trigger"]
+                    is_skip_accepted = end == EventType.TASK_SKIPPED and trigger == "unless_failed"
+                    is_accepted = is_skip_accepted or trigger in ("on_failure", "always")
+                    assert end == EventType.TASK_COMPLETED or is_accepted
     assert len(ended) == len(tasks)
 
 
@@ -134,7 +134,8 @@ def test_a_tree_ends_as_the_rules_say(scenario: Scenario, turns: list[int], widt
     check(scenario, expect(scenario), turns, width)
 
 
-@given(scenarios(with_cancel=True), st.lists(st.integers(0, 3), min_size=1, max_size=4))
+# Without `always`: the task that cancels waits for the end of what it cancels, which waits for its slot.
+@given(scenarios(with_cancel=True, with_always=False), st.lists(st.integers(0, 3), min_size=1, max_size=4))
 @settings(deadline=None)
 def test_a_tree_with_a_cancellation_ends_as_the_rules_say(scenario: Scenario, turns: list[int]):
     expected = expect(scenario)

@@ -619,7 +619,7 @@ class AsyncOperations:
 
         Args:
             task_ids: IDs or paths of tasks: a list, or one string with commas between them.
-            force: Stop running code at once, without time to end by itself.
+            force: Stop running code at once, without time to end by itself, and run no clean-up.
             error_message: The reason, stored as the error of each task.
         """
         answer: list[CancelResult] = await self._ask(
@@ -636,7 +636,7 @@ class AsyncOperations:
 
         Args:
             task_ids: IDs or paths of tasks: a list, or one string with commas between them.
-            force: Stop running code at once, without time to end by itself.
+            force: Stop running code at once, without time to end by itself, and run no clean-up.
             error_message: The reason, stored as the error of each task.
         """
         answer: list[CancelResult] = await self._ask(
@@ -1366,7 +1366,7 @@ class SyncOperations:
 
         Args:
             task_ids: IDs or paths of tasks: a list, or one string with commas between them.
-            force: Stop running code at once, without time to end by itself.
+            force: Stop running code at once, without time to end by itself, and run no clean-up.
             error_message: The reason, stored as the error of each task.
         """
         answer: list[CancelResult] = self._ask(
@@ -1383,7 +1383,7 @@ class SyncOperations:
 
         Args:
             task_ids: IDs or paths of tasks: a list, or one string with commas between them.
-            force: Stop running code at once, without time to end by itself.
+            force: Stop running code at once, without time to end by itself, and run no clean-up.
             error_message: The reason, stored as the error of each task.
         """
         answer: list[CancelResult] = self._ask(

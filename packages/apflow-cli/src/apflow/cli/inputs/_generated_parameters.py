@@ -288,7 +288,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "tasks.cancel": {
         "task_ids": {"description": "IDs or paths of tasks: a list, or one string with commas between them."},
         "force": {
-            "description": "Stop running code at once, without time to end by itself.",
+            "description": "Stop running code at once, without time to end by itself, and run no clean-up.",
             "default": False,
         },
         "error_message": {"description": "The reason, stored as the error of each task."},
@@ -296,7 +296,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "tasks.running.cancel": {
         "task_ids": {"description": "IDs or paths of tasks: a list, or one string with commas between them."},
         "force": {
-            "description": "Stop running code at once, without time to end by itself.",
+            "description": "Stop running code at once, without time to end by itself, and run no clean-up.",
             "default": False,
         },
         "error_message": {"description": "The reason, stored as the error of each task."},

@@ -255,7 +255,8 @@ def _trigger() -> Schema:
         "enum": [*TRIGGERS, None],
         "default": TRIGGERS[0],
         "description": "on_success: the task is skipped if a required dependency is. "
-        "unless_failed: it runs then, too.",
+        "unless_failed: it runs then, too. on_failure: it runs only if a dependency has failed. "
+        "always: it runs however its dependencies end.",
     }
 
 

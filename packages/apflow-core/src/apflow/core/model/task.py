@@ -31,8 +31,15 @@ class Dependency(TypedDict):
 
 
 EFFECTS = ("pure", "idempotent", "once")  # what a second run of a task would do
-# When a task runs, by how its required dependencies ended. `TRIGGERS[0]` is the default.
-TRIGGERS = ("on_success", "unless_failed")
+# When a task runs, by how its dependencies ended. The first one is the default.
+TRIGGERS = ON_SUCCESS, UNLESS_FAILED, ON_FAILURE, ALWAYS = (
+    "on_success",
+    "unless_failed",
+    "on_failure",
+    "always",
+)
+# Those with which a task waits for its dependencies, and runs or is skipped, however they end.
+AFTER_ANY_END = frozenset({ON_FAILURE, ALWAYS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class Policy:
     retry: Retry = field(default_factory=Retry)
     effect: str | None = None  # "pure", "idempotent" or "once"; None: the executor's
     when: str | None = None  # a condition, see `apflow.core.payload.condition`; if false, the task is skipped
-    trigger: str = TRIGGERS[0]  # one of `TRIGGERS`
+    trigger: str = ON_SUCCESS  # one of `TRIGGERS`
 
     @classmethod
     def from_json(cls, policy: Mapping[str, Json] | None) -> Policy:
@@ -84,7 +91,7 @@ class Policy:
             retry=Retry(**retry),
             effect=policy.get("effect"),
             when=policy.get("when"),
-            trigger=policy.get("trigger", TRIGGERS[0]),
+            trigger=policy.get("trigger", ON_SUCCESS),
         )
 
 

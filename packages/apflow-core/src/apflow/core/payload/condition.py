@@ -86,7 +86,7 @@ def _names(parsed: Mapping[str, Any]) -> Iterator[str]:
             is_same = children[0]["type"] in _SAME and kind in ("pipe", "subexpression")
             waiting += children if is_same else children[:1]
         elif kind not in ("expref", "slice"):
-            waiting += [each for each in children if isinstance(each, dict)]
+            waiting += children
 
 
 def _nodes(parsed: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -94,7 +94,8 @@ def _nodes(parsed: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     while waiting:
         node = waiting.pop()
         yield node
-        waiting += [each for each in node["children"] if isinstance(each, dict)]
+        if node["type"] != "slice":  # its children are numbers
+            waiting += node["children"]
 
 
 def _check_node(node: Mapping[str, Any], text: str) -> None:

@@ -7,7 +7,7 @@ other trees: what remains is decided in the next turn of the run.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Final
+from typing import Any, Final
 
 from apflow.core.errors import QueryError
 from apflow.core.model.status import TaskStatus
@@ -15,12 +15,12 @@ from apflow.core.model.task import Json, Task, task_label
 from apflow.core.payload.condition import MAX_WORK, read_condition
 from apflow.core.planning.change_set import ChangeSet
 from apflow.core.planning.outcome import CONDITION_FALSE, CONDITION_INVALID, Outcome, failed, skipped
-from apflow.core.planning.run_state import CallT, RunState
+from apflow.core.planning.run_state import RunState
 
 MAX_SHOWN: Final = 200  # characters of an expression in a message
 
 
-def decide(state: RunState[CallT], changes: ChangeSet) -> None:
+def decide(state: RunState[Any], changes: ChangeSet) -> None:
     """Make tasks ready whose conditions are true, and end the others: false skips, an error fails."""
     plan, work = state.plan, 0
     for _ in range(len(plan.undecided)):
@@ -75,8 +75,9 @@ def results_of(task: Task, tasks: Mapping[str, Task], names: Collection[str]) ->
         if needed is not None:
             result = needed.result if needed.status is TaskStatus.COMPLETED else None
             results[needed.key] = result
-            if dependency.get("name") in names:
-                declared[dependency["name"]] = result
+            name = dependency.get("name")
+            if name is not None and name in names:
+                declared[name] = result
     return {**declared, **results}
 
 

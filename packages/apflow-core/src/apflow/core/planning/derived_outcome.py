@@ -10,6 +10,7 @@ from apflow.core.planning.outcome import (
     CHILD_FAILED,
     DEPENDENCY_FAILED,
     DEPENDENCY_SKIPPED,
+    NOTHING_FAILED,
     Outcome,
     failed,
     skipped,
@@ -28,6 +29,8 @@ def outcome_of(
     if derived.status is TaskStatus.FAILED:
         message = f"It needs {_shown(cause)}, which failed"
         return failed(DEPENDENCY_FAILED, message, failed_task_id=derived.cause)
+    if derived.status is TaskStatus.SKIPPED and derived.cause is None:
+        return skipped(NOTHING_FAILED, "Skipped, because nothing that it depends on has failed.")
     if derived.status is TaskStatus.SKIPPED:
         message = f"Skipped, because it needs {_shown(cause)}, which was skipped."
         return skipped(DEPENDENCY_SKIPPED, message, skipped_task_id=derived.cause)

@@ -12,6 +12,7 @@ from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Task, has_own_key
 from apflow.core.model.tree import error_type, tree_status
 from apflow.core.model.tree_index import TreeIndex
+from apflow.core.planning.outcome import NOTHING_FAILED
 
 SHOWN = 5  # tasks named in one sentence
 
@@ -112,6 +113,8 @@ class _Question:
         if cause is not None:
             self._say(f"{_label(cause)}: {cause.error}", f"apflow tasks why {cause.id}")
             self._say("With `trigger: unless_failed` it runs even if what it needs is skipped.")
+        elif (self.task.result or {}).get("reason") == NOTHING_FAILED:
+            self._say("Its trigger is on_failure: it runs only if something that it depends on fails.")
         else:
             self._say("Executing it again decides again.", f"apflow tasks execute {self.task.id}")
 

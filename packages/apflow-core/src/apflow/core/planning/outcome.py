@@ -41,6 +41,7 @@ INVALID: Final = "ResultInvalid"
 # Why a task is skipped: `reason` of its result.
 CONDITION_FALSE: Final = "ConditionFalse"
 DEPENDENCY_SKIPPED: Final = "DependencySkipped"
+NOTHING_FAILED: Final = "NothingFailed"
 
 NEVER_RETRIED: Final = frozenset({INTERRUPTED, DEPENDENCY_FAILED, CHILD_FAILED, CONDITION_INVALID})
 # Errors that a retry does not fix. A policy can still name them.

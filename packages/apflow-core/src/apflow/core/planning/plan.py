@@ -12,14 +12,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from apflow.core.model.status import TERMINAL, TaskStatus
-from apflow.core.model.task import GROUP, TRIGGERS, Task
+from apflow.core.model.task import AFTER_ANY_END, GROUP, ON_FAILURE, ON_SUCCESS, Task
 from apflow.core.model.tolerance import decide_tolerance
 from apflow.core.model.tree_index import contains, number_spans
 
 PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
 COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED
 SKIPPED = TaskStatus.SKIPPED
-ON_SUCCESS, UNLESS_FAILED = TRIGGERS
 
 
 def choose_executor(task: Task, is_known: Callable[[str], bool]) -> str | None:
@@ -43,7 +42,8 @@ class DerivedOutcome:
 
     task_id: str
     status: TaskStatus
-    # For failed, cancelled and skipped: the first task that ended so. None: the group itself.
+    # For failed, cancelled and skipped: the first task that ended so. None: the group itself, or a task that
+    # is skipped because nothing failed.
     cause: str | None = None
 
 
@@ -51,9 +51,9 @@ class Node:
     """One task in the plan. Only `Plan` changes its fields."""
 
     __slots__ = (
-        "blame", "cancel_requested", "dependents", "first_failure", "has_cancelled", "has_started", "id",
-        "in_scope", "is_closed", "is_group", "is_queued", "is_undecided", "not_ready", "open_children",
-        "parent", "position", "priority", "skipped_by", "status", "trigger",
+        "blame", "cancel_requested", "dependents", "first_failure", "has_cancelled", "has_failed_dependency",
+        "has_started", "id", "in_scope", "is_closed", "is_group", "is_queued", "is_undecided", "not_ready",
+        "open_children", "parent", "position", "priority", "skipped_by", "status", "trigger",
     )  # fmt: skip
 
     def __init__(self, task: Task, in_scope: bool) -> None:
@@ -71,6 +71,7 @@ class Node:
         self.is_closed = False  # the task and its whole subtree have ended
         self.trigger: str = task.policy.get("trigger", ON_SUCCESS)
         self.is_undecided = bool(task.policy.get("when"))  # its condition is not evaluated yet
+        self.has_failed_dependency = False
         self.skipped_by: str | None = None  # the first skipped task that it needs, directly or not
         self.blame: str | None = None  # the failed, cancelled or skipped task that caused its end, by its id
         self.first_failure: str | None = None  # in its subtree, except tolerated failures
@@ -229,13 +230,15 @@ class Plan:
     def _queue(self, node: Node) -> None:
         """Make a pending task ready: a group starts at once, another task when a slot is free.
 
-        A task that needs a skipped one is skipped. One with a condition is ready when that is found true.
+        A task that needs a skipped one is skipped, and so is one for failures if there is none. One with a
+        condition is ready when that is found true.
         """
         if node.status is not PENDING or node.not_ready or node.is_queued or not node.in_scope:
             return
-        if node.skipped_by is not None:
-            self._end(node, SKIPPED, node.skipped_by)
-            self.derived.append(DerivedOutcome(node.id, SKIPPED, node.blame))
+        has_no_cause = node.trigger == ON_FAILURE and not node.has_failed_dependency
+        if node.skipped_by is not None or has_no_cause:
+            self._end(node, SKIPPED, node.skipped_by or node.id)
+            self.derived.append(DerivedOutcome(node.id, SKIPPED, node.skipped_by))
             return
         if node.is_undecided:
             node.is_queued = True
@@ -284,7 +287,9 @@ class Plan:
             self.steps += 1
             if on_start and node.has_started:
                 continue
-            if not required or node.status in (COMPLETED, SKIPPED):
+            is_accepted = node.status in (COMPLETED, SKIPPED) or waiting.trigger in AFTER_ANY_END
+            if is_accepted or not required:
+                waiting.has_failed_dependency |= node.status is FAILED
                 # What needs a skipped task is skipped when all that it needs has ended: a failure takes
                 # precedence, whatever comes first.
                 if required and node.status is SKIPPED and waiting.trigger == ON_SUCCESS:
@@ -333,7 +338,11 @@ class Plan:
 
     def _dependents_of(self, node: Node) -> list[tuple[Node, bool]]:
         self.steps += 1 + len(node.dependents)
-        return [(waiting, is_required) for waiting, is_required, _ in node.dependents]
+        return [
+            (waiting, is_required)
+            for waiting, is_required, _ in node.dependents
+            if not (is_required and waiting.trigger in AFTER_ANY_END)
+        ]
 
 
 def _has_failed(node: Node) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from apflow.core.errors import NotFoundError
 from apflow.core.model.status import TERMINAL, TaskStatus
-from apflow.core.model.task import Task
+from apflow.core.model.task import AFTER_ANY_END, Task
 from apflow.core.model.tolerance import error_type, tolerated, tolerated_failures
 from apflow.core.model.tree_index import TreeIndex, nearest_ancestors
 from apflow.core.planning.outcome import DEPENDENCY_FAILED, DEPENDENCY_SKIPPED
@@ -109,7 +109,9 @@ def _force(index: TreeIndex, below: Iterable[str], held_open: Set[str]) -> set[s
 
 
 def _carry_back(index: TreeIndex, reset: Set[str], to_run: Set[str], held_open: Set[str]) -> set[str]:
-    """Add tasks whose outcome followed from the tasks to reset, and ended groups in which a task runs."""
+    """Add tasks whose outcome followed from those to reset, or that ran after their ends, and ended groups
+    in which a task runs.
+    """
     found = set(reset)
     waiting = [*reset, *to_run]
     causes: dict[str, int] = {}  # task -> number of its unsuccessful dependencies that are not reset (yet)
@@ -119,7 +121,9 @@ def _carry_back(index: TreeIndex, reset: Set[str], to_run: Set[str], held_open: 
         following = _ended_groups_above(index, task_id, held_open, seen)
         if index.by_id[task_id].status in (FAILED, CANCELLED, SKIPPED):
             for dependent, required in index.dependents.get(task_id, ()):
-                if required and _fell_with_another(index.by_id[dependent]):
+                if _followed(index.by_id[dependent]):
+                    following.append(dependent)
+                elif required and _fell_with_another(index.by_id[dependent]):
                     if dependent not in causes:
                         causes[dependent] = _count_causes(index, dependent)
                     causes[dependent] -= 1
@@ -130,6 +134,11 @@ def _carry_back(index: TreeIndex, reset: Set[str], to_run: Set[str], held_open: 
                 found.add(each)
                 waiting.append(each)
     return found
+
+
+def _followed(task: Task) -> bool:
+    """Return whether a task ran, or was skipped, after the end of a task, whatever that was."""
+    return task.status != PENDING and task.policy.get("trigger") in AFTER_ANY_END
 
 
 def _fell_with_another(task: Task) -> bool:
