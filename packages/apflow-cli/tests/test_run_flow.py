@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -89,6 +90,13 @@ def test_a_failed_task_exits_1_and_tells_the_error(apflow):
     done = apflow("run", "flow", "fail", "--import", "works")
     assert done.returncode == 1
     assert "as asked" in done.stdout
+
+
+def test_a_skipped_task_is_shown_with_its_reason_and_exits_0(apflow):
+    skipped = ADD | {"name": "more", "parent_id": "sum", "dependencies": ["sum"], "when": "sum.sum > `9`"}
+    done = apflow("run", "flow", "--tasks", json.dumps([ADD, skipped]), "--import", "works")
+    assert done.returncode == 0
+    assert re.search(r"skipped +more .*Skipped, because 'sum.sum > `9`' is false", done.stdout)
 
 
 def test_a_cancelled_task_exits_7(apflow):

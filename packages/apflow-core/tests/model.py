@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 
-ENDED = ("completed", "failed", "cancelled")
+AFTER_ANY_END = ("on_failure", "always")
+ENDED = ("completed", "failed", "cancelled", "skipped")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,17 @@ class Scripted:
     priority: int = 2
     max_attempts: int = 1
     effect: str = "idempotent"
+    # A condition on a task that this one needs: "false", "invalid", or "completed" (it completed).
+    when: tuple[str, str] | None = None
+    trigger: str = "on_success"
+
+    @property
+    def expression(self) -> str | None:
+        """The condition as JMESPath."""
+        if self.when is None:
+            return None
+        kind, need = self.when
+        return {"false": "`false`", "invalid": need, "completed": f"{need} != `null`"}[kind]
 
     @property
     def allowed_attempts(self) -> int:
@@ -66,6 +78,8 @@ class _Model:
         self.tasks = {task.id: task for task in scenario.tasks}
         self.out = Expected(dict.fromkeys(self.tasks, "pending"), dict.fromkeys(self.tasks, 0))
         self.status = self.out.status
+        self.started: set[str] = set()
+        self.decided: set[str] = set()  # whose conditions are evaluated
 
     def run(self) -> Expected:
         self.settle()
@@ -88,9 +102,10 @@ class _Model:
         """Run a task to the end of its last attempt."""
         assert task.script is not None
         self.status[task.id] = "in_progress"
+        self.started.add(task.id)
         self.out.attempts[task.id] = 1
         caller, target = self.scenario.cancel or (None, "")
-        if caller == task.id and self.cancel(target) and task.id in self.below(target):
+        if caller == task.id and task.id in self.cancel(target):
             self.status[task.id] = "cancelled"
             return
         for attempt in range(1, 1 + task.allowed_attempts):
@@ -99,15 +114,36 @@ class _Model:
             if self.status[task.id] != "failed":
                 return
 
-    def cancel(self, target: str) -> bool:
-        """Cancel what is open from a task on down; say whether anything was."""
-        left = [each for each in self.below(target) if self.status[each] not in ENDED]
+    def cancel(self, target: str) -> list[str]:
+        """Cancel what is open from a task on down, except what cleans up; return it."""
+        still_open = [each for each in self.below(target) if self.status[each] not in ENDED]
+        kept = self.cleaning(target, still_open)
+        if all(each in kept or each in self.out.cancel_requested for each in still_open):
+            kept = set()  # they alone are left
+        left = [each for each in still_open if each not in kept]
         self.out.cancel_requested.update([target, *left] if left else [])
         for each in left:
             if self.status[each] == "pending":
                 self.status[each] = "cancelled"
         self.settle()
-        return bool(left)
+        return left
+
+    def cleaning(self, target: str, still_open: list[str]) -> set[str]:
+        """Return the `always` tasks among some that have started, or that follow one that has."""
+        kept: set[str] = set()
+        while True:
+            more = {
+                each
+                for each in still_open
+                if self.tasks[each].trigger == "always" and each not in kept and each != target
+                and (
+                    self.status[each] == "in_progress"
+                    or any(need in self.started or need in kept for need, _ in self.tasks[each].needs)
+                )
+            }  # fmt: skip
+            if not more:
+                return kept
+            kept |= more
 
     def settle(self) -> None:
         """Let everything follow that follows without a call: failures first, then groups."""
@@ -117,8 +153,44 @@ class _Model:
             pass
 
     def spread(self) -> bool:
+        return self.fail_dependents() or self.skip()
+
+    def skip(self) -> bool:
+        """Skip one task that needs a skipped one, or end one by its condition; say whether there was one."""
         for task in self.tasks.values():
-            for need, required in task.needs if self.status[task.id] == "pending" else ():
+            if self.status[task.id] != "pending" or not all(
+                self.is_over(task, need) for need, _ in task.needs
+            ):
+                continue
+            if any(required and self.status[need] == "skipped" for need, required in task.needs) and (
+                task.trigger == "on_success"
+            ):
+                self.status[task.id] = "skipped"
+                return True
+            if task.trigger == "on_failure" and not any(
+                self.status[need] == "failed" for need, _ in task.needs
+            ):
+                self.status[task.id] = "skipped"
+                return True
+            if task.when is not None and task.id not in self.decided and self.decide(task, *task.when):
+                return True
+        return False
+
+    def decide(self, task: Scripted, kind: str, need: str) -> bool:
+        """Evaluate a condition; say whether it ends the task."""
+        self.decided.add(task.id)
+        if kind == "invalid":
+            self.status[task.id] = "failed"
+            self.out.error_type[task.id] = "ConditionInvalid"
+        elif kind == "false" or self.status[need] != "completed":
+            self.status[task.id] = "skipped"
+        return self.status[task.id] != "pending"
+
+    def fail_dependents(self) -> bool:
+        for task in self.tasks.values():
+            if self.status[task.id] != "pending" or task.trigger in AFTER_ANY_END:
+                continue
+            for need, required in task.needs:
                 if required and self.status[need] in ("failed", "cancelled"):
                     self.status[task.id] = self.status[need]
                     if self.status[need] == "failed":
@@ -130,6 +202,7 @@ class _Model:
         """Start a group, or end it when all in it has ended; say whether anything changed."""
         if self.may_start(group):
             self.status[group.id] = "in_progress"
+            self.started.add(group.id)
             return True
         inner = self.below(group.id)[1:]
         if self.status[group.id] != "in_progress" or any(self.status[each] not in ENDED for each in inner):
@@ -140,12 +213,13 @@ class _Model:
         return True
 
     def may_start(self, task: Scripted) -> bool:
-        return self.status[task.id] == "pending" and all(self.is_met(task, *need) for need in task.needs)
+        return self.status[task.id] == "pending" and all(self.is_over(task, need) for need, _ in task.needs)
 
-    def is_met(self, task: Scripted, need: str, required: bool) -> bool:
+    def is_over(self, task: Scripted, need: str) -> bool:
+        """Return whether a task does not wait for another one any more; failures have spread before."""
         if self.status[need] == "in_progress":
             return self.tasks[need].script is None and task.id in self.below(need)
-        return self.status[need] == "completed" or (not required and self.status[need] in ENDED)
+        return self.status[need] in ENDED
 
     def tolerated(self) -> set[str]:
         found: set[str] = set()
@@ -157,7 +231,10 @@ class _Model:
 
     def is_tolerated(self, task_id: str, found: set[str]) -> bool:
         dependents = [
-            (task.id, need[1]) for task in self.tasks.values() for need in task.needs if need[0] == task_id
+            (task.id, required)
+            for task in self.tasks.values()
+            for need, required in task.needs
+            if need == task_id and not (required and task.trigger in AFTER_ANY_END)
         ]
         is_forgiven = all(not required or each in found for each, required in dependents)
         return self.status[task_id] == "failed" and bool(dependents) and is_forgiven
@@ -194,7 +271,12 @@ def below(scenario: Scenario, top: str) -> list[str]:
 
 @st.composite
 def scenarios(
-    draw: st.DrawFn, *, max_size: int = 10, with_cancel: bool = False, may_have_cycles: bool = False
+    draw: st.DrawFn,
+    *,
+    max_size: int = 10,
+    with_cancel: bool = False,
+    with_always: bool = True,
+    may_have_cycles: bool = False,
 ) -> Scenario:
     """Trees without cycles: groups and parents that run, required and optional dependencies, retries.
 
@@ -212,6 +294,13 @@ def scenarios(
         tasks[number] = replace(task, needs=(*task.needs, (f"t{need}", required)))
         if not may_have_cycles and not is_free_of_cycles(tasks):
             tasks[number] = task
+    for number, task in enumerate(tasks):
+        if task.needs and draw(st.booleans()):
+            kinds = st.sampled_from(["completed", "completed", "completed", "false", "invalid"])
+            when = draw(kinds), draw(st.sampled_from(task.needs))[0]
+            tasks[number] = replace(task, when=when)
+    if not with_always:
+        tasks = [replace(task, trigger="on_failure") if task.trigger == "always" else task for task in tasks]
     callers = [task.id for task in tasks if task.script is not None]
     targets = st.integers(0, size - 1).map(lambda number: f"t{number}")
     cancel = st.tuples(st.sampled_from(callers), targets) if with_cancel and callers else st.none()
@@ -230,6 +319,7 @@ def _tasks(draw: st.DrawFn, number: int, parents: list[int | None], with_cancel:
         priority=draw(st.integers(0, 3)),
         max_attempts=1 if with_cancel else draw(st.integers(1, 3)),
         effect=draw(st.sampled_from(["idempotent", "idempotent", "once"])),
+        trigger=draw(st.sampled_from(["on_success", "on_success", "unless_failed", "on_failure", "always"])),
     )
 
 

@@ -197,6 +197,25 @@ def test_tasks_whose_results_are_not_used_end_before_the_flow():
     assert order == ["one", "two"]
 
 
+def test_tasks_of_a_flow_can_be_skipped_and_the_flow_still_ends():
+    called: list[str] = []
+
+    @task
+    def step(name: str) -> str:
+        called.append(name)
+        return name
+
+    @flow
+    def guarded() -> list[str | None]:
+        one = step("one")
+        two = step.options(after=[one], when="step == 'one'")("two")
+        three = step.options(after=[one], when="step == 'two'")("three")
+        return [two, three, step.options(trigger="always", after=[three])("four")]
+
+    assert run_sync(guarded, db=MemoryStore()).result == ["two", None, "four"]
+    assert sorted(called) == ["four", "one", "two"]
+
+
 def test_an_iterator_of_results_is_a_list():
     @flow
     def all_of() -> Sum:

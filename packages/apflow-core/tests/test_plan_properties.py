@@ -9,7 +9,9 @@ from model import Expected, Scenario, below, expect, is_free_of_cycles, scenario
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Task, utc_now
 from apflow.core.model.tree import tree_status
+from apflow.core.planning.cleanup import left_by_cancellation
 from apflow.core.planning.deadlock import find_deadlock
+from apflow.core.planning.decision import evaluate
 from apflow.core.planning.plan import Plan
 
 
@@ -24,6 +26,8 @@ def stored(scenario: Scenario) -> list[Task]:
             position=position,
             dependencies=[{"id": need, "required": required} for need, required in task.needs],
             executor=GROUP if task.script is None else "scripted",
+            policy={"trigger": task.trigger} | ({"when": task.expression} if task.when else {}),
+            result={},
         )
         for position, task in enumerate(scenario.tasks)
     ]
@@ -49,23 +53,41 @@ class Driver:
         return self.tasks
 
     def take(self) -> None:
+        self.take_derived()
+        while self.plan.undecided:
+            self.decide()
+            self.take_derived()
+        for task_id in self.plan.take_ready(self.width - len(self.running)):
+            self.by_id[task_id].status = TaskStatus.IN_PROGRESS
+            self.by_id[task_id].started_at = utc_now()
+            self.running.append(task_id)
+
+    def take_derived(self) -> None:
         for ruling in self.plan.take_derived():
             if self.by_id[ruling.task_id].status in TERMINAL:
                 # Between two cancelled tasks the plan saw a group start. A run's write is refused then,
                 # and it plans again from the stored tasks.
                 self.plan = Plan(self.tasks)
-                self.take()
+                self.take_derived()
                 return
             self.by_id[ruling.task_id].status = ruling.status
-        for task_id in self.plan.take_ready(self.width - len(self.running)):
-            self.by_id[task_id].status = TaskStatus.IN_PROGRESS
-            self.running.append(task_id)
+            if ruling.status is TaskStatus.IN_PROGRESS:
+                self.by_id[ruling.task_id].started_at = utc_now()
+
+    def decide(self) -> None:
+        task = self.by_id[self.plan.undecided.popleft()]
+        if self.plan.nodes[task.id].status is TaskStatus.PENDING:
+            outcome, _ = evaluate(task, self.by_id)
+            if outcome is None:
+                self.plan.accept(task.id)
+            else:
+                self.finish(task.id, outcome.status)
 
     def end(self, task_id: str) -> None:
         task, script = self.by_id[task_id], self.scripts[task_id]
         task.attempts += 1
         caller, target = self.scenario.cancel or (None, "")
-        if caller == task_id and self.cancel(target) and task_id in below(self.scenario, target):
+        if caller == task_id and task_id in self.cancel(target):
             self.finish(task_id, TaskStatus.CANCELLED)
             return
         assert script.script is not None
@@ -76,8 +98,11 @@ class Driver:
         else:
             self.finish(task_id, status)
 
-    def cancel(self, target: str) -> bool:
-        left = [each for each in below(self.scenario, target) if self.by_id[each].status not in TERMINAL]
+    def cancel(self, target: str) -> list[str]:
+        still_open = [self.by_id[each] for each in below(self.scenario, target)]
+        still_open = [task for task in still_open if task.status not in TERMINAL]
+        kept = left_by_cancellation(still_open, [target], self.by_id, is_forced=False, is_repeated=False)
+        left = [task.id for task in still_open if task.id not in kept]
         for each in left:
             self.by_id[each].cancel_requested_at = utc_now()
             if self.by_id[each].status is TaskStatus.PENDING:
@@ -86,7 +111,7 @@ class Driver:
                 self.plan.request_cancel(each)
         if left:
             self.by_id[target].cancel_requested_at = utc_now()
-        return bool(left)
+        return left
 
     def finish(self, task_id: str, status: TaskStatus) -> None:
         self.by_id[task_id].status = status
@@ -130,7 +155,12 @@ def test_nothing_starts_before_what_it_needs(scenario: Scenario):
             for need, required in driver.scripts[task_id].needs:
                 status = driver.plan.nodes[need].status
                 is_holder = task_id in below(scenario, need)
-                assert status is TaskStatus.COMPLETED or (not required and status in TERMINAL) or is_holder
+                trigger = driver.scripts[task_id].trigger
+                takes_any_end = not required or trigger in ("on_failure", "always")
+                if is_holder or (takes_any_end and status in TERMINAL):
+                    continue
+                is_skipped = status is TaskStatus.SKIPPED and trigger == "unless_failed"
+                assert status is TaskStatus.COMPLETED or is_skipped
         started.extend(taken)
         return taken
 

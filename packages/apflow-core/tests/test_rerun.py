@@ -14,7 +14,7 @@ from apflow.core.authoring.creator import TaskCreator
 from apflow.core.extensions.executor import BaseTask
 from apflow.core.extensions.registry import executor_register, get_registry
 from apflow.core.model.status import TERMINAL, TaskStatus
-from apflow.core.model.task import Task
+from apflow.core.model.task import TRIGGERS, Task
 from apflow.core.planning.rerun import plan_rerun
 from apflow.core.store.base import TaskStore
 from apflow.core.store.memory import MemoryStore
@@ -54,6 +54,11 @@ def arrays(draw: st.DrawFn) -> list[dict[str, Any]]:
         needed = draw(st.lists(st.sampled_from(tasks), unique=True, max_size=3)) if tasks else []
         entry: dict[str, Any] = {"id": f"t{at}", "name": f"t{at}", "parent_id": above}
         entry["dependencies"] = [{"id": each, "required": draw(st.booleans())} for each in needed]
+        if needed:
+            entry["trigger"] = draw(st.sampled_from([None, None, *TRIGGERS]))
+            entry["when"] = draw(
+                st.sampled_from([None, None, f"{needed[0]} != `null`", "`false`", needed[0]])
+            )
         if at < size - 1 and draw(st.integers(0, 3)) == 0:
             groups.append(entry["id"])
             array.append(entry)

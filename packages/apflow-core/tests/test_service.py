@@ -82,7 +82,7 @@ async def test_a_refused_array_leaves_nothing(service: TaskService):
 
 
 def service_statuses() -> list[str]:
-    return ["pending", "in_progress", "completed", "failed", "cancelled"]
+    return ["pending", "in_progress", "completed", "failed", "cancelled", "skipped"]
 
 
 async def test_a_tree_is_executed_to_its_end(service: TaskService):

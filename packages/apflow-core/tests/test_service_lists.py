@@ -64,7 +64,14 @@ async def test_a_list_shows_what_each_tree_adds_up_to(service: TaskService):
         "status": "pending",
         "progress": 0.0,
         "total": 2,
-        "by_status": {"pending": 2, "in_progress": 0, "completed": 0, "failed": 0, "cancelled": 0},
+        "by_status": {
+            "pending": 2,
+            "in_progress": 0,
+            "completed": 0,
+            "failed": 0,
+            "cancelled": 0,
+            "skipped": 0,
+        },
     }
     assert found["bad"]["tree"]["progress"] == 1.0
     assert "tree" not in found["good-c"]

@@ -35,7 +35,9 @@ from a2a_clients import (
 from serving import Served, serving
 from trees import Steps, steps
 
+from apflow.core.model.status import TaskStatus
 from apflow.core.settings import Settings, reset_settings
+from apflow.server.a2a.projection import STATES
 
 WAYS = [pytest.param(t, v, id=f"{t}-{v}") for v in ("1.0", "0.3") for t in TRANSPORTS]
 PLAIN = [{"id": "r", "name": "group"}, {"id": "c", "name": Steps.id, "parent_id": "r", "inputs": {"n": 7}}]
@@ -338,3 +340,8 @@ async def test_a_run_without_room_is_rejected(served: Served, monkeypatch: pytes
             assert last_state(await replies(stream)) == COMPLETED
     monkeypatch.undo()
     reset_settings()
+
+
+def test_every_status_of_a_task_has_a_state_in_a2a():
+    assert set(STATES) == set(TaskStatus)
+    assert STATES[TaskStatus.SKIPPED] == TaskState.TASK_STATE_COMPLETED  # A2A has no state for it

@@ -530,8 +530,8 @@ class AsyncOperations:
             schemas: New schemas; they replace all present schemas.
             policy: A new policy; it replaces the present policy.
             dependencies: New dependencies; the task must be pending.
-            status: `completed` marks a pending, failed or cancelled task as completed by hand. No run of its
-                tree may be requested.
+            status: `completed` marks a task that is pending, failed, cancelled or skipped as completed by
+                hand. No run of its tree may be requested.
             result: The result of the task, with status `completed`.
             key: Cannot change: accepted only if it is the present value.
             parent_id: Cannot change: accepted only if it is the present value.
@@ -718,7 +718,7 @@ class AsyncOperations:
 
         Args:
             task_ids: IDs or paths of tasks: a list, or one string with commas between them.
-            force: Stop running code at once, without time to end by itself.
+            force: Stop running code at once, without time to end by itself, and run no clean-up.
             error_message: The reason, stored as the error of each task.
         """
         answer: list[CancelResult] = await self._ask(
@@ -735,7 +735,7 @@ class AsyncOperations:
 
         Args:
             task_ids: IDs or paths of tasks: a list, or one string with commas between them.
-            force: Stop running code at once, without time to end by itself.
+            force: Stop running code at once, without time to end by itself, and run no clean-up.
             error_message: The reason, stored as the error of each task.
         """
         answer: list[CancelResult] = await self._ask(
@@ -1506,8 +1506,8 @@ class SyncOperations:
             schemas: New schemas; they replace all present schemas.
             policy: A new policy; it replaces the present policy.
             dependencies: New dependencies; the task must be pending.
-            status: `completed` marks a pending, failed or cancelled task as completed by hand. No run of its
-                tree may be requested.
+            status: `completed` marks a task that is pending, failed, cancelled or skipped as completed by
+                hand. No run of its tree may be requested.
             result: The result of the task, with status `completed`.
             key: Cannot change: accepted only if it is the present value.
             parent_id: Cannot change: accepted only if it is the present value.
@@ -1694,7 +1694,7 @@ class SyncOperations:
 
         Args:
             task_ids: IDs or paths of tasks: a list, or one string with commas between them.
-            force: Stop running code at once, without time to end by itself.
+            force: Stop running code at once, without time to end by itself, and run no clean-up.
             error_message: The reason, stored as the error of each task.
         """
         answer: list[CancelResult] = self._ask(
@@ -1711,7 +1711,7 @@ class SyncOperations:
 
         Args:
             task_ids: IDs or paths of tasks: a list, or one string with commas between them.
-            force: Stop running code at once, without time to end by itself.
+            force: Stop running code at once, without time to end by itself, and run no clean-up.
             error_message: The reason, stored as the error of each task.
         """
         answer: list[CancelResult] = self._ask(

@@ -157,7 +157,7 @@ class TaskManager:
 
         Args:
             error_message: why; becomes the `error` of the cancelled tasks.
-            force: give executors no grace period.
+            force: give executors no grace period, and cancel tasks that clean up (`always`), too.
 
         Returns:
             `{"status", "task_id", "message"}` and, where the executor kept them, `token_usage` and `result`.

@@ -108,6 +108,7 @@ class StoreQueryContract(StoreMaker):
             (TaskQuery(user_id="bob"), ["r2"]),
             (TaskQuery(status=TaskStatus.FAILED), ["a"]),
             (TaskQuery(status=[TaskStatus.FAILED, TaskStatus.COMPLETED]), ["a", "c"]),
+            (TaskQuery(status=TaskStatus.SKIPPED), []),
             (TaskQuery(status=[]), []),
             (TaskQuery(name="same"), ["b", "a"]),
             (TaskQuery(key="b"), ["b", "c"]),  # an id is the key of a task that has no other one
@@ -219,6 +220,18 @@ class StoreQueryContract(StoreMaker):
         await store.add([a_task("r"), a_task("s", "r")])
         tally = (await store.tallies(["r"]))["r"]
         assert (tally.by_status, tally.progress, tally.has_started) == ({TaskStatus.PENDING: 2}, 0.0, False)
+
+    async def test_a_skipped_task_is_found_by_its_status_and_counts_as_done(self, store: TaskStore) -> None:
+        await store.add([a_task("r"), a_task("s", "r"), a_task("t", "r")])
+        skips = Transition(
+            "s", "r", {"status": TaskStatus.PENDING}, {"status": TaskStatus.SKIPPED, "error": "why"}
+        )
+        await store.write(Change(moves=[skips]))
+        [found] = await store.find(TaskQuery(status=TaskStatus.SKIPPED))
+        assert (found.id, found.error, found.fraction) == ("s", "why", 1.0)
+        assert await store.count(TaskQuery(root_id="r")) == {TaskStatus.PENDING: 2, TaskStatus.SKIPPED: 1}
+        tally = (await store.tallies(["r"]))["r"]
+        assert (tally.by_status[TaskStatus.SKIPPED], tally.done, tally.has_started) == (1, 1.0, False)
 
     async def test_an_unknown_order_is_refused(self, filled: TaskStore) -> None:
         with pytest.raises(InvalidInputError, match="colour"):

@@ -114,7 +114,7 @@ def status(ctx: click.Context, task_ids: tuple[str, ...]) -> None:
     "--status",
     "statuses",
     multiple=True,
-    type=click.Choice(["pending", "in_progress", "completed", "failed", "cancelled"]),
+    type=click.Choice(["pending", "in_progress", "completed", "failed", "cancelled", "skipped"]),
     help="Show only tasks with this status and the tasks above them, and count the others. Repeatable.",
 )
 @click.option(

@@ -24,7 +24,7 @@ from apflow.core.service.task_service import TaskService
 Answer = TypeVar("Answer")
 
 INTERVAL = 0.1  # seconds between two pictures
-MARKS = {"pending": "·", "completed": "✓", "failed": "✗", "cancelled": "■"}
+MARKS = {"pending": "·", "completed": "✓", "failed": "✗", "cancelled": "■", "skipped": "»"}
 
 
 def is_wanted() -> bool:

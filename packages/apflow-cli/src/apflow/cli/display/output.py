@@ -32,6 +32,7 @@ STYLES = {
     "completed": "green",
     "failed": "red",
     "cancelled": "yellow",
+    "skipped": "dim",
 }
 
 

@@ -24,6 +24,7 @@ class ExitCode(IntEnum):
 
 OF_STATUS = {
     "completed": ExitCode.DONE,
+    "skipped": ExitCode.DONE,
     "failed": ExitCode.FAILED,
     "cancelled": ExitCode.CANCELLED,
 }

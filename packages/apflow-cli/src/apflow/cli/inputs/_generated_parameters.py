@@ -143,7 +143,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "user_id": {"description": "Only tasks of this user."},
         "status": {
             "description": "Only tasks with this status, or with one of these.",
-            "choices": ["pending", "in_progress", "completed", "failed", "cancelled"],
+            "choices": ["pending", "in_progress", "completed", "failed", "cancelled", "skipped"],
         },
         "name": {"description": "Only tasks with this name."},
         "label": {"description": "Only tasks whose label contains this string."},
@@ -204,7 +204,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "user_id": {"description": "Only tasks of this user."},
         "status": {
             "description": "Only tasks with this status, or with one of these.",
-            "choices": ["pending", "in_progress", "completed", "failed", "cancelled"],
+            "choices": ["pending", "in_progress", "completed", "failed", "cancelled", "skipped"],
         },
         "name": {"description": "Only tasks with this name."},
         "label": {"description": "Only tasks whose label contains this string."},
@@ -241,8 +241,8 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "policy": {"description": "A new policy; it replaces the present policy."},
         "dependencies": {"description": "New dependencies; the task must be pending."},
         "status": {
-            "description": "`completed` marks a pending, failed or cancelled task as completed by hand. No run of its tree may be requested.",
-            "choices": ["pending", "in_progress", "completed", "failed", "cancelled"],
+            "description": "`completed` marks a task that is pending, failed, cancelled or skipped as completed by hand. No run of its tree may be requested.",
+            "choices": ["pending", "in_progress", "completed", "failed", "cancelled", "skipped"],
         },
         "result": {"description": "The result of the task, with status `completed`."},
         "key": {"description": "Cannot change: accepted only if it is the present value."},
@@ -334,7 +334,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "tasks.cancel": {
         "task_ids": {"description": "IDs or paths of tasks: a list, or one string with commas between them."},
         "force": {
-            "description": "Stop running code at once, without time to end by itself.",
+            "description": "Stop running code at once, without time to end by itself, and run no clean-up.",
             "default": False,
         },
         "error_message": {"description": "The reason, stored as the error of each task."},
@@ -342,7 +342,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "tasks.running.cancel": {
         "task_ids": {"description": "IDs or paths of tasks: a list, or one string with commas between them."},
         "force": {
-            "description": "Stop running code at once, without time to end by itself.",
+            "description": "Stop running code at once, without time to end by itself, and run no clean-up.",
             "default": False,
         },
         "error_message": {"description": "The reason, stored as the error of each task."},

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
 
-from apflow.core.authoring.field_validation import Violations, check_sources, read_name, read_text, shown
+from apflow.core.authoring.field_validation import (
+    Violations,
+    check_condition,
+    check_sources,
+    read_name,
+    read_text,
+    shown,
+)
 from apflow.core.authoring.keys import give_keys
 from apflow.core.authoring.shape_validation import check_shape
 from apflow.core.authoring.task_validation import Entry, read_dependencies, read_entry
@@ -62,6 +69,7 @@ def read_array(tasks: Sequence[Entry], settings: Settings, user_id: str | None =
     if count > settings.max_dependencies:
         faults.add("", f"{count} dependencies are too many: max_dependencies is {settings.max_dependencies}.")
     give_keys(read, entries, places, has_ids, faults)
+    _check_conditions(read, places, faults)
     _join(read, user_id)
     check_shape(read, places, faults)
     _stop_at(faults)
@@ -274,6 +282,15 @@ def _read(
         if any(given != found for given, found in real.items()):
             task.inputs = remap_references(task.inputs, real)
     return task
+
+
+def _check_conditions(tasks: Sequence[Task], places: Sequence[str], faults: Violations) -> None:
+    """Check that conditions only name dependencies, by their keys."""
+    if not any(task.policy.get("when") for task in tasks):
+        return
+    keys = {task.id: task.key for task in tasks}
+    for task, place in zip(tasks, places, strict=True):
+        check_condition(task.policy, [keys[each["id"]] for each in task.dependencies], place, faults)
 
 
 def _join(tasks: Sequence[Task], user_id: str | None) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from apflow.core.authoring.field_validation import (
     READ_ONLY,
     Violations,
+    check_condition,
     check_sources,
     near,
     read_custom,
@@ -112,7 +113,7 @@ def plan_update(
     task = index.by_id[task_id]
     root = index.by_id[task.root_id]
     faults, conflicts = Violations(), Violations()
-    sets = read_update(task, tasks, fields, settings, faults)
+    sets = read_update(task, index, fields, settings, faults)
     moves = MoveSet(root.id)
     if "dependencies" in fields:
         _check_dependencies(index, task, sets["dependencies"], faults, conflicts)
@@ -148,16 +149,18 @@ def refuse(task: Task, what: str, faults: Violations, conflicts: Violations) -> 
 
 
 def read_update(
-    task: Task, tasks: Sequence[Task], fields: Mapping[str, object], settings: Settings, faults: Violations
+    task: Task, index: TreeIndex, fields: Mapping[str, object], settings: Settings, faults: Violations
 ) -> dict[str, Json]:
     """Return the new values of a task's fields as they are stored; what is wrong is added to the faults.
 
     Args:
-        tasks: as for `plan_update`.
+        index: of the tasks that `plan_update` takes.
     """
+    tasks = list(index.by_id.values())
     sets = _read_fields(task, tasks, fields, settings, faults)
     _resolve_keys(tasks, sets, faults)
     _check_sources(task, sets, faults)
+    _check_condition(task, index, sets, faults)
     return sets
 
 
@@ -253,6 +256,14 @@ def _check_sources(task: Task, sets: Mapping[str, Json], faults: Violations) -> 
         check_sources(sets.get("inputs", task.inputs), declared, "", faults)
 
 
+def _check_condition(task: Task, index: TreeIndex, sets: Mapping[str, Json], faults: Violations) -> None:
+    """Check that the condition and the dependencies go together as they will be."""
+    if "policy" in sets or "dependencies" in sets:
+        needed = (index.by_id.get(each["id"]) for each in sets.get("dependencies", task.dependencies))
+        keys = [each.key for each in needed if each is not None]
+        check_condition(sets.get("policy", task.policy), keys, "", faults)
+
+
 def expect_no_run(root: Task, task: Task, conflicts: Violations) -> dict[str, Json]:
     """Return the condition that no run has, or gets, this task in its scope."""
     is_in_scope = root.run_scope is None or task.id in root.run_scope
@@ -279,6 +290,8 @@ def plan_addition(task: Task, found: Mapping[str, Task], author: Author | None =
         needed = found.get(dependency["id"])
         if needed is None:
             faults.add("", f"dependency {dependency['id']!r} does not exist.")
+    keys = [found[each["id"]].key for each in task.dependencies if each["id"] in found]
+    check_condition(task.policy, keys, "", faults)
     if root.run_requested_at is not None:
         conflicts.add("", "a run of the tree is requested. Wait for its end, or cancel it first.")
     refuse(task, "created", faults, conflicts)

@@ -12,17 +12,19 @@ from datetime import datetime
 from typing import Any, cast
 
 from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_BUDGET, MAX_ERROR_TYPES, MAX_SECONDS, MAX_TAGS
-from apflow.core.errors import InvalidInputError
+from apflow.core.errors import InvalidInputError, QueryError
 from apflow.core.model.budget import AMOUNTS, MEMBERS, ON_EXCEED
 from apflow.core.model.ids import fault_of_extension_id
 from apflow.core.model.tags import fault_of_tag
-from apflow.core.model.task import EFFECTS, PUBLIC_FIELDS, Json
+from apflow.core.model.task import EFFECTS, PUBLIC_FIELDS, TRIGGERS, Json
+from apflow.core.payload.condition import MAX_LENGTH, read_condition
 from apflow.core.payload.inputs import find_references
 from apflow.core.payload.json_value import clean_text, dumps, encode
 from apflow.core.payload.secrets import refuse_masked
 from apflow.core.settings import Settings
 
 MAX_TEXT = 255  # characters of an id; longer ones would not fit the index of every database
+MAX_KEYS = 10  # that a message lists
 MAX_FAULTS = 1000  # reported at most: a hostile array has millions
 NEAR_FAULTS = 10  # for which similar words are looked for, and what that may cost: pairs of characters,
 NEAR_COST = 2_000_000  # of which difflib compares ten in a microsecond
@@ -30,7 +32,7 @@ NEAR_COST = 2_000_000  # of which difflib compares ten in a microsecond
 # What an array may say of a task. `status` and `result` only of work that is done already: copies do that.
 KEYS = (
     "id", "key", "name", "parent_id", "user_id", "priority", "dependencies", "inputs", "params", "schemas",
-    "policy", "budget", "label", "tags", "status", "result", "original_task_id",
+    "policy", "budget", "when", "trigger", "label", "tags", "status", "result", "original_task_id",
 )  # fmt: skip
 
 # Fields that only the engine sets. Output of apflow can be given back as input: these are ignored in it.
@@ -53,6 +55,9 @@ _MEANT = {
     "retry": "policy.retry",
     "retries": "policy.retry.max_attempts",
     "effect": "policy.effect",
+    "if": "when",
+    "condition": "when",
+    "trigger_rule": "trigger",
     "depends_on": "dependencies",
     "after": "dependencies",
     "needs": "dependencies",
@@ -261,20 +266,65 @@ def read_custom(value: object, name: str, where: str, settings: Settings, faults
 
 def read_policy(value: object, where: str, faults: Violations) -> dict[str, Json]:
     """Read `policy`: types, ranges and keys; what is null is left out."""
-    policy = _members(value, "policy", ("timeout", "retry", "effect", "budget"), where, faults)
+    policy = _members(value, "policy", POLICY, where, faults)
     read: dict[str, Json] = {}
     for name, each in policy.items():
         if name == "timeout" and not _is_number(each, above=0, most=MAX_SECONDS):
             what = f"a number of seconds above 0 and up to {MAX_SECONDS:,}"
             faults.add(where, f"policy.timeout must be {what}, not {shown(each)}.")
-        elif name == "budget":
-            if budget := read_budget(each, "policy.budget", where, faults):
-                read[name] = budget
         elif name == "effect" and each not in EFFECTS:
             faults.add(where, f"policy.effect must be one of {', '.join(EFFECTS)}, not {shown(each)}.")
+        elif name in BESIDE_POLICY:
+            if found := BESIDE_POLICY[name](each, f"policy.{name}", where, faults):
+                read[name] = found
         else:
             read[name] = _read_retry(each, where, faults) if name == "retry" else each
     return read
+
+
+def read_when(value: object, name: str, where: str, faults: Violations) -> str | None:
+    """Read a condition: a JMESPath expression over the results of the dependencies."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_LENGTH:
+        what = f"a JMESPath expression of 1 to {MAX_LENGTH:,} characters"
+        faults.add(where, f"{name} must be {what}, not {shown(value)}.")
+        return None
+    try:
+        read_condition(value)
+    except QueryError as error:
+        advice = 'Literals are in backticks: `true`, `3`, `"text"`.'
+        faults.add(where, f"{name} is not a valid JMESPath expression: {error.cause}. {advice}")
+        return None
+    return value
+
+
+def read_trigger(value: object, name: str, where: str, faults: Violations) -> str | None:
+    """Read a trigger: when a task runs, by how its dependencies ended."""
+    if value not in TRIGGERS:
+        faults.add(where, f"{name} must be one of {', '.join(TRIGGERS)}, not {shown(value)}.")
+        return None
+    return cast("str", value)
+
+
+def check_condition(
+    policy: Mapping[str, Json], keys: Collection[str], where: str, faults: Violations
+) -> None:
+    """Check that the condition of a task names its dependencies only.
+
+    Args:
+        policy: of the task, as `read_policy` returns it.
+        keys: the keys of its dependencies.
+    """
+    if not policy.get("when"):
+        return
+    for name in sorted(read_condition(policy["when"]).names - set(keys)):
+        if name in ("true", "false", "null"):
+            faults.add(where, f"when names {name!r} as if it were a dependency. Write `{name}` in backticks.")
+            continue
+        advice = faults.near(name, keys)
+        if not advice:
+            known = ", ".join(repr(each) for each in list(keys)[:MAX_KEYS])
+            advice = f" Their keys are: {known}." if known else " It has no dependencies: add it to them."
+        faults.add(where, f"when names {shown(name)}, which is not the key of a dependency.{advice}")
 
 
 def read_budget(value: object, name: str, where: str, faults: Violations) -> dict[str, Json]:
@@ -290,6 +340,15 @@ def read_budget(value: object, name: str, where: str, faults: Violations) -> dic
     if value is not None and faults.count == before and not any(each in budget for each in AMOUNTS):
         faults.add(where, f"{name} must have a limit: one of {', '.join(AMOUNTS)}.")
     return budget
+
+
+# What an entry may also have beside `policy`. Its place is `policy` all the same.
+BESIDE_POLICY: Mapping[str, Callable[[object, str, str, Violations], Json]] = {
+    "budget": read_budget,
+    "when": read_when,
+    "trigger": read_trigger,
+}
+POLICY = ("timeout", "retry", "effect", *BESIDE_POLICY)
 
 
 def _is_limit(name: str, value: object) -> bool:

@@ -11,6 +11,7 @@ from apflow.core.authoring.edit_plan import read_update, refuse
 from apflow.core.authoring.field_validation import Violations, near
 from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.task import Json, Task
+from apflow.core.model.tree_index import TreeIndex
 from apflow.core.settings import Settings
 
 Overrides = Mapping[str, Mapping[str, Json]]  # fields by task ID
@@ -34,14 +35,15 @@ def forked_tasks(
         InvalidInputError: an override cannot be used; `violations` lists every fault of the task.
     """
     plan = plan_fork(tasks, [*chosen, *overrides])
+    index = TreeIndex(tasks)
     changed = [
-        _overridden(task, tasks, overrides[task.id], settings) if task.id in overrides else task
+        _overridden(task, index, overrides[task.id], settings) if task.id in overrides else task
         for task in tasks
     ]
     return copied_tasks(changed, plan)
 
 
-def _overridden(task: Task, tasks: Sequence[Task], fields: Mapping[str, Json], settings: Settings) -> Task:
+def _overridden(task: Task, index: TreeIndex, fields: Mapping[str, Json], settings: Settings) -> Task:
     """Return a task with other fields."""
     faults = Violations()
     custom = custom_fields()
@@ -52,7 +54,7 @@ def _overridden(task: Task, tasks: Sequence[Task], fields: Mapping[str, Json], s
             faults.add("", f"a fork cannot override {name!r}.{advice}")
     present = {name: task.extra.get(name) if name in custom else getattr(task, name) for name in possible}
     new = {name: merged(present[name], patch) for name, patch in fields.items() if name in possible}
-    sets = read_update(task, tasks, new, settings, faults)
+    sets = read_update(task, index, new, settings, faults)
     refuse(task, "forked", faults, Violations())
     extra = task.extra | {name: value for name, value in sets.items() if name in custom}
     return replace(task, extra=extra, **{name: each for name, each in sets.items() if name not in custom})

@@ -20,6 +20,7 @@ _EVENTS = {
     TaskStatus.COMPLETED: EventType.TASK_COMPLETED,
     TaskStatus.FAILED: EventType.TASK_FAILED,
     TaskStatus.CANCELLED: EventType.TASK_CANCELLED,
+    TaskStatus.SKIPPED: EventType.TASK_SKIPPED,
 }
 
 

@@ -91,7 +91,7 @@ class TaskRepository:
             inputs: what the executor is given.
             schemas: `method` names the executor.
             params: what the executor is made with; `executor_id` names it.
-            policy: timeout, retry and effect.
+            policy: timeout, retry, effect, budget, when and trigger.
             id: by default a new one.
             key: what people call the task within its tree, unique there; by default the id.
             label: what the task is about, for people.
@@ -364,8 +364,8 @@ class TaskRepository:
     ) -> Task:
         """Move a task by hand, by the table of moves. Back to pending, it forgets what it did.
 
-        A task that is pending, failed or cancelled can be marked as completed, with a result: its work was
-        done elsewhere, and its dependents continue in the next run.
+        A task that is pending, failed, cancelled or skipped can be marked as completed, with a result: its
+        work was done elsewhere, and its dependents continue in the next run.
 
         Args:
             error: the text of the error; None for none.
@@ -418,7 +418,7 @@ class TaskRepository:
             tasks = await self.store.existing_tree(task.root_id, task_id)
         else:
             tasks = [task] if task_id == task.root_id else [await self._task(task.root_id), task]
-            if fields.get("inputs") and task.dependencies:
+            if (fields.get("inputs") or fields.get("policy")) and task.dependencies:
                 known = {each.id for each in tasks}
                 found = await self.store.get([each["id"] for each in task.dependencies])
                 tasks += [each for each in found.values() if each.id not in known]

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from apflow.core.authoring.field_validation import (
+    BESIDE_POLICY,
     Violations,
     check_keys,
-    read_budget,
     read_custom,
     read_json,
     read_label,
@@ -58,13 +58,14 @@ def read_entry(entry: Entry, task_id: str, where: str, settings: Settings, fault
 
 
 def _read_policy(entry: Entry, where: str, faults: Violations) -> dict[str, Json]:
-    """Read `policy`, with the budget that an entry may also have beside it."""
+    """Read `policy`, with what an entry may also have beside it."""
     policy = read_policy(entry.get("policy"), where, faults)
-    if entry.get("budget") is None:
-        return policy
-    budget = read_budget(entry["budget"], "budget", where, faults)
-    if policy.setdefault("budget", budget) != budget:
-        faults.add(where, "budget and policy.budget differ. Give one of them.")
+    for name, read in BESIDE_POLICY.items():
+        if entry.get(name) is None:
+            continue
+        value = read(entry[name], name, where, faults)
+        if value is not None and policy.setdefault(name, value) != value:
+            faults.add(where, f"{name} and policy.{name} differ. Give one of them.")
     return policy
 
 

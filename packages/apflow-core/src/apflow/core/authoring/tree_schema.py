@@ -23,7 +23,8 @@ from apflow.core.bounds import (
 from apflow.core.model.budget import ON_EXCEED
 from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import EFFECTS
+from apflow.core.model.task import EFFECTS, TRIGGERS
+from apflow.core.payload.condition import MAX_LENGTH
 
 Schema = dict[str, Any]
 
@@ -166,6 +167,8 @@ def _task_properties() -> Schema:
         },
         "policy": {"$ref": "#/$defs/policy"},
         "budget": {"$ref": "#/$defs/budget"},
+        "when": _when(),
+        "trigger": _trigger(),
         "status": {"enum": [*TaskStatus, None], "description": "`completed` for a task with a result."},
         "result": {"description": "The result of a task whose status is `completed`."},
         "original_task_id": _text("The task that this one is a copy of."),
@@ -191,7 +194,7 @@ def _dependency() -> Schema:
     required = {
         "type": "boolean",
         "default": True,
-        "description": "false: the task also starts if the dependency fails or is cancelled.",
+        "description": "false: the task also starts if the dependency fails, is cancelled or skipped.",
     }
     return {
         "oneOf": [
@@ -228,6 +231,8 @@ def _policy() -> Schema:
                 "description": "What a second run does. Default: what the executor says.",
             },
             "budget": {"$ref": "#/$defs/budget"},
+            "when": _when(),
+            "trigger": _trigger(),
             "retry": {
                 "type": ["object", "null"],
                 "description": "When a failed attempt is repeated.",
@@ -253,6 +258,26 @@ def _policy() -> Schema:
             },
         },
         "additionalProperties": False,
+    }
+
+
+def _when() -> Schema:
+    return {
+        "type": ["string", "null"],
+        "minLength": 1,
+        "maxLength": MAX_LENGTH,
+        "description": "A JMESPath expression over the results of the dependencies, by their keys. "
+        "If it is false, the task is skipped.",
+    }
+
+
+def _trigger() -> Schema:
+    return {
+        "enum": [*TRIGGERS, None],
+        "default": TRIGGERS[0],
+        "description": "on_success: the task is skipped if a required dependency is. "
+        "unless_failed: it runs then, too. on_failure: it runs only if a dependency has failed. "
+        "always: it runs however its dependencies end.",
     }
 
 

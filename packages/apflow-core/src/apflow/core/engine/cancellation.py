@@ -11,6 +11,7 @@ from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import Task
 from apflow.core.model.tree_index import TreeIndex
 from apflow.core.planning.change_set import ChangeSet
+from apflow.core.planning.cleanup import left_by_cancellation
 from apflow.core.planning.outcome import cancelled
 from apflow.core.planning.run_events import CancelRequested
 from apflow.core.planning.run_state import RunState
@@ -27,14 +28,15 @@ class CancelRequest:
 
     task_ids: list[str]
     message: str | None
-    is_forced: bool  # without a grace period
+    is_forced: bool  # without a grace period, and without clean-up
+    is_repeated: bool = False  # it was handled before, and the tree has been read again
     done: Future[bool] = field(default_factory=Future[bool])
     open_ids: set[str] = field(default_factory=set[str])  # tasks that have not ended yet
     has_cancelled: bool = False  # whether a task has ended as cancelled
 
     def event(self) -> CancelRequested:
         """Return the request as an event for the run."""
-        return CancelRequested(self.task_ids, self.message, self.is_forced)
+        return CancelRequested(self.task_ids, self.message, self.is_forced, self.is_repeated)
 
 
 class Cancellations:
@@ -55,6 +57,8 @@ class Cancellations:
 
     def take_again(self) -> None:
         """Queue all requests again, because their changes were undone."""
+        for request in self._taken:
+            request.is_repeated = True
         self.new, self._taken = [*self._taken, *self.new], []
 
     def take_new(self) -> list[CancelRequest]:
@@ -87,11 +91,21 @@ def request_elsewhere(tasks: Sequence[Task], request: CancelRequest, changes: Ch
     """Add a cancellation without ownership of the tree: end unstarted tasks, request the end of the others.
 
     Returns:
-        Whether unfinished tasks remain. Tasks that ended as cancelled are recorded on the request.
+        Whether unfinished tasks remain, other than those that clean up. Tasks that ended as cancelled are
+        recorded on the request.
     """
     index = TreeIndex(tasks)
     below = index.subtree(*request.task_ids)
     targets = [index.by_id[each] for each in below if each in index.by_id]
+    left = left_by_cancellation(
+        [task for task in targets if task.status not in TERMINAL],
+        request.task_ids,
+        index.by_id,
+        is_forced=request.is_forced,
+        is_repeated=request.is_repeated,
+    )
+    request.is_repeated = True
+    targets = [task for task in targets if task.id not in left]
     request.open_ids |= {task.id for task in targets if task.status not in TERMINAL}
     named = request.task_ids if request.open_ids else ()
     ended = cancelled(request.message)

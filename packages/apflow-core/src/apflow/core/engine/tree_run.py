@@ -280,14 +280,16 @@ class TreeRun:
                 return  # the change ended the run: there is nothing to cancel
         self._fill(changes)
         is_request = request is not None and bool(changes.moves)  # but not the end of a run
-        if not (is_request or self.state.derived or self.state.is_at_work or self.is_ending):
+        if not (is_request or not self.state.is_settled or self.state.is_at_work or self.is_ending):
             self._machine.close(changes, is_carried_out=not self._durable)
         if changes.moves:
             await self._write_and_carry_out(changes)
         elif self._durable:
             self._carry_out()
-        elif not self.state.derived:
+        elif self.state.is_settled:
             await self._rest()
+        else:
+            await asyncio.sleep(0)  # conditions remain: other trees take turns between them
 
     def _fill(self, changes: ChangeSet) -> None:
         """Add all transitions that follow from the events to the changes."""
@@ -422,7 +424,9 @@ class TreeRun:
                 if running is not None:
                     self._cancel_call(running, is_forced=is_forced)
             case CancelAgain(event):
-                self.cancel(CancelRequest(list(event.task_ids), event.message, event.is_forced))
+                self.cancel(
+                    CancelRequest(list(event.task_ids), event.message, event.is_forced, event.is_repeated)
+                )
             case EndRun(summary):
                 self.state.summary = summary
                 self.state.enter(RunPhase.OVER)
@@ -502,7 +506,7 @@ class TreeRun:
         for task in self.tasks:
             is_left = task.status is IN_PROGRESS and task.id not in self.state.running
             if is_left and task.cancel_requested_at is not None and task.executor != GROUP:
-                self.cancel(CancelRequest([task.id], task.error, is_forced=False))
+                self.cancel(CancelRequest([task.id], task.error, is_forced=False, is_repeated=True))
         self._mailbox.wake()
 
     def _match(self, attempt: Attempt, stored: Task | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 from apflow.core.errors import FlowError
 from apflow.core.flows.handle import Handle, reference_to, source_of
-from apflow.core.model.task import Json
+from apflow.core.model.task import UNLESS_FAILED, Json
 
 ROOT_EXECUTOR: Final = "flow_executor"  # of every flow: returns what the flow returns
 _PLAIN: Final = (str, int, float, bool, type(None))
@@ -47,6 +47,7 @@ class Recorder:
         self.tasks: list[RecordedTask] = []
         self._counts: dict[str, int] = {}  # name -> the number that its last namesake has
         self._scopes: list[_Scope] = []
+        self._may_skip = False  # a task has a condition or a trigger
 
     def call(
         self,
@@ -82,6 +83,8 @@ class Recorder:
             yield made
         finally:
             scope = self._scopes.pop()
+        if self._may_skip:  # a flow ends after its tasks, those that are skipped included
+            made.fields.setdefault("trigger", UNLESS_FAILED)
         self._need(made, scope.ends)
 
     def returned(self, made: RecordedTask, value: object, convert: Callable[[Any], Json]) -> Handle:
@@ -159,6 +162,7 @@ class Recorder:
         parent = self._scopes[-1].task.name if self._scopes else None
         made = RecordedTask(self._take_name(name, is_exact), executor, self, parent, fields=dict(fields))
         self.tasks.append(made)
+        self._may_skip |= bool(made.fields.keys() & {"when", "trigger"})
         return made
 
     def _take_name(self, name: str, is_exact: bool) -> str:

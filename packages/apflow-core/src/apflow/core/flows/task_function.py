@@ -79,6 +79,8 @@ class AnyTaskFunction(Generic[P, R]):
         effect: Effect | None = None,
         priority: int | None = None,
         after: Sequence[object] = (),
+        when: str | None = None,
+        trigger: str | None = None,
     ) -> Self:
         """Return the function with other options for the tasks that its calls add.
 
@@ -89,6 +91,9 @@ class AnyTaskFunction(Generic[P, R]):
             effect: as in `task`.
             priority: 0 urgent, 1 high, 2 normal, 3 low.
             after: results of tasks that must have completed before, beside those among the arguments.
+            when: a condition over the results of these tasks by their names, as JMESPath. If it is false,
+                the task is skipped.
+            trigger: "on_success" (default), "unless_failed", "on_failure" or "always".
 
         Raises:
             InvalidInputError: an option has a wrong value.
@@ -96,8 +101,8 @@ class AnyTaskFunction(Generic[P, R]):
         changed = copy.copy(self)
         changed._policy = self._policy | policy_of(retry, timeout, effect, self.__name__)  # noqa: SLF001
         changed._name = name or self._name  # noqa: SLF001
-        if priority is not None:
-            changed._fields = self._fields | {"priority": priority}
+        given = {"priority": priority, "when": when, "trigger": trigger}
+        changed._fields = self._fields | {n: v for n, v in given.items() if v is not None}
         changed._after = [*self._after, *after]  # noqa: SLF001
         return changed
 

@@ -37,6 +37,8 @@ class EventType(StrEnum):
     """The task has ended. `error` says why."""
     TASK_CANCELLED = "task_cancelled"
     """The task has ended because its cancellation was requested."""
+    TASK_SKIPPED = "task_skipped"
+    """The task has ended without a start: `error` says why, `result.reason` for programs."""
     TASK_MARKED = "task_marked"
     """A user has marked the task as completed: `data.by` says who, `data.from` is its former status."""
     BUDGET_WARNING = "budget_warning"

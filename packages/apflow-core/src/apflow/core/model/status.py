@@ -19,6 +19,7 @@ class TaskStatus(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    SKIPPED = "skipped"
 
     @staticmethod
     def is_terminal(status: str) -> bool:
@@ -31,20 +32,22 @@ class TaskStatus(StrEnum):
         return status == TaskStatus.IN_PROGRESS
 
 
-TERMINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
+TERMINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.SKIPPED})
 
 TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
-    # pending -> failed: a dependency cannot complete. pending -> completed: marked by hand.
+    # pending -> failed: a dependency cannot complete. pending -> skipped: its condition, or a skipped
+    # dependency. pending -> completed: marked by hand.
     TaskStatus.PENDING: frozenset(TaskStatus) - {TaskStatus.PENDING},
     # in_progress -> in_progress: a retry waits or begins. in_progress -> pending: recovery and drain.
-    TaskStatus.IN_PROGRESS: frozenset(TaskStatus),
+    TaskStatus.IN_PROGRESS: frozenset(TaskStatus) - {TaskStatus.SKIPPED},
     # A terminal state is left by explicit re-execution, or because a user marks the task as completed.
     TaskStatus.COMPLETED: frozenset({TaskStatus.PENDING}),
     TaskStatus.FAILED: frozenset({TaskStatus.PENDING, TaskStatus.COMPLETED}),
     TaskStatus.CANCELLED: frozenset({TaskStatus.PENDING, TaskStatus.COMPLETED}),
+    TaskStatus.SKIPPED: frozenset({TaskStatus.PENDING, TaskStatus.COMPLETED}),
 }
 
-MARKABLE = frozenset({TaskStatus.PENDING, TaskStatus.FAILED, TaskStatus.CANCELLED})  # by hand, as completed
+MARKABLE = frozenset(TaskStatus) - {TaskStatus.IN_PROGRESS, TaskStatus.COMPLETED}  # by hand, as completed
 
 
 def check_transition(task_id: str, old: TaskStatus, new: TaskStatus) -> None:

@@ -37,10 +37,11 @@ class TreeTally:
             return TaskStatus.IN_PROGRESS if self.has_started else TaskStatus.PENDING
         if root.cancel_requested_at is not None:
             return TaskStatus.CANCELLED
-        if self.by_status.keys() <= {TaskStatus.COMPLETED}:
+        if self.by_status.keys() <= {TaskStatus.COMPLETED, TaskStatus.SKIPPED}:
             return TaskStatus.COMPLETED
-        # The outcome of a group follows the same rules as that of its tree.
-        return root.status if root.executor == GROUP else None
+        # The outcome of a group that has started follows the same rules as that of its tree.
+        follows = root.executor == GROUP and root.status is not TaskStatus.SKIPPED
+        return root.status if follows else None
 
 
 def tally_of(tasks: Iterable[Task]) -> TreeTally:

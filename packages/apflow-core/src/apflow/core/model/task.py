@@ -31,6 +31,15 @@ class Dependency(TypedDict):
 
 
 EFFECTS = ("pure", "idempotent", "once")  # what a second run of a task would do
+# When a task runs, by how its dependencies ended. The first one is the default.
+TRIGGERS = ON_SUCCESS, UNLESS_FAILED, ON_FAILURE, ALWAYS = (
+    "on_success",
+    "unless_failed",
+    "on_failure",
+    "always",
+)
+# Those with which a task waits for its dependencies, and runs or is skipped, however they end.
+AFTER_ANY_END = frozenset({ON_FAILURE, ALWAYS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,8 @@ class Policy:
     timeout: float | None = None  # seconds per attempt
     retry: Retry = field(default_factory=Retry)
     effect: str | None = None  # "pure", "idempotent" or "once"; None: the executor's
+    when: str | None = None  # a condition, see `apflow.core.payload.condition`; if false, the task is skipped
+    trigger: str = ON_SUCCESS  # one of `TRIGGERS`
 
     @classmethod
     def from_json(cls, policy: Mapping[str, Json] | None) -> Policy:
@@ -75,7 +86,13 @@ class Policy:
         timeout = policy.get("timeout")
         if timeout is not None:
             timeout = min(timeout, MAX_SECONDS)
-        return cls(timeout=timeout, retry=Retry(**retry), effect=policy.get("effect"))
+        return cls(
+            timeout=timeout,
+            retry=Retry(**retry),
+            effect=policy.get("effect"),
+            when=policy.get("when"),
+            trigger=policy.get("trigger", ON_SUCCESS),
+        )
 
 
 DEFAULT_POLICY = Policy()

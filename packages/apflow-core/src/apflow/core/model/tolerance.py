@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar, cast
 
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import Json, Task
+from apflow.core.model.task import AFTER_ANY_END, Json, Task
 from apflow.core.model.tree_index import TreeIndex
 
 NodeT = TypeVar("NodeT", bound=Hashable)
@@ -41,8 +41,17 @@ def tolerated_failures(index: TreeIndex) -> set[str]:
     """Return the failed tasks that are tolerated themselves, without what is inside tolerated groups."""
     failed = {task.id for task in index.by_id.values() if task.status == TaskStatus.FAILED}
     known: dict[str, bool] = {}
-    decide_tolerance(failed, lambda each: index.dependents.get(each, ()), failed.__contains__, known)
+
+    def dependents_of(task_id: str) -> list[tuple[str, bool]]:
+        found = index.dependents.get(task_id, ())
+        return [(each, required) for each, required in found if not (required and _runs_anyway(index, each))]
+
+    decide_tolerance(failed, dependents_of, failed.__contains__, known)
     return {each for each in failed if known[each]}
+
+
+def _runs_anyway(index: TreeIndex, task_id: str) -> bool:
+    return index.by_id[task_id].policy.get("trigger") in AFTER_ANY_END
 
 
 def decide_tolerance(
@@ -54,7 +63,8 @@ def decide_tolerance(
     """Decide which failures are tolerated, in time linear in their dependents.
 
     A failure is tolerated when it has dependents, and each of them is optional on it or is itself a
-    tolerated failure.
+    tolerated failure. A task that runs after any end of what it requires says nothing about it: it is not
+    among the dependents.
 
     Args:
         failures: the failures to decide. Those that depend on them are decided as well.

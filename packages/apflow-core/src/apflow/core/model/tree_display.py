@@ -23,6 +23,7 @@ COLOURS: Final = {
     TaskStatus.COMPLETED: "#2e7d32",
     TaskStatus.FAILED: "#c62828",
     TaskStatus.CANCELLED: "#ef6c00",
+    TaskStatus.SKIPPED: "#9e9e9e",
 }
 # Mermaid reads these inside a quoted label, also as Markdown or as a directive (%%{init: ...}%%). Its
 # entities are written without "&". The same characters begin an item of a list.

@@ -33,9 +33,9 @@ class Query:
     def __init__(self, text: str) -> None:
         self.text = text
         try:
-            self._parsed: Any = cast("Any", jmespath.compile(text)).parsed
+            self.parsed: Any = cast("Any", jmespath.compile(text)).parsed
         except (ValueError, RecursionError) as error:  # JMESPathError is a ValueError
-            raise QueryError(text, _first_line(error)) from error
+            raise QueryError(text, _with_column(error)) from error
 
     def search(self, value: Json) -> Json:
         """Return the result of the expression for a value. It may contain values that are not JSON (NaN).
@@ -43,8 +43,17 @@ class Query:
         Raises:
             QueryError: it fails on this value, takes too long, or makes too much.
         """
+        return self.run(value)[0]
+
+    def run(self, value: Json, max_work: int = MAX_WORK) -> tuple[Json, int]:
+        """Return the result of the expression for a value, as `search` does, and the work it took.
+
+        Args:
+            max_work: see `MAX_WORK`.
+        """
+        search = _Search(max_work)
         try:
-            return _Search().visit(self._parsed, value)
+            return search.visit(self.parsed, value), search.work
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise QueryError(self.text, _first_line(error)) from error
 
@@ -52,9 +61,10 @@ class Query:
 class _Search(TreeInterpreter):
     """One evaluation of an expression."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_work: int) -> None:
         super().__init__()
-        self._work = 0
+        self.work = 0
+        self._max_work = max_work
         # What was made here, by its id, and what it weighs. It is held, so that its id stays its own.
         self._made: dict[int, tuple[object, int]] = {}
         self.COMPARATOR_FUNC = {  # type: ignore[misc]
@@ -85,8 +95,8 @@ class _Search(TreeInterpreter):
         return weigh_and_compare
 
     def _charge(self, work: int) -> None:
-        self._work += work
-        if self._work > MAX_WORK:
+        self.work += work
+        if self.work > self._max_work:
             raise ValueError("it takes too long on so large a value")
 
     def _weigh(self, value: object) -> int:
@@ -103,6 +113,13 @@ class _Search(TreeInterpreter):
             return 2 + sum(map(self._weigh, cast("list[object]", value)))
         members = cast("dict[str, object]", value)
         return 2 + sum(map(len, members)) + sum(map(self._weigh, members.values()))
+
+
+def _with_column(error: Exception) -> str:
+    """Return the cause of an invalid expression with the column, counted from 1, where it is known."""
+    position = getattr(error, "lex_position", getattr(error, "lexer_position", None))
+    cause = _first_line(error).partition(": Parse error at column")[0].rstrip(":")
+    return f"{cause} at column {position + 1}" if isinstance(position, int) else cause
 
 
 def _first_line(error: Exception) -> str:

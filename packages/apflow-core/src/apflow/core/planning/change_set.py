@@ -23,6 +23,7 @@ ENDED = {
     TaskStatus.COMPLETED: EventType.TASK_COMPLETED,
     TaskStatus.FAILED: EventType.TASK_FAILED,
     TaskStatus.CANCELLED: EventType.TASK_CANCELLED,
+    TaskStatus.SKIPPED: EventType.TASK_SKIPPED,
 }
 TREE_ENDED = {
     TaskStatus.COMPLETED: EventType.TREE_COMPLETED,
@@ -198,7 +199,7 @@ class ChangeSet:
             self._store(attempt)
 
     def end_unstarted(self, task: Task, outcome: Outcome, *, is_requested: bool = False) -> None:
-        """End a task that has not started: a dependency ended unsuccessfully, or the task was cancelled.
+        """End a task that has not started: because of a dependency or its condition, or it was cancelled.
 
         `is_requested`: the cancellation of this task was requested; it does not follow from another one.
         """

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Task, task_label
-from apflow.core.planning.outcome import CHILD_FAILED, DEPENDENCY_FAILED, Outcome, failed
+from apflow.core.planning.outcome import (
+    CHILD_FAILED,
+    DEPENDENCY_FAILED,
+    DEPENDENCY_SKIPPED,
+    NOTHING_FAILED,
+    Outcome,
+    failed,
+    skipped,
+)
 from apflow.core.planning.plan import DerivedOutcome
 
 
@@ -21,6 +29,11 @@ def outcome_of(
     if derived.status is TaskStatus.FAILED:
         message = f"It needs {_shown(cause)}, which failed"
         return failed(DEPENDENCY_FAILED, message, failed_task_id=derived.cause)
+    if derived.status is TaskStatus.SKIPPED and derived.cause is None:
+        return skipped(NOTHING_FAILED, "Skipped, because nothing that it depends on has failed.")
+    if derived.status is TaskStatus.SKIPPED:
+        message = f"Skipped, because it needs {_shown(cause)}, which was skipped."
+        return skipped(DEPENDENCY_SKIPPED, message, skipped_task_id=derived.cause)
     message = f"Cancelled, because it needs {_shown(cause)}, which was cancelled."
     return Outcome(derived.status, None, message, None)
 

@@ -12,6 +12,7 @@ from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Task, has_own_key
 from apflow.core.model.tree import error_type, tree_status
 from apflow.core.model.tree_index import TreeIndex
+from apflow.core.planning.outcome import NOTHING_FAILED
 
 SHOWN = 5  # tasks named in one sentence
 
@@ -93,6 +94,9 @@ class _Question:
         if self.task.status == TaskStatus.COMPLETED:
             self._say("It completed.")
             return
+        if self.task.status == TaskStatus.SKIPPED:
+            self._skipped()
+            return
         said = self.task.error or "no error was stored"
         self._say(f"It {'was cancelled' if self.task.status == TaskStatus.CANCELLED else 'failed'}: {said}")
         if kind is not None and kind not in said:
@@ -102,6 +106,17 @@ class _Question:
         if kind == "ExecutorNotFound":
             self._say_unknown()
         self._say("Executing it again keeps what has completed.", f"apflow tasks execute {self.task.id}")
+
+    def _skipped(self) -> None:
+        self._say(f"It was skipped: {self.task.error or 'no reason was stored'}")
+        cause = self.index.by_id.get((self.task.result or {}).get("skipped_task_id") or "")
+        if cause is not None:
+            self._say(f"{_label(cause)}: {cause.error}", f"apflow tasks why {cause.id}")
+            self._say("With `trigger: unless_failed` it runs even if what it needs is skipped.")
+        elif (self.task.result or {}).get("reason") == NOTHING_FAILED:
+            self._say("Its trigger is on_failure: it runs only if something that it depends on fails.")
+        else:
+            self._say("Executing it again decides again.", f"apflow tasks execute {self.task.id}")
 
     def _active(self) -> None:
         if self.task.cancel_requested_at is not None:
@@ -139,6 +154,8 @@ class _Question:
         waits_for = self._waits_for()
         if waits_for:
             self._say(f"It waits for {_named(waits_for)}.")
+        if self.task.policy.get("when"):
+            self._say(f"It is skipped if its condition is false then: {self.task.policy['when']}")
         if self.task.not_before is not None:
             self._say(f"It waits for its retry, not before {self.task.not_before:%H:%M:%S} UTC.")
         wanted = self._executor()

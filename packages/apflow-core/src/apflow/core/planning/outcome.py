@@ -31,13 +31,19 @@ VALIDATION_ERROR: Final = "ValidationError"
 EXECUTOR_NOT_FOUND: Final = "ExecutorNotFound"
 DEPENDENCY_FAILED: Final = "DependencyFailed"
 CHILD_FAILED: Final = "ChildFailed"
+CONDITION_INVALID: Final = "ConditionInvalid"
 INTERRUPTED: Final = "Interrupted"
 RETURNED_FAILURE: Final = "ReturnedFailure"  # a returned {"status": "failed"} that names no error_type
 NOT_SERIALIZABLE: Final = "ResultNotSerializable"
 TOO_LARGE: Final = "ResultTooLarge"
 INVALID: Final = "ResultInvalid"
 
-NEVER_RETRIED: Final = frozenset({INTERRUPTED, DEPENDENCY_FAILED, CHILD_FAILED})
+# Why a task is skipped: `reason` of its result.
+CONDITION_FALSE: Final = "ConditionFalse"
+DEPENDENCY_SKIPPED: Final = "DependencySkipped"
+NOTHING_FAILED: Final = "NothingFailed"
+
+NEVER_RETRIED: Final = frozenset({INTERRUPTED, DEPENDENCY_FAILED, CHILD_FAILED, CONDITION_INVALID})
 # Errors that a retry does not fix. A policy can still name them.
 _RETRIED_BY_NAME_ONLY: Final = frozenset(
     {VALIDATION_ERROR, EXECUTOR_NOT_FOUND, NOT_SERIALIZABLE, TOO_LARGE, INVALID}
@@ -77,6 +83,12 @@ def failed(error_type: str, message: str, **more: Json) -> Outcome:
 def cancelled(message: str | None, result: Json = None) -> Outcome:
     """Return the outcome of a cancelled task: the reason, and the result that its code returned, if any."""
     return Outcome(TaskStatus.CANCELLED, result, message or "Cancelled.")
+
+
+def skipped(reason: str, message: str, **more: Json) -> Outcome:
+    """Return the outcome of a skipped task. Its result contains the reason for programs, and `more`."""
+    message = clean_text(message)
+    return Outcome(TaskStatus.SKIPPED, {"reason": reason, **more}, message)
 
 
 def interrupted(how: str) -> Outcome:

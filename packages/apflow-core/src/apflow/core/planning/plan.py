@@ -12,12 +12,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from apflow.core.model.status import TERMINAL, TaskStatus
-from apflow.core.model.task import GROUP, Task
+from apflow.core.model.task import AFTER_ANY_END, GROUP, ON_FAILURE, ON_SUCCESS, Task
 from apflow.core.model.tolerance import decide_tolerance
 from apflow.core.model.tree_index import contains, number_spans
 
 PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
 COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED
+SKIPPED = TaskStatus.SKIPPED
 
 
 def choose_executor(task: Task, is_known: Callable[[str], bool]) -> str | None:
@@ -41,7 +42,8 @@ class DerivedOutcome:
 
     task_id: str
     status: TaskStatus
-    # For failed and cancelled: the first task that failed or was cancelled. None: the group itself.
+    # For failed, cancelled and skipped: the first task that ended so. None: the group itself, or a task that
+    # is skipped because nothing failed.
     cause: str | None = None
 
 
@@ -49,9 +51,9 @@ class Node:
     """One task in the plan. Only `Plan` changes its fields."""
 
     __slots__ = (
-        "blame", "cancel_requested", "dependents", "first_failure", "has_cancelled", "has_started", "id",
-        "in_scope", "is_closed", "is_group", "is_queued", "not_ready", "open_children", "parent", "position",
-        "priority", "status",
+        "blame", "cancel_requested", "dependents", "first_failure", "has_cancelled", "has_failed_dependency",
+        "has_started", "id", "in_scope", "is_closed", "is_group", "is_queued", "is_undecided", "not_ready",
+        "open_children", "parent", "position", "priority", "skipped_by", "status", "trigger",
     )  # fmt: skip
 
     def __init__(self, task: Task, in_scope: bool) -> None:
@@ -67,7 +69,11 @@ class Node:
         self.parent: Node | None = None
         self.open_children = 0  # children with an unfinished task in their subtree
         self.is_closed = False  # the task and its whole subtree have ended
-        self.blame: str | None = None  # the id of the failed or cancelled task that caused its end
+        self.trigger: str = task.policy.get("trigger", ON_SUCCESS)
+        self.is_undecided = bool(task.policy.get("when"))  # its condition is not evaluated yet
+        self.has_failed_dependency = False
+        self.skipped_by: str | None = None  # the first skipped task that it needs, directly or not
+        self.blame: str | None = None  # the failed, cancelled or skipped task that caused its end, by its id
         self.first_failure: str | None = None  # in its subtree, except tolerated failures
         self.has_cancelled = False  # in its subtree
         self.has_started = False  # for a group: its start has released waiting members
@@ -88,6 +94,8 @@ class Plan:
         self.steps = 0
         self._ready: list[tuple[int, int, str, Node]] = []
         self.derived: list[DerivedOutcome] = []
+        # Tasks whose conditions must be evaluated before they start; some may have ended since.
+        self.undecided: deque[str] = deque()
         self._tolerated: dict[Node, bool] = {}
         self._ended: deque[Node] = deque()  # to be carried to those that wait for them
         self._closing: deque[Node] = deque()  # ended and carried: their subtrees may be complete
@@ -133,8 +141,16 @@ class Plan:
             self._end(node, status, node.id if status is not COMPLETED else None)
             self._settle()
 
+    def accept(self, task_id: str) -> None:
+        """Record that the condition of a task is true. If it is not, `finish` ends the task."""
+        node = self.nodes[task_id]
+        node.is_undecided = node.is_queued = False
+        self._queue(node)
+        self._settle()
+
     def wait(self, task_id: str) -> None:
         """Record that a started task waits for its retry. `put_back` makes it ready again."""
+        self.nodes[task_id].is_undecided = False  # it has started
         self.nodes[task_id].status = PENDING
         self.nodes[task_id].not_ready += 1
 
@@ -212,8 +228,21 @@ class Plan:
                 return
 
     def _queue(self, node: Node) -> None:
-        """Make a pending task ready: a group starts at once, another task when a slot is free."""
+        """Make a pending task ready: a group starts at once, another task when a slot is free.
+
+        A task that needs a skipped one is skipped, and so is one for failures if there is none. One with a
+        condition is ready when that is found true.
+        """
         if node.status is not PENDING or node.not_ready or node.is_queued or not node.in_scope:
+            return
+        has_no_cause = node.trigger == ON_FAILURE and not node.has_failed_dependency
+        if node.skipped_by is not None or has_no_cause:
+            self._end(node, SKIPPED, node.skipped_by or node.id)
+            self.derived.append(DerivedOutcome(node.id, SKIPPED, node.skipped_by))
+            return
+        if node.is_undecided:
+            node.is_queued = True
+            self.undecided.append(node.id)
             return
         if node.is_group:
             node.status = IN_PROGRESS
@@ -258,7 +287,13 @@ class Plan:
             self.steps += 1
             if on_start and node.has_started:
                 continue
-            if not required or node.status is COMPLETED:
+            is_accepted = node.status in (COMPLETED, SKIPPED) or waiting.trigger in AFTER_ANY_END
+            if is_accepted or not required:
+                waiting.has_failed_dependency |= node.status is FAILED
+                # What needs a skipped task is skipped when all that it needs has ended: a failure takes
+                # precedence, whatever comes first.
+                if required and node.status is SKIPPED and waiting.trigger == ON_SUCCESS:
+                    waiting.skipped_by = waiting.skipped_by or node.blame
                 waiting.not_ready -= 1
                 if not waiting.not_ready:
                     self._released.append(waiting)
@@ -303,7 +338,11 @@ class Plan:
 
     def _dependents_of(self, node: Node) -> list[tuple[Node, bool]]:
         self.steps += 1 + len(node.dependents)
-        return [(waiting, is_required) for waiting, is_required, _ in node.dependents]
+        return [
+            (waiting, is_required)
+            for waiting, is_required, _ in node.dependents
+            if not (is_required and waiting.trigger in AFTER_ANY_END)
+        ]
 
 
 def _has_failed(node: Node) -> bool:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from apflow.core.errors import NotFoundError
 from apflow.core.model.status import TERMINAL, TaskStatus
-from apflow.core.model.task import Task
+from apflow.core.model.task import AFTER_ANY_END, Task
 from apflow.core.model.tolerance import error_type, tolerated, tolerated_failures
 from apflow.core.model.tree_index import TreeIndex, nearest_ancestors
+from apflow.core.planning.outcome import DEPENDENCY_FAILED, DEPENDENCY_SKIPPED
 
 PENDING, COMPLETED = TaskStatus.PENDING, TaskStatus.COMPLETED
-FAILED, CANCELLED = TaskStatus.FAILED, TaskStatus.CANCELLED
+FAILED, CANCELLED, SKIPPED = TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.SKIPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,9 @@ def _force(index: TreeIndex, below: Iterable[str], held_open: Set[str]) -> set[s
 
 
 def _carry_back(index: TreeIndex, reset: Set[str], to_run: Set[str], held_open: Set[str]) -> set[str]:
-    """Add tasks whose outcome followed from the tasks to reset, and ended groups in which a task runs."""
+    """Add tasks whose outcome followed from those to reset, or that ran after their ends, and ended groups
+    in which a task runs.
+    """
     found = set(reset)
     waiting = [*reset, *to_run]
     causes: dict[str, int] = {}  # task -> number of its unsuccessful dependencies that are not reset (yet)
@@ -116,9 +119,11 @@ def _carry_back(index: TreeIndex, reset: Set[str], to_run: Set[str], held_open: 
     while waiting:
         task_id = waiting.pop()
         following = _ended_groups_above(index, task_id, held_open, seen)
-        if index.by_id[task_id].status in (FAILED, CANCELLED):
+        if index.by_id[task_id].status in (FAILED, CANCELLED, SKIPPED):
             for dependent, required in index.dependents.get(task_id, ()):
-                if required and _fell_with_another(index.by_id[dependent]):
+                if _followed(index.by_id[dependent]):
+                    following.append(dependent)
+                elif required and _fell_with_another(index.by_id[dependent]):
                     if dependent not in causes:
                         causes[dependent] = _count_causes(index, dependent)
                     causes[dependent] -= 1
@@ -131,16 +136,25 @@ def _carry_back(index: TreeIndex, reset: Set[str], to_run: Set[str], held_open: 
     return found
 
 
+def _followed(task: Task) -> bool:
+    """Return whether a task ran, or was skipped, after the end of a task, whatever that was."""
+    return task.status != PENDING and task.policy.get("trigger") in AFTER_ANY_END
+
+
 def _fell_with_another(task: Task) -> bool:
-    """Return whether a task ended without a start, because of a dependency."""
+    """Return whether a task ended without a start, because of a dependency that it requires."""
     if task.status == FAILED:
-        return error_type(task) == "DependencyFailed"
+        return error_type(task) == DEPENDENCY_FAILED
+    if task.status == SKIPPED:
+        return task.result["reason"] == DEPENDENCY_SKIPPED
     return task.status == CANCELLED and task.cancel_requested_at is None and task.started_at is None
 
 
 def _count_causes(index: TreeIndex, task_id: str) -> int:
-    needed = [index.by_id.get(d["id"]) for d in index.by_id[task_id].dependencies if d["required"]]
-    return sum(1 for each in needed if each is not None and each.status in (FAILED, CANCELLED))
+    task = index.by_id[task_id]
+    causes = (SKIPPED,) if task.status == SKIPPED else (FAILED, CANCELLED)
+    needed = [index.by_id.get(d["id"]) for d in task.dependencies if d["required"]]
+    return sum(1 for each in needed if each is not None and each.status in causes)
 
 
 def _staying(index: TreeIndex, candidates: set[str], forced: Set[str]) -> set[str]:

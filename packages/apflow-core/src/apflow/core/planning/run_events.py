@@ -88,7 +88,8 @@ class CancelRequested(RunEvent):
 
     task_ids: Sequence[str]
     message: str | None
-    is_forced: bool  # without a grace period
+    is_forced: bool  # without a grace period, and without clean-up
+    is_repeated: bool = False  # the request was handled before, and the tree has been read again
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from apflow.core.model.task import GROUP, Json, Policy, Task
 from apflow.core.model.tree import TreeSummary, tree_status
 from apflow.core.model.tree_index import subtree
 from apflow.core.planning.change_set import TREE_ENDED, ChangeSet
+from apflow.core.planning.cleanup import left_by_cancellation
+from apflow.core.planning.decision import decide
 from apflow.core.planning.derived_outcome import outcome_of
 from apflow.core.planning.outcome import Outcome, cancelled, failed, interrupted, may_retry
 from apflow.core.planning.plan import DerivedOutcome
@@ -46,6 +48,7 @@ from apflow.core.planning.run_state import CallT, RunPhase, RunState
 
 PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
 COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED
+SKIPPED = TaskStatus.SKIPPED
 
 
 class RunMachine(Generic[CallT]):
@@ -75,7 +78,16 @@ class RunMachine(Generic[CallT]):
         return self._HANDLERS[type(event)](self, event, changes) is not False
 
     def derive(self, changes: ChangeSet) -> None:
-        """Add transitions that follow from ended tasks; a second one of the same task waits."""
+        """Add transitions that follow from ended tasks and from conditions.
+
+        A second transition of the same task waits, and conditions wait for it: they may read its result.
+        """
+        self._derive_ends(changes)
+        if self.state.plan.undecided and not self.state.derived and not self.state.is_closing:
+            decide(self.state, changes)
+            self._derive_ends(changes)
+
+    def _derive_ends(self, changes: ChangeSet) -> None:
         derived = self.state.derived
         if self.state.plan.derived:
             derived.extend(self.state.plan.take_derived())
@@ -108,10 +120,21 @@ class RunMachine(Generic[CallT]):
         changes.put(state.by_id[state.root_id], {}, {"run_owner": None})
 
     def cancel(self, event: CancelRequested, changes: ChangeSet) -> set[str]:
-        """Cancel tasks that do not run, and request the end of those that do; return unfinished ones."""
+        """Cancel tasks that do not run, and request the end of those that do; return unfinished ones.
+
+        Tasks that clean up are left, see `left_by_cancellation`, where this process can run them.
+        """
         tasks = self.state.by_id
         below = subtree(event.task_ids, self.state.children)
         targets = [tasks[each] for each in below if each in tasks and tasks[each].status not in TERMINAL]
+        left = left_by_cancellation(
+            targets,
+            event.task_ids,
+            tasks,
+            is_forced=event.is_forced or self.state.is_closing,
+            is_repeated=event.is_repeated,
+        )
+        targets = [task for task in targets if task.id not in left]
         for task_id in event.task_ids if targets else ():
             task = tasks[task_id]
             # Also record the request on a named task that has ended: it decides how the tree ends.
@@ -237,7 +260,11 @@ class RunMachine(Generic[CallT]):
         task = state.by_id[derived.task_id]
         if task.status in TERMINAL:
             return  # it was cancelled in the meantime
-        if state.is_closing and task.status is PENDING and derived.status in (IN_PROGRESS, COMPLETED):
+        if (
+            state.is_closing
+            and task.status is PENDING
+            and derived.status in (IN_PROGRESS, COMPLETED, SKIPPED)
+        ):
             return
         if derived.status is IN_PROGRESS:
             changes.start_group(task)
@@ -249,7 +276,7 @@ class RunMachine(Generic[CallT]):
     def _cancel(self, task: Task, event: CancelRequested, changes: ChangeSet) -> None:
         state, ended = self.state, cancelled(event.message)
         if changes.changes_status(task.id):  # the change being built starts it or schedules its retry
-            again = CancelRequested([task.id], event.message, event.is_forced)
+            again = CancelRequested([task.id], event.message, event.is_forced, is_repeated=True)
             changes.then.append(CancelAgain(again))
         elif task.status is PENDING:
             changes.end_unstarted(task, ended, is_requested=True)

@@ -151,6 +151,11 @@ class RunState(Generic[CallT]):
         return bool(self.running or self.hooking)
 
     @property
+    def is_settled(self) -> bool:
+        """Whether nothing remains to be derived or decided until something else happens."""
+        return not self.derived and (not self.plan.undecided or self.is_closing)
+
+    @property
     def may_start(self) -> bool:
         """Whether ready tasks are started."""
         return self.phase in (RunPhase.STARTING, RunPhase.RUNNING) and not self.derived

@@ -300,7 +300,10 @@ class RunService(TreeService, WebhookService):
         task_ids: TaskIds,
         *,
         force: Annotated[
-            bool, Field(description="Stop running code at once, without time to end by itself.")
+            bool,
+            Field(
+                description="Stop running code at once, without time to end by itself, and run no clean-up."
+            ),
         ] = False,
         error_message: Annotated[
             str | None, Field(max_length=10_000, description="The reason, stored as the error of each task.")

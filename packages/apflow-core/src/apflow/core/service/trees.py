@@ -357,8 +357,8 @@ class TreeService(Access):
         status: Annotated[
             JsonStatus | None,
             Field(
-                description="`completed` marks a pending, failed or cancelled task as completed by hand. "
-                "No run of its tree may be requested."
+                description="`completed` marks a task that is pending, failed, cancelled or skipped as "
+                "completed by hand. No run of its tree may be requested."
             ),
         ] = None,
         result: Annotated[Json, Field(description="The result of the task, with status `completed`.")] = None,

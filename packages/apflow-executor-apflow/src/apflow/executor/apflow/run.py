@@ -106,7 +106,7 @@ class RemoteRun:
         error = standing["error"] or task["error"]
         if status == TaskStatus.CANCELLED:
             raise RemoteTreeCancelledError(self.client.url, self.task_id, error)
-        if status != TaskStatus.COMPLETED:
+        if status not in (TaskStatus.COMPLETED, TaskStatus.SKIPPED):
             raise RemoteTreeFailedError(self.client.url, self.task_id, error or f"It is {status}.")
         return task["result"]
 

@@ -38,6 +38,7 @@ STATES: Final = {
     model.TaskStatus.COMPLETED: TaskState.TASK_STATE_COMPLETED,
     model.TaskStatus.FAILED: TaskState.TASK_STATE_FAILED,
     model.TaskStatus.CANCELLED: TaskState.TASK_STATE_CANCELED,
+    model.TaskStatus.SKIPPED: TaskState.TASK_STATE_COMPLETED,  # A2A has no such state
 }
 TERMINAL: Final = frozenset({
     TaskState.TASK_STATE_COMPLETED,

@@ -38,6 +38,7 @@ REPORTED: Final = ENDED | {
     EventType.TASK_STARTED,
     EventType.TASK_RESET,
     EventType.TASK_MARKED,
+    EventType.TASK_SKIPPED,
     EventType.RETRYING,
     EventType.PROGRESS,
 }

@@ -67,7 +67,7 @@ class TreeProgress:
                 self.latest = f"{name} runs"
             case "progress" | "log" | "retrying" if event.get("message"):
                 self.latest = f"{name}: {event['message']}"[:MAX_MESSAGE]
-            case "task_completed" | "task_failed" | "task_cancelled":
+            case "task_completed" | "task_failed" | "task_cancelled" | "task_skipped":
                 self.latest = f"{name}: {event.get('status')}"
             case _:
                 pass

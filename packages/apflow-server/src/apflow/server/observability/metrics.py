@@ -51,6 +51,7 @@ ENDED: Final = {
     EventType.TASK_COMPLETED: "completed",
     EventType.TASK_FAILED: "failed",
     EventType.TASK_CANCELLED: "cancelled",
+    EventType.TASK_SKIPPED: "skipped",
 }
 
 router = APIRouter(tags=["probes"])

@@ -41,7 +41,12 @@ from apflow.core.settings import Settings
 from apflow.server.observability.model_trace import ModelMeter, otlp_reader, span_attributes, span_name
 from apflow.server.observability.observation import Seen
 
-ENDED: Final = {EventType.TASK_COMPLETED, EventType.TASK_FAILED, EventType.TASK_CANCELLED}
+ENDED: Final = {
+    EventType.TASK_COMPLETED,
+    EventType.TASK_FAILED,
+    EventType.TASK_CANCELLED,
+    EventType.TASK_SKIPPED,
+}
 CANCELLED: Final = "CancelledError"
 MAX_RETRIES: Final = 10_000  # that are kept until their tasks end
 
