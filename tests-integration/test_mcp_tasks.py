@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers.apflowserver import apflow_server, wait_for
+from peers.apflowserver import apflow_server, until, wait_for
 from peers.mcprunning import is_alive, run
 
 from apflow.executor.mcp import McpExecutor, McpTimeoutError
@@ -18,10 +18,12 @@ from apflow.executor.mcp.pool import close_connections
 pytestmark = pytest.mark.skipif(find_spec("mcp_types") is None, reason="takes mcp 2")
 
 
+ALLOWED = {"APFLOW_COMMAND_ALLOW": "sh", "APFLOW_MCP_TOOLS": "all"}
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
-    allowed = {"APFLOW_COMMAND_ALLOW": "sh", "APFLOW_MCP_TOOLS": "all"}
-    with apflow_server(tmp_path, environment=allowed) as server:
+    with apflow_server(tmp_path, environment=ALLOWED) as server:
         yield server.url
 
 
@@ -51,3 +53,18 @@ async def test_the_timeout_of_the_task_ends_what_the_server_runs(url: str, tmp_p
     with pytest.raises(McpTimeoutError):
         await run(calling(url, f"echo $$ > {file}; exec sleep 300", timeout=8))
     await asyncio.to_thread(wait_for, lambda: not is_alive(int(file.read_text())), 30)
+
+
+@pytest.mark.faults
+async def test_a_call_is_followed_across_the_death_of_the_server(tmp_path: Path):
+    runs, released = tmp_path / "runs", tmp_path / "released"
+    script = f"echo x >> {runs}; while [ ! -e {released} ]; do sleep 0.05; done; echo done"
+    with apflow_server(tmp_path, is_durable=True, environment=ALLOWED) as server:
+        following = asyncio.ensure_future(run(calling(server.url, script, timeout=120)))
+        await until(runs.exists)
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        released.touch()
+        found = await following
+    assert found["structuredContent"]["result"]["stdout"] == "done\n"
+    assert runs.read_text() == "x\nx\n"  # the server has continued the run; the tool was not called again

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -130,6 +130,11 @@ class AskingTasks:
     async def get(self, exchange: Exchange, task_id: str) -> Wire | None:
         task = self._tasks.get(task_id)
         return None if task is None else task.state(task_id)
+
+    async def follow(self, exchange: Exchange, task_id: str) -> AsyncGenerator[Wire, None]:
+        state = await self.get(exchange, task_id)
+        if state is not None:
+            yield state
 
     async def update(self, exchange: Exchange, task_id: str, responses: Params) -> bool:
         task = self._tasks.get(task_id)

@@ -133,6 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/refused":  # a JSON-RPC error with a status of HTTP
             error = {"code": -32000, "message": "no more sessions"}
             self.send(400, json.dumps({"jsonrpc": "2.0", "id": "server-error", "error": error}).encode())
+        elif path == "/tasks" and method != "tools/call" and self.is_lost():
+            pass
         elif path == "/tasks":
             self.send(200, _response(number, self.modern(method, message["params"])), "application/json")
         elif method == "server/discover":
@@ -143,6 +145,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.send(404, b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32001, "message": "?"}}')
         else:
             self.call(message["params"], number)
+
+    def is_lost(self) -> bool:
+        """Fail the request if the next state of the task is a loss: of the connection, or an HTTP status."""
+        states = self.state.tasks.get("t-1") or [{}]
+        if "lost" not in states[0]:
+            return False
+        status = states.pop(0)["lost"] if len(states) > 1 else states[0]["lost"]
+        if status is None:
+            self.close_connection = True
+        else:
+            self.send(status, b"try later")
+        return True
 
     def modern(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         """Return a result of the protocol of 2026-07-28: the state of a task is `states` of its arguments."""

@@ -186,6 +186,8 @@ def receive(message: dict[str, Any]) -> None:  # noqa: C901
             send(id=number, result={"prompts": [], "nextCursor": "again"})
         case "tools/call":
             call(number, params)
+        case "tasks/get" if os.environ.get("MCP_MODE") == "mortal":
+            os._exit(3)
         case "tasks/get":
             send(id=number, result=status(params["taskId"]))
         case "tasks/result":

@@ -1,6 +1,7 @@
 """Many connections, and what they leave."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -18,6 +19,8 @@ from peers.mcprunning import Program, is_alive, run, said
 from apflow.executor.mcp import McpError
 from apflow.executor.mcp.pool import close_connections
 
+SESSIONS = 50
+MAX_BLOCKS = 40  # of memory that one closed session may leave; an open one has hundreds
 CRASHING = """
 import asyncio, json, os, sys
 from apflow.executor.mcp import McpExecutor
@@ -59,20 +62,29 @@ async def test_20_programs_leave_nothing(program: Program):
     assert len(set(program.pids)) == 21
 
 
-async def test_50_sessions_leave_nothing(peer: McpPeer):
-    inputs = {
-        "transport": "http",
-        "operation": "call_tool",
-        "tool_name": "echo",
-        "url": peer.url("/json?load"),
-    }
-    await run(inputs)
-    await close_connections()
-    before = await settled()
-    for _ in range(50):
-        await run(inputs)
-        await close_connections()
+async def test_sessions_leave_nothing(peer: McpPeer):
+    call = {"operation": "call_tool", "tool_name": "echo", "url": peer.url("/json?load")}
+
+    async def use(count: int) -> None:
+        for _ in range(count):
+            await run({"transport": "http", **call})
+            await close_connections()
+        peer.seen.clear()
+        peer.deleted.clear()
+        peer.sessions.clear()
+
+    await use(10)
+    before, processes, blocks = await settled(), children(), allocated()
+    await use(SESSIONS)
     assert (await settled())[1] <= before[1]
+    assert children() <= processes
+    assert (allocated() - blocks) / SESSIONS < MAX_BLOCKS
+
+
+def allocated() -> int:
+    """Return how many blocks of memory are allocated."""
+    gc.collect()
+    return sys.getallocatedblocks()
 
 
 async def settled() -> tuple[int, int]:

@@ -219,6 +219,14 @@ async def test_a_task_of_the_server_is_cancelled_with_the_task(program: Program)
     assert any(each.get("method") == "tasks/cancel" for each in program.messages)
 
 
+async def test_a_task_of_a_program_ends_with_it(program: Program):
+    inputs = program.calling("research", timeout=60)
+    inputs["env"]["MCP_MODE"] = "mortal"
+    with pytest.raises(McpLostError, match="code 3"):
+        await run(inputs)
+    assert len(program.pids) == 1
+
+
 async def test_the_environment_of_the_program_is_minimal(program: Program, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DATABASE_PASSWORD", "hunter2")
     environment = json.loads(said(await run(program.calling("environment"))))

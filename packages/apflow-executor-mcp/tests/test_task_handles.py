@@ -10,22 +10,27 @@ from peers.mcprunning import run, said
 
 from apflow.executor.mcp import (
     McpExecutor,
+    McpHttpError,
     McpInputRequiredError,
     McpRequestError,
     McpTimeoutError,
     McpToolError,
+    resumption,
 )
 from apflow.executor.mcp.pool import close_connections
 
 pytestmark = pytest.mark.skipif(find_spec("mcp_types") is None, reason="takes mcp 2")
 WORKING = {"status": "working", "statusMessage": "half of it"}
+CUT: dict[str, Any] = {"lost": None}  # the server closes the connection instead of a response
 DONE = {"content": [{"type": "text", "text": "done"}]}
 ASKS = {"name": {"method": "elicitation/create", "params": {"message": "Who?", "requestedSchema": {}}}}
 
 
 @pytest.fixture(autouse=True)
-async def closed(peer: McpPeer):
+async def closed(peer: McpPeer, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(resumption, "FIRST_DELAY_SECONDS", 0.01)
     peer.seen.clear()
+    peer.tasks.clear()
     yield
     await close_connections()
 
@@ -84,3 +89,34 @@ async def test_the_server_is_asked_at_the_interval_that_it_names(peer: McpPeer):
     with pytest.raises(McpTimeoutError):
         await run(calling(peer, slow, timeout=1.5))
     assert peer.methods("/tasks").count("tasks/get") == 1  # after the interval of the first state
+
+
+async def test_a_task_is_taken_up_again_when_the_connection_was_lost(peer: McpPeer):
+    states = [WORKING, CUT, CUT, {"lost": 503}, WORKING, {"status": "completed", "result": DONE}]
+    assert said(await run(calling(peer, *states))) == "done"
+    assert peer.methods("/tasks").count("tools/call") == 1
+    assert peer.methods("/tasks").count("server/discover") == 4  # once for each connection
+    assert "initialize" not in peer.methods("/tasks")  # HTTP 503 does not mean that a handshake is needed
+
+
+async def test_a_server_that_does_not_return_is_waited_for_until_the_timeout(peer: McpPeer):
+    with pytest.raises(McpTimeoutError, match="connection was lost before") as caught:
+        await run(calling(peer, WORKING, CUT, timeout=1.5))
+    assert "/tasks" in str(caught.value)
+    assert peer.methods("/tasks").count("tools/call") == 1
+
+
+async def test_a_server_that_refuses_is_not_connected_to_again(peer: McpPeer):
+    with pytest.raises(McpHttpError, match="403"):
+        await run(calling(peer, WORKING, {"lost": 403}, {"status": "completed", "result": DONE}))
+
+
+async def test_a_task_is_cancelled_over_a_new_connection_if_its_own_is_lost(peer: McpPeer):
+    calling_it = asyncio.ensure_future(run(calling(peer, WORKING, CUT, WORKING, timeout=60)))
+    await asyncio.to_thread(peer.until_seen, "/tasks", "tasks/get")
+    while peer.tasks["t-1"] != [WORKING]:  # the connection was cut
+        await asyncio.sleep(0.01)
+    calling_it.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling_it
+    assert peer.methods("/tasks")[-1] == "tasks/cancel"

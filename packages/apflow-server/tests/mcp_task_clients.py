@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, ClassVar, Literal
 
+import httpx
 from mcp import ClientSession
 from mcp.client.extension import ResultClaim
 from mcp.client.streamable_http import streamable_http_client
@@ -88,3 +90,40 @@ async def task_client(
         session: Any = await stack.enter_async_context(ClientSession(streams[0], streams[1], **more))
         await session.discover()
         yield TaskClient(session)
+
+
+@asynccontextmanager
+async def listening(
+    url: str, task_ids: Sequence[str], headers: Mapping[str, str] | None = None, *, declares: bool = True
+) -> AsyncGenerator[AsyncIterator[dict[str, Any]]]:
+    """Subscribe to tasks by a raw request, because the official client cannot; yield what the stream has."""
+    method = "subscriptions/listen"
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {"extensions": {TASKS: {}}} if declares else {},
+    }
+    params = {"notifications": {"taskIds": list(task_ids)}, "_meta": meta}
+    sent = {
+        "Accept": "application/json, text/event-stream",
+        "Mcp-Method": method,
+        "Mcp-Protocol-Version": "2026-07-28",
+    }
+    async with (
+        httpx.AsyncClient(timeout=30) as client,
+        client.stream(
+            "POST",
+            f"{url}/mcp",
+            json={"jsonrpc": "2.0", "id": "listen-1", "method": method, "params": params},
+            headers=sent | dict(headers or {}),
+        ) as answer,
+    ):
+        yield _messages(answer)
+
+
+async def _messages(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    if answer.headers["content-type"].startswith("application/json"):
+        yield json.loads(await answer.aread())
+        return
+    async for line in answer.aiter_lines():
+        if line.startswith("data: "):
+            yield json.loads(line.removeprefix("data: "))

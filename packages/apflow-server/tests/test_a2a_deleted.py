@@ -22,7 +22,7 @@ from trees import Steps, steps
 from apflow.core.settings import Settings
 
 PLAIN: dict[str, Any] = {"name": Steps.id, "inputs": {"n": 7}}
-KINDS = ("a2a.tree", "a2a.history", "a2a.context", "webhook", "webhook.ended")
+KINDS = ("tree", "a2a.context", "webhook", "webhook.ended")
 
 
 @pytest.fixture

@@ -153,6 +153,22 @@ async def test_a_dead_webhook_is_shown_and_delays_nothing(served: Served, receiv
     assert record.value["status"] == "dead"
 
 
+async def test_a_slow_webhook_delays_no_task_and_no_other_webhook(served: Served, receiver: Receiver):
+    with receiving(hangs=60) as slow:
+        async with agent(served.url) as client:
+            request = tree(*TREE)
+            request.configuration.task_push_notification_config.CopyFrom(config(slow))
+            assert last_state(await replies(client.send_message(request))) == COMPLETED
+            await until(lambda: slow.at_once)
+            other = tree({"id": "other", "name": Steps.id, "inputs": {"n": 7}})
+            other.configuration.task_push_notification_config.CopyFrom(config(receiver))
+            assert last_state(await replies(client.send_message(other))) == COMPLETED
+            await until(lambda: any(is_final(each) for each in bodies(receiver)))
+        assert slow.at_once == 1  # it has not answered the first update yet
+        slow.released.set()
+        await until(lambda: any(is_final(each) for each in bodies(slow)))
+
+
 def test_a_receiver_records_no_request_for_another_one(receiver: Receiver):
     other = receiver.url.replace("/hook", "-of-another-test/hook")
     for method in ("POST", "GET"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +14,8 @@ pytest.importorskip("mcp_types", reason="version 1 of the SDK has no extensions"
 
 from mcp.shared.exceptions import MCPError
 from mcp_clients import connected
-from mcp_task_clients import Raw, TaskClient, TaskRequest, task_client
-from serving import SECRET, Served, bearer, serving
+from mcp_task_clients import Raw, TaskClient, TaskRequest, listening, task_client
+from serving import SECRET, Served, bearer, serving, wait_for
 from test_mcp import Waiter, waiter
 
 from apflow.core.settings import Settings
@@ -189,3 +191,89 @@ async def test_a_task_is_not_kept_longer_than_the_setting_says(waiter: type[Wait
             assert first not in kept
             assert set(kept) <= {second}
             waiter.released.set()
+
+
+SUBSCRIPTION = {"io.modelcontextprotocol/subscriptionId": "listen-1"}
+
+
+def agreed(message: dict[str, Any]) -> dict[str, Any]:
+    """Return what the server has agreed to notify of."""
+    assert message["method"] == "notifications/subscriptions/acknowledged"
+    assert message["params"]["_meta"] == SUBSCRIPTION
+    return message["params"]["notifications"]
+
+
+def state_in(message: dict[str, Any]) -> dict[str, Any]:
+    """Return the state that a notification contains, without what depends on the moment."""
+    assert message["method"] == "notifications/tasks"
+    assert message["params"].pop("_meta") == SUBSCRIPTION
+    return lasting(message["params"])
+
+
+def lasting(state: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: each for name, each in state.items() if name not in ("pollIntervalMs", "resultType", "_meta")
+    }
+
+
+def following() -> list[str]:
+    """Return the names of the asyncio tasks that watch for clients."""
+    found = (each for each in gc.get_objects() if type(each) is asyncio.Task and not each.done())
+    return [name for each in found if (name := each.get_name()) in ("apflow:mcp:task", "apflow:mcp:changes")]
+
+
+async def test_a_client_that_listens_is_notified_of_the_states_of_a_task(
+    everything: Served, waiter: type[Waiter]
+):
+    async with task_client(everything.url) as client:
+        task_id = await started(client, waiter)
+        async with listening(everything.url, [task_id, "0" * 48]) as messages:
+            assert agreed(await anext(messages)) == {"taskIds": [task_id]}
+            assert state_in(await anext(messages)) == lasting(await client.get(task_id))
+            waiter.released.set()
+            async for message in messages:
+                ended = state_in(message)
+                if ended["status"] != "working":
+                    break
+        assert ended["status"] == "completed"
+        assert ended == lasting(await client.get(task_id))
+        async with listening(everything.url, [task_id]) as messages:  # of one that has ended: at once
+            agreed(await anext(messages))
+            assert state_in(await anext(messages)) == ended
+    await asyncio.to_thread(wait_for, lambda: not following())
+
+
+async def test_a_client_is_notified_of_the_progress_of_a_task(everything: Served, waiter: type[Waiter]):
+    tasks = [
+        {"id": "root", "name": "mcp_waiter", "inputs": WAITS, "dependencies": [{"id": "first"}]},
+        {"id": "first", "parent_id": "root", "name": "mcp_waiter"},
+    ]
+    async with task_client(everything.url) as client:
+        created = await client.call("tasks_execute", {"tasks": tasks, "wait": True})
+        async with listening(everything.url, [created["taskId"]]) as messages:
+            agreed(await anext(messages))
+            async for message in messages:
+                if re.search("(50|75)%", state_in(message)["statusMessage"]):  # of two tasks, one is done
+                    break
+            await client.request("tasks/cancel", created["taskId"])
+            async for message in messages:
+                if state_in(message)["status"] == "cancelled":
+                    break
+
+
+async def test_only_the_owner_of_a_task_is_notified(waiter: type[Waiter]):
+    with serving(Settings(mcp_tools=("all",), jwt_secret=SECRET)) as found:
+        async with task_client(found.url, bearer("ann")) as ann:
+            task_id = await started(ann, waiter)
+            async with listening(found.url, [task_id], bearer("bob")) as messages:
+                assert agreed(await anext(messages)) == {}
+                waiter.released.set()
+                await ann.until(task_id)
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.3):
+                        await anext(messages)
+
+
+async def test_tasks_are_for_clients_that_declare_the_extension(everything: Served):
+    async with listening(everything.url, ["0" * 48], declares=False) as messages:
+        assert (await anext(messages))["error"]["code"] == -32021

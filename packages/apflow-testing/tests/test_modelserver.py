@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -87,3 +89,20 @@ def test_it_records_what_it_was_asked_and_by_which_key(server: ModelServer):
     [request] = server.requests
     assert (request.wire, request.path, request.api_key) == ("openai", "/v1/chat/completions", "secret")
     server.until(lambda: server.answering == 0)
+
+
+@pytest.mark.parametrize("reply", [Reply(), Reply(hang_after=0)])
+def test_its_end_closes_the_connections_that_clients_keep(reply: Reply):
+    body = json.dumps({"model": "m"}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        with model_server() as server:
+            server.script.append(reply)
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+            client.sendall(head + body)
+            server.until(lambda: len(server.requests) == 1)
+            if reply.hang_after is None:
+                client.recv(65536)
+        with contextlib.suppress(ConnectionResetError):
+            while client.recv(65536):  # raises TimeoutError where the connection stays open
+                pass

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from apflow.testing.modelwire import ANTHROPIC, OPENAI, Reply, ToolCall, stream, whole
 
@@ -67,6 +67,7 @@ class ModelServer:
         self.requests: list[ModelRequest] = []
         self.answering = 0
         self.port = 0
+        self._open: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
 
     @property
     def url(self) -> str:
@@ -105,6 +106,9 @@ class ModelServer:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
+        serving = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._open[serving] = writer
+        serving.add_done_callback(self._open.pop)
         with suppress(OSError, asyncio.IncompleteReadError):
             while (request := await _read(reader)) is not None:
                 reply = self._reply_to(request)
@@ -116,6 +120,13 @@ class ModelServer:
                 if not is_kept:
                     break
         writer.transport.abort()
+
+    async def close_connections(self) -> None:
+        """Close the connections that clients keep, and wait until the code that serves them has ended."""
+        for writer in self._open.values():
+            writer.transport.abort()
+        if self._open:
+            await asyncio.wait(list(self._open))
 
 
 @contextmanager
@@ -132,6 +143,7 @@ def model_server() -> Generator[ModelServer]:
         started.set()
         await is_over.wait()
         listening.close()
+        await server.close_connections()
 
     thread = threading.Thread(target=lambda: asyncio.run(run()), name="model-server", daemon=True)
     thread.start()

@@ -12,10 +12,11 @@ from apflow.core.model.task import Json, Task, task_label
 from apflow.core.model.tree_index import TreeIndex
 from apflow.core.planning.child_trees import ids_of_children
 from apflow.core.store.base import Change, Record, TaskStore, Transition
-from apflow.core.webhooks.webhook import ENDED_KIND, KIND, keys_of
+from apflow.core.store.tree_records import KIND, keys_of
+from apflow.core.webhooks import webhook
 
-# Kinds of records that belong to one tree: keys begin with `keys_of(root_id)`, values have `root_id`.
-KINDS_OF_TREES: Final = (KIND, ENDED_KIND, "a2a.tree", "a2a.history")
+# Kinds of records that belong to one tree. Webhooks are found by their kind, too, and therefore have others.
+KINDS_OF_TREES: Final = (KIND, webhook.KIND, webhook.ENDED_KIND)
 
 
 async def read_deletion(store: TaskStore, tasks: Sequence[Task], task_id: str, *, force: bool) -> Change:

@@ -42,7 +42,7 @@ class Access:
 
     async def _seen(self, task_id: str) -> Task | None:
         task = (await self.db.get([task_id])).get(task_id)
-        return task if task is not None and (self.is_admin or task.user_id == self.user_id) else None
+        return task if task is not None and may_see(self, task) else None
 
     async def _task(self, task_id: str, *, with_tree: bool = False) -> Task:
         """Return a task that the caller may see, by its ID or path; see `find_by_path`.
@@ -69,3 +69,8 @@ class Access:
         if not self.is_admin and any(each not in (None, self.user_id) for each in claimed):
             raise ForbiddenError("Only an admin may create tasks for another user.")
         return self.user_id
+
+
+def may_see(caller: Access, task: Task) -> bool:
+    """Return whether a caller may see a task."""
+    return caller.is_admin or task.user_id == caller.user_id

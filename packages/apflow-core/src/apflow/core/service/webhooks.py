@@ -44,7 +44,8 @@ class WebhookService(Access):
 
     async def _withdraw_webhook(self, root_id: str, webhook_id: str | None) -> None:
         """Remove a webhook whose run did not start."""
-        from apflow.core.webhooks.webhook import KIND, keys_of
+        from apflow.core.store.tree_records import keys_of
+        from apflow.core.webhooks.webhook import KIND
 
         if webhook_id is not None:
             await self.db.remove_record(KIND, f"{keys_of(root_id)}{webhook_id}")
@@ -113,7 +114,8 @@ class WebhookService(Access):
         return next((each for each in first if each.id == webhook_id), webhook), False
 
     async def _webhooks_of(self, root_id: str) -> list[Webhook]:
-        from apflow.core.webhooks.webhook import ENDED_KIND, KIND, Webhook, keys_of
+        from apflow.core.store.tree_records import keys_of
+        from apflow.core.webhooks.webhook import ENDED_KIND, KIND, Webhook
 
         found = {
             record.key: Webhook.of(record)

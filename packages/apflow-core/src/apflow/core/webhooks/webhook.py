@@ -8,7 +8,6 @@ references. Of a webhook that the settings name, neither the URL nor the secret 
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 import secrets
 from collections.abc import Mapping
@@ -28,11 +27,11 @@ from apflow.core.payload.secrets import mask, refuse_masked
 from apflow.core.permissions.origin import Origin, as_json, authors_of
 from apflow.core.permissions.secret_policy import WEBHOOK, Author
 from apflow.core.store.base import Record
+from apflow.core.store.tree_records import keys_of
 
 KIND = "webhook"
 ENDED_KIND = "webhook.ended"  # a separate kind, so that the sender does not read ended webhooks again
 MAX_PER_TREE = 20
-MAX_ID_LENGTH = 900  # bytes of an ID that is part of a key; a longer one is hashed
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what every such secret begins with (Standard Webhooks)
 MADE_BYTES = 32  # of a generated secret
 
@@ -203,12 +202,6 @@ class Webhook:
             "headers": mask(self.headers),
             "url": self.url if self.setting is None else f"APFLOW_{self.setting.upper()}",
         }
-
-
-def keys_of(root_id: str) -> str:
-    """Return the prefix of the keys of a tree's webhooks; an ID that is too long for a key is hashed."""
-    raw = root_id.encode()
-    return f"{root_id}/" if len(raw) <= MAX_ID_LENGTH else f"sha256:{hashlib.sha256(raw).hexdigest()}/"
 
 
 def read_config(config: Mapping[str, Json]) -> WebhookConfig:

@@ -29,6 +29,7 @@ from http import HTTPStatus
 from apflow.core.errors import ExecutorError
 
 METHOD_NOT_FOUND = -32601
+UNAVAILABLE_STATUSES = frozenset({408, 429, 502, 503, 504})  # of a server that may answer later
 
 
 class McpError(ExecutorError):

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from apflow.core.capture.task_log import output_log
-from apflow.core.errors import SecretHostRefusedError
+from apflow.core.errors import ApflowError, SecretHostRefusedError
 from apflow.core.extensions.executor import BaseTask, InputsSchema
 from apflow.core.permissions.origin import check_host, current_origin
 from apflow.core.process.late_import import import_late
 from apflow.core.settings import settings_now
-from apflow.executor.mcp.errors import McpSessionEndedError, McpTimeoutError
+from apflow.executor.mcp.errors import McpTimeoutError
 from apflow.executor.mcp.link import Link, Listener
 from apflow.executor.mcp.request import HttpTarget, McpRequest, read_request
 from apflow.executor.mcp.schema import SCHEMA
 
 if TYPE_CHECKING:
     from apflow.executor.mcp.pool import Connections
+    from apflow.executor.mcp.resumption import Resumption
     from apflow.executor.mcp.sampling import Sampler
+    from apflow.executor.mcp.sdk import Session
+
+CANCEL_SECONDS: Final = 3.0  # to connect to a lost server and cancel its task
+
+T = TypeVar("T")
 
 LEVELS = {
     "debug": "DEBUG",
@@ -41,6 +50,7 @@ class McpExecutor(BaseTask):
     uses_net_policy = True  # and a program gets no secret that is granted for certain hosts
     _fraction = 0.0  # of the work, as the server has reported it
     _link: Link | None = None
+    _resumption: Resumption | None = None
 
     async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Perform the operation on a connection that the tasks of the tree share.
@@ -60,14 +70,11 @@ class McpExecutor(BaseTask):
         limit = asyncio.timeout(request.timeout)
         try:
             async with limit:
-                try:
-                    result = await self._perform(request, connections, sampler)
-                except McpSessionEndedError:  # it did not act on the request
-                    result = await self._perform(request, connections, sampler)
+                result = await self._complete(request, connections, sampler)
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            where, note = request.target.shown, self._link.note if self._link is not None else ""
+            where, note = request.target.shown, self._note()
             raise McpTimeoutError(where, request.operation, request.timeout, note) from error
         return {
             "success": True,
@@ -85,11 +92,39 @@ class McpExecutor(BaseTask):
 
         return Sampler(model, self)
 
-    async def _perform(
+    async def _complete(
         self, request: McpRequest, connections: Connections, sampler: Sampler | None
     ) -> dict[str, Any]:
-        from apflow.executor.mcp.operations import perform
+        """Perform the operation. A task of the server outlasts connections: it is followed over new ones."""
+        from apflow.executor.mcp.operations import abandon, perform
+        from apflow.executor.mcp.resumption import Resumption
 
+        use = partial(self._use, request, connections, sampler)
+        resumption = self._resumption = Resumption(isinstance(request.target, HttpTarget))
+        task = resumption.task
+        try:
+            while True:
+                try:
+                    return await use(lambda each: perform(each, request, self._on_progress, task, sampler))
+                except ApflowError as error:
+                    delay = resumption.delay_after(error)
+                    self.log(f"{error} It is connected to again in {delay:g} s.", level="WARNING")
+                await asyncio.sleep(delay)
+        except asyncio.CancelledError:
+            if task.is_running:  # no connection is left
+                with suppress(ApflowError, TimeoutError):
+                    async with asyncio.timeout(CANCEL_SECONDS):
+                        await use(lambda each: abandon(each, request, task))
+            raise
+
+    async def _use(
+        self,
+        request: McpRequest,
+        connections: Connections,
+        sampler: Sampler | None,
+        send: Callable[[Session], Awaitable[T]],
+    ) -> T:
+        """Return what `send` returns, which is given a session with the server."""
         target = request.target
         if isinstance(target, HttpTarget):
             check_host(target.host, target.port)  # a kept connection resolves nothing
@@ -100,7 +135,13 @@ class McpExecutor(BaseTask):
         listener = Listener(self._log, output_log("stderr"))
         async with connections.use(key, target, listener, sampler) as used:
             self._link = used.link
-            return await used.call(lambda session: perform(session, request, self._on_progress, sampler))
+            return await used.call(send)
+
+    def _note(self) -> str:
+        """Return what may explain why no response came; else an empty string."""
+        note = self._link.note if self._link is not None else ""
+        lost = self._resumption.lost if self._resumption is not None else None
+        return note or ("" if lost is None else f"The connection was lost before: {lost}")
 
     async def _on_progress(self, progress: float, total: float | None, message: str | None) -> None:
         """Report the progress of the server. Without a total, only its message."""

@@ -19,6 +19,7 @@ import httpx
 from apflow.core.errors import ApflowError
 from apflow.core.permissions.file_policy import read_certificates
 from apflow.executor.mcp.errors import (
+    UNAVAILABLE_STATUSES,
     McpConnectError,
     McpError,
     McpHttpError,
@@ -39,7 +40,7 @@ CANCEL_SECONDS: Final = 1.0  # for the server to accept that requests were cance
 POLL_INTERVAL_SECONDS: Final = 0.02
 KINDS: Final = ("application/json", "text/event-stream")
 CREDENTIAL_STATUSES: Final = (401, 403, 407)
-PROBE: Final = "server/discover"  # any refusal means that the server needs a handshake
+PROBE: Final = "server/discover"  # a refusal means that the server needs a handshake
 SESSION_ID: Final = "mcp-session-id"
 
 
@@ -101,7 +102,6 @@ class _Reporting(httpx.AsyncBaseTransport):
         """Send a request; return the response, whose body is bounded."""
         number, method = _message_of(request)
         needs_response = number is not None or (self._target.is_sse and request.method == "GET")
-        is_essential = needs_response and method != PROBE
         if needs_response and self._link.failure is not None:  # the library continues after a failed probe
             raise httpx.ConnectError(str(self._link.failure))
         try:
@@ -110,6 +110,8 @@ class _Reporting(httpx.AsyncBaseTransport):
             if needs_response:
                 self._link.fail(_connect_error(self._link.shown, error))
             raise
+        is_refusable = method == PROBE and response.status_code not in UNAVAILABLE_STATUSES
+        is_essential = needs_response and not is_refusable
         if method == "notifications/cancelled":
             self._link.cancellations_sent += 1
         if is_essential and not response.is_success:

@@ -19,7 +19,7 @@ from apflow.executor.mcp.request import McpRequest
 from apflow.executor.mcp.sampling import METHOD as SAMPLING
 from apflow.executor.mcp.sampling import Sampler, SamplingRefusedError
 from apflow.executor.mcp.sdk import OnProgress, RpcError, Session, is_closed, rpc_error
-from apflow.executor.mcp.task_handle import TaskFailedError, follow, handle_in
+from apflow.executor.mcp.task_handle import RemoteTask, TaskFailedError, cancel, follow, handle_in
 
 PARSE_ERROR: Final = -32700
 MAX_PAGES: Final = 10_000
@@ -30,11 +30,13 @@ Json = Any
 
 
 async def perform(
-    session: Session, request: McpRequest, on_progress: OnProgress, sampler: Sampler | None = None
+    session: Session, request: McpRequest, on_progress: OnProgress, task: RemoteTask, sampler: Sampler | None
 ) -> dict[str, Json]:
     """Perform an operation; return the result of the protocol, of all pages for a list.
 
     Args:
+        task: is filled in if the server runs the call as a separate task. If it is known already, from a
+            connection that was lost, it is followed, and the tool is not called again.
         sampler: answers requests of the server for a language model; None: they are refused.
 
     Raises:
@@ -47,7 +49,7 @@ async def perform(
     calls = _Calls(session, request, sampler)
     match request.operation:
         case "call_tool":
-            result = await calls.tool(on_progress)
+            result = await calls.tool(on_progress, task)
             if result.get("isError") is True:
                 raise McpToolError(request.name, _text_of(result))
         case "read_resource":
@@ -64,6 +66,11 @@ async def perform(
             result["resourceTemplates"] = await calls.templates()
     calls.weigh(result)
     return result
+
+
+async def abandon(session: Session, request: McpRequest, task: RemoteTask) -> None:
+    """Ask the server to cancel a task that is followed no longer."""
+    await cancel(task, _Calls(session, request, None).send)
 
 
 class _Calls:
@@ -115,24 +122,17 @@ class _Calls:
         except SamplingRefusedError as error:
             raise McpInputRequiredError(self._where, method, str(error)) from error
 
-    async def tool(self, on_progress: OnProgress) -> dict[str, Json]:
+    async def tool(self, on_progress: OnProgress, task: RemoteTask) -> dict[str, Json]:
         """Return the result of a call of a tool, also of one that the server runs as a separate task."""
-        params: dict[str, Json] = {
-            "name": self._request.name,
-            "arguments": dict(self._request.arguments or {}),
-        }
-        try:
-            result = await self.send("tools/call", params, on_progress)
-        except McpRequestError as error:
-            if error.code != METHOD_NOT_FOUND:
-                raise
-            # So a server refuses to call a tool that it only runs as a task.
-            result = await self.send("tools/call", {**params, "task": {}}, on_progress)
-        handle = handle_in(result)
+        handle = task.handle
         if handle is None:
-            return result
+            result = await self._call(on_progress)
+            handle = handle_in(result)
+            if handle is None:
+                return result
         try:
             return await follow(
+                task,
                 handle,
                 self.send,
                 lambda message: on_progress(0.0, None, message),
@@ -143,6 +143,19 @@ class _Calls:
                 said = f"the server has cancelled its task: {error.message}"
                 raise McpToolError(self._request.name, said) from error
             raise McpRequestError(self._where, "tools/call", error.code, error.message) from error
+
+    async def _call(self, on_progress: OnProgress) -> dict[str, Json]:
+        params: dict[str, Json] = {
+            "name": self._request.name,
+            "arguments": dict(self._request.arguments or {}),
+        }
+        try:
+            return await self.send("tools/call", params, on_progress)
+        except McpRequestError as error:
+            if error.code != METHOD_NOT_FOUND:
+                raise
+            # So a server refuses to call a tool that it only runs as a task.
+            return await self.send("tools/call", {**params, "task": {}}, on_progress)
 
     async def pages(self, method: str, name: str) -> list[Json]:
         """Return the entries of a list, of all pages."""

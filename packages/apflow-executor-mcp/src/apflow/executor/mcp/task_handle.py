@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from apflow.executor.mcp.errors import McpInputRequiredError
@@ -46,6 +46,11 @@ class Handle:
         return {"taskId": self.state["taskId"]}
 
     @property
+    def has_ended(self) -> bool:
+        """Whether its state is final."""
+        return self.state.get("status") in ENDED
+
+    @property
     def interval(self) -> float:
         """Seconds until its state should be requested again."""
         given = self.state.get("pollIntervalMs" if self.is_modern else "pollInterval")
@@ -63,7 +68,23 @@ def handle_in(result: Mapping[str, Json]) -> Handle | None:
     return None
 
 
+@dataclass(slots=True)
+class RemoteTask:
+    """What is known of the task of the server that a call becomes. It outlasts connections."""
+
+    handle: Handle | None = None
+    reported: object = None  # the last status message
+    answered: set[str] = field(default_factory=set[str])  # keys of what the task has asked for
+    is_cancelled: bool = False  # the server was asked to cancel it
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server may still work on it."""
+        return not (self.handle is None or self.is_cancelled or self.handle.has_ended)
+
+
 async def follow(
+    task: RemoteTask,
     handle: Handle,
     send: Send,
     on_message: Callable[[str], Awaitable[object]],
@@ -72,8 +93,11 @@ async def follow(
     """Return the result of a task of the server, once it has ended.
 
     If what the task asks for cannot be answered, or the caller is cancelled, so is the task of the server.
+    If the connection is lost, the same task can be followed over another one.
 
     Args:
+        task: is kept up to date.
+        handle: the last known state.
         send: sends a request.
         on_message: called with each new status message.
         answer: returns the responses to what the task asks for, by key, or raises an error. It is given None
@@ -82,23 +106,23 @@ async def follow(
     Raises:
         TaskFailedError: the task ended without a result.
     """
-    message: object = None
-    answered: set[str] = set()
+    task.handle = handle
     try:
-        while handle.state.get("status") not in ENDED:
-            if handle.state.get("statusMessage") not in (None, message):
-                message = handle.state["statusMessage"]
+        while not handle.has_ended:
+            message = handle.state.get("statusMessage")
+            if message not in (None, task.reported):
+                task.reported = message
                 await on_message(str(message))
             if handle.state.get("status") == "input_required":
-                asked = _unanswered(handle, answered) if handle.is_modern else None
+                asked = _unanswered(handle, task.answered) if handle.is_modern else None
                 if asked is None or asked:
                     responses = await answer(asked)
-                    answered |= responses.keys()
                     await send("tasks/update", handle.name | {"inputResponses": responses})
+                    task.answered |= responses.keys()
             await asyncio.sleep(handle.interval)
-            handle = Handle(await send("tasks/get", handle.name), handle.is_modern)
+            handle = task.handle = Handle(await send("tasks/get", handle.name), handle.is_modern)
     except (asyncio.CancelledError, McpInputRequiredError):
-        await _cancel(handle, send)
+        await cancel(task, send)
         raise
     return _result_of(handle) if handle.is_modern else await send("tasks/result", handle.name)
 
@@ -120,7 +144,10 @@ def _result_of(handle: Handle) -> dict[str, Json]:
     raise TaskFailedError(None, str(state.get("statusMessage") or "it gives no reason"))
 
 
-async def _cancel(handle: Handle, send: Send) -> None:
+async def cancel(task: RemoteTask, send: Send) -> None:
+    """Ask the server to cancel a task. It may refuse, or not answer."""
+    assert task.handle is not None
+    task.is_cancelled = True
     with suppress(Exception):
         async with asyncio.timeout(CANCEL_SECONDS):
-            await send("tasks/cancel", handle.name)
+            await send("tasks/cancel", task.handle.name)

@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Final, cast
 
 from apflow.core.model.task import Json, Task
+from apflow.core.service.access import may_see
 from apflow.core.service.task_service import TaskService
 from apflow.core.store.base import Record, TaskStore
-from apflow.core.webhooks.webhook import keys_of
+from apflow.core.store.tree_records import KIND as TREE_KIND
+from apflow.core.store.tree_records import keys_of
 
-TREE_KIND: Final = "a2a.tree"  # key: `_key`
 CONTEXT_KIND: Final = "a2a.context"  # key: hashes of the owner and its context, then of the ID of the root
 MAX_EXECUTIONS: Final = 1000  # of one tree, in its record
 
@@ -197,7 +198,7 @@ def _is_of(executions: Executions, context_id: str, tenant: str) -> bool:
 def _visible(service: TaskService, task: Task | None) -> Task | None:
     if task is None or task.id != task.root_id:
         return None
-    return task if service.is_admin or task.user_id == service.user_id else None
+    return task if may_see(service, task) else None
 
 
 async def _index(service: TaskService, executions: Executions) -> None:
@@ -215,7 +216,7 @@ async def _free_number(db: TaskStore, root_id: str, number: int) -> int:
 
 
 def _key(root_id: str) -> str:
-    return f"{keys_of(root_id)}executions"
+    return f"{keys_of(root_id)}a2a/executions"
 
 
 def _scope(service: TaskService, tenant: str) -> str:

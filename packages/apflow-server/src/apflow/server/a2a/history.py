@@ -19,12 +19,11 @@ from apflow.core.model.task import Json
 from apflow.core.payload.json_value import dumps
 from apflow.core.payload.secrets import mask
 from apflow.core.store.base import Record
-from apflow.core.webhooks.webhook import keys_of
+from apflow.core.store.tree_records import KIND, keys_of
 from apflow.server.a2a.calls import Call
 from apflow.server.a2a.executions import Execution, created_at
 from apflow.server.a2a.values import MAX_DEPTH
 
-KIND: Final = "a2a.history"  # one record for each execution
 MAX_MESSAGES: Final = 100  # of one task; then, the oldest are dropped
 MAX_MESSAGE_BYTES: Final = 64 << 10  # of JSON; the parts of a larger message are left out
 MAX_BYTES: Final = 512 << 10  # of all messages of one task
@@ -92,4 +91,5 @@ def _messages(record: Record | None, execution: Execution) -> list[dict[str, Jso
 
 
 def _key(execution: Execution) -> str:
-    return f"{keys_of(execution.root.id)}{execution.run.number:09d}"
+    """Return the key of the record of an execution."""
+    return f"{keys_of(execution.root.id)}a2a/history/{execution.run.number:09d}"

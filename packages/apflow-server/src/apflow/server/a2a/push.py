@@ -16,6 +16,7 @@ from apflow.core.errors import InvalidInputError
 from apflow.core.model.event import FINAL, EventType
 from apflow.core.model.task import Json, utc_now
 from apflow.core.settings import Settings
+from apflow.core.store.tree_records import keys_of
 from apflow.core.webhooks.registration import check_config
 from apflow.core.webhooks.webhook import (
     ENDED_KIND,
@@ -23,7 +24,6 @@ from apflow.core.webhooks.webhook import (
     MAX_PER_TREE,
     Webhook,
     WebhookConfig,
-    keys_of,
     new_webhook,
 )
 from apflow.server.a2a.calls import LEGACY, Call

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -34,6 +34,14 @@ class Event(NamedTuple):
     at: float
 
 
+@dataclass(slots=True, eq=False)
+class Kept:
+    """The events of one session that are kept, oldest first."""
+
+    events: deque[Event] = field(default_factory=deque[Event])
+    size: int = 0
+
+
 @dataclass
 class Bounds:
     """What the events of all sessions of a server share.
@@ -53,47 +61,68 @@ class Bounds:
     max_total_bytes: int = MAX_TOTAL_BYTES
 
     def __post_init__(self) -> None:
-        self._sessions: weakref.WeakSet[SessionEvents] = weakref.WeakSet()
+        self._total = 0
+        self._order: OrderedDict[tuple[Kept, int], None] = OrderedDict()  # of all events, oldest first
+        self._ended: deque[Kept] = deque()  # of sessions that are gone
 
     def new_session(self) -> SessionEvents:
         """Return the events of a new session. They are dropped with the session."""
         session = SessionEvents(self)
-        self._sessions.add(session)
+        # A finalizer may run in the middle of any other code: it changes nothing else.
+        weakref.finalize(session, self._ended.append, session.kept)
         return session
 
     @property
     def total_bytes(self) -> int:
         """The size of all events that are kept."""
-        return sum(each.size for each in self._sessions)
+        self._drop_ended()
+        return self._total
 
-    def make_room(self) -> None:
-        """Drop the oldest events until all sessions together are within the bound."""
-        total = self.total_bytes
-        while total > self.max_total_bytes:
-            holding = [each for each in self._sessions if each.events]
-            total -= min(holding, key=lambda each: each.events[0].at).drop_first()
+    def keep(self, kept: Kept, event: Event) -> None:
+        """Keep one more event, and drop others until the session and all sessions are within their bounds."""
+        kept.events.append(event)
+        kept.size += event.size
+        self._total += event.size
+        self._order[kept, event.number] = None
+        self._drop_ended()
+        self.drop_expired(kept)
+        while len(kept.events) > self.max_events or kept.size > self.max_bytes:
+            self._drop_first(kept)
+        while self._total > self.max_total_bytes:
+            self._drop_first(next(iter(self._order))[0])
+
+    def drop_expired(self, kept: Kept) -> None:
+        """Drop the events of a session that are kept too long."""
+        now = self.clock()
+        while kept.events and now - kept.events[0].at > self.max_seconds:
+            self._drop_first(kept)
+
+    def _drop_first(self, kept: Kept) -> None:
+        dropped = kept.events.popleft()
+        kept.size -= dropped.size
+        self._total -= dropped.size
+        del self._order[kept, dropped.number]
+
+    def _drop_ended(self) -> None:
+        while self._ended:
+            kept = self._ended.popleft()
+            while kept.events:
+                self._drop_first(kept)
 
 
 class SessionEvents:
     """The events of one session: an event store of the SDK."""
 
     def __init__(self, bounds: Bounds) -> None:
-        self.events: deque[Event] = deque()
-        self.size = 0
+        self.kept = Kept()
         self._bounds, self._count = bounds, 0
 
     async def store_event(self, stream_id: str, message: Any) -> str:
         """Keep a message and return the ID of its event."""
-        bounds, now = self._bounds, self._bounds.clock()
         size = OVERHEAD_BYTES + (0 if message is None else len(message.model_dump_json()))
         self._count += 1
-        event = Event(self._count, stream_id, message, size, now)
-        self.events.append(event)
-        self.size += size
-        self._drop_expired(now)
-        while len(self.events) > bounds.max_events or self.size > bounds.max_bytes:
-            self.drop_first()
-        bounds.make_room()
+        event = Event(self._count, stream_id, message, size, self._bounds.clock())
+        self._bounds.keep(self.kept, event)
         return _id_of(event)
 
     async def replay_events_after(self, last_event_id: str, send_callback: Send) -> str | None:
@@ -108,24 +137,14 @@ class SessionEvents:
             return None
         if int(number) > self._count:
             return None
-        self._drop_expired(self._bounds.clock())
-        followed = [each for each in self.events if each.stream == stream and each.number > int(number)]
+        self._bounds.drop_expired(self.kept)
+        followed = [each for each in self.kept.events if each.stream == stream and each.number > int(number)]
         for event in followed:
             if event.message is not None:
                 await send_callback(self._bounds.make(event.message, _id_of(event)))
                 if self._bounds.is_last(event.message):
                     return None
         return stream
-
-    def drop_first(self) -> int:
-        """Drop the oldest event and return its size."""
-        dropped = self.events.popleft()
-        self.size -= dropped.size
-        return dropped.size
-
-    def _drop_expired(self, now: float) -> None:
-        while self.events and now - self.events[0].at > self._bounds.max_seconds:
-            self.drop_first()
 
 
 def _id_of(event: Event) -> str:

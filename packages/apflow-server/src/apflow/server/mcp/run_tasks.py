@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, cast
@@ -16,9 +17,12 @@ from typing import Final, NamedTuple, cast
 from apflow.core.model.event import FINAL, EventType, TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, to_json
+from apflow.core.model.tree import tree_status
 from apflow.core.planning.run_start import has_unended_run
+from apflow.core.service.access import may_see
 from apflow.core.store.base import TaskStore
-from apflow.server.mcp.calls import Calls
+from apflow.server.mcp.calls import Calls, events_of
+from apflow.server.mcp.changes import batched
 from apflow.server.mcp.exchange import Exchange
 from apflow.server.mcp.runs import Runs, outcome_of
 from apflow.server.mcp.tool_results import result_of
@@ -30,6 +34,7 @@ MIN_POLL_SECONDS: Final = 0.5
 MAX_POLL_SECONDS: Final = 5.0
 POLLS: Final = 10  # the interval is the age of the task divided by this, within its bounds
 PAGE: Final = 500  # events
+ENDED: Final = ("completed", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -102,22 +107,29 @@ class RunTasks:
         """Return the state of a task, with its result at the end; None where the caller has no such task."""
         calls = self._calls_of(exchange)
         found = await _find(calls, task_id)
+        return None if found is None else await _state(calls, task_id, found)
+
+    async def follow(self, exchange: Exchange, task_id: str) -> AsyncGenerator[dict[str, Json], None]:
+        """Yield the state of a task, now and after changes, until it has ended or is there no longer."""
+        calls = self._calls_of(exchange)
+        found = await _find(calls, task_id)
         if found is None:
-            return None
-        task, root = found.task, found.root
-        if found.is_running:
-            message = f"The run is {found.status['status']}; {found.status['progress']:.0%} of it is done."
-            return _shown(task_id, task, "working", message, found.status["updated_at"])
-        ended, is_latest = await _end_of(calls.service.db, task)
-        if ended is None or is_latest:
-            outcome = await outcome_of(calls, task.executed)
-        else:
-            outcome = _earlier_outcome(task, ended)
-        moment = to_json(ended.timestamp if ended is not None else root.updated_at)
-        if outcome["status"] == TaskStatus.CANCELLED:  # the root's error says who has cancelled it
-            return _shown(task_id, task, "cancelled", root.error or outcome["message"], moment)
-        shown = _shown(task_id, task, "completed", outcome["message"], moment)
-        return shown | {"result": result_of(task.tool, outcome)}
+            return
+        shown = await _state(calls, task_id, found)
+        yield shown
+        if not found.is_running:
+            return
+        events = events_of(calls, found.task.root_id, found.task.after)
+        async with aclosing(batched(events)) as changes:
+            async for _ in changes:
+                state = await self.get(exchange, task_id)
+                if state is None:
+                    return
+                if any(state[name] != shown[name] for name in ("status", "statusMessage")):
+                    shown = state
+                    yield shown
+                if state["status"] in ENDED:
+                    return
 
     async def update(self, exchange: Exchange, task_id: str, responses: Mapping[str, Json]) -> bool:
         """Return whether the caller has this task. Runs ask nothing, so responses belong to no request."""
@@ -137,8 +149,8 @@ class RunTasks:
 
 class _Found(NamedTuple):
     task: RunTask
-    status: dict[str, Json]  # of the tree
     root: Task
+    tree: Sequence[Task]
 
     @property
     def is_running(self) -> bool:
@@ -156,11 +168,29 @@ async def _find(calls: Calls, task_id: str) -> _Found | None:
     task = RunTask(**cast("dict[str, Json]", record.value))
     if task.is_expired:
         return None
-    [status] = await calls.call("tasks.running.status", {"task_ids": [task.root_id]})
-    root = (await calls.service.db.get([task.root_id])).get(task.root_id)
-    if root is None or status["status"] == "not_found":
-        return None
-    return _Found(task, status, root)
+    tree = await calls.service.db.tree(task.root_id)
+    root = next((each for each in tree if each.id == task.root_id), None)
+    return _Found(task, root, tree) if root is not None and may_see(calls.service, root) else None
+
+
+async def _state(calls: Calls, task_id: str, found: _Found) -> dict[str, Json]:
+    """Return the state of a task, with its result at the end."""
+    task, root = found.task, found.root
+    if found.is_running:
+        tree = tree_status(found.tree, root.id)
+        message = f"The run is {tree.status}; {tree.progress:.0%} of it is done."
+        updated_at = max((each.updated_at for each in found.tree if each.updated_at), default=None)
+        return _shown(task_id, task, "working", message, to_json(updated_at))
+    ended, is_latest = await _end_of(calls.service.db, task)
+    if ended is None or is_latest:
+        outcome = await outcome_of(calls, task.executed)
+    else:
+        outcome = _earlier_outcome(task, ended)
+    moment = to_json(ended.timestamp if ended is not None else root.updated_at)
+    if outcome["status"] == TaskStatus.CANCELLED:  # the root's error says who has cancelled it
+        return _shown(task_id, task, "cancelled", root.error or outcome["message"], moment)
+    shown = _shown(task_id, task, "completed", outcome["message"], moment)
+    return shown | {"result": result_of(task.tool, outcome)}
 
 
 def _is_id(task_id: str) -> bool:

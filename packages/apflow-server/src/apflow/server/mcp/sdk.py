@@ -6,6 +6,7 @@ classes of the SDK, whose names and registration differ between the two versions
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -20,7 +21,7 @@ from mcp.server.auth.provider import AccessToken
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from pydantic import AnyUrl
+from pydantic import AnyUrl, BaseModel
 from starlette.types import Receive, Scope, Send
 
 from apflow.core.model.task import Json
@@ -29,12 +30,12 @@ from apflow.server.mcp.events import Bounds
 from apflow.server.mcp.exchange import (
     HEADER_MISMATCH,
     INTERNAL,
+    INVALID_PARAMS,
     METHOD_NOT_FOUND,
     Exchange,
     Handler,
     ProtocolError,
     Report,
-    missing_extension,
 )
 from apflow.server.mcp.handlers import INSTRUCTIONS, NAME, Handlers, version
 from apflow.server.mcp.tasks import EXTENSION
@@ -49,6 +50,10 @@ NEEDS_INPUT: Final = "input_required"  # the `resultType` of a result that asks 
 IS_TASK: Final = "task"  # the `resultType` of a task instead of the result
 CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"  # the key in `_meta`
 NAME_HEADER: Final = "mcp-name"
+# What `subscriptions/listen` can subscribe to. The lists never change, so that nothing follows for them.
+SUBSCRIBABLE: Final = (
+    "toolsListChanged", "promptsListChanged", "resourcesListChanged", "resourceSubscriptions", "taskIds",
+)  # fmt: skip
 
 # The names of the classes in `mcp.types`: of the request, of its parameters, and of its result.
 CLASSES: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -176,7 +181,7 @@ def _second_server(handlers: Handlers, by_method: Mapping[str, Handler]) -> Any:
     for method, handler in by_method.items():
         _, params, result = CLASSES[method]
         server.add_request_handler(method, getattr(types, params), _second(handler, getattr(types, result)))
-    listen = _listening(handlers.updates)
+    listen = _second(_listening(handlers), None)
     server.add_request_handler("subscriptions/listen", types.SubscriptionsListenRequestParams, listen)
     for method, handler in handlers.tasks.by_method.items():
         server.add_request_handler(method, _task_params(), _of_extension(handler))
@@ -233,25 +238,57 @@ class _SecondSubscriber:
         self._connection.exit_stack.callback(callback)
 
 
-def _listening(updates: Updates) -> Callable[[Any, Any], Any]:
-    """Return the handler of `subscriptions/listen`, by which clients since 2026-07-28 subscribe."""
-    from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
+class _Notification(BaseModel):
+    """A notification as it is on the wire."""
 
-    async def listen(context: Any, params: Any) -> Any:
-        given = cast("dict[str, Any]", context.params or {})
-        asked = cast("dict[str, Any]", given.get("notifications") or {})
-        if asked.get("taskIds") and EXTENSION not in _extensions_of(context, context.params):
-            raise _sdk_error(missing_extension(EXTENSION))
-        uris = [str(each) for each in params.notifications.resource_subscriptions or ()]
-        bus = InMemorySubscriptionBus()
+    method: str
+    params: dict[str, Any]
 
-        async def notify(uri: str) -> None:
-            await bus.publish(ResourceUpdated(uri=uri))
 
-        async with updates.watching(Exchange(context.request, None, context), uris, notify):
-            return await ListenHandler(bus)(context, params)
+def _listening(handlers: Handlers) -> Handler:
+    """Return the handler of `subscriptions/listen`, by which clients since 2026-07-28 subscribe.
+
+    That of the SDK cannot agree to tasks. The stream lasts until the client or the server closes it.
+    """
+    from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
+
+    async def listen(exchange: Exchange, params: Mapping[str, Json]) -> dict[str, Json]:
+        session, request_id = exchange.context.session, exchange.context.request_id
+        is_acknowledged = asyncio.Event()
+
+        async def send(method: str, content: Mapping[str, Json]) -> None:
+            stamped = {**content, "_meta": {SUBSCRIPTION_ID_META_KEY: request_id}}
+            await session.send_notification(_Notification(method=method, params=stamped), request_id)
+
+        async def on_resource(uri: str) -> None:
+            await is_acknowledged.wait()
+            await send("notifications/resources/updated", {"uri": uri})
+
+        async def on_task(state: Mapping[str, Json]) -> None:
+            await is_acknowledged.wait()
+            await send("notifications/tasks", state)
+
+        wanted = params["notifications"]
+        uris, task_ids = (_strings(wanted, name) for name in ("resourceSubscriptions", "taskIds"))
+        async with (
+            handlers.updates.watching(exchange, uris, on_resource),
+            handlers.tasks.watching(exchange, task_ids, on_task) as followed,
+        ):
+            agreed = {**wanted, "taskIds": followed}
+            honored = {name: agreed[name] for name in SUBSCRIBABLE if agreed.get(name)}
+            await send("notifications/subscriptions/acknowledged", {"notifications": honored})
+            is_acknowledged.set()
+            await asyncio.Event().wait()
+        raise AssertionError("unreachable")
 
     return listen
+
+
+def _strings(given: Mapping[str, Json], name: str) -> list[str]:
+    found: Json = given.get(name) or []
+    if not (isinstance(found, list) and all(isinstance(each, str) for each in cast("list[Json]", found))):
+        raise ProtocolError(INVALID_PARAMS, f"notifications.{name} must be a list of strings.")
+    return cast("list[str]", found)
 
 
 def _declare_capabilities(server: Any, *, has_sessions: bool) -> None:

@@ -5,10 +5,15 @@ https://github.com/modelcontextprotocol/ext-tasks/blob/main/specification/2026-0
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Final, Protocol, TypeVar
 
+from apflow.core.errors import ApflowError
 from apflow.core.model.task import Json
+from apflow.server.http.api_error import ApiError
 from apflow.server.mcp.exchange import (
     INVALID_PARAMS,
     Exchange,
@@ -17,10 +22,14 @@ from apflow.server.mcp.exchange import (
     missing_extension,
 )
 
+logger = logging.getLogger(__name__)
+
 EXTENSION: Final = "io.modelcontextprotocol/tasks"
 MAX_SHOWN: Final = 100  # characters of an unknown ID
+MAX_FOLLOWED: Final = 100  # tasks of one subscription
 
 T = TypeVar("T")
+Notify = Callable[[dict[str, Json]], Awaitable[object]]
 
 
 class TaskSource(Protocol):
@@ -28,6 +37,10 @@ class TaskSource(Protocol):
 
     async def get(self, exchange: Exchange, task_id: str) -> dict[str, Json] | None:
         """Return the state of a task, as on the wire; None if there is no such task."""
+        ...
+
+    def follow(self, exchange: Exchange, task_id: str) -> AsyncGenerator[dict[str, Json], None]:
+        """Yield the state of a task, now and after changes, until it has ended; nothing without a task."""
         ...
 
     async def update(self, exchange: Exchange, task_id: str, responses: Mapping[str, Json]) -> bool:
@@ -69,6 +82,36 @@ class Tasks:
         await self._first(exchange, params, lambda source, task_id: source.cancel(exchange, task_id))
         return {}
 
+    @asynccontextmanager
+    async def watching(
+        self, exchange: Exchange, task_ids: Sequence[str], notify: Notify
+    ) -> AsyncGenerator[list[str], None]:
+        """Notify of the states of tasks while the context lasts; yield those tasks that the caller has.
+
+        Raises:
+            ProtocolError: the client does not declare the extension.
+        """
+        if task_ids and EXTENSION not in exchange.extensions:
+            raise missing_extension(EXTENSION)
+        following: dict[str, asyncio.Task[None]] = {}
+        try:
+            for task_id in list(dict.fromkeys(task_ids))[:MAX_FOLLOWED]:
+                source = await self._source_of(exchange, task_id)
+                if source is not None:
+                    notifying = _notify(source.follow(exchange, task_id), notify)
+                    following[task_id] = asyncio.create_task(notifying, name="apflow:mcp:task")
+            yield list(following)
+        finally:
+            for each in following.values():
+                each.cancel()
+
+    async def _source_of(self, exchange: Exchange, task_id: str) -> TaskSource | None:
+        """Return the source that has a task; None where the caller has no such task."""
+        for source in self._sources:
+            if await source.get(exchange, task_id) is not None:
+                return source
+        return None
+
     async def _first(
         self,
         exchange: Exchange,
@@ -88,3 +131,12 @@ class Tasks:
             if answer:
                 return answer
         raise ProtocolError(INVALID_PARAMS, f"Task not found: {task_id[:MAX_SHOWN]}")
+
+
+async def _notify(states: AsyncGenerator[dict[str, Json], None], notify: Notify) -> None:
+    try:
+        async with aclosing(states):
+            async for state in states:
+                await notify(state)
+    except (ApflowError, ApiError) as error:  # the tree was deleted, or the database cannot be read
+        logger.info("A client is notified of a task no longer: %s", error)

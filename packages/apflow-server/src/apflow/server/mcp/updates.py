@@ -13,12 +13,12 @@ from apflow.core.model.event import LIVE
 from apflow.core.model.task import Json
 from apflow.server.http.api_error import ApiError
 from apflow.server.mcp.calls import Calls, events_of
+from apflow.server.mcp.changes import batched
 from apflow.server.mcp.exchange import INVALID_PARAMS, Exchange, ProtocolError
 from apflow.server.mcp.resources import TREE, not_found, operation_of
 
 logger = logging.getLogger(__name__)
 
-MIN_INTERVAL_SECONDS: Final = 0.5  # between two notifications of one resource
 POLL_INTERVAL_SECONDS: Final = 2.0  # between looks for the next run of a tree
 MAX_PER_SESSION: Final = 100  # resources
 
@@ -121,18 +121,24 @@ async def _root_of(calls: Calls, uri: str) -> str | None:
 
 
 async def _follow(calls: Calls, root_id: str, uri: str, notify: Notify) -> None:
-    """Notify of every change to a resource, of this run and of later ones."""
-    task_id = None if uri.endswith(TREE) else str(operation_of(uri)[1]["task_id"])
-    after: int | None = None
+    """Notify of changes to a resource, of this run and of later ones."""
     try:
-        while True:
-            async with aclosing(events_of(calls, root_id, after)) as events:
-                async for event in events:
-                    after = event["sequence"]
-                    is_change = event["type"] != "snapshot" and event["type"] not in LIVE
-                    if is_change and task_id in (None, event["task_id"], event["key"]):
-                        await notify(uri)
-                        await asyncio.sleep(MIN_INTERVAL_SECONDS)
-            await asyncio.sleep(POLL_INTERVAL_SECONDS)
+        async with aclosing(batched(_changes(calls, root_id, uri))) as changes:
+            async for _ in changes:
+                await notify(uri)
     except ApflowError as error:  # the tree was deleted, or the database cannot be read
         logger.info("A subscription to %s ends: %s", uri, error)
+
+
+async def _changes(calls: Calls, root_id: str, uri: str) -> AsyncGenerator[None, None]:
+    """Yield after each change to a resource."""
+    task_id = None if uri.endswith(TREE) else str(operation_of(uri)[1]["task_id"])
+    after: int | None = None
+    while True:
+        async with aclosing(events_of(calls, root_id, after)) as events:
+            async for event in events:
+                after = event["sequence"]
+                is_change = event["type"] != "snapshot" and event["type"] not in LIVE
+                if is_change and task_id in (None, event["task_id"], event["key"]):
+                    yield
+        await asyncio.sleep(POLL_INTERVAL_SECONDS)
