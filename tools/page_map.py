@@ -37,6 +37,7 @@ PLACES = {
     "packages/*/src/*": "its modules; see the tables of packages",
     "packages/*/tests": "its tests, which need only what it declares and the test kit",
     "tests-integration": "tests of several packages together, in real processes, against real peers",
+    "tests-integration/documents": "runs the pages of `docs/`, each by itself, as a reader would",
     "tests-integration/faults": "kills processes, fills disks, and checks that nothing is lost",
     "tests-integration/faults/*": "the parts of these suites: workers, faults, histories and their checks",
     "tests-integration/mcp_suite": "the conformance suite of MCP, with what is expected of it",
