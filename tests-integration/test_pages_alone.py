@@ -109,7 +109,7 @@ def test_every_block_of_a_page_is_run_or_read_by_a_program(page: Page):
 
 
 def test_a_frame_names_what_is_on_its_page():
-    """A text that is no longer on the page, and a test that is no longer there, are found."""
+    """A string that is no longer on the page, and a test that is no longer there, are found."""
     for name, frame in FRAMES.items():
         text = (DOCS / f"{name}.md").read_text()
         for part in (*frame.between, *frame.values, *frame.elsewhere, *frame.not_run):

@@ -15,11 +15,11 @@ class Frame:
 
     Attributes:
         before: what is run before the first block.
-        between: what is run before the block that contains a text.
+        between: what is run before the block that contains a string.
         values: what is written in place of a placeholder of the page, such as the host `example.com`.
         after: what is run after the last block: it shows what the blocks have done.
-        elsewhere: the test that runs the block that contains a text. "" is each block that is not named.
-        not_run: why nothing here can run the block that contains a text.
+        elsewhere: the test that runs the block that contains a string. "" is each block that is not named.
+        not_run: why nothing here can run the block that contains a string.
     """
 
     before: str = ""
@@ -49,7 +49,7 @@ class Part(BaseTask):
 
 @executor_register()
 class Odd(BaseTask):
-    """Fails until somebody has repaired the cause."""
+    """Fails until the user has repaired the cause."""
 
     id = "odd"
 

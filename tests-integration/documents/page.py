@@ -16,7 +16,7 @@ DOCS = ROOT / "docs"
 SHELLS = frozenset({"console", "shell", "sh", "bash"})
 """Languages of blocks that a reader types into a shell."""
 SHOWN = frozenset({"text", "mermaid"})
-"""Languages of blocks that nobody runs: output, and diagrams, which the build of the site checks."""
+"""Languages of blocks that no program runs: output, and diagrams, which the build of the site checks."""
 BLOCK = re.compile(
     r"^(?P<skip><!--- skip: next -->\n\n)?(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^ *```",
     re.MULTILINE | re.DOTALL,

@@ -1,4 +1,4 @@
-"""Where a page runs: a home and a database of its own, and only the packages that it names."""
+"""Where a page runs: a separate home and database, and only the packages that it names."""
 
 from __future__ import annotations
 
