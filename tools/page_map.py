@@ -24,6 +24,8 @@ PLACES = {
     ".": "settings of the tools, one file each, and what all packages share: licence, changelog, constraints",
     ".ci": "what must pass before a merge, as one command",
     "benchmarks": "measures every figure beside its floor",
+    "benchmarks/peers": "runs the same trees in other systems, for the comparison in the documents",
+    "benchmarks/peers/programs": "one program for each system, which imports nothing of this repository",
     "changelog.d": "one fragment for each change that a user can notice; `tools/bump.py` collects them",
     "deploy/*": "files for deployments: the image for containers, the site of nginx, the unit of systemd",
     "docs": "the documents; each page is reached from its README",
