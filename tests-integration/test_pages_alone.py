@@ -63,10 +63,10 @@ def test_a_page_runs_with_only_the_packages_that_it_names(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("```python\nimport httpx\n```\n", "No module named 'httpx'"),
+        ("```python\nimport fastapi\n```\n", "No module named 'fastapi'"),
         ("```python\nx = 1\n```\n\n```python\n\nassert x == 2\n```\n", 'page.py", line 7'),
         ("```yaml\n- name: rest_executor\n  inputs: {url: 'http://a'}\n```\n", "does not say to install"),
-        ("```sh\napflow tasks get nothing\n```\n", "nothing"),
+        ("```sh\napflow tasks get nothing\n```\n", "exit status 3"),
     ],
     ids=["a module", "a wrong block", "an executor", "a command that fails"],
 )
