@@ -12,18 +12,14 @@ import pytest
 import yaml
 from documents.frames import FRAMES, Frame, frame_of
 from documents.page import DOCS, SHELLS, SHOWN, Page, base, pages
-from documents.place import Places, elsewhere, is_run, run, script
+from documents.place import Places, elsewhere, has_work, is_run, run, script
 from installing import Wheels
 from peers.ports import free_socket, port_of
 
 from apflow.testing.modelserver import Reply, model_server
 
 EVERY = pages()
-RUN = [
-    page
-    for page in EVERY
-    if page.trees or page.program or any(is_run(block, frame_of(page.name)) for block in page.blocks)
-]
+RUN = [page for page in EVERY if has_work(page, frame_of(page.name))]
 GENERATED = [{"id": "all", "name": "merged"}, {"id": "one", "name": "part", "parent_id": "all"}]
 
 

@@ -86,7 +86,7 @@ def ran(file: str, status: int = 0) -> str:
     return f"gives {status} apflow run flow --tasks-file {file}\n"
 
 
-COMPLETED = "waits 'apflow tasks list --status completed -o id | grep -q .'\n"
+COMPLETED = "waits 'apflow tasks list --status completed -o id | grep . > /dev/null'\n"
 POSTGRES = {"postgresql://user@db.example.com/apflow": "$POSTGRES"}
 
 FRAMES: dict[str, Frame] = {
@@ -95,7 +95,7 @@ FRAMES: dict[str, Frame] = {
         values=POSTGRES,
         after="test -s backups/apflow-2026-11-29.duckdb; apflow tasks get nightly",
     ),
-    "how-to/call-agents": Frame(after="apflow executors list | grep -q ^translator"),
+    "how-to/call-agents": Frame(after="apflow executors list | grep ^translator > /dev/null"),
     "how-to/complete-commands": Frame(
         before="mkdir -p ~/.config/fish/completions; command -v man || man() { cat; }",
         after="bash -c 'source ~/.bashrc; complete -p apflow'\n"
@@ -136,7 +136,7 @@ touch repaired""",
 END
 """
         + ran("research.json"),
-        after="apflow tasks budget research --json | grep -q '\"usd\": 5'",
+        after="apflow tasks budget research --json | grep '\"usd\": 5' > /dev/null",
     ),
     "how-to/limit-where-tasks-connect": Frame(after="apflow doctor"),
     "how-to/move-from-aipartnerupflow": Frame(
@@ -148,12 +148,12 @@ END
 apflow run flow import_orders --inputs '{"file": "a.csv"}'
 serving apflow serve""",
         values={"TASK_ID": "$(apflow tasks list --all -o id)"},
-        after="apflow logs $(apflow tasks list --all -o id) | grep -q 'reading a.csv'",
+        after="apflow logs $(apflow tasks list --all -o id) | grep 'reading a.csv' > /dev/null",
     ),
     "how-to/recover": Frame(
         before=EXECUTORS + tree("tree.json", root="ID", child="odd") + ran("tree.json", 1),
         between={"apflow tasks execute ID": "touch repaired"},
-        after="apflow tasks list --status completed -o id | grep -qx ID",
+        after="apflow tasks list --status completed -o id | grep -x ID > /dev/null",
     ),
     "how-to/run-a-program": Frame(before="echo a file > README.md"),
     "how-to/run-behind-nginx": Frame(elsewhere={"": "test_behind_nginx.py"}),
@@ -171,14 +171,14 @@ serving apflow serve""",
         + ran("big.json", 1)
         + "background apflow worker\n"
         + "apflow run flow --tasks-file slow.json --background\n"
-        + "waits 'apflow ps -o id | grep -q 7e20'\n",
+        + "waits 'apflow ps -o id | grep 7e20 > /dev/null'\n",
         between={"xargs": "touch repaired"},
         values={
             "apflow watch           ": "background apflow watch ",
             "apflow watch 7e204cb6 ": "background apflow watch 7e204cb6 ",
             "apflow logs 7e204cb6 -f ": "background apflow logs 7e204cb6 -f ",
         },
-        after="apflow tasks list --status cancelled -o id | grep -qx 7e204cb6",
+        after="apflow tasks list --status cancelled -o id | grep -x 7e204cb6 > /dev/null",
     ),
     "how-to/serve": Frame(
         before=EXECUTORS,
@@ -214,14 +214,14 @@ serving apflow serve""",
         + tree("other.yaml", root="other"),
         values={
             "apflow run flow --tasks-file tree.yaml ": "background apflow run flow --tasks-file tree.yaml ",
-            "apflow tasks list ": "waits 'apflow ps -o id | grep -q 7e20'; apflow tasks list ",
+            "apflow tasks list ": "waits 'apflow ps -o id | grep 7e20 > /dev/null'; apflow tasks list ",
             "apflow tasks watch 7e204cb6": "background apflow tasks watch 7e204cb6",
         },
-        after="apflow tasks list --status completed -o id | grep -qx other",
+        after="apflow tasks list --status completed -o id | grep -x other > /dev/null",
     ),
     "how-to/write-an-executor": Frame(
         elsewhere={"acme_count_lines": "test_plugin_from_wheels.py"},
-        after="apflow executors list | grep -q ^count_lines",
+        after="apflow executors list | grep ^count_lines > /dev/null",
     ),
     "tutorial/a-session": Frame(elsewhere={"": "test_recorded_session.py"}),
     "tutorial/agent-with-tools": Frame(

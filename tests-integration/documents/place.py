@@ -31,7 +31,7 @@ FUNCTIONS = r"""
 set -eu -o pipefail
 end() {
     status=$?
-    apflow daemon stop --force > /dev/null 2>&1 || true
+    if [ -d ~/.local/state/apflow/daemons ]; then apflow daemon stop --force > /dev/null 2>&1 || true; fi
     kill $(jobs -p) 2> /dev/null || true
     wait
     exit $status
@@ -170,6 +170,15 @@ def is_run(block: Block, frame: Frame) -> bool:
     return block.language in SHELLS and not is_left
 
 
+def runs_python(page: Page, frame: Frame) -> bool:
+    return bool(page.program) and "" not in frame.elsewhere
+
+
+def has_work(page: Page, frame: Frame) -> bool:
+    """Whether something of a page is run here: its Python, a command, or the check of a tree."""
+    return bool(page.trees) or runs_python(page, frame) or any(is_run(each, frame) for each in page.blocks)
+
+
 def typed(text: str) -> str:
     """Return the commands of a block: its lines, or those after a prompt if it also shows output."""
     lines = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
@@ -178,8 +187,7 @@ def typed(text: str) -> str:
 
 def script(page: Page, frame: Frame) -> str:
     """Return a page as one script: its Python, then the commands of its shells, in their frame."""
-    has_python = page.program and frame.elsewhere.get("") is None
-    pieces = [frame.before, "python page.py"] if has_python else [frame.before]
+    pieces = [frame.before, "python page.py"] if runs_python(page, frame) else [frame.before]
     for block in page.blocks:
         if not is_run(block, frame):
             continue
