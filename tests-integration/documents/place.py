@@ -41,9 +41,9 @@ trap end EXIT
 pip() { uv pip "$@"; }
 python() { if [ "${1-} ${2-}" = "-m pip" ]; then shift 2; uv pip "$@"; else command python "$@"; fi; }
 curl() { command curl --fail --silent --show-error "$@"; }
-# Run a command until a condition holds, for half a minute.
+# Wait until a condition holds, for two minutes.
 waits() {
-    for _ in $(seq 300); do if eval "$1"; then return; fi; sleep 0.1; done
+    for _ in $(seq 1200); do if eval "$1"; then return; fi; sleep 0.1; done
     echo "not met: $1" >&2; return 1
 }
 background() { "$@" < /dev/null & }
