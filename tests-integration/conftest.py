@@ -8,11 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from installing import ROOT, Wheels, build
 from seedprograms import FORMER, PRESENT, Seeds
 
 from apflow.testing.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]
+PLUGINS = ROOT / "tests-integration" / "plugins"
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
+    """Build every distribution of this repository, and plugins of others."""
+    folder = tmp_path_factory.mktemp("wheels")
+    for project in sorted(ROOT.glob("packages/*/pyproject.toml")):
+        build(project.parent, folder)
+    for plugin in ("broken", "rival", "future", "greeting"):
+        build(PLUGINS / plugin, folder)
+    return Wheels(folder)
 
 
 @pytest.fixture(params=[(FORMER, "duckdb"), (PRESENT, "duckdb"), (PRESENT, "postgresql")], ids="-".join)

@@ -5,6 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from benchmarks.peers.__main__ import PAGE, SIZES, Figures, table, with_table
+from benchmarks.peers.peers import FLOOR, PEERS
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -26,3 +31,37 @@ def test_every_quick_row_has_a_figure_and_a_floor():
 def test_rows_are_chosen_by_name_and_printed_as_a_table():
     shown = measured("--quick", "import").splitlines()
     assert [line.split()[0] for line in shown[2:]] == ["row", "import_core", "import_manager"]
+
+
+def test_the_comparison_names_each_system_that_is_measured_and_has_a_place_for_its_table():
+    page = PAGE.read_text()
+    replaced = with_table(page, "| new |")
+    assert "| new |" in replaced
+    assert with_table(replaced, "| newer |") == page.replace(
+        page[page.index("<!-- figures -->") : page.index("<!-- end of figures -->")],
+        "<!-- figures -->\n\n| newer |\n",
+    )
+    for peer in PEERS:
+        assert peer.program.is_file()
+        assert peer.name == FLOOR or f"| {peer.title} |" in page or f"[{peer.title}]" in page
+
+
+def test_a_table_has_what_has_not_ended_and_thousands():
+    figures = [Figures(PEERS[0], "1", {"one": 0.0012, "chain": 1.5, "fan": None})]
+    assert "| floor | 1 | 1.2 | 1,500 | not ended |" in table(figures, SIZES, 3)
+
+
+@pytest.mark.wheels
+def test_apflow_and_the_floor_are_measured_in_environments_of_their_own(tmp_path: Path):
+    command = [sys.executable, "-m", "benchmarks.peers", "apflow", "--quick", "--repeats", "1"]
+    done = subprocess.run(
+        [*command, "--environments", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {line.split(" | ")[0] for line in done.stdout.splitlines()} >= {"| floor", "| apflow"}
+    assert "not ended" not in done.stdout

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from a2a_clients import COMPLETED, agent, final_of, message, replies
-from installing import CONSTRAINTS, PLAIN, ROOT, Environment, Wheels, build, must_run, new_environment, run
+from installing import CONSTRAINTS, PLAIN, ROOT, Environment, Wheels, must_run, new_environment, run
 from mcp import ClientSession
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from serving import free_socket, wait_for
@@ -56,14 +56,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
-    folder = tmp_path_factory.mktemp("wheels")
-    for name in NAMES:
-        build(ROOT / "packages" / name, folder)
-    return Wheels(folder)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from documents.page import base, page_at
+from documents.place import Places
+from installing import Wheels
+
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "tutorial" / "laptop-to-server.md"
 
 
@@ -28,9 +33,21 @@ def script() -> str:
 
 
 def test_the_tutorial_works_from_its_first_to_its_last_line(tmp_path: Path):
+    check(Path(sys.executable).parent, tmp_path)
+
+
+@pytest.mark.pages
+def test_the_packages_that_the_tutorial_names_are_enough_for_it(wheels: Wheels, tmp_path: Path):
+    places = Places(wheels, base(), tmp_path)
+    place = places.place(page_at(PAGE), tmp_path / "home", {})
+    check(place.environment.python.parent, place.home)
+
+
+def check(programs_of_apflow: Path, tmp_path: Path) -> None:
+    """Type the tutorial in a folder, with the programs of an environment."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    programs = f"{programs_of_apflow}{os.pathsep}{os.environ['PATH']}"
     homes = {f"XDG_{kind}_HOME": str(tmp_path / kind.lower()) for kind in ("CONFIG", "DATA", "STATE")}
     environment = os.environ | homes | {"PATH": programs, "PORT": str(port)}
     finished = subprocess.run(

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from installing import CONSTRAINTS, CREWAI, ROOT, Environment, Wheels, build, must_run, new_environment, run
+from installing import CONSTRAINTS, CREWAI, ROOT, Environment, Wheels, must_run, new_environment, run
 
 pytestmark = pytest.mark.wheels
 NAMES = sorted(each.parent.name for each in ROOT.glob("packages/*/pyproject.toml"))
@@ -26,16 +26,6 @@ for module in pkgutil.walk_packages(top.__path__, top.__name__ + "."):
 def module_of(name: str) -> str:
     parts = name.split("-", 2)
     return ".".join([*parts[:2], *(part.replace("-", "_") for part in parts[2:])])
-
-
-@pytest.fixture(scope="session")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
-    folder = tmp_path_factory.mktemp("wheels")
-    for name in NAMES:
-        build(ROOT / "packages" / name, folder)
-    for plugin in ("broken", "rival", "future", "greeting"):
-        build(PLUGINS / plugin, folder)
-    return Wheels(folder)
 
 
 @pytest.fixture(scope="session")

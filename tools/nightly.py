@@ -34,6 +34,7 @@ class Suite:
 SUITES = (
     Suite("faults", ("hatch", "run", "faults"), 40, {"APFLOW_FAULT_CAMPAIGNS": "3"}),
     Suite("long", ("hatch", "run", "long"), 25),
+    Suite("pages", ("hatch", "run", "pages"), 20),
     Suite("resolve", ("hatch", "run", "resolve"), 20),
     Suite("bench", ("hatch", "run", "bench"), 15),
     # The tests between packages take as long again as those of the packages, and run before each merge.

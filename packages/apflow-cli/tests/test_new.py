@@ -56,9 +56,8 @@ def written(tmp_path_factory: pytest.TempPathFactory, program_type: type[Any]) -
 def test_new_packages_pass_their_tests(written: Any):
     kinds = [each for each in KINDS if each.name != "router" or find_spec("apflow.server")]
     files = [f"acme-{each.name}/tests/test_acme_{each.name}.py" for each in kinds]
-    # The store is that of apflow; `hatch run wheels` runs its whole contract.
-    files[kinds.index(BY_NAME["store"])] += "::test_a_database_url_opens_the_store"
     options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-o", "asyncio_mode=auto", "-rf"]
+    options += ["-k", "not TestAcmeStore"]  # `hatch run wheels` runs the whole contract of the store
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *files],
         cwd=written.folder,

@@ -57,7 +57,7 @@ KINDS: Final = (
     Kind(
         name="store",
         about="A store: where tasks are kept.",
-        summary="Keeps tasks in memory",
+        summary="Keeps tasks in a file",
         group="apflow.storages",
         target="create_store",
         suffix="Store",
@@ -66,7 +66,7 @@ KINDS: Final = (
         id_rule="lower-case letters, digits, dots and hyphens, a letter first",
         is_hyphenated=True,
         reserved=("memory", "duckdb", "postgres", "postgresql"),
-        usage="Set `APFLOW_DATABASE_URL` to a URL that begins with `$id://`.",
+        usage="Set `APFLOW_DATABASE_URL` to `$id:///path/of/the/file`.",
         contract=_CONTRACT.format(kinds="stores"),
     ),
     Kind(

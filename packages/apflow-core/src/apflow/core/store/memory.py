@@ -164,7 +164,7 @@ class MemoryStore(TaskStore):
                 place = entry.task_id, entry.model
                 if place in self._usage:
                     entry = replace(entry, totals=self._usage[place][0].totals + entry.totals)
-                self._usage[place] = entry, utc_now()
+                self._usage[place] = entry, self.now()
 
     async def usage(self, query: UsageQuery) -> list[UsageSum]:
         with self._lock:
@@ -214,6 +214,10 @@ class MemoryStore(TaskStore):
     async def close(self) -> None:
         self.is_closed = True
 
+    def now(self) -> datetime:
+        """Return the time of a change. A store that repeats its changes returns the time that they had."""
+        return utc_now()
+
     def _check_open(self) -> None:
         if self.is_closed:
             raise StoreError(f"The store {self.url} is closed.")
@@ -229,7 +233,7 @@ class MemoryStore(TaskStore):
         }
 
     def _add(self, tasks: Sequence[Task], custom: Mapping[str, Json]) -> None:
-        now = utc_now()
+        now = self.now()
         for task in tasks:
             next_position = self._positions.get(task.root_id, 0)
             stored = _copy_task(task, custom)

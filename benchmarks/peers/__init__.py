@@ -1,0 +1,1 @@
+"""The same trees run by other systems, each in a separate virtual environment."""

@@ -1,0 +1,1 @@
+"""The pages of `docs/`, taken apart so that their blocks run as a reader would run them."""
