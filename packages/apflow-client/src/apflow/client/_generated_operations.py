@@ -699,8 +699,8 @@ class AsyncOperations:
             from_task_ids: IDs, keys or paths of tasks of the tree that run again, with their descendants and
                 all that depends on them.
             overrides: New values of fields, by ID, key or path of a task, which runs again, too: `name`,
-                `priority`, `inputs`, `params`, `schemas`, `policy` or a custom column. An object is merged
-                into the present one, and null removes a member (RFC 7396).
+                `label`, `tags`, `priority`, `inputs`, `params`, `schemas`, `policy` or a custom column. An
+                object is merged into the present one, and null removes a member (RFC 7396).
             save: If false, return the tasks that would be created, and create none.
         """
         answer: TreeResult | CopyPreviewResult = await self._ask(
@@ -1675,8 +1675,8 @@ class SyncOperations:
             from_task_ids: IDs, keys or paths of tasks of the tree that run again, with their descendants and
                 all that depends on them.
             overrides: New values of fields, by ID, key or path of a task, which runs again, too: `name`,
-                `priority`, `inputs`, `params`, `schemas`, `policy` or a custom column. An object is merged
-                into the present one, and null removes a member (RFC 7396).
+                `label`, `tags`, `priority`, `inputs`, `params`, `schemas`, `policy` or a custom column. An
+                object is merged into the present one, and null removes a member (RFC 7396).
             save: If false, return the tasks that would be created, and create none.
         """
         answer: TreeResult | CopyPreviewResult = self._ask(

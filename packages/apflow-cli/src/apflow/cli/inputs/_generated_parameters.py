@@ -324,7 +324,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "description": "IDs, keys or paths of tasks of the tree that run again, with their descendants and all that depends on them."
         },
         "overrides": {
-            "description": "New values of fields, by ID, key or path of a task, which runs again, too: `name`, `priority`, `inputs`, `params`, `schemas`, `policy` or a custom column. An object is merged into the present one, and null removes a member (RFC 7396)."
+            "description": "New values of fields, by ID, key or path of a task, which runs again, too: `name`, `label`, `tags`, `priority`, `inputs`, `params`, `schemas`, `policy` or a custom column. An object is merged into the present one, and null removes a member (RFC 7396)."
         },
         "save": {
             "description": "If false, return the tasks that would be created, and create none.",

@@ -16,7 +16,7 @@ from apflow.core.settings import Settings
 
 Overrides = Mapping[str, Mapping[str, Json]]  # fields by task ID
 
-OVERRIDABLE: Final = ("name", "priority", "inputs", "params", "schemas", "policy")
+OVERRIDABLE: Final = ("name", "label", "tags", "priority", "inputs", "params", "schemas", "policy")
 
 
 def forked_tasks(

@@ -71,7 +71,7 @@ class Worker:
     workers. It leaves a fresh tree to them for `executor_wait` seconds if the store is shared. Then it runs
     the tree itself, and tasks without an executor fail.
 
-    It also starts the trees of schedules, and deletes trees that ended longer ago than the settings keep them.
+    It also starts the trees of schedules, and deletes trees that ended longer ago than the settings say.
 
     Args:
         settings: those of this process, if None.

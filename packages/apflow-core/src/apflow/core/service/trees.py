@@ -493,8 +493,8 @@ class TreeService(Access):
             JsonType(dict[str, dict[str, Json]] | None),
             Field(
                 description="New values of fields, by ID, key or path of a task, which runs again, too: "
-                "`name`, `priority`, `inputs`, `params`, `schemas`, `policy` or a custom column. An object "
-                "is merged into the present one, and null removes a member (RFC 7396)."
+                "`name`, `label`, `tags`, `priority`, `inputs`, `params`, `schemas`, `policy` or a custom "
+                "column. An object is merged into the present one, and null removes a member (RFC 7396)."
             ),
         ] = None,
         save: Annotated[
