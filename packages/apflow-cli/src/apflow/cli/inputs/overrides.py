@@ -45,15 +45,14 @@ def read_overrides(assignments: Sequence[str], only: str | None) -> Patches:
 
 
 def _put(fields: dict[str, Json], names: Sequence[str], value: Json, target: str) -> None:
+    at: Json = fields
     for name in names[:-1]:
-        fields = fields.setdefault(name, {})
-        if not isinstance(fields, dict):
-            break
-    if not isinstance(fields, dict) or names[-1] in fields:
+        at = cast("dict[str, Json]", at).setdefault(name, {}) if isinstance(at, dict) else at
+    if not isinstance(at, dict) or names[-1] in at:
         raise click.UsageError(
             f"--set {target} is given twice, or within another value. Give each path once."
         )
-    fields[names[-1]] = value
+    at[names[-1]] = value
 
 
 def _value(text: str) -> Json:
@@ -108,8 +107,9 @@ def patch_between(old: Json, new: Json, path: str = "") -> Json:
     """
     if not isinstance(old, dict) or not isinstance(new, dict):
         return new
+    old, new = cast("dict[str, Json]", old), cast("dict[str, Json]", new)
     patch: dict[str, Json] = {name: None for name in old if name not in new}
-    for name, value in cast("dict[str, Json]", new).items():
+    for name, value in new.items():
         if name in old and old[name] == value and type(old[name]) is type(value):
             continue
         if value is None:

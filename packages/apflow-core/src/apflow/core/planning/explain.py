@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import GROUP, Task, has_own_key
+from apflow.core.model.task import GROUP, Json, Task, has_own_key
 from apflow.core.model.tree import error_type, tree_status
 from apflow.core.model.tree_index import TreeIndex
 from apflow.core.planning.outcome import NOTHING_FAILED
@@ -109,11 +110,12 @@ class _Question:
 
     def _skipped(self) -> None:
         self._say(f"It was skipped: {self.task.error or 'no reason was stored'}")
-        cause = self.index.by_id.get((self.task.result or {}).get("skipped_task_id") or "")
+        stored = cast("dict[str, Json]", self.task.result or {})
+        cause = self.index.by_id.get(stored.get("skipped_task_id") or "")
         if cause is not None:
             self._say(f"{_label(cause)}: {cause.error}", f"apflow tasks why {cause.id}")
             self._say("With `trigger: unless_failed` it runs even if what it needs is skipped.")
-        elif (self.task.result or {}).get("reason") == NOTHING_FAILED:
+        elif stored.get("reason") == NOTHING_FAILED:
             self._say("Its trigger is on_failure: it runs only if something that it depends on fails.")
         else:
             self._say("Executing it again decides again.", f"apflow tasks execute {self.task.id}")
