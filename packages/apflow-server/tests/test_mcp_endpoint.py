@@ -27,6 +27,8 @@ INITIALIZE = {
         "clientInfo": {"name": "test", "version": "1"},
     },
 }
+SESSIONS = 200
+MAX_BLOCKS = 40  # of memory that one closed session may leave; an open one has hundreds
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 
 
@@ -113,13 +115,15 @@ def test_the_server_ends_while_a_client_listens():
 
 
 def test_sessions_leave_nothing_behind(served: Served):
-    with httpx.Client(base_url=served.url, timeout=20) as client:
+    with httpx.Client(base_url=served.url, timeout=60) as client:
         for _ in range(20):
             open_and_close(client)
-        before = descriptors(), threading.active_count(), tasks()
-        for _ in range(200):
+        before = descriptors(), threading.active_count(), tasks(), children()
+        blocks = allocated()
+        for _ in range(SESSIONS):
             open_and_close(client)
-        after = descriptors(), threading.active_count(), tasks()
+        after = descriptors(), threading.active_count(), tasks(), children()
+        wait_for(lambda: (allocated() - blocks) / SESSIONS < MAX_BLOCKS)
     assert all(now <= then + 2 for now, then in zip(after, before, strict=True)), (before, after)
 
 
@@ -134,6 +138,17 @@ def open_and_close(client: httpx.Client) -> None:
 def descriptors() -> int:
     folder = Path("/proc/self/fd")
     return len(list(folder.iterdir())) if folder.is_dir() else 0
+
+
+def children() -> int:
+    """Return how many processes the threads of this process have started."""
+    return sum(len(each.read_text().split()) for each in Path("/proc/self/task").glob("*/children"))
+
+
+def allocated() -> int:
+    """Return how many blocks of memory are allocated."""
+    gc.collect()
+    return sys.getallocatedblocks()
 
 
 def tasks() -> int:
