@@ -22,7 +22,7 @@ FAILING = 150
 
 @executor_register(override=True)
 class Forked(BaseTask):
-    """Adds to what the task before it returned, and fails where it is told so."""
+    """Adds to what the task before it returned, and fails if its inputs say so."""
 
     id = "forked"
 

@@ -246,6 +246,7 @@ NAMED = {
     "update": {"task_id": "r", "name": "mine"},
     "delete": {"task_id": "r"},
     "copy": {"task_id": "r"},
+    "fork": {"task_id": "r"},
     "cancel": {"task_ids": ["a"]},
     "resume": {"task_ids": ["r"]},
     "why": {"task_id": "a"},

@@ -110,6 +110,7 @@ def copy(
     dry_run: bool,
 ) -> None:
     """Copy a task into a new tree, ready to run."""
+    from apflow.cli.display.copied import write_copied
     from apflow.cli.session.work import ids, perform
     from apflow.core.service.runs import split_ids
 
@@ -125,21 +126,6 @@ def copy(
         )
 
     write_copied(ctx, perform(ctx, work), dry_run=dry_run)
-
-
-def write_copied(ctx: click.Context, found: dict[str, Any], *, dry_run: bool) -> None:
-    """Write the new tree of a copy or a fork, or the tasks that would be created."""
-    from apflow.cli.display.output import write_json, write_table, write_tree
-
-    if session_of(ctx).is_json:
-        write_json(found if dry_run else {"saved": True, "root": found})
-    elif dry_run:
-        write_table(
-            ("id", "key", "name", "status"),
-            [[each["id"], each["key"], each["name"], each.get("status")] for each in found["tasks"]],
-        )
-    else:
-        write_tree(found)
 
 
 @click.command()

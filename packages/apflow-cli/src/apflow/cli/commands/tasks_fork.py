@@ -43,7 +43,7 @@ def fork(
     Tasks that are not affected keep their results; tasks that have not completed run again. The original tree
     does not change. `apflow tasks execute ID` runs the new tree.
     """
-    from apflow.cli.commands.tasks_change import write_copied
+    from apflow.cli.display.copied import write_copied
     from apflow.cli.inputs.overrides import edited, read_overrides
     from apflow.cli.session.work import perform
     from apflow.core.errors import NotFoundError

@@ -63,7 +63,7 @@ def _value(text: str) -> Json:
 
 
 def edited(tasks: Sequence[Mapping[str, Json]], overrides: Mapping[str, Mapping[str, Json]]) -> Patches:
-    """Let the user edit the fields of tasks, and return the overrides that lead to what the user wrote.
+    """Open the fields of tasks in an editor, and return the overrides that lead to what the user wrote.
 
     Args:
         tasks: the tasks as operations return them.

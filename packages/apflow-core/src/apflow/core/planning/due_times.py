@@ -99,8 +99,10 @@ def last_due(schedule: Schedule, now: datetime) -> datetime | None:
 
     It takes about the same time however long ago the cursor is.
     """
+    # Until then, every due time has started, however long its jitter is.
+    until = now - timedelta(seconds=schedule.jitter_seconds or 0)
     for span in _LOOKS:
-        begin = max(schedule.cursor, now - span)
+        begin = max(schedule.cursor, until - span)
         last = None
         for due in takewhile(lambda due: start_of(schedule, due) <= now, due_times(schedule, begin)):
             last = due

@@ -146,7 +146,7 @@ def _fell_with_another(task: Task) -> bool:
     if task.status == FAILED:
         return error_type(task) == DEPENDENCY_FAILED
     if task.status == SKIPPED:
-        return task.result["reason"] == DEPENDENCY_SKIPPED
+        return bool(task.result["reason"] == DEPENDENCY_SKIPPED)
     return task.status == CANCELLED and task.cancel_requested_at is None and task.started_at is None
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, cast, get_args, get_origin, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -186,6 +186,26 @@ WebhookParameter = Annotated[
     Mapping[str, Json] | None,
     JsonType(WebhookConfig | None),
     Field(description="Where the server sends the events of the run."),
+]
+
+
+def _check_overrides(value: object) -> object:
+    """Check the form of all overrides, with one short error for any number of invalid ones."""
+    if isinstance(value, dict):
+        for name, fields in cast("dict[str, object]", value).items():
+            if not isinstance(fields, dict):
+                raise ValueError(f"{name[:80]!r} must have an object of fields")  # noqa: TRY004
+    return value
+
+
+Overrides = Annotated[
+    Mapping[str, Mapping[str, Json]] | None,
+    JsonType(Annotated[dict[str, dict[str, Json]] | None, BeforeValidator(_check_overrides)]),
+    Field(
+        description="New values of fields, by ID, key or path of a task, which runs again, too: "
+        "`name`, `label`, `tags`, `priority`, `inputs`, `params`, `schemas`, `policy` or a custom "
+        "column. An object is merged into the present one, and null removes a member (RFC 7396)."
+    ),
 ]
 
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # see `parameters`
         OfUser,
         OnConflict,
         OriginalId,
+        Overrides,
         Positive,
         Since,
         Statuses,
@@ -488,15 +489,7 @@ class TreeService(Access):
                 "and all that depends on them."
             ),
         ] = None,
-        overrides: Annotated[
-            Mapping[str, Mapping[str, Json]] | None,
-            JsonType(dict[str, dict[str, Json]] | None),
-            Field(
-                description="New values of fields, by ID, key or path of a task, which runs again, too: "
-                "`name`, `label`, `tags`, `priority`, `inputs`, `params`, `schemas`, `policy` or a custom "
-                "column. An object is merged into the present one, and null removes a member (RFC 7396)."
-            ),
-        ] = None,
+        overrides: Overrides = None,
         save: Annotated[
             bool, Field(description="If false, return the tasks that would be created, and create none.")
         ] = True,

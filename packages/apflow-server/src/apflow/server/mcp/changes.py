@@ -12,7 +12,7 @@ MIN_INTERVAL_SECONDS: Final = 0.5  # between two notifications of one thing
 async def batched(
     changes: AsyncIterable[Any], seconds: float = MIN_INTERVAL_SECONDS
 ) -> AsyncGenerator[None, None]:
-    """Yield once for the changes of each interval, until there are no more. Changes are read without waiting.
+    """Yield once for the changes of each interval, until they end. Changes are read without waiting.
 
     Raises:
         Exception: what reading the changes raises.

@@ -68,7 +68,7 @@ class Bounds:
     def new_session(self) -> SessionEvents:
         """Return the events of a new session. They are dropped with the session."""
         session = SessionEvents(self)
-        # A finalizer may run in the middle of any other code: it changes nothing else.
+        # A finalizer may run in the middle of any other code: it changes only this.
         weakref.finalize(session, self._ended.append, session.kept)
         return session
 
