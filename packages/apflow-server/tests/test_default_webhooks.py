@@ -18,7 +18,8 @@ from apflow.core.service.task_service import TaskService
 from apflow.core.settings import get_settings, reset_settings
 from apflow.core.store.base import TaskStore
 from apflow.core.webhooks.delivery import delivering
-from apflow.core.webhooks.webhook import ENDED_KIND, KIND, made_secret
+from apflow.core.webhooks.kinds import ENDED_KIND, KIND
+from apflow.core.webhooks.webhook import made_secret
 
 SECRET = made_secret()
 

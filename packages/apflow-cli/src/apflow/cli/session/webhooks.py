@@ -107,7 +107,8 @@ async def _wait_for_last(
 async def _undelivered(db: TaskStore, task_ids: Sequence[str]) -> list[str]:
     """Return why events of ended runs are not delivered, for each webhook that waits for some."""
     from apflow.core.store.tree_records import keys_of
-    from apflow.core.webhooks.webhook import KIND, Webhook
+    from apflow.core.webhooks.kinds import KIND
+    from apflow.core.webhooks.webhook import Webhook
 
     root_ids = {task.root_id for task in (await db.get(list(task_ids))).values()}
     roots = await db.get(list(root_ids))

@@ -13,10 +13,10 @@ from apflow.core.model.tree_index import TreeIndex
 from apflow.core.planning.child_trees import ids_of_children
 from apflow.core.store.base import Change, Record, TaskStore, Transition
 from apflow.core.store.tree_records import KIND, keys_of
-from apflow.core.webhooks import webhook
+from apflow.core.webhooks import kinds
 
 # Kinds of records that belong to one tree. Webhooks are found by their kind, too, and therefore have others.
-KINDS_OF_TREES: Final = (KIND, webhook.KIND, webhook.ENDED_KIND)
+KINDS_OF_TREES: Final = (KIND, kinds.KIND, kinds.ENDED_KIND)
 
 
 async def read_deletion(store: TaskStore, tasks: Sequence[Task], task_id: str, *, force: bool) -> Change:

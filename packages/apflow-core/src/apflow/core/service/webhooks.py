@@ -45,7 +45,7 @@ class WebhookService(Access):
     async def _withdraw_webhook(self, root_id: str, webhook_id: str | None) -> None:
         """Remove a webhook whose run did not start."""
         from apflow.core.store.tree_records import keys_of
-        from apflow.core.webhooks.webhook import KIND
+        from apflow.core.webhooks.kinds import KIND
 
         if webhook_id is not None:
             await self.db.remove_record(KIND, f"{keys_of(root_id)}{webhook_id}")
@@ -71,7 +71,7 @@ class WebhookService(Access):
         if config is None:
             yield {}
             return
-        from apflow.core.webhooks.webhook import KIND
+        from apflow.core.webhooks.kinds import KIND
 
         made = secrets.token_hex(16)
         if idempotency_key is not None:
@@ -92,7 +92,8 @@ class WebhookService(Access):
         self, config: WebhookConfig, root_id: str, webhook_id: str, known: Sequence[Webhook]
     ) -> tuple[Webhook, bool]:
         """Return a webhook, and whether this call stored it: a concurrent call with the same key may have."""
-        from apflow.core.webhooks.webhook import KIND, MAX_PER_TREE, new_webhook
+        from apflow.core.webhooks.kinds import KIND
+        from apflow.core.webhooks.webhook import MAX_PER_TREE, new_webhook
 
         if len([each for each in known if each.status == "active" and each.setting is None]) >= MAX_PER_TREE:
             raise InvalidInputError(f"The tree already has the maximum of {MAX_PER_TREE} active webhooks.")
@@ -115,7 +116,8 @@ class WebhookService(Access):
 
     async def _webhooks_of(self, root_id: str) -> list[Webhook]:
         from apflow.core.store.tree_records import keys_of
-        from apflow.core.webhooks.webhook import ENDED_KIND, KIND, Webhook
+        from apflow.core.webhooks.kinds import ENDED_KIND, KIND
+        from apflow.core.webhooks.webhook import Webhook
 
         found = {
             record.key: Webhook.of(record)

@@ -41,7 +41,7 @@ async def register_defaults(db: TaskStore, root: Task, settings: Settings) -> li
     if not named or root.spawned_by is not None:
         return []
     check_defaults(settings)
-    from apflow.core.webhooks.webhook import KIND
+    from apflow.core.webhooks.kinds import KIND
 
     stored = (await db.get([root.id])).get(root.id)  # `root` may lack the number of its last event
     keys: list[str] = []
@@ -55,7 +55,7 @@ async def register_defaults(db: TaskStore, root: Task, settings: Settings) -> li
 async def withdraw(db: TaskStore, keys: Sequence[str]) -> None:
     """Remove the webhooks of a run that was not requested."""
     if keys:
-        from apflow.core.webhooks.webhook import KIND
+        from apflow.core.webhooks.kinds import KIND
 
         for key in keys:
             await db.remove_record(KIND, key)

@@ -29,8 +29,6 @@ from apflow.core.permissions.secret_policy import WEBHOOK, Author
 from apflow.core.store.base import Record
 from apflow.core.store.tree_records import keys_of
 
-KIND = "webhook"
-ENDED_KIND = "webhook.ended"  # a separate kind, so that the sender does not read ended webhooks again
 MAX_PER_TREE = 20
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what every such secret begins with (Standard Webhooks)
 MADE_BYTES = 32  # of a generated secret

@@ -18,7 +18,8 @@ from apflow.core.model.task import utc_now
 from apflow.core.process.late_import import removing_orphans
 from apflow.core.settings import Settings
 from apflow.core.store.base import Record, TaskStore
-from apflow.core.webhooks.webhook import ENDED_KIND, KIND, Webhook
+from apflow.core.webhooks.kinds import ENDED_KIND, KIND
+from apflow.core.webhooks.webhook import Webhook
 from apflow.server.webhooks.delivery_status import Backoff, LostError
 
 if TYPE_CHECKING:
