@@ -11,7 +11,7 @@ import httpx
 import pytest
 from serving import SECRET, serve_process
 
-from apflow.core.process.server_file import find_server, server_file_of
+from apflow.core.process.server_file import API, find_server, server_file_of
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_it_tells_where_it_is_while_it_serves(database: Path):
         path = server_file_of(database)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         told = json.loads(path.read_text())
-        assert (told["url"], told["pid"], told["api"]) == (process.url, process.popen.pid, 1)
+        assert (told["url"], told["pid"], told["api"]) == (process.url, process.popen.pid, API)
         assert told["needs_token"] is False
         assert find_server(database) is not None
         assert process.end() == 0

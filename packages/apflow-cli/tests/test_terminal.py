@@ -199,7 +199,8 @@ def test_lists_are_written_in_every_format(apflow: Any):
     written = apflow("tasks", "get", "sums", "-o", "yaml").stdout
     assert written.startswith("schema_version: 1\ntask:\n  id: sums\n")
     wide = apflow("tasks", "list", "--all", "-o", "wide").stdout.splitlines()
-    assert wide[0].split()[-6:] == ["TASKS", "EXECUTOR", "USER_ID", "STARTED_AT", "COMPLETED_AT", "ERROR"]
+    columns = ["TASKS", "EXECUTOR", "USER_ID", "LABEL", "TAGS", "STARTED_AT", "COMPLETED_AT", "ERROR"]
+    assert wide[0].split()[-8:] == columns
     terminal = Terminal(apflow, "tasks", "list", "-o", "wide", width=80)
     assert terminal.read_to_end() == 0
     assert {"STARTED", "ENDED", "ERROR"} <= set(terminal.screen[0].split())

@@ -191,11 +191,11 @@ WebhookParameter = Annotated[
 
 def _check_overrides(value: object) -> object:
     """Check the form of all overrides, with one short error for any number of invalid ones."""
-    if isinstance(value, dict):
-        for name, fields in cast("dict[str, object]", value).items():
-            if not isinstance(fields, dict):
-                raise ValueError(f"{name[:80]!r} must have an object of fields")  # noqa: TRY004
-    return value
+    given = cast("dict[str, object]", value if isinstance(value, dict) else {})
+    for name, fields in given.items():
+        if not isinstance(fields, dict):
+            raise ValueError(f"{name[:80]!r} must have an object of fields")  # noqa: TRY004
+    return cast("object", value)
 
 
 Overrides = Annotated[
