@@ -159,17 +159,32 @@ class ScheduleService(TreeService):
         return [_shown(each) for each in found[:limit]]
 
     async def schedule(self, schedule_id: ScheduleId) -> dict[str, Json]:
-        """Return one schedule with its tasks, and the last trees that it has started."""
+        """Return one schedule with its tasks, and the last trees that it has started.
+
+        Raises:
+            ScheduleNotFoundError: there is no such schedule, or the caller may not see it.
+            AmbiguousTaskError: several schedules have the name, or ids that begin so.
+        """
         schedule = await self._schedule(schedule_id)
         tasks = await tasks_of(self.db, schedule.id)
         return _shown(schedule) | {"tasks": [masked(each) for each in tasks]}
 
     async def pause_schedule(self, schedule_id: ScheduleId) -> dict[str, Json]:
-        """Pause a schedule: nothing is started until it is resumed. Trees that run continue."""
+        """Pause a schedule: nothing is started until it is resumed. Trees that run continue.
+
+        Raises:
+            ScheduleNotFoundError: there is no such schedule, or the caller may not see it.
+            AmbiguousTaskError: several schedules have the name, or ids that begin so.
+        """
         return await self._changed(schedule_id, paused)
 
     async def resume_schedule(self, schedule_id: ScheduleId) -> dict[str, Json]:
-        """Resume a paused schedule. Due times that passed during the pause are left out."""
+        """Resume a paused schedule. Due times that passed during the pause are left out.
+
+        Raises:
+            ScheduleNotFoundError: there is no such schedule, or the caller may not see it.
+            AmbiguousTaskError: several schedules have the name, or ids that begin so.
+        """
         return await self._changed(schedule_id, lambda each: resumed(each, utc_now()))
 
     async def trigger_schedule(self, schedule_id: ScheduleId) -> dict[str, Json]:
@@ -178,6 +193,8 @@ class ScheduleService(TreeService):
         The due times do not change.
 
         Raises:
+            ScheduleNotFoundError: there is no such schedule, or the caller may not see it.
+            AmbiguousTaskError: several schedules have the name, or ids that begin so.
             LimitExceededError: too many runs are waiting or in progress.
         """
         schedule, now = await self._schedule(schedule_id), utc_now()
@@ -186,7 +203,12 @@ class ScheduleService(TreeService):
         return {"schedule_id": schedule.id, "task_id": root_id, "scheduled_at": now.isoformat()}
 
     async def delete_schedule(self, schedule_id: ScheduleId) -> dict[str, Json]:
-        """Delete a schedule. The trees that it has started stay, and continue."""
+        """Delete a schedule. The trees that it has started stay, and continue.
+
+        Raises:
+            ScheduleNotFoundError: there is no such schedule, or the caller may not see it.
+            AmbiguousTaskError: several schedules have the name, or ids that begin so.
+        """
         schedule = await self._schedule(schedule_id)
         return {"success": await remove_schedule(self.db, schedule.id), "schedule_id": schedule.id}
 
@@ -197,7 +219,12 @@ class ScheduleService(TreeService):
             int, Field(ge=1, le=MAX_TIMES, description="The maximum number of due times to return.")
         ] = 5,
     ) -> dict[str, Json]:
-        """Return the next due times of a schedule. A paused schedule starts none of them."""
+        """Return the next due times of a schedule. A paused schedule starts none of them.
+
+        Raises:
+            ScheduleNotFoundError: there is no such schedule, or the caller may not see it.
+            AmbiguousTaskError: several schedules have the name, or ids that begin so.
+        """
         schedule = await self._schedule(schedule_id)
         after = max(schedule.cursor, utc_now())
         times = [each.isoformat() for each in islice(due_times(schedule, after), count)]

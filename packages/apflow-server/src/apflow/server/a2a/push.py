@@ -17,15 +17,9 @@ from apflow.core.model.event import FINAL, EventType
 from apflow.core.model.task import Json, utc_now
 from apflow.core.settings import Settings
 from apflow.core.store.tree_records import keys_of
+from apflow.core.webhooks.kinds import ENDED_KIND, KIND
 from apflow.core.webhooks.registration import check_config
-from apflow.core.webhooks.webhook import (
-    ENDED_KIND,
-    KIND,
-    MAX_PER_TREE,
-    Webhook,
-    WebhookConfig,
-    new_webhook,
-)
+from apflow.core.webhooks.webhook import MAX_PER_TREE, Webhook, WebhookConfig, new_webhook
 from apflow.server.a2a.calls import LEGACY, Call
 from apflow.server.a2a.executions import Execution
 from apflow.server.auth.credentials import encrypt
