@@ -13,7 +13,7 @@ import httpx
 import pytest
 from mcp_clients import connected
 from serving import SECRET, Served, bearer, serving
-from test_tenancy import BY_ROW, CALLERS, MISSING, ROWS, VARIANTS, call
+from test_tenancy import BY_ROW, CALLERS, MISSING, ROWS, VARIANTS, created_for
 from trees import steps
 
 from apflow.core.settings import Settings
@@ -34,11 +34,10 @@ def guarded() -> Iterator[Served]:
 
 
 @pytest.fixture
-def task(guarded: Served) -> str:
-    """A tree of Ann's, pending, with a child."""
-    tree = [{"id": "r", "name": "anns"}, {"id": "c", "name": "child", "parent_id": "r", "inputs": {"a": 1}}]
+def task(guarded: Served, request: pytest.FixtureRequest) -> str:
+    """A tree of Ann's, pending, with a child; for operations on schedules, also a schedule of its name."""
     with httpx.Client(base_url=guarded.url, timeout=10) as client:
-        return call(client, "tasks.create", {"tasks": tree}, CALLERS["owner"])["result"]["id"]
+        return created_for(client, request.node.name, "anns")
 
 
 def named(arguments: dict[str, Any]) -> dict[str, Any]:

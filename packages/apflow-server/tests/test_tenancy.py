@@ -155,12 +155,17 @@ def client(guarded: Served) -> Iterator[httpx.Client]:
 @pytest.fixture
 def task(client: httpx.Client, request: pytest.FixtureRequest) -> str:
     """A tree of Ann's, pending, with a child; for operations on schedules, also a schedule of its name."""
-    tree = [{"id": "r", "name": "group"}, {"id": "c", "name": "child", "parent_id": "r", "inputs": {"a": 1}}]
-    created = call(client, "tasks.create", {"tasks": tree}, CALLERS["owner"])["result"]
-    if "schedules." in request.node.name:
-        made = {"tasks": [{"name": "n"}], "every": "1d", "name": created["id"]}
+    return created_for(client, request.node.name)
+
+
+def created_for(client: httpx.Client, test: str, root: str = "group") -> str:
+    """Create a tree for a test of an operation and, if it is on schedules, a schedule named after its ID."""
+    tree = [{"id": "r", "name": root}, {"id": "c", "name": "child", "parent_id": "r", "inputs": {"a": 1}}]
+    created: str = call(client, "tasks.create", {"tasks": tree}, CALLERS["owner"])["result"]["id"]
+    if "schedules." in test:
+        made = {"tasks": [{"name": "n"}], "every": "1d", "name": created}
         assert "result" in call(client, "schedules.create", made, CALLERS["owner"])
-    return created["id"]
+    return created
 
 
 def call(client: httpx.Client, method: str, params: Any, headers: dict[str, str]) -> Any:
