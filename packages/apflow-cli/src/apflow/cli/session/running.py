@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar, cast
 
@@ -80,10 +81,14 @@ async def run_tree(
         TimeoutError: it took longer than `seconds`, and was cancelled.
     """
     root = await service.tree(task_id) if live.is_wanted() and not is_watched else None
-    run = _clean(service.run(task_id, force=force, webhook_config=webhook_config))
-    work = run if root is None else live.shown(service, root, run)
+
+    def run() -> Awaitable[RunResult]:
+        return _clean(service.run(task_id, force=force, webhook_config=webhook_config))
+
     if is_watched:
         work = watched(service, task_id, run)
+    else:
+        work = run() if root is None else live.shown(service, root, run())
     limit = asyncio.timeout(seconds)
     try:
         with drained_on_signal(service) as draining:
@@ -174,8 +179,8 @@ async def _run_silently(
     """Run one of several trees: they cannot all be shown live."""
     try:
         async with asyncio.timeout(seconds):
-            run = service.run(task_id, webhook_config=webhook_config)
-            outcome = await (watched(service, task_id, run) if is_watched else run)
+            run = partial(service.run, task_id, webhook_config=webhook_config)
+            outcome = await (watched(service, task_id, run) if is_watched else run())
     except TimeoutError as error:
         raise TimeoutError(
             f"Tree {task_id} took longer than {seconds:g} s (--timeout), and was cancelled."
@@ -183,12 +188,17 @@ async def _run_silently(
     return outcome | {"root": await service.tree(task_id)}
 
 
-async def watched(service: TaskService, task_id: str, run: Awaitable[RunResult]) -> RunResult:
-    """Wait for a run, and write its events to standard error meanwhile."""
-    watching = asyncio.create_task(_write_events(service, task_id), name=f"apflow:watch:{task_id}")
-    await asyncio.sleep(0)
+async def watched(service: TaskService, task_id: str, run: Callable[[], Awaitable[RunResult]]) -> RunResult:
+    """Run a tree that has not run, and write its events to standard error meanwhile.
+
+    Args:
+        run: starts the run and waits for its end.
+    """
+    is_ready = asyncio.Event()
+    watching = asyncio.create_task(_write_events(service, task_id, is_ready), name=f"apflow:watch:{task_id}")
     try:
-        outcome = await run
+        await is_ready.wait()
+        outcome = await run()
         await asyncio.wait({watching}, timeout=LAST_EVENTS)
     finally:
         watching.cancel()
@@ -196,12 +206,21 @@ async def watched(service: TaskService, task_id: str, run: Awaitable[RunResult])
     return outcome
 
 
-async def _write_events(service: TaskService, task_id: str) -> None:
-    async with aclosing(service.watch(task_id)) as events:
-        async for event in events:
-            if event["type"] != "snapshot":
-                for line in event_lines(event):
-                    write_note(line, wraps=False)
+async def _write_events(service: TaskService, task_id: str, is_ready: asyncio.Event) -> None:
+    """Write the events of a tree that has not run.
+
+    Args:
+        is_ready: is set when no event of a run that starts from then on is missed.
+    """
+    try:
+        async with aclosing(service.watch(task_id)) as events:
+            async for event in events:
+                is_ready.set()  # with the snapshot
+                if event["type"] != "snapshot":
+                    for line in event_lines(event):
+                        write_note(line, wraps=False)
+    finally:
+        is_ready.set()
 
 
 def event_lines(event: Mapping[str, Json]) -> list[str]:
