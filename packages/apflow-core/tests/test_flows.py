@@ -351,7 +351,17 @@ def test_results_by_name_hold_when_the_given_ids_are_taken():
     assert [run_sync(array, db=db).results["q"] for _ in range(2)] == [1, 1]
 
 
-async def test_an_interrupted_run_sync_cancels_the_tree():
+def interrupt_the_process() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def interrupt_this_thread() -> None:
+    """Do what the system may do with a signal for the process, which does not wake the main thread."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("send", [interrupt_the_process, interrupt_this_thread])
+async def test_an_interrupted_run_sync_cancels_the_tree(send: Callable[[], None]):
     started, ended = threading.Event(), threading.Event()
 
     @task
@@ -364,7 +374,7 @@ async def test_an_interrupted_run_sync_cancels_the_tree():
 
     def interrupt() -> None:
         started.wait(30)
-        os.kill(os.getpid(), signal.SIGINT)
+        send()
 
     @flow
     def waiting() -> None:

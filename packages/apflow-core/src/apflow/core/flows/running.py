@@ -28,6 +28,8 @@ R_co = TypeVar("R_co", covariant=True)
 
 Tasks = Sequence[Mapping[str, Any]]
 
+INTERRUPT_SECONDS = 0.2  # between two moments at which Ctrl-C is noticed
+
 
 class Buildable(Protocol[R_co]):
     """A flow that needs no arguments, or `flow.build(...)`."""
@@ -115,10 +117,14 @@ def _run_in_thread(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         with _raising_interrupts():
             thread.start()
-            other.over.wait()
+            # The system may deliver a signal to any thread, which does not wake this one: Python calls the
+            # handler when this thread continues.
+            while not other.over.wait(INTERRUPT_SECONDS):
+                pass
     except BaseException:  # KeyboardInterrupt
-        other.cancel()
-        other.over.wait()
+        if thread.ident is not None:
+            other.cancel()
+            other.over.wait()
         raise
     return cast("T", other.result())
 
