@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from faultkit.campaigns import CAMPAIGNS
 from schedulekit.clock import FastClock
 
 from apflow.core import create_session
@@ -156,8 +157,10 @@ async def test_each_due_time_is_started_once_whichever_worker_is_killed(server: 
 
 
 @pytest.mark.faults
-async def test_each_due_time_of_1000_schedules_is_started_once_for_ten_minutes(
-    server: Server, tmp_path: Path
-):
+async def test_each_due_time_of_many_schedules_is_started_once_for_minutes(server: Server, tmp_path: Path):
+    """By default 1,000 schedules and 100 kills in ten minutes."""
+    size = CAMPAIGNS
     with a_database(server.url()) as url:
-        await campaign(url, tmp_path, schedules=1000, due=10, kills=100, seconds=600, limit=1800)
+        await campaign(
+            url, tmp_path, schedules=100 * size, due=10, kills=10 * size, seconds=60 * size, limit=180 * size
+        )

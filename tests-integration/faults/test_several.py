@@ -12,6 +12,7 @@ from clusterkit.checks import RESTART, Evidence, faults, restarts
 from clusterkit.cluster import a_cluster
 from clusterkit.disk import a_small_disk, fill
 from clusterkit.trees import make
+from faultkit.campaigns import CAMPAIGNS
 
 from apflow.testing.postgres import a_database, run_sql, target_of, through
 from apflow.testing.postgresserver import Server, a_server
@@ -30,7 +31,6 @@ LONG = SHORT | {
     "kill": 18, "freeze": 5, "restart_in_sweep": 2, "kill_server": 3, "cut": 3, "black_hole": 2, "strand": 2,
     "lose_answers": 3, "lose_commits": 3,
 }  # fmt: skip
-CAMPAIGNS = int(os.environ.get("APFLOW_FAULT_CAMPAIGNS", "10"))
 
 
 def campaign(server: Server, folder: Path, name: str, counts: Mapping[str, int], *, size: int) -> Evidence:
