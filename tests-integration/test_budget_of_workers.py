@@ -82,10 +82,13 @@ async def owner(db: TaskStore) -> int:
 
 
 async def requested(server: ModelServer, count: int) -> None:
-    """Wait until the server has received so many calls. The first ones import LiteLLM, which takes long."""
+    """Wait until the server has received so many calls, and answers some.
+
+    The first ones import LiteLLM, which takes long.
+    """
     async with asyncio.timeout(300):
         while True:
-            if len(server.requests) >= count:
+            if len(server.requests) >= count and server.answering:
                 return
             await asyncio.sleep(0.01)
 
@@ -106,8 +109,8 @@ async def test_a_budget_holds_when_the_worker_that_spends_it_is_killed(tmp_path:
             service = TaskService(db)
             await service.create(tree(server))
             await submit(db, "r")
-            pid = await owner(db)
             await requested(server, 2 * IN_FLIGHT)
+            pid = await owner(db)  # not before: on a busy machine, the first worker may lose its lease
             [killed] = [each for each in running if each.pid == pid]
             in_flight = server.answering
             killed.send_signal(signal.SIGKILL)
