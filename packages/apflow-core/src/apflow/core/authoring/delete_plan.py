@@ -82,6 +82,23 @@ def plan_deletion(
     return Change(moves=moves, remove=doomed, is_strict=True)
 
 
+async def delete_tasks(store: TaskStore, tasks: Sequence[Task], task_id: str, *, force: bool) -> int:
+    """Delete a task and everything below it, with what belongs to them; return the number of deleted tasks.
+
+    Args:
+        tasks: the whole tree of the task.
+        force: delete tasks that have ended, too.
+
+    Raises:
+        ConflictError: some of it may not be deleted, or was changed meanwhile.
+    """
+    change = await read_deletion(store, tasks, task_id, force=force)
+    records = await records_of(store, change)
+    await store.write(change)
+    await forget(store, tasks, change, records)
+    return len(change.remove)
+
+
 async def records_of(store: TaskStore, change: Change) -> list[Record]:
     """Return the records that belong to the trees that a deletion removes as a whole.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from apflow.core.authoring.adoption import adopt
 from apflow.core.authoring.creator import TaskCreator
-from apflow.core.authoring.delete_plan import forget, read_deletion, records_of
+from apflow.core.authoring.delete_plan import delete_tasks
 from apflow.core.authoring.edit_plan import plan_addition, plan_update, together
 from apflow.core.authoring.field_validation import READ_ONLY, Violations, check_sources, read_text
 from apflow.core.authoring.manual_status import plan_status
@@ -472,10 +472,10 @@ class TaskRepository:
             tasks = await self.store.existing_tree(task.root_id, task_id)
         except NotFoundError:
             return False
-        change = await read_deletion(self.store, tasks, task_id, force=True)
-        records = await records_of(self.store, change)
-        await self._write(change)
-        await forget(self.store, tasks, change, records)
+        try:
+            await delete_tasks(self.store, tasks, task_id, force=True)
+        except MoveLostError as error:
+            raise _overtaken(error) from error
         return True
 
     async def _task(self, task_id: str) -> Task:

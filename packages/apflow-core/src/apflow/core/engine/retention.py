@@ -11,7 +11,7 @@ from datetime import datetime
 from time import monotonic
 from typing import Final
 
-from apflow.core.authoring.delete_plan import forget, read_deletion, records_of
+from apflow.core.authoring.delete_plan import delete_tasks
 from apflow.core.errors import ConflictError, StoreError
 from apflow.core.model.status import TERMINAL
 from apflow.core.model.task import Task, utc_now
@@ -130,10 +130,6 @@ async def _delete(db: TaskStore, root_id: str, before: datetime) -> int:
     if not tasks or not has_ended_before(tasks, before):
         return 0
     try:
-        change = await read_deletion(db, tasks, root_id, force=True)
-        records = await records_of(db, change)
-        await db.write(change)
+        return await delete_tasks(db, tasks, root_id, force=True)
     except ConflictError:  # it was changed meanwhile, or a tree that it started still runs
         return 0
-    await forget(db, tasks, change, records)
-    return len(change.remove)

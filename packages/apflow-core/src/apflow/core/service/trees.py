@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from apflow.core.authoring.array_validation import flat_entries
 from apflow.core.authoring.creator import TaskCreator
-from apflow.core.authoring.delete_plan import forget, read_deletion, records_of
+from apflow.core.authoring.delete_plan import delete_tasks
 from apflow.core.authoring.edit_plan import UPDATABLE
 from apflow.core.authoring.repository import TaskRepository
 from apflow.core.authoring.task_path import MAX_ROOTS
@@ -425,11 +425,8 @@ class TreeService(Access):
         """
         task = await self._task(task_id, with_tree=True)
         tasks = await self.db.existing_tree(task.root_id, task.id)
-        change = await read_deletion(self.db, tasks, task.id, force=force)
-        records = await records_of(self.db, change)
-        await self.db.write(change)
-        await forget(self.db, tasks, change, records)
-        return {"success": True, "task_id": task.id, "deleted_count": len(change.remove)}
+        count = await delete_tasks(self.db, tasks, task.id, force=force)
+        return {"success": True, "task_id": task.id, "deleted_count": count}
 
     async def copy(
         self,
