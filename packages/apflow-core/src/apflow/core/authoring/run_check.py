@@ -62,7 +62,7 @@ def _input_faults(task: Task, entry: ExecutorEntry, *, checks_inputs: bool) -> I
         executor = call_contained(lambda: entry.make(task.params))
         schema = narrowed(compile_schema(task.schemas.get("input_schema")), entry.schema_of(executor))
         if checks_inputs and schema is not None and _is_complete(task.inputs):
-            schema.validate(build_inputs(task, {}, {}, schema, scheduled_at=utc_now().isoformat()))
+            schema.validate(build_inputs(task, {}, {}, schema, scheduled_at=utc_now()))
     except InvalidInputError as error:
         yield from error.violations or [str(error)]
     except Exception as error:  # noqa: BLE001 - the border to users' code

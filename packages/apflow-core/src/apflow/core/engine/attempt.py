@@ -37,7 +37,7 @@ from apflow.core.extensions.runner import Runner, timeout_message
 from apflow.core.extensions.running_call import current_call
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import Json, Policy, Task, to_json
+from apflow.core.model.task import Json, Policy, Task
 from apflow.core.payload.inputs import build_inputs
 from apflow.core.payload.json_value import clean_text, copy_json
 from apflow.core.payload.schema import InputSchema, compile_schema, narrowed
@@ -441,7 +441,7 @@ class Attempt(Call):
                     names[needed.id] = dependency.get("name", needed.key)
         most = self.context.settings.max_referenced_bytes
         root = tasks.get(task.root_id)
-        requested_at = None if root is None else to_json(root.run_requested_at)
+        requested_at = None if root is None else root.run_requested_at
         inputs = build_inputs(task, results, names, schema, most, scheduled_at=requested_at)
         if self.context.hooks.has_pre:
             shown = task.copy()

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, cast
 
 from apflow.core.errors import InputsError, InvalidInputError, QueryError
-from apflow.core.model.task import Json, Task
+from apflow.core.model.task import Json, Task, to_json
 from apflow.core.payload.json_value import CONTAINERS, Place, copy_json, dumps, loads, rewrite, storable
 from apflow.core.payload.schema import InputSchema
 from apflow.core.payload.secrets import quoted
@@ -47,7 +48,7 @@ def build_inputs(
     schema: InputSchema | None,
     max_bytes: int = 64 << 20,
     *,
-    scheduled_at: str | None = None,
+    scheduled_at: datetime | None = None,
 ) -> dict[str, Json]:
     """Return the inputs of a run, before hooks, secrets and validation.
 
@@ -56,12 +57,12 @@ def build_inputs(
 
     Args:
         max_bytes: of JSON that the references may bring in together.
-        scheduled_at: the value of `{"$run": "scheduled_at"}`: an ISO 8601 time.
+        scheduled_at: the value of `{"$run": "scheduled_at"}`, which becomes an ISO 8601 string.
 
     Raises:
         InputsError: references are malformed, find nothing, or bring in too much; each with its path.
     """
-    inputs = _own_inputs(task, results, max_bytes, {"scheduled_at": scheduled_at})
+    inputs = _own_inputs(task, results, max_bytes, scheduled_at)
     if results and not (schema is not None and schema.is_explicit_only):
         _inject(inputs, task.inputs, results, names, schema)
     if schema is not None:
@@ -70,7 +71,7 @@ def build_inputs(
 
 
 def _own_inputs(
-    task: Task, results: Mapping[str, Json], max_bytes: int, run: Mapping[str, Json]
+    task: Task, results: Mapping[str, Json], max_bytes: int, scheduled_at: datetime | None
 ) -> dict[str, Json]:
     given = task.inputs
     for value in given.values():
@@ -82,7 +83,7 @@ def _own_inputs(
     text = dumps(given)
     if b'"$from"' not in text and b'"$run"' not in text:
         return cast("dict[str, Json]", loads(text))
-    return _resolved(task, results, max_bytes, run)
+    return _resolved(task, results, max_bytes, {"scheduled_at": to_json(scheduled_at)})
 
 
 def _resolved(
