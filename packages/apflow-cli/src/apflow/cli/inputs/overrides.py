@@ -82,7 +82,9 @@ def edited(tasks: Sequence[Mapping[str, Json]], overrides: Mapping[str, Mapping[
     text = click.edit(json.dumps(start, indent=2, ensure_ascii=False) + "\n", extension=".json")
     if text is None and not overrides:
         raise InvalidInputError("Nothing was changed in the editor, so no fork is created.")
-    wanted = start if text is None else read_option("--edit", text)
+    if text is None:
+        return {task_id: dict(fields) for task_id, fields in overrides.items()}
+    wanted = read_option("--edit", text)
     if not isinstance(wanted, dict) or wanted.keys() != shown.keys():
         raise InvalidInputError(f"--edit: keep one object for each of: {', '.join(shown)}.")
     ids = {name: task_id for task_id, name in names.items()}

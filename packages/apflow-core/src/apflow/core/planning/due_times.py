@@ -100,7 +100,7 @@ def last_due(schedule: Schedule, now: datetime) -> datetime | None:
     It takes about the same time however long ago the cursor is.
     """
     # Until then, every due time has started, however long its jitter is.
-    until = now - timedelta(seconds=schedule.jitter_seconds or 0)
+    until = now - timedelta(seconds=schedule.jitter_seconds)
     for span in _LOOKS:
         begin = max(schedule.cursor, until - span)
         last = None

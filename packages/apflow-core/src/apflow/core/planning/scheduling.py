@@ -51,10 +51,8 @@ def decide(schedule: Schedule, now: datetime, running: Collection[str]) -> Decis
 def _due(schedule: Schedule, now: datetime) -> tuple[list[datetime], datetime]:
     """Return the due times that `catch_up` takes, and the new cursor."""
     room = MAX_AT_ONCE - len(schedule.queued)
-    if room <= 0:
-        return [], schedule.cursor  # they stay due until there is room
-    found = list(islice(past_due_times(schedule, now), room))
-    if not found:
+    found = list(islice(past_due_times(schedule, now), max(0, room)))
+    if not found:  # nothing is due, or it stays due until there is room
         return [], schedule.cursor
     if schedule.catch_up is CatchUp.ALL or not _is_missed(schedule, found[0], now):
         return found, found[-1]

@@ -42,7 +42,7 @@ class Access:
 
     async def _seen(self, task_id: str) -> Task | None:
         task = (await self.db.get([task_id])).get(task_id)
-        return task if task is not None and may_see(self, task) else None
+        return task if task is not None and may_see(self, task.user_id) else None
 
     async def _task(self, task_id: str, *, with_tree: bool = False) -> Task:
         """Return a task that the caller may see, by its ID or path; see `find_by_path`.
@@ -71,6 +71,6 @@ class Access:
         return self.user_id
 
 
-def may_see(caller: Access, task: Task) -> bool:
-    """Return whether a caller may see a task."""
-    return caller.is_admin or task.user_id == caller.user_id
+def may_see(caller: Access, user_id: str | None) -> bool:
+    """Return whether a caller may see what belongs to a user."""
+    return caller.is_admin or user_id == caller.user_id

@@ -37,6 +37,7 @@ from apflow.core.planning.due_times import (
     fault_of_zone,
 )
 from apflow.core.planning.scheduling import paused, resumed, with_next, with_run
+from apflow.core.service.access import may_see
 from apflow.core.service.rendering import masked
 from apflow.core.service.trees import Answers, TreeService
 from apflow.core.settings import get_settings
@@ -246,7 +247,7 @@ class ScheduleService(TreeService):
     async def _seen_schedules(self) -> list[Schedule]:
         """Return the schedules that the caller may see, oldest first."""
         stored = [each.schedule for each in await all_schedules(self.db)]
-        seen = [each for each in stored if self.is_admin or each.user_id == self.user_id]
+        seen = [each for each in stored if may_see(self, each.user_id)]
         return sorted(seen, key=lambda each: (each.created_at, each.id))
 
     async def _schedule(self, schedule_id: str) -> Schedule:

@@ -198,7 +198,7 @@ def _is_of(executions: Executions, context_id: str, tenant: str) -> bool:
 def _visible(service: TaskService, task: Task | None) -> Task | None:
     if task is None or task.id != task.root_id:
         return None
-    return task if may_see(service, task) else None
+    return task if may_see(service, task.user_id) else None
 
 
 async def _index(service: TaskService, executions: Executions) -> None:

@@ -170,7 +170,7 @@ async def _find(calls: Calls, task_id: str) -> _Found | None:
         return None
     tree = await calls.service.db.tree(task.root_id)
     root = next((each for each in tree if each.id == task.root_id), None)
-    return _Found(task, root, tree) if root is not None and may_see(calls.service, root) else None
+    return _Found(task, root, tree) if root is not None and may_see(calls.service, root.user_id) else None
 
 
 async def _state(calls: Calls, task_id: str, found: _Found) -> dict[str, Json]:
