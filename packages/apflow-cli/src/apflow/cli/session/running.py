@@ -85,6 +85,7 @@ async def run_tree(
     def run() -> Awaitable[RunResult]:
         return _clean(service.run(task_id, force=force, webhook_config=webhook_config))
 
+    work: Awaitable[RunResult]
     if is_watched:
         work = watched(service, task_id, run)
     else:
