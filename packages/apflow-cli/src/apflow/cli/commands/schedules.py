@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from apflow.cli.inputs.completion import complete_file
-from apflow.cli.inputs.options import session_of, set_option, with_list, with_service
+from apflow.cli.inputs.given_tasks import read_given_tasks, with_given_tasks
+from apflow.cli.inputs.options import session_of, with_list, with_service
 from apflow.cli.inputs.parameter import parameter_option
 from apflow.cli.inputs.times import AnyTime
 
@@ -32,17 +32,7 @@ def _with_schedule(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @schedules.command()
-@parameter_option("schedules.create", "tasks", "-t", "--tasks", metavar="JSON")
-@click.option(
-    "-f",
-    "--tasks-file",
-    "--file",
-    "tasks_file",
-    metavar="FILE",
-    shell_complete=complete_file,
-    help="A JSON or YAML file with the tasks; - is standard input.",
-)
-@set_option
+@with_given_tasks("schedules.create")
 @parameter_option("schedules.create", "name", "-n", "--name")
 @parameter_option("schedules.create", "cron", "--cron", metavar="EXPRESSION")
 @parameter_option("schedules.create", "every", "--every", metavar="SPAN")
@@ -70,17 +60,11 @@ def create(
     """
     from apflow.cli.display.output import write_json, write_note
     from apflow.cli.display.schedule_list import write_schedule
-    from apflow.cli.inputs.source import read_option, read_source, trees_of
     from apflow.cli.session.place import place_of
     from apflow.cli.session.work import perform
     from apflow.core.errors import ForbiddenError
 
-    if (tasks is None) == (tasks_file is None):
-        raise click.UsageError("Give either --tasks JSON or --tasks-file FILE.")
-    given = (
-        read_option("--tasks", tasks) if tasks is not None else read_source("--tasks-file", str(tasks_file))
-    )
-    trees = trees_of(given, parameters)
+    trees = read_given_tasks(tasks, tasks_file, parameters)
     if len(trees) > 1:
         raise click.UsageError(f"A schedule has one tree. These tasks are {len(trees)}.")
     for name in ("at", "start", "end"):

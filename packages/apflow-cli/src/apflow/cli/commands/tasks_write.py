@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from apflow.cli.inputs.completion import complete_file
-from apflow.cli.inputs.options import session_of, set_option, with_service, with_task
+from apflow.cli.inputs.given_tasks import read_given_tasks, with_given_tasks
+from apflow.cli.inputs.options import session_of, with_service, with_task
 from apflow.cli.inputs.parameter import parameter_option
 
 if TYPE_CHECKING:
@@ -17,17 +17,7 @@ JSON_FIELDS = ("inputs", "params", "schemas", "policy", "dependencies", "result"
 
 
 @click.command()
-@parameter_option("tasks.create", "tasks", "-t", "--tasks", metavar="JSON")
-@click.option(
-    "-f",
-    "--tasks-file",
-    "--file",
-    "tasks_file",
-    metavar="FILE",
-    shell_complete=complete_file,
-    help="A JSON or YAML file with the tasks; - is standard input.",
-)
-@set_option
+@with_given_tasks("tasks.create")
 @parameter_option("tasks.create", "user_id", "-u", "--user-id", metavar="ID")
 @with_service
 @click.pass_context
@@ -40,15 +30,9 @@ def create(
 ) -> None:
     """Create a tree of tasks without running it. `apflow tasks execute ID` runs it."""
     from apflow.cli.display.output import write_json, write_tree
-    from apflow.cli.inputs.source import read_option, read_source, trees_of
     from apflow.cli.session.work import perform
 
-    if (tasks is None) == (tasks_file is None):
-        raise click.UsageError("Give either --tasks JSON or --tasks-file FILE.")
-    given = (
-        read_option("--tasks", tasks) if tasks is not None else read_source("--tasks-file", str(tasks_file))
-    )
-    trees = trees_of(given, parameters)
+    trees = read_given_tasks(tasks, tasks_file, parameters)
 
     async def work(service: TaskService) -> list[dict[str, Any]]:
         return [await service.create(each, user_id=user_id) for each in trees]

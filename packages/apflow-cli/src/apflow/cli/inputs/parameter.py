@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -16,6 +16,20 @@ class ParameterOption(click.Option):
     def __init__(self, *args: Any, operation: str, parameter: str, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.operation, self.parameter = operation, parameter
+
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def combined(options: Sequence[Decorator]) -> Decorator:
+    """Return the decorator that adds several options to a command, in this order."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def parameter_option(

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from apflow.cli.inputs.parameter import parameter_option
+from apflow.cli.inputs.parameter import Decorator, combined, parameter_option
 from apflow.cli.inputs.times import Since, UtcTime
 
 if TYPE_CHECKING:
     from apflow.core.model.status import TaskStatus
-
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def with_filters(operation: str, root_only: Decorator) -> Decorator:
@@ -55,13 +51,7 @@ def with_filters(operation: str, root_only: Decorator) -> Decorator:
         parameter_option(operation, "created_after", "--created-after", type=UtcTime(), more="In UTC."),
         parameter_option(operation, "created_before", "--created-before", type=UtcTime(), more="In UTC."),
     )
-
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
+    return combined(options)
 
 
 def _tags(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> list[str]:
