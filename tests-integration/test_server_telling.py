@@ -23,9 +23,9 @@ def test_it_tells_where_it_is_while_it_serves(database: Path):
     with serve_process(database.parent) as process:
         path = server_file_of(database)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        told = json.loads(path.read_text())
-        assert (told["url"], told["pid"], told["api"]) == (process.url, process.popen.pid, API)
-        assert told["needs_token"] is False
+        written = json.loads(path.read_text())
+        assert (written["url"], written["pid"], written["api"]) == (process.url, process.popen.pid, API)
+        assert written["needs_token"] is False
         assert find_server(database) is not None
         assert process.end() == 0
     assert not server_file_of(database).exists()

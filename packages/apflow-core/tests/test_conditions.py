@@ -149,7 +149,7 @@ async def test_bad_conditions_are_refused_when_the_tree_is_created():
     ]
     with pytest.raises(TreeInvalidError) as refused:
         await TaskCreator(MemoryStore()).create_task_tree_from_array(tree(*entries))
-    told = " ".join(refused.value.violations)
+    violations = " ".join(refused.value.violations)
     for fault in (
         "('b'): when is not a valid JMESPath expression: ",
         "Incomplete expression at column 8.",
@@ -161,7 +161,7 @@ async def test_bad_conditions_are_refused_when_the_tree_is_created():
         "('h'): when and policy.when differ.",
         "('i'): there is no key 'if'. Use when.",
     ):
-        assert fault in told
+        assert fault in violations
 
 
 async def test_conditions_of_stored_tasks_may_only_name_dependencies():

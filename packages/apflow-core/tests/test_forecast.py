@@ -198,10 +198,10 @@ async def test_executors_that_are_missing_and_inputs_that_are_wrong_are_named():
 async def test_secrets_that_are_not_set_are_named(monkeypatch: pytest.MonkeyPatch):
     service = TaskService(MemoryStore())
     assert (await plan(service))["secrets"] == {"PLANNED_KEY": "missing"}
-    monkeypatch.setenv("APFLOW_SECRET_PLANNED_KEY", "a-value-nobody-sees")
+    monkeypatch.setenv("APFLOW_SECRET_PLANNED_KEY", "the-secret-value")
     found = await plan(service)
     assert found["secrets"] == {"PLANNED_KEY": "set"}
-    assert "a-value-nobody-sees" not in str(found)
+    assert "the-secret-value" not in str(found)
 
 
 async def test_a_caller_does_not_learn_whether_a_secret_is_set_that_it_may_not_use(
@@ -209,7 +209,7 @@ async def test_a_caller_does_not_learn_whether_a_secret_is_set_that_it_may_not_u
 ):
     service = TaskService(MemoryStore(), "ann", author=Author("ann", ()))
     missing = (await plan(service))["secrets"]
-    monkeypatch.setenv("APFLOW_SECRET_PLANNED_KEY", "a-value-nobody-sees")
+    monkeypatch.setenv("APFLOW_SECRET_PLANNED_KEY", "the-secret-value")
     assert (await plan(service))["secrets"] == missing == {"PLANNED_KEY": "refused"}
 
 

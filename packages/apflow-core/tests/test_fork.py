@@ -28,7 +28,7 @@ class Forked(BaseTask):
 
     async def execute(self, inputs: dict[str, Any]) -> Any:
         if inputs.get("fails"):
-            raise ValueError("told to fail")
+            raise ValueError("failed as requested")
         return {"value": (inputs.get("before") or 0) + inputs.get("add", 1)}
 
 

@@ -1,9 +1,9 @@
 """What is said at the Unix socket of a process that holds a database: JSON-RPC 2.0, one message per line.
 
-The holder greets. The client sends one request. The holder accepts it by a notification before it does
-anything, so a client that is not told so knows that nothing was done. Then the client gets the result or an
-error. Events of `tasks.watch` precede the result, as notifications. One connection serves one request;
-closing it ends a watch.
+The holder greets. The client sends one request. Before the holder acts on it, it sends a notification that
+it accepts the request: without the notification, the client knows that nothing was done. The result or an
+error follows. Events of `tasks.watch` precede the result, as notifications. One connection serves one
+request; closing it ends a watch.
 
 Both processes belong to one user, so errors contain complete messages.
 """
