@@ -225,6 +225,38 @@ async def test_tasks_that_wait_for_their_trees_keep_the_limit_of_their_run(
     assert waiting == 5  # each starts while the others wait
 
 
+@pytest.mark.timeout(30, method="signal")  # a run that takes turns without a pause stops the event loop
+async def test_a_run_with_ready_tasks_keeps_a_place_for_a_task_that_wants_it_back(
+    db: TaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APFLOW_MAX_CONCURRENCY", "16")
+    reset_settings()
+    order: list[str] = []
+
+    async def code(self: Coded, inputs: dict[str, Any]) -> Any:
+        order.append(inputs["n"])
+        if inputs["n"] == "first":
+            await self.run_child(items("a", waits=True))
+        elif inputs["n"] == "second":
+            Item.go_on.set()
+            child = next(each for each in await db.find(TaskQuery(root_only=True)) if each.spawned_by)
+            while (await db.get([child.id]))[child.id].run_ended_at is None:
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.05)  # the first task waits for the place of this one now
+            await self.run_child(items("b"))
+        order.append(f"end of {inputs['n']}")
+
+    Coded.code = code  # type: ignore[method-assign]
+    names = ("first", "second", "third")
+    root = {"id": "root", "name": "root"}
+    tasks = [{"id": n, "name": "coded", "parent_id": "root", "inputs": {"n": n}} for n in names]
+    node = await TaskCreator(db).create_task_tree_from_array([root, *tasks])
+    async with asyncio.timeout(20):
+        await TaskManager(db, max_concurrency=1).distribute_task_tree(node)
+    assert node["status"] == "completed"
+    assert order[:3] == ["first", "second", "end of first"]
+
+
 async def test_a_failed_child_tree_fails_the_task_that_returns_its_outcome(db: TaskStore) -> None:
     Item.failures["a"] = 1
 

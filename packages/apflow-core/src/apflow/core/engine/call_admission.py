@@ -53,7 +53,7 @@ class CallLimiter:
 
     def take_places(self) -> int:
         """Take the free places for the calls of one turn and return their number."""
-        wanted = self._limit - self._taken - len(self._returning)
+        wanted = self._wanted()
         places = self._slots.take(wanted, self._when_free) if wanted > 0 else 0
         self._taken += places
         return places
@@ -68,10 +68,14 @@ class CallLimiter:
 
     def wait_for_place(self) -> None:
         """Request a call of `when_free` when another run frees a place; own calls report their end anyway."""
-        if self._taken < self._limit:
+        if self._wanted() > 0:
             self._slots.wait(self._when_free)
         else:
             self._slots.leave(self._when_free)
+
+    def _wanted(self) -> int:
+        """Return how many more calls the run may start: calls that want a place back come first."""
+        return self._limit - self._taken - len(self._returning)
 
     def want_no_place(self) -> None:
         """Withdraw the request for a place, so that other runs get it."""
@@ -200,7 +204,8 @@ class CallLimiter:
                     lacking.wait(wake)
                 await is_free.wait()
         finally:
-            self._returning.pop(wake, None)
+            if self._returning.pop(wake, wake) is None:
+                self._when_free()  # the place is no longer kept for this call
             if waits_at is not None:
                 waits_at.leave(wake)
 

@@ -56,7 +56,9 @@ class Mailbox:
         self._wake.clear()
 
     async def wait(self) -> None:
-        """Wait until something has happened since the turn began."""
+        """Wait until something has happened since the turn began. Other code of the loop always runs."""
+        if self._wake.is_set():
+            await asyncio.sleep(0)  # `Event.wait` would return without a pause
         await self._wake.wait()
 
     def _take_call(self) -> None:
