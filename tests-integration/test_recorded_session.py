@@ -1,4 +1,4 @@
-"""The session in the documentation is what its commands print now."""
+"""The sessions in the documentation are what their commands print now."""
 
 from __future__ import annotations
 
@@ -38,6 +38,26 @@ def test_an_output_that_has_changed_is_found_and_recorded(tmp_path: Path):
     assert record(page).returncode == 0
     assert "$ cat a.txt; pwd\n# a.txt\nin the file\n/home/ann\n$ echo 0.1s\n0.1s\n```" in page.read_text()
     assert record(page, "--check").returncode == 0
+
+
+def record_terminal(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "tools" / "record_terminal.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+
+
+def test_the_pictures_show_what_their_sessions_print():
+    checked = record_terminal("--check")
+    assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout + checked.stderr
+
+
+def test_a_picture_that_is_out_of_date_is_found(tmp_path: Path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "session.sh").write_text("echo new > a.txt\ncat a.txt\n")
+    (tmp_path / "one.svg").write_text("<svg><text>$ echo new &gt; a.txt</text></svg>")
+    checked = record_terminal("--sessions", tmp_path, "--check")
+    assert checked.returncode == 1
+    assert "one: $ cat a.txt" in checked.stdout
+    assert "one: $ echo" not in checked.stdout
 
 
 @pytest.mark.wheels
