@@ -43,8 +43,9 @@ from apflow.core.service.trees import Answers, TreeService
 from apflow.core.settings import get_settings
 
 if TYPE_CHECKING:  # see `parameters`
-    from pydantic import Field
+    from pydantic import BeforeValidator, Field
 
+    from apflow.core.payload.json_value import whole
     from apflow.core.service.parameters import JsonSpan, JsonType, Owner, Positive, ScheduleId, Tasks, Time
 
 MAX_NAME_LENGTH = 255
@@ -217,7 +218,9 @@ class ScheduleService(TreeService):
         self,
         schedule_id: ScheduleId,
         count: Annotated[
-            int, Field(ge=1, le=MAX_TIMES, description="The maximum number of due times to return.")
+            int,
+            Field(ge=1, le=MAX_TIMES, description="The maximum number of due times to return."),
+            BeforeValidator(whole),
         ] = 5,
     ) -> dict[str, Json]:
         """Return the next due times of a schedule. A paused schedule starts none of them.
