@@ -155,6 +155,28 @@ serving apflow serve""",
         between={"apflow tasks execute ID": "touch repaired"},
         after="apflow tasks list --status completed -o id | grep -x ID > /dev/null",
     ),
+    "how-to/plan-a-tree": Frame(
+        before="""cat > nightly.yaml <<'END'
+- {id: nightly, name: nightly}
+- id: fetch
+  name: fetch
+  parent_id: nightly
+  schemas: {method: rest_executor}
+  inputs: {url: https://api.example.com/orders, headers: {X-Key: {$secret: API_KEY}}}
+- id: sum
+  name: sum
+  parent_id: nightly
+  dependencies: [fetch]
+  schemas: {method: aggregate_results_executor}
+END
+""",
+        values={"apflow plan nightly.yaml": "gives 2 apflow plan nightly.yaml"},  # the secret is not set
+    ),
+    "how-to/run-on-a-schedule": Frame(
+        before=EXECUTORS + tree("report.yaml") + tree("poll.yaml", root="poll") + tree("migrate.yaml", root="migrate"),
+        values={"2026-12-24T18:00": "$(date --date '1 day' +%Y-%m-%dT%H:%M)"},
+        after="apflow tasks list --all -o id | grep .",
+    ),
     "how-to/run-a-program": Frame(before="echo a file > README.md"),
     "how-to/run-behind-nginx": Frame(elsewhere={"": "test_behind_nginx.py"}),
     "how-to/run-in-a-container": Frame(elsewhere={"": "test_container_image.py"}),
@@ -227,7 +249,7 @@ serving apflow serve""",
     "tutorial/agent-with-tools": Frame(
         between={
             "apflow tasks why": "export APFLOW_DATABASE_URL=duckdb:///agent.duckdb\n"
-            "ID=$(apflow tasks list --status failed -o id | head -n 1)"
+            "ID=$(apflow tasks list --status failed --name agent -o id)"
         },
         values={
             "tasks why ID": "tasks why $ID",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
@@ -74,9 +75,19 @@ END
 # What runs until it is stopped runs in the background. The `&` of the page is in its place.
 SERVES = re.compile(r"(?m)^((?:[A-Z_]+=\S+ )*)(apflow serve\b[^#&\n]*)&?")
 WORKS = re.compile(r"(?m)^((?:[A-Z_]+=\S+ )*)(apflow worker\b(?! --help)[^#&\n]*)&?")
+# Variables that say from where uv installs, and through which proxy, but not what the page has set.
+OF_UV = re.compile(r"(?i)UV_(?!CONSTRAINT$)|SSL_|\w+_PROXY$")
 TIMEOUT_SECONDS, TIMED_OUT = 500, 124  # the status is that of timeout(1)
 MISSING = "It is in a separate distribution"
 """What `apflow validate` says of a task whose executor is part of apflow and not installed."""
+
+
+def write_uv(program: Path) -> None:
+    """Write a program that runs uv with the settings of the user who runs the tests: index, cache, network."""
+    names = [name for name in os.environ if name == "HOME" or OF_UV.match(name)]
+    kept = [f"export {name}={shlex.quote(os.environ[name])}\n" for name in names]
+    program.write_text(f'#!/bin/sh\n{"".join(kept)}exec {shlex.quote(str(shutil.which("uv")))} "$@"\n')
+    program.chmod(0o755)
 
 
 def constraints_of(wheels: Wheels, folder: Path, *, with_crewai: bool = False) -> Path:
@@ -106,7 +117,6 @@ class Place:
             "HOME": str(self.home),
             "VIRTUAL_ENV": str(self.environment.folder),
             "UV_CONSTRAINT": str(self.constraints),
-            "UV_CACHE_DIR": must_run("uv", "cache", "dir").strip(),
             "APFLOW_DATABASE_URL": f"duckdb:///{self.home}/apflow.duckdb",
             "LC_ALL": "C.UTF-8",
         }
@@ -155,7 +165,7 @@ class Places:
         if not is_changed:
             self.made[names] = environment
         (home / ".programs").mkdir(parents=True)
-        (home / ".programs" / "uv").symlink_to(str(shutil.which("uv")))
+        write_uv(home / ".programs" / "uv")
         return Place(home, environment, constraints, variables)
 
 
