@@ -245,8 +245,10 @@ async def _serve(
     agent.grpc_port = server.add_insecure_port("127.0.0.1:0")
     card = card_of(agent, bindings, version, is_streaming=is_streaming, host=card_host)
     handler = DefaultRequestHandler(Agent(agent), InMemoryTaskStore(), card)
-    a2a_pb2_grpc.add_A2AServiceServicer_to_server(GrpcHandler(handler), server)
-    a2a_v0_3_pb2_grpc.add_A2AServiceServicer_to_server(CompatGrpcHandler(handler), server)
+    if version == "0.3":
+        a2a_v0_3_pb2_grpc.add_A2AServiceServicer_to_server(CompatGrpcHandler(handler), server)
+    else:
+        a2a_pb2_grpc.add_A2AServiceServicer_to_server(GrpcHandler(handler), server)
     routes = [
         *create_agent_card_routes(card),
         *create_jsonrpc_routes(handler, "/", enable_v0_3_compat=True),

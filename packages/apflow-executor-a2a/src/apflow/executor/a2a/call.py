@@ -12,6 +12,10 @@ from typing import Any, Final
 import grpc.aio
 from a2a.client.client import Client, ClientCallContext, ClientConfig
 from a2a.client.client_factory import ClientFactory
+from a2a.client.transports.base import ClientTransport
+from a2a.client.transports.grpc import GrpcTransport
+from a2a.compat.v0_3.grpc_transport import CompatGrpcTransport
+from a2a.compat.v0_3.versions import is_legacy_version
 from a2a.types.a2a_pb2 import AgentCard, AgentInterface, StreamResponse
 
 from apflow.core.extensions.executor import ExecutableTask
@@ -108,8 +112,10 @@ class AgentCall:
                     grpc_channel_factory=partial(_given, channel),
                     supported_protocol_bindings=[interface.binding],
                 )
+                factory = ClientFactory(config)
+                factory.register(GRPC, _grpc_transport)
                 with reported(self._address.shown):
-                    client = ClientFactory(config).create(_narrowed(card, interface))
+                    client = factory.create(_narrowed(card, interface))
                 yield client, is_streaming
             finally:
                 if channel is not None:
@@ -128,6 +134,15 @@ class AgentCall:
 def _given(channel: grpc.aio.Channel | None, _: str) -> grpc.aio.Channel:
     assert channel is not None
     return channel
+
+
+def _grpc_transport(card: AgentCard, url: str, config: ClientConfig) -> ClientTransport:
+    """Return the transport over gRPC for the version of a narrowed card.
+
+    The factory of the SDK (1.3) always takes that of 1.0 if `a2a.compat` was imported before `a2a.client`.
+    """
+    is_legacy = is_legacy_version(card.supported_interfaces[0].protocol_version)
+    return (CompatGrpcTransport if is_legacy else GrpcTransport).create(card, url, config)
 
 
 def _narrowed(card: AgentCard, interface: Interface) -> AgentCard:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+# First, because of a cycle of imports in the SDK (1.3): else its client has no transport for 0.3 over gRPC.
+import a2a.client  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from a2a.auth.user import User
 from a2a.extensions.common import HTTP_EXTENSION_HEADER, get_requested_extensions
 from a2a.server.context import ServerCallContext

@@ -11,7 +11,9 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final, cast
 
-# First, because of a cycle of imports in the SDK (1.3).
+# First, because of cycles of imports in the SDK (1.3): without the first, its client has no transport for 0.3
+# over gRPC; without the second, the adapters cannot be imported.
+import a2a.client  # pyright: ignore[reportUnusedImport]
 import a2a.server.routes  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from a2a.compat.v0_3.jsonrpc_adapter import JSONRPC03Adapter
 from a2a.compat.v0_3.rest_adapter import REST03Adapter

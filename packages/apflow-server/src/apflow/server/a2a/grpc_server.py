@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, Final, cast
 
+# First, because of a cycle of imports in the SDK (1.3): else its client has no transport for 0.3 over gRPC.
+import a2a.client  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import grpc
 import grpc.aio
 from a2a.compat.v0_3 import a2a_v0_3_pb2_grpc
