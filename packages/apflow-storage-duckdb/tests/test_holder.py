@@ -147,8 +147,10 @@ async def test_a_connection_that_is_accepted_while_the_store_closes_is_greeted(d
     holder, server = find_server(database), store._local
     assert holder is not None
     assert server is not None
-    loop, ending, thread = server._loop, server._ending, server._thread
-    assert loop is not None
+    async with asyncio.timeout(30):
+        while (loop := server._loop) is None:  # its thread starts after the socket is bound
+            await asyncio.sleep(0.005)
+    ending, thread = server._ending, server._thread
     assert thread is not None
     is_connected = threading.Event()
     with socket.socket(socket.AF_UNIX) as connection:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from apflow.core import BaseTask, TaskBuilder, executor_register, get_registry
 from apflow.core.concurrency.thread_pool import ThreadPool
 from apflow.core.errors import InvalidInputError, TreeInvalidError
 from apflow.testing.trees import Trees
+from apflow.testing.virtual_time import VirtualTimeLoop
 
 REAL_SECONDS = 20.0  # more than any of these runs takes, and much less than what passes in them
 
@@ -180,6 +182,25 @@ def test_time_does_not_jump_while_a_thread_or_a_process_works(trees: Trees) -> N
 
     trees.stub("fetch", function=in_threads)
     assert trees.run([{"name": "fetch"}]).result.strip() == "1"
+
+
+class SlowlyEnding(ThreadPoolExecutor):
+    """Threads that end later than their calls."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        time.sleep(0.1)
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
+
+def test_time_does_not_jump_while_the_threads_of_the_loop_end() -> None:
+    async def end() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(SlowlyEnding(1))
+        async with asyncio.timeout(3600):
+            await loop.shutdown_default_executor()
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(end())
 
 
 def test_an_unknown_name_lists_the_known_ones(trees: Trees) -> None:

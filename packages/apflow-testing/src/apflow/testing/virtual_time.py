@@ -13,7 +13,7 @@ import selectors
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 from apflow.core.concurrency.thread_pool import has_running_calls
 
@@ -60,6 +60,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._outside += 1
         called.add_done_callback(self._forget)
         return called
+
+    async def shutdown_default_executor(self, *arguments: Any) -> None:
+        """Wait for the end of the threads of the default executor. Time does not jump meanwhile."""
+        self._outside += 1  # since Python 3.12, this has a timeout
+        try:
+            await super().shutdown_default_executor(*arguments)
+        finally:
+            self._outside -= 1
 
     def _forget(self, _: object) -> None:
         self._outside -= 1
