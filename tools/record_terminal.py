@@ -6,7 +6,7 @@ A session is a directory of docs/recordings/: the lines of its session.sh are ty
 one shell, in a new directory with the other files of the session. The picture is docs/recordings/NAME.svg,
 which browsers show without a script. termtosvg draws it, in an environment that uv creates.
 
-Record on a machine that does nothing else: the picture has the times of its recording.
+Record on an idle machine: the picture has the times of its recording.
 
 With `--check`, the picture must show each line that is typed, and the reasons that `apflow tasks why` gives.
 """
@@ -84,7 +84,7 @@ def missing(session: Path, programs: Path) -> list[str]:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=Path, default=SESSIONS, metavar="DIRECTORY")
     parser.add_argument("--check", action="store_true", help="compare, and write nothing")
     parser.add_argument(

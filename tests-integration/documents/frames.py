@@ -173,7 +173,7 @@ END
         values={"apflow plan nightly.yaml": "gives 2 apflow plan nightly.yaml"},  # the secret is not set
     ),
     "how-to/run-on-a-schedule": Frame(
-        before=EXECUTORS + tree("report.yaml") + tree("poll.yaml", root="poll") + tree("migrate.yaml", root="migrate"),
+        before=EXECUTORS + "".join(tree(f"{name}.yaml", root=name) for name in ("report", "poll", "migrate")),
         values={"2026-12-24T18:00": "$(date --date '1 day' +%Y-%m-%dT%H:%M)"},
         after="apflow tasks list --all -o id | grep .",
     ),

@@ -83,7 +83,7 @@ MISSING = "It is in a separate distribution"
 
 
 def write_uv(program: Path) -> None:
-    """Write a program that runs uv with the settings of the user who runs the tests: index, cache, network."""
+    """Write a program that runs uv with the index, the cache and the network of the user who tests."""
     names = [name for name in os.environ if name == "HOME" or OF_UV.match(name)]
     kept = [f"export {name}={shlex.quote(os.environ[name])}\n" for name in names]
     program.write_text(f'#!/bin/sh\n{"".join(kept)}exec {shlex.quote(str(shutil.which("uv")))} "$@"\n')
