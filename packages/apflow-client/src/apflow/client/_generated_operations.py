@@ -67,6 +67,7 @@ class AsyncOperations:
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
         execute: bool = False,
+        no_cache: bool = False,
     ) -> TreeResult:
         """Create a tree of tasks and return it, nested.
 
@@ -78,6 +79,7 @@ class AsyncOperations:
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
             idempotency_key: Makes the call repeatable: the same key returns the tree that it created first.
             execute: Also request a run, as tasks.submit does.
+            no_cache: Let every task that runs call its executor, whatever results are cached.
         """
         answer: TreeResult = await self._ask(
             "tasks.create",
@@ -87,6 +89,7 @@ class AsyncOperations:
                 "on_conflict": on_conflict,
                 "idempotency_key": idempotency_key,
                 "execute": execute,
+                "no_cache": no_cache,
             },
         )
         return answer
@@ -98,6 +101,7 @@ class AsyncOperations:
         user_id: str | None = None,
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
+        no_cache: bool = False,
     ) -> TreeResult:
         """Create a tree of tasks, request its run durably, and return the tree at once.
 
@@ -109,6 +113,7 @@ class AsyncOperations:
             user_id: The user who owns the created tasks.
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
             idempotency_key: Makes the call repeatable: the same key returns the tree that it created first.
+            no_cache: Let every task that runs call its executor, whatever results are cached.
         """
         answer: TreeResult = await self._ask(
             "tasks.submit",
@@ -117,6 +122,7 @@ class AsyncOperations:
                 "user_id": user_id,
                 "on_conflict": on_conflict,
                 "idempotency_key": idempotency_key,
+                "no_cache": no_cache,
             },
         )
         return answer
@@ -127,8 +133,9 @@ class AsyncOperations:
         The result has the order and the waves in which tasks would start, the critical path, durations and
         cost from the history of tasks with the same name and executor, what would make tasks fail before
         their code runs, the secrets that are not set, and what the tree may touch: executors, hosts,
-        commands, images and secrets. Durations are medians and costs means of the last 20 such tasks that
-        completed.
+        commands, images and secrets. A task whose result is cached takes no time and costs nothing; this is
+        known only of tasks without dependencies. Durations are medians and costs means of the last 20 such
+        tasks that completed.
 
         Args:
             tasks: The tasks to create: an array of objects, or one object.
@@ -143,6 +150,7 @@ class AsyncOperations:
         *,
         wait: bool = False,
         force: bool = False,
+        no_cache: bool = False,
         copy_execution: bool = False,
         copy_children: bool | None = None,
         user_id: str | None = None,
@@ -162,7 +170,8 @@ class AsyncOperations:
                 descendants and what they need.
             tasks: The tasks to create and run, instead of `task_id`: an array, or one object.
             wait: Return when the run has ended.
-            force: Run completed tasks again.
+            force: Run completed tasks again, and take no result from the cache.
+            no_cache: Let every task that runs call its executor, whatever results are cached.
             copy_execution: Run a copy and leave the task unchanged.
             copy_children: Also copy the descendants of the task. By default, only if the task is a root.
             user_id: The user who owns the created tasks.
@@ -179,6 +188,7 @@ class AsyncOperations:
                 "tasks": tasks,
                 "wait": wait,
                 "force": force,
+                "no_cache": no_cache,
                 "copy_execution": copy_execution,
                 "copy_children": copy_children,
                 "user_id": user_id,
@@ -1043,6 +1053,7 @@ class SyncOperations:
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
         execute: bool = False,
+        no_cache: bool = False,
     ) -> TreeResult:
         """Create a tree of tasks and return it, nested.
 
@@ -1054,6 +1065,7 @@ class SyncOperations:
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
             idempotency_key: Makes the call repeatable: the same key returns the tree that it created first.
             execute: Also request a run, as tasks.submit does.
+            no_cache: Let every task that runs call its executor, whatever results are cached.
         """
         answer: TreeResult = self._ask(
             "tasks.create",
@@ -1063,6 +1075,7 @@ class SyncOperations:
                 "on_conflict": on_conflict,
                 "idempotency_key": idempotency_key,
                 "execute": execute,
+                "no_cache": no_cache,
             },
         )
         return answer
@@ -1074,6 +1087,7 @@ class SyncOperations:
         user_id: str | None = None,
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
+        no_cache: bool = False,
     ) -> TreeResult:
         """Create a tree of tasks, request its run durably, and return the tree at once.
 
@@ -1085,6 +1099,7 @@ class SyncOperations:
             user_id: The user who owns the created tasks.
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
             idempotency_key: Makes the call repeatable: the same key returns the tree that it created first.
+            no_cache: Let every task that runs call its executor, whatever results are cached.
         """
         answer: TreeResult = self._ask(
             "tasks.submit",
@@ -1093,6 +1108,7 @@ class SyncOperations:
                 "user_id": user_id,
                 "on_conflict": on_conflict,
                 "idempotency_key": idempotency_key,
+                "no_cache": no_cache,
             },
         )
         return answer
@@ -1103,8 +1119,9 @@ class SyncOperations:
         The result has the order and the waves in which tasks would start, the critical path, durations and
         cost from the history of tasks with the same name and executor, what would make tasks fail before
         their code runs, the secrets that are not set, and what the tree may touch: executors, hosts,
-        commands, images and secrets. Durations are medians and costs means of the last 20 such tasks that
-        completed.
+        commands, images and secrets. A task whose result is cached takes no time and costs nothing; this is
+        known only of tasks without dependencies. Durations are medians and costs means of the last 20 such
+        tasks that completed.
 
         Args:
             tasks: The tasks to create: an array of objects, or one object.
@@ -1119,6 +1136,7 @@ class SyncOperations:
         *,
         wait: bool = False,
         force: bool = False,
+        no_cache: bool = False,
         copy_execution: bool = False,
         copy_children: bool | None = None,
         user_id: str | None = None,
@@ -1138,7 +1156,8 @@ class SyncOperations:
                 descendants and what they need.
             tasks: The tasks to create and run, instead of `task_id`: an array, or one object.
             wait: Return when the run has ended.
-            force: Run completed tasks again.
+            force: Run completed tasks again, and take no result from the cache.
+            no_cache: Let every task that runs call its executor, whatever results are cached.
             copy_execution: Run a copy and leave the task unchanged.
             copy_children: Also copy the descendants of the task. By default, only if the task is a root.
             user_id: The user who owns the created tasks.
@@ -1155,6 +1174,7 @@ class SyncOperations:
                 "tasks": tasks,
                 "wait": wait,
                 "force": force,
+                "no_cache": no_cache,
                 "copy_execution": copy_execution,
                 "copy_children": copy_children,
                 "user_id": user_id,

@@ -36,6 +36,7 @@ def full_task() -> Task:
         written_by=[{"user": "ann", "roles": ["admin"]}], spawned_by="p",
         child_trees=[{"id": "c", "key": "k", "generation": 0, "attempt": 1}],
         label="nightly \U0001f600 import", tags=["nightly", "größe:xl"],
+        cached_from="f", cache_key="0f", run_ignores_cache=True,
     )  # fmt: skip
 
 
@@ -53,7 +54,7 @@ class StoreWriteContract(StoreMaker):
         engine_fields = ["position", "executor", "generation", "interruptions", "earlier_attempts",
                          "not_before", "owner",
                          "cancel_requested_at", "run_requested_at", "run_scope", "run_owner", "lease_until",
-                         "run_ended_at", "written_by"]  # fmt: skip
+                         "run_ended_at", "written_by", "cache_key", "run_ignores_cache"]  # fmt: skip
         for name in [*PUBLIC_FIELDS, *engine_fields]:
             assert getattr(found, name) == getattr(task, name), name
         assert isinstance(found.status, TaskStatus)

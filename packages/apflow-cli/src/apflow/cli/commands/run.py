@@ -60,6 +60,7 @@ def run() -> None:
 @parameter_option(
     "tasks.submit", "idempotency_key", "--idempotency-key", metavar="KEY", more="Requires --background."
 )
+@parameter_option("tasks.submit", "no_cache", "--no-cache", is_flag=True)
 @with_outcome
 @click.pass_context
 def flow(
@@ -71,6 +72,7 @@ def flow(
     webhook: str | None,
     on_failure: str | None,
     idempotency_key: str | None,
+    no_cache: bool,
     output: Path | None,
     timeout: float | None,
     **source: Any,
@@ -96,14 +98,19 @@ def flow(
     config = webhook_config(webhook, on_failure)
     given = read_trees(RunSource(**source))
     if background:
+        asked: dict[str, Any] = {
+            "user_id": user_id,
+            "idempotency_key": idempotency_key,
+            "no_cache": no_cache,
+        }
         if watch:
             raise click.UsageError("--watch cannot be used with --background. Use `apflow tasks watch ID`.")
         if len(given.trees) > 1:
             if config is not None:
                 raise click.UsageError("--webhook and --on-failure take one tree with --background.")
-            _submit_each(ctx, given.trees, user_id=user_id, idempotency_key=idempotency_key, output=output)
+            _submit_each(ctx, given.trees, output, asked)
         else:
-            _submit(ctx, given, config, user_id=user_id, idempotency_key=idempotency_key, output=output)
+            _submit(ctx, given, config, output, asked)
         return
     if idempotency_key is not None:
         raise click.UsageError("--idempotency-key requires --background.")
@@ -120,10 +127,16 @@ def flow(
                 seconds=timeout,
                 is_watched=watch,
                 webhook_config=config,
+                no_cache=no_cache,
             )
         created = await service.create(trees[0], user_id=user_id)
         outcome = await run_tree(
-            service, created["id"], seconds=timeout, is_watched=watch, webhook_config=config
+            service,
+            created["id"],
+            no_cache=no_cache,
+            seconds=timeout,
+            is_watched=watch,
+            webhook_config=config,
         )
         return outcome | {"ids": created["ids"]}
 
@@ -134,12 +147,10 @@ def _submit(
     ctx: click.Context,
     given: GivenTrees,
     config: dict[str, Any] | None,
-    *,
-    user_id: str | None,
-    idempotency_key: str | None,
     output: Path | None,
+    asked: dict[str, Any],
 ) -> None:
-    """Submit a tree, with a webhook if there is a configuration of one."""
+    """Submit a tree, with a webhook if there is a configuration of one; `asked`: options of the request."""
     from apflow.cli.display.output import write_fields
     from apflow.cli.session.background import start_daemon_if_needed
     from apflow.cli.session.work import perform
@@ -147,11 +158,9 @@ def _submit(
     async def work(service: TaskService) -> dict[str, Any]:
         [tree] = await given.typed(service)
         if config is None:
-            root = await service.submit(tree, user_id=user_id, idempotency_key=idempotency_key)
+            root = await service.submit(tree, **asked)
             return {"root_task_id": root["id"], "status": root["status"], "ids": root["ids"], "root": root}
-        done = await service.execute(
-            tasks=tree, user_id=user_id, idempotency_key=idempotency_key, webhook_config=config
-        )
+        done = await service.execute(tasks=tree, webhook_config=config, **asked)
         names = ("root_task_id", "status", "ids", "webhook_id", "webhook_secret")
         return {name: done[name] for name in names if name in done} | {
             "root": await service.tree(done["root_task_id"])
@@ -167,20 +176,17 @@ def _submit(
 def _submit_each(
     ctx: click.Context,
     trees: list[Any],
-    *,
-    user_id: str | None,
-    idempotency_key: str | None,
     output: Path | None,
+    asked: dict[str, Any],
 ) -> None:
     from apflow.cli.display.output import write_table
     from apflow.cli.session.background import start_daemon_if_needed
     from apflow.cli.session.work import perform
 
     async def work(service: TaskService) -> dict[str, Any]:
+        key = asked["idempotency_key"]
         roots = [
-            await service.submit(
-                each, user_id=user_id, idempotency_key=idempotency_key and f"{idempotency_key}:{at}"
-            )
+            await service.submit(each, **asked | {"idempotency_key": key and f"{key}:{at}"})
             for at, each in enumerate(trees)
         ]
         return {

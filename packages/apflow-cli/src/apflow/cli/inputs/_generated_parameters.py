@@ -20,6 +20,10 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "description": "Makes the call repeatable: the same key returns the tree that it created first."
         },
         "execute": {"description": "Also request a run, as tasks.submit does.", "default": False},
+        "no_cache": {
+            "description": "Let every task that runs call its executor, whatever results are cached.",
+            "default": False,
+        },
     },
     "tasks.submit": {
         "tasks": {"description": "The tasks to create: an array of objects, or one object."},
@@ -32,6 +36,10 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "idempotency_key": {
             "description": "Makes the call repeatable: the same key returns the tree that it created first."
         },
+        "no_cache": {
+            "description": "Let every task that runs call its executor, whatever results are cached.",
+            "default": False,
+        },
     },
     "tasks.plan": {"tasks": {"description": "The tasks to create: an array of objects, or one object."}},
     "tasks.execute": {
@@ -42,7 +50,14 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "description": "The tasks to create and run, instead of `task_id`: an array, or one object."
         },
         "wait": {"description": "Return when the run has ended.", "default": False},
-        "force": {"description": "Run completed tasks again.", "default": False},
+        "force": {
+            "description": "Run completed tasks again, and take no result from the cache.",
+            "default": False,
+        },
+        "no_cache": {
+            "description": "Let every task that runs call its executor, whatever results are cached.",
+            "default": False,
+        },
         "copy_execution": {"description": "Run a copy and leave the task unchanged.", "default": False},
         "copy_children": {
             "description": "Also copy the descendants of the task. By default, only if the task is a root."

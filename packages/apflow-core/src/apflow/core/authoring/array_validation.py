@@ -15,6 +15,7 @@ from typing import cast
 from apflow.core.authoring.field_validation import (
     Violations,
     check_condition,
+    check_limits,
     check_sources,
     read_name,
     read_text,
@@ -70,6 +71,7 @@ def read_array(tasks: Sequence[Entry], settings: Settings, user_id: str | None =
         faults.add("", f"{count} dependencies are too many: max_dependencies is {settings.max_dependencies}.")
     give_keys(read, entries, places, has_ids, faults)
     _check_conditions(read, places, faults)
+    check_limits(((place, task.policy) for place, task in zip(places, read, strict=True)), faults)
     _join(read, user_id)
     check_shape(read, places, faults)
     _stop_at(faults)

@@ -11,12 +11,24 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_BUDGET, MAX_ERROR_TYPES, MAX_SECONDS, MAX_TAGS
+from apflow.core.bounds import (
+    MAX_ATTEMPTS,
+    MAX_BACKOFF,
+    MAX_BUDGET,
+    MAX_ERROR_TYPES,
+    MAX_RATE,
+    MAX_RATE_SECONDS,
+    MAX_SECONDS,
+    MAX_TAGS,
+)
 from apflow.core.errors import InvalidInputError, QueryError
+from apflow.core.model import limit as limits
 from apflow.core.model.budget import AMOUNTS, MEMBERS, ON_EXCEED
 from apflow.core.model.ids import fault_of_extension_id
+from apflow.core.model.span import seconds_of
 from apflow.core.model.tags import fault_of_tag
 from apflow.core.model.task import EFFECTS, PUBLIC_FIELDS, TRIGGERS, Json
+from apflow.core.payload import cache_key as cache_keys
 from apflow.core.payload.condition import MAX_LENGTH, read_condition
 from apflow.core.payload.inputs import find_references
 from apflow.core.payload.json_value import clean_text, dumps, encode
@@ -55,6 +67,12 @@ _MEANT = {
     "retry": "policy.retry",
     "retries": "policy.retry.max_attempts",
     "effect": "policy.effect",
+    "cache": "policy.cache",
+    "ttl": "policy.cache.ttl",
+    "limit": "policy.limit",
+    "rate": "policy.limit.rate",
+    "rate_limit": "policy.limit.rate",
+    "concurrency": "policy.limit.concurrency",
     "if": "when",
     "condition": "when",
     "trigger_rule": "trigger",
@@ -274,6 +292,12 @@ def read_policy(value: object, where: str, faults: Violations) -> dict[str, Json
             faults.add(where, f"policy.timeout must be {what}, not {shown(each)}.")
         elif name == "effect" and each not in EFFECTS:
             faults.add(where, f"policy.effect must be one of {', '.join(EFFECTS)}, not {shown(each)}.")
+        elif name == "cache":
+            if (cache := read_cache(each, policy.get("effect"), where, faults)) is not None:
+                read[name] = cache
+        elif name == "limit":
+            if limit := read_limit(each, where, faults):
+                read[name] = limit
         elif name in BESIDE_POLICY:
             if found := BESIDE_POLICY[name](each, f"policy.{name}", where, faults):
                 read[name] = found
@@ -342,13 +366,103 @@ def read_budget(value: object, name: str, where: str, faults: Violations) -> dic
     return budget
 
 
+def read_cache(value: object, effect: Json, where: str, faults: Violations) -> dict[str, Json] | None:
+    """Read how the result of a task may be cached. An empty object means: by all inputs, and at any age."""
+    name = "policy.cache"
+    if not isinstance(value, Mapping):
+        faults.add(where, f"{name} must be an object, such as {{}} or {{'ttl': '1d'}}, not {shown(value)}.")
+        return None
+    cache = _members(cast("Mapping[Any, Json]", value), name, cache_keys.MEMBERS, where, faults)
+    if effect == "once":
+        faults.add(where, f"{name} cannot go with the effect 'once': such a task always runs.")
+    ttl = cache.get("ttl")
+    seconds = seconds_of(ttl) if isinstance(ttl, str) else ttl
+    if ttl is not None and not _is_number(seconds, above=0, most=MAX_SECONDS):
+        what = (
+            f"a number of seconds above 0 and up to {MAX_SECONDS:,}, or a span such as '90s', '12h' or '7d'"
+        )
+        faults.add(where, f"{name}.ttl must be {what}, not {shown(ttl)}.")
+    if "key" in cache:
+        _check_cache_key(cache["key"], f"{name}.key", where, faults)
+    return cache
+
+
+def _check_cache_key(value: Json, name: str, where: str, faults: Violations) -> None:
+    expressions = cast("list[object]", value if isinstance(value, list) else [value])
+    if not 0 < len(expressions) <= cache_keys.MAX_EXPRESSIONS:
+        faults.add(where, f"{name} must have 1 to {cache_keys.MAX_EXPRESSIONS} expressions.")
+        return
+    for each in expressions:
+        if not isinstance(each, str) or not 0 < len(each) <= cache_keys.MAX_LENGTH:
+            what = "a JMESPath expression over the inputs, or a list of them"
+            faults.add(where, f"{name} must be {what}, not {shown(each)}.")
+            continue
+        try:
+            cache_keys.read_expression(each)
+        except QueryError as error:
+            faults.add(where, f"{name} is not a valid JMESPath expression: {error.cause}.")
+
+
+def read_limit(value: object, where: str, faults: Violations) -> dict[str, Json]:
+    """Read a limit: the key that tasks share, and a rate, a number of concurrent tasks, or both."""
+    before, name = faults.count, "policy.limit"
+    limit = _members(value, name, limits.MEMBERS, where, faults)
+    for key, each in limit.items():
+        is_good, what = _LIMIT[key]
+        if not is_good(each):
+            faults.add(where, f"{name}.{key} must be {what}, not {shown(each)}.")
+    if value is None or faults.count > before:
+        return {}
+    if "key" not in limit:
+        faults.add(where, f"{name} needs a key: tasks with the same key share the limit.")
+    elif len(limit) == 1:
+        faults.add(where, f"{name} must have a rate, such as '60/min', or a concurrency, such as 5.")
+    return limit
+
+
+def check_limits(policies: Iterable[tuple[str, Mapping[str, Json]]], faults: Violations) -> None:
+    """Check that the tasks of one tree give each key the same limit.
+
+    Args:
+        policies: the place and the policy of each task.
+    """
+    known: dict[str, tuple[str, dict[str, Json]]] = {}
+    for where, policy in policies:
+        limit = policy.get("limit")
+        if not isinstance(limit, dict) or not isinstance(limit.get("key"), str):
+            continue
+        first, other = known.setdefault(limit["key"], (where, limit))
+        if limits.Limit.from_json(other) != limits.Limit.from_json(limit):
+            described = f"{limits.describe_limit(limit)}; {first} has {limits.describe_limit(other)}"
+            faults.add(where, f"policy.limit is {described}. Give a key the same limit in the whole tree.")
+
+
+def _is_limit_key(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= limits.MAX_KEY and value == clean_text(value)
+
+
+_LIMIT: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "key": (_is_limit_key, f"text of 1 to {limits.MAX_KEY} characters"),
+    "rate": (
+        lambda value: limits.read_rate(value) is not None,
+        "starts in a period, such as '50/s', '60/min', '1000/h', '5000/day' or '100/10s': up to "
+        f"{MAX_RATE:,} in up to {MAX_RATE_SECONDS // 86400} days",
+    ),
+    "concurrency": (
+        lambda value: (
+            isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= limits.MAX_HELD
+        ),
+        f"an integer from 1 to {limits.MAX_HELD:,}",
+    ),
+}
+
 # What an entry may also have beside `policy`. Its place is `policy` all the same.
 BESIDE_POLICY: Mapping[str, Callable[[object, str, str, Violations], Json]] = {
     "budget": read_budget,
     "when": read_when,
     "trigger": read_trigger,
 }
-POLICY = ("timeout", "retry", "effect", *BESIDE_POLICY)
+POLICY = ("timeout", "retry", "effect", "limit", "cache", *BESIDE_POLICY)
 
 
 def _is_limit(name: str, value: object) -> bool:

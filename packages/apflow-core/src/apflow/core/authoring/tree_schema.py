@@ -22,8 +22,11 @@ from apflow.core.bounds import (
 )
 from apflow.core.model.budget import ON_EXCEED
 from apflow.core.model.custom_columns import custom_fields
+from apflow.core.model.limit import MAX_HELD, MAX_KEY, RATE_PATTERN
+from apflow.core.model.span import SPAN
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import EFFECTS, TRIGGERS
+from apflow.core.payload import cache_key
 from apflow.core.payload.condition import MAX_LENGTH
 
 Schema = dict[str, Any]
@@ -231,6 +234,8 @@ def _policy() -> Schema:
                 "description": "What a second run does. Default: what the executor says.",
             },
             "budget": {"$ref": "#/$defs/budget"},
+            "limit": _limit(),
+            "cache": _cache(),
             "when": _when(),
             "trigger": _trigger(),
             "retry": {
@@ -257,6 +262,68 @@ def _policy() -> Schema:
                 "additionalProperties": False,
             },
         },
+        "additionalProperties": False,
+    }
+
+
+def _cache() -> Schema:
+    expression = {"type": "string", "minLength": 1, "maxLength": cache_key.MAX_LENGTH}
+    return {
+        "type": ["object", "null"],
+        "description": "The task takes the result of a completed task that did the same, instead of calling "
+        "its executor.",
+        "properties": {
+            "key": {
+                "anyOf": [
+                    {**expression, "type": ["string", "null"]},
+                    {
+                        "type": "array",
+                        "items": expression,
+                        "minItems": 1,
+                        "maxItems": cache_key.MAX_EXPRESSIONS,
+                    },
+                ],
+                "description": "What decides the result: JMESPath expressions over the inputs. Default: all "
+                "inputs.",
+            },
+            "ttl": {
+                "anyOf": [
+                    {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": MAX_SECONDS},
+                    {"type": "string", "pattern": f"^{SPAN.pattern}$"},
+                ],
+                "description": "How old a result may be: seconds, or a span such as 90s, 12h or 7d. Default: "
+                "any age.",
+            },
+        },
+        "additionalProperties": False,
+    }
+
+
+def _limit() -> Schema:
+    return {
+        "type": ["object", "null"],
+        "description": "How many tasks with the same key may start in a period and run at once, over all "
+        "processes on one database.",
+        "properties": {
+            "key": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": MAX_KEY,
+                "description": "Tasks with the same key share the limit.",
+            },
+            "rate": {
+                "type": ["string", "null"],
+                "pattern": f"^{RATE_PATTERN}$",
+                "description": "Starts in a period: 50/s, 60/min, 1000/h, 5000/day or 100/10s.",
+            },
+            "concurrency": {
+                "type": ["integer", "null"],
+                "minimum": 1,
+                "maximum": MAX_HELD,
+                "description": "Tasks that may run at once.",
+            },
+        },
+        "required": ["key"],
         "additionalProperties": False,
     }
 

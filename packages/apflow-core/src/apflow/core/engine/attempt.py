@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
 from typing import Any, cast
@@ -65,6 +65,9 @@ class RunContext:
     instances: MutableMapping[str, ExecutableTask]
     nesting: NestingContext
     entries: dict[str, registry.ExecutorEntry] = field(default_factory=dict[str, registry.ExecutorEntry])
+    # Task id -> the result of another task, which its next attempt has instead of a call.
+    cached: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
+    cache_keys: dict[str, str] = field(default_factory=dict[str, str])  # task id -> the key of its result
     # Set when a run begins.
     loop: asyncio.AbstractEventLoop = field(init=False)
     tasks: Mapping[str, Task] = field(init=False)
@@ -211,6 +214,9 @@ class Attempt(Call):
         if self.is_cancelled:
             await self._wait_for_answer()
         outcome = self._storable(outcome)
+        key = self.context.cache_keys.pop(self.task.id, None)
+        if key is not None and outcome.status is TaskStatus.COMPLETED and outcome.cached_from is None:
+            outcome = replace(outcome, cache_key=key)
         outcome = self.cancelled(outcome) if self.is_cancelled else outcome
         usage = self.trees.model_usage if self.trees is not None else None
         return outcome if usage is None else with_usage(outcome, usage)
@@ -325,6 +331,9 @@ class Attempt(Call):
 
     async def _call(self) -> Outcome:
         context, task = self.context, self.task
+        cached = context.cached.pop(task.id, None)
+        if cached is not None:
+            return cached
         if task.executor is None:
             return failed(
                 "ExecutorNotFound", f"No executor is called {task.name!r}. {registry.advise(task.name)}"
@@ -383,6 +392,7 @@ class Attempt(Call):
             return Outcome(CANCELLED, None, None, None)
         policy = Policy.from_json(task.policy)
         self.was_called = True
+        context.nesting.places.begin(task)
         trees = self.trees = executor.running_call = ChildTrees(
             context.nesting, task, self.cancellation, self.secrets
         )

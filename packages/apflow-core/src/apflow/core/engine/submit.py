@@ -22,6 +22,7 @@ async def submit(
     task_id: str,
     *,
     force: bool = False,
+    no_cache: bool = False,
     known: Sequence[Task] | None = None,
     is_first: bool = False,
 ) -> bool:
@@ -31,6 +32,7 @@ async def submit(
 
     Args:
         force: run completed tasks again.
+        no_cache: let every task call its executor, whatever results are cached.
         known: the tree, if the caller has just created it and checked the room for it. It is not read again.
         is_first: request the first run of the tree, and no second one.
 
@@ -50,7 +52,7 @@ async def submit(
             return False
         batch = ChangeSet(root.id, None, utc_now())
         named = None if task_id == root.id else task_id
-        scope = request_run(tasks, root, batch, named_id=named, force=force)
+        scope = request_run(tasks, root, batch, named_id=named, force=force, no_cache=no_cache)
         if not has_work(tasks, scope):
             return False
         webhooks = await register_defaults(db, root, get_settings())

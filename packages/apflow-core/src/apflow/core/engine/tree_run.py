@@ -101,7 +101,9 @@ class TreeRun:
             has_tree_hooks=bool(context.hooks.tree),
         )
         self._mailbox = Mailbox()
-        self._calls = CallLimiter(context, slots, limit, self._mailbox.wake)
+        self._calls = CallLimiter(
+            context, slots, limit, self._mailbox.wake, lambda: self.state.changes_written > 0
+        )
         self._cancellations = Cancellations(self.state)
         self._timers = RetryTimers(self._mailbox)
         self._store = store
@@ -252,6 +254,7 @@ class TreeRun:
         finally:
             self._cancellations.close()
             self._calls.close()
+            await self._calls.settle()
 
     async def _turns(self) -> None:
         """Take turns until the run is over."""
@@ -323,14 +326,15 @@ class TreeRun:
         if not plan.has_ready() and not calls.held:
             calls.want_no_place()
             return
+        hits = calls.take_hits()
         places = calls.take_places()
         starting = calls.take_held(places)
         while len(starting) < places and plan.has_ready():
             ready = plan.take_ready(places - len(starting))
             tasks = [self.by_id[each] for each in ready]
             starting += [task for task in tasks if task.status not in TERMINAL and calls.admit(task)]
-        if starting:
-            event = TasksAdmitted([task.id for task in starting])
+        if hits or starting:
+            event = TasksAdmitted([task.id for task in (*hits, *starting)])
             self._machine.handle(event, changes)
             if self._is_traced:
                 logger.debug("Tree %s: event %s", self.root_id, event)

@@ -101,7 +101,7 @@ PUBLIC_FIELDS = (
     "id", "key", "parent_id", "root_id", "user_id", "name", "label", "tags", "status", "priority",
     "dependencies", "inputs", "params", "schemas", "policy", "result", "error", "progress", "has_children",
     "attempts", "created_at", "started_at", "updated_at", "completed_at", "original_task_id", "has_copy",
-    "spawned_by", "child_trees",
+    "spawned_by", "child_trees", "cached_from",
 )  # fmt: skip
 
 
@@ -166,6 +166,11 @@ class Task:
     spawned_by: str | None = None
     # The trees that executors of this task created or started; see `child_trees`. None: none.
     child_trees: list[dict[str, Json]] | None = None
+
+    # The task whose result this one has, because both do the same; it may have been deleted. None: its own.
+    cached_from: str | None = None
+    cache_key: str | None = None  # by which other tasks find the result; see `payload.cache_key`
+    run_ignores_cache: bool = False  # on a root: every task of the requested run calls its executor
 
     extra: dict[str, Json] = field(default_factory=dict[str, Json])
 

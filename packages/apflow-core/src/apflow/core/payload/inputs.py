@@ -62,7 +62,7 @@ def build_inputs(
     Raises:
         InputsError: references are malformed, find nothing, or bring in too much; each with its path.
     """
-    inputs = _own_inputs(task, results, max_bytes, scheduled_at)
+    inputs = own_inputs(task, results, max_bytes, scheduled_at)
     if results and not (schema is not None and schema.is_explicit_only):
         _inject(inputs, task.inputs, results, names, schema)
     if schema is not None:
@@ -70,9 +70,14 @@ def build_inputs(
     return inputs
 
 
-def _own_inputs(
+def own_inputs(
     task: Task, results: Mapping[str, Json], max_bytes: int, scheduled_at: datetime | None
 ) -> dict[str, Json]:
+    """Return the inputs of a task with its references resolved; see `build_inputs` for the arguments.
+
+    Raises:
+        InputsError: as `build_inputs`.
+    """
     given = task.inputs
     for value in given.values():
         if type(value) in CONTAINERS:

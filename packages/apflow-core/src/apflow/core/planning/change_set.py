@@ -190,6 +190,11 @@ class ChangeSet:
         if task.not_before is not None:
             sets["not_before"] = None
         event = self._ended(task, outcome)
+        if outcome.cache_key is not None:
+            sets["cache_key"] = outcome.cache_key
+        if outcome.cached_from is not None:
+            sets["cached_from"] = outcome.cached_from
+            event.data = {"cached_from": outcome.cached_from}
         if outcome.status is FAILED and attempt is not None:
             event.data = {"attempt": task.attempts} | _error_data(attempt)
         if outcome.usage is not None:
@@ -250,6 +255,7 @@ class ChangeSet:
         }
         if task.attempts:
             sets["earlier_attempts"] = task.attempt_number
+        sets |= {name: None for name in ("cached_from", "cache_key") if getattr(task, name) is not None}
         self.put(task, {"status": task.status, "generation": task.generation}, sets)
         self._append_event(task, self.event(EventType.TASK_RESET, task))
         if last is not None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import cast
 
+from apflow.core.model.limit import Limit, LimitAccount, describe_limit
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import GROUP, Json, Task, has_own_key
+from apflow.core.model.task import GROUP, Json, Task, has_own_key, utc_now
 from apflow.core.model.tree import error_type, tree_status
 from apflow.core.model.tree_index import TreeIndex
 from apflow.core.planning.outcome import NOTHING_FAILED
@@ -35,6 +37,8 @@ def explain(
     refusals: Sequence[str] = (),
     trees: Sequence[Sequence[Task]] = (),
     is_left_to_parent: bool = False,
+    limit: LimitAccount | None = None,
+    now: datetime | None = None,
 ) -> Explanation:
     """Explain why a task of a tree has its status.
 
@@ -46,9 +50,12 @@ def explain(
         refusals: reasons why the task may not use a secret that it names.
         trees: the trees that the task has started.
         is_left_to_parent: whether the task that started this tree will continue it.
+        limit: who uses the limit of the task; None: it has none, or no task uses it.
+        now: the time for which to explain; None: the present moment.
     """
     question = _Question(tasks, task_id, is_driven, is_known, refusals)
     question.trees, question.is_left_to_parent = trees, is_left_to_parent
+    question.account, question.now = limit or LimitAccount(), now or utc_now()
     return question.answer()
 
 
@@ -72,6 +79,8 @@ class _Question:
         self.found = Explanation()
         self.trees: Sequence[Sequence[Task]] = ()
         self.is_left_to_parent = False
+        self.account = LimitAccount()
+        self.now = utc_now()
 
     def answer(self) -> Explanation:
         if self.task.status == TaskStatus.PENDING:
@@ -94,6 +103,11 @@ class _Question:
         kind = error_type(self.task)
         if self.task.status == TaskStatus.COMPLETED:
             self._say("It completed.")
+            if self.task.cached_from is not None:
+                self._say(
+                    f"Its executor was not called: task {self.task.cached_from} had done the same before.",
+                    f"apflow tasks get {self.task.cached_from}",
+                )
             return
         if self.task.status == TaskStatus.SKIPPED:
             self._skipped()
@@ -131,6 +145,10 @@ class _Question:
             self._say(f"It is a group and waits for what is in it: {self._below()}.")
         elif self.is_driven:
             self._say(f"It is running, attempt {self.task.attempts}.")
+        if self.task.id in self.account.held:
+            self._say(f"It holds a place of the limit {describe_limit(self.task.policy['limit'])}.")
+        elif self.task.not_before is not None and self.is_driven:
+            self._say_late_retry()
         self._say_trees()
         self._say_abandoned()
 
@@ -166,9 +184,52 @@ class _Question:
         for refusal in self.refusals:
             self._say(f"It will fail when it starts. {refusal}")
         if self.root.run_requested_at is not None:
-            if self.is_driven and not waits_for:
+            if self.is_driven and not waits_for and not self._say_limit():
                 self._say("It is ready and waits for a free slot.")
             self._say_abandoned()
+
+    def _say_limit(self) -> bool:
+        """Say that the task waits for its limit, and who holds it; return False if there is room."""
+        limit, now = Limit.of_task(self.task), self.now.timestamp()
+        if limit is None:
+            return False
+        account = self.account
+        room = account.room([limit.rule], now)
+        if room.free > len(account.line):
+            return False
+        described = describe_limit(self.task.policy["limit"])
+        self._say(f"It is ready and waits for the limit {described}.")
+        if account.held:
+            held = list(account.held)
+            self._say(
+                f"{len(held)} tasks hold places: {self._holders(held)}."
+                if len(held) > 1
+                else f"Task {self._holders(held)} holds a place.",
+                *(f"apflow tasks why {each}" for each in held[:1]),
+            )
+        if limit.rule.seconds is not None:
+            count = account.starts_within(limit.rule.seconds, now)
+            at = (
+                ""
+                if room.seconds is None
+                else (f"; the next may start at {self.now + timedelta(seconds=room.seconds):%H:%M:%S} UTC")
+            )
+            self._say(f"{count} tasks started in the last {limit.rule.seconds:g} s{at}.")
+        if any(rule != limit.rule for rule in account.rules()):
+            self._say("Other tasks give this key another limit: each start obeys all of them.")
+        return True
+
+    def _say_late_retry(self) -> None:
+        """Say what a task waits for whose next attempt is due."""
+        if self.task.not_before is not None and self.task.not_before <= self.now:
+            self._say_limit()
+
+    def _holders(self, task_ids: Sequence[str]) -> str:
+        shown = ", ".join(
+            f"{_label(self.index.by_id[each])} ({each})" if each in self.index.by_id else each
+            for each in task_ids[:SHOWN]
+        )
+        return shown + (f" and {len(task_ids) - SHOWN} more" if len(task_ids) > SHOWN else "")
 
     def _waits_for(self) -> list[Task]:
         needed = (self.index.by_id.get(each["id"]) for each in self.task.dependencies)

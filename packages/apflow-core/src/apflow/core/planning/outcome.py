@@ -71,6 +71,8 @@ class Outcome:
     size: int = 0  # bytes of the result as JSON; 0 if not measured
     traceback: str | None = None  # of the exception of users' code
     usage: Json = None  # of calls of models in the attempt, see `UsageTotals.to_dict`; None: no calls
+    cached_from: str | None = None  # the task whose result it is; None: the executor was called
+    cache_key: str | None = None  # by which other tasks find the result
 
 
 def failed(error_type: str, message: str, **more: Json) -> Outcome:

@@ -33,16 +33,27 @@ def begin_run(
     named_id: str | None,
     force: bool,
     is_known: Callable[[str], bool],
+    no_cache: bool = False,
 ) -> list[str] | None:
     """Add the request of a new run to the batch and return its scope (None: the whole tree)."""
     decide_executors(tasks, batch, is_known, again=True)
-    return request_run(tasks, root, batch, named_id=named_id, force=force)
+    return request_run(tasks, root, batch, named_id=named_id, force=force, no_cache=no_cache)
 
 
 def request_run(
-    tasks: Sequence[Task], root: Task, batch: ChangeSet, *, named_id: str | None, force: bool
+    tasks: Sequence[Task],
+    root: Task,
+    batch: ChangeSet,
+    *,
+    named_id: str | None,
+    force: bool,
+    no_cache: bool = False,
 ) -> list[str] | None:
-    """Add the request of a run to the batch and return its scope. The worker chooses the executors."""
+    """Add the request of a run to the batch and return its scope. The worker chooses the executors.
+
+    Args:
+        no_cache: let every task call its executor, whatever results are cached; so does `force`.
+    """
     rerun = plan_rerun(tasks, named_id, force)
     by_id = {task.id: task for task in tasks}
     for task_id in rerun.reset:
@@ -54,6 +65,8 @@ def request_run(
         "run_owner": batch.owner,
         "run_ended_at": None,
     }
+    if root.run_ignores_cache != (no_cache or force):
+        sets["run_ignores_cache"] = no_cache or force
     batch.put(root, expects, sets)
     batch.moves[root.id].events += (batch.event(EventType.TREE_STARTED, root),)
     return rerun.scope

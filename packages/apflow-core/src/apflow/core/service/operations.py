@@ -209,7 +209,9 @@ def unknown_operation(name: str) -> str:
     return f"Method {name[:100]!r} does not exist.{advice}"
 
 
-_TREE = Shorthand(parameter="tasks", options=frozenset({"execute", "on_conflict", "idempotency_key"}))
+_TREE = Shorthand(
+    parameter="tasks", options=frozenset({"execute", "on_conflict", "idempotency_key", "no_cache"})
+)
 _S = TaskService
 
 OPERATIONS: dict[str, Operation] = {

@@ -173,6 +173,9 @@ CreationKey = Annotated[
     str | None,
     Field(description="Makes the call repeatable: the same key returns the tree that it created first."),
 ]
+NoCache = Annotated[
+    bool, Field(description="Let every task that runs call its executor, whatever results are cached.")
+]
 CopyChildren = Annotated[
     bool | None,
     Field(description="Also copy the descendants of the task. By default, only if the task is a root."),

@@ -115,6 +115,7 @@ class TaskResult(Result):
     has_copy: bool
     spawned_by: str | None = None  # on a root: the task of another tree that started this tree
     child_trees: list[str] = []  # ids of the roots of the trees that the task started
+    cached_from: str | None = None  # the task whose result it has, because that had done the same
     history: list[AttemptResult] | None = None  # only if it was asked for
     # Of `tasks.get` only: what the calls of models used, for a root those of its whole tree.
     usage: TaskUsageResult | None = None
@@ -275,6 +276,8 @@ class PlannedTaskResult(Result):
     expected_seconds: float | None  # None without a history
     expected_cost_usd: float | None
     runs: int  # completed tasks of the same name and executor that the estimate is made of
+    limit: dict[str, Json] | None = None  # in the policy of the task
+    cached_from: str | None = None  # the task whose result it would have without a call of its executor
 
 
 class CapabilitiesResult(Result):

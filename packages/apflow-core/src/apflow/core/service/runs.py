@@ -12,6 +12,7 @@ from apflow.core.authoring.creator import TaskCreator
 from apflow.core.concurrency.containment import call_contained
 from apflow.core.engine import active_runs
 from apflow.core.engine.driver import is_owned_elsewhere
+from apflow.core.engine.limit_queue import read_account
 from apflow.core.engine.recovery import is_left_to_parent, recover
 from apflow.core.engine.submit import check_room, submit, was_requested
 from apflow.core.errors import (
@@ -53,6 +54,7 @@ if TYPE_CHECKING:  # see `parameters`
         JsonIds,
         JsonTasks,
         JsonType,
+        NoCache,
         NotNegative,
         OfUser,
         OnConflict,
@@ -79,6 +81,7 @@ class RunService(TreeService, WebhookService):
         on_conflict: OnConflict = "copy",
         idempotency_key: CreationKey = None,
         execute: Annotated[bool, Field(description="Also request a run, as tasks.submit does.")] = False,
+        no_cache: NoCache = False,
     ) -> dict[str, Json]:
         """Create a tree of tasks and return it, nested.
 
@@ -90,7 +93,11 @@ class RunService(TreeService, WebhookService):
         """
         if execute:
             return await self.submit(
-                tasks, user_id=user_id, on_conflict=on_conflict, idempotency_key=idempotency_key
+                tasks,
+                user_id=user_id,
+                on_conflict=on_conflict,
+                idempotency_key=idempotency_key,
+                no_cache=no_cache,
             )
         node = await self._create(tasks, user_id, on_conflict, idempotency_key)
         return nested([each.task for each in node.walk()], node.task.id) | {"ids": node.ids}
@@ -112,7 +119,10 @@ class RunService(TreeService, WebhookService):
         ] = None,
         *,
         wait: Annotated[bool, Field(description="Return when the run has ended.")] = False,
-        force: Annotated[bool, Field(description="Run completed tasks again.")] = False,
+        force: Annotated[
+            bool, Field(description="Run completed tasks again, and take no result from the cache.")
+        ] = False,
+        no_cache: NoCache = False,
         copy_execution: Annotated[
             bool, Field(description="Run a copy and leave the task unchanged.")
         ] = False,
@@ -170,10 +180,14 @@ class RunService(TreeService, WebhookService):
             more |= registered
             with contextlib.suppress(*([AlreadyRunningError] if idempotency_key is not None else [])):
                 if wait and not self.is_served:
-                    await TaskExecutor().execute_task_by_id(task.id, force=force, db_session=self.db)
+                    await TaskExecutor().execute_task_by_id(
+                        task.id, force=force, no_cache=no_cache, db_session=self.db
+                    )
                 elif is_new:
                     is_first = idempotency_key is not None and known is not None
-                    await submit(self.db, task.id, force=force, known=known, is_first=is_first)
+                    await submit(
+                        self.db, task.id, force=force, no_cache=no_cache, known=known, is_first=is_first
+                    )
         if wait:
             await self._end_of(task.root_id)
         if not wait and is_new and known is not None:
@@ -183,7 +197,12 @@ class RunService(TreeService, WebhookService):
         return _run_result(task, summary, has_result=wait, is_streaming=use_streaming) | more
 
     async def run(
-        self, task_id: str, *, force: bool = False, webhook_config: Mapping[str, Json] | None = None
+        self,
+        task_id: str,
+        *,
+        force: bool = False,
+        no_cache: bool = False,
+        webhook_config: Mapping[str, Json] | None = None,
     ) -> dict[str, Json]:
         """Run a stored task in this process and wait for the end. Cancelling the call cancels the run.
 
@@ -198,7 +217,9 @@ class RunService(TreeService, WebhookService):
         if webhook_config is not None:
             registered = await self._register_webhook(task.root_id, webhook_config)
         try:
-            outcome = await TaskExecutor().execute_task_by_id(task.id, force=force, db_session=self.db)
+            outcome = await TaskExecutor().execute_task_by_id(
+                task.id, force=force, no_cache=no_cache, db_session=self.db
+            )
         except AlreadyRunningError:
             await self._withdraw_webhook(task.root_id, registered.get("webhook_id"))
             raise
@@ -211,6 +232,7 @@ class RunService(TreeService, WebhookService):
         user_id: Owner = None,
         on_conflict: OnConflict = "copy",
         idempotency_key: CreationKey = None,
+        no_cache: NoCache = False,
     ) -> dict[str, Json]:
         """Create a tree of tasks, request its run durably, and return the tree at once.
 
@@ -227,7 +249,8 @@ class RunService(TreeService, WebhookService):
         root, known = node.task, [each.task for each in node.walk()]
         if not was_requested(root):
             with contextlib.suppress(AlreadyRunningError):
-                await submit(self.db, root.id, known=known, is_first=idempotency_key is not None)
+                is_first = idempotency_key is not None
+                await submit(self.db, root.id, no_cache=no_cache, known=known, is_first=is_first)
         return nested(known, root.id) | {"ids": node.ids}
 
     async def watch(
@@ -370,6 +393,7 @@ class RunService(TreeService, WebhookService):
             refusals=_refused_secrets(task, root),
             trees=await self._trees_of(task),
             is_left_to_parent=await is_left_to_parent(self.db, root.id),
+            limit=await read_account(self.db, task),
         )
         return {
             "task_id": task.id,

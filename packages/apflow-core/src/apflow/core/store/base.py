@@ -115,6 +115,7 @@ class TaskQuery:
     created_after: datetime | None = None  # exclusive
     created_before: datetime | None = None  # exclusive
     completed_before: datetime | None = None  # exclusive; only tasks that have ended
+    cache_key: str | None = None
     is_spawned: bool | None = None  # roots of trees that a task of another tree started
     is_requested: bool | None = None  # roots of which a run is requested (run_requested_at is set)
     custom: Mapping[str, Json] = field(default_factory=dict[str, Json])  # custom columns, by equality

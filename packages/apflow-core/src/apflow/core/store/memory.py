@@ -377,6 +377,7 @@ def _matches(task: Task, query: TaskQuery) -> bool:
         and _is_any(query.root_id, task.root_id)
         and _is_any(query.parent_id, task.parent_id)
         and _is_any(query.original_task_id, task.original_task_id)
+        and _is_any(query.cache_key, task.cache_key)
         and (query.created_after is None or task.created_at > query.created_after)
         and (query.created_before is None or task.created_at < query.created_before)
         and (query.completed_before is None or _is_before(task.completed_at, query.completed_before))

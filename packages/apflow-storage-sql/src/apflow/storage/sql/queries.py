@@ -123,7 +123,7 @@ def _terms(query: TaskQuery, among: Among) -> Iterator[tuple[Json, ...]]:
     if query.status is not None:
         statuses = _statuses(query.status)
         yield among("status", "?", len(statuses)), statuses
-    for name in ("user_id", "name", "root_id", "parent_id", "original_task_id"):
+    for name in ("user_id", "name", "root_id", "parent_id", "original_task_id", "cache_key"):
         value = getattr(query, name)
         if value is not None:
             yield (f"{name} = ?", value) if possible([value]) else ("FALSE",)
