@@ -29,7 +29,7 @@ from apflow.core.model.limit import RECORDS
 from apflow.core.model.task import Task, utc_now
 from apflow.core.payload.cache_key import cache_key
 from apflow.core.settings import overridden_defaults
-from apflow.core.store.base import Change, Transition
+from apflow.core.store.base import Change, TaskStore, Transition
 
 Json = Any
 
@@ -77,13 +77,12 @@ def task(cache: Json = None, *, name: str = "a", method: str = "counts", **more:
     return {"name": name, "schemas": {"method": method}, "policy": policy, **more}
 
 
-async def run(db: MemoryStore, *tasks: Json, user: str | None = None, **options: Json) -> list[Task]:
+async def run(db: TaskStore, *tasks: Json, user: str | None = None, **options: Json) -> list[Task]:
     outcome = await TaskExecutor().execute_tasks(list(tasks), db_session=db, user_id=user, **options)
     return await db.tree(outcome["root_task_id"])
 
 
-async def test_a_task_takes_the_result_of_one_that_did_the_same():
-    db = MemoryStore()
+async def test_a_task_takes_the_result_of_one_that_did_the_same(db: TaskStore):
     [first] = await run(db, task({}, inputs={"city": "Oslo", "days": 3}))
     [second] = await run(db, task({}, inputs={"days": 3, "city": "Oslo"}))
     assert Counts.calls == 1

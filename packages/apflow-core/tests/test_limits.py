@@ -85,8 +85,7 @@ async def account(db: TaskStore, key: str = "k", user: str | None = None) -> Lim
     return LimitAccount() if record is None else LimitAccount.from_json(record.value)
 
 
-async def test_tasks_of_several_trees_share_the_places_of_a_key():
-    db = MemoryStore()
+async def test_tasks_of_several_trees_share_the_places_of_a_key(db: TaskStore):
     limit = {"key": "k", "concurrency": 2}
     trees = [tree(*(work(f"{name}{number}", limit) for number in range(8))) for name in "abc"]
     outcomes = await asyncio.gather(*(TaskExecutor().execute_tasks(each, db_session=db) for each in trees))

@@ -15,10 +15,10 @@ from contextvars import Context
 from dataclasses import dataclass
 from time import time
 from typing import Any, Final, Protocol
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from apflow.core.concurrency.exit_fence import create_unfenced
-from apflow.core.engine.record_book import RecordBook
+from apflow.core.engine.record_book import Patiently, RecordBook
 from apflow.core.events.bus import bus_of
 from apflow.core.model.ids import new_ids
 from apflow.core.model.limit import RECORDS, Claim, Held, Limit, LimitAccount, Room, account_key
@@ -108,7 +108,7 @@ class LimitQueue:
         self,
         store: TaskStore,
         change: Callable[[LimitAccount], Any],
-        patiently: Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]],
+        patiently: Patiently,
     ) -> Any:
         return await self._book.apply(store, self._key, change, LimitAccount, patiently)
 
@@ -124,14 +124,19 @@ class LimitQueue:
                     patiently = next(iter(self._line)).patiently
                     await self._wait_for_places(store)
                     if self._is_in_line:
-                        await self._apply(store, lambda account: account.leave(self._id), patiently)
-                        self._is_in_line = False
-                        self._is_out.set()
-        except Exception as error:  # noqa: BLE001 - the place in the line lapses
-            logger.warning("The line of limit %s cannot be left: %s", self._key, error)
+                        await self._leave(store, patiently)
         finally:
             self._worker, self._is_in_line = None, False
             self._is_out.set()
+
+    async def _leave(self, store: TaskStore, patiently: Patiently) -> None:
+        """Leave the line in the store."""
+        try:
+            await self._apply(store, lambda account: account.leave(self._id), patiently)
+        except Exception as error:  # noqa: BLE001 - the place in the line lapses
+            logger.warning("The line of limit %s cannot be left: %s", self._key, error)
+        self._is_in_line = False
+        self._is_out.set()
 
     async def _wait_for_places(self, store: TaskStore) -> None:
         pause, checked_at = MIN_POLL_SECONDS, self._loop.time()
@@ -264,15 +269,18 @@ async def read_account(store: TaskStore, task: Task) -> LimitAccount | None:
 
 
 class LimitDesk:
-    """The queues of one store, for one event loop."""
+    """The queues of one store, for one event loop. Runs keep them: they refer to the event loop."""
 
     def __init__(self) -> None:
         self._book = RecordBook(RECORDS, LimitAccount.from_json)
-        self._queues: dict[str, LimitQueue] = {}
+        self._queues: WeakValueDictionary[str, LimitQueue] = WeakValueDictionary()
 
     def queue(self, key: str) -> LimitQueue:
         """Return the queue of a limit, by the key of its record."""
-        return self._queues.setdefault(key, LimitQueue(self._book, key))
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = LimitQueue(self._book, key)
+        return queue
 
 
 _desks: WeakKeyDictionary[TaskStore, WeakKeyDictionary[asyncio.AbstractEventLoop, LimitDesk]]

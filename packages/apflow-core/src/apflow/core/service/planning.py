@@ -53,8 +53,8 @@ class PlanService(Access):
         cost from the history of tasks with the same name and executor, what would make tasks fail before
         their code runs, the secrets that are not set, and what the tree may touch: executors, hosts,
         commands, images and secrets. A task whose result is cached takes no time and costs nothing; this is
-        known only of tasks without dependencies. Durations are medians and costs means of the last 20 such tasks that
-        completed.
+        known only of tasks without dependencies. Durations are medians and costs means of the last 20 such
+        tasks that completed.
         """
         planned = check_array(as_array(tasks), get_settings())
         for task in planned:
