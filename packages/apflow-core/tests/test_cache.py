@@ -314,7 +314,7 @@ async def test_a_reference_that_finds_nothing_fails_the_task_as_without_a_cache(
 
 
 def test_a_key_has_secrets_as_references_only():
-    """The value of a secret is no argument of the key; a changed name gives another one."""
+    """The key is made without the value of a secret; a changed name gives another one."""
     one = Task(id="t", name="t", root_id="t", executor="x", policy={"cache": {}})
     keys = {cache_key(one, "", {"token": {"$secret": name}}, {}) for name in ("A", "B")}
     assert len(keys) == 2

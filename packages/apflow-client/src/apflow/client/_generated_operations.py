@@ -79,7 +79,7 @@ class AsyncOperations:
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
             idempotency_key: Makes the call repeatable: the same key returns the tree that it created first.
             execute: Also request a run, as tasks.submit does.
-            no_cache: Let every task that runs call its executor, whatever results are cached.
+            no_cache: Make every task that runs call its executor, whatever results are cached.
         """
         answer: TreeResult = await self._ask(
             "tasks.create",
@@ -113,7 +113,7 @@ class AsyncOperations:
             user_id: The user who owns the created tasks.
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
             idempotency_key: Makes the call repeatable: the same key returns the tree that it created first.
-            no_cache: Let every task that runs call its executor, whatever results are cached.
+            no_cache: Make every task that runs call its executor, whatever results are cached.
         """
         answer: TreeResult = await self._ask(
             "tasks.submit",
@@ -171,7 +171,7 @@ class AsyncOperations:
             tasks: The tasks to create and run, instead of `task_id`: an array, or one object.
             wait: Return when the run has ended.
             force: Run completed tasks again, and take no result from the cache.
-            no_cache: Let every task that runs call its executor, whatever results are cached.
+            no_cache: Make every task that runs call its executor, whatever results are cached.
             copy_execution: Run a copy and leave the task unchanged.
             copy_children: Also copy the descendants of the task. By default, only if the task is a root.
             user_id: The user who owns the created tasks.
@@ -1065,7 +1065,7 @@ class SyncOperations:
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
             idempotency_key: Makes the call repeatable: the same key returns the tree that it created first.
             execute: Also request a run, as tasks.submit does.
-            no_cache: Let every task that runs call its executor, whatever results are cached.
+            no_cache: Make every task that runs call its executor, whatever results are cached.
         """
         answer: TreeResult = self._ask(
             "tasks.create",
@@ -1099,7 +1099,7 @@ class SyncOperations:
             user_id: The user who owns the created tasks.
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
             idempotency_key: Makes the call repeatable: the same key returns the tree that it created first.
-            no_cache: Let every task that runs call its executor, whatever results are cached.
+            no_cache: Make every task that runs call its executor, whatever results are cached.
         """
         answer: TreeResult = self._ask(
             "tasks.submit",
@@ -1157,7 +1157,7 @@ class SyncOperations:
             tasks: The tasks to create and run, instead of `task_id`: an array, or one object.
             wait: Return when the run has ended.
             force: Run completed tasks again, and take no result from the cache.
-            no_cache: Let every task that runs call its executor, whatever results are cached.
+            no_cache: Make every task that runs call its executor, whatever results are cached.
             copy_execution: Run a copy and leave the task unchanged.
             copy_children: Also copy the descendants of the task. By default, only if the task is a root.
             user_id: The user who owns the created tasks.

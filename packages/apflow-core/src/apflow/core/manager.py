@@ -136,7 +136,7 @@ class TaskManager:
 
         Args:
             use_callback: whether `streaming_callbacks` receive the events.
-            no_cache: let every task that runs call its executor, whatever results are cached.
+            no_cache: make every task that runs call its executor, whatever results are cached.
 
         Raises:
             NotFoundError: the tree is not stored.

@@ -77,7 +77,7 @@ class TaskExecutor:
                 event as a dict, or anything with an async `put`.
             db_session: the store; None for the default one.
             user_id: the user of the tasks that name none themselves; None for no user.
-            no_cache: let every task call its executor, whatever results are cached.
+            no_cache: make every task call its executor, whatever results are cached.
 
         Raises:
             TreeInvalidError: the array is not a valid tree. Nothing is created.
@@ -162,7 +162,7 @@ class TaskExecutor:
             use_streaming, streaming_callbacks_context, db_session, root_task_id: as for `execute_tasks`.
             force: run what has completed below the task again, and everything that depends on it. Every
                 task that runs calls its executor then.
-            no_cache: let every task that runs call its executor, whatever results are cached.
+            no_cache: make every task that runs call its executor, whatever results are cached.
 
         Raises:
             InvalidInputError: `streaming_callbacks_context` is neither a callable nor has an async `put`.

@@ -21,7 +21,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "execute": {"description": "Also request a run, as tasks.submit does.", "default": False},
         "no_cache": {
-            "description": "Let every task that runs call its executor, whatever results are cached.",
+            "description": "Make every task that runs call its executor, whatever results are cached.",
             "default": False,
         },
     },
@@ -37,7 +37,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "description": "Makes the call repeatable: the same key returns the tree that it created first."
         },
         "no_cache": {
-            "description": "Let every task that runs call its executor, whatever results are cached.",
+            "description": "Make every task that runs call its executor, whatever results are cached.",
             "default": False,
         },
     },
@@ -55,7 +55,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "default": False,
         },
         "no_cache": {
-            "description": "Let every task that runs call its executor, whatever results are cached.",
+            "description": "Make every task that runs call its executor, whatever results are cached.",
             "default": False,
         },
         "copy_execution": {"description": "Run a copy and leave the task unchanged.", "default": False},

@@ -189,7 +189,7 @@ class CallLimiter:
         return taken
 
     def _take_own(self, task: Task) -> Lacking | None:
-        """Take the places that the task needs besides one of the process; return what has none."""
+        """Take the places that the task needs besides one of the process; return what is full."""
         is_suspect = task.interruptions > 0
         if is_suspect and not isolation_semaphore().take(1, self._when_free):
             return isolation_semaphore()

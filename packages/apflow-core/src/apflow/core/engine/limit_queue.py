@@ -82,7 +82,7 @@ class LimitQueue:
         self._holders: frozenset[str] = frozenset()  # roots of the trees that hold places
 
     def join(self, waiter: Waiter) -> None:
-        """Ask for the claims of a run, until it has none or leaves."""
+        """Ask for the claims of a run, until there are no claims, or it leaves."""
         if waiter in self._line:
             return
         self._line[waiter] = None

@@ -126,7 +126,7 @@ class RunLimits:
         return line
 
     def take(self, task: Task, line: LimitLine) -> bool:
-        """Use the place that a task has got; return False if it has none."""
+        """Use the place that a task has got; return False if there is no such place."""
         limit = Limit.of_task(task)
         if limit is None or line.tickets.pop(task.id, task.id) is not None:
             return False

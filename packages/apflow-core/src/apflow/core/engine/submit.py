@@ -32,7 +32,7 @@ async def submit(
 
     Args:
         force: run completed tasks again.
-        no_cache: let every task call its executor, whatever results are cached.
+        no_cache: make every task call its executor, whatever results are cached.
         known: the tree, if the caller has just created it and checked the room for it. It is not read again.
         is_first: request the first run of the tree, and no second one.
 

@@ -53,7 +53,7 @@ class Limit(NamedTuple):
 
     @classmethod
     def of_task(cls, task: Task) -> Limit | None:
-        """Return the limit of a task; None if it has none."""
+        """Return the limit of a task; None if there is no limit."""
         given = task.policy.get("limit")
         return None if not given else cls.from_json(given)
 
@@ -192,7 +192,7 @@ class LimitAccount:
         """Free the place of a task, and count its start if that was not done before.
 
         Args:
-            owner: the place is freed only if it was granted to this owner; None: whoever has it.
+            owner: the place is freed only if it was granted to this owner; None: in any case.
         """
         held = self.held.get(task_id)
         if held is None or (owner is not None and held.owner != owner):
@@ -215,7 +215,7 @@ class LimitAccount:
     # --- room --------------------------------------------------------------------------------------
 
     def room(self, rules: Iterable[Rule], now: float) -> Room:
-        """Return how many tasks with these rules may start now, whoever is in line."""
+        """Return how many tasks with these rules may start now, without regard to the line."""
         rooms = [self._room(rule, now) for rule in self.rules(rules)]
         free = min((each.free for each in rooms), default=MAX_HELD)
         blocked = [each for each in rooms if each.free <= 0]

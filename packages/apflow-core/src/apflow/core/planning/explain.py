@@ -50,7 +50,7 @@ def explain(
         refusals: reasons why the task may not use a secret that it names.
         trees: the trees that the task has started.
         is_left_to_parent: whether the task that started this tree will continue it.
-        limit: who uses the limit of the task; None: it has none, or no task uses it.
+        limit: who uses the limit of the task; None: no task uses it, or there is no limit.
         now: the time for which to explain; None: the present moment.
     """
     question = _Question(tasks, task_id, is_driven, is_known, refusals)
@@ -189,7 +189,7 @@ class _Question:
             self._say_abandoned()
 
     def _say_limit(self) -> bool:
-        """Say that the task waits for its limit, and who holds it; return False if there is room."""
+        """Explain that the task waits for its limit, and who holds it; return False if there is room."""
         limit, now = Limit.of_task(self.task), self.now.timestamp()
         if limit is None:
             return False
@@ -220,7 +220,7 @@ class _Question:
         return True
 
     def _say_late_retry(self) -> None:
-        """Say what a task waits for whose next attempt is due."""
+        """Explain what a task waits for whose next attempt is due."""
         if self.task.not_before is not None and self.task.not_before <= self.now:
             self._say_limit()
 

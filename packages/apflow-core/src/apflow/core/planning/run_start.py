@@ -52,7 +52,7 @@ def request_run(
     """Add the request of a run to the batch and return its scope. The worker chooses the executors.
 
     Args:
-        no_cache: let every task call its executor, whatever results are cached; so does `force`.
+        no_cache: make every task call its executor, whatever results are cached; so does `force`.
     """
     rerun = plan_rerun(tasks, named_id, force)
     by_id = {task.id: task for task in tasks}

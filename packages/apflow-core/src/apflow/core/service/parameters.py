@@ -174,7 +174,7 @@ CreationKey = Annotated[
     Field(description="Makes the call repeatable: the same key returns the tree that it created first."),
 ]
 NoCache = Annotated[
-    bool, Field(description="Let every task that runs call its executor, whatever results are cached.")
+    bool, Field(description="Make every task that runs call its executor, whatever results are cached.")
 ]
 CopyChildren = Annotated[
     bool | None,
