@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +53,7 @@ class Peer:
 
 
 @asynccontextmanager
-async def a_peer(seconds: float) -> AsyncIterator[Peer]:
+async def a_peer(seconds: float) -> AsyncGenerator[Peer]:
     """Run a server that answers after `seconds`, and never where the request says `hang`."""
     peer, loop = Peer(), asyncio.get_running_loop()
 

@@ -21,7 +21,7 @@ from apflow.core import (
 )
 from apflow.core.engine import limit_queue
 from apflow.core.errors import TreeInvalidError
-from apflow.core.model.limit import RECORDS, LimitAccount, Rule, account_key
+from apflow.core.model.limit import RECORDS, Claim, LimitAccount, Rule, account_key
 from apflow.core.model.status import TaskStatus
 from apflow.core.settings import overridden_defaults
 from apflow.core.store.base import TaskStore
@@ -169,7 +169,7 @@ async def test_places_of_a_process_that_has_died_are_free_again(monkeypatch: pyt
     monkeypatch.setattr(limit_queue, "DEAD_AFTER_SECONDS", 0.0)
     db, gone = MemoryStore(), LimitAccount()
     left = await TaskCreator(db).create_task_tree_from_array(tree(work("left", ONE)))
-    gone.grant("gone", "dead", [limit_queue.Claim("left", left.task.id, Rule(concurrency=1))], 1.0)
+    gone.grant("gone", "dead", [Claim("left", left.task.id, Rule(concurrency=1))], 1.0)
     await db.put_record(RECORDS, account_key(None, "k"), gone.to_json())
     assert (await TaskExecutor().execute_tasks(tree(work("a", ONE)), db_session=db))["status"] == "completed"
 

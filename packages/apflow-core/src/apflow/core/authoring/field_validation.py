@@ -417,7 +417,7 @@ def read_limit(value: object, where: str, faults: Violations) -> dict[str, Json]
         faults.add(where, f"{name} needs a key: tasks with the same key share the limit.")
     elif len(limit) == 1:
         faults.add(where, f"{name} must have a rate, such as '60/min', or a concurrency, such as 5.")
-    return limit
+    return limit if faults.count == before else {}
 
 
 def check_limits(policies: Iterable[tuple[str, Mapping[str, Json]]], faults: Violations) -> None:
@@ -428,8 +428,8 @@ def check_limits(policies: Iterable[tuple[str, Mapping[str, Json]]], faults: Vio
     """
     known: dict[str, tuple[str, dict[str, Json]]] = {}
     for where, policy in policies:
-        limit = policy.get("limit")
-        if not isinstance(limit, dict) or not isinstance(limit.get("key"), str):
+        limit: dict[str, Json] | None = policy.get("limit")
+        if not limit:
             continue
         first, other = known.setdefault(limit["key"], (where, limit))
         if limits.Limit.from_json(other) != limits.Limit.from_json(limit):

@@ -108,7 +108,7 @@ class Start(NamedTuple):
     """Starts that are counted as if they were at one time."""
 
     at: float  # Unix time
-    count: int
+    number: int
     seconds: float  # for which they are kept
 
 
@@ -227,7 +227,7 @@ class LimitAccount:
     def starts_within(self, seconds: float, now: float) -> int:
         """Return how many starts count in the period that ends now."""
         opened = sum(held.is_open for held in self.held.values())
-        return opened + sum(each.count for each in self.starts if each.at > now - seconds)
+        return opened + sum(each.number for each in self.starts if each.at > now - seconds)
 
     def _room(self, rule: Rule, now: float) -> Room:
         most = min(MAX_HELD, rule.concurrency or MAX_HELD)
@@ -253,7 +253,7 @@ class LimitAccount:
         at = ceil(now * SLICES / seconds) * seconds / SLICES
         for index, each in enumerate(self.starts):
             if (each.at, each.seconds) == (at, seconds):
-                self.starts[index] = each._replace(count=each.count + 1)
+                self.starts[index] = each._replace(number=each.number + 1)
                 return
         self.starts.append(Start(at, 1, seconds))
 
