@@ -257,5 +257,7 @@ async def test_a_read_only_operation_changes_nothing(operation: Operation):
         "schedules",
         "schedule",
         "next_due_times",
+        "approvals",
+        "approval",
     )
     assert operation.is_read_only == (operation.method in (*reads, *asks))

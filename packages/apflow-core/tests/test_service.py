@@ -256,6 +256,9 @@ NAMED = {
     "resume_schedule": {"schedule_id": "s"},
     "trigger_schedule": {"schedule_id": "s"},
     "delete_schedule": {"schedule_id": "s"},
+    "approval": {"task_id": "r"},
+    "approve": {"task_id": "r"},
+    "reject": {"task_id": "r"},
 }
 
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import SECRET, Served, bearer, serving
+from asking import Asks
+from serving import SECRET, Served, bearer, serving, wait_for
 
+from apflow.core import executor_register
 from apflow.core.service.operations import OPERATIONS
 from apflow.core.settings import Settings
 from apflow.server.a2a.routes import CARD_PATHS, JSON_RPC_PATHS, REST_PATH
@@ -100,6 +102,10 @@ ROWS: dict[str, Row] = {
         f"schedules.{name}": Row(lambda t: {"schedule_id": t})
         for name in ("show", "next", "pause", "resume", "trigger", "delete")
     },
+    "approvals.list": Row(lambda _: {"status": "all"}, about_tasks=False),
+    "approvals.get": Row(one),
+    "approvals.approve": Row(lambda t: {"task_id": t, "reason": "Fine."}),
+    "approvals.reject": Row(lambda t: {"task_id": t, "reason": "No."}),
     "tasks.plan": Row(lambda _: {"name": "n"}, about_tasks=False),
     "tasks.purge": Row(
         lambda _: {"older_than": "30d", "user_id": "ann", "tags": "a,b"}, about_tasks=False, other=-32003
@@ -154,18 +160,32 @@ def client(guarded: Served) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def task(client: httpx.Client, request: pytest.FixtureRequest) -> str:
-    """A tree of Ann's, pending, with a child; for operations on schedules, also a schedule of its name."""
+    """A tree of Ann's, pending, with a child; for operations on schedules, also a schedule of its name.
+
+    For operations on approvals, a task that waits for one.
+    """
     return created_for(client, request.node.name)
 
 
 def created_for(client: httpx.Client, test: str, root: str = "group") -> str:
     """Create a tree for a test of an operation and, if it is on schedules, a schedule named after its ID."""
+    if "approvals." in test:
+        return asked_for(client, root)
     tree = [{"id": "r", "name": root}, {"id": "c", "name": "child", "parent_id": "r", "inputs": {"a": 1}}]
     created: str = call(client, "tasks.create", {"tasks": tree}, CALLERS["owner"])["result"]["id"]
     if "schedules." in test:
         made = {"tasks": [{"name": "n"}], "every": "1d", "name": created}
         assert "result" in call(client, "schedules.create", made, CALLERS["owner"])
     return created
+
+
+def asked_for(client: httpx.Client, root: str) -> str:
+    """Run a task of Ann's that waits for an approval; return its ID."""
+    executor_register(Asks, override=True)
+    tree = [{"name": root, "schemas": {"method": Asks.id}}]
+    started: str = call(client, "tasks.execute", {"tasks": tree}, CALLERS["owner"])["result"]["task_id"]
+    wait_for(lambda: "result" in call(client, "approvals.get", one(started), CALLERS["owner"]))
+    return started
 
 
 def call(client: httpx.Client, method: str, params: Any, headers: dict[str, str]) -> Any:
@@ -289,7 +309,8 @@ def test_only_an_admin_gets_a_copy_of_the_database(client: httpx.Client, caller:
 def test_nothing_of_another_is_among_the_answers_of_lists(client: httpx.Client, task: str):
     made = {"tasks": [{"name": "n"}], "every": "1d"}
     assert call(client, "schedules.create", made, CALLERS["owner"])["result"]["user_id"] == "ann"
-    for operation in ("tasks.list", "tasks.running.list", "schedules.list"):
+    asked_for(client, "anns")
+    for operation in ("tasks.list", "tasks.running.list", "schedules.list", "approvals.list"):
         found = call(client, operation, {}, CALLERS["other"])["result"]
         assert [each for each in found if each.get("user_id") == "ann"] == []
     assert call(client, "tasks.count", {"root_only": True}, bearer("nobody"))["result"]["total"] == 0

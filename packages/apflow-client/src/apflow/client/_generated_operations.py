@@ -13,6 +13,7 @@ from typing import Any, Literal
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.service.results import (
+    ApprovalResult,
     AttemptResult,
     BudgetResult,
     CallerResult,
@@ -921,6 +922,54 @@ class AsyncOperations:
             schedule_id: ID or name of the schedule.
         """
         answer: ScheduleDeleteResult = await self._ask("schedules.delete", {"schedule_id": schedule_id})
+        return answer
+
+    async def approvals_list(
+        self, *, status: Literal["open", "decided", "all"] = "open", limit: int | None = 1000
+    ) -> list[ApprovalResult]:
+        """Return the approvals of the caller's tasks and those that it may decide.
+
+        Those that wait come first, the oldest first; then those that are decided, the latest first.
+
+        Args:
+            status: Which approvals: those that wait for a decision, those decided, or both.
+            limit: The maximum number of approvals to return.
+        """
+        answer: list[ApprovalResult] = await self._ask("approvals.list", {"status": status, "limit": limit})
+        return answer
+
+    async def approvals_get(self, task_id: str) -> ApprovalResult:
+        """Return the approval that a task has asked for, with its decision.
+
+        Args:
+            task_id: ID or path of the task.
+        """
+        answer: ApprovalResult = await self._ask("approvals.get", {"task_id": task_id})
+        return answer
+
+    async def approvals_approve(
+        self, task_id: str, *, answers: Mapping[str, Json] | None = None, reason: str | None = None
+    ) -> ApprovalResult:
+        """Approve what a task asks. It continues.
+
+        Args:
+            task_id: ID or path of the task.
+            answers: Answers of the form, as an object.
+            reason: Why, for the record and for the task.
+        """
+        answer: ApprovalResult = await self._ask(
+            "approvals.approve", {"task_id": task_id, "answers": answers, "reason": reason}
+        )
+        return answer
+
+    async def approvals_reject(self, task_id: str, *, reason: str | None = None) -> ApprovalResult:
+        """Reject what a task asks. It fails, unless its inputs say that it completes.
+
+        Args:
+            task_id: ID or path of the task.
+            reason: Why, for the record and for the task.
+        """
+        answer: ApprovalResult = await self._ask("approvals.reject", {"task_id": task_id, "reason": reason})
         return answer
 
     async def system_health(self) -> HealthResult:
@@ -1891,6 +1940,54 @@ class SyncOperations:
             schedule_id: ID or name of the schedule.
         """
         answer: ScheduleDeleteResult = self._ask("schedules.delete", {"schedule_id": schedule_id})
+        return answer
+
+    def approvals_list(
+        self, *, status: Literal["open", "decided", "all"] = "open", limit: int | None = 1000
+    ) -> list[ApprovalResult]:
+        """Return the approvals of the caller's tasks and those that it may decide.
+
+        Those that wait come first, the oldest first; then those that are decided, the latest first.
+
+        Args:
+            status: Which approvals: those that wait for a decision, those decided, or both.
+            limit: The maximum number of approvals to return.
+        """
+        answer: list[ApprovalResult] = self._ask("approvals.list", {"status": status, "limit": limit})
+        return answer
+
+    def approvals_get(self, task_id: str) -> ApprovalResult:
+        """Return the approval that a task has asked for, with its decision.
+
+        Args:
+            task_id: ID or path of the task.
+        """
+        answer: ApprovalResult = self._ask("approvals.get", {"task_id": task_id})
+        return answer
+
+    def approvals_approve(
+        self, task_id: str, *, answers: Mapping[str, Json] | None = None, reason: str | None = None
+    ) -> ApprovalResult:
+        """Approve what a task asks. It continues.
+
+        Args:
+            task_id: ID or path of the task.
+            answers: Answers of the form, as an object.
+            reason: Why, for the record and for the task.
+        """
+        answer: ApprovalResult = self._ask(
+            "approvals.approve", {"task_id": task_id, "answers": answers, "reason": reason}
+        )
+        return answer
+
+    def approvals_reject(self, task_id: str, *, reason: str | None = None) -> ApprovalResult:
+        """Reject what a task asks. It fails, unless its inputs say that it completes.
+
+        Args:
+            task_id: ID or path of the task.
+            reason: Why, for the record and for the task.
+        """
+        answer: ApprovalResult = self._ask("approvals.reject", {"task_id": task_id, "reason": reason})
         return answer
 
     def system_health(self) -> HealthResult:

@@ -11,6 +11,7 @@ What a store can do beyond the contract is asked of its `capabilities`; tests of
 
 from __future__ import annotations
 
+from apflow.testing.storeapproval import StoreApprovalContract
 from apflow.testing.storeattempt import StoreAttemptContract
 from apflow.testing.storelog import StoreLogContract
 from apflow.testing.storequery import StoreQueryContract
@@ -30,6 +31,7 @@ class StoreContract(
     StoreShareContract,
     StoreRecordContract,
     StoreScheduleContract,
+    StoreApprovalContract,
     StoreUsageContract,
     StoreLogContract,
 ):

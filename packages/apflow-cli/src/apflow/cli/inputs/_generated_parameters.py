@@ -416,6 +416,29 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "schedules.resume": {"schedule_id": {"description": "ID or name of the schedule."}},
     "schedules.trigger": {"schedule_id": {"description": "ID or name of the schedule."}},
     "schedules.delete": {"schedule_id": {"description": "ID or name of the schedule."}},
+    "approvals.list": {
+        "status": {
+            "description": "Which approvals: those that wait for a decision, those decided, or both.",
+            "default": "open",
+            "choices": ["open", "decided", "all"],
+        },
+        "limit": {
+            "description": "The maximum number of approvals to return.",
+            "default": 1000,
+            "minimum": 1,
+            "maximum": 2147483647,
+        },
+    },
+    "approvals.get": {"task_id": {"description": "ID or path of the task."}},
+    "approvals.approve": {
+        "task_id": {"description": "ID or path of the task."},
+        "answers": {"description": "Answers of the form, as an object."},
+        "reason": {"description": "Why, for the record and for the task."},
+    },
+    "approvals.reject": {
+        "task_id": {"description": "ID or path of the task."},
+        "reason": {"description": "Why, for the record and for the task."},
+    },
     "system.health": {},
     "system.whoami": {},
     "system.metrics": {},

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 from apflow.core.errors import ConflictError
+from apflow.core.model import approval
 from apflow.core.model.budget import RECORDS
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, task_label
@@ -15,8 +16,8 @@ from apflow.core.store.base import Change, Record, TaskStore, Transition
 from apflow.core.store.tree_records import KIND, keys_of
 from apflow.core.webhooks import kinds
 
-# Kinds of records that belong to one tree. Webhooks are found by their kind, too, and therefore have others.
-KINDS_OF_TREES: Final = (KIND, kinds.KIND, kinds.ENDED_KIND)
+# Kinds of records that belong to one tree. Webhooks and approvals are found by their kinds, too.
+KINDS_OF_TREES: Final = (KIND, kinds.KIND, kinds.ENDED_KIND, approval.KIND, approval.DECIDED_KIND)
 
 
 async def read_deletion(store: TaskStore, tasks: Sequence[Task], task_id: str, *, force: bool) -> Change:

@@ -37,7 +37,7 @@ from apflow.core.extensions.runner import Runner, timeout_message
 from apflow.core.extensions.running_call import current_call
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import Json, Policy, Task
+from apflow.core.model.task import ONLY_WAITS, Json, Policy, Task
 from apflow.core.payload.inputs import build_inputs
 from apflow.core.payload.json_value import clean_text, copy_json
 from apflow.core.payload.schema import InputSchema, compile_schema, narrowed
@@ -106,19 +106,25 @@ class RunContext:
     def effect(self, task: Task, *, must_know: bool = False) -> str:
         """Return the effect of running the task twice, from the policy or else from the executor.
 
+        It is `ONLY_WAITS`, whatever the policy says, if the executor only waits.
+
         `must_know`: raise if a lack of resources prevents loading the executor. Its effect may be `once`, and
         a later attempt to load it may succeed.
         """
-        named = task.policy.get("effect")
-        if named or task.executor is None:
+        named, executor_id = task.policy.get("effect"), task.executor
+        if executor_id is None:
             return str(named or ExecutableTask.effect)
-        executor_id = task.executor
         try:
-            return call_contained(lambda: self.entry(executor_id).effect)
+            entry = call_contained(lambda: self.entry(executor_id))
+            if call_contained(lambda: entry.only_waits):
+                return ONLY_WAITS
+            return str(named or call_contained(lambda: entry.effect))
         except Exception as error:
-            if must_know and (isinstance(error, OSError | MemoryError) or getattr(error, "may_pass", False)):
+            may_pass = isinstance(error, OSError | MemoryError) or getattr(error, "may_pass", False)
+            if must_know and not named and may_pass:
                 raise
-            return ExecutableTask.effect  # if the plugin cannot be loaded, its task fails when it starts
+            # If the plugin cannot be loaded, its task fails when it starts.
+            return str(named or ExecutableTask.effect)
 
 
 class Attempt(Call):

@@ -31,6 +31,7 @@ class Dependency(TypedDict):
 
 
 EFFECTS = ("pure", "idempotent", "once")  # what a second run of a task would do
+ONLY_WAITS = "waits"  # the effect of a task whose executor only waits; no policy can name it
 # When a task runs, by how its dependencies ended. The first one is the default.
 TRIGGERS = ON_SUCCESS, UNLESS_FAILED, ON_FAILURE, ALWAYS = (
     "on_success",

@@ -34,6 +34,8 @@ CHILD_FAILED: Final = "ChildFailed"
 CONDITION_INVALID: Final = "ConditionInvalid"
 INTERRUPTED: Final = "Interrupted"
 RETURNED_FAILURE: Final = "ReturnedFailure"  # a returned {"status": "failed"} that names no error_type
+APPROVAL_REJECTED: Final = "ApprovalRejected"
+APPROVAL_TIMEOUT: Final = "ApprovalTimeout"
 NOT_SERIALIZABLE: Final = "ResultNotSerializable"
 TOO_LARGE: Final = "ResultTooLarge"
 INVALID: Final = "ResultInvalid"
@@ -47,6 +49,7 @@ NEVER_RETRIED: Final = frozenset({INTERRUPTED, DEPENDENCY_FAILED, CHILD_FAILED, 
 # Errors that a retry does not fix. A policy can still name them.
 _RETRIED_BY_NAME_ONLY: Final = frozenset(
     {VALIDATION_ERROR, EXECUTOR_NOT_FOUND, NOT_SERIALIZABLE, TOO_LARGE, INVALID}
+    | {APPROVAL_REJECTED, APPROVAL_TIMEOUT}
     | {
         each.__name__
         for each in (

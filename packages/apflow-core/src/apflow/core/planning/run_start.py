@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from apflow.core.model.event import EventType
 from apflow.core.model.status import TERMINAL, TaskStatus
-from apflow.core.model.task import GROUP, Json, Task
+from apflow.core.model.task import GROUP, ONLY_WAITS, Json, Task
 from apflow.core.planning.change_set import ChangeSet
 from apflow.core.planning.outcome import INTERRUPTED, cancelled, failed, interrupted
 from apflow.core.planning.plan import choose_executor
@@ -83,6 +83,8 @@ def recover_task(task: Task, batch: ChangeSet, effect: str, max_interruptions: i
         batch.end(task, cancelled(task.error))
     elif task.not_before is not None:
         batch.put_back(task)
+    elif effect == ONLY_WAITS:
+        batch.interrupt(task, counts=False)
     elif effect == "once":
         batch.end(task, interrupted("Its process died, or gave no sign of life, during the call"))
     elif task.interruptions >= max_interruptions:

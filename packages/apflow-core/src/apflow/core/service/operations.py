@@ -21,6 +21,7 @@ from apflow.core.errors import InvalidInputError
 from apflow.core.model.task import Json
 from apflow.core.service.parameters import Parameters, parameters_model
 from apflow.core.service.results import (
+    ApprovalResult,
     AttemptResult,
     BudgetResult,
     CallerResult,
@@ -312,6 +313,10 @@ OPERATIONS: dict[str, Operation] = {
         ),
         Operation("schedules.trigger", _S.trigger_schedule, TriggerResult, effect="add"),
         Operation("schedules.delete", _S.delete_schedule, ScheduleDeleteResult, effect="change"),
+        Operation("approvals.list", _S.approvals, list[ApprovalResult], "any"),
+        Operation("approvals.get", _S.approval, ApprovalResult),
+        Operation("approvals.approve", _S.approve, ApprovalResult, effect="change", by_any_holder=True),
+        Operation("approvals.reject", _S.reject, ApprovalResult, effect="change", by_any_holder=True),
         Operation("system.health", _S.health, HealthResult, "any"),
         Operation("system.whoami", _S.whoami, CallerResult, "any"),
         Operation("system.metrics", _S.metrics, MetricsResult, "any"),

@@ -29,6 +29,7 @@ from pydantic import (
 )
 
 from apflow.core.bounds import MAX_BUDGET, MAX_COUNT, MAX_TAGS
+from apflow.core.model.approval import MAX_REASON
 from apflow.core.model.span import SPAN
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
@@ -122,6 +123,9 @@ TaskIds = Annotated[
 ScheduleId = Annotated[
     str,
     Field(validation_alias=AliasChoices("schedule_id", "id"), description="ID or name of the schedule."),
+]
+Reason = Annotated[
+    str | None, Field(max_length=MAX_REASON, description="Why, for the record and for the task.")
 ]
 Tasks = Annotated[
     Json, JsonType(JsonTasks), Field(description="The tasks to create: an array of objects, or one object.")

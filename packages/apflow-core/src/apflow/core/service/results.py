@@ -235,6 +235,44 @@ class DueTimesResult(Result):
     due_times: list[datetime]
 
 
+class ApproversResult(Result):
+    """Who may decide. If both are empty, the owner of the task may."""
+
+    users: list[str]
+    roles: list[str]
+
+
+class DecisionResult(Result):
+    """A decision about an approval."""
+
+    approved: bool
+    by: str | None  # the user; null: the owner of the database, or the time was over
+    at: datetime
+    reason: str | None
+    answers: dict[str, Json]  # of the form
+    timed_out: bool  # the time was over
+
+
+class ApprovalResult(Result):
+    """An approval that a task has asked for."""
+
+    task_id: str
+    root_task_id: str
+    name: str  # of the task
+    user_id: str | None  # the owner of the task
+    # closed: its task has ended without a decision. timed_out: the time was over, and nothing was decided.
+    status: Literal["open", "approved", "rejected", "timed_out", "closed"]
+    question: str
+    data: Json  # to look at
+    form: dict[str, Json] | None  # JSON Schema of the answers
+    approvers: ApproversResult
+    asked_at: datetime
+    deadline: datetime | None
+    on_timeout: Literal["reject", "approve", "fail"]
+    may_decide: bool  # whether the caller may decide
+    decision: DecisionResult | None
+
+
 class CountResult(Result):
     """Numbers of tasks."""
 

@@ -6,6 +6,7 @@ to them. Results are plain JSON; values of secret-like keys are masked as ***.
 
 from __future__ import annotations
 
+from apflow.core.service.approvals import ApprovalService
 from apflow.core.service.budgets import BudgetService
 from apflow.core.service.generation import GenerationService
 from apflow.core.service.logs import LogService
@@ -27,6 +28,7 @@ class TaskService(
     PlanService,
     RetentionService,
     ScheduleService,
+    ApprovalService,
     SystemService,
 ):
     """The operations of one caller on one store."""
