@@ -108,6 +108,20 @@ FRAMES: dict[str, Frame] = {
         },
     ),
     "how-to/embed": Frame(elsewhere={"": "test_embedding.py"}),
+    "how-to/ask-for-an-approval": Frame(
+        before="""cat > release.yaml <<'END'
+- id: ask
+  name: approval_executor
+  inputs:
+    question: May this build be released?
+    form: {properties: {window: {type: string, enum: [day, night]}}, required: [window]}
+END
+background apflow worker
+apflow run flow --tasks-file release.yaml --background
+waits 'apflow approvals list | grep ask > /dev/null'
+""",
+        after="waits 'apflow tasks get ask | grep completed > /dev/null'",
+    ),
     "how-to/follow-trees-from-outside": Frame(
         before=EXECUTORS + tree("nightly.yaml") + ran("nightly.yaml") + "receiver; serving apflow serve",
         between={"--webhook": "ended apflow", "APFLOW_WEBHOOK_URL": "rm received"},
