@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import copy
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,6 +25,7 @@ from apflow.core import (
 )
 from apflow.core.engine import approvals
 from apflow.core.engine.approval_store import add_approval, add_decision, approval_of, note_announced
+from apflow.core.engine.recovery import recover
 from apflow.core.errors import (
     ApprovalClosedError,
     ApprovalNotFoundError,
@@ -29,6 +33,7 @@ from apflow.core.errors import (
     InvalidInputError,
     NotFoundError,
     StoreOutcomeUnknownError,
+    StoreUnavailableError,
     ValidationError,
 )
 from apflow.core.extensions.approval import ask_approval
@@ -48,6 +53,7 @@ from apflow.core.planning.change_set import ChangeSet
 from apflow.core.planning.run_start import recover_task
 from apflow.core.service.operations import OPERATIONS
 from apflow.core.settings import overridden_defaults
+from apflow.core.webhooks.webhook import EVENTS as WEBHOOK_EVENTS
 
 Json = Any
 FORM = {"type": "object", "properties": {"window": {"enum": ["day", "night"]}}, "required": ["window"]}
@@ -116,6 +122,9 @@ async def test_a_task_continues_with_who_decided_when_and_why(db: MemoryStore):
     [found] = await opened(db)
     assert (found["question"], found["data"], found["form"]) == ("May it?", {"version": 2}, FORM)
     assert (found["status"], found["may_decide"], found["decision"]) == ("open", True, None)
+    why = await TaskService(db).why("r")
+    assert why["reasons"] == ["It waits for the approval of user 'ann'. May it?"]
+    assert why["advice"] == ["apflow approvals show r"]
     before = utc_now()
     answered = await TaskService(db, "ann").approve("r", answers={"window": "night"}, reason="Tested.")
     done = await running
@@ -485,5 +494,125 @@ async def test_the_event_of_a_decision_is_stored_although_the_process_that_decid
     assert (await db.get(["r"]))["r"].result["by"] == "bob"
 
 
+class Dying(MemoryStore):
+    """A store whose process dies after a number of writes: these last, and no code runs after them."""
+
+    data = ("_tasks", "_trees", "_positions", "_events", "_sequences", "_attempts", "_records")
+
+    def __init__(self, writes: int) -> None:
+        super().__init__()
+        self.writes_left = writes
+        self.survivor = MemoryStore()
+        self.has_died = asyncio.Event()
+
+    async def write(self, change: Any) -> Any:
+        written = await super().write(change)
+        await self._count()
+        return written
+
+    async def put_record(self, kind: str, key: str, value: Json, *, version: int | None = None) -> Any:
+        written = await super().put_record(kind, key, value, version=version)
+        await self._count()
+        return written
+
+    async def remove_record(self, kind: str, key: str, *, version: int | None = None) -> bool:
+        was_there = await super().remove_record(kind, key, version=version)
+        await self._count()
+        return was_there
+
+    async def _count(self) -> None:
+        self.writes_left -= 1
+        if self.writes_left == 0:
+            for name in self.data:
+                setattr(self.survivor, name, copy.deepcopy(getattr(self, name)))
+            self.has_died.set()
+        if self.writes_left <= 0:
+            await asyncio.Event().wait()
+
+
+async def approve_when_asked(db: MemoryStore) -> None:
+    while not (task := (await db.get(["r"])).get("r")) or task.status != "completed":
+        for found in await TaskService(db).approvals():
+            with contextlib.suppress(ApprovalClosedError):
+                await TaskService(db, "ann").approve(found["task_id"])
+        await asyncio.sleep(0.002)
+
+
+async def lived(db: MemoryStore, live: Callable[[], Awaitable[object]]) -> None:
+    """Run a tree and approve what it asks, until something happens; then end all that was begun."""
+    before = asyncio.all_tasks()
+    deciding = asyncio.create_task(approve_when_asked(db))
+    async with asyncio.timeout(30):
+        await live()
+    deciding.cancel()
+    left = asyncio.all_tasks() - before
+    for each in left:
+        each.cancel()
+    if left:
+        await asyncio.wait(left, timeout=5)
+
+
+async def test_a_process_may_die_after_any_write_and_an_approval_is_decided_once(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(approvals, "ANNOUNCE_SECONDS", 0.02)
+    whole = Dying(10**6)
+    await lived(whole, lambda: run(whole, asking()))
+    writes = 10**6 - whole.writes_left
+    assert writes > 8
+    with overridden_defaults(cancel_grace=0.01, cancel_wait=0.01):
+        for at in range(1, writes + 1):
+            first = Dying(at)
+            await lived(first, partial(dies, first))
+            db = first.survivor
+            await lived(db, partial(ended, db))
+            task = (await db.get(["r"]))["r"]
+            assert (task.status, task.interruptions, task.result["by"]) == ("completed", 0, "ann"), at
+            assert (len(await db.records(KIND)), len(await db.records(DECIDED_KIND))) == (0, 1), at
+            found = await kinds(db)
+            # An event is stored again where the process died before it noted that it is stored.
+            assert found.count("approval_requested") in (1, 2), at
+            assert found.count("approval_decided") in (1, 2), at
+
+
+async def dies(db: Dying) -> None:
+    running = run(db, asking())
+    await db.has_died.wait()
+    assert not running.done()
+
+
+async def ended(db: MemoryStore) -> None:
+    """Resume the run of the tree; start it, if it was not requested."""
+    await recover(db)
+    if (await db.get(["r"]))["r"].status != "completed":
+        await TaskExecutor().execute_task_by_id("r", db_session=db)
+
+
 def test_the_types_of_events_are_stored_ones():
     assert {EventType.APPROVAL_REQUESTED, EventType.APPROVAL_DECIDED}.isdisjoint(LIVE)
+    assert {EventType.APPROVAL_REQUESTED, EventType.APPROVAL_DECIDED} <= set(WEBHOOK_EVENTS)
+
+
+class FailsOnce(MemoryStore):
+    """Cannot store the event of a decision."""
+
+    is_failing = True
+
+    async def write(self, change: Any) -> Any:
+        events = [event.type for move in change.moves for event in move.events]
+        if self.is_failing and EventType.APPROVAL_DECIDED in events:
+            self.is_failing = False
+            raise StoreUnavailableError(self.url, "full", "is full.")
+        return await super().write(change)
+
+
+async def test_a_decision_wakes_its_task_although_the_store_fails_then(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(approvals, "ANNOUNCE_SECONDS", 0.02)
+    async with FailsOnce() as db:
+        running = run(db, asking())
+        await opened(db)
+        with pytest.raises(StoreUnavailableError):
+            await TaskService(db).approve("r")
+        async with asyncio.timeout(30):
+            assert (await running)["result"]["approved"] is True
+        assert await kinds(db) == ["approval_requested", "approval_decided"]

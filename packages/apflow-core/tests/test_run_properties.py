@@ -11,14 +11,24 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from model import Expected, Scenario, expect, scenarios
 
-from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, executor_register, get_registry
+from apflow.core import (
+    BaseTask,
+    MemoryStore,
+    TaskCreator,
+    TaskManager,
+    TaskService,
+    executor_register,
+    get_registry,
+)
+from apflow.core.extensions.approval import ask_approval
+from apflow.core.model.approval import ApprovalRequest
 from apflow.core.model.event import FINAL, EventType
 from apflow.core.model.task import GROUP
 from apflow.core.model.tree import tree_status
 
 
 class Scripted(BaseTask):
-    """Ends each attempt as its inputs say; may cancel a task first."""
+    """Ends each attempt as its inputs say; may cancel a task first, or wait for an approval."""
 
     id = "scripted"
 
@@ -27,6 +37,8 @@ class Scripted(BaseTask):
             await TaskManager(inputs_store[0]).cancel_task(inputs["cancel"])
         for _ in range(inputs["turns"]):
             await asyncio.sleep(0)
+        if inputs.get("asks"):
+            await ask_approval(ApprovalRequest(question="May it?"))
         script = inputs["script"]
         return {"status": script[min(self.attempts, len(script)) - 1]}
 
@@ -41,11 +53,13 @@ def scripted() -> Iterator[None]:
     get_registry().unregister("scripted")
 
 
-def as_array(scenario: Scenario, turns: list[int]) -> list[dict[str, Any]]:
+def as_array(scenario: Scenario, turns: list[int], *, asks: bool = False) -> list[dict[str, Any]]:
     caller, target = scenario.cancel or (None, None)
     array: list[dict[str, Any]] = []
     for number, task in enumerate(scenario.tasks):
         inputs = {"script": task.script, "turns": turns[number % len(turns)]}
+        if asks and number % 2:
+            inputs["asks"] = True
         if task.id == caller:
             inputs["cancel"] = target
         array.append(
@@ -67,10 +81,20 @@ def as_array(scenario: Scenario, turns: list[int]) -> list[dict[str, Any]]:
     return array
 
 
-async def run(scenario: Scenario, turns: list[int], width: int) -> tuple[Any, list[Any], list[Any]]:
+async def approve_everything(db: MemoryStore) -> None:
+    while True:
+        for found in await TaskService(db).approvals():
+            await TaskService(db).approve(found["task_id"])
+        await asyncio.sleep(0)
+
+
+async def run(
+    scenario: Scenario, turns: list[int], width: int, *, asks: bool = False
+) -> tuple[Any, list[Any], list[Any]]:
     db = MemoryStore()
     inputs_store[:] = [db]
-    node = await TaskCreator(db).create_task_tree_from_array(as_array(scenario, turns))
+    node = await TaskCreator(db).create_task_tree_from_array(as_array(scenario, turns, asks=asks))
+    deciding = asyncio.create_task(approve_everything(db)) if asks else None
     heard: list[Any] = []
     manager = TaskManager(db, max_concurrency=width)
 
@@ -82,11 +106,15 @@ async def run(scenario: Scenario, turns: list[int], width: int) -> tuple[Any, li
     await manager.distribute_task_tree(node)
     async with asyncio.timeout(30):
         await listening
+    if deciding is not None:
+        deciding.cancel()
     return await db.tree("t0"), await db.events("t0"), heard
 
 
-def check(scenario: Scenario, expected: Expected, turns: list[int], width: int) -> None:
-    tasks, events, heard = asyncio.run(run(scenario, turns, width))
+def check(
+    scenario: Scenario, expected: Expected, turns: list[int], width: int, *, asks: bool = False
+) -> None:
+    tasks, events, heard = asyncio.run(run(scenario, turns, width, asks=asks))
     assert {task.id: str(task.status) for task in tasks} == expected.status
     assert {task.id: task.attempts for task in tasks} == expected.attempts
     for task in tasks:
@@ -132,6 +160,14 @@ def check_story(tasks: list[Any], events: list[Any]) -> None:
 @settings(deadline=None)
 def test_a_tree_ends_as_the_rules_say(scenario: Scenario, turns: list[int], width: int):
     check(scenario, expect(scenario), turns, width)
+
+
+@given(scenarios(), st.lists(st.integers(0, 3), min_size=1, max_size=4), st.integers(1, 5))
+@settings(deadline=None, max_examples=30)
+def test_a_tree_whose_tasks_wait_for_approvals_ends_as_the_rules_say(
+    scenario: Scenario, turns: list[int], width: int
+):
+    check(scenario, expect(scenario), turns, width, asks=True)
 
 
 # Without `always`: the task that cancels waits for the end of what it cancels, which waits for its slot.

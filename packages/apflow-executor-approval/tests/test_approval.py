@@ -112,7 +112,7 @@ async def test_inputs_that_cannot_be_asked_are_refused(db: MemoryStore):
         ({"approvers": {"groups": ["a"]}}, "approvers"),
         ({"timeout": "soon"}, "timeout"),
         ({"timeout": 0}, "timeout"),
-        ({"timeout": "9999999w"}, "more than 100 years"),
+        ({"timeout": "9999999w"}, "at most 100 years"),
         ({"on_timeout": "ignore"}, "on_timeout"),
         ({"question": ""}, "question"),
         ({"form": {"type": 3}}, "JSON Schema"),

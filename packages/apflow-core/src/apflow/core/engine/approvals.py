@@ -39,7 +39,7 @@ from apflow.core.payload.approval import check_request, default_decision, descri
 from apflow.core.payload.json_value import copy_json
 from apflow.core.payload.secrets import redact
 from apflow.core.planning.run_state import Cancellation
-from apflow.core.store.base import Change, TaskStore, Transition, TransitionResult
+from apflow.core.store.base import Change, Notice, NoticeKind, TaskStore, Transition, TransitionResult
 
 logger = logging.getLogger(__name__)
 
@@ -100,8 +100,9 @@ class TaskApproval:
         task = self._task
         shown = replace(
             request,
-            question=redact(request.question, list(self._secrets)),
-            data=redact(copy_json(request.data), list(self._secrets)),
+            question=redact(request.question, self._secrets),
+            data=redact(copy_json(request.data), self._secrets),
+            form=redact(copy_json(request.form), self._secrets),
         )
         approval = Approval(
             task_id=task.id,
@@ -250,18 +251,29 @@ async def decide(db: TaskStore, task: Task, approval: Approval, decision: Decisi
     """Store a decision and its event, and wake the task; None if another one was first.
 
     Raises:
+        ConflictError: the task was executed again, or deleted, meanwhile.
         StoreError: the store cannot write. The decision may be stored.
     """
-    stands = await add_decision(db, approval.decided(decision))
-    if stands.decision != decision:
-        return None
+    bus = bus_of(db)
+    if not approval.is_announced:  # the process that asked has died before it stored the event
+        bus.publish(*await _announce(db, approval, task))
     try:
-        result = await _store_event(db, stands, task)
+        stands = await add_decision(db, approval.decided(decision))
+        if stands.decision != decision:
+            return None
+        bus.publish(*await _announce(db, stands, task))
     except ConflictError:  # the task was executed again, or deleted, meanwhile
-        return stands
-    await note_announced(db, stands)
-    bus_of(db).publish(*(each for events in result for each in events or ()))
-    return stands
+        pass
+    finally:
+        bus.receive(Notice(NoticeKind.EVENTS, task.root_id))  # wakes the task, also if the store has failed
+    return approval.decided(decision)
+
+
+async def _announce(db: TaskStore, approval: Approval, task: Task) -> list[TaskEvent]:
+    """Store the event of a question or of a decision, and note that it is stored."""
+    result = await _store_event(db, approval, task)
+    await note_announced(db, approval)
+    return [each for events in result for each in events or ()]
 
 
 async def _store_event(db: TaskStore, approval: Approval, task: Task) -> TransitionResult:

@@ -18,6 +18,7 @@ KIND: Final = "approval"
 DECIDED_KIND: Final = "approval.decided"
 
 MAX_REASON: Final = 10_000  # characters
+MAX_TIMEOUT: Final = 3_153_600_000  # seconds: 100 years
 
 
 class OnTimeout(StrEnum):

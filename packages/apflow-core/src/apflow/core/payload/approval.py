@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import cast
 
 from apflow.core.errors import InvalidInputError, ValidationError
-from apflow.core.model.approval import Approval, ApprovalRequest, Decision, OnTimeout
+from apflow.core.model.approval import MAX_TIMEOUT, Approval, ApprovalRequest, Decision, OnTimeout
 from apflow.core.model.task import Json
 from apflow.core.payload.json_value import copy_json
 from apflow.core.payload.schema import check_schema, compile_schema
@@ -17,14 +17,17 @@ def check_request(request: ApprovalRequest) -> None:
     """Check that a request can be asked.
 
     Raises:
-        InvalidInputError: the question is empty, or the timeout is not positive.
+        InvalidInputError: the question is blank, or the timeout is not positive or more than 100 years.
         ValidationError: the form is not a valid JSON Schema, or its defaults are not enough to approve by
             default when the time is over.
     """
     if not request.question.strip():
         raise InvalidInputError("An approval needs a question.")
-    if request.timeout is not None and not request.timeout > 0:
-        raise InvalidInputError("The timeout of an approval must be a positive number of seconds.")
+    if request.timeout is not None and not 0 < request.timeout <= MAX_TIMEOUT:
+        raise InvalidInputError(
+            "The timeout of an approval must be a positive number of seconds, at most 100 years. Leave it "
+            "out for no limit."
+        )
     if request.form is None:
         return
     check_schema(request.form)

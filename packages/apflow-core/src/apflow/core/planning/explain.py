@@ -35,6 +35,7 @@ def explain(
     refusals: Sequence[str] = (),
     trees: Sequence[Sequence[Task]] = (),
     is_left_to_parent: bool = False,
+    approval: str | None = None,
 ) -> Explanation:
     """Explain why a task of a tree has its status.
 
@@ -46,9 +47,11 @@ def explain(
         refusals: reasons why the task may not use a secret that it names.
         trees: the trees that the task has started.
         is_left_to_parent: whether the task that started this tree will continue it.
+        approval: a sentence about the approval that the task waits for; None: it waits for none.
     """
     question = _Question(tasks, task_id, is_driven, is_known, refusals)
     question.trees, question.is_left_to_parent = trees, is_left_to_parent
+    question.approval = approval
     return question.answer()
 
 
@@ -72,8 +75,11 @@ class _Question:
         self.found = Explanation()
         self.trees: Sequence[Sequence[Task]] = ()
         self.is_left_to_parent = False
+        self.approval: str | None = None
 
     def answer(self) -> Explanation:
+        if self.approval is not None:
+            self._say(self.approval, f"apflow approvals show {self.task.id}")
         if self.task.status == TaskStatus.PENDING:
             self._pending()
         elif TaskStatus.is_active(self.task.status):
@@ -129,7 +135,7 @@ class _Question:
             )
         elif self.task.executor == GROUP:
             self._say(f"It is a group and waits for what is in it: {self._below()}.")
-        elif self.is_driven:
+        elif self.is_driven and self.approval is None:
             self._say(f"It is running, attempt {self.task.attempts}.")
         self._say_trees()
         self._say_abandoned()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 from apflow.core.authoring.creator import TaskCreator
 from apflow.core.concurrency.containment import call_contained
 from apflow.core.engine import active_runs
+from apflow.core.engine.approval_store import approval_of
 from apflow.core.engine.driver import is_owned_elsewhere
 from apflow.core.engine.recovery import is_left_to_parent, recover
 from apflow.core.engine.submit import check_room, submit, was_requested
@@ -30,6 +31,7 @@ from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, to_json
 from apflow.core.model.tree import TreeSummary, tree_status
+from apflow.core.payload.approval import describe_decision
 from apflow.core.payload.secrets import named_secrets
 from apflow.core.permissions.origin import Origin, authors_of
 from apflow.core.planning.child_trees import ids_of_children
@@ -370,6 +372,7 @@ class RunService(TreeService, WebhookService):
             refusals=_refused_secrets(task, root),
             trees=await self._trees_of(task),
             is_left_to_parent=await is_left_to_parent(self.db, root.id),
+            approval=await self._waits_for_approval(task),
         )
         return {
             "task_id": task.id,
@@ -379,6 +382,15 @@ class RunService(TreeService, WebhookService):
             "reasons": found.reasons,
             "advice": found.advice,
         }
+
+    async def _waits_for_approval(self, task: Task) -> str | None:
+        """Return a sentence about the approval that a task waits for; None if it waits for none."""
+        if TaskStatus.is_terminal(task.status):
+            return None
+        approval = await approval_of(self.db, task)
+        if approval is None or approval.decision is not None:
+            return None
+        return f"{describe_decision(approval)} {approval.request.question}"
 
     async def _status(self, task: Task) -> dict[str, Json]:
         found: dict[str, Json] = {

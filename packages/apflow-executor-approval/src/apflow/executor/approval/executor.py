@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final
 
-from apflow.core.errors import InvalidInputError
 from apflow.core.extensions.approval import ask_approval
 from apflow.core.extensions.executor import BaseTask, InputsSchema
-from apflow.core.model.approval import MAX_REASON, Approval, ApprovalRequest, OnTimeout
+from apflow.core.model.approval import MAX_REASON, MAX_TIMEOUT, Approval, ApprovalRequest, OnTimeout
 from apflow.core.model.span import SPAN, seconds_of
 from apflow.core.payload.approval import describe_decision
 from apflow.core.planning.outcome import APPROVAL_REJECTED, APPROVAL_TIMEOUT
 
 MAX_APPROVERS: Final = 1000  # users, and roles
-MAX_SECONDS: Final = 3_153_600_000  # of a timeout: 100 years
 _NAMES: Final = {
     "type": "array",
     "items": {"type": "string", "minLength": 1, "maxLength": 255},
@@ -50,7 +48,7 @@ SCHEMA: dict[str, Any] = {
         },
         "timeout": {
             "anyOf": [
-                {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_SECONDS},
+                {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT},
                 {"type": "string", "pattern": f"^{SPAN.pattern}$"},
                 {"type": "null"},
             ],
@@ -124,10 +122,7 @@ def _request(inputs: dict[str, Any]) -> ApprovalRequest:
 
 
 def _seconds(timeout: float | str | None) -> float | None:
-    seconds = seconds_of(timeout) if isinstance(timeout, str) else timeout
-    if seconds is not None and seconds > MAX_SECONDS:
-        raise InvalidInputError(f"timeout: {timeout} is more than 100 years. Leave it out for no limit.")
-    return seconds
+    return seconds_of(timeout) if isinstance(timeout, str) else timeout
 
 
 def _failure(approval: Approval, error_type: str) -> dict[str, Any]:

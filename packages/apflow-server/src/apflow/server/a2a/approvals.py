@@ -16,7 +16,7 @@ from apflow.core.model.event import TaskEvent
 from apflow.core.model.task import Json
 from apflow.core.payload.secrets import mask
 from apflow.server.a2a.executions import Execution
-from apflow.server.a2a.projection import TERMINAL, agent_message, status_of, timestamp
+from apflow.server.a2a.projection import TERMINAL, agent_message, status_of
 from apflow.server.a2a.values import data_part
 
 APPROVAL: Final = "approval"  # the key in a data part of what is asked
@@ -32,8 +32,8 @@ def required_status(execution: Execution, status: TaskStatus, approvals: Sequenc
     """Return the status of a task: that input is required, if it has not ended and approvals wait."""
     if not approvals or status.state in TERMINAL:
         return status
-    found = status_of(execution, TaskState.TASK_STATE_INPUT_REQUIRED, None)
-    found.timestamp.CopyFrom(timestamp(max(each.asked_at for each in approvals)))
+    asked_at = max(each.asked_at for each in approvals)
+    found = status_of(execution, TaskState.TASK_STATE_INPUT_REQUIRED, asked_at)
     first = approvals[0]
     asked = question(first.task_id, _asked(first), first.asked_at.isoformat(), execution)
     for each in approvals[1:]:

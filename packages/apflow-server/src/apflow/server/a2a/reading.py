@@ -16,6 +16,7 @@ from a2a.types.a2a_pb2 import TaskArtifactUpdateEvent, TaskState, TaskStatusUpda
 from apflow.core.engine.approvals import open_approvals
 from apflow.core.events.bus import bus_of
 from apflow.core.events.subscription import Subscription
+from apflow.core.model.approval import Approval
 from apflow.core.model.event import FINAL, TaskEvent
 from apflow.core.settings import get_settings
 from apflow.server.a2a.approvals import required_status
@@ -78,7 +79,7 @@ async def follow(call: Call, execution: Execution, *, is_new: bool = False) -> A
     tasks = await db.existing_tree(execution.root.id)
     is_new = is_new and execution.run.after == 0
     snapshot = submitted_task(execution) if is_new else task_of(execution, tasks)
-    approvals = [] if is_new else await open_approvals(db, execution.root.id)
+    approvals: list[Approval] = [] if is_new else await open_approvals(db, execution.root.id)
     snapshot.status.CopyFrom(required_status(execution, snapshot.status, approvals))
     yield snapshot
     if snapshot.status.state in TERMINAL:

@@ -218,6 +218,7 @@ def executed_of(state: str) -> dict[str, Json]:
         found: Json = json.loads(base64.urlsafe_b64decode(state.encode()))
     except ValueError:
         found = None
-    if not isinstance(found, dict) or not isinstance(cast("dict[str, Json]", found).get("root_task_id"), str):
+    executed = cast("dict[str, Json]", found if isinstance(found, dict) else {})
+    if not all(isinstance(executed.get(name), str) for name in ("root_task_id", "task_id")):
         raise ProtocolError(INVALID_PARAMS, "requestState is not one that this server has returned.")
-    return cast("dict[str, Json]", found)
+    return executed
