@@ -45,7 +45,7 @@ def test_an_approval_outlives_kills_and_is_decided_then(
     deadlines = set[str]()
     with apflow_server(tmp_path, database=database, environment=ENVIRONMENT) as server:
         assert "result" in call(server, "tasks.execute", tasks=[ASKING])
-        for _ in range(3):  # more often than a task may be interrupted
+        for _ in range(2):  # more often than a task may be interrupted
             wait_for(lambda: waiting(server), 60)
             [found] = waiting(server)
             deadlines.add(found["deadline"])

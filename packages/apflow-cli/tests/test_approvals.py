@@ -48,7 +48,9 @@ def working(apflow: Any) -> Iterator[None]:
     submitted = apflow("run", "flow", "--tasks", json.dumps(TREE), "--background")
     assert submitted.returncode == 0, submitted.stderr
     worker: subprocess.Popen[str] = apflow.start("worker")
+    assert worker.stderr is not None
     try:
+        assert worker.stderr.readline().startswith("Running what is submitted to ")
         while len(apflow.json("approvals", "list")["approvals"]) < len(TREE) - 1:
             assert worker.poll() is None
         yield
@@ -60,7 +62,7 @@ def working(apflow: Any) -> Iterator[None]:
 def test_approvals_are_listed_shown_and_decided(apflow: Any):
     with working(apflow):
         titles, *rows = apflow("approvals", "list").stdout.splitlines()
-        assert titles.split()[:4] == ["task_id", "name", "status", "question"]
+        assert titles.lower().split()[:4] == ["task_id", "name", "status", "question"]
         assert [row.split()[0] for row in rows] == ["first", "second"]
         shown = apflow("approvals", "show", "r/first").stdout
         assert "May first?" in shown

@@ -180,7 +180,7 @@ async def test_the_default_decides_when_the_time_is_over(
     )
     assert found["answers"] == ({"window": "day"} if is_approved else {})
     assert await kinds(db) == ["approval_requested", "approval_decided"]
-    with pytest.raises(ApprovalClosedError, match=r"Nobody decided within 0.05 s"):
+    with pytest.raises(ApprovalClosedError, match=r"There was no decision within 0.05 s"):
         await TaskService(db).approve("r")
 
 
@@ -272,7 +272,16 @@ async def test_an_approval_without_a_form_takes_no_answers(db: MemoryStore):
     await running
 
 
-async def test_of_several_who_decide_at_once_one_has_decided(db: MemoryStore):
+class Interleaves(MemoryStore):
+    """Lets others continue before it answers."""
+
+    async def records(self, kind: str, *, prefix: str = "", limit: int | None = None) -> Any:
+        await asyncio.sleep(0)
+        return await super().records(kind, prefix=prefix, limit=limit)
+
+
+async def test_of_several_who_decide_at_once_one_has_decided():
+    db = Interleaves()
     running = run(db, asking())
     await opened(db)
     service = TaskService(db, "ann")

@@ -94,7 +94,7 @@ def approve(
         named = await _named(service, task_id)
         whole = cast("dict[str, Any]", given)
         if texts:
-            form = (await service.approval(named))["form"] or {}
+            form: dict[str, Any] = (await service.approval(named))["form"] or {}
             whole = {**whole, **typed_inputs(texts, form, option="-a")}
         return await service.approve(named, answers=whole, reason=reason)
 

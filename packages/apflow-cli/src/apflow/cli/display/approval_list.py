@@ -27,12 +27,12 @@ _COLUMNS = (
 
 def write_approvals(found: Sequence[Mapping[str, Json]]) -> None:
     """Write a list of approvals."""
-    rows = [{**each, "by": _decision(each).get("by")} for each in found]
+    rows: list[dict[str, Json]] = [{**each, "by": _decision(each).get("by")} for each in found]
     if not sys.stdout.isatty():
         write_table(PIPED, [[each[column] for column in PIPED] for each in rows])
         return
-    ids = short_ids(each["task_id"] for each in rows)
-    shown = [_row(each, ids[each["task_id"]]) for each in rows]
+    ids = short_ids(str(each["task_id"]) for each in rows)
+    shown = [_row(each, ids[str(each["task_id"])]) for each in rows]
     kept = [at for at in range(len(_COLUMNS)) if at < len(_COLUMNS) - 2 or any(row[at] for row in shown)]
     write_columns([_COLUMNS[at] for at in kept], [[row[at] for at in kept] for row in shown])
 

@@ -15,7 +15,7 @@ async def ask_approval(request: ApprovalRequest) -> Approval:
 
     Meanwhile, the task holds no place among the executor calls. A task asks once: after a crash, and in
     another attempt of the same execution, the first question stands, with its deadline, and its decision.
-    Outside of a task, nobody can be asked: the default decision follows after the timeout.
+    Outside of a task, there is no process to ask: the default decision follows after the timeout.
 
     Returns:
         the approval with its `decision`.

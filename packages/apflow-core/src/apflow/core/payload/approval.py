@@ -69,7 +69,7 @@ def default_decision(request: ApprovalRequest, now: datetime) -> Decision:
         is_approved=is_approved,
         by=None,
         at=now,
-        reason=f"Nobody decided within {request.timeout:g} s.",
+        reason=f"There was no decision within {request.timeout:g} s.",
         answers=checked_answers(request.form, {}) if is_approved else {},
         is_timeout=True,
     )

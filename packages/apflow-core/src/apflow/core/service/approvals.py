@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # see `parameters`
 
 
 class ApprovalService(Access):
-    """What one caller may do with approvals: those of its own tasks, and those that it may decide."""
+    """What one caller may do with approvals: those of its tasks, and those that it may decide."""
 
     async def approvals(
         self,
@@ -82,6 +82,7 @@ class ApprovalService(Access):
             NotFoundError: there is no such task, or the caller may see neither it nor its approval.
             ApprovalNotFoundError: the task has asked for no approval.
             ForbiddenError: the caller may not decide.
+            InvalidInputError: the reason is too long.
             ApprovalClosedError: it is decided, its time is over, or its task has ended.
             ValidationError: the answers break the form.
         """
@@ -96,6 +97,7 @@ class ApprovalService(Access):
             NotFoundError: there is no such task, or the caller may see neither it nor its approval.
             ApprovalNotFoundError: the task has asked for no approval.
             ForbiddenError: the caller may not decide.
+            InvalidInputError: the reason is too long.
             ApprovalClosedError: it is decided, its time is over, or its task has ended.
         """
         task, approval = await self._to_decide(task_id)

@@ -42,8 +42,7 @@ SCHEMA: dict[str, Any] = {
         },
         "form": {
             "type": "object",
-            "description": "JSON Schema of the answers that an approval must come with; by default, it has "
-            "none.",
+            "description": "JSON Schema of the answers that an approval must come with; by default, no answers.",
             "examples": [{"properties": {"window": {"type": "string"}}, "required": ["window"]}],
         },
         "timeout": {
@@ -109,7 +108,7 @@ class ApprovalExecutor(BaseTask):
 
 
 def _request(inputs: dict[str, Any]) -> ApprovalRequest:
-    approvers = inputs.get("approvers") or {}
+    approvers: dict[str, list[str]] = inputs.get("approvers") or {}
     return ApprovalRequest(
         question=inputs["question"],
         data=inputs.get("data"),

@@ -55,7 +55,7 @@ async def with_approvals(call: Call, execution: Execution, task: A2ATask) -> A2A
 async def ended_task(call: Call, execution: Execution) -> A2ATask:
     """Wait until an execution has ended or requires input, and return its task.
 
-    If the server ends before, return the task as it is.
+    If the server ends before, return its present state.
     """
     async with aclosing(follow(call, execution)) as events:
         async for event in events:
