@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 async def approval_of(db: TaskStore, task: Task) -> Approval | None:
     """Return the approval that the present execution of a task has asked for; None if it asked for none."""
     key = key_of(task.root_id, task.id, task.generation)
-    record = await db.record(DECIDED_KIND, key) or await db.record(KIND, key)
+    waiting = await db.record(KIND, key)  # first: it is removed after the decision is stored
+    record = await db.record(DECIDED_KIND, key) or waiting
     return None if record is None else read_approval(record.value)
 
 
