@@ -69,7 +69,6 @@ def test_approvals_are_listed_shown_and_decided(apflow: Any):
         assert "count" in shown
         for given, fault in (
             (("-a", "count=many"), "-a count"),
-            (("--answers", "[1]"), "JSON object"),
             ((), "count"),
         ):
             refused = apflow("approvals", "approve", "first", *given)
@@ -86,8 +85,5 @@ def test_approvals_are_listed_shown_and_decided(apflow: Any):
             "first": {"count": 3},
             "second": {},
         }
-        missing = apflow("approvals", "show", "nothing")
-        assert (missing.returncode, "There is no task 'nothing'" in missing.stderr) == (3, True)
         unasked = apflow("approvals", "show", "r")
         assert (unasked.returncode, "has not asked for an approval" in unasked.stderr) == (3, True)
-        assert "No approval is waiting" in apflow("approvals", "list").stderr

@@ -42,7 +42,7 @@ SCHEMA: dict[str, Any] = {
         },
         "form": {
             "type": "object",
-            "description": "JSON Schema of the answers that an approval must come with; by default, no answers.",
+            "description": "JSON Schema of the answers that an approval must have; by default, no answers.",
             "examples": [{"properties": {"window": {"type": "string"}}, "required": ["window"]}],
         },
         "timeout": {
