@@ -46,10 +46,11 @@ class Scripted:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A tree, root first, in order of position; perhaps a cancellation while one of its tasks runs."""
+    """A tree, root first, in order of position; perhaps a cancellation, or a deadline, while a task runs."""
 
     tasks: tuple[Scripted, ...]
     cancel: tuple[str, str] | None = None  # (called by the first attempt of this task, on that task)
+    hangs: str | None = None  # the deadline of the tree passes while the first attempt of this task runs
 
 
 @dataclass
@@ -108,6 +109,9 @@ class _Model:
         if caller == task.id and task.id in self.cancel(target):
             self.status[task.id] = "cancelled"
             return
+        if task.id == self.scenario.hangs:
+            self.expire(task.id)
+            return
         for attempt in range(1, 1 + task.allowed_attempts):
             self.out.attempts[task.id] = attempt
             self.status[task.id] = task.script[min(attempt, len(task.script)) - 1]
@@ -127,6 +131,23 @@ class _Model:
                 self.status[each] = "cancelled"
         self.settle()
         return left
+
+    def expire(self, hanging: str) -> None:
+        """Let the deadline pass and, if the task that runs cleans up, the time for that, too."""
+        later = [task for task in self.tasks.values() if task.needs and task.trigger in AFTER_ANY_END]
+        groups = [self.below(task.id) for task in later if task.script is None]
+        self.fail_open({task.id for task in later}.union(*groups))
+        self.settle()
+        if self.status[hanging] == "in_progress":
+            self.fail_open(set())
+
+    def fail_open(self, kept: set[str]) -> None:
+        """Fail all that has not ended, except started groups and some tasks."""
+        for task in self.tasks.values():
+            is_started_group = task.script is None and self.status[task.id] == "in_progress"
+            if self.status[task.id] not in ENDED and task.id not in kept and not is_started_group:
+                self.status[task.id] = "failed"
+                self.out.error_type[task.id] = "DeadlineExceeded"
 
     def cleaning(self, target: str, still_open: list[str]) -> set[str]:
         """Return the `always` tasks among some that have started, or that follow one that has."""
@@ -275,6 +296,7 @@ def scenarios(
     *,
     max_size: int = 10,
     with_cancel: bool = False,
+    with_deadline: bool = False,
     with_always: bool = True,
     may_have_cycles: bool = False,
 ) -> Scenario:
@@ -284,7 +306,7 @@ def scenarios(
     """
     size = draw(st.integers(1, max_size))
     parents = [None, *(draw(st.integers(0, number - 1)) for number in range(1, size))]
-    tasks = [draw(_tasks(number, parents, with_cancel)) for number in range(size)]
+    tasks = [draw(_tasks(number, parents, with_cancel or with_deadline)) for number in range(size)]
     numbers = st.integers(0, size - 1)
     wanted = draw(st.lists(st.tuples(numbers, numbers, st.booleans()), max_size=2 * size))
     for number, need, required in wanted:
@@ -304,7 +326,8 @@ def scenarios(
     callers = [task.id for task in tasks if task.script is not None]
     targets = st.integers(0, size - 1).map(lambda number: f"t{number}")
     cancel = st.tuples(st.sampled_from(callers), targets) if with_cancel and callers else st.none()
-    return Scenario(tuple(tasks), draw(st.none() | cancel))
+    hangs = draw(st.sampled_from(callers)) if with_deadline and callers else None
+    return Scenario(tuple(tasks), draw(st.none() | cancel), hangs)
 
 
 @st.composite

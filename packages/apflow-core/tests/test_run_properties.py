@@ -15,6 +15,7 @@ from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, executo
 from apflow.core.model.event import FINAL, EventType
 from apflow.core.model.task import GROUP
 from apflow.core.model.tree import tree_status
+from apflow.testing.virtual_time import VirtualTimeLoop
 
 
 class Scripted(BaseTask):
@@ -25,12 +26,15 @@ class Scripted(BaseTask):
     async def execute(self, inputs: dict[str, Any]) -> Any:
         if "cancel" in inputs and self.attempts == 1:
             await TaskManager(inputs_store[0]).cancel_task(inputs["cancel"])
+        if "hangs" in inputs:
+            await asyncio.sleep(10 * DEADLINE)
         for _ in range(inputs["turns"]):
             await asyncio.sleep(0)
         script = inputs["script"]
         return {"status": script[min(self.attempts, len(script)) - 1]}
 
 
+DEADLINE = 1000.0  # seconds, on the clock of a loop on which time passes without waiting
 inputs_store: list[MemoryStore] = []
 
 
@@ -45,9 +49,11 @@ def as_array(scenario: Scenario, turns: list[int]) -> list[dict[str, Any]]:
     caller, target = scenario.cancel or (None, None)
     array: list[dict[str, Any]] = []
     for number, task in enumerate(scenario.tasks):
-        inputs = {"script": task.script, "turns": turns[number % len(turns)]}
+        inputs: dict[str, Any] = {"script": task.script, "turns": turns[number % len(turns)]}
         if task.id == caller:
             inputs["cancel"] = target
+        if task.id == scenario.hangs:
+            inputs["hangs"] = True
         array.append(
             {
                 "id": task.id,
@@ -64,6 +70,8 @@ def as_array(scenario: Scenario, turns: list[int]) -> list[dict[str, Any]]:
                 },
             }
         )
+    if scenario.hangs is not None:
+        array[0]["policy"] |= {"deadline": DEADLINE, "cleanup_timeout": DEADLINE}
     return array
 
 
@@ -86,7 +94,8 @@ async def run(scenario: Scenario, turns: list[int], width: int) -> tuple[Any, li
 
 
 def check(scenario: Scenario, expected: Expected, turns: list[int], width: int) -> None:
-    tasks, events, heard = asyncio.run(run(scenario, turns, width))
+    with asyncio.Runner(loop_factory=VirtualTimeLoop if scenario.hangs is not None else None) as runner:
+        tasks, events, heard = runner.run(run(scenario, turns, width))
     assert {task.id: str(task.status) for task in tasks} == expected.status
     assert {task.id: task.attempts for task in tasks} == expected.attempts
     for task in tasks:
@@ -138,6 +147,14 @@ def test_a_tree_ends_as_the_rules_say(scenario: Scenario, turns: list[int], widt
 @given(scenarios(with_cancel=True, with_always=False), st.lists(st.integers(0, 3), min_size=1, max_size=4))
 @settings(deadline=None)
 def test_a_tree_with_a_cancellation_ends_as_the_rules_say(scenario: Scenario, turns: list[int]):
+    expected = expect(scenario)
+    assume(not expected.hangs_on_order)
+    check(scenario, expected, turns, 1)
+
+
+@given(scenarios(with_deadline=True), st.lists(st.integers(0, 3), min_size=1, max_size=4))
+@settings(deadline=None)
+def test_a_tree_whose_deadline_passes_ends_as_the_rules_say(scenario: Scenario, turns: list[int]):
     expected = expect(scenario)
     assume(not expected.hangs_on_order)
     check(scenario, expected, turns, 1)

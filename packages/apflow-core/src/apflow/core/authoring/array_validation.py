@@ -15,6 +15,7 @@ from typing import cast
 from apflow.core.authoring.field_validation import (
     Violations,
     check_condition,
+    check_deadline,
     check_sources,
     read_name,
     read_text,
@@ -69,7 +70,7 @@ def read_array(tasks: Sequence[Entry], settings: Settings, user_id: str | None =
     if count > settings.max_dependencies:
         faults.add("", f"{count} dependencies are too many: max_dependencies is {settings.max_dependencies}.")
     give_keys(read, entries, places, has_ids, faults)
-    _check_conditions(read, places, faults)
+    _check_policies(read, places, faults)
     _join(read, user_id)
     check_shape(read, places, faults)
     _stop_at(faults)
@@ -284,8 +285,10 @@ def _read(
     return task
 
 
-def _check_conditions(tasks: Sequence[Task], places: Sequence[str], faults: Violations) -> None:
-    """Check that conditions only name dependencies, by their keys."""
+def _check_policies(tasks: Sequence[Task], places: Sequence[str], faults: Violations) -> None:
+    """Check that conditions only name dependencies, by their keys, and that only a root has a deadline."""
+    for task, place in zip(tasks, places, strict=True):
+        check_deadline(task, task.policy, place, faults)
     if not any(task.policy.get("when") for task in tasks):
         return
     keys = {task.id: task.key for task in tasks}

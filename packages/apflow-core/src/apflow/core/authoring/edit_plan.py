@@ -13,6 +13,7 @@ from apflow.core.authoring.field_validation import (
     READ_ONLY,
     Violations,
     check_condition,
+    check_deadline,
     check_sources,
     near,
     read_custom,
@@ -161,6 +162,7 @@ def read_update(
     _resolve_keys(tasks, sets, faults)
     _check_sources(task, sets, faults)
     _check_condition(task, index, sets, faults)
+    check_deadline(task, sets.get("policy", {}), "", faults)
     return sets
 
 
@@ -292,6 +294,7 @@ def plan_addition(task: Task, found: Mapping[str, Task], author: Author | None =
             faults.add("", f"dependency {dependency['id']!r} does not exist.")
     keys = [found[each["id"]].key for each in task.dependencies if each["id"] in found]
     check_condition(task.policy, keys, "", faults)
+    check_deadline(task, task.policy, "", faults)
     if root.run_requested_at is not None:
         conflicts.add("", "a run of the tree is requested. Wait for its end, or cancel it first.")
     refuse(task, "created", faults, conflicts)

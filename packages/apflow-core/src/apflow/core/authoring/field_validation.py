@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_BUDGET, MAX_ERROR_TYPES, MAX_SECONDS, MAX_TAGS
@@ -16,7 +16,7 @@ from apflow.core.errors import InvalidInputError, QueryError
 from apflow.core.model.budget import AMOUNTS, MEMBERS, ON_EXCEED
 from apflow.core.model.ids import fault_of_extension_id
 from apflow.core.model.tags import fault_of_tag
-from apflow.core.model.task import EFFECTS, PUBLIC_FIELDS, TRIGGERS, Json
+from apflow.core.model.task import EFFECTS, PUBLIC_FIELDS, TRIGGERS, Json, Task
 from apflow.core.payload.condition import MAX_LENGTH, read_condition
 from apflow.core.payload.inputs import find_references
 from apflow.core.payload.json_value import clean_text, dumps, encode
@@ -25,6 +25,7 @@ from apflow.core.settings import Settings
 
 MAX_TEXT = 255  # characters of an id; longer ones would not fit the index of every database
 MAX_KEYS = 10  # that a message lists
+MAX_YEAR = 9000  # of a deadline: a policy can be added to it
 MAX_FAULTS = 1000  # reported at most: a hostile array has millions
 NEAR_FAULTS = 10  # for which similar words are looked for, and what that may cost: pairs of characters,
 NEAR_COST = 2_000_000  # of which difflib compares ten in a microsecond
@@ -52,6 +53,8 @@ _MEANT = {
     "input_schema": "schemas.input_schema",
     "output_schema": "schemas.output_schema",
     "timeout": "policy.timeout",
+    "deadline": "policy.deadline of the root",
+    "cleanup_timeout": "policy.cleanup_timeout of the root",
     "retry": "policy.retry",
     "retries": "policy.retry.max_attempts",
     "effect": "policy.effect",
@@ -274,12 +277,52 @@ def read_policy(value: object, where: str, faults: Violations) -> dict[str, Json
             faults.add(where, f"policy.timeout must be {what}, not {shown(each)}.")
         elif name == "effect" and each not in EFFECTS:
             faults.add(where, f"policy.effect must be one of {', '.join(EFFECTS)}, not {shown(each)}.")
+        elif name == "deadline":
+            read[name] = _read_deadline(each, where, faults)
+        elif name == "cleanup_timeout" and not _is_wait(each):
+            faults.add(where, f"policy.cleanup_timeout must be {_WAIT}, not {shown(each)}.")
         elif name in BESIDE_POLICY:
             if found := BESIDE_POLICY[name](each, f"policy.{name}", where, faults):
                 read[name] = found
         else:
             read[name] = _read_retry(each, where, faults) if name == "retry" else each
+    if "cleanup_timeout" in policy and "deadline" not in policy:
+        faults.add(where, "policy.cleanup_timeout counts from policy.deadline. Give a deadline, too.")
     return read
+
+
+def _read_deadline(value: object, where: str, faults: Violations) -> Json:
+    """Read a deadline: seconds, or a time, which is returned in UTC."""
+    if isinstance(value, str):
+        try:
+            at = datetime.fromisoformat(value)
+        except ValueError:
+            at = None
+        if at is not None and at.tzinfo is not None and 1 < at.year <= MAX_YEAR:
+            return at.astimezone(UTC).isoformat()
+    elif _is_number(value, above=0, most=MAX_SECONDS):
+        return value
+    what = (
+        f"a number of seconds above 0 and up to {MAX_SECONDS:,}, or a time with its offset from UTC, such as "
+        "'2030-01-31T18:00:00Z'"
+    )
+    faults.add(where, f"policy.deadline must be {what}, not {shown(value)}.")
+    return None
+
+
+def check_deadline(task: Task, policy: Mapping[str, Json], where: str, faults: Violations) -> None:
+    """Check that only a root has a deadline.
+
+    Args:
+        task: with the `parent_id` that it has or will have.
+        policy: of the task, as `read_policy` returns it.
+    """
+    if policy.get("deadline") is not None and task.parent_id is not None:
+        faults.add(
+            where,
+            "policy.deadline is that of the whole tree: give it to the root. "
+            "`timeout` limits each attempt of one task.",
+        )
 
 
 def read_when(value: object, name: str, where: str, faults: Violations) -> str | None:
@@ -348,7 +391,7 @@ BESIDE_POLICY: Mapping[str, Callable[[object, str, str, Violations], Json]] = {
     "when": read_when,
     "trigger": read_trigger,
 }
-POLICY = ("timeout", "retry", "effect", *BESIDE_POLICY)
+POLICY = ("timeout", "retry", "effect", "deadline", "cleanup_timeout", *BESIDE_POLICY)
 
 
 def _is_limit(name: str, value: object) -> bool:

@@ -91,7 +91,8 @@ class TaskRepository:
             inputs: what the executor is given.
             schemas: `method` names the executor.
             params: what the executor is made with; `executor_id` names it.
-            policy: timeout, retry, effect, budget, when and trigger.
+            policy: timeout, retry, effect, budget, when and trigger; of a root also deadline and
+                cleanup_timeout.
             id: by default a new one.
             key: what people call the task within its tree, unique there; by default the id.
             label: what the task is about, for people.

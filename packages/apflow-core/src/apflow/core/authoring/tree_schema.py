@@ -23,7 +23,7 @@ from apflow.core.bounds import (
 from apflow.core.model.budget import ON_EXCEED
 from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import EFFECTS, TRIGGERS
+from apflow.core.model.task import DEFAULT_CLEANUP_TIMEOUT, EFFECTS, TRIGGERS
 from apflow.core.payload.condition import MAX_LENGTH
 
 Schema = dict[str, Any]
@@ -225,6 +225,19 @@ def _policy() -> Schema:
                 "exclusiveMinimum": 0,
                 "maximum": MAX_SECONDS,
                 "description": "Seconds for each attempt.",
+            },
+            "deadline": {
+                "type": ["number", "string", "null"],
+                "exclusiveMinimum": 0,
+                "maximum": MAX_SECONDS,
+                "description": "On the root: what has not ended then fails. Seconds after the run was "
+                "requested, or a time in ISO 8601 with an offset.",
+            },
+            "cleanup_timeout": {
+                **seconds,
+                "default": DEFAULT_CLEANUP_TIMEOUT,
+                "description": "On the root: seconds after the deadline for tasks whose trigger is `always` "
+                "or `on_failure`.",
             },
             "effect": {
                 "enum": [*EFFECTS, None],

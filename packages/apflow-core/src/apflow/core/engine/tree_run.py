@@ -21,6 +21,7 @@ from apflow.core.engine import drain
 from apflow.core.engine.attempt import Attempt, RunContext
 from apflow.core.engine.call_admission import CallLimiter
 from apflow.core.engine.cancellation import Cancellations, CancelRequest
+from apflow.core.engine.deadline_timer import DeadlineTimer
 from apflow.core.engine.late_results import Hold
 from apflow.core.engine.mailbox import Mailbox
 from apflow.core.engine.retry_timers import RetryTimers
@@ -104,6 +105,7 @@ class TreeRun:
         self._calls = CallLimiter(context, slots, limit, self._mailbox.wake)
         self._cancellations = Cancellations(self.state)
         self._timers = RetryTimers(self._mailbox)
+        self._deadline = DeadlineTimer(self._mailbox)
         self._store = store
         self._context = context
         self._bus = bus
@@ -250,6 +252,7 @@ class TreeRun:
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
+            self._deadline.stop()
             self._cancellations.close()
             self._calls.close()
 
@@ -466,6 +469,7 @@ class TreeRun:
             now = utc_now()
             for task in self._machine.hold_waiting(now):
                 self._timers.schedule(task, self._timers.seconds_until(task, now), self.state.reading)
+            self._deadline.schedule(self.by_id[self.root_id], now)
 
     async def _read_again(self, changes: ChangeSet, error: ConflictError) -> None:
         """Continue from the stored tree after changes were rejected: another process has changed it."""

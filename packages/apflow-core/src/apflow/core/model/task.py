@@ -41,6 +41,9 @@ TRIGGERS = ON_SUCCESS, UNLESS_FAILED, ON_FAILURE, ALWAYS = (
 # Those with which a task waits for its dependencies, and runs or is skipped, however they end.
 AFTER_ANY_END = frozenset({ON_FAILURE, ALWAYS})
 
+# Seconds for clean-up after a deadline. GitHub Actions gives steps that run after a cancellation as much.
+DEFAULT_CLEANUP_TIMEOUT = 300.0
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:
@@ -74,6 +77,10 @@ class Policy:
     effect: str | None = None  # "pure", "idempotent" or "once"; None: the executor's
     when: str | None = None  # a condition, see `apflow.core.payload.condition`; if false, the task is skipped
     trigger: str = ON_SUCCESS  # one of `TRIGGERS`
+    # On a root only: when its tree must have ended, in seconds after the request of the run or as a time in
+    # ISO 8601; and the seconds for clean-up after that.
+    deadline: float | str | None = None
+    cleanup_timeout: float = DEFAULT_CLEANUP_TIMEOUT
 
     @classmethod
     def from_json(cls, policy: Mapping[str, Json] | None) -> Policy:
@@ -92,6 +99,8 @@ class Policy:
             effect=policy.get("effect"),
             when=policy.get("when"),
             trigger=policy.get("trigger", ON_SUCCESS),
+            deadline=policy.get("deadline"),
+            cleanup_timeout=policy.get("cleanup_timeout", DEFAULT_CLEANUP_TIMEOUT),
         )
 
 

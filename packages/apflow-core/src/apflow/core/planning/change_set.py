@@ -226,6 +226,10 @@ class ChangeSet:
             sets["error"] = message
         self.put(task, expects, sets)
 
+    def touch(self, task: Task) -> None:
+        """Record that the end of a running task is requested, unless it has ended."""
+        self.put(task, self._fence(task), {"updated_at": self.now})
+
     def progress(self, task: Task, fraction: float) -> None:
         """Record the progress of a running task."""
         self.put(task, self._fence(task), {"progress": fraction})

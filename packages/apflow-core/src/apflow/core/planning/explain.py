@@ -13,6 +13,7 @@ from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Json, Task, has_own_key
 from apflow.core.model.tree import error_type, tree_status
 from apflow.core.model.tree_index import TreeIndex
+from apflow.core.planning.deadline import deadline_of
 from apflow.core.planning.outcome import NOTHING_FAILED
 
 SHOWN = 5  # tasks named in one sentence
@@ -131,8 +132,14 @@ class _Question:
             self._say(f"It is a group and waits for what is in it: {self._below()}.")
         elif self.is_driven:
             self._say(f"It is running, attempt {self.task.attempts}.")
+        self._say_deadline()
         self._say_trees()
         self._say_abandoned()
+
+    def _say_deadline(self) -> None:
+        deadline = deadline_of(self.root)
+        if deadline is not None:
+            self._say(f"It fails if its tree has not ended by {deadline.at:%Y-%m-%d %H:%M:%S} UTC.")
 
     def _say_trees(self) -> None:
         for tree in self.trees:
@@ -168,6 +175,7 @@ class _Question:
         if self.root.run_requested_at is not None:
             if self.is_driven and not waits_for:
                 self._say("It is ready and waits for a free slot.")
+            self._say_deadline()
             self._say_abandoned()
 
     def _waits_for(self) -> list[Task]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from apflow.core.model.status import TERMINAL, TaskStatus
@@ -140,6 +140,12 @@ class Plan:
         if node.status not in TERMINAL:
             self._end(node, status, node.id if status is not COMPLETED else None)
             self._settle()
+
+    def finish_all(self, task_ids: Iterable[str], status: TaskStatus) -> None:
+        """Record that tasks ended together: nothing follows for one of them from the end of another."""
+        for task_id in task_ids:
+            self._end(self.nodes[task_id], status, task_id)
+        self._settle()
 
     def accept(self, task_id: str) -> None:
         """Record that the condition of a task is true. If it is not, `finish` ends the task."""

@@ -18,6 +18,7 @@ from apflow.core.model.tree import TreeSummary, tree_status
 from apflow.core.model.tree_index import subtree
 from apflow.core.planning.change_set import TREE_ENDED, ChangeSet
 from apflow.core.planning.cleanup import left_by_cancellation
+from apflow.core.planning.deadline import end_unfinished
 from apflow.core.planning.decision import decide
 from apflow.core.planning.derived_outcome import outcome_of
 from apflow.core.planning.outcome import Outcome, cancelled, failed, interrupted, may_retry
@@ -27,6 +28,7 @@ from apflow.core.planning.run_events import (
     CancelAgain,
     CancelCall,
     CancelRequested,
+    DeadlinePassed,
     DrainExpired,
     EndRun,
     PostHooksEnded,
@@ -250,6 +252,9 @@ class RunMachine(Generic[CallT]):
                 del running[task_id]
                 self.state.interrupted[task_id] = call.was_called
 
+    def _end_unfinished(self, event: DeadlinePassed, changes: ChangeSet) -> bool:
+        return end_unfinished(event, self.state, changes)
+
     def _fail(self, event: RunFailed, _: ChangeSet) -> None:
         raise event.error
 
@@ -333,5 +338,6 @@ class RunMachine(Generic[CallT]):
         TasksAdmitted: _start,
         TasksRefused: _refuse,
         DrainExpired: _abandon,
+        DeadlinePassed: _end_unfinished,
         RunFailed: _fail,
     }
