@@ -16,6 +16,7 @@ ApflowError
 ├── NoResultError (KeyError)         a task has not completed, and so has no result
 ├── RunFailedError (RuntimeError)    the result of a run that has not completed
 ├── ForbiddenError (PermissionError) the caller may not do this
+│   └── CapabilityRefusedError       tasks name what APFLOW_ALLOWED_CAPABILITIES does not allow
 ├── ConflictError (RuntimeError)     the state of a task forbids it now
 │   ├── IllegalMoveError             not in the table of moves
 │   ├── AlreadyRunningError          a living owner has the tree
@@ -180,6 +181,24 @@ class RunFailedError(ApflowError, RuntimeError):
 
 class ForbiddenError(ApflowError, PermissionError):
     """The caller may not do this. What a caller may not even see is not found instead."""
+
+
+MAX_SHOWN_VIOLATIONS = 5  # in one message
+
+
+class CapabilityRefusedError(ForbiddenError):
+    """Tasks name executors, hosts, programs, images or secrets that are not allowed here.
+
+    Attributes:
+        violations: each with its task and the input that names it.
+    """
+
+    def __init__(self, what: str, violations: Sequence[str]) -> None:
+        shown = " ".join(violations[:MAX_SHOWN_VIOLATIONS])
+        left_out = len(violations) - MAX_SHOWN_VIOLATIONS
+        more = f" (and {left_out} more)" if left_out > 0 else ""
+        super().__init__(f"{what} by APFLOW_ALLOWED_CAPABILITIES: {shown}{more} An operator can add to it.")
+        self.violations = list(violations)
 
 
 class ConflictError(ApflowError, RuntimeError):

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from apflow.core.authoring.adoption import adopt
+from apflow.core.authoring.capability_check import check_tree
 from apflow.core.authoring.creator import TaskCreator
 from apflow.core.authoring.delete_plan import delete_tasks
 from apflow.core.authoring.edit_plan import plan_addition, plan_update, together
@@ -120,6 +121,7 @@ class TaskRepository:
             task = _read_single(entry, dependencies, [])
             if self.author is not None:
                 task.written_by = as_json((self.author,))
+            check_tree([task])
             await self.store.add([task])
         else:
             task = await self._join(entry, parent_id, dependencies)
@@ -140,6 +142,7 @@ class TaskRepository:
             raise InvalidInputError(f"The tree has {limit} tasks, as many as one may have (max_tasks).")
         if entry["id"] is not None or entry["key"] is not None:
             await self._check_key(task)
+        check_tree([task])
         provided = plan_addition(task, found, self.author)
         try:
             await self.store.add([task], provided=provided)

@@ -13,6 +13,7 @@ from functools import partial
 from math import ceil
 from typing import Any, cast
 
+from apflow.core.authoring.capability_check import check_executor, check_values
 from apflow.core.capture.task_log import TRACEBACK, LogLimits, TaskLog, current_log
 from apflow.core.concurrency.containment import (
     INSIST_SECONDS,
@@ -371,9 +372,11 @@ class Attempt(Call):
     async def _call_executor(self, entry: registry.ExecutorEntry, origin: Origin) -> Outcome:
         context, task = self.context, self.task
         params = task.params
+        check_executor(task, context.settings)
         if params:
             params, secrets = resolve(params, origin.permit)
             self.secrets.extend(secrets)
+            check_values(task, params, task.params, "params", context.settings)
         executor = self.executor = entry.make(params)
         own_schema = task.schemas.get("input_schema")
         schema = narrowed(compile_schema(own_schema), entry.schema_of(executor))
@@ -452,6 +455,7 @@ class Attempt(Call):
         self.secrets.extend(secrets)
         if schema is not None:
             clear = schema.validate(clear)
+        check_values(task, clear, inputs, "inputs", self.context.settings)
         self.inputs = inputs if secrets else clear
         if self.executor is not None:
             self.executor.dependency_results = results

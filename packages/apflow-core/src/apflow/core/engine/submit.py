@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from apflow.core.authoring.capability_check import check_tree
 from apflow.core.engine.driver import is_owned_elsewhere
 from apflow.core.errors import AlreadyRunningError, ConflictError, LimitExceededError, NotFoundError
 from apflow.core.events.bus import bus_of
 from apflow.core.model.task import Task, utc_now
 from apflow.core.planning.change_set import ChangeSet
-from apflow.core.planning.run_start import has_unended_run, has_work, request_run
+from apflow.core.planning.run_start import has_unended_run, has_work, in_scope, request_run
 from apflow.core.settings import get_settings
 from apflow.core.store.base import Notice, NoticeKind, TaskQuery, TaskStore
 from apflow.core.webhooks.defaults import register_defaults, withdraw
@@ -41,6 +42,7 @@ async def submit(
         NotFoundError: the task does not exist.
         AlreadyRunningError: a run of the tree is requested and has not ended.
         LimitExceededError: too many runs are waiting or in progress.
+        CapabilityRefusedError: a task names what APFLOW_ALLOWED_CAPABILITIES does not allow.
     """
     for _ in range(ATTEMPTS):
         tasks = known or await _read(db, task_id)
@@ -53,6 +55,7 @@ async def submit(
         scope = request_run(tasks, root, batch, named_id=named, force=force)
         if not has_work(tasks, scope):
             return False
+        check_tree(in_scope(tasks, scope))
         webhooks = await register_defaults(db, root, get_settings())
         try:
             await db.write(batch.change())

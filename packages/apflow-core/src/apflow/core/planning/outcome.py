@@ -12,6 +12,7 @@ from typing import Final, cast
 from apflow.core.concurrency.exit_fence import EscapedError
 from apflow.core.errors import (
     BudgetExceededError,
+    CapabilityRefusedError,
     ExecutorNotFoundError,
     FileRefusedError,
     InputsError,
@@ -53,6 +54,7 @@ _RETRIED_BY_NAME_ONLY: Final = frozenset(
     | {
         each.__name__
         for each in (
+            CapabilityRefusedError,
             SecretRefusedError,
             SecretHostRefusedError,
             FileRefusedError,

@@ -9,6 +9,7 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Final
 
 from apflow.core.authoring.array_validation import check_array
+from apflow.core.authoring.capability_check import capability_faults
 from apflow.core.authoring.run_check import check_runnable
 from apflow.core.errors import ApflowError, SecretNotFoundError, SecretRefusedError
 from apflow.core.extensions.registry import executor_is_known
@@ -61,6 +62,7 @@ class PlanService(Access):
         seconds = {task_id: each.seconds for task_id, each in estimates.items() if each.seconds is not None}
         waves, path = await asyncio.to_thread(_forecast, planned, seconds)
         problems = await asyncio.to_thread(check_runnable, planned)  # calls code of executors
+        problems += capability_faults(planned)
         capabilities = capabilities_of(planned)
         authors = None if self.author is None else (self.author,)
         secrets = await asyncio.to_thread(_secrets, list(capabilities.secrets), authors)

@@ -86,6 +86,7 @@ class RunService(TreeService, WebhookService):
 
         Raises:
             TreeInvalidError: the tasks are not a valid tree; nothing is created.
+            CapabilityRefusedError: a task names what APFLOW_ALLOWED_CAPABILITIES does not allow.
             ForbiddenError: the tasks belong to another user.
         """
         if execute:
@@ -219,6 +220,7 @@ class RunService(TreeService, WebhookService):
 
         Raises:
             TreeInvalidError: the tasks are not a valid tree; nothing is created.
+            CapabilityRefusedError: a task names what APFLOW_ALLOWED_CAPABILITIES does not allow.
             LimitExceededError: too many runs are waiting or in progress; nothing is created.
             ConflictError: the key was used for other tasks.
         """

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from apflow.core.authoring.array_validation import read_array
+from apflow.core.authoring.capability_check import check_tree
 from apflow.core.engine.schedule_store import (
     add_schedule,
     all_schedules,
@@ -115,10 +116,13 @@ class ScheduleService(TreeService):
             InvalidInputError: not exactly one of `cron`, `every` and `at` is given, or a value is invalid.
             TreeInvalidError: the tasks are not a valid tree.
             ForbiddenError: the tasks belong to another user.
+            CapabilityRefusedError: a task names what APFLOW_ALLOWED_CAPABILITIES does not allow.
             ScheduleLimitError: the user has too many schedules.
         """
         array, owner = self._own_array(tasks, user_id)
-        root = next(task for task in read_array(array, get_settings(), owner).tasks if task.parent_id is None)
+        read = read_array(array, get_settings(), owner).tasks
+        check_tree(read)
+        root = next(task for task in read if task.parent_id is None)
         now = utc_now().replace(microsecond=0)
         schedule = Schedule(
             id=str(uuid.uuid4()),
