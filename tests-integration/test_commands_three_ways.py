@@ -127,6 +127,7 @@ SUITE = (
     ("schedules", "list"),
     ("schedules", "list", "--json"),
     ("schedules", "next", "yearly"),
+    ("schedules", "update", "yearly", "--cron", "@monthly", "--overlap", "queue"),
     ("schedules", "pause", "yearly"),
     ("schedules", "resume", "yearly", "--json"),
     ("schedules", "show", "yearly"),

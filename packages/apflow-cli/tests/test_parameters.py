@@ -20,6 +20,7 @@ WHOLE = {
     "tasks.copy": {"task_id", "save"},
     "tasks.fork": {"task_id", "overrides", "save"},
     "tasks.update": {"task_id", "key", "parent_id", "user_id", "original_task_id"},
+    "schedules.update": {"schedule_id"},
 }
 
 

@@ -108,6 +108,10 @@ async def test_results_have_the_form_that_the_table_tells():
         ("schedules.trigger", {"schedule_id": "s"}),
         ("schedules.show", {"id": "s"}),
         ("schedules.next", {"schedule_id": "s", "count": 3}),
+        (
+            "schedules.update",
+            {"schedule_id": "s", "cron": "@hourly", "overlap": "queue", "clear": ["jitter"]},
+        ),
         ("schedules.pause", {"schedule_id": "s"}),
         ("schedules.resume", {"schedule_id": "s"}),
         ("schedules.delete", {"schedule_id": "s"}),

@@ -252,6 +252,7 @@ NAMED = {
     "why": {"task_id": "a"},
     "schedule": {"schedule_id": "s"},
     "next_due_times": {"schedule_id": "s"},
+    "update_schedule": {"schedule_id": "s", "every": "2h"},
     "pause_schedule": {"schedule_id": "s"},
     "resume_schedule": {"schedule_id": "s"},
     "trigger_schedule": {"schedule_id": "s"},

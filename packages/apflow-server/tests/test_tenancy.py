@@ -96,6 +96,10 @@ ROWS: dict[str, Row] = {
         lambda _: {"tasks": [{"name": "n"}], "every": "1h", "user_id": "ann"}, about_tasks=False, other=-32003
     ),
     "schedules.list": Row(lambda _: {"user_id": "ann"}, about_tasks=False, other=-32003),
+    "schedules.update": Row(
+        lambda t: {"schedule_id": t, "every": "2h"},
+        more=[lambda t: {"schedule_id": t, "tasks": [{"name": "n"}]}],
+    ),
     **{
         f"schedules.{name}": Row(lambda t: {"schedule_id": t})
         for name in ("show", "next", "pause", "resume", "trigger", "delete")

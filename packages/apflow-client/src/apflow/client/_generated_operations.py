@@ -67,6 +67,8 @@ class AsyncOperations:
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
         execute: bool = False,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> TreeResult:
         """Create a tree of tasks and return it, nested.
 
@@ -78,6 +80,8 @@ class AsyncOperations:
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
             idempotency_key: Makes the call repeatable: the same key returns the tree that it created first.
             execute: Also request a run, as tasks.submit does.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: TreeResult = await self._ask(
             "tasks.create",
@@ -87,6 +91,8 @@ class AsyncOperations:
                 "on_conflict": on_conflict,
                 "idempotency_key": idempotency_key,
                 "execute": execute,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -98,6 +104,8 @@ class AsyncOperations:
         user_id: str | None = None,
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> TreeResult:
         """Create a tree of tasks, request its run durably, and return the tree at once.
 
@@ -109,6 +117,8 @@ class AsyncOperations:
             user_id: The user who owns the created tasks.
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
             idempotency_key: Makes the call repeatable: the same key returns the tree that it created first.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: TreeResult = await self._ask(
             "tasks.submit",
@@ -117,6 +127,8 @@ class AsyncOperations:
                 "user_id": user_id,
                 "on_conflict": on_conflict,
                 "idempotency_key": idempotency_key,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -150,6 +162,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         use_streaming: bool = False,
         webhook_config: Mapping[str, Json] | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> RunResult:
         """Request a run of a stored task, or of tasks that are created for it, and return its status.
 
@@ -171,6 +185,8 @@ class AsyncOperations:
                 second run.
             use_streaming: Answer with the events of the run, if the interface can.
             webhook_config: Where the server sends the events of the run.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: RunResult = await self._ask(
             "tasks.execute",
@@ -186,6 +202,8 @@ class AsyncOperations:
                 "idempotency_key": idempotency_key,
                 "use_streaming": use_streaming,
                 "webhook_config": webhook_config,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -610,6 +628,8 @@ class AsyncOperations:
         max_tokens: int = 4000,
         save: bool = False,
         user_id: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> GenerateResult:
         """Generate a tree of tasks from a requirement, with a language model. It is not run.
 
@@ -625,6 +645,8 @@ class AsyncOperations:
             max_tokens: The maximum number of tokens of the answer.
             save: Also create the tasks, without running them.
             user_id: The user who owns the created tasks.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: GenerateResult = await self._ask(
             "tasks.generate",
@@ -636,6 +658,8 @@ class AsyncOperations:
                 "max_tokens": max_tokens,
                 "save": save,
                 "user_id": user_id,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -810,6 +834,8 @@ class AsyncOperations:
         catch_up: Literal["all", "latest", "none"] = "latest",
         overlap: Literal["skip", "queue", "cancel", "allow"] = "skip",
         user_id: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> ScheduleResult:
         """Create a schedule, which creates and runs a tree of tasks at each of its due times.
 
@@ -832,6 +858,8 @@ class AsyncOperations:
             overlap: What a due time does while the last tree runs: skip it, queue it, cancel the running tree
                 and start when it has ended, or allow both.
             user_id: The user who owns the created tasks.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: ScheduleResult = await self._ask(
             "schedules.create",
@@ -848,6 +876,8 @@ class AsyncOperations:
                 "catch_up": catch_up,
                 "overlap": overlap,
                 "user_id": user_id,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -882,6 +912,64 @@ class AsyncOperations:
         """
         answer: DueTimesResult = await self._ask(
             "schedules.next", {"schedule_id": schedule_id, "count": count}
+        )
+        return answer
+
+    async def schedules_update(
+        self,
+        schedule_id: str,
+        *,
+        tasks: Json = None,
+        name: str | None = None,
+        cron: str | None = None,
+        every: str | None = None,
+        at: datetime | None = None,
+        timezone: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        jitter: str | None = None,
+        catch_up: Literal["all", "latest", "none"] | None = None,
+        overlap: Literal["skip", "queue", "cancel", "allow"] | None = None,
+        clear: Sequence[Literal["start", "end", "jitter"]] = (),
+    ) -> ScheduleResult:
+        """Change settings of a schedule, its tasks, or both. What is not given stays.
+
+        If settings that decide the due times change, the next due time is the first one after now, and none
+        in the past is made up for. Otherwise the next due time stays. Trees that were started are not
+        affected, nor are due times that wait for the end of one. A paused schedule stays paused.
+
+        Args:
+            schedule_id: ID or name of the schedule.
+            tasks: The tasks to create from now on: an array of objects, or one object.
+            name: A new name.
+            cron: A new cron expression, instead of an interval or a single time.
+            every: A new interval, instead of a cron expression or a single time.
+            at: A single due time, instead of repeated ones.
+            timezone: A new time zone of the cron expression.
+            start: No due time is before this time.
+            end: No due time is after this time.
+            jitter: Delay each start by a random time up to this, such as `30s`; at most 1d.
+            catch_up: Which due times are started that no worker could start within a minute.
+            overlap: What a due time does while the last tree runs.
+            clear: Settings to remove.
+        """
+        answer: ScheduleResult = await self._ask(
+            "schedules.update",
+            {
+                "schedule_id": schedule_id,
+                "tasks": tasks,
+                "name": name,
+                "cron": cron,
+                "every": every,
+                "at": at,
+                "timezone": timezone,
+                "start": start,
+                "end": end,
+                "jitter": jitter,
+                "catch_up": catch_up,
+                "overlap": overlap,
+                "clear": clear,
+            },
         )
         return answer
 
@@ -1043,6 +1131,8 @@ class SyncOperations:
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
         execute: bool = False,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> TreeResult:
         """Create a tree of tasks and return it, nested.
 
@@ -1054,6 +1144,8 @@ class SyncOperations:
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
             idempotency_key: Makes the call repeatable: the same key returns the tree that it created first.
             execute: Also request a run, as tasks.submit does.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: TreeResult = self._ask(
             "tasks.create",
@@ -1063,6 +1155,8 @@ class SyncOperations:
                 "on_conflict": on_conflict,
                 "idempotency_key": idempotency_key,
                 "execute": execute,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -1074,6 +1168,8 @@ class SyncOperations:
         user_id: str | None = None,
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> TreeResult:
         """Create a tree of tasks, request its run durably, and return the tree at once.
 
@@ -1085,6 +1181,8 @@ class SyncOperations:
             user_id: The user who owns the created tasks.
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
             idempotency_key: Makes the call repeatable: the same key returns the tree that it created first.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: TreeResult = self._ask(
             "tasks.submit",
@@ -1093,6 +1191,8 @@ class SyncOperations:
                 "user_id": user_id,
                 "on_conflict": on_conflict,
                 "idempotency_key": idempotency_key,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -1126,6 +1226,8 @@ class SyncOperations:
         idempotency_key: str | None = None,
         use_streaming: bool = False,
         webhook_config: Mapping[str, Json] | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> RunResult:
         """Request a run of a stored task, or of tasks that are created for it, and return its status.
 
@@ -1147,6 +1249,8 @@ class SyncOperations:
                 second run.
             use_streaming: Answer with the events of the run, if the interface can.
             webhook_config: Where the server sends the events of the run.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: RunResult = self._ask(
             "tasks.execute",
@@ -1162,6 +1266,8 @@ class SyncOperations:
                 "idempotency_key": idempotency_key,
                 "use_streaming": use_streaming,
                 "webhook_config": webhook_config,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -1586,6 +1692,8 @@ class SyncOperations:
         max_tokens: int = 4000,
         save: bool = False,
         user_id: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> GenerateResult:
         """Generate a tree of tasks from a requirement, with a language model. It is not run.
 
@@ -1601,6 +1709,8 @@ class SyncOperations:
             max_tokens: The maximum number of tokens of the answer.
             save: Also create the tasks, without running them.
             user_id: The user who owns the created tasks.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: GenerateResult = self._ask(
             "tasks.generate",
@@ -1612,6 +1722,8 @@ class SyncOperations:
                 "max_tokens": max_tokens,
                 "save": save,
                 "user_id": user_id,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -1784,6 +1896,8 @@ class SyncOperations:
         catch_up: Literal["all", "latest", "none"] = "latest",
         overlap: Literal["skip", "queue", "cancel", "allow"] = "skip",
         user_id: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> ScheduleResult:
         """Create a schedule, which creates and runs a tree of tasks at each of its due times.
 
@@ -1806,6 +1920,8 @@ class SyncOperations:
             overlap: What a due time does while the last tree runs: skip it, queue it, cancel the running tree
                 and start when it has ended, or allow both.
             user_id: The user who owns the created tasks.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: ScheduleResult = self._ask(
             "schedules.create",
@@ -1822,6 +1938,8 @@ class SyncOperations:
                 "catch_up": catch_up,
                 "overlap": overlap,
                 "user_id": user_id,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -1853,6 +1971,64 @@ class SyncOperations:
             count: The maximum number of due times to return.
         """
         answer: DueTimesResult = self._ask("schedules.next", {"schedule_id": schedule_id, "count": count})
+        return answer
+
+    def schedules_update(
+        self,
+        schedule_id: str,
+        *,
+        tasks: Json = None,
+        name: str | None = None,
+        cron: str | None = None,
+        every: str | None = None,
+        at: datetime | None = None,
+        timezone: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        jitter: str | None = None,
+        catch_up: Literal["all", "latest", "none"] | None = None,
+        overlap: Literal["skip", "queue", "cancel", "allow"] | None = None,
+        clear: Sequence[Literal["start", "end", "jitter"]] = (),
+    ) -> ScheduleResult:
+        """Change settings of a schedule, its tasks, or both. What is not given stays.
+
+        If settings that decide the due times change, the next due time is the first one after now, and none
+        in the past is made up for. Otherwise the next due time stays. Trees that were started are not
+        affected, nor are due times that wait for the end of one. A paused schedule stays paused.
+
+        Args:
+            schedule_id: ID or name of the schedule.
+            tasks: The tasks to create from now on: an array of objects, or one object.
+            name: A new name.
+            cron: A new cron expression, instead of an interval or a single time.
+            every: A new interval, instead of a cron expression or a single time.
+            at: A single due time, instead of repeated ones.
+            timezone: A new time zone of the cron expression.
+            start: No due time is before this time.
+            end: No due time is after this time.
+            jitter: Delay each start by a random time up to this, such as `30s`; at most 1d.
+            catch_up: Which due times are started that no worker could start within a minute.
+            overlap: What a due time does while the last tree runs.
+            clear: Settings to remove.
+        """
+        answer: ScheduleResult = self._ask(
+            "schedules.update",
+            {
+                "schedule_id": schedule_id,
+                "tasks": tasks,
+                "name": name,
+                "cron": cron,
+                "every": every,
+                "at": at,
+                "timezone": timezone,
+                "start": start,
+                "end": end,
+                "jitter": jitter,
+                "catch_up": catch_up,
+                "overlap": overlap,
+                "clear": clear,
+            },
+        )
         return answer
 
     def schedules_pause(self, schedule_id: str) -> ScheduleResult:

@@ -53,7 +53,8 @@ class TaskBuilder:
         name: the root's. Without an executor the root is a group: it ends when all below it have ended.
         executor: id of the executor of the root, if it is to do something itself.
         user_id: whose the tasks are.
-        **fields: other fields of the root: inputs, params, schemas, policy, priority, custom columns.
+        **fields: other fields of the root: inputs, params, schemas, policy, priority, label, tags,
+            custom columns.
 
     Raises:
         InvalidInputError: `executor` and `schemas["method"]` name two executors.
@@ -87,7 +88,7 @@ class TaskBuilder:
             after: tasks that must have completed before it starts.
             after_any_end: tasks that must have ended before it starts, in whatever way.
             under: the task, usually a group, that holds it; by default the root.
-            **fields: params, schemas, policy, priority, custom columns.
+            **fields: params, schemas, policy, priority, label, tags, custom columns.
 
         Raises:
             InvalidInputError: the executor is named twice.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 from apflow.cli.inputs.completion import complete_file, complete_run
 from apflow.cli.inputs.options import session_of, set_option, with_outcome
 from apflow.cli.inputs.parameter import parameter_option
+from apflow.cli.inputs.root_description import described, with_description_options
 
 if TYPE_CHECKING:
     from apflow.cli.inputs.run_source import GivenTrees
@@ -48,6 +50,7 @@ def run() -> None:
     help="A JSON or YAML file with the inputs; - is standard input.",
 )
 @parameter_option("tasks.create", "user_id", "-u", "--user-id", metavar="ID")
+@with_description_options("tasks.create")
 @click.option(
     "-b",
     "--background",
@@ -66,6 +69,8 @@ def flow(
     ctx: click.Context,
     /,
     user_id: str | None,
+    label: str | None,
+    tags: tuple[str, ...],
     background: bool,
     watch: bool,
     webhook: str | None,
@@ -95,6 +100,7 @@ def flow(
 
     config = webhook_config(webhook, on_failure)
     given = read_trees(RunSource(**source))
+    given = replace(given, trees=described(given.trees, label, tags))
     if background:
         if watch:
             raise click.UsageError("--watch cannot be used with --background. Use `apflow tasks watch ID`.")

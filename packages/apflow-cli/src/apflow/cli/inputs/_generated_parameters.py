@@ -20,6 +20,8 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "description": "Makes the call repeatable: the same key returns the tree that it created first."
         },
         "execute": {"description": "Also request a run, as tasks.submit does.", "default": False},
+        "label": {"description": "The label of the root task, instead of the one that the tasks have."},
+        "tags": {"description": "Tags that the root task gets in addition.", "default": []},
     },
     "tasks.submit": {
         "tasks": {"description": "The tasks to create: an array of objects, or one object."},
@@ -32,6 +34,8 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "idempotency_key": {
             "description": "Makes the call repeatable: the same key returns the tree that it created first."
         },
+        "label": {"description": "The label of the root task, instead of the one that the tasks have."},
+        "tags": {"description": "Tags that the root task gets in addition.", "default": []},
     },
     "tasks.plan": {"tasks": {"description": "The tasks to create: an array of objects, or one object."}},
     "tasks.execute": {
@@ -61,6 +65,8 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "default": False,
         },
         "webhook_config": {"description": "Where the server sends the events of the run."},
+        "label": {"description": "The label of the root task, instead of the one that the tasks have."},
+        "tags": {"description": "Tags that the root task gets in addition.", "default": []},
     },
     "tasks.watch": {
         "task_id": {"description": "ID or path of the task."},
@@ -296,6 +302,8 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "save": {"description": "Also create the tasks, without running them.", "default": False},
         "user_id": {"description": "The user who owns the created tasks."},
+        "label": {"description": "The label of the root task, instead of the one that the tasks have."},
+        "tags": {"description": "Tags that the root task gets in addition.", "default": []},
     },
     "tasks.copy": {
         "task_id": {"description": "ID or path of the task."},
@@ -392,6 +400,8 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "choices": ["skip", "queue", "cancel", "allow"],
         },
         "user_id": {"description": "The user who owns the created tasks."},
+        "label": {"description": "The label of the root task, instead of the one that the tasks have."},
+        "tags": {"description": "Tags that the root task gets in addition.", "default": []},
     },
     "schedules.list": {
         "user_id": {"description": "Only schedules of this user."},
@@ -411,6 +421,27 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "minimum": 1,
             "maximum": 1000,
         },
+    },
+    "schedules.update": {
+        "schedule_id": {"description": "ID or name of the schedule."},
+        "tasks": {"description": "The tasks to create from now on: an array of objects, or one object."},
+        "name": {"description": "A new name."},
+        "cron": {"description": "A new cron expression, instead of an interval or a single time."},
+        "every": {"description": "A new interval, instead of a cron expression or a single time."},
+        "at": {"description": "A single due time, instead of repeated ones."},
+        "timezone": {"description": "A new time zone of the cron expression."},
+        "start": {"description": "No due time is before this time."},
+        "end": {"description": "No due time is after this time."},
+        "jitter": {"description": "Delay each start by a random time up to this, such as `30s`; at most 1d."},
+        "catch_up": {
+            "description": "Which due times are started that no worker could start within a minute.",
+            "choices": ["all", "latest", "none"],
+        },
+        "overlap": {
+            "description": "What a due time does while the last tree runs.",
+            "choices": ["skip", "queue", "cancel", "allow"],
+        },
+        "clear": {"description": "Settings to remove.", "default": []},
     },
     "schedules.pause": {"schedule_id": {"description": "ID or name of the schedule."}},
     "schedules.resume": {"schedule_id": {"description": "ID or name of the schedule."}},

@@ -15,7 +15,7 @@ from apflow.core.authoring.field_validation import Violations, read_policy
 from apflow.core.errors import FlowError, InvalidInputError
 from apflow.core.extensions.function_executor import FunctionExecutor, class_for
 from apflow.core.extensions.registry import ExtensionCategory, executor_register, get_registry
-from apflow.core.flows.recording import Recorder, current_recorder
+from apflow.core.flows.recording import Recorder, current_recorder, description_of
 from apflow.core.model.task import Json, Retry
 
 P = ParamSpec("P")
@@ -81,6 +81,8 @@ class AnyTaskFunction(Generic[P, R]):
         after: Sequence[object] = (),
         when: str | None = None,
         trigger: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> Self:
         """Return the function with other options for the tasks that its calls add.
 
@@ -94,6 +96,8 @@ class AnyTaskFunction(Generic[P, R]):
             when: a condition over the results of these tasks by their names, as JMESPath. If it is false,
                 the task is skipped.
             trigger: "on_success" (default), "unless_failed", "on_failure" or "always".
+            label: what the task is about, for people.
+            tags: to find the task by.
 
         Raises:
             InvalidInputError: an option has a wrong value.
@@ -102,7 +106,8 @@ class AnyTaskFunction(Generic[P, R]):
         changed._policy = self._policy | policy_of(retry, timeout, effect, self.__name__)  # noqa: SLF001
         changed._name = name or self._name  # noqa: SLF001
         given = {"priority": priority, "when": when, "trigger": trigger}
-        changed._fields = self._fields | {n: v for n, v in given.items() if v is not None}
+        known = {n: v for n, v in given.items() if v is not None}
+        changed._fields = self._fields | known | description_of(label, tags)
         changed._after = [*self._after, *after]  # noqa: SLF001
         return changed
 

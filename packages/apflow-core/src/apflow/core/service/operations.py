@@ -306,6 +306,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("schedules.list", _S.schedules, list[ScheduleResult], "any"),
         Operation("schedules.show", _S.schedule, ScheduleResult),
         Operation("schedules.next", _S.next_due_times, DueTimesResult),
+        Operation("schedules.update", _S.update_schedule, ScheduleResult, effect="change"),
         Operation("schedules.pause", _S.pause_schedule, ScheduleResult, effect="change", is_idempotent=True),
         Operation(
             "schedules.resume", _S.resume_schedule, ScheduleResult, effect="change", is_idempotent=True

@@ -126,6 +126,12 @@ ScheduleId = Annotated[
 Tasks = Annotated[
     Json, JsonType(JsonTasks), Field(description="The tasks to create: an array of objects, or one object.")
 ]
+RootLabel = Annotated[
+    str | None, Field(description="The label of the root task, instead of the one that the tasks have.")
+]
+RootTags = Annotated[
+    Sequence[str], JsonType(JsonTags), Field(description="Tags that the root task gets in addition.")
+]
 Statuses = Annotated[
     TaskStatus | Sequence[TaskStatus] | None,
     JsonType(JsonStatus | JsonStatuses | None),

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, cast
 
 from apflow.core.authoring.creator import TaskCreator
+from apflow.core.authoring.root_description import with_description
 from apflow.core.concurrency.containment import call_contained
 from apflow.core.engine import active_runs
 from apflow.core.engine.driver import is_owned_elsewhere
@@ -58,6 +59,8 @@ if TYPE_CHECKING:  # see `parameters`
         OnConflict,
         Owner,
         Positive,
+        RootLabel,
+        RootTags,
         TaskId,
         TaskIds,
         Tasks,
@@ -79,6 +82,8 @@ class RunService(TreeService, WebhookService):
         on_conflict: OnConflict = "copy",
         idempotency_key: CreationKey = None,
         execute: Annotated[bool, Field(description="Also request a run, as tasks.submit does.")] = False,
+        label: RootLabel = None,
+        tags: RootTags = (),
     ) -> dict[str, Json]:
         """Create a tree of tasks and return it, nested.
 
@@ -89,6 +94,7 @@ class RunService(TreeService, WebhookService):
             CapabilityRefusedError: a task names what APFLOW_ALLOWED_CAPABILITIES does not allow.
             ForbiddenError: the tasks belong to another user.
         """
+        tasks = with_description(tasks, label, tags)
         if execute:
             return await self.submit(
                 tasks, user_id=user_id, on_conflict=on_conflict, idempotency_key=idempotency_key
@@ -131,6 +137,8 @@ class RunService(TreeService, WebhookService):
             bool, Field(description="Answer with the events of the run, if the interface can.")
         ] = False,
         webhook_config: WebhookParameter = None,
+        label: RootLabel = None,
+        tags: RootTags = (),
     ) -> dict[str, Json]:
         """Request a run of a stored task, or of tasks that are created for it, and return its status.
 
@@ -147,13 +155,18 @@ class RunService(TreeService, WebhookService):
         """
         if (task_id is None) == (tasks is None):
             raise InvalidInputError("Give either task_id or tasks.")
+        if task_id is not None and (label is not None or tags):
+            raise InvalidInputError(
+                "label and tags require tasks. tasks.update changes those of a stored task."
+            )
         await check_room(self.db, self.user_id or user_id)
         webhook = await self._read_webhook(webhook_config) if webhook_config is not None else None
         more: dict[str, Json] = {"streaming": True} if use_streaming else {}
         is_new = True
         known: list[Task] | None = None
         if task_id is None:
-            node = await self._create(tasks, user_id, on_conflict, idempotency_key)
+            described = with_description(tasks, label, tags)
+            node = await self._create(described, user_id, on_conflict, idempotency_key)
             task, known = node.task, [each.task for each in node.walk()]
             is_new = not was_requested(task)
             more["ids"] = node.ids
@@ -212,6 +225,8 @@ class RunService(TreeService, WebhookService):
         user_id: Owner = None,
         on_conflict: OnConflict = "copy",
         idempotency_key: CreationKey = None,
+        label: RootLabel = None,
+        tags: RootTags = (),
     ) -> dict[str, Json]:
         """Create a tree of tasks, request its run durably, and return the tree at once.
 
@@ -225,7 +240,8 @@ class RunService(TreeService, WebhookService):
             ConflictError: the key was used for other tasks.
         """
         await check_room(self.db, self.user_id or user_id)
-        node = await self._create(tasks, user_id, on_conflict, idempotency_key)
+        described = with_description(tasks, label, tags)
+        node = await self._create(described, user_id, on_conflict, idempotency_key)
         root, known = node.task, [each.task for each in node.walk()]
         if not was_requested(root):
             with contextlib.suppress(AlreadyRunningError):
