@@ -133,7 +133,7 @@ class _Model:
         return left
 
     def expire(self, hanging: str) -> None:
-        """Let the deadline pass and, if the task that runs cleans up, the time for that, too."""
+        """Make the deadline pass and, if the task that runs cleans up, the time for that, too."""
         later = [task for task in self.tasks.values() if task.needs and task.trigger in AFTER_ANY_END]
         groups = [self.below(task.id) for task in later if task.script is None]
         self.fail_open({task.id for task in later}.union(*groups))

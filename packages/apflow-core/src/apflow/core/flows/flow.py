@@ -56,6 +56,8 @@ class Flow(Generic[P, R]):
 
     Args:
         name: the name of the root of the tree; None for the name of the function.
+        label: of the root: what the tree is about, for people; None for no label.
+        tags: of the root, to find the tree by.
     """
 
     __name__: str
