@@ -41,7 +41,7 @@ def _described(entry: Mapping[str, Json], label: str | None, tags: Sequence[str]
     described = dict(entry)
     if label is not None:
         described["label"] = label
-    own = entry.get("tags") or []
+    own: object = entry.get("tags") or []
     if tags and isinstance(own, list):
         known = cast("list[Json]", own)
         described["tags"] = [*known, *(each for each in dict.fromkeys(tags) if each not in known)]
