@@ -15,6 +15,7 @@ from apflow.core.service.operations import OPERATIONS
 WHOLE = {
     "tasks.list": {"with_tree"},  # always asked for
     "tasks.count": set[str](),
+    "tasks.stats": set[str](),
     "tasks.delete": {"task_id"},
     "tasks.cancel": {"task_ids"},
     "tasks.copy": {"task_id", "save"},

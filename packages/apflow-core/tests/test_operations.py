@@ -112,6 +112,7 @@ async def test_results_have_the_form_that_the_table_tells():
         ("schedules.resume", {"schedule_id": "s"}),
         ("schedules.delete", {"schedule_id": "s"}),
         ("tasks.plan", {"tasks": [{"name": "nothing"}]}),
+        ("tasks.stats", {"group_by": "tag", "since": "7d", "tags": "a", "slowest": 1}),
         ("tasks.purge", {"older_than": "30d", "dry_run": True}),
         ("system.vacuum", {}),
     ]
@@ -239,6 +240,7 @@ async def test_a_read_only_operation_changes_nothing(operation: Operation):
         "status",
         "plan",
         "usage",
+        "stats",
         "why",
         "webhooks",
         "watch",

@@ -101,6 +101,7 @@ ROWS: dict[str, Row] = {
         for name in ("show", "next", "pause", "resume", "trigger", "delete")
     },
     "tasks.plan": Row(lambda _: {"name": "n"}, about_tasks=False),
+    "tasks.stats": Row(lambda _: {"user_id": "ann", "since": "1d"}, about_tasks=False, other=-32003),
     "tasks.purge": Row(
         lambda _: {"older_than": "30d", "user_id": "ann", "tags": "a,b"}, about_tasks=False, other=-32003
     ),

@@ -36,6 +36,7 @@ from apflow.core.service.results import (
     RunResult,
     ScheduleDeleteResult,
     ScheduleResult,
+    StatisticsResult,
     StatusResult,
     TaskResult,
     TreeResult,
@@ -332,6 +333,58 @@ class AsyncOperations:
         """
         answer: UsageReportResult = await self._ask(
             "tasks.usage", {"task_id": task_id, "user_id": user_id, "since": since, "group_by": group_by}
+        )
+        return answer
+
+    async def tasks_stats(
+        self,
+        group_by: Literal["executor", "name", "user", "label", "tag"] = "executor",
+        *,
+        since: str | None = None,
+        until: str | None = None,
+        user_id: str | None = None,
+        name: str | None = None,
+        executor: str | None = None,
+        label: str | None = None,
+        tags: Iterable[str] = (),
+        limit: int = 100,
+        slowest: int = 10,
+    ) -> StatisticsResult:
+        """Sum up tasks that have ended: durations, failure rates, retries, and what language models used.
+
+        Groups of tasks run nothing and are left out; a task that is deleted counts no more. A duration is the
+        time from the start of the first attempt to the end, in seconds: the median, the 95th percentile, and
+        the longest one. The failure rate is the share of failures among tasks that completed or failed. The
+        filters are those of each task, not of its tree. The slowest tasks are returned, too.
+
+        Args:
+            group_by: What to sum up separately. By `tag`, a task counts for each of its tags, and once in the
+                total.
+            since: Only tasks that ended in this time before now, such as `12h`, `7d` or `4w`, or after this
+                time in ISO 8601 format.
+            until: Only tasks that ended this time before now or earlier, or before this time.
+            user_id: Only tasks of this user.
+            name: Only tasks with this name.
+            executor: Only tasks of this executor.
+            label: Only tasks whose label contains this string.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
+            limit: The maximum number of groups: those with most tasks.
+            slowest: How many of the slowest tasks to return.
+        """
+        answer: StatisticsResult = await self._ask(
+            "tasks.stats",
+            {
+                "group_by": group_by,
+                "since": since,
+                "until": until,
+                "user_id": user_id,
+                "name": name,
+                "executor": executor,
+                "label": label,
+                "tags": tags,
+                "limit": limit,
+                "slowest": slowest,
+            },
         )
         return answer
 
@@ -1308,6 +1361,58 @@ class SyncOperations:
         """
         answer: UsageReportResult = self._ask(
             "tasks.usage", {"task_id": task_id, "user_id": user_id, "since": since, "group_by": group_by}
+        )
+        return answer
+
+    def tasks_stats(
+        self,
+        group_by: Literal["executor", "name", "user", "label", "tag"] = "executor",
+        *,
+        since: str | None = None,
+        until: str | None = None,
+        user_id: str | None = None,
+        name: str | None = None,
+        executor: str | None = None,
+        label: str | None = None,
+        tags: Iterable[str] = (),
+        limit: int = 100,
+        slowest: int = 10,
+    ) -> StatisticsResult:
+        """Sum up tasks that have ended: durations, failure rates, retries, and what language models used.
+
+        Groups of tasks run nothing and are left out; a task that is deleted counts no more. A duration is the
+        time from the start of the first attempt to the end, in seconds: the median, the 95th percentile, and
+        the longest one. The failure rate is the share of failures among tasks that completed or failed. The
+        filters are those of each task, not of its tree. The slowest tasks are returned, too.
+
+        Args:
+            group_by: What to sum up separately. By `tag`, a task counts for each of its tags, and once in the
+                total.
+            since: Only tasks that ended in this time before now, such as `12h`, `7d` or `4w`, or after this
+                time in ISO 8601 format.
+            until: Only tasks that ended this time before now or earlier, or before this time.
+            user_id: Only tasks of this user.
+            name: Only tasks with this name.
+            executor: Only tasks of this executor.
+            label: Only tasks whose label contains this string.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
+            limit: The maximum number of groups: those with most tasks.
+            slowest: How many of the slowest tasks to return.
+        """
+        answer: StatisticsResult = self._ask(
+            "tasks.stats",
+            {
+                "group_by": group_by,
+                "since": since,
+                "until": until,
+                "user_id": user_id,
+                "name": name,
+                "executor": executor,
+                "label": label,
+                "tags": tags,
+                "limit": limit,
+                "slowest": slowest,
+            },
         )
         return answer
 

@@ -18,6 +18,7 @@ from apflow.testing.storerace import StoreRaceContract
 from apflow.testing.storerecord import StoreRecordContract
 from apflow.testing.storeschedule import StoreScheduleContract
 from apflow.testing.storeshare import StoreShareContract
+from apflow.testing.storestatistics import StoreStatisticsContract
 from apflow.testing.storeusage import StoreUsageContract
 from apflow.testing.storewrite import StoreWriteContract
 
@@ -31,6 +32,7 @@ class StoreContract(
     StoreRecordContract,
     StoreScheduleContract,
     StoreUsageContract,
+    StoreStatisticsContract,
     StoreLogContract,
 ):
     """Every test of a store. One method to write: `make_store`."""

@@ -139,6 +139,39 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "choices": ["model", "user", "task", "tree"],
         },
     },
+    "tasks.stats": {
+        "group_by": {
+            "description": "What to sum up separately. By `tag`, a task counts for each of its tags, and once in the total.",
+            "default": "executor",
+            "choices": ["executor", "name", "user", "label", "tag"],
+        },
+        "since": {
+            "description": "Only tasks that ended in this time before now, such as `12h`, `7d` or `4w`, or after this time in ISO 8601 format."
+        },
+        "until": {
+            "description": "Only tasks that ended this time before now or earlier, or before this time."
+        },
+        "user_id": {"description": "Only tasks of this user."},
+        "name": {"description": "Only tasks with this name."},
+        "executor": {"description": "Only tasks of this executor."},
+        "label": {"description": "Only tasks whose label contains this string."},
+        "tags": {
+            "description": "Only tasks that have all of these tags: a list, or one string with commas between them.",
+            "default": [],
+        },
+        "limit": {
+            "description": "The maximum number of groups: those with most tasks.",
+            "default": 100,
+            "minimum": 1,
+            "maximum": 10000,
+        },
+        "slowest": {
+            "description": "How many of the slowest tasks to return.",
+            "default": 10,
+            "minimum": 0,
+            "maximum": 1000,
+        },
+    },
     "tasks.list": {
         "user_id": {"description": "Only tasks of this user."},
         "status": {

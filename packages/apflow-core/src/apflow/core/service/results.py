@@ -58,6 +58,58 @@ class UsageReportResult(Result):
     groups: list[UsageResult]  # each with what it is grouped by: model, user_id, task_id or tree_id
 
 
+class FiguresResult(Result):
+    """Figures of tasks that have ended; durations in seconds, null if no task started."""
+
+    tasks: int
+    completed: int
+    failed: int
+    cancelled: int
+    skipped: int
+    failure_rate: float | None  # failed of those that completed or failed, 0 to 1; null if there are none
+    retries: int  # attempts after the first one of each task
+    seconds: float  # the durations, added up
+    p50_seconds: float | None
+    p95_seconds: float | None
+    max_seconds: float | None
+    calls: int  # of language models, as for the next three
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+
+
+class GroupFiguresResult(FiguresResult):
+    """Figures of the tasks of one group."""
+
+    group: str | None  # what the tasks have in common; null if they have no such value
+
+
+class TimedTaskResult(Result):
+    """A task that has ended, and how long it ran."""
+
+    id: str
+    root_id: str
+    name: str
+    label: str | None
+    executor: str | None
+    user_id: str | None
+    status: TaskStatus
+    started_at: datetime
+    seconds: float
+
+
+class StatisticsResult(Result):
+    """Figures of tasks that have ended."""
+
+    since: datetime | None
+    until: datetime | None
+    group_by: Literal["executor", "name", "user", "label", "tag"]
+    total: FiguresResult
+    groups: list[GroupFiguresResult]  # those with the most tasks first
+    has_more: bool  # there are more groups
+    slowest: list[TimedTaskResult]  # the slowest first
+
+
 class BudgetResult(Result):
     """A budget for calls of language models, and what is spent of it.
 

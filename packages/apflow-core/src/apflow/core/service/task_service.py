@@ -13,6 +13,7 @@ from apflow.core.service.planning import PlanService
 from apflow.core.service.retention import RetentionService
 from apflow.core.service.runs import RunService
 from apflow.core.service.schedules import ScheduleService
+from apflow.core.service.statistics import StatisticsService
 from apflow.core.service.system import SystemService
 from apflow.core.service.trees import as_array
 
@@ -27,6 +28,7 @@ class TaskService(
     PlanService,
     RetentionService,
     ScheduleService,
+    StatisticsService,
     SystemService,
 ):
     """The operations of one caller on one store."""

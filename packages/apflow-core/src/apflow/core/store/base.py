@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -27,6 +27,7 @@ from apflow.core.errors import (
 from apflow.core.model.attempt import TaskAttempt
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.log import LogChunk, LogLine, LogQuery
+from apflow.core.model.statistics import StatisticsField, TaskStatistics, TimedTask, slowest, summarize
 from apflow.core.model.status import TRANSITIONS, TaskStatus
 from apflow.core.model.tally import TreeTally, tally_of
 from apflow.core.model.task import Json, Task
@@ -114,7 +115,9 @@ class TaskQuery:
     original_task_id: str | None = None
     created_after: datetime | None = None  # exclusive
     created_before: datetime | None = None  # exclusive
+    completed_after: datetime | None = None  # exclusive; only tasks that have ended
     completed_before: datetime | None = None  # exclusive; only tasks that have ended
+    executor: str | None = None  # that was decided to run the task
     is_spawned: bool | None = None  # roots of trees that a task of another tree started
     is_requested: bool | None = None  # roots of which a run is requested (run_requested_at is set)
     custom: Mapping[str, Json] = field(default_factory=dict[str, Json])  # custom columns, by equality
@@ -341,6 +344,31 @@ class TaskStore(ABC):
         """
         del query
         return []
+
+    async def statistics(
+        self, query: TaskQuery, group_by: StatisticsField | None = None, limit: int | None = None
+    ) -> list[TaskStatistics]:
+        """Return figures of the tasks that match and have ended, without groups, which run nothing.
+
+        Unless overridden, the tasks are read.
+
+        Args:
+            query: limit, offset, after and order are ignored.
+            group_by: figures for each value of this field; None: of all tasks, or nothing without tasks.
+            limit: the maximum number of groups, those with the most tasks first.
+        """
+        tasks = await self.find(replace(query, limit=None, offset=0, after=None, order="created_at"))
+        sums = await self.usage(UsageQuery(group_by=("task_id",)))
+        usage = {each.task_id: each.totals for each in sums if each.task_id is not None}
+        return summarize(tasks, usage, group_by, limit)
+
+    async def slowest(self, query: TaskQuery, limit: int) -> list[TimedTask]:
+        """Return the tasks that match and ran longest, as `statistics` counts tasks and durations.
+
+        Unless overridden, the tasks are read.
+        """
+        tasks = await self.find(replace(query, limit=None, offset=0, after=None, order="created_at"))
+        return slowest(tasks, limit)
 
     async def renew(self, owner: str, root_ids: Sequence[str]) -> dict[str, bool]:
         """Prolong the leases of an owner's trees, whatever the caller's event loop or pool is busy with.

@@ -35,7 +35,6 @@ from apflow.storage.duckdb.large_values import JsonReader, ValueMissingError, fu
 from apflow.storage.duckdb.statements import READ_EVENTS, SEQUENCES, among
 from apflow.storage.duckdb.writer import Writer
 from apflow.storage.sql.columns import task_columns
-from apflow.storage.sql.logs import SqlLogStore
 from apflow.storage.sql.migrations import LATEST
 from apflow.storage.sql.pages import read_page
 from apflow.storage.sql.queries import (
@@ -49,6 +48,7 @@ from apflow.storage.sql.queries import (
     tally_trees,
 )
 from apflow.storage.sql.rows import task_rows
+from apflow.storage.sql.statistics import SqlStatisticsStore
 
 T = TypeVar("T")
 READERS = 2
@@ -65,7 +65,7 @@ def create_store(url: str, settings: Settings) -> DuckDBStore:
     )
 
 
-class DuckDBStore(SqlLogStore):
+class DuckDBStore(SqlStatisticsStore):
     """A DuckDB file: `duckdb:///relative.duckdb`, `duckdb:////absolute.duckdb` or `duckdb:///:memory:`.
 
     One thread writes in batches. A few threads read, each from a snapshot, without waiting for the writer.

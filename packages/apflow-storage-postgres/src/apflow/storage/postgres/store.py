@@ -30,7 +30,6 @@ from apflow.storage.postgres.schema import LATEST
 from apflow.storage.postgres.server import Link, Links, Server
 from apflow.storage.postgres.statements import READ_EVENTS, RENEW, SIZE, TABLES, reserve, unowned
 from apflow.storage.postgres.writer import Writer
-from apflow.storage.sql.logs import SqlLogStore
 from apflow.storage.sql.pages import read_page
 from apflow.storage.sql.queries import (
     Statement,
@@ -43,6 +42,7 @@ from apflow.storage.sql.queries import (
     tally_trees,
 )
 from apflow.storage.sql.rows import task_rows
+from apflow.storage.sql.statistics import SqlStatisticsStore
 from apflow.storage.sql.usage import addition_of
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ def create_store(url: str, settings: Settings) -> PostgresStore:
     )
 
 
-class PostgresStore(SqlLogStore):
+class PostgresStore(SqlStatisticsStore):
     """A PostgreSQL database: `postgresql://user:password@host:5432/database?sslmode=require`.
 
     One thread holds the connections; batches are written one after the other, and a few connections read.
