@@ -147,6 +147,7 @@ OTHERS = {
     "generate task-tree": "needs a model: test_commands_generate.py",
     "schedules create": "notes whether a worker starts what is due",
     "mcp serve": "speaks a protocol, not text: test_mcp_stdio.py",
+    "torture": "has a database for itself: faults/test_torture.py",
     "workers": "shows the process that holds the database",
 }
 MASKS = (

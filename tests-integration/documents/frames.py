@@ -201,6 +201,10 @@ serving apflow serve""",
     ),
     "how-to/submit-work": Frame(before=EXECUTORS + tree("tree.yaml"), after=COMPLETED),
     "how-to/test-plugins": Frame(after="pytest -q page.py"),
+    "how-to/test-your-store": Frame(
+        values={"--minutes 5": "--minutes 0.05"},
+        not_run={"--minutes 60": "an hour on a server; faults/test_torture.py runs a shorter one"},
+    ),
     "how-to/test-your-trees": Frame(after="pytest -q page.py"),
     "how-to/upgrade": Frame(
         before=EXECUTORS + tree("tree.json") + ran("tree.json"),

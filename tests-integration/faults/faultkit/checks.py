@@ -7,7 +7,7 @@ from typing import Any
 
 from apflow.core.model.event import FINAL
 from apflow.core.model.status import TERMINAL
-from faultkit.history import Line
+from apflow.testing.torture.history import Line
 from faultkit.trees import ROOT, Array
 
 

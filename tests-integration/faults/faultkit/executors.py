@@ -5,7 +5,7 @@ from typing import Any
 
 from apflow.core import BaseTask, executor_register, register_post_hook, register_task_tree_hook
 from apflow.core.model.task import Task
-from faultkit.history import History
+from apflow.testing.torture.history import History
 from faultkit.points import Stop
 from faultkit.trees import TARGET
 

@@ -13,8 +13,8 @@ from apflow.core.engine.recovery import recover
 from apflow.core.model.event import LIVE, EventType, TaskEvent
 from apflow.core.model.task import Task, to_json
 from apflow.core.store.base import TaskStore
+from apflow.testing.torture.history import History
 from faultkit import executors, trees
-from faultkit.history import History
 from faultkit.points import Stop, StoppingStore
 
 
