@@ -16,6 +16,7 @@ WHOLE = {
     "tasks.list": {"with_tree"},  # always asked for
     "tasks.count": set[str](),
     "tasks.stats": set[str](),
+    "tasks.export": {"cursor", "limit"},  # pages are put together
     "tasks.delete": {"task_id"},
     "tasks.cancel": {"task_ids"},
     "tasks.copy": {"task_id", "save"},

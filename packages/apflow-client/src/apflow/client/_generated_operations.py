@@ -24,6 +24,7 @@ from apflow.core.service.results import (
     DueTimesResult,
     Event,
     ExecutorResult,
+    ExportResult,
     GenerateResult,
     HealthResult,
     KeyChangeResult,
@@ -36,6 +37,7 @@ from apflow.core.service.results import (
     RunResult,
     ScheduleDeleteResult,
     ScheduleResult,
+    SqlQueryResult,
     StatisticsResult,
     StatusResult,
     TaskResult,
@@ -352,7 +354,7 @@ class AsyncOperations:
     ) -> StatisticsResult:
         """Sum up tasks that have ended: durations, failure rates, retries, and what language models used.
 
-        Groups of tasks run nothing and are left out; a task that is deleted counts no more. A duration is the
+        Groups of tasks run nothing and are left out; a deleted task is no longer counted. A duration is the
         time from the start of the first attempt to the end, in seconds: the median, the 95th percentile, and
         the longest one. The failure rate is the share of failures among tasks that completed or failed. The
         filters are those of each task, not of its tree. The slowest tasks are returned, too.
@@ -384,6 +386,64 @@ class AsyncOperations:
                 "tags": tags,
                 "limit": limit,
                 "slowest": slowest,
+            },
+        )
+        return answer
+
+    async def tasks_export(
+        self,
+        *,
+        root_ids: Iterable[str] = (),
+        user_id: str | None = None,
+        status: TaskStatus | Sequence[TaskStatus] | None = None,
+        name: str | None = None,
+        label: str | None = None,
+        tags: Iterable[str] = (),
+        is_running: bool | None = None,
+        since: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        cursor: str | None = None,
+        limit: int = 1000,
+    ) -> ExportResult:
+        """Export trees with their tasks, attempts and events, one page at a time.
+
+        Each line is an object with one member: a `task` (of a root, also when its run was requested and when
+        it ended), an `attempt` of the task before it, or an `event` of the tree, after its tasks. The filters
+        are those of the root. Trees are in the order of their creation. `cursor` of the result continues;
+        null means that this was the last page. Trees that change meanwhile are exported as they are when they
+        are read.
+
+        Args:
+            root_ids: Only trees with these roots.
+            user_id: Only tasks of this user.
+            status: Only tasks with this status, or with one of these.
+            name: Only tasks with this name.
+            label: Only tasks whose label contains this string.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
+            is_running: Only roots of trees with an unfinished run (true), or without one (false).
+            since: Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or
+                after this time in ISO 8601 format.
+            created_after: Only tasks created after this time.
+            created_before: Only tasks created before this time.
+            cursor: The `cursor` of the page before: continue after it.
+            limit: The number of lines after which a page ends; a page may have a few more.
+        """
+        answer: ExportResult = await self._ask(
+            "tasks.export",
+            {
+                "root_ids": root_ids,
+                "user_id": user_id,
+                "status": status,
+                "name": name,
+                "label": label,
+                "tags": tags,
+                "is_running": is_running,
+                "since": since,
+                "created_after": created_after,
+                "created_before": created_before,
+                "cursor": cursor,
+                "limit": limit,
             },
         )
         return answer
@@ -1011,6 +1071,26 @@ class AsyncOperations:
         answer: VacuumResult = await self._ask("system.vacuum", {})
         return answer
 
+    async def system_query(
+        self, sql: str, *, limit: int = 1000, timeout: float = 30.0, parquet: bool = False
+    ) -> SqlQueryResult:
+        """Answer a query in SQL over tasks, runs, attempts, events and usage. Only an admin may.
+
+        The SQL is that of DuckDB. The query reads a copy of the views that it names, in a process with limits
+        of time and memory, and without access to files, networks and extensions. Inputs, params and results
+        of tasks are not in the views. `has_more` says that the limit of rows was reached.
+
+        Args:
+            sql: One statement in SQL that only reads.
+            limit: The maximum number of rows to return.
+            timeout: Seconds after which the query is stopped.
+            parquet: Return the rows as a Parquet file, in Base64, instead of JSON.
+        """
+        answer: SqlQueryResult = await self._ask(
+            "system.query", {"sql": sql, "limit": limit, "timeout": timeout, "parquet": parquet}
+        )
+        return answer
+
     async def system_workers(self) -> list[WorkerResult]:
         """Return the workers: the processes that run the trees that are submitted. Only an admin may.
 
@@ -1380,7 +1460,7 @@ class SyncOperations:
     ) -> StatisticsResult:
         """Sum up tasks that have ended: durations, failure rates, retries, and what language models used.
 
-        Groups of tasks run nothing and are left out; a task that is deleted counts no more. A duration is the
+        Groups of tasks run nothing and are left out; a deleted task is no longer counted. A duration is the
         time from the start of the first attempt to the end, in seconds: the median, the 95th percentile, and
         the longest one. The failure rate is the share of failures among tasks that completed or failed. The
         filters are those of each task, not of its tree. The slowest tasks are returned, too.
@@ -1412,6 +1492,64 @@ class SyncOperations:
                 "tags": tags,
                 "limit": limit,
                 "slowest": slowest,
+            },
+        )
+        return answer
+
+    def tasks_export(
+        self,
+        *,
+        root_ids: Iterable[str] = (),
+        user_id: str | None = None,
+        status: TaskStatus | Sequence[TaskStatus] | None = None,
+        name: str | None = None,
+        label: str | None = None,
+        tags: Iterable[str] = (),
+        is_running: bool | None = None,
+        since: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        cursor: str | None = None,
+        limit: int = 1000,
+    ) -> ExportResult:
+        """Export trees with their tasks, attempts and events, one page at a time.
+
+        Each line is an object with one member: a `task` (of a root, also when its run was requested and when
+        it ended), an `attempt` of the task before it, or an `event` of the tree, after its tasks. The filters
+        are those of the root. Trees are in the order of their creation. `cursor` of the result continues;
+        null means that this was the last page. Trees that change meanwhile are exported as they are when they
+        are read.
+
+        Args:
+            root_ids: Only trees with these roots.
+            user_id: Only tasks of this user.
+            status: Only tasks with this status, or with one of these.
+            name: Only tasks with this name.
+            label: Only tasks whose label contains this string.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
+            is_running: Only roots of trees with an unfinished run (true), or without one (false).
+            since: Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or
+                after this time in ISO 8601 format.
+            created_after: Only tasks created after this time.
+            created_before: Only tasks created before this time.
+            cursor: The `cursor` of the page before: continue after it.
+            limit: The number of lines after which a page ends; a page may have a few more.
+        """
+        answer: ExportResult = self._ask(
+            "tasks.export",
+            {
+                "root_ids": root_ids,
+                "user_id": user_id,
+                "status": status,
+                "name": name,
+                "label": label,
+                "tags": tags,
+                "is_running": is_running,
+                "since": since,
+                "created_after": created_after,
+                "created_before": created_before,
+                "cursor": cursor,
+                "limit": limit,
             },
         )
         return answer
@@ -2031,6 +2169,26 @@ class SyncOperations:
         which makes the space available to new rows. Only an admin may.
         """
         answer: VacuumResult = self._ask("system.vacuum", {})
+        return answer
+
+    def system_query(
+        self, sql: str, *, limit: int = 1000, timeout: float = 30.0, parquet: bool = False
+    ) -> SqlQueryResult:
+        """Answer a query in SQL over tasks, runs, attempts, events and usage. Only an admin may.
+
+        The SQL is that of DuckDB. The query reads a copy of the views that it names, in a process with limits
+        of time and memory, and without access to files, networks and extensions. Inputs, params and results
+        of tasks are not in the views. `has_more` says that the limit of rows was reached.
+
+        Args:
+            sql: One statement in SQL that only reads.
+            limit: The maximum number of rows to return.
+            timeout: Seconds after which the query is stopped.
+            parquet: Return the rows as a Parquet file, in Base64, instead of JSON.
+        """
+        answer: SqlQueryResult = self._ask(
+            "system.query", {"sql": sql, "limit": limit, "timeout": timeout, "parquet": parquet}
+        )
         return answer
 
     def system_workers(self) -> list[WorkerResult]:

@@ -18,6 +18,7 @@ from apflow.testing.storerace import StoreRaceContract
 from apflow.testing.storerecord import StoreRecordContract
 from apflow.testing.storeschedule import StoreScheduleContract
 from apflow.testing.storeshare import StoreShareContract
+from apflow.testing.storesql import StoreSqlContract
 from apflow.testing.storestatistics import StoreStatisticsContract
 from apflow.testing.storeusage import StoreUsageContract
 from apflow.testing.storewrite import StoreWriteContract
@@ -33,6 +34,7 @@ class StoreContract(
     StoreScheduleContract,
     StoreUsageContract,
     StoreStatisticsContract,
+    StoreSqlContract,
     StoreLogContract,
 ):
     """Every test of a store. One method to write: `make_store`."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from apflow.core.model.statistics import STATISTICS_FIELDS, TaskStatistics
+from apflow.core.model.statistics import STATISTICS_FIELDS
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Task
 from apflow.core.model.usage import UsageEntry, UsageTotals
@@ -53,19 +53,10 @@ class StoreStatisticsContract(StoreMaker):
     async def test_figures_of_all_tasks_that_have_ended(self, store: TaskStore) -> None:
         await hold_ended_tasks(store)
         [found] = await store.statistics(TaskQuery())
-        assert found == TaskStatistics(
-            tasks=6,
-            completed=3,
-            failed=1,
-            cancelled=1,
-            skipped=1,
-            retries=4,
-            seconds=pytest.approx(10.0),
-            p50_seconds=pytest.approx(2.0),
-            p95_seconds=pytest.approx(3.8),
-            max_seconds=pytest.approx(4.0),
-        )
-        assert found.failure_rate == 0.25
+        assert (found.tasks, found.retries, found.failure_rate) == (6, 4, 0.25)
+        assert (found.completed, found.failed, found.cancelled, found.skipped) == (3, 1, 1, 1)
+        durations = (found.seconds, found.p50_seconds, found.p95_seconds, found.max_seconds)
+        assert durations == pytest.approx((10.0, 2.0, 3.8, 4.0))
 
     @pytest.mark.parametrize(
         ("field", "groups"),

@@ -9,6 +9,7 @@ import click
 
 from apflow.cli.commands.tasks_budget import budget, usage
 from apflow.cli.commands.tasks_change import CHANGES
+from apflow.cli.commands.tasks_export import export
 from apflow.cli.commands.tasks_list import list_tasks, running
 from apflow.cli.errors.exit_code import ExitCode
 from apflow.cli.inputs.options import (
@@ -38,7 +39,7 @@ def tasks() -> None:
     """
 
 
-for _command in (list_tasks, running, *CHANGES, budget, usage):
+for _command in (list_tasks, running, *CHANGES, budget, usage, export):
     tasks.add_command(_command)
 
 

@@ -172,6 +172,35 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "maximum": 1000,
         },
     },
+    "tasks.export": {
+        "root_ids": {"description": "Only trees with these roots.", "default": []},
+        "user_id": {"description": "Only tasks of this user."},
+        "status": {
+            "description": "Only tasks with this status, or with one of these.",
+            "choices": ["pending", "in_progress", "completed", "failed", "cancelled", "skipped"],
+        },
+        "name": {"description": "Only tasks with this name."},
+        "label": {"description": "Only tasks whose label contains this string."},
+        "tags": {
+            "description": "Only tasks that have all of these tags: a list, or one string with commas between them.",
+            "default": [],
+        },
+        "is_running": {
+            "description": "Only roots of trees with an unfinished run (true), or without one (false)."
+        },
+        "since": {
+            "description": "Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or after this time in ISO 8601 format."
+        },
+        "created_after": {"description": "Only tasks created after this time."},
+        "created_before": {"description": "Only tasks created before this time."},
+        "cursor": {"description": "The `cursor` of the page before: continue after it."},
+        "limit": {
+            "description": "The number of lines after which a page ends; a page may have a few more.",
+            "default": 1000,
+            "minimum": 1,
+            "maximum": 10000,
+        },
+    },
     "tasks.list": {
         "user_id": {"description": "Only tasks of this user."},
         "status": {
@@ -454,6 +483,24 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
     "system.metrics": {},
     "system.database": {},
     "system.vacuum": {},
+    "system.query": {
+        "sql": {"description": "One statement in SQL that only reads."},
+        "limit": {
+            "description": "The maximum number of rows to return.",
+            "default": 1000,
+            "minimum": 1,
+            "maximum": 100000,
+        },
+        "timeout": {
+            "description": "Seconds after which the query is stopped.",
+            "default": 30.0,
+            "maximum": 600.0,
+        },
+        "parquet": {
+            "description": "Return the rows as a Parquet file, in Base64, instead of JSON.",
+            "default": False,
+        },
+    },
     "system.workers": {},
     "system.executors": {},
     "system.executor": {"executor_id": {"description": "ID of the executor."}},

@@ -22,10 +22,10 @@ class TaskStatistics:
     """The figures of some tasks that have ended. Durations in seconds.
 
     The duration of a task is the time from the start of its first attempt to its end, so it includes the
-    waits before retries. Tasks that never started have none.
+    waits before retries. A task that never started does not have one.
 
     Attributes:
-        group: the value that the tasks have in common; None if they have none, or are not grouped.
+        group: the value that the tasks have in common; None if there is no such value, or without groups.
         retries: attempts after the first one of each task, over all its executions.
         seconds: the sum of the durations.
         p50_seconds: the median duration; None if no task started, as for the next two.

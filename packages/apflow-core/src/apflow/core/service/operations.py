@@ -18,6 +18,7 @@ from pydantic import ValidationError as ParametersError
 
 from apflow.core.authoring.field_validation import READ_ONLY, near
 from apflow.core.errors import InvalidInputError
+from apflow.core.model.sql_query import MAX_QUERY_SECONDS
 from apflow.core.model.task import Json
 from apflow.core.service.parameters import Parameters, parameters_model
 from apflow.core.service.results import (
@@ -32,6 +33,7 @@ from apflow.core.service.results import (
     DueTimesResult,
     Event,
     ExecutorResult,
+    ExportResult,
     GenerateResult,
     HealthResult,
     KeyChangeResult,
@@ -44,6 +46,7 @@ from apflow.core.service.results import (
     RunResult,
     ScheduleDeleteResult,
     ScheduleResult,
+    SqlQueryResult,
     StatisticsResult,
     StatusResult,
     TaskResult,
@@ -260,6 +263,7 @@ OPERATIONS: dict[str, Operation] = {
         ),
         Operation("tasks.usage", _S.usage, UsageReportResult, "any"),
         Operation("tasks.stats", _S.stats, StatisticsResult, "any"),
+        Operation("tasks.export", _S.export, ExportResult, "any"),
         Operation("tasks.list", _S.list, list[TaskResult], "any"),
         Operation("tasks.children", _S.children, list[TaskResult]),
         Operation("tasks.tree", _S.tree, TreeResult),
@@ -328,6 +332,7 @@ OPERATIONS: dict[str, Operation] = {
             by_any_holder=True,
             extra_seconds=VACUUM_SECONDS,
         ),
+        Operation("system.query", _S.query, SqlQueryResult, "any", extra_seconds=MAX_QUERY_SECONDS),
         Operation("system.workers", _S.workers, list[WorkerResult], "any"),
         Operation("system.executors", _S.executors, list[ExecutorResult], "any"),
         Operation("system.executor", _S.executor, ExecutorResult, "any"),

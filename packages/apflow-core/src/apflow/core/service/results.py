@@ -110,6 +110,38 @@ class StatisticsResult(Result):
     slowest: list[TimedTaskResult]  # the slowest first
 
 
+class ColumnResult(Result):
+    """A column of the result of a query."""
+
+    name: str
+    type: str  # in SQL
+
+
+class SqlQueryResult(Result):
+    """The result of a query in SQL."""
+
+    columns: list[ColumnResult]
+    rows: list[list[Json]]  # times in ISO 8601, in UTC; empty with a Parquet file
+    row_count: int
+    has_more: bool  # the query has more rows than its limit
+    parquet: str | None  # the Parquet file in Base64, if it was asked for
+
+
+class ExportLineResult(Result):
+    """A line of an export: it has one of these members."""
+
+    task: dict[str, Json] | None = None
+    attempt: dict[str, Json] | None = None
+    event: dict[str, Json] | None = None
+
+
+class ExportResult(Result):
+    """A page of an export."""
+
+    lines: list[ExportLineResult]
+    cursor: str | None  # continues; null: this is the last page
+
+
 class BudgetResult(Result):
     """A budget for calls of language models, and what is spent of it.
 

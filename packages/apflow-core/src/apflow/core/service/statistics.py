@@ -68,7 +68,7 @@ class StatisticsService(Access):
     ) -> dict[str, Json]:
         """Sum up tasks that have ended: durations, failure rates, retries, and what language models used.
 
-        Groups of tasks run nothing and are left out; a task that is deleted counts no more. A duration is the
+        Groups of tasks run nothing and are left out; a deleted task is no longer counted. A duration is the
         time from the start of the first attempt to the end, in seconds: the median, the 95th percentile, and
         the longest one. The failure rate is the share of failures among tasks that completed or failed. The
         filters are those of each task, not of its tree. The slowest tasks are returned, too.

@@ -27,6 +27,7 @@ from apflow.core.errors import (
 from apflow.core.model.attempt import TaskAttempt
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.log import LogChunk, LogLine, LogQuery
+from apflow.core.model.sql_query import SqlQuery, SqlResult
 from apflow.core.model.statistics import StatisticsField, TaskStatistics, TimedTask, slowest, summarize
 from apflow.core.model.status import TRANSITIONS, TaskStatus
 from apflow.core.model.tally import TreeTally, tally_of
@@ -94,6 +95,7 @@ class Capabilities:
     is_shared: bool = False  # several processes may use it at once
     has_attempts: bool = False  # it keeps the records of attempts
     has_usage: bool = False  # it keeps what the calls of language models used
+    has_sql: bool = False  # it answers queries in SQL, where DuckDB is installed
     has_custom_columns: bool = False  # columns of a TaskModel subclass become columns of the table
 
 
@@ -369,6 +371,19 @@ class TaskStore(ABC):
         """
         tasks = await self.find(replace(query, limit=None, offset=0, after=None, order="created_at"))
         return slowest(tasks, limit)
+
+    async def query(self, query: SqlQuery) -> SqlResult:
+        """Answer a query in SQL over the views of `apflow.storage.sql.query_views`.
+
+        It must not slow down writers, nor read or change anything but these views. Cancelling stops it.
+
+        Raises:
+            InvalidInputError: the SQL is invalid or does more than to read, a limit is exceeded, or the store
+                cannot be queried.
+            StoreError: the database cannot be read.
+        """
+        del query
+        raise InvalidInputError(f"{self.url} cannot be queried: only DuckDB and PostgreSQL databases can.")
 
     async def renew(self, owner: str, root_ids: Sequence[str]) -> dict[str, bool]:
         """Prolong the leases of an owner's trees, whatever the caller's event loop or pool is busy with.
