@@ -223,3 +223,15 @@ async def test_a_caller_gets_estimates_from_its_own_tasks_only():
 async def test_an_invalid_tree_has_no_plan():
     with pytest.raises(TreeInvalidError, match="dependency"):
         await plan(TaskService(MemoryStore()), [{"name": "a", "dependencies": ["b"]}])
+
+
+def test_conditions_count_as_true():
+    condition = {"policy": {"when": "a.x"}}
+    tasks = [
+        task("root", parent=None, executor=GROUP),
+        task("a"),
+        task("b", "a", **condition),
+        task("c", "b"),
+    ]
+    assert waves_of(tasks) == [["a"], ["b"], ["c"]]
+    assert critical_path(tasks, {"a": 1, "b": 2, "c": 3}).task_ids == ["a", "b", "c"]

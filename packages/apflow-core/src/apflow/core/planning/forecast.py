@@ -1,7 +1,7 @@
 """What a run of a tree would do: the waves in which tasks start, and the chain that takes longest. Pure.
 
 Both are found by running `Plan` without executors, so that groups and dependencies count as in a run. As many
-tasks as are ready run at once, and every task completes.
+tasks as are ready run at once, every condition is true, and every task completes.
 """
 
 from __future__ import annotations
@@ -34,11 +34,18 @@ def waves_of(tasks: Sequence[Task]) -> list[list[str]]:
     """
     plan = Plan(tasks)
     waves: list[list[str]] = []
-    while ready := plan.take_ready(len(tasks)):
+    while ready := _take_ready(plan, len(tasks)):
         waves.append(ready)
         for task_id in ready:
             plan.finish(task_id, TaskStatus.COMPLETED)
     return waves
+
+
+def _take_ready(plan: Plan, count: int) -> list[str]:
+    """Return the ids of the tasks that are ready, as if every condition was true."""
+    while plan.undecided:
+        plan.accept(plan.undecided.popleft())
+    return plan.take_ready(count)
 
 
 def critical_path(tasks: Sequence[Task], seconds: Mapping[str, float]) -> CriticalPath:
@@ -53,7 +60,7 @@ def critical_path(tasks: Sequence[Task], seconds: Mapping[str, float]) -> Critic
     running: list[tuple[float, int, str]] = []
     now, last = 0.0, None
     while True:
-        for task_id in plan.take_ready(len(tasks)):
+        for task_id in _take_ready(plan, len(tasks)):
             released_by[task_id] = last
             heapq.heappush(running, (now + seconds.get(task_id, 0.0), next(order), task_id))
         if not running:
