@@ -30,6 +30,18 @@ class Scripted:
     # A condition on a task that this one needs: "false", "invalid", or "completed" (it completed).
     when: tuple[str, str] | None = None
     trigger: str = "on_success"
+    # Of a task with `for_each`, which is a group: the script of each of its elements.
+    each: tuple[tuple[str, ...], ...] | None = None
+    allow_failures: int = 0
+    max_parallel: int | None = None
+
+    def elements(self) -> list[Scripted]:
+        """The tasks that it creates when it starts."""
+        return [
+            replace(self, id=f"{self.id}[{at}]", parent=self.id, needs=(), script=script, each=None,
+                    when=None, trigger="on_success")
+            for at, script in enumerate(self.each or ())
+        ]  # fmt: skip
 
     @property
     def expression(self) -> str | None:
@@ -80,6 +92,7 @@ class _Model:
         self.status = self.out.status
         self.started: set[str] = set()
         self.decided: set[str] = set()  # whose conditions are evaluated
+        self.created: list[Scripted] = []  # elements
 
     def run(self) -> Expected:
         self.settle()
@@ -148,7 +161,7 @@ class _Model:
     def settle(self) -> None:
         """Let everything follow that follows without a call: failures first, then groups."""
         while self.spread() or any(
-            self.move_group(task) for task in self.tasks.values() if task.script is None
+            self.move_group(task) for task in list(self.tasks.values()) if task.script is None
         ):
             pass
 
@@ -203,10 +216,17 @@ class _Model:
         if self.may_start(group):
             self.status[group.id] = "in_progress"
             self.started.add(group.id)
+            for element in group.elements():
+                self.tasks[element.id] = element
+                self.created.append(element)
+                self.status[element.id], self.out.attempts[element.id] = "pending", 0
             return True
         inner = self.below(group.id)[1:]
         if self.status[group.id] != "in_progress" or any(self.status[each] not in ENDED for each in inner):
             return False
+        failures = [each for each in inner if self.status[each] == "failed"]
+        if group.each is not None and len(failures) <= group.allow_failures:
+            inner = [each for each in inner if each not in failures]
         self.status[group.id] = self.sum_up(inner, is_cancelled=group.id in self.out.cancel_requested)
         if self.status[group.id] == "failed":
             self.out.error_type[group.id] = "ChildFailed"
@@ -243,6 +263,10 @@ class _Model:
         """Return the tolerated failures, and what lies inside those that are groups (of some tasks only)."""
         found = self.tolerated()
         groups = [each for each in found if self.tasks[each].script is None and (not among or each in among)]
+        groups += [
+            each for each, task in self.tasks.items()
+            if task.each is not None and self.status[each] == "completed" and (not among or each in among)
+        ]  # fmt: skip
         return found.union(*(self.below(group) for group in groups))
 
     def sum_up(self, among: Collection[str], *, is_cancelled: bool) -> str:
@@ -254,7 +278,8 @@ class _Model:
         return next((each for each in ("failed", "cancelled") if each in ends), "completed")
 
     def below(self, top: str) -> list[str]:
-        return below(self.scenario, top)
+        found = below(self.scenario, top)
+        return found + [task.id for task in self.created if task.parent in found or task.id == top]
 
 
 def below(scenario: Scenario, top: str) -> list[str]:
@@ -299,6 +324,13 @@ def scenarios(
             kinds = st.sampled_from(["completed", "completed", "completed", "false", "invalid"])
             when = draw(kinds), draw(st.sampled_from(task.needs))[0]
             tasks[number] = replace(task, when=when)
+    lists = 0
+    for number, task in enumerate(tasks):
+        # With a cancellation at most one: the order in which several are expanded would decide.
+        is_leaf = number not in parents and not (with_cancel and lists)
+        if is_leaf and draw(st.integers(0, 3)) == 0:
+            lists += 1
+            tasks[number] = draw(_with_list(task, with_cancel))
     if not with_always:
         tasks = [replace(task, trigger="on_failure") if task.trigger == "always" else task for task in tasks]
     callers = [task.id for task in tasks if task.script is not None]
@@ -320,6 +352,20 @@ def _tasks(draw: st.DrawFn, number: int, parents: list[int | None], with_cancel:
         max_attempts=1 if with_cancel else draw(st.integers(1, 3)),
         effect=draw(st.sampled_from(["idempotent", "idempotent", "once"])),
         trigger=draw(st.sampled_from(["on_success", "on_success", "unless_failed", "on_failure", "always"])),
+    )
+
+
+@st.composite
+def _with_list(draw: st.DrawFn, task: Scripted, with_cancel: bool) -> Scripted:
+    """Return a task with `for_each`."""
+    ends = st.sampled_from(["completed", "completed", "failed", *(["cancelled"] if with_cancel else [])])
+    scripts = st.lists(ends, min_size=1, max_size=1 if with_cancel else 3).map(tuple)
+    return replace(
+        task,
+        script=None,
+        each=tuple(draw(st.lists(scripts, max_size=4))),
+        allow_failures=draw(st.integers(0, 2)),
+        max_parallel=draw(st.none() | st.integers(1, 3)),
     )
 
 

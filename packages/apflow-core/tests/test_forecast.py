@@ -235,3 +235,22 @@ def test_conditions_count_as_true():
     ]
     assert waves_of(tasks) == [["a"], ["b"], ["c"]]
     assert critical_path(tasks, {"a": 1, "b": 2, "c": 3}).task_ids == ["a", "b", "c"]
+
+
+async def test_a_task_with_a_list_counts_as_one_and_its_template_among_what_the_tree_touches():
+    each = {
+        "name": "each",
+        "parent_id": "root",
+        "dependencies": ["list"],
+        "schemas": {"method": "forecast_works"},
+        "inputs": {"n": {"$item": "n"}, "url": "http://example.com/x", "command": {"$item": "c"}},
+        "for_each": {"items": {"$from": "list"}},
+    }
+    listed = {"name": "list", "parent_id": "root", "schemas": {"method": "forecast_works"}}
+    found = await TaskService(MemoryStore()).plan([{"name": "root"}, listed, each])
+    assert found["waves"] == [["list"], ["each"]]
+    assert found["problems"] == []
+    assert found["critical_path"] == ["list", "each"]
+    assert found["capabilities"]["executors"] == ["forecast_works"]
+    assert found["capabilities"]["hosts"] == ["example.com"]
+    assert found["capabilities"]["undetermined"] == ["each.inputs.command"]

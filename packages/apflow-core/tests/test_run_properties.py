@@ -45,22 +45,30 @@ def as_array(scenario: Scenario, turns: list[int]) -> list[dict[str, Any]]:
     caller, target = scenario.cancel or (None, None)
     array: list[dict[str, Any]] = []
     for number, task in enumerate(scenario.tasks):
-        inputs = {"script": task.script, "turns": turns[number % len(turns)]}
+        script = task.script if task.each is None else {"$item": "@"}
+        inputs = {"script": script, "turns": turns[number % len(turns)]}
         if task.id == caller:
             inputs["cancel"] = target
         array.append(
             {
                 "id": task.id,
-                "name": "group" if task.script is None else "scripted",
+                "name": "group" if task.script is None and task.each is None else "scripted",
                 "parent_id": task.parent,
                 "priority": task.priority,
                 "dependencies": [{"id": need, "required": required} for need, required in task.needs],
-                "inputs": {} if task.script is None else inputs,
+                "inputs": {} if task.script is None and task.each is None else inputs,
                 "policy": {
                     "retry": {"max_attempts": task.max_attempts, "delay": 0},
                     "effect": task.effect,
                     "when": task.expression,
                     "trigger": task.trigger,
+                    "for_each": None
+                    if task.each is None
+                    else {
+                        "items": task.each,
+                        "allow_failures": task.allow_failures,
+                        "max_parallel": task.max_parallel,
+                    },
                 },
             }
         )
@@ -87,16 +95,16 @@ async def run(scenario: Scenario, turns: list[int], width: int) -> tuple[Any, li
 
 def check(scenario: Scenario, expected: Expected, turns: list[int], width: int) -> None:
     tasks, events, heard = asyncio.run(run(scenario, turns, width))
-    assert {task.id: str(task.status) for task in tasks} == expected.status
-    assert {task.id: task.attempts for task in tasks} == expected.attempts
+    assert {task.key: str(task.status) for task in tasks} == expected.status
+    assert {task.key: task.attempts for task in tasks} == expected.attempts
     for task in tasks:
         if task.status == "skipped":
             assert task.error.startswith("Skipped, because ") and task.started_at is None
-    error_types = {task.id: task.result["error_type"] for task in tasks if task.id in expected.error_type}
+    error_types = {task.key: task.result["error_type"] for task in tasks if task.key in expected.error_type}
     assert error_types == expected.error_type
     summary = tree_status(tasks)
     assert (str(summary.status), summary.progress) == (expected.tree_status, 1.0)
-    assert set(summary.tolerated) == expected.tolerated
+    assert {task.key for task in tasks if task.id in summary.tolerated} == expected.tolerated
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     assert [event.to_dict() for event in heard if event.sequence] == [event.to_dict() for event in events]
     assert events[-1].type in FINAL and events[-1].status == expected.tree_status

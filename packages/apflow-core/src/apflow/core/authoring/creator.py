@@ -24,6 +24,7 @@ from apflow.core.model.tree import TaskTreeNode
 from apflow.core.payload.inputs import remap_references
 from apflow.core.permissions.origin import as_json, with_author
 from apflow.core.permissions.secret_policy import Author
+from apflow.core.planning.fan_out import remap_for_each
 from apflow.core.planning.plan import choose_executor
 from apflow.core.settings import get_settings
 from apflow.core.store.base import TaskStore, Transition
@@ -370,6 +371,7 @@ def with_ids(tasks: Sequence[Task], ids: Sequence[str]) -> list[Task]:
             parent_id=None if task.parent_id is None else real[task.parent_id],
             dependencies=[_renamed(each, real) for each in task.dependencies],
             inputs=remap_references(task.inputs, real),
+            policy=remap_for_each(task.policy, real),
         )
         for task in tasks
     ]

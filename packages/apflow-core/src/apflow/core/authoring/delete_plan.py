@@ -7,6 +7,7 @@ from typing import Final, cast
 
 from apflow.core.errors import ConflictError
 from apflow.core.model.budget import RECORDS
+from apflow.core.model.for_each import has_for_each
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, task_label
 from apflow.core.model.tree_index import TreeIndex
@@ -151,6 +152,9 @@ def _faults(index: TreeIndex, doomed: Sequence[str], force: bool) -> list[str]:
     gone = set(doomed)
     root = index.by_id[index.by_id[doomed[0]].root_id]
     faults = ["a run of its tree is requested (cancel it first)"] if root.run_requested_at is not None else []
+    parent = index.by_id.get(index.by_id[doomed[0]].parent_id or "")
+    if parent is not None and has_for_each(parent):
+        faults.append(f"it is an element of {task_label(parent)} (delete that, or fork the tree)")
     for each in doomed:
         task = index.by_id[each]
         if TaskStatus.is_active(task.status):

@@ -11,9 +11,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_BUDGET, MAX_ERROR_TYPES, MAX_SECONDS, MAX_TAGS
+from apflow.core.bounds import (
+    MAX_ATTEMPTS,
+    MAX_BACKOFF,
+    MAX_BUDGET,
+    MAX_COUNT,
+    MAX_ERROR_TYPES,
+    MAX_SECONDS,
+    MAX_TAGS,
+)
 from apflow.core.errors import InvalidInputError, QueryError
 from apflow.core.model.budget import AMOUNTS, MEMBERS, ON_EXCEED
+from apflow.core.model.for_each import MAX_ITEMS
 from apflow.core.model.ids import fault_of_extension_id
 from apflow.core.model.tags import fault_of_tag
 from apflow.core.model.task import EFFECTS, PUBLIC_FIELDS, TRIGGERS, Json
@@ -21,7 +30,7 @@ from apflow.core.payload.condition import MAX_LENGTH, read_condition
 from apflow.core.payload.inputs import find_references
 from apflow.core.payload.json_value import clean_text, dumps, encode
 from apflow.core.payload.secrets import refuse_masked
-from apflow.core.settings import Settings
+from apflow.core.settings import Settings, get_settings
 
 MAX_TEXT = 255  # characters of an id; longer ones would not fit the index of every database
 MAX_KEYS = 10  # that a message lists
@@ -32,7 +41,8 @@ NEAR_COST = 2_000_000  # of which difflib compares ten in a microsecond
 # What an array may say of a task. `status` and `result` only of work that is done already: copies do that.
 KEYS = (
     "id", "key", "name", "parent_id", "user_id", "priority", "dependencies", "inputs", "params", "schemas",
-    "policy", "budget", "when", "trigger", "label", "tags", "status", "result", "original_task_id",
+    "policy", "budget", "when", "trigger", "for_each", "label", "tags", "status", "result",
+    "original_task_id",
 )  # fmt: skip
 
 # Fields that only the engine sets. Output of apflow can be given back as input: these are ignored in it.
@@ -58,6 +68,10 @@ _MEANT = {
     "if": "when",
     "condition": "when",
     "trigger_rule": "trigger",
+    "foreach": "for_each",
+    "map": "for_each",
+    "with_items": "for_each.items",
+    "max_parallel": "for_each.max_parallel",
     "depends_on": "dependencies",
     "after": "dependencies",
     "needs": "dependencies",
@@ -342,13 +356,55 @@ def read_budget(value: object, name: str, where: str, faults: Violations) -> dic
     return budget
 
 
+def read_for_each(value: object, name: str, where: str, faults: Violations) -> dict[str, Json] | None:
+    """Read `for_each`: the list and its bounds. The tasks of `for_each.tasks` are read with their array."""
+    before = faults.count
+    given = _members(value, name, FOR_EACH, where, faults)
+    read: dict[str, Json] = {}
+    for key, each in given.items():
+        if key == "items":
+            read[key] = _read_items(each, f"{name}.items", where, faults)
+        elif key == "tasks":
+            if not isinstance(each, list | tuple) or not cast("Sequence[Json]", each):
+                faults.add(where, f"{name}.tasks must be an array of tasks: the tree of an element.")
+            read[key] = read_json(cast("object", each), f"{name}.tasks", where, get_settings(), faults)
+        elif not _is_fan_out_bound(key, each):
+            faults.add(where, f"{name}.{key} must be {_FAN_OUT[key]}, not {shown(each)}.")
+        else:
+            read[key] = each
+    if faults.count == before and "items" not in given:
+        advice = 'a list, or a reference to one: {"$from": "TASK", "path": "rows"}'
+        faults.add(where, f"{name} must have items: {advice}.")
+    items, most = read.get("items"), read.get("max_items", MAX_ITEMS)
+    if faults.count == before and isinstance(items, list):
+        count = len(cast("list[Json]", items))
+        if count > most:
+            faults.add(where, f"{name}.items has {count:,} items, more than max_items, {most:,}. Raise it.")
+    return read if faults.count == before else None
+
+
+def _read_items(value: object, name: str, where: str, faults: Violations) -> Json:
+    names = set(cast("Mapping[str, Json]", value)) if isinstance(value, Mapping) else set[str]()
+    is_reference = any(first in names and names <= {first, *more} for first, more in _LISTS)
+    if not is_reference and not isinstance(value, list | tuple):
+        advice = 'a list, {"$from": "TASK", "path": "rows"}, or {"$item": PATH} inside of for_each.tasks'
+        faults.add(where, f"{name} must be {advice}, not {shown(cast('object', value))}.")
+        return None
+    return read_json(cast("object", value), name, where, get_settings(), faults)
+
+
+_LISTS = (("$from", ("path", "default")), ("$item", ("of", "default")))
+
+
 # What an entry may also have beside `policy`. Its place is `policy` all the same.
 BESIDE_POLICY: Mapping[str, Callable[[object, str, str, Violations], Json]] = {
     "budget": read_budget,
     "when": read_when,
     "trigger": read_trigger,
+    "for_each": read_for_each,
 }
 POLICY = ("timeout", "retry", "effect", *BESIDE_POLICY)
+FOR_EACH = ("items", "batch", "max_items", "max_parallel", "allow_failures", "collect", "tasks")
 
 
 def _is_limit(name: str, value: object) -> bool:
@@ -424,4 +480,28 @@ _RETRY: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "max_delay": (_is_wait, _WAIT),
     "jitter": (lambda value: isinstance(value, bool), "true or false"),
     "on": (_is_error_list, f"a list of up to {MAX_ERROR_TYPES} error types"),
+}
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_COUNT
+
+
+def _is_fan_out_bound(key: str, value: object) -> bool:
+    if key == "collect":
+        return isinstance(value, bool)
+    if key != "allow_failures":
+        return _is_positive(value)
+    if isinstance(value, float):
+        return 0 <= value < 1
+    return value == 0 or _is_positive(value)
+
+
+_COUNT = f"an integer from 1 to {MAX_COUNT:,}"
+_FAN_OUT: Mapping[str, str] = {
+    "batch": _COUNT,
+    "max_items": _COUNT,
+    "max_parallel": _COUNT,
+    "allow_failures": "a share from 0 to below 1, such as 0.1, or a number of elements",
+    "collect": "true or false",
 }

@@ -211,6 +211,9 @@ class Driver:
         batch = ChangeSet(root.id, active_runs.owner_id(), utc_now())
         is_known = registry.executor_is_known
         scope = begin_run(tasks, root, batch, named_id=named_id, force=force, is_known=is_known)
+        if batch.removed:
+            gone = set(batch.removed)
+            tasks[:] = [task for task in tasks if task.id not in gone]
         if not has_work(tasks, scope):
             return None
         return self._make(tasks, scope, batch)

@@ -30,10 +30,12 @@ from apflow.core.engine.store_retry import CALLER_TIMEOUT_SECONDS, Patience
 from apflow.core.errors import ConflictError, OwnerLostError
 from apflow.core.events.bus import EventBus
 from apflow.core.events.log_writer import log_writer_of
+from apflow.core.extensions.registry import executor_is_known
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Task, utc_now
 from apflow.core.model.tree import TreeSummary
 from apflow.core.planning.change_set import ChangeSet
+from apflow.core.planning.fan_out import FanOutLimits
 from apflow.core.planning.run_events import (
     CancelAgain,
     CancelCall,
@@ -99,6 +101,12 @@ class TreeRun:
             effect=context.effect,
             has_post_hooks=context.hooks.has_post,
             has_tree_hooks=bool(context.hooks.tree),
+            fan_out=FanOutLimits(
+                max_tasks=context.settings.max_tasks,
+                max_result_bytes=context.settings.max_result_bytes,
+                max_referenced_bytes=context.settings.max_referenced_bytes,
+                is_known=executor_is_known,
+            ),
         )
         self._mailbox = Mailbox()
         self._calls = CallLimiter(context, slots, limit, self._mailbox.wake)

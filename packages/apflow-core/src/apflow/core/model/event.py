@@ -20,7 +20,7 @@ class EventType(StrEnum):
     TREE_STARTED = "tree_started"
     """A run of the tree was requested."""
     TASK_CREATED = "task_created"
-    """The task was stored."""
+    """The task was stored: with its tree, or as an element of a list while the tree runs."""
     TASK_STARTED = "task_started"
     """An attempt of the task begins."""
     PROGRESS = "progress"

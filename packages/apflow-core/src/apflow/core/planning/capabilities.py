@@ -7,13 +7,16 @@ What a result or a secret fills in is known only in the run: such an input is li
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 from urllib.parse import urlsplit
 
+from apflow.core.model.for_each import has_for_each
 from apflow.core.model.task import GROUP, Json, Task
 from apflow.core.payload.secrets import named_secrets
+from apflow.core.planning.fan_out import templates_within
+from apflow.core.planning.plan import choose_executor
 
 HOST_INPUTS: Final = ("url", "base_url", "api_base", "server", "host")
 COMMAND_INPUTS: Final = ("command",)
@@ -40,16 +43,20 @@ class Capabilities:
         return {name: list(getattr(self, name)) for name in names}
 
 
-def capabilities_of(tasks: Sequence[Task]) -> Capabilities:
-    """Return what the tasks of a tree may touch.
+def capabilities_of(tasks: Sequence[Task], is_known: Callable[[str], bool] = lambda _: False) -> Capabilities:
+    """Return what the tasks of a tree may touch, and the elements of their lists.
 
     Args:
         tasks: with `executor` decided.
+        is_known: returns whether this process knows an executor id, for the tasks of templates.
     """
     found = Capabilities()
-    for task in tasks:
-        if task.executor not in (None, GROUP):
-            found.executors[str(task.executor)] = None
+    for task in [*tasks, *templates_within(tasks)]:
+        if has_for_each(task):
+            continue  # its template is among the tasks
+        executor = task.executor or choose_executor(task, is_known)
+        if executor not in (None, GROUP):
+            found.executors[str(executor)] = None
         for name in (*named_secrets(task.inputs), *named_secrets(task.params)):
             found.secrets[name] = None
         _look_at_inputs(task, found)

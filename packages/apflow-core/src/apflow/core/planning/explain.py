@@ -5,10 +5,12 @@ Pure: the explanation depends only on the tasks of the tree and on the arguments
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from apflow.core.model.for_each import ForEach, has_for_each
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Json, Task, has_own_key
 from apflow.core.model.tree import error_type, tree_status
@@ -127,12 +129,36 @@ class _Question:
             self._say(
                 f"It waits for attempt {self.task.attempts + 1}, at {self.task.not_before:%H:%M:%S} UTC."
             )
+        elif has_for_each(self.task):
+            self._say_elements()
         elif self.task.executor == GROUP:
             self._say(f"It is a group and waits for what is in it: {self._below()}.")
         elif self.is_driven:
             self._say(f"It is running, attempt {self.task.attempts}.")
         self._say_trees()
         self._say_abandoned()
+
+    def _say_elements(self) -> None:
+        """Count the elements of the list by how they ended."""
+        elements = [self.index.by_id[each] for each in self.index.children.get(self.task.id, ())]
+        states = Counter(each.status for each in elements)
+        ended = sum(count for status, count in states.items() if TaskStatus.is_terminal(status))
+        parts = [f"{states[each]:,} {each.replace('_', ' ')}" for each in TaskStatus if states[each]]
+        shown = f" ({', '.join(parts)})" if parts else ""
+        self._say(f"{ended:,} of the {len(elements):,} elements of its list have ended{shown}.")
+        failed = [each for each in elements if each.status == TaskStatus.FAILED]
+        for_each = ForEach.of(self.task)
+        if failed and for_each is not None:
+            self._say(f"{for_each.allowed(len(elements)):,} may fail. Failed: {_named(failed)}.")
+
+    def _say_held_back(self) -> None:
+        """Name the limit of elements in progress, if the task is an element and there is one."""
+        parent = self.index.by_id.get(self.task.parent_id or "")
+        limit = None if parent is None else parent.policy.get("for_each", {}).get("max_parallel")
+        if parent is not None and limit is not None:
+            self._say(
+                f"At most {limit:,} elements of {_label(parent)} are in progress at once (max_parallel)."
+            )
 
     def _say_trees(self) -> None:
         for tree in self.trees:
@@ -151,13 +177,12 @@ class _Question:
     def _pending(self) -> None:
         if self.root.run_requested_at is None:
             self._say("No run of its tree is requested.", f"apflow tasks execute {self.root.id}")
-        elif self.root.run_scope is not None and self.task.id not in self.root.run_scope:
+        elif not self._is_in_scope():
             self._say("The requested run leaves it out.", f"apflow tasks execute {self.task.id}")
         waits_for = self._waits_for()
         if waits_for:
             self._say(f"It waits for {_named(waits_for)}.")
-        if self.task.policy.get("when"):
-            self._say(f"It is skipped if its condition is false then: {self.task.policy['when']}")
+        self._say_what_follows()
         if self.task.not_before is not None:
             self._say(f"It waits for its retry, not before {self.task.not_before:%H:%M:%S} UTC.")
         wanted = self._executor()
@@ -168,7 +193,25 @@ class _Question:
         if self.root.run_requested_at is not None:
             if self.is_driven and not waits_for:
                 self._say("It is ready and waits for a free slot.")
+                self._say_held_back()
             self._say_abandoned()
+
+    def _say_what_follows(self) -> None:
+        """Add what the task does when it no longer waits."""
+        if self.task.policy.get("when"):
+            self._say(f"It is skipped if its condition is false then: {self.task.policy['when']}")
+        if has_for_each(self.task) and self.task.id not in self.index.children:
+            self._say("The elements of its list are created when it starts.")
+
+    def _is_in_scope(self) -> bool:
+        """Return whether the requested run includes the task, or created it."""
+        scope = self.root.run_scope
+        above = (self.index.by_id[each] for each in self.index.ancestors(self.task.id))
+        return (
+            scope is None
+            or self.task.id in scope
+            or any(has_for_each(each) and each.id in scope for each in above)
+        )
 
     def _waits_for(self) -> list[Task]:
         needed = (self.index.by_id.get(each["id"]) for each in self.task.dependencies)
@@ -176,6 +219,8 @@ class _Question:
 
     def _executor(self) -> str | None:
         """Return the id of the executor, stored or still to be chosen; None for a group."""
+        if has_for_each(self.task):
+            return None
         if self.task.executor is not None:
             return None if self.task.executor == GROUP else self.task.executor
         named = self.task.params.get("executor_id") or self.task.schemas.get("method")

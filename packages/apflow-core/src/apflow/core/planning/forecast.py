@@ -1,7 +1,8 @@
 """What a run of a tree would do: the waves in which tasks start, and the chain that takes longest. Pure.
 
 Both are found by running `Plan` without executors, so that groups and dependencies count as in a run. As many
-tasks as are ready run at once, every condition is true, and every task completes.
+tasks as are ready run at once, every condition is true, and every task completes. A task with `for_each`
+counts as one task, because the length of its list is not known.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def waves_of(tasks: Sequence[Task]) -> list[list[str]]:
     Within a wave they are in the order of their start. Groups and tasks that have ended are left out.
 
     Args:
-        tasks: a whole tree in order of position, with `executor` decided.
+        tasks: a whole tree in order of position, with `executor` decided, and each with `for_each` as one
+            task; see `without_items`.
     """
     plan = Plan(tasks)
     waves: list[list[str]] = []

@@ -32,6 +32,7 @@ EXECUTOR_NOT_FOUND: Final = "ExecutorNotFound"
 DEPENDENCY_FAILED: Final = "DependencyFailed"
 CHILD_FAILED: Final = "ChildFailed"
 CONDITION_INVALID: Final = "ConditionInvalid"
+FOR_EACH_INVALID: Final = "ForEachInvalid"
 INTERRUPTED: Final = "Interrupted"
 RETURNED_FAILURE: Final = "ReturnedFailure"  # a returned {"status": "failed"} that names no error_type
 NOT_SERIALIZABLE: Final = "ResultNotSerializable"
@@ -43,7 +44,9 @@ CONDITION_FALSE: Final = "ConditionFalse"
 DEPENDENCY_SKIPPED: Final = "DependencySkipped"
 NOTHING_FAILED: Final = "NothingFailed"
 
-NEVER_RETRIED: Final = frozenset({INTERRUPTED, DEPENDENCY_FAILED, CHILD_FAILED, CONDITION_INVALID})
+NEVER_RETRIED: Final = frozenset(
+    {INTERRUPTED, DEPENDENCY_FAILED, CHILD_FAILED, CONDITION_INVALID, FOR_EACH_INVALID}
+)
 # Errors that a retry does not fix. A policy can still name them.
 _RETRIED_BY_NAME_ONLY: Final = frozenset(
     {VALIDATION_ERROR, EXECUTOR_NOT_FOUND, NOT_SERIALIZABLE, TOO_LARGE, INVALID}

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from apflow.core.model.event import EventType
+from apflow.core.model.for_each import has_for_each
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Json, Task
 from apflow.core.planning.change_set import ChangeSet
+from apflow.core.planning.fan_out import templates_within
 from apflow.core.planning.outcome import INTERRUPTED, cancelled, failed, interrupted
 from apflow.core.planning.plan import choose_executor
 from apflow.core.planning.rerun import plan_rerun
+from apflow.core.planning.scope import in_scope_ids
 
 PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
 
@@ -47,6 +50,11 @@ def request_run(
     by_id = {task.id: task for task in tasks}
     for task_id in rerun.reset:
         batch.reset(by_id[task_id])
+    batch.removed.extend(rerun.removed)
+    for task_id in rerun.removed:
+        batch.moves.pop(task_id, None)  # the choice of its executor
+    for task_id in rerun.emptied:
+        batch.put(by_id[task_id], {}, {"has_children": False})
     expects: dict[str, Json] = {"run_requested_at": root.run_requested_at, "run_ended_at": root.run_ended_at}
     sets: dict[str, Json] = {
         "run_requested_at": batch.now,
@@ -106,10 +114,8 @@ def decide_executors(
 
 def in_scope(tasks: Sequence[Task], scope: Sequence[str] | None) -> Sequence[Task]:
     """Return the tasks of a run's scope; None means all of them."""
-    if scope is None:
-        return tasks
-    within = set(scope)
-    return [task for task in tasks if task.id in within]
+    within = in_scope_ids(tasks, scope)
+    return tasks if within is None else [task for task in tasks if task.id in within]
 
 
 def has_work(tasks: Sequence[Task], scope: Sequence[str] | None) -> bool:
@@ -122,9 +128,10 @@ def missing_executors(
 ) -> list[str]:
     """Return the executor ids that this process lacks for the scope, and names of tasks without executor."""
     missing: dict[str, None] = {}
-    for task in in_scope(tasks, scope):
-        if task.status in TERMINAL:
-            continue
+    waiting = [task for task in in_scope(tasks, scope) if task.status not in TERMINAL]
+    parents = {task.parent_id for task in tasks}
+    creating = [task for task in waiting if has_for_each(task) and task.id not in parents]
+    for task in [*waiting, *templates_within(creating)]:
         executor = task.executor or choose_executor(task, is_known) or task.name
         if executor != GROUP and not is_known(executor):
             missing[executor] = None

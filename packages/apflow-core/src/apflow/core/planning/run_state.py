@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar, cast
@@ -172,6 +172,14 @@ class RunState(Generic[CallT]):
         self.retrying.clear()
         self.plan = Plan(self.tasks, self.scope)
 
+    def add(self, tasks: Sequence[Task]) -> None:
+        """Add new tasks, in order of position, to the tree. The plan has its own method."""
+        self.tasks.extend(tasks)
+        self.by_id.update((task.id, task) for task in tasks)
+        for parent_id, ids in children_by_parent(tasks).items():
+            self.by_id[parent_id].has_children = True
+            self.children.setdefault(parent_id, []).extend(ids)
+
     def has_ended(self, task: Task) -> bool:
         """Whether a task has ended or is outside the scope of this run."""
-        return task.status in TERMINAL or (self.scope is not None and task.id not in self.scope)
+        return task.status in TERMINAL or not self.plan.nodes[task.id].in_scope

@@ -12,12 +12,14 @@ from apflow.core.authoring.array_validation import check_array
 from apflow.core.authoring.run_check import check_runnable
 from apflow.core.errors import ApflowError, SecretNotFoundError, SecretRefusedError
 from apflow.core.extensions.registry import executor_is_known
+from apflow.core.model.for_each import has_for_each
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Json, Task
 from apflow.core.model.usage import UsageQuery
 from apflow.core.payload.secrets import find_secret
 from apflow.core.permissions.secret_policy import Author, secret_policy
 from apflow.core.planning.capabilities import capabilities_of
+from apflow.core.planning.fan_out import without_items
 from apflow.core.planning.forecast import CriticalPath, critical_path, waves_of
 from apflow.core.planning.plan import choose_executor
 from apflow.core.plugins import without_paths
@@ -61,7 +63,7 @@ class PlanService(Access):
         seconds = {task_id: each.seconds for task_id, each in estimates.items() if each.seconds is not None}
         waves, path = await asyncio.to_thread(_forecast, planned, seconds)
         problems = await asyncio.to_thread(check_runnable, planned)  # calls code of executors
-        capabilities = capabilities_of(planned)
+        capabilities = capabilities_of(planned, executor_is_known)
         authors = None if self.author is None else (self.author,)
         secrets = await asyncio.to_thread(_secrets, list(capabilities.secrets), authors)
         by_id = {task.id: task for task in planned}
@@ -119,14 +121,15 @@ class PlanService(Access):
 
 def _forecast(tasks: Sequence[Task], seconds: Mapping[str, float]) -> tuple[list[list[str]], CriticalPath]:
     """Return the waves and the critical path; without any duration, the path with the most tasks."""
-    return waves_of(tasks), critical_path(tasks, seconds or {task.id: 1.0 for task in tasks})
+    counted = [without_items(task) if has_for_each(task) else task for task in tasks]
+    return waves_of(counted), critical_path(counted, seconds or {task.id: 1.0 for task in tasks})
 
 
 def _step(task: Task, wave: int, by_id: Mapping[str, Task], estimate: Estimate) -> dict[str, Json]:
     return {
         "key": task.key,
         "name": task.name,
-        "executor": task.executor,
+        "executor": "for_each" if has_for_each(task) else task.executor,
         "wave": wave,
         "priority": task.priority,
         "dependencies": [by_id[each["id"]].key for each in task.dependencies],
