@@ -44,7 +44,15 @@ def register(history: History, stop: Stop) -> None:
             await asyncio.Event().wait()
             raise AssertionError("that event is never set")
 
-    for executor in (Noting, Flaky, Holding):
+    class Counting(Noting):
+        id = "count"
+        description = "Returns a list"
+
+        async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
+            await super().execute(inputs)
+            return {"rows": [{"number": number} for number in range(inputs["count"])]}
+
+    for executor in (Noting, Flaky, Holding, Counting):
         executor_register()(executor)
     register_hooks(history, stop)
 
