@@ -17,6 +17,7 @@ def rows(is_quick: bool) -> Mapping[str, Measure]:
     if is_quick:
         return {
             "fan_out_1000": partial(running.fan_out, 1000),
+            "for_each_1000": partial(running.for_each, 1000),
             "logging_1000": partial(running.logging_tasks, 1000, 10),
             "chain_50": partial(running.chain, 50),
             "latency": partial(running.latency, 20),
@@ -36,6 +37,8 @@ def rows(is_quick: bool) -> Mapping[str, Measure]:
         }
     return {
         "fan_out_1000": partial(running.fan_out, 1000),
+        "for_each_1000": partial(running.for_each, 1000),
+        "for_each_10000": partial(running.for_each, 10_000),
         "fan_out_10000": partial(running.fan_out, 10_000),
         "fan_out_100000": partial(running.fan_out, 100_000),
         "logging_1000": partial(running.logging_tasks, 1000, 10),

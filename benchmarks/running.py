@@ -92,6 +92,34 @@ def fan_out(count: int) -> list[Line]:
     return [asyncio.run(measure())]
 
 
+async def create_and_run_whole(store: TaskStore, array: Array) -> float:
+    """Store a tree and run it; return the seconds of both."""
+    begin = perf_counter()
+    tree = await created(store, array)
+    await TaskManager(store).distribute_task_tree(tree)
+    elapsed = perf_counter() - begin
+    assert tree["status"] == "completed"
+    return elapsed
+
+
+def for_each(count: int) -> list[Line]:
+    """Measure what an element of a list costs, from the array to the end of the run."""
+
+    async def measure() -> Line:
+        times: list[float] = []
+        floors: list[float] = []
+        for _ in range(max(1, min(5, 50_000 // count))):  # in turn: other work on the machine affects both
+            async with fresh_store() as store:
+                floors.append(await create_and_run_whole(store, trees.listed(count)))
+            async with fresh_store() as store:
+                times.append(await create_and_run_whole(store, trees.for_each(count)))
+        about = f"one of {count:,} elements, created and run; floor: the same tasks in the array"
+        name = f"for_each_{count}"
+        return Line(name, min(times) / count * 1000, min(floors) / count * 1000, "ms", about)
+
+    return [asyncio.run(measure())]
+
+
 def chain(count: int) -> list[Line]:
     """Measure one step of a chain."""
 

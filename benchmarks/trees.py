@@ -18,6 +18,7 @@ LOG = "benchmark_log"
 SLEEP = "benchmark_sleep"
 WHEN = "benchmark_when"
 LARGE = "benchmark_large"
+ITEMS = "benchmark_items"
 
 
 def now() -> float:
@@ -86,6 +87,20 @@ class When(BaseTask):
 
 
 @executor_register()
+class Items(BaseTask):
+    """Returns a list of a given length."""
+
+    id = ITEMS
+    name = "Items"
+    description = "Returns a list"
+    effect = "pure"
+
+    async def execute(self, inputs: dict[str, Json]) -> list[dict[str, Json]]:
+        """Return `count` items."""
+        return [{"number": number} for number in range(inputs["count"])]
+
+
+@executor_register()
 class Large(BaseTask):
     """Returns a string of a given size."""
 
@@ -120,6 +135,46 @@ def fan_out(
         "dependencies": [{"id": leaf["id"], "required": True} for leaf in leaves],
     }
     return [root, *leaves]
+
+
+def for_each(count: int, executor: str = NOTHING) -> list[dict[str, Json]]:
+    """Return a task that gives a list of `count` items, and one that creates an element for each of them."""
+    return [
+        {"id": "root", "name": "root"},
+        {
+            "id": "list",
+            "name": "list",
+            "parent_id": "root",
+            "schemas": {"method": ITEMS},
+            "inputs": {"count": count},
+        },
+        {
+            "id": "each",
+            "name": "each",
+            "parent_id": "root",
+            "dependencies": ["list"],
+            "schemas": {"method": executor},
+            "inputs": {"number": {"$item": "number"}},
+            "for_each": {"items": {"$from": "list"}, "max_items": count},
+        },
+    ]
+
+
+def listed(count: int, executor: str = NOTHING) -> list[dict[str, Json]]:
+    """Return the tree that `for_each` makes, as an array: the same tasks, in a group."""
+    group: dict[str, Json] = {"id": "each", "name": "each", "parent_id": "root", "dependencies": ["list"]}
+    leaves: list[dict[str, Json]] = [
+        {
+            "id": f"each[{n}]",
+            "name": "each",
+            "parent_id": "each",
+            "dependencies": ["each"],
+            "schemas": {"method": executor},
+            "inputs": {"number": n},
+        }
+        for n in range(count)
+    ]
+    return [*for_each(count)[:2], group, *leaves]
 
 
 def group(count: int) -> list[dict[str, Json]]:

@@ -7,14 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from peers.apflowserver import wait_for
 from peers.strangehttp import Answer, answer, die, hang, result, strange_peer
 
-PROMPTLY = 10.0  # seconds, of which a busy machine needs most to end a process
+END_SECONDS = 30.0  # much less than what the command would wait for its server
 CREATED = result({"id": "far", "ids": {}, "name": "far_say", "status": "pending", "children": []})
 
 
@@ -39,14 +38,12 @@ def start(folder: Path, url: str, *arguments: str) -> subprocess.Popen[str]:
 
 def interrupted(process: subprocess.Popen[str]) -> str:
     """Press Ctrl-C; return what the command says, which must end soon, with 130."""
-    pressed = time.monotonic()
     process.send_signal(signal.SIGINT)
     try:
-        out, said = process.communicate(timeout=60)
+        out, said = process.communicate(timeout=END_SECONDS)
     finally:
         process.kill()
     assert (process.returncode, out) == (130, ""), said
-    assert time.monotonic() - pressed < PROMPTLY
     assert "Traceback" not in said
     return said
 

@@ -237,10 +237,8 @@ async def test_after_a_kill_another_process_goes_on_and_runs_nothing_twice(
     await until_ended(db, "done")
     second = processes.start()
     first.kill()
-    killed_at = asyncio.get_running_loop().time()
-    await processes.until("begin", 2)
-    waited = asyncio.get_running_loop().time() - killed_at
-    assert waited < LEASE + 2 + 8  # on a machine that has other things to do
+    async with asyncio.timeout(LEASE + 30):
+        await processes.until("begin", 2)
     processes.open("cut")
     ended = await until_ended(db)
     assert ended.result["pid"] == second.pid

@@ -40,7 +40,9 @@ def edit(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
-@pytest.mark.parametrize("name", ["check_packages", "sync", "bump", "constraints", "new_package"])
+@pytest.mark.parametrize(
+    "name", ["check_packages", "sync", "bump", "constraints", "new_package", "asserted_times"]
+)
 def test_the_repository_as_it_is_passes(repository: Path, name: str):
     checked = tool(repository, name, "--check")
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
@@ -70,6 +72,40 @@ def test_what_a_docstring_must_say_is_found(tmp_path: Path):
     command = [sys.executable, "-c", program, str(ROOT / "tools"), str(tmp_path)]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["data", "limit", "ValueError"]
+
+
+TIMED = """
+import time
+
+def test_a_bound():
+    began = time.monotonic()
+    assert time.monotonic() - began < 5
+
+async def test_a_name_of_a_bound():
+    began = time.perf_counter()
+    taken = time.perf_counter() - began
+    assert "x" and LIMIT + 2 >= taken
+
+def test_a_ratio():
+    def seconds():
+        began = time.process_time()
+        return time.process_time() - began
+    assert seconds() < 40 * seconds()
+    taken = time.monotonic() - 1
+    assert taken < 40 * seconds()
+
+def test_a_lower_bound():
+    began = time.monotonic()
+    assert time.monotonic() - began >= 0.2
+"""
+
+
+def test_a_test_that_asserts_a_time_is_noticed(repository: Path):
+    (repository / CORE / "tests" / "test_timed.py").write_text(TIMED)
+    checked = tool(repository, "asserted_times", "--check")
+    assert checked.returncode == 1
+    found = [line.split()[1] for line in checked.stdout.splitlines() if "test_timed" in line]
+    assert found == ["test_a_bound", "test_a_name_of_a_bound"]
 
 
 def test_a_file_in_the_shared_namespace_is_noticed(repository: Path):

@@ -108,6 +108,20 @@ FRAMES: dict[str, Frame] = {
         },
     ),
     "how-to/embed": Frame(elsewhere={"": "test_embedding.py"}),
+    "how-to/ask-for-an-approval": Frame(
+        before="""cat > release.yaml <<'END'
+- id: ask
+  name: approval_executor
+  inputs:
+    question: May this build be released?
+    form: {properties: {window: {type: string, enum: [day, night]}}, required: [window]}
+END
+background apflow worker
+apflow run flow --tasks-file release.yaml --background
+waits 'apflow approvals list | grep ask > /dev/null'
+""",
+        after="waits 'apflow tasks get ask | grep completed > /dev/null'",
+    ),
     "how-to/follow-trees-from-outside": Frame(
         before=EXECUTORS + tree("nightly.yaml") + ran("nightly.yaml") + "receiver; serving apflow serve",
         between={"--webhook": "ended apflow", "APFLOW_WEBHOOK_URL": "rm received"},
@@ -223,6 +237,10 @@ END
     ),
     "how-to/submit-work": Frame(before=EXECUTORS + tree("tree.yaml"), after=COMPLETED),
     "how-to/test-plugins": Frame(after="pytest -q page.py"),
+    "how-to/test-your-store": Frame(
+        values={"--minutes 5": "--minutes 0.05"},
+        not_run={"--minutes 60": "an hour on a server; faults/test_torture.py runs a shorter one"},
+    ),
     "how-to/test-your-trees": Frame(after="pytest -q page.py"),
     "how-to/upgrade": Frame(
         before=EXECUTORS + tree("tree.json") + ran("tree.json"),

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusterkit.checks import Evidence, faults, restarts
-from clusterkit.cluster import a_cluster
-from clusterkit.trees import make
+
+from apflow.testing.torture.checks import Evidence, faults, restarts
+from apflow.testing.torture.cluster import a_cluster
+from apflow.testing.torture.trees import make
 
 A, B = 11, 22  # process ids of two workers
 

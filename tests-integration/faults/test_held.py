@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusterkit.cluster import a_cluster
-from faultkit.history import Line
 
 from apflow.testing.postgres import a_database, run_sql
 from apflow.testing.postgresserver import Server
+from apflow.testing.torture.cluster import a_cluster
+from apflow.testing.torture.history import Line
 
 HELD = 5.0  # seconds: more than two leases
 

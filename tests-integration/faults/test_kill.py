@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faultkit.checks import Evidence, check_everything
+from faultkit.checks import Evidence, check_everything, each_element_exists_once, elements_of
 from faultkit.driver import loaded, next_life, recovered, start
-from faultkit.trees import LAST, RETRYING, ROOT, TARGET
+from faultkit.trees import FAN, LAST, RETRYING, ROOT, TARGET
 from faultkit.worker import Work
 
 SEED = int(os.environ.get("APFLOW_FAULT_SEED", "2026"))
@@ -138,6 +138,27 @@ def test_killed_again_while_it_recovers_nothing_is_lost(tmp_path: Path):
 @seeded(range(SHORT, SHORT + LONG))
 def test_killed_at_many_moments_nothing_is_lost(tmp_path: Path, number: int):
     killed_at_random(number, tmp_path, again=number % 5 == 0)
+
+
+@pytest.mark.parametrize(
+    ("count", "share"),
+    [
+        (200, 0.0),  # about when the elements are created
+        (200, 0.5),
+        pytest.param(10_000, 0.0, marks=pytest.mark.faults),
+        pytest.param(10_000, 0.5, marks=pytest.mark.faults),
+    ],
+)
+def test_killed_while_a_list_runs_each_of_its_elements_ends_once(tmp_path: Path, count: int, share: float):
+    moments = random.Random(f"{SEED}/{count}/{share}")
+    work = Work(str(tmp_path), life=1, fan=count)
+    kill_after(work, 6 + int(4 * count * share), moments)
+    evidence = recovered(work)
+    check_everything(evidence)
+    each_element_exists_once(evidence, count)
+    assert evidence.found_status(FAN) != "completed"
+    if share:
+        assert 0 < sum(each["status"] == "completed" for each in elements_of(evidence.found)) < count
 
 
 def test_a_lost_change_a_second_run_and_a_revival_are_noticed(tmp_path: Path):

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from clusterkit.checks import Evidence, faults
-from clusterkit.cluster import a_cluster
 from clusterkit.scenarios import CAUGHT, END, LEASE, TIMEOUT_SECONDS, Stage, Story
 
 from apflow.testing.postgres import a_database, target_of, through
 from apflow.testing.postgresserver import Server
 from apflow.testing.proxy import a_proxy
+from apflow.testing.torture.checks import Evidence, faults
+from apflow.testing.torture.cluster import a_cluster
 
 
 def told(story: Story, server: Server, folder: Path, planted: str = "") -> Evidence:

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from clusterkit.campaign import Campaign
-from clusterkit.checks import RESTART, Evidence, faults, restarts
-from clusterkit.cluster import a_cluster
+from clusterkit.campaign import ServerCampaign
 from clusterkit.disk import a_small_disk, fill
-from clusterkit.trees import make
 from faultkit.campaigns import CAMPAIGNS
 
 from apflow.testing.postgres import a_database, run_sql, target_of, through
 from apflow.testing.postgresserver import Server, a_server
 from apflow.testing.proxy import Proxy, a_proxy
+from apflow.testing.torture.checks import RESTART, Evidence, faults, restarts
+from apflow.testing.torture.cluster import a_cluster
+from apflow.testing.torture.trees import make
 
 SEED = os.environ.get("APFLOW_FAULT_SEED", "2026")
 TIMEOUT_SECONDS = 10.0  # seconds for a server to notice that its clients have gone
@@ -40,7 +40,7 @@ def campaign(server: Server, folder: Path, name: str, counts: Mapping[str, int],
         a_proxy(target_of(url)) as proxy,
         a_cluster(folder, through(proxy.port, url)) as cluster,
     ):
-        Campaign(f"{SEED}/{name}", cluster, server, proxy, size).run(counts)
+        ServerCampaign(f"{SEED}/{name}", cluster, size, server=server, proxy=proxy).run(counts)
         evidence = cluster.evidence(url, left_at(url))
     print(told(name, evidence, proxy))
     return evidence

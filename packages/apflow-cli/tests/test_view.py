@@ -65,3 +65,20 @@ def test_a_tree_higher_than_the_terminal_shows_what_runs_and_what_failed():
     view.apply(event("task_failed", "t1", "failed", error="broken"))
     assert [row.name for row in view.visible(4)] == ["t0", "t1", "t2", "t3"]
     assert view.visible(4)[1].note == "broken"
+
+
+def test_the_elements_of_a_list_appear_below_it_and_are_counted():
+    each = task("each", status="in_progress") | {"policy": {"for_each": {"items": []}}}
+    view = View(task("root", each, task("after")))
+    for number in range(3):
+        created = {"data": {"name": "each", "parent_id": "each"}, "key": f"each[{number}]"}
+        view.apply(event("task_created", f"e{number}", "pending", **created))
+    view.apply(event("task_completed", "e0", "completed"))
+    view.apply(event("task_failed", "e1", "failed", error="no"))
+    assert [(row.name, row.depth) for row in view.visible(10)] == [
+        ("root", 0), ("each", 1), ("each (each[0])", 2), ("each (each[1])", 2), ("each (each[2])", 2),
+        ("after", 1),
+    ]  # fmt: skip
+    assert view.rows["each"].shown == "2 of 3 elements, 1 failed"
+    assert [row.name for row in view.visible(3)] == ["each", "each (each[1])"]
+    assert view.counts() == "3 pending, 1 in progress, 1 completed, 1 failed"

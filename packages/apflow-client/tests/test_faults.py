@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from typing import Any
 
 import pytest
@@ -69,10 +69,9 @@ async def test_a_retry_after_that_is_longer_than_the_patience_is_not_waited_for(
     busy = answer({"error": {"code": -32010, "message": "Too much."}}, 429, Retry_After="3600")
     with strange_peer(busy) as peer:
         async with Client(peer.url) as client:
-            started = time.monotonic()
-            with pytest.raises(ServerBusyError, match="Too much") as refused:
-                await client.system_health()
-            assert time.monotonic() - started < 30
+            async with asyncio.timeout(30):
+                with pytest.raises(ServerBusyError, match="Too much") as refused:
+                    await client.system_health()
             assert refused.value.retry_after == 3600
 
 

@@ -30,6 +30,18 @@ class Scripted:
     # A condition on a task that this one needs: "false", "invalid", or "completed" (it completed).
     when: tuple[str, str] | None = None
     trigger: str = "on_success"
+    # Of a task with `for_each`, which is a group: the script of each of its elements.
+    each: tuple[tuple[str, ...], ...] | None = None
+    allow_failures: int = 0
+    max_parallel: int | None = None
+
+    def elements(self) -> list[Scripted]:
+        """The tasks that it creates when it starts."""
+        return [
+            replace(self, id=f"{self.id}[{at}]", parent=self.id, needs=(), script=script, each=None,
+                    when=None, trigger="on_success")
+            for at, script in enumerate(self.each or ())
+        ]  # fmt: skip
 
     @property
     def expression(self) -> str | None:
@@ -46,10 +58,11 @@ class Scripted:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A tree, root first, in order of position; perhaps a cancellation while one of its tasks runs."""
+    """A tree, root first, in order of position; perhaps a cancellation, or a deadline, while a task runs."""
 
     tasks: tuple[Scripted, ...]
     cancel: tuple[str, str] | None = None  # (called by the first attempt of this task, on that task)
+    hangs: str | None = None  # the deadline of the tree passes while the first attempt of this task runs
 
 
 @dataclass
@@ -80,6 +93,7 @@ class _Model:
         self.status = self.out.status
         self.started: set[str] = set()
         self.decided: set[str] = set()  # whose conditions are evaluated
+        self.created: list[Scripted] = []  # elements
 
     def run(self) -> Expected:
         self.settle()
@@ -108,6 +122,9 @@ class _Model:
         if caller == task.id and task.id in self.cancel(target):
             self.status[task.id] = "cancelled"
             return
+        if task.id == self.scenario.hangs:
+            self.expire(task.id)
+            return
         for attempt in range(1, 1 + task.allowed_attempts):
             self.out.attempts[task.id] = attempt
             self.status[task.id] = task.script[min(attempt, len(task.script)) - 1]
@@ -127,6 +144,23 @@ class _Model:
                 self.status[each] = "cancelled"
         self.settle()
         return left
+
+    def expire(self, hanging: str) -> None:
+        """Make the deadline pass and, if the task that runs cleans up, the time for that, too."""
+        later = [task for task in self.tasks.values() if task.needs and task.trigger in AFTER_ANY_END]
+        groups = [self.below(task.id) for task in later if task.script is None]
+        self.fail_open({task.id for task in later}.union(*groups))
+        self.settle()
+        if self.status[hanging] == "in_progress":
+            self.fail_open(set())
+
+    def fail_open(self, kept: set[str]) -> None:
+        """Fail all that has not ended, except started groups and some tasks."""
+        for task in self.tasks.values():
+            is_started_group = task.script is None and self.status[task.id] == "in_progress"
+            if self.status[task.id] not in ENDED and task.id not in kept and not is_started_group:
+                self.status[task.id] = "failed"
+                self.out.error_type[task.id] = "DeadlineExceeded"
 
     def cleaning(self, target: str, still_open: list[str]) -> set[str]:
         """Return the `always` tasks among some that have started, or that follow one that has."""
@@ -148,7 +182,7 @@ class _Model:
     def settle(self) -> None:
         """Let everything follow that follows without a call: failures first, then groups."""
         while self.spread() or any(
-            self.move_group(task) for task in self.tasks.values() if task.script is None
+            self.move_group(task) for task in list(self.tasks.values()) if task.script is None
         ):
             pass
 
@@ -203,10 +237,17 @@ class _Model:
         if self.may_start(group):
             self.status[group.id] = "in_progress"
             self.started.add(group.id)
+            for element in group.elements():
+                self.tasks[element.id] = element
+                self.created.append(element)
+                self.status[element.id], self.out.attempts[element.id] = "pending", 0
             return True
         inner = self.below(group.id)[1:]
         if self.status[group.id] != "in_progress" or any(self.status[each] not in ENDED for each in inner):
             return False
+        failures = [each for each in inner if self.status[each] == "failed"]
+        if group.each is not None and len(failures) <= group.allow_failures:
+            inner = [each for each in inner if each not in failures]
         self.status[group.id] = self.sum_up(inner, is_cancelled=group.id in self.out.cancel_requested)
         if self.status[group.id] == "failed":
             self.out.error_type[group.id] = "ChildFailed"
@@ -243,6 +284,10 @@ class _Model:
         """Return the tolerated failures, and what lies inside those that are groups (of some tasks only)."""
         found = self.tolerated()
         groups = [each for each in found if self.tasks[each].script is None and (not among or each in among)]
+        groups += [
+            each for each, task in self.tasks.items()
+            if task.each is not None and self.status[each] == "completed" and (not among or each in among)
+        ]  # fmt: skip
         return found.union(*(self.below(group) for group in groups))
 
     def sum_up(self, among: Collection[str], *, is_cancelled: bool) -> str:
@@ -254,7 +299,8 @@ class _Model:
         return next((each for each in ("failed", "cancelled") if each in ends), "completed")
 
     def below(self, top: str) -> list[str]:
-        return below(self.scenario, top)
+        found = below(self.scenario, top)
+        return found + [task.id for task in self.created if task.parent in found or task.id == top]
 
 
 def below(scenario: Scenario, top: str) -> list[str]:
@@ -275,6 +321,7 @@ def scenarios(
     *,
     max_size: int = 10,
     with_cancel: bool = False,
+    with_deadline: bool = False,
     with_always: bool = True,
     may_have_cycles: bool = False,
 ) -> Scenario:
@@ -284,7 +331,7 @@ def scenarios(
     """
     size = draw(st.integers(1, max_size))
     parents = [None, *(draw(st.integers(0, number - 1)) for number in range(1, size))]
-    tasks = [draw(_tasks(number, parents, with_cancel)) for number in range(size)]
+    tasks = [draw(_tasks(number, parents, with_cancel or with_deadline)) for number in range(size)]
     numbers = st.integers(0, size - 1)
     wanted = draw(st.lists(st.tuples(numbers, numbers, st.booleans()), max_size=2 * size))
     for number, need, required in wanted:
@@ -299,12 +346,21 @@ def scenarios(
             kinds = st.sampled_from(["completed", "completed", "completed", "false", "invalid"])
             when = draw(kinds), draw(st.sampled_from(task.needs))[0]
             tasks[number] = replace(task, when=when)
+    lists = 0
+    for number, task in enumerate(tasks):
+        # With a cancellation at most one, and none beside conditions: the order in which lists are expanded
+        # and conditions are evaluated would decide. With a deadline none: an empty list may end before.
+        decides = with_deadline or (with_cancel and (lists or any(each.when for each in tasks)))
+        if number not in parents and not decides and draw(st.integers(0, 3)) == 0:
+            lists += 1
+            tasks[number] = draw(_with_list(task, with_cancel))
     if not with_always:
         tasks = [replace(task, trigger="on_failure") if task.trigger == "always" else task for task in tasks]
     callers = [task.id for task in tasks if task.script is not None]
     targets = st.integers(0, size - 1).map(lambda number: f"t{number}")
     cancel = st.tuples(st.sampled_from(callers), targets) if with_cancel and callers else st.none()
-    return Scenario(tuple(tasks), draw(st.none() | cancel))
+    hangs = draw(st.sampled_from(callers)) if with_deadline and callers else None
+    return Scenario(tuple(tasks), draw(st.none() | cancel), hangs)
 
 
 @st.composite
@@ -320,6 +376,20 @@ def _tasks(draw: st.DrawFn, number: int, parents: list[int | None], with_cancel:
         max_attempts=1 if with_cancel else draw(st.integers(1, 3)),
         effect=draw(st.sampled_from(["idempotent", "idempotent", "once"])),
         trigger=draw(st.sampled_from(["on_success", "on_success", "unless_failed", "on_failure", "always"])),
+    )
+
+
+@st.composite
+def _with_list(draw: st.DrawFn, task: Scripted, with_cancel: bool) -> Scripted:
+    """Return a task with `for_each`."""
+    ends = st.sampled_from(["completed", "completed", "failed", *(["cancelled"] if with_cancel else [])])
+    scripts = st.lists(ends, min_size=1, max_size=1 if with_cancel else 3).map(tuple)
+    return replace(
+        task,
+        script=None,
+        each=tuple(draw(st.lists(scripts, max_size=4))),
+        allow_failures=draw(st.integers(0, 2)),
+        max_parallel=draw(st.none() | st.integers(1, 3)),
     )
 
 

@@ -35,12 +35,16 @@ numbers = (
     | st.integers(-(10**400), 10**400)
     | st.floats(min_value=0, max_value=1e9)
 )
-POLICY_NUMBERS = ("timeout", "retry.delay", "retry.max_delay", "retry.backoff", "retry.max_attempts")
+POLICY_NUMBERS = (
+    "timeout", "retry.delay", "retry.max_delay", "retry.backoff", "retry.max_attempts", "deadline",
+    "cleanup_timeout",
+)  # fmt: skip
 
 
 def policy_with(field: str, value: object) -> dict[str, Any]:
     first, _, second = field.partition(".")
-    return {first: {second: value}} if second else {first: value}
+    beside = {"deadline": 60} if field == "cleanup_timeout" else {}
+    return beside | {first: {second: value} if second else value}
 
 
 @settings(deadline=None)

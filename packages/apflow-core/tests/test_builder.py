@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from apflow.core.builder import TaskBuilder, result_of
+from apflow.core.builder import TaskBuilder, index, item, result_of
 from apflow.core.errors import InvalidInputError, TreeInvalidError
 from apflow.core.extensions.executor import BaseTask
 from apflow.core.extensions.registry import executor_register, get_registry
@@ -78,3 +78,13 @@ async def test_an_invalid_tree_is_rejected_on_creation():
 def test_two_executors_for_one_task_are_refused():
     with pytest.raises(InvalidInputError, match="two executors"):
         TaskBuilder("root").add("a", executor="x", schemas={"method": "y"})
+
+
+async def test_a_task_runs_for_each_item_of_a_list(adding: None):
+    numbers = [item("a"), item("b", default=10), index(1)]
+    each = {"items": [{"a": 1, "b": 2}, {"a": 3}]}
+    flow = TaskBuilder("nightly").add("sum", executor="test_add", inputs={"numbers": numbers}, for_each=each)
+    outcome = await flow.run(MemoryStore())
+    assert outcome.results["sum"] == [{"sum": 4}, {"sum": 15}]
+    assert item(of="outer") == {"$item": "@", "of": "outer"}
+    assert index(of="outer") == {"$index": 0, "of": "outer"}

@@ -385,3 +385,41 @@ async def test_an_interrupted_run_sync_cancels_the_tree(send: Callable[[], None]
     with pytest.raises(KeyboardInterrupt):
         run_sync(waiting, db=db)
     assert ended.is_set()
+
+
+@task
+def fruits_of(day: str) -> list[str]:
+    return ["pear", "apple", *([day] if day != "monday" else [])]
+
+
+@task
+def times(fruit: str, factor: int, day: str = "") -> str:
+    return f"{PRICES[fruit] * factor}{day}"
+
+
+def test_a_function_is_mapped_over_the_result_of_another():
+    @flow
+    def week(day: str) -> dict[str, Any]:
+        fruits = fruits_of(day)
+        mapped = times.map(fruits, 2, day=fruits[0])
+        return {"all": mapped, "second": mapped[1], "fixed": times.map(["apple"], 10)}
+
+    outcome = run_sync(week.build("monday"), db=MemoryStore())
+    assert outcome.result == {"all": ["8pear", "6pear"], "second": "6pear", "fixed": ["30"]}
+    assert outcome.results["times[1]"] == "6pear"
+    assert times.map(["apple"], 10) == ["30"]
+
+
+def test_options_bound_a_map_and_only_lists_are_mapped():
+    @flow
+    def bounded(day: str) -> Any:
+        return times.options(for_each={"allow_failures": 1}).map(fruits_of(day), 2)
+
+    assert run_sync(bounded.build("sunday"), db=MemoryStore()).result == ["8", "6", None]
+
+    @flow
+    def of_text() -> Any:
+        return times.map("apple", 2)
+
+    with pytest.raises(FlowError, match="`map` takes a list"):
+        run_sync(of_text, db=MemoryStore())

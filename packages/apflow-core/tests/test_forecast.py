@@ -223,3 +223,34 @@ async def test_a_caller_gets_estimates_from_its_own_tasks_only():
 async def test_an_invalid_tree_has_no_plan():
     with pytest.raises(TreeInvalidError, match="dependency"):
         await plan(TaskService(MemoryStore()), [{"name": "a", "dependencies": ["b"]}])
+
+
+def test_conditions_count_as_true():
+    condition = {"policy": {"when": "a.x"}}
+    tasks = [
+        task("root", parent=None, executor=GROUP),
+        task("a"),
+        task("b", "a", **condition),
+        task("c", "b"),
+    ]
+    assert waves_of(tasks) == [["a"], ["b"], ["c"]]
+    assert critical_path(tasks, {"a": 1, "b": 2, "c": 3}).task_ids == ["a", "b", "c"]
+
+
+async def test_a_task_with_a_list_counts_as_one_and_its_template_among_what_the_tree_touches():
+    each = {
+        "name": "each",
+        "parent_id": "root",
+        "dependencies": ["list"],
+        "schemas": {"method": "forecast_works"},
+        "inputs": {"n": {"$item": "n"}, "url": "http://example.com/x", "command": {"$item": "c"}},
+        "for_each": {"items": {"$from": "list"}},
+    }
+    listed = {"name": "list", "parent_id": "root", "schemas": {"method": "forecast_works"}}
+    found = await TaskService(MemoryStore()).plan([{"name": "root"}, listed, each])
+    assert found["waves"] == [["list"], ["each"]]
+    assert found["problems"] == []
+    assert found["critical_path"] == ["list", "each"]
+    assert found["capabilities"]["executors"] == ["forecast_works"]
+    assert found["capabilities"]["hosts"] == ["example.com"]
+    assert found["capabilities"]["undetermined"] == ["each.inputs.command"]

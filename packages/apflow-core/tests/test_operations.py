@@ -108,10 +108,17 @@ async def test_results_have_the_form_that_the_table_tells():
         ("schedules.trigger", {"schedule_id": "s"}),
         ("schedules.show", {"id": "s"}),
         ("schedules.next", {"schedule_id": "s", "count": 3}),
+        (
+            "schedules.update",
+            {"schedule_id": "s", "cron": "@hourly", "overlap": "queue", "clear": ["jitter"]},
+        ),
         ("schedules.pause", {"schedule_id": "s"}),
         ("schedules.resume", {"schedule_id": "s"}),
         ("schedules.delete", {"schedule_id": "s"}),
         ("tasks.plan", {"tasks": [{"name": "nothing"}]}),
+        ("tasks.export", {"tags": "a", "limit": 5}),
+        ("tasks.export", {}),
+        ("tasks.stats", {"group_by": "tag", "since": "7d", "tags": "a", "slowest": 1}),
         ("tasks.purge", {"older_than": "30d", "dry_run": True}),
         ("system.vacuum", {}),
     ]
@@ -258,6 +265,8 @@ async def test_a_read_only_operation_changes_nothing(operation: Operation):
         "status",
         "plan",
         "usage",
+        "stats",
+        "export",
         "why",
         "webhooks",
         "watch",
@@ -268,6 +277,7 @@ async def test_a_read_only_operation_changes_nothing(operation: Operation):
         "whoami",
         "metrics",
         "database",
+        "query",
         "workers",
         "executor",
         "executors",
@@ -276,5 +286,7 @@ async def test_a_read_only_operation_changes_nothing(operation: Operation):
         "schedules",
         "schedule",
         "next_due_times",
+        "approvals",
+        "approval",
     )
     assert operation.is_read_only == (operation.method in (*reads, *asks))

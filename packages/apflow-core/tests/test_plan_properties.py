@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from model import Expected, Scenario, below, expect, is_free_of_cycles, scenarios
+from model import Expected, Scenario, Scripted, expect, is_free_of_cycles, scenarios
 
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Task, utc_now
 from apflow.core.model.tree import tree_status
+from apflow.core.model.tree_index import children_by_parent, subtree
 from apflow.core.planning.cleanup import left_by_cancellation
 from apflow.core.planning.deadlock import find_deadlock
 from apflow.core.planning.decision import evaluate
+from apflow.core.planning.fan_out import FanOutLimits, collect, expand
 from apflow.core.planning.plan import Plan
+
+LIMITS = FanOutLimits()
 
 
 def stored(scenario: Scenario) -> list[Task]:
@@ -26,11 +32,19 @@ def stored(scenario: Scenario) -> list[Task]:
             position=position,
             dependencies=[{"id": need, "required": required} for need, required in task.needs],
             executor=GROUP if task.script is None else "scripted",
-            policy={"trigger": task.trigger} | ({"when": task.expression} if task.when else {}),
+            params={} if task.each is None else {"executor_id": "scripted"},
+            policy={"trigger": task.trigger}
+            | ({"when": task.expression} if task.when else {})
+            | ({} if task.each is None else {"for_each": list_of(task)}),
             result={},
         )
         for position, task in enumerate(scenario.tasks)
     ]
+
+
+def list_of(task: Scripted) -> dict[str, Any]:
+    limit = {} if task.max_parallel is None else {"max_parallel": task.max_parallel}
+    return {"items": list(task.each or ()), "allow_failures": task.allow_failures, **limit}
 
 
 class Driver:
@@ -76,12 +90,31 @@ class Driver:
 
     def decide(self) -> None:
         task = self.by_id[self.plan.undecided.popleft()]
-        if self.plan.nodes[task.id].status is TaskStatus.PENDING:
+        node = self.plan.nodes[task.id]
+        if node.status is TaskStatus.IN_PROGRESS:
+            outcome = collect(task, self.by_id, children_by_parent(self.tasks), LIMITS)
+            self.finish(task.id, outcome.status)
+        elif node.status is TaskStatus.PENDING and not node.is_undecided:
+            self.expand(task)
+        elif node.status is TaskStatus.PENDING:
             outcome, _ = evaluate(task, self.by_id)
             if outcome is None:
                 self.plan.accept(task.id)
             else:
                 self.finish(task.id, outcome.status)
+
+    def expand(self, task: Task) -> None:
+        made = expand(task, self.by_id, len(self.tasks), LIMITS)
+        assert isinstance(made, list)
+        task.status, task.started_at = TaskStatus.IN_PROGRESS, utc_now()
+        self.tasks += made
+        self.by_id |= {each.id: each for each in made}
+        elements = self.scripts[task.id].elements()
+        self.scripts |= {each.id: script for each, script in zip(made, elements, strict=True)}
+        self.plan.expand(task.id, made)
+
+    def below(self, top: str) -> list[str]:
+        return subtree([top], children_by_parent(self.tasks))
 
     def end(self, task_id: str) -> None:
         task, script = self.by_id[task_id], self.scripts[task_id]
@@ -99,7 +132,7 @@ class Driver:
             self.finish(task_id, status)
 
     def cancel(self, target: str) -> list[str]:
-        still_open = [self.by_id[each] for each in below(self.scenario, target)]
+        still_open = [self.by_id[each] for each in self.below(target)]
         still_open = [task for task in still_open if task.status not in TERMINAL]
         kept = left_by_cancellation(still_open, [target], self.by_id, is_forced=False, is_repeated=False)
         left = [task.id for task in still_open if task.id not in kept]
@@ -119,11 +152,11 @@ class Driver:
 
 
 def check(tasks: list[Task], expected: Expected) -> None:
-    assert {task.id: str(task.status) for task in tasks} == expected.status
-    assert {task.id: task.attempts for task in tasks} == expected.attempts
+    assert {task.key: str(task.status) for task in tasks} == expected.status
+    assert {task.key: task.attempts for task in tasks} == expected.attempts
     summary = tree_status(tasks)
     assert (str(summary.status), summary.progress) == (expected.tree_status, expected.progress)
-    assert set(summary.tolerated) == expected.tolerated
+    assert {task.key for task in tasks if task.id in summary.tolerated} == expected.tolerated
 
 
 @given(scenarios(), st.integers(1, 5))
@@ -154,7 +187,7 @@ def test_nothing_starts_before_what_it_needs(scenario: Scenario):
         for task_id in taken:
             for need, required in driver.scripts[task_id].needs:
                 status = driver.plan.nodes[need].status
-                is_holder = task_id in below(scenario, need)
+                is_holder = task_id in driver.below(need)
                 trigger = driver.scripts[task_id].trigger
                 takes_any_end = not required or trigger in ("on_failure", "always")
                 if is_holder or (takes_any_end and status in TERMINAL):
@@ -167,3 +200,38 @@ def test_nothing_starts_before_what_it_needs(scenario: Scenario):
     driver.plan.take_ready = watched  # type: ignore[method-assign]
     driver.run()
     assert {task.id for task in driver.tasks if task.attempts} == set(started)
+
+
+@given(scenarios(), st.integers(1, 5))
+def test_no_more_elements_are_in_progress_than_may_be(scenario: Scenario, width: int):
+    driver = Driver(scenario, width)
+    take_ready = driver.plan.take_ready
+
+    def watched(limit: int) -> list[str]:
+        taken = take_ready(limit)
+        for task in scenario.tasks:
+            parent = driver.plan.nodes[task.id]
+            elements = [each for each in driver.plan.nodes.values() if each.parent is parent]
+            running = sum(each.status is TaskStatus.IN_PROGRESS for each in elements)
+            assert task.max_parallel is None or running <= task.max_parallel
+        return taken
+
+    driver.plan.take_ready = watched  # type: ignore[method-assign]
+    driver.run()
+
+
+@given(scenarios(), st.integers(1, 5), st.integers(0, 20))
+def test_a_run_that_continues_from_stored_tasks_ends_in_the_same_way(
+    scenario: Scenario, width: int, steps: int
+):
+    driver = Driver(scenario, width)
+    driver.take()
+    for _ in range(steps):
+        if driver.running:
+            driver.end(driver.running.pop(0))
+            driver.take()
+    for task_id in driver.running:  # their process died
+        driver.by_id[task_id].status = TaskStatus.PENDING
+    driver.running.clear()
+    driver.plan = Plan(driver.tasks)
+    check(driver.run(), expect(scenario))

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from apflow.core import BaseTask, MemoryStore, Worker, executor_register, get_registry
 from apflow.core.engine.schedule_store import (
+    PART_CHARACTERS,
     all_schedules,
     change_schedule,
     remove_schedule,
     replace_schedule,
     stored_schedule,
+    tasks_of,
 )
 from apflow.core.engine.scheduled_start import start_tree
 from apflow.core.engine.scheduler import Scheduler
@@ -341,6 +345,7 @@ async def test_a_user_sees_and_changes_only_its_own_schedules():
     for named in (made["id"], "mine", made["id"][:8]):
         for operation in (
             ben.schedule,
+            partial(ben.update_schedule, every="2h"),
             ben.pause_schedule,
             ben.resume_schedule,
             ben.trigger_schedule,
@@ -532,3 +537,114 @@ async def test_a_schedule_that_is_deleted_while_it_starts_ends_quietly(caplog: p
     await Scheduler(db, clock).look()
     assert await db.records(KIND) == await roots(db) == []
     assert caplog.text == ""
+
+
+async def test_a_schedule_gets_other_due_times_and_settings(db: TaskStore):
+    service = TaskService(db)
+    schedule, _ = await created(db, jitter="30s", end=utc_now() + 99 * HOUR, name="old")
+    found = await service.update_schedule(
+        "old",
+        name="new",
+        cron="0 9 * * *",
+        timezone="Europe/Berlin",
+        overlap="queue",
+        clear=["end", "jitter"],
+    )
+    stored = (await stored_schedule(db, schedule.id)).schedule
+    assert (stored.name, stored.every, stored.cron, stored.end, stored.jitter) == (
+        "new", None, "0 9 * * *", None, None,
+    )  # fmt: skip
+    assert (str(stored.overlap), str(stored.catch_up)) == ("queue", "latest")
+    assert datetime.fromisoformat(found["next_due"]) > utc_now()
+    assert datetime.fromisoformat(found["next_due"]).astimezone(ZoneInfo("Europe/Berlin")).hour == 9
+    assert await tasks_of(db, stored) == TREE
+
+
+async def test_a_schedule_gets_other_tasks(db: TaskStore):
+    schedule, clock = await created(db)
+    large = [{**TREE[0], "name": "other", "inputs": {"text": "x" * (2 * PART_CHARACTERS)}}]
+    await TaskService(db).update_schedule(schedule.id, tasks=large)
+    clock.now += HOUR
+    await Scheduler(db, clock).look()
+    assert [each.name for each in await roots(db)] == ["other"]
+    for _ in range(2):
+        await TaskService(db).update_schedule(schedule.id, tasks=TREE)
+    assert (await TaskService(db).schedule(schedule.id))["tasks"] == TREE
+    assert len(await db.records(TREE_KIND)) == 1  # the tasks that were replaced are removed
+    await TaskService(db).delete_schedule(schedule.id)
+    assert await db.records(TREE_KIND) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({}, "Nothing to change"),
+        ({"cron": "0 9 * * *", "every": "1h"}, "Give one of cron, every and at"),
+        ({"cron": "99 * * * *"}, "cron"),
+        ({"timezone": "Mars/Base"}, "timezone"),
+        ({"at": datetime(2020, 1, 1, tzinfo=UTC)}, "no due time in the future"),
+        ({"end": datetime(2020, 1, 1, tzinfo=UTC)}, "no due time in the future"),
+        ({"tasks": [{"name": "a", "dependencies": ["nothing"]}]}, "not a task of the array"),
+        ({"tasks": TREE, "every": "0s"}, "every"),
+    ],
+)
+async def test_a_change_that_cannot_work_changes_nothing(given: dict[str, Any], fault: str):
+    db = MemoryStore()
+    schedule, _ = await created(db)
+    before = await stored_schedule(db, schedule.id), await db.records(TREE_KIND)
+    with pytest.raises(InvalidInputError, match=fault):
+        await TaskService(db).update_schedule(schedule.id, **given)
+    assert (await stored_schedule(db, schedule.id), await db.records(TREE_KIND)) == before
+
+
+async def test_changes_of_several_writers_do_not_undo_each_other():
+    db = MemoryStore()
+    service = TaskService(db)
+    schedule, clock = await created(db)
+    clock.now += HOUR
+    await asyncio.gather(
+        service.update_schedule(schedule.id, overlap="allow"),
+        service.update_schedule(schedule.id, tasks=[{**TREE[0], "name": "other"}]),
+        Scheduler(db, clock).look(),
+        service.update_schedule(schedule.id, name="renamed"),
+        service.pause_schedule(schedule.id),
+    )
+    stored = (await stored_schedule(db, schedule.id)).schedule
+    assert (stored.name, str(stored.overlap), stored.is_paused) == ("renamed", "allow", True)
+    assert (await tasks_of(db, stored))[0]["name"] == "other"
+    assert stored.started_count == len(await roots(db)) <= 1
+
+
+async def test_a_start_that_another_process_began_before_the_tasks_changed_happens_once():
+    """The first process creates the tree and ends before it records that; the second one has other tasks."""
+    db = MemoryStore()
+    schedule, clock = await created(db)
+    due = clock.now + HOUR
+    decided = decide(schedule, due, ()).schedule
+    await change_schedule(db, schedule.id, lambda _: decided)
+    first = await start_tree(db, decided, due)
+    await TaskService(db).update_schedule(schedule.id, tasks=[{**TREE[0], "name": "other"}])
+    changed = (await stored_schedule(db, schedule.id)).schedule
+    assert await start_tree(db, changed, due) == first
+    assert [each.name for each in await roots(db)] == ["report"]
+
+
+async def test_a_start_that_has_read_the_schedule_before_its_tasks_changed_has_the_new_ones():
+    db = MemoryStore()
+    schedule, clock = await created(db)
+    await TaskService(db).update_schedule(schedule.id, tasks=[{**TREE[0], "name": "other"}])
+    await start_tree(db, schedule, clock.now + HOUR)
+    assert [each.name for each in await roots(db)] == ["other"]
+
+
+async def test_new_tasks_have_the_author_who_gives_them():
+    db = MemoryStore()
+    schedule, clock = await created(db, user_id="ann")
+    author = Author("ann", ("writer",))
+    service = TaskService(db, "ann", author=author)
+    await service.update_schedule(schedule.id, name="mine")
+    assert (await stored_schedule(db, schedule.id)).schedule.written_by is None
+    await service.update_schedule(schedule.id, tasks=TREE)
+    clock.now += HOUR
+    await Scheduler(db, clock).look()
+    assert (await roots(db))[0].written_by == [{"user": "ann", "roles": ["writer"]}]

@@ -12,6 +12,7 @@ from apflow.core.model.schedule import CatchUp, Overlap, Schedule, ScheduledRun,
 from apflow.core.planning.scheduling import (
     GRACE,
     MAX_AT_ONCE,
+    changed,
     decide,
     needs_look,
     paused,
@@ -264,3 +265,30 @@ def test_a_minute_late_is_on_time():
     found = schedule(catch_up="none")
     assert decide(found, minutes(60) + GRACE, ()).schedule.starting
     assert not decide(found, minutes(60) + GRACE + timedelta(seconds=1), ()).schedule.starting
+
+
+def test_new_due_times_count_from_the_change():
+    missed = schedule(catch_up="all")
+    found = changed(missed, replace(missed, every="2h"), minutes(190))
+    assert (found.cursor, found.next_due) == (minutes(190), minutes(240))
+    assert decide(found, minutes(239), ()).schedule == found
+
+
+def test_due_times_that_stay_are_decided_with_the_new_settings():
+    missed = schedule(catch_up="none")
+    found = changed(missed, replace(missed, catch_up=CatchUp.ALL, overlap=Overlap.ALLOW), minutes(190))
+    assert (found.cursor, found.next_due) == (missed.cursor, missed.next_due)
+    assert started(decide(found, minutes(190), ()).schedule) == [60, 120, 180]
+
+
+def test_due_times_that_wait_stay_when_others_change():
+    busy = replace(
+        schedule(overlap="queue"), queued=(minutes(60),), starting=(minutes(0),), cursor=minutes(60)
+    )
+    found = changed(busy, replace(busy, every="3h"), minutes(70))
+    assert (found.queued, found.starting, found.next_due) == ((minutes(60),), (minutes(0),), minutes(180))
+
+
+def test_a_clock_that_is_set_back_before_a_change_repeats_no_due_time():
+    done = decide(schedule(), minutes(60), ()).schedule
+    assert changed(done, replace(done, every="30m"), minutes(10)).next_due == minutes(90)

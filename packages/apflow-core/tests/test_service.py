@@ -252,10 +252,14 @@ NAMED = {
     "why": {"task_id": "a"},
     "schedule": {"schedule_id": "s"},
     "next_due_times": {"schedule_id": "s"},
+    "update_schedule": {"schedule_id": "s", "every": "2h"},
     "pause_schedule": {"schedule_id": "s"},
     "resume_schedule": {"schedule_id": "s"},
     "trigger_schedule": {"schedule_id": "s"},
     "delete_schedule": {"schedule_id": "s"},
+    "approval": {"task_id": "r"},
+    "approve": {"task_id": "r"},
+    "reject": {"task_id": "r"},
 }
 
 

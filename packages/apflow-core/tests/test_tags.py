@@ -4,11 +4,13 @@ import json
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from apflow.core import TaskBuilder, flow, task
+from apflow.core.authoring.root_description import with_description
 from apflow.core.authoring.tree_schema import tree_schema
-from apflow.core.errors import TreeInvalidError
+from apflow.core.errors import InvalidInputError, TreeInvalidError
 from apflow.core.model.task import Task
-from apflow.core.payload.schema import compile_schema
 from apflow.core.service.operations import OPERATIONS
 from apflow.core.service.task_service import TaskService
 from apflow.core.store.base import Transition
@@ -105,15 +107,73 @@ async def test_a_copy_has_the_label_and_the_tags_unless_they_are_reset(service: 
 
 
 def test_editors_accept_tags_and_refuse_what_creation_refuses():
-    compiled = compile_schema(json.loads(json.dumps(tree_schema())))
-    assert compiled is not None
-    compiled.validate([{"name": "a", "label": LABEL, "tags": ["nightly"]}], "tasks")
+    validator = Draft202012Validator(json.loads(json.dumps(tree_schema())))
+    assert validator.is_valid([{"name": "a", "label": LABEL, "tags": ["nightly"]}])
     for tags in (["a,b"], [""], ["x" * 101], ["x"] * 51, "x"):
-        with pytest.raises(Exception, match="tasks"):
-            compiled.validate([{"name": "a", "tags": tags}], "tasks")
+        assert not validator.is_valid([{"name": "a", "tags": tags}])
 
 
 def test_tasks_do_not_share_their_tags():
     first, second = (Task(id=name, name=name, root_id=name) for name in "ab")
     first.tags.append("x")
     assert second.tags == []
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        {"name": "import", "tags": ["eu"]},
+        {"tasks": [{"name": "import", "tags": ["eu"]}]},
+        [{"name": "import", "tags": ["eu"]}, {"name": "fetch", "parent_id": "import"}],
+        [{"name": "import", "tags": ["eu"], "children": [{"name": "fetch"}]}],
+        [{"name": "fetch", "parent_id": "import"}, {"name": "import", "tags": ["eu"], "label": "old"}],
+    ],
+)
+async def test_each_operation_that_creates_a_tree_gives_its_root_a_label_and_more_tags(
+    service: TaskService, tasks: Any
+):
+    given = {"tasks": tasks, "label": LABEL, "tags": ["nightly", "eu"]}
+    created = await call(service, "tasks.create", **given)
+    submitted = await call(service, "tasks.submit", **given)
+    executed = await call(service, "tasks.execute", **given)
+    schedule = await call(service, "schedules.create", **given, every="1h")
+    started = await call(service, "schedules.trigger", schedule_id=schedule["id"])
+    for root_id in (created["id"], submitted["id"], executed["root_task_id"], started["task_id"]):
+        root, *others = [await service.get(each) for each in await ids_of(service, root_id)]
+        assert (root["label"], root["tags"]) == (LABEL, ["eu", "nightly"])
+        assert [(each["label"], each["tags"]) for each in others] == [(None, [])] * len(others)
+
+
+async def ids_of(service: TaskService, root_id: str) -> list[str]:
+    """Return the ids of a tree, the root first."""
+    tasks = await service.db.tree(root_id)
+    return sorted((task.id for task in tasks), key=lambda each: each != root_id)
+
+
+async def test_a_label_without_tasks_is_refused_instead_of_ignored(service: TaskService):
+    task_id = await tagged(service)
+    with pytest.raises(InvalidInputError, match=r"tasks\.update"):
+        await call(service, "tasks.execute", task_id=task_id, tags=["nightly"])
+
+
+@pytest.mark.parametrize("tasks", [3, ["a"], [{"name": "import", "tags": "eu"}]])
+def test_what_is_no_array_of_tasks_stays_what_it_is(tasks: Any):
+    assert with_description(tasks, None, ["nightly"]) == tasks
+
+
+def test_flows_and_tasks_of_functions_have_labels_and_tags():
+    @task
+    def fetch() -> int:
+        return 1
+
+    @flow(label=LABEL, tags=["nightly"])
+    def load() -> Any:
+        return fetch.options(label="of one", tags=["net"])()
+
+    root, first = load.build().to_array()
+    assert (root["label"], root["tags"]) == (LABEL, ["nightly"])
+    assert (first["label"], first["tags"]) == ("of one", ["net"])
+    changed = load.options(tags=["weekly"]).build().to_array()[0]
+    assert (changed["name"], changed["label"], changed["tags"]) == ("load", LABEL, ["weekly"])
+    built = TaskBuilder("load", label=LABEL, tags=["nightly"]).to_array()
+    assert built == [{"name": "load", "label": LABEL, "tags": ["nightly"]}]

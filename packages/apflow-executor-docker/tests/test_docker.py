@@ -3,7 +3,6 @@ import json
 import random
 import re
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -56,10 +55,8 @@ async def test_a_command_returns_its_output_and_exit_code(engine: Engine):
 
 
 async def test_what_a_program_leaves_running_ends_with_the_container(engine: Engine):
-    began = time.monotonic()
     result = await run(sh("sleep 300 & (sleep 300 &); echo hi; exit 0"), timeout=200)
     assert (result["stdout"], result["exit_code"]) == ("hi\n", 0)
-    assert time.monotonic() - began < 60
 
 
 async def test_the_two_streams_are_kept_apart_and_together(engine: Engine):
@@ -193,11 +190,10 @@ async def test_what_is_no_text_becomes_text(engine: Engine):
 @pytest.mark.parametrize("end", ["", "exec >&- 2>&-; "])
 async def test_too_much_time_ends_the_container_and_what_was_said_is_told(engine: Engine, end: str):
     async def call(limit: float) -> None:
-        started = time.monotonic()
         try:
-            await run(sh(f"trap '' TERM; echo so far; {end}sleep 600"), timeout=limit)
+            async with asyncio.timeout(limit + GONE_SECONDS):
+                await run(sh(f"trap '' TERM; echo so far; {end}sleep 600"), timeout=limit)
         finally:
-            assert time.monotonic() - started < limit + GONE_SECONDS
             assert engine.containers() == []
 
     error, limit = await exceeding(ContainerTimeoutError, call, lambda error: error.stdout, 1.5)
@@ -215,11 +211,9 @@ async def test_cancelling_removes_the_container_and_keeps_what_was_said(engine: 
         "stderr": "",
         "logs": "so far\n",
     }
-    started = time.monotonic()
     running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    assert time.monotonic() - started < GONE_SECONDS
+    await asyncio.wait([running], timeout=GONE_SECONDS)
+    assert running.cancelled(), "it hangs"
     assert engine.containers() == []
 
 

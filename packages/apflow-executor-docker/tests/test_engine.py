@@ -3,7 +3,6 @@ import base64
 import json
 import os
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -76,20 +75,17 @@ async def test_an_engine_whose_calls_cannot_be_ended_is_not_used(host: str, monk
 async def test_an_engine_that_hangs_is_given_up(hanging: socket.socket, monkeypatch: pytest.MonkeyPatch):
     assert engine_module.HELLO_SECONDS <= 5
     monkeypatch.setattr(engine_module, "HELLO_SECONDS", 1)
-    started = time.monotonic()
-    with pytest.raises(EngineUnavailableError, match="in time"):
-        await run()
-    assert time.monotonic() - started < 10
+    async with asyncio.timeout(30):
+        with pytest.raises(EngineUnavailableError, match="in time"):
+            await run()
 
 
 async def test_waiting_for_an_engine_that_hangs_is_cancelled_at_once(hanging: socket.socket):
     running = asyncio.ensure_future(run())
     await asyncio.wait([running], timeout=0.3)
-    started = time.monotonic()
     running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    assert time.monotonic() - started < 10
+    await asyncio.wait([running], timeout=30)
+    assert running.cancelled(), "it hangs"
 
 
 async def test_an_engine_that_dies_is_told_and_what_it_leaves_is_removed_later(
@@ -156,11 +152,9 @@ async def test_an_engine_at_a_port_is_used_with_certificates_and_refuses_others(
         running = asyncio.ensure_future(run("sleep", "600"))
         while len(engine.running()) != 1:
             await asyncio.sleep(0.05)
-        started = time.monotonic()
         running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-        assert time.monotonic() - started < 30
+        await asyncio.wait([running], timeout=30)
+        assert running.cancelled(), "it hangs"
         assert engine.containers() == []
         monkeypatch.setenv("APFLOW_DOCKER_VOLUME_ROOTS", str(tmp_path))
         with pytest.raises(DockerRefusedError, match="another machine"):
@@ -233,11 +227,9 @@ async def test_a_pull_that_hangs_is_ended_by_timeout_and_cancellation(engine: En
         image = f"{registry.host}/slow:1"
         running = asyncio.ensure_future(run(image=image, pull="missing"))
         await asyncio.to_thread(registry.is_asked.wait, 10)
-        started = time.monotonic()
         running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-        assert time.monotonic() - started < 30
+        await asyncio.wait([running], timeout=30)
+        assert running.cancelled(), "it hangs"
 
 
 async def test_a_registry_is_judged_by_the_network_policy(engine: Engine, monkeypatch: pytest.MonkeyPatch):

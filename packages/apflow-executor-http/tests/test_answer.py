@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import tracemalloc
 from typing import Any
 from urllib.parse import urlencode
@@ -179,10 +178,9 @@ async def test_a_peer_that_is_absent_hangs_or_dies_is_told(peer: HttpPeer):
     with pytest.raises(RestResponseError):
         await call(url=f"http://127.0.0.1:{peer.garbage_port}/")
     for url in (peer.url("/hang"), peer.url("/drip"), f"http://127.0.0.1:{peer.mute_port}/"):
-        begun = time.monotonic()
-        with pytest.raises(RestTimeoutError, match=r"0\.3 s"):
-            await call(url=url, timeout=0.3)
-        assert time.monotonic() - begun < 30
+        async with asyncio.timeout(30):
+            with pytest.raises(RestTimeoutError, match=r"0\.3 s"):
+                await call(url=url, timeout=0.3)
     peer.until(lambda: not peer.waiting["/hang"] and not peer.waiting["/drip"])
 
 

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import gzip
 import logging
-import time
 import zlib
 from typing import Any
 
@@ -155,9 +154,8 @@ async def test_a_fragment_is_neither_sent_nor_told(peer: HttpPeer):
 async def test_a_host_that_hangs_holds_up_nobody_else(peer: HttpPeer):
     hanging = [asyncio.ensure_future(call(url=peer.url("/hang"))) for _ in range(120)]
     await asyncio.to_thread(peer.until, lambda: peer.waiting["/hang"] == 120)
-    begun = time.monotonic()
-    await call(url=peer.url("/echo", other=True))
-    assert time.monotonic() - begun < 10
+    async with asyncio.timeout(30):
+        await call(url=peer.url("/echo", other=True))
     for each in hanging:
         each.cancel()
     await asyncio.wait(hanging)

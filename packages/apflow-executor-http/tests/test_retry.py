@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from typing import Any
@@ -60,24 +61,21 @@ async def test_the_server_says_how_long_to_wait(peer: HttpPeer, after: str):
     await call(peer, params={"after": after, "status": 429}, retry=QUICK)
     # A date has no fractions: it may ask for anything up to a second.
     assert time.monotonic() - begun >= (0.9 if after == "1" else 0.0)
-    begun = time.monotonic()
-    await call(peer, params={"after": "3600"}, retry=QUICK | {"max_delay": 0.1})
-    assert time.monotonic() - begun < 30
+    async with asyncio.timeout(30):
+        await call(peer, params={"after": "3600"}, retry=QUICK | {"max_delay": 0.1})
 
 
 async def test_what_cannot_be_tried_again_in_time_fails_at_once_with_its_own_error(peer: HttpPeer):
-    begun = time.monotonic()
-    with pytest.raises(RestStatusError):
-        await call(peer, params={"times": 9, "after": "20"}, retry={"max_attempts": 9}, timeout=10)
-    assert time.monotonic() - begun < 8
+    async with asyncio.timeout(30):
+        with pytest.raises(RestStatusError):
+            await call(peer, params={"times": 9, "after": "20"}, retry={"max_attempts": 9}, timeout=10)
 
 
 async def test_the_time_limit_holds_over_all_attempts(peer: HttpPeer):
-    begun = time.monotonic()
-    retry = {"max_attempts": 99, "delay": 0.1, "backoff": 1}
-    with pytest.raises((RestTimeoutError, RestStatusError)):
-        await call(peer, params={"times": 99}, retry=retry, timeout=0.4)
-    assert time.monotonic() - begun < 8
+    async with asyncio.timeout(30):
+        retry = {"max_attempts": 9999, "delay": 0.1, "backoff": 1}  # many minutes
+        with pytest.raises((RestTimeoutError, RestStatusError)):
+            await call(peer, params={"times": 9999}, retry=retry, timeout=0.4)
 
 
 async def test_an_empty_retry_means_three_attempts(peer: HttpPeer):

@@ -74,11 +74,15 @@ async def test_sessions_leave_nothing(peer: McpPeer):
         peer.sessions.clear()
 
     await use(10)
-    before, processes, blocks = await settled(), children(), allocated()
-    await use(SESSIONS)
-    assert (await settled())[1] <= before[1]
-    assert children() <= processes
-    assert (allocated() - blocks) / SESSIONS < MAX_BLOCKS
+    before, processes = await settled(), children()
+    growths: list[int] = []
+    while len(growths) < 4 and (not growths or growths[-1] / SESSIONS >= MAX_BLOCKS):
+        blocks = allocated()
+        await use(SESSIONS)
+        assert (await settled())[1] <= before[1]
+        assert children() <= processes
+        growths.append(allocated() - blocks)
+    assert growths[-1] / SESSIONS < MAX_BLOCKS, growths  # caches grow at first, a leak each time
 
 
 def allocated() -> int:

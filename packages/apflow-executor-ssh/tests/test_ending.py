@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -102,22 +101,19 @@ async def test_a_cancelled_command_is_gone_with_its_children(login: str, request
             "status": "cancelled",
             "partial_result": {"stdout": "started\n", "stderr": ""},
         }
-        cancelled = time.monotonic()
         running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
+        await asyncio.wait([running], timeout=30)
+        assert running.cancelled(), "it hangs"
         await until(lambda: not server.commands("sleep 71.5"))
-        assert time.monotonic() - cancelled < 30
 
 
 async def test_a_flood_of_output_does_not_hold_up_the_end(server: Sshd):
     command = "echo started; yes flood | tee /dev/stderr"
     async with started({**server.inputs, "command": command, "max_output_bytes": 1000}) as (ssh, running):
         await until(lambda: ssh._session and ssh._session.stdout.total > 10 << 20)
-        cancelled = time.monotonic()
-        running.cancel()
-        await asyncio.wait([running])
-        assert time.monotonic() - cancelled < 30
+        async with asyncio.timeout(30):
+            running.cancel()
+            await asyncio.wait([running])
         await until(lambda: not server.commands("yes flood"))
 
 
@@ -160,9 +156,7 @@ async def test_children_that_hold_the_output_do_not_hold_up_the_end(
     login: str, script: str, request: pytest.FixtureRequest
 ):
     server: Sshd = request.getfixturevalue(login)
-    began = time.monotonic()
     result = await SshExecutor().execute({**server.inputs, "command": f"{script}; exit 0", "timeout": 60})
-    assert time.monotonic() - began < 30
     assert (result["stdout"], result["success"]) == ("hi\n", True)
     assert "process group was ended" in result["note"]
     await until(lambda: not server.commands("sleep 72.5"))
@@ -242,11 +236,8 @@ async def test_a_server_that_hangs_during_the_login_is_given_up(stage: str, serv
 
     async def call(limit: float) -> None:
         proxy.pass_on()
-        began = time.monotonic()
-        try:
+        async with asyncio.timeout(limit + 30):
             await ssh.execute(through(proxy, server, command="true", timeout=limit))
-        finally:
-            assert time.monotonic() - began < limit + 10
 
     error, _ = await exceeding(SshTimeoutError, call, lambda error: stage in str(error), 2)
     assert f"while {stage}" in str(error)
@@ -266,10 +257,9 @@ async def test_a_server_that_takes_nothing_any_more_does_not_hold_up_the_end(ser
     inputs = through(proxy, server, command="echo started; sleep 74.5", stdin="x" * (8 << 20))
     async with started(inputs) as (_, running):
         proxy.stall()
-        cancelled = time.monotonic()
-        running.cancel()
-        await asyncio.wait([running])
-        assert time.monotonic() - cancelled < 30
+        async with asyncio.timeout(30):
+            running.cancel()
+            await asyncio.wait([running])
     proxy.stop()
     await until(lambda: not server.commands("sleep 74.5"))
 

@@ -141,11 +141,13 @@ async def connected(
     headers: Mapping[str, str] | None = None,
     era: str = "legacy",
     updated: list[str] | None = None,
+    elicit: Any = None,
 ) -> AsyncGenerator[McpClient]:
     """Connect with the endpoint of a server.
 
     Args:
         updated: gets the URIs of resources of which the server reports a change.
+        elicit: asks the user; None: the client cannot.
     """
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(create_mcp_http_client(headers=dict(headers or {})))
@@ -157,7 +159,7 @@ async def connected(
                 updated.append(str(found.params.uri))
 
         session: Any = await stack.enter_async_context(
-            ClientSession(streams[0], streams[1], message_handler=note)
+            ClientSession(streams[0], streams[1], message_handler=note, elicitation_callback=elicit)
         )
         await (session.discover() if era == "modern" else session.initialize())
         yield McpClient(session, era, updated)

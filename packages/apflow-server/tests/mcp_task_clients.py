@@ -78,16 +78,22 @@ class TaskClient:
 
 @asynccontextmanager
 async def task_client(
-    url: str, headers: Mapping[str, str] | None = None, *, declares: bool = True
+    url: str, headers: Mapping[str, str] | None = None, *, declares: bool = True, elicit: Any = None
 ) -> AsyncGenerator[TaskClient]:
-    """Connect with the endpoint of a server, by the protocol of 2026-07-28."""
+    """Connect with the endpoint of a server, by the protocol of 2026-07-28.
+
+    Args:
+        elicit: asks the user; None: the client cannot.
+    """
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(create_mcp_http_client(headers=dict(headers or {})))
         streams = await stack.enter_async_context(streamable_http_client(f"{url}/mcp", http_client=http))
         more: dict[str, Any] = (
             {"extensions": {TASKS: {}}, "result_claims": {TASKS: [CLAIM]}} if declares else {}
         )
-        session: Any = await stack.enter_async_context(ClientSession(streams[0], streams[1], **more))
+        session: Any = await stack.enter_async_context(
+            ClientSession(streams[0], streams[1], elicitation_callback=elicit, **more)
+        )
         await session.discover()
         yield TaskClient(session)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import standardwebhooks
+from asking import asking, asks
 from receiver import Receiver, receiving
 from serving import wait_for
 from trees import Steps, steps, tree
@@ -343,3 +344,18 @@ async def test_what_ended_long_ago_is_forgotten(receiver: Receiver):
         assert len(await service.webhooks("r")) == 1
         await tidy(service.db, 0)
         assert await service.webhooks("r") == []
+
+
+async def test_what_a_task_asks_people_and_what_they_decide_are_delivered(receiver: Receiver):
+    kinds = ["approval_requested", "approval_decided"]
+    with asks():
+        async with delivering() as service:
+            tasks = [{**asking(data={"version": 2}), "id": "r"}]
+            await service.execute(tasks=tasks, webhook_config={"url": receiver.url, "events": kinds})
+            await until(lambda: len(receiver.events("r")) == 1)  # while it waits
+            await service.approve("r", reason="Fine.")
+            await until(lambda: len(receiver.events("r")) == 2)
+    asked, decided = receiver.events("r")
+    assert [asked["type"], decided["type"]] == kinds
+    assert (asked["data"]["question"], asked["data"]["data"]) == ("May it?", {"version": 2})
+    assert (decided["data"]["approved"], decided["data"]["reason"]) == (True, "Fine.")

@@ -18,8 +18,6 @@ from apflow.core.errors import InvalidInputError, TreeInvalidError
 from apflow.testing.trees import Trees
 from apflow.testing.virtual_time import VirtualTimeLoop
 
-REAL_SECONDS = 20.0  # more than any of these runs takes, and much less than what passes in them
-
 
 class Price(BaseModel):
     fruit: str
@@ -89,9 +87,7 @@ def test_retries_wait_on_the_clock_of_the_test(trees: Trees) -> None:
     trees.stub("fetch", failure=ConnectionError, times=3, result={"rows": []})
     trees.stub("store")
     retry = {"max_attempts": 5, "delay": 3600, "backoff": 2, "max_delay": 100_000, "jitter": False}
-    begun = time.monotonic()
     run = trees.run(a_flow(retry=retry))
-    assert time.monotonic() - begun < REAL_SECONDS
     assert run.status == "completed"
     assert run.waits == [3600, 7200, 14400]
     assert [call.attempt for call in trees.calls_of("fetch")] == [1, 2, 3, 4]
@@ -100,13 +96,11 @@ def test_retries_wait_on_the_clock_of_the_test(trees: Trees) -> None:
 
 
 def test_a_stub_that_takes_longer_than_the_timeout_fails(trees: Trees) -> None:
-    trees.stub("fetch", takes=60, result={"rows": []})
+    trees.stub("fetch", takes=6000, result={"rows": []})  # longer than a test may take
     trees.stub("store")
-    begun = time.monotonic()
-    run = trees.run(a_flow(timeout=30))
-    assert time.monotonic() - begun < REAL_SECONDS
+    run = trees.run(a_flow(timeout=3000))
     assert run["fetch"].result["error_type"] == "TimeoutError"
-    assert trees.run(a_flow(timeout=90)).status == "completed"
+    assert trees.run(a_flow(timeout=9000)).status == "completed"
 
 
 async def test_it_works_in_a_test_with_an_event_loop(trees: Trees) -> None:

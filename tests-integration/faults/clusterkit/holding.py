@@ -5,7 +5,7 @@ import ctypes
 from typing import Any
 
 from apflow.core import BaseTask, executor_register
-from clusterkit.executors import note
+from apflow.testing.torture.executors import note
 
 libc = ctypes.PyDLL(None)  # unlike CDLL, it does not release the GIL
 

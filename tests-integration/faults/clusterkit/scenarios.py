@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from apflow.testing.postgres import is_commit
 from apflow.testing.proxy import Proxy, at_most
-from clusterkit.cluster import Cluster
-from clusterkit.trees import Array
+from apflow.testing.torture.cluster import Cluster
+from apflow.testing.torture.trees import Array
 
 LEASE = 1.5  # seconds
 TIMEOUT_SECONDS = 5.0  # seconds to wait for the end where a planted fault may prevent it

@@ -7,8 +7,8 @@ from typing import Any
 
 from apflow.core.model.event import FINAL
 from apflow.core.model.status import TERMINAL
-from faultkit.history import Line
-from faultkit.trees import ROOT, Array
+from apflow.testing.torture.history import Line
+from faultkit.trees import FAN, ROOT, Array
 
 
 @dataclass
@@ -82,7 +82,7 @@ def what_was_called_had_been_started_on_disk(evidence: Evidence) -> None:
         # An earlier life's start may have been taken back by a recovery, itself killed since.
         is_latest = line["life"] == evidence.last - 1
         assert evidence.found_status(line["task_id"]) != "pending" or not is_latest, line
-        for need in needs[line["task_id"]]:
+        for need in needs.get(line["task_id"], []):  # an element is not in the array
             assert evidence.found_status(need) == "completed", line
 
 
@@ -110,6 +110,22 @@ def hooks_ran_as_often_as_promised(evidence: Evidence) -> None:
     hooked = Counter(line["task_id"] for line in evidence.lines("hooked"))
     assert all(times == 1 for times in hooked.values()), hooked.most_common(3)
     assert evidence.lines("tree_hooked"), "the tree's end was never told to its hook"
+
+
+def each_element_exists_once(evidence: Evidence, count: int) -> None:
+    """Check that the elements of the list were all created or not at all, and collected in order."""
+    found = elements_of(evidence.found)
+    ended = elements_of(evidence.ended)
+    assert len(found) in (0, count), f"{len(found)} of {count} elements were created"
+    assert [each["key"] for each in ended] == [f"{FAN}[{number}]" for number in range(count)]
+    assert {each["id"] for each in found} <= {each["id"] for each in ended}
+    assert evidence.ended["tasks"][FAN]["result"] == [{"of": each["id"]} for each in ended]
+    assert [each["inputs"] for each in ended] == [{"number": number} for number in range(count)]
+
+
+def elements_of(dump: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the elements of the list, in order of position."""
+    return [task for task in dump["tasks"].values() if task["parent_id"] == FAN]
 
 
 def the_tree_ended(evidence: Evidence) -> None:

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from apflow.testing.torture.history import read
 from faultkit.checks import Evidence
-from faultkit.history import read
 from faultkit.worker import Work
 
 TIMEOUT_SECONDS = 120.0  # seconds for anything to happen

@@ -5,7 +5,7 @@ from typing import Any
 
 from apflow.core import BaseTask, executor_register, register_post_hook, register_task_tree_hook
 from apflow.core.model.task import Task
-from faultkit.history import History
+from apflow.testing.torture.history import History
 from faultkit.points import Stop
 from faultkit.trees import TARGET
 
@@ -44,7 +44,15 @@ def register(history: History, stop: Stop) -> None:
             await asyncio.Event().wait()
             raise AssertionError("that event is never set")
 
-    for executor in (Noting, Flaky, Holding):
+    class Counting(Noting):
+        id = "count"
+        description = "Returns a list"
+
+        async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
+            await super().execute(inputs)
+            return {"rows": [{"number": number} for number in range(inputs["count"])]}
+
+    for executor in (Noting, Flaky, Holding, Counting):
         executor_register()(executor)
     register_hooks(history, stop)
 

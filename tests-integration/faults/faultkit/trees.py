@@ -1,4 +1,4 @@
-"""The trees that are run: a small one for named points, and 2,000 tasks for random moments."""
+"""The trees that are run: a small one for named points, 2,000 tasks for random moments, and a long list."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ TARGET = "target"
 RETRYING = "retrying"
 LAST = "last"
 VICTIM = "victim"
+FAN = "fan"
 
 LINKS = 20  # tasks of one chain of the large tree
 
@@ -41,6 +42,17 @@ def large(count: int) -> Array:
     """
     chains = [link(chain, step) for chain in range(count // LINKS) for step in range(LINKS)]
     return [{"id": ROOT, "name": ROOT}, *chains, task(VICTIM, "note", f"t-0-{LINKS - 1}")]
+
+
+def fanned(count: int) -> Array:
+    """Return a tree in which a task gives a list of `count` items, and another one runs for each of them."""
+    for_each = {"items": {"$from": "list", "path": "rows"}, "max_items": count}
+    return [
+        {"id": ROOT, "name": ROOT},
+        task("list", "count", inputs={"count": count}),
+        task(FAN, "note", "list", inputs={"number": {"$item": "number"}}, for_each=for_each),
+        task(LAST, "note", FAN),
+    ]
 
 
 def link(chain: int, step: int) -> dict[str, Any]:

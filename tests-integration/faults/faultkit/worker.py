@@ -13,8 +13,8 @@ from apflow.core.engine.recovery import recover
 from apflow.core.model.event import LIVE, EventType, TaskEvent
 from apflow.core.model.task import Task, to_json
 from apflow.core.store.base import TaskStore
+from apflow.testing.torture.history import History
 from faultkit import executors, trees
-from faultkit.history import History
 from faultkit.points import Stop, StoppingStore
 
 
@@ -27,6 +27,7 @@ class Work:
     pipe: int = -1
     point: str | None = None  # where to stop; None: nowhere
     size: int = 0  # tasks of the large tree; 0: the small tree
+    fan: int = 0  # items of the list of the tree with `for_each`; 0: another tree
     cancel_after: int | None = None  # told events after which the victim is cancelled
 
     @property
@@ -34,6 +35,8 @@ class Work:
         return Path(self.folder)
 
     def array(self) -> trees.Array:
+        if self.fan:
+            return trees.fanned(self.fan)
         if self.size:
             return trees.large(self.size)
         return trees.small("hold" if self.point == "cancel_requested" else "note")

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.core.service.results import (
+    ApprovalResult,
     AttemptResult,
     BudgetResult,
     CallerResult,
@@ -24,6 +25,7 @@ from apflow.core.service.results import (
     DueTimesResult,
     Event,
     ExecutorResult,
+    ExportResult,
     GenerateResult,
     HealthResult,
     KeyChangeResult,
@@ -36,6 +38,8 @@ from apflow.core.service.results import (
     RunResult,
     ScheduleDeleteResult,
     ScheduleResult,
+    SqlQueryResult,
+    StatisticsResult,
     StatusResult,
     TaskResult,
     TreeResult,
@@ -67,6 +71,9 @@ class AsyncOperations:
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
         execute: bool = False,
+        no_cache: bool = False,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> TreeResult:
         """Create a tree of tasks and return it, nested.
 
@@ -78,6 +85,9 @@ class AsyncOperations:
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
             idempotency_key: Makes the call repeatable: the same key returns the tree that it created first.
             execute: Also request a run, as tasks.submit does.
+            no_cache: Make every task that runs call its executor, whatever results are cached.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: TreeResult = await self._ask(
             "tasks.create",
@@ -87,6 +97,9 @@ class AsyncOperations:
                 "on_conflict": on_conflict,
                 "idempotency_key": idempotency_key,
                 "execute": execute,
+                "no_cache": no_cache,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -98,6 +111,9 @@ class AsyncOperations:
         user_id: str | None = None,
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
+        no_cache: bool = False,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> TreeResult:
         """Create a tree of tasks, request its run durably, and return the tree at once.
 
@@ -109,6 +125,9 @@ class AsyncOperations:
             user_id: The user who owns the created tasks.
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
             idempotency_key: Makes the call repeatable: the same key returns the tree that it created first.
+            no_cache: Make every task that runs call its executor, whatever results are cached.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: TreeResult = await self._ask(
             "tasks.submit",
@@ -117,6 +136,9 @@ class AsyncOperations:
                 "user_id": user_id,
                 "on_conflict": on_conflict,
                 "idempotency_key": idempotency_key,
+                "no_cache": no_cache,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -127,8 +149,9 @@ class AsyncOperations:
         The result has the order and the waves in which tasks would start, the critical path, durations and
         cost from the history of tasks with the same name and executor, what would make tasks fail before
         their code runs, the secrets that are not set, and what the tree may touch: executors, hosts,
-        commands, images and secrets. Durations are medians and costs means of the last 20 such tasks that
-        completed.
+        commands, images and secrets. A task whose result is cached takes no time and costs nothing; this is
+        known only of tasks without dependencies. Durations are medians and costs means of the last 20 such
+        tasks that completed.
 
         Args:
             tasks: The tasks to create: an array of objects, or one object.
@@ -143,6 +166,7 @@ class AsyncOperations:
         *,
         wait: bool = False,
         force: bool = False,
+        no_cache: bool = False,
         copy_execution: bool = False,
         copy_children: bool | None = None,
         user_id: str | None = None,
@@ -150,6 +174,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         use_streaming: bool = False,
         webhook_config: Mapping[str, Json] | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> RunResult:
         """Request a run of a stored task, or of tasks that are created for it, and return its status.
 
@@ -162,7 +188,8 @@ class AsyncOperations:
                 descendants and what they need.
             tasks: The tasks to create and run, instead of `task_id`: an array, or one object.
             wait: Return when the run has ended.
-            force: Run completed tasks again.
+            force: Run completed tasks again, and take no result from the cache.
+            no_cache: Make every task that runs call its executor, whatever results are cached.
             copy_execution: Run a copy and leave the task unchanged.
             copy_children: Also copy the descendants of the task. By default, only if the task is a root.
             user_id: The user who owns the created tasks.
@@ -171,6 +198,8 @@ class AsyncOperations:
                 second run.
             use_streaming: Answer with the events of the run, if the interface can.
             webhook_config: Where the server sends the events of the run.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: RunResult = await self._ask(
             "tasks.execute",
@@ -179,6 +208,7 @@ class AsyncOperations:
                 "tasks": tasks,
                 "wait": wait,
                 "force": force,
+                "no_cache": no_cache,
                 "copy_execution": copy_execution,
                 "copy_children": copy_children,
                 "user_id": user_id,
@@ -186,6 +216,8 @@ class AsyncOperations:
                 "idempotency_key": idempotency_key,
                 "use_streaming": use_streaming,
                 "webhook_config": webhook_config,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -332,6 +364,116 @@ class AsyncOperations:
         """
         answer: UsageReportResult = await self._ask(
             "tasks.usage", {"task_id": task_id, "user_id": user_id, "since": since, "group_by": group_by}
+        )
+        return answer
+
+    async def tasks_stats(
+        self,
+        group_by: Literal["executor", "name", "user", "label", "tag"] = "executor",
+        *,
+        since: str | None = None,
+        until: str | None = None,
+        user_id: str | None = None,
+        name: str | None = None,
+        executor: str | None = None,
+        label: str | None = None,
+        tags: Iterable[str] = (),
+        limit: int = 100,
+        slowest: int = 10,
+    ) -> StatisticsResult:
+        """Sum up tasks that have ended: durations, failure rates, retries, and what language models used.
+
+        Groups of tasks run nothing and are left out; a deleted task is no longer counted. A duration is the
+        time from the start of the first attempt to the end, in seconds: the median, the 95th percentile, and
+        the longest one. The failure rate is the share of failures among tasks that completed or failed. The
+        filters are those of each task, not of its tree. The slowest tasks are returned, too.
+
+        Args:
+            group_by: What to sum up separately. By `tag`, a task counts for each of its tags, and once in the
+                total.
+            since: Only tasks that ended in this time before now, such as `12h`, `7d` or `4w`, or after this
+                time in ISO 8601 format.
+            until: Only tasks that ended this time before now or earlier, or before this time.
+            user_id: Only tasks of this user.
+            name: Only tasks with this name.
+            executor: Only tasks of this executor.
+            label: Only tasks whose label contains this string.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
+            limit: The maximum number of groups: those with most tasks.
+            slowest: How many of the slowest tasks to return.
+        """
+        answer: StatisticsResult = await self._ask(
+            "tasks.stats",
+            {
+                "group_by": group_by,
+                "since": since,
+                "until": until,
+                "user_id": user_id,
+                "name": name,
+                "executor": executor,
+                "label": label,
+                "tags": tags,
+                "limit": limit,
+                "slowest": slowest,
+            },
+        )
+        return answer
+
+    async def tasks_export(
+        self,
+        *,
+        root_ids: Iterable[str] = (),
+        user_id: str | None = None,
+        status: TaskStatus | Sequence[TaskStatus] | None = None,
+        name: str | None = None,
+        label: str | None = None,
+        tags: Iterable[str] = (),
+        is_running: bool | None = None,
+        since: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        cursor: str | None = None,
+        limit: int = 1000,
+    ) -> ExportResult:
+        """Export trees with their tasks, attempts and events, one page at a time.
+
+        Each line is an object with one member: a `task` (of a root, also when its run was requested and when
+        it ended), an `attempt` of the task before it, or an `event` of the tree, after its tasks. The filters
+        are those of the root. Trees are in the order of their creation. `cursor` of the result continues;
+        null means that this was the last page. Trees that change meanwhile are exported as they are when they
+        are read.
+
+        Args:
+            root_ids: Only trees with these roots.
+            user_id: Only tasks of this user.
+            status: Only tasks with this status, or with one of these.
+            name: Only tasks with this name.
+            label: Only tasks whose label contains this string.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
+            is_running: Only roots of trees with an unfinished run (true), or without one (false).
+            since: Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or
+                after this time in ISO 8601 format.
+            created_after: Only tasks created after this time.
+            created_before: Only tasks created before this time.
+            cursor: The `cursor` of the page before: continue after it.
+            limit: The number of lines after which a page ends; a page may have a few more.
+        """
+        answer: ExportResult = await self._ask(
+            "tasks.export",
+            {
+                "root_ids": root_ids,
+                "user_id": user_id,
+                "status": status,
+                "name": name,
+                "label": label,
+                "tags": tags,
+                "is_running": is_running,
+                "since": since,
+                "created_after": created_after,
+                "created_before": created_before,
+                "cursor": cursor,
+                "limit": limit,
+            },
         )
         return answer
 
@@ -610,6 +752,8 @@ class AsyncOperations:
         max_tokens: int = 4000,
         save: bool = False,
         user_id: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> GenerateResult:
         """Generate a tree of tasks from a requirement, with a language model. It is not run.
 
@@ -625,6 +769,8 @@ class AsyncOperations:
             max_tokens: The maximum number of tokens of the answer.
             save: Also create the tasks, without running them.
             user_id: The user who owns the created tasks.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: GenerateResult = await self._ask(
             "tasks.generate",
@@ -636,6 +782,8 @@ class AsyncOperations:
                 "max_tokens": max_tokens,
                 "save": save,
                 "user_id": user_id,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -810,6 +958,8 @@ class AsyncOperations:
         catch_up: Literal["all", "latest", "none"] = "latest",
         overlap: Literal["skip", "queue", "cancel", "allow"] = "skip",
         user_id: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> ScheduleResult:
         """Create a schedule, which creates and runs a tree of tasks at each of its due times.
 
@@ -832,6 +982,8 @@ class AsyncOperations:
             overlap: What a due time does while the last tree runs: skip it, queue it, cancel the running tree
                 and start when it has ended, or allow both.
             user_id: The user who owns the created tasks.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: ScheduleResult = await self._ask(
             "schedules.create",
@@ -848,6 +1000,8 @@ class AsyncOperations:
                 "catch_up": catch_up,
                 "overlap": overlap,
                 "user_id": user_id,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -882,6 +1036,64 @@ class AsyncOperations:
         """
         answer: DueTimesResult = await self._ask(
             "schedules.next", {"schedule_id": schedule_id, "count": count}
+        )
+        return answer
+
+    async def schedules_update(
+        self,
+        schedule_id: str,
+        *,
+        tasks: Json = None,
+        name: str | None = None,
+        cron: str | None = None,
+        every: str | None = None,
+        at: datetime | None = None,
+        timezone: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        jitter: str | None = None,
+        catch_up: Literal["all", "latest", "none"] | None = None,
+        overlap: Literal["skip", "queue", "cancel", "allow"] | None = None,
+        clear: Sequence[Literal["start", "end", "jitter"]] = (),
+    ) -> ScheduleResult:
+        """Change settings of a schedule, its tasks, or both. What is not given stays.
+
+        If settings that decide the due times change, the next due time is the first one after now, and none
+        in the past is made up for. Otherwise the next due time stays. Trees that were started are not
+        affected, nor are due times that wait for the end of one. A paused schedule stays paused.
+
+        Args:
+            schedule_id: ID or name of the schedule.
+            tasks: The tasks to create from now on: an array of objects, or one object.
+            name: A new name.
+            cron: A new cron expression, instead of an interval or a single time.
+            every: A new interval, instead of a cron expression or a single time.
+            at: A single due time, instead of repeated ones.
+            timezone: A new time zone of the cron expression.
+            start: No due time is before this time.
+            end: No due time is after this time.
+            jitter: Delay each start by a random time up to this, such as `30s`; at most 1d.
+            catch_up: Which due times are started that no worker could start within a minute.
+            overlap: What a due time does while the last tree runs.
+            clear: Settings to remove.
+        """
+        answer: ScheduleResult = await self._ask(
+            "schedules.update",
+            {
+                "schedule_id": schedule_id,
+                "tasks": tasks,
+                "name": name,
+                "cron": cron,
+                "every": every,
+                "at": at,
+                "timezone": timezone,
+                "start": start,
+                "end": end,
+                "jitter": jitter,
+                "catch_up": catch_up,
+                "overlap": overlap,
+                "clear": clear,
+            },
         )
         return answer
 
@@ -923,6 +1135,54 @@ class AsyncOperations:
         answer: ScheduleDeleteResult = await self._ask("schedules.delete", {"schedule_id": schedule_id})
         return answer
 
+    async def approvals_list(
+        self, *, status: Literal["open", "decided", "all"] = "open", limit: int | None = 1000
+    ) -> list[ApprovalResult]:
+        """Return the approvals of the caller's tasks and those that it may decide.
+
+        Those that wait come first, the oldest first; then those that are decided, the latest first.
+
+        Args:
+            status: Which approvals: those that wait for a decision, those decided, or both.
+            limit: The maximum number of approvals to return.
+        """
+        answer: list[ApprovalResult] = await self._ask("approvals.list", {"status": status, "limit": limit})
+        return answer
+
+    async def approvals_get(self, task_id: str) -> ApprovalResult:
+        """Return the approval that a task has asked for, with its decision.
+
+        Args:
+            task_id: ID or path of the task.
+        """
+        answer: ApprovalResult = await self._ask("approvals.get", {"task_id": task_id})
+        return answer
+
+    async def approvals_approve(
+        self, task_id: str, *, answers: Mapping[str, Json] | None = None, reason: str | None = None
+    ) -> ApprovalResult:
+        """Approve what a task asks. It continues.
+
+        Args:
+            task_id: ID or path of the task.
+            answers: Answers of the form, as an object.
+            reason: Why, for the record and for the task.
+        """
+        answer: ApprovalResult = await self._ask(
+            "approvals.approve", {"task_id": task_id, "answers": answers, "reason": reason}
+        )
+        return answer
+
+    async def approvals_reject(self, task_id: str, *, reason: str | None = None) -> ApprovalResult:
+        """Reject what a task asks. It fails, unless its inputs say that it completes.
+
+        Args:
+            task_id: ID or path of the task.
+            reason: Why, for the record and for the task.
+        """
+        answer: ApprovalResult = await self._ask("approvals.reject", {"task_id": task_id, "reason": reason})
+        return answer
+
     async def system_health(self) -> HealthResult:
         """Check the database, and return the version, the storage and the uptime in seconds."""
         answer: HealthResult = await self._ask("system.health", {})
@@ -956,6 +1216,26 @@ class AsyncOperations:
         which makes the space available to new rows. Only an admin may.
         """
         answer: VacuumResult = await self._ask("system.vacuum", {})
+        return answer
+
+    async def system_query(
+        self, sql: str, *, limit: int = 1000, timeout: float = 30.0, parquet: bool = False
+    ) -> SqlQueryResult:
+        """Answer a query in SQL over tasks, runs, attempts, events and usage. Only an admin may.
+
+        The SQL is that of DuckDB. The query reads a copy of the views that it names, in a process with limits
+        of time and memory, and without access to files, networks and extensions. Inputs, params and results
+        of tasks are not in the views. `has_more` says that the limit of rows was reached.
+
+        Args:
+            sql: One statement in SQL that only reads.
+            limit: The maximum number of rows to return.
+            timeout: Seconds after which the query is stopped.
+            parquet: Return the rows as a Parquet file, in Base64, instead of JSON.
+        """
+        answer: SqlQueryResult = await self._ask(
+            "system.query", {"sql": sql, "limit": limit, "timeout": timeout, "parquet": parquet}
+        )
         return answer
 
     async def system_workers(self) -> list[WorkerResult]:
@@ -1043,6 +1323,9 @@ class SyncOperations:
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
         execute: bool = False,
+        no_cache: bool = False,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> TreeResult:
         """Create a tree of tasks and return it, nested.
 
@@ -1054,6 +1337,9 @@ class SyncOperations:
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
             idempotency_key: Makes the call repeatable: the same key returns the tree that it created first.
             execute: Also request a run, as tasks.submit does.
+            no_cache: Make every task that runs call its executor, whatever results are cached.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: TreeResult = self._ask(
             "tasks.create",
@@ -1063,6 +1349,9 @@ class SyncOperations:
                 "on_conflict": on_conflict,
                 "idempotency_key": idempotency_key,
                 "execute": execute,
+                "no_cache": no_cache,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -1074,6 +1363,9 @@ class SyncOperations:
         user_id: str | None = None,
         on_conflict: Literal["copy", "error"] = "copy",
         idempotency_key: str | None = None,
+        no_cache: bool = False,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> TreeResult:
         """Create a tree of tasks, request its run durably, and return the tree at once.
 
@@ -1085,6 +1377,9 @@ class SyncOperations:
             user_id: The user who owns the created tasks.
             on_conflict: If a given ID is taken: `copy` creates the tasks under new IDs, `error` fails.
             idempotency_key: Makes the call repeatable: the same key returns the tree that it created first.
+            no_cache: Make every task that runs call its executor, whatever results are cached.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: TreeResult = self._ask(
             "tasks.submit",
@@ -1093,6 +1388,9 @@ class SyncOperations:
                 "user_id": user_id,
                 "on_conflict": on_conflict,
                 "idempotency_key": idempotency_key,
+                "no_cache": no_cache,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -1103,8 +1401,9 @@ class SyncOperations:
         The result has the order and the waves in which tasks would start, the critical path, durations and
         cost from the history of tasks with the same name and executor, what would make tasks fail before
         their code runs, the secrets that are not set, and what the tree may touch: executors, hosts,
-        commands, images and secrets. Durations are medians and costs means of the last 20 such tasks that
-        completed.
+        commands, images and secrets. A task whose result is cached takes no time and costs nothing; this is
+        known only of tasks without dependencies. Durations are medians and costs means of the last 20 such
+        tasks that completed.
 
         Args:
             tasks: The tasks to create: an array of objects, or one object.
@@ -1119,6 +1418,7 @@ class SyncOperations:
         *,
         wait: bool = False,
         force: bool = False,
+        no_cache: bool = False,
         copy_execution: bool = False,
         copy_children: bool | None = None,
         user_id: str | None = None,
@@ -1126,6 +1426,8 @@ class SyncOperations:
         idempotency_key: str | None = None,
         use_streaming: bool = False,
         webhook_config: Mapping[str, Json] | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> RunResult:
         """Request a run of a stored task, or of tasks that are created for it, and return its status.
 
@@ -1138,7 +1440,8 @@ class SyncOperations:
                 descendants and what they need.
             tasks: The tasks to create and run, instead of `task_id`: an array, or one object.
             wait: Return when the run has ended.
-            force: Run completed tasks again.
+            force: Run completed tasks again, and take no result from the cache.
+            no_cache: Make every task that runs call its executor, whatever results are cached.
             copy_execution: Run a copy and leave the task unchanged.
             copy_children: Also copy the descendants of the task. By default, only if the task is a root.
             user_id: The user who owns the created tasks.
@@ -1147,6 +1450,8 @@ class SyncOperations:
                 second run.
             use_streaming: Answer with the events of the run, if the interface can.
             webhook_config: Where the server sends the events of the run.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: RunResult = self._ask(
             "tasks.execute",
@@ -1155,6 +1460,7 @@ class SyncOperations:
                 "tasks": tasks,
                 "wait": wait,
                 "force": force,
+                "no_cache": no_cache,
                 "copy_execution": copy_execution,
                 "copy_children": copy_children,
                 "user_id": user_id,
@@ -1162,6 +1468,8 @@ class SyncOperations:
                 "idempotency_key": idempotency_key,
                 "use_streaming": use_streaming,
                 "webhook_config": webhook_config,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -1308,6 +1616,116 @@ class SyncOperations:
         """
         answer: UsageReportResult = self._ask(
             "tasks.usage", {"task_id": task_id, "user_id": user_id, "since": since, "group_by": group_by}
+        )
+        return answer
+
+    def tasks_stats(
+        self,
+        group_by: Literal["executor", "name", "user", "label", "tag"] = "executor",
+        *,
+        since: str | None = None,
+        until: str | None = None,
+        user_id: str | None = None,
+        name: str | None = None,
+        executor: str | None = None,
+        label: str | None = None,
+        tags: Iterable[str] = (),
+        limit: int = 100,
+        slowest: int = 10,
+    ) -> StatisticsResult:
+        """Sum up tasks that have ended: durations, failure rates, retries, and what language models used.
+
+        Groups of tasks run nothing and are left out; a deleted task is no longer counted. A duration is the
+        time from the start of the first attempt to the end, in seconds: the median, the 95th percentile, and
+        the longest one. The failure rate is the share of failures among tasks that completed or failed. The
+        filters are those of each task, not of its tree. The slowest tasks are returned, too.
+
+        Args:
+            group_by: What to sum up separately. By `tag`, a task counts for each of its tags, and once in the
+                total.
+            since: Only tasks that ended in this time before now, such as `12h`, `7d` or `4w`, or after this
+                time in ISO 8601 format.
+            until: Only tasks that ended this time before now or earlier, or before this time.
+            user_id: Only tasks of this user.
+            name: Only tasks with this name.
+            executor: Only tasks of this executor.
+            label: Only tasks whose label contains this string.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
+            limit: The maximum number of groups: those with most tasks.
+            slowest: How many of the slowest tasks to return.
+        """
+        answer: StatisticsResult = self._ask(
+            "tasks.stats",
+            {
+                "group_by": group_by,
+                "since": since,
+                "until": until,
+                "user_id": user_id,
+                "name": name,
+                "executor": executor,
+                "label": label,
+                "tags": tags,
+                "limit": limit,
+                "slowest": slowest,
+            },
+        )
+        return answer
+
+    def tasks_export(
+        self,
+        *,
+        root_ids: Iterable[str] = (),
+        user_id: str | None = None,
+        status: TaskStatus | Sequence[TaskStatus] | None = None,
+        name: str | None = None,
+        label: str | None = None,
+        tags: Iterable[str] = (),
+        is_running: bool | None = None,
+        since: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        cursor: str | None = None,
+        limit: int = 1000,
+    ) -> ExportResult:
+        """Export trees with their tasks, attempts and events, one page at a time.
+
+        Each line is an object with one member: a `task` (of a root, also when its run was requested and when
+        it ended), an `attempt` of the task before it, or an `event` of the tree, after its tasks. The filters
+        are those of the root. Trees are in the order of their creation. `cursor` of the result continues;
+        null means that this was the last page. Trees that change meanwhile are exported as they are when they
+        are read.
+
+        Args:
+            root_ids: Only trees with these roots.
+            user_id: Only tasks of this user.
+            status: Only tasks with this status, or with one of these.
+            name: Only tasks with this name.
+            label: Only tasks whose label contains this string.
+            tags: Only tasks that have all of these tags: a list, or one string with commas between them.
+            is_running: Only roots of trees with an unfinished run (true), or without one (false).
+            since: Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or
+                after this time in ISO 8601 format.
+            created_after: Only tasks created after this time.
+            created_before: Only tasks created before this time.
+            cursor: The `cursor` of the page before: continue after it.
+            limit: The number of lines after which a page ends; a page may have a few more.
+        """
+        answer: ExportResult = self._ask(
+            "tasks.export",
+            {
+                "root_ids": root_ids,
+                "user_id": user_id,
+                "status": status,
+                "name": name,
+                "label": label,
+                "tags": tags,
+                "is_running": is_running,
+                "since": since,
+                "created_after": created_after,
+                "created_before": created_before,
+                "cursor": cursor,
+                "limit": limit,
+            },
         )
         return answer
 
@@ -1586,6 +2004,8 @@ class SyncOperations:
         max_tokens: int = 4000,
         save: bool = False,
         user_id: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> GenerateResult:
         """Generate a tree of tasks from a requirement, with a language model. It is not run.
 
@@ -1601,6 +2021,8 @@ class SyncOperations:
             max_tokens: The maximum number of tokens of the answer.
             save: Also create the tasks, without running them.
             user_id: The user who owns the created tasks.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: GenerateResult = self._ask(
             "tasks.generate",
@@ -1612,6 +2034,8 @@ class SyncOperations:
                 "max_tokens": max_tokens,
                 "save": save,
                 "user_id": user_id,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -1784,6 +2208,8 @@ class SyncOperations:
         catch_up: Literal["all", "latest", "none"] = "latest",
         overlap: Literal["skip", "queue", "cancel", "allow"] = "skip",
         user_id: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
     ) -> ScheduleResult:
         """Create a schedule, which creates and runs a tree of tasks at each of its due times.
 
@@ -1806,6 +2232,8 @@ class SyncOperations:
             overlap: What a due time does while the last tree runs: skip it, queue it, cancel the running tree
                 and start when it has ended, or allow both.
             user_id: The user who owns the created tasks.
+            label: The label of the root task, instead of the one that the tasks have.
+            tags: Tags that the root task gets in addition.
         """
         answer: ScheduleResult = self._ask(
             "schedules.create",
@@ -1822,6 +2250,8 @@ class SyncOperations:
                 "catch_up": catch_up,
                 "overlap": overlap,
                 "user_id": user_id,
+                "label": label,
+                "tags": tags,
             },
         )
         return answer
@@ -1853,6 +2283,64 @@ class SyncOperations:
             count: The maximum number of due times to return.
         """
         answer: DueTimesResult = self._ask("schedules.next", {"schedule_id": schedule_id, "count": count})
+        return answer
+
+    def schedules_update(
+        self,
+        schedule_id: str,
+        *,
+        tasks: Json = None,
+        name: str | None = None,
+        cron: str | None = None,
+        every: str | None = None,
+        at: datetime | None = None,
+        timezone: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        jitter: str | None = None,
+        catch_up: Literal["all", "latest", "none"] | None = None,
+        overlap: Literal["skip", "queue", "cancel", "allow"] | None = None,
+        clear: Sequence[Literal["start", "end", "jitter"]] = (),
+    ) -> ScheduleResult:
+        """Change settings of a schedule, its tasks, or both. What is not given stays.
+
+        If settings that decide the due times change, the next due time is the first one after now, and none
+        in the past is made up for. Otherwise the next due time stays. Trees that were started are not
+        affected, nor are due times that wait for the end of one. A paused schedule stays paused.
+
+        Args:
+            schedule_id: ID or name of the schedule.
+            tasks: The tasks to create from now on: an array of objects, or one object.
+            name: A new name.
+            cron: A new cron expression, instead of an interval or a single time.
+            every: A new interval, instead of a cron expression or a single time.
+            at: A single due time, instead of repeated ones.
+            timezone: A new time zone of the cron expression.
+            start: No due time is before this time.
+            end: No due time is after this time.
+            jitter: Delay each start by a random time up to this, such as `30s`; at most 1d.
+            catch_up: Which due times are started that no worker could start within a minute.
+            overlap: What a due time does while the last tree runs.
+            clear: Settings to remove.
+        """
+        answer: ScheduleResult = self._ask(
+            "schedules.update",
+            {
+                "schedule_id": schedule_id,
+                "tasks": tasks,
+                "name": name,
+                "cron": cron,
+                "every": every,
+                "at": at,
+                "timezone": timezone,
+                "start": start,
+                "end": end,
+                "jitter": jitter,
+                "catch_up": catch_up,
+                "overlap": overlap,
+                "clear": clear,
+            },
+        )
         return answer
 
     def schedules_pause(self, schedule_id: str) -> ScheduleResult:
@@ -1893,6 +2381,54 @@ class SyncOperations:
         answer: ScheduleDeleteResult = self._ask("schedules.delete", {"schedule_id": schedule_id})
         return answer
 
+    def approvals_list(
+        self, *, status: Literal["open", "decided", "all"] = "open", limit: int | None = 1000
+    ) -> list[ApprovalResult]:
+        """Return the approvals of the caller's tasks and those that it may decide.
+
+        Those that wait come first, the oldest first; then those that are decided, the latest first.
+
+        Args:
+            status: Which approvals: those that wait for a decision, those decided, or both.
+            limit: The maximum number of approvals to return.
+        """
+        answer: list[ApprovalResult] = self._ask("approvals.list", {"status": status, "limit": limit})
+        return answer
+
+    def approvals_get(self, task_id: str) -> ApprovalResult:
+        """Return the approval that a task has asked for, with its decision.
+
+        Args:
+            task_id: ID or path of the task.
+        """
+        answer: ApprovalResult = self._ask("approvals.get", {"task_id": task_id})
+        return answer
+
+    def approvals_approve(
+        self, task_id: str, *, answers: Mapping[str, Json] | None = None, reason: str | None = None
+    ) -> ApprovalResult:
+        """Approve what a task asks. It continues.
+
+        Args:
+            task_id: ID or path of the task.
+            answers: Answers of the form, as an object.
+            reason: Why, for the record and for the task.
+        """
+        answer: ApprovalResult = self._ask(
+            "approvals.approve", {"task_id": task_id, "answers": answers, "reason": reason}
+        )
+        return answer
+
+    def approvals_reject(self, task_id: str, *, reason: str | None = None) -> ApprovalResult:
+        """Reject what a task asks. It fails, unless its inputs say that it completes.
+
+        Args:
+            task_id: ID or path of the task.
+            reason: Why, for the record and for the task.
+        """
+        answer: ApprovalResult = self._ask("approvals.reject", {"task_id": task_id, "reason": reason})
+        return answer
+
     def system_health(self) -> HealthResult:
         """Check the database, and return the version, the storage and the uptime in seconds."""
         answer: HealthResult = self._ask("system.health", {})
@@ -1926,6 +2462,26 @@ class SyncOperations:
         which makes the space available to new rows. Only an admin may.
         """
         answer: VacuumResult = self._ask("system.vacuum", {})
+        return answer
+
+    def system_query(
+        self, sql: str, *, limit: int = 1000, timeout: float = 30.0, parquet: bool = False
+    ) -> SqlQueryResult:
+        """Answer a query in SQL over tasks, runs, attempts, events and usage. Only an admin may.
+
+        The SQL is that of DuckDB. The query reads a copy of the views that it names, in a process with limits
+        of time and memory, and without access to files, networks and extensions. Inputs, params and results
+        of tasks are not in the views. `has_more` says that the limit of rows was reached.
+
+        Args:
+            sql: One statement in SQL that only reads.
+            limit: The maximum number of rows to return.
+            timeout: Seconds after which the query is stopped.
+            parquet: Return the rows as a Parquet file, in Base64, instead of JSON.
+        """
+        answer: SqlQueryResult = self._ask(
+            "system.query", {"sql": sql, "limit": limit, "timeout": timeout, "parquet": parquet}
+        )
         return answer
 
     def system_workers(self) -> list[WorkerResult]:

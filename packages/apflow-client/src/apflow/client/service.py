@@ -78,13 +78,23 @@ class RemoteService(TaskService):
         await self.client.backup(path)
 
     async def run(
-        self, task_id: str, *, force: bool = False, webhook_config: Mapping[str, Json] | None = None
+        self,
+        task_id: str,
+        *,
+        force: bool = False,
+        no_cache: bool = False,
+        webhook_config: Mapping[str, Json] | None = None,
     ) -> dict[str, Json]:
         """Run a stored task on the server and wait for the end. Cancelling the call cancels the run.
 
         If the server does not cancel the run in time, a note on the `CancelledError` says so.
         """
-        given = {"task_id": task_id, "force": force, "webhook_config": webhook_config}
+        given = {
+            "task_id": task_id,
+            "force": force,
+            "no_cache": no_cache,
+            "webhook_config": webhook_config,
+        }
         params = without_defaults("tasks.execute", given)
         requesting = asyncio.ensure_future(self.client.call("tasks.execute", params))
         try:

@@ -14,3 +14,5 @@ MAX_BACKOFF: Final = 1000
 MAX_ERROR_TYPES: Final = 100  # that a policy names
 MAX_TAGS: Final = 50  # of a task, and of a filter
 MAX_TAG_LENGTH: Final = 100  # characters
+MAX_RATE: Final = 1_000_000  # starts in one period
+MAX_RATE_SECONDS: Final = 31 * 24 * 3600  # of a period

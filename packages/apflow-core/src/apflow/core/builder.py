@@ -46,6 +46,32 @@ def result_of(name: str, path: str | None = None, *, default: Json = _NO_DEFAULT
     return reference
 
 
+def item(path: str = "@", *, of: str | None = None, default: Json = _NO_DEFAULT) -> dict[str, Json]:
+    """Return the reference that becomes an item of a list, for the inputs of a task with `for_each`.
+
+    Args:
+        path: a JMESPath into the item; by default all of it.
+        of: the name of a task with `for_each` further out; by default the nearest one.
+        default: what to use where the path finds nothing; without it nothing is created, and the task fails.
+    """
+    reference: dict[str, Json] = {"$item": path}
+    if of is not None:
+        reference["of"] = of
+    if default is not _NO_DEFAULT:
+        reference["default"] = default
+    return reference
+
+
+def index(first: int = 0, *, of: str | None = None) -> dict[str, Json]:
+    """Return the reference that becomes the number of an element.
+
+    Args:
+        first: the number of the first element, 0 or 1.
+        of: the name of a task with `for_each` further out; by default the nearest one.
+    """
+    return {"$index": first} if of is None else {"$index": first, "of": of}
+
+
 class TaskBuilder:
     """An array of tasks in the making. The name that it begins with is the root of the tree.
 
@@ -53,7 +79,8 @@ class TaskBuilder:
         name: the root's. Without an executor the root is a group: it ends when all below it have ended.
         executor: id of the executor of the root, if it is to do something itself.
         user_id: whose the tasks are.
-        **fields: other fields of the root: inputs, params, schemas, policy, priority, custom columns.
+        **fields: other fields of the root: inputs, params, schemas, policy, priority, label, tags,
+            custom columns.
 
     Raises:
         InvalidInputError: `executor` and `schemas["method"]` name two executors.
@@ -87,7 +114,7 @@ class TaskBuilder:
             after: tasks that must have completed before it starts.
             after_any_end: tasks that must have ended before it starts, in whatever way.
             under: the task, usually a group, that holds it; by default the root.
-            **fields: params, schemas, policy, priority, custom columns.
+            **fields: params, schemas, policy, priority, for_each, label, tags, custom columns.
 
         Raises:
             InvalidInputError: the executor is named twice.

@@ -12,17 +12,20 @@ ApflowError
 │   ├── MalformedTextError           text that is not JSON or YAML, or repeats a key
 │   └── SettingsError                a setting that cannot be read
 ├── NotFoundError (KeyError)         no such task
-│   └── ScheduleNotFoundError        no such schedule
+│   ├── ScheduleNotFoundError        no such schedule
+│   └── ApprovalNotFoundError        the task has asked for no approval
 ├── NoResultError (KeyError)         a task has not completed, and so has no result
 ├── RunFailedError (RuntimeError)    the result of a run that has not completed
 ├── ForbiddenError (PermissionError) the caller may not do this
+│   └── CapabilityRefusedError       tasks name what APFLOW_ALLOWED_CAPABILITIES does not allow
 ├── ConflictError (RuntimeError)     the state of a task forbids it now
 │   ├── IllegalMoveError             not in the table of moves
 │   ├── AlreadyRunningError          a living owner has the tree
 │   │   └── OwnerLostError           another process has taken it over
 │   ├── MoveLostError                another writer changed the task first
 │   ├── IdTakenError                 a task of that id exists
-│   └── KeyUsedError                 an idempotency key stands for other tasks
+│   ├── KeyUsedError                 an idempotency key stands for other tasks
+│   └── ApprovalClosedError          the approval no longer waits for a decision
 ├── LimitExceededError (RuntimeError) no more runs are taken now
 │   └── ScheduleLimitError           no more schedules are taken
 ├── BudgetExceededError (RuntimeError) a budget has not enough left for a call of a model
@@ -152,6 +155,17 @@ class ScheduleNotFoundError(NotFoundError):
         self.task_id = schedule_id
 
 
+class ApprovalNotFoundError(NotFoundError):
+    """The present execution of a task has asked for no approval."""
+
+    def __init__(self, task_id: str) -> None:
+        ApflowError.__init__(
+            self,
+            f"Task {task_id!r} has not asked for an approval. `apflow approvals list` shows those that wait.",
+        )
+        self.task_id = task_id
+
+
 class NoResultError(ApflowError, KeyError):
     """A task whose result was asked for has not completed, or no task has the key."""
 
@@ -180,6 +194,24 @@ class RunFailedError(ApflowError, RuntimeError):
 
 class ForbiddenError(ApflowError, PermissionError):
     """The caller may not do this. What a caller may not even see is not found instead."""
+
+
+MAX_SHOWN_VIOLATIONS = 5  # in one message
+
+
+class CapabilityRefusedError(ForbiddenError):
+    """Tasks name executors, hosts, programs, images or secrets that are not allowed here.
+
+    Attributes:
+        violations: each with its task and the input that names it.
+    """
+
+    def __init__(self, what: str, violations: Sequence[str]) -> None:
+        shown = " ".join(violations[:MAX_SHOWN_VIOLATIONS])
+        left_out = len(violations) - MAX_SHOWN_VIOLATIONS
+        more = f" (and {left_out} more)" if left_out > 0 else ""
+        super().__init__(f"{what} by APFLOW_ALLOWED_CAPABILITIES: {shown}{more} An operator can add to it.")
+        self.violations = list(violations)
 
 
 class ConflictError(ApflowError, RuntimeError):
@@ -238,6 +270,14 @@ class KeyUsedError(ConflictError):
     def __init__(self, key: str) -> None:
         super().__init__(f"Other tasks were created with the idempotency key {key!r}. Nothing was written.")
         self.key = key
+
+
+class ApprovalClosedError(ConflictError):
+    """An approval no longer waits for a decision: it is decided, or its task or its time is over."""
+
+    def __init__(self, task_id: str, reason: str) -> None:
+        super().__init__(f"The approval of task {task_id!r} cannot be decided: {reason}")
+        self.task_id, self.reason = task_id, reason
 
 
 class LimitExceededError(ApflowError, RuntimeError):

@@ -122,7 +122,12 @@ class TaskManager:
         self._max_concurrency = max_concurrency
 
     async def distribute_task_tree(
-        self, task_tree: TaskTreeNode, use_callback: bool = True, *, force: bool = False
+        self,
+        task_tree: TaskTreeNode,
+        use_callback: bool = True,
+        *,
+        force: bool = False,
+        no_cache: bool = False,
     ) -> TaskTreeNode:
         """Run the stored tree below a node and return the node, refreshed.
 
@@ -131,6 +136,7 @@ class TaskManager:
 
         Args:
             use_callback: whether `streaming_callbacks` receive the events.
+            no_cache: make every task that runs call its executor, whatever results are cached.
 
         Raises:
             NotFoundError: the tree is not stored.
@@ -139,16 +145,21 @@ class TaskManager:
         """
         await adopt(self.db, task_tree)
         if use_callback and self.streaming_callbacks.callbacks:
-            await self._run_streaming(task_tree, force)
+            await self._run_streaming(task_tree, force, no_cache)
         else:
-            await self._run(task_tree, force)
+            await self._run(task_tree, force, no_cache)
         return task_tree
 
     async def distribute_task_tree_with_streaming(
-        self, task_tree: TaskTreeNode, use_callback: bool = True, *, force: bool = False
+        self,
+        task_tree: TaskTreeNode,
+        use_callback: bool = True,
+        *,
+        force: bool = False,
+        no_cache: bool = False,
     ) -> None:
         """As `distribute_task_tree`; `streaming_callbacks` receive every event before it returns."""
-        await self.distribute_task_tree(task_tree, use_callback, force=force)
+        await self.distribute_task_tree(task_tree, use_callback, force=force, no_cache=no_cache)
 
     async def cancel_task(
         self, task_id: str, error_message: str | None = None, *, force: bool = False
@@ -178,16 +189,17 @@ class TaskManager:
         size = driver.settings.event_queue_size
         return aiter(Subscription(driver.bus, self.db, root_id, after=after, size=size))
 
-    def _driver(self) -> Driver:
+    def _driver(self, *, no_cache: bool = False) -> Driver:
         return Driver(
             self.db,
             hooks=Hooks.current(self.pre_hooks, self.post_hooks),
             runner=self._runner or chosen_runner(),
             instances=self.executor_instances,
             max_concurrency=self._max_concurrency,
+            no_cache=no_cache,
         )
 
-    async def _run(self, node: TaskTreeNode, force: bool) -> None:
+    async def _run(self, node: TaskTreeNode, force: bool, no_cache: bool) -> None:
         # Which tree a task belongs to, and whether it is the root, never changes.
         named = None if node.task.parent_id is None else node.task.id
         known: list[Task] = []
@@ -196,11 +208,12 @@ class TaskManager:
             known[:] = tasks
             node.refresh(tasks)
 
-        tasks = await self._driver().run(node.task.root_id, named_id=named, force=force, on_read=take) or []
+        driver = self._driver(no_cache=no_cache)
+        tasks = await driver.run(node.task.root_id, named_id=named, force=force, on_read=take) or []
         if len(tasks) != len(known) or not all(map(is_, tasks, known)):
             node.refresh(tasks)  # the run has read them again
 
-    async def _run_streaming(self, node: TaskTreeNode, force: bool) -> None:
+    async def _run_streaming(self, node: TaskTreeNode, force: bool, no_cache: bool) -> None:
         root_id, driver = node.task.root_id, self._driver()
         root = (await self.db.get([root_id])).get(root_id)
         if root is None:
@@ -214,7 +227,7 @@ class TaskManager:
             self._forward(subscription, lambda: is_ended), name=f"apflow:stream:{root_id}"
         )
         try:
-            await self._run(node, force)
+            await self._run(node, force, no_cache)
         finally:
             subscription.stop()
             try:

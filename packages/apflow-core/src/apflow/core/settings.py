@@ -71,6 +71,8 @@ class Settings:
     file_roots: tuple[str, ...] = ()
     # JSON, or the path of a file: who may use which secret; see `permissions.secret_policy`.
     secret_policy: str = ""
+    # JSON, or the path of a file: all that tasks may touch; see `permissions.capability_policy`.
+    allowed_capabilities: str = ""
     net_policy: str = "open"  # or "public": what executors may connect to; see `net.policy`
     net_allow: tuple[str, ...] = ()  # hosts, addresses and networks that they may connect to all the same
     # Agents that tasks can use as executors, by name; see `extensions.named`.

@@ -62,6 +62,7 @@ class TaskExecutor:
         db_session: TaskStore | None = None,
         *,
         user_id: str | None = None,
+        no_cache: bool = False,
     ) -> RunOutcome:
         """Create the tree that an array describes and run it.
 
@@ -76,6 +77,7 @@ class TaskExecutor:
                 event as a dict, or anything with an async `put`.
             db_session: the store; None for the default one.
             user_id: the user of the tasks that name none themselves; None for no user.
+            no_cache: make every task call its executor, whatever results are cached.
 
         Raises:
             TreeInvalidError: the array is not a valid tree. Nothing is created.
@@ -87,10 +89,12 @@ class TaskExecutor:
         if len(trees) > 1:
             for each in trees:
                 check_array(each, get_settings(), user_id)
-            return await self._execute_each(trees, use_streaming, streaming_callbacks_context, db, user_id)
+            return await self._execute_each(
+                trees, use_streaming, streaming_callbacks_context, db, user_id, no_cache
+            )
         node = await TaskCreator(db).create_task_tree_from_array(tasks, user_id=user_id)
         return await self.execute_task_tree(
-            node, root_task_id, use_streaming, streaming_callbacks_context, db_session=db
+            node, root_task_id, use_streaming, streaming_callbacks_context, db_session=db, no_cache=no_cache
         )
 
     async def _execute_each(
@@ -100,6 +104,7 @@ class TaskExecutor:
         context: Any,
         db: TaskStore,
         user_id: str | None,
+        no_cache: bool,
     ) -> RunOutcome:
         """Create and run several trees, and return what they add up to."""
         creator = TaskCreator(db)
@@ -107,7 +112,9 @@ class TaskExecutor:
         async with asyncio.TaskGroup() as group:
             running = [
                 group.create_task(
-                    self.execute_task_tree(node, None, use_streaming, context, db_session=db),
+                    self.execute_task_tree(
+                        node, None, use_streaming, context, db_session=db, no_cache=no_cache
+                    ),
                     name=f"apflow:tree:{node.task.id}",
                 )
                 for node in nodes
@@ -123,6 +130,7 @@ class TaskExecutor:
         db_session: TaskStore | None = None,
         *,
         force: bool = False,
+        no_cache: bool = False,
     ) -> RunOutcome:
         """Run a stored tree; see `execute_tasks` for the arguments."""
         return await self.execute_task_by_id(
@@ -131,6 +139,7 @@ class TaskExecutor:
             streaming_callbacks_context,
             db_session=db_session,
             force=force,
+            no_cache=no_cache,
             root_task_id=root_task_id,
         )
 
@@ -142,6 +151,7 @@ class TaskExecutor:
         db_session: TaskStore | None = None,
         *,
         force: bool = False,
+        no_cache: bool = False,
         root_task_id: str | None = None,
     ) -> RunOutcome:
         """Run a stored task: a root's whole tree; else the task, what is below it, and what it still needs.
@@ -150,7 +160,9 @@ class TaskExecutor:
 
         Args:
             use_streaming, streaming_callbacks_context, db_session, root_task_id: as for `execute_tasks`.
-            force: run what has completed below the task again, and everything that depends on it.
+            force: run what has completed below the task again, and everything that depends on it. Every
+                task that runs calls its executor then.
+            no_cache: make every task that runs call its executor, whatever results are cached.
 
         Raises:
             InvalidInputError: `streaming_callbacks_context` is neither a callable nor has an async `put`.
@@ -164,9 +176,9 @@ class TaskExecutor:
         self._running.append(run)
         try:
             if use_streaming and streaming_callbacks_context is not None:
-                tasks = await self._run_streaming(db, task, streaming_callbacks_context, force)
+                tasks = await self._run_streaming(db, task, streaming_callbacks_context, force, no_cache)
             else:
-                tasks = await self._run(db, task, force)
+                tasks = await self._run(db, task, force, no_cache)
         finally:
             self._running.remove(run)
         return summarise(tasks, task.root_id)
@@ -229,16 +241,18 @@ class TaskExecutor:
         runs = reversed(list(self._running))
         return next((run for run in runs if task_id in (run.key, run.root_task_id)), None)
 
-    async def _run(self, db: TaskStore, task: Task, force: bool) -> list[Task]:
+    async def _run(self, db: TaskStore, task: Task, force: bool, no_cache: bool) -> list[Task]:
         named = None if task.parent_id is None else task.id
-        driver = Driver(db, hooks=Hooks.current())
+        driver = Driver(db, hooks=Hooks.current(), no_cache=no_cache)
         return await driver.run(task.root_id, named_id=named, force=force) or []
 
-    async def _run_streaming(self, db: TaskStore, task: Task, context: Any, force: bool) -> list[Task]:
+    async def _run_streaming(
+        self, db: TaskStore, task: Task, context: Any, force: bool, no_cache: bool
+    ) -> list[Task]:
         manager = TaskManager(db)
         manager.streaming_callbacks.add(_callback(context))
         node = TaskTreeNode(task)
-        await manager.distribute_task_tree_with_streaming(node, force=force)
+        await manager.distribute_task_tree_with_streaming(node, force=force, no_cache=no_cache)
         return await db.tree(task.root_id)
 
 

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from apflow.core.errors import SettingsError
 from apflow.core.net.policy import read_policy
+from apflow.core.permissions.capability_policy import capability_policy
 from apflow.core.permissions.secret_policy import secret_policy
 from apflow.core.settings import Settings
 from apflow.core.webhooks.defaults import check_defaults
@@ -36,6 +37,7 @@ def check_settings(settings: Settings) -> None:
     _check_a2a(settings)
     read_policy(settings.net_policy, settings.net_allow)
     secret_policy(settings)
+    capability_policy(settings)
     check_defaults(settings)
     _check_tools(settings.mcp_tools)
     given = [f"APFLOW_{name.upper()}" for name in OF_TOKENS if getattr(settings, name)]

@@ -11,6 +11,7 @@ What a store can do beyond the contract is asked of its `capabilities`; tests of
 
 from __future__ import annotations
 
+from apflow.testing.storeapproval import StoreApprovalContract
 from apflow.testing.storeattempt import StoreAttemptContract
 from apflow.testing.storelog import StoreLogContract
 from apflow.testing.storequery import StoreQueryContract
@@ -18,6 +19,8 @@ from apflow.testing.storerace import StoreRaceContract
 from apflow.testing.storerecord import StoreRecordContract
 from apflow.testing.storeschedule import StoreScheduleContract
 from apflow.testing.storeshare import StoreShareContract
+from apflow.testing.storesql import StoreSqlContract
+from apflow.testing.storestatistics import StoreStatisticsContract
 from apflow.testing.storeusage import StoreUsageContract
 from apflow.testing.storewrite import StoreWriteContract
 
@@ -30,7 +33,10 @@ class StoreContract(
     StoreShareContract,
     StoreRecordContract,
     StoreScheduleContract,
+    StoreApprovalContract,
     StoreUsageContract,
+    StoreStatisticsContract,
+    StoreSqlContract,
     StoreLogContract,
 ):
     """Every test of a store. One method to write: `make_store`."""

@@ -56,6 +56,7 @@ class StoreQueryContract(StoreMaker):
                     started_at=minute(5),
                     completed_at=minute(7),
                     name="same",
+                    cache_key="0f",
                     status=TaskStatus.FAILED,
                 ),
             ]
@@ -132,6 +133,8 @@ class StoreQueryContract(StoreMaker):
             (TaskQuery(root_id="ghost"), []),
             (TaskQuery(parent_id="r2"), ["c"]),
             (TaskQuery(original_task_id="r1"), ["r2"]),
+            (TaskQuery(cache_key="0f"), ["a"]),
+            (TaskQuery(cache_key="0"), []),
             (TaskQuery(created_after=minute(1)), ["r2", "c"]),
             (TaskQuery(created_before=minute(2)), ["r1", "b", "a"]),
             (TaskQuery(created_after=minute(1), created_before=minute(3)), ["r2"]),

@@ -36,6 +36,7 @@ def full_task() -> Task:
         written_by=[{"user": "ann", "roles": ["admin"]}], spawned_by="p",
         child_trees=[{"id": "c", "key": "k", "generation": 0, "attempt": 1}],
         label="nightly \U0001f600 import", tags=["nightly", "größe:xl"],
+        cached_from="f", cache_key="0f", run_ignores_cache=True,
     )  # fmt: skip
 
 
@@ -53,7 +54,7 @@ class StoreWriteContract(StoreMaker):
         engine_fields = ["position", "executor", "generation", "interruptions", "earlier_attempts",
                          "not_before", "owner",
                          "cancel_requested_at", "run_requested_at", "run_scope", "run_owner", "lease_until",
-                         "run_ended_at", "written_by"]  # fmt: skip
+                         "run_ended_at", "written_by", "cache_key", "run_ignores_cache"]  # fmt: skip
         for name in [*PUBLIC_FIELDS, *engine_fields]:
             assert getattr(found, name) == getattr(task, name), name
         assert isinstance(found.status, TaskStatus)
@@ -254,6 +255,37 @@ class StoreWriteContract(StoreMaker):
         assert await store.write(Change(add=[a_task("r")], moves=[move])) == [()]
         task = (await store.get(["r"]))["r"]
         assert (task.run_requested_at, task.error) == (NOON, "x")
+
+    async def test_one_change_adds_tasks_and_starts_them_with_their_parent(self, store: TaskStore) -> None:
+        await store.add(a_tree("r", "g"))
+        added = [a_task("g0", "r", parent_id="g", position=2), a_task("g1", "r", parent_id="g", position=3)]
+        moves = [
+            Transition("r", "r", {"run_requested_at": None}, {}),
+            a_move("g", "pending", "in_progress"),
+            a_move("g0", "pending", "in_progress"),
+        ]
+        numbered = await store.write(Change(add=added, moves=moves, is_strict=True))
+        assert [[event.sequence for event in events or ()] for events in numbered] == [[], [5], [6]]
+        tree = {
+            task.id: (str(task.status), task.position, task.has_children) for task in await store.tree("r")
+        }
+        assert tree == {
+            "r": ("pending", 0, True),
+            "g": ("in_progress", 1, True),
+            "g0": ("in_progress", 2, False),
+            "g1": ("pending", 3, False),
+        }
+        events = [(event.sequence, event.task_id) for event in await store.events("r", 2)]
+        assert events == [(3, "g0"), (4, "g1"), (5, "g"), (6, "g0")]
+
+    async def test_one_change_resets_a_task_and_removes_what_is_in_it(self, store: TaskStore) -> None:
+        ended = a_task("g", "r", status=TaskStatus.FAILED, has_children=True)
+        await store.add([a_task("r"), ended, a_task("g0", "r", parent_id="g")])
+        reset = a_move("g", "failed", "pending", sets={"has_children": False, "generation": 1})
+        await store.write(Change(moves=[reset], remove=["g0"], is_strict=True))
+        assert [(t.id, t.has_children) for t in await store.tree("r")] == [("r", True), ("g", False)]
+        await store.write(Change(add=[a_task("g0", "r", parent_id="g")], is_strict=True))
+        assert [(t.id, t.has_children) for t in await store.tree("r")][1:] == [("g", True), ("g0", False)]
 
     async def test_events_go_with_their_root_and_ids_are_free_again(self, store: TaskStore) -> None:
         await store.add(a_tree("r", "a"))

@@ -10,6 +10,7 @@ from apflow.cli.commands.db_backup import backup
 from apflow.cli.commands.db_export import export
 from apflow.cli.commands.db_import import import_
 from apflow.cli.commands.db_purge import purge, vacuum
+from apflow.cli.commands.db_query import query
 from apflow.cli.inputs.options import session_of, with_service, with_store
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def db() -> None:
-    """Inspect, copy, export, import and clean the database."""
+    """Inspect, query, copy, export, import and clean the database."""
 
 
 @db.command()
@@ -57,5 +58,5 @@ def migrate(ctx: click.Context) -> None:
         write_line(f"{found['url']} is up to date{version}.")
 
 
-for _command in (backup, export, import_, purge, vacuum):
+for _command in (backup, export, import_, purge, query, vacuum):
     db.add_command(_command)

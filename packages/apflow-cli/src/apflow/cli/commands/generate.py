@@ -10,6 +10,7 @@ import click
 
 from apflow.cli.inputs.options import session_of, with_service
 from apflow.cli.inputs.parameter import parameter_option
+from apflow.cli.inputs.root_description import with_description_options
 
 if TYPE_CHECKING:
     from apflow.core.service.task_service import TaskService
@@ -28,6 +29,7 @@ def generate() -> None:
 @parameter_option("tasks.generate", "max_tokens", "--max-tokens")
 @parameter_option("tasks.generate", "save", "--save", is_flag=True)
 @parameter_option("tasks.generate", "user_id", "-u", "--user-id", metavar="ID")
+@with_description_options("tasks.generate")
 @click.option(
     "-o",
     "--output",
@@ -47,7 +49,7 @@ def task_tree(ctx: click.Context, /, requirement: str, output: Path | None, **op
 
     if output is not None and not output.absolute().parent.is_dir():
         raise click.UsageError(f"Directory {output.parent} does not exist. Create it first.")
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value not in (None, ())}
 
     async def work(service: TaskService) -> dict[str, Any]:
         return await service.generate(requirement, **given)

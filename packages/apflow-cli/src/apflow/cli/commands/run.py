@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 from apflow.cli.inputs.completion import complete_file, complete_run
 from apflow.cli.inputs.options import session_of, set_option, with_outcome
 from apflow.cli.inputs.parameter import parameter_option
+from apflow.cli.inputs.root_description import described, with_description_options
 
 if TYPE_CHECKING:
     from apflow.cli.inputs.run_source import GivenTrees
@@ -48,6 +50,7 @@ def run() -> None:
     help="A JSON or YAML file with the inputs; - is standard input.",
 )
 @parameter_option("tasks.create", "user_id", "-u", "--user-id", metavar="ID")
+@with_description_options("tasks.create")
 @click.option(
     "-b",
     "--background",
@@ -60,17 +63,21 @@ def run() -> None:
 @parameter_option(
     "tasks.submit", "idempotency_key", "--idempotency-key", metavar="KEY", more="Requires --background."
 )
+@parameter_option("tasks.submit", "no_cache", "--no-cache", is_flag=True)
 @with_outcome
 @click.pass_context
 def flow(
     ctx: click.Context,
     /,
     user_id: str | None,
+    label: str | None,
+    tags: tuple[str, ...],
     background: bool,
     watch: bool,
     webhook: str | None,
     on_failure: str | None,
     idempotency_key: str | None,
+    no_cache: bool,
     output: Path | None,
     timeout: float | None,
     **source: Any,
@@ -95,15 +102,21 @@ def flow(
 
     config = webhook_config(webhook, on_failure)
     given = read_trees(RunSource(**source))
+    given = replace(given, trees=described(given.trees, label, tags))
     if background:
+        asked: dict[str, Any] = {
+            "user_id": user_id,
+            "idempotency_key": idempotency_key,
+            "no_cache": no_cache,
+        }
         if watch:
             raise click.UsageError("--watch cannot be used with --background. Use `apflow tasks watch ID`.")
         if len(given.trees) > 1:
             if config is not None:
                 raise click.UsageError("--webhook and --on-failure take one tree with --background.")
-            _submit_each(ctx, given.trees, user_id=user_id, idempotency_key=idempotency_key, output=output)
+            _submit_each(ctx, given.trees, output, asked)
         else:
-            _submit(ctx, given, config, user_id=user_id, idempotency_key=idempotency_key, output=output)
+            _submit(ctx, given, config, output, asked)
         return
     if idempotency_key is not None:
         raise click.UsageError("--idempotency-key requires --background.")
@@ -120,10 +133,16 @@ def flow(
                 seconds=timeout,
                 is_watched=watch,
                 webhook_config=config,
+                no_cache=no_cache,
             )
         created = await service.create(trees[0], user_id=user_id)
         outcome = await run_tree(
-            service, created["id"], seconds=timeout, is_watched=watch, webhook_config=config
+            service,
+            created["id"],
+            no_cache=no_cache,
+            seconds=timeout,
+            is_watched=watch,
+            webhook_config=config,
         )
         return outcome | {"ids": created["ids"]}
 
@@ -134,12 +153,10 @@ def _submit(
     ctx: click.Context,
     given: GivenTrees,
     config: dict[str, Any] | None,
-    *,
-    user_id: str | None,
-    idempotency_key: str | None,
     output: Path | None,
+    asked: dict[str, Any],
 ) -> None:
-    """Submit a tree, with a webhook if there is a configuration of one."""
+    """Submit a tree, with a webhook if there is a configuration of one; `asked`: options of the request."""
     from apflow.cli.display.output import write_fields
     from apflow.cli.session.background import start_daemon_if_needed
     from apflow.cli.session.work import perform
@@ -147,11 +164,9 @@ def _submit(
     async def work(service: TaskService) -> dict[str, Any]:
         [tree] = await given.typed(service)
         if config is None:
-            root = await service.submit(tree, user_id=user_id, idempotency_key=idempotency_key)
+            root = await service.submit(tree, **asked)
             return {"root_task_id": root["id"], "status": root["status"], "ids": root["ids"], "root": root}
-        done = await service.execute(
-            tasks=tree, user_id=user_id, idempotency_key=idempotency_key, webhook_config=config
-        )
+        done = await service.execute(tasks=tree, webhook_config=config, **asked)
         names = ("root_task_id", "status", "ids", "webhook_id", "webhook_secret")
         return {name: done[name] for name in names if name in done} | {
             "root": await service.tree(done["root_task_id"])
@@ -167,20 +182,17 @@ def _submit(
 def _submit_each(
     ctx: click.Context,
     trees: list[Any],
-    *,
-    user_id: str | None,
-    idempotency_key: str | None,
     output: Path | None,
+    asked: dict[str, Any],
 ) -> None:
     from apflow.cli.display.output import write_table
     from apflow.cli.session.background import start_daemon_if_needed
     from apflow.cli.session.work import perform
 
     async def work(service: TaskService) -> dict[str, Any]:
+        key = asked.pop("idempotency_key")
         roots = [
-            await service.submit(
-                each, user_id=user_id, idempotency_key=idempotency_key and f"{idempotency_key}:{at}"
-            )
+            await service.submit(each, idempotency_key=key and f"{key}:{at}", **asked)
             for at, each in enumerate(trees)
         ]
         return {

@@ -10,17 +10,22 @@ import click
 from apflow.cli.inputs.given_tasks import read_given_tasks, with_given_tasks
 from apflow.cli.inputs.options import session_of, with_list, with_service
 from apflow.cli.inputs.parameter import parameter_option
+from apflow.cli.inputs.root_description import described, with_description_options
 from apflow.cli.inputs.times import AnyTime
 
 if TYPE_CHECKING:
     from apflow.core.service.task_service import TaskService
 
+TIMES = ("at", "start", "end")
+ZONE_OF_SCHEDULE = (
+    "An offset such as +01:00 may follow; without one, the time is in the zone of the schedule."
+)
 ZONE = "An offset such as +01:00 may follow; without one, the time is in --timezone."
 
 
 @click.group()
 def schedules() -> None:
-    """Create, inspect, pause and delete schedules, which run a tree of tasks at certain times.
+    """Create, inspect, change, pause and delete schedules, which run a tree of tasks at certain times.
 
     A schedule is named by its ID, by the first 8 or more characters of it, or by its name. `apflow worker`,
     `apflow serve` and the daemon start what is due.
@@ -44,6 +49,7 @@ def _with_schedule(command: Callable[..., Any]) -> Callable[..., Any]:
 @parameter_option("schedules.create", "catch_up", "--catch-up")
 @parameter_option("schedules.create", "overlap", "--overlap")
 @parameter_option("schedules.create", "user_id", "-u", "--user-id", metavar="ID")
+@with_description_options("schedules.create")
 @with_service
 @click.pass_context
 def create(
@@ -52,6 +58,8 @@ def create(
     tasks: str | None,
     tasks_file: str | None,
     parameters: tuple[str, ...],
+    label: str | None,
+    tags: tuple[str, ...],
     **fields: Any,
 ) -> None:
     """Create a schedule for a tree of tasks: by --cron, by an interval, or once.
@@ -64,10 +72,10 @@ def create(
     from apflow.cli.session.work import perform
     from apflow.core.errors import ForbiddenError
 
-    trees = read_given_tasks(tasks, tasks_file, parameters)
+    trees = described(read_given_tasks(tasks, tasks_file, parameters), label, tags)
     if len(trees) > 1:
         raise click.UsageError(f"A schedule has one tree. These tasks are {len(trees)}.")
-    for name in ("at", "start", "end"):
+    for name in TIMES:
         fields[name] = _in_zone(fields[name], fields["timezone"])
 
     async def work(service: TaskService) -> tuple[dict[str, Any], bool]:
@@ -159,6 +167,66 @@ def next_times(ctx: click.Context, schedule_id: str, count: int) -> None:
         write_line(datetime.fromisoformat(each).astimezone(zone).isoformat())
     if not found["due_times"]:
         write_note("It has no due time in the future.")
+
+
+@schedules.command()
+@_with_schedule
+@with_given_tasks("schedules.update")
+@parameter_option("schedules.update", "name", "-n", "--name")
+@parameter_option("schedules.update", "cron", "--cron", metavar="EXPRESSION")
+@parameter_option("schedules.update", "every", "--every", metavar="SPAN")
+@parameter_option("schedules.update", "at", "--at", type=AnyTime(), metavar="TIME", more=ZONE_OF_SCHEDULE)
+@parameter_option("schedules.update", "timezone", "-z", "--timezone", metavar="ZONE")
+@parameter_option(
+    "schedules.update", "start", "--start", type=AnyTime(), metavar="TIME", more=ZONE_OF_SCHEDULE
+)
+@parameter_option("schedules.update", "end", "--end", type=AnyTime(), metavar="TIME", more=ZONE_OF_SCHEDULE)
+@parameter_option("schedules.update", "jitter", "--jitter", metavar="SPAN")
+@parameter_option("schedules.update", "catch_up", "--catch-up")
+@parameter_option("schedules.update", "overlap", "--overlap")
+@parameter_option(
+    "schedules.update",
+    "clear",
+    "--clear",
+    multiple=True,
+    default=None,
+    type=click.Choice(["start", "end", "jitter"]),
+    more="Repeatable.",
+)
+@with_service
+@click.pass_context
+def update(
+    ctx: click.Context,
+    /,
+    schedule_id: str,
+    tasks: str | None,
+    tasks_file: str | None,
+    parameters: tuple[str, ...],
+    **fields: Any,
+) -> None:
+    """Change settings of a schedule, its tasks, or both. What is not given stays.
+
+    New due times count from now: none in the past is made up for.
+    """
+    trees = None
+    if tasks is not None or tasks_file is not None or parameters:
+        trees = read_given_tasks(tasks, tasks_file, parameters)
+        if len(trees) > 1:
+            raise click.UsageError(f"A schedule has one tree. These tasks are {len(trees)}.")
+    given = {name: value for name, value in fields.items() if value not in (None, ())}
+    if trees is None and not given:
+        raise click.UsageError("Nothing to change: name a setting, as in --cron @daily.")
+
+    async def work(service: TaskService) -> dict[str, Any]:
+        naive = [name for name in TIMES if name in given and given[name].tzinfo is None]
+        zone = given.get("timezone")
+        if naive and zone is None:
+            zone = (await service.schedule(schedule_id))["timezone"]
+        times = {name: _in_zone(given[name], str(zone)) for name in naive}
+        more = {} if trees is None else {"tasks": trees[0]}
+        return await service.update_schedule(schedule_id, **(given | times | more))
+
+    _change(ctx, work)
 
 
 @schedules.command()

@@ -9,6 +9,7 @@ import click
 
 from apflow.cli.commands.tasks_budget import budget, usage
 from apflow.cli.commands.tasks_change import CHANGES
+from apflow.cli.commands.tasks_export import export
 from apflow.cli.commands.tasks_list import list_tasks, running
 from apflow.cli.errors.exit_code import ExitCode
 from apflow.cli.inputs.options import (
@@ -38,7 +39,7 @@ def tasks() -> None:
     """
 
 
-for _command in (list_tasks, running, *CHANGES, budget, usage):
+for _command in (list_tasks, running, *CHANGES, budget, usage, export):
     tasks.add_command(_command)
 
 
@@ -227,6 +228,7 @@ def why(ctx: click.Context, task_id: str, verbose: bool) -> None:
 @tasks.command()
 @with_task
 @parameter_option("tasks.execute", "force", "-f", "--force", is_flag=True)
+@parameter_option("tasks.execute", "no_cache", "--no-cache", is_flag=True)
 @parameter_option("tasks.execute", "copy_execution", "--copy", dest="is_copy", is_flag=True)
 @click.option("--copy-children", is_flag=True, help="Also copy the descendants of the task; implies --copy.")
 @with_outcome
@@ -235,6 +237,7 @@ def execute(
     ctx: click.Context,
     task_id: str,
     force: bool,
+    no_cache: bool,
     is_copy: bool,
     copy_children: bool,
     output: Path | None,
@@ -247,9 +250,9 @@ def execute(
     async def work(service: TaskService) -> RunResult:
         named = await service.find_id(task_id)
         if not is_copy and not copy_children:
-            return await run_tree(service, named, force=force, seconds=timeout)
+            return await run_tree(service, named, force=force, no_cache=no_cache, seconds=timeout)
         copied = await service.copy(named, children=copy_children)
-        outcome = await run_tree(service, copied["id"], seconds=timeout)
+        outcome = await run_tree(service, copied["id"], no_cache=no_cache, seconds=timeout)
         return outcome | {"original_task_id": named}
 
     write_and_exit(perform(ctx, with_traces(work)), is_json=session_of(ctx).is_json, output=output)

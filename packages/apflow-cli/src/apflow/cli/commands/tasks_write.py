@@ -9,6 +9,7 @@ import click
 from apflow.cli.inputs.given_tasks import read_given_tasks, with_given_tasks
 from apflow.cli.inputs.options import session_of, with_service, with_task
 from apflow.cli.inputs.parameter import parameter_option
+from apflow.cli.inputs.root_description import described, with_description_options
 
 if TYPE_CHECKING:
     from apflow.core.service.task_service import TaskService
@@ -19,6 +20,7 @@ JSON_FIELDS = ("inputs", "params", "schemas", "policy", "dependencies", "result"
 @click.command()
 @with_given_tasks("tasks.create")
 @parameter_option("tasks.create", "user_id", "-u", "--user-id", metavar="ID")
+@with_description_options("tasks.create")
 @with_service
 @click.pass_context
 def create(
@@ -27,12 +29,14 @@ def create(
     tasks_file: str | None,
     parameters: tuple[str, ...],
     user_id: str | None,
+    label: str | None,
+    tags: tuple[str, ...],
 ) -> None:
     """Create a tree of tasks without running it. `apflow tasks execute ID` runs it."""
     from apflow.cli.display.output import write_json, write_tree
     from apflow.cli.session.work import perform
 
-    trees = read_given_tasks(tasks, tasks_file, parameters)
+    trees = described(read_given_tasks(tasks, tasks_file, parameters), label, tags)
 
     async def work(service: TaskService) -> list[dict[str, Any]]:
         return [await service.create(each, user_id=user_id) for each in trees]

@@ -127,5 +127,5 @@ class _Picture:
             mark,
             Text("  " * row.depth + row.name, style, no_wrap=True, overflow="ellipsis"),
             Text(percent, style),
-            Text(row.note, "red" if row.status == "failed" else "dim", no_wrap=True, overflow="ellipsis"),
+            Text(row.shown, "red" if row.status == "failed" else "dim", no_wrap=True, overflow="ellipsis"),
         )

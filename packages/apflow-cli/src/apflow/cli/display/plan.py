@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from apflow.cli.display.names import counted
 from apflow.cli.display.output import write_line, write_table
+from apflow.core.model.limit import describe_limit
 from apflow.core.model.task import Json
 
 
@@ -30,6 +31,10 @@ def write_plan(plan: Mapping[str, Json]) -> None:
     write_line(f"Critical path: {' -> '.join(plan['critical_path'])}{_time(plan)}")
     if plan["expected_cost_usd"] is not None:
         write_line(f"Expected cost: {plan['expected_cost_usd']:.4f} USD")
+    if cached := [each["key"] for each in plan["tasks"] if each["cached_from"] is not None]:
+        write_line(f"Cached: {', '.join(cached)}")
+    for limit in {each["limit"]["key"]: each["limit"] for each in plan["tasks"] if each["limit"]}.values():
+        write_line(f"Limit {describe_limit(limit)}")
     for name, values in plan["capabilities"].items():
         if values and name != "secrets":
             write_line(f"{name.capitalize()}: {', '.join(values)}")

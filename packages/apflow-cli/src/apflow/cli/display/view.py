@@ -22,7 +22,17 @@ class Row:
     status: str
     progress: float
     note: str = ""  # the last message, or the error
-    at: int = 0  # its place in the order of display
+    at: tuple[int, int] = (0, 0)  # its place in the order of display
+    elements: Counter[str] | None = None  # of a task with `for_each`: the statuses of its elements
+
+    @property
+    def shown(self) -> str:
+        """The note, or how many elements have ended."""
+        if not self.elements or self.note:
+            return self.note
+        ended = sum(count for status, count in self.elements.items() if TaskStatus.is_terminal(status))
+        failed = f", {self.elements['failed']:,} failed" if self.elements["failed"] else ""
+        return f"{ended:,} of {self.elements.total():,} elements{failed}"
 
 
 class View:
@@ -35,16 +45,37 @@ class View:
         self.rows: dict[str, Row] = {}
         self.by_status: Counter[str] = Counter()
         self._notable: dict[str, Row] = {}  # those that run or failed, by id: a view is drawn many times
-        waiting: list[tuple[Mapping[str, Json], int]] = [(root, 0)]
+        self._lists: dict[str, Row] = {}  # the tasks with `for_each`, by the ids of their elements
+        waiting: list[tuple[Mapping[str, Json], int, Row | None]] = [(root, 0, None)]
         while waiting:
-            task, depth = waiting.pop()
+            task, depth, parent = waiting.pop()
             note = one_line(task["error"])
-            row = Row(label(task), depth, task["status"], task["progress"], note, len(self.rows))
-            self.rows[task["id"]] = row
-            self.by_status[row.status] += 1
-            if row.status in NOTABLE:
-                self._notable[task["id"]] = row
-            waiting.extend((child, depth + 1) for child in reversed(task["children"]))
+            row = Row(label(task), depth, task["status"], task["progress"], note, (len(self.rows), 0))
+            policy: Mapping[str, Json] = task.get("policy") or {}
+            if policy.get("for_each"):
+                row.elements = Counter()
+            self._add(task["id"], row, parent)
+            waiting.extend((child, depth + 1, row) for child in reversed(task["children"]))
+
+    def _add(self, task_id: str, row: Row, parent: Row | None) -> None:
+        self.rows[task_id] = row
+        self.by_status[row.status] += 1
+        if row.status in NOTABLE:
+            self._notable[task_id] = row
+        if parent is not None and parent.elements is not None:
+            self._lists[task_id] = parent
+            parent.elements[row.status] += 1
+
+    def _create(self, event: Mapping[str, Json]) -> None:
+        """Add a task that the run has created, below its parent."""
+        parent = self.rows.get(event["data"]["parent_id"])
+        if parent is None:
+            return
+        if parent.elements is None:
+            parent.elements = Counter()
+        name = label({"id": event["task_id"], "key": event["key"], "name": event["data"]["name"]})
+        row = Row(name, parent.depth + 1, event["status"], 0.0, "", (parent.at[0], len(self.rows)))
+        self._add(event["task_id"], row, parent)
 
     def apply(self, event: Mapping[str, Json]) -> None:
         """Take in one event. A snapshot replaces everything; events of the tree as a whole change no row."""
@@ -52,11 +83,17 @@ class View:
             self._fill(event["data"])
             return
         row = self.rows.get(event["task_id"])
+        if row is None and event["type"] == "task_created":
+            self._create(event)
+            return
         if row is None or str(event["type"]).startswith("tree_"):
             return
         if event["status"] is not None and event["status"] != row.status:
-            self.by_status[row.status] -= 1
-            self.by_status[event["status"]] += 1
+            holder = self._lists.get(event["task_id"])
+            for counts in (self.by_status, None if holder is None else holder.elements):
+                if counts is not None:
+                    counts[row.status] -= 1
+                    counts[event["status"]] += 1
             row.status, row.note = event["status"], ""
             if row.status in NOTABLE:
                 self._notable[event["task_id"]] = row
@@ -80,7 +117,7 @@ class View:
     def visible(self, height: int) -> list[Row]:
         """Return the rows for so many lines: all, or else those that run and those that failed, in order."""
         if len(self.rows) <= height:
-            return list(self.rows.values())
+            return sorted(self.rows.values(), key=lambda row: row.at)
         return nsmallest(height, self._notable.values(), key=lambda row: row.at)
 
     def counts(self) -> str:

@@ -20,6 +20,12 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "description": "Makes the call repeatable: the same key returns the tree that it created first."
         },
         "execute": {"description": "Also request a run, as tasks.submit does.", "default": False},
+        "no_cache": {
+            "description": "Make every task that runs call its executor, whatever results are cached.",
+            "default": False,
+        },
+        "label": {"description": "The label of the root task, instead of the one that the tasks have."},
+        "tags": {"description": "Tags that the root task gets in addition.", "default": []},
     },
     "tasks.submit": {
         "tasks": {"description": "The tasks to create: an array of objects, or one object."},
@@ -32,6 +38,12 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         "idempotency_key": {
             "description": "Makes the call repeatable: the same key returns the tree that it created first."
         },
+        "no_cache": {
+            "description": "Make every task that runs call its executor, whatever results are cached.",
+            "default": False,
+        },
+        "label": {"description": "The label of the root task, instead of the one that the tasks have."},
+        "tags": {"description": "Tags that the root task gets in addition.", "default": []},
     },
     "tasks.plan": {"tasks": {"description": "The tasks to create: an array of objects, or one object."}},
     "tasks.execute": {
@@ -42,7 +54,14 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "description": "The tasks to create and run, instead of `task_id`: an array, or one object."
         },
         "wait": {"description": "Return when the run has ended.", "default": False},
-        "force": {"description": "Run completed tasks again.", "default": False},
+        "force": {
+            "description": "Run completed tasks again, and take no result from the cache.",
+            "default": False,
+        },
+        "no_cache": {
+            "description": "Make every task that runs call its executor, whatever results are cached.",
+            "default": False,
+        },
         "copy_execution": {"description": "Run a copy and leave the task unchanged.", "default": False},
         "copy_children": {
             "description": "Also copy the descendants of the task. By default, only if the task is a root."
@@ -61,6 +80,8 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "default": False,
         },
         "webhook_config": {"description": "Where the server sends the events of the run."},
+        "label": {"description": "The label of the root task, instead of the one that the tasks have."},
+        "tags": {"description": "Tags that the root task gets in addition.", "default": []},
     },
     "tasks.watch": {
         "task_id": {"description": "ID or path of the task."},
@@ -137,6 +158,68 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "description": "What to sum up separately; a tree includes those that its tasks started.",
             "default": "model",
             "choices": ["model", "user", "task", "tree"],
+        },
+    },
+    "tasks.stats": {
+        "group_by": {
+            "description": "What to sum up separately. By `tag`, a task counts for each of its tags, and once in the total.",
+            "default": "executor",
+            "choices": ["executor", "name", "user", "label", "tag"],
+        },
+        "since": {
+            "description": "Only tasks that ended in this time before now, such as `12h`, `7d` or `4w`, or after this time in ISO 8601 format."
+        },
+        "until": {
+            "description": "Only tasks that ended this time before now or earlier, or before this time."
+        },
+        "user_id": {"description": "Only tasks of this user."},
+        "name": {"description": "Only tasks with this name."},
+        "executor": {"description": "Only tasks of this executor."},
+        "label": {"description": "Only tasks whose label contains this string."},
+        "tags": {
+            "description": "Only tasks that have all of these tags: a list, or one string with commas between them.",
+            "default": [],
+        },
+        "limit": {
+            "description": "The maximum number of groups: those with most tasks.",
+            "default": 100,
+            "minimum": 1,
+            "maximum": 10000,
+        },
+        "slowest": {
+            "description": "How many of the slowest tasks to return.",
+            "default": 10,
+            "minimum": 0,
+            "maximum": 1000,
+        },
+    },
+    "tasks.export": {
+        "root_ids": {"description": "Only trees with these roots.", "default": []},
+        "user_id": {"description": "Only tasks of this user."},
+        "status": {
+            "description": "Only tasks with this status, or with one of these.",
+            "choices": ["pending", "in_progress", "completed", "failed", "cancelled", "skipped"],
+        },
+        "name": {"description": "Only tasks with this name."},
+        "label": {"description": "Only tasks whose label contains this string."},
+        "tags": {
+            "description": "Only tasks that have all of these tags: a list, or one string with commas between them.",
+            "default": [],
+        },
+        "is_running": {
+            "description": "Only roots of trees with an unfinished run (true), or without one (false)."
+        },
+        "since": {
+            "description": "Only tasks created in this time before now, such as `90s`, `30m`, `12h`, `7d` or `2w`, or after this time in ISO 8601 format."
+        },
+        "created_after": {"description": "Only tasks created after this time."},
+        "created_before": {"description": "Only tasks created before this time."},
+        "cursor": {"description": "The `cursor` of the page before: continue after it."},
+        "limit": {
+            "description": "The number of lines after which a page ends; a page may have a few more.",
+            "default": 1000,
+            "minimum": 1,
+            "maximum": 10000,
         },
     },
     "tasks.list": {
@@ -296,6 +379,8 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "save": {"description": "Also create the tasks, without running them.", "default": False},
         "user_id": {"description": "The user who owns the created tasks."},
+        "label": {"description": "The label of the root task, instead of the one that the tasks have."},
+        "tags": {"description": "Tags that the root task gets in addition.", "default": []},
     },
     "tasks.copy": {
         "task_id": {"description": "ID or path of the task."},
@@ -392,6 +477,8 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "choices": ["skip", "queue", "cancel", "allow"],
         },
         "user_id": {"description": "The user who owns the created tasks."},
+        "label": {"description": "The label of the root task, instead of the one that the tasks have."},
+        "tags": {"description": "Tags that the root task gets in addition.", "default": []},
     },
     "schedules.list": {
         "user_id": {"description": "Only schedules of this user."},
@@ -412,15 +499,77 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "maximum": 1000,
         },
     },
+    "schedules.update": {
+        "schedule_id": {"description": "ID or name of the schedule."},
+        "tasks": {"description": "The tasks to create from now on: an array of objects, or one object."},
+        "name": {"description": "A new name."},
+        "cron": {"description": "A new cron expression, instead of an interval or a single time."},
+        "every": {"description": "A new interval, instead of a cron expression or a single time."},
+        "at": {"description": "A single due time, instead of repeated ones."},
+        "timezone": {"description": "A new time zone of the cron expression."},
+        "start": {"description": "No due time is before this time."},
+        "end": {"description": "No due time is after this time."},
+        "jitter": {"description": "Delay each start by a random time up to this, such as `30s`; at most 1d."},
+        "catch_up": {
+            "description": "Which due times are started that no worker could start within a minute.",
+            "choices": ["all", "latest", "none"],
+        },
+        "overlap": {
+            "description": "What a due time does while the last tree runs.",
+            "choices": ["skip", "queue", "cancel", "allow"],
+        },
+        "clear": {"description": "Settings to remove.", "default": []},
+    },
     "schedules.pause": {"schedule_id": {"description": "ID or name of the schedule."}},
     "schedules.resume": {"schedule_id": {"description": "ID or name of the schedule."}},
     "schedules.trigger": {"schedule_id": {"description": "ID or name of the schedule."}},
     "schedules.delete": {"schedule_id": {"description": "ID or name of the schedule."}},
+    "approvals.list": {
+        "status": {
+            "description": "Which approvals: those that wait for a decision, those decided, or both.",
+            "default": "open",
+            "choices": ["open", "decided", "all"],
+        },
+        "limit": {
+            "description": "The maximum number of approvals to return.",
+            "default": 1000,
+            "minimum": 1,
+            "maximum": 2147483647,
+        },
+    },
+    "approvals.get": {"task_id": {"description": "ID or path of the task."}},
+    "approvals.approve": {
+        "task_id": {"description": "ID or path of the task."},
+        "answers": {"description": "Answers of the form, as an object."},
+        "reason": {"description": "Why, for the record and for the task."},
+    },
+    "approvals.reject": {
+        "task_id": {"description": "ID or path of the task."},
+        "reason": {"description": "Why, for the record and for the task."},
+    },
     "system.health": {},
     "system.whoami": {},
     "system.metrics": {},
     "system.database": {},
     "system.vacuum": {},
+    "system.query": {
+        "sql": {"description": "One statement in SQL that only reads."},
+        "limit": {
+            "description": "The maximum number of rows to return.",
+            "default": 1000,
+            "minimum": 1,
+            "maximum": 100000,
+        },
+        "timeout": {
+            "description": "Seconds after which the query is stopped.",
+            "default": 30.0,
+            "maximum": 600.0,
+        },
+        "parquet": {
+            "description": "Return the rows as a Parquet file, in Base64, instead of JSON.",
+            "default": False,
+        },
+    },
     "system.workers": {},
     "system.executors": {},
     "system.executor": {"executor_id": {"description": "ID of the executor."}},

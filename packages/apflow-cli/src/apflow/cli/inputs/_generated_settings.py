@@ -46,6 +46,7 @@ DESCRIPTIONS: dict[str, str] = {
     "docker_volume_roots": "directories below which docker_executor may mount directories, comma-separated",
     "file_roots": "directories below which tasks may name files (certificates, keys), comma-separated; * allows any file. Default: none for trees from clients of a server with tokens, any for other trees",
     "secret_policy": "who may use which secret: JSON, or the path of a JSON or TOML file; see Keep secrets out of tasks",
+    "allowed_capabilities": "all executors, hosts, programs, images and secrets that tasks may name: JSON, or the path of a JSON or TOML file; see See what a tree would do. Default: any",
     "net_policy": "what executors may connect to: open: all but the metadata addresses of clouds; public: the public Internet only",
     "net_allow": "hosts (db.example.com, *.example.com), addresses and networks (10.1.0.0/16) that are allowed in addition, comma-separated",
     "a2a_agents": "agents that tasks can name: NAME=URL, comma-separated; each name is an executor, see Call agents over A2A",

@@ -133,8 +133,13 @@ def _inputs(source: RunSource) -> tuple[Any, dict[str, str]]:
     return {**cast("dict[str, Json]", read), **values}, texts
 
 
-def typed_inputs(texts: Mapping[str, str], schema: Mapping[str, Json]) -> dict[str, Json]:
+def typed_inputs(
+    texts: Mapping[str, str], schema: Mapping[str, Json], *, option: str = "-i"
+) -> dict[str, Json]:
     """Return inputs given as text, of the types that a schema declares; text where it declares none.
+
+    Args:
+        option: by which they are given, for errors.
 
     Raises:
         InvalidInputError: text is not of the type of its input; `violations` has each.
@@ -151,7 +156,7 @@ def typed_inputs(texts: Mapping[str, str], schema: Mapping[str, Json]) -> dict[s
         try:
             values[name] = read_typed(text, types_of(properties.get(name), schema), depth)
         except ValueError as error:
-            faults.append(f"-i {name}: {error}.")
+            faults.append(f"{option} {name}: {error}.")
     if faults:
         raise InvalidInputError("The inputs cannot be used.", faults)
     return values

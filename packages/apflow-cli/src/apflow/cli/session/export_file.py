@@ -35,16 +35,27 @@ def written_export(name: str) -> Generator[ExportWriter]:
         InvalidInputError: the file exists, or its directory does not.
         OSError: the file cannot be written.
     """
-    version = plugins.version("apflow-core") or ""
+    with written_file(name) as file:
+        yield ExportWriter(file, plugins.version("apflow-core") or "")
+
+
+@contextmanager
+def written_file(name: str) -> Generator[BinaryIO]:
+    """Yield a new file, which appears when the context ends without an error; compressed if its name says so.
+
+    Raises:
+        InvalidInputError: the file exists, or its directory does not.
+        OSError: the file cannot be written.
+    """
     with ExitStack() as stack:
         if name == STANDARD:
-            yield ExportWriter(sys.stdout.buffer, version)
+            yield sys.stdout.buffer
             return
         partial = stack.enter_context(new_file(_path(name)))
         file = stack.enter_context(create_private(partial))
         if name.endswith(".gz"):
             file = cast("BinaryIO", stack.enter_context(gzip.GzipFile(fileobj=file, mode="wb", filename="")))
-        yield ExportWriter(file, version)
+        yield file
 
 
 @contextmanager

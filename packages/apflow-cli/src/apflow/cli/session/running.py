@@ -64,6 +64,7 @@ async def run_tree(
     task_id: str,
     *,
     force: bool = False,
+    no_cache: bool = False,
     seconds: float | None = None,
     is_watched: bool = False,
     webhook_config: dict[str, Json] | None = None,
@@ -83,7 +84,7 @@ async def run_tree(
     root = await service.tree(task_id) if live.is_wanted() and not is_watched else None
 
     def run() -> Awaitable[RunResult]:
-        return _clean(service.run(task_id, force=force, webhook_config=webhook_config))
+        return _clean(service.run(task_id, force=force, no_cache=no_cache, webhook_config=webhook_config))
 
     work: Awaitable[RunResult]
     if is_watched:
@@ -143,6 +144,7 @@ async def run_each(
     seconds: float | None,
     is_watched: bool,
     webhook_config: dict[str, Json] | None = None,
+    no_cache: bool = False,
 ) -> RunResult:
     """Create several trees, run them at the same time, and return what they add up to, each under `trees`."""
     created = [await service.create(each, user_id=user_id) for each in trees]
@@ -160,6 +162,7 @@ async def run_each(
                         seconds=seconds,
                         is_watched=is_watched,
                         webhook_config=webhook_config,
+                        no_cache=no_cache,
                     ),
                     name=f"apflow:run:{each['id']}",
                 )
@@ -176,11 +179,12 @@ async def _run_silently(
     seconds: float | None,
     is_watched: bool,
     webhook_config: dict[str, Json] | None,
+    no_cache: bool,
 ) -> RunResult:
     """Run one of several trees: they cannot all be shown live."""
     try:
         async with asyncio.timeout(seconds):
-            run = partial(service.run, task_id, webhook_config=webhook_config)
+            run = partial(service.run, task_id, no_cache=no_cache, webhook_config=webhook_config)
             outcome = await (watched(service, task_id, run) if is_watched else run())
     except TimeoutError as error:
         raise TimeoutError(

@@ -7,7 +7,7 @@ references. Nothing is written before all of this has passed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -15,18 +15,22 @@ from typing import cast
 from apflow.core.authoring.field_validation import (
     Violations,
     check_condition,
+    check_deadline,
+    check_limits,
     check_sources,
     read_name,
     read_text,
     shown,
 )
+from apflow.core.authoring.for_each_validation import check_elements, check_for_each, stored_template
 from apflow.core.authoring.keys import give_keys
 from apflow.core.authoring.shape_validation import check_shape
 from apflow.core.authoring.task_validation import Entry, read_dependencies, read_entry
 from apflow.core.errors import TreeInvalidError
 from apflow.core.model.ids import new_ids
-from apflow.core.model.task import Task
+from apflow.core.model.task import Json, Task
 from apflow.core.payload.inputs import remap_references
+from apflow.core.planning.fan_out import remap_for_each
 from apflow.core.settings import Settings
 
 SHOWN = 5  # faults that the message spells out; `violations` has all
@@ -50,8 +54,19 @@ def check_array(tasks: Sequence[Entry], settings: Settings, user_id: str | None 
     return read_array(tasks, settings, user_id).tasks
 
 
-def read_array(tasks: Sequence[Entry], settings: Settings, user_id: str | None = None) -> CheckedArray:
-    """Read an array as `check_array` does, and keep what each reference became."""
+def read_array(
+    tasks: Sequence[Entry],
+    settings: Settings,
+    user_id: str | None = None,
+    *,
+    outer: Collection[str] | None = None,
+) -> CheckedArray:
+    """Read an array as `check_array` does, and keep what each reference became.
+
+    Args:
+        outer: the array is `for_each.tasks`, so that its tasks may refer to the element, and depend on these,
+            the dependencies of the task with `for_each`. None: the array is a tree.
+    """
     faults = Violations()
     if user_id is not None:
         read_text(user_id, "user_id", "", faults)
@@ -62,14 +77,16 @@ def read_array(tasks: Sequence[Entry], settings: Settings, user_id: str | None =
     places = [_place(at, entry) for at, entry in enumerate(entries)]
     references = References(entries, places, has_ids, faults)
     read = [
-        _read(entry, references.ids[at], places[at], references, settings, faults)
+        _read(entry, references.ids[at], places[at], references, settings, faults, outer)
         for at, entry in enumerate(entries)
     ]
     count = sum(len(task.dependencies) for task in read)
     if count > settings.max_dependencies:
         faults.add("", f"{count} dependencies are too many: max_dependencies is {settings.max_dependencies}.")
     give_keys(read, entries, places, has_ids, faults)
-    _check_conditions(read, places, faults)
+    _check_policies(read, places, faults)
+    check_limits(((place, task.policy) for place, task in zip(places, read, strict=True)), faults)
+    check_elements(read, places, faults)
     _join(read, user_id)
     check_shape(read, places, faults)
     _stop_at(faults)
@@ -210,6 +227,10 @@ class References:
                 if has_ids:
                     faults.add(places[at], f"id {reference!r} is that of tasks[{first}]. Choose another one.")
 
+    def has(self, reference: str) -> bool:
+        """Return whether a task of the array is called so."""
+        return reference in self._index
+
     def resolve(self, reference: object, what: str, where: str, faults: Violations) -> str | None:
         """Return the id that a reference stands for, or None and a fault."""
         if not isinstance(reference, str) or not reference:
@@ -258,7 +279,13 @@ class References:
 
 
 def _read(
-    entry: Entry, task_id: str, where: str, references: References, settings: Settings, faults: Violations
+    entry: Entry,
+    task_id: str,
+    where: str,
+    references: References,
+    settings: Settings,
+    faults: Violations,
+    outer: Collection[str] | None,
 ) -> Task:
     """Read one task with its references, as the ids that they stand for."""
     task = read_entry(entry, task_id, where, settings, faults)
@@ -268,6 +295,10 @@ def _read(
     real: dict[str, str] = {}
     for needed in read_dependencies(entry.get("dependencies"), where, faults):
         given, is_name = (needed["id"], False) if needed["id"] else (needed.get("name", ""), True)
+        if outer is not None and given in outer and not references.has(given):
+            real[given] = given
+            task.dependencies.append({**needed, "id": given, "name": given})
+            continue
         resolve = references.resolve_name if is_name else references.resolve
         real[given] = found = resolve(given, "dependency", where, faults) or ""
         if found:
@@ -277,20 +308,47 @@ def _read(
             elif is_name:
                 real[found] = found  # inputs may refer to it by its id, too
             task.dependencies.append(needed)
+    read_template(task, real, where, settings, faults)
+    check_for_each(task, real, where, faults, is_template=outer is not None)
     if task.inputs:
         check_sources(task.inputs, real, where, faults)
-        if any(given != found for given, found in real.items()):
-            task.inputs = remap_references(task.inputs, real)
+    if any(given != found for given, found in real.items()):
+        task.inputs = remap_references(task.inputs, real)
+        task.policy = remap_for_each(task.policy, real)
     return task
 
 
-def _check_conditions(tasks: Sequence[Task], places: Sequence[str], faults: Violations) -> None:
-    """Check that conditions only name dependencies, by their keys."""
+def read_template(
+    task: Task, declared: Collection[str], where: str, settings: Settings, faults: Violations
+) -> None:
+    """Read the tree of an element, `for_each.tasks`, and put it in the form in which it is stored.
+
+    Args:
+        declared: the names of the dependencies of the task, which the tasks of the tree may depend on.
+    """
+    for_each: dict[str, Json] | None = task.policy.get("for_each")
+    if not for_each or for_each.get("tasks") is None:
+        return
+    try:
+        template = read_array(for_each["tasks"], settings, outer=declared).tasks
+    except TreeInvalidError as error:
+        for violation in error.violations:
+            faults.add(where, f"for_each.tasks: {violation}")
+        template = []
+    stored = stored_template(template, where, faults)
+    task.policy = {**task.policy, "for_each": {**for_each, "tasks": stored}}
+
+
+def _check_policies(tasks: Sequence[Task], places: Sequence[str], faults: Violations) -> None:
+    """Check that conditions only name dependencies, by their keys, and that only a root has a deadline."""
+    for task, place in zip(tasks, places, strict=True):
+        check_deadline(task, task.policy, place, faults)
     if not any(task.policy.get("when") for task in tasks):
         return
     keys = {task.id: task.key for task in tasks}
     for task, place in zip(tasks, places, strict=True):
-        check_condition(task.policy, [keys[each["id"]] for each in task.dependencies], place, faults)
+        needed = [keys.get(each["id"], each["id"]) for each in task.dependencies]
+        check_condition(task.policy, needed, place, faults)
 
 
 def _join(tasks: Sequence[Task], user_id: str | None) -> None:

@@ -14,12 +14,14 @@ from typing import Literal, cast
 from apflow.core.authoring.field_validation import near
 from apflow.core.errors import InvalidInputError, NotFoundError
 from apflow.core.model.custom_columns import custom_fields
+from apflow.core.model.for_each import has_for_each
 from apflow.core.model.ids import is_generated, new_ids
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Dependency, Json, Task, utc_now
 from apflow.core.model.tree_index import TreeIndex
 from apflow.core.payload.inputs import find_references, remap_references
 from apflow.core.payload.json_value import Place, copy_json, rewrite
+from apflow.core.planning.fan_out import remap_for_each
 
 CopyMode = Literal["minimal", "full", "custom"]
 MODES = ("minimal", "full", "custom")
@@ -85,14 +87,15 @@ def plan_copy(
             raise NotFoundError(each)
     if copy_mode == "custom":
         chosen = set(custom_task_ids or ())
-        return _with_what_it_needs(index, set(index.subtree(*chosen)) if custom_include_children else chosen)
+        wanted = set(index.subtree(*chosen)) if custom_include_children else chosen
+        return _without_elements(index, wanted, _with_what_it_needs(index, wanted))
     if copy_mode == "full":
-        return _whole(index, _with_dependents(index, index.subtree(task_id)))
+        related = _with_dependents(index, index.subtree(task_id))
+        return _without_elements(index, related, _whole(index, related))
     if children is None:
         children = index.by_id[task_id].parent_id is None
-    return _with_what_it_needs(
-        index, _with_dependents(index, index.subtree(task_id)) if children else {task_id}
-    )
+    wanted = _with_dependents(index, index.subtree(task_id)) if children else {task_id}
+    return _without_elements(index, wanted, _with_what_it_needs(index, wanted))
 
 
 def plan_fork(tasks: Sequence[Task], chosen: Iterable[str]) -> CopyPlan:
@@ -112,7 +115,20 @@ def plan_fork(tasks: Sequence[Task], chosen: Iterable[str]) -> CopyPlan:
     for each in seeds:
         if each not in index.by_id:
             raise NotFoundError(each)
-    return _whole(index, _with_dependents(index, index.subtree(*seeds)))
+    related = _with_dependents(index, index.subtree(*seeds))
+    return _without_elements(index, related, _whole(index, related))
+
+
+def _without_elements(index: TreeIndex, again: Set[str], plan: CopyPlan) -> CopyPlan:
+    """Leave out the elements of tasks that run again: the copy creates them from the list as it is then.
+
+    A task with `for_each` that only holds what runs again keeps its elements.
+    """
+    creating = [each for each in again if has_for_each(index.by_id[each]) and each in index.children]
+    left_out = {each for task_id in creating for each in index.subtree(task_id)[1:]}
+    if not left_out:
+        return plan
+    return CopyPlan(plan.pending - left_out, plan.completed - left_out, plan.is_whole)
 
 
 def _check_options(copy_mode: str, custom_task_ids: Sequence[str] | None) -> None:
@@ -125,16 +141,29 @@ def _check_options(copy_mode: str, custom_task_ids: Sequence[str] | None) -> Non
 
 
 def _with_dependents(index: TreeIndex, seeds: Iterable[str]) -> set[str]:
-    """Add, transitively, what depends on these tasks. A group comes with what it holds."""
+    """Add, transitively, what depends on these tasks. A group comes with what it holds.
+
+    What depends on a list depends on each of its elements.
+    """
     found = set(seeds)
     waiting = list(found)
+    lists: set[str] = set()
     while waiting:
-        for dependent, _ in index.dependents.get(waiting.pop(), ()):
-            if dependent in found:
-                continue
-            new = [each for each in _with_contents(index, dependent) if each not in found]
-            found.update(new)
-            waiting.extend(new)
+        task_id = waiting.pop()
+        for each in (task_id, *_lists_around(index, task_id, lists)):
+            for dependent, _ in index.dependents.get(each, ()):
+                if dependent not in found:
+                    new = [other for other in _with_contents(index, dependent) if other not in found]
+                    found.update(new)
+                    waiting.extend(new)
+    return found
+
+
+def _lists_around(index: TreeIndex, task_id: str, known: set[str]) -> list[str]:
+    """Return the tasks with `for_each` around a task that are not known yet, and make them known."""
+    above = (index.by_id[each] for each in index.ancestors(task_id))
+    found = [each.id for each in above if has_for_each(each) and each.id not in known]
+    known.update(found)
     return found
 
 
@@ -221,6 +250,7 @@ def copied_tasks(tasks: Sequence[Task], plan: CopyPlan, reset_fields: Sequence[s
         if task.id in plan.pending or plan.is_whole:
             copy.dependencies = [_renamed(each, real) for each in task.dependencies if each["id"] in real]
         copy.inputs = _remapped(copy, real)
+        copy.policy = _remapped_policy(copy, real, has_lost=len(copy.dependencies) < len(task.dependencies))
         copies.append(copy)
     holding = {copy.parent_id for copy in copies}
     for copy in copies:
@@ -300,6 +330,16 @@ def _remapped(copy: Task, real: Mapping[str, str]) -> dict[str, Json]:
         return None if _source(node) in lost else node
 
     return cast("dict[str, Json]", rewrite(inputs, change)) if lost else inputs
+
+
+def _remapped_policy(copy: Task, real: Mapping[str, str], *, has_lost: bool) -> dict[str, Json]:
+    """Return the policy of a copy. A list of which a dependency was not copied becomes an empty one."""
+    if not has_for_each(copy):
+        return copy.policy
+    if not has_lost:
+        return remap_for_each(copy.policy, real)
+    kept = {name: each for name, each in copy.policy["for_each"].items() if name != "tasks"}
+    return {**copy.policy, "for_each": {**kept, "items": []}}
 
 
 def _source(node: Json) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Literal, overload
 
 from apflow.core.authoring.array_validation import CheckedArray, check_array, read_array
+from apflow.core.authoring.capability_check import check_tree
 from apflow.core.authoring.copy_plan import CopyMode, as_array, copied_tasks, plan_copy
 from apflow.core.authoring.fork_plan import Overrides, forked_tasks
 from apflow.core.errors import IdTakenError, InvalidInputError, KeyUsedError, NotFoundError
@@ -24,6 +25,7 @@ from apflow.core.model.tree import TaskTreeNode
 from apflow.core.payload.inputs import remap_references
 from apflow.core.permissions.origin import as_json, with_author
 from apflow.core.permissions.secret_policy import Author
+from apflow.core.planning.fan_out import remap_for_each
 from apflow.core.planning.plan import choose_executor
 from apflow.core.settings import get_settings
 from apflow.core.store.base import TaskStore, Transition
@@ -67,6 +69,8 @@ class TaskCreator:
 
         Raises:
             TreeInvalidError: it is not a valid tree; `violations` lists every fault. Nothing is written.
+            CapabilityRefusedError: a task names what APFLOW_ALLOWED_CAPABILITIES does not allow. Nothing is
+                written.
             IdTakenError: an id is taken, and `on_conflict` is "error". Nothing is written.
             KeyUsedError: other tasks were created with the key. Nothing is written.
             InvalidInputError: `on_conflict` or the key is invalid.
@@ -291,11 +295,13 @@ class TaskCreator:
         """Write the copies of tasks of a tree, provided that the transitions win."""
         root = next(task for task in tasks if task.id == task.root_id)
         next(copy for copy in copies if copy.parent_id is None).written_by = with_author(root, self.author)
+        check_tree(copies)
         await self.db.add(_stamped(copies), provided=provided)
         return await self._created(copies, {copy.original_task_id or "": copy.id for copy in copies})
 
     def _signed(self, tasks: list[Task]) -> list[Task]:
-        """Store the author of a new tree, if there is one, with its root."""
+        """Check what a new tree may touch, and store its author, if there is one, with its root."""
+        check_tree(tasks)
         if self.author is not None:
             next(task for task in tasks if task.parent_id is None).written_by = as_json((self.author,))
         return tasks
@@ -370,6 +376,7 @@ def with_ids(tasks: Sequence[Task], ids: Sequence[str]) -> list[Task]:
             parent_id=None if task.parent_id is None else real[task.parent_id],
             dependencies=[_renamed(each, real) for each in task.dependencies],
             inputs=remap_references(task.inputs, real),
+            policy=remap_for_each(task.policy, real),
         )
         for task in tasks
     ]

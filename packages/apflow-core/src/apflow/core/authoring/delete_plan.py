@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 from apflow.core.errors import ConflictError
+from apflow.core.model import approval
 from apflow.core.model.budget import RECORDS
+from apflow.core.model.for_each import has_for_each
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, task_label
 from apflow.core.model.tree_index import TreeIndex
@@ -15,8 +17,8 @@ from apflow.core.store.base import Change, Record, TaskStore, Transition
 from apflow.core.store.tree_records import KIND, keys_of
 from apflow.core.webhooks import kinds
 
-# Kinds of records that belong to one tree. Webhooks are found by their kind, too, and therefore have others.
-KINDS_OF_TREES: Final = (KIND, kinds.KIND, kinds.ENDED_KIND)
+# Kinds of records that belong to one tree. Webhooks and approvals are found by their kinds, too.
+KINDS_OF_TREES: Final = (KIND, kinds.KIND, kinds.ENDED_KIND, approval.KIND, approval.DECIDED_KIND)
 
 
 async def read_deletion(store: TaskStore, tasks: Sequence[Task], task_id: str, *, force: bool) -> Change:
@@ -151,6 +153,9 @@ def _faults(index: TreeIndex, doomed: Sequence[str], force: bool) -> list[str]:
     gone = set(doomed)
     root = index.by_id[index.by_id[doomed[0]].root_id]
     faults = ["a run of its tree is requested (cancel it first)"] if root.run_requested_at is not None else []
+    parent = index.by_id.get(index.by_id[doomed[0]].parent_id or "")
+    if parent is not None and has_for_each(parent):
+        faults.append(f"it is an element of {task_label(parent)} (delete that, or fork the tree)")
     for each in doomed:
         task = index.by_id[each]
         if TaskStatus.is_active(task.status):

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from apflow.core.authoring.array_validation import read_template
 from apflow.core.authoring.field_validation import (
     READ_ONLY,
     Violations,
     check_condition,
+    check_deadline,
     check_sources,
     near,
     read_custom,
@@ -25,18 +28,21 @@ from apflow.core.authoring.field_validation import (
     read_schemas,
     read_tags,
 )
+from apflow.core.authoring.for_each_validation import check_for_each
 from apflow.core.authoring.task_validation import read_dependencies, resolve_keys, resolve_names
 from apflow.core.errors import ConflictError, InvalidInputError
 from apflow.core.model.attempt import TaskAttempt
 from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.cycles import find_cycle
 from apflow.core.model.event import TaskEvent
+from apflow.core.model.for_each import has_for_each
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Dependency, Json, Task, task_label, utc_now
 from apflow.core.model.tree_index import TreeIndex
 from apflow.core.payload.inputs import remap_references
 from apflow.core.permissions.origin import with_author
 from apflow.core.permissions.secret_policy import Author
+from apflow.core.planning.fan_out import remap_for_each
 from apflow.core.settings import Settings
 from apflow.core.store.base import Change, Transition
 
@@ -125,6 +131,9 @@ def plan_update(
     if any(name in UPDATABLE and name not in _DESCRIPTIVE for name in sets):
         moves.put(root.id, expect_no_run(root, task, conflicts))
         moves.put(task.id, {"status": task.status})
+        if has_for_each(task) and task.has_children:
+            command = f"apflow tasks fork {root.id} --from {task.id} --set PATH=VALUE"
+            conflicts.add("", f"its elements exist. Fork the tree with the change: {command}")
         if TaskStatus.is_active(task.status):
             conflicts.add("", "it is in progress: only its name, label, tags and own columns may change now.")
     refuse(task, "updated", faults, conflicts)
@@ -161,6 +170,8 @@ def read_update(
     _resolve_keys(tasks, sets, faults)
     _check_sources(task, sets, faults)
     _check_condition(task, index, sets, faults)
+    check_deadline(task, sets.get("policy", {}), "", faults)
+    _check_for_each(task, index, sets, settings, faults)
     return sets
 
 
@@ -264,6 +275,22 @@ def _check_condition(task: Task, index: TreeIndex, sets: Mapping[str, Json], fau
         check_condition(sets.get("policy", task.policy), keys, "", faults)
 
 
+def _check_for_each(
+    task: Task, index: TreeIndex, sets: dict[str, Json], settings: Settings, faults: Violations
+) -> None:
+    """Read the tree of an element, and check that `for_each` and the task go together as they will be."""
+    if not sets.keys() & {"policy", "inputs", "params", "dependencies"}:
+        return
+    changed = replace(task, **{n: each for n, each in sets.items() if n in UPDATABLE and n != "dependencies"})
+    declared = {each["id"] for each in sets.get("dependencies", task.dependencies)}
+    real = {each.key: each.id for each in index.by_id.values() if each.id in declared}
+    names = {*declared, *real}
+    if "policy" in sets:
+        read_template(changed, names, "", settings, faults)
+        sets["policy"] = remap_for_each(changed.policy, real)
+    check_for_each(changed, names, "", faults)
+
+
 def expect_no_run(root: Task, task: Task, conflicts: Violations) -> dict[str, Json]:
     """Return the condition that no run has, or gets, this task in its scope."""
     is_in_scope = root.run_scope is None or task.id in root.run_scope
@@ -292,6 +319,10 @@ def plan_addition(task: Task, found: Mapping[str, Task], author: Author | None =
             faults.add("", f"dependency {dependency['id']!r} does not exist.")
     keys = [found[each["id"]].key for each in task.dependencies if each["id"] in found]
     check_condition(task.policy, keys, "", faults)
+    check_deadline(task, task.policy, "", faults)
+    parent = found.get(task.parent_id or "")
+    if parent is not None and has_for_each(parent):
+        faults.add("", f"{task_label(parent)} has for_each: only the elements of its list are in it.")
     if root.run_requested_at is not None:
         conflicts.add("", "a run of the tree is requested. Wait for its end, or cancel it first.")
     refuse(task, "created", faults, conflicts)

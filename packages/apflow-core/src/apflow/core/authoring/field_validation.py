@@ -8,23 +8,38 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 
-from apflow.core.bounds import MAX_ATTEMPTS, MAX_BACKOFF, MAX_BUDGET, MAX_ERROR_TYPES, MAX_SECONDS, MAX_TAGS
+from apflow.core.bounds import (
+    MAX_ATTEMPTS,
+    MAX_BACKOFF,
+    MAX_BUDGET,
+    MAX_COUNT,
+    MAX_ERROR_TYPES,
+    MAX_RATE,
+    MAX_RATE_SECONDS,
+    MAX_SECONDS,
+    MAX_TAGS,
+)
 from apflow.core.errors import InvalidInputError, QueryError
+from apflow.core.model import limit as limits
 from apflow.core.model.budget import AMOUNTS, MEMBERS, ON_EXCEED
+from apflow.core.model.for_each import MAX_ITEMS
 from apflow.core.model.ids import fault_of_extension_id
+from apflow.core.model.span import seconds_of
 from apflow.core.model.tags import fault_of_tag
-from apflow.core.model.task import EFFECTS, PUBLIC_FIELDS, TRIGGERS, Json
+from apflow.core.model.task import EFFECTS, PUBLIC_FIELDS, TRIGGERS, Json, Task
+from apflow.core.payload import cache_key as cache_keys
 from apflow.core.payload.condition import MAX_LENGTH, read_condition
 from apflow.core.payload.inputs import find_references
 from apflow.core.payload.json_value import clean_text, dumps, encode
 from apflow.core.payload.secrets import refuse_masked
-from apflow.core.settings import Settings
+from apflow.core.settings import Settings, get_settings
 
 MAX_TEXT = 255  # characters of an id; longer ones would not fit the index of every database
 MAX_KEYS = 10  # that a message lists
+MAX_YEAR = 9000  # of a deadline: a policy can be added to it
 MAX_FAULTS = 1000  # reported at most: a hostile array has millions
 NEAR_FAULTS = 10  # for which similar words are looked for, and what that may cost: pairs of characters,
 NEAR_COST = 2_000_000  # of which difflib compares ten in a microsecond
@@ -32,7 +47,8 @@ NEAR_COST = 2_000_000  # of which difflib compares ten in a microsecond
 # What an array may say of a task. `status` and `result` only of work that is done already: copies do that.
 KEYS = (
     "id", "key", "name", "parent_id", "user_id", "priority", "dependencies", "inputs", "params", "schemas",
-    "policy", "budget", "when", "trigger", "label", "tags", "status", "result", "original_task_id",
+    "policy", "budget", "when", "trigger", "for_each", "label", "tags", "status", "result",
+    "original_task_id",
 )  # fmt: skip
 
 # Fields that only the engine sets. Output of apflow can be given back as input: these are ignored in it.
@@ -52,12 +68,24 @@ _MEANT = {
     "input_schema": "schemas.input_schema",
     "output_schema": "schemas.output_schema",
     "timeout": "policy.timeout",
+    "deadline": "policy.deadline of the root",
+    "cleanup_timeout": "policy.cleanup_timeout of the root",
     "retry": "policy.retry",
     "retries": "policy.retry.max_attempts",
     "effect": "policy.effect",
+    "cache": "policy.cache",
+    "ttl": "policy.cache.ttl",
+    "limit": "policy.limit",
+    "rate": "policy.limit.rate",
+    "rate_limit": "policy.limit.rate",
+    "concurrency": "policy.limit.concurrency",
     "if": "when",
     "condition": "when",
     "trigger_rule": "trigger",
+    "foreach": "for_each",
+    "map": "for_each",
+    "with_items": "for_each.items",
+    "max_parallel": "for_each.max_parallel",
     "depends_on": "dependencies",
     "after": "dependencies",
     "needs": "dependencies",
@@ -269,17 +297,73 @@ def read_policy(value: object, where: str, faults: Violations) -> dict[str, Json
     policy = _members(value, "policy", POLICY, where, faults)
     read: dict[str, Json] = {}
     for name, each in policy.items():
-        if name == "timeout" and not _is_number(each, above=0, most=MAX_SECONDS):
-            what = f"a number of seconds above 0 and up to {MAX_SECONDS:,}"
-            faults.add(where, f"policy.timeout must be {what}, not {shown(each)}.")
-        elif name == "effect" and each not in EFFECTS:
-            faults.add(where, f"policy.effect must be one of {', '.join(EFFECTS)}, not {shown(each)}.")
+        if name == "cache":
+            found = read_cache(each, policy.get("effect"), where, faults)
         elif name in BESIDE_POLICY:
-            if found := BESIDE_POLICY[name](each, f"policy.{name}", where, faults):
-                read[name] = found
+            found = BESIDE_POLICY[name](each, f"policy.{name}", where, faults) or None
         else:
-            read[name] = _read_retry(each, where, faults) if name == "retry" else each
+            found = _POLICY[name](each, where, faults)
+        if found is not None:
+            read[name] = found
+    if "cleanup_timeout" in policy and "deadline" not in policy:
+        faults.add(where, "policy.cleanup_timeout counts from policy.deadline. Give a deadline, too.")
     return read
+
+
+def _read_timeout(value: object, where: str, faults: Violations) -> Json:
+    if _is_number(value, above=0, most=MAX_SECONDS):
+        return value
+    what = f"a number of seconds above 0 and up to {MAX_SECONDS:,}"
+    faults.add(where, f"policy.timeout must be {what}, not {shown(value)}.")
+    return None
+
+
+def _read_effect(value: object, where: str, faults: Violations) -> Json:
+    if value in EFFECTS:
+        return cast("str", value)
+    faults.add(where, f"policy.effect must be one of {', '.join(EFFECTS)}, not {shown(value)}.")
+    return None
+
+
+def _read_cleanup_timeout(value: object, where: str, faults: Violations) -> Json:
+    if _is_wait(value):
+        return value
+    faults.add(where, f"policy.cleanup_timeout must be {_WAIT}, not {shown(value)}.")
+    return None
+
+
+def _read_deadline(value: object, where: str, faults: Violations) -> Json:
+    """Read a deadline: seconds, or a time, which is returned in UTC."""
+    if isinstance(value, str):
+        try:
+            at = datetime.fromisoformat(value)
+        except ValueError:
+            at = None
+        if at is not None and at.tzinfo is not None and 1 < at.year <= MAX_YEAR:
+            return at.astimezone(UTC).isoformat()
+    elif _is_number(value, above=0, most=MAX_SECONDS):
+        return value
+    what = (
+        f"a number of seconds above 0 and up to {MAX_SECONDS:,}, or a time with its offset from UTC, such as "
+        "'2030-01-31T18:00:00Z'"
+    )
+    faults.add(where, f"policy.deadline must be {what}, not {shown(value)}.")
+    return None
+
+
+def check_deadline(task: Task, policy: Mapping[str, Json], where: str, faults: Violations) -> None:
+    """Check that only a root has a deadline.
+
+    Args:
+        task: with the `parent_id` that it has or will have.
+        policy: of the task, as `read_policy` returns it.
+    """
+    if policy.get("deadline") is not None and task.parent_id is not None:
+        faults.add(
+            where,
+            "policy.deadline is that of the whole tree: give it to the root. "
+            "`timeout` limits each attempt of one task.",
+        )
 
 
 def read_when(value: object, name: str, where: str, faults: Violations) -> str | None:
@@ -342,13 +426,146 @@ def read_budget(value: object, name: str, where: str, faults: Violations) -> dic
     return budget
 
 
+def read_cache(value: object, effect: Json, where: str, faults: Violations) -> dict[str, Json] | None:
+    """Read how the result of a task may be cached. An empty object means: by all inputs, and at any age."""
+    name = "policy.cache"
+    if not isinstance(value, Mapping):
+        faults.add(where, f"{name} must be an object, such as {{}} or {{'ttl': '1d'}}, not {shown(value)}.")
+        return None
+    cache = _members(cast("Mapping[Any, Json]", value), name, cache_keys.MEMBERS, where, faults)
+    if effect == "once":
+        faults.add(where, f"{name} cannot go with the effect 'once': such a task always runs.")
+    ttl = cache.get("ttl")
+    seconds = seconds_of(ttl) if isinstance(ttl, str) else ttl
+    if ttl is not None and not _is_number(seconds, above=0, most=MAX_SECONDS):
+        what = (
+            f"a number of seconds above 0 and up to {MAX_SECONDS:,}, or a span such as '90s', '12h' or '7d'"
+        )
+        faults.add(where, f"{name}.ttl must be {what}, not {shown(ttl)}.")
+    if "key" in cache:
+        _check_cache_key(cache["key"], f"{name}.key", where, faults)
+    return cache
+
+
+def _check_cache_key(value: Json, name: str, where: str, faults: Violations) -> None:
+    expressions = cast("list[object]", value if isinstance(value, list) else [value])
+    if not 0 < len(expressions) <= cache_keys.MAX_EXPRESSIONS:
+        faults.add(where, f"{name} must have 1 to {cache_keys.MAX_EXPRESSIONS} expressions.")
+        return
+    for each in expressions:
+        if not isinstance(each, str) or not 0 < len(each) <= cache_keys.MAX_LENGTH:
+            what = "a JMESPath expression over the inputs, or a list of them"
+            faults.add(where, f"{name} must be {what}, not {shown(each)}.")
+            continue
+        try:
+            cache_keys.read_expression(each)
+        except QueryError as error:
+            faults.add(where, f"{name} is not a valid JMESPath expression: {error.cause}.")
+
+
+def read_limit(value: object, where: str, faults: Violations) -> dict[str, Json]:
+    """Read a limit: the key that tasks share, and a rate, a number of concurrent tasks, or both."""
+    before, name = faults.count, "policy.limit"
+    limit = _members(value, name, limits.MEMBERS, where, faults)
+    for key, each in limit.items():
+        is_good, what = _LIMIT[key]
+        if not is_good(each):
+            faults.add(where, f"{name}.{key} must be {what}, not {shown(each)}.")
+    if value is None or faults.count > before:
+        return {}
+    if "key" not in limit:
+        faults.add(where, f"{name} needs a key: tasks with the same key share the limit.")
+    elif len(limit) == 1:
+        faults.add(where, f"{name} must have a rate, such as '60/min', or a concurrency, such as 5.")
+    return limit
+
+
+def check_limits(policies: Iterable[tuple[str, Mapping[str, Json]]], faults: Violations) -> None:
+    """Check that the tasks of one tree give each key the same limit.
+
+    Args:
+        policies: the place and the policy of each task.
+    """
+    known: dict[str, tuple[str, dict[str, Json]]] = {}
+    for where, policy in policies:
+        limit = cast("dict[str, Json]", policy.get("limit") or {})
+        key = limit.get("key")
+        if not isinstance(key, str):
+            continue
+        first, other = known.setdefault(key, (where, limit))
+        if limits.Limit.from_json(other) != limits.Limit.from_json(limit):
+            described = f"{limits.describe_limit(limit)}; {first} has {limits.describe_limit(other)}"
+            faults.add(where, f"policy.limit is {described}. Give a key the same limit in the whole tree.")
+
+
+def _is_limit_key(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= limits.MAX_KEY and value == clean_text(value)
+
+
+_LIMIT: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "key": (_is_limit_key, f"text of 1 to {limits.MAX_KEY} characters"),
+    "rate": (
+        lambda value: limits.read_rate(value) is not None,
+        "starts in a period, such as '50/s', '60/min', '1000/h', '5000/day' or '100/10s': up to "
+        f"{MAX_RATE:,} in up to {MAX_RATE_SECONDS // 86400} days",
+    ),
+    "concurrency": (
+        lambda value: (
+            isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= limits.MAX_HELD
+        ),
+        f"an integer from 1 to {limits.MAX_HELD:,}",
+    ),
+}
+
+
+def read_for_each(value: object, name: str, where: str, faults: Violations) -> dict[str, Json] | None:
+    """Read `for_each`: the list and its bounds. The tasks of `for_each.tasks` are read with their array."""
+    before = faults.count
+    given = _members(value, name, FOR_EACH, where, faults)
+    read: dict[str, Json] = {}
+    for key, each in given.items():
+        if key == "items":
+            read[key] = _read_items(each, f"{name}.items", where, faults)
+        elif key == "tasks":
+            if not isinstance(each, list | tuple) or not cast("Sequence[Json]", each):
+                faults.add(where, f"{name}.tasks must be an array of tasks: the tree of an element.")
+            read[key] = read_json(cast("object", each), f"{name}.tasks", where, get_settings(), faults)
+        elif not _is_fan_out_bound(key, each):
+            faults.add(where, f"{name}.{key} must be {_FAN_OUT[key]}, not {shown(each)}.")
+        else:
+            read[key] = each
+    if faults.count == before and "items" not in given:
+        advice = 'a list, or a reference to one: {"$from": "TASK", "path": "rows"}'
+        faults.add(where, f"{name} must have items: {advice}.")
+    items, most = read.get("items"), read.get("max_items", MAX_ITEMS)
+    if faults.count == before and isinstance(items, list):
+        count = len(cast("list[Json]", items))
+        if count > most:
+            faults.add(where, f"{name}.items has {count:,} items, more than max_items, {most:,}. Raise it.")
+    return read if faults.count == before else None
+
+
+def _read_items(value: object, name: str, where: str, faults: Violations) -> Json:
+    names = set(cast("Mapping[str, Json]", value)) if isinstance(value, Mapping) else set[str]()
+    is_reference = any(first in names and names <= {first, *more} for first, more in _LISTS)
+    if not is_reference and not isinstance(value, list | tuple):
+        advice = 'a list, {"$from": "TASK", "path": "rows"}, or {"$item": PATH} inside of for_each.tasks'
+        faults.add(where, f"{name} must be {advice}, not {shown(cast('object', value))}.")
+        return None
+    return read_json(cast("object", value), name, where, get_settings(), faults)
+
+
+_LISTS = (("$from", ("path", "default")), ("$item", ("of", "default")))
+
+
 # What an entry may also have beside `policy`. Its place is `policy` all the same.
 BESIDE_POLICY: Mapping[str, Callable[[object, str, str, Violations], Json]] = {
     "budget": read_budget,
     "when": read_when,
     "trigger": read_trigger,
+    "for_each": read_for_each,
 }
-POLICY = ("timeout", "retry", "effect", *BESIDE_POLICY)
+FOR_EACH = ("items", "batch", "max_items", "max_parallel", "allow_failures", "collect", "tasks")
 
 
 def _is_limit(name: str, value: object) -> bool:
@@ -373,6 +590,17 @@ def _read_retry(value: object, where: str, faults: Violations) -> dict[str, Json
         if not is_good(each):
             faults.add(where, f"policy.retry.{name} must be {what}, not {shown(each)}.")
     return retry
+
+
+_POLICY: Mapping[str, Callable[[object, str, Violations], Json]] = {
+    "timeout": _read_timeout,
+    "retry": _read_retry,
+    "effect": _read_effect,
+    "limit": read_limit,
+    "deadline": _read_deadline,
+    "cleanup_timeout": _read_cleanup_timeout,
+}
+POLICY = (*_POLICY, "cache", *BESIDE_POLICY)
 
 
 def _members(
@@ -424,4 +652,28 @@ _RETRY: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "max_delay": (_is_wait, _WAIT),
     "jitter": (lambda value: isinstance(value, bool), "true or false"),
     "on": (_is_error_list, f"a list of up to {MAX_ERROR_TYPES} error types"),
+}
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_COUNT
+
+
+def _is_fan_out_bound(key: str, value: object) -> bool:
+    if key == "collect":
+        return isinstance(value, bool)
+    if key != "allow_failures":
+        return _is_positive(value)
+    if isinstance(value, float):
+        return 0 <= value < 1
+    return value == 0 or _is_positive(value)
+
+
+_COUNT = f"an integer from 1 to {MAX_COUNT:,}"
+_FAN_OUT: Mapping[str, str] = {
+    "batch": _COUNT,
+    "max_items": _COUNT,
+    "max_parallel": _COUNT,
+    "allow_failures": "a share from 0 to below 1, such as 0.1, or a number of elements",
+    "collect": "true or false",
 }

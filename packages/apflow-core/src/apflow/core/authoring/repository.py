@@ -10,10 +10,13 @@ from datetime import datetime
 from typing import Any
 
 from apflow.core.authoring.adoption import adopt
+from apflow.core.authoring.array_validation import read_template
+from apflow.core.authoring.capability_check import check_tree
 from apflow.core.authoring.creator import TaskCreator
 from apflow.core.authoring.delete_plan import delete_tasks
 from apflow.core.authoring.edit_plan import plan_addition, plan_update, together
 from apflow.core.authoring.field_validation import READ_ONLY, Violations, check_sources, read_text
+from apflow.core.authoring.for_each_validation import check_for_each
 from apflow.core.authoring.manual_status import plan_status
 from apflow.core.authoring.task_path import find_by_path
 from apflow.core.authoring.task_validation import (
@@ -32,6 +35,7 @@ from apflow.core.model.tree_index import TreeIndex
 from apflow.core.payload.inputs import remap_references
 from apflow.core.permissions.origin import as_json
 from apflow.core.permissions.secret_policy import Author
+from apflow.core.planning.fan_out import remap_for_each
 from apflow.core.settings import get_settings
 from apflow.core.store.base import Change, TaskQuery, TaskStore
 
@@ -91,7 +95,8 @@ class TaskRepository:
             inputs: what the executor is given.
             schemas: `method` names the executor.
             params: what the executor is made with; `executor_id` names it.
-            policy: timeout, retry, effect, budget, when and trigger.
+            policy: timeout, retry, effect, budget, when and trigger; of a root also deadline and
+                cleanup_timeout.
             id: by default a new one.
             key: what people call the task within its tree, unique there; by default the id.
             label: what the task is about, for people.
@@ -119,6 +124,7 @@ class TaskRepository:
             task = _read_single(entry, dependencies, [])
             if self.author is not None:
                 task.written_by = as_json((self.author,))
+            check_tree([task])
             await self.store.add([task])
         else:
             task = await self._join(entry, parent_id, dependencies)
@@ -139,6 +145,7 @@ class TaskRepository:
             raise InvalidInputError(f"The tree has {limit} tasks, as many as one may have (max_tasks).")
         if entry["id"] is not None or entry["key"] is not None:
             await self._check_key(task)
+        check_tree([task])
         provided = plan_addition(task, found, self.author)
         try:
             await self.store.add([task], provided=provided)
@@ -516,9 +523,15 @@ def _read_single(
         task.key = read_text(entry["key"], "key", "", faults) or task.id
     needed = read_dependencies(dependencies, "", faults)
     resolve_names(needed, tree, faults)
-    task.inputs = remap_references(task.inputs, resolve_keys(needed, tree))
+    real = resolve_keys(needed, tree)
+    task.inputs = remap_references(task.inputs, real)
     task.dependencies = [each for each in needed if each["id"]]
-    check_sources(task.inputs, {each["id"] for each in task.dependencies}, "", faults)
+    declared = {each["id"] for each in task.dependencies}
+    check_sources(task.inputs, declared, "", faults)
+    names = declared | {key for key, task_id in real.items() if task_id in declared}
+    read_template(task, names, "", get_settings(), faults)
+    check_for_each(task, names, "", faults)
+    task.policy = remap_for_each(task.policy, real)
     if faults.found:
         raise InvalidInputError(f"The task is refused: {' '.join(faults.found)}", faults.found)
     return task

@@ -15,9 +15,11 @@ from apflow.core.extensions.hooks import Hooks
 from apflow.core.extensions.registry import ExecutorEntry, advise, executor_is_known, get_executor
 from apflow.core.model.status import TERMINAL
 from apflow.core.model.task import GROUP, Json, Task, utc_now
+from apflow.core.payload.elements import refers_to_elements
 from apflow.core.payload.inputs import build_inputs, find_references
 from apflow.core.payload.schema import compile_schema, narrowed
 from apflow.core.payload.secrets import named_secrets
+from apflow.core.planning.fan_out import templates_within
 from apflow.core.planning.plan import choose_executor
 from apflow.core.process.error_text import describe_error
 
@@ -37,8 +39,19 @@ def check_runnable(tasks: Sequence[Task], unchecked: Collection[int] = ()) -> li
         f"{place_of(index, task.name)}: {fault}"
         for index, task in enumerate(tasks)
         if index not in unchecked
-        for fault in _faults(task, checks_inputs=checks_inputs)
+        for fault in (
+            *_faults(task, checks_inputs=checks_inputs),
+            *_faults_of_template(task, checks_inputs=checks_inputs),
+        )
     ]
+
+
+def _faults_of_template(task: Task, *, checks_inputs: bool) -> Iterator[str]:
+    """Yield the faults of the tasks of which the elements of a task with `for_each` are instances."""
+    for each in templates_within([task]) if task.status not in TERMINAL else ():
+        place = f"for_each.tasks {each.name!r}: " if each.id else ""
+        for fault in _faults(each, checks_inputs=checks_inputs):
+            yield place + fault
 
 
 def _faults(task: Task, *, checks_inputs: bool) -> Iterator[str]:
@@ -53,7 +66,8 @@ def _faults(task: Task, *, checks_inputs: bool) -> Iterator[str]:
     except ApflowError as error:
         yield str(error)
         return
-    if not task.dependencies and not named_secrets(task.params):
+    is_known = not named_secrets(task.params) and not refers_to_elements(task.params)
+    if not task.dependencies and is_known:
         yield from _input_faults(task, entry, checks_inputs=checks_inputs)
 
 
@@ -70,4 +84,4 @@ def _input_faults(task: Task, entry: ExecutorEntry, *, checks_inputs: bool) -> I
 
 
 def _is_complete(inputs: dict[str, Json]) -> bool:
-    return not find_references(inputs) and not named_secrets(inputs)
+    return not find_references(inputs) and not named_secrets(inputs) and not refers_to_elements(inputs)

@@ -15,6 +15,7 @@ from apflow.core.bounds import (
     MAX_ATTEMPTS,
     MAX_BACKOFF,
     MAX_BUDGET,
+    MAX_COUNT,
     MAX_ERROR_TYPES,
     MAX_SECONDS,
     MAX_TAG_LENGTH,
@@ -22,8 +23,12 @@ from apflow.core.bounds import (
 )
 from apflow.core.model.budget import ON_EXCEED
 from apflow.core.model.custom_columns import custom_fields
+from apflow.core.model.for_each import MAX_ITEMS
+from apflow.core.model.limit import MAX_HELD, MAX_KEY, RATE_PATTERN
+from apflow.core.model.span import SPAN
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import EFFECTS, TRIGGERS
+from apflow.core.model.task import DEFAULT_CLEANUP_TIMEOUT, EFFECTS, TRIGGERS
+from apflow.core.payload import cache_key
 from apflow.core.payload.condition import MAX_LENGTH
 
 Schema = dict[str, Any]
@@ -33,7 +38,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 def tree_schema() -> Schema:
     """Return the JSON Schema (draft 2020-12), with the custom columns of this process."""
-    policy = _policy()
+    policy, for_each = _policy(), _for_each()
     return {
         "$schema": DIALECT,
         "title": "A tree of tasks for apflow",
@@ -64,6 +69,7 @@ def tree_schema() -> Schema:
             },
             "dependency": _dependency(),
             "budget": _budget(),
+            "for_each": {**for_each, "properties": _with_references(for_each["properties"])},
             "policy": {**policy, "properties": _with_references(policy["properties"])},
             "parameter": _parameter(),
             "reference": {
@@ -150,8 +156,9 @@ def _task_properties() -> Schema:
             "description": "The tasks that must end before this one starts.",
         },
         "inputs": _object(
-            'What the executor receives. `{"$from": "ID", "path": "a.b"}` is a part of a result, and '
-            '`{"$run": "scheduled_at"}` the time that the run was scheduled for.'
+            'What the executor receives. `{"$from": "ID", "path": "a.b"}` is a part of a result, '
+            '`{"$run": "scheduled_at"}` the time that the run was scheduled for and, with `for_each`, '
+            '`{"$item": "a.b"}` a part of the item and `{"$index": 0}` its number.'
         ),
         "params": {
             **_object("How the executor is created. `executor_id` names it."),
@@ -169,6 +176,7 @@ def _task_properties() -> Schema:
         "budget": {"$ref": "#/$defs/budget"},
         "when": _when(),
         "trigger": _trigger(),
+        "for_each": {"$ref": "#/$defs/for_each"},
         "status": {"enum": [*TaskStatus, None], "description": "`completed` for a task with a result."},
         "result": {"description": "The result of a task whose status is `completed`."},
         "original_task_id": _text("The task that this one is a copy of."),
@@ -226,13 +234,29 @@ def _policy() -> Schema:
                 "maximum": MAX_SECONDS,
                 "description": "Seconds for each attempt.",
             },
+            "deadline": {
+                "type": ["number", "string", "null"],
+                "exclusiveMinimum": 0,
+                "maximum": MAX_SECONDS,
+                "description": "On the root: what has not ended then fails. Seconds after the run was "
+                "requested, or a time in ISO 8601 with an offset.",
+            },
+            "cleanup_timeout": {
+                **seconds,
+                "default": DEFAULT_CLEANUP_TIMEOUT,
+                "description": "On the root: seconds after the deadline for tasks whose trigger is `always` "
+                "or `on_failure`.",
+            },
             "effect": {
                 "enum": [*EFFECTS, None],
                 "description": "What a second run does. Default: what the executor says.",
             },
             "budget": {"$ref": "#/$defs/budget"},
+            "limit": _limit(),
+            "cache": _cache(),
             "when": _when(),
             "trigger": _trigger(),
+            "for_each": {"$ref": "#/$defs/for_each"},
             "retry": {
                 "type": ["object", "null"],
                 "description": "When a failed attempt is repeated.",
@@ -261,6 +285,68 @@ def _policy() -> Schema:
     }
 
 
+def _cache() -> Schema:
+    expression = {"type": "string", "minLength": 1, "maxLength": cache_key.MAX_LENGTH}
+    return {
+        "type": ["object", "null"],
+        "description": "The task takes the result of a completed task that did the same, instead of calling "
+        "its executor.",
+        "properties": {
+            "key": {
+                "anyOf": [
+                    {**expression, "type": ["string", "null"]},
+                    {
+                        "type": "array",
+                        "items": expression,
+                        "minItems": 1,
+                        "maxItems": cache_key.MAX_EXPRESSIONS,
+                    },
+                ],
+                "description": "What decides the result: JMESPath expressions over the inputs. Default: all "
+                "inputs.",
+            },
+            "ttl": {
+                "anyOf": [
+                    {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": MAX_SECONDS},
+                    {"type": "string", "pattern": f"^{SPAN.pattern}$"},
+                ],
+                "description": "How old a result may be: seconds, or a span such as 90s, 12h or 7d. Default: "
+                "any age.",
+            },
+        },
+        "additionalProperties": False,
+    }
+
+
+def _limit() -> Schema:
+    return {
+        "type": ["object", "null"],
+        "description": "How many tasks with the same key may start in a period and run at once, over all "
+        "processes on one database.",
+        "properties": {
+            "key": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": MAX_KEY,
+                "description": "Tasks with the same key share the limit.",
+            },
+            "rate": {
+                "type": ["string", "null"],
+                "pattern": f"^{RATE_PATTERN}$",
+                "description": "Starts in a period: 50/s, 60/min, 1000/h, 5000/day or 100/10s.",
+            },
+            "concurrency": {
+                "type": ["integer", "null"],
+                "minimum": 1,
+                "maximum": MAX_HELD,
+                "description": "Tasks that may run at once.",
+            },
+        },
+        "required": ["key"],
+        "additionalProperties": False,
+    }
+
+
 def _when() -> Schema:
     return {
         "type": ["string", "null"],
@@ -278,6 +364,49 @@ def _trigger() -> Schema:
         "description": "on_success: the task is skipped if a required dependency is. "
         "unless_failed: it runs then, too. on_failure: it runs only if a dependency has failed. "
         "always: it runs however its dependencies end.",
+    }
+
+
+def _for_each() -> Schema:
+    count = {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_COUNT}
+    return {
+        "type": ["object", "null"],
+        "description": "One element for each item of a list, created while the tree runs: an instance of the "
+        "task, or of the tree in `tasks`.",
+        "properties": {
+            "items": {
+                "type": ["array", "object"],
+                "description": 'The list: an array, `{"$from": "TASK", "path": "rows"}` or, inside of '
+                '`for_each.tasks`, `{"$item": PATH}`.',
+            },
+            "batch": {**count, "description": "Items of one element, which is an array of them then."},
+            "max_items": {
+                **count,
+                "default": MAX_ITEMS,
+                "description": "A longer list fails the task before anything is created.",
+            },
+            "max_parallel": {**count, "description": "How many elements may be in progress at once."},
+            "allow_failures": {
+                "type": ["number", "null"],
+                "minimum": 0,
+                "default": 0,
+                "description": "How many elements may fail: a share below 1, or a number of elements.",
+            },
+            "collect": {
+                "type": ["boolean", "null"],
+                "default": True,
+                "description": "Whether the result is the list of the results of the elements. Otherwise it "
+                "counts the elements.",
+            },
+            "tasks": {
+                "type": ["array", "null"],
+                "items": {"$ref": "#/$defs/task"},
+                "minItems": 1,
+                "description": "The tree of an element, with exactly one root. Default: the task itself.",
+            },
+        },
+        "required": ["items"],
+        "additionalProperties": False,
     }
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
 from typing import Any, cast
 
+from apflow.core.authoring.capability_check import check_executor, check_values
 from apflow.core.capture.task_log import TRACEBACK, LogLimits, TaskLog, current_log
 from apflow.core.concurrency.containment import (
     INSIST_SECONDS,
@@ -37,7 +38,7 @@ from apflow.core.extensions.runner import Runner, timeout_message
 from apflow.core.extensions.running_call import current_call
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import Json, Policy, Task
+from apflow.core.model.task import ONLY_WAITS, Json, Policy, Task
 from apflow.core.payload.inputs import build_inputs
 from apflow.core.payload.json_value import clean_text, copy_json
 from apflow.core.payload.schema import InputSchema, compile_schema, narrowed
@@ -65,6 +66,9 @@ class RunContext:
     instances: MutableMapping[str, ExecutableTask]
     nesting: NestingContext
     entries: dict[str, registry.ExecutorEntry] = field(default_factory=dict[str, registry.ExecutorEntry])
+    # Task id -> the result of another task, which its next attempt has instead of a call.
+    cached: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
+    cache_keys: dict[str, str] = field(default_factory=dict[str, str])  # task id -> the key of its result
     # Set when a run begins.
     loop: asyncio.AbstractEventLoop = field(init=False)
     tasks: Mapping[str, Task] = field(init=False)
@@ -106,19 +110,25 @@ class RunContext:
     def effect(self, task: Task, *, must_know: bool = False) -> str:
         """Return the effect of running the task twice, from the policy or else from the executor.
 
+        It is `ONLY_WAITS`, whatever the policy says, if the executor only waits.
+
         `must_know`: raise if a lack of resources prevents loading the executor. Its effect may be `once`, and
         a later attempt to load it may succeed.
         """
-        named = task.policy.get("effect")
-        if named or task.executor is None:
+        named, executor_id = task.policy.get("effect"), task.executor
+        if executor_id is None:
             return str(named or ExecutableTask.effect)
-        executor_id = task.executor
         try:
-            return call_contained(lambda: self.entry(executor_id).effect)
+            entry = call_contained(lambda: self.entry(executor_id))
+            if call_contained(lambda: entry.only_waits):
+                return ONLY_WAITS
+            return str(named or call_contained(lambda: entry.effect))
         except Exception as error:
-            if must_know and (isinstance(error, OSError | MemoryError) or getattr(error, "may_pass", False)):
+            may_pass = isinstance(error, OSError | MemoryError) or getattr(error, "may_pass", False)
+            if must_know and not named and may_pass:
                 raise
-            return ExecutableTask.effect  # if the plugin cannot be loaded, its task fails when it starts
+            # If the plugin cannot be loaded, its task fails when it starts.
+            return str(named or ExecutableTask.effect)
 
 
 class Attempt(Call):
@@ -211,6 +221,9 @@ class Attempt(Call):
         if self.is_cancelled:
             await self._wait_for_answer()
         outcome = self._storable(outcome)
+        key = self.context.cache_keys.pop(self.task.id, None)
+        if key is not None and outcome.status is TaskStatus.COMPLETED and outcome.cached_from is None:
+            outcome = replace(outcome, cache_key=key)
         outcome = self.cancelled(outcome) if self.is_cancelled else outcome
         usage = self.trees.model_usage if self.trees is not None else None
         return outcome if usage is None else with_usage(outcome, usage)
@@ -325,6 +338,9 @@ class Attempt(Call):
 
     async def _call(self) -> Outcome:
         context, task = self.context, self.task
+        cached = context.cached.pop(task.id, None)
+        if cached is not None:
+            return cached
         if task.executor is None:
             return failed(
                 "ExecutorNotFound", f"No executor is called {task.name!r}. {registry.advise(task.name)}"
@@ -371,9 +387,11 @@ class Attempt(Call):
     async def _call_executor(self, entry: registry.ExecutorEntry, origin: Origin) -> Outcome:
         context, task = self.context, self.task
         params = task.params
+        check_executor(task, context.settings)
         if params:
             params, secrets = resolve(params, origin.permit)
             self.secrets.extend(secrets)
+            check_values(task, params, task.params, "params", context.settings)
         executor = self.executor = entry.make(params)
         own_schema = task.schemas.get("input_schema")
         schema = narrowed(compile_schema(own_schema), entry.schema_of(executor))
@@ -383,6 +401,7 @@ class Attempt(Call):
             return Outcome(CANCELLED, None, None, None)
         policy = Policy.from_json(task.policy)
         self.was_called = True
+        context.nesting.places.begin(task)
         trees = self.trees = executor.running_call = ChildTrees(
             context.nesting, task, self.cancellation, self.secrets
         )
@@ -452,6 +471,7 @@ class Attempt(Call):
         self.secrets.extend(secrets)
         if schema is not None:
             clear = schema.validate(clear)
+        check_values(task, clear, inputs, "inputs", self.context.settings)
         self.inputs = inputs if secrets else clear
         if self.executor is not None:
             self.executor.dependency_results = results

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from apflow.core.concurrency.containment import call_contained
 from apflow.core.concurrency.fair_semaphore import (
@@ -15,15 +15,34 @@ from apflow.core.concurrency.fair_semaphore import (
     isolation_semaphore,
 )
 from apflow.core.engine.attempt import RunContext
+from apflow.core.engine.cache_lookup import CacheLookups
+from apflow.core.engine.run_limits import RunLimits
+from apflow.core.model.limit import Limit
 from apflow.core.model.status import TERMINAL
 from apflow.core.model.task import Task
 
+LOOKUP: Final = ":lookup"  # the key of held tasks whose results may be cached
 ISOLATED: Final = ":isolated"  # the key of held tasks that must be isolated; no executor has this id
 MIN_ISOLATION_SECONDS = 1.0
 
 
+class Lacking(Protocol):
+    """What has no free place for a task: a semaphore, or a limit that is counted in the store."""
+
+    def wait(self, by: Wake) -> None:
+        """Request a call of `by` when there may be a place."""
+        ...
+
+    def leave(self, by: Wake) -> None:
+        """Withdraw the request."""
+        ...
+
+
 class CallLimiter:
-    """Limits the calls of one run by the limits of the process, of the run and of each executor.
+    """Limits the calls of one run by the limits of the process, of the run, of each executor and of tasks.
+
+    A task whose policy has a limit starts when it has a place of the limit, too. It holds no other place
+    while it waits for it.
 
     Tasks whose process died during their call are isolated: a process runs only one of them at a time. If
     that task ends the process again, only this task is interrupted a second time.
@@ -32,10 +51,16 @@ class CallLimiter:
         slots: the places of the process.
         limit: maximum number of concurrent calls of this run; None: the limit of the process.
         when_free: called from any thread when a requested place may be free.
+        is_requested: whether the run is requested durably.
     """
 
     def __init__(
-        self, context: RunContext, slots: FairSemaphore, limit: int | None, when_free: Callable[[], None]
+        self,
+        context: RunContext,
+        slots: FairSemaphore,
+        limit: int | None,
+        when_free: Callable[[], None],
+        is_requested: Callable[[], bool],
     ) -> None:
         self._context = context
         self._slots = slots
@@ -44,8 +69,15 @@ class CallLimiter:
         self._taken = 0  # places that this run holds, for present and admitted calls
         # (executor, its limit) -> places of that executor
         self._own_taken: Counter[tuple[str, int]] = Counter()
-        # Executor or ISOLATED -> ready tasks that wait for one of its places.
+        # What they need (see `_key_of`) -> ready tasks that wait for one of its places.
         self.held: dict[str, deque[Task]] = {}
+        self._waits: dict[str, Lacking] = {}  # the same keys -> where the run waits for the first of them
+        self._found = 0  # free places that the last turn found
+        self._limits = RunLimits(
+            context.nesting, self._held_for_places, self._capacity, is_requested, when_free
+        )
+        self._cache = CacheLookups(context, when_free)
+        self._without_place: set[str] = set()  # tasks whose attempts have no place: their results are cached
         self._isolated: dict[str, asyncio.TimerHandle] = {}  # task id -> the end of its isolation
         # Task id -> the call that has lent its places while it waits for another tree.
         self._lent: dict[str, object] = {}
@@ -56,6 +88,7 @@ class CallLimiter:
         wanted = self._wanted()
         places = self._slots.take(wanted, self._when_free) if wanted > 0 else 0
         self._taken += places
+        self._found = places
         return places
 
     def return_places(self, count: int) -> None:
@@ -80,9 +113,49 @@ class CallLimiter:
     def want_no_place(self) -> None:
         """Withdraw the request for a place, so that other runs get it."""
         self._slots.leave(self._when_free)
+        self._limits.stop()
+
+    def _capacity(self) -> int:
+        """Return how many tasks could start now if their limits allow it."""
+        return min(self._wanted(), self._found)
+
+    def _held_for_places(self) -> list[deque[Task]]:
+        return [tasks for key, tasks in self.held.items() if key != LOOKUP]
 
     def admit(self, task: Task) -> bool:
-        """Take a place of the task's executor; if none is free, hold the task and return False."""
+        """Take the places that a task needs; if there are none, hold the task and return False.
+
+        A task whose result may be cached is held until that is known.
+        """
+        if self._cache.wants(task):
+            self._cache.begin(task)
+            self.held.setdefault(LOOKUP, deque()).append(task)
+            return False
+        return self._admit(task)
+
+    def take_hits(self) -> list[Task]:
+        """Return held tasks whose results are cached: they need no place. Those without wait for places."""
+        hits: list[Task] = []
+        waiting = self.held.pop(LOOKUP, deque[Task]())
+        for _ in range(len(waiting)):
+            task = waiting.popleft()
+            if task.status in TERMINAL:
+                continue
+            lookup = self._cache.take(task.id)
+            if lookup is None:
+                waiting.append(task)
+            elif lookup.found is not None:
+                self._context.cached[task.id] = lookup.found
+                self._without_place.add(task.id)
+                hits.append(task)
+            else:
+                self._context.cached.pop(task.id, None)
+                self.held.setdefault(_key_of(task), deque()).append(task)
+        if waiting:
+            self.held[LOOKUP] = waiting
+        return hits
+
+    def _admit(self, task: Task) -> bool:
         key = _key_of(task)
         if key in self.held:
             self.held[key].append(task)
@@ -90,64 +163,78 @@ class CallLimiter:
         lacking = self._take_own(task)
         if lacking is not None:
             self.held[key] = deque([task])
-            self._wait_own(task, lacking)
+            self._wait_own(key, lacking)
         return lacking is None
 
     def take_held(self, count: int) -> list[Task]:
-        """Return up to `count` tasks that were held and now have a place of their executor."""
+        """Return up to `count` tasks that were held and now have the places that they need."""
         taken: list[Task] = []
         for key, tasks in sorted(self.held.items(), key=lambda item: item[0] != ISOLATED):
-            last = tasks[0]
+            if key == LOOKUP:
+                continue
             while tasks and len(taken) < count:
-                last = tasks[0]
-                if last.status in TERMINAL:
+                first = tasks[0]
+                if first.status in TERMINAL:
                     tasks.popleft()
-                elif (lacking := self._take_own(last)) is None:
+                elif (lacking := self._take_own(first)) is None:
                     taken.append(tasks.popleft())
                 else:
-                    self._wait_own(last, lacking)
+                    self._wait_own(key, lacking)
                     break
             else:
-                self._leave_own(last)  # it has its places, or no task waits for them
+                self._leave_own(key)  # its tasks have their places, or they wait for one of the process
             if not tasks:
                 del self.held[key]
+        self._limits.return_tickets()
         return taken
 
-    def _take_own(self, task: Task) -> FairSemaphore | None:
-        """Take the places that the task needs besides one of the process; return a semaphore that is full."""
+    def _take_own(self, task: Task) -> Lacking | None:
+        """Take the places that the task needs besides one of the process; return what is full."""
         is_suspect = task.interruptions > 0
         if is_suspect and not isolation_semaphore().take(1, self._when_free):
             return isolation_semaphore()
-        limit = self._limit_of(task)
-        if limit is not None:
-            own = executor_semaphore(str(task.executor), limit)
-            if not own.take(1, self._when_free):
-                if is_suspect:
-                    isolation_semaphore().give_back()
-                return own
-            self._own_taken[str(task.executor), limit] += 1
+        lacking = self._take_limited(task)
+        if lacking is not None:
+            if is_suspect:
+                isolation_semaphore().give_back()
+            return lacking
         if is_suspect:
             seconds = _isolation_seconds(task, self._context.settings.isolation_seconds)
             self._isolated[task.id] = self._context.loop.call_later(seconds, self._end_isolation, task.id)
         return None
 
-    def _wait_own(self, task: Task, lacking: FairSemaphore) -> None:
-        """Request a call of `when_free` when a place that the task lacks may be free."""
-        if lacking is isolation_semaphore() and str(task.executor) not in self.held:
-            self._leave_executor(task)
+    def _take_limited(self, task: Task) -> Lacking | None:
+        """Take a place of the executor, and one of the limit of the task."""
+        limit = self._limit_of(task)
+        own = None if limit is None else executor_semaphore(str(task.executor), limit)
+        if own is not None and not own.take(1, self._when_free):
+            return own
+        line = self._limits.line_of(task)
+        if line is not None and not self._limits.take(task, line):
+            if own is not None:
+                own.give_back()
+            return line
+        if limit is not None:
+            self._own_taken[str(task.executor), limit] += 1
+        return None
+
+    def _wait_own(self, key: str, lacking: Lacking) -> None:
+        """Request a call of `when_free` when a place that the first of the held tasks lacks may be free."""
+        before = self._waits.get(key)
+        self._waits[key] = lacking
+        if before is not None and before is not lacking:
+            self._leave_unless_used(before)
         lacking.wait(self._when_free)
 
-    def _leave_own(self, task: Task) -> None:
-        """Stop waiting for the places that the task needs."""
-        if task.interruptions > 0:
-            isolation_semaphore().leave(self._when_free)
-        if task.interruptions == 0 or str(task.executor) not in self.held:
-            self._leave_executor(task)
+    def _leave_own(self, key: str) -> None:
+        """Stop waiting for the places that held tasks need."""
+        before = self._waits.pop(key, None)
+        if before is not None:
+            self._leave_unless_used(before)
 
-    def _leave_executor(self, task: Task) -> None:
-        limit = self._limit_of(task)
-        if limit is not None:
-            executor_semaphore(str(task.executor), limit).leave(self._when_free)
+    def _leave_unless_used(self, lacking: Lacking) -> None:
+        if all(each is not lacking for each in self._waits.values()):
+            lacking.leave(self._when_free)
 
     def _end_isolation(self, task_id: str) -> None:
         """Allow the next isolated task to start, because this one has ended or has run longer than before."""
@@ -158,17 +245,27 @@ class CallLimiter:
 
     def forget_held(self) -> None:
         """Discard all held tasks, because the tree was read again."""
-        held, self.held = self.held, {}
-        for tasks in held.values():
-            self._leave_own(tasks[0])
+        self.held = {}
+        self._cache.forget()
+        for key in list(self._waits):
+            self._leave_own(key)
+        self._limits.stop()
 
     def dismiss(self, task: Task) -> None:
         """Return the places of a call that has ended or was not made."""
+        if task.id in self._without_place:
+            self._without_place.discard(task.id)
+            return
+        self._limits.end(task)
         if self._lent.pop(task.id, None) is None:
             self._give_back(task)
 
+    def begin(self, task: Task) -> None:
+        """Record that the call of a task begins now."""
+        self._limits.begin(task)
+
     def lend(self, task: Task, to: object) -> None:
-        """Return the places of a call while it waits for another tree.
+        """Return the places of a call, except that of its limit, while it waits for another tree.
 
         Args:
             to: identifies the call, because an abandoned call may continue beside the next one of the task.
@@ -246,6 +343,11 @@ class CallLimiter:
             executor_semaphore(executor_id, limit).give_back(count)
         self._own_taken.clear()
         self._lent.clear()
+        self._limits.close()
+
+    async def settle(self) -> None:
+        """Wait, for a limited time, until the places of limits are returned durably."""
+        await self._limits.settle()
 
     def _limit_of(self, task: Task) -> int | None:
         executor_id = task.executor
@@ -258,7 +360,11 @@ class CallLimiter:
 
 
 def _key_of(task: Task) -> str:
-    return ISOLATED if task.interruptions > 0 else str(task.executor)
+    """Return what a held task needs: tasks with the same key wait for each other."""
+    if task.interruptions > 0:
+        return ISOLATED
+    limit = Limit.of_task(task)
+    return str(task.executor) if limit is None else f"{task.executor} :limit {limit}"
 
 
 def _isolation_seconds(task: Task, most: float) -> float:

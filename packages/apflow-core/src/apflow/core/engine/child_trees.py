@@ -37,7 +37,9 @@ from apflow.core.planning.run_state import Cancellation
 from apflow.core.store.base import Change, Transition
 
 if TYPE_CHECKING:
+    from apflow.core.engine.approvals import TaskApproval
     from apflow.core.engine.model_calls import TaskModelCalls
+    from apflow.core.model.approval import Approval, ApprovalRequest
 
 T = TypeVar("T")
 
@@ -50,8 +52,8 @@ class ChildTrees:
     """The trees of one attempt of a task. It is the `RunningCall` of the attempt's code."""
 
     __slots__ = (
-        "_cancellation", "_context", "_counts", "_digests", "_ended", "_entries", "_generation", "_lock",
-        "_model_calls", "_nested", "_number", "_secrets", "_seen", "_task", "_waiting", "is_live",
+        "_approval", "_cancellation", "_context", "_counts", "_digests", "_ended", "_entries", "_generation",
+        "_lock", "_model_calls", "_nested", "_number", "_secrets", "_seen", "_task", "_waiting", "is_live",
         "is_released",
     )  # fmt: skip
 
@@ -61,6 +63,7 @@ class ChildTrees:
         self._context, self._task, self._cancellation = context, task, cancellation
         self._secrets = secrets  # of the attempt
         self._model_calls: TaskModelCalls | None = None  # set by the first call of a model
+        self._approval: TaskApproval | None = None  # set by the first request for an approval
         self._number, self._generation = task.attempts, task.generation
         self._entries: Sequence[Entry] = task.child_trees or ()
         self.is_live = True
@@ -109,6 +112,20 @@ class ChildTrees:
         """What these calls used, see `UsageTotals.to_dict`; None if there was no call."""
         calls = self._model_calls
         return None if calls is None or calls.totals is None else calls.totals.to_dict()
+
+    async def ask_approval(self, request: ApprovalRequest) -> Approval:
+        """Ask for an approval and wait for the decision; see `extensions.approval.ask_approval`."""
+        self._check_live()
+        return await self._in_run_loop(self._ask_approval(request))
+
+    async def _ask_approval(self, request: ApprovalRequest) -> Approval:
+        if self._approval is None:
+            from apflow.core.engine.approvals import TaskApproval  # few trees ask
+
+            self._approval = TaskApproval(
+                self._context, self.task, self._cancellation, self._without_place, self._park, self._secrets
+            )
+        return await self._approval.ask(request)
 
     # --- creating trees ----------------------------------------------------------------------------
 
@@ -350,6 +367,8 @@ class ChildTrees:
 
     def drain(self, seconds: float) -> bool:
         """Drain the trees that code waits for; return whether it waits for any."""
+        if self._approval is not None:
+            self._approval.wake()
         if self._context.effect(self.task) == "once":
             return False
         for each in list(self._nested):

@@ -59,6 +59,7 @@ class Driver:
     max_concurrency: int | None = None  # limit of this run, in addition to the limit of the process
     # Seconds for which a write is repeated while the store is unavailable; None: no limit.
     patience: float | None = CALLER_TIMEOUT_SECONDS
+    no_cache: bool = False  # every task of the requested run calls its executor
     depth: int = 0  # how many trees that wait for each other the run is inside of
     # Whether a cancellation of `run` releases the tree to another process instead of cancelling it.
     releases: Callable[[], bool] = field(default=lambda: False)
@@ -210,14 +211,25 @@ class Driver:
         """Return the requested run, or None if there is nothing to run."""
         batch = ChangeSet(root.id, active_runs.owner_id(), utc_now())
         is_known = registry.executor_is_known
-        scope = begin_run(tasks, root, batch, named_id=named_id, force=force, is_known=is_known)
+        scope = begin_run(
+            tasks,
+            root,
+            batch,
+            named_id=named_id,
+            force=force,
+            is_known=is_known,
+            no_cache=self.no_cache,
+        )
+        if batch.removed:
+            gone = set(batch.removed)
+            tasks[:] = [task for task in tasks if task.id not in gone]
         if not has_work(tasks, scope):
             return None
         return self._make(tasks, scope, batch)
 
     def _resumed(self, tasks: list[Task], root: Task) -> TreeRun:
         batch = ChangeSet(root.id, active_runs.owner_id(), utc_now())
-        context = self._context()
+        context = self._context(no_cache=root.run_ignores_cache)
         take_over(
             tasks,
             root,
@@ -253,8 +265,9 @@ class Driver:
             [task for task in tasks if task.id in below and TaskStatus.is_active(task.status)]
         )
 
-    def _context(self) -> RunContext:
-        nesting = NestingContext(driver=self, patience=self.patience, depth=self.depth)
+    def _context(self, *, no_cache: bool = False) -> RunContext:
+        driver = replace(self, no_cache=no_cache)  # also for the trees that tasks start
+        nesting = NestingContext(driver=driver, patience=self.patience, depth=self.depth)
         return RunContext(
             hooks=self.hooks,
             runner=self.runner,
@@ -269,7 +282,7 @@ class Driver:
         fault = None if is_closing else _invalid_tree(tasks, scope)
         run = TreeRun(
             self.store,
-            self._context(),
+            self._context(no_cache=_root_of(tasks, batch.root_id).run_ignores_cache),
             self.bus,
             process_semaphore(self.settings.max_concurrency),
             tasks=tasks,

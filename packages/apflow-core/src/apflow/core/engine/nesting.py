@@ -23,6 +23,10 @@ class Places(Protocol):
         """Wait for the places again."""
         ...
 
+    def begin(self, task: Task) -> None:
+        """Record that the call of a task begins now."""
+        ...
+
 
 class NestedDriver(Protocol):
     """Runs trees of a store; see `Driver`."""

@@ -18,7 +18,13 @@ from weakref import WeakKeyDictionary, WeakSet
 from apflow.core.engine.driver import Driver, cancel
 from apflow.core.engine.schedule_store import Stored, all_schedules, change_schedule, replace_schedule
 from apflow.core.engine.scheduled_start import start_tree
-from apflow.core.errors import InputsError, KeyUsedError, NotFoundError, TreeInvalidError
+from apflow.core.errors import (
+    CapabilityRefusedError,
+    InputsError,
+    KeyUsedError,
+    NotFoundError,
+    TreeInvalidError,
+)
 from apflow.core.model.schedule import Schedule
 from apflow.core.model.task import utc_now
 from apflow.core.planning.run_start import has_unended_run
@@ -182,8 +188,11 @@ class Scheduler:
             raise
         except Exception as error:  # noqa: BLE001 - stored with the schedule
             self._unfinished[schedule.id, due] = monotonic()
-            # Tasks that are not valid any more, and a tree of other tasks under the ids, will not pass.
-            is_final = isinstance(error, TreeInvalidError | InputsError | KeyUsedError)
+            # Tasks that are not valid or allowed any more, and a tree of other tasks under the ids, will
+            # not pass.
+            is_final = isinstance(
+                error, TreeInvalidError | InputsError | KeyUsedError | CapabilityRefusedError
+            )
             logger.warning(
                 "Schedule %r (%s) cannot start its tree for %s%s: %s",
                 schedule.name,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from apflow.core.authoring.capability_check import check_tree
 from apflow.core.engine.driver import is_owned_elsewhere
 from apflow.core.errors import AlreadyRunningError, ConflictError, LimitExceededError, NotFoundError
 from apflow.core.events.bus import bus_of
 from apflow.core.model.task import Task, utc_now
 from apflow.core.planning.change_set import ChangeSet
-from apflow.core.planning.run_start import has_unended_run, has_work, request_run
+from apflow.core.planning.run_start import has_unended_run, has_work, in_scope, request_run
 from apflow.core.settings import get_settings
 from apflow.core.store.base import Notice, NoticeKind, TaskQuery, TaskStore
 from apflow.core.webhooks.defaults import register_defaults, withdraw
@@ -22,6 +23,7 @@ async def submit(
     task_id: str,
     *,
     force: bool = False,
+    no_cache: bool = False,
     known: Sequence[Task] | None = None,
     is_first: bool = False,
 ) -> bool:
@@ -31,6 +33,7 @@ async def submit(
 
     Args:
         force: run completed tasks again.
+        no_cache: make every task call its executor, whatever results are cached.
         known: the tree, if the caller has just created it and checked the room for it. It is not read again.
         is_first: request the first run of the tree, and no second one.
 
@@ -41,6 +44,7 @@ async def submit(
         NotFoundError: the task does not exist.
         AlreadyRunningError: a run of the tree is requested and has not ended.
         LimitExceededError: too many runs are waiting or in progress.
+        CapabilityRefusedError: a task names what APFLOW_ALLOWED_CAPABILITIES does not allow.
     """
     for _ in range(ATTEMPTS):
         tasks = known or await _read(db, task_id)
@@ -50,9 +54,10 @@ async def submit(
             return False
         batch = ChangeSet(root.id, None, utc_now())
         named = None if task_id == root.id else task_id
-        scope = request_run(tasks, root, batch, named_id=named, force=force)
+        scope = request_run(tasks, root, batch, named_id=named, force=force, no_cache=no_cache)
         if not has_work(tasks, scope):
             return False
+        check_tree(in_scope(tasks, scope))
         webhooks = await register_defaults(db, root, get_settings())
         try:
             await db.write(batch.change())

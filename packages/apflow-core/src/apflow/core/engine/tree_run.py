@@ -21,6 +21,7 @@ from apflow.core.engine import drain
 from apflow.core.engine.attempt import Attempt, RunContext
 from apflow.core.engine.call_admission import CallLimiter
 from apflow.core.engine.cancellation import Cancellations, CancelRequest
+from apflow.core.engine.deadline_timer import DeadlineTimer
 from apflow.core.engine.late_results import Hold
 from apflow.core.engine.mailbox import Mailbox
 from apflow.core.engine.retry_timers import RetryTimers
@@ -30,10 +31,12 @@ from apflow.core.engine.store_retry import CALLER_TIMEOUT_SECONDS, Patience
 from apflow.core.errors import ConflictError, OwnerLostError
 from apflow.core.events.bus import EventBus
 from apflow.core.events.log_writer import log_writer_of
+from apflow.core.extensions.registry import executor_is_known
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Task, utc_now
 from apflow.core.model.tree import TreeSummary
 from apflow.core.planning.change_set import ChangeSet
+from apflow.core.planning.fan_out import FanOutLimits
 from apflow.core.planning.run_events import (
     CancelAgain,
     CancelCall,
@@ -99,11 +102,20 @@ class TreeRun:
             effect=context.effect,
             has_post_hooks=context.hooks.has_post,
             has_tree_hooks=bool(context.hooks.tree),
+            fan_out=FanOutLimits(
+                max_tasks=context.settings.max_tasks,
+                max_result_bytes=context.settings.max_result_bytes,
+                max_referenced_bytes=context.settings.max_referenced_bytes,
+                is_known=executor_is_known,
+            ),
         )
         self._mailbox = Mailbox()
-        self._calls = CallLimiter(context, slots, limit, self._mailbox.wake)
+        self._calls = CallLimiter(
+            context, slots, limit, self._mailbox.wake, lambda: self.state.changes_written > 0
+        )
         self._cancellations = Cancellations(self.state)
         self._timers = RetryTimers(self._mailbox)
+        self._deadline = DeadlineTimer(self._mailbox)
         self._store = store
         self._context = context
         self._bus = bus
@@ -250,8 +262,10 @@ class TreeRun:
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
+            self._deadline.stop()
             self._cancellations.close()
             self._calls.close()
+            await self._calls.settle()
 
     async def _turns(self) -> None:
         """Take turns until the run is over."""
@@ -323,14 +337,15 @@ class TreeRun:
         if not plan.has_ready() and not calls.held:
             calls.want_no_place()
             return
+        hits = calls.take_hits()
         places = calls.take_places()
         starting = calls.take_held(places)
         while len(starting) < places and plan.has_ready():
             ready = plan.take_ready(places - len(starting))
             tasks = [self.by_id[each] for each in ready]
             starting += [task for task in tasks if task.status not in TERMINAL and calls.admit(task)]
-        if starting:
-            event = TasksAdmitted([task.id for task in starting])
+        if hits or starting:
+            event = TasksAdmitted([task.id for task in (*hits, *starting)])
             self._machine.handle(event, changes)
             if self._is_traced:
                 logger.debug("Tree %s: event %s", self.root_id, event)
@@ -466,6 +481,7 @@ class TreeRun:
             now = utc_now()
             for task in self._machine.hold_waiting(now):
                 self._timers.schedule(task, self._timers.seconds_until(task, now), self.state.reading)
+            self._deadline.schedule(self.by_id[self.root_id], now)
 
     async def _read_again(self, changes: ChangeSet, error: ConflictError) -> None:
         """Continue from the stored tree after changes were rejected: another process has changed it."""

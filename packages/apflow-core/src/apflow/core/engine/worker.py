@@ -20,6 +20,7 @@ from apflow.core.engine.failure_log import logging_failures
 from apflow.core.engine.recovery import is_left_to_parent, lacks_executors
 from apflow.core.engine.retention import keep_purging
 from apflow.core.engine.scheduler import Scheduler
+from apflow.core.engine.waiting_trees import waiting_trees
 from apflow.core.engine.worker_report import WorkerReport, reported_workers
 from apflow.core.errors import ConflictError, NotFoundError
 from apflow.core.events.bus import bus_of
@@ -64,6 +65,8 @@ class _Lacking:
 
 class Worker:
     """Takes requested trees of one store and runs them to their end, up to the limit of executor calls.
+
+    Trees in which a task waits for people do not count.
 
     The worker sweeps continuously: it takes submitted trees immediately, and trees of dead owners when their
     lease has expired. Any number of workers can sweep the same store; each tree goes to only one of them. If
@@ -207,7 +210,8 @@ class Worker:
 
     async def _sweep(self) -> bool:
         """Take requested trees while there are free places; return whether there may be more."""
-        places = min(MAX_TREES_PER_SWEEP, self._settings.max_concurrency - len(self._trees))
+        busy = len(self._trees.keys() - waiting_trees(self.db))
+        places = min(MAX_TREES_PER_SWEEP, self._settings.max_concurrency - busy)
         if places <= 0:
             self._has_more = True  # possibly; the end of a tree starts the next sweep
             return False

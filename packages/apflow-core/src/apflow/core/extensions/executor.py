@@ -50,6 +50,9 @@ class ExecutableTask(ABC):
 
     cancelable: bool = False  # whether `execute` ends within the grace period after `cancel` is called
     effect: str = "idempotent"  # "pure", "idempotent" or "once": what a second run would do
+    # It only waits for others, and finds what they did when it runs again: `effect`, and that of the policy,
+    # do not matter, and the end of its process does not count against the task.
+    only_waits: bool = False
     max_concurrency: int | None = None  # of this executor, in one process
     # Whether a returned {"status": "failed"} or {"status": "cancelled"} ends the task in that way.
     reports_status: bool = True

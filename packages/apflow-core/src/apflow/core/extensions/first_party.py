@@ -108,6 +108,11 @@ _EXECUTORS: Final = (
         "Runs several crews of CrewAI agents as one: if one fails, the batch fails.",
     ),
     FirstPartyExecutor(
+        "approval_executor",
+        "apflow-executor-approval",
+        "Asks people for an approval, and waits for their decision without a place among the calls.",
+    ),
+    FirstPartyExecutor(
         "generate_executor",
         "apflow-executor-generate",
         "Generates a tree of tasks from a requirement in words, with a language model; runs nothing.",

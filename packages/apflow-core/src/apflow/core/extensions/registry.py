@@ -149,6 +149,11 @@ class ExecutorEntry:
         return "once"
 
     @cached_property
+    def only_waits(self) -> bool:
+        """Whether it only waits, so that its calls may be interrupted any number of times."""
+        return self._read("only_waits", False, False) is True
+
+    @cached_property
     def cancelable(self) -> bool:
         """Whether it ends on its own when it is cancelled."""
         return self._read("cancelable", False, False) is True

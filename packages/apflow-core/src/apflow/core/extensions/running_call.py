@@ -16,6 +16,7 @@ from apflow.core.model.task import Json, Task
 
 if TYPE_CHECKING:
     from apflow.core.extensions.model_account import ModelCalls
+    from apflow.core.model.approval import Approval, ApprovalRequest
 
 T = TypeVar("T")
 
@@ -63,6 +64,10 @@ class RunningCall(Protocol):
 
     def run_child_sync(self, tasks: Tasks | Described, key: str | None) -> RunOutcome:
         """Do what `run_child` does, and block the calling thread meanwhile."""
+        ...
+
+    async def ask_approval(self, request: ApprovalRequest) -> Approval:
+        """Ask for an approval and wait for the decision; see `approval.ask_approval`."""
         ...
 
     async def create_once(

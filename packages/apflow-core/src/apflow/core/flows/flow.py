@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import update_wrapper
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from apflow.core.builder import TaskBuilder
 from apflow.core.errors import FlowError, InvalidInputError
 from apflow.core.extensions.function_signature import FunctionSignature, jsonable
-from apflow.core.flows.recording import Recorder, current_recorder, recording
+from apflow.core.flows.recording import Recorder, current_recorder, description_of, recording
 from apflow.core.model.task import Json
 
 P = ParamSpec("P")
@@ -56,17 +56,22 @@ class Flow(Generic[P, R]):
 
     Args:
         name: the name of the root of the tree; None for the name of the function.
+        label: of the root: what the tree is about, for people; None for no label.
+        tags: of the root, to find the tree by.
     """
 
     __name__: str
     __qualname__: str
 
-    def __init__(self, function: Callable[P, R], name: str | None) -> None:
+    def __init__(
+        self, function: Callable[P, R], name: str | None, label: str | None = None, tags: Sequence[str] = ()
+    ) -> None:
         self._function = function
         self._signature = FunctionSignature(function)
         self._is_renamed = name is not None
         update_wrapper(self, function)
         self.name = name or self.__name__
+        self._fields = description_of(label, tags)
 
     @property
     def fn(self) -> Callable[P, R]:
@@ -118,14 +123,18 @@ class Flow(Generic[P, R]):
         positional, keywords = self._signature.arguments_of(inputs)
         return cast("Flow[..., R]", self).build(*positional, **keywords)
 
-    def options(self, *, name: str) -> Flow[P, R]:
-        """Return the flow under another name."""
+    def options(
+        self, *, name: str | None = None, label: str | None = None, tags: Sequence[str] = ()
+    ) -> Flow[P, R]:
+        """Return the flow with another name, label or tags; what is left out stays."""
         changed = copy.copy(self)
-        changed.name, changed._is_renamed = name, True  # noqa: SLF001 - a copy of this object
+        if name is not None:
+            changed.name, changed._is_renamed = name, True  # noqa: SLF001 - a copy of this object
+        changed._fields = self._fields | description_of(label, tags)
         return changed
 
     def _record(self, recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
-        with recorder.flow(self.name, {}, is_exact=self._is_renamed) as made:
+        with recorder.flow(self.name, self._fields, is_exact=self._is_renamed) as made:
             value = self._function(*args, **kwargs)
         return recorder.returned(made, value, self._returned)
 
@@ -142,8 +151,17 @@ class Flow(Generic[P, R]):
 @overload
 def flow(function: Callable[P, R], /) -> Flow[P, R]: ...
 @overload
-def flow(*, name: str | None = None) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
-def flow(function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+def flow(
+    *, name: str | None = None, label: str | None = None, tags: Sequence[str] = ()
+) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def flow(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    label: str | None = None,
+    tags: Sequence[str] = (),
+) -> Any:
     """Make a flow of a function: a decorator with or without a call.
 
     The function is called once for each tree. Its calls of `@task` functions add tasks, and return what
@@ -152,6 +170,8 @@ def flow(function: Callable[..., Any] | None = None, /, *, name: str | None = No
 
     Args:
         name: of the root task; by default the function's name.
+        label: of the root task: what the tree is about, for people.
+        tags: of the root task, to find the tree by.
 
     Raises:
         InvalidInputError: the function is async or a generator.
@@ -163,6 +183,6 @@ def flow(function: Callable[..., Any] | None = None, /, *, name: str | None = No
                 f"Flow {given.__qualname__} is async or a generator. A flow only builds a tree: use a plain "
                 "`def`, and call tasks without `await`."
             )
-        return Flow(given, name)
+        return Flow(given, name, label, tags)
 
     return decorate if function is None else decorate(function)

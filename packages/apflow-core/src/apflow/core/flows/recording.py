@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,6 +17,12 @@ _PLAIN: Final = (str, int, float, bool, type(None))
 
 # JSON, and the names of the tasks that references in it name, in order.
 Encoded = tuple[Json, list[str]]
+
+
+def description_of(label: str | None, tags: Sequence[str]) -> dict[str, Json]:
+    """Return the fields of a task for a label and tags that are given."""
+    fields: dict[str, Json] = {} if label is None else {"label": label}
+    return fields | ({"tags": list(tags)} if tags else {})
 
 
 @dataclass(eq=False, slots=True)

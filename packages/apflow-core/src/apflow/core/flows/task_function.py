@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial, update_wrapper
 from pathlib import Path
@@ -15,7 +15,7 @@ from apflow.core.authoring.field_validation import Violations, read_policy
 from apflow.core.errors import FlowError, InvalidInputError
 from apflow.core.extensions.function_executor import FunctionExecutor, class_for
 from apflow.core.extensions.registry import ExtensionCategory, executor_register, get_registry
-from apflow.core.flows.recording import Recorder, current_recorder
+from apflow.core.flows.recording import Recorder, current_recorder, description_of
 from apflow.core.model.task import Json, Retry
 
 P = ParamSpec("P")
@@ -45,6 +45,7 @@ class AnyTaskFunction(Generic[P, R]):
         self._policy = policy
         self._fields: dict[str, Json] = {}
         self._after: Sequence[object] = ()
+        self._bounds: dict[str, Json] = {}  # of lists
         update_wrapper(self, function)
 
     @property
@@ -70,6 +71,30 @@ class AnyTaskFunction(Generic[P, R]):
             return cast("R", self._function(*args, **kwargs))
         return cast("R", self._record(recorder, args, kwargs))
 
+    def map(self, items: object, /, *args: Any, **kwargs: Any) -> list[R]:
+        """In a flow, add a task that calls the function for each item of a list; else call it for each.
+
+        The first parameter of the function is the item, or the list of items with `batch`.
+
+        Args:
+            items: a list, or what stands for one, such as the result of a task.
+            *args: the other arguments, the same for each item.
+            **kwargs: likewise.
+
+        Returns:
+            what stands for the list of the results, in the order of the items.
+
+        Raises:
+            TypeError: the function does not take these arguments.
+            ValidationError: an argument is not of the type that the function declares.
+            FlowError: an argument cannot be used in this flow.
+        """
+        recorder = current_recorder()
+        if recorder is None:
+            function = cast("Callable[..., R]", self._function)
+            return [function(each, *args, **kwargs) for each in cast("Iterable[Any]", items)]
+        return cast("list[R]", self._record(recorder, (None, *args), kwargs, items=[items]))
+
     def options(
         self,
         *,
@@ -81,6 +106,9 @@ class AnyTaskFunction(Generic[P, R]):
         after: Sequence[object] = (),
         when: str | None = None,
         trigger: str | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
+        for_each: Mapping[str, Json] | None = None,
     ) -> Self:
         """Return the function with other options for the tasks that its calls add.
 
@@ -94,6 +122,10 @@ class AnyTaskFunction(Generic[P, R]):
             when: a condition over the results of these tasks by their names, as JMESPath. If it is false,
                 the task is skipped.
             trigger: "on_success" (default), "unless_failed", "on_failure" or "always".
+            label: what the task is about, for people.
+            tags: to find the task by.
+            for_each: bounds of the lists that `map` runs: `batch`, `max_items`, `max_parallel`,
+                `allow_failures`, `collect`.
 
         Raises:
             InvalidInputError: an option has a wrong value.
@@ -102,8 +134,10 @@ class AnyTaskFunction(Generic[P, R]):
         changed._policy = self._policy | policy_of(retry, timeout, effect, self.__name__)  # noqa: SLF001
         changed._name = name or self._name  # noqa: SLF001
         given = {"priority": priority, "when": when, "trigger": trigger}
-        changed._fields = self._fields | {n: v for n, v in given.items() if v is not None}
+        known = {n: v for n, v in given.items() if v is not None}
+        changed._fields = self._fields | known | description_of(label, tags)
         changed._after = [*self._after, *after]  # noqa: SLF001
+        changed._bounds = {**self._bounds, **(for_each or {})}  # noqa: SLF001
         return changed
 
     def to_array(self, inputs: Mapping[str, Json]) -> list[dict[str, Json]]:
@@ -114,7 +148,15 @@ class AnyTaskFunction(Generic[P, R]):
     def _own_fields(self) -> dict[str, Json]:
         return {**self._fields, "policy": self._policy} if self._policy else dict(self._fields)
 
-    def _record(self, recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+    def _record(
+        self,
+        recorder: Recorder,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        items: Sequence[object] = (),
+    ) -> object:
+        """Add a task. `items`: one list, whose items are the first argument."""
         if get_registry().get_by_id(self.id, ExtensionCategory.EXECUTOR) is not self._executor:
             raise FlowError(
                 f"Another function has taken the executor id {self.id!r} after this one. "
@@ -123,7 +165,14 @@ class AnyTaskFunction(Generic[P, R]):
         signature = self._executor.signature
         inputs: dict[str, Json] = {}
         needs: list[str] = []
-        for name, value in signature.bind(args, kwargs).items():
+        fields = self._own_fields()
+        for at, (name, value) in enumerate(signature.bind(args, kwargs).items()):
+            if items and not at:
+                inputs[name] = {"$item": "@"}
+                listed, named = recorder.encode(items[0], _as_list)
+                fields["for_each"] = {**self._bounds, "items": listed}
+                needs.extend(named)
+                continue
             inputs[name], named = recorder.encode(value, partial(signature.to_json, name))
             needs.extend(named)
         for each in self._after:
@@ -133,7 +182,7 @@ class AnyTaskFunction(Generic[P, R]):
             self.id,
             inputs,
             needs,
-            self._own_fields(),
+            fields,
             is_exact=self._name is not None,
         )
 
@@ -286,6 +335,15 @@ def _module_name(function: Callable[..., Any]) -> str:
         return str(spec.name)
     file = getattr(main, "__file__", None)
     return Path(file).stem if file else name
+
+
+def _as_list(value: object) -> Json:
+    """Return the items of a list as JSON."""
+    from pydantic_core import to_jsonable_python
+
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise FlowError(f"`map` takes a list, or the result of a task that returns one, not {value!r}.")
+    return to_jsonable_python(list(cast("Iterable[object]", value)))
 
 
 def _no_result(value: object) -> Json:

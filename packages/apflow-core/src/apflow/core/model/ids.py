@@ -6,7 +6,7 @@ import json
 import re
 import uuid
 
-_NAMESPACE = uuid.UUID("6f0d7f0e-5a36-4b7b-9d0e-3f5b8a7c2d41")  # of ids that are made from idempotency keys
+_NAMESPACE = uuid.UUID("6f0d7f0e-5a36-4b7b-9d0e-3f5b8a7c2d41")  # of ids that are made from keys or other ids
 
 RESERVED = ":"  # what ids begin with that apflow uses for itself
 MAX_LENGTH = 255  # characters of an id
@@ -44,3 +44,19 @@ def ids_of_key(key: str, user_id: str | None, count: int) -> list[str]:
     """Return the ids of the tree that a user's idempotency key stands for: UUIDs of version 5."""
     name = json.dumps([user_id, key])
     return [str(uuid.uuid5(_NAMESPACE, f"{name}:{at}")) for at in range(count)]
+
+
+class ElementIds:
+    """The ids of the tasks that a task with `for_each` creates: UUIDs of version 5, the same each time.
+
+    Args:
+        task_id: of the task.
+        generation: of the task: an execution that creates its elements again gives them other ids.
+    """
+
+    def __init__(self, task_id: str, generation: int) -> None:
+        self._namespace = uuid.uuid5(_NAMESPACE, f"{task_id}:{generation}")
+
+    def of(self, index: int, suffix: str) -> str:
+        """Return the id of a task of an element; `suffix` distinguishes the tasks of an element."""
+        return str(uuid.uuid5(self._namespace, f"{index}{suffix}"))

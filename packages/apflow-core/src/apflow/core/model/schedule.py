@@ -16,7 +16,7 @@ from apflow.core.model.span import seconds_of
 from apflow.core.model.task import Json, to_json
 
 KIND: Final = "schedule"  # of the records, by the id of the schedule
-TREE_KIND: Final = "schedule.tree"  # of the records with the tasks of each, which never change
+TREE_KIND: Final = "schedule.tree"  # of the records with the tasks of each; they never change, see `tree`
 
 MAX_RUNS: Final = 10  # that a schedule remembers, besides those that may not have ended
 
@@ -63,6 +63,7 @@ class Schedule:
     catch_up: CatchUp = CatchUp.LATEST
     overlap: Overlap = Overlap.SKIP
     is_paused: bool = False
+    tree: str = ""  # which tasks it has now: a change of them stores new ones, under another name
     written_by: list[dict[str, Json]] | None = None  # the author, as roots of trees store it; see `origin`
 
     # Progress. What is due is decided once, by the writer whose version of the record is stored.

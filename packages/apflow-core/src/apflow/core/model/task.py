@@ -31,6 +31,7 @@ class Dependency(TypedDict):
 
 
 EFFECTS = ("pure", "idempotent", "once")  # what a second run of a task would do
+ONLY_WAITS = "waits"  # the effect of a task whose executor only waits; no policy can name it
 # When a task runs, by how its dependencies ended. The first one is the default.
 TRIGGERS = ON_SUCCESS, UNLESS_FAILED, ON_FAILURE, ALWAYS = (
     "on_success",
@@ -40,6 +41,9 @@ TRIGGERS = ON_SUCCESS, UNLESS_FAILED, ON_FAILURE, ALWAYS = (
 )
 # Those with which a task waits for its dependencies, and runs or is skipped, however they end.
 AFTER_ANY_END = frozenset({ON_FAILURE, ALWAYS})
+
+# Seconds for clean-up after a deadline. GitHub Actions gives steps that run after a cancellation as much.
+DEFAULT_CLEANUP_TIMEOUT = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,10 @@ class Policy:
     effect: str | None = None  # "pure", "idempotent" or "once"; None: the executor's
     when: str | None = None  # a condition, see `apflow.core.payload.condition`; if false, the task is skipped
     trigger: str = ON_SUCCESS  # one of `TRIGGERS`
+    # On a root only: when its tree must have ended, in seconds after the request of the run or as a time in
+    # ISO 8601; and the seconds for clean-up after that.
+    deadline: float | str | None = None
+    cleanup_timeout: float = DEFAULT_CLEANUP_TIMEOUT
 
     @classmethod
     def from_json(cls, policy: Mapping[str, Json] | None) -> Policy:
@@ -92,6 +100,8 @@ class Policy:
             effect=policy.get("effect"),
             when=policy.get("when"),
             trigger=policy.get("trigger", ON_SUCCESS),
+            deadline=policy.get("deadline"),
+            cleanup_timeout=policy.get("cleanup_timeout", DEFAULT_CLEANUP_TIMEOUT),
         )
 
 
@@ -101,7 +111,7 @@ PUBLIC_FIELDS = (
     "id", "key", "parent_id", "root_id", "user_id", "name", "label", "tags", "status", "priority",
     "dependencies", "inputs", "params", "schemas", "policy", "result", "error", "progress", "has_children",
     "attempts", "created_at", "started_at", "updated_at", "completed_at", "original_task_id", "has_copy",
-    "spawned_by", "child_trees",
+    "spawned_by", "child_trees", "cached_from",
 )  # fmt: skip
 
 
@@ -166,6 +176,11 @@ class Task:
     spawned_by: str | None = None
     # The trees that executors of this task created or started; see `child_trees`. None: none.
     child_trees: list[dict[str, Json]] | None = None
+
+    # The task whose result this one has, because both do the same; it may have been deleted. None: its own.
+    cached_from: str | None = None
+    cache_key: str | None = None  # by which other tasks find the result; see `payload.cache_key`
+    run_ignores_cache: bool = False  # on a root: every task of the requested run calls its executor
 
     extra: dict[str, Json] = field(default_factory=dict[str, Json])
 

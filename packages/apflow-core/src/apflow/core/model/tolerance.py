@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar, cast
 
+from apflow.core.model.for_each import has_for_each
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import AFTER_ANY_END, Json, Task
 from apflow.core.model.tree_index import TreeIndex
@@ -37,10 +38,22 @@ def tolerated(tasks: Sequence[Task]) -> set[str]:
     return found | {each for each in inside if index.by_id[each].status in ended_badly}
 
 
+def _collected(index: TreeIndex) -> list[str]:
+    """Return the completed tasks with `for_each`: few enough of their elements have failed."""
+    return [
+        task.id
+        for task in index.by_id.values()
+        if task.status == TaskStatus.COMPLETED and has_for_each(task) and task.id in index.children
+    ]
+
+
 def tolerated_failures(index: TreeIndex) -> set[str]:
     """Return the failed tasks that are tolerated themselves, without what is inside tolerated groups."""
     failed = {task.id for task in index.by_id.values() if task.status == TaskStatus.FAILED}
-    known: dict[str, bool] = {}
+    if not failed:
+        return set()
+    collected = _collected(index)
+    known = dict.fromkeys(index.subtree(*collected), True) if collected else {}
 
     def dependents_of(task_id: str) -> list[tuple[str, bool]]:
         found = index.dependents.get(task_id, ())

@@ -6,7 +6,7 @@ change what it gets. The scan for references is a search in the JSON text, which
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -62,7 +62,7 @@ def build_inputs(
     Raises:
         InputsError: references are malformed, find nothing, or bring in too much; each with its path.
     """
-    inputs = _own_inputs(task, results, max_bytes, scheduled_at)
+    inputs = own_inputs(task, results, max_bytes, scheduled_at)
     if results and not (schema is not None and schema.is_explicit_only):
         _inject(inputs, task.inputs, results, names, schema)
     if schema is not None:
@@ -70,9 +70,47 @@ def build_inputs(
     return inputs
 
 
-def _own_inputs(
+def resolved_value(
+    value: Json,
+    task: Task,
+    results: Mapping[str, Json],
+    max_bytes: int,
+    name: str,
+    check: Callable[[Json, str], object],
+) -> Json:
+    """Return a value in which the references to dependencies of a task are resolved, as in its inputs.
+
+    Args:
+        results: of the completed dependencies, by id.
+        max_bytes: of JSON that the references may bring in together.
+        name: of the value, for messages.
+        check: called with each value that a reference brings in, and its place; raises to refuse it.
+
+    Raises:
+        InputsError: a reference is malformed, finds nothing, or brings in too much.
+    """
+    declared = {each["id"] for each in task.dependencies}
+    size = _Size(max_bytes)
+
+    def change(node: Json, place: Place | None) -> Json:
+        if not _is_reference(node):
+            return node
+        reference = _read(node, place, name)
+        found = _value_of(reference, results, declared, size)
+        check(found, reference.place)
+        return found
+
+    return rewrite(value, change)
+
+
+def own_inputs(
     task: Task, results: Mapping[str, Json], max_bytes: int, scheduled_at: datetime | None
 ) -> dict[str, Json]:
+    """Return the inputs of a task with its references resolved; see `build_inputs` for the arguments.
+
+    Raises:
+        InputsError: as `build_inputs`.
+    """
     given = task.inputs
     for value in given.values():
         if type(value) in CONTAINERS:
@@ -170,13 +208,18 @@ def _value_of(reference: Reference, results: Mapping[str, Json], declared: set[s
 
 def _search(reference: Reference, result: Json) -> Json:
     try:
-        return _query(reference.query or "").search(result)
+        return query_of(reference.query or "").search(result)
     except QueryError as error:
         raise _fault(reference.place, f"the path {reference.query!r} fails: {error.cause}") from error
 
 
 @lru_cache(maxsize=1024)
-def _query(text: str) -> Query:
+def query_of(text: str) -> Query:
+    """Return a JMESPath expression, compiled once.
+
+    Raises:
+        QueryError: it is not a valid expression.
+    """
     from apflow.core.payload.jmespath import Query  # few inputs have paths, and it brings the library
 
     return Query(text)
@@ -244,8 +287,8 @@ def is_empty(value: Json) -> bool:
     return value is None or (type(value) in CONTAINERS and not value)
 
 
-def find_references(inputs: Mapping[str, Json]) -> list[Reference]:
-    """Return every reference inside `inputs`, in order.
+def find_references(inputs: Mapping[str, Json], name: str = "inputs") -> list[Reference]:
+    """Return every reference inside `inputs`, in order. `name`: what messages call the inputs.
 
     Raises `InputsError` with every reference that is malformed, each with its path.
     """
@@ -259,7 +302,7 @@ def find_references(inputs: Mapping[str, Json]) -> list[Reference]:
             if _is_run_value(node):
                 _run_value(node, place)
                 return None
-            reference = _read(node, place)
+            reference = _read(node, place, name)
             _check_query(reference)
             found.append(reference)
         except InputsError as error:
@@ -320,9 +363,9 @@ def _run_value(node: Mapping[str, Json], place: Place | None) -> str:
     return str(name)
 
 
-def _read(node: Mapping[str, Json], place: Place | None) -> Reference:
+def _read(node: Mapping[str, Json], place: Place | None, name: str = "inputs") -> Reference:
     """Read an object that has the keys of a reference."""
-    where = place.path("inputs") if place else "inputs"
+    where = place.path(name) if place else name
     source, query = node[_FROM], node.get("path")
     if not isinstance(source, str) or not source:
         raise _fault(f"{where}.$from", "must be the id of a dependency")
@@ -337,7 +380,7 @@ def _check_query(reference: Reference) -> None:
     if reference.query is None:
         return
     try:
-        _query(reference.query)
+        query_of(reference.query)
     except QueryError as error:
         raise _fault(
             f"{reference.place}.path", f"is not a valid JMESPath expression: {error.cause}"

@@ -5,7 +5,7 @@ A move out of `in_progress` is fenced by owner, attempt and generation, so that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -45,6 +45,8 @@ class ChangeSet:
     # Column values that the root must have, such as the owner of the run, so that late writes are rejected.
     fence: Mapping[str, Json] = field(default_factory=dict[str, Json])
     moves: dict[str, Transition] = field(default_factory=dict[str, Transition])
+    added: list[Task] = field(default_factory=list[Task])  # elements, as they are before their moves
+    removed: list[str] = field(default_factory=list[str])  # the ids of elements that are created again
     then: list[Instruction] = field(default_factory=list[Instruction])  # executed when the moves are durable
     undo: list[Instruction] = field(default_factory=list[Instruction])  # executed when the moves are rejected
 
@@ -77,7 +79,8 @@ class ChangeSet:
         if root.sets.get("run_ended_at") is not None:
             del self.moves[self.root_id]
         self.moves[self.root_id] = replace(root, expects={**self.fence, **root.expects})
-        return Change(moves=list(self.moves.values()), is_strict=True)
+        moves = list(self.moves.values())
+        return Change(add=self.added, moves=moves, remove=self.removed, is_strict=True)
 
     def describe(self) -> Iterator[str]:
         """Yield one line for each transition, for the log."""
@@ -87,6 +90,8 @@ class ChangeSet:
                 yield f"{move.task_id}: {old} -> {new}"
             elif move.sets:
                 yield f"{move.task_id}: {', '.join(move.sets)}"
+        if self.added:
+            yield f"{len(self.added)} new tasks"
 
     def event(self, kind: EventType, task: Task, **more: Json) -> TaskEvent:
         """Return an event with the present state of a task."""
@@ -124,6 +129,12 @@ class ChangeSet:
                 status=IN_PROGRESS,
             ),
         )
+
+    def add(self, tasks: Sequence[Task]) -> None:
+        """Add new tasks, which later moves of the same change may start."""
+        for task in tasks:
+            task.created_at = task.updated_at = self.now
+        self.added.extend(task.copy() for task in tasks)
 
     def start_group(self, task: Task) -> None:
         """Start a group. It makes no attempt, because it has no executor."""
@@ -190,6 +201,11 @@ class ChangeSet:
         if task.not_before is not None:
             sets["not_before"] = None
         event = self._ended(task, outcome)
+        if outcome.cache_key is not None:
+            sets["cache_key"] = outcome.cache_key
+        if outcome.cached_from is not None:
+            sets["cached_from"] = outcome.cached_from
+            event.data = {"cached_from": outcome.cached_from}
         if outcome.status is FAILED and attempt is not None:
             event.data = {"attempt": task.attempts} | _error_data(attempt)
         if outcome.usage is not None:
@@ -226,6 +242,10 @@ class ChangeSet:
             sets["error"] = message
         self.put(task, expects, sets)
 
+    def touch(self, task: Task) -> None:
+        """Record that the end of a running task is requested, unless it has ended."""
+        self.put(task, self._fence(task), {"updated_at": self.now})
+
     def progress(self, task: Task, fraction: float) -> None:
         """Record the progress of a running task."""
         self.put(task, self._fence(task), {"progress": fraction})
@@ -250,6 +270,7 @@ class ChangeSet:
         }
         if task.attempts:
             sets["earlier_attempts"] = task.attempt_number
+        sets |= {name: None for name in ("cached_from", "cache_key") if getattr(task, name) is not None}
         self.put(task, {"status": task.status, "generation": task.generation}, sets)
         self._append_event(task, self.event(EventType.TASK_RESET, task))
         if last is not None:

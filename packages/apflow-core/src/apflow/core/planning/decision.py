@@ -1,4 +1,4 @@
-"""Evaluates the conditions of tasks whose dependencies have ended. Pure.
+"""Evaluates conditions, creates the elements of lists, and collects their results. Pure.
 
 The work of one call is bounded, so that many conditions do not stop the event loop of a process that runs
 other trees: what remains is decided in the next turn of the run.
@@ -10,28 +10,39 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from apflow.core.errors import QueryError
-from apflow.core.model.status import TaskStatus
+from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import Json, Task, task_label
 from apflow.core.payload.condition import MAX_WORK, read_condition
 from apflow.core.planning.change_set import ChangeSet
+from apflow.core.planning.fan_out import FanOutLimits, collect, expand
 from apflow.core.planning.outcome import CONDITION_FALSE, CONDITION_INVALID, Outcome, failed, skipped
 from apflow.core.planning.run_state import RunState
 
 MAX_SHOWN: Final = 200  # characters of an expression in a message
+WORK_OF_ELEMENT: Final = 20  # in units of `MAX_WORK`: to create a task, or to collect a result
 
 
-def decide(state: RunState[Any], changes: ChangeSet) -> None:
-    """Make tasks ready whose conditions are true, and end the others: false skips, an error fails."""
+def decide(state: RunState[Any], changes: ChangeSet, limits: FanOutLimits) -> None:
+    """Make tasks ready whose conditions are true, and end the others: false skips, an error fails.
+
+    Tasks with `for_each` get their elements, or their results.
+    """
     plan, work = state.plan, 0
     for _ in range(len(plan.undecided)):
         if work >= MAX_WORK:
             return
         task_id = plan.undecided.popleft()
         task = state.by_id[task_id]
-        if plan.nodes[task_id].status is not TaskStatus.PENDING:
+        if plan.nodes[task_id].status in TERMINAL:
             continue  # it was cancelled
-        if changes.changes_status(task_id):  # it is reset: its end is another change
+        if changes.changes_status(task_id):  # it is reset, or starts: its end is another change
             plan.undecided.append(task_id)
+            continue
+        if plan.nodes[task_id].status is TaskStatus.IN_PROGRESS:
+            work += _collect(task, state, changes, limits)
+            continue
+        if not plan.is_undecided(task_id):
+            work += _expand(task, state, changes, limits)
             continue
         outcome, cost = evaluate(task, state.by_id)
         work += cost
@@ -40,6 +51,28 @@ def decide(state: RunState[Any], changes: ChangeSet) -> None:
         else:
             changes.end_unstarted(task, outcome)
             plan.finish(task_id, outcome.status)
+
+
+def _expand(task: Task, state: RunState[Any], changes: ChangeSet, limits: FanOutLimits) -> int:
+    """Create the elements of a task and start it, or fail it; return the work that this took."""
+    made = expand(task, state.by_id, state.tasks[-1].position + 1, limits)
+    if isinstance(made, Outcome):
+        changes.end_unstarted(task, made)
+        state.plan.finish(task.id, made.status)
+        return 1
+    changes.add(made)
+    changes.start_group(task)
+    state.add(made)
+    state.plan.expand(task.id, made)
+    return 1 + WORK_OF_ELEMENT * len(made)
+
+
+def _collect(task: Task, state: RunState[Any], changes: ChangeSet, limits: FanOutLimits) -> int:
+    """End a task with the results of its elements; return the work that this took."""
+    outcome = collect(task, state.by_id, state.children, limits)
+    changes.end(task, outcome)
+    state.plan.finish(task.id, outcome.status)
+    return 1 + WORK_OF_ELEMENT * len(state.children.get(task.id, ()))
 
 
 def evaluate(task: Task, tasks: Mapping[str, Task]) -> tuple[Outcome | None, int]:

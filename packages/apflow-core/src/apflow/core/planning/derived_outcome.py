@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from apflow.core.model.for_each import ForEach, has_for_each
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Task, task_label
 from apflow.core.planning.outcome import (
@@ -24,6 +25,8 @@ def outcome_of(
     """Return the stored outcome for a derived end of a group or of a task with dependencies."""
     task = tasks[derived.task_id]
     cause = tasks.get(derived.cause) if derived.cause else None
+    if task.executor == GROUP and task.status is TaskStatus.IN_PROGRESS and has_for_each(task):
+        return _fan_out_outcome(derived, task, cause, len(children.get(task.id, ())))
     if task.executor == GROUP and task.status is TaskStatus.IN_PROGRESS:
         return _with_children(_group_outcome(derived, cause), task, tasks, children)
     if derived.status is TaskStatus.FAILED:
@@ -45,6 +48,19 @@ def _group_outcome(derived: DerivedOutcome, cause: Task | None) -> Outcome:
     return Outcome(
         derived.status, None, "Cancelled." if derived.status is TaskStatus.CANCELLED else None, None
     )
+
+
+def _fan_out_outcome(derived: DerivedOutcome, task: Task, cause: Task | None, count: int) -> Outcome:
+    """Return the outcome of a task with `for_each` that has failed or was cancelled."""
+    for_each = ForEach.of(task)
+    if derived.status is not TaskStatus.FAILED or for_each is None:
+        return _group_outcome(derived, cause)
+    allowed = for_each.allowed(count)
+    message = f"{derived.failures:,} of {count:,} elements failed"
+    message += f", more than the {allowed:,} that may" if allowed else ""
+    message += f"; {_shown(cause)} failed first"
+    numbers = {"elements": count, "failed": derived.failures, "allowed": allowed}
+    return failed(CHILD_FAILED, message, failed_task_id=derived.cause, **numbers)
 
 
 def _with_children(

@@ -5,14 +5,19 @@ Pure: the explanation depends only on the tasks of the tree and on the arguments
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import cast
 
+from apflow.core.model.for_each import ForEach, has_for_each
+from apflow.core.model.limit import Limit, LimitAccount, describe_limit
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import GROUP, Json, Task, has_own_key
+from apflow.core.model.task import GROUP, Json, Task, has_own_key, utc_now
 from apflow.core.model.tree import error_type, tree_status
 from apflow.core.model.tree_index import TreeIndex
+from apflow.core.planning.deadline import deadline_of
 from apflow.core.planning.outcome import NOTHING_FAILED
 
 SHOWN = 5  # tasks named in one sentence
@@ -35,6 +40,9 @@ def explain(
     refusals: Sequence[str] = (),
     trees: Sequence[Sequence[Task]] = (),
     is_left_to_parent: bool = False,
+    limit: LimitAccount | None = None,
+    now: datetime | None = None,
+    approval: str | None = None,
 ) -> Explanation:
     """Explain why a task of a tree has its status.
 
@@ -46,9 +54,14 @@ def explain(
         refusals: reasons why the task may not use a secret that it names.
         trees: the trees that the task has started.
         is_left_to_parent: whether the task that started this tree will continue it.
+        limit: who uses the limit of the task; None: no task uses it, or there is no limit.
+        now: the time for which to explain; None: the present moment.
+        approval: a sentence about the approval that the task waits for; None: it waits for none.
     """
     question = _Question(tasks, task_id, is_driven, is_known, refusals)
     question.trees, question.is_left_to_parent = trees, is_left_to_parent
+    question.account, question.now = limit or LimitAccount(), now or utc_now()
+    question.approval = approval
     return question.answer()
 
 
@@ -72,8 +85,13 @@ class _Question:
         self.found = Explanation()
         self.trees: Sequence[Sequence[Task]] = ()
         self.is_left_to_parent = False
+        self.account = LimitAccount()
+        self.now = utc_now()
+        self.approval: str | None = None
 
     def answer(self) -> Explanation:
+        if self.approval is not None:
+            self._say(self.approval, f"apflow approvals show {self.task.id}")
         if self.task.status == TaskStatus.PENDING:
             self._pending()
         elif TaskStatus.is_active(self.task.status):
@@ -94,6 +112,11 @@ class _Question:
         kind = error_type(self.task)
         if self.task.status == TaskStatus.COMPLETED:
             self._say("It completed.")
+            if self.task.cached_from is not None:
+                self._say(
+                    f"Its executor was not called: task {self.task.cached_from} had done the same before.",
+                    f"apflow tasks get {self.task.cached_from}",
+                )
             return
         if self.task.status == TaskStatus.SKIPPED:
             self._skipped()
@@ -127,12 +150,46 @@ class _Question:
             self._say(
                 f"It waits for attempt {self.task.attempts + 1}, at {self.task.not_before:%H:%M:%S} UTC."
             )
+        elif has_for_each(self.task):
+            self._say_elements()
         elif self.task.executor == GROUP:
             self._say(f"It is a group and waits for what is in it: {self._below()}.")
-        elif self.is_driven:
+        elif self.is_driven and self.approval is None:
             self._say(f"It is running, attempt {self.task.attempts}.")
+        if self.task.id in self.account.held:
+            self._say(f"It holds a place of the limit {describe_limit(self.task.policy['limit'])}.")
+        elif self.task.not_before is not None and self.is_driven:
+            self._say_late_retry()
+        self._say_deadline()
         self._say_trees()
         self._say_abandoned()
+
+    def _say_deadline(self) -> None:
+        deadline = deadline_of(self.root)
+        if deadline is not None:
+            self._say(f"It fails if its tree has not ended by {deadline.at:%Y-%m-%d %H:%M:%S} UTC.")
+
+    def _say_elements(self) -> None:
+        """Count the elements of the list by how they ended."""
+        elements = [self.index.by_id[each] for each in self.index.children.get(self.task.id, ())]
+        states = Counter(each.status for each in elements)
+        ended = sum(count for status, count in states.items() if TaskStatus.is_terminal(status))
+        parts = [f"{states[each]:,} {each.replace('_', ' ')}" for each in TaskStatus if states[each]]
+        shown = f" ({', '.join(parts)})" if parts else ""
+        self._say(f"{ended:,} of the {len(elements):,} elements of its list have ended{shown}.")
+        failed = [each for each in elements if each.status == TaskStatus.FAILED]
+        for_each = ForEach.of(self.task)
+        if failed and for_each is not None:
+            self._say(f"{for_each.allowed(len(elements)):,} may fail. Failed: {_named(failed)}.")
+
+    def _say_held_back(self) -> None:
+        """Name the limit of elements in progress, if the task is an element and there is one."""
+        parent = self.index.by_id.get(self.task.parent_id or "")
+        limit = None if parent is None else parent.policy.get("for_each", {}).get("max_parallel")
+        if parent is not None and limit is not None:
+            self._say(
+                f"At most {limit:,} elements of {_label(parent)} are in progress at once (max_parallel)."
+            )
 
     def _say_trees(self) -> None:
         for tree in self.trees:
@@ -151,13 +208,12 @@ class _Question:
     def _pending(self) -> None:
         if self.root.run_requested_at is None:
             self._say("No run of its tree is requested.", f"apflow tasks execute {self.root.id}")
-        elif self.root.run_scope is not None and self.task.id not in self.root.run_scope:
+        elif not self._is_in_scope():
             self._say("The requested run leaves it out.", f"apflow tasks execute {self.task.id}")
         waits_for = self._waits_for()
         if waits_for:
             self._say(f"It waits for {_named(waits_for)}.")
-        if self.task.policy.get("when"):
-            self._say(f"It is skipped if its condition is false then: {self.task.policy['when']}")
+        self._say_what_follows()
         if self.task.not_before is not None:
             self._say(f"It waits for its retry, not before {self.task.not_before:%H:%M:%S} UTC.")
         wanted = self._executor()
@@ -166,9 +222,71 @@ class _Question:
         for refusal in self.refusals:
             self._say(f"It will fail when it starts. {refusal}")
         if self.root.run_requested_at is not None:
-            if self.is_driven and not waits_for:
+            if self.is_driven and not waits_for and not self._say_limit():
                 self._say("It is ready and waits for a free slot.")
+                self._say_held_back()
+            self._say_deadline()
             self._say_abandoned()
+
+    def _say_limit(self) -> bool:
+        """Explain that the task waits for its limit, and who holds it; return False if there is room."""
+        limit, now = Limit.of_task(self.task), self.now.timestamp()
+        if limit is None:
+            return False
+        account = self.account
+        room = account.room([limit.rule], now)
+        if room.free > len(account.line):
+            return False
+        described = describe_limit(self.task.policy["limit"])
+        self._say(f"It is ready and waits for the limit {described}.")
+        if account.held:
+            held = list(account.held)
+            self._say(
+                f"{len(held)} tasks hold places: {self._holders(held)}."
+                if len(held) > 1
+                else f"Task {self._holders(held)} holds a place.",
+                *(f"apflow tasks why {each}" for each in held[:1]),
+            )
+        if limit.rule.seconds is not None:
+            count = account.starts_within(limit.rule.seconds, now)
+            at = (
+                ""
+                if room.seconds is None
+                else (f"; the next may start at {self.now + timedelta(seconds=room.seconds):%H:%M:%S} UTC")
+            )
+            self._say(f"{count} tasks started in the last {limit.rule.seconds:g} s{at}.")
+        if any(rule != limit.rule for rule in account.rules()):
+            self._say("Other tasks give this key another limit: each start obeys all of them.")
+        return True
+
+    def _say_late_retry(self) -> None:
+        """Explain what a task waits for whose next attempt is due."""
+        if self.task.not_before is not None and self.task.not_before <= self.now:
+            self._say_limit()
+
+    def _holders(self, task_ids: Sequence[str]) -> str:
+        shown = ", ".join(
+            f"{_label(self.index.by_id[each])} ({each})" if each in self.index.by_id else each
+            for each in task_ids[:SHOWN]
+        )
+        return shown + (f" and {len(task_ids) - SHOWN} more" if len(task_ids) > SHOWN else "")
+
+    def _say_what_follows(self) -> None:
+        """Add what the task does when it no longer waits."""
+        if self.task.policy.get("when"):
+            self._say(f"It is skipped if its condition is false then: {self.task.policy['when']}")
+        if has_for_each(self.task) and self.task.id not in self.index.children:
+            self._say("The elements of its list are created when it starts.")
+
+    def _is_in_scope(self) -> bool:
+        """Return whether the requested run includes the task, or created it."""
+        scope = self.root.run_scope
+        above = (self.index.by_id[each] for each in self.index.ancestors(self.task.id))
+        return (
+            scope is None
+            or self.task.id in scope
+            or any(has_for_each(each) and each.id in scope for each in above)
+        )
 
     def _waits_for(self) -> list[Task]:
         needed = (self.index.by_id.get(each["id"]) for each in self.task.dependencies)
@@ -176,6 +294,8 @@ class _Question:
 
     def _executor(self) -> str | None:
         """Return the id of the executor, stored or still to be chosen; None for a group."""
+        if has_for_each(self.task):
+            return None
         if self.task.executor is not None:
             return None if self.task.executor == GROUP else self.task.executor
         named = self.task.params.get("executor_id") or self.task.schemas.get("method")

@@ -1,7 +1,8 @@
 """What a run of a tree would do: the waves in which tasks start, and the chain that takes longest. Pure.
 
 Both are found by running `Plan` without executors, so that groups and dependencies count as in a run. As many
-tasks as are ready run at once, and every task completes.
+tasks as are ready run at once, every condition is true, and every task completes. A task with `for_each`
+counts as one task, because the length of its list is not known.
 """
 
 from __future__ import annotations
@@ -30,15 +31,23 @@ def waves_of(tasks: Sequence[Task]) -> list[list[str]]:
     Within a wave they are in the order of their start. Groups and tasks that have ended are left out.
 
     Args:
-        tasks: a whole tree in order of position, with `executor` decided.
+        tasks: a whole tree in order of position, with `executor` decided, and each with `for_each` as one
+            task; see `without_items`.
     """
     plan = Plan(tasks)
     waves: list[list[str]] = []
-    while ready := plan.take_ready(len(tasks)):
+    while ready := _take_ready(plan, len(tasks)):
         waves.append(ready)
         for task_id in ready:
             plan.finish(task_id, TaskStatus.COMPLETED)
     return waves
+
+
+def _take_ready(plan: Plan, count: int) -> list[str]:
+    """Return the ids of the tasks that are ready, as if every condition was true."""
+    while plan.undecided:
+        plan.accept(plan.undecided.popleft())
+    return plan.take_ready(count)
 
 
 def critical_path(tasks: Sequence[Task], seconds: Mapping[str, float]) -> CriticalPath:
@@ -53,7 +62,7 @@ def critical_path(tasks: Sequence[Task], seconds: Mapping[str, float]) -> Critic
     running: list[tuple[float, int, str]] = []
     now, last = 0.0, None
     while True:
-        for task_id in plan.take_ready(len(tasks)):
+        for task_id in _take_ready(plan, len(tasks)):
             released_by[task_id] = last
             heapq.heappush(running, (now + seconds.get(task_id, 0.0), next(order), task_id))
         if not running:

@@ -12,6 +12,7 @@ from typing import Final, cast
 from apflow.core.concurrency.exit_fence import EscapedError
 from apflow.core.errors import (
     BudgetExceededError,
+    CapabilityRefusedError,
     ExecutorNotFoundError,
     FileRefusedError,
     InputsError,
@@ -32,8 +33,12 @@ EXECUTOR_NOT_FOUND: Final = "ExecutorNotFound"
 DEPENDENCY_FAILED: Final = "DependencyFailed"
 CHILD_FAILED: Final = "ChildFailed"
 CONDITION_INVALID: Final = "ConditionInvalid"
+FOR_EACH_INVALID: Final = "ForEachInvalid"
 INTERRUPTED: Final = "Interrupted"
+DEADLINE_EXCEEDED: Final = "DeadlineExceeded"
 RETURNED_FAILURE: Final = "ReturnedFailure"  # a returned {"status": "failed"} that names no error_type
+APPROVAL_REJECTED: Final = "ApprovalRejected"
+APPROVAL_TIMEOUT: Final = "ApprovalTimeout"
 NOT_SERIALIZABLE: Final = "ResultNotSerializable"
 TOO_LARGE: Final = "ResultTooLarge"
 INVALID: Final = "ResultInvalid"
@@ -43,13 +48,17 @@ CONDITION_FALSE: Final = "ConditionFalse"
 DEPENDENCY_SKIPPED: Final = "DependencySkipped"
 NOTHING_FAILED: Final = "NothingFailed"
 
-NEVER_RETRIED: Final = frozenset({INTERRUPTED, DEPENDENCY_FAILED, CHILD_FAILED, CONDITION_INVALID})
+NEVER_RETRIED: Final = frozenset(
+    {INTERRUPTED, DEPENDENCY_FAILED, CHILD_FAILED, CONDITION_INVALID, DEADLINE_EXCEEDED, FOR_EACH_INVALID}
+)
 # Errors that a retry does not fix. A policy can still name them.
 _RETRIED_BY_NAME_ONLY: Final = frozenset(
     {VALIDATION_ERROR, EXECUTOR_NOT_FOUND, NOT_SERIALIZABLE, TOO_LARGE, INVALID}
+    | {APPROVAL_REJECTED, APPROVAL_TIMEOUT}
     | {
         each.__name__
         for each in (
+            CapabilityRefusedError,
             SecretRefusedError,
             SecretHostRefusedError,
             FileRefusedError,
@@ -71,6 +80,8 @@ class Outcome:
     size: int = 0  # bytes of the result as JSON; 0 if not measured
     traceback: str | None = None  # of the exception of users' code
     usage: Json = None  # of calls of models in the attempt, see `UsageTotals.to_dict`; None: no calls
+    cached_from: str | None = None  # the task whose result it is; None: the executor was called
+    cache_key: str | None = None  # by which other tasks find the result
 
 
 def failed(error_type: str, message: str, **more: Json) -> Outcome:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from apflow.core.model.for_each import has_for_each
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import AFTER_ANY_END, GROUP, ON_FAILURE, ON_SUCCESS, Task
 from apflow.core.model.tolerance import decide_tolerance
 from apflow.core.model.tree_index import contains, number_spans
+from apflow.core.planning.plan_nodes import Edge, Node
+from apflow.core.planning.scope import in_scope_ids
 
 PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
 COMPLETED, FAILED, CANCELLED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED
@@ -24,10 +27,12 @@ SKIPPED = TaskStatus.SKIPPED
 def choose_executor(task: Task, is_known: Callable[[str], bool]) -> str | None:
     """Return the executor id of a task, `GROUP`, or None if nothing can run it.
 
-    The order is: `params.executor_id`; `schemas.method`; the name of the task, if such an executor is known;
-    `GROUP`, if the task has children. If an explicitly named executor does not exist, the start of the task
-    fails.
+    The order is: `GROUP` for a task with `for_each`; `params.executor_id`; `schemas.method`; the name of the
+    task, if such an executor is known; `GROUP`, if the task has children. If an explicitly named executor
+    does not exist, the start of the task fails.
     """
+    if has_for_each(task):
+        return GROUP
     named = task.params.get("executor_id") or task.schemas.get("method")
     if named:
         return str(named)
@@ -45,41 +50,7 @@ class DerivedOutcome:
     # For failed, cancelled and skipped: the first task that ended so. None: the group itself, or a task that
     # is skipped because nothing failed.
     cause: str | None = None
-
-
-class Node:
-    """One task in the plan. Only `Plan` changes its fields."""
-
-    __slots__ = (
-        "blame", "cancel_requested", "dependents", "first_failure", "has_cancelled", "has_failed_dependency",
-        "has_started", "id", "in_scope", "is_closed", "is_group", "is_queued", "is_undecided", "not_ready",
-        "open_children", "parent", "position", "priority", "skipped_by", "status", "trigger",
-    )  # fmt: skip
-
-    def __init__(self, task: Task, in_scope: bool) -> None:
-        self.id = task.id
-        self.status = task.status
-        self.priority, self.position = task.priority, task.position
-        self.in_scope = in_scope
-        self.is_group = task.executor == GROUP
-        self.is_queued = False
-        self.cancel_requested = task.cancel_requested_at is not None
-        self.not_ready = 0  # dependencies that have not ended
-        self.dependents: list[Edge] = []
-        self.parent: Node | None = None
-        self.open_children = 0  # children with an unfinished task in their subtree
-        self.is_closed = False  # the task and its whole subtree have ended
-        self.trigger: str = task.policy.get("trigger", ON_SUCCESS)
-        self.is_undecided = bool(task.policy.get("when"))  # its condition is not evaluated yet
-        self.has_failed_dependency = False
-        self.skipped_by: str | None = None  # the first skipped task that it needs, directly or not
-        self.blame: str | None = None  # the failed, cancelled or skipped task that caused its end, by its id
-        self.first_failure: str | None = None  # in its subtree, except tolerated failures
-        self.has_cancelled = False  # in its subtree
-        self.has_started = False  # for a group: its start has released waiting members
-
-
-Edge = tuple[Node, bool, bool]  # dependent, is it required, does the start of the group suffice
+    failures: int = 0  # for a failed task with `for_each`: how many of its elements failed
 
 
 class Plan:
@@ -94,13 +65,14 @@ class Plan:
         self.steps = 0
         self._ready: list[tuple[int, int, str, Node]] = []
         self.derived: list[DerivedOutcome] = []
-        # Tasks whose conditions must be evaluated before they start; some may have ended since.
+        # Tasks whose conditions or lists must be evaluated before they start, or whose results must be
+        # collected before they end; some may have ended since.
         self.undecided: deque[str] = deque()
         self._tolerated: dict[Node, bool] = {}
         self._ended: deque[Node] = deque()  # to be carried to those that wait for them
         self._closing: deque[Node] = deque()  # ended and carried: their subtrees may be complete
         self._released: deque[Node] = deque()  # perhaps ready now
-        within = None if scope is None else frozenset(scope)
+        within = in_scope_ids(tasks, scope)
         self.nodes = {task.id: Node(task, within is None or task.id in within) for task in tasks}
         self._open = sum(1 for node in self.nodes.values() if node.in_scope and node.status not in TERMINAL)
         self._link(tasks)
@@ -141,12 +113,51 @@ class Plan:
             self._end(node, status, node.id if status is not COMPLETED else None)
             self._settle()
 
+    def finish_all(self, task_ids: Iterable[str], status: TaskStatus) -> None:
+        """Record that tasks ended together: nothing follows for one of them from the end of another."""
+        for task_id in task_ids:
+            self._end(self.nodes[task_id], status, task_id)
+        self._settle()
+
     def accept(self, task_id: str) -> None:
         """Record that the condition of a task is true. If it is not, `finish` ends the task."""
         node = self.nodes[task_id]
         node.is_undecided = node.is_queued = False
         self._queue(node)
         self._settle()
+
+    def expand(self, task_id: str, tasks: Sequence[Task]) -> None:
+        """Add the tasks of the elements of a task with `for_each`, and start it.
+
+        Args:
+            tasks: parents before what is in them. They depend on each other, and on tasks that have ended.
+        """
+        group = self.nodes[task_id]
+        assert group.elements is not None
+        group.is_queued, group.status = False, IN_PROGRESS
+        group.elements.is_created = True
+        nodes = {task.id: Node(task, group.in_scope) for task in tasks}
+        self.nodes.update(nodes)
+        self._open += len(nodes)
+        for task, node in zip(tasks, nodes.values(), strict=True):
+            self.steps += 1
+            self._put_in(node, self.nodes[task.parent_id or task_id])
+        for task, node in zip(tasks, nodes.values(), strict=True):
+            for dependency in task.dependencies:
+                self.steps += 1
+                other = nodes.get(dependency["id"])
+                if other is not None:
+                    on_start = other.is_group and node.is_inside(other)
+                    other.dependents.append((node, dependency["required"], on_start))
+                    node.not_ready += 1
+        self._released.extend(group.elements.admit())
+        self._released.extend(nodes.values())
+        self._group_started(group)
+        self._settle()
+
+    def is_undecided(self, task_id: str) -> bool:
+        """Whether the condition of a task is not evaluated yet."""
+        return self.nodes[task_id].is_undecided
 
     def wait(self, task_id: str) -> None:
         """Record that a started task waits for its retry. `put_back` makes it ready again."""
@@ -175,14 +186,7 @@ class Plan:
             self.steps += 1
             parent = nodes.get(task.parent_id) if task.parent_id else None
             if parent is not None:
-                node = nodes[task.id]
-                node.parent = parent
-                # An unfinished task outside the scope does not delay its group: this run never ends that
-                # task.
-                if node.in_scope or node.status in TERMINAL:
-                    parent.open_children += 1
-                else:
-                    node.is_closed = True
+                self._put_in(nodes[task.id], parent)
         spans = number_spans(tasks) if any(node.is_group for node in nodes.values()) else {}
         for task in tasks:
             node = nodes[task.id]
@@ -197,10 +201,23 @@ class Plan:
                 other.dependents.append(edges.setdefault(kind, (node, *kind)))
                 node.not_ready += 1
 
+    def _put_in(self, node: Node, parent: Node) -> None:
+        """Put a task in the task that contains it."""
+        node.parent = parent
+        # An unfinished task outside the scope does not delay its group: this run never ends that task.
+        if node.in_scope or node.status in TERMINAL:
+            parent.open_children += 1
+        else:
+            node.is_closed = True
+        if parent.elements is not None:
+            parent.elements.add(node)
+
     def _begin(self) -> None:
         """Load the stored statuses into the plan: ended tasks and started groups."""
         for node in self.nodes.values():
             self.steps += 1
+            if node.elements is not None:
+                node.elements.admit()
             if node.status in TERMINAL:
                 node.blame = node.id if node.status is not COMPLETED else None
                 self._ended.append(node)
@@ -244,6 +261,10 @@ class Plan:
             node.is_queued = True
             self.undecided.append(node.id)
             return
+        if node.elements is not None and not node.elements.is_created:
+            node.is_queued = True
+            self.undecided.append(node.id)
+            return
         if node.is_group:
             node.status = IN_PROGRESS
             self.derived.append(DerivedOutcome(node.id, IN_PROGRESS))
@@ -265,14 +286,23 @@ class Plan:
     def _end_group_if_empty(self, group: Node) -> None:
         if group.status is not IN_PROGRESS or group.open_children or not group.in_scope:
             return
+        elements = group.elements
+        has_failed = elements is None or elements.has_too_many_failures()
         if group.cancel_requested:
             status, blame = CANCELLED, None
-        elif group.first_failure:
+        elif group.first_failure and has_failed:
             status, blame = FAILED, group.first_failure
         else:
             status, blame = (CANCELLED if group.has_cancelled else COMPLETED), None
+        if elements is not None and status is COMPLETED:
+            group.first_failure = None  # those within do not count, and it may still fail for itself
+            if not elements.is_collecting:
+                elements.is_collecting = True
+                self.undecided.append(group.id)
+            return
         self._end(group, status, blame or group.id)
-        self.derived.append(DerivedOutcome(group.id, status, blame))
+        failures = elements.failures if elements is not None and status is FAILED else 0
+        self.derived.append(DerivedOutcome(group.id, status, blame, failures))
 
     def _end(self, node: Node, status: TaskStatus, blame: str | None) -> None:
         node.status = status
@@ -313,6 +343,9 @@ class Plan:
                 return
             self._hand_up(node, parent)
             parent.open_children -= 1
+            if parent.elements is not None and parent.elements.for_each.max_parallel is not None:
+                parent.elements.close(node)
+                self._released.extend(parent.elements.admit())
             if parent.is_group and parent.status is IN_PROGRESS:
                 self._end_group_if_empty(parent)
                 return
@@ -326,6 +359,8 @@ class Plan:
                 failure = node.blame if node.is_group and node.first_failure else node.id
             elif node.is_group:
                 return  # members of a tolerated failed group do not count either
+        if failure and parent.elements is not None:
+            parent.elements.failures += 1
         if failure and not parent.first_failure:
             parent.first_failure = failure
         parent.has_cancelled |= cancelled or node.status is CANCELLED

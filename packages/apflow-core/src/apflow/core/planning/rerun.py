@@ -6,9 +6,10 @@ Pure. The scope of a run is a list of ids, or None for the whole tree.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from apflow.core.errors import NotFoundError
+from apflow.core.model.for_each import has_for_each
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import AFTER_ANY_END, Task
 from apflow.core.model.tolerance import error_type, tolerated, tolerated_failures
@@ -25,6 +26,9 @@ class Rerun:
 
     reset: list[str]
     scope: list[str] | None  # in order of position; None: the whole tree
+    # Elements, with all that is in them, whose list may be another one now; and the tasks that create others.
+    removed: list[str] = field(default_factory=list[str])
+    emptied: list[str] = field(default_factory=list[str])
 
 
 def plan_rerun(tasks: Sequence[Task], named_id: str | None = None, force: bool = False) -> Rerun:
@@ -57,8 +61,32 @@ def plan_rerun(tasks: Sequence[Task], named_id: str | None = None, force: bool =
     again = {t for t in wanted if index.by_id[t].status not in (PENDING, COMPLETED)} - staying
     to_run = {t for t in wanted if index.by_id[t].status == PENDING}
     reset = _carry_back(index, again | forced, to_run, held_open)
-    scope = None if is_whole else _scope(index, wanted, reset, held_open)
-    return Rerun([t for t in index.by_id if t in reset], scope)
+    emptied = _emptied(index, reset, below if force else ())
+    removed = {each for task_id in emptied for each in index.subtree(task_id)[1:]}
+    kept = emptied - removed
+    scope = None if is_whole else [t for t in _scope(index, wanted, reset, held_open) if t not in removed]
+    return Rerun(
+        [t for t in index.by_id if t in reset and t not in removed],
+        scope,
+        [t for t in index.by_id if t in removed],
+        [t for t in index.by_id if t in kept],
+    )
+
+
+def _emptied(index: TreeIndex, reset: Set[str], forced: Iterable[str]) -> set[str]:
+    """Return the tasks with `for_each` that create their elements again.
+
+    These are those that run again because of what they depend on, or by force. Any other keeps its elements,
+    and what has completed of them.
+    """
+    chosen = set(forced)
+    return {
+        task_id
+        for task_id in reset
+        if has_for_each(index.by_id[task_id])
+        and task_id in index.children
+        and (task_id in chosen or any(d["id"] in reset for d in index.by_id[task_id].dependencies))
+    }
 
 
 def _with_what_it_needs(index: TreeIndex, below: Iterable[str]) -> set[str]:

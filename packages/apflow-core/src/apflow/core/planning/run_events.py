@@ -93,6 +93,14 @@ class CancelRequested(RunEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class DeadlinePassed(RunEvent):
+    """The deadline of the run has passed: what has not ended fails."""
+
+    message: str
+    is_final: bool  # the time for clean-up after the deadline is over, too
+
+
+@dataclass(frozen=True, slots=True)
 class DrainRequested(RunEvent):
     """The process shuts down: running code may take this many seconds to end."""
 

@@ -18,8 +18,10 @@ from apflow.core.model.tree import TreeSummary, tree_status
 from apflow.core.model.tree_index import subtree
 from apflow.core.planning.change_set import TREE_ENDED, ChangeSet
 from apflow.core.planning.cleanup import left_by_cancellation
+from apflow.core.planning.deadline import end_unfinished
 from apflow.core.planning.decision import decide
 from apflow.core.planning.derived_outcome import outcome_of
+from apflow.core.planning.fan_out import FanOutLimits
 from apflow.core.planning.outcome import Outcome, cancelled, failed, interrupted, may_retry
 from apflow.core.planning.plan import DerivedOutcome
 from apflow.core.planning.run_events import (
@@ -27,6 +29,7 @@ from apflow.core.planning.run_events import (
     CancelAgain,
     CancelCall,
     CancelRequested,
+    DeadlinePassed,
     DrainExpired,
     EndRun,
     PostHooksEnded,
@@ -58,6 +61,7 @@ class RunMachine(Generic[CallT]):
         effect: returns the effect of a task, which decides whether it may run twice.
         has_post_hooks: whether post-hooks exist. If so, dependents of a task wait for its post-hooks.
         has_tree_hooks: whether end hooks exist. If so, the request of the run is cleared only after them.
+        fan_out: what tasks with `for_each` may create; by default what the settings have by default.
     """
 
     def __init__(
@@ -67,8 +71,10 @@ class RunMachine(Generic[CallT]):
         effect: Callable[[Task], str],
         has_post_hooks: bool = False,
         has_tree_hooks: bool = False,
+        fan_out: FanOutLimits | None = None,
     ) -> None:
         self.state = state
+        self._fan_out = fan_out or FanOutLimits()
         self._effect = effect
         self._has_post_hooks = has_post_hooks
         self._has_tree_hooks = has_tree_hooks
@@ -84,7 +90,7 @@ class RunMachine(Generic[CallT]):
         """
         self._derive_ends(changes)
         if self.state.plan.undecided and not self.state.derived and not self.state.is_closing:
-            decide(self.state, changes)
+            decide(self.state, changes, self._fan_out)
             self._derive_ends(changes)
 
     def _derive_ends(self, changes: ChangeSet) -> None:
@@ -250,6 +256,9 @@ class RunMachine(Generic[CallT]):
                 del running[task_id]
                 self.state.interrupted[task_id] = call.was_called
 
+    def _end_unfinished(self, event: DeadlinePassed, changes: ChangeSet) -> bool:
+        return end_unfinished(event, self.state, changes)
+
     def _fail(self, event: RunFailed, _: ChangeSet) -> None:
         raise event.error
 
@@ -333,5 +342,6 @@ class RunMachine(Generic[CallT]):
         TasksAdmitted: _start,
         TasksRefused: _refuse,
         DrainExpired: _abandon,
+        DeadlinePassed: _end_unfinished,
         RunFailed: _fail,
     }

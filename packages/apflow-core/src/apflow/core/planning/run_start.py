@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from apflow.core.model.event import EventType
+from apflow.core.model.for_each import has_for_each
 from apflow.core.model.status import TERMINAL, TaskStatus
-from apflow.core.model.task import GROUP, Json, Task
+from apflow.core.model.task import GROUP, ONLY_WAITS, Json, Task
 from apflow.core.planning.change_set import ChangeSet
+from apflow.core.planning.fan_out import templates_within
 from apflow.core.planning.outcome import INTERRUPTED, cancelled, failed, interrupted
 from apflow.core.planning.plan import choose_executor
 from apflow.core.planning.rerun import plan_rerun
+from apflow.core.planning.scope import in_scope_ids
 
 PENDING, IN_PROGRESS = TaskStatus.PENDING, TaskStatus.IN_PROGRESS
 
@@ -33,20 +36,36 @@ def begin_run(
     named_id: str | None,
     force: bool,
     is_known: Callable[[str], bool],
+    no_cache: bool = False,
 ) -> list[str] | None:
     """Add the request of a new run to the batch and return its scope (None: the whole tree)."""
     decide_executors(tasks, batch, is_known, again=True)
-    return request_run(tasks, root, batch, named_id=named_id, force=force)
+    return request_run(tasks, root, batch, named_id=named_id, force=force, no_cache=no_cache)
 
 
 def request_run(
-    tasks: Sequence[Task], root: Task, batch: ChangeSet, *, named_id: str | None, force: bool
+    tasks: Sequence[Task],
+    root: Task,
+    batch: ChangeSet,
+    *,
+    named_id: str | None,
+    force: bool,
+    no_cache: bool = False,
 ) -> list[str] | None:
-    """Add the request of a run to the batch and return its scope. The worker chooses the executors."""
+    """Add the request of a run to the batch and return its scope. The worker chooses the executors.
+
+    Args:
+        no_cache: make every task call its executor, whatever results are cached; so does `force`.
+    """
     rerun = plan_rerun(tasks, named_id, force)
     by_id = {task.id: task for task in tasks}
     for task_id in rerun.reset:
         batch.reset(by_id[task_id])
+    batch.removed.extend(rerun.removed)
+    for task_id in rerun.removed:
+        batch.moves.pop(task_id, None)  # the choice of its executor
+    for task_id in rerun.emptied:
+        batch.put(by_id[task_id], {}, {"has_children": False})
     expects: dict[str, Json] = {"run_requested_at": root.run_requested_at, "run_ended_at": root.run_ended_at}
     sets: dict[str, Json] = {
         "run_requested_at": batch.now,
@@ -54,6 +73,8 @@ def request_run(
         "run_owner": batch.owner,
         "run_ended_at": None,
     }
+    if root.run_ignores_cache != (no_cache or force):
+        sets["run_ignores_cache"] = no_cache or force
     batch.put(root, expects, sets)
     batch.moves[root.id].events += (batch.event(EventType.TREE_STARTED, root),)
     return rerun.scope
@@ -83,6 +104,8 @@ def recover_task(task: Task, batch: ChangeSet, effect: str, max_interruptions: i
         batch.end(task, cancelled(task.error))
     elif task.not_before is not None:
         batch.put_back(task)
+    elif effect == ONLY_WAITS:
+        batch.interrupt(task, counts=False)
     elif effect == "once":
         batch.end(task, interrupted("Its process died, or gave no sign of life, during the call"))
     elif task.interruptions >= max_interruptions:
@@ -106,10 +129,8 @@ def decide_executors(
 
 def in_scope(tasks: Sequence[Task], scope: Sequence[str] | None) -> Sequence[Task]:
     """Return the tasks of a run's scope; None means all of them."""
-    if scope is None:
-        return tasks
-    within = set(scope)
-    return [task for task in tasks if task.id in within]
+    within = in_scope_ids(tasks, scope)
+    return tasks if within is None else [task for task in tasks if task.id in within]
 
 
 def has_work(tasks: Sequence[Task], scope: Sequence[str] | None) -> bool:
@@ -122,9 +143,10 @@ def missing_executors(
 ) -> list[str]:
     """Return the executor ids that this process lacks for the scope, and names of tasks without executor."""
     missing: dict[str, None] = {}
-    for task in in_scope(tasks, scope):
-        if task.status in TERMINAL:
-            continue
+    waiting = [task for task in in_scope(tasks, scope) if task.status not in TERMINAL]
+    parents = {task.parent_id for task in tasks}
+    creating = [task for task in waiting if has_for_each(task) and task.id not in parents]
+    for task in [*waiting, *templates_within(creating)]:
         executor = task.executor or choose_executor(task, is_known) or task.name
         if executor != GROUP and not is_known(executor):
             missing[executor] = None

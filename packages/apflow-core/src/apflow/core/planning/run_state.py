@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Generic, TypeVar, cast
 
@@ -68,8 +68,8 @@ class Call:
     """The state of a call of a task's executor."""
 
     __slots__ = (
-        "answer", "cancellation", "generation", "message", "number", "outcome", "started_at", "task",
-        "was_called",
+        "answer", "cancellation", "generation", "lateness", "message", "number", "outcome", "started_at",
+        "task", "was_called",
     )  # fmt: skip
 
     def __init__(self, task: Task) -> None:
@@ -80,6 +80,7 @@ class Call:
         self.was_called = False  # whether the executor's code has started
         self.cancellation = Cancellation()
         self.message: str | None = None  # the reason for the cancellation
+        self.lateness: Outcome | None = None  # the failure with which it ends because of a deadline
         self.answer: Json = None  # what the executor's `cancel` returned
 
     @property
@@ -92,8 +93,13 @@ class Call:
         self.cancellation.is_requested = True
         self.message = message
 
+    def fail_late(self, outcome: Outcome) -> None:
+        """Request the end because of a deadline: unless a cancellation is requested, too, the call fails."""
+        self.cancellation.is_requested = True
+        self.lateness = outcome
+
     def cancelled(self, outcome: Outcome | None = None) -> Outcome:
-        """Return the outcome of a cancelled attempt, including results that its code returned."""
+        """Return the outcome of an attempt that was ended, including results that its code returned."""
         kept: dict[str, Json] = {}
         result = None if outcome is None or outcome.status is TaskStatus.FAILED else outcome.result
         if isinstance(result, dict):
@@ -103,6 +109,8 @@ class Call:
             answer = cast("dict[str, Json]", answer)
             kept.update({name: answer[name] for name in KEPT_OF_A_CANCELLED if answer.get(name) is not None})
         ended = cancelled(self.message, kept or None)
+        if self.lateness is not None and self.task.cancel_requested_at is None:
+            ended = replace(self.lateness, result=kept | self.lateness.result)
         return ended if outcome is None or outcome.usage is None else with_usage(ended, outcome.usage)
 
 
@@ -172,6 +180,14 @@ class RunState(Generic[CallT]):
         self.retrying.clear()
         self.plan = Plan(self.tasks, self.scope)
 
+    def add(self, tasks: Sequence[Task]) -> None:
+        """Add new tasks, in order of position, to the tree. The plan has its own method."""
+        self.tasks.extend(tasks)
+        self.by_id.update((task.id, task) for task in tasks)
+        for parent_id, ids in children_by_parent(tasks).items():
+            self.by_id[parent_id].has_children = True
+            self.children.setdefault(parent_id, []).extend(ids)
+
     def has_ended(self, task: Task) -> bool:
         """Whether a task has ended or is outside the scope of this run."""
-        return task.status in TERMINAL or (self.scope is not None and task.id not in self.scope)
+        return task.status in TERMINAL or not self.plan.nodes[task.id].in_scope

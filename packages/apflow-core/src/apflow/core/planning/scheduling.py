@@ -17,6 +17,7 @@ from apflow.core.model.schedule import MAX_RUNS, CatchUp, Overlap, Schedule, Sch
 from apflow.core.planning.due_times import last_due, next_due, past_due_times, start_of
 
 GRACE: Final = timedelta(seconds=60)  # a start that is later has been missed
+OF_DUE_TIMES: Final = ("cron", "every", "at", "timezone", "start", "end")
 MAX_AT_ONCE: Final = 100  # due times that are decided at once, and that may wait in the queue
 
 
@@ -142,6 +143,18 @@ def resumed(schedule: Schedule, now: datetime) -> Schedule:
     if not schedule.is_paused:
         return schedule
     return with_next(replace(schedule, is_paused=False, cursor=max(schedule.cursor, now)))
+
+
+def changed(schedule: Schedule, new: Schedule, now: datetime) -> Schedule:
+    """Return a schedule once its settings were changed to those of `new`.
+
+    If the settings that decide the due times have changed, the new due times count from now on: the next one
+    is the first after `now`, and none in the past is made up for. Otherwise the next due time stays, and
+    those that have passed without a worker are still decided. Due times that wait, or whose tree is being
+    created, stay in both cases.
+    """
+    is_moved = any(getattr(schedule, name) != getattr(new, name) for name in OF_DUE_TIMES)
+    return with_next(replace(new, cursor=max(schedule.cursor, now) if is_moved else schedule.cursor))
 
 
 def _without(schedule: Schedule, due: datetime) -> tuple[datetime, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
+from apflow.core.authoring.root_description import with_description
 from apflow.core.errors import ExecutorError, GenerationFailedError
 from apflow.core.extensions.executor import ExecutableTask
 from apflow.core.extensions.registry import get_executor
@@ -15,7 +16,7 @@ from apflow.core.service.trees import TreeService
 if TYPE_CHECKING:  # see `parameters`
     from pydantic import AliasChoices, Field
 
-    from apflow.core.service.parameters import Owner, Positive
+    from apflow.core.service.parameters import Owner, Positive, RootLabel, RootTags
 
 EXECUTOR = "generate_executor"
 
@@ -49,6 +50,8 @@ class GenerationService(TreeService):
         ] = 4000,
         save: Annotated[bool, Field(description="Also create the tasks, without running them.")] = False,
         user_id: Owner = None,
+        label: RootLabel = None,
+        tags: RootTags = (),
     ) -> dict[str, Json]:
         """Generate a tree of tasks from a requirement, with a language model. It is not run.
 
@@ -74,6 +77,7 @@ class GenerationService(TreeService):
         if schema is not None:
             schema.validate(inputs)
         result = await self._generated(executor, inputs)
+        result["tasks"] = with_description(result["tasks"], label, tags)
         if save:
             node = await self._create(result["tasks"], user_id, "copy", None)
             result["root_task_id"] = node.task.id

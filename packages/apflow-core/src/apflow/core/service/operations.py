@@ -18,9 +18,11 @@ from pydantic import ValidationError as ParametersError
 
 from apflow.core.authoring.field_validation import READ_ONLY, near
 from apflow.core.errors import InvalidInputError
+from apflow.core.model.sql_query import MAX_QUERY_SECONDS
 from apflow.core.model.task import Json
 from apflow.core.service.parameters import Parameters, parameters_model
 from apflow.core.service.results import (
+    ApprovalResult,
     AttemptResult,
     BudgetResult,
     CallerResult,
@@ -32,6 +34,7 @@ from apflow.core.service.results import (
     DueTimesResult,
     Event,
     ExecutorResult,
+    ExportResult,
     GenerateResult,
     HealthResult,
     KeyChangeResult,
@@ -44,6 +47,8 @@ from apflow.core.service.results import (
     RunResult,
     ScheduleDeleteResult,
     ScheduleResult,
+    SqlQueryResult,
+    StatisticsResult,
     StatusResult,
     TaskResult,
     TreeResult,
@@ -209,7 +214,9 @@ def unknown_operation(name: str) -> str:
     return f"Method {name[:100]!r} does not exist.{advice}"
 
 
-_TREE = Shorthand(parameter="tasks", options=frozenset({"execute", "on_conflict", "idempotency_key"}))
+_TREE = Shorthand(
+    parameter="tasks", options=frozenset({"execute", "on_conflict", "idempotency_key", "no_cache"})
+)
 _S = TaskService
 
 OPERATIONS: dict[str, Operation] = {
@@ -258,6 +265,8 @@ OPERATIONS: dict[str, Operation] = {
             by_any_holder=True,
         ),
         Operation("tasks.usage", _S.usage, UsageReportResult, "any"),
+        Operation("tasks.stats", _S.stats, StatisticsResult, "any"),
+        Operation("tasks.export", _S.export, ExportResult, "any"),
         Operation("tasks.list", _S.list, list[TaskResult], "any"),
         Operation("tasks.children", _S.children, list[TaskResult]),
         Operation("tasks.tree", _S.tree, TreeResult),
@@ -306,12 +315,17 @@ OPERATIONS: dict[str, Operation] = {
         Operation("schedules.list", _S.schedules, list[ScheduleResult], "any"),
         Operation("schedules.show", _S.schedule, ScheduleResult),
         Operation("schedules.next", _S.next_due_times, DueTimesResult),
+        Operation("schedules.update", _S.update_schedule, ScheduleResult, effect="change"),
         Operation("schedules.pause", _S.pause_schedule, ScheduleResult, effect="change", is_idempotent=True),
         Operation(
             "schedules.resume", _S.resume_schedule, ScheduleResult, effect="change", is_idempotent=True
         ),
         Operation("schedules.trigger", _S.trigger_schedule, TriggerResult, effect="add"),
         Operation("schedules.delete", _S.delete_schedule, ScheduleDeleteResult, effect="change"),
+        Operation("approvals.list", _S.approvals, list[ApprovalResult], "any"),
+        Operation("approvals.get", _S.approval, ApprovalResult),
+        Operation("approvals.approve", _S.approve, ApprovalResult, effect="change", by_any_holder=True),
+        Operation("approvals.reject", _S.reject, ApprovalResult, effect="change", by_any_holder=True),
         Operation("system.health", _S.health, HealthResult, "any"),
         Operation("system.whoami", _S.whoami, CallerResult, "any"),
         Operation("system.metrics", _S.metrics, MetricsResult, "any"),
@@ -326,6 +340,7 @@ OPERATIONS: dict[str, Operation] = {
             by_any_holder=True,
             extra_seconds=VACUUM_SECONDS,
         ),
+        Operation("system.query", _S.query, SqlQueryResult, "any", extra_seconds=MAX_QUERY_SECONDS),
         Operation("system.workers", _S.workers, list[WorkerResult], "any"),
         Operation("system.executors", _S.executors, list[ExecutorResult], "any"),
         Operation("system.executor", _S.executor, ExecutorResult, "any"),

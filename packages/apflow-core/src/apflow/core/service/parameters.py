@@ -29,6 +29,7 @@ from pydantic import (
 )
 
 from apflow.core.bounds import MAX_BUDGET, MAX_COUNT, MAX_TAGS
+from apflow.core.model.approval import MAX_REASON
 from apflow.core.model.span import SPAN
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
@@ -123,8 +124,17 @@ ScheduleId = Annotated[
     str,
     Field(validation_alias=AliasChoices("schedule_id", "id"), description="ID or name of the schedule."),
 ]
+Reason = Annotated[
+    str | None, Field(max_length=MAX_REASON, description="Why, for the record and for the task.")
+]
 Tasks = Annotated[
     Json, JsonType(JsonTasks), Field(description="The tasks to create: an array of objects, or one object.")
+]
+RootLabel = Annotated[
+    str | None, Field(description="The label of the root task, instead of the one that the tasks have.")
+]
+RootTags = Annotated[
+    Sequence[str], JsonType(JsonTags), Field(description="Tags that the root task gets in addition.")
 ]
 Statuses = Annotated[
     TaskStatus | Sequence[TaskStatus] | None,
@@ -172,6 +182,9 @@ OnConflict = Annotated[
 CreationKey = Annotated[
     str | None,
     Field(description="Makes the call repeatable: the same key returns the tree that it created first."),
+]
+NoCache = Annotated[
+    bool, Field(description="Make every task that runs call its executor, whatever results are cached.")
 ]
 CopyChildren = Annotated[
     bool | None,
@@ -233,10 +246,12 @@ def model_name(method: Callable[..., Any]) -> str:
 
 
 def _json_type(hint: Any) -> Any:
-    """Return the type of a parameter in JSON, with the other annotations kept."""
+    """Return the type of a parameter in JSON, with the other annotations kept. 5.0 is an integer in JSON."""
     if get_origin(hint) is not Annotated:
         return hint
     python_type, *annotations = get_args(hint)
     kept = [each for each in annotations if not isinstance(each, JsonType)]
     types = [each.type for each in annotations if isinstance(each, JsonType)]
+    if python_type is int:
+        kept.append(BeforeValidator(whole))
     return Annotated[(types[0] if types else python_type, *kept)] if kept else (types or [python_type])[0]

@@ -9,15 +9,19 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Final
 
 from apflow.core.authoring.array_validation import check_array
+from apflow.core.authoring.capability_check import capability_faults
 from apflow.core.authoring.run_check import check_runnable
+from apflow.core.engine.cache_lookup import find_result, key_of
 from apflow.core.errors import ApflowError, SecretNotFoundError, SecretRefusedError
-from apflow.core.extensions.registry import executor_is_known
+from apflow.core.extensions.registry import executor_is_known, get_executor
+from apflow.core.model.for_each import has_for_each
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import GROUP, Json, Task
 from apflow.core.model.usage import UsageQuery
 from apflow.core.payload.secrets import find_secret
 from apflow.core.permissions.secret_policy import Author, secret_policy
 from apflow.core.planning.capabilities import capabilities_of
+from apflow.core.planning.fan_out import without_items
 from apflow.core.planning.forecast import CriticalPath, critical_path, waves_of
 from apflow.core.planning.plan import choose_executor
 from apflow.core.plugins import without_paths
@@ -51,17 +55,21 @@ class PlanService(Access):
         The result has the order and the waves in which tasks would start, the critical path, durations and
         cost from the history of tasks with the same name and executor, what would make tasks fail before
         their code runs, the secrets that are not set, and what the tree may touch: executors, hosts,
-        commands, images and secrets. Durations are medians and costs means of the last 20 such tasks that
-        completed.
+        commands, images and secrets. A task whose result is cached takes no time and costs nothing; this is
+        known only of tasks without dependencies. Durations are medians and costs means of the last 20 such
+        tasks that completed.
         """
         planned = check_array(as_array(tasks), get_settings())
         for task in planned:
             task.executor = choose_executor(task, executor_is_known)
         estimates = await self._estimates(planned)
+        cached = await self._cached(planned)
+        estimates |= {task_id: Estimate(estimates[task_id].runs, 0.0, 0.0) for task_id in cached}
         seconds = {task_id: each.seconds for task_id, each in estimates.items() if each.seconds is not None}
         waves, path = await asyncio.to_thread(_forecast, planned, seconds)
         problems = await asyncio.to_thread(check_runnable, planned)  # calls code of executors
-        capabilities = capabilities_of(planned)
+        problems += capability_faults(planned)
+        capabilities = capabilities_of(planned, executor_is_known)
         authors = None if self.author is None else (self.author,)
         secrets = await asyncio.to_thread(_secrets, list(capabilities.secrets), authors)
         by_id = {task.id: task for task in planned}
@@ -70,7 +78,7 @@ class PlanService(Access):
             "total": len(planned),
             "waves": [[by_id[task_id].key for task_id in wave] for wave in waves],
             "tasks": [
-                _step(by_id[task_id], at, by_id, estimates[task_id])
+                _step(by_id[task_id], at, by_id, estimates[task_id]) | {"cached_from": cached.get(task_id)}
                 for at, wave in enumerate(waves, start=1)
                 for task_id in wave
             ],
@@ -82,6 +90,23 @@ class PlanService(Access):
             "secrets": secrets,
             "capabilities": capabilities.to_dict(),
         }
+
+    async def _cached(self, tasks: Sequence[Task]) -> dict[str, str]:
+        """Return the tasks whose results are cached, and the tasks that made these, by id."""
+        by_id, most = {task.id: task for task in tasks}, get_settings().max_referenced_bytes
+        found: dict[str, str] = {}
+        for task in tasks:
+            if task.policy.get("cache") is None or task.executor in (None, GROUP) or task.dependencies:
+                continue
+            task.user_id = task.user_id or self.user_id
+            try:
+                entry = await asyncio.to_thread(get_executor, str(task.executor))
+                key = key_of(task, by_id, entry, most)
+            except ApflowError:
+                continue  # a problem of the plan says so
+            if key is not None and (source := await find_result(self.db, task, key)) is not None:
+                found[task.id] = source.id
+        return found
 
     async def _estimates(self, tasks: Sequence[Task]) -> dict[str, Estimate]:
         """Return the estimate of each task, by id."""
@@ -119,17 +144,19 @@ class PlanService(Access):
 
 def _forecast(tasks: Sequence[Task], seconds: Mapping[str, float]) -> tuple[list[list[str]], CriticalPath]:
     """Return the waves and the critical path; without any duration, the path with the most tasks."""
-    return waves_of(tasks), critical_path(tasks, seconds or {task.id: 1.0 for task in tasks})
+    counted = [without_items(task) if has_for_each(task) else task for task in tasks]
+    return waves_of(counted), critical_path(counted, seconds or {task.id: 1.0 for task in tasks})
 
 
 def _step(task: Task, wave: int, by_id: Mapping[str, Task], estimate: Estimate) -> dict[str, Json]:
     return {
         "key": task.key,
         "name": task.name,
-        "executor": task.executor,
+        "executor": "for_each" if has_for_each(task) else task.executor,
         "wave": wave,
         "priority": task.priority,
         "dependencies": [by_id[each["id"]].key for each in task.dependencies],
+        "limit": task.policy.get("limit"),
         "expected_seconds": None if estimate.seconds is None else round(estimate.seconds, 3),
         "expected_cost_usd": estimate.cost_usd,
         "runs": estimate.runs,

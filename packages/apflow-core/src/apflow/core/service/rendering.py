@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from apflow.core.model.task import Json, Task, to_json, utc_now
 from apflow.core.payload.secrets import mask
@@ -12,7 +13,11 @@ MASKED_FIELDS = ("inputs", "params")
 
 def masked(task: Mapping[str, Json]) -> dict[str, Json]:
     """Return a task with the values of secret-like keys masked as ***."""
-    return dict(task) | {name: mask(task[name]) for name in MASKED_FIELDS if task.get(name)}
+    shown_task = dict(task) | {name: mask(task[name]) for name in MASKED_FIELDS if task.get(name)}
+    policy = cast("dict[str, Json]", task.get("policy") or {})
+    if policy.get("for_each"):  # its list, and the inputs and params of its tasks
+        shown_task["policy"] = {**policy, "for_each": mask(policy["for_each"])}
+    return shown_task
 
 
 def shown(task: Task) -> dict[str, Json]:

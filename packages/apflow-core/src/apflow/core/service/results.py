@@ -58,6 +58,90 @@ class UsageReportResult(Result):
     groups: list[UsageResult]  # each with what it is grouped by: model, user_id, task_id or tree_id
 
 
+class FiguresResult(Result):
+    """Figures of tasks that have ended; durations in seconds, null if no task started."""
+
+    tasks: int
+    completed: int
+    failed: int
+    cancelled: int
+    skipped: int
+    failure_rate: float | None  # failed of those that completed or failed, 0 to 1; null if there are none
+    retries: int  # attempts after the first one of each task
+    seconds: float  # the durations, added up
+    p50_seconds: float | None
+    p95_seconds: float | None
+    max_seconds: float | None
+    calls: int  # of language models, as for the next three
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+
+
+class GroupFiguresResult(FiguresResult):
+    """Figures of the tasks of one group."""
+
+    group: str | None  # what the tasks have in common; null if they have no such value
+
+
+class TimedTaskResult(Result):
+    """A task that has ended, and how long it ran."""
+
+    id: str
+    root_id: str
+    name: str
+    label: str | None
+    executor: str | None
+    user_id: str | None
+    status: TaskStatus
+    started_at: datetime
+    seconds: float
+
+
+class StatisticsResult(Result):
+    """Figures of tasks that have ended."""
+
+    since: datetime | None
+    until: datetime | None
+    group_by: Literal["executor", "name", "user", "label", "tag"]
+    total: FiguresResult
+    groups: list[GroupFiguresResult]  # those with the most tasks first
+    has_more: bool  # there are more groups
+    slowest: list[TimedTaskResult]  # the slowest first
+
+
+class ColumnResult(Result):
+    """A column of the result of a query."""
+
+    name: str
+    type: str  # in SQL
+
+
+class SqlQueryResult(Result):
+    """The result of a query in SQL."""
+
+    columns: list[ColumnResult]
+    rows: list[list[Json]]  # times in ISO 8601, in UTC; empty with a Parquet file
+    row_count: int
+    has_more: bool  # the query has more rows than its limit
+    parquet: str | None  # the Parquet file in Base64, if it was asked for
+
+
+class ExportLineResult(Result):
+    """A line of an export: it has one of these members."""
+
+    task: dict[str, Json] | None = None
+    attempt: dict[str, Json] | None = None
+    event: dict[str, Json] | None = None
+
+
+class ExportResult(Result):
+    """A page of an export."""
+
+    lines: list[ExportLineResult]
+    cursor: str | None  # continues; null: this is the last page
+
+
 class BudgetResult(Result):
     """A budget for calls of language models, and what is spent of it.
 
@@ -115,6 +199,7 @@ class TaskResult(Result):
     has_copy: bool
     spawned_by: str | None = None  # on a root: the task of another tree that started this tree
     child_trees: list[str] = []  # ids of the roots of the trees that the task started
+    cached_from: str | None = None  # the task whose result it has, because that had done the same
     history: list[AttemptResult] | None = None  # only if it was asked for
     # Of `tasks.get` only: what the calls of models used, for a root those of its whole tree.
     usage: TaskUsageResult | None = None
@@ -235,6 +320,44 @@ class DueTimesResult(Result):
     due_times: list[datetime]
 
 
+class ApproversResult(Result):
+    """Who may decide. If both are empty, the owner of the task may."""
+
+    users: list[str]
+    roles: list[str]
+
+
+class DecisionResult(Result):
+    """A decision about an approval."""
+
+    approved: bool
+    by: str | None  # the user; null: the owner of the database, or the time was over
+    at: datetime
+    reason: str | None
+    answers: dict[str, Json]  # of the form
+    timed_out: bool  # the time was over
+
+
+class ApprovalResult(Result):
+    """An approval that a task has asked for."""
+
+    task_id: str
+    root_task_id: str
+    name: str  # of the task
+    user_id: str | None  # the owner of the task
+    # closed: its task has ended without a decision. timed_out: the time was over, and nothing was decided.
+    status: Literal["open", "approved", "rejected", "timed_out", "closed"]
+    question: str
+    data: Json  # to look at
+    form: dict[str, Json] | None  # JSON Schema of the answers
+    approvers: ApproversResult
+    asked_at: datetime
+    deadline: datetime | None
+    on_timeout: Literal["reject", "approve", "fail"]
+    may_decide: bool  # whether the caller may decide
+    decision: DecisionResult | None
+
+
 class CountResult(Result):
     """Numbers of tasks."""
 
@@ -275,6 +398,8 @@ class PlannedTaskResult(Result):
     expected_seconds: float | None  # None without a history
     expected_cost_usd: float | None
     runs: int  # completed tasks of the same name and executor that the estimate is made of
+    limit: dict[str, Json] | None = None  # in the policy of the task
+    cached_from: str | None = None  # the task whose result it would have without a call of its executor
 
 
 class CapabilitiesResult(Result):

@@ -9,9 +9,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, cast
 
 from apflow.core.authoring.creator import TaskCreator
+from apflow.core.authoring.root_description import with_description
 from apflow.core.concurrency.containment import call_contained
 from apflow.core.engine import active_runs
+from apflow.core.engine.approval_store import approval_of
 from apflow.core.engine.driver import is_owned_elsewhere
+from apflow.core.engine.limit_queue import read_account
 from apflow.core.engine.recovery import is_left_to_parent, recover
 from apflow.core.engine.submit import check_room, submit, was_requested
 from apflow.core.errors import (
@@ -30,6 +33,7 @@ from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task, to_json
 from apflow.core.model.tree import TreeSummary, tree_status
+from apflow.core.payload.approval import describe_decision
 from apflow.core.payload.secrets import named_secrets
 from apflow.core.permissions.origin import Origin, authors_of
 from apflow.core.planning.child_trees import ids_of_children
@@ -53,11 +57,14 @@ if TYPE_CHECKING:  # see `parameters`
         JsonIds,
         JsonTasks,
         JsonType,
+        NoCache,
         NotNegative,
         OfUser,
         OnConflict,
         Owner,
         Positive,
+        RootLabel,
+        RootTags,
         TaskId,
         TaskIds,
         Tasks,
@@ -79,6 +86,9 @@ class RunService(TreeService, WebhookService):
         on_conflict: OnConflict = "copy",
         idempotency_key: CreationKey = None,
         execute: Annotated[bool, Field(description="Also request a run, as tasks.submit does.")] = False,
+        no_cache: NoCache = False,
+        label: RootLabel = None,
+        tags: RootTags = (),
     ) -> dict[str, Json]:
         """Create a tree of tasks and return it, nested.
 
@@ -86,11 +96,17 @@ class RunService(TreeService, WebhookService):
 
         Raises:
             TreeInvalidError: the tasks are not a valid tree; nothing is created.
+            CapabilityRefusedError: a task names what APFLOW_ALLOWED_CAPABILITIES does not allow.
             ForbiddenError: the tasks belong to another user.
         """
+        tasks = with_description(tasks, label, tags)
         if execute:
             return await self.submit(
-                tasks, user_id=user_id, on_conflict=on_conflict, idempotency_key=idempotency_key
+                tasks,
+                user_id=user_id,
+                on_conflict=on_conflict,
+                idempotency_key=idempotency_key,
+                no_cache=no_cache,
             )
         node = await self._create(tasks, user_id, on_conflict, idempotency_key)
         return nested([each.task for each in node.walk()], node.task.id) | {"ids": node.ids}
@@ -112,7 +128,10 @@ class RunService(TreeService, WebhookService):
         ] = None,
         *,
         wait: Annotated[bool, Field(description="Return when the run has ended.")] = False,
-        force: Annotated[bool, Field(description="Run completed tasks again.")] = False,
+        force: Annotated[
+            bool, Field(description="Run completed tasks again, and take no result from the cache.")
+        ] = False,
+        no_cache: NoCache = False,
         copy_execution: Annotated[
             bool, Field(description="Run a copy and leave the task unchanged.")
         ] = False,
@@ -130,6 +149,8 @@ class RunService(TreeService, WebhookService):
             bool, Field(description="Answer with the events of the run, if the interface can.")
         ] = False,
         webhook_config: WebhookParameter = None,
+        label: RootLabel = None,
+        tags: RootTags = (),
     ) -> dict[str, Json]:
         """Request a run of a stored task, or of tasks that are created for it, and return its status.
 
@@ -146,13 +167,18 @@ class RunService(TreeService, WebhookService):
         """
         if (task_id is None) == (tasks is None):
             raise InvalidInputError("Give either task_id or tasks.")
+        if task_id is not None and (label is not None or tags):
+            raise InvalidInputError(
+                "label and tags require tasks. tasks.update changes those of a stored task."
+            )
         await check_room(self.db, self.user_id or user_id)
         webhook = await self._read_webhook(webhook_config) if webhook_config is not None else None
         more: dict[str, Json] = {"streaming": True} if use_streaming else {}
         is_new = True
         known: list[Task] | None = None
         if task_id is None:
-            node = await self._create(tasks, user_id, on_conflict, idempotency_key)
+            described = with_description(tasks, label, tags)
+            node = await self._create(described, user_id, on_conflict, idempotency_key)
             task, known = node.task, [each.task for each in node.walk()]
             is_new = not was_requested(task)
             more["ids"] = node.ids
@@ -170,10 +196,14 @@ class RunService(TreeService, WebhookService):
             more |= registered
             with contextlib.suppress(*([AlreadyRunningError] if idempotency_key is not None else [])):
                 if wait and not self.is_served:
-                    await TaskExecutor().execute_task_by_id(task.id, force=force, db_session=self.db)
+                    await TaskExecutor().execute_task_by_id(
+                        task.id, force=force, no_cache=no_cache, db_session=self.db
+                    )
                 elif is_new:
                     is_first = idempotency_key is not None and known is not None
-                    await submit(self.db, task.id, force=force, known=known, is_first=is_first)
+                    await submit(
+                        self.db, task.id, force=force, no_cache=no_cache, known=known, is_first=is_first
+                    )
         if wait:
             await self._end_of(task.root_id)
         if not wait and is_new and known is not None:
@@ -183,7 +213,12 @@ class RunService(TreeService, WebhookService):
         return _run_result(task, summary, has_result=wait, is_streaming=use_streaming) | more
 
     async def run(
-        self, task_id: str, *, force: bool = False, webhook_config: Mapping[str, Json] | None = None
+        self,
+        task_id: str,
+        *,
+        force: bool = False,
+        no_cache: bool = False,
+        webhook_config: Mapping[str, Json] | None = None,
     ) -> dict[str, Json]:
         """Run a stored task in this process and wait for the end. Cancelling the call cancels the run.
 
@@ -198,7 +233,9 @@ class RunService(TreeService, WebhookService):
         if webhook_config is not None:
             registered = await self._register_webhook(task.root_id, webhook_config)
         try:
-            outcome = await TaskExecutor().execute_task_by_id(task.id, force=force, db_session=self.db)
+            outcome = await TaskExecutor().execute_task_by_id(
+                task.id, force=force, no_cache=no_cache, db_session=self.db
+            )
         except AlreadyRunningError:
             await self._withdraw_webhook(task.root_id, registered.get("webhook_id"))
             raise
@@ -211,6 +248,9 @@ class RunService(TreeService, WebhookService):
         user_id: Owner = None,
         on_conflict: OnConflict = "copy",
         idempotency_key: CreationKey = None,
+        no_cache: NoCache = False,
+        label: RootLabel = None,
+        tags: RootTags = (),
     ) -> dict[str, Json]:
         """Create a tree of tasks, request its run durably, and return the tree at once.
 
@@ -219,15 +259,18 @@ class RunService(TreeService, WebhookService):
 
         Raises:
             TreeInvalidError: the tasks are not a valid tree; nothing is created.
+            CapabilityRefusedError: a task names what APFLOW_ALLOWED_CAPABILITIES does not allow.
             LimitExceededError: too many runs are waiting or in progress; nothing is created.
             ConflictError: the key was used for other tasks.
         """
         await check_room(self.db, self.user_id or user_id)
-        node = await self._create(tasks, user_id, on_conflict, idempotency_key)
+        described = with_description(tasks, label, tags)
+        node = await self._create(described, user_id, on_conflict, idempotency_key)
         root, known = node.task, [each.task for each in node.walk()]
         if not was_requested(root):
             with contextlib.suppress(AlreadyRunningError):
-                await submit(self.db, root.id, known=known, is_first=idempotency_key is not None)
+                is_first = idempotency_key is not None
+                await submit(self.db, root.id, no_cache=no_cache, known=known, is_first=is_first)
         return nested(known, root.id) | {"ids": node.ids}
 
     async def watch(
@@ -370,6 +413,8 @@ class RunService(TreeService, WebhookService):
             refusals=_refused_secrets(task, root),
             trees=await self._trees_of(task),
             is_left_to_parent=await is_left_to_parent(self.db, root.id),
+            limit=await read_account(self.db, task),
+            approval=await self._waits_for_approval(task),
         )
         return {
             "task_id": task.id,
@@ -379,6 +424,15 @@ class RunService(TreeService, WebhookService):
             "reasons": found.reasons,
             "advice": found.advice,
         }
+
+    async def _waits_for_approval(self, task: Task) -> str | None:
+        """Return a sentence about the approval that a task waits for; None if it waits for none."""
+        if TaskStatus.is_terminal(task.status):
+            return None
+        approval = await approval_of(self.db, task)
+        if approval is None or approval.decision is not None:
+            return None
+        return f"{describe_decision(approval)} {approval.request.question}"
 
     async def _status(self, task: Task) -> dict[str, Json]:
         found: dict[str, Json] = {

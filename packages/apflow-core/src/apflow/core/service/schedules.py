@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from apflow.core.authoring.array_validation import read_array
+from apflow.core.authoring.capability_check import check_tree
+from apflow.core.authoring.root_description import with_description
 from apflow.core.engine.schedule_store import (
     add_schedule,
     all_schedules,
     change_schedule,
     remove_schedule,
+    replace_tasks,
     tasks_of,
 )
 from apflow.core.engine.scheduled_start import start_tree
@@ -36,22 +41,33 @@ from apflow.core.planning.due_times import (
     fault_of_cron,
     fault_of_zone,
 )
-from apflow.core.planning.scheduling import paused, resumed, with_next, with_run
+from apflow.core.planning.scheduling import OF_DUE_TIMES, changed, paused, resumed, with_next, with_run
 from apflow.core.service.access import may_see
 from apflow.core.service.rendering import masked
 from apflow.core.service.trees import Answers, TreeService
 from apflow.core.settings import get_settings
 
 if TYPE_CHECKING:  # see `parameters`
-    from pydantic import BeforeValidator, Field
+    from pydantic import Field
 
-    from apflow.core.payload.json_value import whole
-    from apflow.core.service.parameters import JsonSpan, JsonType, Owner, Positive, ScheduleId, Tasks, Time
+    from apflow.core.service.parameters import (
+        JsonSpan,
+        JsonTasks,
+        JsonType,
+        Owner,
+        Positive,
+        RootLabel,
+        RootTags,
+        ScheduleId,
+        Tasks,
+        Time,
+    )
 
 MAX_NAME_LENGTH = 255
 MAX_TIMES = 1000  # due times in one answer
 MIN_PREFIX_LENGTH = 8  # characters of an id
-_HIDDEN = ("cursor", "written_by")  # how the schedule works
+KINDS_OF_DUE_TIMES = ("cron", "every", "at")
+_HIDDEN = ("cursor", "tree", "written_by")  # how the schedule works
 
 Change = Callable[[Schedule], Schedule]
 
@@ -106,6 +122,8 @@ class ScheduleService(TreeService):
             ),
         ] = "skip",
         user_id: Owner = None,
+        label: RootLabel = None,
+        tags: RootTags = (),
     ) -> dict[str, Json]:
         """Create a schedule, which creates and runs a tree of tasks at each of its due times.
 
@@ -116,10 +134,13 @@ class ScheduleService(TreeService):
             InvalidInputError: not exactly one of `cron`, `every` and `at` is given, or a value is invalid.
             TreeInvalidError: the tasks are not a valid tree.
             ForbiddenError: the tasks belong to another user.
+            CapabilityRefusedError: a task names what APFLOW_ALLOWED_CAPABILITIES does not allow.
             ScheduleLimitError: the user has too many schedules.
         """
-        array, owner = self._own_array(tasks, user_id)
-        root = next(task for task in read_array(array, get_settings(), owner).tasks if task.parent_id is None)
+        array, owner = self._own_array(with_description(tasks, label, tags), user_id)
+        read = read_array(array, get_settings(), owner).tasks
+        check_tree(read)
+        root = next(task for task in read if task.parent_id is None)
         now = utc_now().replace(microsecond=0)
         schedule = Schedule(
             id=str(uuid.uuid4()),
@@ -168,8 +189,88 @@ class ScheduleService(TreeService):
             AmbiguousTaskError: several schedules have the name, or ids that begin so.
         """
         schedule = await self._schedule(schedule_id)
-        tasks = await tasks_of(self.db, schedule.id)
+        tasks = await tasks_of(self.db, schedule)
         return _shown(schedule) | {"tasks": [masked(each) for each in tasks]}
+
+    async def update_schedule(
+        self,
+        schedule_id: ScheduleId,
+        *,
+        tasks: Annotated[
+            Json,
+            JsonType(JsonTasks | None),
+            Field(description="The tasks to create from now on: an array of objects, or one object."),
+        ] = None,
+        name: Annotated[str | None, Field(description="A new name.")] = None,
+        cron: Annotated[
+            str | None, Field(description="A new cron expression, instead of an interval or a single time.")
+        ] = None,
+        every: Annotated[
+            str | None,
+            JsonType(JsonSpan | None),
+            Field(description="A new interval, instead of a cron expression or a single time."),
+        ] = None,
+        at: Annotated[Time, Field(description="A single due time, instead of repeated ones.")] = None,
+        timezone: Annotated[str | None, Field(description="A new time zone of the cron expression.")] = None,
+        start: Annotated[Time, Field(description="No due time is before this time.")] = None,
+        end: Annotated[Time, Field(description="No due time is after this time.")] = None,
+        jitter: Annotated[
+            str | None,
+            JsonType(JsonSpan | None),
+            Field(description="Delay each start by a random time up to this, such as `30s`; at most 1d."),
+        ] = None,
+        catch_up: Annotated[
+            Literal["all", "latest", "none"] | None,
+            Field(description="Which due times are started that no worker could start within a minute."),
+        ] = None,
+        overlap: Annotated[
+            Literal["skip", "queue", "cancel", "allow"] | None,
+            Field(description="What a due time does while the last tree runs."),
+        ] = None,
+        clear: Annotated[
+            Sequence[Literal["start", "end", "jitter"]],
+            JsonType(Annotated[list[Literal["start", "end", "jitter"]], Field(max_length=3)]),
+            Field(description="Settings to remove."),
+        ] = (),
+    ) -> dict[str, Json]:
+        """Change settings of a schedule, its tasks, or both. What is not given stays.
+
+        If settings that decide the due times change, the next due time is the first one after now, and none
+        in the past is made up for. Otherwise the next due time stays. Trees that were started are not
+        affected, nor are due times that wait for the end of one. A paused schedule stays paused.
+
+        Raises:
+            ScheduleNotFoundError: there is no such schedule, or the caller may not see it.
+            AmbiguousTaskError: several schedules have the name, or ids that begin so.
+            InvalidInputError: nothing to change is given, or a value is invalid.
+            TreeInvalidError: the tasks are not a valid tree.
+            CapabilityRefusedError: a task names what APFLOW_ALLOWED_CAPABILITIES does not allow.
+            ForbiddenError: the tasks belong to another user.
+            ConflictError: other processes change the schedule all the time.
+        """
+        stored = await self._schedule(schedule_id)
+        times = {"at": _utc("at", at), "start": _utc("start", start), "end": _utc("end", end)}
+        texts = {"name": name, "cron": cron, "every": every, "timezone": timezone, "jitter": jitter}
+        kinds = {
+            "catch_up": None if catch_up is None else CatchUp(catch_up),
+            "overlap": None if overlap is None else Overlap(overlap),
+        }
+        given = {key: value for key, value in (times | texts | kinds).items() if value is not None}
+        if not given and not clear and tasks is None:
+            raise InvalidInputError("Nothing to change is given.")
+        change = partial(_edited, given=given, clear=clear, now=utc_now())
+        if tasks is None:
+            updated = await change_schedule(self.db, stored.id, change)
+        else:
+            array, owner = self._own_array(tasks, stored.user_id)
+            check_tree(read_array(array, get_settings(), owner).tasks)
+            change(stored)  # what is invalid is refused before tasks are stored
+            signed = None if self.author is None else as_json((self.author,))
+            updated = await replace_tasks(
+                self.db, stored.id, array, lambda each: replace(change(each), written_by=signed)
+            )
+        wake_schedulers(self.db)
+        return _shown(updated)
 
     async def pause_schedule(self, schedule_id: ScheduleId) -> dict[str, Json]:
         """Pause a schedule: nothing is started until it is resumed. Trees that run continue.
@@ -220,7 +321,6 @@ class ScheduleService(TreeService):
         count: Annotated[
             int,
             Field(ge=1, le=MAX_TIMES, description="The maximum number of due times to return."),
-            BeforeValidator(whole),
         ] = 5,
     ) -> dict[str, Json]:
         """Return the next due times of a schedule. A paused schedule starts none of them.
@@ -243,9 +343,9 @@ class ScheduleService(TreeService):
 
     async def _changed(self, schedule_id: str, change: Change) -> dict[str, Json]:
         schedule = await self._schedule(schedule_id)
-        changed = await change_schedule(self.db, schedule.id, change)
+        updated = await change_schedule(self.db, schedule.id, change)
         wake_schedulers(self.db)
-        return _shown(changed)
+        return _shown(updated)
 
     async def _seen_schedules(self) -> list[Schedule]:
         """Return the schedules that the caller may see, oldest first."""
@@ -277,6 +377,25 @@ def _utc(name: str, time: datetime | None) -> datetime | None:
     if time is not None and time.tzinfo is None:
         raise InvalidInputError(f"{name}: give the time with its zone, such as 2026-11-27T08:30+01:00.")
     return None if time is None else time.astimezone(UTC)
+
+
+def _edited(
+    schedule: Schedule, *, given: Mapping[str, Json], clear: Iterable[str], now: datetime
+) -> Schedule:
+    """Return the schedule with other settings.
+
+    Raises:
+        InvalidInputError: a value is invalid, or there is no due time in the future any more.
+    """
+    settings = {name: None for name in clear if name not in given} | dict(given)
+    if any(name in given for name in KINDS_OF_DUE_TIMES):
+        settings = dict.fromkeys(KINDS_OF_DUE_TIMES) | settings
+    new = replace(schedule, **settings)
+    _check(new)
+    new = changed(schedule, new, now)
+    if new.next_due is None and any(name in settings for name in OF_DUE_TIMES):
+        raise InvalidInputError("The schedule would have no due time in the future. Check at, start and end.")
+    return new
 
 
 def _check(schedule: Schedule) -> None:

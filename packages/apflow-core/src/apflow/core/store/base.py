@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -27,6 +27,8 @@ from apflow.core.errors import (
 from apflow.core.model.attempt import TaskAttempt
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.log import LogChunk, LogLine, LogQuery
+from apflow.core.model.sql_query import SqlQuery, SqlResult
+from apflow.core.model.statistics import StatisticsField, TaskStatistics, TimedTask, slowest, summarize
 from apflow.core.model.status import TRANSITIONS, TaskStatus
 from apflow.core.model.tally import TreeTally, tally_of
 from apflow.core.model.task import Json, Task
@@ -93,6 +95,7 @@ class Capabilities:
     is_shared: bool = False  # several processes may use it at once
     has_attempts: bool = False  # it keeps the records of attempts
     has_usage: bool = False  # it keeps what the calls of language models used
+    has_sql: bool = False  # it answers queries in SQL, where DuckDB is installed
     has_custom_columns: bool = False  # columns of a TaskModel subclass become columns of the table
 
 
@@ -114,7 +117,10 @@ class TaskQuery:
     original_task_id: str | None = None
     created_after: datetime | None = None  # exclusive
     created_before: datetime | None = None  # exclusive
+    completed_after: datetime | None = None  # exclusive; only tasks that have ended
     completed_before: datetime | None = None  # exclusive; only tasks that have ended
+    executor: str | None = None  # that was decided to run the task
+    cache_key: str | None = None
     is_spawned: bool | None = None  # roots of trees that a task of another tree started
     is_requested: bool | None = None  # roots of which a run is requested (run_requested_at is set)
     custom: Mapping[str, Json] = field(default_factory=dict[str, Json])  # custom columns, by equality
@@ -341,6 +347,44 @@ class TaskStore(ABC):
         """
         del query
         return []
+
+    async def statistics(
+        self, query: TaskQuery, group_by: StatisticsField | None = None, limit: int | None = None
+    ) -> list[TaskStatistics]:
+        """Return figures of the tasks that match and have ended, without groups, which run nothing.
+
+        Unless overridden, the tasks are read.
+
+        Args:
+            query: limit, offset, after and order are ignored.
+            group_by: figures for each value of this field; None: of all tasks, or nothing without tasks.
+            limit: the maximum number of groups, those with the most tasks first.
+        """
+        tasks = await self.find(replace(query, limit=None, offset=0, after=None, order="created_at"))
+        sums = await self.usage(UsageQuery(group_by=("task_id",)))
+        usage = {each.task_id: each.totals for each in sums if each.task_id is not None}
+        return summarize(tasks, usage, group_by, limit)
+
+    async def slowest(self, query: TaskQuery, limit: int) -> list[TimedTask]:
+        """Return the tasks that match and ran longest, as `statistics` counts tasks and durations.
+
+        Unless overridden, the tasks are read.
+        """
+        tasks = await self.find(replace(query, limit=None, offset=0, after=None, order="created_at"))
+        return slowest(tasks, limit)
+
+    async def query(self, query: SqlQuery) -> SqlResult:
+        """Answer a query in SQL over the views of `apflow.storage.sql.query_views`.
+
+        It must not slow down writers, nor read or change anything but these views. Cancelling stops it.
+
+        Raises:
+            InvalidInputError: the SQL is invalid or does more than to read, a limit is exceeded, or the store
+                cannot be queried.
+            StoreError: the database cannot be read.
+        """
+        del query
+        raise InvalidInputError(f"{self.url} cannot be queried: only DuckDB and PostgreSQL databases can.")
 
     async def renew(self, owner: str, root_ids: Sequence[str]) -> dict[str, bool]:
         """Prolong the leases of an owner's trees, whatever the caller's event loop or pool is busy with.

@@ -377,9 +377,12 @@ def _matches(task: Task, query: TaskQuery) -> bool:
         and _is_any(query.root_id, task.root_id)
         and _is_any(query.parent_id, task.parent_id)
         and _is_any(query.original_task_id, task.original_task_id)
+        and _is_any(query.cache_key, task.cache_key)
         and (query.created_after is None or task.created_at > query.created_after)
         and (query.created_before is None or task.created_at < query.created_before)
+        and (query.completed_after is None or _is_after(task.completed_at, query.completed_after))
         and (query.completed_before is None or _is_before(task.completed_at, query.completed_before))
+        and _is_any(query.executor, task.executor)
         and _is_any(query.is_spawned, task.spawned_by is not None)
         and _is_any(query.is_requested, task.run_requested_at is not None)
         and _has(task, query.custom, custom_fields())
@@ -395,6 +398,10 @@ def _is_used(entry: UsageEntry, at: datetime, query: UsageQuery) -> bool:
         and _is_any(query.user_id, entry.user_id)
         and (query.since is None or at > query.since)
     )
+
+
+def _is_after(at: datetime | None, start: datetime) -> bool:
+    return at is not None and at > start
 
 
 def _is_before(at: datetime | None, end: datetime) -> bool:

@@ -47,7 +47,7 @@ from apflow.server.a2a.history import with_history
 from apflow.server.a2a.listing import list_tasks
 from apflow.server.a2a.projection import TERMINAL
 from apflow.server.a2a.reading import Event, current_task, ended_task, follow
-from apflow.server.a2a.sending import cancel, start
+from apflow.server.a2a.sending import Continued, cancel, start
 from apflow.server.a2a.values import data_part, read_value
 
 END_SECONDS: Final = 5.0  # seconds that the answer to a cancellation waits for the end of the run
@@ -67,7 +67,7 @@ class TreeHandler(RequestHandler):
     async def on_message_send(
         self, params: SendMessageRequest, context: ServerCallContext
     ) -> A2ATask | Message:
-        """Do what a message asks for. Wait for the end of the run that it starts.
+        """Do what a message asks for. Wait until the run that it starts or continues ends or requires input.
 
         With `return_immediately` in the configuration of the message, do not wait.
         """
@@ -75,6 +75,8 @@ class TreeHandler(RequestHandler):
             _check_history(params.configuration.history_length)
             call = call_of(context)
             started = await start(call, params)
+            if isinstance(started, Continued):
+                started = started.execution
             if not isinstance(started, Execution):
                 return started
             at_once = params.configuration.return_immediately
@@ -90,10 +92,13 @@ class TreeHandler(RequestHandler):
             call = call_of(context)
             call.streams.check(call.caller)
             started = await start(call, params)
+            is_new = not isinstance(started, Continued)
+            if isinstance(started, Continued):
+                started = started.execution
             if not isinstance(started, Execution):
                 yield started
                 return
-            async with aclosing(follow(call, started, is_new=True)) as events:
+            async with aclosing(follow(call, started, is_new=is_new)) as events:
                 async for event in events:
                     if isinstance(event, A2ATask):
                         event = await with_history(call, started, event, params.configuration)

@@ -13,6 +13,7 @@ from a2a.types.a2a_pb2 import ListTasksRequest, ListTasksResponse, TaskState
 from a2a.types.a2a_pb2 import Task as A2ATask
 from a2a.utils.errors import InvalidParamsError
 
+from apflow.core.engine.approvals import open_approvals
 from apflow.core.model.tally import TreeTally
 from apflow.core.model.task import Task
 from apflow.core.model.tree import tree_status
@@ -22,13 +23,14 @@ from apflow.server.a2a.calls import Call
 from apflow.server.a2a.executions import Execution
 from apflow.server.a2a.history import with_history
 from apflow.server.a2a.projection import (
+    TERMINAL,
     earlier_task,
     state_of,
     status_of,
     task_of,
     time_of,
 )
-from apflow.server.a2a.reading import current_task
+from apflow.server.a2a.reading import current_task, with_approvals
 
 DEFAULT_SIZE: Final = 50
 MAX_SIZE: Final = 100
@@ -181,10 +183,13 @@ async def _matching(
         query = TaskQuery(user_id=user_id, root_only=True, order=ORDER, limit=page, after=after)
         roots = await db.find(query)
         tallies = {} if filters.state is None else await db.tallies([each.id for each in roots])
+        asked = set[str]() if filters.state is None else {each.root_id for each in await open_approvals(db)}
         for root in roots:
             state = TaskState.TASK_STATE_UNSPECIFIED
             if filters.state is not None:
                 state = await _state(call, root, tallies.get(root.id))
+                if root.id in asked and state not in TERMINAL:
+                    state = TaskState.TASK_STATE_INPUT_REQUIRED
             if filters.takes(state, time_of(root)):
                 yield root
         if len(roots) < page:
@@ -206,13 +211,11 @@ async def _task(call: Call, execution: Execution, *, has_artifacts: bool) -> A2A
     if not execution.is_latest:
         return earlier_task(execution, has_artifacts=has_artifacts)
     if has_artifacts and (tasks := await db.tree(root.id)):
-        return task_of(execution, tasks)
+        return await with_approvals(call, execution, task_of(execution, tasks))
     state = await _state(call, root, (await db.tallies([root.id])).get(root.id))
-    return A2ATask(
-        id=execution.task_id,
-        context_id=execution.context_id,
-        status=status_of(execution, state, time_of(root)),
-    )
+    status = status_of(execution, state, time_of(root))
+    shown = A2ATask(id=execution.task_id, context_id=execution.context_id, status=status)
+    return await with_approvals(call, execution, shown)
 
 
 def _moment(execution: Execution) -> datetime | None:

@@ -69,7 +69,7 @@ def read_request(
     """
     if not message.parts and metadata.get("copy_execution") is not True:
         return _read_cancel(message, metadata)
-    contents = [each for each in map(_content, message.parts) if each not in EMPTY]
+    contents = contents_of(message)
     method = _text(metadata, "method") or _text(metadata, "skill_id")
     if method is not None and method not in FAMILIES:
         return _read_method(method, contents, metadata, is_executor)
@@ -87,6 +87,11 @@ def read_request(
         copy_children=_flag(metadata, "copy_children") if "copy_children" in metadata else None,
         options=_options(metadata),
     )
+
+
+def contents_of(message: Message) -> list[Json]:
+    """Return the JSON of the parts of a message that carry something."""
+    return [each for each in map(_content, message.parts) if each not in EMPTY]
 
 
 def metadata_of(message: Message, more: Mapping[str, Json]) -> dict[str, Json]:

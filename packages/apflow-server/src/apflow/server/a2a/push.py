@@ -29,6 +29,8 @@ EVENTS: Final = sorted(
     for each in (
         *FINAL,
         EventType.TREE_STARTED,
+        EventType.APPROVAL_REQUESTED,
+        EventType.APPROVAL_DECIDED,
         EventType.TASK_COMPLETED,
         EventType.TASK_FAILED,
         EventType.TASK_CANCELLED,

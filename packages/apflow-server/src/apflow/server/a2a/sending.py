@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import cast
 
 from a2a.types.a2a_pb2 import Message, Part, Role, SendMessageRequest, TaskState, TaskStatus
@@ -16,10 +17,12 @@ from a2a.utils.errors import (
 )
 from a2a.utils.proto_utils import validate_proto_required_fields
 
+from apflow.core.engine.approvals import open_approvals
 from apflow.core.errors import NotFoundError
 from apflow.core.extensions.registry import executor_is_known
 from apflow.core.model.task import Json, Task, utc_now
 from apflow.server.a2a import executions, push
+from apflow.server.a2a.approvals import chosen, read_decision
 from apflow.server.a2a.calls import Call, operate
 from apflow.server.a2a.card import MODES
 from apflow.server.a2a.executions import Execution
@@ -29,6 +32,7 @@ from apflow.server.a2a.message import (
     CancelRequest,
     OperationRequest,
     RunRequest,
+    contents_of,
     metadata_of,
     read_request,
 )
@@ -38,8 +42,15 @@ from apflow.server.a2a.values import data_part, read_value
 from apflow.server.http.api_error import TooManyRequestsError
 
 
-async def start(call: Call, params: SendMessageRequest) -> Execution | Message | A2ATask:
-    """Do what a message asks for. Return the execution that it starts, or what answers the message.
+@dataclass(frozen=True)
+class Continued:
+    """An execution that continues, because a message has decided what it asked."""
+
+    execution: Execution
+
+
+async def start(call: Call, params: SendMessageRequest) -> Execution | Continued | Message | A2ATask:
+    """Do what a message asks for. Return the execution that it starts or continues, or what answers it.
 
     A run for which the server has no room is a rejected task. It is not stored.
 
@@ -52,6 +63,9 @@ async def start(call: Call, params: SendMessageRequest) -> Execution | Message |
     message = params.message
     check_media_types(message)
     more = cast("dict[str, Json]", read_value(params.metadata))
+    asking = await _asking(call, message, more)
+    if asking is not None:
+        return await _decide(call, message, asking)
     request = read_request(message, metadata_of(message, more), executor_is_known)
     if isinstance(request, OperationRequest):
         return answer(message, await operate(call, request.name, request.parameters))
@@ -96,6 +110,45 @@ def check_media_types(message: Message) -> None:
             raise ContentTypeNotSupportedError(
                 f"Media type {part.media_type!r} is not supported. Send {' or '.join(MODES)}."
             )
+
+
+async def _asking(call: Call, message: Message, more: Mapping[str, Json]) -> Execution | None:
+    """Return the execution that a message names, if it waits for an approval that the message may decide.
+
+    A message without parts cancels, and one that names an operation calls it.
+    """
+    metadata = metadata_of(message, more)
+    if not message.task_id or not message.parts or metadata.get("method") or metadata.get("skill_id"):
+        return None
+    found = await executions.find(call.service, message.task_id, call.tenant)
+    if found is None or not found.is_latest:
+        return None
+    task = await current_task(call, found, has_artifacts=False)
+    return found if task.status.state == TaskState.TASK_STATE_INPUT_REQUIRED else None
+
+
+async def _decide(call: Call, message: Message, execution: Execution) -> Continued:
+    """Decide an approval as a message says.
+
+    Raises:
+        InvalidInputError: the message decides nothing, or it is not clear which of several approvals.
+        InvalidParamsError: the task is in another context.
+        ApiError: the caller may not decide, the answers break the form, or another one was first.
+    """
+    if message.context_id and message.context_id != execution.context_id:
+        raise InvalidParamsError(
+            f"Task {message.task_id} is in context {execution.context_id}, not in context "
+            f"{message.context_id}."
+        )
+    decision = read_decision(contents_of(message))
+    approvals = await open_approvals(call.service.db, execution.root.id)
+    parameters: dict[str, Json] = {"task_id": chosen(decision, approvals)}
+    parameters |= {name: decision[name] for name in ("answers", "reason") if name in decision}
+    if not decision["approved"]:
+        parameters.pop("answers", None)
+    await operate(call, "approvals.approve" if decision["approved"] else "approvals.reject", parameters)
+    await keep(call, execution, message)
+    return Continued(execution)
 
 
 def answer(message: Message, result: Json) -> Message:

@@ -21,6 +21,7 @@ from apflow.core.model.event import FINAL, EventType, TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task
 from apflow.core.model.tree import TreeSummary
+from apflow.server.a2a.approvals import event_status
 from apflow.server.a2a.executions import Execution
 from apflow.server.a2a.projection import (
     STATES,
@@ -41,7 +42,9 @@ REPORTED: Final = ENDED | {
     EventType.TASK_SKIPPED,
     EventType.RETRYING,
     EventType.PROGRESS,
+    EventType.APPROVAL_DECIDED,
 }
+CLOSING: Final = ENDED | {EventType.APPROVAL_DECIDED, EventType.TASK_RESET}  # after which no approval waits
 
 
 class Updates:
@@ -50,14 +53,18 @@ class Updates:
     Args:
         tasks: of the tree.
         is_new: whether the client knows nothing of their progress, instead of what they show.
+        asked: IDs of the tasks that wait for an approval.
     """
 
-    def __init__(self, execution: Execution, tasks: Sequence[Task], *, is_new: bool = False) -> None:
+    def __init__(
+        self, execution: Execution, tasks: Sequence[Task], *, is_new: bool = False, asked: Sequence[str] = ()
+    ) -> None:
         self._execution = execution
         self._names = {task.id: task.name for task in tasks}
         self._fractions = {task.id: 0.0 if is_new else task.fraction for task in tasks}
         self._texts: dict[str, str] = {}  # of models that are answering, by task ID
         self._held: TaskArtifactUpdateEvent | None = None
+        self._asked = set(asked)  # as long as one waits, the task requires input
 
     def of(self, event: TaskEvent) -> Iterator[Update]:
         """Yield the updates that an event makes."""
@@ -67,6 +74,9 @@ class Updates:
             yield _working_update(self._execution, event, {"status": str(TaskStatus.IN_PROGRESS)})
         elif event.type is EventType.TASK_CREATED:
             self._fractions.setdefault(event.task_id, 0.0)
+        elif event.type is EventType.APPROVAL_REQUESTED:
+            self._asked.add(event.task_id)
+            yield single_update(self._execution, event, len(self._fractions))
         elif event.type in REPORTED:
             yield from self._of_task(event)
 
@@ -80,7 +90,9 @@ class Updates:
             fraction = 0.0
         if fraction is not None:
             self._fractions[event.task_id] = fraction
-        yield _working_update(self._execution, event, self._state(event))
+        if event.type in CLOSING:
+            self._asked.discard(event.task_id)
+        yield _working_update(self._execution, event, self._state(event), is_asked=bool(self._asked))
 
     def _state(self, event: TaskEvent) -> dict[str, Json]:
         count = len(self._fractions)
@@ -137,6 +149,9 @@ def single_update(execution: Execution, event: TaskEvent, count: int) -> Update:
         return _final_update(execution, event, count)
     if event.type in ENDED:
         return _outcome_update(execution, event, event.key)
+    if event.type is EventType.APPROVAL_REQUESTED:
+        apflow = {"type": str(event.type), "task_id": event.task_id}
+        return status_update(execution, event_status(execution, event), apflow)
     return _working_update(execution, event, {"status": str(TaskStatus.IN_PROGRESS)})
 
 
@@ -154,8 +169,11 @@ def _outcome_update(execution: Execution, event: TaskEvent, name: str) -> TaskAr
     return artifact_update(execution, artifact)
 
 
-def _working_update(execution: Execution, event: TaskEvent, apflow: dict[str, Json]) -> TaskStatusUpdateEvent:
-    status = status_of(execution, TaskState.TASK_STATE_WORKING, event.timestamp)
+def _working_update(
+    execution: Execution, event: TaskEvent, apflow: dict[str, Json], *, is_asked: bool = False
+) -> TaskStatusUpdateEvent:
+    state = TaskState.TASK_STATE_INPUT_REQUIRED if is_asked else TaskState.TASK_STATE_WORKING
+    status = status_of(execution, state, event.timestamp)
     return status_update(execution, status, {"type": str(event.type), **apflow})
 
 

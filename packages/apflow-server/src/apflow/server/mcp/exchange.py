@@ -26,6 +26,14 @@ class Report(Protocol):
         ...
 
 
+class Elicit(Protocol):
+    """Asks the user of a client within a request."""
+
+    async def __call__(self, params: Mapping[str, Json]) -> dict[str, Json]:
+        """Send `elicitation/create` with these parameters, and return the result, as on the wire."""
+        ...
+
+
 @dataclass(frozen=True)
 class Exchange:
     """One request of a client."""
@@ -35,6 +43,8 @@ class Exchange:
     context: Any = None  # of the SDK
     # Extensions of the protocol that the client declares with the request; since 2026-07-28.
     extensions: frozenset[str] = frozenset()
+    can_elicit: bool = False  # the client declares that it asks its user
+    elicit: Elicit | None = None  # None: the protocol of the client has no requests within a request
 
 
 class ProtocolError(Exception):

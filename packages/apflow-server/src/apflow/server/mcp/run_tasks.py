@@ -21,9 +21,11 @@ from apflow.core.model.tree import tree_status
 from apflow.core.planning.run_start import has_unended_run
 from apflow.core.service.access import may_see
 from apflow.core.store.base import TaskStore
-from apflow.server.mcp.calls import Calls, events_of
+from apflow.server.http.api_error import ApiError
+from apflow.server.mcp.approvals import decide, open_for, requests_of
+from apflow.server.mcp.calls import Calls, error_text, events_of
 from apflow.server.mcp.changes import batched
-from apflow.server.mcp.exchange import Exchange
+from apflow.server.mcp.exchange import INVALID_PARAMS, Exchange, ProtocolError
 from apflow.server.mcp.runs import Runs, outcome_of
 from apflow.server.mcp.tool_results import result_of
 
@@ -107,7 +109,15 @@ class RunTasks:
         """Return the state of a task, with its result at the end; None where the caller has no such task."""
         calls = self._calls_of(exchange)
         found = await _find(calls, task_id)
-        return None if found is None else await _state(calls, task_id, found)
+        if found is None:
+            return None
+        state = await _state(calls, task_id, found)
+        asked = await _asked(calls, found) if exchange.can_elicit else []
+        if asked:
+            question = f"The run waits for an approval: {asked[0]['question']}"
+            state |= {"status": "input_required", "statusMessage": question}
+            state |= {"inputRequests": requests_of(asked)}
+        return state
 
     async def follow(self, exchange: Exchange, task_id: str) -> AsyncGenerator[dict[str, Json], None]:
         """Yield the state of a task, now and after changes, until it has ended or is there no longer."""
@@ -115,7 +125,9 @@ class RunTasks:
         found = await _find(calls, task_id)
         if found is None:
             return
-        shown = await _state(calls, task_id, found)
+        shown = await self.get(exchange, task_id)
+        if shown is None:
+            return
         yield shown
         if not found.is_running:
             return
@@ -132,9 +144,28 @@ class RunTasks:
                     return
 
     async def update(self, exchange: Exchange, task_id: str, responses: Mapping[str, Json]) -> bool:
-        """Return whether the caller has this task. Runs ask nothing, so responses belong to no request."""
-        del responses
-        return await _find(self._calls_of(exchange), task_id) is not None
+        """Decide the approvals that a run waits for, as responses to the requests of its task say.
+
+        Responses that belong to no request are ignored. Later states ask again for what was not decided.
+
+        Returns:
+            whether the caller has this task.
+
+        Raises:
+            ProtocolError: the answers break the form.
+        """
+        calls = self._calls_of(exchange)
+        found = await _find(calls, task_id)
+        if found is None:
+            return False
+        waiting = {str(each["task_id"]) for each in await _asked(calls, found)}
+        for key, response in responses.items():
+            if key in waiting and isinstance(response, dict):
+                try:
+                    await decide(calls, key, cast("dict[str, Json]", response))
+                except ApiError as error:
+                    raise ProtocolError(INVALID_PARAMS, error_text(error)) from error
+        return True
 
     async def cancel(self, exchange: Exchange, task_id: str) -> bool:
         """Cancel the run of a task if it has not ended; return whether the caller has this task."""
@@ -171,6 +202,11 @@ async def _find(calls: Calls, task_id: str) -> _Found | None:
     tree = await calls.service.db.tree(task.root_id)
     root = next((each for each in tree if each.id == task.root_id), None)
     return _Found(task, root, tree) if root is not None and may_see(calls.service, root.user_id) else None
+
+
+async def _asked(calls: Calls, found: _Found) -> list[dict[str, Json]]:
+    """Return the approvals that a run waits for, and that the caller may decide."""
+    return await open_for(calls, found.root.id) if found.is_running else []
 
 
 async def _state(calls: Calls, task_id: str, found: _Found) -> dict[str, Json]:

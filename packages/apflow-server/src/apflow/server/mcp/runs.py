@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.server.http.api_error import ApiError, Code, UnavailableError
+from apflow.server.mcp.approvals import Asking
 from apflow.server.mcp.calls import Calls, events_of
 from apflow.server.mcp.exchange import Report
 from apflow.server.mcp.tree_progress import TreeProgress
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 MIN_INTERVAL_SECONDS: Final = 0.25  # between two notifications of progress
 MAX_INTERVAL_SECONDS: Final = 3.0  # clients that wait for a sign of life reset their timeouts with each
 CANCEL_SECONDS: Final = 1.0  # that a request to cancel waits for the end of the run
+# Events after which other approvals may wait than before.
+LOOKING: Final = frozenset({"snapshot", "approval_requested", "approval_decided", "task_cancelled"})
 REASON: Final = "The MCP client cancelled the call."
 
 
@@ -30,16 +33,35 @@ class Runs:
         self._cancelling: set[asyncio.Task[None]] = set()
 
     async def run(
-        self, calls: Calls, arguments: Mapping[str, Json], report: Report | None
-    ) -> dict[str, Json]:
-        """Request a run by `tasks.execute`, wait for its end, and return the result as with `wait`.
+        self, calls: Calls, arguments: Mapping[str, Json], report: Report | None, asking: Asking
+    ) -> tuple[dict[str, Json], dict[str, Json] | None]:
+        """Request a run by `tasks.execute`, and wait for its end or until `asking` says so.
+
+        Returns:
+            the result of the request, and the result as with `wait`; None if the run has not ended.
 
         Raises:
             ApiError: the run cannot be requested or followed, or the server ends before it does.
         """
         async with self.requested(calls, arguments) as executed:
-            await _until_over(calls, executed["root_task_id"], report)
-        return await outcome_of(calls, executed)
+            is_over = await _until_over(calls, executed["root_task_id"], report, asking)
+        return executed, await outcome_of(calls, executed) if is_over else None
+
+    async def go_on(
+        self, calls: Calls, executed: Mapping[str, Json], report: Report | None, asking: Asking
+    ) -> dict[str, Json] | None:
+        """Wait again for the end of a run, or until `asking` says so; see `run`. Cancelling this cancels it.
+
+        Raises:
+            ApiError: the run cannot be followed, or the server ends before it does.
+        """
+        try:
+            is_over = await _until_over(calls, executed["root_task_id"], report, asking)
+        except asyncio.CancelledError:
+            if not calls.is_ending:
+                self._keep(_cancel(calls, executed["task_id"]))
+            raise
+        return await outcome_of(calls, executed) if is_over else None
 
     @asynccontextmanager
     async def requested(
@@ -112,9 +134,13 @@ async def _cancel(calls: Calls, task_id: str) -> None:
     await calls.call("tasks.cancel", {"task_ids": [task_id], "error_message": REASON})
 
 
-async def _until_over(calls: Calls, root_id: str, report: Report | None) -> None:
-    """Wait for the end of a run; raise `UnavailableError` where the server ends before."""
-    following = asyncio.create_task(_follow(calls, root_id, report), name="apflow:mcp:follow")
+async def _until_over(calls: Calls, root_id: str, report: Report | None, asking: Asking) -> bool:
+    """Wait for the end of a run, or until `asking` says so; return whether it has ended.
+
+    Raises:
+        UnavailableError: the server ends before.
+    """
+    following = asyncio.create_task(_follow(calls, root_id, report, asking), name="apflow:mcp:follow")
     ending = asyncio.create_task(calls.server_ends(), name="apflow:mcp:end")
     try:
         await asyncio.wait({following, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -122,14 +148,15 @@ async def _until_over(calls: Calls, root_id: str, report: Report | None) -> None
             raise UnavailableError(
                 f"The server ends before the run does. The run of {root_id} stays requested.", Code.LIMIT
             )
-        following.result()
+        return following.result()
     finally:
         following.cancel()
         ending.cancel()
+        asking.close()
 
 
-async def _follow(calls: Calls, root_id: str, report: Report | None) -> None:
-    """Follow the events of a tree to the final one, and report on them."""
+async def _follow(calls: Calls, root_id: str, report: Report | None, asking: Asking) -> bool:
+    """Follow the events of a tree to the final one, or until `asking` says so, and report on them."""
     progress, is_changed = TreeProgress(), asyncio.Event()
     reporting = (
         asyncio.create_task(_report(report, progress, is_changed), name="apflow:mcp:progress")
@@ -139,6 +166,8 @@ async def _follow(calls: Calls, root_id: str, report: Report | None) -> None:
     try:
         async with aclosing(events_of(calls, root_id)) as events:
             async for event in events:
+                if event["type"] in LOOKING and await asking.look(calls, root_id):
+                    return False
                 if reporting is not None:
                     progress.take(event)
                     is_changed.set()
@@ -148,6 +177,7 @@ async def _follow(calls: Calls, root_id: str, report: Report | None) -> None:
             await asyncio.wait({reporting})
     if report is not None:
         await report(*progress.next())
+    return True
 
 
 async def _report(report: Report, progress: TreeProgress, is_changed: asyncio.Event) -> None:

@@ -32,6 +32,7 @@ from apflow.server.mcp.exchange import (
     INTERNAL,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
+    Elicit,
     Exchange,
     Handler,
     ProtocolError,
@@ -384,10 +385,36 @@ def _extensions_of(context: Any, params: Mapping[str, Any] | None) -> frozenset[
     """Return the extensions that the client declares with a request."""
     if not _is_modern(context):
         return frozenset()
-    meta: dict[str, Any] = (params or {}).get("_meta") or {}
-    capabilities: dict[str, Any] = meta.get(CAPABILITIES) or {}
-    extensions: dict[str, Any] = capabilities.get("extensions") or {}
+    extensions: dict[str, Any] = _capabilities(params).get("extensions") or {}
     return frozenset(extensions)
+
+
+def _capabilities(params: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a client of the protocol since 2026-07-28 declares with a request."""
+    meta: dict[str, Any] = (params or {}).get("_meta") or {}
+    return meta.get(CAPABILITIES) or {}
+
+
+def _can_elicit(context: Any, params: Mapping[str, Any] | None) -> bool:
+    """Return whether the client declares that it asks its user by forms."""
+    if _is_modern(context):
+        declared = _capabilities(params).get("elicitation")
+    else:
+        client = context.session.client_params
+        found = None if client is None else client.capabilities.elicitation
+        declared = None if found is None else found.model_dump(exclude_none=True)
+    return declared is not None and (not declared or "form" in declared)  # {} is the form before 2025-11-25
+
+
+def _elicit(context: Any) -> Elicit:
+    """Return what asks the user of a client within a request."""
+    session = context.session
+    ask = session.elicit_form if hasattr(session, "elicit_form") else session.elicit
+
+    async def elicit(params: Mapping[str, Json]) -> dict[str, Json]:
+        return _plain(await ask(params["message"], params["requestedSchema"], context.request_id))
+
+    return elicit
 
 
 async def _call(
@@ -395,8 +422,14 @@ async def _call(
 ) -> Any:
     meta = cast("dict[str, Json]", params.get("_meta") or {})
     wants_progress = meta.get("progressToken") is not None
+    can_elicit = _can_elicit(context, params)
     exchange = Exchange(
-        context.request, report if wants_progress else None, context, _extensions_of(context, params)
+        context.request,
+        report if wants_progress else None,
+        context,
+        _extensions_of(context, params),
+        can_elicit,
+        _elicit(context) if can_elicit and not _is_modern(context) else None,
     )
     try:
         result = await handler(exchange, params)

@@ -7,6 +7,15 @@ from typing import Final, Protocol, cast
 
 from apflow.core.model.task import Json
 from apflow.server.http.api_error import ApiError, Code
+from apflow.server.mcp.approvals import (
+    Asking,
+    AskingByRequest,
+    AskingByResult,
+    AskingNobody,
+    decide,
+    executed_of,
+    open_for,
+)
 from apflow.server.mcp.calls import Calls, error_text
 from apflow.server.mcp.exchange import INVALID_PARAMS, Exchange, ProtocolError
 from apflow.server.mcp.paging import page_of
@@ -84,6 +93,10 @@ class Tools:
         if not self._selection.has(name):
             raise _unknown(name)
         try:
+            if params.get("requestState") is not None:
+                return await self._go_on(
+                    exchange, name, str(params["requestState"]), params.get("inputResponses") or {}
+                )
             tool = operation_tools().get(name)
             if tool is not None:
                 return await self._call_operation(exchange, tool, arguments)
@@ -129,7 +142,41 @@ class Tools:
         """
         if EXTENSION in exchange.extensions and calls.has_store and WEBHOOK not in arguments:
             return await self.run_tasks.start(calls, tool, arguments)
-        return result_of(tool, await self.runs.run(calls, arguments, exchange.report))
+        asking = _asking(exchange)
+        executed, outcome = await self.runs.run(calls, arguments, exchange.report, asking)
+        return _result(tool, executed, outcome, asking)
+
+    async def _go_on(
+        self, exchange: Exchange, tool: str, state: str, responses: Mapping[str, Json]
+    ) -> dict[str, Json]:
+        """Continue a call that has asked for approvals, with the responses of the client."""
+        calls, asking, executed = self._calls_of(exchange), _asking(exchange), executed_of(state)
+        root_id = executed["root_task_id"]
+        await calls.call("tasks.get", {"task_id": root_id})  # which the caller must be able to see
+        waiting = {str(each["task_id"]) for each in await open_for(calls, root_id)}
+        for task_id, response in responses.items():
+            if task_id in waiting and isinstance(response, dict):
+                given = cast("dict[str, Json]", response)
+                await decide(calls, task_id, given)
+                if given.get("action") not in ("accept", "decline") and isinstance(asking, AskingByResult):
+                    asking.dismiss(task_id)
+        outcome = await self.runs.go_on(calls, executed, exchange.report, asking)
+        return _result(tool, executed, outcome, asking)
+
+
+def _asking(exchange: Exchange) -> Asking:
+    """Return how the client of a request is asked for approvals."""
+    if not exchange.can_elicit:
+        return AskingNobody()
+    return AskingByResult() if exchange.elicit is None else AskingByRequest(exchange.elicit)
+
+
+def _result(
+    tool: str, executed: Mapping[str, Json], outcome: dict[str, Json] | None, asking: Asking
+) -> dict[str, Json]:
+    if outcome is None and isinstance(asking, AskingByResult):
+        return asking.result(executed)
+    return result_of(tool, outcome or {})
 
 
 async def _executor_of(calls: Calls, name: str) -> str | None:

@@ -32,10 +32,10 @@ from apflow.storage.duckdb.database import TRIM_EVERY, Database
 from apflow.storage.duckdb.export import export_database
 from apflow.storage.duckdb.failure import is_invalidated
 from apflow.storage.duckdb.large_values import JsonReader, ValueMissingError, full_texts
+from apflow.storage.duckdb.query_copy import SourceCopy
 from apflow.storage.duckdb.statements import READ_EVENTS, SEQUENCES, among
 from apflow.storage.duckdb.writer import Writer
 from apflow.storage.sql.columns import task_columns
-from apflow.storage.sql.logs import SqlLogStore
 from apflow.storage.sql.migrations import LATEST
 from apflow.storage.sql.pages import read_page
 from apflow.storage.sql.queries import (
@@ -48,6 +48,7 @@ from apflow.storage.sql.queries import (
     select_tree,
     tally_trees,
 )
+from apflow.storage.sql.query import SqlQueryStore
 from apflow.storage.sql.rows import task_rows
 
 T = TypeVar("T")
@@ -65,7 +66,7 @@ def create_store(url: str, settings: Settings) -> DuckDBStore:
     )
 
 
-class DuckDBStore(SqlLogStore):
+class DuckDBStore(SqlQueryStore):
     """A DuckDB file: `duckdb:///relative.duckdb`, `duckdb:////absolute.duckdb` or `duckdb:///:memory:`.
 
     One thread writes in batches. A few threads read, each from a snapshot, without waiting for the writer.
@@ -85,7 +86,11 @@ class DuckDBStore(SqlLogStore):
         self.url = f"duckdb:///{path or MEMORY}"
         self.file = path
         self.capabilities = Capabilities(
-            is_durable=path is not None, has_attempts=True, has_usage=True, has_custom_columns=True
+            is_durable=path is not None,
+            has_attempts=True,
+            has_usage=True,
+            has_sql=True,
+            has_custom_columns=True,
         )
         self._local = None if path is None else LocalServer(self, path)
         started = (lambda: None) if self._local is None else self._local.start
@@ -95,8 +100,10 @@ class DuckDBStore(SqlLogStore):
         self._writer = Writer(self._database, event_retention)
         self._group = GroupCommit(self._writer.commit, self.url)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"read {self.url}")
+        # Queries copy one after the other, and take no thread from other reads.
+        self._copies = ThreadPoolExecutor(1, thread_name_prefix=f"copy {self.url}")
         # Also runs if the store is never closed, and at the end of the process.
-        parts = (self._local, self._group, self._readers, self._writer, self._database)
+        parts = (self._local, self._group, self._readers, self._copies, self._writer, self._database)
         self._close = weakref.finalize(self, _close, *parts)
 
     async def get(self, ids: Sequence[str]) -> dict[str, Task]:
@@ -182,6 +189,7 @@ class DuckDBStore(SqlLogStore):
         self.is_closed = True
         if not self._group.guard.is_forked:
             self._readers.shutdown()
+            self._copies.shutdown()
         self._close()
 
     async def add_usage(self, entries: Sequence[UsageEntry]) -> None:
@@ -198,8 +206,16 @@ class DuckDBStore(SqlLogStore):
 
         return await self._read(read)
 
-    async def _read(self, read: Callable[[], T]) -> T:
-        """Run a read in a reader's thread."""
+    async def _copy_sources(self, names: Sequence[str], folder: Path) -> Mapping[str, Path]:
+        copy = SourceCopy(self._database, names, folder)
+        try:
+            return await self._read(copy.run, self._copies)
+        except asyncio.CancelledError:
+            await asyncio.to_thread(copy.stop)
+            raise
+
+    async def _read(self, read: Callable[[], T], pool: ThreadPoolExecutor | None = None) -> T:
+        """Run a read in a thread of a pool; None: that of the readers."""
         if self.is_closed:
             raise StoreError(f"The store {self.url} is closed.")
         self._group.guard.check()
@@ -208,13 +224,13 @@ class DuckDBStore(SqlLogStore):
         loop = asyncio.get_running_loop()
         try:
             try:
-                return await loop.run_in_executor(self._readers, self._reading, read)
+                return await loop.run_in_executor(pool or self._readers, self._reading, read)
             except duckdb.Error as error:
                 if not is_invalidated(error):
                     raise
                 # Caused by this read or by a concurrent write: repeat it in a new connection.
                 await self._group.run(self._writer.reopen_if_given_up)
-                return await loop.run_in_executor(self._readers, self._reading, read)
+                return await loop.run_in_executor(pool or self._readers, self._reading, read)
         except duckdb.Error as error:
             raise self._database.failed(error, "cannot be read") from error
 
@@ -273,6 +289,7 @@ def _close(
     local: LocalServer | None,
     group: GroupCommit,
     readers: ThreadPoolExecutor,
+    copies: ThreadPoolExecutor,
     writer: Writer,
     database: Database,
 ) -> None:
@@ -281,6 +298,7 @@ def _close(
     if local is not None:
         local.stop()
     group.close()
+    copies.shutdown(wait=False)
     readers.shutdown(wait=False)  # this may run in one of its threads, during garbage collection
     writer.close()
     database.close()

@@ -87,6 +87,11 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         f"CREATE INDEX apflow_usage_user ON {USAGE} (user_id)",
     ),
     migrations.MIGRATIONS[11],
+    (
+        *migrations.MIGRATIONS[12],
+        # Of the key alone: a column that changes at the end of every task would cost each of them an entry.
+        f"CREATE INDEX apflow_tasks_cache ON {TASKS} (cache_key) WHERE cache_key IS NOT NULL",
+    ),
 )
 LATEST = len(MIGRATIONS)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, TypeVar
 
 from apflow.core.errors import StoreError
@@ -26,11 +27,11 @@ from apflow.storage.postgres.bulk import export_database, load
 from apflow.storage.postgres.driver import Connection
 from apflow.storage.postgres.iothread import IoThread
 from apflow.storage.postgres.notices import Notices
+from apflow.storage.postgres.query_copy import copy_sources
 from apflow.storage.postgres.schema import LATEST
 from apflow.storage.postgres.server import Link, Links, Server
 from apflow.storage.postgres.statements import READ_EVENTS, RENEW, SIZE, TABLES, reserve, unowned
 from apflow.storage.postgres.writer import Writer
-from apflow.storage.sql.logs import SqlLogStore
 from apflow.storage.sql.pages import read_page
 from apflow.storage.sql.queries import (
     Statement,
@@ -42,6 +43,7 @@ from apflow.storage.sql.queries import (
     select_tree,
     tally_trees,
 )
+from apflow.storage.sql.query import SqlQueryStore
 from apflow.storage.sql.rows import task_rows
 from apflow.storage.sql.usage import addition_of
 
@@ -61,7 +63,7 @@ def create_store(url: str, settings: Settings) -> PostgresStore:
     )
 
 
-class PostgresStore(SqlLogStore):
+class PostgresStore(SqlQueryStore):
     """A PostgreSQL database: `postgresql://user:password@host:5432/database?sslmode=require`.
 
     One thread holds the connections; batches are written one after the other, and a few connections read.
@@ -77,7 +79,12 @@ class PostgresStore(SqlLogStore):
     """
 
     capabilities = Capabilities(
-        is_durable=True, is_shared=True, has_attempts=True, has_usage=True, has_custom_columns=True
+        is_durable=True,
+        is_shared=True,
+        has_attempts=True,
+        has_usage=True,
+        has_sql=True,
+        has_custom_columns=True,
     )
     tables_version = LATEST
 
@@ -205,6 +212,12 @@ class PostgresStore(SqlLogStore):
 
     async def _read_records(self, statement: Statement) -> Sequence[Sequence[Any]]:
         return await self._read(lambda connection: _fetch(connection, statement))
+
+    async def _copy_sources(self, names: Sequence[str], folder: Path) -> Mapping[str, Path]:
+        self._check_open()
+        files = {name: folder / f"{name}.csv" for name in names}
+        await self._io.run(_in_bulk(self._server, partial(copy_sources, files=files)))
+        return files
 
     async def _tasks(self, statement: Statement) -> list[Task]:
         """Read tasks, of the columns that they have at this moment."""

@@ -122,6 +122,9 @@ BASE: tuple[TaskColumn, ...] = (
     _json("child_trees", Kind.JSON),
     _text("label"),
     _json("tags", Kind.LIST),
+    _text("cached_from"),
+    _text("cache_key"),
+    _boolean("run_ignores_cache"),
 )
 
 

@@ -144,6 +144,12 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         "ALTER TABLE apflow_tasks ADD COLUMN label VARCHAR",
         "ALTER TABLE apflow_tasks ADD COLUMN tags VARCHAR",
     ),
+    # Results that other tasks may take. DuckDB reads the column faster than it would keep an index.
+    (
+        "ALTER TABLE apflow_tasks ADD COLUMN cached_from VARCHAR",
+        "ALTER TABLE apflow_tasks ADD COLUMN cache_key VARCHAR",
+        "ALTER TABLE apflow_tasks ADD COLUMN run_ignores_cache BOOLEAN DEFAULT FALSE",
+    ),
 )
 
 LATEST = len(MIGRATIONS)

@@ -50,7 +50,7 @@ def select_tasks(query: TaskQuery, among: Among = among_unnested) -> Statement:
         raise InvalidInputError(f"Tasks cannot be ordered by {query.order!r}; by {', '.join(ORDERS)}.")
     columns, falls = ORDERS[query.order]
     after = [] if query.after is None else [_follows(query.after, query.order)]
-    where, parameters = _where(query, among, after)
+    conditions, parameters = conditions_of(query, among, after)
     compared = [_compared(column, query.order) for column in columns]
     order = f"ORDER BY {', '.join(compared)}{' DESC' if falls else ''}, {', '.join(_TIES)}"
     page = ""
@@ -60,7 +60,7 @@ def select_tasks(query: TaskQuery, among: Among = among_unnested) -> Statement:
     if query.offset:
         parameters.append(query.offset)
         page += f" OFFSET ${len(parameters)}"
-    return Statement(f"SELECT {task_rows().selected} FROM {TASKS}{where} {order}{page}", parameters)
+    return Statement(f"SELECT {task_rows().selected} FROM {TASKS}{conditions} {order}{page}", parameters)
 
 
 def select_by_id(ids: Sequence[str], among: Among = among_unnested) -> Statement:
@@ -81,8 +81,8 @@ def select_tree(root_id: str) -> Statement:
 
 def count_tasks(query: TaskQuery, among: Among = among_unnested) -> Statement:
     """Return the statement that counts the tasks of a query by status."""
-    where, parameters = _where(query, among)
-    return Statement(f"SELECT status, count(*) FROM {TASKS}{where} GROUP BY status", parameters)
+    conditions, parameters = conditions_of(query, among)
+    return Statement(f"SELECT status, count(*) FROM {TASKS}{conditions} GROUP BY status", parameters)
 
 
 def tally_trees(root_ids: Sequence[str], among: Among = among_unnested) -> Statement:
@@ -106,7 +106,14 @@ def read_tallies(rows: Iterable[Sequence[Json]]) -> dict[str, TreeTally]:
     return found
 
 
-def _where(query: TaskQuery, among: Among, more: Sequence[tuple[Json, ...]] = ()) -> tuple[str, list[Json]]:
+def conditions_of(
+    query: TaskQuery, among: Among = among_unnested, more: Sequence[tuple[Json, ...]] = ()
+) -> tuple[str, list[Json]]:
+    """Return the WHERE clause of a query, empty if it has no condition, and the parameters of the clause.
+
+    Args:
+        more: further conditions that must hold: `?` for each parameter, then the parameters.
+    """
     terms: list[str] = []
     parameters: list[Json] = []
     for term, *values in chain(_terms(query, among), more):
@@ -123,7 +130,8 @@ def _terms(query: TaskQuery, among: Among) -> Iterator[tuple[Json, ...]]:
     if query.status is not None:
         statuses = _statuses(query.status)
         yield among("status", "?", len(statuses)), statuses
-    for name in ("user_id", "name", "root_id", "parent_id", "original_task_id"):
+    equal = ("user_id", "name", "root_id", "parent_id", "original_task_id", "executor", "cache_key")
+    for name in equal:
         value = getattr(query, name)
         if value is not None:
             yield (f"{name} = ?", value) if possible([value]) else ("FALSE",)
@@ -143,6 +151,8 @@ def _time_terms(query: TaskQuery) -> Iterator[tuple[Json, ...]]:
         yield "created_at > ?", naive(query.created_after)
     if query.created_before is not None:
         yield "created_at < ?", naive(query.created_before)
+    if query.completed_after is not None:
+        yield "completed_at > ?", naive(query.completed_after)
     if query.completed_before is not None:
         yield "completed_at < ?", naive(query.completed_before)
 

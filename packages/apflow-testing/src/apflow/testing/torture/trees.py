@@ -1,5 +1,7 @@
 """The trees of a campaign, made from a seed: chains and joins, groups, retries, failures, `once`."""
 
+from __future__ import annotations
+
 import random
 from typing import Any
 
@@ -14,7 +16,7 @@ def make(name: str, seed: str, count: int) -> Array:
     A task needs some of those before it. Only optional dependencies point to tasks that may fail, by design
     or because they run only once and were interrupted: so every other task must complete.
     """
-    dice = random.Random(seed)
+    dice = random.Random(seed)  # noqa: S311  a seed repeats it
     array: Array = [{"id": name, "name": name}]
     groups = [name]
     while len(array) < count:
@@ -71,4 +73,11 @@ def fails_always(task: dict[str, Any]) -> bool:
 
 def is_once(task: dict[str, Any]) -> bool:
     """Return whether its body may start at most once."""
-    return (task.get("policy") or {}).get("effect") == "once"
+    policy: dict[str, Any] = task.get("policy") or {}
+    return policy.get("effect") == "once"
+
+
+def needs_of(task: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the dependencies of a task."""
+    needs: list[dict[str, Any]] = task.get("dependencies", [])
+    return needs

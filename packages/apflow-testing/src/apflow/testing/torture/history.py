@@ -3,6 +3,8 @@
 A line is handed to the operating system before the worker continues, so no kill can take it back.
 """
 
+from __future__ import annotations
+
 import json
 import os
 from pathlib import Path
@@ -20,14 +22,17 @@ class History:
         self._pipe = pipe
 
     def append(self, kind: str, **facts: Any) -> None:
+        """Write a line."""
         line = json.dumps({"kind": kind, "life": self._life, **facts})
         os.write(self._file, f"{line}\n".encode())
         if self._pipe >= 0:
             os.write(self._pipe, b".")
 
     def close(self) -> None:
+        """Close the file."""
         os.close(self._file)
 
 
 def read(path: Path) -> list[Line]:
+    """Return the lines of a history."""
     return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,5 +1,7 @@
 """Workers and a submitter as processes, what is done to them, and what they leave."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os
@@ -7,24 +9,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from faultkit.history import History, Line
-
 from apflow.core import create_session
 from apflow.core.model.task import to_json
 from apflow.core.store.base import TaskQuery, TaskStore
-from clusterkit.checks import Evidence
-from clusterkit.trees import Array
+from apflow.testing.torture.checks import RESTART, Evidence
+from apflow.testing.torture.history import History, Line
+from apflow.testing.torture.trees import Array
 
 TIMEOUT_SECONDS = 120.0  # seconds for anything to happen
 POLL_INTERVAL_SECONDS = 0.01  # seconds between looks at the history
 READY = "SIGTERM or Ctrl-C ends this"  # is printed by a worker that handles signals
-HERE = Path(__file__).parents[1]
 
 
 class Cluster:
@@ -32,6 +32,8 @@ class Cluster:
 
     Args:
         url: of the database, for the workers and the submitter; perhaps through a proxy.
+        lease: seconds.
+        restart: seconds beyond the lease, within which work must continue after a kill.
         modules: that the workers import beside the executors.
         environment: more variables of all processes.
     """
@@ -42,11 +44,12 @@ class Cluster:
         url: str,
         *,
         lease: float = 2.0,
+        restart: float = RESTART,
         modules: Sequence[str] = (),
         environment: dict[str, str] | None = None,
     ) -> None:
-        self.folder, self.url, self.lease = folder, url, lease
-        self.modules = ["clusterkit.executors", *modules]
+        self.folder, self.url, self.lease, self.restart = folder, url, lease, restart
+        self.modules = ["apflow.testing.torture.executors", *modules]
         self.workers: dict[int, subprocess.Popen[bytes]] = {}  # those that should live, by slot
         self.arrays: dict[str, Array] = {}  # what was given to be submitted, by key
         self.kills = 0
@@ -130,20 +133,26 @@ class Cluster:
             self._submitter = None
 
     def end(self) -> None:
-        """Kill whatever is left."""
+        """Kill whatever is left, and close the history."""
+        self.kill_all()
+        self._log.close()
+        self._own.close()
+
+    def kill_all(self) -> None:
+        """Kill all processes."""
         for each in self._started:
             each.kill()
             each.wait()
             if each.stdin is not None:
-                each.stdin.close()
-        self._log.close()
-        self._own.close()
+                with suppress(BrokenPipeError):
+                    each.stdin.close()
 
     def wait_until_ready(self, slot: int) -> None:
         """Wait until a worker handles signals."""
         until = time.monotonic() + TIMEOUT_SECONDS
         while not self._is_ready(self.workers[slot]):
-            assert time.monotonic() < until, self.log()
+            if time.monotonic() >= until:
+                raise AssertionError(f"A worker does not start.\n{self.log()}")
             self.start_again()
             time.sleep(POLL_INTERVAL_SECONDS)
 
@@ -162,10 +171,11 @@ class Cluster:
         return process
 
     def environment(self) -> dict[str, str]:
+        """Return the variables of all processes."""
         plain = {name: value for name, value in os.environ.items() if not name.startswith("APFLOW_")}
         plain.pop("DATABASE_URL", None)
         return plain | {
-            "PYTHONPATH": str(HERE),
+            "PYTHONPATH": os.pathsep.join(each for each in sys.path if each),
             "TMPDIR": str(self.temporary),
             "HOME": str(self.folder),
             "FAULTS_HISTORY": str(self._history),
@@ -187,20 +197,22 @@ class Cluster:
         if self._submitter is None:
             self._submitter = self.start_submitter()
         stdin: IO[bytes] | None = self._submitter.stdin
-        assert stdin is not None
+        if stdin is None:
+            raise AssertionError("The submitter has no standard input.")
         stdin.write(f"{json.dumps([key, str(self._write(key, array))])}\n".encode())
         stdin.flush()
 
     def start_submitter(self, *modules: str) -> subprocess.Popen[bytes]:
         """Start a submitter that imports these modules."""
         self._submitter = self._start(
-            [sys.executable, "-m", "clusterkit.submitter", *modules], stdin=subprocess.PIPE
+            [sys.executable, "-m", "apflow.testing.torture.submitter", *modules], stdin=subprocess.PIPE
         )
         return self._submitter
 
     def kill_submitter(self) -> None:
         """Kill the submitter with SIGKILL."""
-        assert self._submitter is not None
+        if self._submitter is None:
+            raise AssertionError("There is no submitter.")
         self._submitter.kill()
         self._submitter.wait(TIMEOUT_SECONDS)
         self._submitter = None
@@ -221,7 +233,8 @@ class Cluster:
             )
             if done.returncode == 0:
                 break
-            assert time.monotonic() < until, done.stderr.decode()
+            if time.monotonic() >= until:
+                raise AssertionError(f"{key} was not acknowledged.\n{done.stderr.decode()}")
         self.note("acknowledged", key=key, root_id=json.loads(done.stdout)["root_task_id"])
 
     def _write(self, key: str, array: Array) -> Path:
@@ -289,6 +302,7 @@ class Cluster:
         return {slot: worker.pid for slot, worker in self.workers.items()}
 
     def slot_of(self, pid: int) -> int:
+        """Return the slot of the worker with a process id."""
         return next(slot for slot, worker in self.workers.items() if worker.pid == pid)
 
     def evidence(self, url: str, left: Sequence[str] = ()) -> Evidence:
@@ -302,12 +316,13 @@ class Cluster:
             tasks=tasks,
             events=events,
             lease=self.lease,
+            restart=self.restart,
             left=[*running, *files, *self._codes, *left],
         )
 
 
 @contextmanager
-def a_cluster(folder: Path, url: str, **more: Any) -> Iterator[Cluster]:
+def a_cluster(folder: Path, url: str, **more: Any) -> Generator[Cluster]:
     """Make a cluster without workers, and stop all of it at the end."""
     cluster = Cluster(folder, url, **more)
     try:

@@ -1,23 +1,24 @@
 """What must hold when faults have stopped and all trees were waited for. Pure: reads what was collected."""
 
+from __future__ import annotations
+
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
-
-from faultkit.history import Line
+from typing import Any, cast
 
 from apflow.core.model.event import FINAL
 from apflow.core.model.status import TERMINAL
-from clusterkit.trees import Array, fails_always, is_once, may_fail
+from apflow.testing.torture.history import Line
+from apflow.testing.torture.trees import Array, fails_always, is_once, may_fail, needs_of
 
 ENDS = {"task_completed": "completed", "task_failed": "failed", "task_cancelled": "cancelled"}
 CRASHES = ("killed", "frozen", "server")
 DISTURBANCES = (*CRASHES, "drained")
 AROUND = 15.0  # seconds: a disturbance explains what happens until so much later
-RESTART = 2.0  # seconds beyond the lease, within which work continues after a kill
+RESTART = 2.0  # seconds: of a machine with enough free processors
 
 
 @dataclass
@@ -29,9 +30,11 @@ class Evidence:
     tasks: dict[str, dict[str, Any]]
     events: dict[str, list[dict[str, Any]]]  # by root
     lease: float  # seconds
+    restart: float = RESTART  # seconds beyond the lease, within which work continues after a kill
     left: Sequence[str] = ()  # processes, connections, files that outlived their owners
 
     def lines(self, *kinds: str) -> list[Line]:
+        """Return the lines of the history of these kinds, in order."""
         return [line for line in self.history if line["kind"] in kinds]
 
     @cached_property
@@ -51,11 +54,9 @@ class Evidence:
         found: dict[str, dict[str, Any]] = {}
         for key in self.acknowledged:
             for task in self.arrays[key]:
-                needs = [
-                    need | {"id": self.ids.get(need["id"], need["id"])}
-                    for need in task.get("dependencies", [])
-                ]
-                found[self.ids.get(task["id"], task["id"])] = task | {"dependencies": needs}
+                needs = [need | {"id": self.ids.get(need["id"], need["id"])} for need in needs_of(task)]
+                task_id: str = task["id"]
+                found[self.ids.get(task_id, task_id)] = task | {"dependencies": needs}
         return found
 
     @cached_property
@@ -69,6 +70,7 @@ class Evidence:
         return _by_task([event for events in self.events.values() for event in events])
 
     def events_of(self, task_id: str, *types: str) -> list[dict[str, Any]]:
+        """Return the stored events of a task of these types, in order."""
         return [event for event in self.stored.get(task_id, []) if event["type"] in types]
 
     def is_disturbed(self, pids: set[int], begin: float, end: float, *kinds: str) -> bool:
@@ -90,6 +92,7 @@ def faults(evidence: Evidence) -> dict[str, list[str]]:
 
 
 def nothing_acknowledged_is_lost(evidence: Evidence) -> Iterator[str]:
+    """Each task of each acknowledged tree is stored."""
     for key, root_id in evidence.acknowledged.items():
         missing = [task["id"] for task in evidence.arrays[key] if task["id"] not in evidence.ids]
         if missing or root_id not in evidence.tasks:
@@ -97,6 +100,7 @@ def nothing_acknowledged_is_lost(evidence: Evidence) -> Iterator[str]:
 
 
 def nothing_is_submitted_twice(evidence: Evidence) -> Iterator[str]:
+    """A tree that is submitted again with the same key is stored once."""
     roots = [task for task in evidence.tasks.values() if task["id"] == task["root_id"]]
     for name, count in Counter(root["name"] for root in roots).items():
         if count > 1:
@@ -104,6 +108,7 @@ def nothing_is_submitted_twice(evidence: Evidence) -> Iterator[str]:
 
 
 def everything_ends(evidence: Evidence) -> Iterator[str]:
+    """Each task of each acknowledged tree has ended, and each run has one last event."""
     for task in evidence.tasks.values():
         if task["root_id"] not in evidence.acknowledged.values():
             continue  # its submitter got no answer
@@ -118,11 +123,13 @@ def everything_ends(evidence: Evidence) -> Iterator[str]:
 
 
 def what_can_complete_completes(evidence: Evidence) -> Iterator[str]:
+    """Each task that does not fail by design has completed, unless a fault ended a task that runs once."""
     for task_id, asked in evidence.asked.items():
         task = evidence.tasks.get(task_id)
         if task is None or "schemas" not in asked or task["status"] == "completed":
             continue
-        error_type = (task["result"] or {}).get("error_type")
+        result: dict[str, Any] = task["result"] or {}
+        error_type = result.get("error_type")
         if not may_fail(asked):
             yield f"{task_id} is {task['status']}: {task['error']}"
         elif fails_always(asked) and error_type != "RuntimeError":
@@ -132,6 +139,7 @@ def what_can_complete_completes(evidence: Evidence) -> Iterator[str]:
 
 
 def each_ends_once(evidence: Evidence) -> Iterator[str]:
+    """Each task has one event of its end, which agrees with its row."""
     for task_id, task in evidence.tasks.items():
         ends = evidence.events_of(task_id, *ENDS)
         if task["status"] in TERMINAL and len(ends) != 1:
@@ -143,32 +151,37 @@ def each_ends_once(evidence: Evidence) -> Iterator[str]:
 def what_is_stored_is_its_owners(evidence: Evidence) -> Iterator[str]:
     """A late writer changes nothing: a result is of the process that the task belonged to at its end."""
     for task_id, task in evidence.tasks.items():
-        result = task["result"]
-        if isinstance(result, dict) and result.get("owner", task["owner"]) != task["owner"]:
+        if not isinstance(task["result"], dict):
+            continue
+        result = cast("dict[str, Any]", task["result"])
+        if result.get("owner", task["owner"]) != task["owner"]:
             yield f"{task_id} was started by {task['owner']} and completed by {result['owner']}"
 
 
 def bodies_start_after_what_they_need(evidence: Evidence) -> Iterator[str]:
+    """No task starts before the tasks that it needs have completed."""
     succeeded: set[str] = set()
     for line in evidence.lines("started", "ended"):
         if line["kind"] == "ended":
             succeeded |= set() if line["fails"] else {line["task_id"]}
             continue
-        for need in evidence.asked.get(line["task_id"], {}).get("dependencies", []):
+        for need in needs_of(evidence.asked.get(line["task_id"], {})):
             if need["required"] and need["id"] not in succeeded:
                 yield f"{line['task_id']} started before {need['id']} had completed"
 
 
 def starts_follow_stored_ends(evidence: Evidence) -> Iterator[str]:
+    """No start is stored before the end of what the task needs."""
     for task_id, asked in evidence.asked.items():
         begun = evidence.events_of(task_id, "task_started")
-        for need in asked.get("dependencies", []) if begun else []:
+        for need in needs_of(asked) if begun else []:
             ends = evidence.events_of(need["id"], *ENDS)
             if not ends or ends[0]["sequence"] > begun[0]["sequence"]:
                 yield f"{task_id} was started before the end of {need['id']} was stored"
 
 
 def bodies_start_after_their_stored_start(evidence: Evidence) -> Iterator[str]:
+    """No code runs before the start of its attempt is stored."""
     for task_id, lines in evidence.starts.items():
         stored = evidence.events_of(task_id, "task_started", "retrying")
         if len(lines) > len(stored):
@@ -176,6 +189,7 @@ def bodies_start_after_their_stored_start(evidence: Evidence) -> Iterator[str]:
 
 
 def once_means_at_most_once(evidence: Evidence) -> Iterator[str]:
+    """A task that may run once starts at most once."""
     for task_id, lines in evidence.starts.items():
         often = Counter(line["generation"] for line in lines).most_common(1)[0][1]
         if task_id in evidence.asked and is_once(evidence.asked[task_id]) and often > 1:
@@ -207,12 +221,14 @@ def work_that_was_lost_is_ended(evidence: Evidence) -> Iterator[str]:
 
 
 def a_drain_interrupts_nothing(evidence: Evidence) -> Iterator[str]:
+    """A worker that is asked to end interrupts no task for good."""
     for task_id, task in evidence.tasks.items():
         if task["interruptions"] and not evidence.lines(*CRASHES):
             yield f"{task_id} counts {task['interruptions']} interruptions; no process died"
 
 
 def numbers_have_no_gaps(evidence: Evidence) -> Iterator[str]:
+    """The events of each tree are numbered without gaps."""
     for root_id, events in evidence.events.items():
         numbers = [event["sequence"] for event in events]
         if numbers != list(range(1, len(events) + 1)):
@@ -222,22 +238,26 @@ def numbers_have_no_gaps(evidence: Evidence) -> Iterator[str]:
 
 
 def what_is_told_is_stored(evidence: Evidence) -> Iterator[str]:
+    """Each event that a subscriber received is stored."""
     for line in evidence.lines("told"):
-        events = evidence.events.get(line["root_id"], [])
-        at = line["sequence"] - 1
-        found = events[at] if 0 <= at < len(events) else {"type": None, "task_id": None}
+        events = evidence.events.get(line["root_id"], list[dict[str, Any]]())
+        at: int = line["sequence"] - 1
+        missing: dict[str, Any] = {"type": None, "task_id": None}
+        found = events[at] if 0 <= at < len(events) else missing
         if (found["type"], found["task_id"]) != (line["type"], line["task_id"]):
             stored = f"stored is {found['type']} of {found['task_id']}"
             yield f"{line['task_id']}: {line['type']} was published as {line['sequence']}; {stored}"
 
 
 def work_goes_on_after_a_kill(evidence: Evidence) -> Iterator[str]:
+    """Other workers continue the trees of a killed worker soon after its lease has ended."""
     for root_id, seconds in restarts(evidence):
-        if seconds > evidence.lease + RESTART:
+        if seconds > evidence.lease + evidence.restart:
             yield f"{root_id} continued {seconds:.2f} s after its worker was killed"
 
 
 def nothing_is_left(evidence: Evidence) -> Iterator[str]:
+    """No process, connection or temporary file outlives the campaign."""
     yield from evidence.left
 
 

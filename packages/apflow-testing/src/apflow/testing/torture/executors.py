@@ -1,16 +1,17 @@
-"""What the workers run (`--import clusterkit.executors`): bodies that write down each start and each end.
+"""What the workers run: bodies that write down each start and each end.
 
-The history is a file outside the store: one line for each start and end, handed to the operating system
-before the body continues.
+A worker imports this module (`--import`). The history is a file outside the store: one line for each start
+and end, handed to the operating system before the body continues.
 """
+
+from __future__ import annotations
 
 import asyncio
 import os
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
-
-from faultkit.history import History
 
 from apflow.core import BaseTask, executor_register, get_default_session, register_task_tree_hook
 from apflow.core.engine.active_runs import owner_id
@@ -19,12 +20,14 @@ from apflow.core.events.bus import bus_of
 from apflow.core.events.subscription import Subscription
 from apflow.core.model.event import LIVE
 from apflow.core.model.task import Task
+from apflow.testing.torture.history import History
 
-history = History(os.environ["FAULTS_HISTORY"], os.getpid())
+history = History(Path(os.environ["FAULTS_HISTORY"]), os.getpid())
 _watchers: set[asyncio.Task[None]] = set()
 
 
 def note(kind: str, **facts: Any) -> None:
+    """Write a line into the history."""
     history.append(kind, time=time.monotonic(), **facts)
 
 
@@ -36,8 +39,9 @@ class Noted(BaseTask):
     description = "Writes down when it starts and ends"
 
     async def execute(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Write down the start, take the time, and write down the end."""
         generation = int(str(self.idempotency_key).rpartition(":")[2])
-        facts = {"task_id": self.task_id, "root_id": self.root_task_id}
+        facts: dict[str, Any] = {"task_id": self.task_id, "root_id": self.root_task_id}
         facts |= {"generation": generation, "attempt": self.attempts}
         note("started", **facts)
         await asyncio.sleep(inputs.get("seconds", 0.0))
@@ -72,6 +76,7 @@ register_task_tree_hook("on_tree_started", watch)
 
 
 async def ended(root: Task, _: Any) -> None:
+    """Write down that a tree has ended."""
     note("tree_ended", root_id=root.id)
 
 

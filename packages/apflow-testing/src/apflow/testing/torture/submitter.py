@@ -3,6 +3,8 @@
 Where the store fails, the same is submitted again with the same key, until it is acknowledged.
 """
 
+from __future__ import annotations
+
 import asyncio
 import importlib
 import json
@@ -11,17 +13,17 @@ import sys
 import time
 from pathlib import Path
 
-from faultkit.history import History
-
 from apflow.core import create_session
 from apflow.core.errors import ApflowError
 from apflow.core.service.task_service import TaskService
-from clusterkit.trees import Array
+from apflow.testing.torture.history import History
+from apflow.testing.torture.trees import Array
 
 REST = 0.2  # seconds between two attempts
 
 
 async def submit(service: TaskService, key: str, array: Array, history: History) -> None:
+    """Submit a tree until it is acknowledged."""
     while True:
         try:
             root = await service.submit(array, idempotency_key=key)
@@ -34,6 +36,7 @@ async def submit(service: TaskService, key: str, array: Array, history: History)
 
 
 async def main() -> None:
+    """Submit each tree whose key and file standard input names."""
     history = History(Path(os.environ["FAULTS_HISTORY"]), os.getpid())
     async with create_session() as db:
         while line := await asyncio.to_thread(sys.stdin.readline):
@@ -42,7 +45,9 @@ async def main() -> None:
 
 
 def read(file: str) -> Array:
-    return json.loads(Path(file).read_text())
+    """Return the tree of a file."""
+    array: Array = json.loads(Path(file).read_text())
+    return array
 
 
 if __name__ == "__main__":

@@ -1,0 +1,82 @@
+"""Refuses tasks that are not within `APFLOW_ALLOWED_CAPABILITIES`: early for whole trees, and at each call.
+
+What is refused early is what the tasks themselves say. At the call, everything is known, whatever wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import cast
+
+from apflow.core.authoring.array_validation import place_of
+from apflow.core.errors import CapabilityRefusedError
+from apflow.core.extensions.registry import executor_is_known
+from apflow.core.model.for_each import has_for_each
+from apflow.core.model.status import TERMINAL
+from apflow.core.model.task import Json, Task
+from apflow.core.permissions.capability_policy import capability_policy
+from apflow.core.planning.capabilities import Use, refusals, uses_in, uses_of
+from apflow.core.planning.fan_out import templates_within
+from apflow.core.planning.plan import choose_executor
+from apflow.core.settings import Settings
+
+
+def check_tree(tasks: Sequence[Task]) -> None:
+    """Check the tasks of a tree before they are stored or submitted.
+
+    Raises:
+        CapabilityRefusedError: a task names what is not allowed; `violations` lists all of it.
+    """
+    found = capability_faults(tasks)
+    if found:
+        raise CapabilityRefusedError("The tasks are refused", found)
+
+
+def capability_faults(tasks: Sequence[Task]) -> list[str]:
+    """Return what tasks name that is not allowed, each with its place, such as "tasks[2] ('fetch'): ..."."""
+    policy = capability_policy()
+    if policy is None:
+        return []
+    return [
+        f"{place_of(index, task.name)}: {fault}"
+        for index, task in enumerate(tasks)
+        if task.status not in TERMINAL
+        for each in _called(task)
+        for fault in refusals(uses_of(_with_executor(each)), task.key, policy)
+    ]
+
+
+def check_executor(task: Task, settings: Settings) -> None:
+    """Check that a task may use its executor.
+
+    Raises:
+        CapabilityRefusedError: it is not allowed.
+    """
+    _check(task, [Use("executors", str(task.executor), "executor")], settings)
+
+
+def check_values(task: Task, values: Json, written: Json, place: str, settings: Settings) -> None:
+    """Check what an executor is about to get; see `uses_in`.
+
+    Raises:
+        CapabilityRefusedError: the values name what is not allowed.
+    """
+    uses = uses_in(cast("dict[str, Json]", values), cast("dict[str, Json]", written), place)
+    _check(task, uses, settings)
+
+
+def _check(task: Task, uses: Iterable[Use], settings: Settings) -> None:
+    policy = capability_policy(settings)
+    found = [] if policy is None else list(refusals(uses, task.key, policy))
+    if found:
+        raise CapabilityRefusedError(f"Task {task.key!r} is refused", found)
+
+
+def _called(task: Task) -> list[Task]:
+    """Return the tasks for which an executor is called: the task, or those that it has for each item."""
+    return [each for each in [task, *templates_within([task])] if not has_for_each(each)]
+
+
+def _with_executor(task: Task) -> Task:
+    return task if task.executor else replace(task, executor=choose_executor(task, executor_is_known))

@@ -1,0 +1,65 @@
+"""`apflow torture` runs the campaign on a new database beside that of a user, and gives a verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apflow.testing.postgres import a_database, run_sql
+from apflow.testing.postgresserver import Server
+from apflow.testing.torture.place import own_place
+
+
+def tortured(folder: Path, url: str, *options: str) -> tuple[dict[str, Any], str]:
+    """Run the command, and return its verdict and what it said meanwhile."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("APFLOW_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "apflow.cli", "torture", "--json", *options],
+        cwd=folder,
+        env=kept | {"APFLOW_DATABASE_URL": url, "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    return json.loads(done.stdout), done.stderr
+
+
+def test_a_campaign_on_duckdb_gives_a_verdict_and_leaves_nothing(tmp_path: Path):
+    url = f"duckdb:///{tmp_path / 'tasks.duckdb'}"
+    verdict, notes = tortured(tmp_path, url, "--minutes", "0.1", "--size", "20", "--seed", "7")
+    assert verdict["is_good"], verdict
+    assert verdict["kills"] + verdict["suspensions"] + verdict["stops"] > 0
+    assert verdict["trees"] >= 5
+    assert len(verdict["rules"]) == 17
+    assert "seed 7" in notes
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.faults
+def test_a_campaign_on_postgresql_gives_a_verdict_and_drops_its_schema(server: Server, tmp_path: Path):
+    with a_database(server.url()) as url:
+        verdict, _ = tortured(tmp_path, url, "--minutes", "0.5", "--size", "50", "--workers", "3")
+        assert verdict["is_good"], verdict
+        assert verdict["kills"] > 0
+        assert run_sql(url, "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'apflow_%'") == [(0,)]
+
+
+def test_a_campaign_has_a_new_schema_and_drops_it(server: Server):
+    with a_database(server.url()) as url:
+        run_sql(url, "CREATE TABLE apflow_tasks (id INTEGER)", "INSERT INTO apflow_tasks VALUES (7)")
+        schemas = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'apflow_torture_%'"
+        with own_place(url) as place:
+            assert place.is_shared
+            run_sql(place.url, "CREATE TABLE apflow_tasks (id INTEGER)")
+            assert run_sql(place.url, "SELECT count(*) FROM apflow_tasks") == [(0,)]
+            assert run_sql(url, schemas) == [(1,)]
+        assert run_sql(url, schemas) == [(0,)]
+        assert run_sql(url, "SELECT id FROM apflow_tasks") == [(7,)]
