@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +34,28 @@ def tortured(folder: Path, url: str, *options: str) -> tuple[dict[str, Any], str
     return json.loads(done.stdout), done.stderr
 
 
-def test_a_campaign_on_duckdb_gives_a_verdict_and_leaves_nothing(tmp_path: Path):
-    url = f"duckdb:///{tmp_path / 'tasks.duckdb'}"
-    verdict, notes = tortured(tmp_path, url, "--minutes", "0.1", "--size", "20", "--seed", "7")
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty directory, also for sockets: the paths of pytest may be too long for them."""
+    with tempfile.TemporaryDirectory(prefix="apflow-") as made:
+        yield Path(made)
+
+
+def test_a_campaign_on_duckdb_gives_a_verdict_and_leaves_nothing(folder: Path):
+    url = f"duckdb:///{folder / 'tasks.duckdb'}"
+    verdict, notes = tortured(folder, url, "--minutes", "0.1", "--size", "20", "--seed", "7")
     assert verdict["is_good"], verdict
     assert verdict["kills"] + verdict["suspensions"] + verdict["stops"] > 0
     assert verdict["trees"] >= 5
     assert len(verdict["rules"]) == 17
     assert "seed 7" in notes
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.faults
-def test_a_campaign_on_postgresql_gives_a_verdict_and_drops_its_schema(server: Server, tmp_path: Path):
+def test_a_campaign_on_postgresql_gives_a_verdict_and_drops_its_schema(server: Server, folder: Path):
     with a_database(server.url()) as url:
-        verdict, _ = tortured(tmp_path, url, "--minutes", "0.5", "--size", "50", "--workers", "3")
+        verdict, _ = tortured(folder, url, "--minutes", "0.5", "--size", "50", "--workers", "3")
         assert verdict["is_good"], verdict
         assert verdict["kills"] > 0
         assert run_sql(url, "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'apflow_%'") == [(0,)]

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 from terminals import Terminal
+
+from apflow.cli.display.live import shown
+from apflow.core import MemoryStore
+from apflow.core.service.task_service import TaskService
 
 ADD = {"name": "sum", "schemas": {"method": "add"}, "inputs": {"a": 1}}
 
@@ -94,3 +100,25 @@ def test_a_terminal_is_not_flooded(apflow):
     assert "--output FILE" in terminal.plain
     assert len(terminal.screen) < 40
     assert len(apflow("tasks", "tree", "all").stdout.splitlines()) == 211
+
+
+class SlowToWatch(TaskService):
+    """A service whose events come late, as on a busy machine."""
+
+    is_watched = False
+
+    async def watch(self, task_id: str, after: int | None = None) -> AsyncGenerator[dict[str, Any]]:
+        await asyncio.sleep(0.05)
+        async for event in super().watch(task_id, after):
+            self.is_watched = True
+            yield event
+
+
+async def test_a_tree_runs_when_it_is_watched_so_that_no_message_is_missed():
+    service = SlowToWatch(MemoryStore())
+    root = await service.create([{"name": "a"}])
+
+    async def work() -> bool:
+        return service.is_watched
+
+    assert await shown(service, await service.tree(root["id"]), work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from apflow.core.service.task_service import TaskService
 Answer = TypeVar("Answer")
 
 INTERVAL = 0.1  # seconds between two pictures
+FIRST_EVENT = 5.0  # seconds to wait for the first event of a tree, before the work starts in any case
 MARKS = {"pending": "·", "completed": "✓", "failed": "✗", "cancelled": "■", "skipped": "»"}
 
 
@@ -32,8 +33,15 @@ def is_wanted() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
-async def shown(service: TaskService, root: Mapping[str, Json], work: Awaitable[Answer]) -> Answer:
-    """Do the work that runs a tree, and show the tree meanwhile."""
+async def shown(
+    service: TaskService, root: Mapping[str, Json], work: Callable[[], Awaitable[Answer]]
+) -> Answer:
+    """Do the work that runs a tree, and show the tree meanwhile.
+
+    Args:
+        work: starts the work. It is called when the tree is watched: messages of tasks are not stored.
+    """
+    is_watched = asyncio.Event()
     picture = _Picture(View(root), Console(stderr=True))
     # If standard output is the same terminal, the final result replaces the live view.
     is_transient = sys.stdout.isatty()
@@ -41,7 +49,8 @@ async def shown(service: TaskService, root: Mapping[str, Json], work: Awaitable[
         console=picture.console, get_renderable=picture.draw, auto_refresh=False, transient=is_transient
     ) as live:
         try:
-            answer = await _meanwhile(work, _follow(service, root["id"], picture.view), _refresh(live))
+            following = _follow(service, root["id"], picture.view, is_watched)
+            answer = await _meanwhile(_after(is_watched, work), following, _refresh(live))
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures
         if not is_transient:
@@ -81,12 +90,24 @@ async def _meanwhile(work: Awaitable[Answer], *others: Coroutine[None, None, Non
                 each.cancel()
 
 
-async def _follow(service: TaskService, root_id: str, view: View) -> None:
-    """Keep a view up to date, from run to run: a tree that ended before may be about to run again."""
+async def _after(is_watched: asyncio.Event, work: Callable[[], Awaitable[Answer]]) -> Answer:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(FIRST_EVENT):
+            await is_watched.wait()
+    return await work()
+
+
+async def _follow(service: TaskService, root_id: str, view: View, is_watched: asyncio.Event) -> None:
+    """Keep a view up to date, from run to run: a tree that ended before may be about to run again.
+
+    Args:
+        is_watched: is set with the first event.
+    """
     after = 0
     while True:
         async with aclosing(service.watch(root_id, after)) as events:
             async for event in events:
+                is_watched.set()
                 view.apply(event)
                 after = event["sequence"]
         await asyncio.sleep(INTERVAL)

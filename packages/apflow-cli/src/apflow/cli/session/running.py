@@ -90,7 +90,7 @@ async def run_tree(
     if is_watched:
         work = watched(service, task_id, run)
     else:
-        work = run() if root is None else live.shown(service, root, run())
+        work = run() if root is None else live.shown(service, root, run)
     limit = asyncio.timeout(seconds)
     try:
         with drained_on_signal(service) as draining:
