@@ -175,14 +175,17 @@ class RunLimits:
         if call.has_begun:
             call.line.change(lambda account: account.release(task_id, self.owner, time()))
         else:
-            call.line.change(lambda account: account.give_back(task_id, self.owner))
+            self._give_back(call.line, task_id)
+
+    def _give_back(self, line: LimitLine, task_id: str) -> None:
+        line.change(lambda account: account.give_back(task_id, self.owner))
 
     def return_tickets(self) -> None:
         """Return the places of tasks that could not be started."""
         for line in self._lines.values():
             tickets, line.tickets = list(line.tickets), {}
             for task_id in tickets:
-                line.change(lambda account, task_id=task_id: account.give_back(task_id, self.owner))
+                self._give_back(line, task_id)
 
     def stop(self) -> None:
         """Wait for no more places."""
