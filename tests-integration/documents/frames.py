@@ -142,6 +142,9 @@ waits 'apflow approvals list | grep ask > /dev/null'
 END
 touch repaired""",
     ),
+    "how-to/limit-how-often-tasks-run": Frame(
+        not_run={"apflow tasks why 0d8a4c51": "the task waits only while others of its limit run"},
+    ),
     "how-to/limit-what-models-spend": Frame(
         before=EXECUTORS
         + """cat > research.json <<'END'
@@ -205,8 +208,8 @@ END
         + tree("slow.json", root="7e204cb6", child="slow")
         + tree("big.json", root="big", child="odd")
         + ran("big.json", 1)
+        + "APFLOW_BACKGROUND_DAEMON=false apflow run flow --tasks-file slow.json --background\n"
         + "background apflow worker\n"
-        + "apflow run flow --tasks-file slow.json --background\n"
         + "waits 'apflow ps -o id | grep 7e20 > /dev/null'\n",
         between={"xargs": "touch repaired"},
         values={
