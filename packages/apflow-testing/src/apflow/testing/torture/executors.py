@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,18 @@ from apflow.core.model.event import LIVE
 from apflow.core.model.task import Task
 from apflow.testing.torture.history import History
 
-history = History(Path(os.environ["FAULTS_HISTORY"]), os.getpid())
 _watchers: set[asyncio.Task[None]] = set()
+
+
+@cache
+def history() -> History:
+    """Return the history of this worker, whose file its environment names."""
+    return History(Path(os.environ["FAULTS_HISTORY"]), os.getpid())
 
 
 def note(kind: str, **facts: Any) -> None:
     """Write a line into the history."""
-    history.append(kind, time=time.monotonic(), **facts)
+    history().append(kind, time=time.monotonic(), **facts)
 
 
 class Noted(BaseTask):
