@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+# First, because of a cycle of imports in the SDK (1.3): else its client has no transport for 0.3 over gRPC.
+import a2a.client  # noqa: F401
 import grpc.aio
 import uvicorn
 from a2a.compat.v0_3 import a2a_v0_3_pb2_grpc

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from a2a.client import client_factory
 from peers.a2aagent import BINDINGS, DATA, VERSIONS, A2aAgent, a2a_agent
 
 from apflow.executor.a2a import A2aExecutor
@@ -55,6 +56,15 @@ async def test_the_artifacts_of_a_task_are_the_result(peer: tuple[A2aAgent, str]
 async def test_a_message_without_a_task_is_a_result_too(peer: tuple[A2aAgent, str], more: dict[str, Any]):
     result = await call(peer[0], "hello world", **more)
     assert (result["text"], result["task_id"], result["status"]) == ("Hello world", None, "completed")
+
+
+async def test_the_version_of_the_agent_does_not_depend_on_what_was_imported_first(
+    peer: tuple[A2aAgent, str], monkeypatch: pytest.MonkeyPatch
+):
+    # So is the SDK (1.3) if its compat package is imported before its client.
+    monkeypatch.setattr(client_factory, "CompatGrpcTransport", None)
+    result = await call(peer[0], "hello world")
+    assert result["text"] == "Hello world"
 
 
 async def test_every_kind_of_part_reaches_the_agent(peer: tuple[A2aAgent, str]):
