@@ -155,6 +155,7 @@ def check_story(tasks: list[Any], events: list[Any]) -> None:
     }  # fmt: skip
     ended: dict[str, Any] = {}
     started: dict[str, int] = {}
+    skipped = {event.task_id for event in events if event.type == EventType.TASK_SKIPPED}
     groups = {task.id: task for task in tasks if task.executor == GROUP}
     for event in events:
         if event.type in ends:
@@ -165,6 +166,8 @@ def check_story(tasks: list[Any], events: list[Any]) -> None:
             task = next(each for each in tasks if each.id == event.task_id)
             for need in task.dependencies:
                 if need["required"] and need["id"] not in groups:
+                    if task.parent_id is None and need["id"] in skipped:
+                        continue  # of one change, the events of the root come first
                     end = ended[need["id"]].type
                     trigger = task.policy["trigger"]
                     is_skip_accepted = end == EventType.TASK_SKIPPED and trigger == "unless_failed"
