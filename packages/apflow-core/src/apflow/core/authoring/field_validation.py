@@ -32,7 +32,7 @@ from apflow.core.model.tags import fault_of_tag
 from apflow.core.model.task import EFFECTS, PUBLIC_FIELDS, TRIGGERS, Json, Task
 from apflow.core.payload import cache_key as cache_keys
 from apflow.core.payload.condition import MAX_LENGTH, read_condition
-from apflow.core.payload.inputs import find_references
+from apflow.core.payload.inputs import find_references, query_of
 from apflow.core.payload.json_value import clean_text, dumps, encode
 from apflow.core.payload.secrets import refuse_masked
 from apflow.core.settings import Settings, get_settings
@@ -458,7 +458,7 @@ def _check_cache_key(value: Json, name: str, where: str, faults: Violations) -> 
             faults.add(where, f"{name} must be {what}, not {shown(each)}.")
             continue
         try:
-            cache_keys.read_expression(each)
+            query_of(each)
         except QueryError as error:
             faults.add(where, f"{name} is not a valid JMESPath expression: {error.cause}.")
 

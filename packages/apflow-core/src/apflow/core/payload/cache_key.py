@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 from apflow.core.errors import QueryError
 from apflow.core.model.span import seconds_of
 from apflow.core.model.task import Json, Task
+from apflow.core.payload.inputs import query_of
 from apflow.core.payload.json_value import dumps
-
-if TYPE_CHECKING:
-    from apflow.core.payload.jmespath import Query
 
 MEMBERS: Final = ("key", "ttl")
 MAX_EXPRESSIONS: Final = 20
@@ -61,26 +58,10 @@ def ttl_of(policy: Mapping[str, Json]) -> float | None:
     return seconds_of(ttl) if isinstance(ttl, str) else ttl
 
 
-def read_expression(text: str) -> None:
-    """Check an expression of a key.
-
-    Raises:
-        QueryError: it is invalid.
-    """
-    _query(text)
-
-
 def _values(expressions: Sequence[str], found_in: dict[str, Json]) -> list[Json] | None:
     """Return what the expressions find; None if one of them finds nothing that is JSON."""
     try:
-        values = [_query(each).run(found_in, MAX_WORK)[0] for each in expressions]
+        values = [query_of(each).run(found_in, MAX_WORK)[0] for each in expressions]
         return None if None in values else cast("list[Json]", json.loads(dumps(values)))
     except (QueryError, ValueError, TypeError):
         return None
-
-
-@lru_cache(maxsize=1024)
-def _query(text: str) -> Query:
-    from apflow.core.payload.jmespath import Query  # few tasks have such keys, and it brings the library
-
-    return Query(text)
