@@ -189,8 +189,9 @@ def _submit_each(
     from apflow.cli.session.background import start_daemon_if_needed
     from apflow.cli.session.work import perform
 
+    key = asked.pop("idempotency_key")
+
     async def work(service: TaskService) -> dict[str, Any]:
-        key = asked.pop("idempotency_key")
         roots = [
             await service.submit(each, idempotency_key=key and f"{key}:{at}", **asked)
             for at, each in enumerate(trees)
