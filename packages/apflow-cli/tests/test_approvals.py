@@ -63,7 +63,10 @@ def test_approvals_are_listed_shown_and_decided(apflow: Any):
     with working(apflow):
         titles, *rows = apflow("approvals", "list").stdout.splitlines()
         assert titles.lower().split()[:4] == ["task_id", "name", "status", "question"]
-        assert [row.split()[0] for row in rows] == ["first", "second"]
+        found = apflow.json("approvals", "list")["approvals"]
+        assert [row.split()[0] for row in rows] == [each["task_id"] for each in found]
+        assert {each["task_id"] for each in found} == {"first", "second"}
+        assert found == sorted(found, key=lambda each: each["asked_at"])  # both tasks ask at once
         shown = apflow("approvals", "show", "r/first").stdout
         assert "May first?" in shown
         assert "count" in shown
