@@ -24,13 +24,17 @@ STEPS = (
     "run resolve --only everything",
     "run wheels",
 )
+AGAIN = "run test -n 1 --last-failed --last-failed-no-failures none"
 # A step that fails says so; one that hangs writes its process ID.
 HATCH = """#!/bin/sh
 echo "$*" >> "$PLACE/steps"
 [ "$*" != "run test" ] || echo "=== test session starts ==="
 [ "$*" != "$HANGS" ] || { echo $$ > "$PLACE/pid.new"; mv "$PLACE/pid.new" "$PLACE/pid"; exec sleep 60; }
 echo "output of $*"
-[ "$*" != "run test" ] || echo "=== 3 passed in 0.01s ==="
+[ "$*" != "run test" ] || echo "=== ${CLOSING} in 0.01s ==="
+case "$CLOSING $*" in *failed*"run test") mkdir -p .pytest_cache/v/cache
+    echo '{"test_x.py::test_y": true}' > .pytest_cache/v/cache/lastfailed
+    exit 1 ;; esac
 [ "$*" != "$FAILS" ] || exit 7
 """
 PYTHON = """#!/bin/sh
@@ -65,8 +69,11 @@ class Checks:
         path.write_text(text)
         path.chmod(0o755)
 
-    def start(self, *, fails: str = "", hangs: str = "") -> subprocess.Popen[str]:
-        own = {"PLACE": str(self.folder), "FAILS": fails, "HANGS": hangs, "TMPDIR": str(self.folder / "tmp")}
+    def start(
+        self, *, fails: str = "", hangs: str = "", closing: str = "3 passed"
+    ) -> subprocess.Popen[str]:
+        own = {"PLACE": str(self.folder), "FAILS": fails, "HANGS": hangs, "CLOSING": closing}
+        own["TMPDIR"] = str(self.folder / "tmp")
         (self.folder / "tmp").mkdir()
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
         return subprocess.Popen(
@@ -108,6 +115,31 @@ def test_a_step_that_fails_fails_the_run(checks: Checks, step: str):
     assert f"output of {step}\n" in output
     assert "== done" not in output
     assert not list((checks.folder / "tmp").iterdir())
+
+
+def test_a_few_tests_that_fail_and_then_pass_alone_are_named_and_hold_nothing_back(checks: Checks):
+    with checks.start(closing="1 failed, 2 passed, 1 error") as running:
+        output, _ = running.communicate(timeout=60)
+    assert running.returncode == 0, output
+    assert checks.steps.count(AGAIN) == 3
+    assert set(STEPS) < set(checks.steps)
+    assert "== UNSTABLE" in output
+    assert output.endswith('{"test_x.py::test_y": true}\n\n== done\n=== 1 failed, 2 passed, 1 error in 0.01s ===\n')
+
+
+def test_tests_that_fail_again_alone_fail_the_run(checks: Checks):
+    with checks.start(closing="3 failed, 2 passed", fails=AGAIN) as running:
+        output, _ = running.communicate(timeout=60)
+    assert running.returncode == 7, output
+    assert checks.steps.count(AGAIN) == 1
+    assert "== done" not in output
+
+
+def test_more_than_three_tests_that_fail_fail_the_run_at_once(checks: Checks):
+    with checks.start(closing="3 failed, 2 passed, 1 error") as running:
+        output, _ = running.communicate(timeout=60)
+    assert running.returncode == 1, output
+    assert AGAIN not in checks.steps
 
 
 @pytest.mark.parametrize("step", ["run executor-crewai:check", "run dev:check", "run wheels"])
