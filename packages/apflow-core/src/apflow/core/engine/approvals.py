@@ -34,7 +34,7 @@ from apflow.core.events.bus import bus_of
 from apflow.core.model.approval import Approval, ApprovalRequest, Decision
 from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.status import TERMINAL
-from apflow.core.model.task import Json, Task, to_json, utc_now
+from apflow.core.model.task import Task, to_json, utc_now
 from apflow.core.payload.approval import check_request, default_decision, describe_decision
 from apflow.core.payload.json_value import copy_json
 from apflow.core.payload.secrets import redact
@@ -286,18 +286,10 @@ async def _store_event(db: TaskStore, approval: Approval, task: Task) -> Transit
 
 
 def _event(approval: Approval, task: Task) -> TaskEvent:
-    request, decision = approval.request, approval.decision
+    decision = approval.decision
     if decision is None:
-        kind, message = EventType.APPROVAL_REQUESTED, request.question
-        deadline = approval.deadline
-        data: dict[str, Json] = {
-            "question": request.question,
-            "data": request.data,
-            "form": request.form,
-            "approvers": {"users": list(request.users), "roles": list(request.roles)},
-            "deadline": None if deadline is None else deadline.isoformat(),
-            "on_timeout": str(request.on_timeout),
-        }
+        kind, message = EventType.APPROVAL_REQUESTED, approval.request.question
+        data = approval.question_json()
     else:
         kind, message = EventType.APPROVAL_DECIDED, describe_decision(approval)
         data = decision.to_json()

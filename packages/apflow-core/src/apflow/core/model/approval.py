@@ -111,6 +111,18 @@ class Approval:
         """Return the approval with its decision, whose event is not stored yet."""
         return replace(self, decision=decision, is_announced=False)
 
+    def question_json(self) -> dict[str, Json]:
+        """Return the question as JSON. `data` is as the task gave it: mask it where it is shown."""
+        request = self.request
+        return {
+            "question": request.question,
+            "data": request.data,
+            "form": request.form,
+            "approvers": {"users": list(request.users), "roles": list(request.roles)},
+            "deadline": to_json(self.deadline),
+            "on_timeout": str(request.on_timeout),
+        }
+
     def to_json(self) -> dict[str, Json]:
         """Return the approval as JSON, which `read_approval` reads."""
         plain = {each.name: to_json(getattr(self, each.name)) for each in fields(self)}

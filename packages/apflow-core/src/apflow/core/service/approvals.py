@@ -158,20 +158,15 @@ class ApprovalService(Access):
         return may_see(self, approval.user_id) or self._may_decide(approval)
 
     def _shown(self, approval: Approval, status: str) -> dict[str, Json]:
-        request = approval.request
         return {
             "task_id": approval.task_id,
             "root_task_id": approval.root_id,
             "name": approval.name,
             "user_id": approval.user_id,
             "status": status,
-            "question": request.question,
-            "data": mask(request.data),
-            "form": request.form,
-            "approvers": {"users": list(request.users), "roles": list(request.roles)},
+            **approval.question_json(),
+            "data": mask(approval.request.data),
             "asked_at": to_json(approval.asked_at),
-            "deadline": to_json(approval.deadline),
-            "on_timeout": str(request.on_timeout),
             "may_decide": self._may_decide(approval),
             "decision": None if approval.decision is None else mask(approval.decision.to_json()),
         }

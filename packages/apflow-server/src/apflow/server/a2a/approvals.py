@@ -35,9 +35,9 @@ def required_status(execution: Execution, status: TaskStatus, approvals: Sequenc
     asked_at = max(each.asked_at for each in approvals)
     found = status_of(execution, TaskState.TASK_STATE_INPUT_REQUIRED, asked_at)
     first = approvals[0]
-    asked = question(first.task_id, _asked(first), first.asked_at.isoformat(), execution)
+    asked = question(first.task_id, first.question_json(), first.asked_at.isoformat(), execution)
     for each in approvals[1:]:
-        asked.parts.append(data_part({APPROVAL: {"task_id": each.task_id, **_asked(each)}}))
+        asked.parts.append(data_part(_content(each.task_id, each.question_json())))
     found.message.CopyFrom(asked)
     return found
 
@@ -45,16 +45,15 @@ def required_status(execution: Execution, status: TaskStatus, approvals: Sequenc
 def event_status(execution: Execution, event: TaskEvent) -> TaskStatus:
     """Return the status that the event of a question makes."""
     status = status_of(execution, TaskState.TASK_STATE_INPUT_REQUIRED, event.timestamp)
-    given = cast("dict[str, Json]", event.data or {})
-    shown = {name: mask(value) if name == "data" else value for name, value in given.items()}
-    status.message.CopyFrom(question(event.task_id, shown, event.timestamp.isoformat(), execution))
+    asked = cast("dict[str, Json]", event.data or {})
+    status.message.CopyFrom(question(event.task_id, asked, event.timestamp.isoformat(), execution))
     return status
 
 
 def question(task_id: str, asked: Mapping[str, Json], at: str, execution: Execution) -> Message:
-    """Return the message of the agent that asks."""
+    """Return the message of the agent that asks; `asked` is as `Approval.question_json` returns it."""
     message_id = f"{execution.task_id}:approval:{task_id}:{at}"
-    return agent_message(execution, {APPROVAL: {"task_id": task_id, **asked}}, message_id=message_id)
+    return agent_message(execution, _content(task_id, asked), message_id=message_id)
 
 
 def read_decision(contents: Sequence[Json]) -> dict[str, Json]:
@@ -89,13 +88,6 @@ def chosen(decision: Mapping[str, Json], approvals: Sequence[Approval]) -> str:
     raise InvalidInputError("Invalid message.", [f"message.parts: Name one of these in task_id: {ids}."])
 
 
-def _asked(approval: Approval) -> dict[str, Json]:
-    request, deadline = approval.request, approval.deadline
-    return {
-        "question": request.question,
-        "data": mask(request.data),
-        "form": request.form,
-        "approvers": {"users": list(request.users), "roles": list(request.roles)},
-        "deadline": None if deadline is None else deadline.isoformat(),
-        "on_timeout": str(request.on_timeout),
-    }
+def _content(task_id: str, asked: Mapping[str, Json]) -> dict[str, Json]:
+    shown = {name: mask(value) if name == "data" else value for name, value in asked.items()}
+    return {APPROVAL: {"task_id": task_id, **shown}}
