@@ -6,19 +6,16 @@ What is refused early is what the tasks themselves say. At the call, everything 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import cast
 
 from apflow.core.authoring.array_validation import place_of
 from apflow.core.errors import CapabilityRefusedError
 from apflow.core.extensions.registry import executor_is_known
-from apflow.core.model.for_each import has_for_each
 from apflow.core.model.status import TERMINAL
 from apflow.core.model.task import Json, Task
 from apflow.core.permissions.capability_policy import capability_policy
 from apflow.core.planning.capabilities import Use, refusals, uses_in, uses_of
-from apflow.core.planning.fan_out import templates_within
-from apflow.core.planning.plan import choose_executor
+from apflow.core.planning.fan_out import called_tasks
 from apflow.core.settings import Settings
 
 
@@ -42,8 +39,8 @@ def capability_faults(tasks: Sequence[Task]) -> list[str]:
         f"{place_of(index, task.name)}: {fault}"
         for index, task in enumerate(tasks)
         if task.status not in TERMINAL
-        for each in _called(task)
-        for fault in refusals(uses_of(_with_executor(each)), task.key, policy)
+        for each in called_tasks([task], executor_is_known)
+        for fault in refusals(uses_of(each), task.key, policy)
     ]
 
 
@@ -71,12 +68,3 @@ def _check(task: Task, uses: Iterable[Use], settings: Settings) -> None:
     found = [] if policy is None else list(refusals(uses, task.key, policy))
     if found:
         raise CapabilityRefusedError(f"Task {task.key!r} is refused", found)
-
-
-def _called(task: Task) -> list[Task]:
-    """Return the tasks for which an executor is called: the task, or those that it has for each item."""
-    return [each for each in [task, *templates_within([task])] if not has_for_each(each)]
-
-
-def _with_executor(task: Task) -> Task:
-    return task if task.executor else replace(task, executor=choose_executor(task, executor_is_known))

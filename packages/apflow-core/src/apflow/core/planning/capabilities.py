@@ -9,16 +9,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from apflow.core.model.for_each import has_for_each
 from apflow.core.model.task import GROUP, Json, Task
 from apflow.core.payload.secrets import named_secrets
 from apflow.core.permissions.capability_policy import UNDETERMINED, CapabilityPolicy
-from apflow.core.planning.fan_out import templates_within
-from apflow.core.planning.plan import choose_executor
+from apflow.core.planning.fan_out import called_tasks
 
 HOST_INPUTS: Final = ("url", "base_url", "api_base", "server", "host", "agent")
 AUTH_INPUTS: Final = ("token_url", "issuer")  # hosts, inside of `auth`
@@ -72,11 +70,8 @@ def capabilities_of(tasks: Sequence[Task], is_known: Callable[[str], bool] = lam
         is_known: returns whether this process knows an executor id, for the tasks of templates.
     """
     found = Capabilities()
-    for task in [*tasks, *templates_within(tasks)]:
-        if has_for_each(task):
-            continue  # its template is among the tasks
-        executor = task.executor or choose_executor(task, is_known)
-        for use in uses_of(replace(task, executor=executor)):
+    for task in called_tasks(tasks, is_known):
+        for use in uses_of(task):
             if use.value is None:
                 found.undetermined[f"{task.key}.{use.place}"] = None
             else:

@@ -111,6 +111,19 @@ def templates_within(tasks: Sequence[Task]) -> list[Task]:
     return found
 
 
+def called_tasks(tasks: Sequence[Task], is_known: Callable[[str], bool]) -> Iterator[Task]:
+    """Yield the tasks for which an executor is called, with `executor` decided.
+
+    Instead of a task with `for_each`, these are the tasks of its template; they come last.
+
+    Args:
+        is_known: returns whether this process knows an executor id.
+    """
+    for task in [*tasks, *templates_within(tasks)]:
+        if not has_for_each(task):
+            yield task if task.executor else replace(task, executor=choose_executor(task, is_known))
+
+
 def expand(
     task: Task, tasks: Mapping[str, Task], position: int, limits: FanOutLimits
 ) -> list[Task] | Outcome:
