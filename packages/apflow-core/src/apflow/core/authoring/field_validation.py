@@ -21,6 +21,8 @@ from apflow.core.bounds import (
     MAX_RATE_SECONDS,
     MAX_SECONDS,
     MAX_TAGS,
+    is_integer,
+    is_number,
 )
 from apflow.core.errors import InvalidInputError, QueryError
 from apflow.core.model import limit as limits
@@ -311,7 +313,7 @@ def read_policy(value: object, where: str, faults: Violations) -> dict[str, Json
 
 
 def _read_timeout(value: object, where: str, faults: Violations) -> Json:
-    if _is_number(value, above=0, most=MAX_SECONDS):
+    if _is_positive(value, MAX_SECONDS):
         return value
     what = f"a number of seconds above 0 and up to {MAX_SECONDS:,}"
     faults.add(where, f"policy.timeout must be {what}, not {shown(value)}.")
@@ -341,7 +343,7 @@ def _read_deadline(value: object, where: str, faults: Violations) -> Json:
             at = None
         if at is not None and at.tzinfo is not None and 1 < at.year <= MAX_YEAR:
             return at.astimezone(UTC).isoformat()
-    elif _is_number(value, above=0, most=MAX_SECONDS):
+    elif _is_positive(value, MAX_SECONDS):
         return value
     what = (
         f"a number of seconds above 0 and up to {MAX_SECONDS:,}, or a time with its offset from UTC, such as "
@@ -437,7 +439,7 @@ def read_cache(value: object, effect: Json, where: str, faults: Violations) -> d
         faults.add(where, f"{name} cannot go with the effect 'once': such a task always runs.")
     ttl = cache.get("ttl")
     seconds = seconds_of(ttl) if isinstance(ttl, str) else ttl
-    if ttl is not None and not _is_number(seconds, above=0, most=MAX_SECONDS):
+    if ttl is not None and not _is_positive(seconds, MAX_SECONDS):
         what = (
             f"a number of seconds above 0 and up to {MAX_SECONDS:,}, or a span such as '90s', '12h' or '7d'"
         )
@@ -510,9 +512,7 @@ _LIMIT: Mapping[str, tuple[Callable[[object], bool], str]] = {
         f"{MAX_RATE:,} in up to {MAX_RATE_SECONDS // 86400} days",
     ),
     "concurrency": (
-        lambda value: (
-            isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= limits.MAX_HELD
-        ),
+        lambda value: is_integer(value, 1, limits.MAX_HELD),
         f"an integer from 1 to {limits.MAX_HELD:,}",
     ),
 }
@@ -570,9 +570,7 @@ FOR_EACH = ("items", "batch", "max_items", "max_parallel", "allow_failures", "co
 
 def _is_limit(name: str, value: object) -> bool:
     is_whole = name in ("tokens", "calls")
-    if isinstance(value, bool) or not isinstance(value, int if is_whole else int | float):
-        return False
-    return 0 <= value <= MAX_BUDGET
+    return is_integer(value, 0, MAX_BUDGET) if is_whole else is_number(value, 0, MAX_BUDGET)
 
 
 _LIMITS: Mapping[str, str] = {
@@ -621,16 +619,12 @@ def _members(
     return {key: members[key] for key in members if key in known and members[key] is not None}
 
 
-def _is_number(value: object, *, above: float, most: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and above < value <= most
+def _is_positive(value: object, most: float) -> bool:
+    return is_number(value, 0, most) and value > 0
 
 
 def _is_wait(value: object) -> bool:
-    return _is_number(value, above=-1, most=MAX_SECONDS) and cast("float", value) >= 0
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ATTEMPTS
+    return is_number(value, 0, MAX_SECONDS)
 
 
 def _is_error_list(value: object) -> bool:
@@ -643,10 +637,13 @@ _WAIT = f"a number of seconds from 0 to {MAX_SECONDS:,}"
 
 
 _RETRY: Mapping[str, tuple[Callable[[object], bool], str]] = {
-    "max_attempts": (_is_count, f"an integer from 1 to {MAX_ATTEMPTS:,}"),
+    "max_attempts": (
+        lambda value: is_integer(value, 1, MAX_ATTEMPTS),
+        f"an integer from 1 to {MAX_ATTEMPTS:,}",
+    ),
     "delay": (_is_wait, _WAIT),
     "backoff": (
-        lambda value: _is_number(value, above=0, most=MAX_BACKOFF),
+        lambda value: _is_positive(value, MAX_BACKOFF),
         f"a number above 0 and up to {MAX_BACKOFF:,}",
     ),
     "max_delay": (_is_wait, _WAIT),
@@ -655,18 +652,13 @@ _RETRY: Mapping[str, tuple[Callable[[object], bool], str]] = {
 }
 
 
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_COUNT
-
-
 def _is_fan_out_bound(key: str, value: object) -> bool:
     if key == "collect":
         return isinstance(value, bool)
+    is_count = is_integer(value, 1, MAX_COUNT)
     if key != "allow_failures":
-        return _is_positive(value)
-    if isinstance(value, float):
-        return 0 <= value < 1
-    return value == 0 or _is_positive(value)
+        return is_count
+    return 0 <= value < 1 if isinstance(value, float) else is_count or value == 0
 
 
 _COUNT = f"an integer from 1 to {MAX_COUNT:,}"

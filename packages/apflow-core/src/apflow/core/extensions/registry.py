@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any, TypeVar, cast, overload
 
 from apflow.core import plugins
-from apflow.core.bounds import MAX_COUNT
+from apflow.core.bounds import MAX_COUNT, is_integer
 from apflow.core.concurrency.containment import log_error, read_attribute
 from apflow.core.errors import (
     ExecutorNotFoundError,
@@ -576,7 +576,7 @@ def _check_concurrency(extension: object) -> None:
     limit = getattr(extension, "max_concurrency", None)
     if limit is None or isinstance(limit, property | cached_property):
         return
-    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_COUNT:
+    if not is_integer(limit, 1, MAX_COUNT):
         raise InvalidInputError(
             f"{_class_name(extension)}.max_concurrency must be an integer from 1 to {MAX_COUNT:,}, or None."
         )

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
+from apflow.core.bounds import is_integer
 from apflow.core.errors import InputsError, QueryError
 from apflow.core.model.task import Json
 from apflow.core.payload.inputs import query_of
@@ -88,8 +89,7 @@ def _fault_of(node: Mapping[str, Json]) -> str | None:
     if "of" in node and (not isinstance(of, str) or not of):
         return ".of must be the name of a task with for_each"
     if _INDEX in node:
-        first = node[_INDEX]
-        if isinstance(first, bool) or not isinstance(first, int) or not 0 <= first <= _MAX_FIRST:
+        if not is_integer(node[_INDEX], 0, _MAX_FIRST):
             return ".$index must be the number of the first element: 0 or 1"
         return None
     path = node[_ITEM]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from apflow.core.bounds import is_integer
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.custom_columns import check_columns, check_extra
 from apflow.core.model.event import EventType, TaskEvent
@@ -57,7 +58,7 @@ def check_record(kind: object, key: object, version: object = None) -> None:
     """Raise `InvalidInputError` unless there could be a record of that kind, key and version."""
     _check_text("kind", kind)
     _check_text("key", key)
-    if version is not None and not _is_count(version):
+    if version is not None and not is_integer(version, 0, MAX_VERSION):
         raise InvalidInputError(
             f"The version of a record must be a number that was read (0: it must not exist), not {version!r}."
         )
@@ -68,7 +69,7 @@ def check_records(kind: object, prefix: object, limit: object) -> None:
     _check_text("kind", kind)
     if prefix != "":
         _check_text("prefix of the key", prefix)
-    if limit is not None and not _is_count(limit):
+    if limit is not None and not is_integer(limit, 0, MAX_VERSION):
         raise InvalidInputError(f"The limit of records must be a number from 0 on, not {limit!r}.")
 
 
@@ -98,7 +99,3 @@ def _check_text(what: str, text: object) -> None:
     size = len(text.encode())
     if size > MAX_KEY:
         raise InvalidInputError(f"The {what} of a record has {size:,} bytes; at most {MAX_KEY} are possible.")
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_VERSION
