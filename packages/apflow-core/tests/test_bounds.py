@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from apflow.core import BaseTask, MemoryStore, TaskCreator, TaskManager, executor_register, get_registry
-from apflow.core.authoring.field_validation import Violations, read_policy, read_priority
+from apflow.core.authoring.field_validation import read_priority
+from apflow.core.authoring.policy_validation import read_policy
+from apflow.core.authoring.violation import Violations
 from apflow.core.bounds import MAX_SECONDS
 from apflow.core.errors import InvalidInputError, SettingsError, TreeInvalidError
 from apflow.core.extensions.description import describe_executors

@@ -12,20 +12,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
 
-from apflow.core.authoring.field_validation import (
-    Violations,
-    check_condition,
-    check_deadline,
-    check_limits,
-    check_sources,
-    read_name,
-    read_text,
-    shown,
-)
+from apflow.core.authoring.field_validation import check_sources, read_name, read_text
 from apflow.core.authoring.for_each_validation import check_elements, check_for_each, stored_template
 from apflow.core.authoring.keys import give_keys
+from apflow.core.authoring.limit_validation import check_limits
+from apflow.core.authoring.policy_validation import check_condition, check_deadline
 from apflow.core.authoring.shape_validation import check_shape
 from apflow.core.authoring.task_validation import Entry, read_dependencies, read_entry
+from apflow.core.authoring.violation import Violations, shown
 from apflow.core.errors import TreeInvalidError
 from apflow.core.model.ids import new_ids
 from apflow.core.model.task import Json, Task

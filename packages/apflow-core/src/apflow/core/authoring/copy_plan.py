@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, cast
 
-from apflow.core.authoring.field_validation import near
+from apflow.core.authoring.violation import near
 from apflow.core.errors import InvalidInputError, NotFoundError
 from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.for_each import has_for_each

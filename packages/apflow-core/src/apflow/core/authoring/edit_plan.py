@@ -13,23 +13,20 @@ from dataclasses import replace
 from apflow.core.authoring.array_validation import read_template
 from apflow.core.authoring.field_validation import (
     READ_ONLY,
-    Violations,
-    check_condition,
-    check_deadline,
     check_sources,
-    near,
     read_custom,
     read_label,
     read_name,
     read_object,
     read_params,
-    read_policy,
     read_priority,
     read_schemas,
     read_tags,
 )
 from apflow.core.authoring.for_each_validation import check_for_each
+from apflow.core.authoring.policy_validation import check_condition, check_deadline, read_policy
 from apflow.core.authoring.task_validation import read_dependencies, resolve_keys, resolve_names
+from apflow.core.authoring.violation import Violations, near
 from apflow.core.errors import ConflictError, InvalidInputError
 from apflow.core.model.attempt import TaskAttempt
 from apflow.core.model.custom_columns import custom_fields

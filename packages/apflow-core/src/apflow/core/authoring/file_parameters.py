@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from apflow.core.authoring.array_validation import place_of
-from apflow.core.authoring.field_validation import Violations, near, shown
+from apflow.core.authoring.violation import Violations, near, shown
 from apflow.core.errors import InvalidInputError, ValidationError
 from apflow.core.model.task import Json
 from apflow.core.payload.json_value import CONTAINERS, Place, copy_json, dumps, rewrite

@@ -1,28 +1,84 @@
-"""Validation of what `for_each` says of the tasks around it and in it, when these are known. Pure.
-
-The field itself is read by `read_for_each`.
-"""
+"""Validation of `for_each`: the field itself, and what it says of the tasks around it and in it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
-from apflow.core.authoring.field_validation import Violations, shown
+from apflow.core.authoring.field_validation import read_json
+from apflow.core.authoring.violation import Violations, read_members, shown
+from apflow.core.bounds import MAX_COUNT, is_integer
 from apflow.core.errors import InputsError
-from apflow.core.model.for_each import has_for_each, is_element_key
+from apflow.core.model.for_each import MAX_ITEMS, has_for_each, is_element_key
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, Task
 from apflow.core.payload.elements import ItemReference, find_item_references
 from apflow.core.payload.inputs import Reference, find_references, remap_references
 from apflow.core.planning.fan_out import remap_for_each
+from apflow.core.settings import get_settings
 
 MAX_NESTING: Final = 8  # of `for_each` in the tasks of `for_each`
 _STORED: Final = (
     "id", "name", "parent_id", "priority", "dependencies", "inputs", "params", "schemas", "policy", "label",
     "tags", "has_children",
 )  # fmt: skip
+FOR_EACH = ("items", "batch", "max_items", "max_parallel", "allow_failures", "collect", "tasks")
+_LISTS = (("$from", ("path", "default")), ("$item", ("of", "default")))
+_COUNT = f"an integer from 1 to {MAX_COUNT:,}"
+_FAN_OUT: Mapping[str, str] = {
+    "batch": _COUNT,
+    "max_items": _COUNT,
+    "max_parallel": _COUNT,
+    "allow_failures": "a share from 0 to below 1, such as 0.1, or a number of elements",
+    "collect": "true or false",
+}
+
+
+def read_for_each(value: object, name: str, where: str, faults: Violations) -> dict[str, Json] | None:
+    """Read `for_each`: the list and its bounds. The tasks of `for_each.tasks` are read with their array."""
+    before = faults.count
+    given = read_members(value, name, FOR_EACH, where, faults)
+    read: dict[str, Json] = {}
+    for key, each in given.items():
+        if key == "items":
+            read[key] = _read_items(each, f"{name}.items", where, faults)
+        elif key == "tasks":
+            if not isinstance(each, list | tuple) or not cast("Sequence[Json]", each):
+                faults.add(where, f"{name}.tasks must be an array of tasks: the tree of an element.")
+            read[key] = read_json(cast("object", each), f"{name}.tasks", where, get_settings(), faults)
+        elif not _is_fan_out_bound(key, each):
+            faults.add(where, f"{name}.{key} must be {_FAN_OUT[key]}, not {shown(each)}.")
+        else:
+            read[key] = each
+    if faults.count == before and "items" not in given:
+        advice = 'a list, or a reference to one: {"$from": "TASK", "path": "rows"}'
+        faults.add(where, f"{name} must have items: {advice}.")
+    items, most = read.get("items"), read.get("max_items", MAX_ITEMS)
+    if faults.count == before and isinstance(items, list):
+        count = len(cast("list[Json]", items))
+        if count > most:
+            faults.add(where, f"{name}.items has {count:,} items, more than max_items, {most:,}. Raise it.")
+    return read if faults.count == before else None
+
+
+def _read_items(value: object, name: str, where: str, faults: Violations) -> Json:
+    names = set(cast("Mapping[str, Json]", value)) if isinstance(value, Mapping) else set[str]()
+    is_reference = any(first in names and names <= {first, *more} for first, more in _LISTS)
+    if not is_reference and not isinstance(value, list | tuple):
+        advice = 'a list, {"$from": "TASK", "path": "rows"}, or {"$item": PATH} inside of for_each.tasks'
+        faults.add(where, f"{name} must be {advice}, not {shown(cast('object', value))}.")
+        return None
+    return read_json(cast("object", value), name, where, get_settings(), faults)
+
+
+def _is_fan_out_bound(key: str, value: object) -> bool:
+    if key == "collect":
+        return isinstance(value, bool)
+    is_count = is_integer(value, 1, MAX_COUNT)
+    if key != "allow_failures":
+        return is_count
+    return 0 <= value < 1 if isinstance(value, float) else is_count or value == 0
 
 
 def stored_template(template: Sequence[Task], where: str, faults: Violations) -> list[dict[str, Json]]:

@@ -8,7 +8,7 @@ from typing import Final, cast
 
 from apflow.core.authoring.copy_plan import copied_tasks, plan_fork
 from apflow.core.authoring.edit_plan import read_update, refuse
-from apflow.core.authoring.field_validation import Violations, near
+from apflow.core.authoring.violation import Violations, near
 from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.task import Json, Task
 from apflow.core.model.tree_index import TreeIndex

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from apflow.core.authoring.field_validation import Violations, read_priority
+from apflow.core.authoring.field_validation import read_priority
 from apflow.core.authoring.task_validation import read_dependencies, resolve_names
+from apflow.core.authoring.violation import Violations
 from apflow.core.errors import IdTakenError, InvalidInputError
 from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.status import TaskStatus

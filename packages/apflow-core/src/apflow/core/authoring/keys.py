@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from apflow.core.authoring.field_validation import MAX_TEXT, Violations, read_text
+from apflow.core.authoring.field_validation import MAX_TEXT, read_text
+from apflow.core.authoring.violation import Violations
 from apflow.core.model.task import Json, Task
 
 _ROOM = 12  # characters of a key that are left for "-" and a number

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from apflow.core.authoring.edit_plan import MoveSet, expect_no_run, refuse
-from apflow.core.authoring.field_validation import Violations, read_json, shown
+from apflow.core.authoring.field_validation import read_json
+from apflow.core.authoring.violation import Violations, shown
 from apflow.core.model.attempt import last_attempt
 from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.status import MARKABLE, TERMINAL, TaskStatus, check_transition

@@ -15,7 +15,7 @@ from apflow.core.authoring.capability_check import check_tree
 from apflow.core.authoring.creator import TaskCreator
 from apflow.core.authoring.delete_plan import delete_tasks
 from apflow.core.authoring.edit_plan import plan_addition, plan_update, together
-from apflow.core.authoring.field_validation import READ_ONLY, Violations, check_sources, read_text
+from apflow.core.authoring.field_validation import READ_ONLY, check_sources, read_text
 from apflow.core.authoring.for_each_validation import check_for_each
 from apflow.core.authoring.manual_status import plan_status
 from apflow.core.authoring.task_path import find_by_path
@@ -25,6 +25,7 @@ from apflow.core.authoring.task_validation import (
     resolve_keys,
     resolve_names,
 )
+from apflow.core.authoring.violation import Violations
 from apflow.core.errors import ConflictError, InvalidInputError, MoveLostError, NotFoundError
 from apflow.core.model.custom_columns import get_task_model_class, set_task_model_class
 from apflow.core.model.ids import new_ids

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from apflow.core.authoring.field_validation import Violations
+from apflow.core.authoring.violation import Violations
 from apflow.core.model.cycles import find_cycle
 from apflow.core.model.task import Task
 

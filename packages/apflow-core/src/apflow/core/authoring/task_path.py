@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from apflow.core.authoring.field_validation import MAX_TEXT, near
+from apflow.core.authoring.field_validation import MAX_TEXT
+from apflow.core.authoring.violation import near
 from apflow.core.errors import AmbiguousTaskError, NotFoundError
 from apflow.core.model.ids import is_generated
 from apflow.core.model.task import Task

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from apflow.core.authoring.field_validation import (
-    BESIDE_POLICY,
-    Violations,
     check_keys,
     read_custom,
     read_json,
@@ -15,13 +13,13 @@ from apflow.core.authoring.field_validation import (
     read_name,
     read_object,
     read_params,
-    read_policy,
     read_priority,
     read_schemas,
     read_tags,
     read_text,
-    shown,
 )
+from apflow.core.authoring.policy_validation import BESIDE_POLICY, read_policy
+from apflow.core.authoring.violation import Violations, shown
 from apflow.core.model.custom_columns import custom_fields
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Dependency, Json, Task, utc_now

@@ -11,7 +11,8 @@ from functools import partial, update_wrapper
 from pathlib import Path
 from typing import Any, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
-from apflow.core.authoring.field_validation import Violations, read_policy
+from apflow.core.authoring.policy_validation import read_policy
+from apflow.core.authoring.violation import Violations
 from apflow.core.errors import FlowError, InvalidInputError
 from apflow.core.extensions.function_executor import FunctionExecutor, class_for
 from apflow.core.extensions.registry import ExtensionCategory, executor_register, get_registry

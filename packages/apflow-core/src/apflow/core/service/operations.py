@@ -16,7 +16,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, TypeAdapter
 from pydantic import ValidationError as ParametersError
 
-from apflow.core.authoring.field_validation import READ_ONLY, near
+from apflow.core.authoring.field_validation import READ_ONLY
+from apflow.core.authoring.violation import near
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.sql_query import MAX_QUERY_SECONDS
 from apflow.core.model.task import Json

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from fastapi import FastAPI
 from starlette.requests import Request
 
-from apflow.core.authoring.field_validation import near
+from apflow.core.authoring.violation import near
 from apflow.core.service.operations import OPERATIONS, unknown_operation
 from apflow.server.api.openapi import PREFIX
 from apflow.server.http.response import path_of

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
-from apflow.core.authoring.field_validation import near
+from apflow.core.authoring.violation import near
 from apflow.core.errors import SettingsError
 
 RUN_PREFIX: Final = "run_"  # of tools that run one executor
