@@ -158,8 +158,7 @@ def read_cache(value: object, effect: Json, where: str, faults: Violations) -> d
     if effect == "once":
         faults.add(where, f"{name} cannot go with the effect 'once': such a task always runs.")
     ttl = cache.get("ttl")
-    seconds = seconds_of(ttl) if isinstance(ttl, str) else ttl
-    if ttl is not None and not _is_positive(seconds, MAX_SECONDS):
+    if ttl is not None and not _is_positive(seconds_of(ttl), MAX_SECONDS):
         what = (
             f"a number of seconds above 0 and up to {MAX_SECONDS:,}, or a span such as '90s', '12h' or '7d'"
         )

@@ -81,12 +81,12 @@ class Schedule:
     @property
     def every_seconds(self) -> float | None:
         """The interval in seconds."""
-        return None if self.every is None else seconds_of(self.every)
+        return seconds_of(self.every)
 
     @property
     def jitter_seconds(self) -> float:
         """The greatest delay of a start, in seconds."""
-        return (seconds_of(self.jitter) or 0.0) if self.jitter is not None else 0.0
+        return seconds_of(self.jitter) or 0.0
 
     @property
     def status(self) -> str:

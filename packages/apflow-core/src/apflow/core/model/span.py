@@ -10,8 +10,10 @@ SPAN: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?[smhdw])+")
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 
 
-def seconds_of(text: str) -> float | None:
-    """Return the seconds of a span; None if the text is not one."""
-    if not SPAN.fullmatch(text):
+def seconds_of(span: float | str | None) -> float | None:
+    """Return the seconds of a span, which may be a number of seconds; None for None and for other text."""
+    if not isinstance(span, str):
+        return span
+    if not SPAN.fullmatch(span):
         return None
-    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(span))

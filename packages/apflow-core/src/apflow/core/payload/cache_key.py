@@ -54,8 +54,7 @@ def cache_key(
 
 def ttl_of(policy: Mapping[str, Json]) -> float | None:
     """Return for how many seconds a result may be taken; None: without limit."""
-    ttl = policy["cache"].get("ttl")
-    return seconds_of(ttl) if isinstance(ttl, str) else ttl
+    return seconds_of(policy["cache"].get("ttl"))
 
 
 def _values(expressions: Sequence[str], found_in: dict[str, Json]) -> list[Json] | None:

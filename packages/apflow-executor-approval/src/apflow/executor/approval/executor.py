@@ -115,13 +115,9 @@ def _request(inputs: dict[str, Any]) -> ApprovalRequest:
         form=inputs.get("form"),
         users=tuple(approvers.get("users", ())),
         roles=tuple(approvers.get("roles", ())),
-        timeout=_seconds(inputs.get("timeout")),
+        timeout=seconds_of(inputs.get("timeout")),
         on_timeout=OnTimeout(inputs.get("on_timeout", OnTimeout.REJECT)),
     )
-
-
-def _seconds(timeout: float | str | None) -> float | None:
-    return seconds_of(timeout) if isinstance(timeout, str) else timeout
 
 
 def _failure(approval: Approval, error_type: str) -> dict[str, Any]:
