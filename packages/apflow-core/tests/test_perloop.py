@@ -1,8 +1,10 @@
 import asyncio
+import gc
+from weakref import ref
 
 import pytest
 
-from apflow.core.concurrency.loop_local import LoopLocal
+from apflow.core.concurrency.loop_local import LoopLocal, LoopRegistry
 
 
 class Thing:
@@ -52,3 +54,47 @@ async def test_what_cannot_be_made_is_tried_again():
         await things.get()
     await things.get()
     await things.close()
+
+
+class Place:
+    """A key that can be referred to weakly."""
+
+
+def test_a_registry_has_one_object_for_each_key_and_loop():
+    one, other = Place(), Place()
+    things = LoopRegistry[Place, Thing](lambda _: Thing())
+
+    async def use() -> list[Thing]:
+        assert things.of(one) is things.of(one)
+        return [things.of(one), things.of(other)]
+
+    found = [*asyncio.run(use()), *asyncio.run(use())]
+    assert len({id(each) for each in found}) == 4
+
+
+async def test_a_registry_makes_the_object_of_a_key_from_it():
+    places = LoopRegistry[Place, list[Place]](lambda place: [place])
+    place = Place()
+    assert places.of(place) == [place]
+
+
+async def test_an_object_of_a_registry_goes_with_its_key():
+    things = LoopRegistry[Place, Thing](lambda _: Thing())
+    place = Place()
+    thing = ref(things.of(place))
+    gc.collect()
+    assert thing() is things.of(place)
+    del place
+    gc.collect()
+    assert thing() is None
+
+
+def test_an_object_of_a_registry_goes_with_its_loop():
+    things, place = LoopRegistry[Place, Thing](lambda _: Thing()), Place()
+
+    async def use() -> ref[Thing]:
+        return ref(things.of(place))
+
+    thing = asyncio.run(use())
+    gc.collect()
+    assert thing() is None

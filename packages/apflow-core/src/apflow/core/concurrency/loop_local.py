@@ -8,10 +8,13 @@ open on it (PEP 525; `asyncio.run` and `asyncio.Runner` see to that).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
+from apflow.core.process.identity import ForkLock
+
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -47,3 +50,27 @@ class LoopLocal(Generic[T]):
         finally:
             self._held.pop(loop, None)
             await self._close(thing)
+
+
+class LoopRegistry(Generic[K, T]):
+    """One object for each key and event loop, created at its first use. It may be used by any thread.
+
+    Keys and event loops are referred to weakly: an object lives as long as both, if it refers to neither.
+
+    Args:
+        make: creates the object of a key, in the event loop.
+    """
+
+    def __init__(self, make: Callable[[K], T]) -> None:
+        self._make = make
+        self._lock = ForkLock()  # guards the line below
+        self._made: MutableMapping[K, WeakKeyDictionary[asyncio.AbstractEventLoop, T]] = WeakKeyDictionary()
+
+    def of(self, key: K) -> T:
+        """Return the object of a key for the running event loop."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            made = self._made.setdefault(key, WeakKeyDictionary())
+            if loop not in made:
+                made[loop] = self._make(key)
+            return made[loop]

@@ -15,15 +15,15 @@ from contextvars import Context
 from dataclasses import dataclass
 from time import time
 from typing import Any, Final, Protocol
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from apflow.core.concurrency.exit_fence import create_unfenced
+from apflow.core.concurrency.loop_local import LoopRegistry
 from apflow.core.engine.record_book import Patiently, RecordBook
 from apflow.core.events.bus import bus_of
 from apflow.core.model.ids import new_ids
 from apflow.core.model.limit import RECORDS, Claim, Held, Limit, LimitAccount, Room, account_key
 from apflow.core.model.task import Task
-from apflow.core.process.identity import ForkLock
 from apflow.core.store.base import NoticeKind, TaskStore
 
 logger = logging.getLogger(__name__)
@@ -283,17 +283,9 @@ class LimitDesk:
         return queue
 
 
-_desks: WeakKeyDictionary[TaskStore, WeakKeyDictionary[asyncio.AbstractEventLoop, LimitDesk]]
-_desks = WeakKeyDictionary()
-_lock = ForkLock()
+_desks = LoopRegistry[TaskStore, LimitDesk](lambda _: LimitDesk())
 
 
 def desk_of(store: TaskStore) -> LimitDesk:
     """Return the queues of a store for the running event loop."""
-    loop = asyncio.get_running_loop()
-    with _lock:
-        desks = _desks.setdefault(store, WeakKeyDictionary())
-        desk = desks.get(loop)
-        if desk is None:
-            desk = desks[loop] = LimitDesk()
-        return desk
+    return _desks.of(store)

@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from contextvars import Context
 from typing import Final, TypeVar
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 from apflow.core.capture.task_log import EVENT, TRACEBACK, TaskLog
 from apflow.core.concurrency.exit_fence import create_unfenced
+from apflow.core.concurrency.loop_local import LoopRegistry
 from apflow.core.errors import StoreUnavailableError
 from apflow.core.events.bus import EventBus, bus_of
 from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.log import MAX_CHUNK_LINES, LogChunk, LogEntry, name_of_level
 from apflow.core.model.task import Json, to_json
-from apflow.core.process.identity import ForkLock
 from apflow.core.store.base import TaskStore
 
 logger = logging.getLogger(__name__)
@@ -252,18 +252,9 @@ def _newest(entries: Sequence[LogEntry]) -> Iterator[dict[str, Json]]:
         }
 
 
-_lock = ForkLock()  # guards the line below
-_writers: WeakKeyDictionary[TaskStore, WeakKeyDictionary[asyncio.AbstractEventLoop, LogWriter]] = (
-    WeakKeyDictionary()
-)
+_writers = LoopRegistry[TaskStore, LogWriter](LogWriter)
 
 
 def log_writer_of(store: TaskStore) -> LogWriter:
     """Return the writer of a store in the running event loop."""
-    loop = asyncio.get_running_loop()
-    with _lock:
-        writers = _writers.setdefault(store, WeakKeyDictionary())
-        writer = writers.get(loop)
-        if writer is None:
-            writer = writers[loop] = LogWriter(store)
-        return writer
+    return _writers.of(store)
