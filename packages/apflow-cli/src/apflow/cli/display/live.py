@@ -18,6 +18,7 @@ from rich.text import Text
 
 from apflow.cli.display.output import STYLES
 from apflow.cli.display.view import Row, View
+from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.model.task import Json
 from apflow.core.service.task_service import TaskService
 
@@ -91,9 +92,7 @@ async def _meanwhile(work: Awaitable[Answer], *others: Coroutine[None, None, Non
 
 
 async def _after(is_watched: asyncio.Event, work: Callable[[], Awaitable[Answer]]) -> Answer:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(FIRST_EVENT):
-            await is_watched.wait()
+    await wait_up_to(FIRST_EVENT, is_watched)
     return await work()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from apflow.core.concurrency.containment import shielded, uncancel
 from apflow.core.concurrency.exit_fence import guard
+from apflow.core.concurrency.timed_wait import wait_up_to
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +66,7 @@ class Supervised:
 
     async def _pause(self, seconds: float) -> None:
         try:
-            async with asyncio.timeout(seconds):
-                await self._ended.wait()
-        except TimeoutError:
-            return
+            await wait_up_to(seconds, self._ended)
         except asyncio.CancelledError:
             if not self._ignores():
                 raise

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from apflow.core.concurrency.completion import finish
+from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.engine.approval_store import (
     add_approval,
     add_decision,
@@ -214,11 +215,7 @@ class _Waker:
             self._loop.call_soon_threadsafe(self._is_woken.set)
 
     async def wait(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._is_woken.wait()
-        except TimeoutError:
-            pass
+        await wait_up_to(seconds, self._is_woken)
         self._is_woken.clear()
 
 

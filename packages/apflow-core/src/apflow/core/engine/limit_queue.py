@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 
 from apflow.core.concurrency.exit_fence import create_unfenced
 from apflow.core.concurrency.loop_local import LoopRegistry
+from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.engine.record_book import Patiently, RecordBook
 from apflow.core.events.bus import bus_of
 from apflow.core.model.ids import new_ids
@@ -153,7 +154,7 @@ class LimitQueue:
             if not answer.is_short:
                 continue
             seconds = pause if answer.room.seconds is None else answer.room.seconds
-            if await self._sleep(min(MAX_SLEEP_SECONDS, seconds)):
+            if await wait_up_to(max(0.001, min(MAX_SLEEP_SECONDS, seconds)), self._is_changed):
                 pause = MIN_POLL_SECONDS
             elif answer.room.seconds is None:
                 pause = min(MAX_POLL_SECONDS, 2 * pause)
@@ -198,14 +199,6 @@ class LimitQueue:
             account.room(rules, now),
             dict(account.held),
         )
-
-    async def _sleep(self, seconds: float) -> bool:
-        """Sleep until something has changed here; return False after `seconds`."""
-        try:
-            async with asyncio.timeout(max(0.001, seconds)):
-                return await self._is_changed.wait()
-        except TimeoutError:
-            return False
 
     def _notice(self, root_id: str) -> None:
         """Look again, because another process has changed a tree that holds a place. Thread-safe."""

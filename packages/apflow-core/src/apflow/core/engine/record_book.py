@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from apflow.core.concurrency.exit_fence import create_unfenced
+from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.errors import StoreOutcomeUnknownError
 from apflow.core.model.task import Json
 from apflow.core.store.base import Record, TaskStore
@@ -93,12 +94,7 @@ class RecordBook(Generic[A]):
 
     async def wait(self, key: str, seconds: float) -> bool:
         """Wait until this process has changed an account; return False after `seconds`."""
-        changed = self._changed.setdefault(key, asyncio.Event())
-        try:
-            async with asyncio.timeout(seconds):
-                return await changed.wait()
-        except TimeoutError:
-            return False
+        return await wait_up_to(seconds, self._changed.setdefault(key, asyncio.Event()))
 
     async def _write(self, store: TaskStore, key: str) -> None:
         batch: list[_Operation[A]] = []

@@ -15,6 +15,7 @@ from datetime import datetime
 from time import monotonic
 from weakref import WeakKeyDictionary, WeakSet
 
+from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.engine.driver import Driver, cancel
 from apflow.core.engine.schedule_store import Stored, all_schedules, change_schedule, replace_schedule
 from apflow.core.engine.scheduled_start import start_tree
@@ -103,7 +104,7 @@ class Scheduler:
                     level = logging.DEBUG if has_failed else logging.WARNING
                     logger.log(level, "Schedules could not be read, which is repeated: %s", error)
                     has_failed = True
-                await self._rest(pause)
+                await wait_up_to(pause, self._wake)
         finally:
             _schedulers[self._db].discard(self)
             for each in list(self._cancelling.values()):
@@ -127,13 +128,6 @@ class Scheduler:
         waits = [(start - now).total_seconds() for start in starts if start is not None and start > now]
         longest = min(self._look_seconds, POLL_SECONDS) if is_busy else self._look_seconds
         return max(MIN_PAUSE_SECONDS, min([longest, *waits]))
-
-    async def _rest(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return
 
     async def _running(self, root_ids: Iterable[str]) -> set[str]:
         """Return which of these trees have not ended."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final, TypeVar
 
+from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.errors import StoreUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -103,11 +104,7 @@ class Patience:
 
     async def _rest(self, seconds: float) -> None:
         self._hurry.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._hurry.wait()
-        except TimeoutError:
-            pass
+        await wait_up_to(seconds, self._hurry)
 
 
 def _report_at(number: int) -> float:

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from apflow.core.concurrency.containment import shielded
 from apflow.core.concurrency.supervision import Supervised
+from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.engine import active_runs
 from apflow.core.engine.driver import Driver
 from apflow.core.engine.failure_log import logging_failures
@@ -200,12 +201,8 @@ class Worker:
             self._loop.call_soon_threadsafe(self._wake.set)
 
     async def _rest(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds * random.uniform(0.75, 1.25)):  # noqa: S311 - spreads sweeps
-                await self._wake.wait()
-        except TimeoutError:
-            return
-        if self._trees and not self._is_draining:
+        varied = seconds * random.uniform(0.75, 1.25)  # noqa: S311 - spreads sweeps
+        if await wait_up_to(varied, self._wake) and self._trees and not self._is_draining:
             await asyncio.sleep(YIELD_SECONDS)
 
     async def _sweep(self) -> bool:

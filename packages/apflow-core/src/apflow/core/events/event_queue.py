@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from contextlib import suppress
 
+from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.model.event import LIVE, TaskEvent
 
 
@@ -60,13 +61,7 @@ class EventQueue:
 
     async def wait(self, seconds: float | None) -> None:
         """Wait until something has happened since the turn began; after a timeout there may be a gap."""
-        if seconds is None:
-            await self._wake.wait()
-            return
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
+        if not await wait_up_to(seconds, self._wake):
             self.has_gap = True
 
     def wake(self) -> bool:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
+from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.events.bus import EventBus
 from apflow.core.model.event import LIVE, TaskEvent
 from apflow.core.model.log import LogLine, LogQuery
@@ -76,10 +77,7 @@ class LogFollower:
 
     async def _wait(self) -> None:
         seconds = POLL_INTERVAL_SECONDS if self._store.capabilities.is_shared else None
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
+        if not await wait_up_to(seconds, self._wake):
             self._may_be_over = True
 
     async def _is_over(self) -> bool:

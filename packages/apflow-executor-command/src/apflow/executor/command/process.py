@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from apflow.core.capture.task_log import output_log
+from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.process.captured_output import Output
 from apflow.core.process.reaper import Watched, reaper
 from apflow.core.process.reaper_program import members
@@ -135,7 +136,7 @@ class Running:
             try:
                 if members(group):
                     _signal(group, signal.SIGKILL)
-                await _within(REAP_SECONDS, self.process.has_exited)
+                await wait_up_to(REAP_SECONDS, self.process.has_exited)
             finally:
                 self.transport.close()
                 self.watched.ended()
@@ -153,7 +154,7 @@ class Running:
             if self.process.is_silent.is_set():
                 await asyncio.sleep(min(wait, left))
             else:
-                await _within(min(wait, left), self.process.is_silent)
+                await wait_up_to(min(wait, left), self.process.is_silent)
             wait = min(MAX_WAIT_SECONDS, wait * 2)
 
 
@@ -218,9 +219,3 @@ def file_of(launch: Launch) -> Generator[str]:
 def _signal(group: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
-
-
-async def _within(seconds: float, event: asyncio.Event) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, cast
 
+from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
 from apflow.server.http.api_error import ApiError, Code, UnavailableError
@@ -183,11 +184,7 @@ async def _follow(calls: Calls, root_id: str, report: Report | None, asking: Ask
 async def _report(report: Report, progress: TreeProgress, is_changed: asyncio.Event) -> None:
     """Report what has changed, and give signs of life where nothing has."""
     while True:
-        try:
-            async with asyncio.timeout(MAX_INTERVAL_SECONDS):
-                await is_changed.wait()
-        except TimeoutError:
-            pass
+        await wait_up_to(MAX_INTERVAL_SECONDS, is_changed)
         is_changed.clear()
         await report(*progress.next())
         await asyncio.sleep(MIN_INTERVAL_SECONDS)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from apflow.core.concurrency.supervision import Supervised
+from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.extensions.model_calls import observing_model_calls
 from apflow.core.settings import Settings
 from apflow.core.store.base import TaskStore
@@ -56,10 +57,7 @@ async def _close(tracing: Tracing, endpoint: str) -> None:
                 loop.call_soon_threadsafe(closed.set)
 
     threading.Thread(target=close, name="apflow:traces:close", daemon=True).start()
-    try:
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await closed.wait()
-    except TimeoutError:
+    if not await wait_up_to(CLOSE_SECONDS, closed):
         logger.warning(
             "The collector %s has not received the last traces in %g s; they are dropped. Check "
             "APFLOW_OTLP_ENDPOINT, and that the collector runs.",

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.errors import StoreError
 from apflow.core.model.task import utc_now
 from apflow.core.process.late_import import removing_orphans
@@ -93,11 +94,7 @@ class Deliveries:
             except Exception as error:  # noqa: BLE001 - a look that fails only delays
                 rest = min(MAX_REST_SECONDS, 2 * rest)
                 logger.warning("Looking for webhooks failed and is repeated: %s", error)
-            try:
-                async with asyncio.timeout(0 if self._stop.is_set() else rest):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+            await wait_up_to(0 if self._stop.is_set() else rest, self._wake)
 
     async def _look(self, stack: AsyncExitStack, group: asyncio.TaskGroup) -> None:
         for record in await self._db.records(KIND):

@@ -8,13 +8,13 @@ PostgreSQL lets transactions that notify commit one after the other only.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import uuid
 from collections.abc import Callable, Iterable
 
 import asyncpg
 
+from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.payload.json_value import dumps, loads
@@ -96,9 +96,7 @@ class Notices:
             except Exception as error:  # noqa: BLE001  nothing depends on a notice
                 logger.info("%s: %d notices are lost: %s", self._server.url, len(payloads), error)
                 return
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PAUSE):
-                    await self._is_urgent.wait()
+            await wait_up_to(PAUSE, self._is_urgent)
 
     async def _receive(self, connection: asyncpg.Connection[asyncpg.Record], on_notice: OnNotice) -> None:
         """Receive notices until the connection is lost."""
@@ -112,10 +110,7 @@ class Notices:
         connection.add_termination_listener(lambda _: lost.set())
         await connection.add_listener(CHANNEL, receive)
         while not lost.is_set():
-            try:
-                async with asyncio.timeout(CHECK_INTERVAL_SECONDS):
-                    await lost.wait()
-            except TimeoutError:
+            if not await wait_up_to(CHECK_INTERVAL_SECONDS, lost):
                 await connection.execute("SELECT 1", timeout=SEND_TIMEOUT)
 
 
