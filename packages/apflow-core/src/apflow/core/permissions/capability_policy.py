@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
-from pathlib import Path
 from typing import Final, cast
 
 from apflow.core.errors import SettingsError
+from apflow.core.permissions.policy_setting import PolicySetting
 from apflow.core.settings import Settings, get_settings
 
 KINDS: Final = ("executors", "hosts", "commands", "images", "secrets")
 UNDETERMINED: Final = "undetermined"  # inputs that are known only in the run, as `TASK.inputs.NAME`
 VARIABLE: Final = "APFLOW_ALLOWED_CAPABILITIES"
-MAX_FILE_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,45 +42,10 @@ def capability_policy(settings: Settings | None = None) -> CapabilityPolicy | No
         SettingsError: it cannot be read.
     """
     given = (settings or get_settings()).allowed_capabilities.strip()
-    if not given:
-        return None
-    if given.startswith("{"):
-        return _read_inline(given)
-    path = Path(given).expanduser()
-    try:
-        status = path.stat()
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{VARIABLE} names {given!r}, which cannot be read: {error}.") from error
-    return _read_file(path, status.st_mtime_ns, status.st_size)
+    return _SETTING.policy(given) if given else None
 
 
-@lru_cache(maxsize=4)
-def _read_inline(text: str) -> CapabilityPolicy:
-    return _read(text, VARIABLE)
-
-
-@lru_cache(maxsize=4)
-def _read_file(path: Path, modified: int, size: int) -> CapabilityPolicy:
-    del modified
-    where = f"The list of allowed capabilities {path}"
-    if size > MAX_FILE_BYTES:
-        raise SettingsError(f"{where} has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read.")
-    try:
-        return _read(path.read_text(encoding="utf-8"), where)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{where} cannot be read: {error}.") from error
-
-
-def _read(text: str, where: str) -> CapabilityPolicy:
-    import json
-    import tomllib
-
-    try:
-        content: object = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(
-            f'{where} is neither JSON nor TOML: {error}. Expected {{"executors": [...], "hosts": [...]}}.'
-        ) from error
+def _read(content: object, where: str) -> CapabilityPolicy:
     names = (*KINDS, UNDETERMINED)
     lists = cast("dict[str, object]", content)
     for name, values in lists.items():
@@ -93,6 +56,11 @@ def _read(text: str, where: str) -> CapabilityPolicy:
         ):
             raise SettingsError(f"{where}: {name} must be a list of values or patterns.")
     return CapabilityPolicy({name: tuple(cast("list[str]", values)) for name, values in lists.items()})
+
+
+_SETTING: Final = PolicySetting(
+    VARIABLE, "The list of allowed capabilities", '{"executors": [...], "hosts": [...]}', _read
+)
 
 
 def _plain(kind: str, value: str) -> str:

@@ -11,22 +11,22 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from functools import cache, lru_cache
+from functools import cache
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 from typing import Any, Final, cast
 
 from apflow.core.errors import SecretRefusedError, SettingsError
+from apflow.core.permissions.policy_setting import PolicySetting
 from apflow.core.settings import VARIABLES, Settings, settings_now
 
 ADMIN: Final = "admin"
 ANY: Final = "*"
 PREFIX: Final = "APFLOW_SECRET_"
-MAX_FILE_BYTES: Final = 1 << 20  # bytes
+VARIABLE: Final = "APFLOW_SECRET_POLICY"
 WEBHOOK: Final = "webhook"  # stands for the delivery of webhooks where a grant names executors
 
 _HOST = re.compile(r"(?:(?:\*\.)?[\w-]+(?:\.[\w-]+)*\.?|\*)")
-_ADVICE: Final = "An operator grants it with APFLOW_SECRET_POLICY."
+_ADVICE: Final = f"An operator grants it with {VARIABLE}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,52 +160,10 @@ def secret_policy(settings: Settings | None = None) -> SecretPolicy:
         SettingsError: it cannot be read.
     """
     given = (settings or settings_now("secret_policy")).secret_policy.strip()
-    if not given:
-        return _EMPTY
-    if given.startswith("{"):
-        return _read_inline(given)
-    path = Path(given).expanduser()
-    try:
-        status = path.stat()
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"APFLOW_SECRET_POLICY names {given!r}, which cannot be read: {error}."
-        ) from error
-    return _read_file(path, status.st_mtime_ns, status.st_size)
+    return _SETTING.policy(given) if given else _EMPTY
 
 
 _EMPTY: Final = SecretPolicy({})
-
-
-@lru_cache(maxsize=4)
-def _read_inline(text: str) -> SecretPolicy:
-    return read_policy(_parse(text, "APFLOW_SECRET_POLICY"), "APFLOW_SECRET_POLICY")
-
-
-@lru_cache(maxsize=4)
-def _read_file(path: Path, modified: int, size: int) -> SecretPolicy:
-    del modified
-    where = f"The secret policy {path}"
-    if size > MAX_FILE_BYTES:
-        raise SettingsError(f"{where} has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{where} cannot be read: {error}.") from error
-    return read_policy(_parse(text, where), where)
-
-
-def _parse(text: str, where: str) -> object:
-    import json
-    import tomllib
-
-    try:
-        return json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(
-            f"{where} is neither JSON nor TOML: {error}. Expected "
-            '{"NAME": {"users": [...], "roles": [...], "executors": [...], "hosts": [...]}}.'
-        ) from error
 
 
 def read_policy(content: object, where: str) -> SecretPolicy:
@@ -218,6 +176,14 @@ def read_policy(content: object, where: str) -> SecretPolicy:
         raise SettingsError(f"{where} must be an object of grants by the name of the secret.")
     entries = cast("dict[str, object]", content)
     return SecretPolicy({name: tuple(_grants(value, f"{where}: {name}")) for name, value in entries.items()})
+
+
+_SETTING: Final = PolicySetting(
+    VARIABLE,
+    "The secret policy",
+    '{"NAME": {"users": [...], "roles": [...], "executors": [...], "hosts": [...]}}',
+    read_policy,
+)
 
 
 def _grants(value: object, where: str) -> Iterator[Grant]:
