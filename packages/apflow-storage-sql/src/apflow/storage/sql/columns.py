@@ -14,6 +14,7 @@ from functools import cache
 from typing import Protocol, cast, runtime_checkable
 
 from apflow.core.model.custom_columns import chosen_task_model_class
+from apflow.core.model.status import TERMINAL
 from apflow.core.model.task import Json
 from apflow.core.payload.json_value import dumps, loads
 
@@ -24,6 +25,9 @@ RECORDS = "apflow_records"
 ATTEMPTS = "apflow_attempts"
 USAGE = "apflow_usage"
 SCHEMA = "apflow_schema"
+
+_TERMINAL = ", ".join(f"'{each}'" for each in sorted(TERMINAL))
+HAS_ENDED = f"status IN ({_TERMINAL})"  # SQL, of a row of the table of tasks
 
 
 class Kind(Enum):

@@ -13,13 +13,13 @@ from itertools import chain
 from typing import NamedTuple
 
 from apflow.core.errors import InvalidInputError
-from apflow.core.model.status import TERMINAL, TaskStatus
+from apflow.core.model.status import TaskStatus
 from apflow.core.model.tags import fault_of_tag
 from apflow.core.model.tally import TreeTally
 from apflow.core.model.task import Json, Task
 from apflow.core.payload.json_value import clean_text
 from apflow.core.store.base import NULLABLE_TIMES, ORDERS, TaskQuery, last_time
-from apflow.storage.sql.columns import TASKS, encode, naive, quoted, task_columns
+from apflow.storage.sql.columns import HAS_ENDED, TASKS, encode, naive, quoted, task_columns
 from apflow.storage.sql.rows import task_rows
 
 _TIES = ("position", "id")
@@ -88,8 +88,7 @@ def count_tasks(query: TaskQuery, among: Among = among_unnested) -> Statement:
 def tally_trees(root_ids: Sequence[str], among: Among = among_unnested) -> Statement:
     """Return the statement that tallies trees: root id, status, tasks, their progress, and starts."""
     known = possible(root_ids)
-    ended = ", ".join(f"'{each}'" for each in sorted(TERMINAL))
-    done = f"sum(CASE WHEN status IN ({ended}) THEN 1.0 ELSE progress END)"
+    done = f"sum(CASE WHEN {HAS_ENDED} THEN 1.0 ELSE progress END)"
     columns = f"root_id, status, count(*), CAST({done} AS DOUBLE PRECISION), count(started_at)"
     where = among("root_id", "$1", len(known))
     return Statement(f"SELECT {columns} FROM {TASKS} WHERE {where} GROUP BY root_id, status", [known])

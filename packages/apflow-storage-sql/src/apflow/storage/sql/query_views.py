@@ -14,13 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from apflow.core.model.status import TERMINAL
 from apflow.core.model.task import GROUP
 from apflow.core.model.usage import TOTALS
-from apflow.storage.sql.columns import ATTEMPTS, EVENTS, TASKS, USAGE, type_of_total
+from apflow.storage.sql.columns import ATTEMPTS, EVENTS, HAS_ENDED, TASKS, USAGE, type_of_total
 
 MAX_TEXT: Final = 10_000  # characters of an error or a message
-_ENDED: Final = ", ".join(f"'{each}'" for each in sorted(TERMINAL))
 _SECONDS: Final = "CASE WHEN {0} >= {1} THEN epoch({0}) - epoch({1}) WHEN {0} < {1} THEN 0.0 END"
 _TAGS: Final = "coalesce(CAST(CAST({}tags AS JSON) AS VARCHAR[]), []) AS tags"
 
@@ -105,7 +103,7 @@ VIEWS: Final[Mapping[str, View]] = {
     {_TAGS.format("")}, user_id, status,
     CASE WHEN executor <> '{GROUP}' THEN executor END AS executor,
     coalesce(executor = '{GROUP}', FALSE) AS is_group,
-    priority, CASE WHEN status IN ({_ENDED}) THEN 1.0 ELSE progress END AS progress,
+    priority, CASE WHEN {HAS_ENDED} THEN 1.0 ELSE progress END AS progress,
     attempts + earlier_attempts AS attempts, created_at, started_at, updated_at, completed_at,
     {_SECONDS.format("completed_at", "started_at")} AS seconds, error, original_task_id, spawned_by
 FROM stored.tasks""",
@@ -134,8 +132,8 @@ FROM stored.tasks AS r JOIN (
     SELECT id AS task_id, attempts + earlier_attempts AS number,
         CASE WHEN attempts <= 1 THEN started_at
             WHEN status = 'in_progress' AND cancel_requested_at IS NULL THEN updated_at END AS started_at,
-        CASE WHEN status IN ({_ENDED}) THEN completed_at END AS ended_at,
-        CASE WHEN status IN ({_ENDED}) THEN status END AS outcome, error
+        CASE WHEN {HAS_ENDED} THEN completed_at END AS ended_at,
+        CASE WHEN {HAS_ENDED} THEN status END AS outcome, error
     FROM stored.tasks
     WHERE attempts > 0 AND executor IS DISTINCT FROM '{GROUP}' AND status <> 'pending' AND not_before IS NULL
 )

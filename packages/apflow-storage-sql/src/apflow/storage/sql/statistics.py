@@ -9,15 +9,14 @@ from datetime import UTC
 from typing import Final
 
 from apflow.core.model.statistics import StatisticsField, TaskStatistics, TimedTask
-from apflow.core.model.status import TERMINAL, TaskStatus
+from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Json
 from apflow.core.store.base import TaskQuery
-from apflow.storage.sql.columns import TASKS, USAGE
+from apflow.storage.sql.columns import HAS_ENDED, TASKS, USAGE
 from apflow.storage.sql.logs import SqlLogStore
 from apflow.storage.sql.queries import Statement, conditions_of
 
-_ENDED: Final = ", ".join(f"'{each}'" for each in sorted(TERMINAL))
-_COUNTS: Final = f"status IN ({_ENDED}) AND executor IS DISTINCT FROM '{GROUP}'"
+_COUNTS: Final = f"{HAS_ENDED} AND executor IS DISTINCT FROM '{GROUP}'"
 _SECONDS: Final = (
     "CASE WHEN completed_at >= started_at "
     "THEN CAST(extract(epoch FROM (completed_at - started_at)) AS DOUBLE PRECISION) "
