@@ -151,10 +151,8 @@ def differences(page: str, now: str) -> list[str]:
     return list(unified_diff(masked(page), masked(now), "the page", "now", n=1, lineterm=""))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("page", nargs="?", type=Path, default=PAGE)
-    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
+def add_programs_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--programs`: the directory of the program `apflow` that runs the commands."""
     parser.add_argument(
         "--programs",
         type=Path,
@@ -162,6 +160,13 @@ def main() -> int:
         metavar="DIRECTORY",
         help="where `apflow` is; by default next to this Python",
     )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("page", nargs="?", type=Path, default=PAGE)
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
+    add_programs_option(parser)
     given = parser.parse_args()
     page = given.page.read_text(encoding="utf-8")
     now = recorded(page, given.programs)

@@ -24,7 +24,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from record_session import PROMPT, run, variables
+from record_session import PROMPT, add_programs_option, run, variables
 from repository import ROOT, report
 
 SESSIONS = ROOT / "docs" / "recordings"
@@ -87,13 +87,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=Path, default=SESSIONS, metavar="DIRECTORY")
     parser.add_argument("--check", action="store_true", help="compare, and write nothing")
-    parser.add_argument(
-        "--programs",
-        type=Path,
-        default=Path(sys.executable).parent,
-        metavar="DIRECTORY",
-        help="where `apflow` is; by default next to this Python",
-    )
+    add_programs_option(parser)
     options = parser.parse_args(given)
     sessions = sorted(path.parent for path in options.sessions.glob(f"*/{SCRIPT}"))
     if options.check:
