@@ -319,8 +319,7 @@ class ScheduleService(TreeService):
         self,
         schedule_id: ScheduleId,
         count: Annotated[
-            int,
-            Field(ge=1, le=MAX_TIMES, description="The maximum number of due times to return."),
+            int, Field(ge=1, le=MAX_TIMES, description="The maximum number of due times to return.")
         ] = 5,
     ) -> dict[str, Json]:
         """Return the next due times of a schedule. A paused schedule starts none of them.
