@@ -617,6 +617,14 @@ def test_the_templates_are_checked_before_a_run_and_count_among_what_a_tree_touc
     assert (list(found.executors), list(found.hosts)) == (["test_mapped"], ["h"])
 
 
+def test_a_task_that_has_elements_needs_no_executors_of_its_template():
+    array = [{"name": "each", "for_each": {"items": [1], "tasks": [{"name": "no_such"}]}}]
+    [each] = check_array(array, get_settings())
+    assert missing_executors([each], None, executor_is_known) == ["no_such"]
+    element = Task(id="e", name="test_mapped", root_id=each.id, parent_id=each.id)
+    assert missing_executors([each, element], None, executor_is_known) == []
+
+
 def test_secrets_in_the_list_and_the_template_are_shown_masked():
     array = [{"name": "each", "for_each": {
         "items": [{"password": "clear"}], "tasks": [{"name": "a", "inputs": {"api_key": "clear"}}],

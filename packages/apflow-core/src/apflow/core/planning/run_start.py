@@ -144,9 +144,10 @@ def missing_executors(
     """Return the executor ids that this process lacks for the scope, and names of tasks without executor."""
     missing: dict[str, None] = {}
     waiting = [task for task in in_scope(tasks, scope) if task.status not in TERMINAL]
-    parents = {task.parent_id for task in tasks}
-    creating = [task for task in waiting if has_for_each(task) and task.id not in parents]
-    for task in [*waiting, *templates_within(creating)]:
+    creating = {task.id: task for task in waiting if has_for_each(task)}
+    for task in tasks if creating else ():  # tasks that have elements create none
+        creating.pop(task.parent_id or "", None)
+    for task in [*waiting, *templates_within(list(creating.values()))]:
         executor = task.executor or choose_executor(task, is_known) or task.name
         if executor != GROUP and not is_known(executor):
             missing[executor] = None
