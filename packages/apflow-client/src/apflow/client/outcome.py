@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import cast
 
 from apflow.client.call import Call
-from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
+from apflow.core.service.run_outcome import run_outcome
 
 
 def read_execution(call: Call) -> tuple[Call, bool]:
@@ -35,14 +35,7 @@ def _has_ids(tasks: Json) -> bool:
 
 def outcome_of(executed: Mapping[str, Json], standing: Mapping[str, Json], root: Json) -> dict[str, Json]:
     """Return the outcome of a run, in the form of `tasks.execute` with `wait`."""
-    status = standing["status"]
-    is_done = status == TaskStatus.COMPLETED
     return {
         **executed,
-        "success": status not in (TaskStatus.FAILED, TaskStatus.CANCELLED),
-        "status": status,
-        "progress": standing["progress"],
-        "message": "All tasks have completed." if is_done else standing["error"] or f"It was {status}.",
-        "error": standing["error"],
-        "result": root["result"],
+        **run_outcome(standing["status"], standing["progress"], standing["error"], root["result"]),
     }

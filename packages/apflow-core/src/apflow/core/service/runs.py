@@ -41,6 +41,7 @@ from apflow.core.planning.explain import explain
 from apflow.core.planning.plan import choose_executor
 from apflow.core.planning.run_start import has_unended_run
 from apflow.core.service.rendering import nested, snapshot
+from apflow.core.service.run_outcome import run_outcome
 from apflow.core.service.trees import Answers, TreeService
 from apflow.core.service.webhooks import WebhookService
 from apflow.core.settings import get_settings
@@ -526,26 +527,9 @@ def _run_result(
     task: Task, summary: TreeSummary, *, has_result: bool, is_streaming: bool = False
 ) -> dict[str, Json]:
     """Return the result of a request for a run, from the status of its tree."""
-    is_over = TaskStatus.is_terminal(summary.status)
-    answer: dict[str, Json] = {
-        "success": summary.status not in (TaskStatus.FAILED, TaskStatus.CANCELLED),
-        "root_task_id": task.root_id,
-        "task_id": task.id,
-        "status": "started" if is_streaming and not is_over else str(summary.status),
-        "progress": summary.progress,
-        "message": _message(summary),
-        "error": summary.error,
-    }
-    return answer | {"result": summary.result} if has_result else answer
-
-
-def _message(summary: TreeSummary) -> str:
-    match summary.status:
-        case TaskStatus.PENDING | TaskStatus.IN_PROGRESS:
-            return (
-                "The run is requested. Use tasks.watch to follow it, or tasks.running.status for its status."
-            )
-        case TaskStatus.COMPLETED:
-            return "All tasks have completed."
-        case _:
-            return summary.error or f"It was {summary.status}."
+    outcome = run_outcome(summary.status, summary.progress, summary.error, summary.result)
+    if is_streaming and not TaskStatus.is_terminal(summary.status):
+        outcome["status"] = "started"
+    if not has_result:
+        del outcome["result"]
+    return {"success": outcome["success"], "root_task_id": task.root_id, "task_id": task.id, **outcome}

@@ -20,6 +20,7 @@ from apflow.core.model.task import Json, Task, to_json
 from apflow.core.model.tree import tree_status
 from apflow.core.planning.run_start import has_unended_run
 from apflow.core.service.access import may_see
+from apflow.core.service.run_outcome import run_outcome
 from apflow.core.store.base import TaskStore
 from apflow.server.http.api_error import ApiError
 from apflow.server.mcp.approvals import decide, open_for, requests_of
@@ -261,16 +262,9 @@ async def _events_after(db: TaskStore, root_id: str, after: int) -> AsyncGenerat
 
 def _earlier_outcome(task: RunTask, ended: TaskEvent) -> dict[str, Json]:
     """Return the outcome of a run from its last event, because the tree has been run again since."""
-    status = str(ended.status)
-    is_done = status == TaskStatus.COMPLETED
     return {
         **task.executed,
-        "success": status not in (TaskStatus.FAILED, TaskStatus.CANCELLED),
-        "status": status,
-        "progress": ended.progress,
-        "message": "All tasks have completed." if is_done else ended.error or f"It was {status}.",
-        "error": ended.error,
-        "result": ended.result,
+        **run_outcome(str(ended.status), ended.progress, ended.error, ended.result),
     }
 
 

@@ -9,8 +9,8 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, cast
 
 from apflow.core.concurrency.timed_wait import wait_up_to
-from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json
+from apflow.core.service.run_outcome import run_outcome
 from apflow.server.http.api_error import ApiError, Code, UnavailableError
 from apflow.server.mcp.approvals import Asking
 from apflow.server.mcp.calls import Calls, events_of
@@ -110,17 +110,7 @@ async def outcome_of(calls: Calls, executed: Mapping[str, Json]) -> dict[str, Js
     root_id = executed["root_task_id"]
     [found] = await calls.call("tasks.running.status", {"task_ids": [root_id]})
     root = await calls.call("tasks.get", {"task_id": root_id})
-    status = found["status"]
-    is_done = status == TaskStatus.COMPLETED
-    return {
-        **executed,
-        "success": status not in (TaskStatus.FAILED, TaskStatus.CANCELLED),
-        "status": status,
-        "progress": found["progress"],
-        "message": "All tasks have completed." if is_done else found["error"] or f"It was {status}.",
-        "error": found["error"],
-        "result": root["result"],
-    }
+    return {**executed, **run_outcome(found["status"], found["progress"], found["error"], root["result"])}
 
 
 async def _cancel_run(calls: Calls, requesting: asyncio.Task[Json]) -> None:
