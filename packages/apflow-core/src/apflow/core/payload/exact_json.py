@@ -12,9 +12,8 @@ from typing import Final
 
 import orjson
 
-from apflow.core.errors import InvalidInputError
 from apflow.core.model.task import Json
-from apflow.core.payload.json_value import GREATEST_INT, LEAST_INT, refuse_constant
+from apflow.core.payload.json_value import GREATEST_INT, LEAST_INT, refuse_constant, refusing_other_text
 
 _MAX_DIGITS: Final = 1000  # of an integer that is converted
 # Of 18 digits in a row, every sixth byte of the text includes three: the sample is smaller than the text.
@@ -39,14 +38,8 @@ def loads_exactly(text: str | bytes | bytearray) -> Json:
             return orjson.loads(content)
         except orjson.JSONDecodeError:
             pass
-    try:
+    with refusing_other_text():
         return json.loads(text, parse_constant=refuse_constant, parse_int=_read_integer)
-    except RecursionError:
-        raise InvalidInputError("This is not JSON that can be read: it is nested too deeply.") from None
-    except InvalidInputError as error:
-        raise InvalidInputError(f"This is not JSON: {error}") from error
-    except ValueError as error:
-        raise InvalidInputError(f"This is not JSON: {error}") from error
 
 
 def _has_large_integer(text: bytes | bytearray) -> bool:

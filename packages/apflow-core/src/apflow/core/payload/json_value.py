@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from typing import Final, NamedTuple, NoReturn, cast
 
 import orjson
@@ -255,12 +256,17 @@ def loads(text: str | bytes | bytearray) -> Json:
 
 def _loads_slowly(text: str | bytes | bytearray) -> Json:
     """Read what orjson refuses and JSON allows (escaped lone surrogates); refuse the rest."""
-    try:
+    with refusing_other_text():
         return storable(json.loads(text, parse_constant=refuse_constant), max_depth=_ORJSON_DEPTH)
+
+
+@contextmanager
+def refusing_other_text() -> Generator[None]:
+    """Raise `InvalidInputError` where `json.loads` fails within the context, because its text is not JSON."""
+    try:
+        yield
     except RecursionError:
         raise InvalidInputError("This is not JSON that can be read: it is nested too deeply.") from None
-    except InvalidInputError as error:
-        raise InvalidInputError(f"This is not JSON: {error}") from error
     except ValueError as error:
         raise InvalidInputError(f"This is not JSON: {error}") from error
 
