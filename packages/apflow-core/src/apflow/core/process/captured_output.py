@@ -49,3 +49,16 @@ class Output:
         """The end as text, marked where something is missing before it."""
         kept = self._tail.decode("utf-8", "replace")
         return kept if self.total <= len(self._tail) else f"{MISSING}{kept}"
+
+
+def describe_exit(return_code: int) -> str:
+    """Return how a process ended, as the words after its name; a negative code is that of a signal."""
+    if return_code < 0:
+        return f"was killed by signal {-return_code}"
+    return f"ended with exit code {return_code}"
+
+
+def describe_output(stdout: str, stderr: str) -> str:
+    """Return what a process wrote, as lines to add to a message; "" if it wrote nothing."""
+    streams = (("stderr", stderr.strip()), ("stdout", stdout.strip()))
+    return "".join(f"\n{name}: {text}" for name, text in streams if text)

@@ -13,6 +13,7 @@ ExecutorError
 from __future__ import annotations
 
 from apflow.core.errors import ExecutorError
+from apflow.core.process.captured_output import describe_exit, describe_output
 
 
 class CommandError(ExecutorError):
@@ -31,13 +32,8 @@ class CommandFailedError(CommandError):
     """The command ended with another exit code than 0. Carries the ends of its output."""
 
     def __init__(self, shown: str, return_code: int, stdout: str, stderr: str, note: str = "") -> None:
-        how = (
-            f"was killed by signal {-return_code}"
-            if return_code < 0
-            else f"ended with exit code {return_code}"
-        )
         more = f" {note}" if note else ""
-        super().__init__(f"{shown} {how}.{more}{_output(stdout, stderr)}")
+        super().__init__(f"{shown} {describe_exit(return_code)}.{more}{describe_output(stdout, stderr)}")
         self.return_code, self.stdout, self.stderr = return_code, stdout, stderr
 
 
@@ -45,10 +41,5 @@ class CommandTimeoutError(CommandError):
     """The command took too long and was killed, with its whole group. Carries the ends of its output."""
 
     def __init__(self, shown: str, timeout: float, stdout: str, stderr: str) -> None:
-        super().__init__(f"{shown} took over {timeout:g} s and was killed.{_output(stdout, stderr)}")
+        super().__init__(f"{shown} took over {timeout:g} s and was killed.{describe_output(stdout, stderr)}")
         self.timeout, self.stdout, self.stderr = timeout, stdout, stderr
-
-
-def _output(stdout: str, stderr: str) -> str:
-    streams = (("stderr", stderr.strip()), ("stdout", stdout.strip()))
-    return "".join(f"\n{name}: {text}" for name, text in streams if text)

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from apflow.core.errors import ExecutorError
+from apflow.core.process.captured_output import describe_output
 
 
 class DockerError(ExecutorError):
@@ -121,7 +122,7 @@ class ContainerFailedError(DockerError):
     """The command ended with another exit code than 0. Carries the ends of its output."""
 
     def __init__(self, shown: str, exit_code: int, stdout: str, stderr: str, how: str = "") -> None:
-        super().__init__(f"{shown} {how or _how(exit_code)}.{_output(stdout, stderr)}")
+        super().__init__(f"{shown} {how or _how(exit_code)}.{describe_output(stdout, stderr)}")
         self.exit_code, self.stdout, self.stderr = exit_code, stdout, stderr
 
 
@@ -139,7 +140,7 @@ class ContainerTimeoutError(DockerError):
     """It took too long. The container was killed and removed. Carries the ends of its output."""
 
     def __init__(self, shown: str, timeout: float, stdout: str, stderr: str) -> None:
-        super().__init__(f"{shown} took over {timeout:g} s and was killed.{_output(stdout, stderr)}")
+        super().__init__(f"{shown} took over {timeout:g} s and was killed.{describe_output(stdout, stderr)}")
         self.timeout, self.stdout, self.stderr = timeout, stdout, stderr
 
 
@@ -147,8 +148,3 @@ def _how(exit_code: int) -> str:
     if 128 < exit_code < 128 + 65:
         return f"was killed by signal {exit_code - 128} (exit code {exit_code})"
     return f"ended with exit code {exit_code}"
-
-
-def _output(stdout: str, stderr: str) -> str:
-    streams = (("stderr", stderr.strip()), ("stdout", stdout.strip()))
-    return "".join(f"\n{name}: {text}" for name, text in streams if text)

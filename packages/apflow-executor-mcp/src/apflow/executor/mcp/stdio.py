@@ -12,12 +12,12 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 
-from apflow.core.process.captured_output import Output
+from apflow.core.process.captured_output import Output, describe_exit
 from apflow.core.settings import read_settings
 from apflow.executor.command.errors import CommandStartError
 from apflow.executor.command.pipe import OutputPipe
 from apflow.executor.command.policy import Policy, plan_launch
-from apflow.executor.command.process import Ending, Process, Running, file_of, start
+from apflow.executor.command.process import Process, Running, file_of, start
 from apflow.executor.mcp.errors import McpLostError
 from apflow.executor.mcp.link import MAX_MESSAGE_BYTES, Link
 from apflow.executor.mcp.request import StdioTarget
@@ -57,7 +57,7 @@ async def stdio_streams(target: StdioTarget, link: Link) -> AsyncGenerator[Strea
                 _close_input(running)
                 ending = await running.end(grace=EXIT_SECONDS)
                 if link.is_lost and link.failure is None and not link.is_closed_here:
-                    how = f"the server {_how(ending)} before the response"
+                    how = f"the server {describe_exit(ending.return_code)} before the response"
                     link.failure = McpLostError(link.shown, how, process.stderr.tail)
     finally:
         stdout.close()
@@ -200,9 +200,3 @@ def _close_input(running: Running) -> None:
     pipe = running.transport.get_pipe_transport(0)
     if isinstance(pipe, asyncio.WriteTransport) and not pipe.is_closing():
         pipe.close()
-
-
-def _how(ending: Ending) -> str:
-    if ending.return_code < 0:
-        return f"was killed by signal {-ending.return_code}"
-    return f"ended with exit code {ending.return_code}"

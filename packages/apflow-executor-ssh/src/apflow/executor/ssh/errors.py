@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from apflow.core.errors import ExecutorError
+from apflow.core.process.captured_output import describe_exit, describe_output
 
 
 class SshError(ExecutorError):
@@ -94,7 +95,8 @@ class SshConnectionError(SshError):
         self, host: str, port: int, stage: str, cause: str, stdout: str = "", stderr: str = ""
     ) -> None:
         super().__init__(
-            f"The connection to {host} port {port} was lost while {stage}: {cause}.{_output(stdout, stderr)}"
+            f"The connection to {host} port {port} was lost while {stage}: {cause}."
+            f"{describe_output(stdout, stderr)}"
         )
         self.host, self.port, self.stage, self.cause = host, port, stage, cause
         self.stdout, self.stderr = stdout, stderr
@@ -108,7 +110,7 @@ class SshTimeoutError(SshError):
     """It took too long; a command that ran was ended, with its group. Carries the ends of its output."""
 
     def __init__(self, host: str, timeout: float, stage: str, stdout: str = "", stderr: str = "") -> None:
-        super().__init__(f"{host} took over {timeout:g} s while {stage}.{_output(stdout, stderr)}")
+        super().__init__(f"{host} took over {timeout:g} s while {stage}.{describe_output(stdout, stderr)}")
         self.host, self.timeout, self.stage, self.stdout, self.stderr = host, timeout, stage, stdout, stderr
 
 
@@ -118,16 +120,8 @@ class SshCommandFailedError(SshError):
     def __init__(
         self, shown: str, host: str, return_code: int, stdout: str, stderr: str, note: str = ""
     ) -> None:
-        how = (
-            f"was killed by signal {-return_code}"
-            if return_code < 0
-            else f"ended with exit code {return_code}"
-        )
         more = f" {note}" if note else ""
-        super().__init__(f"{shown} on {host} {how}.{more}{_output(stdout, stderr)}")
+        super().__init__(
+            f"{shown} on {host} {describe_exit(return_code)}.{more}{describe_output(stdout, stderr)}"
+        )
         self.host, self.return_code, self.stdout, self.stderr = host, return_code, stdout, stderr
-
-
-def _output(stdout: str, stderr: str) -> str:
-    streams = (("stderr", stderr.strip()), ("stdout", stdout.strip()))
-    return "".join(f"\n{name}: {text}" for name, text in streams if text)
