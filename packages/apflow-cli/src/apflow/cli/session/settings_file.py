@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,7 +47,7 @@ def write_setting(path: Path, name: str, value: str) -> None:
         SettingsError: the value is of the wrong kind, or the file cannot be read or written.
     """
     checked = check_setting(name, value, name)
-    try:
+    with _changing(path):
         document: Any = (
             tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
         )
@@ -56,10 +57,6 @@ def write_setting(path: Path, name: str, value: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         mode = path.stat().st_mode & 0o777 if path.exists() else OWNER_ONLY
         write_whole(path, tomlkit.dumps(document), mode)
-    except (OSError, ValueError, TOMLKitError) as error:
-        raise SettingsError(f"{path} cannot be changed: {error}") from error
-    except RecursionError as error:
-        raise SettingsError(f"{path} cannot be changed: its values are nested too deeply.") from error
     reset_settings()
 
 
@@ -71,7 +68,7 @@ def remove_setting(path: Path, name: str) -> bool:
     """
     if not path.exists():
         return False
-    try:
+    with _changing(path):
         document: Any = tomlkit.parse(path.read_text(encoding="utf-8"))
         is_there = False
         while (place := _place(document, name, "")) is not None:
@@ -80,12 +77,18 @@ def remove_setting(path: Path, name: str) -> bool:
             is_there = True
         if is_there:
             write_whole(path, tomlkit.dumps(document), path.stat().st_mode & 0o777)
+    reset_settings()
+    return is_there
+
+
+@contextmanager
+def _changing(path: Path) -> Generator[None]:
+    try:
+        yield
     except (OSError, ValueError, TOMLKitError) as error:
         raise SettingsError(f"{path} cannot be changed: {error}") from error
     except RecursionError as error:
         raise SettingsError(f"{path} cannot be changed: its values are nested too deeply.") from error
-    reset_settings()
-    return is_there
 
 
 def _put(document: Any, name: str, value: object) -> None:
