@@ -20,8 +20,8 @@ _COLUMNS = (
     Column("STATUS"),
     Column("QUESTION", is_flexible=True),
     Column("ASKED", rank=2),
-    Column("DEADLINE", rank=1),
-    Column("BY", rank=4),
+    Column("DEADLINE", rank=1, needs_value=True),
+    Column("BY", rank=4, needs_value=True),
 )
 
 
@@ -32,9 +32,7 @@ def write_approvals(found: Sequence[Mapping[str, Json]]) -> None:
         write_table(PIPED, [[each[column] for column in PIPED] for each in rows])
         return
     ids = short_ids(str(each["task_id"]) for each in rows)
-    shown = [_row(each, ids[str(each["task_id"])]) for each in rows]
-    kept = [at for at in range(len(_COLUMNS)) if at < len(_COLUMNS) - 2 or any(row[at] for row in shown)]
-    write_columns([_COLUMNS[at] for at in kept], [[row[at] for at in kept] for row in shown])
+    write_columns(_COLUMNS, [_row(each, ids[str(each["task_id"])]) for each in rows])
 
 
 def write_approval(found: Mapping[str, Json]) -> None:

@@ -166,10 +166,11 @@ def write_columns(
     Args:
         keeps_all: no column is left out if there is no room.
     """
-    cells = [[one_line(value) for value in row] for row in rows]
-    kept = [replace(each, rank=0) for each in columns] if keeps_all else columns
+    filled = [at for at, each in enumerate(columns) if not each.needs_value or any(row[at] for row in rows)]
+    kept = [replace(columns[at], rank=0) if keeps_all else columns[at] for at in filled]
+    cells = [[one_line(row[at]) for at in filled] for row in rows]
     for number, line in enumerate(lines(kept, cells, terminal_width(), ellipsis())):
-        shown = [_coloured(columns[at].title.lower(), text) if number else _bold(text) for at, text in line]
+        shown = [_coloured(kept[at].title.lower(), text) if number else _bold(text) for at, text in line]
         _write(GAP.join(shown).rstrip() + "\n")
 
 

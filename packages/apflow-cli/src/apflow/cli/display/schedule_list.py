@@ -18,12 +18,11 @@ _COLUMNS = (
     Column("NAME", is_flexible=True),
     Column("STATUS"),
     Column("DUE", is_flexible=True),
-    Column("NEXT START", rank=1),
-    Column("STARTED", rank=3),
-    Column("SKIPPED", rank=4),
-    Column("ERROR", is_flexible=True, rank=2),
+    Column("NEXT START", rank=1, needs_value=True),
+    Column("STARTED", rank=3, needs_value=True),
+    Column("SKIPPED", rank=4, needs_value=True),
+    Column("ERROR", is_flexible=True, rank=2, needs_value=True),
 )
-_ALWAYS = 4  # of the columns; the others are left out where no schedule has a value
 
 
 def write_schedules(found: Sequence[Mapping[str, Json]]) -> None:
@@ -32,9 +31,7 @@ def write_schedules(found: Sequence[Mapping[str, Json]]) -> None:
         write_table(PIPED, [[{**each, "due": due_of(each)}[column] for column in PIPED] for each in found])
         return
     ids = short_ids(each["id"] for each in found)
-    rows = [_row(each, ids[each["id"]]) for each in found]
-    kept = [at for at in range(len(_COLUMNS)) if at < _ALWAYS or any(row[at] for row in rows)]
-    write_columns([_COLUMNS[at] for at in kept], [[row[at] for at in kept] for row in rows])
+    write_columns(_COLUMNS, [_row(each, ids[each["id"]]) for each in found])
 
 
 def write_schedule(found: Mapping[str, Json]) -> None:

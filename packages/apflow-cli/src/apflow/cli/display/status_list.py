@@ -14,15 +14,14 @@ from apflow.core.model.task import Json, utc_now
 PIPED = ("task_id", "key", "name", "status", "progress", "error")
 _COLUMNS = (
     Column("ID"),
-    Column("KEY", is_flexible=True, rank=3),
-    Column("NAME", is_flexible=True),
+    Column("KEY", is_flexible=True, rank=3, needs_value=True),
+    Column("NAME", is_flexible=True, needs_value=True),
     Column("STATUS"),
-    Column("PROGRESS", rank=1),
-    Column("STARTED", rank=4),
-    Column("UPDATED", rank=5),
-    Column("ERROR", is_flexible=True),
+    Column("PROGRESS", rank=1, needs_value=True),
+    Column("STARTED", rank=4, needs_value=True),
+    Column("UPDATED", rank=5, needs_value=True),
+    Column("ERROR", is_flexible=True, needs_value=True),
 )
-_ALWAYS = ("ID", "STATUS")
 
 
 def write_statuses(found: Sequence[Mapping[str, Json]]) -> None:
@@ -33,11 +32,7 @@ def write_statuses(found: Sequence[Mapping[str, Json]]) -> None:
         write_table(shown, [[_piped(each, column) for column in shown] for each in found])
         return
     ids = short_ids(each["task_id"] for each in found)
-    rows = [_row(each, ids[each["task_id"]]) for each in found]
-    kept = [
-        at for at, column in enumerate(_COLUMNS) if column.title in _ALWAYS or any(row[at] for row in rows)
-    ]
-    write_columns([_COLUMNS[at] for at in kept], [[row[at] for at in kept] for row in rows])
+    write_columns(_COLUMNS, [_row(each, ids[each["task_id"]]) for each in found])
 
 
 def _row(found: Mapping[str, Json], short: str) -> list[str]:

@@ -19,6 +19,7 @@ class Column:
     is_flexible: bool = False  # its text may be cut or wrapped
     rank: int = 0  # the columns of the highest rank are left out first if there is no room; 0: never
     is_wrapped: bool = False  # its text is wrapped instead of cut
+    needs_value: bool = False  # it is left out if no row has a value
 
 
 Row = Sequence[str]

@@ -15,23 +15,23 @@ from apflow.core.model.task import Json, utc_now
 PIPED = ("id", "key", "name", "status", "progress", "created_at")
 PIPED_WIDE = ("tasks", "executor", "user_id", "label", "tags", "started_at", "completed_at", "error")
 
-_COLUMNS = {
-    "ID": Column("ID"),
-    "KEY": Column("KEY", is_flexible=True, rank=4),
-    "NAME": Column("NAME", is_flexible=True),
-    "LABEL": Column("LABEL", is_flexible=True, rank=5),
-    "STATUS": Column("STATUS"),
-    "PROGRESS": Column("PROGRESS", rank=2),
-    "TASKS": Column("TASKS", rank=3),
-    "EXECUTOR": Column("EXECUTOR", is_flexible=True, rank=5),
-    "AGE": Column("AGE", rank=1),
-    "DURATION": Column("DURATION", rank=1),
-    "USER": Column("USER", is_flexible=True, rank=9),
-    "TAGS": Column("TAGS", is_flexible=True, rank=8),
-    "STARTED": Column("STARTED", rank=7),
-    "ENDED": Column("ENDED", rank=8),
-    "ERROR": Column("ERROR", is_flexible=True, rank=6),
-}
+_COLUMNS = (
+    Column("ID"),
+    Column("KEY", is_flexible=True, rank=4, needs_value=True),
+    Column("NAME", is_flexible=True),
+    Column("LABEL", is_flexible=True, rank=5, needs_value=True),
+    Column("STATUS"),
+    Column("PROGRESS", rank=2, needs_value=True),
+    Column("TASKS", rank=3, needs_value=True),
+    Column("EXECUTOR", is_flexible=True, rank=5, needs_value=True),
+    Column("AGE", rank=1, needs_value=True),
+    Column("DURATION", rank=1, needs_value=True),
+    Column("USER", is_flexible=True, rank=9, needs_value=True),
+    Column("TAGS", is_flexible=True, rank=8, needs_value=True),
+    Column("STARTED", rank=7, needs_value=True),
+    Column("ENDED", rank=8, needs_value=True),
+    Column("ERROR", is_flexible=True, rank=6, needs_value=True),
+)
 _WIDE = ("USER", "TAGS", "STARTED", "ENDED", "ERROR")
 
 
@@ -44,21 +44,13 @@ def write_task_list(tasks: Sequence[Mapping[str, Json]], *, is_wide: bool = Fals
         return
     ids = short_ids(task["id"] for task in tasks)
     rows = [_row(task, ids[task["id"]]) for task in tasks]
-    # Columns without a value say nothing.
-    titles = [
-        title
-        for title in _COLUMNS
-        if (title not in _WIDE or is_wide) and (title in _ALWAYS or any(row[title] for row in rows))
-    ]
+    columns = [each for each in _COLUMNS if is_wide or each.title not in _WIDE]
     write_columns(
-        [_COLUMNS[title] for title in titles],
-        [[row[title] for title in titles] for row in rows],
+        columns,
+        [[row[each.title] for each in columns] for row in rows],
         # What is asked for is not left out, even if lines become longer than those of the terminal.
         keeps_all=is_wide,
     )
-
-
-_ALWAYS = ("ID", "NAME", "STATUS")
 
 
 def _row(task: Mapping[str, Json], short: str) -> dict[str, str]:
