@@ -10,10 +10,10 @@ import asyncio
 import ctypes
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
+from apflow.core.concurrency.loop_call import call_in_loop
 from apflow.core.process.identity import after_fork_in_child
 
 IDLE_SECONDS: Final = 30.0  # after which an unused thread ends
@@ -148,8 +148,7 @@ async def call_in_thread(
     over = asyncio.Event()
 
     def note() -> None:
-        with suppress(RuntimeError):  # the loop is closed: the call was left behind
-            loop.call_soon_threadsafe(over.set)
+        call_in_loop(loop, over.set)  # if the loop is closed, the call was left behind
 
     made = ThreadCall(call, note)
     _threads.start(made)

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from apflow.core.concurrency.completion import finish
+from apflow.core.concurrency.loop_call import call_in_loop
 from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.engine.approval_store import (
     add_approval,
@@ -211,8 +212,8 @@ class _Waker:
         self.wake()  # another process has stored an event
 
     def wake(self) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._is_woken.set)
+        if self._loop is not None:
+            call_in_loop(self._loop, self._is_woken.set)
 
     async def wait(self, seconds: float) -> None:
         await wait_up_to(seconds, self._is_woken)

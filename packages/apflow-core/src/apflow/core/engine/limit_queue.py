@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 from weakref import WeakValueDictionary
 
 from apflow.core.concurrency.exit_fence import create_unfenced
+from apflow.core.concurrency.loop_call import call_in_loop
 from apflow.core.concurrency.loop_local import LoopRegistry
 from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.engine.record_book import Patiently, RecordBook
@@ -202,8 +203,8 @@ class LimitQueue:
 
     def _notice(self, root_id: str) -> None:
         """Look again, because another process has changed a tree that holds a place. Thread-safe."""
-        if root_id in self._holders and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._is_changed.set)
+        if root_id in self._holders:
+            call_in_loop(self._loop, self._is_changed.set)
 
     async def _free_dead(self, store: TaskStore, held: Mapping[str, Held]) -> None:
         """Free the places of tasks whose process has died."""

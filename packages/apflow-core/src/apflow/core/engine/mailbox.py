@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from apflow.core.concurrency.loop_call import call_in_loop
 from apflow.core.planning.run_events import RunEvent
 
 
@@ -48,8 +49,7 @@ class Mailbox:
 
     def call(self, act: Callable[[], object]) -> None:
         """Call a function in the event loop of the run. Thread-safe."""
-        if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(act)
+        call_in_loop(self.loop, act)
 
     def begin_turn(self) -> None:
         """Make the next `wait` sleep until something happens after this call."""

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from apflow.core.concurrency.loop_call import call_in_loop
 from apflow.core.model.task import Task
 from apflow.core.store.base import TaskStore, TransitionResult
 
@@ -104,5 +105,5 @@ class Nested:
 
     def cancel(self) -> None:
         """Cancel the code that waits. Thread-safe."""
-        if self.waiter is not None and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.waiter.cancel, "the task has ended")
+        if self.waiter is not None:
+            call_in_loop(self.loop, self.waiter.cancel, "the task has ended")

@@ -15,6 +15,7 @@ from datetime import datetime
 from time import monotonic
 from weakref import WeakKeyDictionary, WeakSet
 
+from apflow.core.concurrency.loop_call import call_in_loop
 from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.engine.driver import Driver, cancel
 from apflow.core.engine.schedule_store import Stored, all_schedules, change_schedule, replace_schedule
@@ -85,8 +86,8 @@ class Scheduler:
 
     def wake(self) -> None:
         """Look at once, from any thread."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake.set)
+        if self._loop is not None:
+            call_in_loop(self._loop, self._wake.set)
 
     async def run(self) -> None:
         """Start what is due, until `stop`. While the store fails, that is repeated."""

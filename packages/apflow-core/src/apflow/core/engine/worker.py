@@ -13,6 +13,7 @@ from time import monotonic
 from weakref import WeakKeyDictionary, WeakSet
 
 from apflow.core.concurrency.containment import shielded
+from apflow.core.concurrency.loop_call import call_in_loop
 from apflow.core.concurrency.supervision import Supervised
 from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.engine import active_runs
@@ -197,8 +198,8 @@ class Worker:
             await asyncio.wait(self._trees.values(), timeout=0.1)
 
     def _heed(self, _: str) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake.set)
+        if self._loop is not None:
+            call_in_loop(self._loop, self._wake.set)
 
     async def _rest(self, seconds: float) -> None:
         varied = seconds * random.uniform(0.75, 1.25)  # noqa: S311 - spreads sweeps

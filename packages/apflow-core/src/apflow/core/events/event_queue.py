@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import suppress
 
+from apflow.core.concurrency.loop_call import set_in_loop
 from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.model.event import LIVE, TaskEvent
 
@@ -68,12 +68,4 @@ class EventQueue:
         """Wake the subscriber; return False if its event loop is closed."""
         if self._wake.is_set():
             return True  # the event is cleared before the queue is emptied
-        with suppress(RuntimeError):  # a thread without an event loop
-            if asyncio.get_running_loop() is self._loop:
-                self._wake.set()
-                return True
-        try:
-            self._loop.call_soon_threadsafe(self._wake.set)
-        except RuntimeError:
-            return False
-        return True
+        return set_in_loop(self._loop, self._wake)

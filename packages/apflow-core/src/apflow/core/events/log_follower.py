@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
+from apflow.core.concurrency.loop_call import set_in_loop
 from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.events.bus import EventBus
 from apflow.core.model.event import LIVE, TaskEvent
@@ -95,11 +95,5 @@ class LogFollower:
         return task is not None and TaskStatus.is_terminal(task.status)
 
     def _notify(self) -> None:
-        with suppress(RuntimeError):  # a thread without an event loop
-            if asyncio.get_running_loop() is self._loop:
-                self._wake.set()
-                return
-        try:
-            self._loop.call_soon_threadsafe(self._wake.set)
-        except RuntimeError:  # the event loop is closed
+        if not set_in_loop(self._loop, self._wake):
             self._bus.unsubscribe(self)

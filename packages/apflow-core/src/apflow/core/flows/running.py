@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar, cast, overload
 from apflow.core.authoring.creator import TaskCreator
 from apflow.core.builder import TaskBuilder
 from apflow.core.concurrency import exit_fence
+from apflow.core.concurrency.loop_call import call_in_loop
 from apflow.core.flows.flow import FlowTree
 from apflow.core.flows.outcome import FlowOutcome
 from apflow.core.model.status import TaskStatus
@@ -171,8 +172,8 @@ class _OtherLoop:
 
     def cancel(self) -> None:
         self._started.wait()
-        if self._loop is not None and self._task is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._task.cancel)
+        if self._loop is not None and self._task is not None:
+            call_in_loop(self._loop, self._task.cancel)
 
     def result(self) -> Any:
         if self._error is not None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from apflow.core.concurrency import exit_fence
+from apflow.core.concurrency.loop_call import call_in_loop
 from apflow.core.process import local_socket
 from apflow.core.process.identity import after_fork_in_child
 from apflow.core.process.server_file import API, describe_this_server, published
@@ -88,8 +89,7 @@ class LocalServer:
             if thread is None:
                 return
             if self._loop is not None:
-                with suppress(RuntimeError):  # it has ended
-                    self._loop.call_soon_threadsafe(self._ending.set)
+                call_in_loop(self._loop, self._ending.set)
             else:
                 self._ending.set()
         if thread is not threading.current_thread():

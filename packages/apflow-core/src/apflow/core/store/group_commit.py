@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
+from apflow.core.concurrency.loop_call import call_in_loop
 from apflow.core.errors import StoreError, StoreUnavailableError
 from apflow.core.process.identity import ForkGuard
 from apflow.core.store.base import Change, TransitionResult
@@ -203,9 +204,7 @@ def _hand_back(batch: Sequence[_Waiting | _Job], outcomes: Sequence[Any]) -> Non
     for waiting, outcome in zip(batch, outcomes, strict=True):
         by_loop.setdefault(waiting.loop, []).append((waiting.future, outcome))
     for loop, settled in by_loop.items():
-        try:
-            loop.call_soon_threadsafe(_settle, settled)
-        except RuntimeError:  # the loop was closed: the write stays, and no caller waits
+        if not call_in_loop(loop, _settle, settled):  # the write stays, and no caller waits
             logger.debug("A commit ended after the event loop of its writers")
 
 

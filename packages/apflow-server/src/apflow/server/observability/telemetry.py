@@ -6,9 +6,10 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
+from apflow.core.concurrency.loop_call import call_in_loop
 from apflow.core.concurrency.supervision import Supervised
 from apflow.core.concurrency.timed_wait import wait_up_to
 from apflow.core.extensions.model_calls import observing_model_calls
@@ -53,8 +54,7 @@ async def _close(tracing: Tracing, endpoint: str) -> None:
         try:
             tracing.close()
         finally:
-            with suppress(RuntimeError):  # the event loop has ended
-                loop.call_soon_threadsafe(closed.set)
+            call_in_loop(loop, closed.set)
 
     threading.Thread(target=close, name="apflow:traces:close", daemon=True).start()
     if not await wait_up_to(CLOSE_SECONDS, closed):
