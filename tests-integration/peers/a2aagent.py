@@ -194,16 +194,18 @@ def a2a_agent(
     is_streaming: bool = True,
     token: str | None = None,
     card_host: str = "127.0.0.1",
+    ports: tuple[int, int] = (0, 0),
 ) -> Generator[A2aAgent]:
-    """Run an agent on free ports.
+    """Run an agent.
 
     Args:
         bindings: the interfaces of its card, in order.
         version: the version of the protocol that the interfaces have in the card.
         token: the bearer token that requests other than for the card must have.
         card_host: the host that the card names.
+        ports: those for HTTP and for gRPC; 0 for free ones.
     """
-    agent, started, over = A2aAgent(token=token), threading.Event(), threading.Event()
+    agent, started, over = A2aAgent(*ports, token=token), threading.Event(), threading.Event()
     options = (bindings, version, is_streaming, card_host)
     thread = threading.Thread(
         target=lambda: asyncio.run(_serve(agent, options, started, over)), name="a2a agent"
@@ -241,10 +243,10 @@ async def _serve(
     over: threading.Event,
 ) -> None:
     bindings, version, is_streaming, card_host = options
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.create_server(("127.0.0.1", agent.port))
     agent.port = listening.getsockname()[1]
     server = grpc.aio.server()
-    agent.grpc_port = server.add_insecure_port("127.0.0.1:0")
+    agent.grpc_port = server.add_insecure_port(f"127.0.0.1:{agent.grpc_port}")
     card = card_of(agent, bindings, version, is_streaming=is_streaming, host=card_host)
     handler = DefaultRequestHandler(Agent(agent), InMemoryTaskStore(), card)
     if version == "0.3":

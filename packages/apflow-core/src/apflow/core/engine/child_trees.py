@@ -39,6 +39,7 @@ from apflow.core.store.base import Change, Transition
 if TYPE_CHECKING:
     from apflow.core.engine.approvals import TaskApproval
     from apflow.core.engine.model_calls import TaskModelCalls
+    from apflow.core.engine.saved_state import SavedState
     from apflow.core.model.approval import Approval, ApprovalRequest
 
 T = TypeVar("T")
@@ -53,8 +54,8 @@ class ChildTrees:
 
     __slots__ = (
         "_approval", "_cancellation", "_context", "_counts", "_digests", "_ended", "_entries", "_generation",
-        "_lock", "_model_calls", "_nested", "_number", "_secrets", "_seen", "_task", "_waiting", "is_live",
-        "is_released",
+        "_lock", "_model_calls", "_nested", "_number", "_saved_state", "_secrets", "_seen", "_task", "_waiting",
+        "is_live", "is_released",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +65,7 @@ class ChildTrees:
         self._secrets = secrets  # of the attempt
         self._model_calls: TaskModelCalls | None = None  # set by the first call of a model
         self._approval: TaskApproval | None = None  # set by the first request for an approval
+        self._saved_state: SavedState | None = None  # set by the first use
         self._number, self._generation = task.attempts, task.generation
         self._entries: Sequence[Entry] = task.child_trees or ()
         self.is_live = True
@@ -127,6 +129,43 @@ class ChildTrees:
             )
         return await self._approval.ask(request)
 
+    # --- the state of the attempt -----------------------------------------------------------------
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether the code is ended so that another attempt continues its work.
+
+        That is so if its process shuts down, or has lost the tree to another one. A task of effect `once`
+        does not run again, so that its work is not continued.
+        """
+        return self._releases()
+
+    async def saved_state(self) -> Json:
+        """Return what was saved for this attempt; see `ExecutableTask.saved_state`."""
+        return await self._in_run_loop(self._state().load())
+
+    async def save_state(self, state: Json) -> None:
+        """Save a state for the attempt that continues this one; see `ExecutableTask.save_state`."""
+        self._check_live()
+        await self._in_run_loop(self._state().save(state))
+
+    def saved_state_sync(self) -> Json:
+        """Do what `saved_state` does, and block the calling thread meanwhile."""
+        self._check_thread("saved_state")
+        return asyncio.run_coroutine_threadsafe(self.saved_state(), self._context.loop).result()
+
+    def save_state_sync(self, state: Json) -> None:
+        """Do what `save_state` does, and block the calling thread meanwhile."""
+        self._check_thread("save_state")
+        asyncio.run_coroutine_threadsafe(self.save_state(state), self._context.loop).result()
+
+    def _state(self) -> SavedState:
+        if self._saved_state is None:
+            from apflow.core.engine.saved_state import SavedState  # few tasks save any
+
+            self._saved_state = SavedState(self._context, self._task, self._secrets)
+        return self._saved_state
+
     # --- creating trees ----------------------------------------------------------------------------
 
     async def run_child(self, tasks: Tasks | Described, key: str | None) -> RunOutcome:
@@ -142,15 +181,7 @@ class ChildTrees:
 
     def run_child_sync(self, tasks: Tasks | Described, key: str | None) -> RunOutcome:
         """Do what `run_child` does, and block the calling thread meanwhile."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            pass
-        else:
-            raise InvalidInputError(
-                "run_child_sync() was called on an event loop, which it would block. "
-                "Use `await run_child()`: run_child_sync() is for code in threads."
-            )
+        self._check_thread("run_child")
         running = asyncio.run_coroutine_threadsafe(self.run_child(tasks, key), self._context.loop)
         return running.result()
 
@@ -455,9 +486,19 @@ class ChildTrees:
             return await coroutine
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._context.loop))
 
+    def _check_thread(self, name: str) -> None:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        raise InvalidInputError(
+            f"{name}_sync() was called on an event loop, which it would block. Use `await {name}()`: "
+            f"{name}_sync() is for code in threads."
+        )
+
     def _check_live(self) -> None:
         if not self.is_live:
-            raise ConflictError(f"Task {self._task.id!r} has ended: its code cannot start a tree any more.")
+            raise ConflictError(f"Task {self._task.id!r} has ended: its code can no longer use it.")
 
     def _check_depth(self) -> None:
         if self._context.depth >= MAX_DEPTH:

@@ -51,6 +51,24 @@ class TaskContext:
         """The results of the completed dependencies by id."""
         return self._executor.dependency_results if self._executor else NO_RESULTS
 
+    async def saved_state(self) -> Json:
+        """Return the state that this attempt continues from; see `ExecutableTask.saved_state`."""
+        return await self._executor.saved_state() if self._executor else None
+
+    async def save_state(self, state: Json) -> None:
+        """Save a state from which another attempt continues; see `ExecutableTask.save_state`."""
+        if self._executor is not None:
+            await self._executor.save_state(state)
+
+    def saved_state_sync(self) -> Json:
+        """Do what `saved_state` does in code that runs in a thread; see `ExecutableTask.saved_state_sync`."""
+        return self._executor.saved_state_sync() if self._executor else None
+
+    def save_state_sync(self, state: Json) -> None:
+        """Do what `save_state` does in code that runs in a thread; see `ExecutableTask.save_state_sync`."""
+        if self._executor is not None:
+            self._executor.save_state_sync(state)
+
     def is_cancelled(self) -> bool:
         """Return whether the code must end: the task is cancelled, or its time is over."""
         checker = self._executor.cancellation_checker if self._executor else None

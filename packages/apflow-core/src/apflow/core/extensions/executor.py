@@ -168,6 +168,58 @@ class ExecutableTask(ABC):
         """
         return self._call().run_child_sync(tasks, key)
 
+    async def saved_state(self) -> Json:
+        """Return the state that this attempt continues from; None for none.
+
+        That is what `save_state` saved last, in this attempt or in the one before it if that was interrupted:
+        its process died, shut down or lost the tree. A retry after a failure begins without a state, and so
+        does an execution of a task that has ended.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return None if self.running_call is None else await self.running_call.saved_state()
+
+    async def save_state(self, state: Json) -> None:
+        """Save a state, durably, from which another attempt continues if this one is interrupted.
+
+        A typical state is the id of a job that another system runs, so that an attempt after a crash follows
+        the job and does not start it again. Outside of a run, do nothing.
+
+        Args:
+            state: plain JSON of up to 1 MiB; it replaces the state that was saved before. None removes that.
+                Values of secrets are masked in it.
+
+        Raises:
+            InvalidInputError: the state is not plain JSON, or too large.
+            ConflictError: the task has ended, or another process runs it.
+            StoreError: the store cannot write.
+        """
+        if self.running_call is not None:
+            await self.running_call.save_state(state)
+
+    def saved_state_sync(self) -> Json:
+        """Do what `saved_state` does in code that runs in a thread; the thread is blocked meanwhile.
+
+        Raises:
+            InvalidInputError: it is called on an event loop.
+            StoreError: as `saved_state`.
+        """
+        return None if self.running_call is None else self.running_call.saved_state_sync()
+
+    def save_state_sync(self, state: Json) -> None:
+        """Do what `save_state` does in code that runs in a thread; the thread is blocked meanwhile.
+
+        Args:
+            state: as for `save_state`.
+
+        Raises:
+            InvalidInputError: as `save_state`, and if it is called on an event loop.
+            ConflictError, StoreError: as `save_state`.
+        """
+        if self.running_call is not None:
+            self.running_call.save_state_sync(state)
+
     def _call(self) -> RunningCall:
         if self.running_call is None:
             raise InvalidInputError(NO_TASK)

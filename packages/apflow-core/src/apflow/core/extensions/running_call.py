@@ -70,6 +70,27 @@ class RunningCall(Protocol):
         """Ask for an approval and wait for the decision; see `approval.ask_approval`."""
         ...
 
+    @property
+    def is_continued(self) -> bool:
+        """Whether the code is ended so that another attempt continues its work."""
+        ...
+
+    async def saved_state(self) -> Json:
+        """Return what was saved for this attempt; see `ExecutableTask.saved_state`."""
+        ...
+
+    async def save_state(self, state: Json) -> None:
+        """Save a state for the attempt that continues this one; see `ExecutableTask.save_state`."""
+        ...
+
+    def saved_state_sync(self) -> Json:
+        """Do what `saved_state` does, and block the calling thread meanwhile."""
+        ...
+
+    def save_state_sync(self, state: Json) -> None:
+        """Do what `save_state` does, and block the calling thread meanwhile."""
+        ...
+
     async def create_once(
         self,
         tasks: Tasks,

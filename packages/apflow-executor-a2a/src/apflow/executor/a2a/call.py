@@ -71,6 +71,8 @@ class AgentCall:
         Raises:
             A2aError: the call failed. The cancellation of the agent's task was requested.
         """
+        begun = await self._executor.saved_state()
+        is_begun = isinstance(begun, dict) and begun["url"] == self._address.shown
         async with self._connected() as (client, is_streaming):
             run = AgentRun(
                 client,
@@ -82,6 +84,9 @@ class AgentCall:
                 self._inputs.get("poll_interval", POLL_INTERVAL),
                 is_streaming,
                 self._inputs.get("task_id"),
+                resumes=begun["task_id"] if is_begun else None,
+                on_task=self._save,
+                is_continued=self._is_continued,
             )
             try:
                 await run.finish()
@@ -92,6 +97,14 @@ class AgentCall:
         if error is not None:
             return failure_of(self._answer, error, self._facts)
         return result_of(self._answer, self._facts)
+
+    async def _save(self, task_id: str) -> None:
+        """Save which task an attempt that follows an interrupted one takes up."""
+        await self._executor.save_state({"url": self._address.shown, "task_id": task_id})
+
+    def _is_continued(self) -> bool:
+        call = self._executor.running_call
+        return call is not None and call.is_continued
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[tuple[Client, bool]]:

@@ -17,6 +17,7 @@ from a2a.types.a2a_pb2 import (
     SendMessageRequest,
     StreamResponse,
     SubscribeToTaskRequest,
+    TaskState,
 )
 
 from apflow.core.errors import ApflowError
@@ -30,9 +31,17 @@ logger = logging.getLogger(__name__)
 SETTLE_SECONDS: Final = 2.0  # for the agent to name its task, after the task here is cancelled
 CANCEL_SECONDS: Final = 5.0  # for the agent to cancel its task
 RECONNECT_SECONDS: Final = 30.0  # for which an agent may be away while its task runs
+# The kinds of errors for a task that the agent does not know: over HTTP+JSON of version 0.3, the client reports
+# any HTTP 404 as the second.
+UNKNOWN_TASK: Final = frozenset({"TaskNotFoundError", "MethodNotFoundError"})
 SILENCE_SECONDS = 60.0  # without an update, after which the state of the task is requested
 
 OnUpdate = Callable[[StreamResponse], Awaitable[None]]
+OnTask = Callable[[str], Awaitable[None]]
+
+
+async def _ignore(_: str) -> None:
+    pass
 
 
 @dataclass
@@ -48,17 +57,48 @@ class AgentRun:
     poll_interval: float
     is_streaming: bool
     continues: str | None = None  # the id of the task that the message continues
+    # The id of the task that the agent made of the message in an attempt that was interrupted.
+    resumes: str | None = None
+    on_task: OnTask = _ignore  # awaited once, when the agent has named a task that has not ended
+    is_continued: Callable[[], bool] = bool  # whether another attempt will follow the task of the agent
+    _is_noted: bool = False  # `on_task` was awaited
     _is_known: asyncio.Event = field(default_factory=asyncio.Event)
     _is_cut: bool = False  # it was cancelled before the answer was complete
     _has_gap: bool = False  # updates may have been missed
     _lost_at: float | None = None  # since when the agent cannot be reached
 
     async def finish(self) -> None:
-        """Send the message, and wait until the answer is complete.
+        """Send the message, unless it was sent before, and wait until the answer is complete.
 
         Raises:
             A2aError: the answer does not come, or is not usable.
         """
+        if not await self._resume():
+            await self._begin()
+        while not self.answer.is_over:
+            await self._catch_up()
+        if self._has_gap:
+            await self._fetch()
+
+    async def _resume(self) -> bool:
+        """Take up the task that the agent made of the message before; return False if it knows none."""
+        if self.resumes is None:
+            return False
+        self.answer.task_id, self._is_noted = self.resumes, True
+        self._is_known.set()
+        try:
+            while self.answer.state == TaskState.TASK_STATE_UNSPECIFIED:  # the agent may be away
+                await self._catch_up()
+        except A2aRefusedError as error:
+            if error.kind not in UNKNOWN_TASK:
+                raise
+            logger.warning("The message is sent to the agent at %s again: %s", self.answer.where, error)
+            self.answer.task_id, self._is_noted = None, False
+            self._is_known.clear()
+            return False
+        return True
+
+    async def _begin(self) -> None:
         sending = asyncio.create_task(self._send(), name="apflow:a2a:send")
         try:
             await asyncio.shield(sending)
@@ -66,13 +106,14 @@ class AgentRun:
             self._is_cut = True
             await self._settle(sending)
             raise
-        while not self.answer.is_over:
-            await self._catch_up()
-        if self._has_gap:
-            await self._fetch()
 
     async def abandon(self) -> None:
-        """Cancel the task of the agent, unless it has ended or waits for the user. A failure is logged."""
+        """Cancel the task of the agent, unless it has ended, waits for the user, or is followed later.
+
+        A failure is logged.
+        """
+        if self._is_noted and self.is_continued():
+            return
         task_id = self.continues if self.answer.is_empty and self._is_cut else self.answer.task_id
         if self._is_cut and self.answer.is_empty and task_id is None:
             logger.warning("The agent at %s may still be working: it has named no task", self.answer.where)
@@ -133,6 +174,9 @@ class AgentRun:
         self.answer.is_stale = may_be_old and update.HasField("task") and self.answer.is_stopped
         if not self.answer.is_empty:
             self._is_known.set()
+        if self.answer.is_running and not self._is_noted and self.answer.task_id is not None:
+            self._is_noted = True
+            await self.on_task(self.answer.task_id)
         await self.on_update(update)
         await asyncio.sleep(0)  # an agent that floods must not hold up the event loop
 

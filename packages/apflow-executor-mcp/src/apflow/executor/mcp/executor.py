@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from apflow.executor.mcp.resumption import Resumption
     from apflow.executor.mcp.sampling import Sampler
     from apflow.executor.mcp.sdk import Session
+    from apflow.executor.mcp.task_handle import RemoteTask
 
 CANCEL_SECONDS: Final = 3.0  # to connect to a lost server and cancel its task
 
@@ -102,6 +103,8 @@ class McpExecutor(BaseTask):
         use = partial(self._use, request, connections, sampler)
         resumption = self._resumption = Resumption(isinstance(request.target, HttpTarget))
         task = resumption.task
+        if resumption.outlasts_connections:
+            await self._keep(task, request.target.shown)
         try:
             while True:
                 try:
@@ -111,11 +114,26 @@ class McpExecutor(BaseTask):
                     self.log(f"{error} It is connected to again in {delay:g} s.", level="WARNING")
                 await asyncio.sleep(delay)
         except asyncio.CancelledError:
-            if task.is_running:  # no connection is left
+            if task.is_running and not task.is_continued():  # no connection is left
                 with suppress(ApflowError, TimeoutError):
                     async with asyncio.timeout(CANCEL_SECONDS):
                         await use(lambda each: abandon(each, request, task))
             raise
+
+    async def _keep(self, task: RemoteTask, where: str) -> None:
+        """Take up the task of the server that an interrupted attempt has begun, and save one that begins."""
+        from apflow.executor.mcp.task_handle import Handle
+
+        async def save(handle: Handle) -> None:
+            await self.save_state(
+                {"server": where, "task": dict(handle.state), "is_modern": handle.is_modern}
+            )
+
+        call = self.running_call
+        task.on_handle, task.is_continued = save, lambda: call is not None and call.is_continued
+        saved = await self.saved_state()
+        if isinstance(saved, dict) and saved["server"] == where:
+            task.handle, task.is_restored = Handle(saved["task"], saved["is_modern"]), True
 
     async def _use(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -21,7 +22,10 @@ from apflow.executor.mcp.sampling import Sampler, SamplingRefusedError
 from apflow.executor.mcp.sdk import OnProgress, RpcError, Session, is_closed, rpc_error
 from apflow.executor.mcp.task_handle import RemoteTask, TaskFailedError, cancel, follow, handle_in
 
+logger = logging.getLogger(__name__)
+
 PARSE_ERROR: Final = -32700
+INVALID_PARAMS: Final = -32602  # also for a task that the server does not know
 MAX_PAGES: Final = 10_000
 MAX_ROUNDS: Final = 10  # in which a server asks for something in the middle of one request
 SHOWN_TEXT: Final = 4000  # characters of what a tool says about its error
@@ -138,6 +142,12 @@ class _Calls:
                 lambda message: on_progress(0.0, None, message),
                 lambda requests: self._responses("tools/call", requests),
             )
+        except McpRequestError as error:
+            if not task.is_restored or error.code != INVALID_PARAMS:
+                raise
+            logger.warning("The tool is called again: %s", error)  # the server has lost its task
+            task.handle, task.is_restored = None, False
+            return await self.tool(on_progress, task)
         except TaskFailedError as error:
             if error.code is None:
                 said = f"the server has cancelled its task: {error.message}"

@@ -68,11 +68,25 @@ def handle_in(result: Mapping[str, Json]) -> Handle | None:
     return None
 
 
+async def _ignore(_: Handle) -> None:
+    pass
+
+
 @dataclass(slots=True)
 class RemoteTask:
-    """What is known of the task of the server that a call becomes. It outlasts connections."""
+    """What is known of the task of the server that a call becomes. It outlasts connections.
+
+    Args:
+        handle: the task, where an attempt that was interrupted has begun it.
+        is_restored: whether it is such a task, and the server has not been asked for it yet.
+        on_handle: awaited when the task begins.
+        is_continued: whether another attempt will follow the task, so that it must not be cancelled.
+    """
 
     handle: Handle | None = None
+    is_restored: bool = False
+    on_handle: Callable[[Handle], Awaitable[None]] = _ignore
+    is_continued: Callable[[], bool] = bool
     reported: object = None  # the last status message
     answered: set[str] = field(default_factory=set[str])  # keys of what the task has asked for
     is_cancelled: bool = False  # the server was asked to cancel it
@@ -106,7 +120,10 @@ async def follow(
     Raises:
         TaskFailedError: the task ended without a result.
     """
-    task.handle = handle
+    if task.handle is None:
+        task.handle = handle
+        if not handle.has_ended:
+            await task.on_handle(handle)
     try:
         while not handle.has_ended:
             message = handle.state.get("statusMessage")
@@ -121,6 +138,7 @@ async def follow(
                     task.answered |= responses.keys()
             await asyncio.sleep(handle.interval)
             handle = task.handle = Handle(await send("tasks/get", handle.name), handle.is_modern)
+            task.is_restored = False
     except (asyncio.CancelledError, McpInputRequiredError):
         await cancel(task, send)
         raise
@@ -145,8 +163,10 @@ def _result_of(handle: Handle) -> dict[str, Json]:
 
 
 async def cancel(task: RemoteTask, send: Send) -> None:
-    """Ask the server to cancel a task. It may refuse, or not answer."""
+    """Ask the server to cancel a task, unless another attempt follows it. It may refuse, or not answer."""
     assert task.handle is not None
+    if task.is_continued():
+        return
     task.is_cancelled = True
     with suppress(Exception):
         async with asyncio.timeout(CANCEL_SECONDS):
