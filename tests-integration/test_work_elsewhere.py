@@ -33,7 +33,7 @@ def server_in(folder: Path) -> Iterator[ApflowServer]:
 
 
 def until_saved(server: ApflowServer) -> None:
-    """Wait for progress of the task, which it reports after it has saved what the other system calls the work."""
+    """Wait for progress of the task, which reports it after it has saved the ID of the work."""
     with httpx.stream("GET", f"{server.url}/tasks/t/events", timeout=60) as stream:
         assert "event: progress" in stream.iter_lines()
 

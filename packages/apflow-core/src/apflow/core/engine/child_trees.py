@@ -54,8 +54,8 @@ class ChildTrees:
 
     __slots__ = (
         "_approval", "_cancellation", "_context", "_counts", "_digests", "_ended", "_entries", "_generation",
-        "_lock", "_model_calls", "_nested", "_number", "_saved_state", "_secrets", "_seen", "_task", "_waiting",
-        "is_live", "is_released",
+        "_lock", "_model_calls", "_nested", "_number", "_saved_state", "_secrets", "_seen", "_task",
+        "_waiting", "is_live", "is_released",
     )  # fmt: skip
 
     def __init__(

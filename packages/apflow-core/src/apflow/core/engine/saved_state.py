@@ -43,7 +43,7 @@ class SavedState:
         self._writer, self._writes = uuid.uuid4().hex, 0  # they tell what this process has written
 
     async def load(self) -> Json:
-        """Return what was saved last, by this attempt or by the interrupted one before it; None for nothing."""
+        """Return what this attempt, or the interrupted one before it, saved last; None for nothing."""
         async with self._lock:
             await self._read()
             return None if self._record is None else copy_json(self._record.value["state"])

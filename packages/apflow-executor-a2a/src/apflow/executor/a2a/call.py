@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc.aio
 from a2a.client.client import Client, ClientCallContext, ClientConfig
@@ -71,8 +71,7 @@ class AgentCall:
         Raises:
             A2aError: the call failed. The cancellation of the agent's task was requested.
         """
-        begun = await self._executor.saved_state()
-        is_begun = isinstance(begun, dict) and begun["url"] == self._address.shown
+        begun = cast("dict[str, str] | None", await self._executor.saved_state())
         async with self._connected() as (client, is_streaming):
             run = AgentRun(
                 client,
@@ -84,7 +83,7 @@ class AgentCall:
                 self._inputs.get("poll_interval", POLL_INTERVAL),
                 is_streaming,
                 self._inputs.get("task_id"),
-                resumes=begun["task_id"] if is_begun else None,
+                resumes=begun["task_id"] if begun and begun["url"] == self._address.shown else None,
                 on_task=self._save,
                 is_continued=self._is_continued,
             )

@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 SETTLE_SECONDS: Final = 2.0  # for the agent to name its task, after the task here is cancelled
 CANCEL_SECONDS: Final = 5.0  # for the agent to cancel its task
 RECONNECT_SECONDS: Final = 30.0  # for which an agent may be away while its task runs
-# The kinds of errors for a task that the agent does not know: over HTTP+JSON of version 0.3, the client reports
-# any HTTP 404 as the second.
+# The kinds of errors for a task that the agent does not know. Over HTTP+JSON of version 0.3, the client
+# reports any HTTP 404 as the second.
 UNKNOWN_TASK: Final = frozenset({"TaskNotFoundError", "MethodNotFoundError"})
 SILENCE_SECONDS = 60.0  # without an update, after which the state of the task is requested
 

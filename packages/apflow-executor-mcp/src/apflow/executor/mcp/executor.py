@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 
 from apflow.core.capture.task_log import output_log
 from apflow.core.errors import ApflowError, SecretHostRefusedError
@@ -131,8 +131,8 @@ class McpExecutor(BaseTask):
 
         call = self.running_call
         task.on_handle, task.is_continued = save, lambda: call is not None and call.is_continued
-        saved = await self.saved_state()
-        if isinstance(saved, dict) and saved["server"] == where:
+        saved = cast("dict[str, Any] | None", await self.saved_state())
+        if saved is not None and saved["server"] == where:
             task.handle, task.is_restored = Handle(saved["task"], saved["is_modern"]), True
 
     async def _use(
