@@ -12,10 +12,10 @@ import httpx
 import pytest
 from peers.a2aagent import BINDINGS, VERSIONS, a2a_agent
 from peers.apflowserver import ApflowServer, apflow_server, wait_for
+from peers.mcphttp import McpPeer, mcp_peer
 
 ENVIRONMENT = {
     "APFLOW_LEASE_SECONDS": "1", "APFLOW_SHUTDOWN_TIMEOUT": "0.5", "APFLOW_RATE_LIMIT": "1000000",
-    "APFLOW_MCP_TOOLS": "all", "APFLOW_COMMAND_ALLOW": "sh",
 }  # fmt: skip
 
 
@@ -92,44 +92,38 @@ def test_an_agent_that_has_lost_its_task_gets_the_message_again(binding: str, ve
             assert [each.message_id for each in agent.messages] == [first.message_id]
 
 
+WORKING = {"status": "working", "statusMessage": "half of it"}
+DONE = {"status": "completed", "result": {"content": [{"type": "text", "text": "done"}]}}
+
+
+def calling(peer: McpPeer) -> dict[str, Any]:
+    call = {"operation": "call_tool", "tool_name": "slow", "arguments": {"states": [WORKING]}}
+    inputs = {"transport": "http", "url": peer.url("/tasks"), "timeout": 600, **call}
+    return {"id": "t", "name": "mcp_executor", "inputs": inputs}
+
+
 @pytest.mark.skipif(find_spec("mcp_types") is None, reason="takes mcp 2")
 @pytest.mark.parametrize("how", ["killed", "terminated"])
 def test_the_task_of_an_mcp_server_is_followed_by_the_next_process(how: str, tmp_path: Path):
-    runs, released = tmp_path / "runs", tmp_path / "released"
-    script = f"echo x >> {runs}; while [ ! -e {released} ]; do sleep 0.05; done; echo done"
-    with server_in(tmp_path / "there") as there, server_in(tmp_path / "here") as here:
-        inputs = {
-            "transport": "http", "url": f"{there.url}/mcp", "operation": "call_tool", "timeout": 600,
-            "tool_name": "run_command_executor", "arguments": {"command": ["sh", "-c", script]},
-        }  # fmt: skip
-        call(here, "tasks.execute", tasks=[{"id": "t", "name": "mcp_executor", "inputs": inputs}])
-        wait_for(runs.exists)
-        restart(here, how)
-        released.touch()
-        task = ended(here)
+    with mcp_peer() as peer, server_in(tmp_path / "here") as server:
+        call(server, "tasks.execute", tasks=[calling(peer)])
+        restart(server, how)
+        peer.tasks["t-1"] = [DONE]
+        task = ended(server)
         assert task["status"] == "completed", task["error"]
-        assert task["result"]["result"]["structuredContent"]["result"]["stdout"] == "done\n"
-        assert runs.read_text() == "x\n"
+        assert task["result"]["result"]["content"] == DONE["result"]["content"]
+        assert peer.methods("/tasks").count("tools/call") == 1
+        assert "tasks/cancel" not in peer.methods("/tasks")
 
 
 @pytest.mark.skipif(find_spec("mcp_types") is None, reason="takes mcp 2")
 def test_an_mcp_server_that_has_lost_its_task_is_called_again(tmp_path: Path):
-    runs, released = tmp_path / "runs", tmp_path / "released"
-    script = f"echo x >> {runs}; while [ ! -e {released} ]; do sleep 0.05; done; echo done"
-    with server_in(tmp_path / "there") as there, server_in(tmp_path / "here") as here:
-        inputs = {
-            "transport": "http", "url": f"{there.url}/mcp", "operation": "call_tool", "timeout": 600,
-            "tool_name": "run_command_executor", "arguments": {"command": ["sh", "-c", script]},
-        }  # fmt: skip
-        call(here, "tasks.execute", tasks=[{"id": "t", "name": "mcp_executor", "inputs": inputs}])
-        wait_for(runs.exists)
-        until_saved(here)
-        for each in (here, there):
-            each.kill()
-        (there.folder / "far.duckdb").unlink()
-        (there.folder / "far.duckdb.wal").unlink(missing_ok=True)
-        released.touch()
-        there.start()
-        here.start()
-        assert ended(here)["status"] == "completed"
-        assert runs.read_text() == "x\nx\n"
+    with mcp_peer() as peer, server_in(tmp_path / "here") as server:
+        call(server, "tasks.execute", tasks=[calling(peer)])
+        until_saved(server)
+        server.kill()
+        peer.tasks.clear()
+        server.start()
+        wait_for(lambda: peer.methods("/tasks").count("tools/call") == 2)
+        peer.tasks["t-1"] = [DONE]
+        assert ended(server)["status"] == "completed"

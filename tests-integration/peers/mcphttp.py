@@ -135,6 +135,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send(400, json.dumps({"jsonrpc": "2.0", "id": "server-error", "error": error}).encode())
         elif path == "/tasks" and method != "tools/call" and self.is_lost():
             pass
+        elif path == "/tasks" and method == "tasks/get" and not self.state.tasks:  # it has forgotten the task
+            error = {"code": -32602, "message": "Unknown task"}
+            answer = json.dumps({"jsonrpc": "2.0", "id": number, "error": error}).encode()
+            self.send(200, answer, "application/json")
         elif path == "/tasks":
             self.send(200, _response(number, self.modern(method, message["params"])), "application/json")
         elif method == "server/discover":
