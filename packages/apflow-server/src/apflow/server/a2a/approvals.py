@@ -96,6 +96,7 @@ def _asked(approval: Approval) -> dict[str, Json]:
         "data": mask(request.data),
         "form": request.form,
         "approvers": {"users": list(request.users), "roles": list(request.roles)},
+        "asked_at": approval.asked_at.isoformat(),
         "deadline": None if deadline is None else deadline.isoformat(),
         "on_timeout": str(request.on_timeout),
     }
