@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 AFTER_ANY_END = ("on_failure", "always")
 ENDED = ("completed", "failed", "cancelled", "skipped")
-# How an approval is decided: by people, or by default when its time is over; "raced": by whoever is first,
-# people who reject or the default, which approves.
+# How an approval is decided: by people, or by default when its time is over; "raced": by the first
+# of two: people, who reject, or the default, which approves.
 DECIDED_LATE = {
     "approved_late": "approve",
     "rejected_late": "reject",

@@ -20,7 +20,7 @@ async def store_event(
     """Store the event of a question, or of a decision, unless it is stored already.
 
     Args:
-        is_first: no process can have stored it, so that the events of the tree need not be read.
+        is_first: no process can have stored it, so that the events of the tree are not read.
         is_runner: the caller runs `task`; if another process, or this one, has started it again since, that
             start stores the event.
 

@@ -47,7 +47,7 @@ T = TypeVar("T")
 MIN_POLL_SECONDS: Final = 1.0  # between reads of the record on a store that other processes write
 MAX_POLL_SECONDS: Final = 30.0
 MAX_REST_SECONDS: Final = 3600.0  # between looks at the clock, which may be set
-ANNOUNCE_SECONDS: Final = 5.0  # that a process has to store an event of its own, before another one does
+ANNOUNCE_SECONDS: Final = 5.0  # that a process has to store its event, before another one does
 
 
 class TaskApproval:

@@ -33,7 +33,7 @@ def _contradictions(
     """Return what disagrees with the decision that is stored."""
     task_id = task["id"]
     if task["result"]["decision"] != decision:
-        yield f"{task_id} went on with {task['result']['decision']}; stored is {decision}"
+        yield f"{task_id} continued with {task['result']['decision']}; stored is {decision}"
     for line in acknowledged:
         if line["decision"] != decision:
             yield f"{task_id}: {line['decision']} was acknowledged; stored is {decision}"

@@ -70,9 +70,10 @@ class Evidence:
         for key in self.acknowledged:
             for task in self.arrays[key]:
                 needs = [need | {"id": self.ids.get(need["id"], need["id"])} for need in needs_of(task)]
-                task_id = self.ids.get(task["id"], task["id"])
+                name: str = task["id"]
+                task_id = self.ids.get(name, name)
                 found[task_id] = task | {"dependencies": needs}
-                element = {name: each for name, each in found[task_id].items() if name != "for_each"}
+                element = {field: each for field, each in found[task_id].items() if field != "for_each"}
                 found |= dict.fromkeys(self.elements.get(task_id, ()), element)
         return found
 

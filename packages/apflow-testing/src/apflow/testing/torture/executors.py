@@ -85,7 +85,7 @@ class Asking(BaseTask):
 
 
 def request_of(decide: str, timeout: float) -> ApprovalRequest:
-    """Return what is asked. The question says how it is to be decided: see `trees.DECISIONS`."""
+    """Return what is asked. The question says how it will be decided: see `trees.DECISIONS`."""
     has_timeout = decide in ("default", "race")
     return ApprovalRequest(
         question=decide, timeout=timeout if has_timeout else None, on_timeout=OnTimeout.APPROVE

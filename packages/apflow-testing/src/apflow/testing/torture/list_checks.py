@@ -32,7 +32,7 @@ def each_item_has_one_element(evidence: Evidence) -> Iterator[str]:
 
 
 def what_ends_before(evidence: Evidence, task_id: str) -> list[str]:
-    """Return the tasks whose bodies must have ended well before a task that requires this one starts."""
+    """Return the tasks whose bodies must have succeeded before a task that requires this one starts."""
     asked = evidence.asked.get(task_id, {})
     if not is_list(asked):
         return [task_id]

@@ -13,7 +13,7 @@ Array = list[dict[str, Any]]
 ONCE, FAILING, LONG = 0.08, 0.03, 0.01  # shares of the tasks
 LIST_EVERY, ASKING_EVERY = 30, 60  # tasks; each tree has at least one of both
 MAX_ITEMS = 8
-# How an approval is decided: by people who do so, or do both at once; by default; or by whoever is first.
+# How an approval is decided: by people who do so, or do both at once; by default; or by the first of both.
 DECISIONS = ("approve", "reject", "both", "default", "race")
 
 
@@ -123,7 +123,7 @@ def may_fail(task: dict[str, Any]) -> bool:
 
 
 def is_sure(task: dict[str, Any]) -> bool:
-    """Return whether a task has a body of its own that completes."""
+    """Return whether a task has its own body, which completes."""
     return not is_list(task) and not may_fail(task)
 
 
