@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from apflow.testing.torture.checks import Evidence, faults, restarts
+from apflow.testing.torture.checks import faults, restarts
 from apflow.testing.torture.cluster import a_cluster
+from apflow.testing.torture.evidence import Evidence
 from apflow.testing.torture.trees import make
 
 A, B = 11, 22  # process ids of two workers
@@ -24,7 +25,14 @@ def body(kind: str, time: float, pid: int, task_id: str, **more: Any) -> dict[st
 
 
 def row(task_id: str, owner: str | None, **more: Any) -> dict[str, Any]:
-    plain = {"id": task_id, "name": task_id, "root_id": "r", "status": "completed", "owner": owner}
+    plain = {
+        "id": task_id,
+        "key": task_id,
+        "name": task_id,
+        "root_id": "r",
+        "status": "completed",
+        "owner": owner,
+    }
     plain |= {"result": {"owner": owner} if owner else None, "error": None, "interruptions": 0}
     return plain | {"run_ended_at": "then", "run_requested_at": None, "last_event": 11} | more
 
@@ -83,6 +91,13 @@ def test_a_history_in_which_all_is_well_has_no_faults():
     evidence.tasks["r"]["last_event"] = 12
     assert faults(evidence) == {}
     assert restarts(evidence) == [("r", 2.0)]
+
+
+def test_lists_and_approvals_in_which_all_is_well_break_no_rule_about_them():
+    evidence = well()
+    add_list(evidence)
+    add_approval(evidence)
+    assert not faults(evidence).keys() & {"each_item_has_one_element", "each_approval_is_decided_once"}
 
 
 def lose_a_task(evidence: Evidence) -> None:
@@ -157,6 +172,75 @@ def rest_too_long(evidence: Evidence) -> None:
     evidence.history[3]["time"] = 6.0
 
 
+def an_item_without_an_element(evidence: Evidence) -> None:
+    add_list(evidence)
+    del evidence.tasks["each[1]"]
+
+
+def an_element_with_the_item_of_another(evidence: Evidence) -> None:
+    add_list(evidence)
+    for task_id in ("each[0]", "each[1]"):
+        evidence.tasks[task_id]["result"] = {"item": 1}
+    evidence.tasks["each"]["result"] = [{"item": 1}, {"item": 1}]
+
+
+def a_result_in_another_order(evidence: Evidence) -> None:
+    add_list(evidence)
+    evidence.tasks["each"]["result"].reverse()
+
+
+def add_list(evidence: Evidence) -> None:
+    """Add a list of two items, which has completed."""
+    for_each = {"items": [0, 1]}
+    evidence.arrays["key"].append(
+        {"id": "each", "name": "each", "parent_id": "r", "schemas": {"method": "noted"}, "for_each": for_each}
+    )
+    results = [{"item": 0}, {"item": 1}]
+    evidence.tasks["each"] = row("each", None, result=list(results), policy={"for_each": for_each})
+    for at, result in enumerate(results):
+        evidence.tasks[f"each[{at}]"] = row(f"each[{at}]", None, parent_id="each", name="each", result=result)
+
+
+def an_approval_that_still_waits(evidence: Evidence) -> None:
+    add_approval(evidence)
+    evidence.approvals[0]["decision"] = None
+
+
+def an_approval_that_is_asked_twice(evidence: Evidence) -> None:
+    add_approval(evidence)
+    evidence.approvals.append(evidence.approvals[0])
+
+
+def an_acknowledged_decision_that_does_not_stand(evidence: Evidence) -> None:
+    add_approval(evidence)
+    evidence.history.append(line("decided", 3, task_id="ask", decision={"approved": False}))
+
+
+def a_task_that_goes_on_with_another_decision(evidence: Evidence) -> None:
+    add_approval(evidence)
+    evidence.tasks["ask"]["result"] = {"decision": {"approved": False}}
+
+
+def a_decision_that_is_told_twice(evidence: Evidence) -> None:
+    add_approval(evidence)
+    evidence.events["r"].append(evidence.events["r"][-1] | {"sequence": 15})
+
+
+def add_approval(evidence: Evidence) -> None:
+    """Add a task that waited for an approval, and has completed."""
+    evidence.arrays["key"].append(
+        {"id": "ask", "name": "ask", "parent_id": "r", "schemas": {"method": "asking"}}
+    )
+    decision = {"approved": True}
+    evidence.tasks["ask"] = row("ask", None, result={"decision": decision})
+    evidence.approvals.append({"task_id": "ask", "decision": decision})
+    evidence.events["r"] += [
+        event(13, "approval_requested", "ask"),
+        event(14, "approval_decided", "ask") | {"data": decision},
+    ]
+    evidence.history.append(line("decided", 2, task_id="ask", decision=decision))
+
+
 def leave_a_process(evidence: Evidence) -> None:
     evidence.left = ["process 5 still runs"]
 
@@ -179,6 +263,14 @@ SPOILT: list[tuple[Callable[[Evidence], None], str]] = [
     (skip_a_number, "numbers_have_no_gaps"),
     (tell_what_is_not_stored, "what_is_told_is_stored"),
     (rest_too_long, "work_goes_on_after_a_kill"),
+    (an_item_without_an_element, "each_item_has_one_element"),
+    (an_element_with_the_item_of_another, "each_item_has_one_element"),
+    (a_result_in_another_order, "each_item_has_one_element"),
+    (an_approval_that_still_waits, "each_approval_is_decided_once"),
+    (an_approval_that_is_asked_twice, "each_approval_is_decided_once"),
+    (an_acknowledged_decision_that_does_not_stand, "each_approval_is_decided_once"),
+    (a_task_that_goes_on_with_another_decision, "each_approval_is_decided_once"),
+    (a_decision_that_is_told_twice, "each_approval_is_decided_once"),
     (leave_a_process, "nothing_is_left"),
 ]
 

@@ -8,8 +8,9 @@ from clusterkit.scenarios import CAUGHT, END, LEASE, TIMEOUT_SECONDS, Stage, Sto
 from apflow.testing.postgres import a_database, target_of, through
 from apflow.testing.postgresserver import Server
 from apflow.testing.proxy import a_proxy
-from apflow.testing.torture.checks import Evidence, faults
+from apflow.testing.torture.checks import faults
 from apflow.testing.torture.cluster import a_cluster
+from apflow.testing.torture.evidence import Evidence
 
 
 def told(story: Story, server: Server, folder: Path, planted: str = "") -> Evidence:

@@ -14,22 +14,24 @@ from faultkit.campaigns import CAMPAIGNS
 from apflow.testing.postgres import a_database, run_sql, target_of, through
 from apflow.testing.postgresserver import Server, a_server
 from apflow.testing.proxy import Proxy, a_proxy
-from apflow.testing.torture.checks import RESTART, Evidence, faults, restarts
+from apflow.testing.torture.checks import faults, restarts
 from apflow.testing.torture.cluster import a_cluster
+from apflow.testing.torture.evidence import RESTART, Evidence
 from apflow.testing.torture.trees import make
 
 SEED = os.environ.get("APFLOW_FAULT_SEED", "2026")
 TIMEOUT_SECONDS = 10.0  # seconds for a server to notice that its clients have gone
 
 SHORT = {
-    "kill": 5, "freeze": 2, "drain": 1, "roll": 1, "restart_fast": 1, "restart_immediate": 1,
-    "kill_server": 2, "restart_in_sweep": 1, "cut": 1, "delay": 1, "black_hole": 1, "strand": 1,
+    "kill": 5, "kill_decider": 2, "freeze": 2, "drain": 1, "roll": 1,
+    "restart_fast": 1, "restart_immediate": 1, "kill_server": 2, "restart_in_sweep": 1,
+    "cut": 1, "delay": 1, "black_hole": 1, "strand": 1,
     "lose_answers": 1, "lose_commits": 1,
 }  # fmt: skip
 # Ten of these are 200 kills, with those of the restarts in a sweep, and 50 freezes.
 LONG = SHORT | {
-    "kill": 18, "freeze": 5, "restart_in_sweep": 2, "kill_server": 3, "cut": 3, "black_hole": 2, "strand": 2,
-    "lose_answers": 3, "lose_commits": 3,
+    "kill": 18, "kill_decider": 4, "freeze": 5, "restart_in_sweep": 2, "kill_server": 3, "cut": 3,
+    "black_hole": 2, "strand": 2, "lose_answers": 3, "lose_commits": 3,
 }  # fmt: skip
 
 

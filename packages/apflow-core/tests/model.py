@@ -7,13 +7,25 @@ run one at a time in order of `(priority, position)`, so with a cancellation the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 
 AFTER_ANY_END = ("on_failure", "always")
 ENDED = ("completed", "failed", "cancelled", "skipped")
+# How an approval is decided: by people, or by default when its time is over; "raced": by the first
+# of two: people, who reject, or the default, which approves.
+DECIDED_LATE = {
+    "approved_late": "approve",
+    "rejected_late": "reject",
+    "failed_late": "fail",
+    "raced": "approve",
+}
+REFUSALS = {
+    "rejected": "ApprovalRejected", "rejected_late": "ApprovalRejected", "failed_late": "ApprovalTimeout",
+}  # fmt: skip
+DECISIONS = ("approved", "rejected", *DECIDED_LATE)
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,9 @@ class Scripted:
     each: tuple[tuple[str, ...], ...] | None = None
     allow_failures: int = 0
     max_parallel: int | None = None
+    approval: str | None = (
+        None  # how the approval is decided that each execution asks for, one of `DECISIONS`
+    )
 
     def elements(self) -> list[Scripted]:
         """The tasks that it creates when it starts."""
@@ -63,6 +78,7 @@ class Scenario:
     tasks: tuple[Scripted, ...]
     cancel: tuple[str, str] | None = None  # (called by the first attempt of this task, on that task)
     hangs: str | None = None  # the deadline of the tree passes while the first attempt of this task runs
+    decided: Mapping[str, str] = field(default_factory=dict[str, str])  # by task: the decision of a race
 
 
 @dataclass
@@ -78,6 +94,7 @@ class Expected:
     # A task needs both a failed and a cancelled one: which of them came first decides what it becomes.
     hangs_on_order: bool = False
     progress: float = 1.0  # a finished tree has nothing open
+    asked: set[str] = field(default_factory=set[str])  # for an approval
 
 
 def expect(scenario: Scenario) -> Expected:
@@ -125,11 +142,23 @@ class _Model:
         if task.id == self.scenario.hangs:
             self.expire(task.id)
             return
+        if task.approval is not None and not self.approve(task.id, task.approval):
+            return
         for attempt in range(1, 1 + task.allowed_attempts):
             self.out.attempts[task.id] = attempt
             self.status[task.id] = task.script[min(attempt, len(task.script)) - 1]
             if self.status[task.id] != "failed":
                 return
+
+    def approve(self, task_id: str, approval: str) -> bool:
+        """Ask for an approval; return whether it is given. A refusal fails the task without retries."""
+        self.out.asked.add(task_id)
+        decision = self.scenario.decided.get(task_id, approval)
+        if decision not in REFUSALS:
+            return True
+        self.status[task_id] = "failed"
+        self.out.error_type[task_id] = REFUSALS[decision]
+        return False
 
     def cancel(self, target: str) -> list[str]:
         """Cancel what is open from a task on down, except what cleans up; return it."""
@@ -323,6 +352,7 @@ def scenarios(
     with_cancel: bool = False,
     with_deadline: bool = False,
     with_always: bool = True,
+    with_approvals: bool = False,
     may_have_cycles: bool = False,
 ) -> Scenario:
     """Trees without cycles: groups and parents that run, required and optional dependencies, retries.
@@ -356,6 +386,12 @@ def scenarios(
             tasks[number] = draw(_with_list(task, with_cancel))
     if not with_always:
         tasks = [replace(task, trigger="on_failure") if task.trigger == "always" else task for task in tasks]
+    if with_approvals:
+        decisions = st.none() | st.sampled_from(DECISIONS)
+        tasks = [
+            task if task.script is None and task.each is None else replace(task, approval=draw(decisions))
+            for task in tasks
+        ]
     callers = [task.id for task in tasks if task.script is not None]
     targets = st.integers(0, size - 1).map(lambda number: f"t{number}")
     cancel = st.tuples(st.sampled_from(callers), targets) if with_cancel and callers else st.none()

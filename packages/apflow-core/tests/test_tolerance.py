@@ -60,3 +60,15 @@ def test_a_run_and_the_status_of_the_tree_agree_on_a_chain_of_100_000_failures()
     assert len(tolerated(tasks)) == size - 2
     assert [(each.task_id, each.status) for each in plan.take_derived()][-1] == ("0", TaskStatus.COMPLETED)
     assert plan.steps < 20 * size
+
+
+def test_a_completed_list_that_requires_the_failed_group_around_it_does_not_make_its_failure_tolerated():
+    group = Task(id="r", name="r", root_id="r", executor=GROUP, status=TaskStatus.FAILED)
+    fails = Task(id="b", name="b", root_id="r", parent_id="r", executor="x", status=TaskStatus.FAILED)
+    each = Task(id="l", name="l", root_id="r", parent_id="r", executor=GROUP, status=TaskStatus.COMPLETED)
+    each.policy = {"for_each": {"items": [1]}}
+    each.dependencies = [{"id": "r", "required": True}]
+    element = Task(id="e", name="e", root_id="r", parent_id="l", executor="x", status=TaskStatus.COMPLETED)
+    assert tolerated([group, fails, each, element]) == set()
+    element.status = TaskStatus.FAILED
+    assert tolerated([group, fails, each, element]) == {"e"}

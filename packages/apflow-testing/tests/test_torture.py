@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from apflow.core.errors import InvalidInputError
-from apflow.testing.torture.checks import CHECKS, Evidence
+from apflow.testing.torture.checks import CHECKS
+from apflow.testing.torture.evidence import Evidence
 from apflow.testing.torture.place import own_place
 from apflow.testing.torture.verdict import ADVICE, verdict_on
 
@@ -77,3 +78,13 @@ def test_a_campaign_that_did_not_end_is_not_good():
 
 def test_advice_is_about_rules_that_exist():
     assert ADVICE.keys() <= {check.__name__ for check in CHECKS}
+
+
+def test_a_worker_that_was_too_slow_for_its_leases_may_lose_its_trees_and_the_verdict_says_so():
+    start = {"kind": "started", "task_id": "a", "root_id": "r", "generation": 0, "attempt": 1}
+    bodies = [start | {"life": 1, "time": 0.0}, start | {"life": 2, "time": 3.0}]
+    held_up = {"kind": "held_up", "pid": 1, "time": 3.5}
+    for history, is_robbed in ((bodies, True), ([*bodies, held_up], False)):
+        verdict = verdict_on(evidence(history=history), "s")
+        assert ("nothing_living_is_robbed" in {each.name for each in verdict.broken}) is is_robbed
+        assert any("too slow to renew its leases" in line for line in verdict.lines()) is not is_robbed

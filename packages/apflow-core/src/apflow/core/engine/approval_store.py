@@ -46,13 +46,19 @@ async def decided_approvals(db: TaskStore) -> list[Approval]:
     return _read(await db.records(DECIDED_KIND))
 
 
-async def add_approval(db: TaskStore, approval: Approval) -> None:
-    """Store an approval that waits, unless it is stored already.
+async def waiting_of(db: TaskStore, approval: Approval) -> Approval | None:
+    """Return an approval as it waits; None if it no longer does."""
+    record = await db.record(KIND, _key(approval))
+    return None if record is None else read_approval(record.value)
+
+
+async def add_approval(db: TaskStore, approval: Approval) -> bool:
+    """Store an approval that waits, unless it is stored already; return whether this has stored it.
 
     Raises:
         InvalidInputError: it is too large.
     """
-    await db.put_record(KIND, _key(approval), approval.to_json(), version=0)
+    return await db.put_record(KIND, _key(approval), approval.to_json(), version=0) is not None
 
 
 async def note_announced(db: TaskStore, approval: Approval) -> None:

@@ -8,7 +8,6 @@ lost, the process also reads the record, less and less often.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -19,6 +18,7 @@ from typing import Any, Final, TypeVar
 from apflow.core.concurrency.completion import finish
 from apflow.core.concurrency.loop_call import call_in_loop
 from apflow.core.concurrency.timed_wait import wait_up_to
+from apflow.core.engine.approval_events import store_event
 from apflow.core.engine.approval_store import (
     add_approval,
     add_decision,
@@ -27,11 +27,12 @@ from apflow.core.engine.approval_store import (
     note_announced,
     remove_waiting,
     waiting_approvals,
+    waiting_of,
 )
 from apflow.core.engine.nesting import NestingContext
 from apflow.core.engine.store_retry import Patience
 from apflow.core.engine.waiting_trees import waiting_in
-from apflow.core.errors import ConflictError, MoveLostError, StoreOutcomeUnknownError
+from apflow.core.errors import ConflictError, StoreOutcomeUnknownError
 from apflow.core.events.bus import bus_of
 from apflow.core.model.approval import Approval, ApprovalRequest, Decision
 from apflow.core.model.event import EventType, TaskEvent
@@ -41,16 +42,14 @@ from apflow.core.payload.approval import check_request, default_decision, descri
 from apflow.core.payload.json_value import copy_json
 from apflow.core.payload.secrets import redact
 from apflow.core.planning.run_state import Cancellation
-from apflow.core.store.base import Change, Notice, NoticeKind, TaskStore, Transition, TransitionResult
-
-logger = logging.getLogger(__name__)
+from apflow.core.store.base import Notice, NoticeKind, TaskStore, TransitionResult
 
 T = TypeVar("T")
 
 MIN_POLL_SECONDS: Final = 1.0  # between reads of the record on a store that other processes write
 MAX_POLL_SECONDS: Final = 30.0
 MAX_REST_SECONDS: Final = 3600.0  # between looks at the clock, which may be set
-ANNOUNCE_SECONDS: Final = 5.0  # that a process has to store the event of its decision, before this one does
+ANNOUNCE_SECONDS: Final = 5.0  # that a process has to store its event, before another one does
 
 
 class TaskApproval:
@@ -84,11 +83,12 @@ class TaskApproval:
     async def ask(self, request: ApprovalRequest) -> Approval:
         """Ask, unless the same execution of the task has asked before, and wait for the decision."""
         approval = await self._surely(partial(approval_of, self._store, self._task))
+        is_first = False
         if approval is None:
-            approval = await self._add(request)
+            approval, is_first = await self._add(request)
         if approval.decision is None:
             if not approval.is_announced:
-                await self._announce(approval)
+                await self._announce(approval, is_first=is_first)
             with waiting_in(self._store, approval.root_id):
                 async with self._without_place():
                     approval = await self._decided(approval)
@@ -97,7 +97,8 @@ class TaskApproval:
         await self._surely(partial(remove_waiting, self._store, approval))
         return approval
 
-    async def _add(self, request: ApprovalRequest) -> Approval:
+    async def _add(self, request: ApprovalRequest) -> tuple[Approval, bool]:
+        """Store what is asked; return it, and whether this has stored it for the first time."""
         check_request(request)
         task = self._task
         shown = replace(
@@ -115,8 +116,8 @@ class TaskApproval:
             request=shown,
             asked_at=utc_now(),
         )
-        await self._surely(partial(add_approval, self._store, approval))
-        return await self._surely(partial(approval_of, self._store, task)) or approval
+        is_first = await self._surely(partial(add_approval, self._store, approval))
+        return await self._surely(partial(approval_of, self._store, task)) or approval, is_first
 
     async def _decided(self, approval: Approval) -> Approval:
         """Wait for the decision, at most until the deadline."""
@@ -151,31 +152,27 @@ class TaskApproval:
     async def _decide_by_default(self, approval: Approval) -> Approval:
         decision = default_decision(approval.request, utc_now())
         stands = await self._surely(partial(add_decision, self._store, approval.decided(decision)))
-        return await self._announced(stands)
+        return await self._announced(stands, is_first=stands.decision == decision)
 
-    async def _announced(self, approval: Approval) -> Approval:
+    async def _announced(self, approval: Approval, *, is_first: bool = False) -> Approval:
         """Store the event of a decision, unless the process that has decided does so now."""
         decision = approval.decision
         if approval.is_announced or decision is None:
             return approval
-        if not decision.is_timeout:
-            until = asyncio.get_running_loop().time() + ANNOUNCE_SECONDS
-            pause = 0.02
-            while asyncio.get_running_loop().time() < until:
-                await asyncio.sleep(pause)
-                found = await self._surely(partial(decision_of, self._store, approval))
-                if found is None or found.is_announced:
-                    return found or approval
-                pause = min(1.0, pause * 2)
-        await self._announce(approval)
+        read = partial(self._surely, partial(decision_of, self._store, approval))
+        if decision.is_timeout or not await _is_announced_soon(read):
+            await self._announce(approval, is_first=is_first)
         return approval
 
-    async def _announce(self, approval: Approval) -> None:
-        try:
-            result = await self._patiently(partial(_store_event, self._store, approval, self._task))
-            self._context.publish_stored(result)
-        except StoreOutcomeUnknownError as error:
-            logger.warning("An event of the approval of task %s may be lost: %s", self._task.id, error)
+    async def _announce(self, approval: Approval, *, is_first: bool) -> None:
+        may_be_stored = not is_first
+
+        async def store() -> TransitionResult:
+            nonlocal may_be_stored
+            is_first_try, may_be_stored = not may_be_stored, True
+            return await store_event(self._store, approval, self._task, is_first=is_first_try, is_runner=True)
+
+        self._context.publish_stored(await self._surely(store))
         await self._surely(partial(note_announced, self._store, approval))
 
     async def _surely(self, operation: Callable[[], Awaitable[T]]) -> T:
@@ -253,13 +250,13 @@ async def decide(db: TaskStore, task: Task, approval: Approval, decision: Decisi
         StoreError: the store cannot write. The decision may be stored.
     """
     bus = bus_of(db)
-    if not approval.is_announced:  # the process that asked has died before it stored the event
-        bus.publish(*await _announce(db, approval, task))
+    if not approval.is_announced and not await _is_announced_soon(partial(waiting_of, db, approval)):
+        bus.publish(*await _announce(db, approval, task, is_first=False))
     try:
         stands = await add_decision(db, approval.decided(decision))
         if stands.decision != decision:
             return None
-        bus.publish(*await _announce(db, stands, task))
+        bus.publish(*await _announce(db, stands, task, is_first=True))
     except ConflictError:  # the task was executed again, or deleted, meanwhile
         pass
     finally:
@@ -267,36 +264,25 @@ async def decide(db: TaskStore, task: Task, approval: Approval, decision: Decisi
     return approval.decided(decision)
 
 
-async def _announce(db: TaskStore, approval: Approval, task: Task) -> list[TaskEvent]:
-    """Store the event of a question or of a decision, and note that it is stored."""
-    result = await _store_event(db, approval, task)
+async def _announce(db: TaskStore, approval: Approval, task: Task, *, is_first: bool) -> list[TaskEvent]:
+    """Store the event of a question or of a decision once, and note that it is stored."""
+    result = await store_event(db, approval, task, is_first=is_first)
     await note_announced(db, approval)
     return [each for events in result for each in events or ()]
 
 
-async def _store_event(db: TaskStore, approval: Approval, task: Task) -> TransitionResult:
-    expects = {"generation": approval.generation}
-    move = Transition(task.id, task.root_id, expects, {}, (_event(approval, task),))
-    try:
-        return await db.write(Change(moves=[move], is_strict=True))
-    except MoveLostError as error:
-        raise ConflictError(f"Task {task.id!r} was executed again meanwhile.") from error
+async def _is_announced_soon(read: Callable[[], Awaitable[Approval | None]]) -> bool:
+    """Wait for another process, which stores the event now; return False if it has died.
 
-
-def _event(approval: Approval, task: Task) -> TaskEvent:
-    decision = approval.decision
-    if decision is None:
-        kind, message = EventType.APPROVAL_REQUESTED, approval.request.question
-        data = approval.question_json()
-    else:
-        kind, message = EventType.APPROVAL_DECIDED, describe_decision(approval)
-        data = decision.to_json()
-    return TaskEvent(
-        type=kind,
-        task_id=task.id,
-        key=task.key,
-        root_task_id=task.root_id,
-        timestamp=utc_now(),
-        message=message,
-        data=data,
-    )
+    Args:
+        read: returns the approval as it is stored; None if it was removed.
+    """
+    loop, pause = asyncio.get_running_loop(), 0.02
+    until = loop.time() + ANNOUNCE_SECONDS
+    while loop.time() < until:
+        await asyncio.sleep(pause)
+        found = await read()
+        if found is None or found.is_announced:
+            return True
+        pause = min(1.0, pause * 2)
+    return False

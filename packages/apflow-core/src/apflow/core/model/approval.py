@@ -119,6 +119,7 @@ class Approval:
             "data": request.data,
             "form": request.form,
             "approvers": {"users": list(request.users), "roles": list(request.roles)},
+            "asked_at": to_json(self.asked_at),
             "deadline": to_json(self.deadline),
             "on_timeout": str(request.on_timeout),
         }

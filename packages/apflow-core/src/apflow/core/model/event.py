@@ -46,7 +46,7 @@ class EventType(StrEnum):
     BUDGET_EXCEEDED = "budget_exceeded"
     """A call of a model waits for the budget of the task: `data` has `amount`, `limits` and `charged`."""
     APPROVAL_REQUESTED = "approval_requested"
-    """The task asks for an approval: `data` has `question`, `data`, `form`, `approvers` and `deadline`."""
+    """Asks: `data` has `question`, `data`, `form`, `approvers`, `asked_at`, `deadline` and `on_timeout`."""
     APPROVAL_DECIDED = "approval_decided"
     """Its approval is decided: `data` has `approved`, `by`, `at`, `reason`, `answers` and `timed_out`."""
     TREE_COMPLETED = "tree_completed"

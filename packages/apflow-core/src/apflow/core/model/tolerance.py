@@ -53,7 +53,8 @@ def tolerated_failures(index: TreeIndex) -> set[str]:
     if not failed:
         return set()
     collected = _collected(index)
-    known = dict.fromkeys(index.subtree(*collected), True) if collected else {}
+    inside = index.subtree(*collected) if collected else []
+    known = dict.fromkeys((each for each in inside if each in failed), True)
 
     def dependents_of(task_id: str) -> list[tuple[str, bool]]:
         found = index.dependents.get(task_id, ())

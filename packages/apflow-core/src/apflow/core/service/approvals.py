@@ -18,7 +18,7 @@ from apflow.core.errors import (
 )
 from apflow.core.model.approval import MAX_REASON, Approval, Decision
 from apflow.core.model.status import TERMINAL
-from apflow.core.model.task import Json, Task, to_json, utc_now
+from apflow.core.model.task import Json, Task, utc_now
 from apflow.core.payload.approval import checked_answers, describe_decision
 from apflow.core.payload.secrets import mask
 from apflow.core.permissions.approvers import may_decide, named_approvers
@@ -166,7 +166,6 @@ class ApprovalService(Access):
             "status": status,
             **approval.question_json(),
             "data": mask(approval.request.data),
-            "asked_at": to_json(approval.asked_at),
             "may_decide": self._may_decide(approval),
             "decision": None if approval.decision is None else mask(approval.decision.to_json()),
         }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from apflow.testing.torture.cluster import Cluster
+from apflow.testing.torture.decider import BY_COMMAND
 from apflow.testing.torture.trees import make
 
 WORKERS = 4
@@ -59,6 +60,7 @@ class Campaign:
         """Start the workers and the first trees, and wait until one runs."""
         for slot in range(self.workers):
             self.cluster.start_worker(slot)
+        self._start_decider()
         if not self.is_shared:
             self.cluster.wait_until_ready(0)
         self._submit()
@@ -88,7 +90,7 @@ class Campaign:
             name = f"tree{number}"
             is_by_command = not self.is_shared or number % 10 == 9
             submit = self.cluster.submit_by_command if is_by_command else self.cluster.submit
-            submit(name, make(name, f"{self.seed}/{number}", self.size))
+            submit(name, make(name, f"{self.seed}/{number}", self.size, asks=True))
             self._submitted += 1
 
     def _wait(self, seconds: float, *, all_of_them: bool = False) -> None:
@@ -104,6 +106,9 @@ class Campaign:
                 return
             time.sleep(0.02)
 
+    def _start_decider(self) -> None:
+        self.cluster.start_decider(*([] if self.is_shared else [BY_COMMAND]))
+
     def _any_slot(self) -> int:
         return self._dice.choice([slot for slot in self.cluster.workers if slot not in self._frozen])
 
@@ -114,6 +119,11 @@ class Campaign:
         slot = self._any_slot()
         self.cluster.kill(slot)
         self.cluster.start_worker(slot)
+
+    def kill_decider(self) -> None:
+        """The process that decides approvals is killed, perhaps while it decides, and started again."""
+        self.cluster.kill_decider()
+        self._start_decider()
 
     def freeze(self) -> None:
         """A worker is frozen for longer than its leases last, and continues."""

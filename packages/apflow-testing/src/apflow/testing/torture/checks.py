@@ -4,83 +4,24 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import Any, cast
 
 from apflow.core.model.event import FINAL
 from apflow.core.model.status import TERMINAL
+from apflow.testing.torture.approval_checks import each_approval_is_decided_once
+from apflow.testing.torture.evidence import (
+    AROUND,
+    CRASHES,
+    DISTURBANCES,
+    ENDS,
+    HELD_UP,
+    Evidence,
+    processes_of,
+)
 from apflow.testing.torture.history import Line
-from apflow.testing.torture.trees import Array, fails_always, is_once, may_fail, needs_of
-
-ENDS = {"task_completed": "completed", "task_failed": "failed", "task_cancelled": "cancelled"}
-CRASHES = ("killed", "frozen", "server")
-DISTURBANCES = (*CRASHES, "drained")
-AROUND = 15.0  # seconds: a disturbance explains what happens until so much later
-RESTART = 2.0  # seconds: of a machine with enough free processors
-
-
-@dataclass
-class Evidence:
-    """What was asked for, what was written down, and what is stored at the end."""
-
-    arrays: dict[str, Array]  # what was given to be submitted, by key
-    history: list[Line]
-    tasks: dict[str, dict[str, Any]]
-    events: dict[str, list[dict[str, Any]]]  # by root
-    lease: float  # seconds
-    restart: float = RESTART  # seconds beyond the lease, within which work continues after a kill
-    left: Sequence[str] = ()  # processes, connections, files that outlived their owners
-
-    def lines(self, *kinds: str) -> list[Line]:
-        """Return the lines of the history of these kinds, in order."""
-        return [line for line in self.history if line["kind"] in kinds]
-
-    @cached_property
-    def acknowledged(self) -> dict[str, str]:
-        """Roots by key."""
-        return {line["key"]: line["root_id"] for line in self.lines("acknowledged")}
-
-    @cached_property
-    def ids(self) -> dict[str, str]:
-        """The ids of acknowledged tasks by their names: a store may have given them others."""
-        roots = set(self.acknowledged.values())
-        return {task["name"]: task["id"] for task in self.tasks.values() if task["root_id"] in roots}
-
-    @cached_property
-    def asked(self) -> dict[str, dict[str, Any]]:
-        """The tasks of all acknowledged trees as they were asked for, by the ids that they have."""
-        found: dict[str, dict[str, Any]] = {}
-        for key in self.acknowledged:
-            for task in self.arrays[key]:
-                needs = [need | {"id": self.ids.get(need["id"], need["id"])} for need in needs_of(task)]
-                task_id: str = task["id"]
-                found[self.ids.get(task_id, task_id)] = task | {"dependencies": needs}
-        return found
-
-    @cached_property
-    def starts(self) -> dict[str, list[Line]]:
-        """Starts of bodies by task, in order."""
-        return _by_task(self.lines("started"))
-
-    @cached_property
-    def stored(self) -> dict[str, list[dict[str, Any]]]:
-        """Stored events by task, in order."""
-        return _by_task([event for events in self.events.values() for event in events])
-
-    def events_of(self, task_id: str, *types: str) -> list[dict[str, Any]]:
-        """Return the stored events of a task of these types, in order."""
-        return [event for event in self.stored.get(task_id, []) if event["type"] in types]
-
-    def is_disturbed(self, pids: set[int], begin: float, end: float, *kinds: str) -> bool:
-        """Return whether a disturbance of one of these processes, or of the server, explains the result."""
-        return any(
-            begin - AROUND <= line["time"] <= end
-            for line in self.lines(*kinds)
-            if line.get("pid") in pids or line["kind"] == "server"
-        )
-
+from apflow.testing.torture.list_checks import each_item_has_one_element, what_ends_before
+from apflow.testing.torture.trees import fails_always, is_once, may_fail, needs_of
 
 Check = Callable[[Evidence], Iterator[str]]
 
@@ -134,7 +75,9 @@ def what_can_complete_completes(evidence: Evidence) -> Iterator[str]:
             yield f"{task_id} is {task['status']}: {task['error']}"
         elif fails_always(asked) and error_type != "RuntimeError":
             yield f"{task_id} failed otherwise: {task['error']}"
-        elif is_once(asked) and not evidence.is_disturbed(_pids(evidence, task), 0, 1e12, *DISTURBANCES):
+        elif is_once(asked) and not evidence.is_disturbed(
+            processes_of(evidence, task), 0, 1e12, *DISTURBANCES
+        ):
             yield f"{task_id} failed without a cause: {task['error']}"
 
 
@@ -166,7 +109,7 @@ def bodies_start_after_what_they_need(evidence: Evidence) -> Iterator[str]:
             succeeded |= set() if line["fails"] else {line["task_id"]}
             continue
         for need in needs_of(evidence.asked.get(line["task_id"], {})):
-            if need["required"] and need["id"] not in succeeded:
+            if need["required"] and not succeeded.issuperset(what_ends_before(evidence, need["id"])):
                 yield f"{line['task_id']} started before {need['id']} had completed"
 
 
@@ -223,7 +166,7 @@ def work_that_was_lost_is_ended(evidence: Evidence) -> Iterator[str]:
 def a_drain_interrupts_nothing(evidence: Evidence) -> Iterator[str]:
     """A worker that is asked to end interrupts no task for good."""
     for task_id, task in evidence.tasks.items():
-        if task["interruptions"] and not evidence.lines(*CRASHES):
+        if task["interruptions"] and not evidence.lines(*CRASHES, HELD_UP):
             yield f"{task_id} counts {task['interruptions']} interruptions; no process died"
 
 
@@ -272,6 +215,8 @@ CHECKS: tuple[Check, ...] = (
     starts_follow_stored_ends,
     bodies_start_after_their_stored_start,
     once_means_at_most_once,
+    each_item_has_one_element,
+    each_approval_is_decided_once,
     nothing_living_is_robbed,
     work_that_was_lost_is_ended,
     a_drain_interrupts_nothing,
@@ -304,19 +249,6 @@ def _is_quiet(evidence: Evidence, kill: Line, after: Line) -> bool:
     return not any(begin - AROUND / 3 < line["time"] < end for line in lasting) and not any(
         begin < line["time"] < end for line in evidence.lines(*DISTURBANCES)
     )
-
-
-def _by_task(lines: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for line in lines:
-        found[line["task_id"]].append(line)
-    return found
-
-
-def _pids(evidence: Evidence, task: dict[str, Any]) -> set[int]:
-    """Return the processes that had a task: by its bodies, and by who was its last owner."""
-    pids = {line["life"] for line in evidence.starts.get(task["id"], [])}
-    return pids | ({int(task["owner"].split(":")[-2])} if task["owner"] else set())
 
 
 def _first_gap(numbers: Sequence[int]) -> str:

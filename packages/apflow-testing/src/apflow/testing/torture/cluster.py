@@ -17,8 +17,9 @@ from typing import IO, Any
 
 from apflow.core import create_session
 from apflow.core.model.task import to_json
+from apflow.core.service.task_service import TaskService
 from apflow.core.store.base import TaskQuery, TaskStore
-from apflow.testing.torture.checks import RESTART, Evidence
+from apflow.testing.torture.evidence import RESTART, Evidence
 from apflow.testing.torture.history import History, Line
 from apflow.testing.torture.trees import Array
 
@@ -64,6 +65,7 @@ class Cluster:
         self._logs: dict[int, Path] = {}  # of workers, by process id
         self._environment = environment or {}
         self._submitter: subprocess.Popen[bytes] | None = None
+        self._decider: subprocess.Popen[bytes] | None = None
         self._started: list[subprocess.Popen[bytes]] = []
         self._codes: list[str] = []  # unsuccessful exits of workers and submitters
 
@@ -118,7 +120,12 @@ class Cluster:
                 self.start_worker(slot)
 
     def stop(self) -> None:
-        """Drain all workers at once, and end the submitter."""
+        """End the submitter and the decider, and drain all workers at once."""
+        for each in (self._submitter, self._decider):
+            if each is not None and each.stdin is not None:
+                each.stdin.close()
+                self._wait_for_end(each)
+        self._submitter = self._decider = None
         for slot in self.workers:
             self.wait_until_ready(slot)
         workers = [self.workers.pop(slot) for slot in list(self.workers)]
@@ -127,10 +134,6 @@ class Cluster:
             worker.terminate()
         for worker in workers:
             self._wait_for_end(worker)
-        if self._submitter is not None and self._submitter.stdin is not None:
-            self._submitter.stdin.close()
-            self._wait_for_end(self._submitter)
-            self._submitter = None
 
     def end(self) -> None:
         """Kill whatever is left, and close the history."""
@@ -216,6 +219,21 @@ class Cluster:
         self._submitter.kill()
         self._submitter.wait(TIMEOUT_SECONDS)
         self._submitter = None
+
+    def start_decider(self, *options: str) -> None:
+        """Start a process that decides approvals."""
+        command = [sys.executable, "-m", "apflow.testing.torture.decider", *options]
+        self._decider = self._start(command, stdin=subprocess.PIPE)
+
+    def kill_decider(self) -> None:
+        """Kill the decider with SIGKILL."""
+        if self._decider is None:
+            raise AssertionError("There is no decider.")
+        self._decider.kill()
+        self._decider.wait(TIMEOUT_SECONDS)
+        if self._decider.stdin is not None:
+            self._decider.stdin.close()
+        self._decider = None
 
     def submit_by_command(self, key: str, array: Array) -> None:
         """Submit a tree by `apflow run flow --background`, again until it is acknowledged."""
@@ -309,7 +327,7 @@ class Cluster:
         """Collect what is known once all has been stopped. `url`: of the database, without a proxy."""
         running = [f"process {each.pid} still runs" for each in self._started if each.poll() is None]
         files = [f"{each} was left" for each in self.temporary.rglob("*") if each.is_file()]
-        tasks, events = asyncio.run(collect(url))
+        tasks, events, approvals = asyncio.run(collect(url))
         return Evidence(
             arrays=self.arrays,
             history=self.history(),
@@ -317,6 +335,7 @@ class Cluster:
             events=events,
             lease=self.lease,
             restart=self.restart,
+            approvals=approvals,
             left=[*running, *files, *self._codes, *left],
         )
 
@@ -331,13 +350,16 @@ def a_cluster(folder: Path, url: str, **more: Any) -> Generator[Cluster]:
         cluster.end()
 
 
-async def collect(url: str) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
-    """Return all tasks by id, and the stored events by root, as plain JSON."""
+async def collect(
+    url: str,
+) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]], list[dict[str, Any]]]:
+    """Return all tasks by id, the stored events by root, and the approvals, as plain JSON."""
     async with create_session(url) as db:
         roots = await db.find(TaskQuery(root_only=True))
         tasks = [task for root in roots for task in await db.tree(root.id)]
         rows = {task.id: {name: to_json(value) for name, value in asdict(task).items()} for task in tasks}
-        return rows, {root.id: await _events(db, root.id) for root in roots}
+        events = {root.id: await _events(db, root.id) for root in roots}
+        return rows, events, await TaskService(db).approvals(status="all", limit=None)
 
 
 async def _events(db: TaskStore, root_id: str) -> list[dict[str, Any]]:

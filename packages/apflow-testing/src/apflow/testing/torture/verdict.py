@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from apflow.core.model.task import Json
-from apflow.testing.torture.checks import CHECKS, Evidence, restarts
+from apflow.testing.torture.checks import CHECKS, restarts
+from apflow.testing.torture.evidence import HELD_UP, Evidence
 
 SHOWN = 5  # findings of one rule
-BUSY = "This may mean that the machine is too busy: try fewer --workers, or a smaller --size."
+BUSY = "The machine, or the database, may be too busy: try fewer --workers, or a smaller --size."
 # What to do about a broken rule, besides what holds for all.
 ADVICE = {
     "work_goes_on_after_a_kill": BUSY,
@@ -65,6 +66,9 @@ class Verdict:
             "trees": len(self.evidence.acknowledged),
             "tasks": len(self.evidence.tasks),
             "calls": kinds["started"],
+            "elements": sum(map(len, self.evidence.elements.values())),
+            "approvals": len(self.evidence.approvals),
+            "held_up": kinds[HELD_UP],
         }
 
     def to_dict(self) -> dict[str, Json]:
@@ -84,11 +88,16 @@ class Verdict:
         counts = self.counts
         yield (
             f"{counts['kills']} kills, {counts['suspensions']} suspensions and {counts['stops']} stops of "
-            f"workers; {counts['trees']} trees of {counts['tasks']} tasks, {counts['calls']} calls of "
-            "executors."
+            f"workers; {counts['trees']} trees of {counts['tasks']} tasks, of which {counts['elements']} are "
+            f"elements of lists; {counts['calls']} calls of executors, {counts['approvals']} approvals."
         )
         if seconds := [each for _, each in restarts(self.evidence)]:
             yield f"After a kill, work continued within {max(seconds):.1f} s."
+        if counts["held_up"]:
+            yield (
+                f"{counts['held_up']} times, a worker was too slow to renew its leases in time, so that "
+                f"others may have taken its trees. {BUSY}"
+            )
         for each in self.rules:
             yield f"{'FAIL' if each.findings else 'ok  '}  {each.rule}"
             yield from (f"      {finding}" for finding in each.findings[:SHOWN])

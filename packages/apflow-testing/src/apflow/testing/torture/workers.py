@@ -16,7 +16,13 @@ from apflow.testing.torture.verdict import Verdict, verdict_on
 
 LEASE_SECONDS = 2.0  # for which a killed worker's trees wait for another one
 RESTART_SECONDS = 60.0  # beyond the lease: the machines of users are busy, and processes take time to start
-FAULTS = {"kill": 6, "freeze": 2, "drain": 1, "roll": 1}  # how often, compared with each other
+FAULTS = {
+    "kill": 6,
+    "freeze": 2,
+    "drain": 1,
+    "roll": 1,
+    "kill_decider": 1,
+}  # how often, compared with each other
 PAUSE_SECONDS = (0.2, 1.5)  # between two faults
 REPORT_SECONDS = 10.0  # between two reports
 
