@@ -123,7 +123,9 @@ ROWS: dict[str, Row] = {
     "system.query": Row(lambda _: {"sql": "SELECT 1"}, about_tasks=False, is_for_admins=True),
     "system.vacuum": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
     "system.workers": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
+    "system.webhooks": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
     "system.executors": Row(lambda _: {}, about_tasks=False),
+    "system.available_executors": Row(lambda _: {}, about_tasks=False),
     "system.executor": Row(lambda _: {"executor_id": "nothing"}, about_tasks=False, other=-32001),
     # Without a model of this provider, no model is called.
     "tasks.generate": Row(
