@@ -14,8 +14,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from apflow.core.errors import ApflowError
+
 STATIC: Final = Path(__file__).with_name("static")
 INDEX: Final = "index.html"
+EXPORT: Final = "export.html"
 ASSETS: Final = "assets"
 NOT_BUILT: Final = (
     "The page is not part of this installation, because it was not built. To build it: "
@@ -41,6 +44,13 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _MAX_KEPT: Final = 64  # files in memory
 
 
+class PageMissingError(ApflowError):
+    """The page is not part of the installation."""
+
+    def __init__(self) -> None:
+        super().__init__(NOT_BUILT)
+
+
 @dataclass(frozen=True, slots=True)
 class PageFile:
     """A file of the page.
@@ -59,6 +69,18 @@ class PageFile:
 def is_built(folder: Path) -> bool:
     """Return whether a folder contains the page."""
     return (folder / INDEX).is_file()
+
+
+def run_page() -> str:
+    """Return the page for one run, in which `null` stands for the data of the run.
+
+    Raises:
+        PageMissingError: the page was not built.
+    """
+    try:
+        return (STATIC / EXPORT).read_text(encoding="utf-8")
+    except OSError as error:
+        raise PageMissingError from error
 
 
 def find_file(folder: Path, name: str) -> PageFile | None:

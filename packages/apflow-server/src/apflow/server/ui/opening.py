@@ -15,7 +15,7 @@ from dataclasses import replace
 import click
 from fastapi import FastAPI
 
-from apflow.core.errors import ApflowError, StoreError
+from apflow.core.errors import StoreError
 from apflow.core.extensions.user_modules import import_modules
 from apflow.core.process.server_file import ServerInfo, find_server
 from apflow.core.settings import Settings
@@ -26,17 +26,10 @@ from apflow.server.auth.one_time import OneTimeTokens
 from apflow.server.http.listening import Place, listen, local_url
 from apflow.server.observability.logs import set_up as set_up_logs
 from apflow.server.process import lifecycle
-from apflow.server.ui.files import NOT_BUILT, is_built
+from apflow.server.ui.files import PageMissingError, is_built
 from apflow.server.ui.holder import page_of_holder
 
 LOOPBACK = "127.0.0.1"
-
-
-class PageMissingError(ApflowError):
-    """The page is not part of the installation."""
-
-    def __init__(self) -> None:
-        super().__init__(NOT_BUILT)
 
 
 class NoPageError(StoreError):
