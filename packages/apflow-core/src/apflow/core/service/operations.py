@@ -229,7 +229,6 @@ OPERATIONS: dict[str, Operation] = {
             "tasks.submit",
             _S.submit,
             TreeResult,
-            TreeWebhookResult,
             "any",
             "add",
             starts_run=True,
