@@ -27,7 +27,7 @@ import sys
 from pathlib import Path
 from apflow.server.ui import files
 files.STATIC = Path(sys.argv.pop(1))
-from apflow.server.ui.command import ui
+from apflow.server.own_page.command import ui
 from apflow.core.errors import ApflowError
 try:
     ui.main(standalone_mode=False)

@@ -1,1 +1,1 @@
-"""The page of the server, at `/ui/`: its files, the sessions of browsers, and the command that opens it."""
+"""The page of the server, at `/ui/`: its files, and the sessions of browsers."""

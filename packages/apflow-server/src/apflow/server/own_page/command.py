@@ -30,6 +30,6 @@ def ui(port: int, no_open: bool, modules: tuple[str, ...]) -> None:
     holds the database and has a page, that page is opened instead.
     """
     from apflow.server.command import settings_with
-    from apflow.server.ui.opening import open_page
+    from apflow.server.own_page.opening import open_page
 
     open_page(settings_with(modules), port, has_browser=not no_open)

@@ -25,9 +25,9 @@ from apflow.server.app import create_app
 from apflow.server.auth.one_time import OneTimeTokens
 from apflow.server.http.listening import Place, listen, local_url
 from apflow.server.observability.logs import set_up as set_up_logs
+from apflow.server.own_page.holder import page_of_holder
 from apflow.server.process import lifecycle
 from apflow.server.ui.files import PageMissingError, is_built
-from apflow.server.ui.holder import page_of_holder
 
 LOOPBACK = "127.0.0.1"
 
