@@ -72,7 +72,7 @@ def test_two_builds_are_equal(tmp_path: Path, name: str):
     (tmp_path / "elsewhere" / ".git").mkdir(parents=True)
     shutil.copy(ROOT / ".gitignore", tmp_path / "elsewhere")
     copy = tmp_path / "elsewhere" / "packages" / name
-    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__", ".*_cache"))
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "node_modules"))
     for file in copy.rglob("*"):
         file.chmod(0o700 if file.is_dir() else 0o600)
         os.utime(file, (epoch, epoch))
@@ -86,6 +86,23 @@ def test_a_build_at_another_time_is_another_archive(tmp_path: Path):
     builds = [archives(folder, tmp_path / str(epoch), epoch) for epoch in (1_700_000_000, 1_800_000_000)]
     assert builds[0].keys() == builds[1].keys()
     assert builds[0] != builds[1]
+
+
+def test_the_wheel_of_the_server_has_the_page(wheels: Wheels):
+    files = wheels["apflow-server"].files
+    page = "apflow/server/ui/static/"
+    assert {f"{page}index.html", f"{page}export.html"} <= set(files)
+    assert [each for each in files if each.startswith(f"{page}assets/") and each.endswith(".js")]
+
+
+@pytest.mark.parametrize("kind", ["--wheel", "--sdist"])
+def test_the_server_is_not_built_without_the_page(tmp_path: Path, kind: str):
+    copy = tmp_path / "apflow-server"
+    ignored = shutil.ignore_patterns("__pycache__", "node_modules", "static", "tests")
+    shutil.copytree(ROOT / "packages" / "apflow-server", copy, ignore=ignored)
+    built = run("uv", "build", kind, "--build-constraints", CONSTRAINTS, "-o", tmp_path / "dist", copy)
+    assert built.returncode != 0
+    assert "npm run build" in built.stderr
 
 
 # Modules of the former name that come with an extra, as they always did.

@@ -65,6 +65,7 @@ GROUPS = (
     "webhooks",
     "mcp",
     "server",
+    "run_pages",
 )
 KNOWN_GROUPS = {f"apflow.{group}" for group in GROUPS} | {"console_scripts", "pytest11"}
 

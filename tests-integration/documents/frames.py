@@ -195,6 +195,10 @@ END
         after="apflow tasks list --all -o id | grep .",
     ),
     "how-to/run-a-program": Frame(before="echo a file > README.md"),
+    "how-to/export-trees": Frame(
+        before=EXECUTORS + tree("tree.json", root="ROOT_ID") + ran("tree.json"),
+        after="grep -q apflow-run nightly.html; test -s apflow-run-ROOT_ID.html",
+    ),
     "how-to/run-behind-nginx": Frame(elsewhere={"": "test_behind_nginx.py"}),
     "how-to/run-in-a-container": Frame(elsewhere={"": "test_container_image.py"}),
     "how-to/run-in-the-background": Frame(
@@ -251,6 +255,10 @@ END
         after="apflow tasks get nightly",
     ),
     "how-to/use-mcp-servers": Frame(elsewhere={"npm install": "test_mcp_example.py"}),
+    "how-to/use-the-page": Frame(
+        values={"apflow ui": "background apflow ui --no-open"},
+        after="apflow tasks list; ended apflow",
+    ),
     "how-to/use-one-database-in-several-terminals": Frame(
         before=EXECUTORS
         + tree("tree.yaml", root="7e204cb6", child="slow")

@@ -6,6 +6,8 @@ import pytest
 
 from apflow.core.errors import ForbiddenError, InvalidInputError
 from apflow.core.model.attempt import AttemptOutcome, TaskAttempt
+from apflow.core.model.log import LogChunk, LogEntry
+from apflow.core.model.task import utc_now
 from apflow.core.service import export
 from apflow.core.service.operations import OPERATIONS
 from apflow.core.service.task_service import TaskService
@@ -116,3 +118,25 @@ async def test_filters_are_those_of_the_root_and_only_own_trees_are_exported():
 async def test_an_invalid_cursor_is_refused(cursor: str):
     with pytest.raises(InvalidInputError, match="This cursor is not valid"):
         await TaskService(MemoryStore()).export(cursor=cursor)
+
+
+@pytest.mark.parametrize("limit", [1, 1000])
+async def test_logs_come_between_the_tasks_and_the_events_of_a_tree(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(export, "LOGS", 2)
+    db = await filled()
+    entries = [LogEntry(utc_now(), 20, "stdout", f"line {number}") for number in range(5)]
+    chunk = LogChunk(root_task_id="r1", task_id="r1-0", attempt=1, generation=0, entries=entries)
+    await db.add_logs([chunk])
+    service = TaskService(db)
+    lines = await lines_of(service, limit, root_ids=["r1"], with_logs=True)
+    kinds = [next(iter(line)) for line in lines]
+    assert kinds == ["task"] * 2 + ["attempt"] + ["task"] * 4 + ["log"] * 5 + ["event"] * 13
+    logged = [line["log"] for line in lines if "log" in line]
+    assert [each["message"] for each in logged] == [each.message for each in entries]
+    assert (logged[0]["task_id"], logged[0]["attempt"], logged[0]["level"]) == ("r1-0", 1, "INFO")
+    assert [each for each in await lines_of(service, limit, root_ids=["r1"]) if "log" in each] == []
+    assert [
+        each for each in await lines_of(service, limit, root_ids=["r0"], with_logs=True) if "log" in each
+    ] == []

@@ -75,6 +75,8 @@ async def test_results_have_the_form_that_the_table_tells():
         ("system.metrics", {}),
         ("system.database", {}),
         ("system.workers", {}),
+        ("system.webhooks", {"limit": 5}),
+        ("system.available_executors", {}),
         ("config.llm_key.set", {"api_key": "sk-1"}),
         ("config.llm_key.get", {}),
         ("config.llm_key.delete", {"provider": "openai"}),
@@ -288,5 +290,7 @@ async def test_a_read_only_operation_changes_nothing(operation: Operation):
         "next_due_times",
         "approvals",
         "approval",
+        "available_executors",
+        "unfinished_webhooks",
     )
     assert operation.is_read_only == (operation.method in (*reads, *asks))

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from apflow.core import BaseTask, MemoryStore, executor_register, get_registry
-from apflow.core.errors import AlreadyRunningError, InvalidInputError, NotFoundError
+from apflow.core.errors import AlreadyRunningError, ForbiddenError, InvalidInputError, NotFoundError
 from apflow.core.service.operations import OPERATIONS
 from apflow.core.service.task_service import TaskService
 from apflow.core.store.base import Record
+from apflow.core.webhooks.kinds import ENDED_KIND, KIND
 from apflow.core.webhooks.webhook import Webhook, key_of, made_secret
 
 URL = "http://127.0.0.1:9/hook"
@@ -227,3 +228,25 @@ def test_a_made_secret_is_one_of_32_bytes():
     assert "whsec_" not in repr(
         Webhook(id="w", root_id="r", user_id=None, url=URL, created_at="", secret="whsec_a")
     )
+
+
+async def test_webhooks_that_are_not_done_are_listed_for_admins_with_those_that_were_given_up_first():
+    db = MemoryStore()
+    service = TaskService(db, is_served=True)
+    for status, failures in (("active", 0), ("active", 3), ("dead", 5), ("done", 0)):
+        await execute(service, {}, tasks=[{**ONE, "id": f"{status}{failures}"}])
+    for record in await db.records(KIND):
+        webhook = Webhook.of(record)
+        status, failures = webhook.root_id[:-1], int(webhook.root_id[-1])
+        changed = webhook.to_json() | {"status": status, "failures": failures}
+        if status == "active":
+            await db.put_record(KIND, webhook.key, changed)
+        else:
+            await db.remove_record(KIND, webhook.key)
+            await db.put_record(ENDED_KIND, webhook.key, changed)
+    found = await OPERATIONS["system.webhooks"].call(service, {})
+    assert [each["root_task_id"] for each in found] == ["dead5", "active3", "active0"]
+    assert all("secret" not in each for each in found)
+    assert len(await service.unfinished_webhooks(limit=2)) == 2
+    with pytest.raises(ForbiddenError):
+        await TaskService(db, "ann").unfinished_webhooks()

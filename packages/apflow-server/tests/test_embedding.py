@@ -67,7 +67,10 @@ both = pytest.mark.parametrize("embedded", [mounted, included])
 
 @both
 def test_an_embedded_application_runs_trees_beside_the_paths_of_the_outer_one(embedded: Embedding):
-    with serving(app=embedded(MemoryStore())) as served, httpx.Client(base_url=served.url) as http:
+    with (
+        serving(app=embedded(MemoryStore())) as served,
+        httpx.Client(base_url=served.url, timeout=60) as http,  # the first run imports much
+    ):
         assert http.get("/hello").json() == "hello"
         ran = http.post("/flow/call/tasks.execute", json=TREE)
         assert ran.json()["result"] == {"double": 42}

@@ -123,7 +123,9 @@ ROWS: dict[str, Row] = {
     "system.query": Row(lambda _: {"sql": "SELECT 1"}, about_tasks=False, is_for_admins=True),
     "system.vacuum": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
     "system.workers": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
+    "system.webhooks": Row(lambda _: {}, about_tasks=False, is_for_admins=True),
     "system.executors": Row(lambda _: {}, about_tasks=False),
+    "system.available_executors": Row(lambda _: {}, about_tasks=False),
     "system.executor": Row(lambda _: {"executor_id": "nothing"}, about_tasks=False, other=-32001),
     # Without a model of this provider, no model is called.
     "tasks.generate": Row(
@@ -140,11 +142,13 @@ ROWS: dict[str, Row] = {
 BY_ROW = {"tasks.cancel", "tasks.running.cancel", "tasks.running.status"}
 
 # Paths besides those of the operations: open to everybody, or a request that names a task.
-OPEN = {"/health", "/ready", "/docs", "/openapi.json", *CARD_PATHS}
+PAGE = {"/ui", "/ui/", "/ui/{name}", "/ui/assets/{name}"}  # files that hold nothing secret
+OPEN = {"/health", "/ready", "/docs", "/openapi.json", *CARD_PATHS, *PAGE}
 PATHS: dict[str, Callable[[str], str]] = {
     "/tasks/{task_id:path}/events": lambda t: f"/tasks/{t}/events",
     "/tasks/{task_id:path}/logs": lambda t: f"/tasks/{t}/logs",
 }
+SESSION = {"/ui/session"}
 MCP = {"/mcp", "/mcp/"}  # see test_mcp_tenancy
 # Metadata for clients that have no token yet: where the issuer is.
 METADATA = {"/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"}
@@ -161,7 +165,7 @@ def guarded() -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def client(guarded: Served) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=guarded.url, timeout=10) as found:
+    with httpx.Client(base_url=guarded.url, timeout=60) as found:
         yield found
 
 
@@ -223,6 +227,50 @@ def test_an_operation_by_json_rpc(
         assert is_missing(missing, operation)
         if caller == "other":
             assert without_id(answer, task) == without_id(missing, MISSING)
+
+
+@pytest.fixture(scope="module")
+def cookies(guarded: Served) -> dict[str, dict[str, str]]:
+    """Headers of each caller that has a session, instead of a bearer token."""
+    found = dict[str, dict[str, str]]()
+    for caller in KNOWN:
+        answer = httpx.post(f"{guarded.url}/ui/session", headers=CALLERS[caller], timeout=60)
+        cookie = answer.headers["set-cookie"].partition(";")[0]
+        found[caller] = {"Cookie": cookie, "X-CSRF-Token": answer.json()["csrf"]}
+    return found
+
+
+@pytest.mark.parametrize("caller", ["other", "admin"])
+@pytest.mark.parametrize("operation", ROWS)
+def test_an_operation_in_a_session_of_a_browser(
+    client: httpx.Client, task: str, cookies: dict[str, dict[str, str]], operation: str, caller: str
+):
+    params = ROWS[operation].params(task)
+    check(call(client, operation, params, cookies[caller]), operation, caller)
+    without_header = {"Cookie": cookies[caller]["Cookie"]}
+    assert call(client, operation, params, without_header)["http"] == 403
+
+
+@pytest.mark.parametrize("caller", KNOWN)
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_that_names_a_task_in_a_session(
+    client: httpx.Client, task: str, cookies: dict[str, dict[str, str]], path: str, caller: str
+):
+    with client.stream("GET", PATHS[path](task), headers=cookies[caller]) as answer:
+        assert answer.status_code == (404 if caller == "other" else 200)
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_a_session_is_that_of_who_bears_the_token(client: httpx.Client, caller: str):
+    user = {"owner": "ann", "other": "ben", "admin": "root"}.get(caller)
+    for answer in (
+        client.get("/ui/session", headers=CALLERS[caller]),
+        client.post("/ui/session", headers=CALLERS[caller]),
+    ):
+        client.cookies.clear()
+        assert answer.status_code == (401 if user is None else 200)
+        if user is not None:
+            assert (answer.json()["user"], answer.json()["is_admin"]) == (user, caller == "admin")
 
 
 @pytest.mark.parametrize("operation", ["tasks.cancel", "tasks.running.cancel", "tasks.running.status"])
@@ -395,7 +443,9 @@ def test_every_operation_has_a_row():
 def test_every_path_has_a_row(guarded: Served):
     operations = {f"/call/{each}" for each in ROWS}
     a2a = {*JSON_RPC_PATHS, REST_PATH}  # their cells are in test_a2a_tenancy.py
-    known = OPEN | set(PATHS) | GUARDED | MCP | METADATA | operations | set(RPC_PATHS) | a2a | {"/ws"}
+    known = (
+        OPEN | SESSION | set(PATHS) | GUARDED | MCP | METADATA | operations | set(RPC_PATHS) | a2a | {"/ws"}
+    )
     assert set(paths(guarded)) - known == set()
     assert operations <= set(paths(guarded))
 

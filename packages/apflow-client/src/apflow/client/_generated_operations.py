@@ -15,6 +15,7 @@ from apflow.core.model.task import Json
 from apflow.core.service.results import (
     ApprovalResult,
     AttemptResult,
+    AvailableExecutorResult,
     BudgetResult,
     CallerResult,
     CancelResult,
@@ -43,6 +44,7 @@ from apflow.core.service.results import (
     StatusResult,
     TaskResult,
     TreeResult,
+    TreeWebhookResult,
     TriggerResult,
     UsageReportResult,
     VacuumResult,
@@ -432,16 +434,17 @@ class AsyncOperations:
         since: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        with_logs: bool = False,
         cursor: str | None = None,
         limit: int = 1000,
     ) -> ExportResult:
         """Export trees with their tasks, attempts and events, one page at a time.
 
         Each line is an object with one member: a `task` (of a root, also when its run was requested and when
-        it ended), an `attempt` of the task before it, or an `event` of the tree, after its tasks. The filters
-        are those of the root. Trees are in the order of their creation. `cursor` of the result continues;
-        null means that this was the last page. Trees that change meanwhile are exported as they are when they
-        are read.
+        it ended), an `attempt` of the task before it, a `log` line of the tree, after its tasks, or an
+        `event` of the tree, after those. The filters are those of the root. Trees are in the order of their
+        creation. `cursor` of the result continues; null means that this was the last page. Trees that change
+        meanwhile are exported as they are when they are read.
 
         Args:
             root_ids: Only trees with these roots.
@@ -455,6 +458,7 @@ class AsyncOperations:
                 after this time in ISO 8601 format.
             created_after: Only tasks created after this time.
             created_before: Only tasks created before this time.
+            with_logs: Also return what the tasks have logged, after the tasks of each tree.
             cursor: The `cursor` of the page before: continue after it.
             limit: The number of lines after which a page ends; a page may have a few more.
         """
@@ -471,6 +475,7 @@ class AsyncOperations:
                 "since": since,
                 "created_after": created_after,
                 "created_before": created_before,
+                "with_logs": with_logs,
                 "cursor": cursor,
                 "limit": limit,
             },
@@ -1246,6 +1251,17 @@ class AsyncOperations:
         answer: list[WorkerResult] = await self._ask("system.workers", {})
         return answer
 
+    async def system_webhooks(self, *, limit: int = 100) -> list[TreeWebhookResult]:
+        """Return the webhooks of all trees that are not done: first those that were given up.
+
+        Those that still send follow: first those whose deliveries have failed most often. Only an admin may.
+
+        Args:
+            limit: The maximum number of webhooks to return.
+        """
+        answer: list[TreeWebhookResult] = await self._ask("system.webhooks", {"limit": limit})
+        return answer
+
     async def system_executors(self) -> list[ExecutorResult]:
         """Return every executor with its input schema, its distribution, and whether it is usable."""
         answer: list[ExecutorResult] = await self._ask("system.executors", {})
@@ -1258,6 +1274,11 @@ class AsyncOperations:
             executor_id: ID of the executor.
         """
         answer: ExecutorResult = await self._ask("system.executor", {"executor_id": executor_id})
+        return answer
+
+    async def system_available_executors(self) -> list[AvailableExecutorResult]:
+        """Return the executors of apflow that are not installed, each with the command that installs it."""
+        answer: list[AvailableExecutorResult] = await self._ask("system.available_executors", {})
         return answer
 
     async def config_llm_key_set(
@@ -1684,16 +1705,17 @@ class SyncOperations:
         since: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        with_logs: bool = False,
         cursor: str | None = None,
         limit: int = 1000,
     ) -> ExportResult:
         """Export trees with their tasks, attempts and events, one page at a time.
 
         Each line is an object with one member: a `task` (of a root, also when its run was requested and when
-        it ended), an `attempt` of the task before it, or an `event` of the tree, after its tasks. The filters
-        are those of the root. Trees are in the order of their creation. `cursor` of the result continues;
-        null means that this was the last page. Trees that change meanwhile are exported as they are when they
-        are read.
+        it ended), an `attempt` of the task before it, a `log` line of the tree, after its tasks, or an
+        `event` of the tree, after those. The filters are those of the root. Trees are in the order of their
+        creation. `cursor` of the result continues; null means that this was the last page. Trees that change
+        meanwhile are exported as they are when they are read.
 
         Args:
             root_ids: Only trees with these roots.
@@ -1707,6 +1729,7 @@ class SyncOperations:
                 after this time in ISO 8601 format.
             created_after: Only tasks created after this time.
             created_before: Only tasks created before this time.
+            with_logs: Also return what the tasks have logged, after the tasks of each tree.
             cursor: The `cursor` of the page before: continue after it.
             limit: The number of lines after which a page ends; a page may have a few more.
         """
@@ -1723,6 +1746,7 @@ class SyncOperations:
                 "since": since,
                 "created_after": created_after,
                 "created_before": created_before,
+                "with_logs": with_logs,
                 "cursor": cursor,
                 "limit": limit,
             },
@@ -2492,6 +2516,17 @@ class SyncOperations:
         answer: list[WorkerResult] = self._ask("system.workers", {})
         return answer
 
+    def system_webhooks(self, *, limit: int = 100) -> list[TreeWebhookResult]:
+        """Return the webhooks of all trees that are not done: first those that were given up.
+
+        Those that still send follow: first those whose deliveries have failed most often. Only an admin may.
+
+        Args:
+            limit: The maximum number of webhooks to return.
+        """
+        answer: list[TreeWebhookResult] = self._ask("system.webhooks", {"limit": limit})
+        return answer
+
     def system_executors(self) -> list[ExecutorResult]:
         """Return every executor with its input schema, its distribution, and whether it is usable."""
         answer: list[ExecutorResult] = self._ask("system.executors", {})
@@ -2504,6 +2539,11 @@ class SyncOperations:
             executor_id: ID of the executor.
         """
         answer: ExecutorResult = self._ask("system.executor", {"executor_id": executor_id})
+        return answer
+
+    def system_available_executors(self) -> list[AvailableExecutorResult]:
+        """Return the executors of apflow that are not installed, each with the command that installs it."""
+        answer: list[AvailableExecutorResult] = self._ask("system.available_executors", {})
         return answer
 
     def config_llm_key_set(

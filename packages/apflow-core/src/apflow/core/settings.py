@@ -97,6 +97,7 @@ class Settings:
     jwt_issuer: str = ""  # that tokens must come from
     insecure: bool = False  # allow access from other machines without authentication
     cors_origins: tuple[str, ...] = ()  # pages that browsers let call the server
+    ui: bool = True  # whether the server has a page for browsers, at /ui/
     rate_limit: int = 6000  # requests a minute of one caller, and of one address
     max_request_bytes: int = 16 << 20  # of one request to the server
     mcp_tools: tuple[str, ...] = ()  # profiles, names or patterns of the tools that MCP clients get

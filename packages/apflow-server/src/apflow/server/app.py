@@ -40,6 +40,9 @@ from apflow.server.mcp.endpoint import add_mcp
 from apflow.server.observability import metrics
 from apflow.server.startup_checks import check_settings
 from apflow.server.streaming import event_stream, log_stream, websocket
+from apflow.server.ui import files as page_files
+from apflow.server.ui import routes as page_routes
+from apflow.server.ui import session as page_session
 from apflow.server.webhooks.delivery import Deliveries
 
 if TYPE_CHECKING:
@@ -82,6 +85,7 @@ def create_app(settings: Settings | None = None, *, db: TaskStore | None = None)
     app.state.duties = None  # what it does beside answering, once it has started
     app.state.streams = event_stream.Streams()
     app.state.metrics = metrics.Metrics(app)
+    app.state.page_folder = page_files.STATIC
     _add_routes(app)
     app.state.mcp = add_mcp(app, settings)
     _add_error_handlers(app)
@@ -137,6 +141,9 @@ def _add_routes(app: FastAPI) -> None:
     app.include_router(websocket.router)
     app.include_router(metrics.router)
     app.include_router(backup.router)
+    if app.state.settings.ui:
+        app.include_router(page_session.router)
+        app.include_router(page_routes.router)
     add_a2a_routes(app)
     for name in plugins.names(GROUP):
         factory = plugins.load(GROUP, name)

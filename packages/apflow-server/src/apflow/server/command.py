@@ -82,11 +82,11 @@ def serve(
     """
     from apflow.server.process.start import Start, start
 
-    settings = _settings(modules, is_insecure=insecure)
+    settings = settings_with(modules, is_insecure=insecure)
     start(settings, Start(host=host, port=port, workers=workers, has_reload=reload, fd=fd, parent=parent))
 
 
-def _settings(modules: tuple[str, ...], *, is_insecure: bool) -> Settings:
+def settings_with(modules: tuple[str, ...], *, is_insecure: bool = False) -> Settings:
     """Return the settings, with what the command line says beside them, for processes below this one too."""
     import os
 

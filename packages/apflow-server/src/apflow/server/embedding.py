@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -40,7 +40,11 @@ def create_router(settings: Settings | None = None, *, db: TaskStore | None = No
     Raises:
         SettingsError: a setting of the server cannot be used.
     """
-    app = create_app(settings, db=db)
+    return router_of(create_app(settings, db=db))
+
+
+def router_of(app: FastAPI) -> APIRouter:
+    """Return a router that serves an application of `create_app`; see `create_router`."""
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncGenerator[None]:

@@ -1,9 +1,10 @@
-"""`apflow tasks export`: trees with their attempts and events, as JSON lines."""
+"""`apflow tasks export`: trees with their attempts and events, as JSON lines; or one run as a page."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -18,7 +19,15 @@ LINES = 500  # of one page
 
 
 @click.command()
-@click.argument("file")
+@click.argument("file", metavar="FILE|ID")
+@click.option(
+    "--html", is_flag=True, help="Write the run of the task ID as one HTML file that opens without a server."
+)
+@click.option(
+    "--output",
+    metavar="FILE",
+    help="With --html: the file to write; - is standard output. Default: apflow-run-ID.html.",
+)
 @parameter_option(
     "tasks.export", "root_ids", "--root", metavar="ID", multiple=True, default=None, more="Repeatable."
 )
@@ -39,18 +48,29 @@ def export(
     ctx: click.Context,
     /,
     file: str,
+    html: bool,
+    output: str | None,
     root_ids: tuple[str, ...],
     status: tuple[str, ...],
     tags: tuple[str, ...],
     **filters: Any,
 ) -> None:
-    """Write trees with their tasks, attempts and events to FILE, as JSON lines.
+    """Write trees with their tasks, attempts and events to FILE, as JSON lines; or one run as a page.
 
     FILE must not exist, and appears when it is complete. With the suffix .gz it is compressed; - is standard
     output. Each line is an object with one member: task, attempt or event. The filters are those of the roots
     of trees; without any, all trees are written. Values of secret-like keys are masked, so this is for
     analysis and archives: `apflow db export` writes what `apflow db import` reads.
+
+    With --html, the page of one run is written: its tree, times, results, errors, attempts and logs. It is
+    one file without references to others, to attach to a report. Large values and long logs are cut.
     """
+    if html:
+        _check_alone(root_ids, status, tags, filters)
+        _write_page(ctx, file, output)
+        return
+    if output is not None:
+        raise click.UsageError("--output belongs to --html. Without it, name the file as the argument.")
     from apflow.cli.display.names import counted
     from apflow.cli.display.output import write_json, write_note
     from apflow.cli.session.export_file import STANDARD, written_file
@@ -83,3 +103,39 @@ def export(
         write_json({"file": file, "rows": counts})
     else:
         write_note(f"Exported {', '.join(counted(number, kind) for kind, number in counts.items())}.")
+
+
+def _check_alone(*given: object) -> None:
+    """Refuse filters, which would be ignored."""
+    *many, filters = given
+    if any(many) or any(value is not None for value in cast("dict[str, Any]", filters).values()):
+        raise click.UsageError("--html writes the run of one task: leave the filters out.")
+
+
+def _write_page(ctx: click.Context, task_id: str, output: str | None) -> None:
+    from apflow.cli.display.names import counted
+    from apflow.cli.display.output import write_json, write_note
+    from apflow.cli.session.export_file import STANDARD, written_file
+    from apflow.cli.session.run_page import collect, new_document, split_page, write_page
+    from apflow.cli.session.work import perform
+
+    parts = split_page()
+
+    async def work(service: TaskService) -> tuple[str, int]:
+        with await new_document(service, task_id) as document:
+            await collect(service, document)
+            name = output or f"apflow-run-{safe_name(document.root_id)}.html"
+            with written_file(name) as out:
+                write_page(document, parts, out)
+            return name, document.count
+
+    name, count = perform(ctx, work)
+    if session_of(ctx).is_json and name != STANDARD:
+        write_json({"file": name, "rows": {"task": count}})
+    elif name != STANDARD:
+        write_note(f"Wrote the run with {counted(count, 'task')} to {name}.")
+
+
+def safe_name(task_id: str) -> str:
+    """Return an ID as a part of the name of a file."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", task_id)[:100]

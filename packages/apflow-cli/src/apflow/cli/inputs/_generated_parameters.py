@@ -214,6 +214,10 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "created_after": {"description": "Only tasks created after this time."},
         "created_before": {"description": "Only tasks created before this time."},
+        "with_logs": {
+            "description": "Also return what the tasks have logged, after the tasks of each tree.",
+            "default": False,
+        },
         "cursor": {"description": "The `cursor` of the page before: continue after it."},
         "limit": {
             "description": "The number of lines after which a page ends; a page may have a few more.",
@@ -571,8 +575,17 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "system.workers": {},
+    "system.webhooks": {
+        "limit": {
+            "description": "The maximum number of webhooks to return.",
+            "default": 100,
+            "minimum": 1,
+            "maximum": 2147483647,
+        }
+    },
     "system.executors": {},
     "system.executor": {"executor_id": {"description": "ID of the executor."}},
+    "system.available_executors": {},
     "config.llm_key.set": {
         "api_key": {"description": "The key."},
         "provider": {"description": "Name of the provider of language models.", "default": "openai"},

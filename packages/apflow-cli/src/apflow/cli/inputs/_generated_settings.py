@@ -66,6 +66,7 @@ DESCRIPTIONS: dict[str, str] = {
     "jwt_issuer": "required issuer of tokens",
     "insecure": "allow access from other machines without authentication",
     "cors_origins": "origins whose pages may call a server, comma-separated",
+    "ui": "whether a server has a page for browsers at /ui/",
     "rate_limit": "maximum requests per minute of one caller, and of one address",
     "max_request_bytes": "maximum size of one request to a server, in bytes",
     "mcp_tools": "tools that MCP clients get: profiles, names or patterns, comma-separated; default: the profile default",

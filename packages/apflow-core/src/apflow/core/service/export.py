@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.attempt import all_attempts, may_have_records
+from apflow.core.model.log import LogLine, LogQuery, name_of_level
 from apflow.core.model.task import Json, Task, to_json
 from apflow.core.payload.json_value import dumps
 from apflow.core.service.rendering import shown
@@ -39,6 +40,7 @@ MAX_ROOT_IDS: Final = 1000
 ROOTS: Final = 100  # that are read at once
 TASKS: Final = 50  # that are read at once: results may be large
 EVENTS: Final = 200
+LOGS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,13 @@ class Place:
         root: the last root; only what orders roots is known of it. None: before the first one.
         task: the last task of the tree that was exported; None: the tasks of the tree are done.
         sequence: the number of the last event of the tree that was exported; None: the tree is done.
+        line: the number of the last line of the logs of the tree that was exported; None: the logs are done.
     """
 
     root: Task | None = None
     task: Task | None = None
     sequence: int | None = None
+    line: int | None = None
 
     @property
     def is_in_tree(self) -> bool:
@@ -62,7 +66,8 @@ class Place:
 
     def to_cursor(self) -> str:
         """Return the place as text."""
-        return json.dumps([_order(self.root), _order(self.task), self.sequence], separators=(",", ":"))
+        place = [_order(self.root), _order(self.task), self.sequence, self.line]
+        return json.dumps(place, separators=(",", ":"))
 
     @classmethod
     def of_cursor(cls, cursor: str | None) -> Place:
@@ -74,10 +79,8 @@ class Place:
         if cursor is None:
             return cls()
         try:
-            root, task, sequence = json.loads(cursor)
-            if sequence is not None:
-                sequence = int(sequence)
-            place = cls(_task(root), _task(task), sequence)
+            root, task, sequence, line = json.loads(cursor)
+            place = cls(_task(root), _task(task), _number(sequence), _number(line))
             if place.root is None:
                 raise ValueError("a place after nothing")  # noqa: TRY301
             return place  # noqa: TRY300
@@ -102,6 +105,10 @@ def _task(order: list[Json] | None) -> Task | None:
     return Task(id=task_id, name="", root_id=task_id, created_at=at, position=int(position))
 
 
+def _number(given: Json) -> int | None:
+    return None if given is None else int(given)
+
+
 class ExportService(TreeService):
     """What one caller may export."""
 
@@ -122,6 +129,9 @@ class ExportService(TreeService):
         since: Since = None,
         created_after: CreatedAfter = None,
         created_before: CreatedBefore = None,
+        with_logs: Annotated[
+            bool, Field(description="Also return what the tasks have logged, after the tasks of each tree.")
+        ] = False,
         cursor: Annotated[
             str | None, Field(description="The `cursor` of the page before: continue after it.")
         ] = None,
@@ -137,10 +147,10 @@ class ExportService(TreeService):
         """Export trees with their tasks, attempts and events, one page at a time.
 
         Each line is an object with one member: a `task` (of a root, also when its run was requested and when
-        it ended), an `attempt` of the task before it, or an `event` of the tree, after its tasks. The filters
-        are those of the root. Trees are in the order of their creation. `cursor` of the result continues;
-        null means that this was the last page. Trees that change meanwhile are exported as they are when they
-        are read.
+        it ended), an `attempt` of the task before it, a `log` line of the tree, after its tasks, or an
+        `event` of the tree, after those. The filters are those of the root. Trees are in the order of their
+        creation. `cursor` of the result continues; null means that this was the last page. Trees that change
+        meanwhile are exported as they are when they are read.
 
         Raises:
             InvalidInputError: the cursor is not valid.
@@ -168,7 +178,7 @@ class ExportService(TreeService):
         size = 0
         while place is not None and len(lines) < limit and size < MAX_PAGE_BYTES:
             if place.is_in_tree:
-                more, place = await self._step(place)
+                more, place = await self._step(place, with_logs=with_logs)
                 lines += more
                 size += sum(len(dumps(each)) for each in more)
                 continue
@@ -184,10 +194,14 @@ class ExportService(TreeService):
             return place
         return Place(place.root)
 
-    async def _step(self, place: Place) -> tuple[list[dict[str, Json]], Place]:
+    async def _step(self, place: Place, *, with_logs: bool) -> tuple[list[dict[str, Json]], Place]:
         """Return the next lines of a tree, and where it continues."""
         root = place.root
         assert root is not None  # the place is in its tree
+        if place.line is not None:
+            found_lines = await self.db.logs(LogQuery(root_task_id=root.id, after=place.line, limit=LOGS))
+            last = found_lines[-1].number if len(found_lines) == LOGS else None
+            return [{"log": _log_line(each)} for each in found_lines], Place(root, None, 0, last)
         if place.task is None:
             events = await self.db.events(root.id, place.sequence or 0, EVENTS)
             last = events[-1].sequence if len(events) == EVENTS else None
@@ -196,7 +210,9 @@ class ExportService(TreeService):
         query = TaskQuery(root_id=root.id, after=after, limit=TASKS, order="created_at")
         found = await self.db.find(query)
         lines = [line for task in found for line in await self._lines_of(task)]
-        return lines, Place(root, found[-1], None) if len(found) == TASKS else Place(root, None, 0)
+        if len(found) == TASKS:
+            return lines, Place(root, found[-1])
+        return lines, Place(root, None, 0, 0 if with_logs else None)
 
     async def _lines_of(self, task: Task) -> list[dict[str, Json]]:
         line: dict[str, Json] = shown(task)
@@ -209,6 +225,21 @@ class ExportService(TreeService):
             for each in all_attempts(task, stored)
         ]
         return [{"task": line}, *attempts]
+
+
+def _log_line(line: LogLine) -> dict[str, Json]:
+    return {
+        "number": line.number,
+        "task_id": line.task_id,
+        "root_id": line.root_task_id,
+        "attempt": line.attempt,
+        "generation": line.generation,
+        "timestamp": to_json(line.entry.timestamp),
+        "level": name_of_level(line.entry.level),
+        "source": line.entry.source,
+        "logger": line.entry.logger,
+        "message": line.entry.message,
+    }
 
 
 def _entered(root: Task) -> Place:

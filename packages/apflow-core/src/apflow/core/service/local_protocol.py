@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 VERSION: Final = "2.0"
 FOLLOW_LOGS: Final = "tasks.logs.follow"  # streams `tasks.logs` until the run has ended
 BACKUP: Final = "system.backup"  # copies the database to `params.path`, a file of this machine
+PAGE: Final = "system.page"  # returns the address of the page of the holder, or null; see `TaskStore`
 ACCEPTED: Final = b'{"jsonrpc": "2.0", "method": "accepted"}\n'
 EVENT: Final = "event"  # the method of a notification with an event
 UNKNOWN_METHOD: Final = -32601
@@ -99,7 +100,7 @@ async def _results(
     db: TaskStore, request: LocalRequest, opened_at: float
 ) -> AsyncGenerator[dict[str, Json], None]:
     operation = request.operation
-    if operation is None and request.method != BACKUP:
+    if operation is None and request.method not in (BACKUP, PAGE):
         yield _failed(request, UNKNOWN_METHOD, unknown_operation(request.method))
         return
     if db.needs_token:
@@ -107,6 +108,9 @@ async def _results(
             "The server that holds the database requires tokens: set APFLOW_API_TOKEN, and name the server "
             "(--server URL)."
         )
+    if request.method == PAGE:
+        yield _answered(request, db.page_address() if db.page_address is not None else None)
+        return
     if operation is None:
         await TaskService(db).backup(_path_in(request))
         yield _answered(request, None)

@@ -25,6 +25,7 @@ from apflow.core.service.parameters import Parameters, parameters_model
 from apflow.core.service.results import (
     ApprovalResult,
     AttemptResult,
+    AvailableExecutorResult,
     BudgetResult,
     CallerResult,
     CancelResult,
@@ -53,6 +54,7 @@ from apflow.core.service.results import (
     StatusResult,
     TaskResult,
     TreeResult,
+    TreeWebhookResult,
     TriggerResult,
     UsageReportResult,
     VacuumResult,
@@ -343,8 +345,10 @@ OPERATIONS: dict[str, Operation] = {
         ),
         Operation("system.query", _S.query, SqlQueryResult, "any", extra_seconds=MAX_QUERY_SECONDS),
         Operation("system.workers", _S.workers, list[WorkerResult], "any"),
+        Operation("system.webhooks", _S.unfinished_webhooks, list[TreeWebhookResult], "any"),
         Operation("system.executors", _S.executors, list[ExecutorResult], "any"),
         Operation("system.executor", _S.executor, ExecutorResult, "any"),
+        Operation("system.available_executors", _S.available_executors, list[AvailableExecutorResult], "any"),
         Operation("config.llm_key.set", _S.set_llm_key, KeyChangeResult, "any", "change", is_idempotent=True),
         Operation("config.llm_key.get", _S.get_llm_key, KeyStatusResult, "any"),
         Operation(

@@ -132,6 +132,7 @@ class ExportLineResult(Result):
 
     task: dict[str, Json] | None = None
     attempt: dict[str, Json] | None = None
+    log: dict[str, Json] | None = None
     event: dict[str, Json] | None = None
 
 
@@ -243,6 +244,12 @@ class WebhookResult(Result):
     error: str | None
     created_at: datetime
     ended_at: datetime | None
+
+
+class TreeWebhookResult(WebhookResult):
+    """A webhook, with the tree whose events it receives."""
+
+    root_task_id: str
 
 
 class StatusResult(Result):
@@ -482,6 +489,15 @@ class ExecutorResult(Result):
     is_usable: bool
     problem: str | None
     input_schema: dict[str, Json] | None
+
+
+class AvailableExecutorResult(Result):
+    """An executor of apflow that is not installed, and the command that installs it."""
+
+    id: str
+    description: str
+    distribution: str
+    install: str
 
 
 class Event(Result):

@@ -11,6 +11,7 @@ from apflow.core.engine import active_runs
 from apflow.core.engine.worker import workers_of
 from apflow.core.errors import ForbiddenError
 from apflow.core.extensions.description import describe_executor, describe_executors
+from apflow.core.extensions.first_party import search
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import Json, utc_now
 from apflow.core.service import llm_keys
@@ -45,6 +46,19 @@ class SystemService(Access):
     ) -> dict[str, Json]:
         """Return one executor, as system.executors does."""
         return await asyncio.to_thread(describe_executor, executor_id)
+
+    async def available_executors(self) -> Answers:
+        """Return the executors of apflow that are not installed, each with the command that installs it."""
+        return [
+            {
+                "id": each.executor_id,
+                "description": each.description,
+                "distribution": each.distribution,
+                "install": each.command,
+            }
+            for each in search(())
+            if not each.is_installed
+        ]
 
     async def health(self) -> dict[str, Json]:
         """Check the database, and return the version, the storage and the uptime in seconds."""

@@ -6,16 +6,18 @@ import hashlib
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from apflow.core.errors import InvalidInputError, NotFoundError
+from apflow.core.errors import ForbiddenError, InvalidInputError, NotFoundError
 from apflow.core.model.task import Json, utc_now
 from apflow.core.service.access import Access
 from apflow.core.webhooks.delivery import check_available
 from apflow.core.webhooks.registration import check_config
 
 if TYPE_CHECKING:  # see `parameters`
-    from apflow.core.service.parameters import TaskId
+    from pydantic import Field
+
+    from apflow.core.service.parameters import Positive, TaskId
     from apflow.core.webhooks.webhook import Webhook, WebhookConfig
 
 
@@ -30,6 +32,32 @@ class WebhookService(Access):
         task = await self._task(task_id, with_tree=True)
         found = await self._webhooks_of(task.root_id)
         return [each.shown() for each in found if each.setting is None or self.is_admin]
+
+    async def unfinished_webhooks(
+        self,
+        *,
+        limit: Annotated[Positive, Field(description="The maximum number of webhooks to return.")] = 100,
+    ) -> list[dict[str, Json]]:
+        """Return the webhooks of all trees that are not done: first those that were given up.
+
+        Those that still send follow: first those whose deliveries have failed most often. Only an admin may.
+
+        Raises:
+            ForbiddenError: the caller is not an admin.
+        """
+        if not self.is_admin:
+            raise ForbiddenError("Only an admin may list the webhooks of all trees.")
+        from apflow.core.webhooks.kinds import ENDED_KIND, KIND
+        from apflow.core.webhooks.webhook import Webhook
+
+        found = {
+            record.key: Webhook.of(record)
+            for kind in (KIND, ENDED_KIND)
+            for record in await self.db.records(kind)
+        }
+        open_ones = [each for each in found.values() if each.status != "done"]
+        open_ones.sort(key=lambda each: (each.status != "dead", -each.failures, each.created_at))
+        return [each.shown() | {"root_task_id": each.root_id} for each in open_ones[:limit]]
 
     async def _register_webhook(self, root_id: str, config: Mapping[str, Json]) -> dict[str, Json]:
         """Store a webhook for the next run of a tree, and return its `webhook_id` and generated secret.

@@ -194,6 +194,8 @@ class TaskStore(ABC):
     is_closed: bool = False  # set by close(); a closed store is not given out again
     tables_version: int | None = None  # the version of its tables, if they have versions
     needs_token: bool = False  # this process serves it to callers with tokens: its Unix socket refuses
+    # Returns an address at which a browser of this user finds the page of this process, if it has one.
+    page_address: Callable[[], str] | None = None
 
     @property
     def trouble(self) -> StoreUnavailableError | None:

@@ -43,7 +43,7 @@ from apflow.server.a2a.calls import CURRENT, LEGACY, Call
 from apflow.server.a2a.card import EXTENSION, Addresses, Cards, card_json, is_known
 from apflow.server.a2a.context import SERVICE, VERSION, ContextBuilder
 from apflow.server.a2a.handler import TreeHandler
-from apflow.server.auth.authentication import current_service
+from apflow.server.auth.authentication import bearer_service
 from apflow.server.http.api_error import ApiError, Code, MalformedRequestError
 from apflow.server.http.limits import parse, read_body
 from apflow.server.http.listening import Place, read_place
@@ -140,7 +140,7 @@ class Endpoints:
         """Answer a request of HTTP+JSON, as an ASGI application."""
         request = Request(scope, receive)
         try:
-            service = await current_service(request)
+            service = await bearer_service(request)
             if request.method == "POST":
                 body = await read_body(request, self._settings)
                 if body and _media_type(request.headers) not in MEDIA_TYPES:

@@ -28,7 +28,7 @@ from starlette.requests import HTTPConnection
 from apflow.core.settings import Settings
 from apflow.server.a2a.calls import CALL, CURRENT, LEGACY, Call
 from apflow.server.a2a.context import VERSION_HEADER, KnownUser, check_version
-from apflow.server.auth.authentication import current_service
+from apflow.server.auth.authentication import bearer_service
 from apflow.server.http.api_error import ApiError
 from apflow.server.http.listening import CannotListenError, Place
 
@@ -114,7 +114,7 @@ class Identity(grpc.aio.ServerInterceptor):
         version = LEGACY if method.startswith(LEGACY_SERVICE) else CURRENT
         connection = HTTPConnection(self._scope(metadata))
         try:
-            service = await current_service(connection)
+            service = await bearer_service(connection)
         except ApiError as error:
             return _refusing(handler, _STATUS.get(error.status, grpc.StatusCode.INTERNAL), error.message)
         _call.set(Call(service, connection.state.caller, connection, version))

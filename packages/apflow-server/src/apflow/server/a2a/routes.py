@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from apflow.core.service.task_service import TaskService
 from apflow.core.settings import Settings
-from apflow.server.auth.authentication import current_service
+from apflow.server.auth.authentication import bearer_service
 from apflow.server.http.api_error import ApiError, Code, MalformedRequestError
 from apflow.server.http.listening import read_place
 
@@ -87,7 +87,7 @@ def _make(app: FastAPI) -> Endpoints:
     return Endpoints(app)
 
 
-async def _json_rpc(request: Request, service: TaskService = Depends(current_service)) -> Response:  # noqa: B008
+async def _json_rpc(request: Request, service: TaskService = Depends(bearer_service)) -> Response:  # noqa: B008
     return await (await endpoints(request.app)).json_rpc(request, service)
 
 

@@ -60,6 +60,13 @@ class TokenCheck:
             raise UnauthorizedError("its algorithm is not accepted")
         return read_claims(self._decode(token, algorithm, await self._key(algorithm, header)))
 
+    def session_token(self, token: str) -> str:
+        """Return the token for the session of a browser: the same, so that no state is kept."""
+        return token
+
+    def forget(self, token: str) -> None:
+        """Do nothing: a signed token is valid until it expires."""
+
     async def close(self) -> None:
         """Let go of connections."""
         if self._keys is not None:

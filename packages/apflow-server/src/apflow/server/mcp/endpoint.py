@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from apflow.core.process.late_import import import_late
 from apflow.core.settings import Settings
-from apflow.server.auth.authentication import current_service
+from apflow.server.auth.authentication import bearer_service
 from apflow.server.auth.caller import Caller
 from apflow.server.http.api_error import ApiError, Code, UnauthorizedError
 from apflow.server.http.protection import has_auth
@@ -54,7 +54,7 @@ class McpEndpoint:
         request = Request(scope, receive)
         check_names(request.headers, self._settings)
         try:
-            request.state.mcp_service = await current_service(request)
+            request.state.mcp_service = await bearer_service(request)
         except UnauthorizedError as error:
             raise challenged(error, request, self._settings) from error
         caller: Caller = request.state.caller

@@ -27,6 +27,7 @@ from apflow.server.observability import audit
 from apflow.server.observability.logs import set_up as set_up_logs
 from apflow.server.process import lifecycle
 from apflow.server.process.fleet import Fleet, drain_with_parent, drain_without_parent
+from apflow.server.ui.files import is_built
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ def start(settings: Settings, wanted: Start) -> None:
         if wanted.workers == 1 and not wanted.has_reload:
             asyncio.run(_open(db))
         click.echo(f"Serving {db.url} at http://{Place(host, port)}. SIGTERM or Ctrl-C ends this.", err=True)
+        if settings.ui and is_built(app.state.page_folder):
+            click.echo(f"The page is at http://{Place(host, port)}/ui/.", err=True)
         if wanted.has_reload:
             _reload(bound)
         elif wanted.workers > 1:
