@@ -1,0 +1,19 @@
+/** The size of the page, as browsers load it. */
+import { gzipSync } from "node:zlib";
+
+const LIMIT = 60_000;
+const GRAPH = /graph_layout|graph/i;
+
+/** Print the size of each file, and fail if all that is loaded before the graph is more than the limit. */
+export function checkSize(files) {
+  let total = 0;
+  for (const [name, content] of [...files].sort()) {
+    if (name === "export.html") continue;
+    const size = gzipSync(content, { level: 9 }).length;
+    const isApart = GRAPH.test(name);
+    if (!isApart) total += size;
+    console.log(`${String(size).padStart(7)} B gzip  ${name}${isApart ? " (loaded with the graph)" : ""}`);
+  }
+  console.log(`${String(total).padStart(7)} B gzip without the graph, of ${LIMIT}`);
+  if (total > LIMIT) throw new Error(`The page has ${total} bytes, more than ${LIMIT}. Leave something out, or load it when it is needed.`);
+}

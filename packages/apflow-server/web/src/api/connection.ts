@@ -1,0 +1,18 @@
+/** Whether the server answers: what the banner shows, and what tells views to read again. */
+import { signal } from "@preact/signals";
+
+/** Why the server cannot be reached, or null while it answers. */
+export const away = signal<string | null>(null);
+
+/** Counts how often the server came back. Views that poll read again when it changes. */
+export const returns = signal(0);
+
+export function noteAnswer(): void {
+  if (away.value === null) return;
+  away.value = null;
+  returns.value += 1;
+}
+
+export function noteAway(reason: string): void {
+  away.value = reason;
+}

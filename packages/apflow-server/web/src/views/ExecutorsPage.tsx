@@ -1,0 +1,1 @@
+export function ExecutorsPage({ id }: { id: string | null }) { return <div>{id}</div>; }

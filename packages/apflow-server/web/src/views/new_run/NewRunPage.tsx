@@ -1,0 +1,1 @@
+export function NewRunPage({ query }: { query: Record<string, string> }) { return <div>{query["x"]}</div>; }

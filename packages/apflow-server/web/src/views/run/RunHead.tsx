@@ -1,0 +1,45 @@
+/** The head of a run: its name, its state, what can be done with it, and the two ways to look at it. */
+import { CopyAs } from "../../components/CopyAs";
+import { CopyButton } from "../../components/CopyButton";
+import { StatusBadge } from "../../components/Icon";
+import { Time } from "../../components/Time";
+import { durationText } from "../../model/format";
+import { cancel, copy, execute, watchRun } from "../../model/actions";
+import { isEnd } from "../../model/status";
+import { hrefOf } from "../../model/route";
+import type { RunView } from "../../stores/run_view";
+import { TaskActions } from "../drawer/TaskActions";
+import type { RunPlace } from "./RunPage";
+
+export function RunHead({ view, place, onPlace }: { view: RunView; place: RunPlace; onPlace: (place: RunPlace) => void }) {
+  view.store.tick.value;
+  const root = view.store.root;
+  if (root === undefined) return null;
+  const { isReadOnly } = view.store.source;
+  return (
+    <header class="view-head run-head">
+      <div class="run-title">
+        {!isReadOnly && <a class="crumb" href={hrefOf({ view: "runs", query: {} })}>Runs</a>}
+        <h1 title={root.label ?? root.name}>{root.label ?? root.name}</h1>
+        <StatusBadge status={root.status} />
+      </div>
+      <div class="run-facts">
+        <span class="fact"><code>{root.id}</code><CopyButton text={root.id} label="Copy the ID" /></span>
+        <span class="fact">started <Time at={root.startedAt ?? root.createdAt} /></span>
+        {root.startedAt !== null && <span class="fact">{durationText((root.completedAt ?? view.timeline.present.value) - root.startedAt)}</span>}
+        {root.tags.map((tag) => isReadOnly ? <span key={tag} class="tag">{tag}</span> : <a key={tag} class="tag" href={hrefOf({ view: "runs", query: { tag } })}>{tag}</a>)}
+      </div>
+      <div class="run-actions">
+        <div class="tabs" role="group" aria-label="View">
+          {(["tree", "graph"] as const).map((tab) => (
+            <button key={tab} type="button" class="tab" aria-pressed={place.tab === tab} onClick={() => onPlace({ ...place, tab })}>
+              {tab === "tree" ? "Timeline" : "Graph"}
+            </button>
+          ))}
+        </div>
+        {!isReadOnly && <TaskActions node={root} isRoot />}
+        {!isReadOnly && <CopyAs actions={[watchRun(root.id), execute(root.id, root.status), ...(isEnd(root.status) ? [] : [cancel(root.id)]), copy(root.id)]} />}
+      </div>
+    </header>
+  );
+}

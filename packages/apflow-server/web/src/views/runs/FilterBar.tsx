@@ -1,0 +1,60 @@
+/** The filter of the list of runs. It is in the address, so that a link leads to the same list. */
+import type { CountResult } from "../../api/_generated_operations";
+import { Icon, StatusIcon } from "../../components/Icon";
+import { countText } from "../../model/format";
+import { type Grouping, type RunFilter, SINCE_CHOICES } from "../../model/run_filter";
+import { STATUSES, STATUS_TEXT } from "../../model/status";
+
+export interface FilterBarProps {
+  filter: RunFilter;
+  /** Of all states; null while it is not known. */
+  count: CountResult | null;
+  onChange: (filter: RunFilter) => void;
+}
+
+const GROUPINGS: readonly [Grouping, string][] = [
+  ["none", "not grouped"],
+  ["tag", "by tag"],
+  ["name", "by name"],
+  ["original", "by the tree copied"],
+];
+
+export function FilterBar({ filter, count, onChange }: FilterBarProps) {
+  return (
+    <div class="toolbar" role="search" aria-label="Filter of runs">
+      <div class="chips" role="group" aria-label="State">
+        {STATUSES.map((status) => (
+          <button
+            key={status}
+            type="button"
+            class={`chip is-${status}`}
+            aria-pressed={filter.status === status}
+            onClick={() => onChange({ ...filter, status: filter.status === status ? null : status })}
+          >
+            <StatusIcon status={status} />
+            {STATUS_TEXT[status]} <span class="faint">{count ? countText(count.by_status[status] ?? 0) : ""}</span>
+          </button>
+        ))}
+      </div>
+      <label class="search">
+        <Icon name="search" />
+        <input type="search" id="search" placeholder="Find runs" aria-label="Find runs" value={filter.text} onInput={(event) => onChange({ ...filter, text: event.currentTarget.value })} />
+      </label>
+      <label class="select">in
+        <select value={filter.field} onChange={(event) => onChange({ ...filter, field: event.currentTarget.value as RunFilter["field"] })}>
+          <option value="label">label</option>
+          <option value="name">name (exact)</option>
+          <option value="id">ID</option>
+        </select>
+      </label>
+      <input class="short" type="text" placeholder="Tag" aria-label="Tag" value={filter.tag} onChange={(event) => onChange({ ...filter, tag: event.currentTarget.value.trim() })} />
+      <input class="short" type="text" placeholder="User" aria-label="User" value={filter.user} onChange={(event) => onChange({ ...filter, user: event.currentTarget.value.trim() })} />
+      <select aria-label="Created" value={filter.since} onChange={(event) => onChange({ ...filter, since: event.currentTarget.value })}>
+        {SINCE_CHOICES.map(([value, text]) => <option key={value} value={value}>{text}</option>)}
+      </select>
+      <select aria-label="Groups" value={filter.group} onChange={(event) => onChange({ ...filter, group: event.currentTarget.value as Grouping })}>
+        {GROUPINGS.map(([value, text]) => <option key={value} value={value}>{text}</option>)}
+      </select>
+    </div>
+  );
+}

@@ -1,0 +1,25 @@
+import { defineConfig } from "vite";
+
+const server = process.env["APFLOW_API_URL"] ?? "http://127.0.0.1:8000";
+const toServer = {
+  target: server,
+  // The server refuses requests of pages of other origins, and this is one while it is developed.
+  configure: (proxy: { on(event: "proxyReq", does: (request: { removeHeader(name: string): void }) => void): void }) =>
+    proxy.on("proxyReq", (request) => request.removeHeader("origin")),
+};
+
+export default defineConfig({
+  base: "./",
+  oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
+  build: {
+    target: "es2022",
+    modulePreload: { polyfill: false },
+    cssCodeSplit: false,
+    assetsInlineLimit: 0,
+    reportCompressedSize: false,
+    license: { fileName: "licences.txt" },
+  },
+  worker: { format: "es" },
+  server: { proxy: { "/tasks": toServer, "/session": toServer } },
+  test: { include: ["tests/unit/**/*.test.ts"], environment: "node" },
+} as Parameters<typeof defineConfig>[0]);
