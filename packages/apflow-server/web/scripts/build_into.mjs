@@ -7,5 +7,6 @@ import { readFiles, WEB } from "./static_files.mjs";
 /** Build the page into an empty folder. Fails if a part is too large. */
 export async function buildInto(folder) {
   await build({ root: WEB, configFile: join(WEB, "vite.config.ts"), logLevel: "warn", build: { outDir: folder, emptyOutDir: true } });
+  await build({ root: WEB, configFile: join(WEB, "vite.export.config.ts"), logLevel: "warn", build: { outDir: folder } });
   checkSize(await readFiles(folder));
 }

@@ -12,11 +12,11 @@ const VIEWS: Record<string, Route> = {
 };
 
 /** Handle the keys until the returned function is called. `g` and a letter lead to a view. */
-export function globalKeys(onHelp: () => void): () => void {
+export function globalKeys(onHelp: () => void, hasViews = true): () => void {
   let isAfterG = false;
   const handle = (event: KeyboardEvent): void => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isWriting(event.target)) return;
-    const view = isAfterG ? VIEWS[event.key] : undefined;
+    const view = isAfterG && hasViews ? VIEWS[event.key] : undefined;
     isAfterG = event.key === "g";
     if (view) go(view);
     else if (event.key === "?") onHelp();

@@ -1,1 +1,106 @@
-export function ExecutorsPage({ id }: { id: string | null }) { return <div>{id}</div>; }
+/** The executors: what they do, their inputs, what is missing, and those that can be installed. */
+import type { ExecutorResult, Json } from "../api/_generated_operations";
+import { call, callAny } from "../api/rpc";
+import { CopyButton } from "../components/CopyButton";
+import { ErrorNote, Reading } from "../components/Notes";
+import { hrefOf } from "../model/route";
+import { type Field, fieldsOf } from "../model/schema_fields";
+import { usePolled } from "../stores/poll";
+
+const SECONDS = 60;
+
+interface Available {
+  id: string;
+  description: string | null;
+  distribution: string;
+  install: string;
+}
+
+export function ExecutorsPage({ id }: { id: string | null }) {
+  const { data, error } = usePolled(() => call("system.executors", {}), SECONDS);
+  const available = usePolled(() => callAny("system.available_executors", {}).catch(() => []) as Promise<Available[]>, SECONDS).data.value ?? [];
+  const found = data.value;
+  const open = found?.find((executor) => executor.id === id);
+  return (
+    <div class="view">
+      <header class="view-head"><h1>Executors</h1></header>
+      {error.value !== null && <ErrorNote>{error.value}</ErrorNote>}
+      {found === null && error.value === null && <Reading />}
+      {open && <ExecutorCard executor={open} />}
+      {found && <ExecutorTable executors={found} openId={id} />}
+      {available.length > 0 && <AvailableTable executors={available} />}
+    </div>
+  );
+}
+
+function ExecutorTable({ executors, openId }: { executors: readonly ExecutorResult[]; openId: string | null }) {
+  return (
+    <div class="table-scroll" role="region" aria-label="Executors" tabIndex={0}>
+      <table>
+        <thead><tr><th scope="col">Executor</th><th scope="col">What it does</th><th scope="col">State</th><th scope="col" class="wide-only">From</th></tr></thead>
+        <tbody>
+          {executors.map((executor) => (
+            <tr key={executor.id}>
+              <td><a href={hrefOf({ view: "executors", id: executor.id })} aria-current={executor.id === openId ? "true" : undefined}><code>{executor.id}</code></a></td>
+              <td>{executor.description}{executor.problem && <div class="task-error">{executor.problem}</div>}</td>
+              <td>{executor.is_usable ? <span class="yes">usable</span> : <span class="no">not usable</span>}</td>
+              <td class="wide-only faint">{executor.distribution} {executor.version}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function ExecutorCard({ executor }: { executor: ExecutorResult }) {
+  const fields = fieldsOf(executor.input_schema);
+  return (
+    <article class="card">
+      <h2>{executor.name ?? executor.id}</h2>
+      <p>{executor.description}</p>
+      {executor.problem && <ErrorNote>{executor.problem}</ErrorNote>}
+      {executor.is_usable && <p class="form-actions"><a class="button" href={hrefOf({ view: "new", query: { executor: executor.id } })}>New run with it</a></p>}
+      <h3>Inputs</h3>
+      {fields.length === 0 && <p class="faint">It takes no inputs that it describes.</p>}
+      <dl class="inputs">
+        {fields.map((field) => <Input key={field.name} field={field} />)}
+      </dl>
+      <details>
+        <summary>JSON Schema</summary>
+        <pre tabIndex={0} aria-label="JSON Schema of the inputs">{JSON.stringify(executor.input_schema as Json, null, 2)}</pre>
+      </details>
+    </article>
+  );
+}
+
+function Input({ field }: { field: Field }) {
+  return (
+    <div>
+      <dt><code>{field.name}</code> <span class="faint">{field.kind}{field.isRequired && ", required"}</span></dt>
+      <dd>{field.description}{field.placeholder && <> <code class="faint">{field.placeholder}</code></>}</dd>
+    </div>
+  );
+}
+
+function AvailableTable({ executors }: { executors: readonly Available[] }) {
+  return (
+    <>
+      <h2>Can be installed</h2>
+      <div class="table-scroll" role="region" aria-label="Executors that can be installed" tabIndex={0}>
+        <table>
+          <thead><tr><th scope="col">Executor</th><th scope="col">What it does</th><th scope="col">Install it</th></tr></thead>
+          <tbody>
+            {executors.map((executor) => (
+              <tr key={executor.id}>
+                <td><code>{executor.id}</code></td>
+                <td>{executor.description}</td>
+                <td><code>{executor.install}</code> <CopyButton text={executor.install} label={`Copy: ${executor.install}`} /></td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </>
+  );
+}

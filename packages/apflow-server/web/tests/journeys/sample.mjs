@@ -2,6 +2,8 @@
 
 const SHOPS = ["north", "south", "east", "west", "harbour", "airport"];
 
+const RETRY = { retry: { max_attempts: 3, delay: 0.3 } };
+
 /** A tree of imports: for each shop, orders are loaded, checked and stored. */
 export function importTree({ seconds = 0.2, failsAt = null, id = "import" } = {}) {
   const tasks = [{ id, name: "Nightly import", label: "Import of all shops", tags: ["nightly", "team:data"], policy: { timeout: 3600 } }];
@@ -9,7 +11,7 @@ export function importTree({ seconds = 0.2, failsAt = null, id = "import" } = {}
     tasks.push(
       { id: `${id}-${shop}`, name: `shop ${shop}`, parent_id: id },
       { id: `${id}-${shop}-load`, name: "load_orders", label: `Load orders of ${shop}`, parent_id: `${id}-${shop}`, inputs: { shop, seconds: seconds * (1 + SHOPS.indexOf(shop) / 3), rows: 20 + SHOPS.indexOf(shop) * 7 } },
-      { id: `${id}-${shop}-check`, name: "check_orders", label: `Check orders of ${shop}`, parent_id: `${id}-${shop}`, dependencies: [`${id}-${shop}-load`], inputs: { fails: shop === failsAt ? 5 : shop === "east" ? 2 : 0, seconds: seconds / 2 } },
+      { id: `${id}-${shop}-check`, name: "check_orders", label: `Check orders of ${shop}`, policy: RETRY, parent_id: `${id}-${shop}`, dependencies: [`${id}-${shop}-load`], inputs: { fails: shop === failsAt ? 5 : shop === "east" ? 2 : 0, seconds: seconds / 2 } },
       { id: `${id}-${shop}-store`, name: "load_orders", label: `Store orders of ${shop}`, parent_id: `${id}-${shop}`, dependencies: [`${id}-${shop}-check`], inputs: { shop, seconds } },
     );
   }
@@ -20,7 +22,7 @@ export function importTree({ seconds = 0.2, failsAt = null, id = "import" } = {}
 export const releaseTree = [
   { id: "release", name: "Release 2.4", tags: ["release"] },
   { id: "release-build", name: "wait_for", label: "Build", parent_id: "release", inputs: { seconds: 0.3 } },
-  { id: "release-test", name: "check_orders", label: "Test", parent_id: "release", dependencies: ["release-build"], inputs: { fails: 1, seconds: 0.2 } },
+  { id: "release-test", name: "check_orders", label: "Test", policy: RETRY, parent_id: "release", dependencies: ["release-build"], inputs: { fails: 1, seconds: 0.2 } },
   {
     id: "release-ask",
     name: "approval_executor",

@@ -1,10 +1,10 @@
 /** The head of the table, with the axis of time. A range is chosen by dragging over it. */
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { absoluteText, clockText, dayText, durationText, shortClockText } from "../../model/format";
 import { type Tick, type TimeAxis, ticksOf, timeAt } from "../../model/time_axis";
 import type { Timeline } from "../../stores/timeline";
 
-const TICKS = 7;
+const TICK_WIDTH = 74; // pixels that a mark needs
 const DAY = 86_400_000;
 
 export function AxisHead({ timeline }: { timeline: Timeline }) {
@@ -24,6 +24,12 @@ export function AxisHead({ timeline }: { timeline: Timeline }) {
 
 function Axis({ axis, origin, onRange }: { axis: TimeAxis; origin: number; onRange: (from: number, to: number) => void }) {
   const element = useRef<HTMLDivElement>(null);
+  const [width, setWidth] = useState(600);
+  useEffect(() => {
+    const observer = new ResizeObserver(([entry]) => entry && setWidth(entry.contentRect.width));
+    if (element.current) observer.observe(element.current);
+    return () => observer.disconnect();
+  }, []);
   const [drag, setDrag] = useState<{ from: number; to: number } | null>(null);
   const placeOfPointer = (event: PointerEvent): number => {
     const box = element.current?.getBoundingClientRect();
@@ -49,8 +55,8 @@ function Axis({ axis, origin, onRange }: { axis: TimeAxis; origin: number; onRan
       onPointerUp={end}
       onPointerCancel={() => setDrag(null)}
     >
-      {ticksOf(axis, TICKS, origin).map((tick) => (
-        <span key={tick.at} class={`tick${tick.place > 0.94 ? " is-last" : ""}`} style={{ left: `${tick.place * 100}%` }} title={absoluteText(tick.at)}>
+      {ticksOf(axis, Math.max(1, width / TICK_WIDTH), origin).map((tick) => (
+        <span key={tick.at} class={`tick${tick.place > 1 - (TICK_WIDTH * 0.6) / width ? " is-last" : ""}`} style={{ left: `${tick.place * 100}%` }} title={absoluteText(tick.at)}>
           {tickText(tick, axis, origin)}
         </span>
       ))}

@@ -25,12 +25,14 @@ export function DependencyLines({ view, rows, first, last }: DependencyLinesProp
   const pairs = [...needed, ...needing.map((row) => [node.id, row.id] as const)].slice(0, MAX_LINES);
   const height = (last - first) * ROW_HEIGHT;
   return (
-    <svg class="dependency-lines" viewBox={`0 0 ${WIDTH} ${height}`} preserveAspectRatio="none" style={{ height: `${height}px` }} aria-hidden="true">
-      {pairs.map(([from, to]) => {
-        const path = pathOf(view, from, to, places, first);
-        return path && <path key={`${from} ${to}`} d={path} />;
-      })}
-    </svg>
+    <div class="lines-cell" role="presentation">
+      <svg class="dependency-lines" viewBox={`0 0 ${WIDTH} ${height}`} preserveAspectRatio="none" style={{ height: `${height}px` }} aria-hidden="true">
+        {pairs.map(([from, to]) => {
+          const path = pathOf(view, from, to, places, first);
+          return path && <path key={`${from} ${to}`} d={path} />;
+        })}
+      </svg>
+    </div>
   );
 }
 
