@@ -29,6 +29,8 @@ export function Dialog({ title, onClose, children, isWide }: DialogProps) {
         event.preventDefault();
         onClose();
       }}
+      // What the dialog is in, such as the drawer, would close too.
+      onKeyDown={(event) => event.key === "Escape" && event.stopPropagation()}
       onClick={(event) => event.target === dialog.current && onClose()}
     >
       <div class="dialog-body">

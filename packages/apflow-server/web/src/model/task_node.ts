@@ -52,7 +52,8 @@ export function nodeOf(task: TaskResult): TaskNode {
     dependencies: dependenciesOf(task.dependencies),
     executor: executorOf(task),
     message: null,
-    waitsFor: null,
+    // The task itself does not say what it waits for; for other executors, the list of approvals does.
+    waitsFor: task.status === "in_progress" && executorOf(task) === "approval_executor" ? "approval" : null,
     waitsUntil: null,
     childTrees: task.child_trees ?? [],
     cachedFrom: task.cached_from ?? null,

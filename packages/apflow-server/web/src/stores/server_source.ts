@@ -7,6 +7,7 @@ import { AwayError, call, callEach } from "../api/rpc";
 import type { StreamMessage, StreamRequest } from "../api/run_stream";
 import StreamWorker from "../api/run_stream.worker?worker";
 import { authHeaders, sessionRefused } from "../api/session";
+import type { TreeEvent } from "../model/tree_event";
 import { nodeOf } from "../model/task_node";
 import type { RunListener, RunSource } from "./run_source";
 
@@ -46,6 +47,7 @@ function followRun(rootId: string, listener: RunListener): () => void {
     if (data.kind === "nodes") {
       hasTree = true;
       listener.nodes(data.nodes, data.isFirst, data.isLast);
+      if (data.isLast) void openApprovals(rootId).then((events) => events.length > 0 && listener.events(events));
     } else if (data.kind === "events") listener.events(data.events);
     else {
       if (data.state.state === "away") noteAway(data.state.reason);
@@ -61,6 +63,13 @@ function followRun(rootId: string, listener: RunListener): () => void {
     (error: Error) => error instanceof AwayError || listener.failed(error.message),
   );
   return () => worker.terminate();
+}
+
+/** Return the approvals that tasks of a run wait for, as the events that asked for them. */
+async function openApprovals(rootId: string): Promise<TreeEvent[]> {
+  const approvals = await call("approvals.list", {}).catch(() => []);
+  const ofRun = approvals.filter((approval) => approval.root_task_id === rootId);
+  return ofRun.map((approval) => ({ type: "approval_requested", taskId: approval.task_id, sequence: 0, at: 0, status: null, progress: null, message: null, data: {}, error: null, isFinal: false }));
 }
 
 /** Return the first tasks of a tree: a page of an export, which takes the same time whatever the size of the tree. */

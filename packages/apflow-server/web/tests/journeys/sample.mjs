@@ -15,7 +15,7 @@ export function importTree({ seconds = 0.2, failsAt = null, id = "import" } = {}
       { id: `${id}-${shop}-store`, name: "load_orders", label: `Store orders of ${shop}`, parent_id: `${id}-${shop}`, dependencies: [`${id}-${shop}-check`], inputs: { shop, seconds } },
     );
   }
-  tasks.push({ id: `${id}-report`, name: "aggregate_results_executor", label: "Report", parent_id: id, dependencies: SHOPS.map((shop) => ({ id: `${id}-${shop}-store`, required: failsAt === null })), inputs: { mode: "collect" } });
+  tasks.push({ id: `${id}-report`, name: "aggregate_results_executor", label: "Report", parent_id: id, dependencies: SHOPS.map((shop) => `${id}-${shop}-store`), inputs: { mode: "collect" } });
   return tasks;
 }
 

@@ -23,12 +23,6 @@ export function RunHead({ view, place, onPlace }: { view: RunView; place: RunPla
         <h1 title={root.label ?? root.name}>{root.label ?? root.name}</h1>
         <StatusBadge status={root.status} />
       </div>
-      <div class="run-facts">
-        <span class="fact"><code>{root.id}</code><CopyButton text={root.id} label="Copy the ID" /></span>
-        <span class="fact">started <Time at={root.startedAt ?? root.createdAt} /></span>
-        {root.startedAt !== null && <span class="fact">{durationText((root.completedAt ?? view.timeline.present.value) - root.startedAt)}</span>}
-        {root.tags.map((tag) => isReadOnly ? <span key={tag} class="tag">{tag}</span> : <a key={tag} class="tag" href={hrefOf({ view: "runs", query: { tag } })}>{tag}</a>)}
-      </div>
       <div class="run-actions">
         <div class="tabs" role="group" aria-label="View">
           {(["tree", "graph"] as const).map((tab) => (
@@ -39,6 +33,12 @@ export function RunHead({ view, place, onPlace }: { view: RunView; place: RunPla
         </div>
         {!isReadOnly && <TaskActions node={root} isRoot />}
         {!isReadOnly && <CopyAs actions={[watchRun(root.id), execute(root.id, root.status), ...(isEnd(root.status) ? [] : [cancel(root.id)]), copy(root.id)]} />}
+      </div>
+      <div class="run-facts">
+        <span class="fact"><code>{root.id}</code><CopyButton text={root.id} label="Copy the ID" /></span>
+        <span class="fact">started <Time at={root.startedAt ?? root.createdAt} /></span>
+        {root.startedAt !== null && <span class="fact">{durationText((root.completedAt ?? view.timeline.present.value) - root.startedAt)}</span>}
+        {root.tags.map((tag) => isReadOnly ? <span key={tag} class="tag">{tag}</span> : <a key={tag} class="tag" href={hrefOf({ view: "runs", query: { tag } })}>{tag}</a>)}
       </div>
     </header>
   );

@@ -32,7 +32,7 @@ export function FilterBar({ filter, count, onChange }: FilterBarProps) {
             onClick={() => onChange({ ...filter, status: filter.status === status ? null : status })}
           >
             <StatusIcon status={status} />
-            {STATUS_TEXT[status]} <span class="faint">{count ? countText(count.by_status[status] ?? 0) : ""}</span>
+            <span class="chip-word">{STATUS_TEXT[status]}</span> <span class="faint">{count ? countText(count.by_status[status] ?? 0) : ""}</span>
           </button>
         ))}
       </div>
