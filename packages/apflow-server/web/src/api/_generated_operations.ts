@@ -36,6 +36,13 @@ export interface AttemptResult {
   traceback: string | null;
 }
 
+export interface AvailableExecutorResult {
+  id: string;
+  description: string;
+  distribution: string;
+  install: string;
+}
+
 export interface BudgetResult {
   task_id: string;
   limits: Record<string, number>;
@@ -146,6 +153,7 @@ export interface ExecutorResult {
 export interface ExportLineResult {
   task?: Record<string, Json> | null;
   attempt?: Record<string, Json> | null;
+  log?: Record<string, Json> | null;
   event?: Record<string, Json> | null;
 }
 
@@ -473,6 +481,25 @@ export interface TreeStateResult {
   by_status: Record<string, number>;
 }
 
+export interface TreeWebhookResult {
+  id: string;
+  url: string;
+  method: string;
+  headers: Record<string, Json>;
+  timeout: number;
+  max_retries: number;
+  events: Array<string>;
+  status: "active" | "done" | "dead";
+  sent: number;
+  failures: number;
+  not_before: string | null;
+  refused: number;
+  error: string | null;
+  created_at: string;
+  ended_at: string | null;
+  root_task_id: string;
+}
+
 export interface TriggerResult {
   schedule_id: string;
   task_id: string;
@@ -565,7 +592,7 @@ export interface Operations {
   "tasks.budget": { params: { task_id: string; usd?: number | null; tokens?: number | null; calls?: number | null; seconds?: number | null; on_exceed?: "fail" | "wait" | null; }; result: BudgetResult };
   "tasks.usage": { params: { task_id?: string | null; user_id?: string | null; since?: string | null; group_by?: "model" | "user" | "task" | "tree"; }; result: UsageReportResult };
   "tasks.stats": { params: { group_by?: "executor" | "name" | "user" | "label" | "tag"; since?: string | null; until?: string | null; user_id?: string | null; name?: string | null; executor?: string | null; label?: string | null; tags?: Array<string> | string; limit?: number; slowest?: number; }; result: StatisticsResult };
-  "tasks.export": { params: { root_ids?: Array<string>; user_id?: string | null; status?: TaskStatus | Array<TaskStatus> | null; name?: string | null; label?: string | null; tags?: Array<string> | string; is_running?: boolean | null; since?: string | null; created_after?: string | null; created_before?: string | null; cursor?: string | null; limit?: number; }; result: ExportResult };
+  "tasks.export": { params: { root_ids?: Array<string>; user_id?: string | null; status?: TaskStatus | Array<TaskStatus> | null; name?: string | null; label?: string | null; tags?: Array<string> | string; is_running?: boolean | null; since?: string | null; created_after?: string | null; created_before?: string | null; with_logs?: boolean; cursor?: string | null; limit?: number; }; result: ExportResult };
   "tasks.list": { params: { user_id?: string | null; status?: TaskStatus | Array<TaskStatus> | null; name?: string | null; label?: string | null; tags?: Array<string> | string; key?: string | null; root_only?: boolean; is_running?: boolean | null; original_task_id?: string | null; id_prefix?: string | null; since?: string | null; created_after?: string | null; created_before?: string | null; limit?: number | null; offset?: number; cursor?: string | null; order?: "created_at" | "-created_at" | "started_at" | "-started_at" | "updated_at" | "-updated_at" | "completed_at" | "-completed_at" | "priority" | "name" | "-name"; with_tree?: boolean; }; result: Array<TaskResult> };
   "tasks.children": { params: { parent_id: string; }; result: Array<TaskResult> };
   "tasks.tree": { params: { task_id: string; }; result: TreeResult };
@@ -603,8 +630,10 @@ export interface Operations {
   "system.vacuum": { params: Record<string, never>; result: VacuumResult };
   "system.query": { params: { sql: string; limit?: number; timeout?: number; parquet?: boolean; }; result: SqlQueryResult };
   "system.workers": { params: Record<string, never>; result: Array<WorkerResult> };
+  "system.webhooks": { params: { limit?: number; }; result: Array<TreeWebhookResult> };
   "system.executors": { params: Record<string, never>; result: Array<ExecutorResult> };
   "system.executor": { params: { executor_id: string; }; result: ExecutorResult };
+  "system.available_executors": { params: Record<string, never>; result: Array<AvailableExecutorResult> };
   "config.llm_key.set": { params: { api_key: string; provider?: string; user_id?: string | null; }; result: KeyChangeResult };
   "config.llm_key.get": { params: { provider?: string; user_id?: string | null; }; result: KeyStatusResult };
   "config.llm_key.delete": { params: { provider?: string; user_id?: string | null; }; result: KeyChangeResult };

@@ -28,6 +28,7 @@ const MAX_FOLDS = 8;
 /** Idle time is folded if it is longer than this share of all time, and this many milliseconds. */
 const MIN_IDLE_SHARE = 0.08;
 const MIN_IDLE = 5_000;
+const CELLS = 2_000;
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5, 72e5, 108e5, 216e5, 432e5, 864e5, 1728e5, 6048e5];
 
 /** Return the axis for a range of time. `busy` are the spans in which something ran, in any order. */
@@ -85,18 +86,24 @@ export function ticksOf(axis: TimeAxis, count: number, origin: number): Tick[] {
   return ticks;
 }
 
-/** Return the longest spans in which nothing ran, in order. */
+/** Return the longest spans in which nothing ran, in order. Time is looked at in cells, so that thousands of spans cost little. */
 function idleOf(range: Span, busy: readonly Span[]): Span[] {
-  const sorted = busy.filter((each) => each.to >= range.from && each.from <= range.to).sort((one, other) => one.from - other.from);
-  const idle: Span[] = [];
-  let until = range.from;
-  for (const each of sorted) {
-    if (each.from > until) idle.push({ from: until, to: each.from });
-    until = Math.max(until, each.to);
+  const cell = (range.to - range.from) / CELLS;
+  const isBusy = new Uint8Array(CELLS);
+  for (const each of busy) {
+    if (each.to < range.from || each.from > range.to) continue;
+    const first = Math.max(0, Math.floor((each.from - range.from) / cell));
+    const last = Math.min(CELLS - 1, Math.floor((each.to - range.from) / cell));
+    isBusy.fill(1, first, last + 1);
   }
-  if (until < range.to && sorted.length > 0) idle.push({ from: until, to: range.to });
   const shortest = Math.max(MIN_IDLE, (range.to - range.from) * MIN_IDLE_SHARE);
-  const long = idle.filter((each) => each.to - each.from >= shortest);
-  const longest = long.sort((one, other) => other.to - other.from - (one.to - one.from)).slice(0, MAX_FOLDS);
+  const idle: Span[] = [];
+  for (let from = isBusy.indexOf(0); from >= 0; ) {
+    const until = isBusy.indexOf(1, from);
+    const to = until < 0 ? CELLS : until;
+    if ((to - from) * cell >= shortest && to - from < CELLS) idle.push({ from: range.from + from * cell, to: range.from + to * cell });
+    from = until < 0 ? -1 : isBusy.indexOf(0, until);
+  }
+  const longest = idle.sort((one, other) => other.to - other.from - (one.to - one.from)).slice(0, MAX_FOLDS);
   return longest.sort((one, other) => one.from - other.from);
 }

@@ -22,6 +22,8 @@ export class RunStore {
   readonly isWhole = signal(false);
 
   nodes = new Map<string, TaskNode>();
+  /** The highest number of an attempt that any task has. */
+  mostAttempts = 1;
   index: TreeIndex;
   private coming = new Map<string, TaskNode>();
   private readonly loadedAttempts = new Map<string, { of: string; attempts: AttemptResult[] }>();
@@ -85,11 +87,8 @@ export class RunStore {
     for (const node of this.nodes.values()) this.attemptsOf(node);
   }
 
-  /** Return the highest number of attempts that a task has. */
-  mostAttempts(): number {
-    let most = 1;
-    for (const node of this.nodes.values()) most = Math.max(most, node.attempts, this.knownAttempts(node)?.at(-1)?.number ?? 0);
-    return most;
+  private noteAttempts(number: number): void {
+    if (number > this.mostAttempts) this.mostAttempts = number;
   }
 
   private wantAttempts(id: string): void {
@@ -104,6 +103,7 @@ export class RunStore {
     for (const [id, attempts] of found) {
       const known = this.loadedAttempts.get(id);
       if (known) known.attempts = attempts;
+      this.noteAttempts(attempts.at(-1)?.number ?? 0);
     }
     this.paint.request();
   }
@@ -111,8 +111,9 @@ export class RunStore {
   private takeNodes(nodes: TaskNode[], isFirst: boolean, isLast: boolean): void {
     if (isFirst) this.coming = new Map();
     for (const node of nodes) this.coming.set(node.id, node);
-    if (!isLast && this.isWhole.value) return;
+    if (!isLast && this.nodes.size > 0) return;
     this.nodes = this.coming;
+    for (const node of this.nodes.values()) this.noteAttempts(node.attempts);
     this.index = indexOf(this.nodes.values(), this.source.rootId);
     batch(() => {
       this.isWhole.value = isLast;
@@ -125,7 +126,10 @@ export class RunStore {
     let hasNew = false;
     for (const event of events) {
       const node = this.nodes.get(event.taskId);
-      if (node !== undefined) applyEvent(node, event);
+      if (node !== undefined) {
+        applyEvent(node, event);
+        this.noteAttempts(node.attempts);
+      }
       else if (event.type === "task_created") {
         this.nodes.set(event.taskId, createdNode(event));
         hasNew = true;

@@ -82,10 +82,10 @@ export class Timeline {
     const present = this.present.peek();
     for (const node of this.store.nodes.values()) {
       if (node.startedAt === null || this.store.index.children.has(node.id)) continue;
+      const attempts = this.store.knownAttempts(node);
       if (WAITING_EXECUTORS.has(node.executor ?? "")) spans.push({ from: node.startedAt, to: node.startedAt });
-      else for (const part of segmentsOf(node, this.store.knownAttempts(node), null, present, choice)) {
-        if (part.kind === "running" || part.kind === "failed_attempt") spans.push(part);
-      }
+      else if (attempts === undefined && choice === "all") spans.push({ from: node.startedAt, to: node.completedAt ?? present });
+      else spans.push(...segmentsOf(node, attempts, null, present, choice).filter(isBusy));
     }
     return spans;
   }
@@ -95,6 +95,10 @@ export class Timeline {
     for (const node of this.store.nodes.values()) last = Math.max(last, node.completedAt ?? node.startedAt ?? 0);
     return last;
   }
+}
+
+function isBusy(part: Segment): boolean {
+  return part.kind === "running" || part.kind === "failed_attempt";
 }
 
 function clamped(span: Span, whole: Span): Span {

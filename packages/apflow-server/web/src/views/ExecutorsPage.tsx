@@ -1,6 +1,6 @@
 /** The executors: what they do, their inputs, what is missing, and those that can be installed. */
-import type { ExecutorResult, Json } from "../api/_generated_operations";
-import { call, callAny } from "../api/rpc";
+import type { AvailableExecutorResult, ExecutorResult, Json } from "../api/_generated_operations";
+import { call } from "../api/rpc";
 import { CopyButton } from "../components/CopyButton";
 import { ErrorNote, Reading } from "../components/Notes";
 import { hrefOf } from "../model/route";
@@ -9,16 +9,9 @@ import { usePolled } from "../stores/poll";
 
 const SECONDS = 60;
 
-interface Available {
-  id: string;
-  description: string | null;
-  distribution: string;
-  install: string;
-}
-
 export function ExecutorsPage({ id }: { id: string | null }) {
   const { data, error } = usePolled(() => call("system.executors", {}), SECONDS);
-  const available = usePolled(() => callAny("system.available_executors", {}).catch(() => []) as Promise<Available[]>, SECONDS).data.value ?? [];
+  const available = usePolled(() => call("system.available_executors", {}), SECONDS).data.value ?? [];
   const found = data.value;
   const open = found?.find((executor) => executor.id === id);
   return (
@@ -83,7 +76,7 @@ function Input({ field }: { field: Field }) {
   );
 }
 
-function AvailableTable({ executors }: { executors: readonly Available[] }) {
+function AvailableTable({ executors }: { executors: readonly AvailableExecutorResult[] }) {
   return (
     <>
       <h2>Can be installed</h2>

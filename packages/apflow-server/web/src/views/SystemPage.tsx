@@ -1,7 +1,7 @@
 /** The server: its database, its workers, what waits, how fast tasks end, what models cost, and webhooks. */
 import type { ComponentChildren } from "preact";
-import type { DatabaseResult, MetricsResult, StatisticsResult, UsageReportResult, WebhookResult, WorkerResult, HealthResult } from "../api/_generated_operations";
-import { call, callAny } from "../api/rpc";
+import type { DatabaseResult, HealthResult, MetricsResult, StatisticsResult, TreeWebhookResult, UsageReportResult, WorkerResult } from "../api/_generated_operations";
+import { call } from "../api/rpc";
 import { session } from "../api/session";
 import { ActionButton } from "../components/Button";
 import { CopyAs } from "../components/CopyAs";
@@ -23,7 +23,7 @@ interface SystemState {
   usage: UsageReportResult;
   database: DatabaseResult | null;
   workers: WorkerResult[] | null;
-  webhooks: (WebhookResult & { root_task_id: string })[] | null;
+  webhooks: TreeWebhookResult[] | null;
 }
 
 export function SystemPage() {
@@ -57,7 +57,7 @@ async function readState(isAdmin: boolean): Promise<SystemState> {
     call("tasks.usage", {}),
     ifAdmin(() => call("system.database", {})),
     ifAdmin(() => call("system.workers", {})),
-    ifAdmin(() => callAny("system.webhooks", {}) as Promise<SystemState["webhooks"]>),
+    ifAdmin(() => call("system.webhooks", {})),
   ]);
   return { health, metrics, hour, usage, database, workers, webhooks };
 }
@@ -155,7 +155,7 @@ function Executors({ hour }: { hour: StatisticsResult }) {
   );
 }
 
-function Webhooks({ webhooks }: { webhooks: readonly (WebhookResult & { root_task_id: string })[] }) {
+function Webhooks({ webhooks }: { webhooks: readonly TreeWebhookResult[] }) {
   return (
     <>
       <h2>Webhooks</h2>

@@ -74,7 +74,7 @@ function TimeTools({ view }: { view: RunView }) {
 
 function AttemptSelect({ view }: { view: RunView }) {
   view.store.tick.value;
-  const most = view.store.mostAttempts();
+  const most = view.store.mostAttempts;
   if (most < 2) return null;
   const choose = (value: string) => {
     view.store.loadAllAttempts();
