@@ -12,7 +12,7 @@ export default defineConfig({
   plugins: [inlineAll()],
   build: {
     target: "es2022",
-    modulePreload: { polyfill: false },
+    modulePreload: false,
     cssCodeSplit: false,
     reportCompressedSize: false,
     emptyOutDir: false,

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const APFLOW = process.env.APFLOW_COMMAND ?? "apflow";
-const START_SECONDS = 60;
+const START_SECONDS = 240; // a busy machine
 
 export class Server {
   #process = null;
@@ -84,7 +84,12 @@ export class Server {
 export async function startServer(env = {}) {
   const folder = await mkdtemp(join(tmpdir(), "apflow-page-"));
   const server = new Server(folder, await freePort(), env);
-  await server.start();
+  try {
+    await server.start();
+  } catch (error) {
+    await server.close();
+    throw error;
+  }
   return server;
 }
 
