@@ -5,15 +5,19 @@ export function inlineAll() {
   return {
     name: "inline-all",
     enforce: "post",
-    generateBundle(_options, bundle) {
-      const files = Object.values(bundle);
-      const page = files.find((file) => file.fileName.endsWith(".html"));
-      const script = files.filter((file) => file.type === "chunk").map((file) => file.code).join("\n");
-      const style = files.filter((file) => file.fileName.endsWith(".css")).map((file) => String(file.source)).join("\n");
-      page.source = inlined(String(page.source), script.trim(), style.trim());
-      for (const file of files) if (file !== page) delete bundle[file.fileName];
-    },
+    // After Vite has written out its own placeholders.
+    generateBundle: { order: "post", handler: inlineBundle },
   };
+}
+
+function inlineBundle(_options, bundle) {
+  const files = Object.values(bundle);
+  const page = files.find((file) => file.fileName.endsWith(".html"));
+  const script = files.filter((file) => file.type === "chunk").map((file) => file.code).join("\n");
+  const style = files.filter((file) => file.fileName.endsWith(".css")).map((file) => String(file.source)).join("\n");
+  if (script.includes("__VITE_")) throw new Error("The script of the export contains a placeholder of Vite.");
+  page.source = inlined(String(page.source), script.trim(), style.trim());
+  for (const file of files) if (file !== page) delete bundle[file.fileName];
 }
 
 /** Return a document that contains its script and its style. */

@@ -2,6 +2,7 @@
 import type { Json, Operations } from "./_generated_operations";
 import { noteAnswer, noteAway } from "./connection";
 import { addressOf } from "./root";
+import { parseJson } from "../model/json_text";
 import { authHeaders, sessionRefused } from "./session";
 
 export type Method = keyof Operations;
@@ -82,7 +83,7 @@ async function send(body: unknown): Promise<unknown> {
 
 function parsed(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
     return null;
   }

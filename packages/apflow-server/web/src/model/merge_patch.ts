@@ -1,5 +1,6 @@
 /** JSON Merge Patch (RFC 7396): what must change so that one value becomes another. Pure. */
 import type { Json } from "../api/_generated_operations";
+import { isExactNumber } from "./json_text";
 
 type JsonObject = { [name: string]: Json };
 
@@ -17,7 +18,7 @@ export function mergePatch(before: JsonObject, after: JsonObject): JsonObject | 
 }
 
 export function isObject(value: Json | undefined): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !isExactNumber(value);
 }
 
 export function isEqual(one: Json, other: Json): boolean {
@@ -28,5 +29,5 @@ export function isEqual(one: Json, other: Json): boolean {
     const names = Object.keys(one);
     return names.length === Object.keys(other).length && names.every((name) => name in other && isEqual(one[name] as Json, other[name] as Json));
   }
-  return one === other;
+  return one === other || (isExactNumber(one) && isExactNumber(other) && JSON.stringify(one) === JSON.stringify(other));
 }

@@ -159,14 +159,21 @@ export const journeys = {
     await open("#/new");
     await page.getByRole("button", { name: "A file of tasks" }).click();
     const text = page.getByLabel("Tasks, in JSON or YAML");
-    await text.fill('[{"id": "a", "name": "echo", "inputs": {"text": 5}}]');
+    await text.fill("- name: echo\n  name: twice");
+    await page.getByRole("button", { name: "Read" }).click();
+    await page.getByRole("alert").getByText("duplicated").waitFor();
+    await text.fill("- {id: a, name: echo, inputs: {text: 5}}");
     await page.getByRole("button", { name: "Read" }).click();
     await page.getByRole("button", { name: "Check" }).click();
     await page.getByRole("alert").waitFor();
-    await text.fill('[{"name": "two"}, {"name": "echo", "parent_id": "two", "inputs": {"text": "from a file"}}]');
+    await text.fill("params:\n  said: {type: string}\ntasks:\n- name: two\n- name: echo\n  parent_id: two\n  inputs: {text: 'from ${params.said}'}\n");
     await page.getByRole("button", { name: "Read" }).click();
+    await page.getByLabel(/^said/).fill("a file");
     await page.getByRole("button", { name: "Run", exact: true }).click();
     await page.locator(".run-title .badge", { hasText: "Completed" }).waitFor();
+    await row(page, "echo").click();
+    await page.getByRole("tab", { name: "Result" }).click();
+    await page.locator(".json pre", { hasText: "from a file" }).waitFor();
   },
 
   "runs a copy from a task on, with other inputs": async ({ page, open, server }) => {

@@ -7,6 +7,7 @@ import { CopyAs } from "../../components/CopyAs";
 import { JsonView } from "../../components/JsonView";
 import { ErrorNote } from "../../components/Notes";
 import { execute, fork } from "../../model/actions";
+import { parseJson } from "../../model/json_text";
 import { isObject, mergePatch } from "../../model/merge_patch";
 import { perform } from "../../stores/perform";
 import type { RunView } from "../../stores/run_view";
@@ -68,7 +69,7 @@ function RerunForm({ task }: { task: TaskResult }) {
 
 function readObject(text: string): { [name: string]: Json } | string {
   try {
-    const value = JSON.parse(text) as Json;
+    const value = parseJson(text) as Json;
     return isObject(value) ? value : "Inputs must be a JSON object, such as {\"url\": \"https://example.com\"}.";
   } catch (error) {
     return `This is not JSON: ${error instanceof Error ? error.message : String(error)}`;

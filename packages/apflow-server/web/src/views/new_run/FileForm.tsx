@@ -1,34 +1,30 @@
-/** A run of a file of tasks, in JSON or YAML. The server reads it, as the command line does. */
+/** A run of a file of tasks, in JSON or YAML, with values for its parameters. */
 import { useRef, useState } from "preact/hooks";
 import type { Json } from "../../api/_generated_operations";
-import { AwayError, RpcError, callAny } from "../../api/rpc";
 import { Button } from "../../components/Button";
 import { ErrorNote } from "../../components/Notes";
 import { SchemaForm } from "../../components/SchemaForm";
+import { parseJson } from "../../model/json_text";
 import { type Field, fieldsOf, valueOf } from "../../model/schema_fields";
+import { type TreeFile, insertParameters, treeFileOf } from "../../model/tree_file";
 import { CheckAndRun } from "./CheckAndRun";
-import { type FileFault, type ReadFile, faultText, readLocally } from "./read_file";
 
 export function FileForm() {
   const [text, setText] = useState("");
-  const [read, setRead] = useState<ReadFile | null>(null);
-  const [faults, setFaults] = useState<readonly FileFault[]>([]);
+  const [file, setFile] = useState<TreeFile | null>(null);
+  const [fault, setFault] = useState<string | null>(null);
   const [texts, setTexts] = useState<Record<string, string>>({});
   const picker = useRef<HTMLInputElement>(null);
-  const fields = fieldsOf(read?.params ?? null);
   const change = (next: string) => {
     setText(next);
-    setRead(null);
-    setFaults([]);
+    setFile(null);
+    setFault(null);
   };
-  const readText = async (values: Record<string, Json>) => {
-    const found = await readFile(text, values);
-    if (Array.isArray(found)) return setFaults(found);
-    setFaults(found.problems);
-    setRead(found);
-  };
-  const { value, faults: missing } = valueOf(fields, texts);
-  const take = async (file: File | undefined) => file && change(await file.text());
+  const read = () => parseText(text).then((value) => setFile(treeFileOf(value))).catch((error: Error) => setFault(error.message));
+  const fields = fieldsOf(file?.parameters ?? null);
+  const { value, faults } = valueOf(fields, texts);
+  const filled = file === null || Object.keys(faults).length > 0 ? null : fill(file, value);
+  const take = async (chosen: File | undefined) => chosen && change(await chosen.text());
   return (
     <div class="card form-card" onDragOver={(event) => event.preventDefault()} onDrop={(event) => (event.preventDefault(), void take(event.dataTransfer?.files[0]))}>
       <div class="field">
@@ -38,13 +34,33 @@ export function FileForm() {
       </div>
       <p class="form-actions">
         <Button onClick={() => picker.current?.click()}>Open a file</Button>
-        {read === null && <Button kind="main" isDisabled={text.trim() === ""} onClick={() => void readText({})}>Read</Button>}
+        {file === null && <Button kind="main" isDisabled={text.trim() === ""} onClick={() => void read()}>Read</Button>}
       </p>
-      {faults.length > 0 && <ErrorNote><ul>{faults.map((fault, at) => <li key={at}>{faultText(fault)}</li>)}</ul></ErrorNote>}
-      {read && fields.length > 0 && <Parameters fields={fields} texts={texts} faults={missing} onChange={setTexts} onApply={() => void readText(value)} />}
-      {read?.tasks && <CheckAndRun tasks={read.tasks} onIncomplete={() => undefined} />}
+      {fault !== null && <ErrorNote><pre>{fault}</pre></ErrorNote>}
+      {fields.length > 0 && <Parameters fields={fields} texts={texts} faults={faults} onChange={setTexts} />}
+      {typeof filled === "string" && <ErrorNote>{filled}</ErrorNote>}
+      {file && <CheckAndRun tasks={typeof filled === "string" ? null : (filled?.tasks ?? null)} onIncomplete={() => undefined} />}
     </div>
   );
+}
+
+/** Return the tasks with the values of parameters, or why they cannot be inserted. */
+function fill(file: TreeFile, values: { [name: string]: Json }): { tasks: Json } | string {
+  try {
+    return { tasks: insertParameters(file, values) };
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+/** Return the value of a text: JSON, or else YAML, whose reader is loaded then. */
+async function parseText(text: string): Promise<Json> {
+  try {
+    return parseJson(text) as Json;
+  } catch {
+    const { parseYaml } = await import("../../model/yaml_text");
+    return parseYaml(text);
+  }
 }
 
 interface ParametersProps {
@@ -52,15 +68,13 @@ interface ParametersProps {
   texts: Readonly<Record<string, string>>;
   faults: Readonly<Record<string, string>>;
   onChange: (texts: Record<string, string>) => void;
-  onApply: () => void;
 }
 
-function Parameters({ fields, texts, faults, onChange, onApply }: ParametersProps) {
+function Parameters({ fields, texts, faults, onChange }: ParametersProps) {
   return (
     <section>
       <h2>Parameters</h2>
       <SchemaForm fields={fields} texts={texts} faults={faults} onChange={onChange} />
-      <Button isDisabled={Object.keys(faults).length > 0} onClick={onApply}>Use these values</Button>
     </section>
   );
 }
@@ -70,16 +84,3 @@ const EXAMPLE = `- id: all
 - name: system_info_executor
   parent_id: all
   inputs: {resource: cpu}`;
-
-/** Return what a file contains. JSON is read here; only the server reads YAML and files with parameters. */
-async function readFile(text: string, values: Record<string, Json>): Promise<ReadFile | FileFault[]> {
-  const local = readLocally(text);
-  try {
-    return (await callAny("tasks.read", { text, values })) as ReadFile;
-  } catch (error) {
-    if (error instanceof RpcError && error.isUnknownMethod) return local;
-    if (error instanceof AwayError) return [{ message: error.message }];
-    const violations = error instanceof RpcError ? error.violations : [];
-    return violations.length > 0 ? violations.map((message) => ({ message })) : [{ message: error instanceof Error ? error.message : String(error) }];
-  }
-}
