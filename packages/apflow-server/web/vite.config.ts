@@ -1,4 +1,5 @@
 import { defineConfig } from "vite";
+import { lessCode } from "./scripts/less_code.mjs";
 
 const server = process.env["APFLOW_API_URL"] ?? "http://127.0.0.1:8000";
 const toServer = {
@@ -10,16 +11,18 @@ const toServer = {
 
 export default defineConfig({
   base: "./",
+  plugins: [lessCode()],
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
   build: {
     target: "es2022",
-    modulePreload: { polyfill: false },
+    cssTarget: ["chrome123", "firefox128", "safari17.5"], // the first with light-dark()
+    modulePreload: false,
     cssCodeSplit: false,
     assetsInlineLimit: 0,
     reportCompressedSize: false,
     license: { fileName: "licences.txt" },
   },
   worker: { format: "es" },
-  server: { proxy: { "/tasks": toServer, "/session": toServer } },
+  server: { proxy: { "/tasks": toServer, "/session": { ...toServer, rewrite: (path: string) => `/ui${path}` } } },
   test: { include: ["tests/unit/**/*.test.ts"], environment: "node" },
 } as Parameters<typeof defineConfig>[0]);

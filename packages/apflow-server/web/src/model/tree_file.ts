@@ -56,7 +56,7 @@ function valueOf(name: string, values: JsonObject): Json {
 
 function textOf(name: string, values: JsonObject): string {
   const value = valueOf(name, values);
-  if (typeof value === "object" && value !== null) throw new TreeFileError(`The parameter ${JSON.stringify(name)} is an array or an object, which cannot be inserted into longer text.`);
+  if (typeof value === "object" && value !== null) throw new TreeFileError(`The parameter ${JSON.stringify(name)} cannot be inserted into longer text.`);
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
@@ -65,7 +65,7 @@ function checkIntegers(value: Json): void {
   const unseen: Json[] = [value];
   for (let each = unseen.pop(); each !== undefined; each = unseen.pop()) {
     if (typeof each === "number" && Number.isInteger(each) && !Number.isSafeInteger(each)) {
-      throw new TreeFileError(`The number ${each} is too large to be read exactly here. Write it as text, or run the file from a shell: apflow run flow FILE`);
+      throw new TreeFileError(`The number ${each} is too large to be read exactly here. Use: apflow run flow FILE`);
     }
     if (Array.isArray(each)) for (const inner of each) unseen.push(inner);
     else if (isObject(each)) for (const inner of Object.values(each)) unseen.push(inner);

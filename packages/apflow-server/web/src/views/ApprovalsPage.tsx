@@ -2,36 +2,32 @@
 import { useState } from "preact/hooks";
 import type { ApprovalResult } from "../api/_generated_operations";
 import { call } from "../api/rpc";
-import { EmptyNote, ErrorNote, Reading } from "../components/Notes";
+import { Choice } from "../components/Choice";
+import { EmptyNote } from "../components/Notes";
 import { Time } from "../components/Time";
+import { ViewHead } from "../components/ViewHead";
 import { taskHref } from "../model/route";
 import { usePolled } from "../stores/poll";
 import { ApprovalForm } from "./drawer/ApprovalCard";
 
 const SECONDS = 5;
 const MOST = 200;
+const CHOICES = [["open", "Waiting"], ["decided", "Decided"]] as const;
 
 export function ApprovalsPage() {
   const [status, setStatus] = useState<"open" | "decided">("open");
-  const { data, error, refresh } = usePolled(() => call("approvals.list", { status, limit: MOST }), SECONDS, status);
-  const found = data.value;
+  const polled = usePolled(() => call("approvals.list", { status, limit: MOST }), SECONDS, status);
+  const found = polled.data.value;
   return (
     <div class="view">
-      <header class="view-head">
-        <h1>Approvals</h1>
-        <div class="tabs" role="group" aria-label="Which approvals">
-          {(["open", "decided"] as const).map((each) => (
-            <button key={each} type="button" class="tab" aria-pressed={status === each} onClick={() => setStatus(each)}>{each === "open" ? "Waiting" : "Decided"}</button>
-          ))}
-        </div>
-      </header>
-      {error.value !== null && <ErrorNote>{error.value}</ErrorNote>}
-      {found === null && error.value === null && <Reading />}
+      <ViewHead title="Approvals" polled={polled}>
+        <Choice label="Which approvals" chosen={status} choices={CHOICES} onChoose={setStatus} />
+      </ViewHead>
       {found?.length === 0 && <EmptyNote>{status === "open" ? "Nothing waits for a decision." : "Nothing has been decided yet."}</EmptyNote>}
       {found?.map((approval) => (
         <article key={approval.task_id} class="card approval-card">
           <h2><a href={taskHref(approval.root_task_id, approval.task_id)}>{approval.name}</a></h2>
-          {status === "open" ? <ApprovalForm approval={approval} onDecided={refresh} /> : <Decided approval={approval} />}
+          {status === "open" ? <ApprovalForm approval={approval} onDecided={polled.refresh} /> : <Decided approval={approval} />}
         </article>
       ))}
     </div>

@@ -2,7 +2,9 @@
 import type { AvailableExecutorResult, ExecutorResult, Json } from "../api/_generated_operations";
 import { call } from "../api/rpc";
 import { CopyButton } from "../components/CopyButton";
-import { ErrorNote, Reading } from "../components/Notes";
+import { ErrorNote } from "../components/Notes";
+import { Table } from "../components/Table";
+import { ViewHead } from "../components/ViewHead";
 import { hrefOf } from "../model/route";
 import { type Field, fieldsOf } from "../model/schema_fields";
 import { usePolled } from "../stores/poll";
@@ -10,15 +12,13 @@ import { usePolled } from "../stores/poll";
 const SECONDS = 60;
 
 export function ExecutorsPage({ id }: { id: string | null }) {
-  const { data, error } = usePolled(() => call("system.executors", {}), SECONDS);
+  const polled = usePolled(() => call("system.executors", {}), SECONDS);
   const available = usePolled(() => call("system.available_executors", {}), SECONDS).data.value ?? [];
-  const found = data.value;
+  const found = polled.data.value;
   const open = found?.find((executor) => executor.id === id);
   return (
     <div class="view">
-      <header class="view-head"><h1>Executors</h1></header>
-      {error.value !== null && <ErrorNote>{error.value}</ErrorNote>}
-      {found === null && error.value === null && <Reading />}
+      <ViewHead title="Executors" polled={polled} />
       {open && <ExecutorCard executor={open} />}
       {found && <ExecutorTable executors={found} openId={id} />}
       {available.length > 0 && <AvailableTable executors={available} />}
@@ -28,21 +28,16 @@ export function ExecutorsPage({ id }: { id: string | null }) {
 
 function ExecutorTable({ executors, openId }: { executors: readonly ExecutorResult[]; openId: string | null }) {
   return (
-    <div class="table-scroll" role="region" aria-label="Executors" tabIndex={0}>
-      <table>
-        <thead><tr><th scope="col">Executor</th><th scope="col">What it does</th><th scope="col">State</th><th scope="col" class="wide-only">From</th></tr></thead>
-        <tbody>
-          {executors.map((executor) => (
+    <Table label="Executors" heads={["Executor", "What it does", "State", "-From"]} rows={
+      executors.map((executor) => (
             <tr key={executor.id}>
               <td><a href={hrefOf({ view: "executors", id: executor.id })} aria-current={executor.id === openId ? "true" : undefined}><code>{executor.id}</code></a></td>
               <td>{executor.description}{executor.problem && <div class="task-error">{executor.problem}</div>}</td>
               <td>{executor.is_usable ? <span class="yes">usable</span> : <span class="no">not usable</span>}</td>
               <td class="wide-only faint">{executor.distribution} {executor.version}</td>
             </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+          ))
+    } />
   );
 }
 
@@ -80,20 +75,15 @@ function AvailableTable({ executors }: { executors: readonly AvailableExecutorRe
   return (
     <>
       <h2>Can be installed</h2>
-      <div class="table-scroll" role="region" aria-label="Executors that can be installed" tabIndex={0}>
-        <table>
-          <thead><tr><th scope="col">Executor</th><th scope="col">What it does</th><th scope="col">Install it</th></tr></thead>
-          <tbody>
-            {executors.map((executor) => (
+      <Table label="Executors that can be installed" heads={["Executor", "What it does", "Install it"]} rows={
+        executors.map((executor) => (
               <tr key={executor.id}>
                 <td><code>{executor.id}</code></td>
                 <td>{executor.description}</td>
                 <td><code>{executor.install}</code> <CopyButton text={executor.install} label={`Copy: ${executor.install}`} /></td>
               </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+            ))
+      } />
     </>
   );
 }

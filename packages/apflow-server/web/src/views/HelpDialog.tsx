@@ -41,7 +41,7 @@ export function HelpDialog({ onClose }: { onClose: () => void }) {
           </dl>
         </section>
       ))}
-      <p class="faint">Each action has “Copy as…”, which shows the command, the request of HTTP and A2A, and the call of an MCP tool that do the same.</p>
+      <p class="faint">“Copy as…” shows the command, the request and the call of a tool that do the same.</p>
     </Dialog>
   );
 }

@@ -3,8 +3,10 @@ import type { ScheduleResult } from "../api/_generated_operations";
 import { call } from "../api/rpc";
 import { ActionButton } from "../components/Button";
 import { CopyAs } from "../components/CopyAs";
-import { EmptyNote, ErrorNote, Reading } from "../components/Notes";
+import { EmptyNote } from "../components/Notes";
+import { Num, Table } from "../components/Table";
 import { Time } from "../components/Time";
+import { ViewHead } from "../components/ViewHead";
 import { ofSchedule } from "../model/actions";
 import { countText } from "../model/format";
 import { runHref } from "../model/route";
@@ -15,13 +17,11 @@ const SECONDS = 5;
 const LAST_RUNS = 3;
 
 export function SchedulesPage() {
-  const { data, error, refresh } = usePolled(() => call("schedules.list", {}), SECONDS);
-  const found = data.value;
+  const polled = usePolled(() => call("schedules.list", {}), SECONDS);
+  const found = polled.data.value;
   return (
     <div class="view">
-      <header class="view-head"><h1>Schedules</h1></header>
-      {error.value !== null && <ErrorNote>{error.value}</ErrorNote>}
-      {found === null && error.value === null && <Reading />}
+      <ViewHead title="Schedules" polled={polled} />
       {found?.length === 0 && (
         <EmptyNote>
           <p>There are no schedules.</p>
@@ -29,17 +29,11 @@ export function SchedulesPage() {
         </EmptyNote>
       )}
       {found !== null && found.length > 0 && (
-        <div class="table-scroll" role="region" aria-label="Schedules" tabIndex={0}>
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Schedule</th><th scope="col">Due</th><th scope="col">State</th><th scope="col">Next</th>
-                <th scope="col">Last runs</th><th scope="col" class="number">Started</th><th scope="col"><span class="unseen">Actions</span></th>
-              </tr>
-            </thead>
-            <tbody>{found.map((schedule) => <Schedule key={schedule.id} schedule={schedule} onChanged={refresh} />)}</tbody>
-          </table>
-        </div>
+        <Table
+          label="Schedules"
+          heads={["Schedule", "Due", "State", "Next", "Last runs", "#Started", ".Actions"]}
+          rows={found.map((schedule) => <Schedule key={schedule.id} schedule={schedule} onChanged={polled.refresh} />)}
+        />
       )}
     </div>
   );
@@ -61,7 +55,7 @@ function Schedule({ schedule, onChanged }: { schedule: ScheduleResult; onChanged
           <a key={run.task_id} class="last-run" href={runHref(run.task_id)}><Time at={run.scheduled_at} />{schedule.open_trees.includes(run.task_id) && " (runs)"}</a>
         ))}
       </td>
-      <td class="number">{countText(schedule.started_count)}{schedule.skipped_count > 0 && <span class="faint" title="left out"> −{countText(schedule.skipped_count)}</span>}</td>
+      <Num>{countText(schedule.started_count)}{schedule.skipped_count > 0 && <span class="faint" title="left out"> −{countText(schedule.skipped_count)}</span>}</Num>
       <td>
         <span class="form-actions">
           {!isOver && <ActionButton action={turn} onClick={() => void perform(turn, `${schedule.name}: ${schedule.is_paused ? "resumed" : "paused"}.`).then(onChanged)} />}

@@ -1,12 +1,14 @@
 /** The server: its database, its workers, what waits, how fast tasks end, what models cost, and webhooks. */
-import type { ComponentChildren } from "preact";
 import type { DatabaseResult, HealthResult, MetricsResult, StatisticsResult, TreeWebhookResult, UsageReportResult, WorkerResult } from "../api/_generated_operations";
 import { call } from "../api/rpc";
 import { session } from "../api/session";
 import { ActionButton } from "../components/Button";
 import { CopyAs } from "../components/CopyAs";
-import { EmptyNote, ErrorNote, Reading } from "../components/Notes";
+import { EmptyNote } from "../components/Notes";
+import { Num, Table } from "../components/Table";
+import { Fact } from "../components/Fact";
 import { Time } from "../components/Time";
+import { ViewHead } from "../components/ViewHead";
 import { vacuum } from "../model/actions";
 import { bytesText, countText, durationText, moneyText } from "../model/format";
 import { runHref } from "../model/route";
@@ -29,18 +31,15 @@ interface SystemState {
 export function SystemPage() {
   const current = session.value;
   const isAdmin = current.state === "open" && current.isAdmin;
-  const { data, error, refresh } = usePolled(() => readState(isAdmin), SECONDS, String(isAdmin));
-  const state = data.value;
+  const polled = usePolled(() => readState(isAdmin), SECONDS, String(isAdmin));
+  const state = polled.data.value;
   return (
     <div class="view">
-      <header class="view-head">
-        <h1>System</h1>
+      <ViewHead title="System" polled={polled}>
         {state && <p class="faint">apflow {state.health.version}, up for {durationText(state.health.uptime_seconds * 1000)}</p>}
-      </header>
-      {error.value !== null && <ErrorNote>{error.value}</ErrorNote>}
-      {state === null && error.value === null && <Reading />}
+      </ViewHead>
       {state && <Figures state={state} />}
-      {state?.database && <Database database={state.database} onChanged={refresh} />}
+      {state?.database && <Database database={state.database} onChanged={polled.refresh} />}
       {state?.workers && <Workers workers={state.workers} />}
       {state && <Executors hour={state.hour} />}
       {state?.webhooks && <Webhooks webhooks={state.webhooks} />}
@@ -92,12 +91,12 @@ function Database({ database, onChanged }: { database: DatabaseResult; onChanged
     <section class="card">
       <h2>Database</h2>
       <dl class="facts">
-        <Row name="Where"><code>{database.url}</code></Row>
-        <Row name="Store">{database.storage}</Row>
-        <Row name="Size">{database.size_bytes === null ? "not known" : bytesText(database.size_bytes)}</Row>
-        <Row name="Tasks">{countText(database.tasks.total)}</Row>
-        <Row name="Shared">{database.is_shared ? "Several processes may open it." : "One process has it open."}</Row>
-        <Row name="To resume">{countText(database.runs_to_resume)} runs</Row>
+        <Fact name="Where"><code>{database.url}</code></Fact>
+        <Fact name="Store">{database.storage}</Fact>
+        <Fact name="Size">{database.size_bytes === null ? "not known" : bytesText(database.size_bytes)}</Fact>
+        <Fact name="Tasks">{countText(database.tasks.total)}</Fact>
+        <Fact name="Shared">{database.is_shared ? "Several processes may open it." : "One process has it open."}</Fact>
+        <Fact name="To resume">{countText(database.runs_to_resume)} runs</Fact>
       </dl>
       <p class="form-actions">
         <ActionButton action={action} onClick={() => void perform(action, "The free space is returned to the system.").then(onChanged)} />
@@ -113,21 +112,16 @@ function Workers({ workers }: { workers: readonly WorkerResult[] }) {
       <h2>Workers</h2>
       {workers.length === 0 && <EmptyNote>No process runs trees.</EmptyNote>}
       {workers.length > 0 && (
-        <div class="table-scroll" role="region" aria-label="Workers" tabIndex={0}>
-          <table>
-            <thead><tr><th scope="col">Host</th><th scope="col" class="number">Process</th><th scope="col">State</th><th scope="col" class="number">Runs</th><th scope="col" class="number">Calls at once</th><th scope="col">Last report</th><th scope="col">Started</th><th scope="col">Version</th></tr></thead>
-            <tbody>
-              {workers.map((worker) => (
+        <Table label="Workers" heads={["Host", "#Process", "State", "#Runs", "#Calls at once", "Last report", "Started", "Version"]} rows={
+          workers.map((worker) => (
                 <tr key={worker.id}>
-                  <td>{worker.host}</td><td class="number">{worker.pid}</td>
+                  <td>{worker.host}</td><Num>{worker.pid}</Num>
                   <td class={worker.status === "lost" ? "no" : ""}>{worker.status}</td>
-                  <td class="number">{countText(worker.trees)}</td><td class="number">{countText(worker.max_concurrency)}</td>
+                  <Num>{countText(worker.trees)}</Num><Num>{countText(worker.max_concurrency)}</Num>
                   <td><Time at={worker.seen_at} /></td><td><Time at={worker.started_at} /></td><td>{worker.version}</td>
                 </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+              ))
+        } />
       )}
     </>
   );
@@ -138,19 +132,14 @@ function Executors({ hour }: { hour: StatisticsResult }) {
   return (
     <>
       <h2>Executors in the last hour</h2>
-      <div class="table-scroll" role="region" aria-label="Executors in the last hour" tabIndex={0}>
-        <table>
-          <thead><tr><th scope="col">Executor</th><th scope="col" class="number">Ended</th><th scope="col" class="number">Failed</th><th scope="col" class="number">Retries</th><th scope="col" class="number">Median</th><th scope="col" class="number">95 %</th><th scope="col" class="number">Longest</th></tr></thead>
-          <tbody>
-            {hour.groups.map((group) => (
+      <Table label="Executors in the last hour" heads={["Executor", "#Ended", "#Failed", "#Retries", "#Median", "#95 %", "#Longest"]} rows={
+        hour.groups.map((group) => (
               <tr key={group.group ?? ""}>
-                <td><code>{group.group ?? "–"}</code></td><td class="number">{countText(group.tasks)}</td><td class={`number${group.failed > 0 ? " no" : ""}`}>{countText(group.failed)}</td><td class="number">{countText(group.retries)}</td>
-                {[group.p50_seconds, group.p95_seconds, group.max_seconds].map((seconds, at) => <td key={at} class="number">{seconds === null ? "–" : durationText(seconds * 1000)}</td>)}
+                <td><code>{group.group ?? "–"}</code></td><Num>{countText(group.tasks)}</Num><Num isBad={group.failed > 0}>{countText(group.failed)}</Num><Num>{countText(group.retries)}</Num>
+                {[group.p50_seconds, group.p95_seconds, group.max_seconds].map((seconds, at) => <Num key={at}>{seconds === null ? "–" : durationText(seconds * 1000)}</Num>)}
               </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+            ))
+      } />
     </>
   );
 }
@@ -161,30 +150,16 @@ function Webhooks({ webhooks }: { webhooks: readonly TreeWebhookResult[] }) {
       <h2>Webhooks</h2>
       {webhooks.length === 0 && <EmptyNote>No webhook is active or dead.</EmptyNote>}
       {webhooks.length > 0 && (
-        <div class="table-scroll" role="region" aria-label="Webhooks" tabIndex={0}>
-          <table>
-            <thead><tr><th scope="col">Receiver</th><th scope="col">State</th><th scope="col">Run</th><th scope="col" class="number">Sent</th><th scope="col" class="number">Failures</th><th scope="col">Last error</th></tr></thead>
-            <tbody>
-              {webhooks.map((webhook) => (
+        <Table label="Webhooks" heads={["Receiver", "State", "Run", "#Sent", "#Failures", "Last error"]} rows={
+          webhooks.map((webhook) => (
                 <tr key={webhook.id}>
                   <td><code>{webhook.url}</code></td><td class={webhook.status === "dead" ? "no" : ""}>{webhook.status}</td>
                   <td><a href={runHref(webhook.root_task_id)}><code>{webhook.root_task_id}</code></a></td>
-                  <td class="number">{countText(webhook.sent)}</td><td class="number">{countText(webhook.failures)}</td><td>{webhook.error}</td>
+                  <Num>{countText(webhook.sent)}</Num><Num>{countText(webhook.failures)}</Num><td>{webhook.error}</td>
                 </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+              ))
+        } />
       )}
     </>
-  );
-}
-
-function Row({ name, children }: { name: string; children: ComponentChildren }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>{children}</dd>
-    </div>
   );
 }

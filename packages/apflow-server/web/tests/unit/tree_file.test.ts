@@ -43,7 +43,7 @@ test("a file without parameters is taken as it is, also with such text", () => {
 test.each<[string, string]>([
   ["name: a\nname: b", "duplicated"],
   ["- !!python/object:x {}", "tag"],
-  ["a: [1", ""],
+  ["a: [1", "unexpected end"],
 ])("a text that is not good YAML is refused: %j", (text, reason) => {
   expect(() => parseYaml(text)).toThrow(reason);
 });

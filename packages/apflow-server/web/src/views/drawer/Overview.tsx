@@ -1,7 +1,7 @@
 /** What a task is, why it is in its state, when it ran, and what it depends on. */
-import type { ComponentChildren } from "preact";
 import type { TaskResult } from "../../api/_generated_operations";
 import { StatusIcon } from "../../components/Icon";
+import { Fact } from "../../components/Fact";
 import { Time } from "../../components/Time";
 import { absoluteText, durationText } from "../../model/format";
 import { runHref } from "../../model/route";
@@ -70,15 +70,6 @@ function Others({ title, ids, view, onOpen }: { title: string; ids: readonly str
         {ids.length > MAX_OTHERS && <li class="faint">and {ids.length - MAX_OTHERS} more</li>}
       </ul>
     </section>
-  );
-}
-
-function Fact({ name, children }: { name: string; children: ComponentChildren }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>{children}</dd>
-    </div>
   );
 }
 

@@ -4,6 +4,7 @@ import type { BudgetResult, TaskResult, TaskUsageResult } from "../../api/_gener
 import { ActionButton } from "../../components/Button";
 import { CopyAs } from "../../components/CopyAs";
 import { EmptyNote } from "../../components/Notes";
+import { Num, Table } from "../../components/Table";
 import { countText, moneyText } from "../../model/format";
 import { raiseBudget } from "../../model/actions";
 import { perform } from "../../stores/perform";
@@ -22,22 +23,17 @@ export function UsageTab({ task, isReadOnly, onChanged }: { task: TaskResult; is
 function Usage({ usage }: { usage: TaskUsageResult }) {
   const rows = [["All", usage] as const, ...Object.entries(usage.by_model)];
   return (
-    <div class="table-scroll" tabIndex={0} role="region" aria-label="Usage by model">
-      <table>
-        <thead><tr><th>Model</th><th class="number">Calls</th><th class="number">Input</th><th class="number">Output</th><th class="number">Cost</th></tr></thead>
-        <tbody>
-          {rows.map(([name, each]) => (
+    <Table label="Usage by model" heads={["Model", "#Calls", "#Input", "#Output", "#Cost"]} rows={
+      rows.map(([name, each]) => (
             <tr key={name}>
               <td>{name}</td>
-              <td class="number">{countText(each.calls)}</td>
-              <td class="number">{countText(each.input_tokens)}</td>
-              <td class="number">{countText(each.output_tokens)}</td>
-              <td class="number">{moneyText(each.cost_usd)}{each.unpriced_calls > 0 && "+"}</td>
+              <Num>{countText(each.calls)}</Num>
+              <Num>{countText(each.input_tokens)}</Num>
+              <Num>{countText(each.output_tokens)}</Num>
+              <Num>{moneyText(each.cost_usd)}{each.unpriced_calls > 0 && "+"}</Num>
             </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+          ))
+    } />
   );
 }
 

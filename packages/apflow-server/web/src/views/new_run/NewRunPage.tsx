@@ -1,8 +1,11 @@
 /** A new run: of one executor by a form, or of a file of tasks. It is checked before it is sent. */
 import { useState } from "preact/hooks";
+import { Choice } from "../../components/Choice";
 import { hrefOf } from "../../model/route";
 import { ExecutorForm } from "./ExecutorForm";
 import { FileForm } from "./FileForm";
+
+const SOURCES = [["executor", "One executor"], ["file", "A file of tasks"]] as const;
 
 export function NewRunPage({ query }: { query: Record<string, string> }) {
   const [source, setSource] = useState<"executor" | "file">("executor");
@@ -10,10 +13,7 @@ export function NewRunPage({ query }: { query: Record<string, string> }) {
     <div class="view new-run">
       <header class="view-head">
         <h1>New run</h1>
-        <div class="tabs" role="group" aria-label="What to run">
-          <button type="button" class="tab" aria-pressed={source === "executor"} onClick={() => setSource("executor")}>One executor</button>
-          <button type="button" class="tab" aria-pressed={source === "file"} onClick={() => setSource("file")}>A file of tasks</button>
-        </div>
+        <Choice label="What to run" chosen={source} choices={SOURCES} onChoose={setSource} />
         <span class="head-actions"><a href={hrefOf({ view: "executors", id: null })}>What executors are there?</a></span>
       </header>
       {source === "executor" ? <ExecutorForm executorId={query["executor"] ?? null} /> : <FileForm />}

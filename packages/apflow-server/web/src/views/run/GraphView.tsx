@@ -1,5 +1,6 @@
 /** A run drawn as a graph, by dependency or by time, to be moved and scaled. */
 import { useEffect, useMemo, useState } from "preact/hooks";
+import { Choice } from "../../components/Choice";
 import { Reading } from "../../components/Notes";
 import { layOut } from "../../graph/layout_in_worker";
 import { type Drawing, drawByTime, edgesOf } from "../../model/graph";
@@ -7,6 +8,8 @@ import type { GraphProps } from "./GraphTab";
 import { GraphCanvas } from "./GraphCanvas";
 
 type Order = "dependency" | "time";
+
+const ORDERS = [["dependency", "By dependency"], ["time", "By time"]] as const;
 
 export function GraphView({ view, onOpen }: GraphProps) {
   const [order, setOrder] = useState<Order>("dependency");
@@ -27,11 +30,7 @@ export function GraphView({ view, onOpen }: GraphProps) {
   return (
     <div class="graph">
       <div class="graph-tools">
-        <div class="tabs" role="group" aria-label="Order of the graph">
-          {(["dependency", "time"] as const).map((each) => (
-            <button key={each} type="button" class="tab" aria-pressed={order === each} onClick={() => setOrder(each)}>By {each}</button>
-          ))}
-        </div>
+        <Choice label="Order of the graph" chosen={order} choices={ORDERS} onChoose={setOrder} />
         <span class="faint">{order === "time" ? "Tasks that have started, in lanes; groups are left out." : "Lines lead from what is needed; dashed ones from a group to what is in it."}</span>
       </div>
       {drawing === null ? <Reading /> : <GraphCanvas key={order} view={view} drawing={drawing} onOpen={onOpen} />}

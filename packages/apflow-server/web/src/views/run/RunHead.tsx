@@ -1,4 +1,5 @@
 /** The head of a run: its name, its state, what can be done with it, and the two ways to look at it. */
+import { Choice } from "../../components/Choice";
 import { CopyAs } from "../../components/CopyAs";
 import { CopyButton } from "../../components/CopyButton";
 import { StatusBadge } from "../../components/Icon";
@@ -10,6 +11,8 @@ import { hrefOf } from "../../model/route";
 import type { RunView } from "../../stores/run_view";
 import { TaskActions } from "../drawer/TaskActions";
 import type { RunPlace } from "./RunPage";
+
+const TABS = [["tree", "Timeline"], ["graph", "Graph"]] as const;
 
 export function RunHead({ view, place, onPlace }: { view: RunView; place: RunPlace; onPlace: (place: RunPlace) => void }) {
   view.store.tick.value;
@@ -24,13 +27,7 @@ export function RunHead({ view, place, onPlace }: { view: RunView; place: RunPla
         <StatusBadge status={root.status} />
       </div>
       <div class="run-actions">
-        <div class="tabs" role="group" aria-label="View">
-          {(["tree", "graph"] as const).map((tab) => (
-            <button key={tab} type="button" class="tab" aria-pressed={place.tab === tab} onClick={() => onPlace({ ...place, tab })}>
-              {tab === "tree" ? "Timeline" : "Graph"}
-            </button>
-          ))}
-        </div>
+        <Choice label="View" chosen={place.tab} choices={TABS} onChoose={(tab) => onPlace({ ...place, tab })} />
         {!isReadOnly && <TaskActions node={root} isRoot />}
         {!isReadOnly && <CopyAs actions={[watchRun(root.id), execute(root.id, root.status), ...(isEnd(root.status) ? [] : [cancel(root.id)]), copy(root.id)]} />}
       </div>

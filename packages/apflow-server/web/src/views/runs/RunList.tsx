@@ -1,6 +1,7 @@
 /** A table of runs. */
 import type { TaskResult } from "../../api/_generated_operations";
 import { StatusBadge } from "../../components/Icon";
+import { Table } from "../../components/Table";
 import { Time } from "../../components/Time";
 import { durationText, moneyText } from "../../model/format";
 import { hrefOf, runHref } from "../../model/route";
@@ -11,24 +12,12 @@ import { TreeProgress } from "./TreeProgress";
 
 export function RunList({ runs, costs, label }: { runs: readonly TaskResult[]; costs: ReadonlyMap<string, number>; label: string }) {
   return (
-    <div class="table-scroll" role="region" aria-label={label} tabIndex={0}>
-      <table class="run-list">
-        <thead>
-          <tr>
-            <th scope="col">Run</th>
-            <th scope="col">State</th>
-            <th scope="col" class="wide-only">Tasks</th>
-            <th scope="col" class="number">Duration</th>
-            <th scope="col" class="number wide-only">Spend</th>
-            <th scope="col" class="wide-only">User</th>
-            <th scope="col">Created</th>
-          </tr>
-        </thead>
-        <tbody>
-          {runs.map((run) => <RunRow key={run.id} run={run} cost={costs.get(run.id) ?? 0} />)}
-        </tbody>
-      </table>
-    </div>
+    <Table
+      label={label}
+      className="run-list"
+      heads={["Run", "State", "-Tasks", "#Duration", "#-Spend", "-User", "Created"]}
+      rows={runs.map((run) => <RunRow key={run.id} run={run} cost={costs.get(run.id) ?? 0} />)}
+    />
   );
 }
 

@@ -4,7 +4,8 @@ import type { CountResult, TaskResult, UsageReportResult } from "../../api/_gene
 import { call } from "../../api/rpc";
 import { Button } from "../../components/Button";
 import { CopyAs } from "../../components/CopyAs";
-import { EmptyNote, ErrorNote, Reading } from "../../components/Notes";
+import { EmptyNote } from "../../components/Notes";
+import { ViewHead } from "../../components/ViewHead";
 import { moneyText, plural } from "../../model/format";
 import { listRuns } from "../../model/actions";
 import { hrefOf } from "../../model/route";
@@ -30,23 +31,20 @@ export function RunsPage({ query }: { query: Record<string, string> }) {
   const key = JSON.stringify(filter);
   const [pages, setPages] = useState({ of: key, count: 1 });
   const limit = (pages.of === key ? pages.count : 1) * PAGE;
-  const { data, error } = usePolled(() => readRuns(filter, limit), SECONDS, key + limit);
+  const polled = usePolled(() => readRuns(filter, limit), SECONDS, key + limit);
   const change = (next: RunFilter) => go({ view: "runs", query: queryOfFilter(next) }, true);
-  const found = data.value;
+  const found = polled.data.value;
   const costs = useMemo(() => costsOf(found?.usage ?? null), [found]);
   return (
     <div class="view">
-      <header class="view-head">
-        <h1>Runs</h1>
+      <ViewHead title="Runs" polled={polled}>
         {found && <p class="faint">{plural(found.count.total, "run")}{found.usage && found.usage.total.cost_usd > 0 && `, ${moneyText(found.usage.total.cost_usd)} spent`}</p>}
         <span class="head-actions">
           <CopyAs actions={[listRuns(filter)]} />
           <a class="button button-main" href={hrefOf({ view: "new", query: {} })}>New run</a>
         </span>
-      </header>
+      </ViewHead>
       <FilterBar filter={filter} count={found?.count ?? null} onChange={change} />
-      {error.value !== null && <ErrorNote>{error.value}</ErrorNote>}
-      {found === null && error.value === null && <Reading />}
       {found !== null && found.runs.length === 0 && <NoRuns isFiltered={Object.keys(query).length > 0} />}
       {found !== null && found.runs.length > 0 && (filter.group === "none"
         ? <RunList runs={found.runs} costs={costs} label="Runs" />
