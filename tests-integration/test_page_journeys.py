@@ -1,7 +1,7 @@
 """The page in a real browser: journeys, hostile texts, sessions, a restart of the server, and exports.
 
-The journeys are in `packages/apflow-server/web/tests/journeys`, and run by Node. Here they are started, so that
-they run with all other tests.
+The journeys are in `packages/apflow-server/web/tests/journeys`, and run by Node. Here they are started, so
+that they run with all other tests.
 """
 
 from __future__ import annotations

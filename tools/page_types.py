@@ -52,8 +52,8 @@ def type_of(schema: Schema) -> str:
 
 def _object_type(schema: Schema) -> str:
     if "properties" not in schema:
-        others = schema.get("additionalProperties", True)
-        return f"Record<string, {type_of(others) if isinstance(others, dict) else 'Json'}>"
+        others: Schema | bool = schema.get("additionalProperties", True)
+        return f"Record<string, {'Json' if isinstance(others, bool) else type_of(others)}>"
     return "{ " + " ".join(_members(schema)) + " }"
 
 
@@ -80,7 +80,9 @@ def content() -> str:
         if "properties" in result:
             definitions[result["title"]] = result
             result = {"$ref": result["title"]}
-        rows.append(f'  "{operation.name}": {{ params: {_parameters(parameters)}; result: {type_of(result)} }};')
+        rows.append(
+            f'  "{operation.name}": {{ params: {_parameters(parameters)}; result: {type_of(result)} }};'
+        )
     types = "\n".join(_definition(name, definitions[name]) for name in sorted(definitions))
     return f"{HEAD}{types}\nexport interface Operations {{\n" + "\n".join(rows) + "\n}\n"
 

@@ -50,5 +50,5 @@ export function hostileTree(id) {
     schemas: { method: "echo" },
     inputs: at % 3 === 0 ? { error: text, log: text } : { text, log: text },
   }));
-  return [{ id, name: HOSTILE[0], label: HOSTILE[1], tags: [HOSTILE[3].replace(/[",\\]/g, "").slice(0, 90)] }, ...leaves];
+  return [{ id, name: HOSTILE[0], label: HOSTILE[1], tags: [HOSTILE[0].replace(/[",\\]/g, "").slice(0, 90)] }, ...leaves];
 }

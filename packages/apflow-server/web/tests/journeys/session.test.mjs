@@ -62,7 +62,7 @@ async function signIn(page, text, remembered) {
 }
 
 async function seesRun(page) {
-  await page.getByRole("link", { name: "Ann's run" }).click();
+  await page.getByRole("link", { name: "Ann's run" }).last().click();
   await page.locator(".run-title .badge", { hasText: "Completed" }).waitFor();
 }
 
@@ -126,7 +126,7 @@ it("works below a path of a proxy, with a session", { timeout: 240_000 }, async 
 it("takes a token out of the address", { timeout: 240_000 }, async () => {
   const { page } = await openPage(browser);
   await page.goto(`${server.url}ui/#token=${token("ann")}`);
-  await page.getByRole("link", { name: "Ann's run" }).waitFor();
+  await page.getByRole("link", { name: "Ann's run" }).last().waitFor();
   await until(() => !page.url().includes("token"), 10, () => page.url());
   await page.goBack().catch(() => null);
   assert.ok(!page.url().includes("token"));

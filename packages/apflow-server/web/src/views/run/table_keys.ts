@@ -65,9 +65,10 @@ function foldOrLeave(view: RunView): void {
   }
 }
 
+/** Go to the next task that failed. Groups are left out: they fail because of what is in them. */
 function toNextFailure(view: RunView): void {
   const rows = view.rows.value;
   const at = rows.findIndex((row) => row.id === view.active.value);
-  const next = [...rows.slice(at + 1), ...rows.slice(0, at + 1)].find((row) => view.store.nodes.get(row.id)?.status === "failed");
+  const next = [...rows.slice(at + 1), ...rows.slice(0, at + 1)].find((row) => !row.hasChildren && view.store.nodes.get(row.id)?.status === "failed");
   if (next) view.active.value = next.id;
 }
