@@ -41,7 +41,7 @@ PYTHON = """#!/bin/sh
 [ "$2" != venv ] || { mkdir -p "$3/bin" && cp "$PLACE/bin/python" "$PLACE/bin/hatch" "$3/bin"; }
 """
 # Looked for by name alone, and not run.
-OF_THE_SYSTEM = ("dockerd", "busybox", "sshd", "ip", "nginx", "systemd-analyze", "strace")
+OF_THE_SYSTEM = ("chromium", "dockerd", "busybox", "sshd", "ip", "nginx", "systemd-analyze", "strace")
 
 
 @dataclass
