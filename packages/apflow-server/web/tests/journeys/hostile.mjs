@@ -38,7 +38,7 @@ const DISGUISES = [
 ];
 
 /** 200 texts. */
-export const HOSTILE = TEMPLATES.flatMap((template) => DISGUISES.map((disguise) => disguise(template(HARM))));
+export const HOSTILE = TEMPLATES.flatMap((template, at) => DISGUISES.map((disguise, number) => `${disguise(template(HARM))} ${at}.${number}`));
 
 /** A tree in which each text is a name, a label, an input, a result, an error or a line of the log. */
 export function hostileTree(id) {
