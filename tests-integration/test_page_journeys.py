@@ -1,4 +1,4 @@
-"""The page in a real browser: journeys, hostile texts, sessions, a restart of the server, and exports.
+"""The page in a real browser: journeys, hostile strings, sessions, a restart of the server, and exports.
 
 The journeys are in `packages/apflow-server/web/tests/journeys`, and run by Node. Here they are started, so
 that they run with all other tests.

@@ -45,7 +45,7 @@ async def check_orders(fails: int = 0, seconds: float = 0.1) -> str:
 
 @task(id="echo")
 async def echo(text: str = "", error: str = "", log: str = "") -> str:
-    """Return a text, log one, or fail with one.
+    """Return a string, log one, or fail with one.
 
     Args:
         text: what to return.
