@@ -43,7 +43,7 @@ PLACES = {
     "packages/apflow-server/web": "the page of the server: what it is built with, and its two documents",
     "packages/apflow-server/web/scripts": "builds, measures and photographs the page",
     "packages/apflow-server/web/src": "the sources of the page, in TypeScript: its entries and its frame",
-    "packages/apflow-server/web/src/*": "`model` decides, `api` calls, `stores` keep, `components`, `views` draw",
+    "packages/apflow-server/web/src/*": "`model` decides, `api` calls, `stores` keep, the others draw",
     "packages/apflow-server/web/src/views/*": "the parts of one view of the page",
     "packages/apflow-server/web/tests/unit": "tests of what the page decides",
     "packages/apflow-server/web/tests/journeys": "tests in a browser, against a real server",
