@@ -43,7 +43,7 @@ export const journeys = {
     await page.locator("summary", { hasText: "nightly" }).waitFor();
     await page.locator("summary", { hasText: "Without a tag" }).waitFor();
     await page.getByLabel("Groups").selectOption("original");
-    await page.getByText("Copies of").waitFor();
+    await page.getByText("Copies of").first().waitFor();
   },
 
   "moves through a run by keys, opens a task and comes back": async ({ page, open, ids }) => {
