@@ -26,6 +26,9 @@ export const journeys = {
     assert.match(page.url(), /state=failed/);
     await page.getByRole("button", { name: /Failed/ }).click();
     await page.getByLabel("Tag").fill("health");
+    await page.waitForResponse((response) => response.url().endsWith("/tasks")); // the list is drawn again
+    await page.waitForResponse((response) => response.url().endsWith("/tasks"));
+    assert.equal(await page.getByLabel("Tag").inputValue(), "health");
     await page.getByLabel("Tag").press("Enter");
     await page.getByRole("link", { name: "Figures of the machine" }).waitFor();
     await page.getByText("1 run", { exact: true }).waitFor();

@@ -1,4 +1,5 @@
 /** The filter of the list of runs. It is in the address, so that a link leads to the same list. */
+import { useLayoutEffect, useRef } from "preact/hooks";
 import type { CountResult } from "../../api/_generated_operations";
 import { Icon, StatusIcon } from "../../components/Icon";
 import { countText } from "../../model/format";
@@ -18,6 +19,15 @@ const GROUPINGS: readonly [Grouping, string][] = [
   ["name", "by name"],
   ["original", "by the tree copied"],
 ];
+
+/** An input whose text counts when it is complete. A list that is drawn again meanwhile leaves the text as it is. */
+function ExactInput({ label, value, onChange }: { label: string; value: string; onChange: (value: string) => void }) {
+  const input = useRef<HTMLInputElement>(null);
+  useLayoutEffect(() => {
+    input.current!.value = value;
+  }, [value]);
+  return <input ref={input} class="short" type="text" placeholder={label} aria-label={label} onChange={(event) => onChange(event.currentTarget.value.trim())} />;
+}
 
 export function FilterBar({ filter, count, onChange }: FilterBarProps) {
   return (
@@ -47,8 +57,8 @@ export function FilterBar({ filter, count, onChange }: FilterBarProps) {
           <option value="id">ID</option>
         </select>
       </label>
-      <input class="short" type="text" placeholder="Tag" aria-label="Tag" value={filter.tag} onChange={(event) => onChange({ ...filter, tag: event.currentTarget.value.trim() })} />
-      <input class="short" type="text" placeholder="User" aria-label="User" value={filter.user} onChange={(event) => onChange({ ...filter, user: event.currentTarget.value.trim() })} />
+      <ExactInput label="Tag" value={filter.tag} onChange={(tag) => onChange({ ...filter, tag })} />
+      <ExactInput label="User" value={filter.user} onChange={(user) => onChange({ ...filter, user })} />
       <select aria-label="Created" value={filter.since} onChange={(event) => onChange({ ...filter, since: event.currentTarget.value })}>
         {SINCE_CHOICES.map(([value, text]) => <option key={value} value={value}>{text}</option>)}
       </select>
