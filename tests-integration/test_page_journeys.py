@@ -22,7 +22,13 @@ import page  # noqa: E402
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TIMEOUT = 1800  # seconds, on a busy machine
-SCREENS = ("wide, light", "wide, dark", "narrow, light", "narrow, dark")
+# Before each merge, each width and each scheme of colours once.
+SCREENS = (
+    "wide, light",
+    "narrow, dark",
+    pytest.param("wide, dark", marks=pytest.mark.long),
+    pytest.param("narrow, light", marks=pytest.mark.long),
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
