@@ -158,6 +158,7 @@ OTHERS = {
     "generate task-tree": "needs a model: test_commands_generate.py",
     "schedules create": "notes whether a worker starts what is due",
     "mcp serve": "speaks a protocol, not text: test_mcp_stdio.py",
+    "ui": "serves the page until it is ended: test_ui_command.py of the server",
     "torture": "has a database for itself: faults/test_torture.py",
     "workers": "shows the process that holds the database",
 }

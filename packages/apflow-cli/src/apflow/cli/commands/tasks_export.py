@@ -42,6 +42,7 @@ LINES = 500  # of one page
 @parameter_option("tasks.export", "since", "--since", metavar="SPAN", type=Since())
 @parameter_option("tasks.export", "created_after", "--created-after", type=UtcTime(), more="In UTC.")
 @parameter_option("tasks.export", "created_before", "--created-before", type=UtcTime(), more="In UTC.")
+@parameter_option("tasks.export", "with_logs", "--with-logs", is_flag=True)
 @with_service
 @click.pass_context
 def export(
@@ -53,6 +54,7 @@ def export(
     root_ids: tuple[str, ...],
     status: tuple[str, ...],
     tags: tuple[str, ...],
+    with_logs: bool,
     **filters: Any,
 ) -> None:
     """Write trees with their tasks, attempts and events to FILE, as JSON lines; or one run as a page.
@@ -66,7 +68,7 @@ def export(
     one file without references to others, to attach to a report. Large values and long logs are cut.
     """
     if html:
-        _check_alone(root_ids, status, tags, filters)
+        _check_alone(root_ids, status, tags, with_logs, filters)
         _write_page(ctx, file, output)
         return
     if output is not None:
@@ -77,7 +79,7 @@ def export(
     from apflow.cli.session.work import perform
     from apflow.core.model.status import TaskStatus
 
-    counts = dict.fromkeys(("task", "attempt", "event"), 0)
+    counts = dict.fromkeys(("task", "attempt", "event", *(("log",) if with_logs else ())), 0)
     with written_file(file) as out:
 
         async def work(service: TaskService) -> None:
@@ -88,6 +90,7 @@ def export(
                     root_ids=list(root_ids),
                     status=[TaskStatus(each) for each in status] or None,
                     tags=list(tags),
+                    with_logs=with_logs,
                     cursor=cursor,
                     limit=LINES,
                 )

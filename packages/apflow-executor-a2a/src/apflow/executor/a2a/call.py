@@ -98,7 +98,7 @@ class AgentCall:
         return result_of(self._answer, self._facts)
 
     async def _save(self, task_id: str) -> None:
-        """Save which task an attempt that follows an interrupted one takes up."""
+        """Save which task an attempt that follows an interrupted one resumes."""
         await self._executor.save_state({"url": self._address.shown, "task_id": task_id})
 
     def _is_continued(self) -> bool:

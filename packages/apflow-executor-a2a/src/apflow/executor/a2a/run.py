@@ -81,7 +81,7 @@ class AgentRun:
             await self._fetch()
 
     async def _resume(self) -> bool:
-        """Take up the task that the agent made of the message before; return False if it knows none."""
+        """Resume the task that the agent made of the message before; return False if it knows none."""
         if self.resumes is None:
             return False
         self.answer.task_id, self._is_noted = self.resumes, True

@@ -121,7 +121,7 @@ class McpExecutor(BaseTask):
             raise
 
     async def _keep(self, task: RemoteTask, where: str) -> None:
-        """Take up the task of the server that an interrupted attempt has begun, and save one that begins."""
+        """Resume the task of the server that an interrupted attempt has begun, and save one that begins."""
         from apflow.executor.mcp.task_handle import Handle
 
         async def save(handle: Handle) -> None:
