@@ -1,4 +1,4 @@
-/** Icons, drawn on a grid of 16. Shapes differ, so that no state is told by colour alone. */
+/** Icons, drawn on a grid of 16. Each state has a shape of its own, so that readers do not depend on its colour. */
 import type { TaskStatus } from "../api/_generated_operations";
 import { STATUS_TEXT } from "../model/status";
 

@@ -5,7 +5,7 @@ import { type TimeAxis, placeOf } from "./time_axis";
 
 export const BOX_WIDTH = 176;
 export const BOX_HEIGHT = 36;
-/** More tasks are not drawn: nobody sees anything in such a graph, and the timeline has all of them. */
+/** A run with more tasks is not drawn: the graph would be unreadable, and the timeline shows all of them. */
 export const MOST_TASKS = 2_000;
 
 export interface Edge {

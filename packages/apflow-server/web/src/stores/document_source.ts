@@ -1,6 +1,6 @@
 /** A run from the document of an export. */
 import type { LogLineResult, TaskResult } from "../api/_generated_operations";
-import { indexOf } from "../model/rows";
+import { below, indexOf } from "../model/rows";
 import type { DocumentLine, RunDocument } from "../model/run_document";
 import { nodeOf } from "../model/task_node";
 import type { RunSource } from "./run_source";
@@ -8,6 +8,7 @@ import type { RunSource } from "./run_source";
 export function documentSource(found: RunDocument): RunSource {
   const tasks = new Map(found.tasks.map((task) => [task.id, task]));
   const nodes = found.tasks.map(nodeOf);
+  const index = indexOf(nodes, found.root_id);
   return {
     rootId: found.root_id,
     isReadOnly: true,
@@ -22,7 +23,7 @@ export function documentSource(found: RunDocument): RunSource {
     why: (id) => Promise.resolve(found.why[id] ?? null),
     attempts: (ids) => Promise.resolve(new Map(ids.map((id) => [id, found.attempts[id] ?? []]))),
     logs: (id, attempt, listener) => {
-      listener.lines(linesBelow(found, tasks, id, attempt));
+      listener.lines(linesOf(found, tasks, [id, ...below(index, id)], attempt));
       listener.ended();
       return () => undefined;
     },
@@ -30,15 +31,12 @@ export function documentSource(found: RunDocument): RunSource {
   };
 }
 
-/** Return the lines of a task and of what is below it, in the order of time. */
-function linesBelow(found: RunDocument, tasks: ReadonlyMap<string, TaskResult>, id: string, attempt: number | null): LogLineResult[] {
-  const { children } = indexOf(found.tasks.map(nodeOf), found.root_id);
+/** Return the lines of tasks, in the order of time. */
+function linesOf(found: RunDocument, tasks: ReadonlyMap<string, TaskResult>, ids: readonly string[], attempt: number | null): LogLineResult[] {
   const lines: (DocumentLine & { task: TaskResult })[] = [];
-  const unseen = [id];
-  for (let each = unseen.pop(); each !== undefined; each = unseen.pop()) {
-    const task = tasks.get(each);
-    if (task) lines.push(...(found.logs[each] ?? []).map((line) => ({ ...line, task })));
-    unseen.push(...(children.get(each) ?? []));
+  for (const id of ids) {
+    const task = tasks.get(id);
+    if (task) lines.push(...(found.logs[id] ?? []).map((line) => ({ ...line, task })));
   }
   const shown = attempt === null ? lines : lines.filter((line) => line.attempt === attempt);
   return shown.sort((one, other) => (one.at < other.at ? -1 : one.at > other.at ? 1 : 0)).map(lineOf);

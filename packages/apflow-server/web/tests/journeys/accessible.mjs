@@ -10,6 +10,6 @@ export async function checkAccessible(page) {
   await page.evaluate(source);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
   const serious = violations.filter((each) => each.impact === "serious" || each.impact === "critical");
-  const told = serious.map((each) => `${each.id}: ${each.help}\n  ${each.nodes.slice(0, 3).map((node) => `${node.html.slice(0, 200)} ${node.any[0]?.message ?? ""}`).join("\n  ")}`);
-  assert.deepEqual(told, []);
+  const descriptions = serious.map((each) => `${each.id}: ${each.help}\n  ${each.nodes.slice(0, 3).map((node) => `${node.html.slice(0, 200)} ${node.any[0]?.message ?? ""}`).join("\n  ")}`);
+  assert.deepEqual(descriptions, []);
 }
