@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from apflow.core.errors import InvalidInputError
 from apflow.core.model.attempt import all_attempts, may_have_records
-from apflow.core.model.log import LogLine, LogQuery, name_of_level
+from apflow.core.model.log import LogLine, LogQuery
 from apflow.core.model.task import Json, Task, to_json
 from apflow.core.payload.json_value import dumps
+from apflow.core.service.logs import details_of
 from apflow.core.service.rendering import shown
 from apflow.core.service.trees import TreeService
 from apflow.core.store.base import TaskQuery
@@ -228,18 +229,8 @@ class ExportService(TreeService):
 
 
 def _log_line(line: LogLine) -> dict[str, Json]:
-    return {
-        "number": line.number,
-        "task_id": line.task_id,
-        "root_id": line.root_task_id,
-        "attempt": line.attempt,
-        "generation": line.generation,
-        "timestamp": to_json(line.entry.timestamp),
-        "level": name_of_level(line.entry.level),
-        "source": line.entry.source,
-        "logger": line.entry.logger,
-        "message": line.entry.message,
-    }
+    ids = {"number": line.number, "task_id": line.task_id, "root_id": line.root_task_id}
+    return ids | details_of(line)
 
 
 def _entered(root: Task) -> Place:

@@ -110,13 +110,20 @@ def _shown(lines: Sequence[LogLine], names: Names) -> list[dict[str, Json]]:
             "task_id": line.task_id,
             "key": names.get(line.task_id, _UNKNOWN)[0],
             "name": names.get(line.task_id, _UNKNOWN)[1],
-            "attempt": line.attempt,
-            "generation": line.generation,
-            "timestamp": to_json(line.entry.timestamp),
-            "level": name_of_level(line.entry.level),
-            "source": line.entry.source,
-            "logger": line.entry.logger,
-            "message": line.entry.message,
+            **details_of(line),
         }
         for line in lines
     ]
+
+
+def details_of(line: LogLine) -> dict[str, Json]:
+    """Return a line as JSON, without its number and the task that it belongs to."""
+    return {
+        "attempt": line.attempt,
+        "generation": line.generation,
+        "timestamp": to_json(line.entry.timestamp),
+        "level": name_of_level(line.entry.level),
+        "source": line.entry.source,
+        "logger": line.entry.logger,
+        "message": line.entry.message,
+    }
