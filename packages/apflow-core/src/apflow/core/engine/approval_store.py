@@ -6,7 +6,6 @@ same key: of several who decide at once, the one who creates it has decided.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
@@ -14,7 +13,7 @@ from contextlib import suppress
 from apflow.core.model.approval import DECIDED_KIND, KIND, Approval, read_approval
 from apflow.core.model.task import Task
 from apflow.core.store.base import Record, TaskStore
-from apflow.core.store.tree_records import keys_of
+from apflow.core.store.tree_records import keys_of, name_of_task
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +81,7 @@ async def remove_waiting(db: TaskStore, approval: Approval) -> None:
 
 def key_of(root_id: str, task_id: str, generation: int) -> str:
     """Return the key of the records of an approval, which begins as those of its tree do."""
-    return f"{keys_of(root_id)}{hashlib.sha256(task_id.encode()).hexdigest()[:32]}/{generation:09d}"
+    return f"{keys_of(root_id)}{name_of_task(task_id)}/{generation:09d}"
 
 
 def _key(approval: Approval) -> str:

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from apflow.core.concurrency.completion import finish
 from apflow.core.concurrency.loop_call import call_in_loop
@@ -32,7 +32,7 @@ from apflow.core.engine.approval_store import (
 from apflow.core.engine.nesting import NestingContext
 from apflow.core.engine.store_retry import Patience
 from apflow.core.engine.waiting_trees import waiting_in
-from apflow.core.errors import ConflictError, StoreOutcomeUnknownError
+from apflow.core.errors import ConflictError
 from apflow.core.events.bus import bus_of
 from apflow.core.model.approval import Approval, ApprovalRequest, Decision
 from apflow.core.model.event import EventType, TaskEvent
@@ -43,8 +43,6 @@ from apflow.core.payload.json_value import copy_json
 from apflow.core.payload.secrets import redact
 from apflow.core.planning.run_state import Cancellation
 from apflow.core.store.base import Notice, NoticeKind, TaskStore, TransitionResult
-
-T = TypeVar("T")
 
 MIN_POLL_SECONDS: Final = 1.0  # between reads of the record on a store that other processes write
 MAX_POLL_SECONDS: Final = 30.0
@@ -73,7 +71,7 @@ class TaskApproval:
         self._context, self._task, self._cancellation = context, task, cancellation
         self._without_place, self._park, self._secrets = without_place, park, secrets
         self._store = context.driver.store
-        self._patiently = Patience(f"Task {task.id}", context.patience)
+        self._surely = Patience(f"Task {task.id}", context.patience).surely
         self._waker = _Waker(task.root_id)
 
     def wake(self) -> None:
@@ -175,13 +173,6 @@ class TaskApproval:
         self._context.publish_stored(await self._surely(store))
         await self._surely(partial(note_announced, self._store, approval))
 
-    async def _surely(self, operation: Callable[[], Awaitable[T]]) -> T:
-        """Repeat an operation, which has no further effect, until its outcome is known."""
-        while True:
-            try:
-                return await self._patiently(operation)
-            except StoreOutcomeUnknownError:
-                await asyncio.sleep(MIN_POLL_SECONDS)
 
 
 class _Waker:

@@ -8,22 +8,18 @@ begins without a state, and so does a task that is executed again.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
 
 from apflow.core.engine.nesting import NestingContext
 from apflow.core.engine.store_retry import Patience
-from apflow.core.errors import ConflictError, StoreOutcomeUnknownError
+from apflow.core.errors import ConflictError
 from apflow.core.model.task import Json, Task
 from apflow.core.payload.json_value import copy_json
 from apflow.core.payload.secrets import redact
 from apflow.core.store.base import Record
-from apflow.core.store.tree_records import KIND, keys_of
-
-PAUSE_SECONDS: Final = 1.0  # before an operation whose outcome is unknown is checked
+from apflow.core.store.tree_records import KIND, keys_of, name_of_task
 
 
 class SavedState:
@@ -73,9 +69,9 @@ class SavedState:
         value = {"root_id": self._task.root_id, "task_id": self._task.id, "state": state, "by": by}
         version = 0 if self._record is None else self._record.version
         put = partial(self._store.put_record, KIND, self._key, value, version=version)
-        written: Record | None = await self._surely(put)
+        written: Record | None = await self._patiently.surely(put)
         if written is None:  # the answer of the store to the same write may have been lost
-            written = await self._surely(partial(self._store.record, KIND, self._key))
+            written = await self._patiently.surely(partial(self._store.record, KIND, self._key))
             if written is None or written.value["by"] != by:
                 raise ConflictError(f"Task {self._task.id!r} cannot save its state: another process runs it.")
         self._record = written
@@ -83,17 +79,10 @@ class SavedState:
     async def _remove(self) -> None:
         if self._record is not None:
             remove = partial(self._store.remove_record, KIND, self._key, version=self._record.version)
-            await self._surely(remove)
+            await self._patiently.surely(remove)
             self._record = None
-
-    async def _surely(self, operation: Callable[[], Awaitable[Any]]) -> Any:
-        while True:
-            try:
-                return await self._patiently(operation)
-            except StoreOutcomeUnknownError:
-                await asyncio.sleep(PAUSE_SECONDS)
 
 
 def _key_of(task: Task) -> str:
-    hashed = hashlib.sha256(task.id.encode()).hexdigest()[:32]
-    return f"{keys_of(task.root_id)}apflow-core/state/{hashed}/{task.generation}/{task.attempts}"
+    name = name_of_task(task.id)
+    return f"{keys_of(task.root_id)}apflow-core/state/{name}/{task.generation}/{task.attempts}"

@@ -10,12 +10,13 @@ from time import monotonic
 from typing import Final, TypeVar
 
 from apflow.core.concurrency.timed_wait import wait_up_to
-from apflow.core.errors import StoreUnavailableError
+from apflow.core.errors import StoreOutcomeUnknownError, StoreUnavailableError
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 2.0  # seconds between attempts
+UNKNOWN_PAUSE_SECONDS: Final = 1.0  # before work whose outcome is unknown is repeated
 # Seconds of a stall after which it is reported; the last value is repeated.
 REPORTED_AFTER: Final = (0.0, 2.0, 30.0)
 CALLER_TIMEOUT_SECONDS: Final = 30.0  # for a run whose caller waits for it
@@ -76,6 +77,18 @@ class Patience:
             return await work()
         except StoreUnavailableError as error:
             return await self._again(work, error)
+
+    async def surely(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Call `work`, which may be repeated, until the store is available and the outcome is known.
+
+        Raises:
+            StoreUnavailableError: the store was unavailable for too long.
+        """
+        while True:
+            try:
+                return await self(work)
+            except StoreOutcomeUnknownError:
+                await asyncio.sleep(UNKNOWN_PAUSE_SECONDS)
 
     async def _again(self, work: Callable[[], Awaitable[T]], error: StoreUnavailableError) -> T:
         begun, pause, reports = monotonic(), MIN_PAUSE_SECONDS, 0

@@ -17,3 +17,8 @@ def keys_of(root_id: str) -> str:
     """Return the prefix of the keys of a tree's records; an ID that is too long for a key is hashed."""
     raw = root_id.encode()
     return f"{root_id}/" if len(raw) <= MAX_ID_LENGTH else f"sha256:{hashlib.sha256(raw).hexdigest()}/"
+
+
+def name_of_task(task_id: str) -> str:
+    """Return what stands for a task in the key of a record: of fixed length, and without a slash."""
+    return hashlib.sha256(task_id.encode()).hexdigest()[:32]
