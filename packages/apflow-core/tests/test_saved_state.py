@@ -99,7 +99,6 @@ async def test_code_that_a_shutdown_ends_knows_whether_it_is_continued(effect: s
     is_saved = asyncio.Event()
 
     async def code(self: Coded) -> Any:
-        assert self.running_call is not None
         state = await self.saved_state()
         if state is not None:
             return state
@@ -108,7 +107,7 @@ async def test_code_that_a_shutdown_ends_knows_whether_it_is_continued(effect: s
         try:
             await asyncio.Event().wait()
         finally:
-            seen.append(self.running_call.is_continued)
+            seen.append(self.is_continued)
 
     Coded.code = code  # type: ignore[method-assign]
     array = [{"id": "t", "name": "coded", "policy": {"effect": effect}}]

@@ -174,7 +174,6 @@ class TaskApproval:
         await self._surely(partial(note_announced, self._store, approval))
 
 
-
 class _Waker:
     """A subscriber to the events of a tree that wakes the task whose approval was decided.
 

@@ -133,11 +133,7 @@ class ChildTrees:
 
     @property
     def is_continued(self) -> bool:
-        """Whether the code is ended so that another attempt continues its work.
-
-        That is so if its process shuts down, or has lost the tree to another one. A task of effect `once`
-        does not run again, so that its work is not continued.
-        """
+        """Whether another attempt continues the work of the code; see `ExecutableTask.is_continued`."""
         return self._releases()
 
     async def saved_state(self) -> Json:

@@ -168,6 +168,14 @@ class ExecutableTask(ABC):
         """
         return self._call().run_child_sync(tasks, key)
 
+    @property
+    def is_continued(self) -> bool:
+        """Whether the code is ended so that another attempt continues its work.
+
+        That is so if its process shuts down or has lost the tree to another one; not if the effect is `once`.
+        """
+        return self.running_call is not None and self.running_call.is_continued
+
     async def saved_state(self) -> Json:
         """Return the state that this attempt continues from; None for none.
 

@@ -85,7 +85,7 @@ class AgentCall:
                 self._inputs.get("task_id"),
                 resumes=begun["task_id"] if begun and begun["url"] == self._address.shown else None,
                 on_task=self._save,
-                is_continued=self._is_continued,
+                is_continued=lambda: self._executor.is_continued,
             )
             try:
                 await run.finish()
@@ -100,10 +100,6 @@ class AgentCall:
     async def _save(self, task_id: str) -> None:
         """Save which task an attempt that follows an interrupted one resumes."""
         await self._executor.save_state({"url": self._address.shown, "task_id": task_id})
-
-    def _is_continued(self) -> bool:
-        call = self._executor.running_call
-        return call is not None and call.is_continued
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[tuple[Client, bool]]:

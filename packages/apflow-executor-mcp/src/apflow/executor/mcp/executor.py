@@ -129,8 +129,7 @@ class McpExecutor(BaseTask):
                 {"server": where, "task": dict(handle.state), "is_modern": handle.is_modern}
             )
 
-        call = self.running_call
-        task.on_handle, task.is_continued = save, lambda: call is not None and call.is_continued
+        task.on_handle, task.is_continued = save, lambda: self.is_continued
         saved = cast("dict[str, Any] | None", await self.saved_state())
         if saved is not None and saved["server"] == where:
             task.handle, task.is_restored = Handle(saved["task"], saved["is_modern"]), True
