@@ -56,18 +56,25 @@ _GUARDS = ", ".join(GUARDS)
 _KNOWN = f"id, row_number, root_id, {HAS_REFERENCE}, {_GUARDS}"
 KNOW_ONE = f"SELECT {_KNOWN} FROM {TASKS} WHERE id = $1"
 POSITIONS = (
-    f"SELECT root_id, max(position) + 1, max(last_event) FROM {TASKS} "
+    f"SELECT root_id, max(position) + 1, max(last_event), min(row_number) FROM {TASKS} "
     "WHERE root_id IN (SELECT unnest($1::VARCHAR[])) GROUP BY root_id"
 )
 SEQUENCES = (
     f"SELECT root_id, max(last_sequence) FROM {EVENTS} "
     "WHERE root_id IN (SELECT unnest($1::VARCHAR[])) GROUP BY root_id"
 )
+STORED = (
+    f"SELECT root_id, max(last_sequence), min(stored_at) FROM {EVENTS} "
+    "WHERE root_id IN (SELECT unnest($1::VARCHAR[])) GROUP BY root_id"
+)
 LAST_NUMBER = f"SELECT coalesce(max(row_number), 0) FROM {TASKS}"
 DELETE = f"DELETE FROM {TASKS} WHERE row_number IN (SELECT unnest($1::BIGINT[]))"
 DELETE_EVENTS = f"DELETE FROM {EVENTS} WHERE root_id IN (SELECT unnest($1::VARCHAR[]))"
+# DuckDB (2.0) does not use the index of a table where a statement has more than one condition. It skips the
+# row groups that are older than the tree.
 READ_EVENTS = (
-    f"SELECT body FROM {EVENTS} WHERE root_id = $1 AND last_sequence > $2 ORDER BY first_sequence LIMIT $3"
+    f"SELECT body FROM {EVENTS} WHERE root_id = $1 AND last_sequence > $2 AND stored_at >= $3 "
+    "ORDER BY first_sequence LIMIT $4"
 )
 KEEP_NUMBERS = (
     f"UPDATE {TASKS} SET last_event = old.last FROM ("

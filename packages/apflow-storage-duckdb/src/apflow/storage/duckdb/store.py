@@ -36,6 +36,7 @@ from apflow.storage.duckdb.query_copy import SourceCopy
 from apflow.storage.duckdb.statements import READ_EVENTS, SEQUENCES, among
 from apflow.storage.duckdb.writer import Writer
 from apflow.storage.sql.columns import task_columns
+from apflow.storage.sql.ledger import EVER
 from apflow.storage.sql.migrations import LATEST
 from apflow.storage.sql.pages import read_page
 from apflow.storage.sql.queries import (
@@ -111,11 +112,13 @@ class DuckDBStore(SqlQueryStore):
         return {task.id: task for task in await self._read(lambda: self._snapshot(statement, ids))}
 
     async def tree(self, root_id: str) -> list[Task]:
-        statement = select_tree(root_id)
-
         def read() -> list[Task]:
+            first = self._writer.ledger.first_number(root_id)
+            tasks = self._snapshot(select_tree(root_id, first), [root_id])
+            if self._writer.ledger.first_number(root_id) < first:  # older rows may have joined the tree
+                tasks = self._snapshot(select_tree(root_id), [root_id])
             # The rows arrive almost in this order; ORDER BY would double the cost of planning.
-            return sorted(self._snapshot(statement, [root_id]), key=attrgetter("position", "id"))
+            return sorted(tasks, key=attrgetter("position", "id"))
 
         return await self._read(read)
 
@@ -146,6 +149,8 @@ class DuckDBStore(SqlQueryStore):
             return []
 
         def read() -> list[TaskEvent]:
+            if self._writer.ledger.sequence(root_id) == after:
+                return []
             with self._database.cursor() as cursor:
                 try:
                     bodies = self._pages(cursor, root_id, after, limit)
@@ -160,8 +165,12 @@ class DuckDBStore(SqlQueryStore):
     def _pages(
         self, cursor: duckdb.DuckDBPyConnection, root_id: str, after: int, limit: int | None
     ) -> list[str]:
-        run = partial(self._database.execute, cursor)
-        return full_texts([row[0] for row in run(READ_EVENTS, [root_id, after, limit]).fetchall()], run)
+        run, ledger = partial(self._database.execute, cursor), self._writer.ledger
+        since = ledger.stored_since(root_id)
+        rows = run(READ_EVENTS, [root_id, after, since, limit]).fetchall()
+        if ledger.stored_since(root_id) < since:  # the clock was set back meanwhile
+            rows = run(READ_EVENTS, [root_id, after, EVER, limit]).fetchall()
+        return full_texts([row[0] for row in rows], run)
 
     async def backup(self, path: Path) -> None:
         await self._read(partial(back_up, self._database, path))

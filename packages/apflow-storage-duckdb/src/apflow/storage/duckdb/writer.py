@@ -290,6 +290,7 @@ class Writer:
             self._learn(self.ledger.needs(changes))
             outcomes, writes = self.ledger.decide(changes)
             if writes:
+                self.ledger.note_stored_at(writes, naive(now))
                 self._write(writes, now)
         except BaseException as error:
             if not (isinstance(error, duckdb.Error) and is_invalidated(error)):
@@ -332,13 +333,14 @@ class Writer:
 
     def _learn_trees(self, root_ids: set[str]) -> None:
         """Read the counters of trees. A tree whose root is being added starts at zero."""
-        trees = {root_id: Tree() for root_id in root_ids}
+        trees = {root_id: Tree.empty() for root_id in root_ids}
         stored = [root_id for root_id in root_ids if not self.ledger.is_known_missing(root_id)]
         if stored:
-            for root_id, position, last in self._run(statements.POSITIONS, [stored]).fetchall():
-                trees[root_id] = Tree(position, last)
-            for root_id, last in self._run(statements.SEQUENCES, [stored]).fetchall():
+            for root_id, position, last, number in self._run(statements.POSITIONS, [stored]).fetchall():
+                trees[root_id] = Tree(position, last, number, None)
+            for root_id, last, since in self._run(statements.STORED, [stored]).fetchall():
                 trees[root_id].sequence = max(trees[root_id].sequence, last)
+                trees[root_id].stored_since = since
         for root_id, tree in trees.items():
             self.ledger.learn_tree(root_id, tree)
 

@@ -44,6 +44,7 @@ _IS_GUARD = frozenset(GUARDS)
 _PLACE = {name: at for at, name in enumerate(GUARDS)}
 
 
+EVER = datetime(1, 1, 1)  # noqa: DTZ001  before every time; times are stored without a zone
 Guards = tuple[Json, ...]  # one value for each of GUARDS; rows that are alike share one
 
 
@@ -80,6 +81,17 @@ class Tree:
 
     position: int = 0  # the next task's
     sequence: int = 0  # the last event's
+    first_number: int | None = 0  # a number that no row is below; None: it has no row
+    stored_since: datetime | None = EVER  # a time that no event was stored before; None: it has no event
+
+    @classmethod
+    def empty(cls) -> Tree:
+        """Return the counters of a tree that has neither rows nor events."""
+        return cls(first_number=None, stored_since=None)
+
+    def include(self, number: int) -> None:
+        """Record that a row belongs to the tree."""
+        self.first_number = number if self.first_number is None else min(self.first_number, number)
 
 
 class Added(NamedTuple):
@@ -129,7 +141,7 @@ class Ledger:
     """The known rows and counters, and the deciding of batches on them.
 
     A batch goes through `needs`, the `learn_*` of what is missing, `decide`, and then `keep` or `forget`.
-    Only the writer's thread may call these; `sequence` is for everyone.
+    Only the writer's thread may call these; `sequence`, `first_number` and `stored_since` are for everyone.
     """
 
     def __init__(self, next_number: int, max_rows: int = 250_000) -> None:
@@ -243,6 +255,28 @@ class Ledger:
         """
         return None if root_id in self._in_writing else self._sequences.get(root_id)
 
+    def first_number(self, root_id: str) -> int:
+        """Return a number that no row of a tree is below; 0 for an unknown tree.
+
+        If it becomes lower while rows are read, rows may have joined the tree from another one.
+        """
+        tree = self._trees.get(root_id)
+        return 0 if tree is None else tree.first_number or 0
+
+    def stored_since(self, root_id: str) -> datetime:
+        """Return a time, without a zone, that no event of a tree was stored before; `EVER` if it is unknown.
+
+        If it becomes earlier while events are read, the clock was set back.
+        """
+        tree = self._trees.get(root_id)
+        return EVER if tree is None or tree.stored_since is None else tree.stored_since
+
+    def note_stored_at(self, writes: Writes, now: datetime) -> None:
+        """Record when the events of a batch are stored, a time without a zone. Called before they are."""
+        for root_id in writes.events:
+            tree = self._trees[root_id]
+            tree.stored_since = now if tree.stored_since is None else min(tree.stored_since, now)
+
     def row(self, task_id: str) -> Row | None:
         """Return a known row as the batch leaves it, None where there is none."""
         return self._rows[task_id]
@@ -299,6 +333,7 @@ class Ledger:
             position = task.position if task.position >= 0 else tree.position
             tree.position = max(tree.position, position + 1)
             tree.sequence += 1
+            tree.include(self._next_number)
             guards: Guards = _guards_of(task)
             self._rows[task.id] = Row(self._next_number, task.root_id, alike.setdefault(guards, guards))
             added = writes.added[task.id] = Added(task, self._next_number, position, tree.sequence)
@@ -331,6 +366,7 @@ class Ledger:
         row.root_id = move.sets["root_id"]
         tree = self._trees[row.root_id]
         position, tree.position = tree.position, tree.position + 1
+        tree.include(row.number)
         return {**move.sets, "position": position, "last_event": 0}
 
     def _end_tree(self, root_id: str, writes: Writes) -> None:

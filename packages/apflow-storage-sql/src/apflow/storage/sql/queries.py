@@ -72,11 +72,20 @@ def select_by_id(ids: Sequence[str], among: Among = among_unnested) -> Statement
     return Statement(f"SELECT {task_rows().selected} FROM {TASKS} WHERE {where}", [parameter])
 
 
-def select_tree(root_id: str) -> Statement:
-    """Return the statement that reads all tasks of a tree, in any order."""
+def select_tree(root_id: str, first_number: int = 0) -> Statement:
+    """Return the statement that reads all tasks of a tree, in any order.
+
+    Args:
+        first_number: a number that no row of the tree is below. A store without an index of trees reads only
+            the rows from there.
+    """
     known = possible([root_id])
     where = "root_id = $1" if known else "FALSE"
-    return Statement(f"SELECT {task_rows().selected} FROM {TASKS} WHERE {where}", [*known])
+    parameters: list[Json] = [*known]
+    if known and first_number:
+        where += " AND row_number >= $2"
+        parameters.append(first_number)
+    return Statement(f"SELECT {task_rows().selected} FROM {TASKS} WHERE {where}", parameters)
 
 
 def count_tasks(query: TaskQuery, among: Among = among_unnested) -> Statement:
