@@ -23,9 +23,10 @@ from apflow.core.store.memory import MemoryStore
 Array = list[dict[str, Any]]
 
 PRIORITIES = st.one_of(st.none(), st.integers(-5, 9))
+KEYS = st.text(max_size=5).filter(lambda key: not key.startswith("$"))  # "$run" and others have a meaning
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
     max_leaves=5,
 )
 POLICIES = st.sampled_from([
@@ -50,7 +51,7 @@ def good_arrays(
         entry: dict[str, Any] = (
             {"name": f"name {at}", "id": references[at]} if has_ids else {"name": references[at]}
         )
-        entry["inputs"] = draw(st.dictionaries(st.text(max_size=4), VALUES, max_size=2))
+        entry["inputs"] = draw(st.dictionaries(KEYS, VALUES, max_size=2))
         if at:
             entry["parent_id"] = references[draw(st.integers(0, at - 1))]
             needed = draw(st.lists(st.integers(0, at - 1), unique=True, max_size=3))

@@ -31,7 +31,7 @@ from apflow.server.app import create_app
 from apflow.server.process.lifecycle import configuration
 
 SECRET = "a secret of tests that is long enough for every algorithm with a secret, HS512 included"
-START = 60.0  # seconds that a server may take to start on a busy machine
+START = 60.0  # seconds that a server may take to start, or to end, on a busy machine
 
 
 @dataclass
@@ -84,7 +84,7 @@ def serving(
         yield Served(f"http://127.0.0.1:{port_of(bound)}", app, app.state.db, server)
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(START)
         bound.close()
         assert not thread.is_alive(), "the server did not end"
 

@@ -52,7 +52,7 @@ async def connected(served: Served) -> AsyncGenerator[Connection]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    await asyncio.to_thread(wait_for, condition, 10)
+    await asyncio.to_thread(wait_for, condition)
 
 
 def request(method: str, **params: Any) -> bytes:

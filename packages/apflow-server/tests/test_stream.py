@@ -34,7 +34,7 @@ async def begin(served: Served, tasks: list[Event], user_id: str | None = None) 
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    await asyncio.to_thread(wait_for, condition, 10)
+    await asyncio.to_thread(wait_for, condition)
 
 
 async def everybody_is_told(served: Served, subscribers: int, size: int) -> None:
