@@ -46,7 +46,7 @@ PROGRAMS = {
         def hold():
             with contextlib.ExitStack() as stack:
                 for lock in locks:
-                    stack.enter_context(lock)
+                    stack.enter_context(lock.lock)
                 holding.set()
                 time.sleep(60)
 

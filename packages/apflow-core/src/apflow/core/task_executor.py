@@ -46,7 +46,7 @@ class TaskExecutor:
     _tracked: dict[str, None]  # what its users say runs, in order
 
     def __new__(cls) -> TaskExecutor:
-        with cls._lock:
+        with cls._lock.lock:
             if cls._only is None:
                 cls._only = super().__new__(cls)
                 cls._only._running = []  # noqa: SLF001 - its own

@@ -97,7 +97,7 @@ def isolation_semaphore() -> FairSemaphore:
 
 
 def _named(name: str, limit: int) -> FairSemaphore:
-    with _lock:
+    with _lock.lock:
         slots = _process.setdefault(name, FairSemaphore(limit))
         slots.limit = limit
         return slots
@@ -109,7 +109,7 @@ _of_hosts: WeakValueDictionary[str, FairSemaphore] = WeakValueDictionary()
 @asynccontextmanager
 async def host_semaphore(executor_id: str, host: str, limit: int) -> AsyncGenerator[None]:
     """Hold a place among the `limit` calls of an executor that may be at one host at once; wait for it."""
-    with _lock:
+    with _lock.lock:
         slots = _of_hosts.setdefault(f"{executor_id} {host}", FairSemaphore(limit))
     slots.limit = limit
     loop, is_free = asyncio.get_running_loop(), asyncio.Event()

@@ -69,7 +69,7 @@ class LoopRegistry(Generic[K, T]):
     def of(self, key: K) -> T:
         """Return the object of a key for the running event loop."""
         loop = asyncio.get_running_loop()
-        with self._lock:
+        with self._lock.lock:
             made = self._made.setdefault(key, WeakKeyDictionary())
             if loop not in made:
                 made[loop] = self._make(key)

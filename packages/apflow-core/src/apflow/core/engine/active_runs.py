@@ -27,7 +27,7 @@ def owner_id() -> str:
     The name is generated again at each start and after a fork, so that it never identifies another process.
     """
     global _owner  # one per process
-    with _lock:
+    with _lock.lock:
         if _owner is None or _owner[0] != os.getpid():
             _owner = (os.getpid(), f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}")
         return _owner[1]
@@ -39,7 +39,7 @@ def claim(store: TaskStore, root_id: str) -> None:
     Raises:
         AlreadyRunningError: this process already runs the tree.
     """
-    with _lock:
+    with _lock.lock:
         trees = _running.setdefault(store, {})
         if root_id in trees:
             raise AlreadyRunningError(root_id)
@@ -48,7 +48,7 @@ def claim(store: TaskStore, root_id: str) -> None:
 
 def enter(store: TaskStore, run: TreeRun) -> None:
     """Register the run of a claimed tree."""
-    with _lock:
+    with _lock.lock:
         known = _running[store]
         if known[run.root_id].done():  # a second run under the same claim
             known[run.root_id] = Future()
@@ -57,7 +57,7 @@ def enter(store: TaskStore, run: TreeRun) -> None:
 
 def leave(store: TaskStore, root_id: str) -> None:
     """Record that this process no longer runs a tree."""
-    with _lock:
+    with _lock.lock:
         begun = _running.get(store, {}).pop(root_id, None)
         if begun is not None and not begun.done():
             begun.set_result(None)
@@ -65,7 +65,7 @@ def leave(store: TaskStore, root_id: str) -> None:
 
 def all_running(store: TaskStore) -> list[TreeRun]:
     """Return the runs of this process that have started."""
-    with _lock:
+    with _lock.lock:
         begun = list(_running.get(store, {}).values())
     runs = [each.result() for each in begun if each.done()]
     return [run for run in runs if run is not None]
@@ -101,7 +101,7 @@ def is_running(store: TaskStore, root_id: str) -> bool:
 
 def running_ids(store: TaskStore) -> list[str]:
     """Return the ids of the trees that this process runs, or is about to run."""
-    with _lock:
+    with _lock.lock:
         return list(_running.get(store, {}))
 
 

@@ -101,7 +101,7 @@ class LoopWatch:
         """Watch the running loop, on which a run begins."""
         loop = asyncio.get_running_loop()
         run.hold = Hold(is_held=lambda: self._is_held(seconds))
-        with self._lock:
+        with self._lock.lock:
             watched = self._loops.get(loop)
             if watched is None:
                 watched = self._loops[loop] = _WatchedLoop(loop, seconds)
@@ -120,7 +120,7 @@ class LoopWatch:
             return
         if self._is_held(watched.seconds):
             self._beat()  # the run ended before the thread ran again: report it now
-        with self._lock:
+        with self._lock.lock:
             watched.runs.pop(run, None)
             if not watched.runs:
                 self._loops.pop(loop, None)
@@ -128,7 +128,7 @@ class LoopWatch:
     def _work(self) -> None:
         idle_since = monotonic()
         while True:
-            with self._lock:
+            with self._lock.lock:
                 watched = list(self._loops.values())
                 if watched:
                     idle_since = monotonic()
@@ -146,7 +146,7 @@ class LoopWatch:
     def _beat(self) -> None:
         """Record that the thread runs, and report if it did not for longer than the limit."""
         holders = None
-        with self._lock:
+        with self._lock.lock:
             now = monotonic()
             seconds = now - self._beat_at
             loops = list(self._loops.values())

@@ -17,13 +17,13 @@ _waiting: WeakKeyDictionary[TaskStore, Counter[str]] = WeakKeyDictionary()
 @contextmanager
 def waiting_in(store: TaskStore, root_id: str) -> Generator[None]:
     """Count a task of a tree as one that waits, as long as the context lasts."""
-    with _lock:
+    with _lock.lock:
         tasks = _waiting.setdefault(store, Counter())
         tasks[root_id] += 1
     try:
         yield
     finally:
-        with _lock:
+        with _lock.lock:
             tasks[root_id] -= 1
             if not tasks[root_id]:
                 del tasks[root_id]
@@ -31,5 +31,5 @@ def waiting_in(store: TaskStore, root_id: str) -> Generator[None]:
 
 def waiting_trees(store: TaskStore) -> Set[str]:
     """Return the root IDs of the trees in which a task waits."""
-    with _lock:
+    with _lock.lock:
         return set(_waiting.get(store, ()))

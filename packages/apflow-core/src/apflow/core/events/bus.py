@@ -163,7 +163,7 @@ _buses: WeakKeyDictionary[TaskStore, EventBus] = WeakKeyDictionary()
 
 def bus_of(store: TaskStore) -> EventBus:
     """Return the bus of a store, which all callers in this process share."""
-    with _lock:
+    with _lock.lock:
         bus = _buses.get(store)
         if bus is None:
             bus = _buses[store] = EventBus()

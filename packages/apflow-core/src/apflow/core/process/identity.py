@@ -15,7 +15,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from weakref import WeakSet
 
 from apflow.core.errors import StoreForkedError
@@ -91,32 +90,16 @@ class ForkGuard:
 
 
 class ForkLock:
-    """A lock that is free in a forked process, whatever thread held it at the moment of the fork.
+    """Holds a lock that is free in a forked process, whatever thread held it at the moment of the fork.
 
-    Args:
-        guard: checked before each use, where what the lock protects belongs to one process.
+    `with each.lock:` takes it.
     """
 
-    __slots__ = ("__weakref__", "_guard", "_lock")
+    __slots__ = ("__weakref__", "lock")
 
-    def __init__(self, guard: ForkGuard | None = None) -> None:
-        self._lock = threading.Lock()
-        self._guard = guard
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
         _locks.add(self)
-
-    def __enter__(self) -> None:
-        if self._guard is not None:
-            self._guard.check()
-        self._lock.acquire()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._lock.release()
-
-    def renew(self) -> None:
-        """Forget who holds it."""
-        self._lock = threading.Lock()
 
 
 _locks: WeakSet[ForkLock] = WeakSet()
@@ -142,8 +125,8 @@ def after_fork_in_child(call: Callable[[], object]) -> None:
 
 
 def _renew_locks() -> None:
-    for lock in list(_locks):
-        lock.renew()
+    for each in list(_locks):
+        each.lock = threading.Lock()
 
 
 after_fork_in_child(_renew_locks)

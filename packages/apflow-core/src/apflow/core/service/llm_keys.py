@@ -31,7 +31,7 @@ def set_llm_key(user_id: str | None, provider: str, api_key: str) -> None:
             f"and a provider at most {MAX_PROVIDER_LENGTH}."
         )
     place = user_id, provider.strip().lower()
-    with _lock:
+    with _lock.lock:
         if place not in _keys and sum(whose == user_id for whose, _ in _keys) >= MAX_PER_USER:
             raise InvalidInputError(
                 f"You have stored {MAX_PER_USER} keys, which is the limit. Delete some of them."
@@ -50,11 +50,11 @@ def llm_key(user_id: str | None, provider: str) -> str | None:
 
 def providers_of(user_id: str | None) -> list[str]:
     """Return the providers for which a user has stored a key, sorted."""
-    with _lock:
+    with _lock.lock:
         return sorted(provider for whose, provider in _keys if whose == user_id)
 
 
 def delete_llm_key(user_id: str | None, provider: str) -> bool:
     """Delete the key of a user for a provider; return whether there was one."""
-    with _lock:
+    with _lock.lock:
         return _keys.pop((user_id, provider.strip().lower()), None) is not None

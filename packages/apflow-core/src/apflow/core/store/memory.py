@@ -5,6 +5,7 @@ It copies on the way in and on the way out, so that callers never share an objec
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -52,7 +53,7 @@ class MemoryStore(TaskStore):
         self.url = url
         self.is_closed = False
         self._guard = ForkGuard(url)
-        self._lock = ForkLock(self._guard)  # held by every operation; none waits while it holds it
+        self._lock = ForkLock()  # held by every operation; none waits while it holds it
         self._tasks: dict[str, Task] = {}
         self._trees: dict[str, dict[str, None]] = {}  # root id -> ids of its tasks, as added
         self._positions: dict[str, int] = {}  # root id -> the next position
@@ -67,8 +68,7 @@ class MemoryStore(TaskStore):
         self._records: dict[tuple[str, str], tuple[str, int]] = {}  # kind, key -> JSON text, version
 
     async def write(self, change: Change) -> TransitionResult:
-        with self._lock:
-            self._check_open()
+        with self._opened():
             check_names(change)
             added = {task.id: task for task in change.add}
             taken = [task_id for task_id in added if task_id in self._tasks] + repeated(change.add)
@@ -87,24 +87,21 @@ class MemoryStore(TaskStore):
             return moved
 
     async def get(self, ids: Sequence[str]) -> dict[str, Task]:
-        with self._lock:
-            self._check_open()
+        with self._opened():
             return {
                 task.id: task
                 for task in self._copies_out([self._tasks[each] for each in ids if each in self._tasks])
             }
 
     async def tree(self, root_id: str) -> list[Task]:
-        with self._lock:
-            self._check_open()
+        with self._opened():
             tasks = [self._tasks[task_id] for task_id in self._trees.get(root_id, ())]
             tasks.sort(key=_among_ties)
             return self._copies_out(tasks)
 
     async def find(self, query: TaskQuery) -> list[Task]:
         order, is_reversed = _order(query.order), query.order.startswith("-")
-        with self._lock:
-            self._check_open()
+        with self._opened():
             found = [task for task in self._candidates(query) if _matches(task, query)]
             if query.after is not None:
                 found = [task for task in found if _follows(task, query.after, order, is_reversed)]
@@ -115,35 +112,30 @@ class MemoryStore(TaskStore):
 
     async def count(self, query: TaskQuery) -> dict[TaskStatus, int]:
         counts: dict[TaskStatus, int] = {}
-        with self._lock:
-            self._check_open()
+        with self._opened():
             for task in self._candidates(query):
                 if _matches(task, query):
                     counts[task.status] = counts.get(task.status, 0) + 1
         return counts
 
     async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:
-        with self._lock:
-            self._check_open()
+        with self._opened():
             found = [event for event in self._events.get(root_id, ()) if event.sequence > after]
             return [_copy_event(event) for event in found[:limit]]
 
     async def attempts(self, task_id: str) -> list[TaskAttempt]:
-        with self._lock:
-            self._check_open()
+        with self._opened():
             return sorted(self._attempts.get(task_id, ()), key=lambda attempt: attempt.number)
 
     async def add_logs(self, chunks: Sequence[LogChunk]) -> None:
-        with self._lock:
-            self._check_open()
+        with self._opened():
             for chunk in chunks:
                 self._chunks += 1
                 kept = replace(chunk, entries=tuple(chunk.entries))
                 self._logs.setdefault(chunk.root_task_id, []).append((self._chunks, kept))
 
     async def logs(self, query: LogQuery) -> list[LogLine]:
-        with self._lock:
-            self._check_open()
+        with self._opened():
             chunks = list(self._logs.get(query.root_task_id, ()))
         wanted = None if query.task_ids is None else set(query.task_ids)
         found = (
@@ -155,8 +147,7 @@ class MemoryStore(TaskStore):
         return list(islice(found, query.limit))
 
     async def add_usage(self, entries: Sequence[UsageEntry]) -> None:
-        with self._lock:
-            self._check_open()
+        with self._opened():
             for entry in entries:
                 if self._counted.has(entry.call_id):
                     continue
@@ -167,8 +158,7 @@ class MemoryStore(TaskStore):
                 self._usage[place] = entry, self.now()
 
     async def usage(self, query: UsageQuery) -> list[UsageSum]:
-        with self._lock:
-            self._check_open()
+        with self._opened():
             found = [entry for entry, at in self._usage.values() if _is_used(entry, at, query)]
         return sum_up(found, query.group_by)
 
@@ -177,8 +167,7 @@ class MemoryStore(TaskStore):
     ) -> Record | None:
         check_record(kind, key, version)
         plain, text = record_text(value)
-        with self._lock:
-            self._check_open()
+        with self._opened():
             _, found = self._records.get((kind, key), ("", 0))
             if version is not None and version != found:
                 return None
@@ -187,8 +176,7 @@ class MemoryStore(TaskStore):
 
     async def records(self, kind: str, *, prefix: str = "", limit: int | None = None) -> list[Record]:
         check_records(kind, prefix, limit)
-        with self._lock:
-            self._check_open()
+        with self._opened():
             found = [
                 (key, *stored)
                 for (each_kind, key), stored in self._records.items()
@@ -199,8 +187,7 @@ class MemoryStore(TaskStore):
 
     async def remove_record(self, kind: str, key: str, *, version: int | None = None) -> bool:
         check_record(kind, key, version)
-        with self._lock:
-            self._check_open()
+        with self._opened():
             _, found = self._records.get((kind, key), ("", 0))
             if not found or (version is not None and version != found):
                 return False
@@ -218,9 +205,12 @@ class MemoryStore(TaskStore):
         """Return the time of a change. A store that repeats its changes returns the time that they had."""
         return utc_now()
 
-    def _check_open(self) -> None:
+    def _opened(self) -> threading.Lock:
+        """Return the lock for one operation."""
+        self._guard.check()
         if self.is_closed:
             raise StoreError(f"The store {self.url} is closed.")
+        return self._lock.lock
 
     def _lost(
         self, moves: Sequence[Transition], added: Mapping[str, Task], custom: Mapping[str, Json]

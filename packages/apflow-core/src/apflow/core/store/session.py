@@ -73,7 +73,7 @@ def create_session(
     if settings.task_model_class and chosen_task_model_class() is None:
         set_task_model_class(_load_class(settings.task_model_class))
     store = _make(next(iter(given), None) or settings.database_url or _default_url(), settings)
-    with _lock:
+    with _lock.lock:
         known = _stores.get(store.url)
         if known is not None and not known.is_closed:
             return known
@@ -180,7 +180,7 @@ after_fork_in_child(_start_without_stores)
 @atexit.register
 def close_stores() -> None:
     """Close every store that is open, as the end of the process does."""
-    with _lock:
+    with _lock.lock:
         stores = [store for store in _stores.values() if not store.is_closed]
         _stores.clear()
     if stores:

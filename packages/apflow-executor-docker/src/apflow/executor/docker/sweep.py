@@ -30,19 +30,19 @@ _swept: set[tuple[str, int]] = set()  # engines, each with the process that has 
 @contextmanager
 def active(run: str) -> Generator[None]:
     """Keep a run's container from being swept."""
-    with _lock:
+    with _lock.lock:
         _active.add(run)
     try:
         yield
     finally:
-        with _lock:
+        with _lock.lock:
             _active.discard(run)
 
 
 def sweep_once(client: Client) -> None:
     """Sweep, unless this process has done so at this engine, and nothing has been left since."""
     key = client.address.url, os.getpid()
-    with _lock:
+    with _lock.lock:
         if key in _swept:
             return
         _swept.add(key)
@@ -62,7 +62,7 @@ def sweep(client: Client) -> int:
     here, removed = this_process(), 0
     with asking(client.address, "list containers"):
         found = client.containers(f"{HOST}={here.host}")
-    with _lock:
+    with _lock.lock:
         going_on = frozenset(_active)
     for each in found:
         if is_left(each.get("Labels") or {}, each.get("State", ""), here, going_on):
@@ -109,5 +109,5 @@ def _remove(client: Client, container: str, appears_until: float = 0.0) -> None:
 
 def sweep_again(address: Address) -> None:
     """Make the next use of an engine begin with a sweep: something of this process may be left there."""
-    with _lock:
+    with _lock.lock:
         _swept.discard((address.url, os.getpid()))

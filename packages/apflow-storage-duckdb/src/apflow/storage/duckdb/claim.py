@@ -51,7 +51,7 @@ class FileClaim:
             StoreLockedError: another process, or another store of this one, has the file open.
             StoreError: the path is not a regular file, or the lock file cannot be created or locked.
         """
-        with _open_lock:
+        with _open_lock.lock:
             identity = _identity_of(self.path)
             if self.path in _open_paths or identity in _open_files:
                 raise StoreLockedError(self.path, os.getpid())
@@ -75,7 +75,7 @@ class FileClaim:
                 self._file.lock()
         if self._file is not None:
             self._file.remember()
-        with _open_lock:
+        with _open_lock.lock:
             self._identity = None if self._file is None else self._file.identity
             if self._identity is not None:
                 _open_files.add(self._identity)
@@ -93,7 +93,7 @@ class FileClaim:
 
         In a forked process, this closes copies of the descriptors, and the parent keeps the locks.
         """
-        with _open_lock:
+        with _open_lock.lock:
             if self._descriptor is not None:
                 _open_paths.discard(self.path)
             if self._identity is not None:

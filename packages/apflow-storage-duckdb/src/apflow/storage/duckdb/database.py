@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -134,9 +135,9 @@ class Database:
             cursor.execute(f"USE {NAME}")
         return cursor
 
-    def _open_lock(self) -> ForkLock:
+    def _open_lock(self) -> threading.Lock:
         self._guard.check()
-        return self._lock
+        return self._lock.lock
 
     def _opened_connection(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
@@ -160,7 +161,7 @@ class Database:
         database.
         """
         self._parsed.clear()
-        with self._lock:
+        with self._lock.lock:
             if self._connection is None:
                 return
             self._wait_for_cursors(CLOSE_SECONDS)
@@ -187,7 +188,7 @@ class Database:
         assert self._claim is not None
         path = self._claim.path
         self._parsed.clear()
-        with self._lock:
+        with self._lock.lock:
             self._wait_for_cursors(CLOSE_SECONDS)
             if self._cursors:
                 raise StoreError(
@@ -317,7 +318,7 @@ class Database:
         """Block new reads, wait briefly for the running ones to end, and write a checkpoint."""
         if time.monotonic() < self._next_checkpoint:
             return
-        with self._lock:
+        with self._lock.lock:
             self._wait_for_cursors(READS_SECONDS)
             if not self._cursors and self._lasting is not None:
                 try:
