@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from apflow.core.concurrency.containment import call_contained
@@ -20,6 +20,7 @@ from apflow.core.engine.run_limits import RunLimits
 from apflow.core.model.limit import Limit
 from apflow.core.model.status import TERMINAL
 from apflow.core.model.task import Task
+from apflow.core.planning.plan import Plan
 
 LOOKUP: Final = ":lookup"  # the key of held tasks whose results may be cached
 ISOLATED: Final = ":isolated"  # the key of held tasks that must be isolated; no executor has this id
@@ -66,16 +67,16 @@ class CallLimiter:
         self._slots = slots
         self._limit = slots.limit if limit is None else limit
         self._when_free = when_free
+        self._is_requested = is_requested
         self._taken = 0  # places that this run holds, for present and admitted calls
-        # (executor, its limit) -> places of that executor
-        self._own_taken: Counter[tuple[str, int]] = Counter()
+        self._is_waiting = False  # for places of the process
+        self._executors: dict[str, FairSemaphore | None] = {}  # by id; None: without a limit
+        self._own: dict[str, FairSemaphore] = {}  # task id -> of which executor it holds a place
         # What they need (see `_key_of`) -> ready tasks that wait for one of its places.
         self.held: dict[str, deque[Task]] = {}
         self._waits: dict[str, Lacking] = {}  # the same keys -> where the run waits for the first of them
         self._found = 0  # free places that the last turn found
-        self._limits = RunLimits(
-            context.nesting, self._held_for_places, self._capacity, is_requested, when_free
-        )
+        self._limits: RunLimits | None = None  # from the first task on that has a limit
         self._cache = CacheLookups(context, when_free)
         self._without_place: set[str] = set()  # tasks whose attempts have no place: their results are cached
         self._isolated: dict[str, asyncio.TimerHandle] = {}  # task id -> the end of its isolation
@@ -83,13 +84,36 @@ class CallLimiter:
         self._lent: dict[str, object] = {}
         self._returning: dict[Wake, None] = {}  # such calls that wait for a place of this run
 
-    def take_places(self) -> int:
-        """Take the free places for the calls of one turn and return their number."""
-        wanted = self._wanted()
-        places = self._slots.take(wanted, self._when_free) if wanted > 0 else 0
-        self._taken += places
-        self._found = places
-        return places
+    def admit(self, plan: Plan, tasks: Mapping[str, Task]) -> list[Task]:
+        """Return ready tasks that may start: they have their places, or their results are cached.
+
+        While others have to wait, `when_free` is called when there may be a place for them.
+
+        Args:
+            plan: gives the tasks that are ready now. Those that lack a place are held.
+            tasks: the tasks of the run, by id.
+        """
+        ready = plan.count_ready()
+        if not ready and not self.held:
+            self.want_no_place()
+            return []
+        hits = self._take_hits()
+        places = self._take_places(ready + sum(map(len, self.held.values())))
+        starting = self._take_held(places)
+        while len(starting) < places and (ids := plan.take_ready(places - len(starting))):
+            open_tasks = [tasks[each] for each in ids if tasks[each].status not in TERMINAL]
+            starting += [task for task in open_tasks if self._may_start(task)]
+        self.return_places(places - len(starting))
+        if len(starting) == places and (self.held or plan.count_ready()):
+            self._wait_for_place()
+        return hits + starting
+
+    def _take_places(self, wanted: int) -> int:
+        """Take up to so many places of the process and return their number."""
+        wanted = min(wanted, self._wanted())
+        self._found = self._slots.take(wanted, self._when_free) if wanted > 0 else 0
+        self._taken += self._found
+        return self._found
 
     def return_places(self, count: int) -> None:
         """Return places that were not needed."""
@@ -99,11 +123,17 @@ class CallLimiter:
             for wake in list(self._returning)[: max(0, self._limit - self._taken)]:
                 wake()
 
-    def wait_for_place(self) -> None:
+    def _wait_for_place(self) -> None:
         """Request a call of `when_free` when another run frees a place; own calls report their end anyway."""
         if self._wanted() > 0:
+            self._is_waiting = True
             self._slots.wait(self._when_free)
         else:
+            self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        if self._is_waiting:
+            self._is_waiting = False
             self._slots.leave(self._when_free)
 
     def _wanted(self) -> int:
@@ -112,8 +142,9 @@ class CallLimiter:
 
     def want_no_place(self) -> None:
         """Withdraw the request for a place, so that other runs get it."""
-        self._slots.leave(self._when_free)
-        self._limits.stop()
+        self._stop_waiting()
+        if self._limits is not None:
+            self._limits.stop()
 
     def _capacity(self) -> int:
         """Return how many tasks could start now if their limits allow it."""
@@ -122,18 +153,26 @@ class CallLimiter:
     def _held_for_places(self) -> list[deque[Task]]:
         return [tasks for key, tasks in self.held.items() if key != LOOKUP]
 
-    def admit(self, task: Task) -> bool:
+    def _may_start(self, task: Task) -> bool:
         """Take the places that a task needs; if there are none, hold the task and return False.
 
         A task whose result may be cached is held until that is known.
         """
-        if self._cache.wants(task):
+        if "cache" in task.policy and self._cache.wants(task):
             self._cache.begin(task)
             self.held.setdefault(LOOKUP, deque()).append(task)
             return False
-        return self._admit(task)
+        key = _key_of(task)
+        if key in self.held:
+            self.held[key].append(task)
+            return False
+        lacking = self._take_own(task)
+        if lacking is not None:
+            self.held[key] = deque([task])
+            self._wait_own(key, lacking)
+        return lacking is None
 
-    def take_hits(self) -> list[Task]:
+    def _take_hits(self) -> list[Task]:
         """Return held tasks whose results are cached: they need no place. Those without wait for places."""
         hits: list[Task] = []
         waiting = self.held.pop(LOOKUP, deque[Task]())
@@ -155,18 +194,7 @@ class CallLimiter:
             self.held[LOOKUP] = waiting
         return hits
 
-    def _admit(self, task: Task) -> bool:
-        key = _key_of(task)
-        if key in self.held:
-            self.held[key].append(task)
-            return False
-        lacking = self._take_own(task)
-        if lacking is not None:
-            self.held[key] = deque([task])
-            self._wait_own(key, lacking)
-        return lacking is None
-
-    def take_held(self, count: int) -> list[Task]:
+    def _take_held(self, count: int) -> list[Task]:
         """Return up to `count` tasks that were held and now have the places that they need."""
         taken: list[Task] = []
         for key, tasks in sorted(self.held.items(), key=lambda item: item[0] != ISOLATED):
@@ -185,38 +213,47 @@ class CallLimiter:
                 self._leave_own(key)  # its tasks have their places, or they wait for one of the process
             if not tasks:
                 del self.held[key]
-        self._limits.return_tickets()
+        if self._limits is not None:
+            self._limits.return_tickets()
         return taken
 
     def _take_own(self, task: Task) -> Lacking | None:
         """Take the places that the task needs besides one of the process; return what is full."""
-        is_suspect = task.interruptions > 0
-        if is_suspect and not isolation_semaphore().take(1, self._when_free):
+        if task.interruptions == 0:
+            return self._take_limited(task)
+        if not isolation_semaphore().take(1, self._when_free):
             return isolation_semaphore()
         lacking = self._take_limited(task)
         if lacking is not None:
-            if is_suspect:
-                isolation_semaphore().give_back()
+            isolation_semaphore().give_back()
             return lacking
-        if is_suspect:
-            seconds = _isolation_seconds(task, self._context.settings.isolation_seconds)
-            self._isolated[task.id] = self._context.loop.call_later(seconds, self._end_isolation, task.id)
+        seconds = _isolation_seconds(task, self._context.settings.isolation_seconds)
+        self._isolated[task.id] = self._context.loop.call_later(seconds, self._end_isolation, task.id)
         return None
 
     def _take_limited(self, task: Task) -> Lacking | None:
-        """Take a place of the executor, and one of the limit of the task."""
-        limit = self._limit_of(task)
-        own = None if limit is None else executor_semaphore(str(task.executor), limit)
+        """Take a place of the executor, and one of the limit of the task; return what is full."""
+        own = self._places_of_executor(task.executor)
         if own is not None and not own.take(1, self._when_free):
             return own
-        line = self._limits.line_of(task)
-        if line is not None and not self._limits.take(task, line):
-            if own is not None:
-                own.give_back()
-            return line
-        if limit is not None:
-            self._own_taken[str(task.executor), limit] += 1
-        return None
+        line = self._take_limit(task) if task.policy.get("limit") else None
+        if own is not None and line is not None:
+            own.give_back()
+        elif own is not None:
+            self._own[task.id] = own
+        return line
+
+    def _take_limit(self, task: Task) -> Lacking | None:
+        """Use the place of its limit that a task has got; return what it waits for if it has none."""
+        if self._limits is None:
+            self._limits = RunLimits(
+                self._context.nesting,
+                self._held_for_places,
+                self._capacity,
+                self._is_requested,
+                self._when_free,
+            )
+        return self._limits.take(task)
 
     def _wait_own(self, key: str, lacking: Lacking) -> None:
         """Request a call of `when_free` when a place that the first of the held tasks lacks may be free."""
@@ -249,20 +286,23 @@ class CallLimiter:
         self._cache.forget()
         for key in list(self._waits):
             self._leave_own(key)
-        self._limits.stop()
+        if self._limits is not None:
+            self._limits.stop()
 
     def dismiss(self, task: Task) -> None:
         """Return the places of a call that has ended or was not made."""
         if task.id in self._without_place:
             self._without_place.discard(task.id)
             return
-        self._limits.end(task)
+        if self._limits is not None:
+            self._limits.end(task)
         if self._lent.pop(task.id, None) is None:
             self._give_back(task)
 
     def begin(self, task: Task) -> None:
         """Record that the call of a task begins now."""
-        self._limits.begin(task)
+        if self._limits is not None:
+            self._limits.begin(task)
 
     def lend(self, task: Task, to: object) -> None:
         """Return the places of a call, except that of its limit, while it waits for another tree.
@@ -313,58 +353,62 @@ class CallLimiter:
             return self
         if not self._slots.take(1, wake):
             return self._slots
-        limit = self._limit_of(task)
-        if limit is not None:
-            own = executor_semaphore(str(task.executor), limit)
+        own = self._places_of_executor(task.executor)
+        if own is not None:
             if not own.take(1, wake):
                 self._slots.give_back()
                 return own
-            self._own_taken[str(task.executor), limit] += 1
+            self._own[task.id] = own
         self._returning.pop(wake, None)
         self._taken += 1
         return None
 
     def _give_back(self, task: Task) -> None:
         self._end_isolation(task.id)
-        limit = self._limit_of(task)
-        if limit is not None:
-            executor_semaphore(str(task.executor), limit).give_back()
-            self._own_taken[str(task.executor), limit] -= 1
+        own = self._own.pop(task.id, None)
+        if own is not None:
+            own.give_back()
         self.return_places(1)
 
-    def close(self) -> None:
-        """Return all places. A failed run holds places of calls that it never makes."""
+    async def close(self) -> None:
+        """Return all places, and wait, for a limited time, until those of limits are returned durably.
+
+        A failed run holds places of calls that it never makes.
+        """
         self.forget_held()
         self.want_no_place()
         for task_id in list(self._isolated):
             self._end_isolation(task_id)
         self.return_places(self._taken)
-        for (executor_id, limit), count in self._own_taken.items():
-            executor_semaphore(executor_id, limit).give_back(count)
-        self._own_taken.clear()
+        for own in self._own.values():
+            own.give_back()
+        self._own.clear()
         self._lent.clear()
-        self._limits.close()
+        if self._limits is not None:
+            self._limits.close()
+            await self._limits.settle()
 
-    async def settle(self) -> None:
-        """Wait, for a limited time, until the places of limits are returned durably."""
-        await self._limits.settle()
-
-    def _limit_of(self, task: Task) -> int | None:
-        executor_id = task.executor
+    def _places_of_executor(self, executor_id: str | None) -> FairSemaphore | None:
+        """Return the places of an executor in this process; None if it has no limit."""
         if executor_id is None:
             return None
-        try:
-            return call_contained(lambda: self._context.entry(executor_id).max_concurrency)
-        except Exception:  # noqa: BLE001 - what cannot be loaded fails when it is called
-            return None
+        if executor_id not in self._executors:
+            try:
+                limit = call_contained(lambda: self._context.entry(executor_id).max_concurrency)
+            except Exception:  # noqa: BLE001 - what cannot be loaded fails when it is called
+                return None
+            places = None if limit is None else executor_semaphore(executor_id, limit)
+            self._executors[executor_id] = places
+        return self._executors[executor_id]
 
 
 def _key_of(task: Task) -> str:
     """Return what a held task needs: tasks with the same key wait for each other."""
     if task.interruptions > 0:
         return ISOLATED
-    limit = Limit.of_task(task)
-    return str(task.executor) if limit is None else f"{task.executor} :limit {limit}"
+    if task.policy.get("limit"):
+        return f"{task.executor} :limit {Limit.of_task(task)}"
+    return str(task.executor)
 
 
 def _isolation_seconds(task: Task, most: float) -> float:

@@ -114,8 +114,8 @@ class RunLimits:
         """The owner of the run."""
         return self._nesting.owner
 
-    def line_of(self, task: Task) -> LimitLine | None:
-        """Return the line for the limit of a task; None if it has no limit."""
+    def take(self, task: Task) -> LimitLine | None:
+        """Use the place that a task has got; return what it waits for if it has none."""
         limit = Limit.of_task(task)
         if limit is None:
             return None
@@ -123,15 +123,10 @@ class RunLimits:
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = LimitLine(self, key)
-        return line
-
-    def take(self, task: Task, line: LimitLine) -> bool:
-        """Use the place that a task has got; return False if there is no such place."""
-        limit = Limit.of_task(task)
-        if limit is None or line.tickets.pop(task.id, task.id) is not None:
-            return False
+        if line.tickets.pop(task.id, task.id) is not None:
+            return line
         self._calls[task.id] = _Call(line, limit.rule)
-        return True
+        return None
 
     def claims(self, line: LimitLine) -> list[Claim]:
         """Return the held tasks that want a place of a limit, in order, as many as could start."""

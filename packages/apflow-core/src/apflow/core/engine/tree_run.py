@@ -264,8 +264,7 @@ class TreeRun:
         finally:
             self._deadline.stop()
             self._cancellations.close()
-            self._calls.close()
-            await self._calls.settle()
+            await self._calls.close()
 
     async def _turns(self) -> None:
         """Take turns until the run is over."""
@@ -333,25 +332,12 @@ class TreeRun:
 
     def _start_ready(self, changes: ChangeSet) -> None:
         """Start ready tasks while there are free places."""
-        plan, calls = self.state.plan, self._calls
-        if not plan.has_ready() and not calls.held:
-            calls.want_no_place()
-            return
-        hits = calls.take_hits()
-        places = calls.take_places()
-        starting = calls.take_held(places)
-        while len(starting) < places and plan.has_ready():
-            ready = plan.take_ready(places - len(starting))
-            tasks = [self.by_id[each] for each in ready]
-            starting += [task for task in tasks if task.status not in TERMINAL and calls.admit(task)]
-        if hits or starting:
-            event = TasksAdmitted([task.id for task in (*hits, *starting)])
+        starting = self._calls.admit(self.state.plan, self.by_id)
+        if starting:
+            event = TasksAdmitted([task.id for task in starting])
             self._machine.handle(event, changes)
             if self._is_traced:
                 logger.debug("Tree %s: event %s", self.root_id, event)
-        calls.return_places(places - len(starting))
-        if plan.has_ready() or (calls.held and len(starting) == places):
-            calls.wait_for_place()
 
     def _begin_drain(self, event: DrainRequested) -> None:
         if self.state.phase not in (RunPhase.STARTING, RunPhase.RUNNING):
@@ -374,7 +360,7 @@ class TreeRun:
             state.enter(RunPhase.OVER)
             return
         is_busy = state.is_at_work or state.retrying or self._calls.held
-        if not (is_busy or state.phase is RunPhase.DRAINING or state.plan.has_ready() or state.plan.is_done):
+        if not (is_busy or state.phase is RunPhase.DRAINING or state.plan.count_ready() or state.plan.is_done):
             stuck = state.plan.stuck()
             logger.error("Tasks of tree %s wait for something that cannot end: %s", self.root_id, stuck[:5])
             self.refuse(stuck, "It waits for a task that can never end")

@@ -95,11 +95,11 @@ class Plan:
                 taken.append(node.id)
         return taken
 
-    def has_ready(self) -> bool:
-        """Whether a task waits only for a free slot."""
+    def count_ready(self) -> int:
+        """Return how many tasks wait only for a free slot; some of several may not wait any more."""
         while self._ready and self._ready[0][3].status is not PENDING:
             heapq.heappop(self._ready)[3].is_queued = False
-        return bool(self._ready)
+        return len(self._ready)
 
     def take_derived(self) -> list[DerivedOutcome]:
         """Return the outcomes derived since the last call, in order."""
