@@ -273,6 +273,8 @@ async def test_a_cancel_that_comes_too_late_says_so_at_once(db):
         running = asyncio.create_task(
             manager.distribute_task_tree(TaskTreeNode((await db.get([f"q{turns}"]))[f"q{turns}"]))
         )
+        while not (active_runs.is_running(db, f"q{turns}") or running.done()):
+            await asyncio.sleep(0)
         for _ in range(turns):
             await asyncio.sleep(0)
         async with asyncio.timeout(5):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from apflow.core import BaseTask, MemoryStore, Task, TaskCreator, TaskManager, TaskStatus, executor_register
+from apflow.core.engine.tree_run import TreeRun
 from apflow.core.extensions.registry import get_registry
 from apflow.core.model.task import utc_now
 from apflow.core.planning.change_set import ChangeSet
@@ -139,6 +140,27 @@ async def test_the_log_of_a_run_is_a_sequence_of_events_phases_and_transitions(
         "Tree r: writes r: in_progress -> completed",
         "Tree r: phase ending -> over",
     ]
+
+
+async def test_each_step_of_a_chain_takes_one_turn(monkeypatch: pytest.MonkeyPatch):
+    taken: list[RunPhase] = []
+    turn = TreeRun._turn
+
+    async def counted(self: TreeRun) -> None:
+        await turn(self)
+        taken.append(self.state.phase)
+
+    monkeypatch.setattr(TreeRun, "_turn", counted)
+    tasks: list[dict[str, Any]] = [{"id": "t0", "name": "step"}]
+    tasks += [
+        {"id": f"t{at}", "name": "step", "parent_id": "t0", "dependencies": [f"t{at - 1}"]}
+        for at in range(1, 10)
+    ]
+    db = MemoryStore()
+    node = await TaskCreator(db).create_task_tree_from_array(tasks)
+    await TaskManager(db).distribute_task_tree(node)
+    # One that starts the first task, and one for the end of each task.
+    assert taken == [RunPhase.RUNNING] * 10 + [RunPhase.OVER]
 
 
 async def test_nothing_is_logged_of_a_run_where_the_level_is_higher(caplog: pytest.LogCaptureFixture):

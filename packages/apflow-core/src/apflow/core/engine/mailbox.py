@@ -51,6 +51,11 @@ class Mailbox:
         """Call a function in the event loop of the run. Thread-safe."""
         call_in_loop(self.loop, act)
 
+    @property
+    def is_woken(self) -> bool:
+        """Whether something has happened since the turn began."""
+        return self._wake.is_set()
+
     def begin_turn(self) -> None:
         """Make the next `wait` sleep until something happens after this call."""
         self._wake.clear()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Iterable
+from functools import partial
 from typing import Any, cast
 
 from apflow.core.capture.installation import install as install_capture
@@ -282,11 +283,11 @@ class TreeRun:
             self._check_lost()
             if request is None and TreeChanged in self._mailbox.signals and not self.is_ending:
                 await self._look()
-        changes = request or ChangeSet(self.root_id, self.state.owner, utc_now(), self._fence)
-        if any("status" in move.sets for move in changes.moves.values()):
-            await self._write(changes)  # the reset of a task must be durable before the task starts
+        if request is not None and any("status" in move.sets for move in request.moves.values()):
+            await self._write(request)  # the reset of a task must be durable before the task starts
             self._carry_out()
             return
+        changes = request or ChangeSet(self.root_id, self.state.owner, utc_now(), self._fence)
         if self._cancellations.new:
             self._carry_out()  # started calls must exist before they can be cancelled
             if self.state.phase is RunPhase.OVER:
@@ -369,14 +370,23 @@ class TreeRun:
     # --- writing changes and carrying them out ------------------------------------------------------
 
     async def _write_and_carry_out(self, changes: ChangeSet) -> None:
-        """Write changes and, meanwhile, carry out the previous, durable changes."""
-        if not self._durable:
+        """Write changes and, meanwhile, carry out the previous, durable changes.
+
+        If nothing has happened meanwhile, the next turn would write nothing: then these changes are carried
+        out, too, and if only running code can end the wait, no turn is taken until then.
+        """
+        if self._durable:
+            writing = self._group.create_task(self._write(changes), name=f"apflow:write:{self.root_id}")
+            await asyncio.sleep(0)
+            self._carry_out()
+            await writing
+        else:
             await self._write(changes)
+        if self._mailbox.is_woken:
             return
-        writing = self._group.create_task(self._write(changes), name=f"apflow:write:{self.root_id}")
-        await asyncio.sleep(0)
         self._carry_out()
-        await writing
+        if self.state.is_at_work and self.state.is_settled and not self._calls.held:
+            await self._mailbox.wait()
 
     async def _write(self, changes: ChangeSet) -> None:
         change = changes.change()
@@ -384,7 +394,7 @@ class TreeRun:
             for line in changes.describe():
                 logger.debug("Tree %s: writes %s", self.root_id, line)
         try:
-            result = await self._patiently(lambda: self._store.write(change))
+            result = await self._patiently(partial(self._store.write, change))
         except ConflictError as error:
             await self._read_again(changes, error)
             return
