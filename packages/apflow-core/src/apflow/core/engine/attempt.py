@@ -79,6 +79,7 @@ class RunContext:
     position: Callable[[], int] = field(init=False)  # returns the number of the last event
     logs: LogWriter = field(init=False)
     log_limits: LogLimits | None = field(init=False)  # None: nothing is captured
+    is_restricted: bool = field(init=False)  # whether a setting restricts what tasks may touch
 
     def join(
         self,
@@ -95,6 +96,7 @@ class RunContext:
         self.tasks, self.publish, self.note_progress, self.ended = tasks, publish, note_progress, ended
         self.code, self.position, self.logs = code, position, logs
         self.log_limits = LogLimits.of(self.settings)
+        self.is_restricted = bool(self.settings.allowed_capabilities)
 
     def is_over(self) -> bool:
         """Whether the run is ending, and all its code was asked to end."""
@@ -218,13 +220,14 @@ class Attempt(Call):
             self.context.instances.pop(self.task.id, None)
             if self.queue is not None:
                 self.queue.close()
-        if self.is_cancelled:
+        is_cancelled = self.is_cancelled
+        if is_cancelled:
             await self._wait_for_answer()
         outcome = self._storable(outcome)
         key = self.context.cache_keys.pop(self.task.id, None)
         if key is not None and outcome.status is TaskStatus.COMPLETED and outcome.cached_from is None:
             outcome = replace(outcome, cache_key=key)
-        outcome = self.cancelled(outcome) if self.is_cancelled else outcome
+        outcome = self.cancelled(outcome) if is_cancelled else outcome
         usage = self.trees.model_usage if self.trees is not None else None
         return outcome if usage is None else with_usage(outcome, usage)
 
@@ -386,22 +389,20 @@ class Attempt(Call):
 
     async def _call_executor(self, entry: registry.ExecutorEntry, origin: Origin) -> Outcome:
         context, task = self.context, self.task
-        params = task.params
-        check_executor(task, context.settings)
-        if params:
-            params, secrets = resolve(params, origin.permit)
-            self.secrets.extend(secrets)
-            check_values(task, params, task.params, "params", context.settings)
-        executor = self.executor = entry.make(params)
-        own_schema = task.schemas.get("input_schema")
-        schema = narrowed(compile_schema(own_schema), entry.schema_of(executor))
+        if context.is_restricted:
+            check_executor(task, context.settings)
+        executor = self.executor = entry.make(self._params(origin))
+        schema, own_schema = entry.schema_of(executor), task.schemas.get("input_schema")
+        if own_schema:
+            schema = narrowed(compile_schema(own_schema), schema)
         inputs = await self._inputs(schema, origin)
         self._prepare(executor)
         if self.is_cancelled:
             return Outcome(CANCELLED, None, None, None)
         policy = Policy.from_json(task.policy)
         self.was_called = True
-        context.nesting.places.begin(task)
+        if task.policy.get("limit"):
+            context.nesting.places.begin(task)
         trees = self.trees = executor.running_call = ChildTrees(
             context.nesting, task, self.cancellation, self.secrets
         )
@@ -421,6 +422,17 @@ class Attempt(Call):
                 await self._end_trees(trees)
             if leaving is not None:
                 leaving.cancel()
+
+    def _params(self, origin: Origin) -> dict[str, Json]:
+        """Return the params of the task for the executor, with its secrets."""
+        task, context = self.task, self.context
+        if not task.params:
+            return {}
+        params, secrets = resolve(task.params, origin.permit)
+        self.secrets.extend(secrets)
+        if context.is_restricted:
+            check_values(task, params, task.params, "params", context.settings)
+        return cast("dict[str, Json]", params)
 
     async def _end_trees(self, trees: ChildTrees) -> None:
         """End the trees that the code has left, however often the attempt is cancelled meanwhile."""
@@ -471,7 +483,8 @@ class Attempt(Call):
         self.secrets.extend(secrets)
         if schema is not None:
             clear = schema.validate(clear)
-        check_values(task, clear, inputs, "inputs", self.context.settings)
+        if self.context.is_restricted:
+            check_values(task, clear, inputs, "inputs", self.context.settings)
         self.inputs = inputs if secrets else clear
         if self.executor is not None:
             self.executor.dependency_results = results

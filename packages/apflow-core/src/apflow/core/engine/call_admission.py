@@ -300,7 +300,7 @@ class CallLimiter:
             self._give_back(task)
 
     def begin(self, task: Task) -> None:
-        """Record that the call of a task begins now."""
+        """Record that the call of a task with a limit begins now."""
         if self._limits is not None:
             self._limits.begin(task)
 

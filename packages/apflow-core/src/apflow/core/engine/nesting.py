@@ -25,7 +25,7 @@ class Places(Protocol):
         ...
 
     def begin(self, task: Task) -> None:
-        """Record that the call of a task begins now."""
+        """Record that the call of a task with a limit begins now."""
         ...
 
 
