@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from apflow.core.errors import IdTakenError, InvalidInputError, MoveLostError, StoreError
 from apflow.core.model.attempt import TaskAttempt
@@ -57,7 +58,7 @@ class MemoryStore(TaskStore):
         self._tasks: dict[str, Task] = {}
         self._trees: dict[str, dict[str, None]] = {}  # root id -> ids of its tasks, as added
         self._positions: dict[str, int] = {}  # root id -> the next position
-        self._events: dict[str, list[TaskEvent]] = {}
+        self._events: dict[str, list[_EventRow]] = {}
         self._sequences: dict[str, int] = {}  # root id -> number of its last event
         self._attempts: dict[str, list[TaskAttempt]] = {}  # by task id
         self._logs: dict[str, list[tuple[int, LogChunk]]] = {}  # root id -> numbered chunks, in order
@@ -70,15 +71,16 @@ class MemoryStore(TaskStore):
     async def write(self, change: Change) -> TransitionResult:
         with self._opened():
             check_names(change)
-            added = {task.id: task for task in change.add}
-            taken = [task_id for task_id in added if task_id in self._tasks] + repeated(change.add)
-            if taken:
-                raise IdTakenError(taken)
             custom = custom_fields()
+            added = {task.id: task for task in change.add}
+            if len(added) < len(change.add) or not added.keys().isdisjoint(self._tasks):
+                taken = [task_id for task_id in added if task_id in self._tasks]
+                raise IdTakenError(taken + repeated(change.add))
             lost = self._lost(change.moves, added, custom)
             if lost and change.is_strict:
                 raise MoveLostError([change.moves[at].task_id for at in sorted(lost)])
-            self._add(change.add, custom)
+            if change.add:
+                self._add(change.add, custom)
             moved: TransitionResult = [
                 None if at in lost else self._apply(move, custom) for at, move in enumerate(change.moves)
             ]
@@ -120,8 +122,8 @@ class MemoryStore(TaskStore):
 
     async def events(self, root_id: str, after: int = 0, limit: int | None = None) -> list[TaskEvent]:
         with self._opened():
-            found = [event for event in self._events.get(root_id, ()) if event.sequence > after]
-            return [_copy_event(event) for event in found[:limit]]
+            found = [row for row in self._events.get(root_id, ()) if row.sequence > after]
+            return [row.event() for row in found[:limit]]
 
     async def attempts(self, task_id: str) -> list[TaskAttempt]:
         with self._opened():
@@ -246,7 +248,7 @@ class MemoryStore(TaskStore):
             self._positions[move.sets["root_id"]] = task.position + 1
             self._trees.setdefault(move.sets["root_id"], {})[task.id] = None
         for name, value in move.sets.items():
-            copied = copy_json(value) if type(value) in CONTAINERS else value
+            copied = _copied(value)
             if name == "status":
                 task.status = TaskStatus(value)
             elif name in custom:
@@ -260,7 +262,8 @@ class MemoryStore(TaskStore):
     def _number(self, event: TaskEvent) -> TaskEvent:
         root_id = event.root_task_id
         event.sequence = self._sequences[root_id] = self._sequences.get(root_id, 0) + 1
-        self._events.setdefault(root_id, []).append(_copy_event(event))
+        row = _EventRow(event.sequence, _event_values(event), _copied(event.data), _copied(event.result))
+        self._events.setdefault(root_id, []).append(row)
         return event
 
     def _remove(self, task_id: str) -> None:
@@ -306,9 +309,25 @@ def _copy_task(task: Task, custom: Mapping[str, Json]) -> Task:
     return Task(**{**values, **copy_json(containers)})
 
 
-def _copy_event(event: TaskEvent) -> TaskEvent:
-    data, result = copy_json([event.data, event.result])
-    return replace(event, data=data, result=result)
+def _copied(value: Json) -> Json:
+    return copy_json(value) if type(value) in CONTAINERS else value
+
+
+_EVENT_FIELDS = tuple(each.name for each in fields(TaskEvent) if each.name not in ("data", "result"))
+_event_values = attrgetter(*_EVENT_FIELDS)
+
+
+class _EventRow(NamedTuple):
+    """A stored event."""
+
+    sequence: int
+    values: tuple[Any, ...]  # of `_EVENT_FIELDS`
+    data: Json
+    result: Json
+
+    def event(self) -> TaskEvent:
+        values = dict(zip(_EVENT_FIELDS, self.values, strict=True))
+        return TaskEvent(**values, data=_copied(self.data), result=_copied(self.result))
 
 
 def _has(task: Task, fields: Mapping[str, Json], custom: Mapping[str, Json]) -> bool:
