@@ -72,7 +72,7 @@ class Plan:
         self._ended: deque[Node] = deque()  # to be carried to those that wait for them
         self._closing: deque[Node] = deque()  # ended and carried: their subtrees may be complete
         self._released: deque[Node] = deque()  # perhaps ready now
-        within = in_scope_ids(tasks, scope)
+        within = None if scope is None else in_scope_ids(tasks, scope)
         self.nodes = {task.id: Node(task, within is None or task.id in within) for task in tasks}
         self._open = sum(1 for node in self.nodes.values() if node.in_scope and node.status not in TERMINAL)
         self._link(tasks)

@@ -129,8 +129,10 @@ def decide_executors(
 
 def in_scope(tasks: Sequence[Task], scope: Sequence[str] | None) -> Sequence[Task]:
     """Return the tasks of a run's scope; None means all of them."""
+    if scope is None:
+        return tasks
     within = in_scope_ids(tasks, scope)
-    return tasks if within is None else [task for task in tasks if task.id in within]
+    return [task for task in tasks if task.id in within]
 
 
 def has_work(tasks: Sequence[Task], scope: Sequence[str] | None) -> bool:
