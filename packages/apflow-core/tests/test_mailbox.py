@@ -10,7 +10,6 @@ from apflow.core.engine.mailbox import Mailbox
 async def test_other_code_runs_while_a_mailbox_is_woken_in_each_turn():
     mailbox, ran = Mailbox(), asyncio.Event()
     asyncio.get_running_loop().call_soon(ran.set)
-    mailbox.begin_turn()
     mailbox.wake()
     await mailbox.wait()
     assert ran.is_set()

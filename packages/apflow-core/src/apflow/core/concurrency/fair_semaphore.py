@@ -98,7 +98,9 @@ def isolation_semaphore() -> FairSemaphore:
 
 def _named(name: str, limit: int) -> FairSemaphore:
     with _lock.lock:
-        slots = _process.setdefault(name, FairSemaphore(limit))
+        slots = _process.get(name)
+        if slots is None:
+            slots = _process[name] = FairSemaphore(limit)
         slots.limit = limit
         return slots
 

@@ -98,13 +98,14 @@ class CallLimiter:
             self.want_no_place()
             return []
         hits = self._take_hits()
-        places = self._take_places(ready + sum(map(len, self.held.values())))
+        wanted = ready + sum(map(len, self.held.values()))
+        places = self._take_places(wanted)
         starting = self._take_held(places)
         while len(starting) < places and (ids := plan.take_ready(places - len(starting))):
             open_tasks = [tasks[each] for each in ids if tasks[each].status not in TERMINAL]
             starting += [task for task in open_tasks if self._may_start(task)]
         self.return_places(places - len(starting))
-        if len(starting) == places and (self.held or plan.count_ready()):
+        if len(starting) == places < wanted:
             self._wait_for_place()
         return hits + starting
 
@@ -283,7 +284,8 @@ class CallLimiter:
     def forget_held(self) -> None:
         """Discard all held tasks, because the tree was read again."""
         self.held = {}
-        self._cache.forget()
+        if self._cache.lookups:
+            self._cache.forget()
         for key in list(self._waits):
             self._leave_own(key)
         if self._limits is not None:

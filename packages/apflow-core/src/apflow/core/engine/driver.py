@@ -305,7 +305,8 @@ class Driver:
         ):
             driving = asyncio.create_task(run.drive(), name=f"apflow:run:{run.root_id}")
             try:
-                await self.hooks.run_tree("on_tree_started", run.by_id[run.root_id].copy())
+                if self.hooks.tree.get("on_tree_started"):
+                    await self.hooks.run_tree("on_tree_started", run.by_id[run.root_id].copy())
                 with self.bus.on_notice(NoticeKind.CANCEL, run.look_at):
                     await asyncio.shield(driving)
             except asyncio.CancelledError:

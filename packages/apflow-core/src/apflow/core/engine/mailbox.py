@@ -15,20 +15,26 @@ from apflow.core.planning.run_events import RunEvent
 
 
 class Mailbox:
-    """The events and signals for one run. It must be created in the event loop of the run."""
+    """The events and signals for one run. It must be created in the event loop of the run.
+
+    Attributes:
+        events: not handled yet, in order.
+        signals: not handled yet, by kind.
+        woken: set when something happens. The run clears it when a turn begins.
+    """
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.events: deque[RunEvent] = deque()
-        self.signals: dict[type[RunEvent], RunEvent] = {}  # by kind
-        self._wake = asyncio.Event()
+        self.signals: dict[type[RunEvent], RunEvent] = {}
+        self.woken = asyncio.Event()
         self._thread_id = threading.get_ident()
         self._is_called = False  # a call from another thread is scheduled and not handled yet
 
     def post(self, event: RunEvent) -> None:
         """Post an event for the next turn. Call this only in the event loop of the run."""
         self.events.append(event)
-        self._wake.set()
+        self.woken.set()
 
     def signal(self, event: RunEvent) -> None:
         """Keep a signal until the run takes it. Thread-safe."""
@@ -42,7 +48,7 @@ class Mailbox:
     def wake(self) -> None:
         """Make the run take a turn. Thread-safe."""
         if threading.get_ident() == self._thread_id:
-            self._wake.set()
+            self.woken.set()
         elif not self._is_called:  # a call from another thread costs a system call
             self._is_called = True
             self.call(self._take_call)
@@ -51,21 +57,12 @@ class Mailbox:
         """Call a function in the event loop of the run. Thread-safe."""
         call_in_loop(self.loop, act)
 
-    @property
-    def is_woken(self) -> bool:
-        """Whether something has happened since the turn began."""
-        return self._wake.is_set()
-
-    def begin_turn(self) -> None:
-        """Make the next `wait` sleep until something happens after this call."""
-        self._wake.clear()
-
     async def wait(self) -> None:
         """Wait until something has happened since the turn began. Other code of the loop always runs."""
-        if self._wake.is_set():
+        if self.woken.is_set():
             await asyncio.sleep(0)  # `Event.wait` would return without a pause
-        await self._wake.wait()
+        await self.woken.wait()
 
     def _take_call(self) -> None:
         self._is_called = False
-        self._wake.set()
+        self.woken.set()

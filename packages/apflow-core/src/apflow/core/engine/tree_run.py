@@ -33,7 +33,7 @@ from apflow.core.errors import ConflictError, OwnerLostError
 from apflow.core.events.bus import EventBus
 from apflow.core.events.log_writer import log_writer_of
 from apflow.core.extensions.registry import executor_is_known
-from apflow.core.model.status import TERMINAL, TaskStatus
+from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import GROUP, Task, utc_now
 from apflow.core.model.tree import TreeSummary
 from apflow.core.planning.change_set import ChangeSet
@@ -277,7 +277,7 @@ class TreeRun:
             raise
 
     async def _turn(self) -> None:
-        self._mailbox.begin_turn()
+        self._mailbox.woken.clear()
         request, self._request = self._request, None
         if self._mailbox.signals:
             self._check_lost()
@@ -294,7 +294,7 @@ class TreeRun:
                 return  # the change ended the run: there is nothing to cancel
         self._fill(changes)
         is_request = request is not None and bool(changes.moves)  # but not the end of a run
-        if not (is_request or not self.state.is_settled or self.state.is_at_work or self.is_ending):
+        if not is_request:
             self._machine.close(changes, is_carried_out=not self._durable)
         if changes.moves:
             await self._write_and_carry_out(changes)
@@ -360,8 +360,8 @@ class TreeRun:
         if state.is_closing:
             state.enter(RunPhase.OVER)
             return
-        is_busy = state.is_at_work or state.retrying or self._calls.held
-        if not (is_busy or state.phase is RunPhase.DRAINING or state.plan.count_ready() or state.plan.is_done):
+        is_busy = state.is_at_work or state.retrying or self._calls.held or state.plan.count_ready()
+        if not (is_busy or state.phase is RunPhase.DRAINING or state.plan.is_done):
             stuck = state.plan.stuck()
             logger.error("Tasks of tree %s wait for something that cannot end: %s", self.root_id, stuck[:5])
             self.refuse(stuck, "It waits for a task that can never end")
@@ -382,7 +382,7 @@ class TreeRun:
             await writing
         else:
             await self._write(changes)
-        if self._mailbox.is_woken:
+        if self._mailbox.woken.is_set():
             return
         self._carry_out()
         if self.state.is_at_work and self.state.is_settled and not self._calls.held:
@@ -418,7 +418,7 @@ class TreeRun:
             for instruction in changes.then:
                 self._do(instruction)
         self._code.start()
-        if durable:
+        if durable and self._cancellations.taken:
             self._cancellations.answer()
 
     def _do(self, instruction: Instruction) -> None:
@@ -477,7 +477,9 @@ class TreeRun:
             now = utc_now()
             for task in self._machine.hold_waiting(now):
                 self._timers.schedule(task, self._timers.seconds_until(task, now), self.state.reading)
-            self._deadline.schedule(self.by_id[self.root_id], now)
+            root = self.by_id[self.root_id]
+            if root.policy.get("deadline") is not None:
+                self._deadline.schedule(root, now)
 
     async def _read_again(self, changes: ChangeSet, error: ConflictError) -> None:
         """Continue from the stored tree after changes were rejected: another process has changed it."""

@@ -12,7 +12,7 @@ from typing import Literal
 
 from apflow.core.errors import NotFoundError, TreeInvalidError
 from apflow.core.model.results import Results, RunOutcome
-from apflow.core.model.status import TaskStatus
+from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import Json, Task, has_own_key
 from apflow.core.model.tolerance import error_type, tolerated
 from apflow.core.model.tree_display import tree_html, tree_mermaid, tree_text
@@ -232,7 +232,7 @@ def tree_outcome(tasks: Sequence[Task], root_id: str) -> RunOutcome:
 def _status(root: Task, tasks: Sequence[Task], counted: Sequence[Task]) -> TaskStatus:
     """Return the status of a tree; `counted` lacks the failures that are tolerated."""
     states = {task.status for task in tasks}
-    has_ended = all(TaskStatus.is_terminal(status) for status in states)
+    has_ended = states <= TERMINAL
     if has_ended and root.cancel_requested_at is not None:
         return TaskStatus.CANCELLED
     if not has_ended:

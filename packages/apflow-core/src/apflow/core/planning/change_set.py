@@ -78,7 +78,8 @@ class ChangeSet:
         root = self.moves.get(self.root_id) or Transition(self.root_id, self.root_id, {}, {})
         if root.sets.get("run_ended_at") is not None:
             del self.moves[self.root_id]
-        self.moves[self.root_id] = replace(root, expects={**self.fence, **root.expects})
+        root.expects = {**self.fence, **root.expects}
+        self.moves[self.root_id] = root
         moves = list(self.moves.values())
         return Change(add=self.added, moves=moves, remove=self.removed, is_strict=True)
 

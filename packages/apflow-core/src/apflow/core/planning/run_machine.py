@@ -106,9 +106,16 @@ class RunMachine(Generic[CallT]):
         Args:
             is_carried_out: whether the instructions of all durable changes are carried out.
         """
-        if self.state.plan.is_done:
+        state = self.state
+        is_done = state.plan.is_done
+        is_drained = state.phase is RunPhase.DRAINING and is_carried_out
+        if not (is_done or is_drained) or state.phase in (RunPhase.ENDING, RunPhase.OVER):
+            return
+        if state.is_at_work or not state.is_settled:
+            return  # the ends of calls and what is derived are written first
+        if is_done:
             self._end_run(changes)
-        elif self.state.phase is RunPhase.DRAINING and is_carried_out:
+        else:
             self.release(changes)
             self._enter_ending(changes, EndRun(None))
 

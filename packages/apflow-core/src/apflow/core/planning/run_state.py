@@ -128,7 +128,7 @@ class RunState(Generic[CallT]):
     tasks: list[Task] = field(default_factory=list[Task])
     by_id: dict[str, Task] = field(default_factory=dict[str, Task])
     children: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    plan: Plan = field(default_factory=lambda: Plan(()))
+    plan: Plan = field(init=False)
     reading: int = 0  # how many times the tree was read
     # Task id -> its call. The task is in progress until the end of the call is written.
     running: dict[str, CallT] = field(default_factory=dict[str, CallT])
