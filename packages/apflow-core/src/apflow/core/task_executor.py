@@ -172,10 +172,26 @@ class TaskExecutor:
         _check_context(use_streaming, streaming_callbacks_context)
         db = db_session if db_session is not None else get_default_session()
         task = await _stored(db, task_id)
+        context = streaming_callbacks_context if use_streaming else None
+        return await self.execute_stored(
+            task, db, context, force=force, no_cache=no_cache, root_task_id=root_task_id
+        )
+
+    async def execute_stored(
+        self,
+        task: Task,
+        db: TaskStore,
+        streaming_callbacks_context: Any = None,
+        *,
+        force: bool = False,
+        no_cache: bool = False,
+        root_task_id: str | None = None,
+    ) -> RunOutcome:
+        """Run a task that the caller has just read from a store; see `execute_task_by_id`."""
         run = RunningTree(root_task_id or task.root_id, task.root_id, db)
         self._running.append(run)
         try:
-            if use_streaming and streaming_callbacks_context is not None:
+            if streaming_callbacks_context is not None:
                 tasks = await self._run_streaming(db, task, streaming_callbacks_context, force, no_cache)
             else:
                 tasks = await self._run(db, task, force, no_cache)

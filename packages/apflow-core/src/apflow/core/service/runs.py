@@ -234,9 +234,7 @@ class RunService(TreeService, WebhookService):
         if webhook_config is not None:
             registered = await self._register_webhook(task.root_id, webhook_config)
         try:
-            outcome = await TaskExecutor().execute_task_by_id(
-                task.id, force=force, no_cache=no_cache, db_session=self.db
-            )
+            outcome = await TaskExecutor().execute_stored(task, self.db, force=force, no_cache=no_cache)
         except AlreadyRunningError:
             await self._withdraw_webhook(task.root_id, registered.get("webhook_id"))
             raise
