@@ -105,12 +105,12 @@ class CallLimiter:
             open_tasks = [tasks[each] for each in ids if tasks[each].status not in TERMINAL]
             starting += [task for task in open_tasks if self._may_start(task)]
         self.return_places(places - len(starting))
-        if len(starting) == places < wanted:
+        if len(starting) == places < wanted and (self.held or plan.count_ready()):
             self._wait_for_place()
         return hits + starting
 
     def _take_places(self, wanted: int) -> int:
-        """Take up to so many places of the process and return their number."""
+        """Acquire places of the process, `wanted` at most, and return their number."""
         wanted = min(wanted, self._wanted())
         self._found = self._slots.take(wanted, self._when_free) if wanted > 0 else 0
         self._taken += self._found
@@ -245,7 +245,7 @@ class CallLimiter:
         return line
 
     def _take_limit(self, task: Task) -> Lacking | None:
-        """Use the place of its limit that a task has got; return what it waits for if it has none."""
+        """Use the place of its limit that a task has got; return what it waits for otherwise."""
         if self._limits is None:
             self._limits = RunLimits(
                 self._context.nesting,

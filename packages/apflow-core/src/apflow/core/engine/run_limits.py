@@ -115,7 +115,7 @@ class RunLimits:
         return self._nesting.owner
 
     def take(self, task: Task) -> LimitLine | None:
-        """Use the place that a task has got; return what it waits for if it has none."""
+        """Use the place that a task has got; return what it waits for otherwise."""
         limit = Limit.of_task(task)
         if limit is None:
             return None

@@ -293,8 +293,7 @@ class TreeRun:
             if self.state.phase is RunPhase.OVER:
                 return  # the change ended the run: there is nothing to cancel
         self._fill(changes)
-        is_request = request is not None and bool(changes.moves)  # but not the end of a run
-        if not is_request:
+        if request is None or not changes.moves:  # the end of a run is not written with its request
             self._machine.close(changes, is_carried_out=not self._durable)
         if changes.moves:
             await self._write_and_carry_out(changes)
