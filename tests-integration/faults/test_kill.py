@@ -144,7 +144,7 @@ def test_killed_at_many_moments_nothing_is_lost(tmp_path: Path, number: int):
     ("count", "share"),
     [
         (200, 0.0),  # about when the elements are created
-        (200, 0.5),
+        (1_000, 0.5),
         pytest.param(10_000, 0.0, marks=pytest.mark.faults),
         pytest.param(10_000, 0.5, marks=pytest.mark.faults),
     ],
