@@ -34,6 +34,7 @@ PLACES = {
     "docs/reference": "what is so; most pages are generated from the code",
     "docs/reference/api": "which names are public in Python; their docstrings are in the code",
     "docs/explanation": "why it is so",
+    "docs/pictures": "pictures of the page of the server; `hatch run web:screenshots` takes them",
     "docs/recordings": "recordings of terminals, as animated pictures; `tools/record_terminal.py` draws them",
     "docs/recordings/*": "a session that is recorded: what is typed, and the files that it needs",
     "docs/examples/*": "trees that run, with what they need",

@@ -39,6 +39,22 @@ export const releaseTree = [
   { id: "release-deploy", name: "wait_for", label: "Deploy", parent_id: "release", dependencies: ["release-ask"], inputs: { seconds: 0.2 } },
 ];
 
+/** A file of tasks with a parameter, as a reader writes it. */
+export const FILE_OF_TASKS = `params:
+  shop: {type: string, description: Which shop}
+tasks:
+- id: import
+  name: import
+- id: load
+  name: load_orders
+  parent_id: import
+  inputs: {shop: "\${params.shop}"}
+- id: check
+  name: check_orders
+  parent_id: import
+  dependencies: [load]
+`;
+
 /** Fill a server with runs. Returns the IDs of some of them. */
 export async function fill(server) {
   const completed = await server.run(importTree({ id: "import-1" }));
