@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apflow.cli.inputs.source import parse, read_source
-from apflow.cli.inputs.yaml_text import EXPANSION, read_yaml
 from apflow.core.errors import MalformedTextError
+from apflow.core.payload.yaml_text import EXPANSION, read_yaml
 
 PARSERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])]
 DEPTH = 72

@@ -129,6 +129,14 @@ class MalformedTextError(InvalidInputError):
         self.fault, self.line, self.column = fault, line, column
 
 
+class MalformedFileError(InvalidInputError):
+    """The text of a file is not valid JSON, or not valid YAML, whichever it seems to be."""
+
+    def __init__(self, language: str, error: MalformedTextError) -> None:
+        super().__init__(f"not valid {language}: {error}")
+        self.language = language
+
+
 class SettingsError(InvalidInputError):
     """A setting that is unknown or has a value of the wrong kind."""
 

@@ -43,6 +43,7 @@ from apflow.server.streaming import event_stream, log_stream, websocket
 from apflow.server.ui import files as page_files
 from apflow.server.ui import routes as page_routes
 from apflow.server.ui import session as page_session
+from apflow.server.ui import tree_file as page_tree_file
 from apflow.server.webhooks.delivery import Deliveries
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def _add_routes(app: FastAPI) -> None:
     app.include_router(backup.router)
     if app.state.settings.ui:
         app.include_router(page_session.router)
+        app.include_router(page_tree_file.router)
         app.include_router(page_routes.router)
     add_a2a_routes(app)
     for name in plugins.names(GROUP):

@@ -5,3 +5,4 @@ export function addressOf(path: string): string {
 }
 
 export const SESSION = "./session";
+export const TREE_FILE = "./tree-file";

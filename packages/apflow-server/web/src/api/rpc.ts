@@ -30,6 +30,12 @@ export class RpcError extends Error {
   }
 }
 
+/** Return what is wrong, as sentences: each fault of the parameters, else the message. */
+export function faultsOf(error: unknown): string[] {
+  if (error instanceof RpcError && error.violations.length > 0) return error.violations;
+  return [error instanceof Error ? error.message : String(error)];
+}
+
 /** The server did not answer. */
 export class AwayError extends Error {}
 
@@ -62,10 +68,11 @@ export async function callEach<M extends Method>(method: M, each: Params<M>[]): 
   return requests.map(({ id }) => (byId.get(id)?.result as Result<M> | undefined) ?? null);
 }
 
-async function send(body: unknown): Promise<unknown> {
+/** Send JSON, and return the answer. Raises `RpcError` if the server refuses it, `AwayError` if it does not answer. */
+export async function send(body: unknown, address = addressOf("tasks")): Promise<unknown> {
   const headers = { "Content-Type": "application/json", ...authHeaders("POST") };
   const request = { method: "POST", headers, body: JSON.stringify(body) };
-  const response = await fetch(addressOf("tasks"), request).catch((error: unknown) => {
+  const response = await fetch(address, request).catch((error: unknown) => {
     noteAway(String(error));
     throw new AwayError("The server does not answer.");
   });

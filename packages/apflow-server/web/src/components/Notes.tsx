@@ -5,6 +5,11 @@ export function ErrorNote({ children }: { children: ComponentChildren }) {
   return <p class="note note-error" role="alert">{children}</p>;
 }
 
+export function FaultList({ faults }: { faults: readonly string[] }) {
+  if (faults.length === 0) return null;
+  return <ErrorNote><ul>{faults.map((fault) => <li key={fault}>{fault}</li>)}</ul></ErrorNote>;
+}
+
 export function EmptyNote({ children }: { children: ComponentChildren }) {
   return <div class="note note-empty">{children}</div>;
 }

@@ -24,6 +24,17 @@ function reviveExactly(_key: string, value: unknown, context?: { source?: string
   return isRounded && context?.source !== undefined && /^-?\d+$/.test(context.source) ? rawJSON?.(context.source) : value;
 }
 
+/** Return whether a value contains an integer that this browser cannot keep exactly. */
+export function hasRoundedInteger(value: unknown): boolean {
+  const unseen = [value];
+  for (let at = 0; at < unseen.length; at++) {
+    const each = unseen[at];
+    if (Number.isInteger(each) && !Number.isSafeInteger(each)) return true;
+    if (typeof each === "object" && each !== null) for (const inner of Object.values(each)) unseen.push(inner);
+  }
+  return false;
+}
+
 /** Return whether a value is an integer that `parseJson` has kept exactly. */
 export function isExactNumber(value: unknown): boolean {
   return (JSON as RawJson).isRawJSON?.(value) ?? false;

@@ -164,7 +164,7 @@ export const journeys = {
     const text = page.getByLabel("Tasks, in JSON or YAML");
     await text.fill("- name: echo\n  name: twice");
     await page.getByRole("button", { name: "Read" }).click();
-    await page.getByRole("alert").getByText("duplicated").waitFor();
+    await page.getByRole("alert").getByText("is repeated").waitFor();
     await text.fill("- {id: a, name: echo, inputs: {text: 5}}");
     await page.getByRole("button", { name: "Read" }).click();
     await page.getByRole("button", { name: "Check" }).click();

@@ -10,10 +10,11 @@ from typing import Any, Final, cast
 import click
 
 from apflow.cli.inputs.pairs import read_pairs
-from apflow.cli.inputs.source import YAML_NAMES, read_option, read_source, trees_of
+from apflow.cli.inputs.source import read_option, read_source, trees_of
 from apflow.cli.inputs.typed_text import read_typed, types_of
 from apflow.core.errors import ApflowError, InvalidInputError
 from apflow.core.model.task import Json
+from apflow.core.payload.file_text import YAML_NAMES
 from apflow.core.service.task_service import TaskService
 from apflow.core.settings import get_settings
 

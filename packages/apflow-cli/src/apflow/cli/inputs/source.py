@@ -11,8 +11,9 @@ from typing import BinaryIO, Final
 
 import click
 
-from apflow.core.errors import MalformedTextError
+from apflow.core.errors import MalformedFileError, MalformedTextError
 from apflow.core.model.task import Json
+from apflow.core.payload.file_text import read_file_text
 from apflow.core.payload.json_text import read_json
 from apflow.core.settings import get_settings
 
@@ -20,7 +21,6 @@ STDIN: Final = "-"
 MAX_SIZE: Final = 256 << 20  # bytes of a file
 CHUNK: Final = 1 << 20
 ENVELOPE: Final = 8  # levels of JSON around the values of a task
-YAML_NAMES: Final = (".yaml", ".yml")
 
 
 def read_option(name: str, text: str) -> Json:
@@ -91,22 +91,9 @@ def parse(text: str, where: str, *, suffix: str = "") -> Json:
     if not text.strip():
         raise click.UsageError(f"{where} is empty.")
     try:
-        return read_json(text, max_depth=_max_depth())
-    except MalformedTextError as error:
-        # Only text that breaks the grammar of JSON may be YAML. What is refused for another reason stays so.
-        if suffix == ".json" or not isinstance(error.__cause__, json.JSONDecodeError):
-            raise click.UsageError(f"{where} is not valid JSON: {error}") from error
-        as_json = error
-    from apflow.cli.inputs.yaml_text import (
-        read_yaml,
-    )  # here: PyYAML is slow to import, and most inputs are JSON
-
-    try:
-        return read_yaml(text, max_depth=_max_depth())
-    except MalformedTextError as error:
-        if suffix not in YAML_NAMES and text.lstrip().startswith(("[", "{")):
-            raise click.UsageError(f"{where} is not valid JSON: {as_json}") from error
-        raise click.UsageError(f"{where} is not valid YAML: {error}") from error
+        return read_file_text(text, max_depth=_max_depth(), suffix=suffix)
+    except MalformedFileError as error:
+        raise click.UsageError(f"{where} is {error}") from error
 
 
 def _max_depth() -> int:

@@ -49,7 +49,7 @@ export function ExecutorForm({ executorId }: { executorId: string | null }) {
           <h2>Inputs</h2>
           {fields.length === 0 && <p class="faint">It takes no inputs that it describes.</p>}
           <SchemaForm fields={fields} texts={texts} faults={hasTried ? faults : {}} onChange={setTexts} />
-          <CheckAndRun tasks={isComplete ? tasks : null} onIncomplete={() => setTried(true)} />
+          <CheckAndRun tasks={isComplete ? tasks : null} fill={() => (setTried(true), Promise.resolve(null))} />
         </>
       )}
     </div>

@@ -1,29 +1,47 @@
 /** A run of a file of tasks, in JSON or YAML, with values for its parameters. */
 import { useRef, useState } from "preact/hooks";
 import type { Json } from "../../api/_generated_operations";
+import { faultsOf } from "../../api/rpc";
+import { type TreeFile, readTreeFile } from "../../api/tree_file";
 import { Button } from "../../components/Button";
-import { ErrorNote } from "../../components/Notes";
+import { FaultList } from "../../components/Notes";
 import { SchemaForm } from "../../components/SchemaForm";
-import { parseJson } from "../../model/json_text";
-import { type Field, fieldsOf, valueOf } from "../../model/schema_fields";
-import { type TreeFile, insertParameters, treeFileOf } from "../../model/tree_file";
+import { fieldsOf, valueOf } from "../../model/schema_fields";
 import { CheckAndRun } from "./CheckAndRun";
 
 export function FileForm() {
   const [text, setText] = useState("");
   const [file, setFile] = useState<TreeFile | null>(null);
-  const [fault, setFault] = useState<string | null>(null);
+  const [reasons, setReasons] = useState<string[]>([]);
   const [texts, setTexts] = useState<Record<string, string>>({});
   const picker = useRef<HTMLInputElement>(null);
+  const latestText = useRef(text);
+  latestText.current = text;
+  const fields = fieldsOf(file?.parameters ?? null);
+  const { value, faults } = valueOf(fields, texts);
   const change = (next: string) => {
     setText(next);
     setFile(null);
-    setFault(null);
+    setReasons([]);
   };
-  const read = () => parseText(text).then((value) => setFile(treeFileOf(value))).catch((error: Error) => setFault(error.message));
-  const fields = fieldsOf(file?.parameters ?? null);
-  const { value, faults } = valueOf(fields, texts);
-  const filled = file === null || Object.keys(faults).length > 0 ? null : fill(file, value);
+  const read = async (values: { [name: string]: Json }): Promise<Json | null> => {
+    setReasons([]);
+    try {
+      const found = await readTreeFile(text, values);
+      if (latestText.current !== text) return null;
+      setReasons(found.faults);
+      if (found.faults.length === 0) setFile(found);
+      return found.tasks;
+    } catch (error) {
+      setReasons(faultsOf(error));
+      return null;
+    }
+  };
+  const setValues = (next: Record<string, string>) => {
+    setTexts(next);
+    setFile(file && { ...file, tasks: null });
+  };
+  const fill = () => (Object.keys(faults).length > 0 ? Promise.resolve(null) : read(value));
   const take = async (chosen: File | undefined) => chosen && change(await chosen.text());
   return (
     <div class="card form-card" onDragOver={(event) => event.preventDefault()} onDrop={(event) => (event.preventDefault(), void take(event.dataTransfer?.files[0]))}>
@@ -34,48 +52,17 @@ export function FileForm() {
       </div>
       <p class="form-actions">
         <Button onClick={() => picker.current?.click()}>Open a file</Button>
-        {file === null && <Button kind="main" isDisabled={text.trim() === ""} onClick={() => void read()}>Read</Button>}
+        {file === null && <Button kind="main" isDisabled={text.trim() === ""} onClick={() => void read({})}>Read</Button>}
       </p>
-      {fault !== null && <ErrorNote><pre>{fault}</pre></ErrorNote>}
-      {fields.length > 0 && <Parameters fields={fields} texts={texts} faults={faults} onChange={setTexts} />}
-      {typeof filled === "string" && <ErrorNote>{filled}</ErrorNote>}
-      {file && <CheckAndRun tasks={typeof filled === "string" ? null : (filled?.tasks ?? null)} onIncomplete={() => undefined} />}
+      {fields.length > 0 && (
+        <section>
+          <h2>Parameters</h2>
+          <SchemaForm fields={fields} texts={texts} faults={faults} onChange={setValues} />
+        </section>
+      )}
+      <FaultList faults={reasons} />
+      {file && <CheckAndRun tasks={file.tasks} fill={fill} />}
     </div>
-  );
-}
-
-/** Return the tasks with the values of parameters, or why they cannot be inserted. */
-function fill(file: TreeFile, values: { [name: string]: Json }): { tasks: Json } | string {
-  try {
-    return { tasks: insertParameters(file, values) };
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
-}
-
-/** Return the value of a text: JSON, or else YAML, whose reader is loaded then. */
-async function parseText(text: string): Promise<Json> {
-  try {
-    return parseJson(text) as Json;
-  } catch {
-    const { parseYaml } = await import("../../model/yaml_text");
-    return parseYaml(text);
-  }
-}
-
-interface ParametersProps {
-  fields: readonly Field[];
-  texts: Readonly<Record<string, string>>;
-  faults: Readonly<Record<string, string>>;
-  onChange: (texts: Record<string, string>) => void;
-}
-
-function Parameters({ fields, texts, faults, onChange }: ParametersProps) {
-  return (
-    <section>
-      <h2>Parameters</h2>
-      <SchemaForm fields={fields} texts={texts} faults={faults} onChange={onChange} />
-    </section>
   );
 }
 

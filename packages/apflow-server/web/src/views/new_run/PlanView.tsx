@@ -1,6 +1,6 @@
 /** What a tree would do if it ran now. */
 import type { PlanResult } from "../../api/_generated_operations";
-import { ErrorNote } from "../../components/Notes";
+import { FaultList } from "../../components/Notes";
 import { durationText, moneyText, plural } from "../../model/format";
 
 export function PlanView({ plan }: { plan: PlanResult }) {
@@ -14,7 +14,7 @@ export function PlanView({ plan }: { plan: PlanResult }) {
   ] as const;
   return (
     <div class="plan">
-      {plan.problems.length > 0 && <ErrorNote><ul>{plan.problems.map((problem) => <li key={problem}>{problem}</li>)}</ul></ErrorNote>}
+      <FaultList faults={plan.problems} />
       <p>
         <strong>{plural(plan.total, "task")}</strong> in {plural(plan.waves.length, "wave")}
         {plan.expected_seconds !== null && `, about ${durationText(plan.expected_seconds * 1000)}`}
