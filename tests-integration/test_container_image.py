@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
-import os
 import re
 import shlex
 import shutil
@@ -21,6 +20,7 @@ from typing import Any
 import docker
 import pytest
 from installing import CONSTRAINTS, ROOT, must_run, new_environment
+from peers import required
 from peers.engine import an_engine
 from peers.python_image import python_image
 
@@ -113,7 +113,7 @@ class Container:
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[docker.APIClient]:
     """A client of an engine that has built the image, without network."""
     if importlib.util.find_spec("ensurepip") is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("This Python lacks ensurepip.")
+        required.missing("This Python lacks ensurepip.")
     with an_engine() as engine:
         context = build_context(tmp_path_factory.mktemp("image"))
         client = docker.APIClient(base_url=engine.url, version="auto", timeout=BUILD_SECONDS)

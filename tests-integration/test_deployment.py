@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from peers import required
 from peers.ports import free_socket, port_of
 
 from apflow.core.settings import VARIABLES
@@ -23,13 +23,11 @@ FILES = [each for each in (ROOT / "deploy").rglob("*") if each.is_file()]
 
 def verified(folder: Path, unit: str) -> subprocess.CompletedProcess[str]:
     """Verify a unit whose program is one that exists here."""
-    analyze = shutil.which("systemd-analyze")
-    if analyze is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("systemd-analyze is not installed.")
+    analyze = required.program("systemd-analyze")
     file = folder / UNIT.name
     file.write_text(unit.replace("/opt/apflow/bin/apflow", f"{sys.executable} -m apflow.cli"))
     return subprocess.run(
-        [str(analyze), "verify", "--man=no", str(file)],
+        [analyze, "verify", "--man=no", str(file)],
         capture_output=True,
         text=True,
         check=False,

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from calls import executed
 from hostile import INSIDE, METADATA
+from peers import required
 
 from apflow.core.errors import AddressRefusedError, ApflowError
 
@@ -98,7 +99,7 @@ REBINDING = Path(__file__).parent / "rebinding.py"
 CAN_UNSHARE = os.getuid() == 0 and shutil.which("unshare") and shutil.which("ip")
 
 
-@pytest.mark.skipif(not CAN_UNSHARE and not os.environ.get("CI"), reason="takes root, unshare and ip")
+@required.needs(CAN_UNSHARE, "takes root, unshare and ip")
 @pytest.mark.parametrize("name", CALLS)
 def test_who_answers_differently_the_second_time_gains_nothing(name: str, tmp_path: Path):
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions attempts:1 timeout:2\n")

@@ -6,21 +6,19 @@ that they run with all other tests.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from peers import required
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "tools"))
 
 import page  # noqa: E402
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TIMEOUT = 1800  # seconds, on a busy machine
 # Before each merge, each width and each scheme of colours once.
 SCREENS = (
@@ -33,9 +31,8 @@ SCREENS = (
 
 @pytest.fixture(scope="module", autouse=True)
 def installed() -> None:
-    """Install what the journeys need, or skip them where no browser is installed."""
-    if not any(map(shutil.which, BROWSERS)):
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("No Chromium is installed.")
+    """Install what the journeys need."""
+    required.program(*required.BROWSERS)
     page.install()
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from peers import required
 from peers.ports import free_socket, port_of
 
 from apflow.core import create_session
@@ -36,9 +37,7 @@ ssl_cert_file = 'server.crt'
 ssl_key_file = 'server.key'
 """
 
-pytestmark = pytest.mark.skipif(
-    PROGRAMS is None and not os.environ.get("CI"), reason="the system has no PostgreSQL server"
-)
+pytestmark = required.needs(PROGRAMS, "the system has no PostgreSQL server")
 
 
 class Secured:

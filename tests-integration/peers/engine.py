@@ -23,6 +23,7 @@ from pathlib import Path
 import docker
 import pytest
 from docker.errors import DockerException
+from peers import required
 
 IMAGE = "apflow-test/busybox:1"
 BUSYBOX = Path("/usr/bin/busybox")  # Debian's busybox-static
@@ -54,7 +55,7 @@ class Engine:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PATH": PATH},
+                env={**os.environ, "PATH": required.SYSTEM_PATH},
                 start_new_session=True,
             )
         until = time.monotonic() + START_SECONDS
@@ -114,15 +115,15 @@ class Engine:
 
 def check_possible() -> None:
     """Skip the test where no engine can be started here; fail it in CI, where one must be."""
-    missing = [name for name in ("dockerd", "containerd", "runc") if shutil.which(name, path=PATH) is None]
+    missing = [
+        name
+        for name in ("dockerd", "containerd", "runc")
+        if shutil.which(name, path=required.SYSTEM_PATH) is None
+    ]
     missing += [] if BUSYBOX.exists() else [str(BUSYBOX)]
     missing += [] if os.geteuid() == 0 else ["the rights of root"]
     if missing:
-        message = f"No Docker engine can be started: {', '.join(missing)} missing."
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
-
-
-PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+        required.missing(f"No Docker engine can be started: {', '.join(missing)} missing.")
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -11,10 +10,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from peers import required
 
 FILES = Path(__file__).resolve().parents[2] / "deploy" / "nginx"
-PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 START_SECONDS = 30.0
 
 CONFIGURATION = """
@@ -41,10 +39,7 @@ http {{
 
 def program() -> str:
     """Return the path of nginx. Skip the test where it is not installed; fail it in CI."""
-    found = shutil.which("nginx", path=PATH)
-    if found is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("nginx is not installed.")
-    return str(found)
+    return required.program("nginx")
 
 
 @contextmanager

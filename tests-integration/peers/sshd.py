@@ -23,6 +23,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from peers import required
 from peers.ports import free_socket, port_of
 
 TYPES = ("ed25519", "ecdsa", "rsa")
@@ -139,13 +140,8 @@ def a_system_user(shell: str = "/bin/sh") -> Generator[tuple[str, str]]:
 
 
 def _find(program: str) -> str:
-    found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if found is None or shutil.which("ssh-keygen") is None:
-        reason = "OpenSSH is not installed (apt install openssh-server)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+    required.program("ssh-keygen")
+    return required.program(program)
 
 
 def _make_keys(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from peers import required
 
 PROGRAM = """
 import asyncio, json, sys
@@ -96,9 +96,7 @@ def traced(program: str, folder: Path) -> tuple[subprocess.CompletedProcess[str]
     return done, {(address, int(port)) for port, address in found}
 
 
-needs_trace = pytest.mark.skipif(
-    not CAN_TRACE and not os.environ.get("CI"), reason="takes root, unshare, ip and strace"
-)
+needs_trace = required.needs(CAN_TRACE, "takes root, unshare, ip and strace")
 
 
 @needs_trace

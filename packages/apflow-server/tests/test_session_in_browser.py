@@ -6,7 +6,6 @@ The pages are small ones of this test. They say what they found through what the
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import threading
 from collections.abc import Generator
@@ -16,14 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from pages import TIMEOUT, write_page
+from peers import required
 from serving import SECRET, bearer, serving, wait_for
 
 from apflow.core.settings import Settings
-
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
 
 # The address has the token and, after it, the address of another page, in the fragment.
 OWN = """
@@ -106,9 +102,14 @@ def foreign_page(server: str) -> Generator[tuple[str, list[Any]]]:
 @contextmanager
 def browser(folder: Path, address: str) -> Generator[None]:
     """Open an address in a browser with a new profile."""
-    assert CHROMIUM is not None
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage"]
-    command = [CHROMIUM, *options, "--remote-debugging-port=0", f"--user-data-dir={folder}", address]
+    command = [
+        required.program(*required.BROWSERS),
+        *options,
+        "--remote-debugging-port=0",
+        f"--user-data-dir={folder}",
+        address,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield
