@@ -60,6 +60,6 @@ def test_readers_reach_their_aims_without_errors_and_with_nothing_inaccessible(s
 
 
 @pytest.mark.timeout(TIMEOUT + 60)
-@pytest.mark.parametrize("file", ["safety", "restart", "session", "export"])
+@pytest.mark.parametrize("file", ["safety", "live", "restart", "session", "export"])
 def test_the_page_keeps_its_promises(file: str):
     assert passed(file) >= 1

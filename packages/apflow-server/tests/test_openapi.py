@@ -64,7 +64,7 @@ def explore(folder: Path, examples: int, seconds: float) -> int:
                     "all",
                 ),
                 *("--exclude-path", "/tasks/{task_id}/events", "--exclude-path", "/call/tasks.watch"),
-                *("--exclude-path", "/tasks/{task_id}/logs"),
+                *("--exclude-path", "/tasks/{task_id}/logs", "--exclude-path", "/follow"),
                 *("--exclude-path", "/metrics"),
                 # It calls a language model elsewhere.
                 *("--exclude-path", "/call/tasks.generate"),

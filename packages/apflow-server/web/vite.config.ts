@@ -23,6 +23,6 @@ export default defineConfig({
     license: { fileName: "licences.txt" },
   },
   worker: { format: "es" },
-  server: { proxy: { "/tasks": toServer, "/session": { ...toServer, rewrite: (path: string) => `/ui${path}` } } },
+  server: { proxy: { "/tasks": toServer, "/follow": toServer, "/tree-file": { ...toServer, rewrite: (path: string) => `/ui${path}` }, "/session": { ...toServer, rewrite: (path: string) => `/ui${path}` } } },
   test: { include: ["tests/unit/**/*.test.ts"], environment: "node" },
 } as Parameters<typeof defineConfig>[0]);

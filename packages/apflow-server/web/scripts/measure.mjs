@@ -89,6 +89,7 @@ function answer(request, response) {
   const path = new URL(request.url, url).pathname;
   if (path === "/ui/session") return json(response, { required: false, csrf: null, user: null, is_admin: true, expires_at: null });
   if (path.endsWith("/events")) return follow(response);
+  if (path === "/follow") return response.writeHead(200, { "Content-Type": "text/event-stream" }).flushHeaders();
   if (path === "/tasks") return rpc(request, response);
   const name = path === "/ui/" ? "index.html" : path.slice("/ui/".length);
   const content = files.get(name);

@@ -26,7 +26,7 @@ from apflow.core.store.base import TaskStore
 from apflow.core.store.session import create_session
 from apflow.server.a2a.routes import add_routes as add_a2a_routes
 from apflow.server.a2a.routes import serving_grpc
-from apflow.server.api import backup, docs, json_rpc, plain_http
+from apflow.server.api import backup, docs, followed_calls, json_rpc, plain_http
 from apflow.server.api.unknown_path import unknown_path
 from apflow.server.drain import Drain
 from apflow.server.duties import Duties
@@ -138,6 +138,7 @@ def _add_routes(app: FastAPI) -> None:
     app.include_router(json_rpc.router)
     app.include_router(plain_http.make_router())
     app.include_router(event_stream.router)
+    app.include_router(followed_calls.router)
     app.include_router(log_stream.router)
     app.include_router(websocket.router)
     app.include_router(metrics.router)

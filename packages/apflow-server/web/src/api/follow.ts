@@ -4,8 +4,10 @@ import { type Frame, FrameReader } from "./sse";
 export interface Follow {
   address: string;
   headers: Record<string, string>;
-  /** Number of the last frame that is known; null: from the start of the stream. */
-  after: number | null;
+  /** What is sent, as JSON; nothing if it is left out. */
+  body?: unknown;
+  /** The `id` of the last frame that is known; null: from the start of the stream. */
+  after: string | null;
 }
 
 export type StreamState =
@@ -46,14 +48,13 @@ async function readOnce(
   what: Follow,
   signal: AbortSignal,
   listener: Listener,
-  received: (id: number) => void,
+  received: (id: string) => void,
 ): Promise<StreamState> {
   const silence = new AbortController();
   const either = AbortSignal.any([signal, silence.signal]);
   let timer = setTimeout(() => silence.abort(), SILENCE);
   try {
-    const headers = what.after === null ? what.headers : { ...what.headers, "Last-Event-ID": String(what.after) };
-    const response = await fetch(what.address, { headers, signal: either, cache: "no-store" });
+    const response = await fetch(what.address, { ...requestOf(what), signal: either, cache: "no-store" });
     if (response.status === 204) return { state: "ended" };
     if (response.status === 429 || response.status >= 500) return { state: "away", reason: `status ${response.status}` };
     if (!response.ok || response.body === null) return { state: "refused", status: response.status };
@@ -68,7 +69,7 @@ async function readOnce(
       if (frames.length === 0) continue;
       listener.frames(frames);
       for (const frame of frames) {
-        if (frame.id !== null) received(Number(frame.id));
+        if (frame.id !== null) received(frame.id);
         isOver = listener.isLast(frame);
       }
     }
@@ -78,6 +79,12 @@ async function readOnce(
   } finally {
     clearTimeout(timer);
   }
+}
+
+function requestOf({ headers, body, after }: Follow): RequestInit {
+  const all = after === null ? headers : { ...headers, "Last-Event-ID": after };
+  if (body === undefined) return { headers: all };
+  return { method: "POST", headers: { ...all, "Content-Type": "application/json" }, body: JSON.stringify(body) };
 }
 
 async function* pieces(stream: ReadableStream<string>): AsyncGenerator<string> {
@@ -93,7 +100,8 @@ async function* pieces(stream: ReadableStream<string>): AsyncGenerator<string> {
   }
 }
 
-function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+/** Wait, unless the signal is aborted. */
+export function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, milliseconds);
     signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });

@@ -1,12 +1,11 @@
 /** Reading an operation again and again while a view is open: data, and why there is none. */
 import { useEffect, useMemo } from "preact/hooks";
-import { type Signal, signal } from "@preact/signals";
+import { signal } from "@preact/signals";
 import { returns } from "../api/connection";
 import { AwayError } from "../api/rpc";
+import type { Live } from "./live";
 
-export interface Polled<T> {
-  data: Signal<T | null>;
-  error: Signal<string | null>;
+export interface Polled<T> extends Live<T> {
   refresh(): void;
 }
 

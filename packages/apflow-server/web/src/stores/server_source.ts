@@ -1,12 +1,12 @@
 /** A run of the server: its tasks, its stream of events, and what the drawer reads. */
 import type { AttemptResult, LogLineResult, TaskResult } from "../api/_generated_operations";
-import { noteAnswer, noteAway } from "../api/connection";
+import { noteState } from "../api/connection";
 import { follow } from "../api/follow";
 import { addressOf } from "../api/root";
 import { AwayError, call, callEach } from "../api/rpc";
 import type { StreamMessage, StreamRequest } from "../api/run_stream";
 import StreamWorker from "../api/run_stream.worker?worker";
-import { authHeaders, sessionRefused } from "../api/session";
+import { authHeaders } from "../api/session";
 import type { TreeEvent } from "../model/tree_event";
 import { nodeOf } from "../model/task_node";
 import type { RunListener, RunSource } from "./run_source";
@@ -26,7 +26,7 @@ export function serverSource(rootId: string): RunSource {
     logs: (id, attempt, listener) => {
       const stop = new AbortController();
       const address = addressOf(`tasks/${encodeURIComponent(id)}/logs${attempt === null ? "" : `?attempt=${attempt}`}`);
-      void follow({ address, headers: authHeaders("GET"), after: 0 }, {
+      void follow({ address, headers: authHeaders("GET"), after: "0" }, {
         frames: (frames) => {
           const lines = frames.filter((frame) => frame.event === "line").map((frame) => JSON.parse(frame.data) as LogLineResult);
           if (lines.length > 0) listener.lines(lines);
@@ -50,9 +50,7 @@ function followRun(rootId: string, listener: RunListener): () => void {
       if (data.isLast) void openApprovals(rootId).then((events) => events.length > 0 && listener.events(events));
     } else if (data.kind === "events") listener.events(data.events);
     else {
-      if (data.state.state === "away") noteAway(data.state.reason);
-      else noteAnswer();
-      if (data.state.state === "refused" && data.state.status === 401) sessionRefused("The session has ended.");
+      noteState(data.state);
       listener.state(data.state);
     }
   };

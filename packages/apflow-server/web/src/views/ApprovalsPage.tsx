@@ -1,33 +1,31 @@
 /** The approvals that wait for a decision, and those that are decided. */
 import { useState } from "preact/hooks";
 import type { ApprovalResult } from "../api/_generated_operations";
-import { call } from "../api/rpc";
 import { Choice } from "../components/Choice";
 import { EmptyNote } from "../components/Notes";
 import { Time } from "../components/Time";
 import { ViewHead } from "../components/ViewHead";
 import { taskHref } from "../model/route";
-import { usePolled } from "../stores/poll";
+import { useLive } from "../stores/live";
 import { ApprovalForm } from "./drawer/ApprovalCard";
 
-const SECONDS = 5;
 const MOST = 200;
 const CHOICES = [["open", "Waiting"], ["decided", "Decided"]] as const;
 
 export function ApprovalsPage() {
   const [status, setStatus] = useState<"open" | "decided">("open");
-  const polled = usePolled(() => call("approvals.list", { status, limit: MOST }), SECONDS, status);
-  const found = polled.data.value;
+  const live = useLive("approvals.list", { status, limit: MOST });
+  const found = live.data.value;
   return (
     <div class="view">
-      <ViewHead title="Approvals" polled={polled}>
+      <ViewHead title="Approvals" source={live}>
         <Choice label="Which approvals" chosen={status} choices={CHOICES} onChoose={setStatus} />
       </ViewHead>
       {found?.length === 0 && <EmptyNote>{status === "open" ? "Nothing waits for a decision." : "Nothing has been decided yet."}</EmptyNote>}
       {found?.map((approval) => (
         <article key={approval.task_id} class="card approval-card">
           <h2><a href={taskHref(approval.root_task_id, approval.task_id)}>{approval.name}</a></h2>
-          {status === "open" ? <ApprovalForm approval={approval} onDecided={polled.refresh} /> : <Decided approval={approval} />}
+          {status === "open" ? <ApprovalForm approval={approval} /> : <Decided approval={approval} />}
         </article>
       ))}
     </div>

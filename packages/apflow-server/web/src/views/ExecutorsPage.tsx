@@ -18,7 +18,7 @@ export function ExecutorsPage({ id }: { id: string | null }) {
   const open = found?.find((executor) => executor.id === id);
   return (
     <div class="view">
-      <ViewHead title="Executors" polled={polled} />
+      <ViewHead title="Executors" source={polled} />
       {open && <ExecutorCard executor={open} />}
       {found && <ExecutorTable executors={found} openId={id} />}
       {available.length > 0 && <AvailableTable executors={available} />}

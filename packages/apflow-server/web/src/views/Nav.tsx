@@ -1,10 +1,9 @@
 /** The navigation, with the number of approvals that wait. */
-import { call } from "../api/rpc";
 import { endSession, session } from "../api/session";
 import { Button } from "../components/Button";
 import { Icon, type IconName } from "../components/Icon";
 import { type Route, hrefOf } from "../model/route";
-import { usePolled } from "../stores/poll";
+import { useLive } from "../stores/live";
 import { type Theme, chooseTheme, theme } from "../stores/theme";
 
 const ITEMS: readonly [view: Route["view"], icon: IconName, text: string, to: Route][] = [
@@ -16,11 +15,10 @@ const ITEMS: readonly [view: Route["view"], icon: IconName, text: string, to: Ro
   ["system", "system", "System", { view: "system" }],
 ];
 const NEXT_THEME: Record<Theme, Theme> = { auto: "light", light: "dark", dark: "auto" };
-const WAITING_SECONDS = 10;
 const MOST_SHOWN = 99;
 
 export function Nav({ view, onHelp }: { view: Route["view"]; onHelp: () => void }) {
-  const waiting = usePolled(() => call("approvals.list", { limit: MOST_SHOWN + 1 }), WAITING_SECONDS).data.value?.length ?? 0;
+  const waiting = useLive("approvals.list", { limit: MOST_SHOWN + 1 }).data.value?.length ?? 0;
   const current = session.value;
   return (
     <nav class="nav" aria-label="Views">

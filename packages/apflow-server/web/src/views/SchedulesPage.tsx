@@ -1,6 +1,5 @@
 /** The schedules: when they are due, what they started, and pausing, resuming and starting them. */
 import type { ScheduleResult } from "../api/_generated_operations";
-import { call } from "../api/rpc";
 import { ActionButton } from "../components/Button";
 import { CopyAs } from "../components/CopyAs";
 import { EmptyNote } from "../components/Notes";
@@ -10,18 +9,17 @@ import { ViewHead } from "../components/ViewHead";
 import { ofSchedule } from "../model/actions";
 import { countText } from "../model/format";
 import { runHref } from "../model/route";
-import { usePolled } from "../stores/poll";
+import { useLive } from "../stores/live";
 import { perform } from "../stores/perform";
 
-const SECONDS = 5;
 const LAST_RUNS = 3;
 
 export function SchedulesPage() {
-  const polled = usePolled(() => call("schedules.list", {}), SECONDS);
-  const found = polled.data.value;
+  const live = useLive("schedules.list", {});
+  const found = live.data.value;
   return (
     <div class="view">
-      <ViewHead title="Schedules" polled={polled} />
+      <ViewHead title="Schedules" source={live} />
       {found?.length === 0 && (
         <EmptyNote>
           <p>There are no schedules.</p>
@@ -32,14 +30,14 @@ export function SchedulesPage() {
         <Table
           label="Schedules"
           heads={["Schedule", "Due", "State", "Next", "Last runs", "#Started", ".Actions"]}
-          rows={found.map((schedule) => <Schedule key={schedule.id} schedule={schedule} onChanged={polled.refresh} />)}
+          rows={found.map((schedule) => <Schedule key={schedule.id} schedule={schedule} />)}
         />
       )}
     </div>
   );
 }
 
-function Schedule({ schedule, onChanged }: { schedule: ScheduleResult; onChanged: () => void }) {
+function Schedule({ schedule }: { schedule: ScheduleResult }) {
   const turn = ofSchedule(schedule.is_paused ? "resume" : "pause", schedule.id);
   const trigger = ofSchedule("trigger", schedule.id);
   const isOver = schedule.status === "ended";
@@ -58,8 +56,8 @@ function Schedule({ schedule, onChanged }: { schedule: ScheduleResult; onChanged
       <Num>{countText(schedule.started_count)}{schedule.skipped_count > 0 && <span class="faint" title="left out"> −{countText(schedule.skipped_count)}</span>}</Num>
       <td>
         <span class="form-actions">
-          {!isOver && <ActionButton action={turn} onClick={() => void perform(turn, `${schedule.name}: ${schedule.is_paused ? "resumed" : "paused"}.`).then(onChanged)} />}
-          <ActionButton action={trigger} onClick={() => void perform(trigger, `${schedule.name}: a run is started.`).then(onChanged)} />
+          {!isOver && <ActionButton action={turn} onClick={() => void perform(turn, `${schedule.name}: ${schedule.is_paused ? "resumed" : "paused"}.`)} />}
+          <ActionButton action={trigger} onClick={() => void perform(trigger, `${schedule.name}: a run is started.`)} />
           <CopyAs actions={[turn, trigger]} label="" />
         </span>
       </td>

@@ -35,7 +35,7 @@ export function SystemPage() {
   const state = polled.data.value;
   return (
     <div class="view">
-      <ViewHead title="System" polled={polled}>
+      <ViewHead title="System" source={polled}>
         {state && <p class="faint">apflow {state.health.version}, up for {durationText(state.health.uptime_seconds * 1000)}</p>}
       </ViewHead>
       {state && <Figures state={state} />}

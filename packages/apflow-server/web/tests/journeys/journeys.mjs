@@ -19,15 +19,16 @@ function own(tree) {
 const row = (page, name) => page.locator(".task-row", { hasText: name }).first();
 
 export const journeys = {
-  "finds runs by state, text and tag": async ({ page, open }) => {
+  "finds runs by state, text and tag": async ({ page, open, server }) => {
     await open("#/runs");
     await page.getByRole("button", { name: /Failed/ }).click();
     await page.getByRole("link", { name: "Import of all shops" }).first().waitFor();
     assert.match(page.url(), /state=failed/);
     await page.getByRole("button", { name: /Failed/ }).click();
     await page.getByLabel("Tag").fill("health");
-    await page.waitForResponse((response) => response.url().endsWith("/tasks")); // the list is drawn again
-    await page.waitForResponse((response) => response.url().endsWith("/tasks"));
+    const [{ id, label }] = own([{ id: "drawn", name: "echo", label: "The list is drawn again" }]);
+    await server.call("tasks.create", { tasks: [{ id, name: "echo", label }] });
+    await page.locator(`a[href$="${id}"]`).waitFor();
     assert.equal(await page.getByLabel("Tag").inputValue(), "health");
     await page.getByLabel("Tag").press("Enter");
     await page.getByRole("link", { name: "Figures of the machine" }).waitFor();

@@ -105,6 +105,10 @@ it("shows a user no runs of others", { timeout: 240_000 }, async () => {
   await page.goto(`${server.url}ui/`);
   await signIn(page, token("bob"), false);
   await page.getByText("There are no runs yet.").waitFor();
+  await callAs("ann", "tasks.create", { tasks: [{ name: "echo", label: "Ann's second run" }] });
+  await callAs("bob", "tasks.create", { tasks: [{ name: "echo", label: "Bob's run" }] });
+  await page.getByRole("link", { name: "Bob's run" }).waitFor();
+  assert.equal(await page.locator(".run-link").count(), 1);
   await page.goto(`${server.url}ui/#/runs/of-ann`);
   await page.getByText("There is no run of-ann.").waitFor();
 });

@@ -102,6 +102,8 @@ class Operation:
     is_idempotent: bool = False
     # Yields results one by one.
     is_stream: bool = False
+    # A list that a client can follow: it gets the result again whenever it has changed.
+    can_be_followed: bool = False
     # The parameter that asks for a stream of events as the answer.
     stream_parameter: str | None = None
     # The parameter that makes the call wait for the end of a run.
@@ -267,13 +269,13 @@ OPERATIONS: dict[str, Operation] = {
             is_idempotent=True,
             by_any_holder=True,
         ),
-        Operation("tasks.usage", _S.usage, UsageReportResult, "any"),
+        Operation("tasks.usage", _S.usage, UsageReportResult, "any", can_be_followed=True),
         Operation("tasks.stats", _S.stats, StatisticsResult, "any"),
         Operation("tasks.export", _S.export, ExportResult, "any"),
-        Operation("tasks.list", _S.list, list[TaskResult], "any"),
+        Operation("tasks.list", _S.list, list[TaskResult], "any", can_be_followed=True),
         Operation("tasks.children", _S.children, list[TaskResult]),
         Operation("tasks.tree", _S.tree, TreeResult),
-        Operation("tasks.count", _S.count, CountResult, "any"),
+        Operation("tasks.count", _S.count, CountResult, "any", can_be_followed=True),
         Operation(
             "tasks.update",
             _S.update,
@@ -309,13 +311,13 @@ OPERATIONS: dict[str, Operation] = {
             )
             for name in ("tasks.cancel", "tasks.running.cancel")
         ),
-        Operation("tasks.running.list", _S.running, list[StatusResult], "any"),
+        Operation("tasks.running.list", _S.running, list[StatusResult], "any", can_be_followed=True),
         Operation("tasks.running.count", _S.count_running, RunningCountResult, "any"),
         Operation("tasks.running.status", _S.status, list[StatusResult]),
         Operation("tasks.resume", _S.resume, list[StatusResult], effect="add", is_idempotent=True),
         Operation("tasks.why", _S.why, WhyResult),
         Operation("schedules.create", _S.create_schedule, ScheduleResult, "any", "add"),
-        Operation("schedules.list", _S.schedules, list[ScheduleResult], "any"),
+        Operation("schedules.list", _S.schedules, list[ScheduleResult], "any", can_be_followed=True),
         Operation("schedules.show", _S.schedule, ScheduleResult),
         Operation("schedules.next", _S.next_due_times, DueTimesResult),
         Operation("schedules.update", _S.update_schedule, ScheduleResult, effect="change"),
@@ -325,7 +327,7 @@ OPERATIONS: dict[str, Operation] = {
         ),
         Operation("schedules.trigger", _S.trigger_schedule, TriggerResult, effect="add"),
         Operation("schedules.delete", _S.delete_schedule, ScheduleDeleteResult, effect="change"),
-        Operation("approvals.list", _S.approvals, list[ApprovalResult], "any"),
+        Operation("approvals.list", _S.approvals, list[ApprovalResult], "any", can_be_followed=True),
         Operation("approvals.get", _S.approval, ApprovalResult),
         Operation("approvals.approve", _S.approve, ApprovalResult, effect="change", by_any_holder=True),
         Operation("approvals.reject", _S.reject, ApprovalResult, effect="change", by_any_holder=True),

@@ -149,21 +149,29 @@ async def until_closed(drain: Drain, caller: Caller) -> None:
             each.cancel()
 
 
-class TreeStream(StreamingResponse):
-    """A response that follows one tree until its run has ended. Subclasses define what it sends."""
+class SentStream(StreamingResponse):
+    """A response that sends events until the server ends or the token expires. Subclasses define the events.
+
+    Args:
+        what: what is sent, for the log.
+        before: sent first.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, db: TaskStore, root_id: str, before: Sequence[bytes]) -> None:
+    def __init__(self, what: str, before: Sequence[bytes]) -> None:
         super().__init__((), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        self._db = db
-        self._root_id = root_id
+        self._what = what
         self._before = before
         self._farewell: bytes | None = b""  # None: the client has disconnected
 
     @abstractmethod
     def pieces(self, streams: Streams) -> AsyncGenerator[bytes]:
         """Yield what to send, in pieces."""
+
+    async def reason_to_end(self) -> str | None:
+        """Return why the stream must end now, if it must. Asked before each sign of life."""
+        return None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         streams: Streams = scope["app"].state.streams
@@ -196,10 +204,10 @@ class TreeStream(StreamingResponse):
                 async for piece in sent:
                     await self._send(send, piece)
         except StoreError as error:
-            logger.warning("Tree %s cannot be read: %s", self._root_id, error)
+            logger.warning("%s cannot be read: %s", self._what, error)
             self._farewell = comment("the database cannot be read now: come back")
         except TimeoutError:
-            logger.info("A reader of %s took nothing for long.", self._root_id)
+            logger.info("A reader of %s took nothing for long.", self._what)
             self._farewell = None
 
     async def _send(self, send: Send, piece: bytes) -> None:
@@ -207,11 +215,12 @@ class TreeStream(StreamingResponse):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def _beat(self, send: Send, pump: asyncio.Task[None]) -> None:
-        """Give signs of life, and end the stream of a tree that was deleted."""
+        """Give signs of life."""
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            if await is_deleted(self._db, self._root_id):
-                self._farewell = comment("the tree was deleted")
+            reason = await self.reason_to_end()
+            if reason is not None:
+                self._farewell = comment(reason)
                 pump.cancel()
                 return
             with suppress(TimeoutError):  # the pump waits for the same reader, and ends the stream
@@ -232,6 +241,19 @@ class TreeStream(StreamingResponse):
         await expired(caller)
         self._farewell = comment("the token has expired: come back with another")
         pump.cancel()
+
+
+class TreeStream(SentStream):
+    """A response that follows one tree until its run has ended, or the tree is deleted."""
+
+    def __init__(self, db: TaskStore, root_id: str, before: Sequence[bytes]) -> None:
+        super().__init__(f"Tree {root_id}", before)
+        self._db = db
+        self._root_id = root_id
+
+    async def reason_to_end(self) -> str | None:
+        """Return whether the tree was deleted."""
+        return "the tree was deleted" if await is_deleted(self._db, self._root_id) else None
 
 
 class EventStream(TreeStream):

@@ -17,10 +17,10 @@ export function ApprovalCard({ taskId }: { taskId: string }) {
   const [failure, setFailure] = useState<string | null>(null);
   useEffect(() => void call("approvals.get", { task_id: taskId }).then(setApproval, (error: Error) => setFailure(error.message)), [taskId]);
   if (failure !== null) return <ErrorNote>{failure}</ErrorNote>;
-  return approval && <ApprovalForm approval={approval} onDecided={() => undefined} />;
+  return approval && <ApprovalForm approval={approval} />;
 }
 
-export function ApprovalForm({ approval, onDecided }: { approval: ApprovalResult; onDecided: () => void }) {
+export function ApprovalForm({ approval }: { approval: ApprovalResult }) {
   const [texts, setTexts] = useState<Record<string, string>>({});
   const [faults, setFaults] = useState<Record<string, string>>({});
   const [reason, setReason] = useState("");
@@ -31,7 +31,7 @@ export function ApprovalForm({ approval, onDecided }: { approval: ApprovalResult
   const decide = async (isApproved: boolean) => {
     setFaults(isApproved ? found : {});
     if (isApproved && Object.keys(found).length > 0) return notify("Some answers are missing or wrong.", true);
-    if ((await perform(isApproved ? yes : no, isApproved ? "Approved." : "Rejected.")) !== undefined) onDecided();
+    await perform(isApproved ? yes : no, isApproved ? "Approved." : "Rejected.");
   };
   return (
     <section class="approval" aria-label={`Approval: ${approval.question}`}>
