@@ -19,9 +19,11 @@ from apflow.core.settings import Settings
 from apflow.server.auth.authentication import bearer_service
 from apflow.server.auth.caller import Caller
 from apflow.server.http.api_error import ApiError, Code, UnauthorizedError
+from apflow.server.http.limits import read_body
 from apflow.server.http.protection import has_auth
 from apflow.server.http.response import JsonResponse
 from apflow.server.mcp.access import METADATA, PATH, challenged, check_names, metadata
+from apflow.server.mcp.protocol_version import refusal, unsupported_version
 from apflow.server.streaming.event_stream import until_closed
 
 if TYPE_CHECKING:
@@ -59,6 +61,11 @@ class McpEndpoint:
             raise challenged(error, request, self._settings) from error
         caller: Caller = request.state.caller
         server = await self._server()
+        unsupported = unsupported_version(request.headers, server.versions) if server.versions else None
+        if unsupported is not None:
+            refused = refusal(unsupported, server.versions, await read_body(request, self._settings))
+            await JsonResponse(refused, 400)(scope, receive, send)
+            return
         handling = server.handle(scope, receive, send, caller.user_id)
         if request.method != "GET" and request.headers.get("mcp-method") != LISTEN:
             await handling

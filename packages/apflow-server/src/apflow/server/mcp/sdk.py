@@ -10,6 +10,7 @@ import asyncio
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from importlib import import_module
 from typing import Any, Final, cast
 
 import anyio
@@ -46,6 +47,10 @@ types: Any = mcp.types
 exceptions: Any = mcp.shared.exceptions
 IS_SECOND: Final = hasattr(Server, "add_request_handler")  # version 2
 
+# Versions of the protocol that version 1 of the SDK speaks. Empty for version 2: it refuses others itself.
+VERSIONS: Final[tuple[str, ...]] = (
+    () if IS_SECOND else tuple(import_module("mcp.shared.version").SUPPORTED_PROTOCOL_VERSIONS)
+)
 SDK_ERROR: type[Exception] = exceptions.MCPError if IS_SECOND else exceptions.McpError
 NEEDS_INPUT: Final = "input_required"  # the `resultType` of a result that asks the client for more
 IS_TASK: Final = "task"  # the `resultType` of a task instead of the result
@@ -84,6 +89,8 @@ class HttpServer:
             by such clients has no effect.
         max_bytes: the largest request.
     """
+
+    versions = VERSIONS
 
     def __init__(self, handlers: Handlers, *, has_sessions: bool, max_bytes: int) -> None:
         self._handlers = handlers
