@@ -5,7 +5,7 @@ import { ErrorNote } from "./components/Notes";
 import { Notices } from "./components/Notices";
 import { absoluteText } from "./model/format";
 import type { RunDocument } from "./model/run_document";
-import { timeOf } from "./model/task_node";
+import { timeOf, titleOf } from "./model/task_node";
 import { globalKeys } from "./stores/keys";
 import { documentSource } from "./stores/document_source";
 import { HelpDialog } from "./views/HelpDialog";
@@ -22,7 +22,7 @@ function Run({ found }: { found: RunDocument }) {
   const source = useMemo(() => documentSource(found), [found]);
   useEffect(() => globalKeys(() => setHelp(true), false), []);
   const root = found.tasks.find((task) => task.id === found.root_id);
-  useEffect(() => void (document.title = `${root?.label ?? root?.name ?? found.root_id} – apflow`), []);
+  useEffect(() => void (document.title = `${root ? titleOf(root) : found.root_id} – apflow`), []);
   const at = timeOf(found.exported_at);
   return (
     <main id="main">

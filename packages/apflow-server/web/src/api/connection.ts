@@ -1,4 +1,4 @@
-/** Whether the server answers: what the banner shows, and what tells views to read again. */
+/** Whether the server answers: what the banner shows, and when views read again. */
 import { signal } from "@preact/signals";
 import type { StreamState } from "./follow";
 import { sessionRefused } from "./session";

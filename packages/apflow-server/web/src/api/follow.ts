@@ -24,22 +24,22 @@ export interface Listener {
   isLast(frame: Frame): boolean;
 }
 
-const FIRST_WAIT = 300;
-const LONGEST_WAIT = 5_000;
+const MIN_WAIT = 300;
+const MAX_WAIT = 5_000;
 const ENDED_WAIT = 5_000;
 /** The server gives a sign of life every 15 seconds. */
-const SILENCE = 40_000;
+const MAX_SILENCE = 40_000;
 
 /** Follow a stream until the signal is aborted. */
 export async function follow(what: Follow, listener: Listener, signal: AbortSignal): Promise<void> {
   let after = what.after;
-  let wait = FIRST_WAIT;
+  let wait = MIN_WAIT;
   while (!signal.aborted) {
     const outcome = await readOnce({ ...what, after }, signal, listener, (id) => (after = id));
     if (signal.aborted) return;
     listener.state(outcome);
     if (outcome.state === "refused") return;
-    wait = outcome.state === "away" ? Math.min(wait * 2, LONGEST_WAIT) : FIRST_WAIT;
+    wait = outcome.state === "away" ? Math.min(wait * 2, MAX_WAIT) : MIN_WAIT;
     await pause(outcome.state === "ended" ? ENDED_WAIT : wait, signal);
   }
 }
@@ -52,7 +52,7 @@ async function readOnce(
 ): Promise<StreamState> {
   const silence = new AbortController();
   const either = AbortSignal.any([signal, silence.signal]);
-  let timer = setTimeout(() => silence.abort(), SILENCE);
+  let timer = setTimeout(() => silence.abort(), MAX_SILENCE);
   try {
     const response = await fetch(what.address, { ...requestOf(what), signal: either, cache: "no-store" });
     if (response.status === 204) return { state: "ended" };
@@ -64,7 +64,7 @@ async function readOnce(
     const text = response.body.pipeThrough(new TextDecoderStream());
     for await (const piece of pieces(text)) {
       clearTimeout(timer);
-      timer = setTimeout(() => silence.abort(), SILENCE);
+      timer = setTimeout(() => silence.abort(), MAX_SILENCE);
       const frames = reader.read(piece);
       if (frames.length === 0) continue;
       listener.frames(frames);

@@ -9,8 +9,6 @@ export type Method = keyof Operations;
 export type Params<M extends Method> = Operations[M]["params"];
 export type Result<M extends Method> = Operations[M]["result"];
 
-const UNKNOWN_METHOD = -32601;
-
 /** The server refused a call. `violations` lists each fault of the parameters. */
 export class RpcError extends Error {
   readonly violations: string[];
@@ -23,10 +21,6 @@ export class RpcError extends Error {
     super(message);
     const listed = data !== null && typeof data === "object" && !Array.isArray(data) ? data["violations"] : null;
     this.violations = Array.isArray(listed) ? listed.map(String) : [];
-  }
-
-  get isUnknownMethod(): boolean {
-    return this.code === UNKNOWN_METHOD;
   }
 }
 

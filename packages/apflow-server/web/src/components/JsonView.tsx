@@ -6,12 +6,12 @@ import { Button } from "./Button";
 import { CopyButton } from "./CopyButton";
 
 const SHOWN = 20_000; // characters
-const MOST_SHOWN = 500_000;
+const MAX_SHOWN = 500_000;
 
 export function JsonView({ value, name }: { value: Json; name: string }) {
   const text = useMemo(() => (typeof value === "string" ? value : JSON.stringify(value, null, 2)), [value]);
   const [isWhole, setWhole] = useState(false);
-  const limit = isWhole ? MOST_SHOWN : SHOWN;
+  const limit = isWhole ? MAX_SHOWN : SHOWN;
   const isCut = text.length > limit;
   return (
     <div class="json">

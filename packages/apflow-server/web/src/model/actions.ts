@@ -41,10 +41,6 @@ export function fork(id: string, patch: { [name: string]: Json } | null): Action
   };
 }
 
-export function remove(id: string): Action {
-  return { title: "Delete", method: "tasks.delete", params: { task_id: id, force: true }, cli: ["tasks", "delete", id, "--force"] };
-}
-
 export function followLogs(id: string): Action {
   return { title: "Logs", method: "tasks.logs", params: { task_id: id }, cli: ["tasks", "logs", id, "--follow"] };
 }

@@ -7,11 +7,11 @@ export function durationText(milliseconds: number): string {
   if (whole < 10_000) return `${(whole / 1000).toFixed(1)} s`;
   const seconds = Math.round(whole / 1000);
   if (seconds < 60) return `${seconds} s`;
-  if (seconds < 3600) return two(Math.floor(seconds / 60), "m", seconds % 60, "s");
+  if (seconds < 3600) return twoUnits(Math.floor(seconds / 60), "m", seconds % 60, "s");
   const minutes = Math.round(seconds / 60);
-  if (minutes < 1440) return two(Math.floor(minutes / 60), "h", minutes % 60, "m");
+  if (minutes < 1440) return twoUnits(Math.floor(minutes / 60), "h", minutes % 60, "m");
   const hours = Math.round(minutes / 60);
-  return two(Math.floor(hours / 24), "d", hours % 24, "h");
+  return twoUnits(Math.floor(hours / 24), "d", hours % 24, "h");
 }
 
 /** Return how long ago a time is, or how far ahead: `5 m ago`, `in 2 h`. */
@@ -72,7 +72,7 @@ export function bytesText(bytes: number): string {
   return `${unit === 0 || amount >= 100 ? Math.round(amount) : amount.toFixed(1)} ${units[unit] ?? ""}`;
 }
 
-function two(large: number, largeUnit: string, small: number, smallUnit: string): string {
+function twoUnits(large: number, largeUnit: string, small: number, smallUnit: string): string {
   return small === 0 ? `${large} ${largeUnit}` : `${large} ${largeUnit} ${small} ${smallUnit}`;
 }
 

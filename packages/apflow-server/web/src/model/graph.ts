@@ -6,7 +6,7 @@ import { type TimeAxis, placeOf } from "./time_axis";
 export const BOX_WIDTH = 176;
 export const BOX_HEIGHT = 36;
 /** A run with more tasks is not drawn: the graph would be unreadable, and the timeline shows all of them. */
-export const MOST_TASKS = 2_000;
+export const MAX_TASKS = 2_000;
 
 export interface Edge {
   from: string;
@@ -53,7 +53,7 @@ export function edgesOf(nodes: ReadonlyMap<string, TaskNode>, rootId: string): E
 
 const LANE = 30;
 const TIME_WIDTH = 1_600;
-const LEAST_WIDTH = 6;
+const MIN_WIDTH = 6;
 const GAP = 6;
 
 /** Return the tasks by time: each in the first lane that is free, as wide as its duration. Groups are left out. */
@@ -64,7 +64,7 @@ export function drawByTime(nodes: ReadonlyMap<string, TaskNode>, index: TreeInde
   for (const node of started.sort((one, other) => (one.startedAt ?? 0) - (other.startedAt ?? 0))) {
     const x = placeOf(axis, node.startedAt ?? 0) * TIME_WIDTH;
     const end = placeOf(axis, node.completedAt ?? present) * TIME_WIDTH;
-    const width = Math.max(LEAST_WIDTH, end - x);
+    const width = Math.max(MIN_WIDTH, end - x);
     let lane = lanes.findIndex((until) => until <= x);
     if (lane < 0) lane = lanes.push(0) - 1;
     lanes[lane] = x + width + GAP;

@@ -1,6 +1,7 @@
 /** Runs in groups: by a tag, by their name, or by the tree that they are copies of. Pure. */
 import type { TaskResult, TaskStatus } from "../api/_generated_operations";
 import type { Grouping } from "./run_filter";
+import { titleOf } from "./task_node";
 
 export interface RunGroup {
   /** What the runs have in common; empty for those that have nothing of the kind. */
@@ -16,7 +17,7 @@ export function groupsOf(runs: readonly TaskResult[], grouping: Grouping): RunGr
   const groups = new Map<string, RunGroup>();
   for (const run of runs) {
     for (const key of keysOf(run, grouping)) {
-      const group = groups.get(key) ?? { title: titleOf(key, runs, grouping), originalId: originalOf(key, grouping), runs: [], byStatus: {} };
+      const group = groups.get(key) ?? { title: groupTitle(key, runs, grouping), originalId: originalOf(key, grouping), runs: [], byStatus: {} };
       groups.set(key, group);
       const status = run.tree?.status ?? run.status;
       group.runs.push(run);
@@ -32,10 +33,10 @@ function keysOf(run: TaskResult, grouping: Grouping): string[] {
   return [run.original_task_id ?? (run.has_copy ? run.id : "")];
 }
 
-function titleOf(key: string, runs: readonly TaskResult[], grouping: Grouping): string {
+function groupTitle(key: string, runs: readonly TaskResult[], grouping: Grouping): string {
   if (grouping !== "original" || key === "") return key;
   const original = runs.find((run) => run.id === key) ?? runs.find((run) => run.original_task_id === key);
-  return original?.label ?? original?.name ?? key;
+  return original ? titleOf(original) : key;
 }
 
 function originalOf(key: string, grouping: Grouping): string | null {

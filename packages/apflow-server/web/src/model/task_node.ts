@@ -61,6 +61,11 @@ export function nodeOf(task: TaskResult): TaskNode {
   };
 }
 
+/** Return what a task is called for people. */
+export function titleOf(task: { label?: string | null; name: string }): string {
+  return task.label ?? task.name;
+}
+
 /** Return a time in ISO 8601 as milliseconds since 1970. */
 export function timeOf(text: string | null | undefined): number | null {
   if (!text) return null;

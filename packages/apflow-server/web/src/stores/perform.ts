@@ -1,4 +1,4 @@
-/** Doing what an action says, and telling the reader how it went. */
+/** Doing what an action says, and showing the reader how it ended. */
 import { signal } from "@preact/signals";
 import { RpcError, callAny } from "../api/rpc";
 import type { Action } from "../model/action";
@@ -13,7 +13,7 @@ export const notices = signal<readonly Notice[]>([]);
 /** The actions that are being done, by their operation and parameters. */
 export const busy = signal<ReadonlySet<string>>(new Set());
 
-const SHOWN_FOR = 6_000;
+const SHOWN_MILLISECONDS = 6_000;
 let lastId = 0;
 
 /** Do an action. Its failure is shown, and undefined is returned. */
@@ -39,7 +39,7 @@ export function isBusy(action: Action): boolean {
 export function notify(text: string, isFailure = false): void {
   const notice = { id: ++lastId, text, isFailure };
   notices.value = [...notices.value.slice(-3), notice];
-  setTimeout(() => dismiss(notice.id), isFailure ? SHOWN_FOR * 2 : SHOWN_FOR);
+  setTimeout(() => dismiss(notice.id), isFailure ? SHOWN_MILLISECONDS * 2 : SHOWN_MILLISECONDS);
 }
 
 export function dismiss(id: number): void {

@@ -9,12 +9,12 @@ import { taskHref } from "../model/route";
 import { useLive } from "../stores/live";
 import { ApprovalForm } from "./drawer/ApprovalCard";
 
-const MOST = 200;
+const MAX_APPROVALS = 200;
 const CHOICES = [["open", "Waiting"], ["decided", "Decided"]] as const;
 
 export function ApprovalsPage() {
   const [status, setStatus] = useState<"open" | "decided">("open");
-  const live = useLive("approvals.list", { status, limit: MOST });
+  const live = useLive("approvals.list", { status, limit: MAX_APPROVALS });
   const found = live.data.value;
   return (
     <div class="view">

@@ -28,16 +28,18 @@ export function ExecutorsPage({ id }: { id: string | null }) {
 
 function ExecutorTable({ executors, openId }: { executors: readonly ExecutorResult[]; openId: string | null }) {
   return (
-    <Table label="Executors" heads={["Executor", "What it does", "State", "-From"]} rows={
-      executors.map((executor) => (
-            <tr key={executor.id}>
-              <td><a href={hrefOf({ view: "executors", id: executor.id })} aria-current={executor.id === openId ? "true" : undefined}><code>{executor.id}</code></a></td>
-              <td>{executor.description}{executor.problem && <div class="task-error">{executor.problem}</div>}</td>
-              <td>{executor.is_usable ? <span class="yes">usable</span> : <span class="no">not usable</span>}</td>
-              <td class="wide-only faint">{executor.distribution} {executor.version}</td>
-            </tr>
-          ))
-    } />
+    <Table
+      label="Executors"
+      heads={["Executor", "What it does", "State", "-From"]}
+      rows={executors.map((executor) => (
+        <tr key={executor.id}>
+          <td><a href={hrefOf({ view: "executors", id: executor.id })} aria-current={executor.id === openId ? "true" : undefined}><code>{executor.id}</code></a></td>
+          <td>{executor.description}{executor.problem && <div class="task-error">{executor.problem}</div>}</td>
+          <td>{executor.is_usable ? <span class="yes">usable</span> : <span class="no">not usable</span>}</td>
+          <td class="wide-only faint">{executor.distribution} {executor.version}</td>
+        </tr>
+      ))}
+    />
   );
 }
 
@@ -75,15 +77,17 @@ function AvailableTable({ executors }: { executors: readonly AvailableExecutorRe
   return (
     <>
       <h2>Can be installed</h2>
-      <Table label="Executors that can be installed" heads={["Executor", "What it does", "Install it"]} rows={
-        executors.map((executor) => (
-              <tr key={executor.id}>
-                <td><code>{executor.id}</code></td>
-                <td>{executor.description}</td>
-                <td><code>{executor.install}</code> <CopyButton text={executor.install} label={`Copy: ${executor.install}`} /></td>
-              </tr>
-            ))
-      } />
+      <Table
+        label="Executors that can be installed"
+        heads={["Executor", "What it does", "Install it"]}
+        rows={executors.map((executor) => (
+          <tr key={executor.id}>
+            <td><code>{executor.id}</code></td>
+            <td>{executor.description}</td>
+            <td><code>{executor.install}</code> <CopyButton text={executor.install} label={`Copy: ${executor.install}`} /></td>
+          </tr>
+        ))}
+      />
     </>
   );
 }

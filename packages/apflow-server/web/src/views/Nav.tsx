@@ -15,10 +15,10 @@ const ITEMS: readonly [view: Route["view"], icon: IconName, text: string, to: Ro
   ["system", "system", "System", { view: "system" }],
 ];
 const NEXT_THEME: Record<Theme, Theme> = { auto: "light", light: "dark", dark: "auto" };
-const MOST_SHOWN = 99;
+const MAX_SHOWN = 99;
 
 export function Nav({ view, onHelp }: { view: Route["view"]; onHelp: () => void }) {
-  const waiting = useLive("approvals.list", { limit: MOST_SHOWN + 1 }).data.value?.length ?? 0;
+  const waiting = useLive("approvals.list", { limit: MAX_SHOWN + 1 }).data.value?.length ?? 0;
   const current = session.value;
   return (
     <nav class="nav" aria-label="Views">
@@ -29,7 +29,7 @@ export function Nav({ view, onHelp }: { view: Route["view"]; onHelp: () => void 
             <a href={hrefOf(to)} aria-current={view === name || (view === "run" && name === "runs") ? "page" : undefined}>
               <Icon name={icon} />
               <span class="nav-text">{text}</span>
-              {name === "approvals" && waiting > 0 && <span class="count">{waiting > MOST_SHOWN ? `${MOST_SHOWN}+` : waiting}<span class="unseen"> waiting</span></span>}
+              {name === "approvals" && waiting > 0 && <span class="count">{waiting > MAX_SHOWN ? `${MAX_SHOWN}+` : waiting}<span class="unseen"> waiting</span></span>}
             </a>
           </li>
         ))}

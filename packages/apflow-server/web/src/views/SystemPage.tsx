@@ -112,16 +112,18 @@ function Workers({ workers }: { workers: readonly WorkerResult[] }) {
       <h2>Workers</h2>
       {workers.length === 0 && <EmptyNote>No process runs trees.</EmptyNote>}
       {workers.length > 0 && (
-        <Table label="Workers" heads={["Host", "#Process", "State", "#Runs", "#Calls at once", "Last report", "Started", "Version"]} rows={
-          workers.map((worker) => (
-                <tr key={worker.id}>
-                  <td>{worker.host}</td><Num>{worker.pid}</Num>
-                  <td class={worker.status === "lost" ? "no" : ""}>{worker.status}</td>
-                  <Num>{countText(worker.trees)}</Num><Num>{countText(worker.max_concurrency)}</Num>
-                  <td><Time at={worker.seen_at} /></td><td><Time at={worker.started_at} /></td><td>{worker.version}</td>
-                </tr>
-              ))
-        } />
+        <Table
+          label="Workers"
+          heads={["Host", "#Process", "State", "#Runs", "#Calls at once", "Last report", "Started", "Version"]}
+          rows={workers.map((worker) => (
+            <tr key={worker.id}>
+              <td>{worker.host}</td><Num>{worker.pid}</Num>
+              <td class={worker.status === "lost" ? "no" : ""}>{worker.status}</td>
+              <Num>{countText(worker.trees)}</Num><Num>{countText(worker.max_concurrency)}</Num>
+              <td><Time at={worker.seen_at} /></td><td><Time at={worker.started_at} /></td><td>{worker.version}</td>
+            </tr>
+          ))}
+        />
       )}
     </>
   );
@@ -132,14 +134,16 @@ function Executors({ hour }: { hour: StatisticsResult }) {
   return (
     <>
       <h2>Executors in the last hour</h2>
-      <Table label="Executors in the last hour" heads={["Executor", "#Ended", "#Failed", "#Retries", "#Median", "#95 %", "#Longest"]} rows={
-        hour.groups.map((group) => (
-              <tr key={group.group ?? ""}>
-                <td><code>{group.group ?? "–"}</code></td><Num>{countText(group.tasks)}</Num><Num isBad={group.failed > 0}>{countText(group.failed)}</Num><Num>{countText(group.retries)}</Num>
-                {[group.p50_seconds, group.p95_seconds, group.max_seconds].map((seconds, at) => <Num key={at}>{seconds === null ? "–" : durationText(seconds * 1000)}</Num>)}
-              </tr>
-            ))
-      } />
+      <Table
+        label="Executors in the last hour"
+        heads={["Executor", "#Ended", "#Failed", "#Retries", "#Median", "#95 %", "#Longest"]}
+        rows={hour.groups.map((group) => (
+          <tr key={group.group ?? ""}>
+            <td><code>{group.group ?? "–"}</code></td><Num>{countText(group.tasks)}</Num><Num isBad={group.failed > 0}>{countText(group.failed)}</Num><Num>{countText(group.retries)}</Num>
+            {[group.p50_seconds, group.p95_seconds, group.max_seconds].map((seconds, at) => <Num key={at}>{seconds === null ? "–" : durationText(seconds * 1000)}</Num>)}
+          </tr>
+        ))}
+      />
     </>
   );
 }
@@ -150,15 +154,17 @@ function Webhooks({ webhooks }: { webhooks: readonly TreeWebhookResult[] }) {
       <h2>Webhooks</h2>
       {webhooks.length === 0 && <EmptyNote>No webhook is active or dead.</EmptyNote>}
       {webhooks.length > 0 && (
-        <Table label="Webhooks" heads={["Receiver", "State", "Run", "#Sent", "#Failures", "Last error"]} rows={
-          webhooks.map((webhook) => (
-                <tr key={webhook.id}>
-                  <td><code>{webhook.url}</code></td><td class={webhook.status === "dead" ? "no" : ""}>{webhook.status}</td>
-                  <td><a href={runHref(webhook.root_task_id)}><code>{webhook.root_task_id}</code></a></td>
-                  <Num>{countText(webhook.sent)}</Num><Num>{countText(webhook.failures)}</Num><td>{webhook.error}</td>
-                </tr>
-              ))
-        } />
+        <Table
+          label="Webhooks"
+          heads={["Receiver", "State", "Run", "#Sent", "#Failures", "Last error"]}
+          rows={webhooks.map((webhook) => (
+            <tr key={webhook.id}>
+              <td><code>{webhook.url}</code></td><td class={webhook.status === "dead" ? "no" : ""}>{webhook.status}</td>
+              <td><a href={runHref(webhook.root_task_id)}><code>{webhook.root_task_id}</code></a></td>
+              <Num>{countText(webhook.sent)}</Num><Num>{countText(webhook.failures)}</Num><td>{webhook.error}</td>
+            </tr>
+          ))}
+        />
       )}
     </>
   );

@@ -32,7 +32,7 @@ def unsupported_version(headers: Headers, supported: Sequence[str]) -> str | Non
     return None if requested is None or requested in supported else requested[:MAX_SHOWN]
 
 
-def refusal(requested: str, supported: Sequence[str], body: bytes) -> dict[str, Json]:
+def refusal(requested: str, supported: Sequence[str], body: bytes | bytearray) -> dict[str, Json]:
     """Return the error that a request is answered with, for HTTP status 400.
 
     Args:
@@ -44,7 +44,7 @@ def refusal(requested: str, supported: Sequence[str], body: bytes) -> dict[str, 
     return {"jsonrpc": "2.0", "id": _id_of(body), "error": error}
 
 
-def _id_of(body: bytes) -> str | int | None:
+def _id_of(body: bytes | bytearray) -> str | int | None:
     try:
         given = read_json(body.decode(), max_depth=MAX_DEPTH)
     except (MalformedTextError, UnicodeDecodeError, json.JSONDecodeError):

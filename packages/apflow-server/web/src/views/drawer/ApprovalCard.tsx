@@ -1,5 +1,5 @@
 /** What a task asks, and the decision: with a form if the approval has one. */
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import type { ApprovalResult, Json } from "../../api/_generated_operations";
 import { call } from "../../api/rpc";
 import { ActionButton } from "../../components/Button";
@@ -10,13 +10,12 @@ import { SchemaForm } from "../../components/SchemaForm";
 import { Time } from "../../components/Time";
 import { approve, reject } from "../../model/actions";
 import { fieldsOf, valueOf } from "../../model/schema_fields";
+import { useAnswer } from "../../stores/answer";
 import { notify, perform } from "../../stores/perform";
 
 export function ApprovalCard({ taskId }: { taskId: string }) {
-  const [approval, setApproval] = useState<ApprovalResult | null>(null);
-  const [failure, setFailure] = useState<string | null>(null);
-  useEffect(() => void call("approvals.get", { task_id: taskId }).then(setApproval, (error: Error) => setFailure(error.message)), [taskId]);
-  if (failure !== null) return <ErrorNote>{failure}</ErrorNote>;
+  const { data: approval, error } = useAnswer(() => call("approvals.get", { task_id: taskId }), [taskId]);
+  if (error !== null) return <ErrorNote>{error}</ErrorNote>;
   return approval && <ApprovalForm approval={approval} />;
 }
 

@@ -1,20 +1,16 @@
 /** The attempts of a task: when each began and ended, and how. */
-import { useEffect, useState } from "preact/hooks";
 import type { AttemptResult } from "../../api/_generated_operations";
 import { EmptyNote, Reading } from "../../components/Notes";
 import { Time } from "../../components/Time";
 import { durationText } from "../../model/format";
 import { timeOf } from "../../model/task_node";
+import { useAnswer } from "../../stores/answer";
 import type { RunView } from "../../stores/run_view";
 
 export function AttemptsTab({ view, taskId, state }: { view: RunView; taskId: string; state: string }) {
-  const [attempts, setAttempts] = useState<AttemptResult[] | null>(null);
-  useEffect(() => {
-    let isCurrent = true;
-    view.store.source.attempts([taskId]).then((found) => isCurrent && setAttempts(found.get(taskId) ?? []), () => isCurrent && setAttempts([]));
-    return () => void (isCurrent = false);
-  }, [taskId, state]);
-  if (attempts === null) return <Reading />;
+  const { data, error } = useAnswer(() => view.store.source.attempts([taskId]), [taskId, state]);
+  if (data === null && error === null) return <Reading />;
+  const attempts = data?.get(taskId) ?? [];
   if (attempts.length === 0) return <EmptyNote>There was no attempt.</EmptyNote>;
   return (
     <ol class="attempts">

@@ -8,7 +8,7 @@ import { clockText, countText } from "../../model/format";
 import { timeOf } from "../../model/task_node";
 import type { RunView } from "../../stores/run_view";
 
-const MOST_LINES = 5_000;
+const MAX_LINES = 5_000;
 const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] as const;
 
 export function LogsTab({ view, taskId, state }: { view: RunView; taskId: string; state: string }) {
@@ -28,7 +28,7 @@ export function LogsTab({ view, taskId, state }: { view: RunView; taskId: string
     return view.store.source.logs(taskId, null, {
       lines: (more) => {
         const known = lines.current.at(-1)?.number ?? -1;
-        lines.current = [...lines.current, ...more.filter((line) => line.number > known)].slice(-MOST_LINES);
+        lines.current = [...lines.current, ...more.filter((line) => line.number > known)].slice(-MAX_LINES);
         setCount((old) => old + more.length);
       },
       ended: () => setOver(true),

@@ -5,7 +5,7 @@ import { Fact } from "../../components/Fact";
 import { Time } from "../../components/Time";
 import { absoluteText, durationText } from "../../model/format";
 import { runHref } from "../../model/route";
-import type { TaskNode } from "../../model/task_node";
+import { type TaskNode, titleOf } from "../../model/task_node";
 import type { RunView } from "../../stores/run_view";
 import { Why } from "../run/WhyDialog";
 
@@ -63,7 +63,7 @@ function Others({ title, ids, view, onOpen }: { title: string; ids: readonly str
           return (
             <li key={id}>
               {other && <StatusIcon status={other.status} />}
-              <button type="button" class="link" onClick={() => onOpen(id)}>{other?.label ?? other?.name ?? id}</button>
+              <button type="button" class="link" onClick={() => onOpen(id)}>{other ? titleOf(other) : id}</button>
             </li>
           );
         })}

@@ -7,7 +7,7 @@ import type { Action } from "../../model/action";
 import { cancel, copy, execute } from "../../model/actions";
 import { runHref } from "../../model/route";
 import { isEnd } from "../../model/status";
-import type { TaskNode } from "../../model/task_node";
+import { type TaskNode, titleOf } from "../../model/task_node";
 import { perform } from "../../stores/perform";
 
 export function TaskActions({ node, isRoot }: { node: TaskNode; isRoot: boolean }) {
@@ -15,7 +15,7 @@ export function TaskActions({ node, isRoot }: { node: TaskNode; isRoot: boolean 
   const run = execute(node.id, node.status);
   const stop = cancel(node.id);
   const duplicate = copy(node.id);
-  const start = () => void perform(run, `${node.label ?? node.name}: a run is requested.`);
+  const start = () => void perform(run, `${titleOf(node)}: a run is requested.`);
   const isIdle = isEnd(node.status) || (isRoot && node.status === "pending" && node.startedAt === null);
   return (
     <>
@@ -24,10 +24,10 @@ export function TaskActions({ node, isRoot }: { node: TaskNode; isRoot: boolean 
       <ActionButton action={duplicate} onClick={() => void perform(duplicate, "Copied.").then(goToRun)} />
       {asked && (
         <Dialog title={`${asked.title}?`} onClose={() => setAsked(null)}>
-          <p>{asked === stop || asked.method === "tasks.cancel" ? CANCEL_TEXT : AGAIN_TEXT}</p>
+          <p>{asked.method === stop.method ? CANCEL_TEXT : AGAIN_TEXT}</p>
           <p class="dialog-actions">
             <Button onClick={() => setAsked(null)}>Back</Button>
-            <Button kind={asked.method === "tasks.cancel" ? "danger" : "main"} onClick={() => (setAsked(null), void perform(asked, `${asked.title}: requested.`))}>{asked.title}</Button>
+            <Button kind={asked.method === stop.method ? "danger" : "main"} onClick={() => (setAsked(null), void perform(asked, `${asked.title}: requested.`))}>{asked.title}</Button>
           </p>
         </Dialog>
       )}

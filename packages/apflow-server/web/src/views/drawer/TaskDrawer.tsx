@@ -8,6 +8,7 @@ import { StatusBadge } from "../../components/Icon";
 import { ErrorNote } from "../../components/Notes";
 import { cancel, copy, execute, followLogs, fork } from "../../model/actions";
 import { isEnd } from "../../model/status";
+import { titleOf } from "../../model/task_node";
 import type { RunView } from "../../stores/run_view";
 import { ApprovalCard } from "./ApprovalCard";
 import { AttemptsTab } from "./AttemptsTab";
@@ -43,7 +44,7 @@ export function TaskDrawer({ view, taskId, onClose, onOpen }: TaskDrawerProps) {
   useEffect(() => void read(), [state]);
   useEffect(() => title.current?.focus(), []);
   const { isReadOnly } = view.store.source;
-  const name = node?.label ?? node?.name ?? taskId;
+  const name = node ? titleOf(node) : taskId;
   return (
     <section class="drawer" role="dialog" aria-label={`Task ${name}`} onKeyDown={(event) => event.key === "Escape" && (event.stopPropagation(), onClose())}>
       <header class="drawer-head">

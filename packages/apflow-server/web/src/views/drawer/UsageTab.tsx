@@ -23,17 +23,19 @@ export function UsageTab({ task, isReadOnly, onChanged }: { task: TaskResult; is
 function Usage({ usage }: { usage: TaskUsageResult }) {
   const rows = [["All", usage] as const, ...Object.entries(usage.by_model)];
   return (
-    <Table label="Usage by model" heads={["Model", "#Calls", "#Input", "#Output", "#Cost"]} rows={
-      rows.map(([name, each]) => (
-            <tr key={name}>
-              <td>{name}</td>
-              <Num>{countText(each.calls)}</Num>
-              <Num>{countText(each.input_tokens)}</Num>
-              <Num>{countText(each.output_tokens)}</Num>
-              <Num>{moneyText(each.cost_usd)}{each.unpriced_calls > 0 && "+"}</Num>
-            </tr>
-          ))
-    } />
+    <Table
+      label="Usage by model"
+      heads={["Model", "#Calls", "#Input", "#Output", "#Cost"]}
+      rows={rows.map(([name, each]) => (
+        <tr key={name}>
+          <td>{name}</td>
+          <Num>{countText(each.calls)}</Num>
+          <Num>{countText(each.input_tokens)}</Num>
+          <Num>{countText(each.output_tokens)}</Num>
+          <Num>{moneyText(each.cost_usd)}{each.unpriced_calls > 0 && "+"}</Num>
+        </tr>
+      ))}
+    />
   );
 }
 

@@ -5,7 +5,7 @@ import type { TaskNode } from "../../model/task_node";
 import { type TimeAxis, placeOf } from "../../model/time_axis";
 import type { RunView } from "../../stores/run_view";
 
-const LEAST = 0.4; // percent of the axis, so that the shortest attempt is seen
+const MIN_WIDTH = 0.4; // percent of the axis, so that the shortest attempt is seen
 
 const KIND_TEXT: Record<Segment["kind"], string> = {
   queued: "Ready, and waited for its start",
@@ -33,13 +33,13 @@ export function Bars({ view, node }: { view: RunView; node: TaskNode }) {
 function Bar({ segment, axis, node }: { segment: Segment; axis: TimeAxis; node: TaskNode }) {
   if (segment.to < axis.from || segment.from > axis.to) return null;
   const left = placeOf(axis, segment.from) * 100;
-  const width = Math.max(LEAST, placeOf(axis, segment.to) * 100 - left);
+  const width = Math.max(MIN_WIDTH, placeOf(axis, segment.to) * 100 - left);
   const isThin = segment.kind === "queued" || segment.kind === "retry";
   const attempt = segment.attempt !== null && segment.attempt > 1 ? ` (attempt ${segment.attempt})` : "";
   return (
     <rect
       class={`bar bar-${segment.kind} is-${node.status}`}
-      x={`${Math.min(left, 100 - LEAST).toFixed(3)}%`}
+      x={`${Math.min(left, 100 - MIN_WIDTH).toFixed(3)}%`}
       width={`${width.toFixed(3)}%`}
       y={isThin ? "45%" : "22%"}
       height={isThin ? "10%" : "56%"}

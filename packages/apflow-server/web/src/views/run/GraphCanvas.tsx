@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../../components/Button";
 import { STATUS_TEXT } from "../../model/status";
 import type { Box, Drawing, Line } from "../../model/graph";
+import { titleOf } from "../../model/task_node";
 import type { RunView } from "../../stores/run_view";
 
 interface Camera {
@@ -12,8 +13,8 @@ interface Camera {
 }
 
 const MARGIN = 24;
-const MOST_SCALE = 2.5;
-const LEAST_SCALE = 0.02;
+const MAX_SCALE = 2.5;
+const MIN_SCALE = 0.02;
 const STEP = 80; // pixels by which an arrow key moves
 const READABLE = 0.55; // the scale from which names are shown
 
@@ -88,7 +89,7 @@ const CHARACTER = 6.6; // pixels, about
 function GraphBox({ box, view, onOpen }: { box: Box; view: RunView; onOpen: () => void }) {
   const node = view.store.nodes.get(box.id);
   if (node === undefined) return null;
-  const name = node.label ?? node.name;
+  const name = titleOf(node);
   const room = Math.floor((box.width - 28) / CHARACTER);
   return (
     <g
@@ -113,12 +114,12 @@ function GraphLine({ line, pointed }: { line: Line; pointed: string | null }) {
 }
 
 function fitted(drawing: Drawing, width: number, height: number): Camera {
-  const scale = Math.max(LEAST_SCALE, Math.min(1, (width - 2 * MARGIN) / Math.max(1, drawing.width), (height - 2 * MARGIN) / Math.max(1, drawing.height)));
+  const scale = Math.max(MIN_SCALE, Math.min(1, (width - 2 * MARGIN) / Math.max(1, drawing.width), (height - 2 * MARGIN) / Math.max(1, drawing.height)));
   return { scale, x: Math.max(MARGIN, (width - drawing.width * scale) / 2), y: Math.max(MARGIN, (height - drawing.height * scale) / 2) };
 }
 
 function scaled(camera: Camera, factor: number, x: number, y: number): Camera {
-  const scale = Math.max(LEAST_SCALE, Math.min(MOST_SCALE, camera.scale * factor));
+  const scale = Math.max(MIN_SCALE, Math.min(MAX_SCALE, camera.scale * factor));
   const by = scale / camera.scale;
   return { scale, x: x - (x - camera.x) * by, y: y - (y - camera.y) * by };
 }

@@ -3,7 +3,7 @@ import type { ComponentType } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { EmptyNote, Reading } from "../../components/Notes";
 import { countText } from "../../model/format";
-import { MOST_TASKS } from "../../model/graph";
+import { MAX_TASKS } from "../../model/graph";
 import type { RunView } from "../../stores/run_view";
 
 export interface GraphProps {
@@ -16,8 +16,8 @@ export function GraphTab({ view, onOpen }: GraphProps) {
   useEffect(() => void import("./GraphView").then(setLoaded), []);
   view.store.structure.value;
   const count = view.store.nodes.size;
-  if (count > MOST_TASKS) {
-    return <EmptyNote>A graph of {countText(count)} tasks would show nothing. It is drawn for up to {countText(MOST_TASKS)}; the timeline has all of them.</EmptyNote>;
+  if (count > MAX_TASKS) {
+    return <EmptyNote>A graph of {countText(count)} tasks would show nothing. It is drawn for up to {countText(MAX_TASKS)}; the timeline has all of them.</EmptyNote>;
   }
   return loaded === null ? <Reading /> : <loaded.GraphView view={view} onOpen={onOpen} />;
 }

@@ -8,6 +8,7 @@ import { durationText } from "../../model/format";
 import { cancel, copy, execute, watchRun } from "../../model/actions";
 import { isEnd } from "../../model/status";
 import { hrefOf } from "../../model/route";
+import { titleOf } from "../../model/task_node";
 import type { RunView } from "../../stores/run_view";
 import { TaskActions } from "../drawer/TaskActions";
 import type { RunPlace } from "./RunPage";
@@ -23,7 +24,7 @@ export function RunHead({ view, place, onPlace }: { view: RunView; place: RunPla
     <header class="view-head run-head">
       <div class="run-title">
         {!isReadOnly && <a class="crumb" href={hrefOf({ view: "runs", query: {} })}>Runs</a>}
-        <h1 title={root.label ?? root.name}>{root.label ?? root.name}</h1>
+        <h1 title={titleOf(root)}>{titleOf(root)}</h1>
         <StatusBadge status={root.status} />
       </div>
       <div class="run-actions">

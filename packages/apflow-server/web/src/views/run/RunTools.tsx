@@ -1,9 +1,8 @@
 /** Tools of the table of tasks: numbers by state, search, attempts, and time. */
 import { Button } from "../../components/Button";
-import { Icon, StatusIcon } from "../../components/Icon";
-import { countText } from "../../model/format";
+import { Icon } from "../../components/Icon";
+import { StatusChips } from "../../components/StatusChips";
 import type { AttemptChoice } from "../../model/segments";
-import { STATUSES, STATUS_TEXT } from "../../model/status";
 import type { RunView } from "../../stores/run_view";
 import type { RunPlace } from "./RunPage";
 
@@ -29,25 +28,8 @@ export function RunTools({ view, place }: { view: RunView; place: RunPlace }) {
 
 function StatusCounts({ view }: { view: RunView }) {
   view.store.tick.value;
-  const counts = view.store.counts();
-  const chosen = view.filter.value.status;
-  return (
-    <div class="chips" role="group" aria-label="Tasks by state">
-      {STATUSES.filter((status) => counts[status] > 0 || status === chosen).map((status) => (
-        <button
-          key={status}
-          type="button"
-          class={`chip is-${status}`}
-          aria-pressed={chosen === status}
-          title={`Show only: ${STATUS_TEXT[status].toLowerCase()}`}
-          onClick={() => (view.filter.value = { ...view.filter.value, status: chosen === status ? null : status })}
-        >
-          <StatusIcon status={status} />
-          {countText(counts[status])} <span class="chip-word">{STATUS_TEXT[status].toLowerCase()}</span>
-        </button>
-      ))}
-    </div>
-  );
+  const filter = view.filter.value;
+  return <StatusChips label="Tasks by state" counts={view.store.counts()} chosen={filter.status} isSummary onChoose={(status) => (view.filter.value = { ...filter, status })} />;
 }
 
 function TimeTools({ view }: { view: RunView }) {

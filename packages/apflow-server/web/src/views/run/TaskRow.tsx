@@ -3,7 +3,7 @@ import { Icon, StatusIcon } from "../../components/Icon";
 import { durationText } from "../../model/format";
 import type { TreeRow } from "../../model/rows";
 import { STATUS_TEXT } from "../../model/status";
-import type { TaskNode } from "../../model/task_node";
+import { type TaskNode, titleOf } from "../../model/task_node";
 import { now } from "../../stores/clock";
 import type { RunView } from "../../stores/run_view";
 import { Bars } from "./Bars";
@@ -77,8 +77,8 @@ function Twisty({ row, onToggle }: { row: TreeRow; onToggle: () => void }) {
 function NameOf({ node }: { node: TaskNode }) {
   const inline = node.error ?? (node.status === "in_progress" ? node.message : null);
   return (
-    <span class="task-name" title={node.error ?? node.label ?? node.name}>
-      <span class="task-title">{node.label ?? node.name}</span>
+    <span class="task-name" title={node.error ?? titleOf(node)}>
+      <span class="task-title">{titleOf(node)}</span>
       {node.label && <span class="task-kind">{node.name}</span>}
       {!node.label && node.executor && node.executor !== node.name && <span class="task-kind">{node.executor}</span>}
       {inline && <span class={node.error ? "task-error" : "task-message"}>{inline}</span>}

@@ -1,15 +1,15 @@
 /** Why a task is in its state, and what to do about it. */
-import { useEffect, useState } from "preact/hooks";
-import type { WhyResult } from "../../api/_generated_operations";
 import { Dialog } from "../../components/Dialog";
 import { ErrorNote, Reading } from "../../components/Notes";
 import { STATUS_TEXT } from "../../model/status";
+import { titleOf } from "../../model/task_node";
+import { useAnswer } from "../../stores/answer";
 import type { RunView } from "../../stores/run_view";
 
 export function WhyDialog({ view, taskId, onClose }: { view: RunView; taskId: string; onClose: () => void }) {
   const node = view.store.nodes.get(taskId);
   return (
-    <Dialog title={`Why: ${node?.label ?? node?.name ?? taskId}`} onClose={onClose}>
+    <Dialog title={`Why: ${node ? titleOf(node) : taskId}`} onClose={onClose}>
       <Why view={view} taskId={taskId} />
     </Dialog>
   );
@@ -17,19 +17,11 @@ export function WhyDialog({ view, taskId, onClose }: { view: RunView; taskId: st
 
 /** The reasons and the advice, read again when the state of the task changes. */
 export function Why({ view, taskId }: { view: RunView; taskId: string }) {
-  const [why, setWhy] = useState<WhyResult | string | null>(null);
   view.store.tick.value;
   const status = view.store.nodes.get(taskId)?.status;
-  useEffect(() => {
-    let isCurrent = true;
-    view.store.source.why(taskId).then(
-      (found) => isCurrent && setWhy(found ?? "The export does not say."),
-      (error: Error) => isCurrent && setWhy(error.message),
-    );
-    return () => void (isCurrent = false);
-  }, [taskId, status]);
+  const { data: why, error } = useAnswer(() => view.store.source.why(taskId).then((found) => found ?? Promise.reject(new Error("The export does not say."))), [taskId, status]);
+  if (error !== null) return <ErrorNote>{error}</ErrorNote>;
   if (why === null) return <Reading />;
-  if (typeof why === "string") return <ErrorNote>{why}</ErrorNote>;
   return (
     <div class="why">
       <p class="faint">{STATUS_TEXT[why.status]}</p>

@@ -1,10 +1,9 @@
 /** The filter of the list of runs. It is in the address, so that a link leads to the same list. */
 import { useLayoutEffect, useRef } from "preact/hooks";
 import type { CountResult } from "../../api/_generated_operations";
-import { Icon, StatusIcon } from "../../components/Icon";
-import { countText } from "../../model/format";
+import { Icon } from "../../components/Icon";
+import { StatusChips } from "../../components/StatusChips";
 import { type Grouping, type RunFilter, SINCE_CHOICES } from "../../model/run_filter";
-import { STATUSES, STATUS_TEXT } from "../../model/status";
 
 export interface FilterBarProps {
   filter: RunFilter;
@@ -32,20 +31,7 @@ function ExactInput({ label, value, onChange }: { label: string; value: string; 
 export function FilterBar({ filter, count, onChange }: FilterBarProps) {
   return (
     <div class="toolbar" role="search" aria-label="Filter of runs">
-      <div class="chips" role="group" aria-label="State">
-        {STATUSES.map((status) => (
-          <button
-            key={status}
-            type="button"
-            class={`chip is-${status}`}
-            aria-pressed={filter.status === status}
-            onClick={() => onChange({ ...filter, status: filter.status === status ? null : status })}
-          >
-            <StatusIcon status={status} />
-            <span class="chip-word">{STATUS_TEXT[status]}</span> <span class="faint">{count ? countText(count.by_status[status] ?? 0) : ""}</span>
-          </button>
-        ))}
-      </div>
+      <StatusChips label="State" counts={count?.by_status ?? null} chosen={filter.status} onChoose={(status) => onChange({ ...filter, status })} />
       <label class="search">
         <Icon name="search" />
         <input type="search" id="search" placeholder="Find runs" aria-label="Find runs" value={filter.text} onInput={(event) => onChange({ ...filter, text: event.currentTarget.value })} />

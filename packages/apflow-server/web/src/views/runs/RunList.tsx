@@ -6,7 +6,7 @@ import { Time } from "../../components/Time";
 import { durationText, moneyText } from "../../model/format";
 import { hrefOf, runHref } from "../../model/route";
 import { isEnd } from "../../model/status";
-import { timeOf } from "../../model/task_node";
+import { timeOf, titleOf } from "../../model/task_node";
 import { now } from "../../stores/clock";
 import { TreeProgress } from "./TreeProgress";
 
@@ -26,7 +26,7 @@ function RunRow({ run, cost }: { run: TaskResult; cost: number }) {
   return (
     <tr>
       <td class="run-cell">
-        <a href={runHref(run.id)} class="run-link">{run.label ?? run.name}</a>
+        <a href={runHref(run.id)} class="run-link">{titleOf(run)}</a>
         {run.label && <span class="task-kind">{run.name}</span>}
         {run.tags?.map((tag) => <a key={tag} class="tag" href={hrefOf({ view: "runs", query: { tag } })}>{tag}</a>)}
         {run.error && <span class="task-error" title={run.error}>{run.error}</span>}
