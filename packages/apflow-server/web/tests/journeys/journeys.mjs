@@ -1,6 +1,7 @@
 /** What readers do, each as a journey through the page. A journey gets the page, the server, and the IDs of runs. */
 import assert from "node:assert/strict";
 import { importTree, releaseTree } from "./sample.mjs";
+import { until } from "./server.mjs";
 
 let last = 0;
 
@@ -24,6 +25,7 @@ export const journeys = {
     await page.getByRole("button", { name: /Failed/ }).click();
     await page.getByRole("link", { name: "Import of all shops" }).first().waitFor();
     assert.match(page.url(), /state=failed/);
+    await page.waitForFunction(() => [...document.querySelectorAll(".run-list .badge")].every((badge) => badge.textContent === "Failed"));
     await page.getByRole("button", { name: /Failed/ }).click();
     await page.getByLabel("Tag").fill("health");
     const [{ id, label }] = own([{ id: "drawn", name: "echo", label: "The list is drawn again" }]);
@@ -45,7 +47,9 @@ export const journeys = {
     await open("#/runs");
     await page.getByLabel("Groups").selectOption("tag");
     await page.locator("summary", { hasText: "nightly" }).waitFor();
-    await page.locator("summary", { hasText: "Without a tag" }).waitFor();
+    const linksOf = (title) => page.locator("details", { has: page.locator("summary", { hasText: title }) }).locator(".run-link");
+    await linksOf("Without a tag").filter({ hasText: "Not started yet" }).waitFor();
+    assert.deepEqual([...new Set(await linksOf("nightly").allTextContents())], ["Import of all shops"]);
     await page.getByLabel("Groups").selectOption("original");
     await page.getByText("Copies of").first().waitFor();
   },
@@ -86,6 +90,7 @@ export const journeys = {
     await page.locator(".bar-retry").first().waitFor();
     await page.getByRole("tab", { name: "Attempts" }).click();
     await page.getByText("Attempt 3", { exact: true }).waitFor();
+    assert.deepEqual(await page.locator(".attempt strong").allTextContents(), ["Attempt 3", "Attempt 2", "Attempt 1"]);
     await page.getByRole("button", { name: "Close the drawer" }).click();
     await page.getByLabel("Attempts").selectOption("1");
     await page.waitForFunction(() => document.querySelector(".bar-retry") === null);
@@ -105,15 +110,21 @@ export const journeys = {
     await open(`#/runs/${ids.completed}`);
     const all = page.getByRole("button", { name: "Show all time" });
     assert.equal(await all.isDisabled(), true);
+    const marks = () => page.locator(".axis").evaluate((axis) => [...axis.children].map((mark) => `${mark.style.left} ${mark.textContent}`).join());
+    const whole = await marks();
     const axis = await page.locator(".axis").boundingBox();
     await page.mouse.move(axis.x + axis.width * 0.2, axis.y + 10);
     await page.mouse.down();
     await page.mouse.move(axis.x + axis.width * 0.6, axis.y + 10, { steps: 4 });
     await page.mouse.up();
     assert.equal(await all.isDisabled(), false);
+    const part = await marks();
+    assert.notEqual(part, whole);
     await page.locator("#run-table").focus();
     await page.keyboard.press(">");
+    await until(async () => (await marks()) !== part, 30, () => "The range has not moved.");
     await page.keyboard.press("0");
+    await until(async () => (await marks()) === whole, 30, () => "Not all time is shown.");
     await page.waitForFunction(() => document.querySelector('[aria-label="Show all time"]')?.disabled);
   },
 
@@ -122,6 +133,7 @@ export const journeys = {
     await row(page, "Check orders of north").hover();
     await page.locator(".dependency-lines path").first().waitFor({ state: "attached" });
     assert.equal(await page.locator(".task-row.is-needed .task-title").first().textContent(), "Load orders of north");
+    assert.deepEqual(await page.locator(".task-row.needs .task-title").allTextContents(), ["Store orders of north"]);
   },
 
   "reads the log of a run": async ({ page, open, ids }) => {
@@ -129,6 +141,10 @@ export const journeys = {
     await page.getByRole("tab", { name: "Logs" }).click();
     await page.getByText("The stock service does not answer.").first().waitFor();
     await page.getByLabel("Level").selectOption("4");
+    await page.getByText("0 lines").waitFor();
+    await page.getByLabel("Level").selectOption("0");
+    await page.getByText("0 lines").waitFor({ state: "detached" });
+    await page.getByLabel("Find in the log").fill("no such line");
     await page.getByText("0 lines").waitFor();
     await page.getByRole("tab", { name: "Logs" }).press("ArrowRight");
     await page.getByRole("tab", { name: "Attempts", selected: true }).waitFor();
@@ -149,11 +165,13 @@ export const journeys = {
     await open("#/executors/echo");
     await page.getByRole("link", { name: "New run with it" }).click();
     await page.getByLabel("Label").fill("Said by the form");
+    await page.getByLabel("Tags").fill("by-form, greeting");
     await page.getByLabel("text", { exact: true }).fill("hello from the form");
     await page.getByRole("button", { name: "Check" }).click();
     await page.getByText("1 task").waitFor();
     await page.getByRole("button", { name: "Run", exact: true }).click();
     await page.locator(".run-title .badge", { hasText: "Completed" }).waitFor();
+    assert.deepEqual(await page.locator(".run-facts .tag").allTextContents(), ["by-form", "greeting"]);
     await row(page, "Said by the form").click();
     await page.getByRole("tab", { name: "Result" }).click();
     await page.locator(".json pre", { hasText: "hello from the form" }).waitFor();
@@ -227,16 +245,20 @@ export const journeys = {
     await page.locator(".graph-box").first().waitFor();
     await page.getByRole("button", { name: "By time" }).click();
     await page.locator(".graph-box", { hasText: "Load" }).first().waitFor();
+    const place = () => page.locator(".graph-svg > g").getAttribute("transform");
+    const fitted = await place();
     await page.locator(".graph-svg").focus();
     await page.keyboard.press("+");
+    await until(async () => (await place()) !== fitted, 30, () => "The graph is not larger.");
     await page.keyboard.press("0");
+    await until(async () => (await place()) === fitted, 30, () => "The graph does not fit.");
     await page.locator(".graph-box").first().click();
     await page.getByRole("dialog", { name: /^Task / }).waitFor();
   },
 
-  "shows the server, its workers and its executors": async ({ page, open }) => {
+  "shows the server, its workers and its executors": async ({ page, open, server }) => {
     await open("#/system");
-    await page.getByRole("region", { name: "Workers" }).waitFor();
+    await page.getByRole("region", { name: "Workers" }).getByRole("cell", { name: String(server.pid), exact: true }).waitFor();
     await page.getByText("duckdb://").waitFor();
     await page.getByText("load_orders").waitFor();
   },
@@ -248,6 +270,22 @@ export const journeys = {
     await page.getByText("/call/tasks.fork").waitFor();
     await page.keyboard.press("Escape");
     await page.locator(".drawer").waitFor();
+    await open("#/runs?tag=nightly");
+    await page.getByRole("button", { name: "Copy as…" }).click();
+    const tool = JSON.parse(await page.locator('pre[aria-label="MCP tool call"]').textContent());
+    assert.deepEqual(tool.params, { name: "tasks_list", arguments: { root_only: true, tags: ["nightly"] } });
+  },
+
+  "chooses light or dark, and skips the navigation": async ({ page, open }) => {
+    await open("#/runs");
+    await page.getByRole("button", { name: "Theme: auto" }).click();
+    await page.getByRole("button", { name: "Theme: light" }).click();
+    await page.reload();
+    await page.getByRole("button", { name: "Theme: dark" }).waitFor();
+    assert.equal(await page.evaluate(() => document.documentElement.className), "is-dark");
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => document.activeElement?.id === "main");
   },
 
   "goes everywhere by keys": async ({ page, open }) => {

@@ -26,6 +26,10 @@ export class Server {
     return `http://127.0.0.1:${this.port}/`;
   }
 
+  get pid() {
+    return this.#process?.pid ?? null;
+  }
+
   async start() {
     const env = {
       ...process.env,
