@@ -89,17 +89,16 @@ document.addEventListener("visibilitychange", reopenSoon);
 async function followAll(calls: readonly Followed[], signal: AbortSignal): Promise<void> {
   const request = { address: addressOf("follow"), headers: authHeaders("POST"), body: batchOf(calls), after: lastEventIdOf(calls) };
   const stopped = new AbortController();
-  let isSilent = false;
+  let isOpen = false;
   await follow(request, {
     frames: (frames) => {
-      isSilent = false;
       for (const frame of frames) takeFrame(calls, frame);
     },
     state: (state) => {
       noteState(state);
-      // Some proxies hold streams back: they open, and nothing comes.
-      if (state.state === "away" && isSilent) stopped.abort();
-      isSilent = state.state === "open";
+      // Some proxies hold streams back: they open, and not even the first answers come.
+      if (state.state === "away" && isOpen && calls.some((call) => call.digest === "")) stopped.abort();
+      isOpen = state.state === "open";
     },
     isLast: () => false,
   }, AbortSignal.any([signal, stopped.signal]));
