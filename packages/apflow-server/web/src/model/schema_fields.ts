@@ -1,5 +1,6 @@
 /** A JSON Schema as fields of a form, and the text of these fields as a value. Pure. */
 import type { Json } from "../api/_generated_operations";
+import { hasRoundedInteger, parseJson } from "./json_text";
 import { isObject } from "./merge_patch";
 
 export type FieldKind = "text" | "number" | "integer" | "boolean" | "choice" | "json";
@@ -104,6 +105,7 @@ function numberFault({ kind, schema }: Field, text: string): string | null {
   const number = Number(text);
   if (text.trim() === "" || !Number.isFinite(number)) return "It must be a number.";
   if (kind === "integer" && !Number.isInteger(number)) return "It must be a whole number.";
+  if (Number.isInteger(number) && !Number.isSafeInteger(number)) return "It is too large to be kept exactly here. Use a file of tasks.";
   const { minimum, maximum, exclusiveMinimum } = schema;
   if (typeof minimum === "number" && number < minimum) return `It must be at least ${minimum}.`;
   if (typeof exclusiveMinimum === "number" && number <= exclusiveMinimum) return `It must be more than ${exclusiveMinimum}.`;
@@ -113,7 +115,8 @@ function numberFault({ kind, schema }: Field, text: string): string | null {
 /** Text that is not JSON is taken as a string where the schema allows one. */
 function readJson(schema: Schema, text: string): { value: Json } | { fault: string } {
   try {
-    return { value: JSON.parse(text) as Json };
+    const value = parseJson(text) as Json;
+    return hasRoundedInteger(value) ? { fault: "This browser cannot keep a number in it exactly. Use a file of tasks." } : { value };
   } catch {
     return allowsString(schema) ? { value: text } : { fault: 'It must be JSON, such as {"name": "value"} or ["a", "b"].' };
   }

@@ -69,6 +69,12 @@ test("each fault is at its field", () => {
   expect(Object.keys(faults).sort()).toEqual(["count", "headers", "method", "ratio", "url"]);
 });
 
+test("integers are kept as they were written, or refused", () => {
+  const { value, faults } = valueOf(fieldsOf(SCHEMA), { url: "http://x", count: "9007199254740993", body: "[18446744073709551615]" });
+  expect(faults).toEqual({ count: "It is too large to be kept exactly here. Use a file of tasks." });
+  expect(JSON.stringify(value["body"])).toBe("[18446744073709551615]");
+});
+
 test("a schema that is not one of an object has no fields", () => {
   expect(fieldsOf(null)).toEqual([]);
   expect(fieldsOf({ type: "string" })).toEqual([]);
