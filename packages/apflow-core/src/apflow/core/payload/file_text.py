@@ -13,11 +13,11 @@ YAML_NAMES: Final = (".yaml", ".yml")
 
 
 def read_file_text(text: str, *, max_depth: int, suffix: str = "") -> Json:
-    """Return the value of a text in JSON or, unless its suffix says JSON, in YAML.
+    """Return the value of a string in JSON or, unless its suffix says JSON, in YAML.
 
     Args:
         max_depth: the most levels that the value may have.
-        suffix: of the name of the file, in small letters, such as ".yaml"; "" if it has none.
+        suffix: of the name of the file, in small letters, such as ".yaml"; "" if there is no suffix.
 
     Raises:
         MalformedFileError: the text is neither, or is refused.

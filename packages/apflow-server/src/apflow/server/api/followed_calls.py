@@ -1,9 +1,9 @@
 """Lists that stay up to date: the answers to calls of JSON-RPC, sent again whenever they have changed.
 
-A stream of server-sent events. Each event is the answer to one call. The calls are made anew for the caller
+A stream of server-sent events. Each event is the answer to one call. The calls are made again for the caller
 each time, so that it receives what it may see. The `id` of an event says which answers the client has then:
 it has a digest of each, so that a client which comes back with it, also after a restart of the server,
-receives what has changed in the meantime, and nothing else.
+receives only what has changed in the meantime.
 """
 
 from __future__ import annotations

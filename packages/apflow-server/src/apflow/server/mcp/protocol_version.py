@@ -36,7 +36,7 @@ def refusal(requested: str, supported: Sequence[str], body: bytes | bytearray) -
     """Return the error that a request is answered with, for HTTP status 400.
 
     Args:
-        body: the request, whose ID the error repeats; null if it has none that can be read.
+        body: the request, whose ID the error repeats; null if it cannot be read.
     """
     data: dict[str, Json] = {"supported": list(supported), "requested": requested, "advice": ADVICE}
     message = f"Unsupported protocol version: {requested}. Supported versions: {', '.join(supported)}."

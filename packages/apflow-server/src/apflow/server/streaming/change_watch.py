@@ -32,7 +32,7 @@ class ChangeWatch:
             yield
 
     def mark(self) -> None:
-        """Begin anew. What is read after this call contains every change from before it."""
+        """Begin again. What is read after this call contains every change from before it."""
         self._is_noticed = False
         self._wrote_at = self._db.wrote_at
 
@@ -44,7 +44,7 @@ class ChangeWatch:
         """
         until = time.monotonic() + MAX_WAIT_SECONDS
         await asyncio.sleep(at_least)
-        while not self._may_have_changed and time.monotonic() < until:  # noqa: ASYNC110 - no store tells
+        while not self._may_have_changed and time.monotonic() < until:  # noqa: ASYNC110 - no event
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     @property

@@ -45,7 +45,7 @@ class GivenFile(BaseModel):
 async def read(request: Request, service: Annotated[TaskService, Depends(current_service)]) -> Response:
     """Return the parameters that a file declares, and its tasks with the given values; or its faults.
 
-    The faults of a file are an answer, not an error of the request: the reader of the page mends them.
+    The faults of a file are an answer, not an error of the request: the reader of the page fixes them.
     """
     del service  # the caller is known, and its request is counted
     settings = request.app.state.settings
