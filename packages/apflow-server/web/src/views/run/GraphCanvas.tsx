@@ -56,7 +56,7 @@ export function GraphCanvas({ view, drawing, onOpen }: { view: RunView; drawing:
         class={`graph-svg${at.scale < READABLE ? " is-small" : ""}`}
         role="img"
         aria-label={`Graph of ${drawing.boxes.length} tasks. The timeline lists the same tasks.`}
-        tabIndex={0}
+        tabindex={0}
         onKeyDown={(event) => keys[event.key] && (event.preventDefault(), event.stopPropagation(), keys[event.key]?.())}
         onPointerDown={(event) => (drag.current = { x: event.clientX, y: event.clientY, hasMoved: false })}
         onPointerMove={(event) => {
