@@ -153,6 +153,8 @@ MCP = {"/mcp", "/mcp/"}  # see test_mcp_tenancy
 # Metadata for clients that have no token yet: where the issuer is.
 METADATA = {"/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"}
 GUARDED = {"/metrics", "/backup"}  # any token, or an admin
+STREAMS = {"/ws", "/follow"}  # see test_followed_calls, too
+FILES = {"/ui/tree-file"}  # for any token, see test_tree_file
 
 
 @pytest.fixture(scope="module")
@@ -444,7 +446,7 @@ def test_every_path_has_a_row(guarded: Served):
     operations = {f"/call/{each}" for each in ROWS}
     a2a = {*JSON_RPC_PATHS, REST_PATH}  # their cells are in test_a2a_tenancy.py
     known = (
-        OPEN | SESSION | set(PATHS) | GUARDED | MCP | METADATA | operations | set(RPC_PATHS) | a2a | {"/ws"}
+        OPEN | SESSION | set(PATHS) | GUARDED | MCP | METADATA | operations | set(RPC_PATHS) | a2a | STREAMS | FILES
     )
     assert set(paths(guarded)) - known == set()
     assert operations <= set(paths(guarded))

@@ -134,7 +134,7 @@ class MalformedFileError(InvalidInputError):
 
     def __init__(self, language: str, error: MalformedTextError) -> None:
         super().__init__(f"not valid {language}: {error}")
-        self.language = language
+        self.language, self.error = language, error
 
 
 class SettingsError(InvalidInputError):

@@ -15,7 +15,7 @@ from apflow.cli.inputs.tree_file import filled_tasks
 from apflow.core.authoring.array_validation import check_array, flat_entries, split_trees
 from apflow.core.authoring.run_check import check_runnable
 from apflow.core.authoring.task_validation import Entry
-from apflow.core.errors import InvalidInputError, MalformedTextError, TreeInvalidError
+from apflow.core.errors import InvalidInputError, MalformedFileError, TreeInvalidError
 from apflow.core.service.trees import as_array
 from apflow.core.settings import get_settings
 
@@ -77,8 +77,8 @@ def check_file(file: str, assignments: Sequence[str] = ()) -> CheckedFile:
 
 def _of_text(error: click.UsageError) -> FileViolation:
     cause = error.__cause__
-    if isinstance(cause, MalformedTextError):
-        return FileViolation(cause.fault, cause.line, cause.column)
+    if isinstance(cause, MalformedFileError):
+        return FileViolation(cause.error.fault, cause.error.line, cause.error.column)
     return FileViolation(error.format_message())
 
 
