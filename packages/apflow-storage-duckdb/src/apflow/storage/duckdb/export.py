@@ -126,6 +126,6 @@ def _counters(table: TransferTable, rows: Sequence[tuple[Any, ...]], run: Run) -
     counters: dict[Any, Row] = {}
     for root_id, position, last, _ in run(POSITIONS, [roots]).fetchall():
         counters[root_id] = {NEXT_POSITION.name: position, "last_event": last}
-    for root_id, last in run(SEQUENCES, [roots]).fetchall():
+    for root_id, last, _ in run(SEQUENCES, [roots]).fetchall():
         counters[root_id]["last_event"] = max(counters[root_id]["last_event"], last)
     return counters

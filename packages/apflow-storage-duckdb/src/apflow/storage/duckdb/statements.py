@@ -60,10 +60,6 @@ POSITIONS = (
     "WHERE root_id IN (SELECT unnest($1::VARCHAR[])) GROUP BY root_id"
 )
 SEQUENCES = (
-    f"SELECT root_id, max(last_sequence) FROM {EVENTS} "
-    "WHERE root_id IN (SELECT unnest($1::VARCHAR[])) GROUP BY root_id"
-)
-STORED = (
     f"SELECT root_id, max(last_sequence), min(stored_at) FROM {EVENTS} "
     "WHERE root_id IN (SELECT unnest($1::VARCHAR[])) GROUP BY root_id"
 )

@@ -279,7 +279,7 @@ class DuckDBStore(SqlQueryStore):
         unsure = [each for each in found if now[each] is None or now[each] != known[each]]
         if unsure:
             rows = self._database.execute(cursor, SEQUENCES, [unsure]).fetchall()
-            known |= dict.fromkeys(unsure, 0) | dict(rows)
+            known |= dict.fromkeys(unsure, 0) | {root_id: last for root_id, last, _ in rows}
         cursor.commit()
         return _numbered(tasks, known)
 

@@ -338,7 +338,7 @@ class Writer:
         if stored:
             for root_id, position, last, number in self._run(statements.POSITIONS, [stored]).fetchall():
                 trees[root_id] = Tree(position, last, number, None)
-            for root_id, last, since in self._run(statements.STORED, [stored]).fetchall():
+            for root_id, last, since in self._run(statements.SEQUENCES, [stored]).fetchall():
                 trees[root_id].sequence = max(trees[root_id].sequence, last)
                 trees[root_id].stored_since = since
         for root_id, tree in trees.items():
