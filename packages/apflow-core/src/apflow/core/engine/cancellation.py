@@ -45,7 +45,7 @@ class Cancellations:
     def __init__(self, state: RunState[Attempt]) -> None:
         self._state = state
         self.new: list[CancelRequest] = []  # for the next turn
-        self.taken: list[CancelRequest] = []  # and not answered yet
+        self._taken: list[CancelRequest] = []
         self._is_closed = False
 
     def add(self, request: CancelRequest) -> None:
@@ -57,33 +57,33 @@ class Cancellations:
 
     def take_again(self) -> None:
         """Queue all requests again, because their changes were undone."""
-        for request in self.taken:
+        for request in self._taken:
             request.is_repeated = True
-        self.new, self.taken = [*self.taken, *self.new], []
+        self.new, self._taken = [*self._taken, *self.new], []
 
     def take_new(self) -> list[CancelRequest]:
         """Return the queued requests. They are answered when their tasks have ended."""
         new, self.new = self.new, []
-        self.taken += new
+        self._taken += new
         return new
 
     def answer(self, changes: ChangeSet | None = None) -> None:
         """Answer the requests whose tasks have ended, unless the transitions are not written yet."""
         tasks = self._state.by_id
-        for request in list(self.taken):
+        for request in list(self._taken):
             for each in list(request.open_ids):
                 is_written = changes is None or each not in changes.moves
                 if each not in tasks or (tasks[each].status in TERMINAL and is_written):
                     request.open_ids.discard(each)
                     request.has_cancelled |= each in tasks and tasks[each].status is CANCELLED
             if not request.open_ids:
-                self.taken.remove(request)
+                self._taken.remove(request)
                 _set(request)
 
     def close(self) -> None:
         """Answer all requests, because the run is over."""
         self._is_closed = True
-        for request in [*self.taken, *self.new]:
+        for request in [*self._taken, *self.new]:
             _set(request)
 
 

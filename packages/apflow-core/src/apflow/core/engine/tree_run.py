@@ -417,7 +417,7 @@ class TreeRun:
             for instruction in changes.then:
                 self._do(instruction)
         self._code.start()
-        if durable and self._cancellations.taken:
+        if durable:
             self._cancellations.answer()
 
     def _do(self, instruction: Instruction) -> None:
