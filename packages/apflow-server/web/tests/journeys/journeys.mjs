@@ -246,7 +246,8 @@ export const journeys = {
     await page.getByRole("button", { name: "By time" }).click();
     await page.locator(".graph-box", { hasText: "Load" }).first().waitFor();
     const place = () => page.locator(".graph-svg > g").getAttribute("transform");
-    const fitted = await place();
+    let fitted; // the size of the page is known only some frames after the first boxes
+    await until(async () => fitted === (fitted = await place()), 30, () => "The graph keeps moving.");
     await page.locator(".graph-svg").focus();
     await page.keyboard.press("+");
     await until(async () => (await place()) !== fitted, 30, () => "The graph is not larger.");
