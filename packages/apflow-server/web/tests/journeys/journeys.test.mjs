@@ -1,11 +1,11 @@
 /** Each journey, in light and dark, on a wide and on a narrow screen. */
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "node:test";
+import { before, describe, it } from "node:test";
 import { checkAccessible } from "./accessible.mjs";
-import { openPage, startBrowser } from "./browser.mjs";
+import { openPage } from "./browser.mjs";
 import { journeys } from "./journeys.mjs";
 import { fill } from "./sample.mjs";
-import { startServer } from "./server.mjs";
+import { serverAndBrowser } from "./served.mjs";
 
 const ALL_SCREENS = [
   { name: "wide, light", width: 1440, height: 900, scheme: "light" },
@@ -16,18 +16,12 @@ const ALL_SCREENS = [
 
 const SCREENS = ALL_SCREENS.filter((screen) => screen.name.includes(process.env.PAGE_SCREEN ?? ""));
 
-let server, browser, ids;
+const { server, browser } = await serverAndBrowser();
+let ids;
 
 before(async () => {
-  server = await startServer();
   ids = await fill(server);
   await server.call("system.executors"); // the first call imports every executor
-  browser = await startBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.close();
 });
 
 for (const screen of SCREENS) {

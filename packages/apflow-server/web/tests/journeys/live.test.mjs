@@ -1,21 +1,12 @@
 /** Lists show what changes, without being asked for again and again; after an end of the server, too, and without a stream. */
 import assert from "node:assert/strict";
-import { after, before, it } from "node:test";
-import { openPage, startBrowser } from "./browser.mjs";
+import { it } from "node:test";
+import { openPage } from "./browser.mjs";
 import { releaseTree } from "./sample.mjs";
-import { startServer, until } from "./server.mjs";
+import { serverAndBrowser } from "./served.mjs";
+import { until } from "./server.mjs";
 
-let server, browser;
-
-before(async () => {
-  server = await startServer();
-  browser = await startBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.close();
-});
+const { server, browser } = await serverAndBrowser();
 
 const TIMEOUT = 90_000; // milliseconds, on a busy machine
 

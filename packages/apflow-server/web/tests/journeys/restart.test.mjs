@@ -1,22 +1,12 @@
 /** The server dies in the middle of a run, and comes back: the page says so, and misses nothing. */
 import assert from "node:assert/strict";
-import { after, before, it } from "node:test";
-import { openPage, startBrowser } from "./browser.mjs";
-import { startServer } from "./server.mjs";
+import { it } from "node:test";
+import { openPage } from "./browser.mjs";
+import { serverAndBrowser } from "./served.mjs";
 
 const TASKS = 40;
 
-let server, browser;
-
-before(async () => {
-  server = await startServer();
-  browser = await startBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.close();
-});
+const { server, browser } = await serverAndBrowser();
 
 it("shows a banner while the server is away, and everything that happened afterwards", { timeout: 900_000 }, async () => {
   const chain = Array.from({ length: TASKS }, (_, at) => ({ id: `t${at}`, name: "wait_for", parent_id: "long", inputs: { seconds: 0.3 }, ...(at > 0 && { dependencies: [`t${at - 1}`] }) }));

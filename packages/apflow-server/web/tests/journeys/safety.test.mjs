@@ -1,22 +1,15 @@
 /** Whatever tasks are called, return, log or fail with: nothing of it is executed or taken for markup. */
 import assert from "node:assert/strict";
-import { after, before, it } from "node:test";
-import { openPage, startBrowser } from "./browser.mjs";
+import { before, it } from "node:test";
+import { openPage } from "./browser.mjs";
 import { HOSTILE, hostileTree } from "./hostile.mjs";
-import { startServer } from "./server.mjs";
+import { serverAndBrowser } from "./served.mjs";
 
-let server, browser;
+const { server, browser } = await serverAndBrowser();
 
 before(async () => {
-  server = await startServer();
   await server.run(hostileTree("hostile"));
   await server.call("schedules.create", { tasks: [{ name: "echo" }], name: HOSTILE[1], every: "1d" });
-  browser = await startBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.close();
 });
 
 /** Fail if anything was executed, or if there are elements that only markup in a text can have made. */
