@@ -108,7 +108,7 @@ def test_the_server_is_not_built_without_the_page(tmp_path: Path, kind: str):
 # Modules of the former name that come with an extra, as they always did.
 OF_EXTRAS = {"aipartnerupflow": ("apflow-server",)}
 # What modules of a package need that only work with it.
-EXTRAS = {"apflow-server": "a2a-grpc,mcp"}
+EXTRAS = {"apflow-core": "yaml", "apflow-server": "a2a-grpc,mcp"}
 
 
 @pytest.mark.parametrize("name", NAMES)
