@@ -29,6 +29,18 @@ async def test_what_never_waits_shares_one_task_in_order():
     assert len(tasks) == 3 and len(set(tasks)) == 1
 
 
+async def test_what_sets_a_context_variable_and_resets_it_shares_one_task():
+    tasks: set[int] = set()
+
+    async def quick() -> None:
+        token = seen.set("mine")
+        tasks.add(id(asyncio.current_task()))
+        seen.reset(token)
+
+    await run(*[quick] * 5)
+    assert len(tasks) == 1
+
+
 async def test_what_keeps_a_reference_to_its_task_shares_it_with_no_later_coroutine():
     """Such as `call_later(1, current_task().cancel)`: a watchdog that outlives what it watches."""
     tasks: list[Any] = []

@@ -21,7 +21,7 @@ from apflow.core import (
 )
 from apflow.core.engine import active_runs
 from apflow.core.errors import AlreadyRunningError, NotFoundError, ValidationError
-from apflow.core.store.base import Change, Transition
+from apflow.core.store.base import Change, Transition, TransitionResult
 
 
 class Echo(BaseTask):
@@ -267,6 +267,31 @@ async def test_a_narrowed_run_never_calls_more_at_once(db):
     )
     get_registry().unregister("counting")
     assert most == 3
+
+
+class Counts(MemoryStore):
+    """Counts the changes that are written."""
+
+    writes = 0
+
+    async def write(self, change: Change) -> TransitionResult:
+        self.writes += 1
+        return await super().write(change)
+
+
+@pytest.mark.parametrize("has_hooks", [False, True])
+async def test_tasks_that_end_together_are_written_together_with_those_that_start_in_their_places(has_hooks):
+    async def after(task, inputs, result):
+        pass
+
+    db = Counts()
+    leaves = [echo(f"t{i}", "r") for i in range(60)]
+    node = await TaskCreator(db).create_task_tree_from_array([echo("r", None), *leaves])
+    db.writes = 0
+    hooks = [after] if has_hooks else []
+    await TaskManager(db, max_concurrency=20, post_hooks=hooks).distribute_task_tree(node)
+    assert len(Echo.calls) == 61
+    assert db.writes <= 7  # three times twenty leaves, their root, and the end of the run
 
 
 async def test_pre_hooks_change_the_inputs_and_post_hooks_see_failures(db):

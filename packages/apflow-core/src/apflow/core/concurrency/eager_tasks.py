@@ -44,7 +44,8 @@ def start(group: Group, waiting: deque[Named], context: Context | None = None) -
 async def _run(group: Group, waiting: deque[Named]) -> None:
     outer = copy_context()
     enter_code()
-    context = copy_context()
+    # Not a copy of the context: when a variable is set and reset, the copy refers to the task a second time.
+    context = dict(copy_context().items())
     current = cast("asyncio.Task[Any]", asyncio.current_task())  # asked once: it may cost a system call
     references = getrefcount(current)
     while waiting:
@@ -54,7 +55,7 @@ async def _run(group: Group, waiting: deque[Named]) -> None:
             waits_for = coroutine.send(None)
         except StopIteration:
             del coroutine
-            if waiting and (getrefcount(current) > references or copy_context() != context):
+            if waiting and (getrefcount(current) > references or dict(copy_context().items()) != context):
                 start(group, waiting, outer)
                 return
             continue
