@@ -127,6 +127,7 @@ waits 'apflow approvals list | grep ask > /dev/null'
         between={"--webhook": "ended apflow", "APFLOW_WEBHOOK_URL": "rm received"},
         values={
             "TASK_ID": "nightly",
+            "curl -N http://127.0.0.1:8000/follow": "gives 124 timeout 3 curl -N http://127.0.0.1:8000/follow",
             "https://example.com": "http://127.0.0.1:$RECEIVER",
             "whsec_...": "whsec_c2VjcmV0IGJ5dGVzIG9mIGEgd2ViaG9vaw==",
         },
