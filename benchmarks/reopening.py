@@ -83,9 +83,7 @@ def many(count: int) -> list[Line]:
 async def _among_many(file: Path, count: int) -> list[Line]:
     async with fresh_store() as store:
         empty = await timed(lambda: _create(store), 10)
-    async with create_session(f"duckdb:///{file}") as store:
-        await create_and_run(store, trees.group(SIZE))
-    _multiply(file, count // (SIZE + 1))
+    await store_ended_trees(file, count)
     async with create_session(f"duckdb:///{file}") as store:
         await _create(store)
         full = await timed(lambda: _create(store), 10)
@@ -103,6 +101,13 @@ async def _among_many(file: Path, count: int) -> list[Line]:
             f"the newest 100 roots {beside}; floor: what is asked for",
         ),
     ]
+
+
+async def store_ended_trees(file: Path, count: int) -> None:
+    """Store so many finished tasks in a new file, in trees of `SIZE` tasks and a root."""
+    async with create_session(f"duckdb:///{file}") as store:
+        await create_and_run(store, trees.group(SIZE))
+    _multiply(file, count // (SIZE + 1))
 
 
 async def _create(store: TaskStore) -> None:
@@ -130,6 +135,11 @@ def _multiply(file: Path, copies: int) -> None:
             connection.execute(
                 f"INSERT INTO apflow_tasks SELECT {selected} FROM "
                 "(SELECT * FROM apflow_tasks WHERE row_number <= 1000) "
+                f"JOIN range({start}, {end}) AS r(n) ON true"
+            )
+            connection.execute(
+                "INSERT INTO apflow_events SELECT root_id || '-' || n, * EXCLUDE (root_id, n) FROM "
+                "(SELECT * FROM apflow_events WHERE length(root_id) = 36) "
                 f"JOIN range({start}, {end}) AS r(n) ON true"
             )
 

@@ -12,7 +12,7 @@ Measure = Callable[[], list[Line]]
 
 def rows(is_quick: bool) -> Mapping[str, Measure]:
     """Return what can be measured; one row may print several lines."""
-    from benchmarks import keeping, memory, network, reopening, running, serving, several, starting
+    from benchmarks import keeping, memory, network, purging, reopening, running, serving, several, starting
 
     if is_quick:
         return {
@@ -26,6 +26,7 @@ def rows(is_quick: bool) -> Mapping[str, Measure]:
             "load_1000": partial(keeping.loading, 1000),
             "reopen": partial(reopening.reopening, 5),
             "beside_20000": partial(reopening.many, 20_000),
+            "purge_20000": partial(purging.purging, 20_000),
             "import": partial(starting.imports, 3),
             "cli": partial(starting.commands, 3),
             "memory_1000": partial(memory.memory, 1000),
@@ -50,6 +51,7 @@ def rows(is_quick: bool) -> Mapping[str, Measure]:
         "load_10000": partial(keeping.loading, 10_000),
         "reopen": partial(reopening.reopening, 100),
         "beside_1000000": partial(reopening.many, 1_000_000),
+        "purge_100000": partial(purging.purging, 100_000),
         "import": partial(starting.imports, 10),
         "cli": partial(starting.commands, 10),
         "memory_100000": partial(memory.memory, 100_000),
