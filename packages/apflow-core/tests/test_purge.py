@@ -107,6 +107,15 @@ async def test_a_limit_is_kept_and_the_result_says_whether_there_is_more():
     assert (second["trees"], second["has_more"]) == (13, False)
 
 
+def test_a_batch_has_few_trees_and_few_tasks_unless_one_tree_has_more():
+    sizes = {"a": 1, "b": 998, "c": 2, "d": 5_000, "e": 1, "f": 999, "g": 1}
+    batches = retention.batches_of(sizes, sizes)
+    assert list(batches) == [["a", "b"], ["c"], ["d"], ["e", "f"], ["g"]]
+    alike = [f"r{at}" for at in range(12)]
+    assert [len(each) for each in retention.batches_of(alike, dict.fromkeys(alike, 3))] == [10, 2]
+    assert list(retention.batches_of([], {})) == []
+
+
 async def test_a_page_of_trees_that_are_kept_does_not_hide_the_next_one(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(retention, "PAGE", 2)
     db = MemoryStore()

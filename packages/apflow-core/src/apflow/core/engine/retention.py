@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,6 +21,8 @@ from apflow.core.store.base import TaskQuery, TaskStore
 logger = logging.getLogger(__name__)
 
 BATCH: Final = 10  # trees that are deleted together
+BATCH_TASKS: Final = 1_000  # tasks that are deleted together, unless one tree has more
+REST: Final = 1.0  # after each batch, other work has the store for so many times as long as the batch took
 PAGE: Final = 500  # roots that one query returns
 EVERY_SECONDS: Final = 3600.0  # between two searches for expired trees
 
@@ -41,7 +43,7 @@ async def purge(
     limit: int | None = None,
     is_wanted: Callable[[Task], bool] = lambda _: True,
 ) -> Purged:
-    """Delete ended trees. After each batch, the store is left to other work for as long as the batch took.
+    """Delete ended trees in small batches, with pauses between them for other work.
 
     A tree that is run or changed meanwhile is not deleted.
 
@@ -57,22 +59,33 @@ async def purge(
     trees = tasks = 0
     async with aclosing(_pages(db, query)) as pages:
         async for page in pages:
-            roots = [root for root in page if is_wanted(root)]
-            for at in range(0, len(roots), BATCH):
-                room = BATCH if limit is None else min(BATCH, limit - trees)
-                if room <= 0:
-                    return Purged(trees, tasks, has_more=True)
+            roots = [root.id for root in page if is_wanted(root)]
+            sizes = {root_id: tally.total for root_id, tally in (await db.tallies(roots)).items()}
+            for batch in batches_of(roots, sizes):
                 began = monotonic()
-                chosen = roots[at : at + room]
-                numbers = await asyncio.gather(
-                    *(_delete(db, root.id, query.completed_before) for root in chosen)
-                )
+                chosen = batch if limit is None else batch[: limit - trees]
+                numbers = await asyncio.gather(*(_delete(db, each, query.completed_before) for each in chosen))
                 trees += sum(number > 0 for number in numbers)
                 tasks += sum(numbers)
-                if room < len(roots[at : at + BATCH]):
+                if len(chosen) < len(batch):
                     return Purged(trees, tasks, has_more=True)
-                await asyncio.sleep(monotonic() - began)
+                await asyncio.sleep(REST * (monotonic() - began))
     return Purged(trees, tasks)
+
+
+def batches_of(roots: Iterable[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """Divide trees among batches, in order. `sizes`: the numbers of their tasks, by root."""
+    batch: list[str] = []
+    tasks = 0
+    for root_id in roots:
+        size = sizes.get(root_id, 0)
+        if batch and (len(batch) == BATCH or tasks + size > BATCH_TASKS):
+            yield batch
+            batch, tasks = [], 0
+        batch.append(root_id)
+        tasks += size
+    if batch:
+        yield batch
 
 
 async def count_purge(db: TaskStore, query: TaskQuery) -> Purged:
