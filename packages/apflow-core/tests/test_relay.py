@@ -87,6 +87,27 @@ async def test_a_context_variable_is_not_visible_to_other_tasks():
     assert seen.get() == "nothing"
 
 
+async def test_values_of_context_variables_are_not_compared():
+    class Array:
+        """As those of numpy, which have no truth value."""
+
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("ambiguous")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    variable: ContextVar[Array] = ContextVar("array")
+    variable.set(Array())
+    done: list[None] = []
+
+    async def sets() -> None:
+        variable.set(Array())
+        done.append(None)
+
+    await run(sets, sets, sets)
+    assert len(done) == 3
+
+
 async def test_a_timeout_and_a_task_group_inside_belong_to_what_opened_them():
     told: list[str] = []
 

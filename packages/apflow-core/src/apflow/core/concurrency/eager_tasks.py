@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
-from contextvars import Context, copy_context
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from contextvars import Context, ContextVar, copy_context
 from sys import getrefcount
 from types import CoroutineType
 from typing import Any, Protocol, cast
@@ -45,7 +45,8 @@ async def _run(group: Group, waiting: deque[Named]) -> None:
     outer = copy_context()
     enter_code()
     # Not a copy of the context: when a variable is set and reset, the copy refers to the task a second time.
-    context = dict(copy_context().items())
+    values = dict(copy_context().items())  # kept, so that no other object gets the identity of one of them
+    before = _identities(values.items())
     current = cast("asyncio.Task[Any]", asyncio.current_task())  # asked once: it may cost a system call
     references = getrefcount(current)
     while waiting:
@@ -55,7 +56,8 @@ async def _run(group: Group, waiting: deque[Named]) -> None:
             waits_for = coroutine.send(None)
         except StopIteration:
             del coroutine
-            if waiting and (getrefcount(current) > references or dict(copy_context().items()) != context):
+            is_kept = getrefcount(current) > references
+            if waiting and (is_kept or _identities(copy_context().items()) != before):
                 start(group, waiting, outer)
                 return
             continue
@@ -64,6 +66,11 @@ async def _run(group: Group, waiting: deque[Named]) -> None:
             waiting = deque[Named]()
         current.set_name(name)
         await StartedCoroutine(coroutine, waits_for)
+
+
+def _identities(values: Iterable[tuple[ContextVar[Any], object]]) -> dict[ContextVar[Any], int]:
+    """Return the identities of the values of context variables, whose comparison is code of users."""
+    return {variable: id(value) for variable, value in values}
 
 
 class StartedCoroutine:
