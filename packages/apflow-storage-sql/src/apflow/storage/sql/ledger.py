@@ -227,8 +227,12 @@ class Ledger:
             self._sequences[root_id] = self._trees[root_id].sequence
         for task_id in writes.sets:
             row = self._rows.get(task_id)
-            if row is not None and TaskStatus.is_terminal(row.guard("status")) and task_id != row.root_id:
+            if row is None:
+                continue
+            if TaskStatus.is_terminal(row.guard("status")) and task_id != row.root_id:
                 del self._rows[task_id]
+            elif task_id in writes.added:
+                row.others = None
         for task_id in writes.removed:
             self._rows.pop(task_id, None)
         for root_id in writes.ended:
@@ -376,9 +380,12 @@ class Ledger:
 
     def _set(self, task_id: str, row: Row, sets: Mapping[str, Json], writes: Writes) -> None:
         row.set_guards(sets)
-        if row.others is not None or task_id in writes.added:
-            others = {name: value for name, value in sets.items() if name not in _IS_GUARD}
-            row.others = {**(row.others or {}), **others} or None
+        known = row.others or {}
+        if task_id in writes.added:  # what is set now is neither in the database nor in the added task
+            known = {**known, **{name: value for name, value in sets.items() if name not in _IS_GUARD}}
+        elif known:  # only what was asked for: results may be large
+            known = {name: sets.get(name, value) for name, value in known.items()}
+        row.others = known or None
         before = writes.sets.get(task_id)
         if before is None:
             writes.sets[task_id] = dict(sets)
