@@ -1,6 +1,6 @@
 """Rows about deleting old trees from a file while a server runs new ones, and about the size of the file.
 
-    python -m benchmarks.purging 1000000    # with so many tasks
+python -m benchmarks.purging 1000000    # with so many tasks
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import httpx
 from apflow.storage.duckdb.database import Database
 from benchmarks import trees
 from benchmarks.line import Line, table
-from benchmarks.reopening import SIZE, folder, store_ended_trees
+from benchmarks.reopening import folder, store_ended_trees
 from benchmarks.serving import ask, server
 
 CLIENTS = 8
@@ -33,7 +33,7 @@ def purging(count: int) -> list[Line]:
         _age(file)
         before = file.stat().st_size
         with server(file) as (url, _, _):
-            during, normal, seconds, after = asyncio.run(_purge(url, file))
+            during, normal, seconds, after = asyncio.run(_purge(url))
     megabytes = 1 / (1 << 20)
     beside = f"while {count:,} finished tasks are deleted in {seconds:.0f} s"
     return [
@@ -61,12 +61,12 @@ def _age(file: Path) -> None:
     sets = ", ".join(f"{name} = {name} - INTERVAL 40 DAY" for name in times)
     database = Database(f"duckdb:///{file}", file, "2GB")
     with closing(database), database.cursor() as connection:
-        connection.execute(f"UPDATE apflow_tasks SET {sets}")  # noqa: S608 - names of columns
+        connection.execute(f"UPDATE apflow_tasks SET {sets}")
         connection.execute("CHECKPOINT")
 
 
-async def _purge(url: str, file: Path) -> tuple[float, float, float, int]:
-    """Return the throughput during the deletion and before, its seconds, and the size of the file then."""
+async def _purge(url: str) -> tuple[float, float, float, int]:
+    """Return the throughput during the deletion and before, its seconds, and the size after a vacuum."""
     array = trees.fan_out(RUN)
     done = 0
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
@@ -79,8 +79,7 @@ async def _purge(url: str, file: Path) -> tuple[float, float, float, int]:
 
         async with asyncio.TaskGroup() as group:
             clients = [
-                group.create_task(run_trees(), name=f"benchmark:client-{number}")
-                for number in range(CLIENTS)
+                group.create_task(run_trees(), name=f"benchmark:client-{number}") for number in range(CLIENTS)
             ]
             await asyncio.sleep(WARM_UP)
             first, begin = done, time.perf_counter()
@@ -95,8 +94,8 @@ async def _purge(url: str, file: Path) -> tuple[float, float, float, int]:
             during = (done - first) / seconds
             for each in clients:
                 each.cancel()
-        await ask(client, "system.vacuum")
-        return during, normal, seconds, file.stat().st_size
+        vacuumed = await ask(client, "system.vacuum")
+        return during, normal, seconds, int(str(vacuumed["size_bytes_after"]))
 
 
 if __name__ == "__main__":

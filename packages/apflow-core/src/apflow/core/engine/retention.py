@@ -64,7 +64,9 @@ async def purge(
             for batch in batches_of(roots, sizes):
                 began = monotonic()
                 chosen = batch if limit is None else batch[: limit - trees]
-                numbers = await asyncio.gather(*(_delete(db, each, query.completed_before) for each in chosen))
+                numbers = await asyncio.gather(
+                    *(_delete(db, each, query.completed_before) for each in chosen)
+                )
                 trees += sum(number > 0 for number in numbers)
                 tasks += sum(numbers)
                 if len(chosen) < len(batch):
