@@ -21,19 +21,22 @@ from benchmarks.serving import ask, server
 
 CLIENTS = 8
 RUN = 99  # tasks below the root of each tree that the clients run
-WARM_UP, NORMAL = 10.0, 20.0  # seconds that are not counted, and that show the normal throughput
 LIMIT = 20  # trees in one call
 
 
-def purging(count: int) -> list[Line]:
-    """Measure a server that deletes so many finished tasks while clients create and run trees."""
+def purging(count: int, normal_seconds: float = 20.0) -> list[Line]:
+    """Measure a server that deletes so many finished tasks while clients create and run trees.
+
+    Args:
+        normal_seconds: how long the normal throughput is measured before, after half of that time.
+    """
     with folder() as path:
         file = path / "benchmark.duckdb"
         asyncio.run(store_ended_trees(file, count))
         _age(file)
         before = file.stat().st_size
         with server(file) as (url, _, _):
-            during, normal, seconds, after = asyncio.run(_purge(url))
+            during, normal, seconds, after = asyncio.run(_purge(url, normal_seconds))
     megabytes = 1 / (1 << 20)
     beside = f"while {count:,} finished tasks are deleted in {seconds:.0f} s"
     return [
@@ -65,7 +68,7 @@ def _age(file: Path) -> None:
         connection.execute("CHECKPOINT")
 
 
-async def _purge(url: str) -> tuple[float, float, float, int]:
+async def _purge(url: str, normal_seconds: float) -> tuple[float, float, float, int]:
     """Return the throughput during the deletion and before, its seconds, and the size after a vacuum."""
     array = trees.fan_out(RUN)
     done = 0
@@ -81,9 +84,9 @@ async def _purge(url: str) -> tuple[float, float, float, int]:
             clients = [
                 group.create_task(run_trees(), name=f"benchmark:client-{number}") for number in range(CLIENTS)
             ]
-            await asyncio.sleep(WARM_UP)
+            await asyncio.sleep(normal_seconds / 2)
             first, begin = done, time.perf_counter()
-            await asyncio.sleep(NORMAL)
+            await asyncio.sleep(normal_seconds)
             normal = (done - first) / (time.perf_counter() - begin)
             first, begin = done, time.perf_counter()
             while True:

@@ -26,7 +26,7 @@ def rows(is_quick: bool) -> Mapping[str, Measure]:
             "load_1000": partial(keeping.loading, 1000),
             "reopen": partial(reopening.reopening, 5),
             "beside_20000": partial(reopening.many, 20_000),
-            "purge_20000": partial(purging.purging, 20_000),
+            "purge_20000": partial(purging.purging, 20_000, 4.0),
             "import": partial(starting.imports, 3),
             "cli": partial(starting.commands, 3),
             "memory_1000": partial(memory.memory, 1000),
