@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 BATCH: Final = 10  # trees that are deleted together
 BATCH_TASKS: Final = 1_000  # tasks that are deleted together, unless one tree has more
-REST: Final = 1.0  # after each batch, other work has the store for so many times as long as the batch took
+REST: Final = 2.0  # after each batch, other work has the store for so many times as long as the batch took
 PAGE: Final = 500  # roots that one query returns
 EVERY_SECONDS: Final = 3600.0  # between two searches for expired trees
 
