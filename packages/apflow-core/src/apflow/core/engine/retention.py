@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 BATCH: Final = 10  # trees that are deleted together
 BATCH_TASKS: Final = 1_000  # tasks that are deleted together, unless one tree has more
 REST: Final = 2.0  # after each batch, other work has the store for so many times as long as the batch took
-PAGE: Final = 500  # roots that one query returns
+PAGE: Final = 500  # roots that one query returns at most
 EVERY_SECONDS: Final = 3600.0  # between two searches for expired trees
 
 
@@ -57,7 +57,8 @@ async def purge(
     """
     assert query.completed_before is not None
     trees = tasks = 0
-    async with aclosing(_pages(db, query)) as pages:
+    size_of_page = PAGE if limit is None else min(PAGE, limit + 1)
+    async with aclosing(_pages(db, query, size_of_page)) as pages:
         async for page in pages:
             roots = [root.id for root in page if is_wanted(root)]
             sizes = {root_id: tally.total for root_id, tally in (await db.tallies(roots)).items()}
@@ -97,7 +98,7 @@ async def count_purge(db: TaskStore, query: TaskQuery) -> Purged:
         StoreError: the store cannot be read.
     """
     trees = tasks = 0
-    async with aclosing(_pages(db, query)) as pages:
+    async with aclosing(_pages(db, query, PAGE)) as pages:
         async for page in pages:
             for tally in (await db.tallies([root.id for root in page])).values():
                 if tally.by_status.keys() <= TERMINAL:
@@ -132,9 +133,9 @@ async def keep_purging(db: TaskStore, rules: RetentionRules) -> None:
         await asyncio.sleep(EVERY_SECONDS)
 
 
-async def _pages(db: TaskStore, query: TaskQuery) -> AsyncGenerator[Sequence[Task]]:
+async def _pages(db: TaskStore, query: TaskQuery, size: int) -> AsyncGenerator[Sequence[Task]]:
     last: Task | None = None
-    while page := await db.find(replace(query, limit=PAGE, after=last)):
+    while page := await db.find(replace(query, limit=size, after=last)):
         last = page[-1]
         yield page
 
