@@ -1,6 +1,6 @@
 """Rows about deleting old trees from a file while a server runs new ones, and about the size of the file.
 
-python -m benchmarks.purging 1000000    # with so many tasks
+`python -m benchmarks.purging 1000000` measures them with so many finished tasks.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import Final
 
 from apflow.core.authoring.delete_plan import delete_tasks
 from apflow.core.errors import ConflictError, StoreError
+from apflow.core.model.parts import parts
 from apflow.core.model.status import TERMINAL
 from apflow.core.model.task import Task, utc_now
 from apflow.core.planning.retention import RetentionRules, has_ended_before
@@ -78,17 +79,7 @@ async def purge(
 
 def batches_of(roots: Iterable[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
     """Divide trees among batches, in order. `sizes`: the numbers of their tasks, by root."""
-    batch: list[str] = []
-    tasks = 0
-    for root_id in roots:
-        size = sizes.get(root_id, 0)
-        if batch and (len(batch) == BATCH or tasks + size > BATCH_TASKS):
-            yield batch
-            batch, tasks = [], 0
-        batch.append(root_id)
-        tasks += size
-    if batch:
-        yield batch
+    return parts(roots, lambda root_id: sizes.get(root_id, 0), BATCH_TASKS, BATCH)
 
 
 async def count_purge(db: TaskStore, query: TaskQuery) -> Purged:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from contextvars import Context
-from typing import Final, TypeVar
+from typing import Final
 from weakref import ref
 
 from apflow.core.capture.task_log import EVENT, TRACEBACK, TaskLog
@@ -23,6 +23,7 @@ from apflow.core.errors import StoreUnavailableError
 from apflow.core.events.bus import EventBus, bus_of
 from apflow.core.model.event import EventType, TaskEvent
 from apflow.core.model.log import MAX_CHUNK_LINES, LogChunk, LogEntry, name_of_level
+from apflow.core.model.parts import parts
 from apflow.core.model.task import Json, to_json
 from apflow.core.store.base import TaskStore
 
@@ -37,7 +38,6 @@ SHOWN_LINES: Final = 50  # of a batch, in its event
 SHOWN_BYTES: Final = 16 << 10
 MESSAGE_LENGTH: Final = 500  # characters of an event's message: a notice to other processes must be short
 
-T = TypeVar("T")
 Taken = list[tuple[TaskLog, list[LogEntry]]]
 
 
@@ -191,7 +191,7 @@ class LogWriter:
 
 def _chunks(log: TaskLog, entries: Sequence[LogEntry]) -> Iterator[LogChunk]:
     """Split the entries of a log into chunks of limited size."""
-    for part in _parts(entries, lambda entry: len(entry.message), CHUNK_BYTES, MAX_CHUNK_LINES):
+    for part in parts(entries, lambda entry: len(entry.message), CHUNK_BYTES, MAX_CHUNK_LINES):
         yield LogChunk(
             root_task_id=log.root_task_id,
             task_id=log.task_id,
@@ -205,22 +205,7 @@ def _batches(chunks: Iterable[LogChunk]) -> Iterator[list[LogChunk]]:
     def size(chunk: LogChunk) -> int:
         return sum(len(entry.message) for entry in chunk.entries)
 
-    return _parts(chunks, size, BATCH_BYTES, MAX_CHUNK_LINES)
-
-
-def _parts(items: Iterable[T], size: Callable[[T], int], most: int, count: int) -> Iterator[list[T]]:
-    """Split items into parts of at most `count` items and, unless one alone is larger, a limited size."""
-    part: list[T] = []
-    held = 0
-    for item in items:
-        added = size(item)
-        if part and (held + added > most or len(part) >= count):
-            yield part
-            part, held = [], 0
-        part.append(item)
-        held += added
-    if part:
-        yield part
+    return parts(chunks, size, BATCH_BYTES, MAX_CHUNK_LINES)
 
 
 def _event(log: TaskLog, entries: Sequence[LogEntry], *, is_short: bool = False) -> TaskEvent:
