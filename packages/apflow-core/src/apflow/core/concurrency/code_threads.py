@@ -164,9 +164,13 @@ async def call_in_thread(
             await _wait(over, LAST_SECONDS if waits else grace, on_cancel=made.interrupt)
         if not over.is_set():
             raise CallLeftBehindError from cancelled
-    if made.error is not None:
-        raise made.error
-    return made.value
+    error, made.error = made.error, None  # the traceback of the error refers to the frame that has `made`
+    try:
+        if error is not None:
+            raise error
+        return made.value
+    finally:
+        del error
 
 
 async def _wait(over: asyncio.Event, seconds: float, *, on_cancel: Callable[[], object] | None) -> None:

@@ -17,7 +17,7 @@ from sys import getrefcount
 from types import CoroutineType
 from typing import Any, Protocol, cast
 
-from apflow.core.concurrency.exit_fence import enter_code
+from apflow.core.concurrency.exit_fence import end_code, enter_code
 from apflow.core.process.error_text import describe_error
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,14 @@ def start(group: Group, waiting: deque[Named], context: Context | None = None) -
 async def _run(group: Group, waiting: deque[Named]) -> None:
     outer = copy_context()
     enter_code()
+    try:
+        await _run_in_present_task(group, waiting, outer)
+    finally:
+        end_code()
+
+
+async def _run_in_present_task(group: Group, waiting: deque[Named], outer: Context) -> None:
+    """Run coroutines in the present task up to the first that keeps it, and the others in a new one."""
     # Not a copy of the context: when a variable is set and reset, the copy refers to the task a second time.
     values = dict(copy_context().items())  # kept, so that no other object gets the identity of one of them
     before = _identities(values.items())
@@ -101,7 +109,10 @@ class StartedCoroutine:
 
     def throw(self, error: BaseException, *_: object) -> object:
         """Raise an error, usually a cancellation, where the coroutine waits."""
-        return self._coroutine.throw(error)
+        try:
+            return self._coroutine.throw(error)
+        finally:
+            del error  # its traceback refers to this frame
 
     def close(self) -> None:
         """End the coroutine."""
@@ -143,6 +154,8 @@ class Abandonable:
                 waits_for = self._coroutine.send(None) if error is None else self._coroutine.throw(error)
             except StopIteration:
                 return
+            finally:
+                del error  # its traceback refers to this frame
 
     def _wait(self, waits_for: Any) -> Generator[Any, Any, BaseException | None]:
         """Wait for what the coroutine waits for; return what to raise in it."""

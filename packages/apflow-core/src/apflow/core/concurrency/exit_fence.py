@@ -48,6 +48,14 @@ def enter_code() -> None:
     _owner.set(asyncio.current_task())
 
 
+def end_code() -> None:
+    """Note that the present task, in which `enter_code` was called, ends now.
+
+    Its context would refer to it otherwise: a cycle that only the garbage collector frees.
+    """
+    _owner.set(None)
+
+
 def leave_code() -> None:
     """Note that code of apflow runs in the present context from here on."""
     _is_code.set(False)
@@ -147,6 +155,8 @@ class _Fenced(Coroutine[Any, Any, Any]):
             return self._coroutine.throw(*error)
         except (SystemExit, KeyboardInterrupt) as raised:
             raise EscapedError(raised) from raised
+        finally:
+            del error  # its traceback refers to this frame
 
     def close(self) -> None:
         self._coroutine.close()

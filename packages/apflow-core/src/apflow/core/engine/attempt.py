@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
@@ -369,7 +369,7 @@ class Attempt(Call):
                 self.generation,
                 context.log_limits,
                 context.logs,
-                self._clean,
+                partial(_storable_line, self.secrets),  # no reference to the attempt, which would be a cycle
                 context.position,
             )
         return self.log
@@ -381,11 +381,6 @@ class Attempt(Call):
         if outcome is not None and outcome.traceback is not None:
             self.log.add(outcome.traceback, logging.ERROR, TRACEBACK)
         self.log.close()
-
-    def _clean(self, text: str) -> str:
-        """Return a line of the log as it may be stored."""
-        text = clean_text(text)
-        return cast("str", redact(text, self.secrets)) if self.secrets else text
 
     async def _call_executor(self, entry: registry.ExecutorEntry, origin: Origin) -> Outcome:
         context, task = self.context, self.task
@@ -513,3 +508,9 @@ class Attempt(Call):
         executor.event_queue = self.queue
         executor.task_log = self.log
         context.instances[task.id] = executor
+
+
+def _storable_line(secrets: Sequence[str], text: str) -> str:
+    """Return a line of a log as it may be stored."""
+    text = clean_text(text)
+    return cast("str", redact(text, secrets)) if secrets else text

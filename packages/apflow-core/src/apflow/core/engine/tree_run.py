@@ -265,6 +265,7 @@ class TreeRun:
         finally:
             self._deadline.stop()
             self._cancellations.close()
+            self.state.plan.discard()
             await self._calls.close()
 
     async def _turns(self) -> None:

@@ -179,9 +179,9 @@ class _Timed:
             except StopIteration as end:
                 return end.value
             finally:
+                error = None  # its traceback refers to this frame
                 self._deadline.end_step()
             try:
                 yield waits_for
-                error = None
             except BaseException as raised:  # noqa: BLE001 - raised where the code waits
                 error = raised

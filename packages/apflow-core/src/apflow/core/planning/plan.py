@@ -78,6 +78,15 @@ class Plan:
         self._link(tasks)
         self._begin()
 
+    def discard(self) -> None:
+        """Forget all nodes, at the end of a run: they form cycles, which only the garbage collector frees."""
+        for node in self.nodes.values():
+            node.dependents.clear()
+            node.parent = None
+        self.nodes.clear()
+        self._ready.clear()
+        self._tolerated.clear()
+
     @property
     def is_done(self) -> bool:
         """Whether every task in scope has ended."""
