@@ -197,7 +197,7 @@ class TaskExecutor:
                 tasks = await self._run(db, task, force, no_cache)
         finally:
             self._running.remove(run)
-        return summarise(tasks, task.root_id)
+        return tree_outcome(tasks, task.root_id)
 
     async def cancel_task(
         self,
@@ -270,11 +270,6 @@ class TaskExecutor:
         node = TaskTreeNode(task)
         await manager.distribute_task_tree_with_streaming(node, force=force, no_cache=no_cache)
         return await db.tree(task.root_id)
-
-
-def summarise(tasks: Sequence[Task], root_id: str) -> RunOutcome:
-    """Return what every `execute_*` answers about a tree."""
-    return RunOutcome(tree_outcome(tasks, root_id), lambda: ((task.key, task) for task in tasks))
 
 
 def add_up(answers: Sequence[dict[str, Json]]) -> RunOutcome:

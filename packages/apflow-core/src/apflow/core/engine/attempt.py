@@ -40,10 +40,10 @@ from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
 from apflow.core.model.task import ONLY_WAITS, Json, Policy, Task
 from apflow.core.payload.inputs import build_inputs
-from apflow.core.payload.json_value import clean_text, copy_json
+from apflow.core.payload.json_value import CONTAINERS, clean_text, copy_json
 from apflow.core.payload.schema import InputSchema, compile_schema, narrowed
 from apflow.core.payload.secrets import redact, resolve
-from apflow.core.permissions.origin import Origin, authors_of, working_for
+from apflow.core.permissions.origin import Origin, authors_of, begin_work_for, end_work_for
 from apflow.core.planning.outcome import Outcome, failed, read_exception, read_result, with_usage
 from apflow.core.planning.run_state import KEPT_OF_A_CANCELLED, Call
 from apflow.core.process.error_text import describe_error
@@ -352,12 +352,12 @@ class Attempt(Call):
         origin = Origin(
             authors_of(context.tasks[task.root_id]), task.executor, can_bind=entry.uses_net_policy
         )
-        token = current_log.set(self._open_log())
+        log_token, origin_token = current_log.set(self._open_log()), begin_work_for(origin)
         try:
-            with working_for(origin):
-                return await self._call_executor(entry, origin)
+            return await self._call_executor(entry, origin)
         finally:
-            current_log.reset(token)
+            end_work_for(origin_token)
+            current_log.reset(log_token)
 
     def _open_log(self) -> TaskLog | None:
         context, task = self.context, self.task
@@ -442,7 +442,7 @@ class Attempt(Call):
             log_error(logger, "The trees of task %s could not be ended.", self.task.id, error=error)
 
     def _read(self, value: Json, *, has_schema: bool = True, reports_status: bool = True) -> Outcome:
-        if asyncio.iscoroutine(value):
+        if type(value) not in CONTAINERS and asyncio.iscoroutine(value):
             value.close()  # a coroutine that was not awaited is not valid JSON
         settings = self.context.settings
         schema = self.task.schemas.get("output_schema") if has_schema else None

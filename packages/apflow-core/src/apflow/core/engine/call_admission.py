@@ -121,8 +121,9 @@ class CallLimiter:
         if count:
             self._taken -= count
             self._slots.give_back(count)
-            for wake in list(self._returning)[: max(0, self._limit - self._taken)]:
-                wake()
+            if self._returning:
+                for wake in list(self._returning)[: max(0, self._limit - self._taken)]:
+                    wake()
 
     def _wait_for_place(self) -> None:
         """Request a call of `when_free` when another run frees a place; own calls report their end anyway."""
@@ -366,9 +367,9 @@ class CallLimiter:
         return None
 
     def _give_back(self, task: Task) -> None:
-        self._end_isolation(task.id)
-        own = self._own.pop(task.id, None)
-        if own is not None:
+        if self._isolated:
+            self._end_isolation(task.id)
+        if own := self._own.pop(task.id, None):
             own.give_back()
         self.return_places(1)
 

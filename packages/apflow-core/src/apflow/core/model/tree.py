@@ -5,7 +5,7 @@ The status, progress, result and error of a tree are functions of all its tasks;
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -204,14 +204,18 @@ def tree_status(tasks: Sequence[Task], root_id: str | None = None) -> TreeSummar
         root = next((task for task in tasks if task.parent_id not in present), tasks[0])
     else:
         root = next(task for task in tasks if task.id == root_id)
-    uncounted = tolerated(tasks)
-    counted = [task for task in tasks if task.id not in uncounted]
+    states = {task.status for task in tasks}
+    uncounted: set[str] = set()
+    failures: list[Task] = []
+    if TaskStatus.FAILED in states:
+        uncounted = tolerated(tasks)
+        failures = [task for task in tasks if task.status == TaskStatus.FAILED]
     return TreeSummary(
-        status=_status(root, tasks, counted),
-        progress=mean_progress(tasks),
+        status=_status(root, tasks, states, uncounted),
+        progress=1.0 if states <= TERMINAL else mean_progress(tasks),
         result=root.result,
-        error=_first_error(counted),
-        tolerated=[t.id for t in tasks if t.id in uncounted and t.status == TaskStatus.FAILED],
+        error=_first_error([task for task in failures if task.id not in uncounted]),
+        tolerated=[task.id for task in failures if task.id in uncounted],
     )
 
 
@@ -229,16 +233,15 @@ def tree_outcome(tasks: Sequence[Task], root_id: str) -> RunOutcome:
     return RunOutcome(values, lambda: ((task.key, task) for task in tasks))
 
 
-def _status(root: Task, tasks: Sequence[Task], counted: Sequence[Task]) -> TaskStatus:
-    """Return the status of a tree; `counted` lacks the failures that are tolerated."""
-    states = {task.status for task in tasks}
+def _status(root: Task, tasks: Sequence[Task], states: Set[TaskStatus], uncounted: Set[str]) -> TaskStatus:
+    """Return the status of a tree; `states` are those of its tasks, `uncounted` the tolerated failures."""
     has_ended = states <= TERMINAL
     if has_ended and root.cancel_requested_at is not None:
         return TaskStatus.CANCELLED
     if not has_ended:
         has_started = any(t.started_at is not None or TaskStatus.is_active(t.status) for t in tasks)
         return TaskStatus.IN_PROGRESS if has_started else TaskStatus.PENDING
-    ends = {task.status for task in counted}
+    ends = {task.status for task in tasks if task.id not in uncounted} if uncounted else states
     worst_first = (TaskStatus.FAILED, TaskStatus.CANCELLED)
     return next((status for status in worst_first if status in ends), TaskStatus.COMPLETED)
 
@@ -249,9 +252,8 @@ def mean_progress(tasks: Sequence[Task]) -> float:
     return done / len(tasks) if tasks else 0.0
 
 
-def _first_error(tasks: Sequence[Task]) -> str | None:
+def _first_error(failures: Sequence[Task]) -> str | None:
     """Name the failure that came first, one that others followed from before those."""
-    failures = [task for task in tasks if task.status == TaskStatus.FAILED]
     if not failures:
         return None
     first = min(failures, key=_when_it_failed)

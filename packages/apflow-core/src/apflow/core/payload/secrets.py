@@ -389,8 +389,10 @@ def _may_hold_secret(value: Json) -> bool:
     if type(value) not in CONTAINERS or not value:
         return False
     if type(value) is dict and _KEY not in value:
-        children = cast("dict[str, Json]", value).values()
-        if not any(isinstance(child, (dict, list, tuple)) for child in children):
+        for child in cast("dict[str, Json]", value).values():
+            if isinstance(child, (dict, list, tuple)):
+                break
+        else:
             return False
     try:
         return b'"$secret"' in dumps(value)

@@ -185,7 +185,8 @@ class ChangeSet:
         """
         is_followed = task.not_before is not None  # it waited for a retry: the last attempt ended before
         has_attempt = task.attempts > 0 and task.executor != GROUP and not is_followed
-        attempt = self._attempt(task, outcome, started) if has_attempt else None
+        is_recorded = has_attempt and (outcome.status is FAILED or task.attempts > 1)
+        attempt = self._attempt(task, outcome, started) if is_recorded else None
         expects = self._fence(task)
         sets: dict[str, Json] = {
             "status": outcome.status,
@@ -212,7 +213,7 @@ class ChangeSet:
         if outcome.usage is not None:
             event.data = {**(event.data or {}), "usage": outcome.usage}
         self.put(task, expects, sets, event)
-        if attempt is not None and (outcome.status is FAILED or task.attempts > 1):
+        if attempt is not None:
             self._store(attempt)
 
     def end_unstarted(self, task: Task, outcome: Outcome, *, is_requested: bool = False) -> None:
