@@ -678,3 +678,38 @@ async def test_a_decision_wakes_its_task_although_the_store_fails_then(monkeypat
         async with asyncio.timeout(30):
             assert (await running)["result"]["approved"] is True
         assert await kinds(db) == ["approval_requested", "approval_decided"]
+
+
+class StallsAtTheEvent(MemoryStore):
+    """Holds the first write of the event of a question, by the process that asks, until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_held, self.released = asyncio.Event(), asyncio.Event()
+
+    async def write(self, change: Any) -> Any:
+        events = [event.type for move in change.moves for event in move.events]
+        if EventType.APPROVAL_REQUESTED in events and not self.is_held.is_set():
+            self.is_held.set()
+            await self.released.wait()
+        return await super().write(change)
+
+
+@pytest.mark.parametrize("after_decision", [False, True])
+async def test_a_process_that_stalls_before_its_event_does_not_store_it_twice(
+    monkeypatch: pytest.MonkeyPatch, after_decision: bool
+):
+    monkeypatch.setattr(approvals, "ANNOUNCE_SECONDS", 0.02)
+    async with StallsAtTheEvent() as db:
+        running = run(db, asking())
+        await db.is_held.wait()
+        deciding = asyncio.create_task(TaskService(db).approve("r"))
+        while not await kinds(db):  # another process stores the event in its place
+            await asyncio.sleep(0.001)
+        if after_decision:
+            await deciding
+        db.released.set()
+        await deciding
+        async with asyncio.timeout(30):
+            assert (await running)["result"]["approved"] is True
+        assert await kinds(db) == ["approval_requested", "approval_decided"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Final
 
 from apflow.core.errors import ConflictError, MoveLostError
@@ -19,8 +20,11 @@ async def store_event(
 ) -> TransitionResult:
     """Store the event of a question, or of a decision, unless it is stored already.
 
+    Several processes may do so at once: the write also changes `updated_at` of the task, and is refused if
+    that has changed since the events were read.
+
     Args:
-        is_first: no process can have stored it, so that the events of the tree are not read.
+        is_first: no process can have stored it before `task` was read, so that the events are not read.
         is_runner: the caller runs `task`; if another process, or this one, has started it again since, that
             start stores the event.
 
@@ -32,16 +36,29 @@ async def store_event(
         StoreError: the store cannot write. The event may be stored.
     """
     event = _event(approval, task)
-    if not is_first and await _is_stored(db, event):
-        return []
     expects: dict[str, Json] = {"generation": approval.generation}
     if is_runner:
         expects |= {"owner": task.owner, "started_at": task.started_at}
-    move = Transition(task.id, task.root_id, expects, {}, (event,))
-    try:
-        return await db.write(Change(moves=[move], is_strict=True))
-    except MoveLostError as error:
-        raise ConflictError(f"Task {task.id!r} was started again meanwhile.") from error
+    known = task.updated_at
+    while True:
+        if not is_first:
+            found = (await db.get([task.id])).get(task.id)
+            if found is None or any(getattr(found, name) != value for name, value in expects.items()):
+                raise ConflictError(f"Task {task.id!r} was started again meanwhile.")
+            known = found.updated_at
+            if await _is_stored(db, event):
+                return []
+        sets = {"updated_at": max(utc_now(), _after(known))}
+        move = Transition(task.id, task.root_id, expects | {"updated_at": known}, sets, (event,))
+        try:
+            return await db.write(Change(moves=[move], is_strict=True))
+        except MoveLostError:
+            is_first = False  # it was changed, perhaps by the process that has stored the event
+
+
+def _after(time: datetime | None) -> datetime:
+    """Return a time that differs from the one before, also if the clock was set back."""
+    return utc_now() if time is None else time + timedelta(microseconds=1)
 
 
 async def _is_stored(db: TaskStore, event: TaskEvent) -> bool:
