@@ -74,7 +74,7 @@ def test_an_unknown_runner_is_named_with_those_that_there_are(install: Install):
     ("target", "cause"),
     [
         ("needy", "makes no runner: TypeError"),
-        ("Empty", "makes a Empty, which has no `async def call`"),
+        ("Empty", "makes a Empty, which has no `async def run`"),
     ],
 )
 def test_a_plugin_that_makes_no_runner_is_named(install: Install, target: str, cause: str):

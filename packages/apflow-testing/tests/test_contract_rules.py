@@ -63,7 +63,7 @@ class TestSilent(RunnerContract):
     def make_runner(self):
         return Silent()
 """
-CHOSEN = "declarations or its_own or kinds_do_not_mix or raises_what"
+CHOSEN = "declarations or its_own or kinds_do_not_mix or fails_with_the_error"
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_a_failure_shows_the_values_of_the_assertion(shown: str):
     [
         ("its declarations have a meaning", 'Set `effect` to "pure"', "executor.ExecutorContract"),
         ("kinds do not mix", "The rules are in `TaskStore.put_record`", "storerecord.StoreRecordContract"),
-        ("a call raises what the executor raises", "Raise the error", "runner.RunnerContract"),
+        ("a task fails with the error of the executor", "The class of the error", "runner.RunnerContract"),
     ],
 )
 def test_a_failure_names_the_rule_and_how_to_follow_it(shown: str, rule: str, advice: str, place: str):

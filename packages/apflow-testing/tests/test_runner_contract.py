@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from apflow.core import ExecutableTask, LocalRunner, Runner
+from apflow.core import ExecutableTask, LocalRunner
 from apflow.core.extensions.calling import call_execute
-from apflow.testing.runner import RunnerContract
+from apflow.testing.runner import RunnerContract, registered_executors
 
 
 class TestLocalRunner(RunnerContract):
-    def make_runner(self) -> Runner:
+    def make_runner(self) -> LocalRunner:
         return LocalRunner()
 
 
@@ -62,29 +62,30 @@ class Leaving(LocalRunner):
 class ContractOf(RunnerContract):
     within = 1.0
 
-    def __init__(self, kind: type[Runner]) -> None:
+    def __init__(self, kind: type[LocalRunner]) -> None:
         self._kind = kind
 
-    def make_runner(self) -> Runner:
+    def make_runner(self) -> LocalRunner:
         return self._kind()
 
 
 @pytest.mark.parametrize(
     ("kind", "test"),
     [
-        (Altering, "test_a_call_returns_what_the_executor_returns"),
+        (Altering, "test_a_task_has_the_result_that_the_executor_returns"),
         (AsyncOnly, "test_a_plain_execute_is_called_too"),
-        (Silent, "test_a_call_raises_what_the_executor_raises"),
+        (Silent, "test_a_task_fails_with_the_error_of_the_executor"),
         (Mixing, "test_calls_at_once_do_not_mix"),
-        (Leaving, "test_a_cancelled_call_ends_after_the_code"),
+        (Leaving, "test_a_cancellation_reaches_the_executor_and_its_code"),
+        (Patient, "test_the_code_ends_when_the_time_is_over"),
     ],
 )
-async def test_a_fault_is_caught(kind: type[Runner], test: str, tmp_path: Path):
-    arguments = [tmp_path] if "cancelled" in test else []
-    with pytest.raises((AssertionError, TypeError, pytest.fail.Exception)):
+async def test_a_fault_is_caught(kind: type[LocalRunner], test: str, tmp_path: Path):
+    arguments = [tmp_path] if kind in (Leaving, Patient) else []
+    with (
+        registered_executors(),
+        pytest.raises(
+            (AssertionError, TypeError, TimeoutError, asyncio.CancelledError, pytest.fail.Exception)
+        ),
+    ):
         await getattr(ContractOf(kind), test)(*arguments)
-
-
-async def test_a_runner_that_ignores_the_timeout_is_caught(tmp_path: Path):
-    with pytest.raises(TimeoutError):  # of the contract itself, and not of the runner
-        await ContractOf(Patient).test_a_call_that_takes_too_long_raises_a_timeout_error(tmp_path)

@@ -46,6 +46,9 @@ ApflowError
 │   ├── PluginLoadError              it cannot be imported
 │   ├── PluginConflictError          two own one name
 │   └── ExtensionTakenError          another class holds the id
+├── RunnerError (RuntimeError)       a runner cannot make a call
+│   ├── CallLostError                what made the call has ended, or cannot be reached
+│   └── RunnerUnavailableError       it makes no calls now
 ├── SecretNotFoundError              no provider knows the secret
 ├── SecretRefusedError (RuntimeError) the secret policy does not permit its use
 │   └── SecretHostRefusedError       the secret may not be sent to that host
@@ -469,6 +472,25 @@ class ExecutorNotFoundError(ApflowError, LookupError):
     def __init__(self, executor_id: str, advice: str = "") -> None:
         super().__init__(f"No executor is called {executor_id!r}.{' ' if advice else ''}{advice}")
         self.executor_id, self.advice = executor_id, advice
+
+
+class RunnerError(ApflowError, RuntimeError):
+    """A runner cannot make a call of an executor."""
+
+
+class CallLostError(RunnerError):
+    """What made a call has ended without an outcome, or cannot be reached. Its code may have run.
+
+    `where` names it, such as the address of a worker.
+    """
+
+    def __init__(self, where: str, detail: str) -> None:
+        super().__init__(f"The call was lost with {where}: {detail}")
+        self.where = where
+
+
+class RunnerUnavailableError(RunnerError):
+    """A runner makes no calls now. The call was not made."""
 
 
 class PluginError(ApflowError, RuntimeError):

@@ -18,7 +18,7 @@ from apflow.core.errors import InvalidInputError, NotFoundError
 from apflow.core.events.subscription import Subscription
 from apflow.core.extensions.executor import ExecutableTask
 from apflow.core.extensions.hooks import Hooks, TaskPostHook, TaskPreHook, name_of
-from apflow.core.extensions.runner import Runner, chosen_runner
+from apflow.core.extensions.runner import AnyRunner, chosen_runner
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.task import Json, Task
 from apflow.core.model.tree import TaskTreeNode
@@ -103,7 +103,7 @@ class TaskManager:
         post_hooks: Sequence[TaskPostHook] | None = None,
         executor_instances: MutableMapping[str, ExecutableTask] | None = None,
         *,
-        runner: Runner | None = None,
+        runner: AnyRunner | None = None,
         max_concurrency: int | None = None,
     ) -> None:
         is_count = not isinstance(max_concurrency, bool)

@@ -10,7 +10,7 @@ import codecs
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -118,6 +118,17 @@ class TaskLog:
     ) -> None:
         """Add one entry."""
         self._add([Line(message)], level, source, logger)
+
+    def add_entries(self, entries: Iterable[LogEntry]) -> None:
+        """Add entries that another process has collected, with their times."""
+        if self.is_closed:
+            return
+        with self._queue.lock:
+            for entry in entries:
+                self._keep(entry)
+            is_first = self._queue.enqueue(self)
+        if is_first:
+            self._queue.wake()
 
     def write(self, text: str, source: str, writer: int | None = None) -> None:
         """Add text of a stream; each finished line is an entry.

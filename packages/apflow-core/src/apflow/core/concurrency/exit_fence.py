@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from types import FrameType
 from typing import Any, Final, TypeVar, cast
@@ -59,6 +60,16 @@ def end_code() -> None:
 def leave_code() -> None:
     """Note that code of apflow runs in the present context from here on."""
     _is_code.set(False)
+
+
+@contextmanager
+def outside_code() -> Generator[None]:
+    """Within the context, tasks are created for apflow, although users' code may have begun in the task."""
+    token = _is_code.set(False)
+    try:
+        yield
+    finally:
+        _is_code.reset(token)
 
 
 def create_unfenced(create: Callable[[], T]) -> T:

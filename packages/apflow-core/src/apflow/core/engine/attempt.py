@@ -14,7 +14,7 @@ from math import ceil
 from typing import Any, cast
 
 from apflow.core.authoring.capability_check import check_executor, check_values
-from apflow.core.capture.task_log import TRACEBACK, LogLimits, TaskLog, current_log
+from apflow.core.capture.task_log import TRACEBACK, LogLimits, LogQueue, TaskLog, current_log
 from apflow.core.concurrency.containment import (
     INSIST_SECONDS,
     CodeTasks,
@@ -25,20 +25,22 @@ from apflow.core.concurrency.containment import (
     read_attribute,
     show_traceback,
 )
-from apflow.core.concurrency.exit_fence import enter_code
+from apflow.core.concurrency.exit_fence import enter_code, outside_code
 from apflow.core.engine.child_trees import ChildTrees
 from apflow.core.engine.nesting import NestingContext
-from apflow.core.events.log_writer import LogWriter
+from apflow.core.engine.remote_call import RemoteCall
+from apflow.core.engine.served_requests import ServedRunningCall
 from apflow.core.events.progress import ProgressQueue
 from apflow.core.extensions import registry
 from apflow.core.extensions.calling import call_cancel
 from apflow.core.extensions.executor import ExecutableTask, overrides_cancel
+from apflow.core.extensions.executor_call import ExecutorCall, Needed, columns_of
 from apflow.core.extensions.hooks import Hooks
-from apflow.core.extensions.runner import Runner, timeout_message
+from apflow.core.extensions.runner import LocalRunner, Runner, timeout_message
 from apflow.core.extensions.running_call import current_call
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.status import TaskStatus
-from apflow.core.model.task import ONLY_WAITS, Json, Policy, Task
+from apflow.core.model.task import ONLY_WAITS, Json, Policy, Task, to_json
 from apflow.core.payload.inputs import build_inputs
 from apflow.core.payload.json_value import CONTAINERS, clean_text, copy_json
 from apflow.core.payload.schema import InputSchema, compile_schema, narrowed
@@ -60,11 +62,14 @@ class RunContext:
     """The state that all attempts of one run share."""
 
     hooks: Hooks
-    runner: Runner
+    runner: LocalRunner  # calls executors in this process
     settings: Settings
     # Task id -> the instance that runs it now, for the caller that gave the dict to `TaskManager`.
     instances: MutableMapping[str, ExecutableTask]
-    nesting: NestingContext
+    nests: NestingContext | None = None  # see `nesting`
+    elsewhere: Runner | None = None  # calls executors in other processes, where they can run there
+    # Returns the `RunningCall` of an attempt that is served for another process.
+    running_call: Callable[[Attempt], ServedRunningCall] | None = None
     entries: dict[str, registry.ExecutorEntry] = field(default_factory=dict[str, registry.ExecutorEntry])
     # Task id -> the result of another task, which its next attempt has instead of a call.
     cached: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
@@ -77,7 +82,7 @@ class RunContext:
     ended: Callable[[Attempt], None] = field(init=False)
     code: CodeTasks = field(init=False)  # runs users' code
     position: Callable[[], int] = field(init=False)  # returns the number of the last event
-    logs: LogWriter = field(init=False)
+    logs: LogQueue = field(init=False)
     log_limits: LogLimits | None = field(init=False)  # None: nothing is captured
     is_restricted: bool = field(init=False)  # whether a setting restricts what tasks may touch
 
@@ -89,7 +94,7 @@ class RunContext:
         ended: Callable[[Attempt], None],
         code: CodeTasks,
         position: Callable[[], int],
-        logs: LogWriter,
+        logs: LogQueue,
     ) -> None:
         """Connect to a run: its tasks, and what receives live events, ended attempts and log lines."""
         self.loop = asyncio.get_running_loop()
@@ -108,6 +113,18 @@ class RunContext:
         if entry is None:
             entry = self.entries[executor_id] = registry.get_executor(executor_id)
         return entry
+
+    @property
+    def nesting(self) -> NestingContext:
+        """What the calls of a run share to start trees. Calls that are served for another process lack it."""
+        assert self.nests is not None
+        return self.nests
+
+    def open_call(self, attempt: Attempt) -> ChildTrees | ServedRunningCall:
+        """Return the `RunningCall` of an attempt whose executor is about to be called."""
+        if self.running_call is not None:
+            return self.running_call(attempt)
+        return ChildTrees(self.nesting, attempt.task, attempt.cancellation, attempt.secrets)
 
     def effect(self, task: Task, *, must_know: bool = False) -> str:
         """Return the effect of running the task twice, from the policy or else from the executor.
@@ -138,7 +155,7 @@ class Attempt(Call):
 
     __slots__ = (
         "asking", "context", "executor", "has_answered", "has_begun", "inputs", "is_ended", "log", "queue",
-        "secrets", "trees", "waiter",
+        "remote", "secrets", "trees", "waiter",
     )  # fmt: skip
 
     def __init__(self, context: RunContext, task: Task) -> None:
@@ -154,7 +171,8 @@ class Attempt(Call):
         self.log: TaskLog | None = None  # set while its code runs, and after
         self.queue: ProgressQueue | None = None
         self.waiter: asyncio.Task[Any] | None = None  # the asyncio task that runs its code
-        self.trees: ChildTrees | None = None  # the trees that its code starts
+        self.trees: ChildTrees | ServedRunningCall | None = None  # the trees that its code starts
+        self.remote: RemoteCall | None = None  # set while another process calls the executor
 
     async def run(self, within: asyncio.Task[Any]) -> None:
         """Build the inputs, call the executor and report the outcome. `within`: the current asyncio task."""
@@ -181,6 +199,8 @@ class Attempt(Call):
         self.is_ended = True
         if self.trees is not None:
             self.trees.is_released = not self.is_cancelled
+        if self.remote is not None and not self.is_cancelled:
+            self.remote.release()
         if self.waiter is not None:
             self.waiter.cancel(why)
             return
@@ -258,20 +278,31 @@ class Attempt(Call):
 
     async def cancel(self, *, is_forced: bool) -> None:
         """End the code: call the executor's `cancel`, and after the grace period cancel it from outside."""
-        grace = self.context.settings.cancel_grace
         loop = asyncio.get_running_loop()
-        until = loop.time() + grace
-        if self.executor is not None and self.was_called and overrides_cancel(self.executor):
-            await self._ask(self.executor, until)
+        until = loop.time() + self.context.settings.cancel_grace
+        await self.ask_to_end(until)
         self.has_answered = True
         if self.asking is not None:
             self.asking.set()
-        is_given_time = not is_forced and self._is_cancelable()
+        is_given_time = not is_forced and self.is_cancelable()
         if is_given_time and self.waiter is not None and self.outcome is None:
             await asyncio.wait({self.waiter}, timeout=max(0.0, until - loop.time()))
-        await self._insist("cancelled by request")
+        await self.insist("cancelled by request")
 
-    def _is_cancelable(self) -> bool:
+    async def ask_to_end(self, until: float) -> None:
+        """Call the executor's `cancel`, if it has one, and wait for it until a time of the event loop."""
+        if not self.was_called:
+            return
+        if self.remote is not None:
+            seconds = max(0.0, until - asyncio.get_running_loop().time())
+            self.answer = self._readable(await self.remote.ask_to_end(self.message, seconds))
+        elif self.executor is not None and overrides_cancel(self.executor):
+            await self._ask(self.executor, until)
+
+    def is_cancelable(self) -> bool:
+        """Whether the code ends by itself within the grace period after its cancellation is requested."""
+        if self.remote is not None:
+            return self.remote.is_cancelable
         try:
             return self.executor is not None and read_attribute(self.executor, "cancelable") is True
         except Exception as error:  # noqa: BLE001 - the border to users' code
@@ -327,7 +358,7 @@ class Attempt(Call):
         read = self._read(redact(given, self.secrets), has_schema=False)
         return read.result if read.status is TaskStatus.COMPLETED else None
 
-    async def _insist(self, why: str) -> None:
+    async def insist(self, why: str) -> None:
         """Cancel the code, repeatedly if it suppresses the cancellation; abandon it if it never ends."""
         waiter, settings = self.waiter, self.context.settings
         self.end(why)
@@ -349,6 +380,8 @@ class Attempt(Call):
                 "ExecutorNotFound", f"No executor is called {task.name!r}. {registry.advise(task.name)}"
             )
         entry = context.entry(task.executor)
+        if context.elsewhere is not None and entry.may_run_elsewhere:
+            return await self._call_elsewhere(context.elsewhere, entry)
         origin = Origin(
             authors_of(context.tasks[task.root_id]), task.executor, can_bind=entry.uses_net_policy
         )
@@ -396,17 +429,10 @@ class Attempt(Call):
             return Outcome(CANCELLED, None, None, None)
         policy = Policy.from_json(task.policy)
         self.was_called = True
-        if task.policy.get("limit"):
-            context.nesting.places.begin(task)
-        trees = self.trees = executor.running_call = ChildTrees(
-            context.nesting, task, self.cancellation, self.secrets
-        )
+        self._begin_limit()
+        trees = self.trees = executor.running_call = context.open_call(self)
         token = current_call.set(trees)
-        leaving = None
-        if policy.timeout is not None:
-            patience = policy.timeout + context.settings.cancel_grace + context.settings.cancel_wait
-            late = failed("TimeoutError", f"{timeout_message(policy.timeout)} Its code does not end.")
-            leaving = context.loop.call_later(patience, self.leave_behind, late)
+        leaving = self._leave_later(policy.timeout)
         try:
             value = await context.runner.call(executor, inputs, policy.timeout)
             return self._read(value, reports_status=entry.reports_status)
@@ -417,6 +443,104 @@ class Attempt(Call):
                 await self._end_trees(trees)
             if leaving is not None:
                 leaving.cancel()
+
+    async def _call_elsewhere(self, runner: Runner, entry: registry.ExecutorEntry) -> Outcome:
+        """Have another process call the executor. Its inputs are built there, unless pre-hooks need them."""
+        context, task = self.context, self.task
+        if context.is_restricted:
+            check_executor(task, context.settings)
+            check_values(task, task.params, task.params, "params", context.settings)
+        inputs = await self._inputs_for_hooks(entry) if context.hooks.has_pre else None
+        if self.is_cancelled:
+            return Outcome(CANCELLED, None, None, None)
+        timeout = Policy.from_json(task.policy).timeout
+        leaving: asyncio.TimerHandle | None = None
+
+        def begin() -> None:
+            nonlocal leaving
+            self.was_called = True
+            if leaving is None:
+                self._begin_limit()
+                leaving = self._leave_later(timeout)
+
+        trees = self.trees = ChildTrees(context.nesting, task, self.cancellation, self.secrets)
+        self._open_log()
+        remote = self.remote = RemoteCall(
+            runner,
+            task.id,
+            lambda call_id: self._describe(call_id, entry, inputs),
+            lambda: context.effect(task),
+            trees,
+            self._open_queue(),
+            self.log,
+            begin,
+        )
+        try:
+            with outside_code():
+                outcome = await remote.run()
+        finally:
+            self.remote = None
+            trees.is_live = False
+            if trees.has_trees:
+                await self._end_trees(trees)
+            if leaving is not None:
+                leaving.cancel()
+        self.inputs = remote.inputs or inputs or {}
+        if outcome.status is not TaskStatus.COMPLETED:
+            return outcome
+        return self._read(outcome.result, has_schema=False, reports_status=False)
+
+    def _describe(
+        self, call_id: str, entry: registry.ExecutorEntry, inputs: dict[str, Json] | None
+    ) -> ExecutorCall:
+        """Return the call as plain data, with the given inputs, or with all that they are built from."""
+        task, context = self.task, self.context
+        columns = columns_of(task)
+        needed: list[Needed] = []
+        if inputs is None:
+            found = (context.tasks.get(each["id"]) for each in task.dependencies)
+            needed = [
+                Needed(id=each.id, key=each.key, result=each.result)
+                for each in found
+                if each is not None and each.status is TaskStatus.COMPLETED
+            ]
+        else:
+            columns |= {"inputs": inputs, "dependencies": []}
+        root = context.tasks[task.root_id]
+        return ExecutorCall(
+            id=call_id,
+            executor_id=entry.executor_id,
+            import_path=entry.import_path,
+            task=columns,
+            needed=needed,
+            written_by=root.written_by,
+            scheduled_at=to_json(root.run_requested_at),
+            allowed_capabilities=context.settings.allowed_capabilities,
+            wants_inputs=context.hooks.has_post,
+        )
+
+    async def _inputs_for_hooks(self, entry: registry.ExecutorEntry) -> dict[str, Json]:
+        """Return the inputs for a call elsewhere, with what pre-hooks have changed, and with references to
+        secrets.
+        """
+        schema, own_schema = entry.schema_of(entry.make()), self.task.schemas.get("input_schema")
+        if own_schema:
+            schema = narrowed(compile_schema(own_schema), schema)
+        inputs, _ = await self._built_inputs(schema)
+        return inputs
+
+    def _begin_limit(self) -> None:
+        if self.task.policy.get("limit") and self.context.nests is not None:
+            self.context.nests.places.begin(self.task)
+
+    def _leave_later(self, timeout: float | None) -> asyncio.TimerHandle | None:
+        """Leave the code behind if it does not end when its timeout is over."""
+        if timeout is None:
+            return None
+        settings = self.context.settings
+        late = failed("TimeoutError", f"{timeout_message(timeout)} Its code does not end.")
+        patience = timeout + settings.cancel_grace + settings.cancel_wait
+        return self.context.loop.call_later(patience, self.leave_behind, late)
 
     def _params(self, origin: Origin) -> dict[str, Json]:
         """Return the params of the task for the executor, with its secrets."""
@@ -429,7 +553,7 @@ class Attempt(Call):
             check_values(task, params, task.params, "params", context.settings)
         return cast("dict[str, Json]", params)
 
-    async def _end_trees(self, trees: ChildTrees) -> None:
+    async def _end_trees(self, trees: ChildTrees | ServedRunningCall) -> None:
         """End the trees that the code has left, however often the attempt is cancelled meanwhile."""
         settings = self.context.settings
         ending = asyncio.create_task(trees.end(settings.cancel_grace), name=f"apflow:trees:{self.task.id}")
@@ -456,6 +580,20 @@ class Attempt(Call):
 
     async def _inputs(self, schema: InputSchema | None, origin: Origin) -> dict[str, Json]:
         """Return the inputs for the call. `self.inputs` keeps the inputs with secrets as references."""
+        inputs, results = await self._built_inputs(schema)
+        clear, secrets = resolve(inputs, origin.permit)
+        self.secrets.extend(secrets)
+        if schema is not None:
+            clear = schema.validate(clear)
+        if self.context.is_restricted:
+            check_values(self.task, clear, inputs, "inputs", self.context.settings)
+        self.inputs = inputs if secrets else clear
+        if self.executor is not None:
+            self.executor.dependency_results = results
+        return cast("dict[str, Json]", clear)
+
+    async def _built_inputs(self, schema: InputSchema | None) -> tuple[dict[str, Json], dict[str, Json]]:
+        """Return the inputs after the pre-hooks, before secrets, and the results of the dependencies."""
         task, tasks = self.task, self.context.tasks
         results: dict[str, Json] = {}
         names: dict[str, str] = {}
@@ -474,22 +612,12 @@ class Attempt(Call):
             shown.inputs = inputs
             await self.context.hooks.run_pre(shown, self.was_ended)
             inputs = shown.inputs
-        clear, secrets = resolve(inputs, origin.permit)
-        self.secrets.extend(secrets)
-        if schema is not None:
-            clear = schema.validate(clear)
-        if self.context.is_restricted:
-            check_values(task, clear, inputs, "inputs", self.context.settings)
-        self.inputs = inputs if secrets else clear
-        if self.executor is not None:
-            self.executor.dependency_results = results
-        return cast("dict[str, Json]", clear)
+        return inputs, results
 
-    def _prepare(self, executor: ExecutableTask) -> None:
-        """Set the attributes of the executor for this execution."""
-        task, context = self.task, self.context
+    def _open_queue(self) -> ProgressQueue:
+        context = self.context
         self.queue = ProgressQueue(
-            task,
+            self.task,
             context.publish,
             context.note_progress,
             partial(redact, secrets=self.secrets),
@@ -497,6 +625,12 @@ class Attempt(Call):
             context.loop,
             self.log,
         )
+        return self.queue
+
+    def _prepare(self, executor: ExecutableTask) -> None:
+        """Set the attributes of the executor for this execution."""
+        task, context = self.task, self.context
+        self._open_queue()
         executor.task_id = task.id
         executor.root_task_id = task.root_id
         executor.user_id = task.user_id

@@ -26,7 +26,7 @@ from apflow.core.events.bus import EventBus, bus_of
 from apflow.core.extensions import registry
 from apflow.core.extensions.executor import ExecutableTask
 from apflow.core.extensions.hooks import Hooks
-from apflow.core.extensions.runner import Runner, chosen_runner
+from apflow.core.extensions.runner import AnyRunner, LocalRunner, chosen_runner
 from apflow.core.extensions.running_call import current_call
 from apflow.core.model.status import TERMINAL, TaskStatus
 from apflow.core.model.task import Json, Task, task_label, utc_now
@@ -53,7 +53,7 @@ class Driver:
 
     store: TaskStore
     hooks: Hooks = field(default_factory=Hooks.current)
-    runner: Runner = field(default_factory=chosen_runner)
+    runner: AnyRunner = field(default_factory=chosen_runner)
     settings: Settings = field(default_factory=get_settings)
     instances: MutableMapping[str, ExecutableTask] = field(default_factory=dict[str, ExecutableTask])
     max_concurrency: int | None = None  # limit of this run, in addition to the limit of the process
@@ -268,12 +268,14 @@ class Driver:
     def _context(self, *, no_cache: bool = False) -> RunContext:
         driver = replace(self, no_cache=no_cache)  # also for the trees that tasks start
         nesting = NestingContext(driver=driver, patience=self.patience, depth=self.depth)
+        runner = self.runner
         return RunContext(
             hooks=self.hooks,
-            runner=self.runner,
+            runner=runner if isinstance(runner, LocalRunner) else LocalRunner(),
             settings=self.settings,
             instances=self.instances,
-            nesting=nesting,
+            nests=nesting,
+            elsewhere=None if isinstance(runner, LocalRunner) else runner,
         )
 
     def _make(

@@ -13,6 +13,7 @@ from apflow.core.engine.attempt import Attempt, RunContext
 from apflow.core.engine.call_admission import CallLimiter
 from apflow.core.engine.late_results import Hold
 from apflow.core.engine.mailbox import Mailbox
+from apflow.core.events.log_writer import LogWriter
 from apflow.core.planning.outcome import Outcome
 from apflow.core.planning.run_events import AttemptEnded, PostHooksEnded, RunFailed
 from apflow.core.planning.run_state import RunState
@@ -27,7 +28,12 @@ class RunCode:
     """
 
     def __init__(
-        self, state: RunState[Attempt], context: RunContext, calls: CallLimiter, mailbox: Mailbox
+        self,
+        state: RunState[Attempt],
+        context: RunContext,
+        calls: CallLimiter,
+        mailbox: Mailbox,
+        logs: LogWriter,
     ) -> None:
         self.tasks = CodeTasks(lambda error: mailbox.post(RunFailed(error)))
         self.hold = Hold()
@@ -35,6 +41,7 @@ class RunCode:
         self._context = context
         self._calls = calls
         self._mailbox = mailbox
+        self._logs = logs
         # What is started after the events that lead to it are published.
         self._to_start: deque[eager_tasks.Named] = deque()
 
@@ -60,7 +67,7 @@ class RunCode:
         if self.hold.is_held():
             self.hold.suspects.append(attempt.task)
         self._calls.dismiss(attempt.task)
-        flushing = self._context.logs.flush(attempt.log) if attempt.log is not None else None
+        flushing = self._logs.flush(attempt.log) if attempt.log is not None else None
         if flushing is None:
             self.post_end(attempt)
         else:

@@ -120,7 +120,8 @@ class TreeRun:
         self._store = store
         self._context = context
         self._bus = bus
-        self._code = RunCode(self.state, context, self._calls, self._mailbox)
+        self._logs = log_writer_of(store)
+        self._code = RunCode(self.state, context, self._calls, self._mailbox, self._logs)
         self._publisher = RunPublisher(self.state, bus, store)
         self._patiently = Patience(
             f"Tree {self.root_id}",
@@ -140,7 +141,7 @@ class TreeRun:
             self._code.attempt_ended,
             self._code.tasks,
             lambda: self.state.last_number,
-            log_writer_of(store),
+            self._logs,
         )
         if context.log_limits is not None:
             install_capture()
@@ -259,7 +260,7 @@ class TreeRun:
                         await self._turns()
                     finally:
                         await self._code.tasks.end(self._context.settings.cancel_grace)
-                        await self._context.logs.settle()
+                        await self._logs.settle()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:

@@ -30,6 +30,7 @@ from apflow.core.errors import (
     ValidationError,
 )
 from apflow.core.extensions.executor import BaseTask, ExecutableTask, input_schema_of
+from apflow.core.extensions.executor_call import import_path_of
 from apflow.core.extensions.first_party import FIRST_PARTY
 from apflow.core.extensions.hooks import (
     OfExecutor,
@@ -126,6 +127,21 @@ class ExecutorEntry:
                 [f"params: {error}"],
             ) from error
         return factory(**params)
+
+    @cached_property
+    def import_path(self) -> str | None:
+        """`module:name` of the class, if code has registered it and another process can import it."""
+        is_class = isinstance(self.source, type) and self.factory is None
+        return import_path_of(self.source) if self.distribution is None and is_class else None
+
+    @cached_property
+    def may_run_elsewhere(self) -> bool:
+        """Whether another process can find and call it: it is installed, or a class that can be imported.
+
+        What only waits stays with the tree, and so does an executor that a setting of this process names.
+        """
+        is_found = self.distribution is not None or self.import_path is not None
+        return is_found and not self.only_waits and named_executor(self.executor_id) is None
 
     def schema_of(self, executor: ExecutableTask) -> InputSchema | None:
         """Return what validates the inputs of an instance.

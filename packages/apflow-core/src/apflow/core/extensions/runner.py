@@ -1,14 +1,14 @@
-"""Where an executor is called: in this process, or wherever an existing engine spreads work.
+"""Where executors are called: in this process, or wherever a runner makes the calls.
 
 The setting `runner` names an entry point of the group `apflow.runners`: a class or a function without
-parameters that returns a `Runner`.
+parameters that returns a `Runner`, or a subclass of `LocalRunner`, which calls executors in this process.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from functools import cache
 from typing import Any, Final, Protocol, cast
 
@@ -17,6 +17,7 @@ from apflow.core.concurrency.containment import INSIST_SECONDS
 from apflow.core.errors import PluginLoadError, SettingsError
 from apflow.core.extensions.calling import call_execute, running_executor
 from apflow.core.extensions.executor import ExecutableTask
+from apflow.core.extensions.executor_call import ExecutorCall, Message, Receive
 from apflow.core.model.task import Json
 from apflow.core.process.error_text import describe_error
 from apflow.core.settings import get_settings
@@ -31,20 +32,32 @@ BLOCKED_SECONDS: Final = 0.1  # after a timeout: code that ends later has blocke
 
 
 class Runner(Protocol):
-    """Calls executors. One instance serves all event loops of a process, so it is bound to none of them."""
+    """Makes calls of executors in other processes. One instance serves all event loops of a process.
 
-    async def call(self, executor: ExecutableTask, inputs: dict[str, Json], timeout: float | None) -> Json:
-        """Return what the executor returns; raise what it raises.
+    See `engine.call_server.CallServer` for the side that serves the calls.
+    """
+
+    async def run(self, call: ExecutorCall, receive: Receive) -> Mapping[str, Json]:
+        """Make a call, and return the outcome with which `CallServer.serve` ended it.
 
         Cancelling this coroutine must end the executor's code before it returns.
 
         Args:
-            inputs: what `execute` is called with, as a JSON object.
-            timeout: seconds that the call may take; None for no limit.
+            receive: takes each message that the call sends, in order. To be called in the running event loop.
 
         Raises:
-            TimeoutError: the time is over.
+            CallLostError: the process that served the call has ended, or cannot be reached. Its code may have
+                run, and does not run any more, or its outcome will be refused.
+            RunnerUnavailableError: the call has not been made, and no call can be made now.
         """
+        ...
+
+    async def send(self, call_id: str, message: Message) -> None:
+        """Send a message to a running call: `CallServer.receive` takes it. Ignored if the call has ended."""
+        ...
+
+    async def close(self) -> None:
+        """Release what serves the running event loop. Called when a process ends, or by its user."""
         ...
 
 
@@ -57,7 +70,18 @@ class LocalRunner:
     """Calls executors in this process: an async `execute` on the event loop, any other in a thread."""
 
     async def call(self, executor: ExecutableTask, inputs: dict[str, Json], timeout: float | None) -> Json:
-        """See `Runner.call`."""
+        """Return what the executor returns; raise what it raises.
+
+        A subclass may do more around the call. Cancelling this coroutine must end the executor's code before
+        it returns.
+
+        Args:
+            inputs: what `execute` is called with, as a JSON object.
+            timeout: seconds that the call may take; None for no limit.
+
+        Raises:
+            TimeoutError: the time is over.
+        """
         token = running_executor.set(executor)
         try:
             if timeout is None:
@@ -67,7 +91,10 @@ class LocalRunner:
             running_executor.reset(token)
 
 
-def chosen_runner() -> Runner:
+AnyRunner = LocalRunner | Runner
+
+
+def chosen_runner() -> AnyRunner:
     """Return the runner that the setting `runner` names. It is made once in each process.
 
     Raises:
@@ -87,7 +114,7 @@ def chosen_runner() -> Runner:
     made, cause = _made(cast("Callable[[], object]", plugins.load(GROUP, name)))
     if cause:
         raise PluginLoadError(GROUP, name, info.distribution, info.version, f"{info.value} {cause}")
-    return cast("Runner", made)
+    return cast("AnyRunner", made)
 
 
 @cache
@@ -97,8 +124,8 @@ def _made(factory: Callable[[], object]) -> tuple[object, str]:
         made = factory()
     except Exception as error:  # noqa: BLE001 - the plugin's own code
         return None, f"makes no runner: {plugins.without_paths(describe_error(error))}"
-    is_runner = inspect.iscoroutinefunction(getattr(made, "call", None))
-    return made, "" if is_runner else f"makes a {type(made).__name__}, which has no `async def call`"
+    is_runner = isinstance(made, LocalRunner) or inspect.iscoroutinefunction(getattr(made, "run", None))
+    return made, "" if is_runner else f"makes a {type(made).__name__}, which has no `async def run`"
 
 
 async def _call_within(executor: ExecutableTask, inputs: dict[str, Json], timeout: float) -> Json:

@@ -5,7 +5,7 @@ Pure. The outcome contains a plain JSON copy, so an executor that keeps its resu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, cast
 
@@ -36,6 +36,7 @@ CONDITION_INVALID: Final = "ConditionInvalid"
 FOR_EACH_INVALID: Final = "ForEachInvalid"
 INTERRUPTED: Final = "Interrupted"
 DEADLINE_EXCEEDED: Final = "DeadlineExceeded"
+RUNNER_UNAVAILABLE: Final = "RunnerUnavailable"
 RETURNED_FAILURE: Final = "ReturnedFailure"  # a returned {"status": "failed"} that names no error_type
 APPROVAL_REJECTED: Final = "ApprovalRejected"
 APPROVAL_TIMEOUT: Final = "ApprovalTimeout"
@@ -82,6 +83,25 @@ class Outcome:
     usage: Json = None  # of calls of models in the attempt, see `UsageTotals.to_dict`; None: no calls
     cached_from: str | None = None  # the task whose result it is; None: the executor was called
     cache_key: str | None = None  # by which other tasks find the result
+
+
+def outcome_to_json(outcome: Outcome) -> dict[str, Json]:
+    """Return an outcome as plain JSON, without what only its own process uses."""
+    return {
+        "status": str(outcome.status),
+        "result": outcome.result,
+        "error": outcome.error,
+        "error_type": outcome.error_type,
+        "size": outcome.size,
+        "traceback": outcome.traceback,
+    }
+
+
+def outcome_from_json(data: Mapping[str, Json]) -> Outcome:
+    """Return the outcome that `outcome_to_json` described."""
+    values = dict(data)
+    values["status"] = TaskStatus(data["status"])
+    return Outcome(**values)
 
 
 def failed(error_type: str, message: str, **more: Json) -> Outcome:
