@@ -61,8 +61,9 @@ class TextRunner:
             raise CallLostError("worker 1", "it has ended.")
         return outcome
 
-    async def send(self, call_id: str, message: Message) -> None:
-        self._servers[asyncio.get_running_loop()].receive(call_id, json.loads(json.dumps(message)))
+    async def send(self, call_id: str, message: Message) -> bool:
+        server = self._servers[asyncio.get_running_loop()]
+        return server.receive(call_id, json.loads(json.dumps(message)))
 
     async def close(self) -> None:
         pass
@@ -165,8 +166,8 @@ class Deaf(TextRunner):
 class Mute(TextRunner):
     """Sends nothing to the call."""
 
-    async def send(self, call_id: str, message: Message) -> None:
-        pass
+    async def send(self, call_id: str, message: Message) -> bool:
+        return False
 
 
 class ContractOf(RunnerContract):

@@ -291,12 +291,10 @@ class Attempt(Call):
 
     async def ask_to_end(self, until: float) -> None:
         """Call the executor's `cancel`, if it has one, and wait for it until a time of the event loop."""
-        if not self.was_called:
-            return
         if self.remote is not None:
             seconds = max(0.0, until - asyncio.get_running_loop().time())
             self.answer = self._readable(await self.remote.ask_to_end(self.message, seconds))
-        elif self.executor is not None and overrides_cancel(self.executor):
+        elif self.executor is not None and self.was_called and overrides_cancel(self.executor):
             await self._ask(self.executor, until)
 
     def is_cancelable(self) -> bool:
@@ -429,10 +427,11 @@ class Attempt(Call):
             return Outcome(CANCELLED, None, None, None)
         policy = Policy.from_json(task.policy)
         self.was_called = True
-        self._begin_limit()
+        if task.policy.get("limit"):
+            self._begin_limit()
         trees = self.trees = executor.running_call = context.open_call(self)
         token = current_call.set(trees)
-        leaving = self._leave_later(policy.timeout)
+        leaving = self._leave_later(policy.timeout) if policy.timeout is not None else None
         try:
             value = await context.runner.call(executor, inputs, policy.timeout)
             return self._read(value, reports_status=entry.reports_status)
@@ -459,8 +458,9 @@ class Attempt(Call):
         def begin() -> None:
             nonlocal leaving
             self.was_called = True
-            if leaving is None:
+            if leaving is None and task.policy.get("limit"):
                 self._begin_limit()
+            if leaving is None and timeout is not None:
                 leaving = self._leave_later(timeout)
 
         trees = self.trees = ChildTrees(context.nesting, task, self.cancellation, self.secrets)
@@ -526,17 +526,15 @@ class Attempt(Call):
         schema, own_schema = entry.schema_of(entry.make()), self.task.schemas.get("input_schema")
         if own_schema:
             schema = narrowed(compile_schema(own_schema), schema)
-        inputs, _ = await self._built_inputs(schema)
-        return inputs
+        inputs, _ = self._built_inputs(schema)
+        return await self._after_pre_hooks(inputs)
 
     def _begin_limit(self) -> None:
-        if self.task.policy.get("limit") and self.context.nests is not None:
+        if self.context.nests is not None:
             self.context.nests.places.begin(self.task)
 
-    def _leave_later(self, timeout: float | None) -> asyncio.TimerHandle | None:
+    def _leave_later(self, timeout: float) -> asyncio.TimerHandle:
         """Leave the code behind if it does not end when its timeout is over."""
-        if timeout is None:
-            return None
         settings = self.context.settings
         late = failed("TimeoutError", f"{timeout_message(timeout)} Its code does not end.")
         patience = timeout + settings.cancel_grace + settings.cancel_wait
@@ -580,7 +578,9 @@ class Attempt(Call):
 
     async def _inputs(self, schema: InputSchema | None, origin: Origin) -> dict[str, Json]:
         """Return the inputs for the call. `self.inputs` keeps the inputs with secrets as references."""
-        inputs, results = await self._built_inputs(schema)
+        inputs, results = self._built_inputs(schema)
+        if self.context.hooks.has_pre:
+            inputs = await self._after_pre_hooks(inputs)
         clear, secrets = resolve(inputs, origin.permit)
         self.secrets.extend(secrets)
         if schema is not None:
@@ -592,8 +592,8 @@ class Attempt(Call):
             self.executor.dependency_results = results
         return cast("dict[str, Json]", clear)
 
-    async def _built_inputs(self, schema: InputSchema | None) -> tuple[dict[str, Json], dict[str, Json]]:
-        """Return the inputs after the pre-hooks, before secrets, and the results of the dependencies."""
+    def _built_inputs(self, schema: InputSchema | None) -> tuple[dict[str, Json], dict[str, Json]]:
+        """Return the inputs before hooks and secrets, and the results of the dependencies by id."""
         task, tasks = self.task, self.context.tasks
         results: dict[str, Json] = {}
         names: dict[str, str] = {}
@@ -606,13 +606,14 @@ class Attempt(Call):
         most = self.context.settings.max_referenced_bytes
         root = tasks.get(task.root_id)
         requested_at = None if root is None else root.run_requested_at
-        inputs = build_inputs(task, results, names, schema, most, scheduled_at=requested_at)
-        if self.context.hooks.has_pre:
-            shown = task.copy()
-            shown.inputs = inputs
-            await self.context.hooks.run_pre(shown, self.was_ended)
-            inputs = shown.inputs
-        return inputs, results
+        return build_inputs(task, results, names, schema, most, scheduled_at=requested_at), results
+
+    async def _after_pre_hooks(self, inputs: dict[str, Json]) -> dict[str, Json]:
+        """Call the pre-hooks, and return the inputs that they leave."""
+        shown = self.task.copy()
+        shown.inputs = inputs
+        await self.context.hooks.run_pre(shown, self.was_ended)
+        return shown.inputs
 
     def _open_queue(self) -> ProgressQueue:
         context = self.context

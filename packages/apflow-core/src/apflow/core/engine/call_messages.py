@@ -97,7 +97,8 @@ def model_request_from_json(data: Mapping[str, Json]) -> ModelRequest:
     def cost(of_prompt: int, of_answer: int) -> float | None:
         if of_input is None or of_output is None:
             return None
-        return of_input * (of_prompt / tokens if tokens else 0) + of_output * of_answer / PRICED_TOKENS
+        share = of_prompt / tokens if tokens else 0.0
+        return float(of_input * share + of_output * of_answer / PRICED_TOKENS)
 
     return ModelRequest(**values, cost=cost)
 

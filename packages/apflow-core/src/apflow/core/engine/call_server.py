@@ -84,11 +84,12 @@ class CallServer:
         finally:
             del self._served[call.id]
 
-    def receive(self, call_id: str, message: Message) -> None:
-        """Take a message of the owner. Ignored if the call has ended. Call this in the event loop."""
+    def receive(self, call_id: str, message: Message) -> bool:
+        """Take a message of the owner; return false if the call does not run. Call this in the event loop."""
         served = self._served.get(call_id)
         if served is not None:
             served.receive(message)
+        return served is not None
 
 
 class _ServedCall:
@@ -128,6 +129,7 @@ class _ServedCall:
         try:
             await self._over.wait()
         except asyncio.CancelledError:
+            attempt.request_cancel(None)
             with shielded():
                 await attempt.insist("the call is cancelled")
             raise

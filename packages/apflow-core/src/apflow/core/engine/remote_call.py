@@ -115,8 +115,10 @@ class RemoteCall:
         """Request the end of the code, and return what the executor's `cancel` returned in that time."""
         self._asked = asyncio.get_running_loop().create_future()
         try:
-            await self._runner.send(self._call_id, {"kind": CANCEL, "message": message, "seconds": seconds})
             async with asyncio.timeout(seconds):
+                asking: Message = {"kind": CANCEL, "message": message, "seconds": seconds}
+                if not await self._runner.send(self._call_id, asking):
+                    return None
                 answer = await self._asked
         except (TimeoutError, RunnerUnavailableError) as error:
             logger.debug("Task %s was not asked to end: %s", self._task_id, error)
@@ -155,7 +157,7 @@ class RemoteCall:
     async def _contained(self, work: Awaitable[Any]) -> None:
         try:
             await work
-        except Exception as error:  # noqa: BLE001 - the call goes on, or is lost
+        except Exception as error:  # noqa: BLE001 - the call continues, or is lost
             logger.warning("A message for task %s could not be sent: %s", self._task_id, error)
 
     async def _answer(self, call_id: str, request: Message) -> None:

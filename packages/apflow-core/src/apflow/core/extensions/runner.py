@@ -52,8 +52,8 @@ class Runner(Protocol):
         """
         ...
 
-    async def send(self, call_id: str, message: Message) -> None:
-        """Send a message to a running call: `CallServer.receive` takes it. Ignored if the call has ended."""
+    async def send(self, call_id: str, message: Message) -> bool:
+        """Send a message to a call: `CallServer.receive` takes it. Return false if the call does not run."""
         ...
 
     async def close(self) -> None:
