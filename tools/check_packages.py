@@ -35,7 +35,7 @@ DISTRIBUTION_OF = {
     "yaml": "pyyaml",
 }
 # Modules that contain modules of several distributions: the imported name shows which one is used.
-PARENTS = ("apflow", "apflow.executor", "apflow.storage", "importlib")
+PARENTS = ("apflow", "apflow.executor", "apflow.runner", "apflow.storage", "importlib")
 # The peers that a package communicates with: its tests run them, but the package does not depend on them.
 PEERS = {
     "apflow-client": ("apflow-server", "apflow-storage-duckdb"),

@@ -81,6 +81,13 @@ class Settings:
     task_model_class: str = ""  # "module:Class" with the custom columns of tasks
     hooks: tuple[str, ...] = ()  # names of hook plugins that run
     runner: str = "local"  # name of the plugin that calls executors; "local": this process does
+    dask_address: str = ""  # of the scheduler that the runner `dask` uses; empty: a local cluster
+    dask_tls_ca: str = ""  # file of the certificate authority of the cluster
+    dask_tls_cert: str = ""  # file of the certificate that this process shows to the cluster
+    dask_tls_key: str = ""  # file of its key
+    dask_workers: int = 2  # processes of the local cluster
+    dask_threads: int = 250  # calls that run at once in each of them
+    dask_wait: float = 30.0  # for the scheduler and a first worker, before tasks fail
     plugins_prefer: Mapping[str, str] = field(default_factory=dict[str, str])  # name -> distribution
     bind: str = "127.0.0.1:8000"  # where a server listens
     public_url: str = ""  # of the server, as its callers see it
