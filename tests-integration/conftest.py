@@ -1,8 +1,9 @@
 """Runs the programs of the documents, each test in its own directory."""
 
+import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from installing import ROOT, Wheels, build
 from seedprograms import FORMER, PRESENT, Seeds
 
+from apflow.core.extensions.runner import LocalRunner, chosen_runner
+from apflow.core.settings import reset_settings
 from apflow.testing.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]
@@ -35,6 +38,22 @@ def seeds(request: pytest.FixtureRequest, tmp_path: Path) -> Seeds:
     on_postgres = database == "postgresql"
     url = request.getfixturevalue("postgres_url") if on_postgres else "duckdb:///seeds.duckdb"
     return Seeds(tmp_path, name, url)
+
+
+@pytest.fixture(params=["local", pytest.param("dask", marks=pytest.mark.long)])
+async def each_runner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """Set the runner for a test that reads its settings afterwards: the same tree runs with each."""
+    monkeypatch.setenv("APFLOW_RUNNER", request.param)
+    yield request.param
+    if request.param == "dask":
+        from apflow.runner.dask.cluster import close_local_clusters  # its import takes time
+
+        monkeypatch.setenv("APFLOW_RUNNER", request.param)
+        reset_settings()
+        runner = chosen_runner()
+        assert not isinstance(runner, LocalRunner)
+        await runner.close()
+        await asyncio.to_thread(close_local_clusters)
 
 
 class Answers(BaseHTTPRequestHandler):

@@ -28,7 +28,7 @@ pytestmark = [
 
 
 @pytest.fixture
-def letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each_runner: str) -> Path:
     """Give a folder with a letter, and put the MCP server of the example on the PATH."""
     folder, programs = tmp_path / "letters", tmp_path / "bin"
     for each in (folder, programs):

@@ -105,6 +105,7 @@ async def test_calls_of_a_killed_worker_run_again(tmp_path: Path, folder: Path):
     assert all(lines[-1] == "ended" for lines in begun.values())
 
 
+@pytest.mark.faults
 async def test_calls_of_effect_once_are_not_made_again(tmp_path: Path, folder: Path):
     with Cluster(tmp_path) as cluster:
         async with running(cluster.address, calls(folder, 20, 2.0, MarksOnce)) as ended:
@@ -123,6 +124,7 @@ async def test_calls_of_effect_once_are_not_made_again(tmp_path: Path, folder: P
             assert tasks[name].status == "completed"
 
 
+@pytest.mark.faults
 async def test_a_lost_scheduler_is_reached_again(tmp_path: Path, folder: Path):
     with Cluster(tmp_path) as cluster:
         async with running(cluster.address, calls(folder, 10, 3.0)) as ended:
@@ -142,6 +144,7 @@ async def test_a_scheduler_that_cannot_be_reached_fails_the_task_and_says_so(fol
     assert "APFLOW_DASK_WAIT" in str(task.error)
 
 
+@pytest.mark.faults
 async def test_a_scheduler_that_repeats_calls_itself_is_refused(tmp_path: Path, folder: Path):
     with Cluster(tmp_path, workers=1, allowed_failures=3) as cluster:
         async with running(cluster.address, calls(folder, 1, 0.0)) as ended:
@@ -149,13 +152,6 @@ async def test_a_scheduler_that_repeats_calls_itself_is_refused(tmp_path: Path, 
     assert task.result["error_type"] == "RunnerUnavailable"
     assert "ALLOWED_FAILURES=0" in str(task.error)
     assert lines_of(folder) == {}
-
-
-async def test_workers_without_the_executor_are_named(tmp_path: Path, folder: Path):
-    array = [{"id": "t", "name": "t", "params": {"executor_id": "system_info_executor"}}]
-    with Cluster(tmp_path, workers=1) as cluster:
-        async with running(cluster.address, array) as ended:
-            assert (await ended())["t"].status == "completed"
 
 
 OWNER = """
@@ -175,6 +171,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.faults
 async def test_calls_of_a_killed_owner_end(tmp_path: Path, folder: Path):
     """They end, and do not run on beside the process that takes the tree over."""
     code = OWNER.format(here=str(HERE), array=calls(folder, 5, 600.0))

@@ -17,7 +17,7 @@ EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "mcp" / "tree.yam
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each_runner: str) -> Iterator[Path]:
     """Give a folder with a repository of three commits, an empty folder, and the programs of the example."""
     servers = mcp_servers()
     code, reports, programs = tmp_path / "code", tmp_path / "reports", tmp_path / "bin"

@@ -24,7 +24,7 @@ EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "network" / "tree
 
 @pytest.fixture
 async def tasks(
-    docker_engine: Engine, monkeypatch: pytest.MonkeyPatch
+    docker_engine: Engine, monkeypatch: pytest.MonkeyPatch, each_runner: str
 ) -> AsyncIterator[list[dict[str, Any]]]:
     """Give the tasks of the example, with the ports of peers that run."""
     with http_peer() as web, websocket_peer() as websocket, an_sshd() as sshd:

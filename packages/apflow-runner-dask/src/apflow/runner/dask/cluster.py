@@ -99,6 +99,9 @@ def close_local_clusters() -> None:
 
 def _local_cluster(workers: int, threads: int) -> str:
     make: Any = LocalCluster  # its types do not allow it to have no dashboard
+    shown = logging.getLogger("distributed")
+    if shown.level == logging.INFO:  # as its import has set it
+        shown.setLevel(logging.WARNING)
     with _lock:
         cluster = _local.get((workers, threads))
         if cluster is None or cluster.status != Status.running:
