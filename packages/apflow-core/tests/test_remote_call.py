@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from apflow.core import (
 )
 from apflow.core.engine.call_server import CallServer
 from apflow.core.errors import CallLostError, RunnerUnavailableError, TreeInvalidError
-from apflow.core.extensions.executor_call import ExecutorCall, Message, Receive
+from apflow.core.extensions.executor_call import ExecutorCall, Message, Receive, columns_of
 from apflow.core.extensions.hooks import register_post_hook, register_pre_hook
 from apflow.core.model.log import LogQuery
 from apflow.core.model.task import Json, Task
@@ -376,6 +377,50 @@ async def test_what_no_other_process_can_import_is_called_here(runner: TextRunne
     finally:
         get_registry().unregister("local_only")
     assert runner.calls == []
+
+
+@pytest.mark.parametrize(
+    ("code", "error_type"),
+    [
+        ("raise SystemExit(3)", "SystemExit"),
+        ("raise LookupError('no')", "LookupError"),
+        ("", "ExecutorNotFound"),
+    ],
+)
+async def test_a_module_that_cannot_be_imported_elsewhere_fails_the_task(
+    runner: TextRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, error_type: str
+):
+    (tmp_path / "odd_module.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "odd_module", raising=False)
+    call = ExecutorCall(
+        id="1",
+        executor_id="not registered",
+        import_path="odd_module:Missing",
+        task=columns_of(Task(id="t", name="t", root_id="t", executor="not registered", attempts=1)),
+    )
+    outcome = await runner.run(call, lambda _: None)
+    assert (outcome["status"], outcome["error_type"]) == ("failed", error_type)
+
+
+async def test_another_executor_with_the_same_id_elsewhere_is_not_called(runner: TextRunner):
+    call = ExecutorCall(
+        id="1",
+        executor_id="does",
+        import_path="another_module:Does",
+        task=columns_of(Task(id="t", name="t", root_id="t", executor="does", attempts=1)),
+    )
+    outcome = await runner.run(call, lambda _: None)
+    assert outcome["error_type"] == "ExtensionTakenError"
+    assert Does.calls == []
+
+
+async def test_the_authors_of_a_tree_are_those_that_its_owner_knows(runner: TextRunner):
+    """A tree of a user without stored authors is that user's own where callers have tokens."""
+    with overridden_defaults(jwt_secret="s" * 32):
+        await run(runner)
+    [call] = runner.calls
+    assert call.written_by == [{"user": "ann", "roles": []}]
 
 
 async def test_capabilities_of_the_owner_hold_elsewhere(runner: TextRunner):

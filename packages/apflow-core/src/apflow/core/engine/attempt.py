@@ -45,7 +45,7 @@ from apflow.core.payload.inputs import build_inputs
 from apflow.core.payload.json_value import CONTAINERS, clean_text, copy_json
 from apflow.core.payload.schema import InputSchema, compile_schema, narrowed
 from apflow.core.payload.secrets import redact, resolve
-from apflow.core.permissions.origin import Origin, authors_of, begin_work_for, end_work_for
+from apflow.core.permissions.origin import Origin, as_json, authors_of, begin_work_for, end_work_for
 from apflow.core.planning.outcome import Outcome, failed, read_exception, read_result, with_usage
 from apflow.core.planning.run_state import KEPT_OF_A_CANCELLED, Call
 from apflow.core.process.error_text import describe_error
@@ -507,13 +507,14 @@ class Attempt(Call):
         else:
             columns |= {"inputs": inputs, "dependencies": []}
         root = context.tasks[task.root_id]
+        authors = authors_of(root)  # those that this process knows, whatever settings the other one has
         return ExecutorCall(
             id=call_id,
             executor_id=entry.executor_id,
             import_path=entry.import_path,
             task=columns,
             needed=needed,
-            written_by=root.written_by,
+            written_by=None if authors is None else as_json(authors),
             scheduled_at=to_json(root.run_requested_at),
             allowed_capabilities=context.settings.allowed_capabilities,
             wants_inputs=context.hooks.has_post,

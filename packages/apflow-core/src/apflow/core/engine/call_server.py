@@ -15,13 +15,13 @@ from typing import Any, Final
 
 from apflow.core.capture.installation import install as install_capture
 from apflow.core.capture.task_log import TaskLog
-from apflow.core.concurrency.containment import CodeTasks, shielded
+from apflow.core.concurrency.containment import CodeTasks, call_contained, shielded
 from apflow.core.concurrency.exit_fence import end_code, enter_code
 from apflow.core.concurrency.loop_call import call_in_loop
 from apflow.core.engine.attempt import Attempt, RunContext
 from apflow.core.engine.call_messages import lines_to_json
 from apflow.core.engine.served_requests import Requests, ServedRunningCall
-from apflow.core.errors import ConflictError
+from apflow.core.errors import ConflictError, ExecutorNotFoundError, ExtensionTakenError
 from apflow.core.extensions.executor_call import (
     ANSWER,
     ASKED,
@@ -34,13 +34,14 @@ from apflow.core.extensions.executor_call import (
     ExecutorCall,
     Message,
     Receive,
+    import_path_of,
 )
 from apflow.core.extensions.hooks import Hooks
-from apflow.core.extensions.registry import executor_is_known, get_registry
+from apflow.core.extensions.registry import executor_is_known, get_executor, get_registry
 from apflow.core.extensions.runner import LocalRunner
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.task import Json
-from apflow.core.planning.outcome import interrupted, outcome_to_json
+from apflow.core.planning.outcome import interrupted, outcome_to_json, read_exception
 from apflow.core.settings import Settings, get_settings
 
 FLUSH_SECONDS: Final = 0.2  # between two messages with lines of a log, unless the call ends
@@ -123,7 +124,10 @@ class _ServedCall:
         """Make the call and return its outcome."""
         if self._context.log_limits is not None:
             install_capture()
-        _import(self._call)
+        try:
+            _import(self._call)
+        except Exception as error:  # noqa: BLE001 - the border to users' code
+            return outcome_to_json(read_exception(error))
         attempt = self._attempt
         self._code.create_task(self._make(), name=f"apflow:{attempt.task.id}")
         try:
@@ -139,7 +143,7 @@ class _ServedCall:
                 self._asking.cancel()
             self._lines.flush()
         if self._error is not None:
-            raise self._error
+            return outcome_to_json(read_exception(self._error))
         if self._call.wants_inputs and attempt.was_called:
             self._send({"kind": INPUTS, "inputs": attempt.inputs})
         return outcome_to_json(attempt.outcome or interrupted("Its call was ended"))
@@ -225,21 +229,29 @@ class _Lines:
 
 
 def _import(call: ExecutorCall) -> None:
-    """Register the executor that code of the owner has registered, if this process can import it.
+    """Register the executor that code of the owner has registered.
 
-    Otherwise, the attempt fails: no executor has the id.
+    Raises:
+        ExecutorNotFoundError: this process cannot import it.
+        ExtensionTakenError: another executor has its id here.
+        Exception: its module raises it.
     """
-    if call.import_path is None or executor_is_known(call.executor_id):
+    if call.import_path is None:
         return
-    module, _, name = call.import_path.partition(":")
-    try:
-        found: Any = import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError):
-        return
-    if not executor_is_known(call.executor_id):  # the import may have registered it
-        get_registry().register(found, call.executor_id)
+    if not executor_is_known(call.executor_id):
+        module, _, name = call.import_path.partition(":")
+        try:
+            found: Any = call_contained(lambda: import_module(module))
+            for part in name.split("."):
+                found = getattr(found, part)
+        except (ImportError, AttributeError) as error:
+            advice = f"{call.import_path} cannot be imported where the call is made: {error}"
+            raise ExecutorNotFoundError(call.executor_id, advice) from error
+        if not executor_is_known(call.executor_id):  # the import may have registered it
+            get_registry().register(found, call.executor_id)
+    here = import_path_of(get_executor(call.executor_id).source)
+    if here != call.import_path:
+        raise ExtensionTakenError(call.executor_id, str(here), call.import_path)
 
 
 def _ignore_progress(task_id: str, fraction: float) -> None:
