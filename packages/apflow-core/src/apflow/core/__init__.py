@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from apflow.core.authoring.creator import TaskCreator
     from apflow.core.authoring.repository import TaskRepository
     from apflow.core.builder import TaskBuilder
+    from apflow.core.engine.call_server import CallServer
     from apflow.core.engine.recovery import recover
     from apflow.core.engine.submit import submit
     from apflow.core.engine.worker import Worker
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from apflow.core.events.subscription import Subscription
     from apflow.core.extensions.context import TaskContext, get_task_context
     from apflow.core.extensions.executor import BaseTask, ExecutableTask
+    from apflow.core.extensions.executor_call import ExecutorCall
     from apflow.core.extensions.hooks import (
         TaskPostHook,
         TaskPreHook,
@@ -94,6 +96,8 @@ _MODULES = {
     "apflow.core.store.memory": ("MemoryStore",),
     "apflow.core.engine.recovery": ("recover",),
     "apflow.core.authoring.repository": ("TaskRepository",),
+    "apflow.core.engine.call_server": ("CallServer",),
+    "apflow.core.extensions.executor_call": ("ExecutorCall",),
     "apflow.core.extensions.runner": ("LocalRunner", "Runner"),
     "apflow.core.extensions.running_call": ("run_child", "run_child_sync"),
     "apflow.core.store.session": ("create_session", "get_default_session"),
@@ -116,11 +120,13 @@ __all__ = [
     "ApflowError",
     "AsyncTaskFunction",
     "BaseTask",
+    "CallServer",
     "Capabilities",
     "Change",
     "Dependency",
     "EventType",
     "ExecutableTask",
+    "ExecutorCall",
     "Extension",
     "ExtensionCategory",
     "ExtensionRegistry",
