@@ -22,6 +22,7 @@ from apflow.core import (
     executor_register,
     get_registry,
 )
+from apflow.core.engine import active_runs
 from apflow.core.engine.call_server import CallServer
 from apflow.core.errors import CallLostError, RunnerUnavailableError, TreeInvalidError
 from apflow.core.extensions.executor_call import ExecutorCall, Message, Receive, columns_of
@@ -92,7 +93,7 @@ class Does(BaseTask):
                 try:
                     await asyncio.Event().wait()
                 finally:
-                    folder.joinpath("ended").touch()
+                    folder.joinpath("ended").write_text(str(self.is_continued))
             case "log":
                 logger.warning("a record with %s", inputs["secret"])
                 self.log("a line")
@@ -336,6 +337,30 @@ async def test_a_cancellation_reaches_the_executor_and_its_code(runner: TextRunn
     assert answer["result"]["partial_result"] == "some"
     assert Does.asked == [node.task.id]
     assert (tmp_path / "ended").exists()
+
+
+@pytest.mark.parametrize("is_drained", [True, False])
+async def test_code_that_is_ended_knows_whether_another_attempt_continues_its_work(
+    runner: TextRunner, tmp_path: Path, is_drained: bool
+):
+    db = MemoryStore()
+    inputs = {"do": "wait", "folder": str(tmp_path)}
+    array = [{"id": "t", "name": "t", "params": {"executor_id": "does"}, "inputs": inputs}]
+    node = await TaskCreator(db).create_task_tree_from_array(array)
+    manager = TaskManager(db, runner=runner)
+    running = asyncio.create_task(manager.distribute_task_tree(node))
+    async with asyncio.timeout(10):
+        while not (tmp_path / "began").exists():
+            await asyncio.sleep(0.01)
+        if is_drained:
+            [run] = active_runs.all_running(db)
+            run.drain(0)
+        else:
+            await manager.cancel_task(node.task.id, force=True)
+        await running
+    assert (tmp_path / "ended").read_text() == str(is_drained)
+    task = (await db.get([node.task.id]))[node.task.id]
+    assert task.status == ("pending" if is_drained else "cancelled")
 
 
 async def test_a_lost_call_is_made_again_where_its_effect_allows_it(runner: TextRunner):

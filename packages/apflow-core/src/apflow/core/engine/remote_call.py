@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from apflow.core.capture.task_log import TaskLog
@@ -86,6 +87,7 @@ class RemoteCall:
         self._trees, self._queue, self._log = trees, queue, log
         self._began = began
         self._call_id = ""
+        self._is_released = False
         self._asked: asyncio.Future[Message] | None = None  # set while an answer to `CANCEL` is awaited
         self._requests: set[asyncio.Task[None]] = set()
         self.inputs: dict[str, Json] | None = None  # of the call, if post-hooks need them
@@ -98,8 +100,7 @@ class RemoteCall:
             while True:
                 self._call_id = uuid.uuid4().hex
                 try:
-                    call = self._describe(self._call_id)
-                    return outcome_from_json(await self._runner.run(call, self._receive))
+                    return outcome_from_json(await self._make(self._describe(self._call_id)))
                 except CallLostError as error:
                     losses += 1
                     if self._effect() == "once" or losses >= MAX_LOSSES:
@@ -110,6 +111,27 @@ class RemoteCall:
         finally:
             for each in self._requests:
                 each.cancel()
+
+    async def _make(self, call: ExecutorCall) -> Mapping[str, Json]:
+        """Have the runner make the call. If this is cancelled, however often, the call is cancelled once."""
+        making = asyncio.ensure_future(self._runner.run(call, self._receive))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            ending = asyncio.ensure_future(self._end(making))
+            while not ending.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({ending})
+            raise
+
+    async def _end(self, making: asyncio.Future[Any]) -> None:
+        """Cancel a call, and wait for its end. Its code knows whether another attempt continues its work."""
+        if self._is_released:
+            await self._contained(self._runner.send(self._call_id, {"kind": RELEASE}))
+        making.cancel()
+        await asyncio.wait({making})
+        if not making.cancelled():
+            making.exception()  # retrieved: it no longer matters
 
     async def ask_to_end(self, message: str | None, seconds: float) -> Json:
         """Request the end of the code, and return what the executor's `cancel` returned in that time."""
@@ -127,8 +149,8 @@ class RemoteCall:
         return answer["answer"]
 
     def release(self) -> None:
-        """Tell the code that another attempt continues its work."""
-        self._start(self._runner.send(self._call_id, {"kind": RELEASE}))
+        """Tell the code, before it is cancelled, that another attempt continues its work."""
+        self._is_released = True
 
     def _receive(self, message: Message) -> None:
         match message["kind"]:
