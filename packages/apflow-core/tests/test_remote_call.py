@@ -448,16 +448,34 @@ async def test_the_authors_of_a_tree_are_those_that_its_owner_knows(runner: Text
     assert call.written_by == [{"user": "ann", "roles": []}]
 
 
-async def test_capabilities_of_the_owner_hold_elsewhere(runner: TextRunner):
-    db = MemoryStore()
-    node = await TaskCreator(db).create_task_tree_from_array(
-        [{"id": "t", "name": "t", "params": {"executor_id": "does"}}]
+@pytest.mark.parametrize(
+    ("owners", "servers"), [(["needy"], None), (["does"], ["needy"]), (["does"], ["d*"])]
+)
+async def test_a_call_needs_the_permission_of_its_owner_and_of_the_process_that_makes_it(
+    owners: list[str], servers: list[str] | None
+):
+    task = Task(id="t", name="t", root_id="t", executor="does", attempts=1)
+    call = ExecutorCall(
+        id="1",
+        executor_id="does",
+        import_path=None,
+        task=columns_of(task),
+        allowed_capabilities={"executors": owners},
     )
-    with overridden_defaults(allowed_capabilities=json.dumps({"executors": ["needy"]})):
-        await TaskManager(db, runner=runner).distribute_task_tree(node)
-    task = (await db.get([node.task.id]))[node.task.id]
-    assert task.result["error_type"] == "CapabilityRefusedError"
-    assert Does.calls == []
+    allowed = json.dumps({"executors": servers}) if servers else ""
+    with overridden_defaults(allowed_capabilities=allowed):
+        outcome = await CallServer().serve(call, lambda _: None)
+    is_allowed = servers == ["d*"]
+    assert outcome["error_type"] == (None if is_allowed else "CapabilityRefusedError")
+    assert len(Does.calls) == is_allowed
+
+
+async def test_the_owner_sends_what_it_allows(runner: TextRunner):
+    allowed = {"executors": ["does"], "hosts": ["*.example.com"]}
+    with overridden_defaults(allowed_capabilities=json.dumps(allowed)):
+        assert (await run(runner))["t"].status == "completed"
+    [call] = runner.calls
+    assert call.allowed_capabilities == allowed
 
 
 async def test_many_calls_at_once_do_not_mix(runner: TextRunner):

@@ -13,10 +13,9 @@ from apflow.core.errors import CapabilityRefusedError
 from apflow.core.extensions.registry import executor_is_known
 from apflow.core.model.status import TERMINAL
 from apflow.core.model.task import Json, Task
-from apflow.core.permissions.capability_policy import capability_policy
+from apflow.core.permissions.capability_policy import CapabilityPolicy, capability_policy
 from apflow.core.planning.capabilities import Use, refusals, uses_in, uses_of
 from apflow.core.planning.fan_out import called_tasks
-from apflow.core.settings import Settings
 
 
 def check_tree(tasks: Sequence[Task]) -> None:
@@ -44,27 +43,26 @@ def capability_faults(tasks: Sequence[Task]) -> list[str]:
     ]
 
 
-def check_executor(task: Task, settings: Settings) -> None:
+def check_executor(task: Task, policy: CapabilityPolicy) -> None:
     """Check that a task may use its executor.
 
     Raises:
         CapabilityRefusedError: it is not allowed.
     """
-    _check(task, [Use("executors", str(task.executor), "executor")], settings)
+    _check(task, [Use("executors", str(task.executor), "executor")], policy)
 
 
-def check_values(task: Task, values: Json, written: Json, place: str, settings: Settings) -> None:
+def check_values(task: Task, values: Json, written: Json, place: str, policy: CapabilityPolicy) -> None:
     """Check what an executor is about to get; see `uses_in`.
 
     Raises:
         CapabilityRefusedError: the values name what is not allowed.
     """
     uses = uses_in(cast("dict[str, Json]", values), cast("dict[str, Json]", written), place)
-    _check(task, uses, settings)
+    _check(task, uses, policy)
 
 
-def _check(task: Task, uses: Iterable[Use], settings: Settings) -> None:
-    policy = capability_policy(settings)
-    found = [] if policy is None else list(refusals(uses, task.key, policy))
+def _check(task: Task, uses: Iterable[Use], policy: CapabilityPolicy) -> None:
+    found = list(refusals(uses, task.key, policy))
     if found:
         raise CapabilityRefusedError(f"Task {task.key!r} is refused", found)

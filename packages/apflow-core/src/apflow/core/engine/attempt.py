@@ -45,6 +45,7 @@ from apflow.core.payload.inputs import build_inputs
 from apflow.core.payload.json_value import CONTAINERS, clean_text, copy_json
 from apflow.core.payload.schema import InputSchema, compile_schema, narrowed
 from apflow.core.payload.secrets import redact, resolve
+from apflow.core.permissions.capability_policy import CapabilityPolicy, capability_policy
 from apflow.core.permissions.origin import Origin, as_json, authors_of, begin_work_for, end_work_for
 from apflow.core.planning.outcome import Outcome, failed, read_exception, read_result, with_usage
 from apflow.core.planning.run_state import KEPT_OF_A_CANCELLED, Call
@@ -68,6 +69,7 @@ class RunContext:
     instances: MutableMapping[str, ExecutableTask]
     nests: NestingContext | None = None  # see `nesting`
     elsewhere: Runner | None = None  # calls executors in other processes, where they can run there
+    owners_policy: CapabilityPolicy | None = None  # of the process that this one serves calls for
     # Returns the `RunningCall` of an attempt that is served for another process.
     running_call: Callable[[Attempt], ServedRunningCall] | None = None
     entries: dict[str, registry.ExecutorEntry] = field(default_factory=dict[str, registry.ExecutorEntry])
@@ -84,7 +86,7 @@ class RunContext:
     position: Callable[[], int] = field(init=False)  # returns the number of the last event
     logs: LogQueue = field(init=False)
     log_limits: LogLimits | None = field(init=False)  # None: nothing is captured
-    is_restricted: bool = field(init=False)  # whether a setting restricts what tasks may touch
+    is_restricted: bool = field(init=False)  # whether there are `policies`
 
     def join(
         self,
@@ -101,7 +103,7 @@ class RunContext:
         self.tasks, self.publish, self.note_progress, self.ended = tasks, publish, note_progress, ended
         self.code, self.position, self.logs = code, position, logs
         self.log_limits = LogLimits.of(self.settings)
-        self.is_restricted = bool(self.settings.allowed_capabilities)
+        self.is_restricted = bool(self.settings.allowed_capabilities) or self.owners_policy is not None
 
     def is_over(self) -> bool:
         """Whether the run is ending, and all its code was asked to end."""
@@ -119,6 +121,11 @@ class RunContext:
         """What the calls of a run share to start trees. Calls that are served for another process lack it."""
         assert self.nests is not None
         return self.nests
+
+    def policies(self) -> list[CapabilityPolicy]:
+        """Return what restricts what tasks may touch: a task needs the permission of each."""
+        own = capability_policy(self.settings)
+        return [each for each in (own, self.owners_policy) if each is not None]
 
     def open_call(self, attempt: Attempt) -> ChildTrees | ServedRunningCall:
         """Return the `RunningCall` of an attempt whose executor is about to be called."""
@@ -415,8 +422,7 @@ class Attempt(Call):
 
     async def _call_executor(self, entry: registry.ExecutorEntry, origin: Origin) -> Outcome:
         context, task = self.context, self.task
-        if context.is_restricted:
-            check_executor(task, context.settings)
+        self._check_executor()
         executor = self.executor = entry.make(self._params(origin))
         schema, own_schema = entry.schema_of(executor), task.schemas.get("input_schema")
         if own_schema:
@@ -446,9 +452,8 @@ class Attempt(Call):
     async def _call_elsewhere(self, runner: Runner, entry: registry.ExecutorEntry) -> Outcome:
         """Have another process call the executor. Its inputs are built there, unless pre-hooks need them."""
         context, task = self.context, self.task
-        if context.is_restricted:
-            check_executor(task, context.settings)
-            check_values(task, task.params, task.params, "params", context.settings)
+        self._check_executor()
+        self._check_values(task.params, task.params, "params")
         inputs = await self._inputs_for_hooks(entry) if context.hooks.has_pre else None
         if self.is_cancelled:
             return Outcome(CANCELLED, None, None, None)
@@ -507,6 +512,7 @@ class Attempt(Call):
         else:
             columns |= {"inputs": inputs, "dependencies": []}
         root = context.tasks[task.root_id]
+        policy = capability_policy(context.settings)
         authors = authors_of(root)  # those that this process knows, whatever settings the other one has
         return ExecutorCall(
             id=call_id,
@@ -516,7 +522,7 @@ class Attempt(Call):
             needed=needed,
             written_by=None if authors is None else as_json(authors),
             scheduled_at=to_json(root.run_requested_at),
-            allowed_capabilities=context.settings.allowed_capabilities,
+            allowed_capabilities=None if policy is None else policy.to_json(),
             wants_inputs=context.hooks.has_post,
         )
 
@@ -529,6 +535,16 @@ class Attempt(Call):
             schema = narrowed(compile_schema(own_schema), schema)
         inputs, _ = self._built_inputs(schema)
         return await self._after_pre_hooks(inputs)
+
+    def _check_executor(self) -> None:
+        if self.context.is_restricted:
+            for policy in self.context.policies():
+                check_executor(self.task, policy)
+
+    def _check_values(self, values: Json, written: Json, place: str) -> None:
+        if self.context.is_restricted:
+            for policy in self.context.policies():
+                check_values(self.task, values, written, place, policy)
 
     def _begin_limit(self) -> None:
         if self.context.nests is not None:
@@ -543,13 +559,12 @@ class Attempt(Call):
 
     def _params(self, origin: Origin) -> dict[str, Json]:
         """Return the params of the task for the executor, with its secrets."""
-        task, context = self.task, self.context
+        task = self.task
         if not task.params:
             return {}
         params, secrets = resolve(task.params, origin.permit)
         self.secrets.extend(secrets)
-        if context.is_restricted:
-            check_values(task, params, task.params, "params", context.settings)
+        self._check_values(params, task.params, "params")
         return cast("dict[str, Json]", params)
 
     async def _end_trees(self, trees: ChildTrees | ServedRunningCall) -> None:
@@ -586,8 +601,7 @@ class Attempt(Call):
         self.secrets.extend(secrets)
         if schema is not None:
             clear = schema.validate(clear)
-        if self.context.is_restricted:
-            check_values(self.task, clear, inputs, "inputs", self.context.settings)
+        self._check_values(clear, inputs, "inputs")
         self.inputs = inputs if secrets else clear
         if self.executor is not None:
             self.executor.dependency_results = results

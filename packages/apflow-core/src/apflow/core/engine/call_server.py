@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from importlib import import_module
 from typing import Any, Final
 
@@ -41,6 +40,7 @@ from apflow.core.extensions.registry import executor_is_known, get_executor, get
 from apflow.core.extensions.runner import LocalRunner
 from apflow.core.model.event import TaskEvent
 from apflow.core.model.task import Json
+from apflow.core.permissions.capability_policy import policy_from_json
 from apflow.core.planning.outcome import interrupted, outcome_to_json, read_exception
 from apflow.core.settings import Settings, get_settings
 
@@ -103,8 +103,6 @@ class _ServedCall:
         self._over = asyncio.Event()
         self._error: BaseException | None = None
         self._asking: asyncio.Task[None] | None = None
-        if call.allowed_capabilities:
-            settings = replace(settings, allowed_capabilities=call.allowed_capabilities)
         tasks = call.stored_tasks()
         self._lines = _Lines(self._loop, send)
         self._context = RunContext(
@@ -112,6 +110,7 @@ class _ServedCall:
             runner=LocalRunner(),
             settings=settings,
             instances={},
+            owners_policy=policy_from_json(call.allowed_capabilities),
             running_call=self._running_call,
         )
         self._code = CodeTasks(self._fail)

@@ -67,7 +67,7 @@ class ExecutorCall:
         needed: the completed dependencies of the task.
         written_by: the authors of the tree; None: it comes from the machine of the owner.
         scheduled_at: when the run of the tree was requested, in ISO 8601.
-        allowed_capabilities: the setting of the owner: all that tasks may touch; empty: anything.
+        allowed_capabilities: all that the owner allows tasks to touch, by kind; None: anything.
         wants_inputs: whether the owner needs the inputs of the call, for its post-hooks.
         format: `FORMAT` of the owner.
     """
@@ -79,7 +79,7 @@ class ExecutorCall:
     needed: Sequence[Needed] = ()
     written_by: Sequence[Mapping[str, Json]] | None = None
     scheduled_at: str | None = None
-    allowed_capabilities: str = ""
+    allowed_capabilities: Mapping[str, Json] | None = None
     wants_inputs: bool = False
     format: int = FORMAT
 

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Final, cast
 
 from apflow.core.errors import SettingsError
+from apflow.core.model.task import Json
 from apflow.core.permissions.policy_setting import PolicySetting
 from apflow.core.settings import Settings, get_settings
 
@@ -31,6 +32,17 @@ class CapabilityPolicy:
         return any(
             fnmatchcase(_plain(kind, value), _plain(kind, each)) for each in self.allowed.get(kind, ())
         )
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the policy as JSON, which `policy_from_json` reads."""
+        return {kind: list(values) for kind, values in self.allowed.items()}
+
+
+def policy_from_json(allowed: Mapping[str, Json] | None) -> CapabilityPolicy | None:
+    """Return the policy that `CapabilityPolicy.to_json` described; None for None."""
+    if allowed is None:
+        return None
+    return CapabilityPolicy({kind: tuple(values) for kind, values in allowed.items()})
 
 
 def capability_policy(settings: Settings | None = None) -> CapabilityPolicy | None:
